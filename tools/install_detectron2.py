@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Install detectron2, which is not on the package index, into the Python that runs this script.
+
+    python tools/install_detectron2.py --source auto|git|pypi [--repository URL_OR_PATH]
+                                       [--with-ops] [--wheel-dir DIR] [--dry-run]
+
+auto   what is importable stays; else git; where git or its host is missing, pypi
+git    the official repository at one pinned commit, as a pure-Python wheel;
+       --with-ops compiles its C++ part too (a compiler is needed, minutes)
+pypi   the official 0.5 Python sources from an archive on the package index, pinned by sha256,
+       with the edits that today's Python, numpy and Pillow need
+
+The standard library, pip and (for git) git are all this needs. Nothing of the fetched sources is
+executed, except by --with-ops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from _detectron2_edits import (
+    MAIN_MISSING_OPS_EDITS,
+    MISSING_OPS_PATH,
+    MISSING_OPS_TEXT,
+    PKG_RESOURCES_EDITS,
+    RELEASE_05_EDITS,
+    REQUIREMENTS,
+)
+from _detectron2_sources import (
+    ARCHIVE_REQUIREMENT,
+    ARCHIVE_SHA256,
+    COMMIT,
+    REPOSITORY,
+    checkout_commit,
+    compile_extension,
+    download_archive,
+    git_problem,
+    read_archive,
+    read_tree,
+    require_compiler,
+)
+from _detectron2_wheel import InstallError, apply_edits, select_files, write_wheel
+
+# The commit calls itself 0.6, as the release of 2021 does; the local part tells them apart.
+GIT_VERSION = f"0.6+g{COMMIT[:8]}"
+ARCHIVE_VERSION = "0.5"
+PURE_TAG = "py3-none-any"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    source: str
+    repository: str
+    with_ops: bool
+    wheel_dir: Path | None
+    dry_run: bool
+
+
+def parse_arguments(arguments: list[str] | None = None) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", choices=("auto", "git", "pypi"), default="auto")
+    parser.add_argument("--repository", default=REPOSITORY, help="URL or local path, for git")
+    parser.add_argument("--with-ops", action="store_true", help="compile the C++ part (git only)")
+    parser.add_argument("--wheel-dir", type=Path, help="keep the wheel in this folder")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def installed_problem(with_ops: bool = False) -> str | None:
+    """Why the detectron2 of this environment cannot stay, or None where it imports."""
+    statement = "import detectron2, detectron2.modeling"
+    if with_ops:
+        statement += ", detectron2._C"
+    command = [sys.executable, "-c", statement]  # another process: a broken import stays there
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode == 0:
+        return None
+    return (result.stderr.strip().splitlines() or ["it does not import"])[-1]
+
+
+def choose_source(
+    options: Options,
+    installed: Callable[[bool], str | None] = installed_problem,
+    git: Callable[[str], str | None] = git_problem,
+) -> str:
+    """Turn ``auto`` into ``installed``, ``git`` or ``pypi``, and say why."""
+    if options.source != "auto":
+        return options.source
+    problem = installed(options.with_ops)
+    if problem is None:
+        return "installed"
+    print(f"detectron2 in this environment: {problem}")
+    problem = git(options.repository)
+    if problem is None:
+        return "git"
+    print(f"source git is not to be had: {problem}")
+    return "pypi"
+
+
+def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
+    """The wheel of the pinned commit."""
+    compiler = require_compiler() if with_ops else None
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
+        checkout = checkout_commit(repository, Path(folder))
+        sources = read_tree(checkout)
+        edits = PKG_RESOURCES_EDITS if with_ops else PKG_RESOURCES_EDITS + MAIN_MISSING_OPS_EDITS
+        files = apply_edits(select_files(sources), edits)
+        tag = PURE_TAG
+        if compiler:
+            print(f"compiling detectron2's C++ part with {compiler}: this takes minutes")
+            extension, tag = compile_extension(checkout)
+            files[f"detectron2/{extension.name}"] = extension.read_bytes()
+        else:
+            files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
+    source = {"source": "git", "repository": repository, "commit": COMMIT}
+    return write_wheel(
+        files,
+        version=GIT_VERSION,
+        tag=tag,
+        license_text=sources["LICENSE"],
+        source={**source, "compiled_ops": with_ops, "edits": [edit.name for edit in edits]},
+        directory=wheel_dir,
+    )
+
+
+def build_from_archive(wheel_dir: Path) -> Path:
+    """The wheel of the 0.5 sources on the package index."""
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
+        sources = read_archive(download_archive(Path(folder)))
+    edits = PKG_RESOURCES_EDITS + RELEASE_05_EDITS
+    files = apply_edits(select_files(sources), edits)
+    files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
+    source = {"source": "pypi", "archive": ARCHIVE_REQUIREMENT, "sha256": ARCHIVE_SHA256}
+    return write_wheel(
+        files,
+        version=ARCHIVE_VERSION,
+        tag=PURE_TAG,
+        license_text=sources["LICENSE"],
+        source={**source, "compiled_ops": False, "edits": [edit.name for edit in edits]},
+        directory=wheel_dir,
+    )
+
+
+def install_wheel(wheel: Path) -> None:
+    """Requirements first, so that a failure among them leaves the environment as it was."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    steps = (
+        [*pip, *REQUIREMENTS],
+        # An older build has the same version, so pip would keep it without the force.
+        [*pip, "--no-deps", "--force-reinstall", str(wheel)],
+    )
+    for step in steps:
+        if subprocess.run(step).returncode != 0:
+            raise InstallError(f"pip failed: {' '.join(step)}")
+
+
+def run(options: Options) -> None:
+    """Choose, build and install."""
+    if options.with_ops and options.source == "pypi":
+        raise InstallError("--with-ops needs --source git: the archive has no C++ sources")
+    source = choose_source(options)
+    if source == "installed":
+        print("detectron2: what is importable stays; nothing to do")
+        return
+    if options.with_ops and source == "pypi":
+        raise InstallError("--with-ops needs the git source, which cannot be reached")
+    origin = f"{options.repository} at {COMMIT}" if source == "git" else ARCHIVE_REQUIREMENT
+    print(f"detectron2: taking source {source} ({origin})")
+    if options.dry_run:
+        return
+    with tempfile.TemporaryDirectory(prefix="detectron2-wheel-") as folder:
+        wheel_dir = options.wheel_dir or Path(folder)
+        if source == "git":
+            wheel = build_from_git(options.repository, options.with_ops, wheel_dir)
+        else:
+            wheel = build_from_archive(wheel_dir)
+        install_wheel(wheel)
+    print(f"detectron2: installed {wheel.name} from source {source}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 where detectron2 is installed, 1 with a message where it is not."""
+    try:
+        run(parse_arguments(arguments))
+    except InstallError as error:
+        print(f"install_detectron2: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
