@@ -1,0 +1,1 @@
+"""Maps -> candidates; batch in, batch out."""

@@ -1,0 +1,1 @@
+"""Prediction and target -> scalar, one criterion per file."""

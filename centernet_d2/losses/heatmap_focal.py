@@ -1,0 +1,66 @@
+"""Penalty-reduced focal loss on heatmaps (CornerNet section 3.2, points paper equation 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CLAMP = 1e-4
+"""Probabilities are kept this far from 0 and 1, as published."""
+
+COLLAPSED = 9.208498
+"""-ln(CLAMP) * (1 - CLAMP)^2: the loss per object when every positive sits on the clamp and learns
+nothing."""
+
+
+def heatmap_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 4.0,
+    normalizer: Tensor | None = None,
+) -> Tensor:
+    """Focal loss whose negatives count less the nearer they are to a positive.
+
+    L = -[ sum over target = 1 of (1-p)^alpha log p  +  sum over target < 1 of (1-target)^beta
+    p^alpha log(1-p) ] / n
+
+    Computed in float32 (or wider) also under autocast, since log of a half-precision zero is not
+    finite.
+
+    Args:
+        logits: (N, C, h, w) before the sigmoid.
+        target: (N, C, h, w) in 0..1; exactly 1 marks a positive.
+        alpha: exponent on the error of the prediction.
+        beta: exponent on the distance from a positive.
+        normalizer: n, a scalar tensor. None: the number of positives in the whole batch
+            (published), at least 1, so that a batch without objects is not divided.
+
+    Returns:
+        Scalar.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        probability = _wide(logits).sigmoid().clamp(CLAMP, 1 - CLAMP)
+        target = target.to(probability.dtype)
+        positive = target == 1
+        if normalizer is None:
+            normalizer = positive.sum().clamp(min=1)
+        positive_loss = torch.log(probability) * _power(1 - probability, alpha)
+        negative_loss = (
+            torch.log1p(-probability) * _power(probability, alpha) * _power(1 - target, beta)
+        )
+        return -torch.where(positive, positive_loss, negative_loss).sum() / normalizer
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _power(base: Tensor, exponent: float) -> Tensor:
+    # torch.pow is several times slower than multiplying for the usual exponents.
+    if exponent == 2:
+        return base.square()
+    if exponent == 4:
+        return base.square().square()
+    return base.pow(exponent)

@@ -1,0 +1,156 @@
+"""A batch on its canvas; the one place that converts between image, network and output map.
+
+Shape letters: N images, (H, W) network frame, (h, w) output map.
+
+Coordinates are pixel indices: output cell `k` lies on network pixel `ratio * k` exactly, without a
+half-pixel shift, and `network = scale * image + shift` (published behaviour of all three detectors;
+the ratio is taken from the tensors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+"""(height, width)"""
+
+
+@dataclass(frozen=True)
+class PaddedImages:
+    """Normalised images on one canvas, with the way back to each image's own frame."""
+
+    tensor: Tensor  # (N, 3, H, W) normalised, network frame
+    image_sizes: tuple[Size, ...]  # N sizes in the frame that the mapper handed over
+    scale: Tensor  # (N,) network pixels per image pixel
+    shift: Tensor  # (N, 2) network (x, y) of image pixel (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.image_sizes)
+
+    def image_to_map(self, points: Tensor, image: Tensor, map_size: Size) -> Tensor:
+        """Points (P, ..., 2) as (x, y), of images `image` (P,): image frame -> output map."""
+        scale, shift = self._broadcast(self.scale[image], self.shift[image], points)
+        return (points * scale + shift) / self._ratio(map_size)
+
+    def map_to_image(self, points: Tensor, map_size: Size) -> Tensor:
+        """Points (N, ..., 2) as (x, y), first axis the image: output map -> image frame."""
+        scale, shift = self._broadcast(self.scale, self.shift, points)
+        return (points * self._ratio(map_size) - shift) / scale
+
+    def lengths_to_image(self, lengths: Tensor, map_size: Size) -> Tensor:
+        """Lengths (N, ..., 2) along (x, y): output map of `map_size` -> image frame (no shift)."""
+        scale, _ = self._broadcast(self.scale, self.shift, lengths)
+        return lengths * self._ratio(map_size) / scale
+
+    def _ratio(self, map_size: Size) -> Tensor:
+        height, width = self.tensor.shape[-2:]
+        return self.shift.new_tensor([width / map_size[1], height / map_size[0]])
+
+    @staticmethod
+    def _broadcast(scale: Tensor, shift: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        middle = [1] * (points.dim() - 2)
+        return scale.view(-1, *middle, 1), shift.view(-1, *middle, 2)
+
+
+def canvas_size(size: Size, divisor: int, rule: str) -> Size:
+    """The network frame of an image of `size` that keeps its resolution.
+
+    Args:
+        size: (height, width) of the image.
+        divisor: what the network's height and width must be multiples of, a power of two for
+            "strict".
+        rule: "strict", the next multiple that is strictly larger (published: `(size | divisor - 1)
+            + 1`, so 512 -> 544), or "fit", the smallest multiple that holds the image.
+    """
+    if rule == "strict":
+        return (size[0] // divisor + 1) * divisor, (size[1] // divisor + 1) * divisor
+    if rule == "fit":
+        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
+    raise ValueError(f"TEST.CANVAS must be 'strict' or 'fit', got '{rule}'")
+
+
+def center_on_canvas(
+    images: Sequence[Tensor],
+    canvas: Size,
+    mean: Tensor,
+    std: Tensor,
+    *,
+    channels_last: bool = False,
+) -> PaddedImages:
+    """Put images on a black canvas, centred, and normalise afterwards.
+
+    So the border holds `-mean / std`, as published.
+
+    Args:
+        images: N tensors (3, height, width) in 0..255, none larger than `canvas`.
+        canvas: (H, W) of the network frame.
+        mean: (3,) in 0..255 units; the result lives on its device.
+        std: (3,) likewise.
+        channels_last: memory format of the result.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    batch = torch.empty(
+        (len(images), 3, *canvas), dtype=mean.dtype, device=mean.device, memory_format=layout
+    ).zero_()
+    shifts = []
+    for row, image in zip(batch, images, strict=True):
+        height, width = image.shape[-2:]
+        # Integer halves of both, as published: an odd image lies half a pixel off the middle.
+        top, left = canvas[0] // 2 - height // 2, canvas[1] // 2 - width // 2
+        row[:, top : top + height, left : left + width] = image.to(mean.device)
+        shifts.append((float(left), float(top)))
+    batch.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
+    return PaddedImages(
+        tensor=batch,
+        image_sizes=tuple((image.shape[-2], image.shape[-1]) for image in images),
+        scale=torch.ones(len(images), dtype=mean.dtype, device=mean.device),
+        shift=torch.tensor(shifts, dtype=mean.dtype, device=mean.device).view(-1, 2),
+    )
+
+
+def scale_to_canvas(
+    images: Sequence[Tensor],
+    canvas: Size,
+    mean: Tensor,
+    std: Tensor,
+    *,
+    channels_last: bool = False,
+) -> PaddedImages:
+    """Scale images to fit a fixed canvas, centred, black outside (published fixed resolution).
+
+    The longer side of the image becomes the canvas' *width*, as published; on a square canvas
+    everything fits. The warp is OpenCV's bilinear one on 8-bit pixels: up to version 4 in fixed
+    point, from 5 on exact, which moves single pixels by up to 3 grey levels.
+    """
+    warped = []
+    scales, shifts = [], []
+    for image in images:
+        height, width = image.shape[-2:]
+        scale = canvas[1] / max(height, width)
+        shift = (canvas[1] / 2 - scale * width / 2, canvas[0] / 2 - scale * height / 2)
+        warped.append(_warp(image, scale, shift, canvas))
+        scales.append(scale)
+        shifts.append(shift)
+    padded = center_on_canvas(warped, canvas, mean, std, channels_last=channels_last)
+    return PaddedImages(
+        tensor=padded.tensor,
+        image_sizes=tuple((image.shape[-2], image.shape[-1]) for image in images),
+        scale=torch.tensor(scales, dtype=mean.dtype, device=mean.device),
+        shift=torch.tensor(shifts, dtype=mean.dtype, device=mean.device).view(-1, 2),
+    )
+
+
+def _warp(image: Tensor, scale: float, shift: tuple[float, float], canvas: Size) -> Tensor:
+    # Float images hold whole numbers (detectron2's DefaultPredictor), so 8 bits lose nothing.
+    pixels = image.permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).cpu().numpy()
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], dtype=np.float64)
+    warped = cv2.warpAffine(
+        np.ascontiguousarray(pixels), matrix, (canvas[1], canvas[0]), flags=cv2.INTER_LINEAR
+    )
+    return torch.from_numpy(warped).permute(2, 0, 1)

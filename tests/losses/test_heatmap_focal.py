@@ -1,0 +1,83 @@
+"""The focal loss by hand, by reduction to a known case and at its edges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from centernet_d2.losses.heatmap_focal import CLAMP, COLLAPSED, heatmap_focal_loss
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def test_by_hand():
+    logits = torch.tensor([[[[logit(0.8), logit(0.3), logit(0.6)]]]])
+    target = torch.tensor([[[[1.0, 0.5, 0.0]]]])
+    positive = -math.log(0.8) * 0.2**2
+    near = -math.log(0.7) * 0.3**2 * 0.5**4
+    far = -math.log(0.4) * 0.6**2
+    assert heatmap_focal_loss(logits, target).item() == pytest.approx(
+        positive + near + far, rel=1e-5
+    )
+
+
+def test_is_divided_by_the_positives_of_the_whole_batch():
+    logits = torch.zeros(2, 1, 2, 2)
+    target = torch.zeros(2, 1, 2, 2)
+    target[0, 0, 0, 0] = target[1, 0, 1, 1] = target[1, 0, 0, 1] = 1
+    cell = math.log(2) / 4  # positives and negatives alike at probability one half
+    assert heatmap_focal_loss(logits, target).item() == pytest.approx(8 * cell / 3, rel=1e-5)
+    halved = heatmap_focal_loss(logits, target, normalizer=torch.tensor(6.0))
+    assert halved.item() == pytest.approx(8 * cell / 6, rel=1e-5)
+
+
+def test_without_exponents_it_is_cross_entropy():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, generator=generator)
+    target = (torch.rand(2, 3, 4, 5, generator=generator) > 0.8).float()
+    loss = heatmap_focal_loss(logits, target, alpha=0, beta=0, normalizer=torch.tensor(1.0))
+    expected = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_no_positives_is_finite_and_not_divided():
+    logits = torch.full((1, 1, 2, 2), -2.19, requires_grad=True)
+    loss = heatmap_focal_loss(logits, torch.zeros(1, 1, 2, 2))
+    p = 1 / (1 + math.exp(2.19))
+    assert loss.item() == pytest.approx(4 * -math.log(1 - p) * p**2, rel=1e-5)
+    loss.backward()
+    assert logits.grad.abs().sum() > 0
+
+
+def test_collapsed_value_is_the_one_that_users_report():
+    logits = torch.full((1, 1, 1, 1), -50.0)
+    loss = heatmap_focal_loss(logits, torch.ones(1, 1, 1, 1))
+    assert loss.item() == pytest.approx(COLLAPSED, rel=1e-5)
+    assert pytest.approx(-math.log(CLAMP) * (1 - CLAMP) ** 2) == COLLAPSED
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_extremes_stay_finite(dtype):
+    logits = torch.tensor([[[[-60.0, 60.0, 0.0, -60.0]]]], dtype=dtype, requires_grad=True)
+    target = torch.tensor([[[[1.0, 0.0, 1.0, 0.3]]]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = heatmap_focal_loss(logits, target)
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    loss.backward()
+    assert logits.grad.isfinite().all()
+
+
+def test_gradient_is_right_and_arguments_stay():
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(1, 2, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    target = torch.rand(1, 2, 3, 3, generator=generator, dtype=torch.float64)
+    target[0, 0, 1, 1] = 1
+    before = logits.detach().clone()
+    assert torch.autograd.gradcheck(lambda x: heatmap_focal_loss(x, target), logits)
+    assert torch.equal(logits.detach(), before)

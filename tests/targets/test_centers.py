@@ -1,0 +1,104 @@
+"""Center targets against a per-object loop written from the published steps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from centernet_d2.targets.centers import center_targets
+from centernet_d2.targets.gaussian import RadiusRule, overlap_radius
+
+
+def random_boxes(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=generator) * 60 - 10
+    return torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+
+
+def test_equals_the_published_steps_one_object_at_a_time():
+    height, width = 36, 44
+    boxes = random_boxes(40, seed=3)
+    classes = torch.arange(40) % 3
+    image = torch.arange(40) // 20
+    targets = center_targets(
+        boxes, classes, image, num_images=2, num_classes=3, map_size=(height, width)
+    )
+    row = 0
+    for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        x1, x2 = (min(max(v, 0), width - 1) for v in (x1, x2))
+        y1, y2 = (min(max(v, 0), height - 1) for v in (y1, y2))
+        w, h = x2 - x1, y2 - y1
+        if w <= 0 or h <= 0:
+            assert index not in targets.kept.tolist()
+            continue
+        cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+        assert targets.kept[row] == index
+        assert (targets.peaks.x[row], targets.peaks.y[row]) == (int(cx), int(cy))
+        assert targets.peaks.image[row] == index // 20
+        assert torch.allclose(targets.offset[row], torch.tensor([cx % 1, cy % 1]), atol=1e-5)
+        assert torch.allclose(targets.size[row], torch.tensor([w, h]), atol=1e-5)
+        # The Gaussian reaches exactly the radius of the size rounded up.
+        size = torch.tensor([float(math.ceil(h))]), torch.tensor([float(math.ceil(w))])
+        radius = int(overlap_radius(*size, 0.7, RadiusRule.LEGACY).item())
+        heatmap = targets.heatmap[index // 20, index % 3]
+        assert heatmap[int(cy), int(cx)] == 1
+        if int(cx) + radius < width:
+            assert heatmap[int(cy), int(cx) + radius] > 0
+        row += 1
+    assert row == len(targets.peaks)
+    assert 20 < row < 40
+
+
+def test_two_objects_of_one_class_on_one_cell_are_both_kept():
+    boxes = torch.tensor([[4.0, 4, 8, 8], [5.0, 5, 7.5, 7.5]])
+    targets = center_targets(
+        boxes,
+        torch.tensor([1, 1]),
+        torch.tensor([0, 0]),
+        num_images=1,
+        num_classes=2,
+        map_size=(16, 16),
+    )
+    assert len(targets.peaks) == 2
+    assert (targets.heatmap == 1).sum() == 1
+    assert targets.size.tolist() == [[4, 4], [2.5, 2.5]]
+
+
+def test_no_objects_give_empty_targets_of_the_right_shape():
+    targets = center_targets(
+        torch.zeros(0, 4),
+        torch.zeros(0, dtype=torch.int64),
+        torch.zeros(0, dtype=torch.int64),
+        num_images=2,
+        num_classes=3,
+        map_size=(8, 12),
+    )
+    assert targets.heatmap.shape == (2, 3, 8, 12)
+    assert not targets.heatmap.any()
+    assert len(targets.peaks) == 0
+    assert targets.size.shape == (0, 2) == targets.offset.shape
+
+
+def test_arguments_are_not_changed_and_the_answer_repeats():
+    boxes = random_boxes(10, seed=5)
+    before = boxes.clone()
+    arguments = {"num_images": 1, "num_classes": 1, "map_size": (20, 20)}
+    zeros = torch.zeros(10, dtype=torch.int64)
+    first = center_targets(boxes, zeros, zeros, **arguments)
+    second = center_targets(boxes, zeros, zeros, **arguments)
+    assert torch.equal(boxes, before)
+    assert torch.equal(first.heatmap, second.heatmap)
+
+
+def test_one_positive_cell_without_a_radius():
+    targets = center_targets(
+        torch.tensor([[0.0, 0, 15, 15]]),
+        torch.tensor([0]),
+        torch.tensor([0]),
+        num_images=1,
+        num_classes=1,
+        map_size=(16, 16),
+        radius_rule=RadiusRule.NONE,
+    )
+    assert targets.heatmap.sum() == 1
