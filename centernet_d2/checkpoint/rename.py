@@ -1,0 +1,163 @@
+"""Rename a published state dict into this package's names by one table, checked as a bijection.
+
+A table says what becomes of every key: renamed, or dropped with a reason. Applying it fails loudly
+where a key is left over, claimed twice, missing or misshaped, because a network that loads half its
+weights still runs and only gives poor results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+SHOWN_KEYS = 20  # of each list in an error's text; the error object carries all
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Source keys that match `pattern` as a whole become `replacement`, with groups as in `re`."""
+
+    pattern: str
+    replacement: str
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Source keys that match `pattern` as a whole are left out, for a stated reason."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Target keys that match `pattern` may be absent from the source: the model keeps its own."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RenameTable:
+    """All rules for the files of one source.
+
+    Every source key must match exactly one of `rules`; their order means nothing.
+    """
+
+    name: str
+    rules: tuple[Rename | Drop, ...]
+    kept: tuple[Keep, ...] = ()
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """What a table made of a state dict."""
+
+    state_dict: dict[str, Tensor]  # target key -> tensor, the tensors of the source
+    dropped: dict[str, str] = field(default_factory=dict)  # source key -> reason
+    kept: dict[str, str] = field(default_factory=dict)  # target key -> reason
+
+
+class RenameError(ValueError):
+    """A state dict and a table, or a model, do not belong together.
+
+    `problems` maps what is wrong to the full list of keys.
+    """
+
+    def __init__(self, table_name: str, problems: Mapping[str, list[str]]) -> None:
+        self.problems = dict(problems)
+        parts = [
+            f"rename table {table_name!r} does not fit; is this the checkpoint of another network?"
+        ]
+        for what, keys in self.problems.items():
+            more = f" ... and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+            parts.append(f"{what} ({len(keys)}): {', '.join(keys[:SHOWN_KEYS])}{more}")
+        super().__init__("\n  ".join(parts))
+
+
+def rename_state_dict(
+    source: Mapping[str, Tensor], table: RenameTable, target: Mapping[str, Tensor]
+) -> Renamed:
+    """Give every tensor of `source` the name that `target` knows it by.
+
+    Args:
+        source: published key -> tensor, without wrapper prefixes (see `published_state_dict`).
+        table: the rules of this source.
+        target: the model's own state dict; only names and shapes are read.
+
+    Returns:
+        The renamed tensors, not copied, and what was dropped and kept, with reasons.
+
+    Raises:
+        RenameError: a source key no rule or several rules match, two source keys with one target,
+            a target key that nothing fills, a renamed key the target lacks, or another shape.
+    """
+    problems: dict[str, list[str]] = defaultdict(list)
+    new_names, dropped = _new_names(source, table.rules, problems)
+    sources_of = defaultdict(list)
+    for key, name in new_names.items():
+        sources_of[name].append(key)
+    for name, keys in sources_of.items():
+        if len(keys) > 1:
+            problems["target filled twice"].append(f"{name} by {' and '.join(keys)}")
+        elif name not in target:
+            problems["unexpected, the model has no such parameter"].append(f"{keys[0]} -> {name}")
+        elif source[keys[0]].shape != target[name].shape:
+            shapes = f"{tuple(source[keys[0]].shape)}, model {tuple(target[name].shape)}"
+            problems["shape differs"].append(f"{keys[0]} -> {name} {shapes}")
+    kept = {}
+    for name in target:
+        if name not in sources_of:
+            rule = next((rule for rule in table.kept if re.fullmatch(rule.pattern, name)), None)
+            if rule is None:
+                problems["missing from the checkpoint"].append(name)
+            else:
+                kept[name] = rule.reason
+    if problems:
+        raise RenameError(table.name, problems)
+    return Renamed({name: source[key] for key, name in new_names.items()}, dropped, kept)
+
+
+def published_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The named tensors of a published file, as loaded by `torch.load`.
+
+    Takes the `state_dict` out of a training checkpoint and removes the `module.` that
+    DataParallel puts before every key.
+
+    Raises:
+        ValueError: the file holds no named tensors.
+    """
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError("the checkpoint holds no state dict: expected parameter names -> tensors")
+    strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise ValueError(
+            "the checkpoint is not a state dict, these entries are no tensors: "
+            + ", ".join(strange[:SHOWN_KEYS])
+        )
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module.") if wrapped else key: state[key] for key in state}
+
+
+def _new_names(
+    keys: Iterable[str], rules: tuple[Rename | Drop, ...], problems: dict[str, list[str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    new_names, dropped = {}, {}
+    for key in keys:
+        matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, key))]
+        if not matches:
+            problems["known to no rule"].append(key)
+        elif len(matches) > 1:
+            patterns = " and ".join(rule.pattern for rule, _ in matches)
+            problems["claimed by several rules"].append(f"{key} by {patterns}")
+        elif isinstance(matches[0][0], Drop):
+            dropped[key] = matches[0][0].reason
+        else:
+            rule, match = matches[0]
+            new_names[key] = match.expand(rule.replacement)
+    return new_names, dropped

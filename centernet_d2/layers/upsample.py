@@ -1,0 +1,76 @@
+"""Bilinear up-sampling as the starting point of a learned transposed convolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+BILINEAR_CHANNELS = ("all", "first")
+
+
+def bilinear_kernel(size: int) -> Tensor:
+    """The 2-D kernel with which a transposed convolution interpolates bilinearly.
+
+    Args:
+        size: side of the kernel, for stride ceil(size / 2); e.g. 4 for stride 2, whose 1-D profile
+            is (.25, .75, .75, .25).
+
+    Returns:
+        (size, size) float64 tensor, the outer product of the 1-D profile with itself.
+    """
+    if size < 1:
+        raise ValueError(f"bilinear_kernel: size must be at least 1, got {size}")
+    stride = (size + 1) // 2
+    profile = 1 - (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / stride
+    return torch.outer(profile, profile)
+
+
+@torch.no_grad()
+def fill_bilinear_(weight: Tensor, channels: str = "all") -> Tensor:
+    """Fill a transposed convolution's kernel with bilinear interpolation, in place.
+
+    Args:
+        weight: (in_channels, out_channels / groups, k, k).
+        channels: "all": every output channel interpolates its own input channel (the paper's words;
+            a dense kernel is zero off its diagonal). "first": only output channel 0 is written,
+            from every input channel, and the other output channels keep what they hold (published
+            behaviour of the deformable ResNet, whose filling routine was written for depthwise
+            kernels). The two agree for a depthwise kernel (C, 1, k, k).
+
+    Returns:
+        `weight` itself.
+
+    Raises:
+        ValueError: an unknown `channels`, a kernel that is not square, or "all" for a dense kernel
+            with unequal numbers of input and output channels.
+    """
+    if channels not in BILINEAR_CHANNELS:
+        raise ValueError(f"fill_bilinear_: channels {channels!r} is none of {BILINEAR_CHANNELS}")
+    if weight.dim() != 4 or weight.shape[2] != weight.shape[3]:
+        raise ValueError(
+            f"fill_bilinear_: needs a (in, out, k, k) kernel, got {tuple(weight.shape)}"
+        )
+    kernel = bilinear_kernel(weight.shape[-1]).to(weight)
+    if channels == "first" or weight.shape[1] == 1:
+        weight[:, 0] = kernel
+        return weight
+    if weight.shape[0] != weight.shape[1]:
+        raise ValueError(
+            'fill_bilinear_: "all" needs as many output as input channels, '
+            f'got {tuple(weight.shape)}; use "first" or equal widths'
+        )
+    weight.zero_()
+    diagonal = torch.arange(weight.shape[0], device=weight.device)
+    weight[diagonal, diagonal] = kernel
+    return weight
+
+
+def upsample_by_two(in_channels: int, out_channels: int, *, groups: int = 1) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles height and width: kernel 4, stride 2, padding 1.
+
+    Maps (N, in_channels, H, W) to (N, out_channels, 2H, 2W), without bias. Source: published ResNet
+    and DLA up-sampling.
+    """
+    return nn.ConvTranspose2d(
+        in_channels, out_channels, kernel_size=4, stride=2, padding=1, groups=groups, bias=False
+    )

@@ -1,0 +1,124 @@
+"""A small encoder-decoder with skip connections, for small data and few CPU cores.
+
+Encoder of residual blocks, top-down path with lateral connections (feature pyramid, one output at
+stride 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
+
+INTERPOLATIONS = ("nearest", "bilinear")
+
+
+class EncoderDecoder(Backbone):
+    """Residual encoder, and a decoder that returns to stride 4.
+
+    (N, in_channels, H, W), H and W multiples of `size_divisibility` -> {"decoder": (N,
+    out_channels, H / 4, W / 4)}.
+
+    Level i of the encoder has stride 4 * 2**i. The decoder goes from the coarsest level to stride
+    4: double the map, add the encoder's map through a 1x1 convolution, then a 3x3 convolution.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        channels: Sequence[int] = (32, 64, 96, 128),
+        blocks: Sequence[int] = (1, 1, 1, 1),
+        out_channels: int = 64,
+        norm: str = "BN",
+        interpolation: str = "nearest",
+    ) -> None:
+        """Build the network.
+
+        Args:
+            in_channels: channels of the image.
+            channels: width of each encoder level, from stride 4 on.
+            blocks: number of residual blocks of each level, at least 1.
+            out_channels: width of the decoder and of the output.
+            norm: detectron2's name of the normalisation.
+            interpolation: "nearest" or "bilinear" doubling in the decoder.
+
+        Raises:
+            ValueError: `channels` and `blocks` differ in length or are empty, or a value is out of
+                range.
+        """
+        super().__init__()
+        if len(channels) != len(blocks) or not channels or min(blocks) < 1:
+            raise ValueError(
+                "EncoderDecoder: channels and blocks need one entry per level, each block count at "
+                f"least 1; got {list(channels)} and {list(blocks)}"
+            )
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"EncoderDecoder: interpolation {interpolation!r} is none of {INTERPOLATIONS}"
+            )
+        self.interpolation = interpolation
+        self.out_channels = out_channels
+        half = max(channels[0] // 2, 1)
+        self.stem = nn.Sequential(
+            ConvNormRelu(in_channels, half, stride=2, norm=norm),
+            ConvNormRelu(half, channels[0], stride=2, norm=norm),
+        )
+        self.encoder = nn.ModuleList()
+        width = channels[0]
+        for level, (next_width, count) in enumerate(zip(channels, blocks, strict=True)):
+            first = ResidualBlock(width, next_width, stride=1 if level == 0 else 2, norm=norm)
+            rest = [ResidualBlock(next_width, next_width, norm=norm) for _ in range(count - 1)]
+            self.encoder.append(nn.Sequential(first, *rest))
+            width = next_width
+        self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in channels)
+        self.merge = nn.ModuleList(
+            ConvNormRelu(out_channels, out_channels, norm=norm) for _ in channels[:-1]
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Arguments from MODEL.ENCODER_DECODER."""
+        keys = cfg.MODEL.ENCODER_DECODER
+        return {
+            "in_channels": input_shape.channels or 3,
+            "channels": keys.CHANNELS,
+            "blocks": keys.BLOCKS,
+            "out_channels": keys.OUT_CHANNELS,
+            "norm": keys.NORM,
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        features = self.stem(images)
+        levels = []
+        for encode in self.encoder:
+            features = encode(features)
+            levels.append(features)
+        decoded = self.lateral[-1](levels[-1])
+        for level in range(len(levels) - 2, -1, -1):
+            doubled = F.interpolate(decoded, scale_factor=2, mode=self.interpolation)
+            decoded = self.merge[level](doubled + self.lateral[level](levels[level]))
+        return {"decoder": decoded}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of the one output, "decoder"."""
+        return {"decoder": ShapeSpec(channels=self.out_channels, stride=4)}
+
+    @property
+    def size_divisibility(self) -> int:
+        """Height and width of the input must be multiples of this, the coarsest stride."""
+        return 4 * 2 ** (len(self.encoder) - 1)
+
+
+@BACKBONE_REGISTRY.register()
+def build_encoder_decoder_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EncoderDecoder:
+    """The backbone of MODEL.BACKBONE.NAME "build_encoder_decoder_backbone"."""
+    return EncoderDecoder(cfg, input_shape)

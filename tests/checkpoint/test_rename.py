@@ -1,0 +1,135 @@
+import pytest
+import torch
+
+from centernet_d2.checkpoint.rename import (
+    Drop,
+    Keep,
+    Rename,
+    RenameError,
+    RenameTable,
+    published_state_dict,
+    rename_state_dict,
+)
+
+TABLE = RenameTable(
+    name="test",
+    rules=(
+        Rename(r"conv(\d)\.(weight|bias)", r"backbone.\1.\2"),
+        Rename("hm.bias", "head.bias"),
+        Drop(r"fc\..*", "the classifier"),
+    ),
+    kept=(Keep(r".*\.count", "a counter"),),
+)
+
+
+def tensors(**shapes):
+    return {key.replace("__", "."): torch.randn(shape) for key, shape in shapes.items()}
+
+
+SOURCE = tensors(conv1__weight=(2, 3), conv2__bias=(4,), hm__bias=(5,), fc__weight=(6,))
+TARGET = {
+    "backbone.1.weight": torch.zeros(2, 3),
+    "backbone.2.bias": torch.zeros(4),
+    "head.bias": torch.zeros(5),
+    "backbone.1.count": torch.tensor(0),
+}
+
+
+def problems(source=None, table=TABLE, target=None):
+    with pytest.raises(RenameError) as caught:
+        rename_state_dict(
+            SOURCE if source is None else source, table, TARGET if target is None else target
+        )
+    for keys in caught.value.problems.values():
+        assert all(key in str(caught.value) for key in keys[:20])
+    return caught.value.problems
+
+
+def test_each_key_goes_where_the_table_says():
+    renamed = rename_state_dict(SOURCE, TABLE, TARGET)
+    assert renamed.state_dict.keys() == {"backbone.1.weight", "backbone.2.bias", "head.bias"}
+    assert renamed.state_dict["backbone.2.bias"] is SOURCE["conv2.bias"]
+    assert renamed.dropped == {"fc.weight": "the classifier"}
+    assert renamed.kept == {"backbone.1.count": "a counter"}
+
+
+def test_a_kept_key_is_taken_where_the_source_has_it():
+    table = RenameTable("test", (*TABLE.rules, Rename("count", "backbone.1.count")), TABLE.kept)
+    renamed = rename_state_dict(SOURCE | {"count": torch.tensor(7)}, table, TARGET)
+    assert renamed.state_dict["backbone.1.count"] == 7
+    assert not renamed.kept
+
+
+def test_unknown_key():
+    assert problems(SOURCE | tensors(other__bias=(1,))) == {"known to no rule": ["other.bias"]}
+
+
+def test_a_rule_must_match_the_whole_key():
+    found = problems(SOURCE | tensors(my_conv1__weight=(1,), conv1__weight_v=(1,)))
+    assert found == {"known to no rule": ["my_conv1.weight", "conv1.weight_v"]}
+
+
+def test_key_claimed_by_two_rules():
+    table = RenameTable("test", (*TABLE.rules, Drop(r"conv2\..*", "why not")), TABLE.kept)
+    found = problems(table=table)
+    assert found["claimed by several rules"] == [
+        r"conv2.bias by conv(\d)\.(weight|bias) and conv2\..*"
+    ]
+    assert found["missing from the checkpoint"] == ["backbone.2.bias"]
+
+
+def test_two_keys_with_one_target():
+    table = RenameTable("test", (*TABLE.rules, Rename("bias", "head.bias")), TABLE.kept)
+    found = problems(SOURCE | tensors(bias=(5,)), table)
+    assert found == {"target filled twice": ["head.bias by hm.bias and bias"]}
+
+
+def test_missing_key():
+    source = {key: value for key, value in SOURCE.items() if key != "hm.bias"}
+    assert problems(source) == {"missing from the checkpoint": ["head.bias"]}
+
+
+def test_key_that_the_model_lacks():
+    found = problems(SOURCE | tensors(conv7__bias=(1,)))
+    assert found == {
+        "unexpected, the model has no such parameter": ["conv7.bias -> backbone.7.bias"]
+    }
+
+
+def test_shape_mismatch():
+    found = problems(SOURCE | {"hm.bias": torch.zeros(3)})
+    assert found == {"shape differs": ["hm.bias -> head.bias (3,), model (5,)"]}
+
+
+def test_long_lists_are_cut_in_the_text_only():
+    many = {f"strange{i}": torch.zeros(1) for i in range(50)}
+    with pytest.raises(RenameError, match=r"known to no rule \(50\): .* and 30 more") as caught:
+        rename_state_dict(SOURCE | many, TABLE, TARGET)
+    assert len(caught.value.problems["known to no rule"]) == 50
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("training_file", [True, False])
+def test_published_file(wrapped, training_file):
+    prefix = "module." if wrapped else ""
+    state = {prefix + key: value for key, value in SOURCE.items()}
+    file = {"epoch": 140, "state_dict": state} if training_file else state
+    assert published_state_dict(file) == SOURCE
+
+
+def test_a_key_that_only_starts_like_the_wrapper_stays():
+    state = tensors(module_list__0__weight=(1,))
+    assert published_state_dict(state) == state
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ({}, "holds no state dict"),
+        ({"state_dict": {}}, "holds no state dict"),
+        ({"epoch": 3, "optimizer": {}}, "no tensors: epoch, optimizer"),
+    ],
+)
+def test_files_that_are_no_checkpoint(file, message):
+    with pytest.raises(ValueError, match=message):
+        published_state_dict(file)

@@ -1,0 +1,451 @@
+import itertools
+import math
+
+import pytest
+import torch
+from torchvision.ops import deform_conv2d
+
+from centernet_d2.layers import deform_conv, deform_gather
+from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
+
+NAMES = (
+    "images",
+    "channels",
+    "height",
+    "width",
+    "outputs",
+    "kernel",
+    "stride",
+    "padding",
+    "dilation",
+)
+CASES = {
+    "published": (2, 3, 5, 7, 4, 3, 1, 1, 1),
+    "stride 2": (1, 3, 6, 5, 2, 3, 2, 1, 1),
+    "dilation 2": (2, 2, 7, 6, 3, 3, 1, 2, 2),
+    "stride 2, dilation 2": (2, 2, 9, 8, 3, 3, 2, 1, 2),
+    "kernel 1": (3, 4, 4, 3, 2, 1, 1, 0, 1),
+    "map of 1 x 1": (2, 5, 1, 1, 3, 3, 1, 1, 1),
+}
+
+
+def arguments(case="published", *, spread=1.5, dtype=torch.float64):
+    """Random x, offset, mask, weight, bias, and the options. Offsets reach outside of the map."""
+    a = dict(zip(NAMES, CASES[case], strict=True))
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    reach = a["dilation"] * (a["kernel"] - 1) + 1 - 2 * a["padding"]
+    out = [(size - reach) // a["stride"] + 1 for size in (a["height"], a["width"])]
+    tensors = (
+        normal(a["images"], a["channels"], a["height"], a["width"]),
+        normal(a["images"], 2 * a["kernel"] ** 2, *out) * spread,
+        normal(a["images"], a["kernel"] ** 2, *out).sigmoid(),
+        normal(a["outputs"], a["channels"], a["kernel"], a["kernel"]),
+        normal(a["outputs"]),
+    )
+    options = {name: a[name] for name in ("stride", "padding", "dilation")}
+    return [tensor.to(dtype) for tensor in tensors], options
+
+
+def from_torchvision(x, offset, mask, weight, bias, **options):
+    return deform_conv2d(x, offset, weight, bias, mask=mask, **options)
+
+
+def pixel(image, row, column):
+    """The channels at one place of the (C, H, W) image, zero outside of it."""
+    inside = 0 <= row < image.shape[1] and 0 <= column < image.shape[2]
+    return image[:, row, column] if inside else torch.zeros_like(image[:, 0, 0])
+
+
+def bilinear(image, y, x):
+    top, left = math.floor(y), math.floor(x)
+    return sum(
+        (1 - abs(y - row)) * (1 - abs(x - column)) * pixel(image, row, column)
+        for row, column in itertools.product((top, top + 1), (left, left + 1))
+    )
+
+
+def by_hand(x, offset, mask, weight, bias, *, stride, padding, dilation):
+    """The definition, one output cell and one tap after the other."""
+    images, _, height, width = offset.shape
+    out = bias[None, :, None, None].repeat(images, 1, height, width)
+    for n, r, c in itertools.product(range(images), range(height), range(width)):
+        for tap in range(mask.shape[1]):
+            i, j = divmod(tap, weight.shape[3])
+            y = float(r * stride - padding + i * dilation + offset[n, 2 * tap, r, c])
+            column = float(c * stride - padding + j * dilation + offset[n, 2 * tap + 1, r, c])
+            sample = mask[n, tap, r, c] * bilinear(x[n], y, column)
+            out[n, :, r, c] += weight[:, :, i, j] @ sample
+    return out
+
+
+def gradients(function, tensors, options):
+    tensors = [tensor.clone().requires_grad_() for tensor in tensors]
+    out = function(*tensors, **options)
+    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out.dtype)
+    return torch.autograd.grad(out, tensors, slope)
+
+
+@pytest.fixture(params=["one block", "parts of an image", "several images"])
+def blocks(request, monkeypatch):
+    """The work is cut into blocks; the small maps of these tests would all fit one."""
+    if request.param != "one block":
+        size = {"parts of an image": 1000, "several images": 40_000}[request.param]
+        monkeypatch.setattr(deform_gather, "FORWARD_BLOCK_BYTES", size)
+        monkeypatch.setattr(deform_gather, "BACKWARD_BLOCK_BYTES", size)
+    return request.param
+
+
+# ---- values ----
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_definition(case):
+    tensors, options = arguments(case)
+    torch.testing.assert_close(
+        modulated_deform_conv2d(*tensors, **options),
+        by_hand(*tensors, **options),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_torchvision(case, blocks):
+    tensors, options = arguments(case)
+    torch.testing.assert_close(
+        modulated_deform_conv2d(*tensors, **options),
+        from_torchvision(*tensors, **options),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_float32_is_near_torchvision():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 64, 24, 40, generator=generator)
+    offset = 2 * torch.randn(2, 18, 24, 40, generator=generator)
+    mask = torch.rand(2, 9, 24, 40, generator=generator)
+    weight = torch.randn(64, 64, 3, 3, generator=generator) / 24
+    difference = modulated_deform_conv2d(x, offset, mask, weight) - from_torchvision(
+        x, offset, mask, weight, None, padding=1
+    )
+    assert difference.abs().max() < 5e-6
+
+
+def test_block_sizes_are_really_cut(monkeypatch):
+    def cut(budget):
+        return [
+            (block[0].stop - block[0].start, block[1].stop - block[1].start)
+            for block in deform_gather._blocks(3, 10, 8, budget)
+        ]
+
+    assert cut(10_000) == [(3, 10)]
+    assert cut(160) == [(2, 10), (1, 10)]
+    assert cut(48) == [(1, 6), (1, 4)] * 3
+    assert cut(1) == [(1, 1)] * 30
+
+
+def test_without_displacement_it_is_a_plain_convolution():
+    (x, offset, mask, weight, bias), options = arguments("stride 2")
+    out = modulated_deform_conv2d(
+        x, torch.zeros_like(offset), torch.ones_like(mask), weight, bias, **options
+    )
+    torch.testing.assert_close(out, torch.nn.functional.conv2d(x, weight, bias, **options))
+
+
+@pytest.mark.parametrize("far", [1e3, 1e12, float("inf"), -1e3, -1e12, -float("inf")])
+def test_samples_far_outside_are_zero(far):
+    (x, offset, mask, weight, bias), options = arguments()
+    out = modulated_deform_conv2d(x, torch.full_like(offset, far), mask, weight, bias, **options)
+    torch.testing.assert_close(out, bias[None, :, None, None].expand_as(out))
+
+
+@pytest.mark.parametrize("distance", [-1.0, -0.5, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("side", [0, 4])
+def test_samples_fade_out_over_one_pixel_around_the_border(side, distance):
+    x = torch.ones(1, 1, 5, 5, dtype=torch.float64)
+    offset = torch.zeros(1, 2, 5, 5, dtype=torch.float64)
+    offset[0, 0, side, 2] = distance
+    mask = torch.ones(1, 1, 5, 5, dtype=torch.float64)
+    weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    out = modulated_deform_conv2d(x, offset, mask, weight, padding=0)
+    outside = distance < 0 if side == 0 else distance > 0
+    assert out[0, 0, side, 2] == (1 - abs(distance) if outside else 1)
+
+
+def test_nan_offset_gives_nan_where_it_is_and_nowhere_else():
+    (x, offset, mask, weight, bias), options = arguments()
+    expected = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
+    offset[1, 5, 2, 3] = float("nan")
+    out = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
+    assert out[1, :, 2, 3].isnan().all()
+    out[1, :, 2, 3] = expected[1, :, 2, 3]
+    torch.testing.assert_close(out, expected)
+
+
+def test_bias_may_be_left_out():
+    (x, offset, mask, weight, bias), options = arguments()
+    without = modulated_deform_conv2d(x, offset, mask, weight, **options)
+    with_bias = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
+    torch.testing.assert_close(without + bias[None, :, None, None], with_bias)
+
+
+# ---- gradients ----
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradcheck(case, blocks):
+    tensors, options = arguments(case)
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(
+        lambda *t: modulated_deform_conv2d(*t, **options), tensors, fast_mode=True
+    )
+
+
+def test_gradcheck_of_every_entry():
+    tensors, options = arguments("stride 2")
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(lambda *t: modulated_deform_conv2d(*t, **options), tensors)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_those_of_torchvision(case, blocks):
+    tensors, options = arguments(case)
+    ours = gradients(modulated_deform_conv2d, tensors, options)
+    theirs = gradients(from_torchvision, tensors, options)
+    for name, our, their in zip(
+        ("x", "offset", "mask", "weight", "bias"), ours, theirs, strict=True
+    ):
+        assert our.abs().sum() > 0, name
+        torch.testing.assert_close(
+            our, their, rtol=0, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("wanted", range(5))
+def test_gradient_of_one_argument_alone(wanted):
+    tensors, options = arguments()
+    expected = gradients(modulated_deform_conv2d, tensors, options)[wanted]
+    tensors[wanted].requires_grad_()
+    out = modulated_deform_conv2d(*tensors, **options)
+    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape)
+    (gradient,) = torch.autograd.grad(out, tensors[wanted], slope)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_second_derivative_is_refused_not_wrong():
+    tensors, options = arguments()
+    x = tensors[0].requires_grad_()
+    out = modulated_deform_conv2d(x, *tensors[1:], **options)
+    (gradient,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+# ---- memory layouts and dtypes ----
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "sliced", "expanded"])
+def test_memory_layouts(layout):
+    tensors, options = arguments()
+    expected = gradients(from_torchvision, tensors, options)
+    expected_out = from_torchvision(*tensors, **options)
+
+    def laid_out(tensor):
+        if tensor.dim() != 4 or layout == "contiguous":
+            return tensor
+        if layout == "channels_last":
+            return tensor.contiguous(memory_format=torch.channels_last)
+        if layout == "sliced":
+            return torch.stack((tensor, -tensor), dim=-1)[..., 0]
+        return tensor.unsqueeze(0).expand(2, *tensor.shape)[1]
+
+    def function(*given, **kwargs):
+        return modulated_deform_conv2d(*(laid_out(tensor) for tensor in given), **kwargs)
+
+    out = function(*tensors, **options)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(out, expected_out)
+    for our, their in zip(gradients(function, tensors, options), expected, strict=True):
+        torch.testing.assert_close(our, their)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", ["published", "stride 2"])
+def test_half_types_on_cpu(case, dtype):
+    half, options = arguments(case, dtype=dtype)
+    exact = [tensor.double() for tensor in half]  # the same numbers, so only the sums are rounded
+    out = modulated_deform_conv2d(*half, **options)
+    assert out.dtype == dtype
+    epsilon = torch.finfo(dtype).eps
+    expected = from_torchvision(*exact, **options)
+    assert (out - expected).abs().max() < 2 * epsilon * expected.abs().max()
+    ours = gradients(modulated_deform_conv2d, half, options)
+    # Against our float64: rounded offsets hit the kink one pixel outside of the map, where
+    # torchvision takes the other one-sided derivative.
+    for our, exactly in zip(ours, gradients(modulated_deform_conv2d, exact, options), strict=True):
+        assert our.dtype == dtype
+        assert (our - exactly).abs().max() < 2 * epsilon * exactly.abs().max()
+
+
+def test_positions_are_not_rounded_to_bfloat16():
+    # bfloat16 cannot tell 300.5 from 300, so a ramp shows whether positions went through it.
+    x = torch.arange(512.0).view(1, 1, 1, 512).bfloat16()
+    offset = torch.full((1, 2, 1, 512), 0.5, dtype=torch.bfloat16)
+    offset[:, 0] = 0
+    mask = torch.ones(1, 1, 1, 512, dtype=torch.bfloat16)
+    x_at = x.float()[0, 0, 0]
+    out = modulated_deform_conv2d(x, offset, mask, mask.new_ones(1, 1, 1, 1), padding=0)
+    expected = ((x_at[:-1] + x_at[1:]) / 2).bfloat16()
+    assert torch.equal(out[0, 0, 0, :-1], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_on_cpu(dtype):
+    torch.manual_seed(0)
+    layer = DeformConv2d(8, 16)
+    torch.nn.init.normal_(layer.conv_offset_mask.weight, std=0.1)
+    x = torch.randn(2, 8, 6, 7, requires_grad=True)
+    expected = layer(x)
+    with torch.autocast("cpu", dtype=dtype):
+        out = layer(x)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), expected, atol=0.02, rtol=0.02)
+    out.float().sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
+    assert x.grad.dtype == torch.float32
+
+
+def test_float64_stays_exact_under_autocast():
+    tensors, options = arguments()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = modulated_deform_conv2d(*tensors, **options)
+    torch.testing.assert_close(out, from_torchvision(*tensors, **options))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_reference_path_takes_every_dtype(dtype):
+    # The path of CUDA and of traced graphs, run here on the CPU.
+    tensors, options = arguments(dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = deform_conv._reference(*tensors, **options)
+    expected = from_torchvision(*(tensor.double() for tensor in tensors), **options)
+    torch.testing.assert_close(out.double(), expected, atol=1e-4, rtol=1e-5)
+
+
+# ---- the layer ----
+
+
+def test_layer_declares_published_names_and_shapes():
+    shapes = {name: tuple(p.shape) for name, p in DeformConv2d(5, 7).named_parameters()}
+    assert shapes == {
+        "weight": (7, 5, 3, 3),
+        "bias": (7,),
+        "conv_offset_mask.weight": (27, 5, 3, 3),
+        "conv_offset_mask.bias": (27,),
+    }
+
+
+def test_layer_starts_as_half_a_convolution():
+    torch.manual_seed(0)
+    layer = DeformConv2d(16, 8).double()
+    bound = 1 / math.sqrt(9 * 16)
+    assert 0.95 * bound < layer.weight.abs().max() <= bound
+    assert layer.weight.mean().abs() < bound / 10
+    assert not any(p.abs().sum() for p in (layer.bias, *layer.conv_offset_mask.parameters()))
+    x = torch.randn(2, 16, 5, 6, dtype=torch.float64)
+    half = torch.nn.functional.conv2d(x, layer.weight / 2, padding=1)
+    torch.testing.assert_close(layer(x), half)
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "padding", "dilation"),
+    [(3, 1, 1, 1), (1, 1, 0, 1), (3, 2, 1, 1), (3, 1, 2, 2), (1, 2, 0, 1), (5, 1, 2, 1)],
+)
+def test_layer_has_the_shape_of_a_plain_convolution(kernel_size, stride, padding, dilation):
+    options = {
+        "kernel_size": kernel_size,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }
+    x = torch.randn(2, 3, 9, 6)
+    expected = torch.nn.Conv2d(3, 4, **options)(x).shape
+    assert DeformConv2d(3, 4, **options)(x).shape == expected
+
+
+def test_every_parameter_of_the_layer_gets_a_gradient():
+    layer = DeformConv2d(3, 4)
+    layer(torch.randn(2, 3, 5, 6)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in layer.parameters())
+
+
+def test_batch_equals_single_images():
+    layer = DeformConv2d(3, 4).double()
+    torch.nn.init.normal_(layer.conv_offset_mask.weight)
+    x = torch.randn(3, 3, 5, 6, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), torch.cat([layer(image[None]) for image in x]))
+
+
+def test_empty_batch():
+    layer = DeformConv2d(3, 4, stride=2)
+    x = torch.zeros(0, 3, 5, 6, requires_grad=True)
+    out = layer(x)
+    assert out.shape == (0, 4, 3, 3)
+    out.sum().backward()
+    assert x.grad.shape == x.shape
+    assert layer.weight.grad.abs().sum() == 0
+
+
+def test_shapes_without_data():
+    with torch.device("meta"):
+        assert DeformConv2d(3, 4, stride=2)(torch.zeros(2, 3, 5, 6)).shape == (2, 4, 3, 3)
+
+
+# Warned about inside torch.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("how", ["export", "trace"])
+def test_graphs_hold_the_operator_that_exporters_know(how):
+    layer = DeformConv2d(3, 4).eval()
+    torch.nn.init.normal_(layer.conv_offset_mask.weight, std=0.3)
+    x = torch.randn(2, 3, 6, 7)
+    if how == "export":
+        program = torch.export.export(layer, (x,))
+        graph, run = str(program.graph), program.module()
+    else:
+        run = torch.jit.trace(layer, x)
+        graph = str(run.inlined_graph)
+    assert "deform_conv2d" in graph
+    assert "embedding_bag" not in graph
+    torch.testing.assert_close(run(x), layer(x))
+
+
+# ---- errors ----
+
+
+def test_wrong_shapes_are_named():
+    (x, offset, mask, weight, bias), options = arguments()
+    for change, message in (
+        ({"x": x[:, :2]}, r"must agree in C, got \(2, 2, 5, 7\) and \(4, 3, 3, 3\)"),
+        ({"x": x[0]}, "must agree in C"),
+        ({"offset": offset[:, :9]}, r"offset must be \(2, 18, 5, 7\)"),
+        ({"offset": offset[:1]}, r"offset must be \(2, 18, 5, 7\)"),
+        ({"mask": mask[..., 1:]}, r"mask must be \(2, 9, 5, 7\)"),
+        ({"bias": bias[1:]}, r"bias must be \(4,\)"),
+    ):
+        given = {"x": x, "offset": offset, "mask": mask, "weight": weight, "bias": bias} | change
+        with pytest.raises(ValueError, match=message):
+            modulated_deform_conv2d(**given, **options)
+
+
+def test_map_smaller_than_the_kernel_is_named():
+    x = torch.zeros(1, 3, 2, 2)
+    nothing = torch.zeros(1, 18, 0, 0)
+    with pytest.raises(ValueError, match="smaller than the kernel's reach"):
+        modulated_deform_conv2d(x, nothing, nothing, torch.zeros(4, 3, 3, 3), padding=0)
