@@ -1,0 +1,83 @@
+"""Features -> raw maps through one small branch per quantity: no loss, no decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from ...layers.blocks import PredictionBranch
+
+NORMAL_STD = 0.001
+
+
+class BranchHead(nn.Module):
+    """One set of branches per stack; all stacks predict the same quantities.
+
+    Parameters are named `stacks.<stack>.<branch>.<0 or 2>.{weight,bias}`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        heatmaps: Mapping[str, int],
+        regressions: Mapping[str, int],
+        hidden_channels: int,
+        prior_bias: float = -2.19,
+        regression_init: str = "normal",
+    ) -> None:
+        """Build the branches.
+
+        Args:
+            in_channels: width of each stack's feature map.
+            heatmaps: name -> channels of the branches whose sigmoid is a probability; they start at
+                `prior_bias`.
+            regressions: name -> channels of the others.
+            hidden_channels: width of the 3x3 convolution before the last 1x1; 0 leaves it out.
+            prior_bias: bias of the last layer of heatmap branches.
+            regression_init: "normal", "last_normal", "zero_bias" or "torch" (see
+                `MODEL.POINTS_CENTERNET`).
+        """
+        super().__init__()
+        both = set(heatmaps) & set(regressions)
+        if both:
+            raise ValueError(
+                f"two branches are named {sorted(both)}; rename one of the tasks' branches"
+            )
+        self.stacks = nn.ModuleList()
+        for width in in_channels:
+            branches = nn.ModuleDict()
+            for name, channels in heatmaps.items():
+                branches[name] = PredictionBranch(
+                    width, hidden_channels, channels, prior_bias=prior_bias
+                )
+            for name, channels in regressions.items():
+                branches[name] = PredictionBranch(width, hidden_channels, channels)
+                initialize_regression(branches[name], regression_init)
+            self.stacks.append(branches)
+
+    def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Features (N, D, h, w) per stack -> branch name -> map (N, channels, h, w), per stack."""
+        return [
+            {name: branch(feature) for name, branch in stack.items()}
+            for stack, feature in zip(self.stacks, features, strict=True)
+        ]
+
+
+def initialize_regression(branch: nn.Module, rule: str) -> None:
+    """Start a regression branch as the published network of the given kind does."""
+    convolutions = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
+    if rule == "torch":
+        return
+    if rule == "last_normal":
+        convolutions = convolutions[-1:]
+    elif rule not in ("normal", "zero_bias"):
+        raise ValueError(
+            "MODEL.POINTS_CENTERNET.REGRESSION_INIT must be 'normal', 'last_normal', "
+            f"'zero_bias' or 'torch', got '{rule}'"
+        )
+    for layer in convolutions:
+        if rule != "zero_bias":
+            nn.init.normal_(layer.weight, std=NORMAL_STD)
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,1 @@
+"""The detectors; each names the functions that it puts together."""

@@ -1,0 +1,251 @@
+"""What all detectors share: batch -> canvas -> backbone -> head -> losses or detections."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import Backbone, build_backbone
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ...structures.padded_images import (
+    PaddedImages,
+    Size,
+    canvas_size,
+    center_on_canvas,
+    scale_to_canvas,
+)
+from ..output_frame import to_output_frame
+
+
+@dataclass(frozen=True)
+class TestProtocol:
+    """How images reach the network in inference and how detections leave it."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    resolution: str = "keep_res"  # or "fixed"
+    fixed_size: Size = (512, 512)  # canvas of "fixed"
+    canvas: str = "strict"  # or "fit"; see `canvas_size`
+    clip_boxes: bool = False
+    drop_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resolution not in ("keep_res", "fixed"):
+            raise ValueError(
+                f"TEST.RESOLUTION must be 'keep_res' or 'fixed', got '{self.resolution}'"
+            )
+
+    def canvas_of(self, size: Size, divisor: int) -> Size:
+        """Network frame of an image of `size`."""
+        if self.resolution == "keep_res":
+            return canvas_size(size, divisor, self.canvas)
+        height, width = self.fixed_size
+        return height, width
+
+
+class HeatmapDetector(nn.Module, ABC):
+    """Base of the detectors that find objects on a heatmap.
+
+    A detector adds four short methods: `predict`, `losses`, `propose` and `finalize`. The way
+    between image, network and output frames, and with it the test protocol, is here and inside the
+    model, so that every way of predicting agrees.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        in_features: Sequence[str],
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        protocol: TestProtocol | Mapping[str, Any] | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        """Keep what all detectors need.
+
+        Args:
+            backbone: detectron2 backbone.
+            in_features: names of its outputs that carry predictions, all of one stride; the last
+                one predicts.
+            num_classes: number of classes.
+            pixel_mean: 3 values in 0..255, in the channel order of the images.
+            pixel_std: 3 values likewise.
+            protocol: test protocol, or its fields as a mapping; default: the published one of COCO.
+            channels_last: memory format of images and weights.
+        """
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(
+                f"MODEL.HEATMAP.NUM_CLASSES is {num_classes}; set it, or call, before building the "
+                "model, centernet_d2.setup(cfg), which takes it from the dataset"
+            )
+        self.backbone = backbone
+        self.in_features = list(in_features)
+        self.num_classes = num_classes
+        if not isinstance(protocol, TestProtocol):  # a LazyConfig brings its fields as a mapping
+            protocol = TestProtocol(**(protocol or {}))
+        self.protocol = protocol
+        self.channels_last = channels_last
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).float(), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).float(), persistent=False)
+        self._check_features()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The shared arguments, from `MODEL` and `TEST`; a detector adds its own."""
+        return {
+            "backbone": build_backbone(cfg),
+            "in_features": cfg.MODEL.HEATMAP.IN_FEATURES,
+            "num_classes": cfg.MODEL.HEATMAP.NUM_CLASSES,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "channels_last": cfg.MODEL.HEATMAP.CHANNELS_LAST,
+            "protocol": TestProtocol(
+                resolution=cfg.TEST.RESOLUTION,
+                fixed_size=tuple(cfg.TEST.FIXED_SIZE),
+                canvas=cfg.TEST.CANVAS,
+                clip_boxes=cfg.TEST.CLIP_BOXES,
+                drop_empty=cfg.TEST.DROP_EMPTY,
+            ),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.pixel_mean.device
+
+    @property
+    def divisor(self) -> int:
+        """What the network frame's sides must be multiples of."""
+        return max(self.backbone.size_divisibility, self.stride)
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Losses in training, detections in inference.
+
+        Args:
+            batched_inputs: per image a dict with `image`, (3, height, width) in 0..255 in
+                `INPUT.FORMAT`'s channel order, and optionally `height` and `width` of the output
+                frame; in training also `instances` with `gt_boxes` (in the frame of `image`) and
+                `gt_classes`.
+
+        Returns:
+            In training: loss name -> weighted scalar. In inference: per image `{"instances":
+            Instances}` with `pred_boxes`, `scores`, `pred_classes` and the fields of the point
+            tasks, best first, in the output frame.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.training_images(batched_inputs)
+        instances = [entry["instances"].to(self.device) for entry in batched_inputs]
+        return self.losses(self.predict(images), images, instances)
+
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Detections of each image.
+
+        Only images of one canvas run together, so a batch gives what single images give.
+        """
+        results: list[dict[str, Instances]] = [{} for _ in batched_inputs]
+        for canvas, members in self._by_canvas(batched_inputs).items():
+            images = self.inference_images([batched_inputs[i]["image"] for i in members], canvas)
+            detections = self.finalize(self.propose(self.predict(images), images))
+            for index, found in zip(members, detections, strict=True):
+                results[index] = {"instances": self._to_output(found, batched_inputs[index])}
+        return results
+
+    @abstractmethod
+    def predict(self, images: PaddedImages) -> list[Any]:
+        """Raw maps, one typed object per stack."""
+
+    @abstractmethod
+    def losses(
+        self, predictions: list[Any], images: PaddedImages, instances: list[Instances]
+    ) -> dict[str, Tensor]:
+        """Weighted scalar losses, summed over stacks."""
+
+    @abstractmethod
+    def propose(self, predictions: list[Any], images: PaddedImages) -> list[Instances]:
+        """Candidates of one view, per image, in the image frame."""
+
+    @abstractmethod
+    def finalize(self, candidates: list[Instances]) -> list[Instances]:
+        """Candidates (of one view, or united over views) -> detections."""
+
+    def features(self, images: PaddedImages) -> list[Tensor]:
+        """The backbone's maps that carry predictions, one per stack."""
+        outputs = self.backbone(images.tensor)
+        return [outputs[name] for name in self.in_features]
+
+    def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
+        """Training crops, which are the network frame already; others share a common canvas."""
+        images = [checked_image(entry) for entry in batched_inputs]
+        largest = (max(i.shape[-2] for i in images), max(i.shape[-1] for i in images))
+        canvas = canvas_size(largest, self.divisor, "fit")
+        return center_on_canvas(images, canvas, **self._normalization)
+
+    def inference_images(self, images: list[Tensor], canvas: Size) -> PaddedImages:
+        """Images of one canvas, as the test protocol wants them."""
+        place = center_on_canvas if self.protocol.resolution == "keep_res" else scale_to_canvas
+        return place(images, canvas, **self._normalization)
+
+    @property
+    def _normalization(self) -> dict[str, Any]:
+        return {
+            "mean": self.pixel_mean,
+            "std": self.pixel_std,
+            "channels_last": self.channels_last,
+        }
+
+    def _by_canvas(self, batched_inputs: list[dict[str, Any]]) -> dict[Size, list[int]]:
+        groups: dict[Size, list[int]] = defaultdict(list)
+        for index, entry in enumerate(batched_inputs):
+            height, width = checked_image(entry).shape[-2:]
+            groups[self.protocol.canvas_of((height, width), self.divisor)].append(index)
+        return groups
+
+    def _to_output(self, instances: Instances, entry: dict[str, Any]) -> Instances:
+        return to_output_frame(
+            instances,
+            entry.get("height", instances.image_size[0]),
+            entry.get("width", instances.image_size[1]),
+            clip_boxes=self.protocol.clip_boxes,
+            drop_empty=self.protocol.drop_empty,
+        )
+
+    def _check_features(self) -> None:
+        shapes = self.backbone.output_shape()
+        missing = [name for name in self.in_features if name not in shapes]
+        if missing or not self.in_features:
+            raise ValueError(
+                f"MODEL.HEATMAP.IN_FEATURES is {self.in_features}, "
+                f"but the backbone gives {sorted(shapes)}"
+            )
+        strides = {shapes[name].stride for name in self.in_features}
+        if len(strides) > 1:
+            raise ValueError(
+                f"MODEL.HEATMAP.IN_FEATURES {self.in_features} have strides {sorted(strides)}; "
+                "they must share one"
+            )
+        self.stride = strides.pop()
+
+
+def checked_image(entry: dict[str, Any]) -> Tensor:
+    """The image of one input, or an error that names it: three channels and not empty."""
+    image = entry["image"]
+    name = entry.get("file_name", "(no file name)")
+    if image.dim() != 3 or image.shape[0] != 3:
+        raise ValueError(
+            f"{name}: the image has shape {tuple(image.shape)}, but the model takes 3 channels as "
+            "(3, height, width). Convert grayscale or RGBA images to 3 channels when reading them, "
+            "as cv2.imread does."
+        )
+    if not image.shape[1] or not image.shape[2]:
+        raise ValueError(f"{name}: the image is empty, {image.shape[2]} x {image.shape[1]} pixels")
+    return image

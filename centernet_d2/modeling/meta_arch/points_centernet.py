@@ -1,0 +1,233 @@
+"""Points CenterNet: objects as their centers ("Objects as Points", Zhou et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Instances
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from ...decoding.center_boxes import peak_centers
+from ...decoding.peaks import top_peaks
+from ...losses.heatmap_focal import heatmap_focal_loss
+from ...losses.peak_regression import peak_regression_loss
+from ...structures.padded_images import PaddedImages
+from ...structures.predictions import CenterPredictions
+from ...structures.targets import CenterTargets
+from ...targets.centers import center_targets
+from ...targets.gaussian import RadiusRule
+from ..heads.branches import BranchHead
+from ..point_tasks import PointTask, build_point_tasks
+from .heatmap_detector import HeatmapDetector
+
+
+@META_ARCH_REGISTRY.register()
+class PointsCenterNet(HeatmapDetector):
+    """A heatmap of centers, an offset within the cell, and what the point tasks read there."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[PointTask],
+        head_channels: int = 64,
+        prior_bias: float = -2.19,
+        regression_init: str = "normal",
+        radius_rule: RadiusRule | str = RadiusRule.LEGACY,
+        min_overlap: float = 0.7,
+        fixed_radius: int = 2,
+        focal_alpha: float = 2.0,
+        focal_beta: float = 4.0,
+        heatmap_weight: float = 1.0,
+        offset_weight: float = 1.0,
+        regression_loss: str = "l1",
+        regression_normalizer: str = "elements",
+        peak_kernel: int = 3,
+        top_k: int = 100,
+        score_threshold: float = 0.0,
+        nms_threshold: float | None = None,
+        **shared: Any,
+    ) -> None:
+        """Put the parts together; `centernet_d2/config.py` says more about each argument.
+
+        Args:
+            tasks: point tasks.
+            head_channels: width of the 3x3 convolution of each branch; 0: none.
+            prior_bias: bias that heatmap branches start with.
+            regression_init: how regression branches start, see `BranchHead`.
+            radius_rule: see `RadiusRule`.
+            min_overlap: overlap that the radius guarantees.
+            fixed_radius: cells, for the rule "fixed".
+            focal_alpha: exponent on the error of the prediction.
+            focal_beta: exponent on the distance from a positive.
+            heatmap_weight: weight of the heatmap loss.
+            offset_weight: weight of the offset loss.
+            regression_loss: "l1" or "smooth_l1".
+            regression_normalizer: "elements" or "objects".
+            peak_kernel: side of the window in which a peak must be the maximum.
+            top_k: peaks kept per image.
+            score_threshold: detections at or below are dropped.
+            nms_threshold: IoU of a class-wise hard NMS; None: no NMS, as published.
+            **shared: arguments of `HeatmapDetector`.
+        """
+        super().__init__(**shared)
+        self.tasks = list(tasks)
+        heatmaps, regressions = {"heatmap": self.num_classes}, {"offset": 2}
+        for task in self.tasks:
+            heatmaps.update(task.heatmaps(self.num_classes))
+            regressions.update(task.regressions(self.num_classes))
+        shapes = self.backbone.output_shape()
+        self.head = BranchHead(
+            in_channels=[shapes[name].channels for name in self.in_features],
+            heatmaps=heatmaps,
+            regressions=regressions,
+            hidden_channels=head_channels,
+            prior_bias=prior_bias,
+            regression_init=regression_init,
+        )
+        self.radius_rule = RadiusRule(radius_rule)
+        self.min_overlap = min_overlap
+        self.fixed_radius = fixed_radius
+        self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
+        self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
+        self.regression_loss, self.regression_normalizer = regression_loss, regression_normalizer
+        self.peak_kernel, self.top_k = peak_kernel, top_k
+        self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Arguments from `MODEL.HEATMAP`, `MODEL.POINTS_CENTERNET` and `TEST`."""
+        heatmap, points = cfg.MODEL.HEATMAP, cfg.MODEL.POINTS_CENTERNET
+        if points.BOX2D.NMS not in ("none", "hard"):
+            raise ValueError(
+                "MODEL.POINTS_CENTERNET.BOX2D.NMS must be 'none' or 'hard', "
+                f"got '{points.BOX2D.NMS}'"
+            )
+        return {
+            **super().from_config(cfg),
+            "tasks": build_point_tasks(cfg),
+            "head_channels": points.HEAD_CHANNELS,
+            "prior_bias": heatmap.PRIOR_BIAS,
+            "regression_init": points.REGRESSION_INIT,
+            "radius_rule": heatmap.RADIUS_RULE,
+            "min_overlap": heatmap.MIN_OVERLAP,
+            "fixed_radius": heatmap.FIXED_RADIUS,
+            "focal_alpha": heatmap.FOCAL_ALPHA,
+            "focal_beta": heatmap.FOCAL_BETA,
+            "heatmap_weight": points.HEATMAP_WEIGHT,
+            "offset_weight": points.OFFSET_WEIGHT,
+            "regression_loss": points.REGRESSION_LOSS,
+            "regression_normalizer": points.REGRESSION_NORMALIZER,
+            "peak_kernel": heatmap.PEAK_KERNEL,
+            "top_k": heatmap.TOP_K,
+            "score_threshold": heatmap.SCORE_THRESHOLD,
+            "nms_threshold": points.BOX2D.NMS_THRESHOLD if points.BOX2D.NMS == "hard" else None,
+        }
+
+    def predict(self, images: PaddedImages) -> list[CenterPredictions]:
+        """Raw maps of every stack."""
+        return [
+            CenterPredictions(
+                heatmap=maps.pop("heatmap"), offset=maps.pop("offset"), regressions=maps
+            )
+            for maps in self.head(self.features(images))
+        ]
+
+    def targets(
+        self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
+    ) -> CenterTargets:
+        """Ground truth of the heatmap and of the centers, on the output map."""
+        counts = torch.tensor([len(entry) for entry in instances], device=self.device)
+        image = torch.repeat_interleave(torch.arange(len(instances), device=self.device), counts)
+        boxes = torch.cat([entry.gt_boxes.tensor for entry in instances]).view(-1, 2, 2)
+        classes = torch.cat([entry.gt_classes for entry in instances])
+        return center_targets(
+            images.image_to_map(boxes, image, map_size).flatten(1),
+            classes,
+            image,
+            num_images=len(images),
+            num_classes=self.num_classes,
+            map_size=map_size,
+            radius_rule=self.radius_rule,
+            min_overlap=self.min_overlap,
+            fixed_radius=self.fixed_radius,
+        )
+
+    def losses(
+        self,
+        predictions: list[CenterPredictions],
+        images: PaddedImages,
+        instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """`loss_heatmap`, `loss_offset` and the tasks' losses, averaged over stacks."""
+        centers = self.targets(images, instances, predictions[0].map_size)
+        task_targets = [task.targets(instances, images, centers) for task in self.tasks]
+        per_stack = [self._stack_losses(stack, centers, task_targets) for stack in predictions]
+        return {
+            name: sum(losses[name] for losses in per_stack) / len(per_stack)
+            for name in per_stack[0]
+        }
+
+    def propose(
+        self, predictions: list[CenterPredictions], images: PaddedImages
+    ) -> list[Instances]:
+        """The best peaks of the last stack with their fields, in the image frame."""
+        last = predictions[-1]
+        peaks = top_peaks(last.heatmap.float().sigmoid(), self.top_k, self.peak_kernel)
+        centers = peak_centers(peaks, last.offset.float())
+        candidates = []
+        for size, scores, classes in zip(
+            images.image_sizes, peaks.scores, peaks.classes, strict=True
+        ):
+            candidates.append(Instances(size, scores=scores, pred_classes=classes))
+        for task in self.tasks:
+            for found, fields in zip(
+                candidates, task.decode(last, peaks, centers, images), strict=True
+            ):
+                for name, value in fields.items():
+                    found.set(name, value)
+        return candidates
+
+    def finalize(self, candidates: list[Instances]) -> list[Instances]:
+        """Drop low scores and, where asked, overlapping boxes of one class."""
+        return [self._finalize_image(found) for found in candidates]
+
+    def _stack_losses(
+        self,
+        predictions: CenterPredictions,
+        centers: CenterTargets,
+        task_targets: list[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        heatmap = heatmap_focal_loss(
+            predictions.heatmap, centers.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
+        )
+        offset = peak_regression_loss(
+            centers.peaks.gather(predictions.offset),
+            centers.offset,
+            kind=self.regression_loss,
+            normalizer=self.regression_normalizer,
+        )
+        losses = {
+            "loss_heatmap": self.heatmap_weight * heatmap,
+            "loss_offset": self.offset_weight * offset,
+        }
+        for task, targets in zip(self.tasks, task_targets, strict=True):
+            losses.update(task.losses(predictions, targets, centers))
+        return losses
+
+    def _finalize_image(self, found: Instances) -> Instances:
+        if self.score_threshold > 0:
+            found = found[found.scores > self.score_threshold]
+        if self.nms_threshold is None:
+            return found
+        keep = batched_nms(
+            found.pred_boxes.tensor, found.scores, found.pred_classes, self.nms_threshold
+        )
+        return found[keep]

@@ -1,0 +1,68 @@
+"""Detections in the mapper's image frame -> the frame that the caller asked for.
+
+detectron2's `detector_postprocess` changes the boxes that it is given, clips them, drops the rows
+whose clipped box is empty from all fields, and scales no field that it does not know. This one
+scales every image-plane field, on a copy, and clips and drops only when told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+
+def _scale_boxes(boxes: Boxes, scale: Tensor) -> Boxes:
+    return Boxes(boxes.tensor * scale.repeat(2))
+
+
+def _scale_points(points: Tensor, scale: Tensor) -> Tensor:
+    # (K, ..., 2 or more): x, y and whatever follows them (a score, a visibility).
+    scaled = points.clone()
+    scaled[..., :2] *= scale
+    return scaled
+
+
+IMAGE_PLANE_FIELDS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "pred_boxes": _scale_boxes,
+    "pred_centers": _scale_points,
+    "pred_keypoints": _scale_points,
+}
+"""Field name -> function(value, (2,) scale of x and y) -> new value. Point tasks with further
+fields add theirs."""
+
+
+def to_output_frame(
+    instances: Instances,
+    height: int,
+    width: int,
+    *,
+    clip_boxes: bool = False,
+    drop_empty: bool = False,
+) -> Instances:
+    """Scale all image-plane fields to an image of (height, width).
+
+    Args:
+        instances: detections; not changed.
+        height: of the output frame.
+        width: of the output frame.
+        clip_boxes: clip boxes to the output frame (published results: off).
+        drop_empty: drop detections whose clipped box has no area; the boxes that stay are clipped
+            only with `clip_boxes`.
+    """
+    scale_y, scale_x = height / instances.image_size[0], width / instances.image_size[1]
+    result = Instances((height, width))
+    for name, value in instances.get_fields().items():
+        if name in IMAGE_PLANE_FIELDS:
+            scale = instances.scores.new_tensor([scale_x, scale_y])
+            value = IMAGE_PLANE_FIELDS[name](value, scale)
+        result.set(name, value)
+    if not result.has("pred_boxes") or not (clip_boxes or drop_empty):
+        return result
+    clipped = result.pred_boxes.clone()
+    clipped.clip((height, width))
+    if clip_boxes:
+        result.pred_boxes = clipped
+    return result[clipped.nonempty()] if drop_empty else result

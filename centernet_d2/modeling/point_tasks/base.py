@@ -1,0 +1,76 @@
+"""What the points detector regresses at a center: an interface, and a registry to add to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+from fvcore.common.registry import Registry
+from torch import Tensor
+
+from ...structures.padded_images import PaddedImages
+from ...structures.predictions import CenterPredictions, Peaks
+from ...structures.targets import CenterTargets
+
+POINT_TASK_REGISTRY = Registry("POINT_TASK")
+POINT_TASK_REGISTRY.__doc__ = """
+Registry of point tasks. An entry is a function `build(cfg) -> PointTask`; its name is the one that
+`MODEL.POINTS_CENTERNET.TASKS` uses.
+"""
+
+
+class PointTask(ABC):
+    """One thing that the points detector reads at each center beside class and offset.
+
+    A task names its branches, makes their targets, turns them into losses and decodes them into
+    fields of the detections. It has no parameters of its own: the branches live in the detector's
+    head.
+    """
+
+    @abstractmethod
+    def regressions(self, num_classes: int) -> dict[str, int]:
+        """Branch name -> number of channels."""
+
+    def heatmaps(self, num_classes: int) -> dict[str, int]:
+        """Further heatmap branches (such as joints): name -> number of channels."""
+        return {}
+
+    @abstractmethod
+    def targets(
+        self, instances: list[Instances], images: PaddedImages, centers: CenterTargets
+    ) -> dict[str, Tensor]:
+        """Ground truth on the output map, rows (P, ...) matching `centers.peaks`."""
+
+    @abstractmethod
+    def losses(
+        self, predictions: CenterPredictions, targets: dict[str, Tensor], centers: CenterTargets
+    ) -> dict[str, Tensor]:
+        """Weighted scalar losses of one stack; zero but in the graph without objects."""
+
+    @abstractmethod
+    def decode(
+        self, predictions: CenterPredictions, peaks: Peaks, centers: Tensor, images: PaddedImages
+    ) -> list[dict[str, Any]]:
+        """Fields of the detections, per image, each with K rows, in the image frame.
+
+        Args:
+            predictions: raw maps of the last stack.
+            peaks: (N, K) peaks.
+            centers: (N, K, 2) refined centers on the output map.
+            images: converts to the image frame.
+        """
+
+
+def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
+    """The tasks of `MODEL.POINTS_CENTERNET.TASKS`, in order."""
+    names = cfg.MODEL.POINTS_CENTERNET.TASKS
+    unknown = [name for name in names if name not in POINT_TASK_REGISTRY]
+    if unknown or not names:
+        known = sorted(name for name, _ in POINT_TASK_REGISTRY)
+        raise ValueError(
+            f"MODEL.POINTS_CENTERNET.TASKS is {list(names)}; "
+            f"it must name at least one of the registered point tasks {known}"
+        )
+    return [POINT_TASK_REGISTRY.get(name)(cfg) for name in names]

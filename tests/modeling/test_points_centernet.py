@@ -1,0 +1,267 @@
+"""The points detector as a whole: the same cases for every config, then its own choices."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from detectron2.config import get_cfg, instantiate
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from centernet_d2.config import add_centernet_config
+from centernet_d2.modeling import PointsCenterNet
+from centernet_d2.modeling.backbone import ResNetDeconv
+from centernet_d2.modeling.point_tasks.box2d import Box2D
+
+SIZE = 64
+
+
+def training_input(boxes: list[list[float]], classes: list[int], seed: int = 0, size: int = SIZE):
+    generator = torch.Generator().manual_seed(seed)
+    instances = Instances((size, size))
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator)
+    return {"image": image, "instances": instances, "file_name": f"image_{seed}.png"}
+
+
+def image_input(height: int, width: int, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+    return {"image": image}
+
+
+def built(cfg, seed: int = 0) -> PointsCenterNet:
+    torch.manual_seed(seed)
+    return build_model(cfg)
+
+
+def batch():
+    return [
+        training_input([[4, 4, 40, 30], [20, 20, 60, 62]], [0, 3], seed=1),
+        training_input([], [], seed=2),
+    ]
+
+
+def rows(found: Instances) -> torch.Tensor:
+    columns = (found.scores[:, None], found.pred_classes[:, None], found.pred_boxes.tensor)
+    return torch.cat(columns, dim=1)
+
+
+def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
+    model = built(tiny_config())
+    losses = model(batch())
+    assert sorted(losses) == ["loss_heatmap", "loss_offset", "loss_size"]
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_a_batch_without_objects_trains(tiny_config):
+    model = built(tiny_config())
+    losses = model([training_input([], [], seed=seed) for seed in (1, 2)])
+    assert losses["loss_size"] == 0
+    assert losses["loss_offset"] == 0
+    assert losses["loss_heatmap"] > 0
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("resolution", ["keep_res", "fixed"])
+def test_a_batch_gives_what_single_images_give(tiny_config, resolution):
+    cfg = tiny_config("TEST.RESOLUTION", resolution, "TEST.FIXED_SIZE", [96, 96])
+    model = built(cfg).eval()
+    inputs = [
+        image_input(*size, seed=i)
+        for i, size in enumerate([(50, 70), (64, 64), (50, 70), (30, 90)])
+    ]
+    with torch.no_grad():
+        together = model(inputs)
+        alone = [model([entry])[0] for entry in inputs]
+    for a, b in zip(together, alone, strict=True):
+        assert len(a["instances"]) > 50
+        # Only the order of sums inside a convolution may differ with the batch size.
+        assert torch.allclose(rows(a["instances"]), rows(b["instances"]), atol=1e-4)
+
+
+def test_inputs_are_not_changed_and_answers_repeat(tiny_config):
+    model = built(tiny_config())
+    inputs = batch()
+    kept = copy.deepcopy(inputs)
+    first, second = model(inputs), model(inputs)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    for entry, before in zip(inputs, kept, strict=True):
+        assert torch.equal(entry["image"], before["image"])
+        assert torch.equal(entry["instances"].gt_boxes.tensor, before["instances"].gt_boxes.tensor)
+
+
+def test_detections_scale_to_the_asked_frame(tiny_config):
+    model = built(tiny_config()).eval()
+    with torch.no_grad():
+        plain = model([image_input(40, 60)])[0]["instances"]
+        scaled = model([{**image_input(40, 60), "height": 80, "width": 180}])[0]["instances"]
+    assert plain.image_size == (40, 60)
+    assert scaled.image_size == (80, 180)
+    factor = torch.tensor([3.0, 2, 3, 2])
+    assert torch.allclose(scaled.pred_boxes.tensor, plain.pred_boxes.tensor * factor)
+
+
+def test_float_whole_numbers_equal_bytes(tiny_config):
+    model = built(tiny_config()).eval()
+    entry = image_input(40, 60)
+    with torch.no_grad():
+        a = model([entry])[0]["instances"]
+        b = model([{"image": entry["image"].float()}])[0]["instances"]
+    assert torch.equal(rows(a), rows(b))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(4, 8, 8), "shape \\(4, 8, 8\\), but the model takes 3 channels"),
+        (torch.zeros(8, 8), "3 channels"),
+        (torch.zeros(3, 0, 8), "is empty, 8 x 0"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_wrong_images_are_named(tiny_config, image, message, training):
+    model = built(tiny_config()).train(training)
+    entry = {**training_input([], []), "image": image, "file_name": "holiday.png"}
+    with pytest.raises(ValueError, match=f"holiday.png: .*{message}"):
+        model([entry])
+
+
+def test_score_threshold_and_nms(tiny_config):
+    found = Instances((50, 50))
+    found.pred_boxes = Boxes(
+        torch.tensor([[0.0, 0, 20, 20], [1, 1, 21, 21], [1, 1, 21, 21], [30, 30, 40, 40]])
+    )
+    found.scores = torch.tensor([0.9, 0.8, 0.7, 0.05])
+    found.pred_classes = torch.tensor([0, 0, 1, 0])
+    plain = built(tiny_config())
+    assert len(plain.finalize([found])[0]) == 4
+    strict = built(
+        tiny_config(
+            "MODEL.HEATMAP.SCORE_THRESHOLD", 0.1, "MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"
+        )
+    )
+    assert torch.allclose(strict.finalize([found])[0].scores, torch.tensor([0.9, 0.7]))
+
+
+def test_class_specific_size_learns_only_the_class_of_the_object(tiny_config):
+    model = built(tiny_config("MODEL.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE", True))
+    model([training_input([[4, 4, 40, 30]], [3])])["loss_size"].backward()
+    gradient = model.head.stacks[0]["size"].last_layer.bias.grad
+    assert gradient.nonzero().flatten().tolist() == [6, 7]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("elements", 1), ("objects", 2)])
+def test_normaliser_is_a_named_choice(tiny_config, unit, factor):
+    reference = built(tiny_config())(batch())["loss_size"]
+    model = built(tiny_config("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", unit))
+    assert model(batch())["loss_size"].item() == pytest.approx(factor * reference.item(), rel=1e-3)
+
+
+def test_detectron2_fpn_is_a_backbone(tiny_config):
+    cfg = tiny_config(
+        *("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
+        *("MODEL.HEATMAP.IN_FEATURES", ["p2"]),
+        *("MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]),
+        *("MODEL.FPN.OUT_CHANNELS", 32),
+        *("MODEL.RESNETS.DEPTH", 18),
+        *("MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+        *("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
+        *("MODEL.BACKBONE.FREEZE_AT", 0),
+        *("MODEL.RESNETS.NORM", "BN"),
+    )
+    model = built(cfg)
+    losses = model(batch())
+    assert all(loss.isfinite() for loss in losses.values())
+    with torch.no_grad():
+        assert len(model.eval()([image_input(50, 70)])[0]["instances"]) > 0
+
+
+@pytest.mark.parametrize("amp", [torch.bfloat16, torch.float16])
+def test_autocast_keeps_losses_in_float32(tiny_config, amp):
+    model = built(tiny_config())
+    with torch.autocast("cpu", dtype=amp):
+        losses = model(batch())
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (("MODEL.HEATMAP.NUM_CLASSES", 0), "centernet_d2.setup"),
+        (("MODEL.HEATMAP.IN_FEATURES", ["p2"]), "the backbone gives \\['decoder'\\]"),
+        (("MODEL.POINTS_CENTERNET.TASKS", ["box4d"]), "box4d.*box2d"),
+        (("MODEL.HEATMAP.RADIUS_RULE", "big"), "big"),
+        (("TEST.RESOLUTION", "huge"), "TEST.RESOLUTION"),
+        (("MODEL.POINTS_CENTERNET.REGRESSION_INIT", "zeros"), "REGRESSION_INIT"),
+        (("MODEL.POINTS_CENTERNET.BOX2D.NMS", "softest"), "BOX2D.NMS"),
+    ],
+)
+def test_wrong_config_values_are_named(tiny_config, override, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(tiny_config(*override))
+
+
+def test_yaml_lazy_config_and_python_give_equal_weights(config_root):
+    from detectron2.config import LazyConfig
+
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    cfg.merge_from_file(str(config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    from_yaml = built(cfg, seed=3)
+    torch.manual_seed(3)
+    from_lazy = instantiate(
+        LazyConfig.load(str(config_root / "lazy" / "points_centernet.py")).model
+    )
+    torch.manual_seed(3)
+    from_python = PointsCenterNet(
+        backbone=ResNetDeconv(depth=18),
+        in_features=["deconv"],
+        num_classes=80,
+        pixel_mean=cfg.MODEL.PIXEL_MEAN,
+        pixel_std=cfg.MODEL.PIXEL_STD,
+        tasks=[Box2D()],
+    )
+    reference = from_yaml.state_dict()
+    for other in (from_lazy, from_python):
+        weights = other.state_dict()
+        assert list(weights) == list(reference)
+        assert all(torch.equal(weights[name], reference[name]) for name in reference)
+        assert other.protocol == from_yaml.protocol
+        assert torch.equal(other.pixel_mean, from_yaml.pixel_mean)
+
+
+def test_training_crops_of_different_sizes_share_a_canvas(tiny_config):
+    model = built(tiny_config())
+    inputs = [training_input([[4, 4, 30, 30]], [0], size=48), training_input([[4, 4, 40, 30]], [1])]
+    images = model.training_images(inputs)
+    assert images.tensor.shape == (2, 3, 64, 64)
+    assert images.shift.tolist() == [[8, 8], [0, 0]]
+    targets = model.targets(images, [entry["instances"] for entry in inputs], (16, 16))
+    assert targets.peaks.x.tolist() == [int((17 + 8) / 4), 5]  # centers 17 and 22
+
+
+def test_lazy_config_trains_as_detectron2s_tools_do(config_root):
+    from detectron2.config import LazyConfig
+
+    lazy = LazyConfig.load(str(config_root / "lazy" / "points_centernet.py"))
+    lazy.model.backbone.depth = 18
+    model = instantiate(lazy.model)
+    lazy.optimizer.params.model = model
+    optimizer = instantiate(lazy.optimizer)
+    count = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    assert count == sum(p.numel() for p in model.parameters())
+    multiplier = instantiate(lazy.lr_multiplier)
+    assert [multiplier(epoch / 140) for epoch in (0, 89, 91, 121)] == [1, 1, 0.1, 0.01]
+    mapper = instantiate(lazy.dataloader.train.mapper)
+    assert mapper.is_train
+    assert len(mapper.augmentations.augs) == 3
