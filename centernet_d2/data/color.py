@@ -1,0 +1,110 @@
+"""Colour transforms of the published points recipe on float32 images in 0..255.
+
+They leave coordinates alone, and by detectron2's convention the inverse of such a transform does
+nothing. No values are
+clipped: the published code normalises what comes out as it is, so pixels may leave 0..255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from detectron2.data.transforms import Augmentation
+from fvcore.transforms.transform import NoOpTransform, Transform
+
+from . import random_state
+
+# Principal axes of COCO colours in BGR order, of images in 0..1 (constants of CornerNet, used by
+# the points code).
+COLOR_EIGENVALUES = (0.2141788, 0.01817699, 0.00341571)
+COLOR_EIGENVECTORS = (  # rows: B, G, R; columns: axes
+    (-0.58752847, -0.69563484, 0.41340352),
+    (-0.5832747, 0.00994535, -0.81221408),
+    (-0.56089297, 0.71832671, 0.41158938),
+)
+COLOR_STEPS = ("brightness", "contrast", "saturation")
+
+
+class ColorTransform(Transform):
+    """Brightness, contrast and saturation in a given order, then a constant colour shift.
+
+    Args:
+        steps: pairs (name, factor); each is a blend `factor * image + (1 - factor) * other`, where
+            `other` is black (brightness), the mean gray level (contrast) or the gray image
+            (saturation). Gray is taken from the image as it comes in, not from the result of
+            earlier steps, as the published code does it.
+        shift: added to (B, G, R) at the end, in 0..255 units.
+    """
+
+    def __init__(self, steps: Sequence[tuple[str, float]], shift: Sequence[float] = (0, 0, 0)):
+        super().__init__()
+        for name, _ in steps:
+            if name not in COLOR_STEPS:
+                raise ValueError(f"ColorTransform: step {name!r} is not one of {COLOR_STEPS}")
+        self.steps = tuple((name, float(factor)) for name, factor in steps)
+        self.shift = tuple(float(value) for value in shift)
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Transform an (H, W, 3) BGR image in 0..255 of any dtype; returns float32, not clipped."""
+        image = np.array(img, dtype=np.float32)
+        if self.steps:
+            gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[:, :, None]
+            gray_mean = float(gray.mean())
+            for name, factor in self.steps:
+                image *= np.float32(factor)
+                if name == "contrast":
+                    image += np.float32((1 - factor) * gray_mean)
+                elif name == "saturation":
+                    image += np.float32(1 - factor) * gray
+        image += np.asarray(self.shift, dtype=np.float32)
+        return image
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Return the points unchanged."""
+        return coords
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Return the labels unchanged."""
+        return segmentation
+
+    def inverse(self) -> Transform:
+        """Colours have no geometry: nothing to undo."""
+        return NoOpTransform()
+
+
+class RandomColor(Augmentation):
+    """Colour jitter in random order, then PCA lighting: a shift along the colours' principal axes.
+
+    Args:
+        jitter: each factor is 1 + U(-jitter, jitter); 0 turns the three steps off.
+        lighting: standard deviation of the draw per axis; 0 turns the shift off.
+    """
+
+    def __init__(self, jitter: float = 0.4, lighting: float = 0.1):
+        super().__init__()
+        if not 0 <= jitter < 1:
+            raise ValueError(f"INPUT.COLOR_JITTER must be in 0..1 (1 excluded), got {jitter}")
+        if lighting < 0:
+            raise ValueError(f"INPUT.PCA_LIGHTING must not be negative, got {lighting}")
+        self.jitter = jitter
+        self.lighting = lighting
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw order, factors and shift from numpy's global random state."""
+        steps: list[tuple[str, float]] = []
+        if self.jitter > 0:
+            order = random_state.permutation(len(COLOR_STEPS))
+            factors = 1 + random_state.uniform(-self.jitter, self.jitter, size=len(COLOR_STEPS))
+            steps = [(COLOR_STEPS[k], factors[k]) for k in order]
+        shift = np.zeros(3)
+        if self.lighting > 0:
+            shift = lighting_shift(random_state.normal(0, self.lighting, size=3))
+        return ColorTransform(steps, shift)
+
+
+def lighting_shift(draws: np.ndarray) -> np.ndarray:
+    """Turn three draws (one per principal axis) into a shift of (B, G, R) in 0..255 units."""
+    axes = np.asarray(COLOR_EIGENVECTORS) @ (np.asarray(COLOR_EIGENVALUES) * np.asarray(draws))
+    return 255.0 * axes

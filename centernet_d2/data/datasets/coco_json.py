@@ -1,0 +1,97 @@
+"""Standard detectron2 records of a COCO JSON, checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
+
+from ..checks import check_boxes, check_categories
+from .coco_file import CocoFile, read_coco_json
+
+logger = logging.getLogger(__name__)
+
+
+def load_coco_records(json_file: str, image_root: str) -> list[dict]:
+    """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
+
+    Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, category_id
+    contiguous, iscrowd, id). Images without annotations are kept. Useless boxes are dropped with a
+    counted warning.
+
+    Raises:
+        DatasetError: see `centernet_d2.data.checks`; also when the first image is not in
+            `image_root`.
+    """
+    content = read_coco_json(json_file)
+    check_categories(
+        content.category_ids,
+        list(content.categories),
+        source=json_file,
+        describe=content.describe,
+    )
+    sizes = content.image_sizes[content.annotation_images]
+    report = check_boxes(content.boxes, sizes, source=json_file, describe=content.describe)
+    for message in report.messages:
+        logger.warning(message)
+    _check_image_root(content, image_root)
+    records = [
+        {
+            "file_name": os.path.join(image_root, name),
+            "height": height,
+            "width": width,
+            "image_id": image_id,
+            "annotations": [],
+        }
+        for image_id, name, (width, height) in zip(
+            content.image_ids, content.file_names, content.image_sizes.tolist(), strict=True
+        )
+    ]
+    for image, annotation in _annotations(content, report.keep):
+        records[image]["annotations"].append(annotation)
+    without = sum(not record["annotations"] for record in records)
+    logger.info(
+        "%s: %d images (%d without annotations), %d boxes (%d crowd), %d classes",
+        json_file,
+        len(records),
+        without,
+        int(report.keep.sum()),
+        int((content.crowd & report.keep).sum()),
+        len(content.categories),
+    )
+    return records
+
+
+def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dict]]:
+    contiguous = content.contiguous_ids()
+    columns = (
+        content.annotation_images[keep].tolist(),
+        content.annotation_ids[keep].tolist(),
+        content.boxes[keep].tolist(),
+        content.category_ids[keep].tolist(),
+        content.crowd[keep].tolist(),
+    )
+    for image, annotation_id, box, category, crowd in zip(*columns, strict=True):
+        yield (
+            image,
+            {
+                "id": annotation_id,
+                "bbox": box,
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": contiguous[category],
+                "iscrowd": int(crowd),
+            },
+        )
+
+
+def _check_image_root(content: CocoFile, image_root: str) -> None:
+    first = os.path.join(image_root, content.file_names[0])
+    if not PathManager.isfile(first):
+        raise FileNotFoundError(
+            f"image file '{first}', the first of '{content.path}', does not exist: check the image "
+            f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
+        )

@@ -1,0 +1,113 @@
+"""A generated split on disk: PNG pictures and a COCO JSON, made once, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+
+import cv2
+import numpy as np
+from iopath.common.file_io import file_lock
+
+from .render import annotate, render
+from .split import SplitSettings, make_scenes
+
+# Raise it whenever the same settings give other pictures or annotations: it is part of the folder's
+# name.
+GENERATOR_VERSION = 1
+ANNOTATION_FILE = "annotations.json"
+IMAGE_FOLDER = "images"
+
+logger = logging.getLogger(__name__)
+
+
+def split_stamp(split: SplitSettings) -> str:
+    """Return a folder name that changes with the generator's version and with every setting."""
+    settings = json.dumps(asdict(split), sort_keys=True)
+    digest = hashlib.sha256(f"{GENERATOR_VERSION} {settings}".encode()).hexdigest()[:8]
+    return f"v{GENERATOR_VERSION}-{digest}"
+
+
+def ensure_split(split: SplitSettings, folder: str) -> str:
+    """Make the split in `folder` unless it is there; returns the path of its JSON.
+
+    Safe for several processes: one makes it beside the folder and renames it, the others wait. What
+    an interrupted run left behind is never taken for a finished split.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it and the cure.
+    """
+    json_file = os.path.join(folder, ANNOTATION_FILE)
+    if os.path.isfile(json_file):
+        return json_file
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with file_lock(folder):
+            if not os.path.isfile(json_file):
+                _make_beside(split, folder, parent)
+    except OSError as error:
+        raise OSError(
+            f"the generated dataset cannot be written to '{folder}' ({error}): make room or set "
+            "the environment variable DETECTRON2_DATASETS to a folder that can be written"
+        ) from error
+    return json_file
+
+
+def _make_beside(split: SplitSettings, folder: str, parent: str) -> None:
+    start = time.perf_counter()
+    temporary = tempfile.mkdtemp(prefix=".making-", dir=parent)
+    try:
+        write_split(split, temporary)
+        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    seconds = time.perf_counter() - start
+    logger.info("made %d generated images in %s in %.1f s", split.images, folder, seconds)
+
+
+def write_split(split: SplitSettings, folder: str) -> None:
+    """Write pictures and JSON of a split into an existing folder."""
+    side = split.scenes.side
+    os.makedirs(os.path.join(folder, IMAGE_FOLDER), exist_ok=True)
+    images, annotations = [], []
+    with ThreadPoolExecutor(max_workers=2) as pool:  # compressing is a third of the work
+        writing: deque[Future] = deque()
+        for index, (scene, random) in enumerate(make_scenes(split)):
+            name = f"{index:06d}.png"
+            path = os.path.join(folder, IMAGE_FOLDER, name)
+            writing.append(pool.submit(_write_image, path, render(scene, side, random)))
+            if len(writing) > 32:
+                writing.popleft().result()
+            images.append({"id": index + 1, "file_name": name, "height": side, "width": side})
+            for record in annotate(scene, side):
+                category = split.scenes.classes.index(record.pop("kind")) + 1
+                annotations.append({"image_id": index + 1, "category_id": category, **record})
+        for future in writing:
+            future.result()
+    for annotation_id, record in enumerate(annotations, start=1):
+        record["id"] = annotation_id
+    content = {
+        "info": {"description": "generated shapes", "version": split_stamp(split)},
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": k, "name": name} for k, name in enumerate(split.scenes.classes, start=1)
+        ],
+    }
+    with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def _write_image(path: str, image: np.ndarray) -> None:
+    if not cv2.imwrite(path, image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise OSError(f"cannot write '{path}'")

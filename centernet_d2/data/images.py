@@ -1,0 +1,73 @@
+"""Reading an image file as 8-bit BGR, whatever it was saved as."""
+
+from __future__ import annotations
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageOps
+
+
+class ImageFileError(ValueError):
+    """An image file is there but cannot be used; the message names the file and the cure."""
+
+
+def read_image(file_name: str) -> np.ndarray:
+    """Read a file as (H, W, 3) uint8, channels B, G, R, upright.
+
+    The EXIF orientation is applied as detectron2 does it. Grayscale is repeated over the channels,
+    a palette is looked up, alpha is dropped, and of 16 bits the upper 8 are kept (detectron2's own
+    reader clips them to white).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: it is empty, truncated, no image, without pixels, or of a depth with no
+            defined range.
+    """
+    if not PathManager.isfile(file_name):
+        raise FileNotFoundError(
+            f"image file '{file_name}' does not exist: check the image folder given with the "
+            "dataset (for 'coco:<json>:<image dir>' the part after the last colon) and 'file_name' "
+            "in its JSON"
+        )
+    try:
+        with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
+            image.load()
+            format_name = image.format or ""  # the upright copy no longer knows it
+            upright = _eight_bit(_upright(image), format_name, file_name)
+            pixels = np.asarray(upright.convert("RGB"))
+    except ImageFileError:
+        raise
+    # Pillow reports damaged files by all of these, depending on the format.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageFileError(
+            f"image file '{file_name}' cannot be read ({type(error).__name__}: {error}): it is "
+            "truncated, damaged or no image; copy or download it again, or remove its record from "
+            "the dataset"
+        ) from error
+    if pixels.size == 0:
+        raise ImageFileError(
+            f"image file '{file_name}' has no pixels (size {pixels.shape}): remove its record from "
+            "the dataset"
+        )
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF blocks raise many things and say nothing about the pixels
+        return image
+
+
+def _eight_bit(image: Image.Image, format_name: str, file_name: str) -> Image.Image:
+    """Bring 16-bit grayscale down to 8 bits; Pillow's own conversion would clip at 255."""
+    # Older Pillow opens 16-bit PNG and PGM files as 32-bit integers.
+    if image.mode.startswith("I;16") or (image.mode == "I" and format_name in ("PNG", "PPM")):
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ImageFileError(
+            f"image file '{file_name}' holds 32-bit values (mode {image.mode}), whose range is not "
+            "known: save it with 8 or 16 bits per channel"
+        )
+    return image

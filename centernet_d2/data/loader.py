@@ -1,0 +1,294 @@
+"""From dataset dicts and a mapper to batches, in training and in evaluation.
+
+torch's DataLoader is used directly: what is read here is the same under every detectron2 version,
+and a sample that cannot be read is an error that names it, never another image in its place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.utils.data as torch_data
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
+from detectron2.data.build import (
+    filter_images_with_only_crowd_annotations,
+    print_instances_class_histogram,
+)
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
+
+from .samplers import PositionSampler, seeded
+
+DatasetDict = dict[str, Any]
+Mapper = Callable[[DatasetDict], DatasetDict]
+
+
+def load_dataset_dicts(
+    names: Sequence[str], *, filter_empty: bool = False, key: str = "DATASETS.TRAIN"
+) -> list[DatasetDict]:
+    """Load the named datasets, one after the other, as one list.
+
+    Args:
+        names: registered dataset names.
+        filter_empty: leave out images that have no annotation but crowd regions.
+        key: config key that gave the names, for messages.
+
+    Raises:
+        ValueError: no name is given, or a dataset holds no (usable) image.
+        KeyError: a name is not registered.
+    """
+    if not names:
+        raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
+    dicts = list(itertools.chain.from_iterable(_load_one(name, key) for name in names))
+    annotated = any("annotations" in record for record in dicts)
+    if filter_empty and annotated:
+        dicts = filter_images_with_only_crowd_annotations(dicts)
+    if not dicts:
+        raise ValueError(
+            f"{key}: no image of {', '.join(names)} has an annotation. Check the annotation file, "
+            "or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False to use images without objects."
+        )
+    return dicts
+
+
+def _load_one(name: str, key: str) -> list[DatasetDict]:
+    if name not in DatasetCatalog.list():
+        raise KeyError(
+            f"{key}: dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
+            "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
+        )
+    dicts = DatasetCatalog.get(name)
+    if not len(dicts):
+        raise ValueError(
+            f"{key}: dataset '{name}' has no images. Check its annotation file "
+            f"({MetadataCatalog.get(name).get('json_file', 'no json_file in its metadata')})."
+        )
+    return list(dicts)
+
+
+class MappedSamples(torch_data.Dataset):
+    """Dataset of mapped samples; an item is asked for as an index or as (index, position).
+
+    With a position the mapper runs under `seeded(seed, position)`, so that it draws the same
+    numbers in any worker.
+    """
+
+    def __init__(self, dicts: Sequence[DatasetDict], mapper: Mapper, *, seed: int = 0) -> None:
+        self.dicts = dicts
+        self.mapper = mapper
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.dicts)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> DatasetDict:
+        """Return the mapped sample; an error says which image it was."""
+        if isinstance(item, tuple):
+            with seeded(self.seed, item[1]):
+                return self._mapped(item[0])
+        return self._mapped(item)
+
+    def _mapped(self, index: int) -> DatasetDict:
+        record = self.dicts[index]
+        try:
+            sample = self.mapper(record)
+        except Exception as error:
+            error.add_note(f"While reading {describe_image(record)}.")
+            raise
+        if sample is None:
+            raise ValueError(
+                f"The mapper returned None for {describe_image(record)}. Raise an error that says "
+                "why, or leave the image out of the dataset: no other image is put in its place."
+            )
+        return sample
+
+
+def describe_image(record: DatasetDict) -> str:
+    """Return "image <id> (<file>)" of a dataset dict or of a mapped sample."""
+    return f"image {record.get('image_id', '?')} ({record.get('file_name', 'no file name')})"
+
+
+def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
+    """Collate by keeping the list: images of a batch differ in size."""
+    return batch
+
+
+def _one_thread_per_worker(worker_id: int) -> None:
+    # OpenCV would start a pool of one thread per core in every worker.
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+
+
+class TrainLoader:
+    """Endless iterable of batches; nothing is started before the first batch is asked for.
+
+    detectron2 0.5 calls `iter()` on its loader in the trainer's constructor, before a resumed run
+    knows where it stands; `start` may therefore be set until then.
+    """
+
+    def __init__(
+        self,
+        dataset: MappedSamples,
+        *,
+        batch_size: int,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.dataset = dataset
+        self.num_workers = num_workers
+        self.sampler = PositionSampler(
+            len(dataset),
+            batch_size=batch_size,
+            seed=dataset.seed,
+            shuffle=shuffle,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def set_position(self, *, start: int, seed: int) -> None:
+        """Continue at image `start` of the stream of `seed`; before the first batch."""
+        self.sampler.start = start
+        self.sampler.seed = self.dataset.seed = seed
+
+    def __iter__(self) -> Iterator[list[DatasetDict]]:
+        """Start the workers and yield batches without end; closing the iterator ends them."""
+        batches = iter(
+            torch_data.DataLoader(
+                self.dataset,
+                batch_sampler=self.sampler,
+                num_workers=self.num_workers,
+                collate_fn=as_list,
+                worker_init_fn=_one_thread_per_worker,
+                # Its own generator: drawing the workers' base seed must not move the global stream.
+                generator=seeded_generator(self.dataset.seed),
+            )
+        )
+        try:
+            yield from batches
+        finally:
+            # Left to the garbage collector, which may close their queues first, workers are waited
+            # for in vain, five seconds each.
+            if self.num_workers and hasattr(batches, "_shutdown_workers"):
+                batches._shutdown_workers()
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """Return a torch CPU generator seeded by `seed`."""
+    return torch.Generator().manual_seed(seed)
+
+
+def _train_loader_from_config(
+    cfg: CfgNode,
+    *,
+    dataset: Sequence[DatasetDict] | None = None,
+    mapper: Mapper | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    if dataset is None:
+        dataset = load_training_dicts(cfg)
+    return {
+        "dataset": dataset,
+        "mapper": mapper or _default_mapper(cfg, is_train=True),
+        "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "seed": max(cfg.SEED, 0) if seed is None else seed,
+    }
+
+
+@configurable(from_config=_train_loader_from_config)
+def build_train_loader(
+    dataset: Sequence[DatasetDict],
+    *,
+    mapper: Mapper,
+    total_batch_size: int,
+    num_workers: int = 0,
+    seed: int = 0,
+    shuffle: bool = True,
+    start: int = 0,
+) -> TrainLoader:
+    """Build the endless training loader of this process, from arguments or from `cfg`.
+
+    Args:
+        dataset: dataset dicts.
+        mapper: dataset dict -> sample; uses numpy's, `random`'s and torch's global generators only.
+        total_batch_size: images per step over all processes.
+        num_workers: loader processes; 0 reads in this process.
+        seed: seed of the order and of every sample's randomness, equal in all processes.
+        shuffle: False keeps the dataset's order.
+        start: images consumed already.
+    """
+    dicts = DatasetFromList(list(dataset), copy=False)  # serialised: workers share its memory
+    return TrainLoader(
+        MappedSamples(dicts, mapper, seed=seed),
+        batch_size=total_batch_size,
+        num_workers=num_workers,
+        shuffle=shuffle,
+        start=start,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+
+
+def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
+    """Load DATASETS.TRAIN for training, and print how many objects each class has."""
+    names = cfg.DATASETS.TRAIN
+    dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    class_names = MetadataCatalog.get(names[0]).get("thing_classes")
+    if class_names and all("annotations" in record for record in dicts):
+        print_instances_class_histogram(dicts, class_names)
+    return dicts
+
+
+def _test_loader_from_config(
+    cfg: CfgNode, dataset_name: str | Sequence[str], *, mapper: Mapper | None = None
+) -> dict[str, Any]:
+    names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+    return {
+        "dataset": load_dataset_dicts(names, key="DATASETS.TEST"),
+        "mapper": mapper or _default_mapper(cfg, is_train=False),
+        "batch_size": cfg.TEST.IMS_PER_BATCH,
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+    }
+
+
+@configurable(from_config=_test_loader_from_config)
+def build_test_loader(
+    dataset: Sequence[DatasetDict],
+    *,
+    mapper: Mapper,
+    batch_size: int = 1,
+    num_workers: int = 0,
+) -> torch_data.DataLoader:
+    """Build the evaluation loader of this process: each image once, over all processes.
+
+    Args:
+        dataset: dataset dicts.
+        mapper: dataset dict -> sample.
+        batch_size: images per process and step; detectron2 0.5 knows 1 only.
+        num_workers: loader processes; 0 reads in this process.
+    """
+    return torch_data.DataLoader(
+        MappedSamples(DatasetFromList(list(dataset), copy=False), mapper),
+        batch_size=batch_size,
+        sampler=InferenceSampler(len(dataset)),
+        num_workers=num_workers,
+        collate_fn=as_list,
+        worker_init_fn=_one_thread_per_worker,
+        generator=seeded_generator(0),
+    )
+
+
+def _default_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
+    from .mappers import DetectionMapper
+
+    return DetectionMapper(cfg, is_train=is_train)

@@ -1,0 +1,224 @@
+"""Geometric input transforms as detectron2 augmentations with exact inverses.
+
+Points are pixel-index coordinates: the centre of the pixel in column k is at x = k, as OpenCV's
+warp sees it, so that an image and the boxes drawn on it go through the same numbers (spec of the
+points detector, sections 2.2 and 2.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from detectron2.data.transforms import Augmentation
+from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
+
+from . import random_state
+
+CROP_MODES = ("random_crop", "shift_scale", "none")
+FLIP_CONVENTIONS = ("pixel", "edge")
+
+
+class CenterAffineTransform(Transform):
+    """Uniform scale and shift into a canvas of fixed size: `x' = scale * x + shift`.
+
+    Attributes:
+        scale: output pixels per input pixel.
+        shift: (x, y) in output pixels.
+        input_size, output_size: (height, width).
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        shift: tuple[float, float],
+        input_size: tuple[int, int],
+        output_size: tuple[int, int],
+    ):
+        super().__init__()
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"CenterAffineTransform: scale must be positive, got {scale}")
+        self.scale = float(scale)
+        self.shift = (float(shift[0]), float(shift[1]))
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.output_size = (int(output_size[0]), int(output_size[1]))
+
+    @classmethod
+    def from_center(
+        cls,
+        center: tuple[float, float],
+        side: float,
+        input_size: tuple[int, int],
+        output_size: tuple[int, int],
+    ) -> CenterAffineTransform:
+        """Map `center` (x, y) to the middle of the output, and `side` input pixels to its width."""
+        height, width = output_size
+        scale = width / side
+        shift = (width / 2 - scale * center[0], height / 2 - scale * center[1])
+        return cls(scale, shift, input_size, output_size)
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Warp (H, W) or (H, W, C) bilinearly; what lies outside the image is 0 (black)."""
+        return self._warp(img, cv2.INTER_LINEAR)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Warp an (H, W) label map with nearest neighbours; outside is 0."""
+        return self._warp(segmentation, cv2.INTER_NEAREST)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Map (N, 2) points (x, y) that may lie anywhere; returns a new float64 array."""
+        return np.asarray(coords, dtype=np.float64) * self.scale + np.asarray(self.shift)
+
+    def inverse(self) -> CenterAffineTransform:
+        """Return the transform that takes points (exactly) and pixels (by resampling) back."""
+        shift = (-self.shift[0] / self.scale, -self.shift[1] / self.scale)
+        return CenterAffineTransform(1 / self.scale, shift, self.output_size, self.input_size)
+
+    def _warp(self, image: np.ndarray, interpolation: int) -> np.ndarray:
+        if tuple(image.shape[:2]) != self.input_size:
+            raise ValueError(
+                f"CenterAffineTransform was made for images of (height, width) {self.input_size}, "
+                f"got {tuple(image.shape[:2])}"
+            )
+        if image.dtype == bool:  # OpenCV has no boolean images
+            return self._warp(image.astype(np.uint8), interpolation).astype(bool)
+        matrix = np.array([[self.scale, 0, self.shift[0]], [0, self.scale, self.shift[1]]])
+        height, width = self.output_size
+        return cv2.warpAffine(
+            np.ascontiguousarray(image),
+            matrix,
+            (width, height),
+            flags=interpolation,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=0,
+        )
+
+
+class PixelFlipTransform(HFlipTransform):
+    """Horizontal mirror `x' = width - 1 - x`: pixel centres land on pixel centres (published).
+
+    It is a subclass of detectron2's flip so that code which counts flips (to swap left and right
+    joints) sees it.
+    """
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Mirror (N, 2) points (x, y); returns a new array."""
+        coords = np.array(coords, dtype=np.float64)
+        coords[:, 0] = self.width - 1 - coords[:, 0]
+        return coords
+
+
+class RandomFlip(Augmentation):
+    """Mirror horizontally with a probability.
+
+    Args:
+        probability: of a mirror, 0..1.
+        convention: "pixel": x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's
+            HFlipTransform).
+    """
+
+    def __init__(self, probability: float = 0.5, convention: str = "pixel"):
+        super().__init__()
+        if convention not in FLIP_CONVENTIONS:
+            raise ValueError(
+                f"INPUT.FLIP_CONVENTION must be one of {FLIP_CONVENTIONS}, got {convention!r}"
+            )
+        if not 0 <= probability <= 1:
+            raise ValueError(f"INPUT.FLIP_PROBABILITY must be in 0..1, got {probability}")
+        self.probability = probability
+        self.convention = convention
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """Draw one number and return the mirror of this image, or a transform that does nothing."""
+        if random_state.uniform() >= self.probability:
+            return NoOpTransform()
+        mirror = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
+        return mirror(image.shape[1])
+
+
+class RandomCenterCrop(Augmentation):
+    """Crop around a random centre, scaled to a fixed output size (published training input).
+
+    Args:
+        output_size: (height, width) of the network frame.
+        mode: "random_crop": the side of the crop is the image's fitting side times one of `scales`,
+            its centre a whole pixel that keeps `border` from the image border (halved until it fits
+            small images); "shift_scale": side and centre jittered by clipped Gaussians; "none": the
+            whole image, centred and scaled to fit.
+        scales: factors of the side for "random_crop", equally probable; larger shows smaller
+            objects.
+        border: pixels, for "random_crop".
+        shift, scale: standard deviations for "shift_scale", in sides; both are clipped (at 2 shift
+            and 1 scale).
+
+    The fitting side is the published `max(height, width)` for a square output, and for others the
+    smallest side that shows the whole image.
+    """
+
+    def __init__(
+        self,
+        output_size: Sequence[int],
+        mode: str = "random_crop",
+        scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
+        border: int = 128,
+        shift: float = 0.1,
+        scale: float = 0.4,
+    ):
+        super().__init__()
+        if mode not in CROP_MODES:
+            raise ValueError(f"INPUT.CENTER_CROP must be one of {CROP_MODES}, got {mode!r}")
+        if len(output_size) != 2 or min(output_size) <= 0:
+            raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width), got {output_size}")
+        if mode == "random_crop" and (len(scales) == 0 or min(scales) <= 0):
+            raise ValueError(f"INPUT.CROP_SCALES must be positive numbers, got {scales}")
+        if mode == "shift_scale" and not 0 <= scale < 1:
+            raise ValueError(f"INPUT.SCALE must be in 0..1 (1 excluded), got {scale}")
+        self.output_size = (int(output_size[0]), int(output_size[1]))
+        self.mode = mode
+        self.scales = tuple(scales)
+        self.border = border
+        self.shift = shift
+        self.scale = scale
+
+    def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
+        """Draw side and centre from numpy's global random state and return the crop."""
+        height, width = image.shape[:2]
+        side = fitting_side(height, width, self.output_size)
+        center = (width / 2, height / 2)
+        if self.mode == "random_crop":
+            side *= self.scales[random_state.randint(len(self.scales))]
+            center = (
+                float(_random_center(width, self.border)),
+                float(_random_center(height, self.border)),
+            )
+        elif self.mode == "shift_scale":
+            moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift * side
+            center = (center[0] + moves[0], center[1] + moves[1])
+            side *= np.clip(random_state.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
+        return CenterAffineTransform.from_center(
+            center, float(side), (height, width), self.output_size
+        )
+
+
+def fitting_side(height: int, width: int, output_size: tuple[int, int]) -> float:
+    """Return how many input pixels the output's width must show so that the whole image fits."""
+    if height <= 0 or width <= 0:
+        raise ValueError(f"an image of (height, width) {(height, width)} has no pixels to crop")
+    return float(max(width, height * output_size[1] / output_size[0]))
+
+
+def crop_border(size: int, border: int = 128) -> int:
+    """Halve `border` until a centre can keep it from both ends of `size` pixels (spec 2.4).
+
+    >256 pixels: 128, 129-256: 64, 65-128: 32, 33-64: 16 ...
+    """
+    divisor = 1
+    while size - border // divisor <= border // divisor:
+        divisor *= 2
+    return border // divisor
+
+
+def _random_center(size: int, border: int) -> int:
+    border = crop_border(size, border)
+    return random_state.randint(border, size - border)

@@ -1,0 +1,205 @@
+"""Bad data gets a message that names the file, the image or the key, and the cure; nothing is lost.
+
+One table: what is done to a good dataset, and the words that the message must hold.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from PIL import Image
+
+from centernet_d2.data import random_state
+from centernet_d2.data.datasets.coco_json import load_coco_records
+from centernet_d2.data.mappers import DetectionMapper
+
+from .coco_files import coco_content, write_dataset
+
+
+def _annotation(key, value, index=1):
+    def change(content, root):
+        content["annotations"][index][key] = value
+
+    return change
+
+
+def _image(key, value, index=1):
+    def change(content, root):
+        content["images"][index][key] = value
+
+    return change
+
+
+def _without(group, key=None):
+    def change(content, root):
+        if key is None:
+            content[group] = []
+        else:
+            del content[group][1][key]
+
+    return change
+
+
+def _file(action):
+    """Damage the image file of the second record after it was written."""
+
+    def change(content, root):
+        content["after_writing"] = action
+
+    return change
+
+
+def _truncate(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def _turn(path):
+    picture = Image.open(path)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+
+
+def _corners(content, root):
+    for record in content["annotations"]:
+        record["bbox"] = [22, 18, 39, 29]
+
+
+BAD = {
+    # name: (what is done, words of an error or warning, is an error)
+    "missing image": (_file(lambda path: path.unlink()), ["1.png", "image folder"], True),
+    "truncated image": (_file(_truncate), ["1.png", "truncated", "download it again"], True),
+    "empty file": (_file(lambda path: path.write_bytes(b"")), ["1.png", "remove its record"], True),
+    "no image": (_file(lambda path: path.write_text("<html>")), ["1.png", "no image"], True),
+    "EXIF-rotated": (_file(_turn), ["1.png", "(40, 30)", "(30, 40)", "EXIF", "upright"], True),
+    "resized image": (
+        _file(lambda path: Image.open(path).resize((20, 15)).save(path)),
+        ["1.png", "(20, 15)", "(40, 30)", "'width', 'height'"],
+        True,
+    ),
+    "wrong image folder": (
+        _image("file_name", "elsewhere/0.png", index=0),
+        ["elsewhere/0.png", "image folder"],
+        True,
+    ),
+    "NaN": (_annotation("bbox", [1, float("nan"), 5, 5]), ["101", "1.png", "'bbox'", "NaN"], True),
+    "infinity": (_annotation("bbox", [1, 2, float("inf"), 5]), ["101", "'bbox'", "remove"], True),
+    "negative size": (
+        _annotation("bbox", [20, 5, -10, 5]),
+        ["101", "1.png", "negative", "'bbox' is [x, y, width, height]"],
+        True,
+    ),
+    "three numbers": (_annotation("bbox", [1, 2, 3]), ["101", "'bbox' [1, 2, 3]", "four"], True),
+    "text as box": (_annotation("bbox", [1, 2, "3", 4]), ["101", "'bbox'", "four numbers"], True),
+    "unknown category": (
+        _annotation("category_id", 5),
+        ["boxes.json", "'category_id'", "[5]", "[3, 7]", "1.png", "Add the categories"],
+        True,
+    ),
+    "category as text": (_annotation("category_id", "3"), ["'category_id'", "'3'", "quotes"], True),
+    "same image id twice": (_image("id", 10), ["boxes.json", "[10]", "'images'", "own 'id'"], True),
+    "same annotation id twice": (_annotation("id", 100), ["[100]", "'annotations'"], True),
+    "image without width": (_without("images", "width"), ["'images'", "'width'", "1.png"], True),
+    "annotation without box": (_without("annotations", "bbox"), ["record 1", "'bbox'"], True),
+    "0 x 0 image": (_image("height", 0, index=2), ["2.png", "no pixels", "'height'"], True),
+    "no images": (_without("images"), ["boxes.json", "'images' is empty"], True),
+    "no categories": (_without("categories"), ["'categories'", "add one"], True),
+    "zero size": (
+        _annotation("bbox", [5, 5, 0, 4]),
+        ["boxes.json", "1 of 3", "101", "1.png", "zero width", "'bbox'"],
+        False,
+    ),
+    "outside the image": (
+        _annotation("bbox", [50, 5, 10, 4]),
+        ["boxes.json", "1 of 3", "101", "1.png", "outside", "'width' and 'height'"],
+        False,
+    ),
+    "corners given as sizes": (
+        _corners,
+        ["boxes.json", "3 of 3", "0.png", "[x1, y1, x2, y2]", "write [x1, y1, x2 - x1, y2 - y1]"],
+        False,
+    ),
+    "annotation of another image": (
+        _annotation("image_id", 99),
+        ["boxes.json", "1 of 3", "'image_id'", "[99]"],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_the_message_names_the_place_and_the_cure(name, tmp_path, caplog):
+    change, words, is_error = BAD[name]
+    content = coco_content()
+    change(content, tmp_path)
+    after_writing = content.pop("after_writing", None)
+    path, root = prepare(tmp_path, content)
+    if after_writing:
+        after_writing(root / "1.png")
+    random_state.seed(0)
+    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
+        if is_error:
+            with pytest.raises((ValueError, OSError)) as error:
+                use(path, root)
+            message = str(error.value)
+        else:
+            use(path, root)
+            message = caplog.text
+    for word in words:
+        assert word in message, message
+    if is_error:
+        assert not caplog.text
+
+
+def prepare(folder, content):
+    """Write the good dataset's images and this content as its JSON."""
+    write_dataset(folder, coco_content())
+    path = folder / "boxes.json"
+    path.write_text(json.dumps(content))
+    return path, folder / "images"
+
+
+def use(path, root):
+    """What training does with a dataset."""
+    mapper = DetectionMapper(is_train=True)
+    return [mapper(record) for record in load_coco_records(str(path), str(root))]
+
+
+def test_the_good_dataset_is_silent(tmp_path, caplog):
+    path, root = prepare(tmp_path, coco_content())
+    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
+        results = use(path, root)
+    assert [len(result["instances"]) for result in results] == [1, 1, 1]
+    assert not caplog.text
+
+
+def test_only_the_useless_boxes_are_lost(tmp_path):
+    content = coco_content()
+    content["annotations"][1]["bbox"] = [5, 5, 0, 4]
+    path, root = prepare(tmp_path, content)
+    assert [len(result["instances"]) for result in use(path, root)] == [1, 0, 1]
+
+
+def test_a_json_that_is_cut_off(tmp_path):
+    path, root = prepare(tmp_path, coco_content())
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(ValueError, match=r"boxes.json' is no valid JSON.*copy it again"):
+        use(path, root)
+
+
+def test_a_result_file_is_no_dataset(tmp_path):
+    path, root = prepare(tmp_path, coco_content())
+    path.write_text("[]")
+    with pytest.raises(ValueError, match=r"boxes.json' has no key 'images'.*result file"):
+        use(path, root)
+
+
+def test_boxes_of_other_loaders_are_checked_by_the_mapper(tmp_path):
+    path, root = prepare(tmp_path, coco_content())
+    record = load_coco_records(str(path), str(root))[0]
+    record["annotations"][0]["bbox"] = [1.0, 2.0, float("nan"), 4.0]
+    with pytest.raises(ValueError, match=r"0\.png.*'bbox'.*correct it"):
+        DetectionMapper(is_train=True)(record)

@@ -1,0 +1,87 @@
+"""The checks by themselves: counts, and what must stay silent."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from centernet_d2.data.checks import (
+    DatasetError,
+    check_boxes,
+    check_categories,
+    check_image_size,
+    check_unique,
+)
+
+SIZE = (100.0, 80.0)
+
+
+def report(boxes):
+    boxes = np.array(boxes, dtype=float)
+    sizes = np.tile(SIZE, (len(boxes), 1))
+    return check_boxes(boxes, sizes, source="boxes.json", describe=lambda row: f"row {row}")
+
+
+def test_good_boxes_are_silent():
+    result = report([[0, 0, 100, 80], [5.5, 2, 3, 4], [99, 79, 1, 1], [10, 10, 20, 20]])
+    assert result.keep.all()
+    assert result.messages == ()
+    assert report(np.zeros((0, 4))).messages == ()
+
+
+def test_partly_outside_is_fine():
+    result = report([[-5, 10, 20, 20], [90, 70, 30, 30], [10, 10, 20, 20]])
+    assert result.keep.all()
+    assert result.outside == 0
+
+
+def test_counts_of_what_is_dropped():
+    result = report([[1, 1, 0, 5], [1, 1, 5, 0], [100, 1, 5, 5], [-9, 1, 9, 5], [1, 1, 5, 5]])
+    assert result.keep.tolist() == [False, False, False, False, True]
+    assert (result.empty, result.outside) == (2, 2)
+    assert "dropped 2 of 5 boxes of zero width or height: row 0 bbox" in result.messages[0]
+    assert "dropped 2 of 5 boxes that lie outside their image: row 2" in result.messages[1]
+
+
+def test_corners_given_as_sizes_are_suspected():
+    random = np.random.RandomState(0)
+    start = random.uniform(0, 60, (200, 2))
+    corners = np.hstack([start, start + random.uniform(5, 20, (200, 2))])
+    result = report(corners)
+    assert result.keep.sum() > 100  # a suspicion drops nothing
+    assert result.like_xyxy > 20
+    assert f"{result.like_xyxy} of 200 boxes reach over their image" in result.messages[0]
+    assert "[x1, y1, x2 - x1, y2 - y1]" in result.messages[0]
+
+
+def test_honest_boxes_are_not_suspected():
+    random = np.random.RandomState(0)
+    start = random.uniform(0, 60, (500, 2))
+    boxes = np.hstack([start, random.uniform(2, 1, (500, 2)) * (SIZE - start) / 2])
+    boxes[:20, 2:] += 3  # a few reach over the border
+    assert report(boxes).messages == ()
+
+
+def test_many_examples_are_cut_short():
+    with pytest.raises(DatasetError, match=r"7 of 7 boxes.*row 4.*; \.\.\.\.") as error:
+        report([[1, 1, -5, 5]] * 7)
+    assert "row 5" not in str(error.value)
+
+
+def test_categories_and_ids():
+    check_categories(np.array([3, 7, 3]), [3, 7], source="a", describe=str)
+    check_unique(np.array([1, 2, 3]), key="images", source="a")
+    with pytest.raises(
+        DatasetError, match=r"2 annotations.*ids \[4, 5\], defined are \[3, 7\]: 1; 2"
+    ):
+        check_categories(np.array([3, 4, 5]), [3, 7], source="a", describe=str)
+
+
+def test_image_size():
+    check_image_size("a.jpg", (4, 3), (4, 3))
+    check_image_size("a.jpg", None, (4, 3))
+    with pytest.raises(DatasetError, match=r"'a.jpg'.*\(3, 4\).*\(4, 3\).*EXIF"):
+        check_image_size("a.jpg", (4, 3), (3, 4))
+    with pytest.raises(DatasetError, match="resized") as error:
+        check_image_size("a.jpg", (4, 3), (8, 6))
+    assert "EXIF" not in str(error.value)

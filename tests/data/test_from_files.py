@@ -1,0 +1,164 @@
+"""`coco:<json>:<image dir>`: parsing, registering, and records equal to detectron2's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from centernet_d2.data.datasets import coco_file
+from centernet_d2.data.datasets.coco_json import load_coco_records
+from centernet_d2.data.datasets.from_files import (
+    is_file_spec,
+    register_from_files,
+    short_name,
+    split_spec,
+)
+
+from .coco_files import coco_content, write_dataset
+
+
+@pytest.fixture(autouse=True)
+def _unregistered():
+    """What a test registers is gone afterwards."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+
+
+def test_registering_needs_no_code_and_knows_the_classes_first(tmp_path, monkeypatch):
+    path, root = write_dataset(tmp_path, coco_content())
+    name = register_from_files(f"coco:{path}:{root}")
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == ["first", "second"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {3: 0, 7: 1}
+    assert metadata.evaluator_type == "coco"
+    assert (metadata.json_file, metadata.image_root) == (str(path), str(root))
+    monkeypatch.setattr(json, "load", None)  # the JSON was parsed once
+    records = DatasetCatalog.get(name)
+    assert [record["image_id"] for record in records] == [10, 11, 12]
+    assert [record["annotations"][0]["category_id"] for record in records] == [0, 1, 0]
+    assert records[1]["annotations"][0]["bbox"] == [5.0, 5.0, 10.0, 12.5]
+    assert "segmentation" not in records[1]["annotations"][0]
+    assert os.path.isfile(records[0]["file_name"])
+
+
+def test_the_name_is_short_safe_and_the_same_everywhere(tmp_path, monkeypatch):
+    path, root = write_dataset(tmp_path, coco_content(), json_name="my boxes (v2): all.json")
+    name = register_from_files(f"coco:{path}:{root}")
+    assert name == register_from_files(f"coco:{path}:{root}")
+    assert name == short_name(str(path), str(root))
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+    assert name.startswith("my_boxes_v2_all_")
+    monkeypatch.chdir(tmp_path)
+    assert register_from_files(f"coco:{path.name}:images") == name
+    assert short_name("/a/x.json", "/b") == "x_3eabf7b6"  # a hash of the paths, not of this process
+    assert short_name("/a/x.json", "/c") != short_name("/a/x.json", "/b")
+
+
+@pytest.mark.parametrize(
+    "folder", ["plain", "a blank", "a:colon", "2024-01-01 10:30:00", "x.json:y"]
+)
+def test_paths_with_blanks_and_colons(tmp_path, folder):
+    path, root = write_dataset(tmp_path / folder, coco_content(), json_name="an: other.json")
+    assert split_spec(f"coco:{path}:{root}") == (str(path), str(root))
+    assert len(DatasetCatalog.get(register_from_files(f"coco:{path}:{root}"))) == 3
+
+
+def test_home_folder(tmp_path, monkeypatch):
+    path, root = write_dataset(tmp_path, coco_content())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert split_spec("coco:~/boxes.json:~/images") == (str(path), str(root))
+
+
+@pytest.mark.parametrize("spec", ["coco:", "coco:one", "coco::", "voc:a:b", "boxes.json:images"])
+def test_other_forms_are_refused(spec):
+    with pytest.raises(ValueError, match=r"form 'coco:<json>:<image dir>'"):
+        register_from_files(spec)
+
+
+def test_a_missing_part_is_named_with_all_splits_that_were_tried(tmp_path):
+    path, root = write_dataset(tmp_path, coco_content())
+    with pytest.raises(ValueError, match="tried") as error:
+        register_from_files(f"coco:{path}:{root}:extra")
+    message = str(error.value)
+    assert f"JSON '{path}' (found), images '{root}:extra' (missing)" in message
+    assert f"JSON '{path}:{root}' (missing)" in message
+
+
+def test_is_file_spec():
+    assert is_file_spec("coco:a:b")
+    assert not is_file_spec("coco_2017_train")
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path, root = write_dataset(tmp_path, coco_content())
+    first = coco_file.read_coco_json(str(path))
+    assert coco_file.read_coco_json(str(path)) is first
+    write_dataset(tmp_path, coco_content(images=4))
+    assert len(load_coco_records(str(path), str(root))) == 4
+
+
+def test_a_split_without_annotations(tmp_path):
+    content = coco_content()
+    del content["annotations"]  # as image_info_test-dev2017.json
+    path, root = write_dataset(tmp_path, content)
+    name = register_from_files(f"coco:{path}:{root}")
+    assert MetadataCatalog.get(name).thing_classes == ["first", "second"]
+    assert [record["annotations"] for record in DatasetCatalog.get(name)] == [[], [], []]
+
+
+def test_images_without_annotations_are_kept_and_counted(tmp_path, caplog):
+    content = coco_content()
+    del content["annotations"][1]
+    path, root = write_dataset(tmp_path, content)
+    with caplog.at_level(logging.INFO, logger="centernet_d2"):
+        records = load_coco_records(str(path), str(root))
+    assert [len(record["annotations"]) for record in records] == [1, 0, 1]
+    assert "3 images (1 without annotations), 2 boxes (0 crowd), 2 classes" in caplog.text
+
+
+def test_images_come_sorted_by_id(tmp_path):
+    content = coco_content()
+    content["images"].reverse()
+    content["annotations"].reverse()
+    path, root = write_dataset(tmp_path, content)
+    records = load_coco_records(str(path), str(root))
+    assert [record["image_id"] for record in records] == [10, 11, 12]
+    assert [record["annotations"][0]["id"] for record in records] == [100, 101, 102]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_real_records_are_those_of_detectron2(test_data, split):
+    folder = test_data / "coco_mini"
+    path, root = str(folder / "annotations" / f"instances_{split}.json"), str(folder / split)
+    ours = load_coco_records(path, root)
+    theirs = load_coco_json(path, root, "scratch_name_of_a_test")
+    MetadataCatalog.pop("scratch_name_of_a_test", None)
+    assert len(ours) >= 79
+    keys = ("bbox", "bbox_mode", "category_id", "iscrowd")
+    for record, expected in zip(ours, theirs, strict=True):
+        for key in ("file_name", "image_id", "height", "width"):
+            assert record[key] == expected[key]
+        assert [{k: a[k] for k in keys} for a in record["annotations"]] == [
+            {k: a[k] for k in keys} for a in expected["annotations"]
+        ]
+
+
+@pytest.mark.data
+def test_real_classes(test_data):
+    folder = test_data / "coco_mini"
+    name = register_from_files(
+        f"coco:{folder / 'annotations' / 'instances_val2017.json'}:{folder / 'val2017'}"
+    )
+    metadata = MetadataCatalog.get(name)
+    builtin = MetadataCatalog.get("coco_2017_val")
+    assert metadata.thing_classes == builtin.thing_classes
+    assert metadata.thing_dataset_id_to_contiguous_id == builtin.thing_dataset_id_to_contiguous_id

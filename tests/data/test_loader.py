@@ -1,0 +1,119 @@
+"""Batches from records: equal for any number of workers, and errors that name the image."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog
+
+from centernet_d2.data.loader import (
+    build_test_loader,
+    build_train_loader,
+    load_dataset_dicts,
+)
+
+
+def records(count: int) -> list[dict]:
+    return [{"image_id": i, "file_name": f"folder/{i}.jpg"} for i in range(count)]
+
+
+def draw(record: dict) -> dict:
+    """A mapper that draws from the generators that augmentations use."""
+    return {**record, "drawn": float(np.random.rand())}  # noqa: NPY002
+
+
+def broken(record: dict) -> dict:
+    if record["image_id"] == 2:
+        raise OSError("cannot read it")
+    return record
+
+
+def first_batches(*, num_workers=0, start=0, seed=1, count=6):
+    loader = build_train_loader(
+        records(7), mapper=draw, total_batch_size=3, num_workers=num_workers, seed=seed, start=start
+    )
+    return list(itertools.islice(iter(loader), count))
+
+
+def test_workers_and_start_do_not_change_a_sample():
+    alone = first_batches()
+    assert first_batches(num_workers=2) == alone
+    assert first_batches(start=9, count=3) == alone[3:]
+    assert first_batches(start=9, count=3, num_workers=3) == alone[3:]
+
+
+def test_seed_and_epoch_change_the_samples():
+    alone = first_batches(count=14)
+    assert first_batches(seed=2, count=14) != alone
+    drawn = [sample["drawn"] for batch in alone for sample in batch]
+    assert len(set(drawn)) == len(drawn)  # the same image is augmented anew in each epoch
+
+
+def test_nothing_starts_before_the_first_batch_and_position_can_still_be_set():
+    loader = build_train_loader(records(7), mapper=draw, total_batch_size=3, seed=1)
+    stream = iter(loader)  # what detectron2 0.5 does in its constructor
+    loader.set_position(start=9, seed=1)
+    assert next(stream) == first_batches(count=4)[3]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_broken_sample_is_an_error_that_names_it(num_workers):
+    loader = build_train_loader(
+        records(4), mapper=broken, total_batch_size=4, num_workers=num_workers
+    )
+    with pytest.raises(OSError, match="cannot read it") as caught:
+        next(iter(loader))
+    message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "image 2 (folder/2.jpg)" in message
+
+
+def test_a_mapper_that_returns_none_is_an_error():
+    loader = build_test_loader(records(1), mapper=lambda record: None)
+    with pytest.raises(ValueError, match=r"image 0 \(folder/0\.jpg\)"):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_evaluation_reads_each_image_once(batch_size):
+    loader = build_test_loader(records(7), mapper=draw, batch_size=batch_size)
+    batches = list(loader)
+    assert [s["image_id"] for batch in batches for s in batch] == list(range(7))
+    assert len(loader) == len(batches)
+    assert max(map(len, batches)) == batch_size
+
+
+@pytest.fixture
+def catalog():
+    """Registers datasets for one test."""
+    names = []
+
+    def register(name: str, dicts: list[dict]) -> str:
+        DatasetCatalog.register(name, lambda: dicts)
+        names.append(name)
+        return name
+
+    yield register
+    for name in names:
+        DatasetCatalog.remove(name)
+
+
+def test_empty_and_unknown_datasets_name_key_and_cure(catalog):
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
+        load_dataset_dicts([])
+    with pytest.raises(KeyError, match="'nowhere' is not registered"):
+        load_dataset_dicts(["nowhere"])
+    with pytest.raises(ValueError, match="'loader_empty' has no images"):
+        load_dataset_dicts([catalog("loader_empty", [])])
+
+
+def test_empty_images_are_kept_or_left_out(catalog):
+    box = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 0}
+    with_box = [{**records(1)[0], "annotations": [box]}]
+    without = [{**record, "annotations": []} for record in records(2)]
+    names = [catalog("loader_with", with_box), catalog("loader_without", without)]
+    assert len(load_dataset_dicts(names)) == 3
+    assert load_dataset_dicts(names, filter_empty=True) == with_box
+    with pytest.raises(ValueError, match="FILTER_EMPTY_ANNOTATIONS False"):
+        load_dataset_dicts(["loader_without"], filter_empty=True)
