@@ -1,0 +1,85 @@
+"""From a config and a dataset name to its evaluator. Here alone this room reads `cfg`."""
+
+from __future__ import annotations
+
+import os
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from fvcore.common.registry import Registry
+
+from .coco import CocoEvaluator
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+EVALUATOR_REGISTRY.__doc__ = """
+Builders of evaluators. The name of an entry is the `evaluator_type` in a dataset's metadata; an
+entry is called as `entry(cfg, dataset_name, output_folder)` and returns a `DatasetEvaluator`.
+"""
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluator:
+    """Build the evaluator that the dataset's metadata asks for.
+
+    Args:
+        cfg: a config with this package's keys.
+        dataset_name: registered name of the dataset.
+        output_folder: where results are written; None: `inference` in OUTPUT_DIR, with a folder
+            per dataset where DATASETS.TEST names several, so that none overwrites another.
+
+    Raises:
+        ValueError: the dataset is not registered, or no entry has its `evaluator_type`.
+    """
+    if dataset_name not in DatasetCatalog.list():
+        raise ValueError(
+            f"Dataset '{dataset_name}' is not registered. Register it before evaluation, or give "
+            'files in DATASETS.TEST as "coco:<annotations.json>:<image folder>" and call '
+            "centernet_d2.setup(cfg)."
+        )
+    evaluator_type = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if evaluator_type is None or evaluator_type not in EVALUATOR_REGISTRY:
+        known = ", ".join(sorted(name for name, _ in EVALUATOR_REGISTRY))
+        raise ValueError(
+            f"Dataset '{dataset_name}' has evaluator_type {evaluator_type!r}, for which no "
+            f"evaluator is registered (known: {known}). Set one with "
+            f"MetadataCatalog.get('{dataset_name}').evaluator_type = ..., or register a builder of "
+            "that name in centernet_d2.evaluation.EVALUATOR_REGISTRY."
+        )
+    if output_folder is None:
+        output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            output_folder = os.path.join(output_folder, dataset_name)
+    return EVALUATOR_REGISTRY.get(evaluator_type)(cfg, dataset_name, output_folder)
+
+
+@EVALUATOR_REGISTRY.register()
+def coco(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> CocoEvaluator:
+    """COCO boxes, for datasets whose `evaluator_type` is "coco"."""
+    return CocoEvaluator(
+        dataset_name=dataset_name,
+        output_folder=output_folder,
+        iou_types=("bbox",),
+        backend=cfg.TEST.COCO_BACKEND,
+        round_results=cfg.TEST.ROUND_RESULTS or None,
+        protocol=protocol_name(cfg),
+    )
+
+
+def protocol_name(cfg: CfgNode) -> str:
+    """Name the test protocol as the papers' tables do: "<augmentation> / <resolution>".
+
+    Scores of one model differ by a point and more between protocols, so the name stands beside
+    every score. What departs from the published protocol in another way is added: canvas, rounding.
+    """
+    resolution = cfg.TEST.RESOLUTION
+    if resolution == "fixed":
+        height, width = cfg.TEST.FIXED_SIZE
+        resolution = f"fixed {height}x{width}"
+    parts = ["none", resolution]
+    if cfg.TEST.RESOLUTION == "keep_res" and cfg.TEST.CANVAS != "strict":
+        parts.append(f"{cfg.TEST.CANVAS} canvas")
+    if cfg.TEST.ROUND_RESULTS:
+        parts.append(f"rounded to {cfg.TEST.ROUND_RESULTS} decimals")
+    return " / ".join(parts)

@@ -1,0 +1,138 @@
+"""The ground truth of a registered dataset as one COCO dictionary that scores correctly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CocoGroundTruth:
+    """What detections of one dataset are compared with."""
+
+    dataset: dict  # COCO: "images", "categories", "annotations" (boxes XYWH in original pixels)
+    is_labelled: bool  # False: a split without annotations, such as COCO test-dev
+    category_ids: tuple[int, ...]  # the dataset's category id of each contiguous class
+    class_names: tuple[str, ...]  # of each contiguous class
+
+
+def load_ground_truth(dataset_name: str) -> CocoGroundTruth:
+    """Read the JSON named in the dataset's metadata; without one, convert its dataset dicts.
+
+    Raises:
+        FileNotFoundError: the JSON is not there.
+        ValueError: the JSON is broken or no COCO file, or its categories are not those of the
+            metadata.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    json_file = metadata.get("json_file")
+    if json_file is None:
+        dataset = _from_dataset_dicts(dataset_name, metadata.get("thing_classes"))
+    else:
+        dataset = _read_json(dataset_name, json_file)
+    is_labelled = "annotations" in dataset
+    dataset.setdefault("annotations", [])
+    _complete(dataset_name, dataset["annotations"])
+
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    contiguous = metadata.get("thing_dataset_id_to_contiguous_id") if json_file else None
+    category_ids = tuple(sorted(contiguous, key=contiguous.get) if contiguous else sorted(names))
+    unknown = sorted(set(category_ids) - set(names))
+    if unknown:
+        raise ValueError(
+            f"Dataset '{dataset_name}': its metadata has category ids {unknown[:10]} that "
+            f"{json_file} does not have. The JSON and the registered class list belong to "
+            "different datasets; register it anew."
+        )
+    class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
+    return CocoGroundTruth(dataset, is_labelled, category_ids, class_names)
+
+
+def _read_json(dataset_name: str, json_file: str) -> dict:
+    path = PathManager.get_local_path(json_file)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "
+            "there, or set DETECTRON2_DATASETS to the folder that holds the datasets."
+        )
+    try:
+        with open(path, encoding="utf-8") as file:
+            dataset = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{json_file} is not readable as JSON ({error}). Copy it anew.") from error
+    missing = [
+        key
+        for key in ("images", "categories")
+        if not isinstance(dataset, dict) or key not in dataset
+    ]
+    if missing:
+        raise ValueError(
+            f"{json_file} (dataset '{dataset_name}') is no COCO annotation file: it lacks "
+            f"{missing}."
+        )
+    return dataset
+
+
+def _from_dataset_dicts(dataset_name: str, class_names: list[str] | None) -> dict:
+    if not class_names:
+        raise ValueError(
+            f"Dataset '{dataset_name}' has neither json_file nor thing_classes in its metadata. "
+            f"Set one: MetadataCatalog.get('{dataset_name}').thing_classes = [...]."
+        )
+    records = DatasetCatalog.get(dataset_name)
+    dataset = {
+        "images": [
+            {"id": r["image_id"], "height": r["height"], "width": r["width"]} for r in records
+        ],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
+    }
+    if not records or any("annotations" in record for record in records):
+        dataset["annotations"] = [
+            {
+                "image_id": record["image_id"],
+                "category_id": annotation["category_id"],
+                "bbox": _to_xywh(annotation),
+                "iscrowd": annotation.get("iscrowd", 0),
+            }
+            for record in records
+            for annotation in record.get("annotations", ())
+        ]
+    return dataset
+
+
+def _to_xywh(annotation: dict) -> list[float]:
+    box = [float(value) for value in annotation["bbox"]]
+    return list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
+
+
+def _complete(dataset_name: str, annotations: list[dict]) -> None:
+    """Fill in place what COCO's scoring reads and home-made files often lack.
+
+    Ids are numbered anew where they are missing, repeated or 0: COCO's scoring takes id 0 for "no
+    match" and keeps one annotation per id, so that such files are scored wrongly without a word.
+    """
+    without_area = [a for a in annotations if a.get("area") is None]
+    for annotation in without_area:
+        annotation["area"] = float(annotation["bbox"][2]) * float(annotation["bbox"][3])
+    for annotation in annotations:
+        annotation.setdefault("iscrowd", 0)
+    ids = {annotation.get("id") for annotation in annotations}
+    renumber = len(ids) < len(annotations) or None in ids or 0 in ids
+    if renumber:
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    if renumber or without_area:
+        logger.info(
+            "Dataset '%s': %d annotations had no area (width x height is used)%s.",
+            dataset_name,
+            len(without_area),
+            "; ids were missing, repeated or 0 and are numbered anew" if renumber else "",
+        )

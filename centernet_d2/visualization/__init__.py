@@ -1,0 +1,1 @@
+"""Pictures of detections, heatmaps and training curves, written without a screen."""

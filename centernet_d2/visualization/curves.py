@@ -1,0 +1,81 @@
+"""Loss and AP over a training run, from the `metrics.json` that detectron2 writes."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Series = tuple[list[int], list[float]]  # iterations, values
+
+
+def read_metrics(path: str) -> dict[str, Series]:
+    """Read `metrics.json` (one JSON object per line) as one series per name.
+
+    A last line cut off by a stopped run is left out. Where a resumed run wrote an iteration again,
+    the later value counts.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or no line of it is a record; the message names
+        the file.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"There is no {path}: detectron2 writes it while training, to OUTPUT_DIR."
+        )
+    values: dict[str, dict[int, float]] = {}
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            for name, value in record.items():
+                if name != "iteration" and isinstance(value, int | float):
+                    values.setdefault(name, {})[record.get("iteration", 0)] = value
+    if not values:
+        raise ValueError(f"{path} has no record of a training run: train for 20 iterations first.")
+    return {name: (sorted(v), [v[i] for i in sorted(v)]) for name, v in values.items()}
+
+
+def plot_curves(metrics_file: str, picture: str, *, task: str = "bbox") -> None:
+    """Draw losses and, where evaluated, AP as a picture; the ending of its name is its format.
+
+    Args:
+        metrics_file: `metrics.json` of detectron2.
+        picture: file to write; the folder is made.
+        task: name of the evaluation whose `<task>/AP`, `AP50`, `AP75` are drawn, in percent.
+    """
+    series = read_metrics(metrics_file)
+    losses = {
+        name: s for name, s in series.items() if name.startswith("loss") or name == "total_loss"
+    }
+    scores = {n: series[f"{task}/{n}"] for n in ("AP", "AP50", "AP75") if f"{task}/{n}" in series}
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw(left, losses, "loss", marker="")
+    positive = all(value > 0 for _, values in losses.values() for value in values)
+    if losses and positive:
+        left.set_yscale("log")
+    _draw(right, scores, f"{task} AP (percent)", marker="o")
+    right.set_ylim(0, 100)
+    right.set_xlim(left.get_xlim())
+    os.makedirs(os.path.dirname(os.path.abspath(picture)), exist_ok=True)
+    figure.savefig(picture, dpi=120)
+
+
+def _draw(axes: Axes, series: dict[str, Series], title: str, *, marker: str) -> None:
+    for name, (iterations, values) in series.items():
+        width = 2.0 if name in ("total_loss", "AP") else 1.0
+        axes.plot(iterations, values, label=name, marker=marker, linewidth=width)
+    axes.set_title(title)
+    axes.set_xlabel("iteration")
+    axes.grid(visible=True, alpha=0.3)
+    if series:
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "none recorded", ha="center", va="center", transform=axes.transAxes)

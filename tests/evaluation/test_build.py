@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+
+from centernet_d2.config import add_centernet_config
+from centernet_d2.evaluation import EVALUATOR_REGISTRY, CocoEvaluator, build_evaluator
+from centernet_d2.evaluation.build import protocol_name
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    return cfg
+
+
+def test_coco_datasets_get_the_coco_evaluator(cfg, registered, dataset):
+    cfg.TEST.ROUND_RESULTS = 2
+    cfg.OUTPUT_DIR = "some_folder"
+    name = registered(dataset)
+    evaluator = build_evaluator(cfg, name)
+    assert isinstance(evaluator, CocoEvaluator)
+    assert evaluator.round_results == 2
+    assert evaluator.backend == "pycocotools"
+    assert evaluator.output_folder == "some_folder/inference"
+    assert evaluator.protocol == "none / keep_res / rounded to 2 decimals"
+
+
+def test_two_test_datasets_do_not_share_a_folder(cfg, registered, dataset):
+    cfg.OUTPUT_DIR = "some_folder"
+    names = [registered(dataset, name) for name in ("first_test_set", "second_test_set")]
+    cfg.DATASETS.TEST = names
+    folders = [build_evaluator(cfg, name).output_folder for name in names]
+    assert folders == [f"some_folder/inference/{name}" for name in names]
+
+
+def test_unregistered_dataset_is_named(cfg):
+    with pytest.raises(ValueError, match=r"'no_such_set' is not registered.*coco:<annotations"):
+        build_evaluator(cfg, "no_such_set", "out")
+
+
+@pytest.mark.parametrize("evaluator_type", [None, "panoptic"])
+def test_unknown_type_names_dataset_type_known_types_and_cure(
+    cfg, registered, dataset, evaluator_type
+):
+    name = registered(dataset)
+    metadata = MetadataCatalog.get(name)
+    del metadata.evaluator_type
+    if evaluator_type:
+        metadata.evaluator_type = evaluator_type
+    with pytest.raises(ValueError, match=rf"{name}.*EVALUATOR_REGISTRY") as caught:
+        build_evaluator(cfg, name, "out")
+    for part in (repr(evaluator_type), "known: coco", "evaluator_type = ..."):
+        assert part in str(caught.value)
+
+
+def test_users_add_their_own_type(cfg):
+    class Mine(DatasetEvaluator):
+        def __init__(self, cfg, dataset_name, output_folder):
+            self.arguments = (dataset_name, output_folder)
+
+    def type_of_this_test(cfg, dataset_name, output_folder):
+        return Mine(cfg, dataset_name, output_folder)
+
+    EVALUATOR_REGISTRY.register(type_of_this_test)
+    DatasetCatalog.register("mine", lambda: [])
+    MetadataCatalog.get("mine").evaluator_type = "type_of_this_test"
+    try:
+        assert build_evaluator(cfg, "mine", "out").arguments == ("mine", "out")
+    finally:
+        DatasetCatalog.remove("mine")
+        MetadataCatalog.remove("mine")
+        EVALUATOR_REGISTRY._obj_map.pop("type_of_this_test")
+
+
+def test_protocol_names(cfg):
+    assert protocol_name(cfg) == "none / keep_res"
+    cfg.TEST.CANVAS = "fit"
+    assert protocol_name(cfg) == "none / keep_res / fit canvas"
+    cfg.TEST.RESOLUTION = "fixed"
+    assert protocol_name(cfg) == "none / fixed 512x512"

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import COCOEvaluator, print_csv_format, verify_results
+from detectron2.structures import BoxMode
+
+from centernet_d2.config import add_centernet_config
+from centernet_d2.evaluation import CocoEvaluator, build_evaluator
+from centernet_d2.evaluation.coco import RESULTS_FILE, SCORES_FILE
+from centernet_d2.evaluation.coco_scores import METRIC_NAMES
+
+from .conftest import NAME
+from .random_coco import CLASS_NAMES, make_instances, oracle, random_dataset, to_rows
+
+
+def run(evaluator, detections, images=None):
+    evaluator.reset()
+    for image_id in images or detections:
+        evaluator.process([{"image_id": image_id}], [{"instances": detections[image_id]}])
+    return evaluator.evaluate()
+
+
+def test_equals_pycocotools_in_percent(registered, dataset, detections):
+    results = run(CocoEvaluator(dataset_name=registered(dataset)), detections)["bbox"]
+    expected = oracle(dataset, to_rows(detections)) * 100
+    np.testing.assert_allclose(
+        [results[name] for name in METRIC_NAMES["bbox"]], expected, rtol=0, atol=1e-9
+    )
+    assert list(results) == [*METRIC_NAMES["bbox"], *(f"AP-{name}" for name in CLASS_NAMES)]
+    print_csv_format({"bbox": results})
+
+
+def test_equals_detectron2s_evaluator_where_that_has_numbers(registered, dataset, detections):
+    name = registered(dataset)
+    ours = run(CocoEvaluator(dataset_name=name), detections)["bbox"]
+    theirs = run(COCOEvaluator(name, ("bbox",), False, use_fast_impl=False), detections)["bbox"]
+    assert set(theirs) < set(ours)
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs, abs=1e-9)
+
+
+def test_images_may_come_in_any_order_and_twice(registered, dataset, detections, caplog):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    expected = run(evaluator, detections)["bbox"]
+    caplog.clear()
+    images = [*reversed(list(detections)), 103, 105]
+    assert run(evaluator, detections, images)["bbox"] == pytest.approx(expected, abs=1e-9)
+    assert "2 were processed more than once" in caplog.text
+
+
+def test_image_never_seen_counts_as_empty(registered, dataset, detections, caplog):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    seen = [image_id for image_id in detections if image_id != 101]
+    results = run(evaluator, detections, seen)["bbox"]
+    rows = [row for row in to_rows(detections) if row["image_id"] != 101]
+    assert len(rows) < len(to_rows(detections))
+    assert results["AP"] == pytest.approx(oracle(dataset, rows)[0] * 100, abs=1e-9)
+    assert "1 of 12 images were never processed" in caplog.text
+    assert "101" in caplog.text
+
+
+def test_no_detections_at_all(registered, dataset, detections, tmp_path):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset), output_folder=str(tmp_path / "out"))
+    nothing = {image_id: instances[[]] for image_id, instances in detections.items()}
+    results = run(evaluator, nothing)
+    assert results["bbox"]["AP"] == 0
+    assert json.loads((tmp_path / "out" / RESULTS_FILE).read_text()) == []
+    evaluator.reset()
+    assert evaluator.evaluate()["bbox"]["AP"] == 0  # not one image either
+
+
+def test_no_objects_at_all(registered, dataset, detections, tmp_path):
+    name = registered({**dataset, "annotations": []})
+    results = run(CocoEvaluator(dataset_name=name, output_folder=str(tmp_path)), detections)
+    assert math.isnan(results["bbox"]["AP"])
+    scores = json.loads((tmp_path / SCORES_FILE).read_text())
+    assert scores["scores"]["bbox"]["AP"] is None
+
+
+def test_split_without_annotations_writes_the_submission(
+    registered, dataset, detections, tmp_path, caplog
+):
+    unlabelled = {key: value for key, value in dataset.items() if key != "annotations"}
+    evaluator = CocoEvaluator(dataset_name=registered(unlabelled), output_folder=str(tmp_path))
+    caplog.set_level(logging.INFO)
+    results = run(evaluator, detections)
+    assert results == {"bbox": {}}
+    rows = json.loads((tmp_path / RESULTS_FILE).read_text())
+    expected = to_rows(detections)
+    assert [set(row) for row in rows] == [{"image_id", "category_id", "bbox", "score"}] * len(rows)
+    for row, wanted in zip(rows, expected, strict=True):
+        assert row["category_id"] == wanted["category_id"]
+        assert row["bbox"] == pytest.approx(wanted["bbox"])
+    assert "no annotations" in caplog.text
+    assert str(tmp_path / RESULTS_FILE) in caplog.text
+    print_csv_format(results)  # as detectron2's trainer does with it
+
+
+def test_split_without_annotations_fails_expected_results_by_name(registered, dataset, detections):
+    unlabelled = {key: value for key, value in dataset.items() if key != "annotations"}
+    results = run(CocoEvaluator(dataset_name=registered(unlabelled)), detections)
+    cfg = get_cfg()
+    assert verify_results(cfg, results)
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 50.0, 1.0]]
+    with pytest.raises(SystemExit):
+        verify_results(cfg, results)
+
+
+def test_rounding_as_the_published_results(registered, dataset, detections, tmp_path):
+    evaluator = CocoEvaluator(
+        dataset_name=registered(dataset), output_folder=str(tmp_path), round_results=2
+    )
+    results = run(evaluator, detections)["bbox"]
+    rounded = [
+        {
+            **row,
+            "bbox": [float(f"{v:.2f}") for v in row["bbox"]],
+            "score": float(f"{row['score']:.2f}"),
+        }
+        for row in to_rows(detections)
+    ]
+    assert json.loads((tmp_path / RESULTS_FILE).read_text()) == rounded
+    assert results["AP"] == pytest.approx(oracle(dataset, rounded)[0] * 100, abs=1e-9)
+
+
+def test_protocol_stands_beside_every_score(registered, dataset, detections, tmp_path, caplog):
+    evaluator = CocoEvaluator(
+        dataset_name=registered(dataset), output_folder=str(tmp_path), protocol="none / keep_res"
+    )
+    caplog.set_level(logging.INFO)
+    run(evaluator, detections)
+    report = next(m for m in caplog.messages if "Average Precision" in m)
+    assert report.count(f"bbox of {NAME}, protocol none / keep_res") == 3
+    assert report.count("Average") == 12
+    assert "traffic light" in report
+    assert json.loads((tmp_path / SCORES_FILE).read_text())["protocol"] == "none / keep_res"
+
+
+def test_class_that_the_dataset_lacks(registered, dataset):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    outputs = [{"instances": make_instances([[1, 2, 3, 4]], [0.5], [4])}]
+    with pytest.raises(ValueError, match=r"a\.jpg.*class 4.*4 classes.*NUM_CLASSES"):
+        evaluator.process([{"image_id": 101, "file_name": "a.jpg"}], outputs)
+
+
+def test_image_that_the_dataset_lacks(registered, dataset, detections):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    evaluator.process([{"image_id": 9}], [{"instances": detections[101]}])
+    with pytest.raises(ValueError, match=rf"{NAME}.*image_id 9"):
+        evaluator.evaluate()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_non_finite_detections_are_left_out(registered, dataset, detections, caplog, value):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    expected = run(evaluator, detections)["bbox"]
+    count = len(detections[101])
+    broken = make_instances([[value, 2, 3, 4], [1, 2, 3, 4]], [0.9, math.nan], [0, 1])
+    detections[101] = type(broken).cat([broken, detections[101]])
+    assert run(evaluator, detections)["bbox"] == pytest.approx(expected, abs=1e-9)
+    assert f"2 of {count + 2} detections have a NaN" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["id 0", "same id", "no id", "no area", "no iscrowd"])
+def test_home_made_files_score_like_complete_ones(registered, dataset, detections, damage):
+    for annotation in dataset["annotations"]:
+        annotation["iscrowd"] = 0
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    expected = oracle(dataset, to_rows(detections))
+    for number, annotation in enumerate(dataset["annotations"]):
+        if damage == "id 0":
+            annotation["id"] = number
+        elif damage == "same id":
+            annotation["id"] = 1
+        else:
+            del annotation[damage.removeprefix("no ")]
+    results = run(CocoEvaluator(dataset_name=registered(dataset)), detections)["bbox"]
+    np.testing.assert_allclose(
+        [results[name] for name in METRIC_NAMES["bbox"]], expected * 100, rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_dataset_dicts_without_json(dataset, detections, labelled):
+    name = "evaluation_test_dicts"
+    index = {c["id"]: i for i, c in enumerate(dataset["categories"])}
+    for annotation in dataset["annotations"]:
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    records = [
+        {
+            "image_id": image["id"],
+            "height": 480,
+            "width": 640,
+            "annotations": [
+                {
+                    "bbox": BoxMode.convert(a["bbox"], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS),
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                    "category_id": index[a["category_id"]],
+                    "iscrowd": a["iscrowd"],
+                }
+                for a in dataset["annotations"]
+                if a["image_id"] == image["id"]
+            ],
+        }
+        for image in dataset["images"]
+    ]
+    if not labelled:
+        records = [{k: v for k, v in r.items() if k != "annotations"} for r in records]
+    DatasetCatalog.register(name, lambda: records)
+    MetadataCatalog.get(name).thing_classes = list(CLASS_NAMES)
+    try:
+        results = run(CocoEvaluator(dataset_name=name), detections)
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    if labelled:
+        expected = oracle(dataset, to_rows(detections)) * 100
+        assert results["bbox"]["AP"] == pytest.approx(expected[0], abs=1e-9)
+    else:
+        assert results == {"bbox": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, FileNotFoundError, "not at .*DETECTRON2_DATASETS"),
+        ("{", ValueError, "not readable as JSON"),
+        ('{"images": []}', ValueError, r"no COCO annotation file: it lacks \['categories'\]"),
+        ('{"images": [], "categories": []}', ValueError, r"category ids \[3, 7, 12, 40\]"),
+    ],
+)
+def test_broken_ground_truth_is_named(registered, dataset, tmp_path, content, error, message):
+    name = registered(dataset)
+    file = tmp_path / f"{name}.json"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    with pytest.raises(error, match=message) as caught:
+        CocoEvaluator(dataset_name=name)
+    assert str(file) in str(caught.value)
+
+
+def test_iou_type_without_scores_is_named(registered, dataset):
+    with pytest.raises(ValueError, match=r"\['segm'\].*known: bbox"):
+        CocoEvaluator(dataset_name=registered(dataset), iou_types=("bbox", "segm"))
+
+
+def _score_in_process(rank: int, folder: str) -> None:
+    """One of two processes: takes every other image and one that both take."""
+    from .random_coco import random_detections, register
+
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    dataset = random_dataset(seed=0)
+    detections = random_detections(dataset, seed=0)
+    register(NAME, Path(folder) / f"{rank}.json", dataset)
+    evaluator = CocoEvaluator(dataset_name=NAME, output_folder=f"{folder}/out")
+    images = list(detections)[rank::2] + [101] * rank
+    results = run(evaluator, detections, images)
+    Path(folder, f"results{rank}.json").write_text(json.dumps(results))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(registered, dataset, detections, tmp_path):
+    torch.multiprocessing.spawn(_score_in_process, args=(str(tmp_path),), nprocs=2)
+    one = CocoEvaluator(dataset_name=registered(dataset), output_folder=str(tmp_path / "one"))
+    expected = run(one, detections)
+    results = [json.loads((tmp_path / f"results{rank}.json").read_text()) for rank in range(2)]
+    assert results[1] == {}
+    assert results[0]["bbox"] == pytest.approx(expected["bbox"], abs=1e-9)
+    assert (tmp_path / "out" / RESULTS_FILE).read_text() == (
+        tmp_path / "one" / RESULTS_FILE
+    ).read_text()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
+def test_published_numbers_of_100_images(test_data, tmp_path, backend):
+    """AP .505, .697, .573 of COCO's own example results, through the registry."""
+    if backend == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="optional package is missing")
+    folder = test_data / "coco_eval"
+    name = "coco_eval_100_images"
+    json_file = folder / "instances_val2014_100.json"
+    categories = sorted(c["id"] for c in json.loads(json_file.read_text())["categories"])
+    DatasetCatalog.register(name, lambda: [])
+    MetadataCatalog.get(name).set(
+        json_file=str(json_file),
+        evaluator_type="coco",
+        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(categories)},
+    )
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    cfg.TEST.COCO_BACKEND = backend
+    try:
+        evaluator = build_evaluator(cfg, name, str(tmp_path))
+        results = _score_file(
+            evaluator, folder / "instances_val2014_fakebbox100_results.json", categories
+        )
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    expected = json.loads((folder / "pycocotools_2.0.11_stats.json").read_text())["val2014_bbox"]
+    values = [results[metric] / 100 for metric in METRIC_NAMES["bbox"]]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+    assert [round(value, 3) for value in values[:3]] == [0.505, 0.697, 0.573]
+
+
+def _score_file(evaluator, results_file: Path, categories: list[int]) -> dict[str, float]:
+    rows = json.loads(results_file.read_text())
+    for image_id in {image["id"] for image in evaluator.ground_truth.dataset["images"]}:
+        here = [row for row in rows if row["image_id"] == image_id]
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in here)]
+        instances = make_instances(
+            boxes,
+            [row["score"] for row in here],
+            [categories.index(row["category_id"]) for row in here],
+        )
+        evaluator.process([{"image_id": image_id}], [{"instances": instances}])
+    return evaluator.evaluate()["bbox"]
