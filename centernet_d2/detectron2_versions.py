@@ -1,0 +1,185 @@
+"""Everything in which detectron2's main branch and its release 0.5 differ for this package.
+
+The rest of the package calls both in the same way: what differs is a name or a function here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import detectron2
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.config import CfgNode
+from detectron2.engine import launch as detectron2_launch
+from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+logger = logging.getLogger(__name__)
+
+VERSION: str = detectron2.__version__
+# main still calls itself 0.6, so it is known by a function; the other differences go with it.
+IS_MAIN = hasattr(comm, "create_local_process_group")
+
+DECAY_OF_BIASES_0_5 = 1e-4  # default of SOLVER.WEIGHT_DECAY_BIAS in 0.5; None in main
+
+# Core config keys that main has and 0.5 lacks. A config.yaml written under main holds all of them.
+# It is a list, not "whatever is unknown", so that a misspelt key stays an error.
+KEYS_OF_MAIN = (
+    "DATALOADER.REPEAT_SQRT",
+    "FLOAT32_PRECISION",
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER",
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES",
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS",
+    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE",
+    "SOLVER.BASE_LR_END",
+    "SOLVER.NUM_DECAYS",
+    "SOLVER.RESCALE_INTERVAL",
+)
+
+
+# ------------------------------------------------------------------------------------------ config
+def merge_config_file(cfg: CfgNode, path: str) -> None:
+    """Merge the YAML file at `path` into `cfg`, in place, whichever detectron2 version wrote it.
+
+    Keys of main that the installed version lacks are dropped with a warning; any other unknown key
+    is an error. Unlike `cfg.merge_from_file` the YAML may not construct Python objects, so a config
+    file cannot run code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError: a key is unknown.
+    """
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(f"Config file '{path}' does not exist. Check --config-file.")
+    loaded = CfgNode(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
+    dropped = drop_unknown_core_keys(loaded, cfg)
+    if dropped:
+        logger.warning("%s: detectron2 %s has no %s; not used.", path, VERSION, ", ".join(dropped))
+    try:
+        cfg.merge_from_other_cfg(loaded)
+    except KeyError as error:
+        raise KeyError(
+            f"{path}: {error.args[0] if error.args else error}. Correct the key, or add it with "
+            "your package's add_..._config(cfg) before merging the file."
+        ) from error
+
+
+def drop_unknown_core_keys(loaded: CfgNode, cfg: CfgNode) -> list[str]:
+    """Remove from `loaded` the keys of `KEYS_OF_MAIN` that `cfg` lacks, and return them."""
+    dropped = []
+    for path in KEYS_OF_MAIN:
+        *parents, key = path.split(".")
+        source, known = loaded, cfg
+        for parent in parents:
+            source, known = source.get(parent, {}), known.get(parent, {})
+        if key in source and key not in known:
+            del source[key]
+            dropped.append(path)
+    return dropped
+
+
+def unify_defaults(cfg: CfgNode) -> None:
+    """Give `cfg`, in place, main's default where 0.5 has another one.
+
+    0.5 keeps `SOLVER.WEIGHT_DECAY_BIAS` at 1e-4 however WEIGHT_DECAY is set, so that a recipe
+    without weight decay would still decay its biases; main's None means "as WEIGHT_DECAY". Harmless
+    to call twice.
+    """
+    if not IS_MAIN and cfg.SOLVER.WEIGHT_DECAY_BIAS == DECAY_OF_BIASES_0_5:
+        cfg.SOLVER.WEIGHT_DECAY_BIAS = None
+
+
+# --------------------------------------------------------------------------------------- processes
+def launch(
+    main_function: Callable[..., Any],
+    num_processes_per_machine: int,
+    *,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    args: tuple[Any, ...] = (),
+) -> None:
+    """Run `main_function(*args)` in every process of a job, on GPUs or on the CPU over gloo.
+
+    Args:
+        main_function: importable function (it is found again by name in started processes).
+        num_processes_per_machine: processes on each machine; with GPUs, the number of GPUs.
+        num_machines: machines of the job.
+        machine_rank: number of this machine, from 0.
+        dist_url: where the processes meet, "auto" for a free local port (one machine only).
+        args: arguments of `main_function`.
+
+    Raises:
+        ValueError: more processes than GPUs, or "auto" on several machines.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and num_processes_per_machine > gpus:
+        raise ValueError(
+            f"--num-gpus {num_processes_per_machine}, but this machine has {gpus}. Use --num-gpus "
+            f"{gpus} or less."
+        )
+    if dist_url == "auto" and num_machines > 1:
+        raise ValueError("--dist-url auto works on one machine; give tcp://<first machine>:<port>.")
+    # 0.5 asserts CUDA in every process that it starts, so those without a GPU are started here.
+    if gpus or num_machines * num_processes_per_machine <= 1:
+        detectron2_launch(
+            main_function,
+            num_processes_per_machine,
+            num_machines=num_machines,
+            machine_rank=machine_rank,
+            dist_url=dist_url,
+            args=args,
+        )
+        return
+    if dist_url == "auto":
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    world = (num_machines * num_processes_per_machine, num_processes_per_machine, machine_rank)
+    mp.spawn(_gloo_worker, (main_function, world, dist_url, args), num_processes_per_machine)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _gloo_worker(
+    local_rank: int,
+    main_function: Callable[..., Any],
+    world: tuple[int, int, int],
+    dist_url: str,
+    args: tuple[Any, ...],
+) -> None:
+    world_size, per_machine, machine_rank = world
+    dist.init_process_group(
+        "gloo",
+        init_method=dist_url,
+        world_size=world_size,
+        rank=machine_rank * per_machine + local_rank,
+        timeout=DEFAULT_TIMEOUT,
+    )
+    create_local_process_group(per_machine)
+    if "OMP_NUM_THREADS" not in os.environ:  # else every process would take all cores
+        torch.set_num_threads(max((os.cpu_count() or 1) // per_machine, 1))
+    comm.synchronize()
+    main_function(*args)
+
+
+def create_local_process_group(processes_per_machine: int) -> None:
+    """Tell detectron2 which processes share a machine; all processes call it together."""
+    if IS_MAIN:
+        comm.create_local_process_group(processes_per_machine)
+        return
+    for first in range(0, dist.get_world_size(), processes_per_machine):
+        ranks = list(range(first, first + processes_per_machine))
+        group = dist.new_group(ranks)
+        if dist.get_rank() in ranks:
+            comm._LOCAL_PROCESS_GROUP = group

@@ -1,0 +1,10 @@
+"""Measuring speed, memory and size; `tools/benchmark.py` is its command line.
+
+A section is a function that measures one subject, registered under its name in
+`BENCHMARK_REGISTRY`; a new subject is a new file here and its import below.
+"""
+
+from . import deform_conv, detector
+from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+
+__all__ = ["BENCHMARK_REGISTRY", "BenchmarkOptions", "deform_conv", "detector", "run_sections"]

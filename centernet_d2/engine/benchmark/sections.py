@@ -1,0 +1,108 @@
+"""The registry of what can be measured, the options of a measurement, and the machine it ran on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from fvcore.common.registry import Registry
+
+BENCHMARK_REGISTRY = Registry("BENCHMARK")
+BENCHMARK_REGISTRY.__doc__ = """
+What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A row is a flat dict
+of plain values; the rows of a section share their keys and become one table.
+"""
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What a measurement may vary; each section takes what concerns it."""
+
+    configs: Sequence[str] = ()  # YAML files of detectors
+    overrides: Sequence[str] = ()  # KEY VALUE KEY VALUE ...
+    batches: Sequence[int] = (1, 2, 4, 8)
+    size: tuple[int, int] | None = None  # (height, width) of images; None: the config's TRAIN_SIZE
+    rounds: int = 15
+    warm_up: int = 3
+    device: str = "cpu"
+    amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
+
+
+@dataclass
+class BenchmarkResult:
+    """What was measured, on what, with what."""
+
+    machine: dict[str, object]
+    options: dict[str, object]
+    sections: dict[str, list[Row]] = field(default_factory=dict)
+
+
+def run_sections(
+    names: Sequence[str],
+    options: BenchmarkOptions,
+    *,
+    done: Callable[[str, list[Row]], None] = lambda name, rows: None,
+) -> BenchmarkResult:
+    """Measure the named sections one after the other; `done` is told of each as it ends.
+
+    Raises:
+        ValueError: an unknown section.
+    """
+    known = [name for name, _ in BENCHMARK_REGISTRY]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"No benchmark section {unknown}; known: {', '.join(known)}.")
+    result = BenchmarkResult(describe_machine(options.device), asdict(options))
+    for name in names:
+        result.sections[name] = BENCHMARK_REGISTRY.get(name)(options)
+        done(name, result.sections[name])
+    result.machine["load_after"] = _load()
+    return result
+
+
+def describe_machine(device: str) -> dict[str, object]:
+    """Return what a number is worth nothing without."""
+    machine: dict[str, object] = {
+        "cpu": _cpu_name(),
+        "cores_of_machine": os.cpu_count(),
+        "cores_allowed": _allowed_cores(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "load_before": _load(),
+    }
+    packages = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
+    for package in packages:
+        try:
+            machine[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if torch.device(device).type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+        machine["cuda"] = torch.version.cuda
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def _allowed_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _load() -> float | None:
+    """Processes that wanted to run over the last minute: other work on the machine shows here."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

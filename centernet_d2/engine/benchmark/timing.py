@@ -1,0 +1,99 @@
+"""Timing alternatives against each other, and the peak memory of one call."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one alternative over all rounds."""
+
+    median: float
+    lowest: float
+    quartiles: tuple[float, float]  # first and third: how steady the machine was
+    rounds: int
+
+
+def time_interleaved(
+    calls: Mapping[str, Call], *, rounds: int, warm_up: int, device: torch.device
+) -> dict[str, Timing]:
+    """Time calls in turns, so that a slow phase of the machine meets all of them alike.
+
+    Each round runs every call once, starting one further than the round before. On CUDA every
+    measurement waits for the device before and after.
+
+    Args:
+        calls: what to time, by name.
+        rounds: measurements of each.
+        warm_up: runs of each before, not measured.
+        device: where the calls compute.
+    """
+    names = list(calls)
+    for name in names:
+        for _ in range(warm_up):
+            calls[name]()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            synchronize(device)
+            start = time.perf_counter()
+            calls[name]()
+            synchronize(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: _summarize(values) for name, values in seconds.items()}
+
+
+def peak_memory(call: Call, device: torch.device) -> int | None:
+    """Bytes that a call takes at most, on top of what is there before it.
+
+    On CUDA torch's tensors; on a CPU the growth of the process (Linux only, elsewhere None), which
+    includes the scratch memory of the libraries. Call it once before, for what is made only once.
+    """
+    if device.type == "cuda":
+        synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # or freed memory would hide what is taken
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # the high-water mark starts anew
+        before = _process_memory("VmRSS")
+        call()
+        return max(0, _process_memory("VmHWM") - before)
+    except OSError:
+        return None
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _summarize(seconds: list[float]) -> Timing:
+    if len(seconds) > 1:
+        first, _, third = statistics.quantiles(seconds, n=4, method="inclusive")
+    else:
+        first = third = seconds[0]
+    return Timing(statistics.median(seconds), min(seconds), (first, third), len(seconds))
+
+
+def _process_memory(key: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}")

@@ -1,0 +1,301 @@
+"""Saving that never damages the last good checkpoint; loading that says what fitted."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+# Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
+# config anyway.
+_SET_FROM_CONFIG = ("pixel_mean", "pixel_std")
+
+
+class CheckpointMismatchError(ValueError):
+    """A checkpoint's tensors do not fit the model."""
+
+
+class Checkpointer(DetectionCheckpointer):
+    """detectron2's checkpointer: whole files or none, tensors only, and a short report.
+
+    Attributes:
+        class_names: saved with every checkpoint, so that an application without the dataset can
+            name its detections.
+        averaged_state: where set, called when saving for the tensors stored as "model" (an average
+            of the weights).
+        mismatch: "fail" or "report", see `load`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        class_names: Sequence[str] = (),
+        mismatch: str = "report",
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.class_names = list(class_names)
+        self.mismatch = mismatch
+        self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
+
+    # -------------------------------------------------------------------------------------- saving
+    def save(
+        self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
+    ) -> None:
+        """Write `<save_dir>/<name>.pth`: the whole file appears at once, or the old one stays.
+
+        Args:
+            name: file name without its ending.
+            weights_only: leave out what only a resumed run needs.
+            tag: make it the checkpoint that a run resumes from.
+            extras: further plain values to save.
+
+        Raises:
+            OSError: the file cannot be written, for example on a full disk; earlier checkpoints are
+                untouched.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
+        data: dict[str, Any] = {"model": dict(model_state), "class_names": self.class_names}
+        if not weights_only:
+            data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
+        data.update(extras)
+        file = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", file)
+        try:
+            write_whole(file, lambda stream: torch.save(data, stream))
+            if tag:
+                self.tag_last_checkpoint(os.path.basename(file))
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as either
+            last = self.get_checkpoint_file() or "none yet"
+            raise OSError(
+                f"Could not save checkpoint {file}: {error}. Free some space or set OUTPUT_DIR to "
+                "a disk that has it, and continue with --resume; the last good checkpoint is "
+                f"untouched: {last}"
+            ) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Write the name of the checkpoint to resume from, whole or not at all."""
+        file = os.path.join(self.save_dir, "last_checkpoint")
+        write_whole(file, lambda stream: stream.write(last_filename_basename.encode()))
+
+    # ------------------------------------------------------------------------------------- loading
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load weights (and, for a resumed run, the rest) from `path`; "" loads nothing.
+
+        A report says how many tensors matched. `mismatch` "fail" makes missing and misshaped
+        tensors an error; "report" keeps their start values. Weights that cannot be meant for this
+        model - less than half of the smaller of the two is used - are an error in either case,
+        raised before the model is touched.
+
+        Returns:
+            What else the file holds, for example "class_names".
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CheckpointMismatchError: see above.
+            ValueError: the file is damaged, or of a kind that is not loaded here.
+        """
+        self._source = path
+        path = path.partition("?")[0]  # 0.5 would look for a file of that name
+        if path and not os.path.isfile(PathManager.get_local_path(path)):
+            raise FileNotFoundError(f"Checkpoint '{path}' does not exist. Check MODEL.WEIGHTS.")
+        try:
+            return super().load(path, checkpointables)
+        finally:
+            self._parsed_url_during_load = (
+                None  # main keeps it when loading fails, and then asserts
+            )
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        loaded = load_tensors(filename)
+        if "model" not in loaded:
+            loaded = {"model": loaded}
+        queries = parse_qs(self._source.partition("?")[2])
+        if queries.pop("matching_heuristics", ["False"]) == ["True"]:
+            loaded["matching_heuristics"] = True
+        if queries:
+            raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
+        return loaded
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if not checkpoint.get("matching_heuristics"):  # those rename first, detectron2 reports them
+            report = compare_states(self.model.state_dict(), checkpoint["model"])
+            report.check(self._source, fail=self.mismatch == "fail")
+            (self.logger.info if report.complete else self.logger.warning)(report.describe())
+        return super()._load_model(checkpoint)
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        """Say nothing: `_load_model` has given the report."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """How a checkpoint fits a model: names, and the share used of the smaller of the two."""
+
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    misshaped: dict[str, str]
+    share: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of the model was given."""
+        return not self.missing and not self.misshaped
+
+    def describe(self) -> str:
+        """Return the report: one line of counts and one line for each kind of misfit."""
+        total = len(self.matched) + len(self.missing) + len(self.misshaped)
+        lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
+        if self.misshaped:
+            lines.append(
+                f"  {len(self.misshaped)} start anew, their shapes differ: "
+                + shorten([f"{name} {shapes}" for name, shapes in self.misshaped.items()])
+            )
+        if self.missing:
+            lines.append(
+                f"  {len(self.missing)} start anew, not in the checkpoint: {shorten(self.missing)}"
+            )
+        if self.unexpected:
+            lines.append(
+                f"  {len(self.unexpected)} of the checkpoint not used: {shorten(self.unexpected)}"
+            )
+        return "\n".join(lines)
+
+    def check(self, source: str, *, fail: bool) -> None:
+        """Raise for the weights of another model, and with `fail` for any gap."""
+        if self.share < 0.5:
+            raise CheckpointMismatchError(
+                f"'{source}' holds the weights of another model: only {self.share:.0%} fits. Use "
+                "the config that the "
+                f"checkpoint was trained with, or other MODEL.WEIGHTS.\n{self.describe()}"
+            )
+        if fail and not self.complete:
+            raise CheckpointMismatchError(
+                f"'{source}' does not fill this model. Use the config that the checkpoint was "
+                "trained with; to start "
+                "a training from the part that fits, set MODEL.CHECKPOINT_MISMATCH "
+                f"'report'.\n{self.describe()}"
+            )
+
+
+def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadReport:
+    """Compare the tensors of a model with those of a checkpoint, by name and shape."""
+    if given and all(name.startswith("module.") for name in given):
+        given = {name[len("module.") :]: value for name, value in given.items()}
+    matched, missing, misshaped = [], [], {}
+    for name, value in model.items():
+        if name not in given:
+            if name not in _SET_FROM_CONFIG:
+                missing.append(name)
+        elif tuple(given[name].shape) != tuple(value.shape):
+            misshaped[name] = f"{tuple(given[name].shape)} -> {tuple(value.shape)}"
+        else:
+            matched.append(name)
+    used = sum(_elements(model[name]) for name in matched)
+    smaller = min(sum(map(_elements, model.values())), sum(map(_elements, given.values())))
+    return LoadReport(
+        matched=matched,
+        missing=missing,
+        unexpected=[name for name in given if name not in model],
+        misshaped=misshaped,
+        share=used / smaller if smaller else float(not model),
+    )
+
+
+def _elements(value: Any) -> int:
+    size = 1
+    for side in value.shape:
+        size *= side
+    return size
+
+
+def shorten(names: Sequence[str], most: int = 4) -> str:
+    """Join names by commas; of a long list the first `most` and the count of the rest."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def load_tensors(filename: str) -> dict[str, Any]:
+    """Load a `.pth` file that holds tensors and plain values; code in it is not run.
+
+    Raises:
+        ValueError: another kind of file, pickled objects, or a damaged file.
+    """
+    if filename.endswith((".pkl", ".pyth")):
+        raise ValueError(
+            f"'{filename}': {Path(filename).suffix} files are Python pickles, which can run code, "
+            "and are not loaded. "
+            "Convert the weights to a .pth file of tensors: torch.save({'model': {name: tensor}}, "
+            "'weights.pth')."
+        )
+    try:
+        loaded = torch.load(filename, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"'{filename}' holds Python objects besides tensors and plain values, which could run "
+            "code, or is damaged. If you trust it, load it yourself and save its tensors: "
+            f"torch.save({{'model': {{name: tensor}}}}, 'weights.pth'). "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"'{filename}' cannot be read, it may be damaged or cut off: {error}. Copy or download "
+            "it again."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"'{filename}' holds a {type(loaded).__name__}, not a dict of tensors.")
+    if "model" not in loaded and not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise ValueError(
+            f"'{filename}' is the checkpoint of another code base (keys {shorten(list(loaded))}). "
+            "Rename its tensors "
+            "to this model's names and save them as {'model': {name: tensor}}."
+        )
+    return loaded
+
+
+def saved_class_names(path: str) -> list[str]:
+    """Return the class names in the checkpoint at `path`; [] where there are none."""
+    if not path:
+        return []
+    try:
+        local = PathManager.get_local_path(path.partition("?")[0])
+        if not local.endswith(".pth") or not os.path.isfile(local):
+            return []
+        loaded = torch.load(local, map_location="cpu", weights_only=True, mmap=True)
+    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return []
+    return list(loaded.get("class_names", [])) if isinstance(loaded, dict) else []
+
+
+def write_whole(file: str, write: Callable[[Any], Any]) -> None:
+    """Write `file` by `write(stream)`: readers see the old content or all of the new one."""
+    if "://" in file:  # a remote store, which has no rename: its own put is all or nothing
+        with PathManager.open(file, "wb") as stream:
+            write(stream)
+        return
+    temporary = f"{file}.{os.getpid()}.part"
+    try:
+        with open(temporary, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)

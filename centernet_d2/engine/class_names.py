@@ -1,0 +1,153 @@
+"""The names of the classes: from the datasets or, where there is none, the checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .checkpointer import saved_class_names, shorten
+
+logger = logging.getLogger(__name__)
+
+
+def dataset_class_names(name: str) -> list[str]:
+    """Return `thing_classes` of a dataset, loading it where the names are only set then.
+
+    [] for a dataset that is not registered or whose files are not here: an application may predict
+    without them.
+    """
+    if name not in DatasetCatalog.list():
+        return []
+    names = MetadataCatalog.get(name).get("thing_classes")
+    if names is None:
+        try:
+            DatasetCatalog.get(name)
+        except OSError as error:
+            logger.warning(
+                "Dataset '%s' cannot be loaded, its classes are not known: %s", name, error
+            )
+            return []
+        names = MetadataCatalog.get(name).get("thing_classes")
+    if names is None:
+        raise ValueError(
+            f"Dataset '{name}' has no class names. Set them after registering it: "
+            f"MetadataCatalog.get('{name}').set(thing_classes=['first', 'second'])."
+        )
+    return list(names)
+
+
+def configured_class_names(cfg: CfgNode) -> list[str]:
+    """Return the class names that all datasets of `cfg` agree on; [] where none is known.
+
+    Raises:
+        ValueError: two datasets differ.
+    """
+    known = {
+        name: classes
+        for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+        if (classes := dataset_class_names(name))
+    }
+    if not known:
+        return []
+    (first, expected), *others = known.items()
+    for name, classes in others:
+        if classes != expected:
+            raise ValueError(
+                f"Datasets '{first}' and '{name}' have different classes: "
+                f"{difference(expected, classes)}. Give both the same list in the same order (for "
+                "COCO files: the same 'categories')."
+            )
+    return expected
+
+
+def find_class_names(cfg: CfgNode) -> tuple[list[str], str]:
+    """Return the class names and where they were found: datasets, else MODEL.WEIGHTS.
+
+    ([], "") where neither knows them.
+    """
+    if names := configured_class_names(cfg):
+        return names, f"the metadata of {describe_datasets(cfg)}"
+    if names := saved_class_names(cfg.MODEL.WEIGHTS):
+        return names, f"the checkpoint {cfg.MODEL.WEIGHTS}"
+    return [], ""
+
+
+def set_class_names(cfg: CfgNode) -> list[str]:
+    """Set MODEL.HEATMAP.NUM_CLASSES where it is 0, and return the class names ([]: unknown).
+
+    Names from a checkpoint are also given to the metadata of the datasets of `cfg`, where
+    detectron2's predictor and visualizer look for them.
+
+    Raises:
+        ValueError: datasets disagree with each other or with NUM_CLASSES, or NUM_CLASSES is 0 and
+            nothing is known.
+    """
+    names, source = find_class_names(cfg)
+    count = cfg.MODEL.HEATMAP.NUM_CLASSES
+    if names and count not in (0, len(names)):
+        raise ValueError(
+            f"MODEL.HEATMAP.NUM_CLASSES is {count}, but {source} has {len(names)} classes: "
+            f"{shorten(names, 8)}. Set MODEL.HEATMAP.NUM_CLASSES to 0 to take the number from "
+            "there."
+        )
+    if not names and count == 0:
+        raise ValueError(
+            "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
+            f"{describe_datasets(cfg)} none is registered here, and MODEL.WEIGHTS "
+            f"'{cfg.MODEL.WEIGHTS}' holds no class names. Name a dataset in DATASETS.TRAIN or "
+            "TEST, weights of this package, or the number."
+        )
+    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) if names else ():
+        if not MetadataCatalog.get(dataset).get("thing_classes"):
+            MetadataCatalog.get(dataset).set(thing_classes=names)
+    cfg.MODEL.HEATMAP.NUM_CLASSES = len(names) or count
+    return names
+
+
+def describe_datasets(cfg: CfgNode) -> str:
+    """Name the datasets of `cfg`."""
+    return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
+
+
+def difference(expected: Sequence[str], found: Sequence[str]) -> str:
+    """Say where two different lists of class names first differ."""
+    for index, pair in enumerate(zip(expected, found, strict=False)):
+        if pair[0] != pair[1]:
+            return f"class {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
+    return f"{len(expected)} classes in the first and {len(found)} in the second"
+
+
+def compare_with_checkpoint(
+    class_names: Sequence[str], saved: Sequence[str], *, path: str, must_agree: bool
+) -> None:
+    """Compare the classes of the data with those that a checkpoint was trained on.
+
+    Args:
+        class_names: of the datasets; [] is not compared.
+        saved: of the checkpoint; [] is not compared.
+        path: the checkpoint, for messages.
+        must_agree: True for evaluation and resuming, where a difference makes every result wrong.
+            Fine-tuning may differ and is told so.
+
+    Raises:
+        ValueError: they differ and must agree.
+    """
+    if not class_names or not saved or list(class_names) == list(saved):
+        return
+    text = (
+        f"The checkpoint '{path}' was trained on other classes than the dataset's: "
+        f"{difference(saved, class_names)}"
+    )
+    if must_agree:
+        raise ValueError(
+            f"{text}. Use the dataset's own checkpoint, or a dataset with the classes "
+            f"{shorten(saved, 8)}."
+        )
+    logger.warning(
+        "%s. The branches whose size depends on the classes start anew where the number differs "
+        "(see the report above) and otherwise from the other classes' weights.",
+        text,
+    )

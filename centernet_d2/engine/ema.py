@@ -1,0 +1,70 @@
+"""Exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Moving average of every tensor of a model's state: parameters and norm statistics.
+
+    average <- d * average + (1 - d) * weights, with d = min(decay, (1 + n) / (10 + n)) at update n,
+    so that the random start is forgotten soon. Integer tensors (batch counters) are copied.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        """Start from the model's weights as they are.
+
+        Args:
+            model: the model, not wrapped for distributed training.
+            decay: in (0, 1), for example 0.9998.
+        """
+        if not 0.0 < decay < 1.0:
+            raise ValueError(f"SOLVER.EMA_DECAY is {decay}; it must lie between 0 and 1 (0: off).")
+        self.decay = decay
+        self.updates = 0
+        self._average = {name: value.clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model's weights after a step."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model.state_dict().items():
+            average = self._average[name]
+            if average.is_floating_point():
+                average.lerp_(value, 1.0 - decay)
+            else:
+                average.copy_(value)
+        self.updates += 1
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the averaged tensors, by the model's names."""
+        return self._average
+
+    @torch.no_grad()
+    def load(self, state: dict[str, torch.Tensor], *, updates: int) -> None:
+        """Copy `state` (the model's names) into the average, and set the number of updates."""
+        for name, value in state.items():
+            self._average[name].copy_(value)
+        self.updates = updates
+
+    @contextmanager
+    def applied_to(self, model: nn.Module) -> Iterator[None]:
+        """Let `model` hold the average inside the block, and its own weights after it."""
+        own = {name: value.clone() for name, value in model.state_dict().items()}
+        copy_into(model, self._average)
+        try:
+            yield
+        finally:
+            copy_into(model, own)
+
+
+@torch.no_grad()
+def copy_into(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Copy `state` into the model's tensors of those names; they stay the same objects."""
+    for name, value in model.state_dict().items():
+        value.copy_(state[name])

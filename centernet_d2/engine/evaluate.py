@@ -1,0 +1,53 @@
+"""Evaluating weights without training, and filling a model for it."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from torch import nn
+
+from .checkpointer import Checkpointer
+from .class_names import compare_with_checkpoint, find_class_names
+from .setup import setup
+from .trainer import Trainer
+
+
+def evaluate_only(cfg: CfgNode) -> OrderedDict[str, Any]:
+    """Evaluate MODEL.WEIGHTS on DATASETS.TEST, and verify TEST.EXPECTED_RESULTS.
+
+    Raises:
+        ValueError: no evaluation dataset, or weights of another model or of other classes.
+    """
+    cfg = setup(cfg.clone())
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
+    model = Trainer.build_model(cfg)
+    load_for_evaluation(cfg, model)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
+        verify_results(cfg, results)
+    return results
+
+
+def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
+    """Fill `model` from MODEL.WEIGHTS, wholly, and return the class names.
+
+    Raises:
+        ValueError: MODEL.WEIGHTS is empty, does not fill the model, or was trained on other classes
+            than the datasets'.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError(
+            "MODEL.WEIGHTS is empty: an untrained model would detect nothing. Name a checkpoint, "
+            f"for example MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
+        )
+    class_names, _ = find_class_names(cfg)
+    extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+    saved = extras.get("class_names", [])
+    compare_with_checkpoint(class_names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True)
+    return class_names or list(saved)

@@ -1,0 +1,277 @@
+"""Detections for many image files: pictures and one JSON, in batches, resumable."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from detectron2.structures import Instances
+from tqdm import tqdm
+
+from ..data.images import read_image
+from ..evaluation.json_files import write_json_atomically
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS_FILE = "predictions.json"
+_WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".ppm", ".pgm", ".gif")
+_SECONDS_BETWEEN_SAVES = 30
+BOX_FORMATS = {
+    "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
+    "xywh": "XYWH: left, top, width, height in pixels of the upright image",
+}
+
+
+@dataclass
+class PredictionReport:
+    """What became of the files."""
+
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # done by an earlier run
+    failed: dict[str, str] = field(default_factory=dict)  # file -> message
+
+
+def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) -> list[str]:
+    """List the image files that files, folders (with those inside) and globs name, each once.
+
+    Folders and globs give files with a known image ending only, sorted; a file named by itself is
+    taken as it is.
+
+    Args:
+        inputs: paths and patterns ("**" crosses folders).
+        excluded_folder: an output folder, whose own pictures are no input.
+
+    Raises:
+        FileNotFoundError: an input names nothing.
+    """
+    excluded = os.path.join(os.path.abspath(excluded_folder), "") if excluded_folder else None
+    files: dict[str, None] = {}
+    for given in inputs:
+        if os.path.isfile(given):
+            found = [given]
+        else:
+            pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
+            found = [
+                path
+                for path in sorted(glob.glob(pattern, recursive=True))
+                if path.lower().endswith(IMAGE_ENDINGS)
+                and os.path.isfile(path)
+                and not (excluded and os.path.abspath(path).startswith(excluded))
+            ]
+        if not found:
+            raise FileNotFoundError(
+                f"--input '{given}' names no image: no such file, folder with images or pattern "
+                f"that matches some (endings {', '.join(IMAGE_ENDINGS)})."
+            )
+        files.update(dict.fromkeys(found))
+    return list(files)
+
+
+class PredictionWriter:
+    """The output folder of a run: pictures named as their files, and `predictions.json`.
+
+    An image is done when its record is in the JSON and its picture, if any, is there; the picture
+    is written first.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        files: Sequence[str],
+        *,
+        settings: dict[str, object],
+        class_names: Sequence[str],
+        score_threshold: float,
+        box_format: str,
+        draw: Callable[[np.ndarray, Instances], np.ndarray] | None,
+        overwrite: bool,
+    ):
+        """Read what an earlier run left.
+
+        Raises:
+            ValueError: the earlier run had other settings, or a picture would take an input's
+                place.
+        """
+        if box_format not in BOX_FORMATS:
+            raise ValueError(f"Box format '{box_format}' is none of {', '.join(BOX_FORMATS)}.")
+        self.folder = folder
+        self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
+        self.class_names = list(class_names)
+        self.score_threshold = score_threshold
+        self.box_format = box_format
+        self.draw = draw
+        self.heading = {
+            "box_format": BOX_FORMATS[box_format],
+            "score_threshold": score_threshold,
+            "class_names": self.class_names,
+            **settings,
+        }
+        self.path = os.path.join(folder, PREDICTIONS_FILE)
+        self.records = {} if overwrite else self._read_earlier()
+        self._owners = {r["picture"]: key for key, r in self.records.items() if "picture" in r}
+        self.failed: dict[str, str] = {}
+        self._saved_at = time.monotonic()
+        inputs = {os.path.abspath(file) for file in files}
+        pictures = [os.path.abspath(os.path.join(folder, self.picture(file))) for file in files]
+        clash = [picture for picture in pictures if draw and picture in inputs]
+        if clash:
+            raise ValueError(
+                f"A picture would overwrite the input '{clash[0]}': choose an --output folder "
+                "outside the input."
+            )
+
+    def picture(self, file: str) -> str:
+        """Return where a file's picture goes, relative to the output folder.
+
+        Below it the inputs' folders come again. An earlier run with other inputs may have given the
+        name to another file; then a mark of the file's own path is put before it.
+        """
+        path = os.path.abspath(file)
+        name = os.path.relpath(path, self.root)
+        if not name.lower().endswith(_WRITABLE_ENDINGS):
+            name += ".jpg"
+        if self._owners.get(name, path) != path:
+            folder, base = os.path.split(name)
+            mark = hashlib.sha256(path.encode()).hexdigest()[:8]
+            name = os.path.join(folder, f"{mark}_{base}")
+        return name
+
+    def is_done(self, file: str) -> bool:
+        """Tell whether an earlier run has finished this file."""
+        record = self.records.get(os.path.abspath(file))
+        if record is None or self.draw is None:
+            return record is not None
+        return "picture" in record and os.path.isfile(os.path.join(self.folder, record["picture"]))
+
+    def add(self, file: str, image: np.ndarray, instances: Instances) -> None:
+        """Write the picture and keep the record."""
+        instances = instances.to("cpu")
+        kept = instances[instances.scores >= self.score_threshold]
+        record: dict[str, object] = {
+            "file": file,
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "detections": self._detections(kept),
+        }
+        if self.draw:
+            name = self.picture(file)
+            path = os.path.join(self.folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not cv2.imwrite(path, self.draw(image, kept)):
+                raise OSError(f"Cannot write the picture {path}: is the disk full?")
+            record["picture"] = name
+            self._owners[name] = os.path.abspath(file)
+        self.records[os.path.abspath(file)] = record
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self.save()
+
+    def save(self) -> None:
+        """Write `predictions.json`, whole or not at all."""
+        failed = [{"file": file, "error": message} for file, message in self.failed.items()]
+        images = [self.records[key] for key in sorted(self.records)]
+        write_json_atomically(
+            self.path, {**self.heading, "images": images, "failed": failed}, indent=1
+        )
+        self._saved_at = time.monotonic()
+
+    def _detections(self, instances: Instances) -> list[dict[str, object]]:
+        boxes = instances.pred_boxes.tensor.clone().double()
+        if self.box_format == "xywh":
+            boxes[:, 2:] -= boxes[:, :2]
+        rows = zip(
+            boxes.tolist(), instances.scores.tolist(), instances.pred_classes.tolist(), strict=True
+        )
+        return [
+            {
+                "class_name": self.class_names[k] if k < len(self.class_names) else f"class {k}",
+                "class_index": k,
+                "score": round(score, 6),
+                "box": [round(value, 3) for value in box],
+            }
+            for box, score, k in rows
+        ]
+
+    def _read_earlier(self) -> dict[str, dict]:
+        if not os.path.isfile(self.path):
+            return {}
+        with open(self.path, encoding="utf-8") as file:
+            earlier = json.load(file)
+        wanted = json.loads(json.dumps(self.heading))
+        different = [key for key in wanted if earlier.get(key) != wanted[key]]
+        if different:
+            raise ValueError(
+                f"{self.path} was written with another {', '.join(different)}. Give --overwrite to "
+                "predict all images anew, or another --output folder."
+            )
+        return {os.path.abspath(record["file"]): record for record in earlier["images"]}
+
+
+def predict_files(
+    predict: Callable[[list[np.ndarray]], list[dict[str, Instances]]],
+    files: Sequence[str],
+    writer: PredictionWriter,
+    *,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> PredictionReport:
+    """Run the detector over files; the next batch is read while one is in the network.
+
+    A file that cannot be read is reported and the rest goes on. What is done is saved every half
+    minute and at the end, also when the run is interrupted.
+
+    Args:
+        predict: BGR images -> results with "instances" in their pixels, such as `Predictor.batch`.
+        files: image files.
+        writer: takes the results and knows what is done already.
+        batch_size: images per call of `predict`.
+        progress: show a progress bar.
+    """
+    todo = [file for file in files if not writer.is_done(file)]
+    report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
+    try:
+        with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
+            for batch in _read_ahead(todo, batch_size):
+                readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
+                results = predict([image for _, image in readable]) if readable else []
+                for (file, image), result in zip(readable, results, strict=True):
+                    writer.add(file, image, result["instances"])
+                    report.done.append(file)
+                for file, error in batch:
+                    if isinstance(error, Exception):
+                        report.failed[file] = writer.failed[file] = str(error)
+                        logger.error("%s: %s", file, error)
+                bar.update(len(batch))
+    finally:
+        writer.save()
+    return report
+
+
+def _read_ahead(
+    files: Sequence[str], batch_size: int
+) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
+    """Yield batches of (file, image or the error of reading it); one batch is read in advance."""
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        waiting = None
+        for batch in [*batches, None]:
+            following = [(f, pool.submit(_read_or_error, f)) for f in batch] if batch else None
+            if waiting:
+                yield [(file, future.result()) for file, future in waiting]
+            waiting = following
+
+
+def _read_or_error(file: str) -> np.ndarray | Exception:
+    try:
+        return read_image(file)
+    except (OSError, ValueError) as error:
+        return error

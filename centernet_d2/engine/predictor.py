@@ -1,0 +1,107 @@
+"""From images to detections in an application."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+from ..data.images import read_image
+from .evaluate import load_for_evaluation
+from .setup import setup
+
+
+class Predictor:
+    """detectron2's `DefaultPredictor` with batches, class names and checked input.
+
+    Attributes:
+        model: the detector, in evaluation mode.
+        class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build the model and fill it from MODEL.WEIGHTS.
+
+        Args:
+            cfg: a merged config; it is copied, and `setup` is applied to the copy.
+
+        Raises:
+            ValueError: see `setup` and `load_for_evaluation`.
+        """
+        self.cfg = setup(cfg.clone())
+        self.model = build_model(self.cfg)
+        self.model.eval()
+        self.class_names = load_for_evaluation(self.cfg, self.model)
+        shortest = self.cfg.INPUT.MIN_SIZE_TEST
+        self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
+
+    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+        """Detect in one image; the same detections as detectron2's `DefaultPredictor`.
+
+        Args:
+            image: (H, W, 3) uint8, channels B, G, R.
+
+        Returns:
+            {"instances": Instances} with boxes in pixels of `image`.
+        """
+        return self._detect([image])[0]
+
+    def batch(
+        self, images: Sequence[np.ndarray | str | os.PathLike[str]], *, batch_size: int = 8
+    ) -> list[dict[str, Instances]]:
+        """Detect in many images, `batch_size` at a time, and return the results in their order.
+
+        Images of one batch share a forward pass where their padded sizes agree. Scores may differ
+        from single calls in the last digits, as torch picks other algorithms for other batch sizes.
+
+        Args:
+            images: arrays as for a single call, or files.
+            batch_size: images in memory at once.
+        """
+        results: list[dict[str, Instances]] = []
+        for first in range(0, len(images), batch_size):
+            chunk = images[first : first + batch_size]
+            arrays = [x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in chunk]
+            results.extend(self._detect(arrays))
+        return results
+
+    @torch.no_grad()
+    def _detect(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        return self.model([self._input(image) for image in images])
+
+    def _input(self, image: np.ndarray) -> dict[str, Any]:
+        check_image(image)
+        if self.cfg.INPUT.FORMAT == "RGB":
+            image = image[:, :, ::-1]
+        height, width = image.shape[:2]
+        image = self.resize.get_transform(image).apply_image(image)
+        tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"An image must be a numpy array (H, W, 3), not {type(image).__name__}. For files use "
+            "Predictor.batch([path])."
+        )
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"The image has shape {image.shape}; it must be (height, width, 3) in BGR order. For "
+            "grayscale use cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), for alpha cv2.COLOR_BGRA2BGR."
+        )
+    if 0 in image.shape:
+        raise ValueError(f"The image has shape {image.shape}: it is empty.")
+    if image.dtype != np.uint8:
+        raise ValueError(
+            f"The image has dtype {image.dtype}; it must be uint8 with values 0 to 255. For 16 "
+            "bits use (image >> 8).astype('uint8')."
+        )

@@ -1,0 +1,149 @@
+"""One training step, in full or mixed precision, on CUDA or CPU."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.engine.train_loop import SimpleTrainer
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import nn
+
+from ..data.loader import describe_image
+from ..data.samplers import seed_generators
+from .ema import WeightAverage
+
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class StepLoop(SimpleTrainer):
+    """The step of our `Trainer`.
+
+    Unlike detectron2's loops it knows bfloat16 and mixed precision on a CPU, stops before the
+    update when a loss is not finite and names the images, and seeds each step by (seed, iteration,
+    process), so that a resumed run draws the same numbers (dropout) as one that never stopped.
+
+    Attributes:
+        batch: the current step's input, for hooks.
+        losses: the current step's losses of this process, as numbers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[list[dict[str, Any]]],
+        optimizer: torch.optim.Optimizer,
+        *,
+        amp_dtype: torch.dtype | None = None,
+        average: WeightAverage | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Args are kept as given.
+
+        Args:
+            model: images and instances -> dict of losses; may be wrapped for distributed training.
+            data_loader: endless.
+            optimizer: of the model's parameters.
+            amp_dtype: float16 or bfloat16 for mixed precision, None for full precision.
+            average: moving average of the weights, updated after each step.
+            seed: seed of the steps.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.device_type = next(model.parameters()).device.type
+        self.amp_dtype = amp_dtype
+        # bfloat16 has float32's range: nothing to scale.
+        self.grad_scaler = torch.amp.GradScaler(
+            self.device_type, enabled=amp_dtype is torch.float16
+        )
+        self.average = average
+        self.seed = seed
+        self._batches: Iterator[list[dict[str, Any]]] | None = None
+        self.batch: list[dict[str, Any]] = []
+        self.previous_batch: list[dict[str, Any]] = []
+        self.losses: dict[str, float] = {}
+
+    def run_step(self) -> None:
+        """Do one step.
+
+        Raises:
+            FloatingPointError: a loss is infinite or not a number.
+        """
+        if not self.model.training:
+            raise RuntimeError("The model was left in evaluation mode; a hook must restore it.")
+        start = time.perf_counter()
+        if self._batches is None:
+            self._batches = iter(self.data_loader)
+        self.previous_batch, self.batch = self.batch, next(self._batches)
+        data_time = time.perf_counter() - start
+
+        self._seed_step()
+        losses = self._forward()
+        total = sum(losses.values())
+        self.losses = self._checked(losses)
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(total).backward()
+        self._log(data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+        if self.average:
+            self.average.update(unwrapped(self.model))
+
+    def stop_loading(self) -> None:
+        """End the loader's workers; a further step starts them anew."""
+        if hasattr(self._batches, "close"):
+            self._batches.close()
+        self._batches = None
+
+    def _seed_step(self) -> None:
+        seed_generators(self.seed, self.iter, comm.get_rank())
+        if self.device_type == "cuda":
+            torch.cuda.manual_seed(int(torch.randint(2**31, ())))
+
+    def _forward(self) -> dict[str, torch.Tensor]:
+        enabled = self.amp_dtype is not None
+        with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=enabled):
+            losses = self.model(self.batch)
+        return {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
+
+    def _checked(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Bring all losses to the host at once and stop at one that is not finite."""
+        values = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
+        numbers = dict(zip(losses, values, strict=True))
+        if all(map(math.isfinite, values)):
+            return numbers
+        raise FloatingPointError(
+            f"Loss is not finite at iteration {self.iter}: {numbers}. The batch: "
+            f"{describe_batch(self.batch)}. The batch before, whose update may have done it: "
+            f"{describe_batch(self.previous_batch)}. Check these images' annotations, lower "
+            "SOLVER.BASE_LR, warm up (SOLVER.WARMUP_ITERS) or clip (SOLVER.CLIP_GRADIENTS.ENABLED "
+            "True); with SOLVER.AMP try AMP_DTYPE 'bfloat16'."
+        )
+
+    def _log(self, data_time: float) -> None:
+        """Store the losses' means over processes, and the longest wait for data."""
+        storage = get_event_storage()
+        gathered = comm.gather({**self.losses, "data_time": data_time})
+        if not comm.is_main_process():
+            return
+        storage.put_scalar("data_time", max(numbers.pop("data_time") for numbers in gathered))
+        means = {name: float(np.mean([n[name] for n in gathered])) for name in gathered[0]}
+        storage.put_scalar("total_loss", sum(means.values()))
+        if len(means) > 1:
+            storage.put_scalars(**means)
+        if self.grad_scaler.is_enabled():
+            storage.put_scalar("grad_scale", self.grad_scaler.get_scale(), smoothing_hint=False)
+
+
+def describe_batch(batch: list[dict[str, Any]]) -> str:
+    """Name the images of a batch, "none" for an empty one."""
+    return ", ".join(map(describe_image, batch)) or "none"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside a distributed wrapper, or the model itself."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

@@ -1,0 +1,251 @@
+"""detectron2's trainer with a computed schedule, exact resume and averaged weights."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from ..data.loader import (
+    DatasetDict,
+    TrainLoader,
+    build_test_loader,
+    build_train_loader,
+    load_training_dicts,
+)
+from ..data.samplers import seed_generators
+from .checkpointer import Checkpointer
+from .class_names import compare_with_checkpoint, find_class_names
+from .ema import WeightAverage, copy_into
+from .hooks import BestCheckpoint, LossWatch, Pictures
+from .optimizer import build_optimizer
+from .processes import buffers_of_main_process, distributed
+from .schedule import fix_schedule, schedule_from_config
+from .setup import setup
+from .step_loop import AMP_DTYPES, StepLoop, unwrapped
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Builds everything that a training needs from a config, and trains.
+
+    Subclasses replace parts as with detectron2's trainer: `build_model`, `build_optimizer`,
+    `build_lr_scheduler`, `build_train_loader`, `build_test_loader`, `build_evaluator`,
+    `build_hooks`.
+
+    A checkpoint holds under "model" the weights that are evaluated (with SOLVER.EMA_DECAY the
+    average), so that `--eval-only` and predictors repeat the printed score, and under "trainer" all
+    that an exact resume needs.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build model, optimizer, loader and hooks.
+
+        Args:
+            cfg: a merged config. It is copied; `setup` and the computed schedule are applied to the
+                copy, `self.cfg`.
+
+        Raises:
+            ValueError: the config contradicts itself or the data; see `setup` and
+                `compute_schedule`.
+        """
+        TrainerBase.__init__(self)
+        cfg = setup(cfg.clone())
+        dataset = self.load_dataset(cfg)
+        self.schedule = schedule_from_config(cfg, len(dataset))
+        self.cfg = cfg = fix_schedule(cfg, self.schedule)
+        self.class_names, _ = find_class_names(cfg)
+        self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
+
+        model = self.build_model(cfg)
+        self.average = (
+            WeightAverage(model, decay=cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
+        )
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
+        self._trainer = StepLoop(
+            distributed(model),
+            loader,
+            optimizer,
+            amp_dtype=AMP_DTYPES[cfg.SOLVER.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
+            average=self.average,
+            seed=self.seed,
+        )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = self.build_checkpointer(cfg, model)
+        self.start_iter = 0
+        self.start_position = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    # ------------------------------------------------------------------------------------ building
+    @classmethod
+    def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
+        """Load the training images' records; their number gives the schedule."""
+        return load_training_dicts(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer that SOLVER.OPTIMIZER names."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, **given: Any) -> TrainLoader:
+        """Build the training loader; `given` are arguments of `data.loader.build_train_loader`."""
+        return build_train_loader(cfg, **given)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
+        """Build the loader of one evaluation dataset."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Build the evaluator that the dataset's `evaluator_type` asks for."""
+        from ..evaluation.build import build_evaluator
+
+        return build_evaluator(cfg, dataset_name, output_folder)
+
+    def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
+        """Build the checkpointer of this run's folder."""
+        checkpointer = Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            class_names=self.class_names,
+            mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
+            trainer=weakref.proxy(self),
+        )
+        if self.average:
+            checkpointer.averaged_state = self.average.state_dict
+        return checkpointer
+
+    def build_hooks(self) -> list[HookBase]:
+        """Build the hooks, in the order in which they run after a step."""
+        cfg = self.cfg
+        weight = cfg.MODEL.POINTS_CENTERNET.HEATMAP_WEIGHT
+        result: list[HookBase] = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            LossWatch(heatmap_weight=weight),
+        ]
+        if comm.is_main_process():
+            result.append(
+                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+            )
+        if cfg.DATASETS.TEST:
+            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate))
+        if comm.is_main_process():
+            if cfg.SOLVER.BEST_METRIC:
+                result.append(BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC))
+            if cfg.VIS_PERIOD > 0:
+                result.append(Pictures(cfg.VIS_PERIOD, self.class_names))
+            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return result
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build detectron2's writers: terminal, metrics.json, TensorBoard."""
+        PathManager.mkdirs(self.cfg.OUTPUT_DIR)  # 0.5 expects the folder
+        return super().build_writers()
+
+    # ------------------------------------------------------------------------------------- running
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
+
+        Raises:
+            ValueError: resuming with other classes or another model than the checkpoint's.
+        """
+        resume = resume and self.checkpointer.has_checkpoint()
+        path = self.checkpointer.get_checkpoint_file() if resume else self.cfg.MODEL.WEIGHTS
+        if resume:
+            self.checkpointer.mismatch = "fail"
+        extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        saved = extras.get("class_names", [])
+        compare_with_checkpoint(self.class_names, saved, path=path, must_agree=resume)
+        if resume:
+            self.start_iter = self.iter + 1
+        elif self.average:
+            self.average.load(unwrapped(self.model).state_dict(), updates=0)
+
+    def train(self) -> OrderedDict[str, Any] | None:
+        """Train from where the run stands to the end; return the last evaluation's results.
+
+        Raises:
+            SystemExit: the results miss TEST.EXPECTED_RESULTS.
+        """
+        logger.info("%s", self.schedule.describe())
+        logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
+        self.data_loader.set_position(start=self.start_position, seed=self.seed)
+        self._trainer.seed = self.seed
+        if self.start_iter >= self.max_iter:
+            logger.warning(
+                "Nothing to train: iteration %d of %d is done. For a longer run raise "
+                "SOLVER.EPOCHS or MAX_ITER.",
+                self.start_iter,
+                self.max_iter,
+            )
+        try:
+            super().train()
+        finally:
+            self._trainer.stop_loading()
+        return getattr(self, "_last_eval_results", None)
+
+    def evaluate(self) -> OrderedDict[str, Any]:
+        """Evaluate on DATASETS.TEST with the weights that a checkpoint would hold."""
+        model = unwrapped(self.model)
+        average = self.average.applied_to(model) if self.average else contextlib.nullcontext()
+        with average, buffers_of_main_process(model):
+            self._last_eval_results = self.test(self.cfg, model)
+        return self._last_eval_results
+
+    # --------------------------------------------------------------------------------------- state
+    @property
+    def images_seen(self) -> int:
+        """Images consumed by the steps that are done, over all processes."""
+        done = self.iter + 1 - self.start_iter
+        return self.start_position + done * self.cfg.SOLVER.IMS_PER_BATCH
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs besides "model"."""
+        state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
+        state["optimizer"] = self.optimizer.state_dict()
+        state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
+        state["seed"] = self.seed
+        state["images_seen"] = self.images_seen
+        if self.average:
+            state["average_updates"] = self.average.updates
+            state["training_weights"] = dict(unwrapped(self.model).state_dict())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the state of a checkpoint; its "model" is loaded already."""
+        TrainerBase.load_state_dict(self, state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["grad_scaler"]:
+            self._trainer.grad_scaler.load_state_dict(state["grad_scaler"])
+        if self.cfg.SEED < 0:
+            self.seed = state["seed"]
+        elif state["seed"] != self.cfg.SEED:
+            logger.warning("SEED is %d, the checkpoint's was %d.", self.cfg.SEED, state["seed"])
+        self.start_position = state["images_seen"]
+        model = unwrapped(self.model)
+        if self.average:
+            self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
+        if "training_weights" in state:
+            copy_into(model, state["training_weights"])

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from centernet_d2.engine.benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from centernet_d2.engine.benchmark.detector import build, count_multiply_adds, model_size
+from centernet_d2.engine.benchmark.timing import peak_memory, time_interleaved
+
+CPU = torch.device("cpu")
+
+
+def test_calls_take_turns():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abc"}
+    timings = time_interleaved(calls, rounds=3, warm_up=2, device=CPU)
+    assert "".join(order) == "aabbcc" + "abc" + "bca" + "cab"
+    assert list(timings) == ["a", "b", "c"]
+    for timing in timings.values():
+        assert timing.rounds == 3
+        assert 0 <= timing.lowest <= timing.quartiles[0] <= timing.median <= timing.quartiles[1]
+
+
+def test_peak_memory_is_what_lived_at_once():
+    mebibyte = 2**20
+
+    def call():
+        for _ in range(3):  # one after the other: they do not add up
+            torch.ones(40 * mebibyte // 4)
+
+    call()
+    peak = peak_memory(call, CPU)
+    if peak is None:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 35 * mebibyte < peak < 70 * mebibyte
+
+
+@pytest.fixture
+def options(config_root):
+    return BenchmarkOptions(
+        configs=[str(config_root / "Shapes" / "points_tiny.yaml")],
+        overrides=["MODEL.HEATMAP.NUM_CLASSES", "5"],
+        batches=(1, 3),
+        size=(64, 96),
+        rounds=2,
+        warm_up=1,
+    )
+
+
+def test_every_section_measures(options, monkeypatch):
+    from centernet_d2.engine.benchmark import deform_conv
+
+    monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
+    told = []
+    names = [name for name, _ in BENCHMARK_REGISTRY]
+    result = run_sections(names, options, done=lambda name, rows: told.append(name))
+    assert told == names == list(result.sections)
+    json.dumps(vars(result), allow_nan=False)
+    assert result.machine["torch"] == torch.__version__.split("+")[0]
+
+    stages = [(row["batch"], row["stage"]) for row in result.sections["detector"]]
+    four = ["preprocess", "network", "decode", "whole"]
+    assert stages == [(batch, stage) for batch in (1, 3) for stage in four]
+    for row in result.sections["detector"]:
+        assert row["images_per_second"] == pytest.approx(1e3 / row["ms_per_image"], rel=0.2)
+
+    rows = result.sections["deform_conv"]
+    assert {(row["batch"], row["pass"]) for row in rows} == {
+        (batch, which) for batch in (1, 3) for which in ("forward", "forward + backward")
+    }
+    alternatives = {row["alternative"]: row["speed_up"] for row in rows}
+    assert {"torchvision float32", "ours float32", "ours bfloat16"} <= set(alternatives)
+    assert alternatives["torchvision float32"] == 1
+
+
+def test_unknown_section_is_named(options):
+    with pytest.raises(ValueError, match=r"\['speed'\]; known: .*detector"):
+        run_sections(["speed"], options)
+
+
+def test_published_size_of_resnet18(config_root):
+    path = config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml"
+    (row,) = model_size(BenchmarkOptions(configs=[str(path)], size=(64, 64)))
+    assert row["parameters"] == 14_437_349
+    assert row["canvas"] == "96x96"
+
+
+def test_multiply_adds_are_those_of_the_convolutions(config_root):
+    """Against a count from the layers themselves, deformable ones included."""
+    path = config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml"
+    model, _ = build(str(path), BenchmarkOptions())
+    expected = 0
+
+    def count(module: nn.Module, inputs, output) -> None:
+        nonlocal expected
+        weight = module.weight
+        # A transposed convolution uses its kernel once per input cell, the others per output cell.
+        cells = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+        expected += cells.shape[0] * cells.shape[2] * cells.shape[3] * weight.numel()
+
+    for module in model.modules():
+        if getattr(getattr(module, "weight", None), "ndim", 0) == 4:
+            module.register_forward_hook(count)
+    counted = count_multiply_adds(model, torch.zeros(1, 3, 64, 64))
+    assert expected > 1e8
+    assert expected <= counted < 1.03 * expected  # norms and pooling are the rest
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_measures_on_a_gpu(options):
+    from dataclasses import replace
+
+    result = run_sections(["detector"], replace(options, device="cuda"))
+    assert "gpu" in result.machine
+    assert all(row["peak_mib"] is not None for row in result.sections["detector"])

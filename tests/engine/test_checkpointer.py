@@ -1,0 +1,201 @@
+"""Checkpoints: whole or not at all, tensors only, and a report instead of a guess."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from centernet_d2.engine.checkpointer import (
+    Checkpointer,
+    CheckpointMismatchError,
+    compare_states,
+    load_tensors,
+    saved_class_names,
+)
+
+
+def network(classes: int = 3, width: int = 16) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, width), nn.Linear(width, width), nn.Linear(width, classes))
+
+
+class State:
+    """Something checkpointable."""
+
+    def __init__(self, value=0):
+        self.value = value
+
+    def state_dict(self):
+        return {"value": self.value}
+
+    def load_state_dict(self, state):
+        self.value = state["value"]
+
+
+def equal(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_round_trip(tmp_path):
+    model = network()
+    saver = Checkpointer(model, str(tmp_path), class_names=["a", "b", "c"], trainer=State(5))
+    saver.save("first", iteration=9)
+    other, state = network(), State()
+    assert not equal(model, other)
+    loader = Checkpointer(other, str(tmp_path), trainer=state)
+    extras = loader.resume_or_load("", resume=True)
+    assert equal(model, other)
+    assert state.value == 5
+    assert extras["class_names"] == ["a", "b", "c"]
+    assert extras["iteration"] == 9
+    assert saved_class_names(str(tmp_path / "first.pth")) == ["a", "b", "c"]
+
+
+def test_weights_only_and_untagged(tmp_path):
+    saver = Checkpointer(network(), str(tmp_path), trainer=State(5))
+    saver.save("first")
+    saver.save("best", weights_only=True, tag=False)
+    assert saver.get_checkpoint_file().endswith("first.pth")
+    assert "trainer" not in torch.load(tmp_path / "best.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("write")])
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, error):
+    model = network()
+    saver = Checkpointer(model, str(tmp_path), trainer=State(5))
+    saver.save("model_0000001")
+    good = (tmp_path / "model_0000001.pth").read_bytes()
+
+    def half_a_file(data, stream):
+        stream.write(b"half")
+        raise error
+
+    monkeypatch.setattr(torch, "save", half_a_file)
+    for name in ("model_0000001", "model_0000002"):  # over the old file, and beside it
+        with pytest.raises(OSError, match=rf"{name}\.pth.*model_0000001\.pth"):
+            saver.save(name)
+    monkeypatch.undo()
+
+    assert sorted(os.listdir(tmp_path)) == ["last_checkpoint", "model_0000001.pth"]
+    assert (tmp_path / "model_0000001.pth").read_bytes() == good
+    other = network()
+    Checkpointer(other, str(tmp_path), trainer=State()).resume_or_load("", resume=True)
+    assert equal(model, other)
+
+
+def test_file_appears_at_once(tmp_path, monkeypatch):
+    """A job killed before the file is complete leaves the old one."""
+    saver = Checkpointer(network(), str(tmp_path))
+    saver.save("model")
+    good = (tmp_path / "model.pth").read_bytes()
+
+    def killed(source, target):
+        assert os.path.dirname(source) == str(tmp_path)  # a rename, not a copy from another disk
+        assert torch.load(source, weights_only=True)["iteration"] == 3  # whole before it is named
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        saver.save("model", iteration=3)
+    assert (tmp_path / "model.pth").read_bytes() == good
+
+
+def test_report_in_short_lines(tmp_path, caplog):
+    caplog.set_level("INFO")
+    Checkpointer(network(classes=3), str(tmp_path)).save("three")
+    model = network(classes=7)
+    before = model[2].weight.clone()
+    Checkpointer(model, str(tmp_path)).load(str(tmp_path / "three.pth"))
+    assert "4 of the model's 6 tensors loaded" in caplog.text
+    assert "2.weight (3, 16) -> (7, 16)" in caplog.text
+    assert "You might want to double check" not in caplog.text  # not detectron2's wall of text
+    assert torch.equal(model[2].weight, before)
+
+
+def test_fail_option_leaves_the_model_alone(tmp_path):
+    Checkpointer(network(classes=3), str(tmp_path)).save("three")
+    model = network(classes=7)
+    before = [value.clone() for value in model.state_dict().values()]
+    with pytest.raises(CheckpointMismatchError, match=r"three\.pth(.|\n)*CHECKPOINT_MISMATCH"):
+        Checkpointer(model, mismatch="fail").load(str(tmp_path / "three.pth"))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("mismatch", ["fail", "report"])
+def test_another_architecture_always_fails(tmp_path, mismatch):
+    Checkpointer(network(width=16), str(tmp_path)).save("narrow")
+    with pytest.raises(CheckpointMismatchError, match="weights of another model: only 1%"):
+        Checkpointer(network(width=64), mismatch=mismatch).load(str(tmp_path / "narrow.pth"))
+
+
+def test_backbone_weights_may_fill_a_part(tmp_path):
+    torch.save({"model": network()[:2].state_dict()}, tmp_path / "backbone.pth")
+    model = network()
+    Checkpointer(model).load(str(tmp_path / "backbone.pth"))
+    assert torch.equal(model[1].weight, torch.load(tmp_path / "backbone.pth")["model"]["1.weight"])
+
+
+def test_distributed_prefix_is_no_difference():
+    state = network().state_dict()
+    report = compare_states(state, {f"module.{name}": value for name, value in state.items()})
+    assert report.complete
+    assert report.share == 1.0
+
+
+def test_failed_load_can_be_followed_by_another(tmp_path):
+    saver = Checkpointer(network(), str(tmp_path))
+    saver.save("good")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth.*MODEL\.WEIGHTS"):
+        saver.load(str(tmp_path / "nowhere.pth"))
+    saver.load(str(tmp_path / "good.pth"))
+    saver.load("")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/should-never-exist-centernet",)
+
+
+@pytest.mark.parametrize("name", ["weights.pkl", "weights.pth", "weights.pyth"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
+    file = tmp_path / name
+    if name.endswith("pth") and not name.endswith("pyth"):
+        torch.save({"model": Hostile()}, file)
+    else:
+        file.write_bytes(pickle.dumps({"model": Hostile()}))
+    with pytest.raises(ValueError, match=rf"{name}.*which c"):
+        Checkpointer(network()).load(str(file))
+    assert not os.path.exists("/tmp/should-never-exist-centernet")
+    assert saved_class_names(str(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not a checkpoint", "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_damaged_file_is_named(tmp_path, content, words):
+    file = tmp_path / "cut.pth"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"cut\.pth.*{words}"):
+        load_tensors(str(file))
+
+
+def test_cut_off_file_is_named(tmp_path):
+    Checkpointer(network(width=200), str(tmp_path)).save("whole")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.pth.*damaged"):
+        load_tensors(str(tmp_path / "cut.pth"))
+
+
+def test_checkpoint_of_another_code_base_is_named(tmp_path):
+    torch.save({"epoch": 3, "state_dict": network().state_dict()}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth.*keys epoch, state_dict"):
+        load_tensors(str(tmp_path / "other.pth"))

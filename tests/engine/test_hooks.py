@@ -1,0 +1,133 @@
+"""Hooks by themselves: when they warn, what they keep, what they draw."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.hooks import COLLAPSED_LOSS, BestCheckpoint, LossWatch, Pictures
+
+
+def sample(objects: int, size=(24, 32)) -> dict:
+    instances = Instances(size)
+    instances.gt_boxes = Boxes(torch.tensor([[2.0, 3.0, 12.0, 13.0]]).repeat(objects, 1))
+    instances.gt_classes = torch.zeros(objects, dtype=torch.int64)
+    image = torch.full((3, *size), 128, dtype=torch.uint8)
+    return {"image": image, "instances": instances, "image_id": 17, "file_name": "seventeen.jpg"}
+
+
+def watch(steps, **options):
+    """Run LossWatch over (heatmap loss, number of objects) pairs."""
+    hook = LossWatch(**options)
+    for loss, objects in steps:
+        loop = SimpleNamespace(losses={"loss_heatmap": loss}, batch=[sample(objects)])
+        hook.trainer = SimpleNamespace(_trainer=loop)
+        hook.after_step()
+    return hook
+
+
+def test_collapsed_heatmap_is_told_with_the_images(caplog):
+    assert pytest.approx(9.2085, abs=1e-4) == COLLAPSED_LOSS
+    watch([(9.2085, 1)] * 4, patience=5)
+    assert "collapsed" not in caplog.text
+    watch([(9.2085, 1)] * 2 + [(7.0, 1)] + [(9.2085, 1)] * 4, patience=5)
+    assert "collapsed" not in caplog.text
+    watch([(9.2085, 1)] * 5, patience=5)
+    assert caplog.text.count("collapsed") == 1
+    assert "image 17 (seventeen.jpg)" in caplog.text
+
+
+def test_collapse_is_seen_through_the_loss_weight(caplog):
+    watch([(2 * COLLAPSED_LOSS, 1)] * 5, patience=5, heatmap_weight=2.0)
+    assert "collapsed" in caplog.text
+
+
+def test_steps_without_objects_are_told_with_the_images(caplog):
+    watch([(1.0, 0)] * 4 + [(1.0, 2)] + [(1.0, 0)] * 4, patience=5)
+    assert caplog.text == ""
+    watch([(1.0, 0)] * 11, patience=5)
+    assert caplog.text.count("No object in") == 2
+    assert "image 17 (seventeen.jpg)" in caplog.text
+
+
+def run_best(folder, values, *, start_iter=0, metric="bbox/AP"):
+    """Give a BestCheckpoint one evaluation result per step; return the values it saved at."""
+    saved = []
+    checkpointer = Checkpointer(nn.Linear(1, 1), str(folder))
+    original = checkpointer.save
+    checkpointer.save = lambda name, **extras: (
+        saved.append(extras["value"]),
+        original(name, **extras),
+    )
+    hook = BestCheckpoint(checkpointer, metric)
+    with EventStorage(start_iter) as storage:
+        hook.trainer = SimpleNamespace(
+            storage=storage, start_iter=start_iter, iter=start_iter, max_iter=start_iter
+        )
+        hook.before_train()
+        for value in values:
+            if value is not None:  # None: no evaluation at this step
+                storage.put_scalar("bbox/AP", value)
+            hook.after_step()
+            storage.step()
+        hook.after_train()
+    return saved
+
+
+def test_best_checkpoint_is_kept_and_survives_a_resume(tmp_path):
+    assert run_best(tmp_path, [10.0, None, 8.0, math.nan, 12.0, 12.0]) == [10.0, 12.0]
+    record = json.loads((tmp_path / "model_best.json").read_text())
+    assert record == {"metric": "bbox/AP", "value": 12.0, "iteration": 4}
+    assert torch.load(tmp_path / "model_best.pth", weights_only=True)["value"] == 12.0
+    assert not (tmp_path / "last_checkpoint").exists()
+    assert run_best(tmp_path, [11.0, 13.0], start_iter=6) == [13.0]
+    assert run_best(tmp_path, [1.0]) == [1.0]  # a new run in the old folder
+
+
+def test_unknown_metric_lists_the_results(tmp_path, caplog):
+    assert run_best(tmp_path, [10.0], metric="bbox/APP") == []
+    assert "'bbox/APP' is no result" in caplog.text
+    assert "bbox/AP" in caplog.text
+
+
+class Corner(nn.Module):
+    """Detects one box in the corner, if it is asked in evaluation mode."""
+
+    def forward(self, inputs):
+        assert not self.training
+        height, width = inputs[0]["height"], inputs[0]["width"]
+        assert inputs[0]["image"].shape[1:] == (height, width)
+        found = Instances((height, width))
+        found.pred_boxes = Boxes(torch.tensor([[1.0, 1.0, 9.0, 9.0]]))
+        found.scores = torch.tensor([0.9])
+        found.pred_classes = torch.tensor([0])
+        return [{"instances": found}]
+
+
+@pytest.mark.parametrize("objects", [0, 1])
+def test_pictures_reach_the_event_storage(objects):
+    model = Corner().train()
+    loop = SimpleNamespace(batch=[sample(objects)])
+    hook = Pictures(3, ["thing"])
+    with EventStorage(0) as storage:
+        for iteration in range(5):
+            hook.trainer = SimpleNamespace(
+                _trainer=loop, model=model, iter=iteration, storage=storage
+            )
+            hook.after_step()
+        ((_, picture, _),) = storage._vis_data  # steps 3 of 1 .. 5
+    assert model.training
+    assert picture.shape == (3, 24, 64)
+    assert picture.dtype == np.uint8
+    left, right = picture[:, :, :32], picture[:, :, 32:]
+    assert (left != 128).any() == bool(objects)
+    assert (right != 128).any()

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+
+from centernet_d2.engine.predict_files import PredictionWriter, find_images, predict_files
+from centernet_d2.visualization.detections import draw_detections
+
+
+def detect_center(images: list[np.ndarray]) -> list[dict[str, Instances]]:
+    """A detector that finds the middle quarter of each image, and something unlikely."""
+    results = []
+    for image in images:
+        height, width = image.shape[:2]
+        box = [width / 4, height / 4, width * 3 / 4, height * 3 / 4]
+        instances = Instances((height, width))
+        instances.pred_boxes = Boxes(torch.tensor([box, [0.0, 0.0, 5.0, 5.0]]))
+        instances.scores = torch.tensor([0.9, 0.1])
+        instances.pred_classes = torch.tensor([1, 0])
+        results.append({"instances": instances})
+    return results
+
+
+def never(images):
+    raise AssertionError(f"asked for {len(images)} images")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Five images of different sizes in two folders, one of them broken, and a text file."""
+    images = tmp_path / "in put"
+    (images / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.PNG", "deep/a.jpg", "deep/c.gif")):
+        picture = np.full((60 + 20 * number, 100, 3), 100, dtype=np.uint8)
+        ok, data = cv2.imencode(".png", picture)
+        assert ok
+        (images / name).write_bytes(data.tobytes())
+    (images / "broken.jpg").write_bytes((images / "a.jpg").read_bytes()[:50])
+    (images / "notes.txt").write_text("no image")
+    return images
+
+
+def make_writer(output: Path, files: list[str], **changes) -> PredictionWriter:
+    arguments = {
+        "settings": {"weights": "w.pth"},
+        "class_names": ["disk", "ring"],
+        "score_threshold": 0.3,
+        "box_format": "xyxy",
+        "draw": draw_detections,
+        "overwrite": False,
+    }
+    return PredictionWriter(str(output), files, **{**arguments, **changes})
+
+
+def run(predict, files, writer, **options):
+    return predict_files(predict, files, writer, progress=False, **options)
+
+
+def test_files_folders_and_globs(folder):
+    names = [str(folder / n) for n in ("a.jpg", "b.PNG", "broken.jpg", "deep/a.jpg", "deep/c.gif")]
+    assert find_images([str(folder)]) == names
+    assert find_images([str(folder / "*.jpg")]) == [names[0], names[2]]
+    assert find_images([str(folder / "**" / "*.jpg")]) == [names[0], names[2], names[3]]
+    assert find_images([names[3], str(folder)]) == [names[3], *names[:3], names[4]]
+    assert find_images([str(folder / "notes.txt")]) == [str(folder / "notes.txt")]
+    assert find_images([str(folder)], excluded_folder=str(folder / "deep")) == names[:3]
+
+
+def test_folder_with_pattern_characters(tmp_path, folder):
+    odd = tmp_path / "set[1]*"
+    folder.rename(odd)
+    assert len(find_images([str(odd)])) == 5
+
+
+@pytest.mark.parametrize("given", ["nothing", "*.jpeg", "empty"])
+def test_input_that_names_nothing(tmp_path, given):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="names no image"):
+        find_images([str(tmp_path / given)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("box_format", ["xyxy", "xywh"])
+def test_pictures_and_json_in_spite_of_a_broken_file(folder, tmp_path, batch_size, box_format):
+    files = find_images([str(folder)])
+    writer = make_writer(tmp_path / "out", files, box_format=box_format)
+    report = run(detect_center, files, writer, batch_size=batch_size)
+    broken = str(folder / "broken.jpg")
+    assert report.done == [file for file in files if file != broken]
+    assert list(report.failed) == [broken]
+    assert broken in report.failed[broken]
+
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert content["box_format"].startswith(box_format.upper())
+    assert [row["file"] for row in content["failed"]] == [broken]
+    assert {record["file"] for record in content["images"]} == set(report.done)
+    record = next(r for r in content["images"] if r["file"].endswith("b.PNG"))
+    assert (record["height"], record["width"]) == (80, 100)
+    box = [25, 20, 75, 60] if box_format == "xyxy" else [25, 20, 50, 40]
+    score = pytest.approx(0.9)
+    expected = {"class_name": "ring", "class_index": 1, "score": score, "box": box}
+    assert record["detections"] == [expected]
+
+    pictures = ("a.jpg", "b.PNG", "deep/a.jpg", "deep/c.gif.jpg")
+    assert sorted(r["picture"] for r in content["images"]) == sorted(pictures)
+    for name in pictures:
+        picture = cv2.imread(str(tmp_path / "out" / name))
+        assert picture.shape[1] == 100
+        assert (np.abs(picture.astype(int) - 100) > 20).any()
+
+
+def test_second_run_does_what_is_left(folder, tmp_path):
+    files = find_images([str(folder)])
+    first = run(detect_center, files[:2], make_writer(tmp_path / "out", files[:2]))
+    assert len(first.done) == 2
+    second = run(detect_center, files, make_writer(tmp_path / "out", files))
+    assert second.skipped == files[:2]
+    assert len(second.done) == 2
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(content["images"]) == 4
+    good = [file for file in files if "broken" not in file]
+    assert run(never, good, make_writer(tmp_path / "out", good)).skipped == good
+
+
+def test_lost_picture_is_made_again_and_overwrite_does_all(folder, tmp_path):
+    files = [str(folder / "a.jpg"), str(folder / "b.PNG")]
+    run(detect_center, files, make_writer(tmp_path / "out", files))
+    (tmp_path / "out" / "a.jpg").unlink()
+    again = run(detect_center, files, make_writer(tmp_path / "out", files))
+    assert again.done == files[:1]
+    overwritten = run(detect_center, files, make_writer(tmp_path / "out", files, overwrite=True))
+    assert overwritten.done == files
+
+
+def test_interrupted_run_keeps_what_is_done(folder, tmp_path):
+    files = [str(folder / "a.jpg"), str(folder / "b.PNG")]
+
+    def interrupted(images):
+        if interrupted.calls:
+            raise KeyboardInterrupt
+        interrupted.calls += 1
+        return detect_center(images)
+
+    interrupted.calls = 0
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, files, make_writer(tmp_path / "out", files), batch_size=1)
+    report = run(detect_center, files, make_writer(tmp_path / "out", files))
+    assert (report.skipped, report.done) == (files[:1], files[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"score_threshold": 0.5}, "score_threshold"),
+        ({"settings": {"weights": "other.pth"}}, "weights"),
+        ({"box_format": "xywh"}, "box_format"),
+    ],
+)
+def test_results_of_other_settings_are_not_mixed(folder, tmp_path, change, name):
+    files = [str(folder / "a.jpg")]
+    run(detect_center, files, make_writer(tmp_path / "out", files))
+    with pytest.raises(ValueError, match=rf"another {name}.*--overwrite"):
+        make_writer(tmp_path / "out", files, **change)
+
+
+def test_pictures_never_replace_the_input(folder):
+    files = [str(folder / "a.jpg")]
+    with pytest.raises(ValueError, match=r"a\.jpg.*--output"):
+        make_writer(folder, files)
+    make_writer(folder, files, draw=None)
+
+
+def test_without_pictures(folder, tmp_path):
+    files = [str(folder / "a.jpg")]
+    report = run(detect_center, files, make_writer(tmp_path / "out", files, draw=None))
+    assert report.done == files
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["predictions.json"]
+
+
+def test_unknown_box_format(tmp_path):
+    with pytest.raises(ValueError, match="'cxcywh' is none of xyxy, xywh"):
+        make_writer(tmp_path, ["a.jpg"], box_format="cxcywh")
+
+
+def test_runs_over_other_inputs_do_not_share_pictures(folder, tmp_path):
+    names = ("a.jpg", "deep/a.jpg")  # each alone gives the picture a.jpg
+    for name in names:
+        files = [str(folder / name)]
+        run(detect_center, files, make_writer(tmp_path / "out", files))
+    files = [str(folder / name) for name in names]
+    assert run(never, files, make_writer(tmp_path / "out", files)).skipped == files
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    pictures = {
+        r["file"]: cv2.imread(str(tmp_path / "out" / r["picture"])) for r in content["images"]
+    }
+    assert {f: p.shape[0] for f, p in pictures.items()} == {files[0]: 60, files[1]: 100}

@@ -1,0 +1,77 @@
+"""The command line: train, go on, evaluate; in one process and in two."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from detectron2.engine import default_argument_parser
+
+from centernet_d2.engine.run import run
+
+from .small_world import ROOT
+
+
+@pytest.fixture
+def command(config, tmp_path):
+    """A function (*arguments) -> the argument list for the small config, written to a file."""
+
+    def make(*arguments: str) -> list[str]:
+        file = tmp_path / "small.yaml"
+        if not file.exists():
+            file.write_text(config().dump())
+        return ["--config-file", str(file), *arguments]
+
+    return make
+
+
+def call(arguments: list[str]):
+    return run(default_argument_parser().parse_args(arguments))
+
+
+def test_train_resume_and_evaluate(command, tmp_path):
+    folder = tmp_path / "run"
+    call(command("SOLVER.MAX_ITER", "3"))
+    assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 2
+    assert (folder / "config.yaml").exists()
+    assert "6 iterations" not in (folder / "log.txt").read_text()
+
+    results = call(command("--resume"))
+    assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 5
+    log = (folder / "log.txt").read_text()
+    assert "starting at image 12 of the stream" in log  # 3 steps of 4 images
+    assert log.index("6 iterations") < log.index("Starting training from iteration 3")
+
+    again = call(command("--eval-only", "MODEL.WEIGHTS", str(folder / "model_final.pth")))
+    assert again["bbox"] == pytest.approx(results["bbox"], abs=1e-9, nan_ok=True)
+
+
+def test_saved_config_repeats_the_run(command, tmp_path):
+    folder = tmp_path / "run"
+    call(command("SOLVER.MAX_ITER", "2"))
+    call(["--config-file", str(folder / "config.yaml"), "OUTPUT_DIR", str(tmp_path / "again")])
+    first, second = (
+        torch.load(f / "model_final.pth", weights_only=True) for f in (folder, tmp_path / "again")
+    )
+    assert first["iteration"] == second["iteration"] == 1
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name])
+
+
+@pytest.mark.slow
+def test_program_in_two_processes(command, tmp_path):
+    program = [sys.executable, str(ROOT / "tools" / "train_net.py")]
+    options = ["--num-gpus", "2", "--dist-url", "auto", "SOLVER.MAX_ITER", "2"]
+    done = subprocess.run(
+        [*program, *command(*options)], capture_output=True, text=True, cwd=tmp_path, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "World size: 2" in done.stdout
+    assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 1
+
+
+def test_program_without_a_config_says_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml.*--config-file"):
+        call(["--config-file", "nowhere.yaml", "OUTPUT_DIR", str(tmp_path)])

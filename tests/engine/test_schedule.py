@@ -1,0 +1,107 @@
+"""Schedules by hand: the published COCO recipes, small batches, and what is fixed."""
+
+from __future__ import annotations
+
+import pytest
+
+from centernet_d2.data.samplers import PositionSampler
+from centernet_d2.engine.schedule import compute_schedule, fix_schedule, schedule_from_config
+from centernet_d2.engine.setup import load_config
+
+COCO_TRAIN = 118287
+RECIPE = {
+    "base_learning_rate": 5e-4,
+    "base_batch_size": 128,
+    "epochs": 140,
+    "epoch_steps": [90, 120],
+}
+
+
+def test_published_batch():
+    schedule = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=128, **RECIPE)
+    assert schedule.iterations_per_epoch == 924  # 118287 // 128: the last, smaller batch is dropped
+    assert schedule.learning_rate == 5e-4
+    assert schedule.iterations == 924 * 140
+    assert schedule.steps == (924 * 90, 924 * 120)
+
+
+def test_smaller_batch_scales_rate_and_iterations():
+    schedule = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=2, **RECIPE)
+    assert schedule.learning_rate == pytest.approx(5e-4 / 64)
+    assert schedule.iterations == 59143 * 140
+
+
+def test_dataset_smaller_than_the_batch_has_one_iteration_per_epoch():
+    schedule = compute_schedule(dataset_size=5, images_per_batch=128, **RECIPE)
+    assert schedule.iterations == 140
+    assert schedule.steps == (90, 120)
+
+
+def test_fixed_by_hand():
+    schedule = compute_schedule(
+        dataset_size=100,
+        images_per_batch=7,
+        base_learning_rate=0.3,
+        iterations=50,
+        steps=[20, 20, 60, 50],
+        evaluation_period=9,
+        checkpoint_period=11,
+    )
+    assert schedule.learning_rate == 0.3
+    assert schedule.iterations == 50
+    assert schedule.steps == (20,)  # repeated steps and steps outside the run are left out
+    assert schedule.evaluation_period == 9
+    assert schedule.checkpoint_period == 11
+
+
+def test_periods_in_epochs():
+    schedule = compute_schedule(
+        dataset_size=100, images_per_batch=8, evaluation_epochs=2, checkpoint_epochs=3, **RECIPE
+    )
+    assert schedule.evaluation_period == 24
+    assert schedule.checkpoint_period == 36
+
+
+def test_description_names_the_numbers():
+    text = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=64, **RECIPE).describe()
+    for part in ("118287 images", "64 per step", "1848 iterations per epoch", "0.00025", "258720"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"dataset_size": 0}, "DATASETS.TRAIN"),
+        ({"images_per_batch": 0}, "SOLVER.IMS_PER_BATCH"),
+        ({"base_learning_rate": 0.0}, "SOLVER.BASE_LR"),
+        ({"epochs": 0}, "SOLVER.MAX_ITER"),
+        ({"checkpoint_period": 0}, "SOLVER.CHECKPOINT_PERIOD"),
+    ],
+)
+def test_impossible_values_name_their_key(change, key):
+    with pytest.raises(ValueError, match=key):
+        compute_schedule(**{"dataset_size": 10, "images_per_batch": 2, **RECIPE, **change})
+
+
+def test_fixing_twice_changes_nothing(config):
+    cfg = config("SOLVER.EPOCHS", 4, "SOLVER.EPOCH_STEPS", [3], "SOLVER.BASE_BATCH_SIZE", 16)
+    once = fix_schedule(cfg, schedule_from_config(cfg, 10))
+    assert pytest.approx(0.01 * 4 / 16) == once.SOLVER.BASE_LR
+    assert once.SOLVER.MAX_ITER == 8
+    assert tuple(once.SOLVER.STEPS) == (6,)
+    assert fix_schedule(once, schedule_from_config(once, 10)) == once
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+def test_published_batches_split_over_any_number_of_processes(config_root, world_size):
+    files = sorted((config_root / "COCO-Detection").glob("points_*.yaml"))
+    assert files
+    for file in files:
+        cfg = load_config(str(file))
+        batch = cfg.SOLVER.IMS_PER_BATCH
+        schedule = schedule_from_config(cfg, COCO_TRAIN)
+        assert schedule.iterations == 140 * (COCO_TRAIN // batch)
+        expected = cfg.SOLVER.BASE_LR * batch / cfg.SOLVER.BASE_BATCH_SIZE
+        assert schedule.learning_rate == pytest.approx(expected)
+        sampler = PositionSampler(COCO_TRAIN, batch_size=batch, rank=0, world_size=world_size)
+        assert len(next(iter(sampler))) == -(-batch // world_size)

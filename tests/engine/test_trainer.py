@@ -1,0 +1,199 @@
+"""The trainer as a whole on a small dataset: what it writes, stops at, keeps and resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
+
+from centernet_d2.engine.checkpointer import CheckpointMismatchError
+from centernet_d2.engine.evaluate import evaluate_only
+from centernet_d2.engine.predictor import Predictor
+from centernet_d2.engine.setup import setup
+from centernet_d2.engine.trainer import Trainer
+
+from .small_world import small_config, write_dataset
+
+SIZES = ((40, 48), (33, 31), (1, 7), (65, 40), (33, 31))  # (height, width)
+
+
+def train(cfg, resume=False):
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    return trainer, trainer.train()
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """A run with everything switched on: (config, trainer, results)."""
+    cfg = small_config(
+        dataset,
+        tmp_path_factory.mktemp("trained"),
+        *("SOLVER.MAX_ITER", 40, "SOLVER.STEPS", (30,), "TEST.EVAL_PERIOD", 20),
+        *("SOLVER.EMA_DECAY", 0.8, "SOLVER.BEST_METRIC", "bbox/AP", "VIS_PERIOD", 20),
+    )
+    return cfg, *train(cfg)
+
+
+def test_loss_falls_and_everything_is_written(trained):
+    _, trainer, results = trained
+    assert set(results["bbox"]) >= {"AP", "AP50", "AR100"}
+    folder = Path(trainer.checkpointer.save_dir)
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    losses = [value for value, _ in trainer.storage.history("total_loss").values()]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:2])
+    assert any("bbox/AP" in line for line in lines)
+    assert lines[-1]["bbox/AP"] == pytest.approx(results["bbox"]["AP"])
+    assert json.loads((folder / "model_best.json").read_text())["metric"] == "bbox/AP"
+    events = b"".join(p.read_bytes() for p in folder.glob("events.out.tfevents*"))
+    assert b"objects left, detections right" in events
+
+
+def test_evaluation_alone_repeats_the_printed_score(trained):
+    cfg, trainer, results = trained
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = trainer.checkpointer.get_checkpoint_file()
+    again = evaluate_only(cfg)
+    assert again["bbox"] == pytest.approx(results["bbox"], abs=1e-9, nan_ok=True)
+
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP50", results["bbox"]["AP50"], 0.01]]
+    evaluate_only(cfg)
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP50", results["bbox"]["AP50"] + 5.0, 0.01]]
+    with pytest.raises(SystemExit):
+        evaluate_only(cfg)
+
+
+def test_default_predictor_and_ours_give_the_same_detections(trained):
+    cfg, trainer, _ = trained
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = trainer.checkpointer.get_checkpoint_file()
+    ours, theirs = Predictor(cfg), DefaultPredictor(setup(cfg.clone()))
+    assert ours.class_names == ["bright", "dark"]
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in SIZES]
+    for image in images:
+        mine, other = ours(image)["instances"], theirs(image)["instances"]
+        assert len(mine) == len(other) > 0
+        assert mine.image_size == image.shape[:2]
+        assert torch.equal(mine.pred_boxes.tensor, other.pred_boxes.tensor)
+        assert torch.equal(mine.scores, other.scores)
+        assert torch.equal(mine.pred_classes, other.pred_classes)
+    for image, found in zip(images, ours.batch(images, batch_size=3), strict=True):
+        expected = ours(image)["instances"].scores
+        torch.testing.assert_close(found["instances"].scores, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_predictor_reads_files_and_refuses_what_is_no_image(trained, dataset):
+    cfg, trainer, _ = trained
+    cfg = cfg.clone()
+    cfg.MODEL.WEIGHTS = trainer.checkpointer.get_checkpoint_file()
+    predictor = Predictor(cfg)
+    folder = dataset.split(":")[2]
+    found = predictor.batch([f"{folder}/0001.png", f"{folder}/0002.png"])
+    assert [x["instances"].image_size for x in found] == [(40, 48), (33, 31)]
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        predictor.batch([f"{folder}/none.png"])
+    with pytest.raises(TypeError, match=r"Predictor\.batch"):
+        predictor(f"{folder}/0001.png")
+    for shape, words in [
+        ((8, 8), "COLOR_GRAY2BGR"),
+        ((8, 8, 4), "COLOR_BGRA2BGR"),
+        ((0, 8, 3), "empty"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            predictor(np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match="uint16"):
+        predictor(np.zeros((8, 8, 3), np.uint16))
+
+
+def test_checkpoint_holds_the_average_and_the_training_weights(trained):
+    _, trainer, _ = trained
+    saved = torch.load(trainer.checkpointer.get_checkpoint_file(), weights_only=True)
+    own = trainer.model.state_dict()
+    average = trainer.average.state_dict()
+    name = "backbone.stem.0.0.weight" if "backbone.stem.0.0.weight" in own else next(iter(own))
+    assert torch.equal(saved["model"][name], average[name])
+    assert torch.equal(saved["trainer"]["training_weights"][name], own[name])
+    assert not torch.equal(average[name], own[name])
+    model = build_model(trainer.cfg)
+    DetectionCheckpointer(model).load(trainer.checkpointer.get_checkpoint_file())
+    assert torch.equal(model.state_dict()[name], average[name])  # detectron2's own loader too
+
+
+def test_schedule_from_epochs_is_used(config):
+    cfg = config("SOLVER.EPOCHS", 3, "SOLVER.EPOCH_STEPS", [2], "SOLVER.BASE_BATCH_SIZE", 8)
+    trainer, _ = train(cfg)
+    assert trainer.max_iter == 6  # 10 images // 4 per step, 3 epochs
+    assert tuple(trainer.cfg.SOLVER.STEPS) == (4,)
+    # SOLVER.WARMUP_ITERS is 0 in the base config: half the rate (4 of 8 images), a tenth at the end
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 / 2 / 10)
+    assert cfg.SOLVER.EPOCHS == 3  # the caller's config stays as it was
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+def test_two_images_per_batch_start_with_any_number_of_workers(config, workers):
+    cfg = config("SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", workers)
+    cfg.SOLVER.MAX_ITER, cfg.DATASETS.TEST = 1, ()
+    trainer, _ = train(cfg)
+    assert trainer.iter == 1
+
+
+def test_resume_with_other_classes_is_an_error(config, tmp_path):
+    train(config("DATASETS.TEST", ()))
+    other = write_dataset(tmp_path / "other", classes=("bright", "grey"))
+    again = config("DATASETS.TRAIN", (other,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 8)
+    with pytest.raises(ValueError, match="class 1 is 'dark' in the first and 'grey'"):
+        train(again, resume=True)
+
+
+def test_fine_tuning_on_other_classes_warns_and_reports(config, tmp_path, caplog):
+    first, _ = train(config("DATASETS.TEST", ()))
+    other = write_dataset(tmp_path / "other", classes=("bright", "dark", "grey"))
+    tuned = config(
+        *("DATASETS.TRAIN", (other,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 1),
+        *("MODEL.WEIGHTS", first.checkpointer.get_checkpoint_file()),
+        *("OUTPUT_DIR", str(tmp_path / "tuned")),
+    )
+    train(tuned)
+    assert "2 start anew, their shapes differ" in caplog.text
+    assert "was trained on other classes" in caplog.text
+    tuned.MODEL.CHECKPOINT_MISMATCH = "fail"
+    with pytest.raises(CheckpointMismatchError):
+        train(tuned)
+
+
+def test_evaluation_needs_weights_that_fit(config, tmp_path):
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
+        evaluate_only(config())
+    trainer, _ = train(config("DATASETS.TEST", ()))
+    weights = trainer.checkpointer.get_checkpoint_file()
+    other = write_dataset(tmp_path / "other", classes=("bright", "grey"))
+    with pytest.raises(ValueError, match="other classes"):
+        evaluate_only(
+            config("DATASETS.TEST", (other,), "DATASETS.TRAIN", (), "MODEL.WEIGHTS", weights)
+        )
+    with pytest.raises(ValueError, match=r"DATASETS\.TEST is empty"):
+        evaluate_only(config("DATASETS.TEST", (), "MODEL.WEIGHTS", weights))
+
+
+def test_missing_image_stops_with_its_name(tmp_path):
+    spec = write_dataset(tmp_path / "data")
+    (tmp_path / "data" / "pictures" / "0004.png").unlink()
+    cfg = small_config(spec, tmp_path / "run", "DATASETS.TEST", ())
+    with pytest.raises(FileNotFoundError, match=r"0004\.png"):
+        train(cfg)
+
+
+def test_too_few_images_for_the_processes(config, monkeypatch):
+    from detectron2.utils import comm
+
+    monkeypatch.setattr(comm, "get_world_size", lambda: 8)
+    monkeypatch.setattr(comm, "shared_random_seed", lambda: 1)
+    with pytest.raises(ValueError, match=r"SOLVER\.IMS_PER_BATCH 4 .* processes 8"):
+        Trainer(config())

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from centernet_d2 import setup
+from centernet_d2.engine.setup import load_config
+
+
+@pytest.fixture
+def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
+    """A checkpoint of an untrained tiny detector with its class names."""
+    model = build_model(setup(load_config(tiny_yaml, tiny_overrides)))
+    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
+    return str(tmp_path / "weights.pth")
+
+
+def test_predict_images_with_a_broken_one(
+    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
+):
+    folder = Path(squares.split(":")[2])
+    (folder / "broken.png").write_bytes(b"no image")
+    overrides = ["--opts", *tiny_overrides]
+    common = ["--config-file", tiny_yaml, "--weights", weights, "--output", str(tmp_path / "out")]
+    common += ["--score-threshold", "0", "--batch-size", "3"]
+    predict = load_tool("predict")
+    assert predict.main([*common, "--input", str(folder), *overrides]) == 1
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(content["images"]) == 4
+    assert [Path(row["file"]).name for row in content["failed"]] == ["broken.png"]
+    assert content["class_names"] == ["square"]
+    assert content["weights"] == weights
+    for record in content["images"]:
+        assert record["detections"]
+        assert {d["class_name"] for d in record["detections"]} == {"square"}
+        assert (tmp_path / "out" / record["picture"]).is_file()
+
+    (folder / "broken.png").unlink()
+    assert predict.main([*common, "--input", str(folder), *overrides]) == 0
+    with pytest.raises(ValueError, match="another config_sha256"):
+        predict.main(
+            [*common, "--input", str(folder), *overrides, "MODEL.HEATMAP.PEAK_KERNEL", "5"]
+        )
+
+
+def test_same_detections_as_the_predictor(
+    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
+):
+    from centernet_d2 import Predictor
+    from centernet_d2.data.images import read_image
+
+    folder = Path(squares.split(":")[2])
+    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--score-threshold", "0"]
+    arguments += ["--output", str(tmp_path / "out"), "--no-pictures", "--box-format", "xywh"]
+    arguments += ["--input", str(folder / "1.png"), "--opts", *tiny_overrides]
+    assert load_tool("predict").main(arguments) == 0
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]
+    predictor = Predictor(load_config(tiny_yaml, [*tiny_overrides, "MODEL.WEIGHTS", weights]))
+    instances = predictor(read_image(str(folder / "1.png")))["instances"]
+    assert len(record["detections"]) == len(instances) > 0
+    for detection, box in zip(
+        record["detections"], instances.pred_boxes.tensor.tolist(), strict=True
+    ):
+        left, top, width, height = detection["box"]
+        assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)

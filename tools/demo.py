@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Train a small detector on generated images, score it, draw its detections. Minutes on a CPU.
+
+tools/demo.py points            pictures, curves and the checkpoint: output/demo_points
+tools/demo.py points --check    exit status 1 if it scores below what it should
+tools/demo.py points SOLVER.MAX_ITER 100      config overrides
+
+The last line is `AP <value> AP50 <value>`, fractions on shapes_val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.detection_utils import annotations_to_instances
+from detectron2.engine import default_argument_parser
+
+from centernet_d2 import Predictor
+from centernet_d2.data.images import read_image
+from centernet_d2.engine.run import prepare, run
+from centernet_d2.visualization.curves import plot_curves
+from centernet_d2.visualization.detections import draw_comparison, image_grid
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A config and what a training of it must reach, as fractions."""
+
+    config: str
+    task: str  # of the evaluation's results
+    bars: dict[str, float]
+
+
+DEMOS = {
+    "points": Demo("configs/Shapes/points_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.90}),
+}
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's values."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("demo", choices=DEMOS, help="which detector")
+    parser.add_argument("--output", help="folder, default output/demo_<detector>")
+    parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
+    parser.add_argument("--images", type=int, default=12, help="images in the picture, default 12")
+    parser.add_argument("opts", nargs="*", help="config overrides: KEY VALUE ...")
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, score and draw; return the exit status."""
+    args = parse_arguments(arguments)
+    demo = DEMOS[args.demo]
+    output = args.output or os.path.join("output", f"demo_{args.demo}")
+    metrics_file = os.path.join(output, "metrics.json")
+    if os.path.exists(metrics_file):  # detectron2 appends; the plot is of this run
+        os.remove(metrics_file)
+    command = ["--config-file", os.path.join(ROOT, demo.config), "OUTPUT_DIR", output, *args.opts]
+    run_args = default_argument_parser().parse_args(command)
+    cfg = prepare(run_args)
+    scores = {name: value / 100 for name, value in (run(run_args) or {})[demo.task].items()}
+    weights = os.path.join(output, "model_final.pth")
+    picture = draw_examples(cfg, weights, args.images, os.path.join(output, "detections.jpg"))
+    curves = os.path.join(output, "curves.png")
+    plot_curves(metrics_file, curves, task=demo.task)
+    print(f"weights {weights}\npicture {picture}\ncurves  {curves}")
+    below = [
+        f"{name} {scores[name]:.3f} < {bar}"
+        for name, bar in demo.bars.items()
+        if not scores[name] >= bar
+    ]
+    if below:
+        print("Below what this demo should reach: " + ", ".join(below))
+    print(" ".join(f"{name} {scores[name]:.3f}" for name in demo.bars), flush=True)
+    return 1 if below and args.check else 0
+
+
+def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
+    """Draw evaluation images, spread over the dataset, with ground truth beside detections."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = weights
+    predictor = Predictor(cfg)
+    name = cfg.DATASETS.TEST[0]
+    records = DatasetCatalog.get(name)
+    records = records[:: max(1, len(records) // count)][:count]
+    images = [read_image(record["file_name"]) for record in records]
+    results = predictor.batch(images)
+    objects = [  # crowd regions do not count in the score
+        [a for a in record.get("annotations", []) if not a.get("iscrowd", 0)] for record in records
+    ]
+    pictures = [
+        draw_comparison(
+            image,
+            annotations_to_instances(here, image.shape[:2]),
+            result["instances"],
+            MetadataCatalog.get(name).thing_classes,
+        )
+        for here, image, result in zip(objects, images, results, strict=True)
+    ]
+    cv2.imwrite(path, image_grid(pictures, columns=2))
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

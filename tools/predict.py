@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
+
+tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_final.pth \
+    --input photos/ "more/**/*.png" --output predictions
+
+A second call goes on where the first one stopped. Exit status 1: some image could not be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+
+from detectron2.utils.logger import setup_logger
+
+from centernet_d2 import Predictor
+from centernet_d2.engine.predict_files import (
+    BOX_FORMATS,
+    PredictionWriter,
+    find_images,
+    predict_files,
+)
+from centernet_d2.engine.setup import load_config
+from centernet_d2.visualization.detections import draw_detections
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's values."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, help="YAML of the detector")
+    parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
+    parser.add_argument("--input", nargs="+", required=True, help="images, folders, patterns")
+    parser.add_argument("--output", required=True, help="folder of pictures and predictions.json")
+    parser.add_argument("--score-threshold", type=float, default=0.3, help="default 0.3")
+    parser.add_argument("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once, default 8")
+    parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
+    parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Predict; return the exit status."""
+    args = parse_arguments(arguments)
+    logger = setup_logger(name="centernet_d2")
+    files = find_images(args.input, excluded_folder=args.output)
+    cfg = load_config(args.config_file, args.opts)
+    if args.weights:
+        cfg.MODEL.WEIGHTS = args.weights
+    predictor = Predictor(cfg)
+    names = predictor.class_names
+    draw = functools.partial(draw_detections, class_names=names, threshold=args.score_threshold)
+    writer = PredictionWriter(
+        args.output,
+        files,
+        settings=describe_model(predictor.cfg),
+        class_names=names,
+        score_threshold=args.score_threshold,
+        box_format=args.box_format,
+        draw=None if args.no_pictures else draw,
+        overwrite=args.overwrite,
+    )
+    predict = functools.partial(predictor.batch, batch_size=args.batch_size)
+    report = predict_files(predict, files, writer, batch_size=args.batch_size)
+    logger.info(
+        "%d images done, %d were done before, %d could not be read: %s",
+        len(report.done),
+        len(report.skipped),
+        len(report.failed),
+        writer.path,
+    )
+    return 1 if report.failed else 0
+
+
+def describe_model(cfg) -> dict[str, object]:
+    """Return what must be equal for two runs' predictions to belong together."""
+    parts = cfg.clone()
+    parts.defrost()
+    parts.MODEL.DEVICE = parts.MODEL.WEIGHTS = ""
+    text = "\n".join(part.dump() for part in (parts.MODEL, parts.INPUT, parts.TEST))
+    weights = cfg.MODEL.WEIGHTS
+    return {
+        "weights": weights,
+        "weights_modified": int(os.path.getmtime(weights)) if os.path.isfile(weights) else None,
+        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Draw what the model is given in training: images after augmentation, with boxes and targets.
+
+tools/visualize_data.py --config-file configs/Shapes/points_tiny.yaml --output output/data
+tools/visualize_data.py ... --heatmaps --repeat 3 DATASETS.TRAIN "('coco:train.json:images',)"
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from detectron2.utils.logger import setup_logger
+from tqdm import tqdm
+
+from centernet_d2 import setup
+from centernet_d2.data.loader import load_dataset_dicts
+from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.samplers import seeded
+from centernet_d2.engine.setup import load_config
+from centernet_d2.visualization.detections import draw_objects, side_by_side
+from centernet_d2.visualization.heatmaps import overlay_heatmap
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's values."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, help="YAML of the detector")
+    parser.add_argument("--output", required=True, help="folder of the pictures")
+    parser.add_argument("--count", type=int, default=20, help="images, default 20")
+    parser.add_argument("--repeat", type=int, default=1, help="augmentations of each, default 1")
+    parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
+    parser.add_argument("--seed", type=int, default=0, help="of the augmentation, default 0")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw; return the exit status."""
+    args = parse_arguments(arguments)
+    setup_logger(name="centernet_d2")
+    cfg = setup(load_config(args.config_file, args.opts))
+    records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
+    class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
+    mapper = DetectionMapper(cfg, is_train=True)
+    model = build_model(cfg) if args.heatmaps else None
+    os.makedirs(args.output, exist_ok=True)
+    for number in tqdm(range(len(records) * args.repeat), unit="picture"):
+        record = records[number // args.repeat]
+        with seeded(args.seed, number):
+            sample = mapper(record)
+        picture = draw_sample(cfg, sample, class_names, model)
+        stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
+        cv2.imwrite(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
+    return 0
+
+
+def draw_sample(
+    cfg: CfgNode, sample: dict, class_names: Sequence[str], model: torch.nn.Module | None
+) -> np.ndarray:
+    """Draw a mapped training sample, and its heatmaps where a model is given to make them."""
+    image = sample["image"].clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    if cfg.INPUT.FORMAT == "RGB":
+        image = np.ascontiguousarray(image[:, :, ::-1])
+    objects = draw_objects(image, sample["instances"], class_names)
+    if model is None:
+        return objects
+    canvas = model.training_images([sample])
+    height, width = (side // model.stride for side in canvas.tensor.shape[-2:])
+    targets = model.targets(canvas, [sample["instances"].to(model.device)], (height, width))
+    heatmap = overlay_heatmap(
+        image,
+        targets.heatmap[0].cpu(),
+        scale=model.stride,
+        shift=tuple((-canvas.shift[0]).tolist()),
+    )
+    return side_by_side([objects, heatmap], ["given to the model", "target heatmap"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
