@@ -1,0 +1,90 @@
+"""Imports go one way: which room may import which, read from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "centernet_d2"
+
+# room -> the rooms that it may import. A single module counts as a room.
+ALLOWED = {
+    "layers": set(),
+    "structures": set(),
+    "targets": {"structures"},
+    "losses": {"structures"},
+    "decoding": {"structures"},
+    "config": set(),
+    "check": {"layers", "detectron2_versions"},
+    "detectron2_versions": set(),
+    "modeling": {"layers", "structures", "targets", "losses", "decoding", "detectron2_versions"},
+    "data": {"structures", "detectron2_versions"},
+    "evaluation": {"structures", "detectron2_versions"},
+    "visualization": {"structures"},
+    "checkpoint": {"config"},
+    "model_zoo": {"config", "checkpoint"},
+}
+EVERYTHING = {"engine", "__init__"}
+TORCH_ONLY = ("targets", "losses", "decoding")
+TORCH_ONLY_FILES = ("structures/predictions.py", "structures/targets.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path):
+    """Absolute dotted names of all imports of a file, relative ones resolved."""
+    parts = ["centernet_d2", *path.relative_to(PACKAGE).with_suffix("").parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parts[: -node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            if module == "centernet_d2":  # from . import room
+                yield from (f"centernet_d2.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_room_imports_only_what_stands_before_it():
+    wrong = []
+    for path in files():
+        room = room_of(path)
+        if room in EVERYTHING:
+            continue
+        assert room in ALLOWED, f"{path} is in no known room"
+        for module in imported_modules(path):
+            if not module.startswith("centernet_d2."):
+                continue
+            other = module.split(".")[1]
+            if other not in (room, "__version__") and other not in ALLOWED[room]:
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pure_rooms_need_torch_only():
+    wrong = []
+    for path in files():
+        relative = path.relative_to(PACKAGE).as_posix()
+        if room_of(path) not in TORCH_ONLY and relative not in TORCH_ONLY_FILES:
+            continue
+        for module in imported_modules(path):
+            if module.split(".")[0] in ("detectron2", "fvcore", "cv2", "torchvision"):
+                wrong.append(f"{relative} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_configs_are_read_only_where_objects_are_built():
+    readers = []
+    for path in files():
+        if room_of(path) in ("layers", "structures", "targets", "losses", "decoding"):
+            names = [n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)]
+            if "cfg" in names:
+                readers.append(str(path))
+    assert not readers
