@@ -181,15 +181,14 @@ class LoadReport:
         if self.share < 0.5:
             raise CheckpointMismatchError(
                 f"'{source}' holds the weights of another model: only {self.share:.0%} fits. Use "
-                "the config that the "
-                f"checkpoint was trained with, or other MODEL.WEIGHTS.\n{self.describe()}"
+                "the config that the checkpoint was trained with, or other MODEL.WEIGHTS.\n"
+                f"{self.describe()}"
             )
         if fail and not self.complete:
             raise CheckpointMismatchError(
                 f"'{source}' does not fill this model. Use the config that the checkpoint was "
-                "trained with; to start "
-                "a training from the part that fits, set MODEL.CHECKPOINT_MISMATCH "
-                f"'report'.\n{self.describe()}"
+                "trained with; to start a training from the part that fits, set "
+                f"MODEL.CHECKPOINT_MISMATCH 'report'.\n{self.describe()}"
             )
 
 
@@ -239,9 +238,8 @@ def load_tensors(filename: str) -> dict[str, Any]:
     if filename.endswith((".pkl", ".pyth")):
         raise ValueError(
             f"'{filename}': {Path(filename).suffix} files are Python pickles, which can run code, "
-            "and are not loaded. "
-            "Convert the weights to a .pth file of tensors: torch.save({'model': {name: tensor}}, "
-            "'weights.pth')."
+            "and are not loaded. Convert the weights to a .pth file of tensors: "
+            "torch.save({'model': {name: tensor}}, 'weights.pth')."
         )
     try:
         loaded = torch.load(filename, map_location="cpu", weights_only=True)
@@ -262,8 +260,7 @@ def load_tensors(filename: str) -> dict[str, Any]:
     if "model" not in loaded and not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise ValueError(
             f"'{filename}' is the checkpoint of another code base (keys {shorten(list(loaded))}). "
-            "Rename its tensors "
-            "to this model's names and save them as {'model': {name: tensor}}."
+            "Rename its tensors to this model's names and save them as {'model': {name: tensor}}."
         )
     return loaded
 
