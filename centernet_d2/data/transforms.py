@@ -1,8 +1,7 @@
 """Geometric input transforms as detectron2 augmentations with exact inverses.
 
 Points are pixel-index coordinates: the centre of the pixel in column k is at x = k, as OpenCV's
-warp sees it, so that an image and the boxes drawn on it go through the same numbers (spec of the
-points detector, sections 2.2 and 2.4).
+warp sees it, so that an image and the boxes drawn on it go through the same numbers, as published.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
 
+from ..structures.padded_images import fitting_side
 from . import random_state
 
 CROP_MODES = ("random_crop", "shift_scale", "none")
@@ -152,8 +152,8 @@ class RandomCenterCrop(Augmentation):
         shift, scale: standard deviations for "shift_scale", in sides; both are clipped (at 2 shift
             and 1 scale).
 
-    The fitting side is the published `max(height, width)` for a square output, and for others the
-    smallest side that shows the whole image.
+    The image's fitting side is that of `structures.padded_images.fitting_side`, which the test
+    protocol of fixed resolution uses too.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class RandomCenterCrop(Augmentation):
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw side and centre from numpy's global random state and return the crop."""
         height, width = image.shape[:2]
-        side = fitting_side(height, width, self.output_size)
+        side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)
         if self.mode == "random_crop":
             side *= self.scales[random_state.randint(len(self.scales))]
@@ -201,15 +201,8 @@ class RandomCenterCrop(Augmentation):
         )
 
 
-def fitting_side(height: int, width: int, output_size: tuple[int, int]) -> float:
-    """Return how many input pixels the output's width must show so that the whole image fits."""
-    if height <= 0 or width <= 0:
-        raise ValueError(f"an image of (height, width) {(height, width)} has no pixels to crop")
-    return float(max(width, height * output_size[1] / output_size[0]))
-
-
 def crop_border(size: int, border: int = 128) -> int:
-    """Halve `border` until a centre can keep it from both ends of `size` pixels (spec 2.4).
+    """Halve `border` until a centre can keep it from both ends of `size` pixels (published).
 
     >256 pixels: 128, 129-256: 64, 65-128: 32, 33-64: 16 ...
     """

@@ -18,7 +18,8 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"MODEL.HEATMAP.PEAK_KERNEL must be odd and positive, got {kernel}")
     highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
-    return torch.where(highest == heatmap, heatmap, 0)
+    # Not `==`: a NaN must stay visible instead of turning into a score of 0.
+    return torch.where(heatmap < highest, 0, heatmap)
 
 
 def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:

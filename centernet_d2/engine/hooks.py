@@ -12,13 +12,11 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.structures import Instances
 
+from ..losses.heatmap_focal import COLLAPSED
 from .checkpointer import Checkpointer, write_whole
 from .step_loop import describe_batch, unwrapped
 
 logger = logging.getLogger(__name__)
-
-# Heatmap loss when every positive stands on the clamp floor p = 1e-4: -ln(1e-4) * (1 - 1e-4)^2.
-COLLAPSED_LOSS = -math.log(1e-4) * (1 - 1e-4) ** 2
 
 
 class LossWatch(HookBase):
@@ -31,7 +29,7 @@ class LossWatch(HookBase):
 
     def __init__(self, *, patience: int = 50, heatmap_weight: float = 1.0) -> None:
         self.patience = patience
-        self.collapsed_loss = COLLAPSED_LOSS * heatmap_weight
+        self.collapsed_loss = COLLAPSED * heatmap_weight
         self.tolerance = 1e-2 * heatmap_weight
         self.collapsed_steps = 0
         self.empty_steps = 0

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
@@ -39,8 +38,6 @@ class Predictor:
         self.model = build_model(self.cfg)
         self.model.eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
-        shortest = self.cfg.INPUT.MIN_SIZE_TEST
-        self.resize = T.ResizeShortestEdge([shortest, shortest], self.cfg.INPUT.MAX_SIZE_TEST)
 
     def __call__(self, image: np.ndarray) -> dict[str, Instances]:
         """Detect in one image; the same detections as detectron2's `DefaultPredictor`.
@@ -81,7 +78,6 @@ class Predictor:
         if self.cfg.INPUT.FORMAT == "RGB":
             image = image[:, :, ::-1]
         height, width = image.shape[:2]
-        image = self.resize.get_transform(image).apply_image(image)
         tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
         return {"image": tensor, "height": height, "width": width}
 

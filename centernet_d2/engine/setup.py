@@ -75,6 +75,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
       dataset, of the checkpoint MODEL.WEIGHTS.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
+    - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
 
     `cfg` is changed in place, frozen or not, and returned; a second call changes nothing.
 
@@ -91,6 +92,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         set_class_names(cfg)
         choose_device(cfg)
+        leave_resizing_to_the_model(cfg)
     finally:
         if frozen:
             cfg.freeze()
@@ -151,6 +153,16 @@ def choose_device(cfg: CfgNode) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
         cfg.MODEL.DEVICE = "cpu"
+
+
+def leave_resizing_to_the_model(cfg: CfgNode) -> None:
+    """Set INPUT.MIN_SIZE_TEST to 0, so that detectron2's predictor hands over original pixels."""
+    if cfg.INPUT.MIN_SIZE_TEST:
+        _say_once(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model brings "
+            "images into its own frame (TEST.RESOLUTION)."
+        )
+        cfg.INPUT.MIN_SIZE_TEST = 0
 
 
 def _say_once(message: str) -> None:

@@ -84,9 +84,10 @@ class StepLoop(SimpleTrainer):
         self._seed_step()
         losses = self._forward()
         total = sum(losses.values())
-        self.losses = self._checked(losses)
         self.optimizer.zero_grad()
         self.grad_scaler.scale(total).backward()
+        # Only here: reading the losses waits for a GPU, which backward has given work by now.
+        self.losses = self._checked(losses)
         self._log(data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()

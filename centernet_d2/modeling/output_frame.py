@@ -13,24 +13,30 @@ from typing import Any
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+Scale = tuple[float, float]
+"""(x, y)"""
 
-def _scale_boxes(boxes: Boxes, scale: Tensor) -> Boxes:
-    return Boxes(boxes.tensor * scale.repeat(2))
+
+def _scale_boxes(boxes: Boxes, scale: Scale) -> Boxes:
+    boxes = boxes.clone()
+    boxes.scale(*scale)
+    return boxes
 
 
-def _scale_points(points: Tensor, scale: Tensor) -> Tensor:
+def _scale_points(points: Tensor, scale: Scale) -> Tensor:
     # (K, ..., 2 or more): x, y and whatever follows them (a score, a visibility).
-    scaled = points.clone()
-    scaled[..., :2] *= scale
-    return scaled
+    points = points.clone()
+    points[..., 0] *= scale[0]
+    points[..., 1] *= scale[1]
+    return points
 
 
-IMAGE_PLANE_FIELDS: dict[str, Callable[[Any, Tensor], Any]] = {
+IMAGE_PLANE_FIELDS: dict[str, Callable[[Any, Scale], Any]] = {
     "pred_boxes": _scale_boxes,
     "pred_centers": _scale_points,
     "pred_keypoints": _scale_points,
 }
-"""Field name -> function(value, (2,) scale of x and y) -> new value. Point tasks with further
+"""Field name -> function(value, scale) -> new value. Point tasks with further
 fields add theirs."""
 
 
@@ -52,11 +58,10 @@ def to_output_frame(
         drop_empty: drop detections whose clipped box has no area; the boxes that stay are clipped
             only with `clip_boxes`.
     """
-    scale_y, scale_x = height / instances.image_size[0], width / instances.image_size[1]
+    scale = (width / instances.image_size[1], height / instances.image_size[0])
     result = Instances((height, width))
     for name, value in instances.get_fields().items():
         if name in IMAGE_PLANE_FIELDS:
-            scale = instances.scores.new_tensor([scale_x, scale_y])
             value = IMAGE_PLANE_FIELDS[name](value, scale)
         result.set(name, value)
     if not result.has("pred_boxes") or not (clip_boxes or drop_empty):

@@ -75,6 +75,17 @@ def canvas_size(size: Size, divisor: int, rule: str) -> Size:
     raise ValueError(f"TEST.CANVAS must be 'strict' or 'fit', got '{rule}'")
 
 
+def fitting_side(size: Size, canvas: Size) -> float:
+    """How many image pixels the canvas' width must show so that the whole image just fits.
+
+    On a square canvas, the only one published for boxes, that is the image's longer side.
+    """
+    height, width = size
+    if height <= 0 or width <= 0:
+        raise ValueError(f"an image of (height, width) {(height, width)} has no pixels to show")
+    return float(max(width, height * canvas[1] / canvas[0]))
+
+
 def center_on_canvas(
     images: Sequence[Tensor],
     canvas: Size,
@@ -124,15 +135,15 @@ def scale_to_canvas(
 ) -> PaddedImages:
     """Scale images to fit a fixed canvas, centred, black outside (published fixed resolution).
 
-    The longer side of the image becomes the canvas' *width*, as published; on a square canvas
-    everything fits. The warp is OpenCV's bilinear one on 8-bit pixels: up to version 4 in fixed
-    point, from 5 on exact, which moves single pixels by up to 3 grey levels.
+    The whole image fits, as `fitting_side` says. The warp is OpenCV's bilinear one on 8-bit
+    pixels: up to version 4 in fixed point, from 5 on exact, which moves single pixels by up to 3
+    grey levels.
     """
     warped = []
     scales, shifts = [], []
     for image in images:
         height, width = image.shape[-2:]
-        scale = canvas[1] / max(height, width)
+        scale = canvas[1] / fitting_side((height, width), canvas)
         shift = (canvas[1] / 2 - scale * width / 2, canvas[0] / 2 - scale * height / 2)
         warped.append(_warp(image, scale, shift, canvas))
         scales.append(scale)

@@ -37,7 +37,7 @@ def dot_center(image: np.ndarray) -> np.ndarray:
 
 
 def test_fixed_resolution_hand_values():
-    # 640 x 480 into 512 x 512 (spec section 10): x' = 0.8 x, y' = 0.8 y + 64.
+    # 640 x 480 into 512 x 512 as published: x' = 0.8 x, y' = 0.8 y + 64.
     image = np.full((480, 640, 3), 200, dtype=np.uint8)
     transform = RandomCenterCrop((512, 512), mode="none").get_transform(image)
     assert transform.scale == pytest.approx(0.8)
@@ -206,9 +206,9 @@ def test_shift_scale_stays_in_its_clips():
 
 
 def test_fitting_side():
-    assert fitting_side(480, 640, (512, 512)) == 640
-    assert fitting_side(640, 480, (512, 512)) == 640
-    assert fitting_side(100, 100, (384, 1280)) == pytest.approx(100 * 1280 / 384)
+    assert fitting_side((480, 640), (512, 512)) == 640
+    assert fitting_side((640, 480), (512, 512)) == 640
+    assert fitting_side((100, 100), (384, 1280)) == pytest.approx(100 * 1280 / 384)
 
 
 def test_equal_seeds_give_equal_crops():
@@ -233,7 +233,7 @@ def test_equal_seeds_give_equal_crops():
         (lambda: RandomCenterCrop((64, 64), mode="shift_scale", scale=1.5), "INPUT.SCALE"),
         (lambda: RandomFlip(1.5), "INPUT.FLIP_PROBABILITY"),
         (lambda: RandomFlip(0.5, "middle"), "INPUT.FLIP_CONVENTION"),
-        (lambda: fitting_side(0, 5, (64, 64)), "no pixels"),
+        (lambda: fitting_side((0, 5), (64, 64)), "no pixels"),
     ],
 )
 def test_impossible_settings_name_their_key(make, words):

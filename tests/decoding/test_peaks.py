@@ -30,6 +30,12 @@ def test_kernel_must_be_odd(kernel):
         local_maxima(torch.zeros(1, 1, 4, 4), kernel)
 
 
+def test_a_number_that_is_not_one_is_not_hidden():
+    heatmap = torch.zeros(1, 1, 4, 4)
+    heatmap[0, 0, 1, 1] = torch.nan
+    assert top_peaks(heatmap, 1).scores.isnan().all()
+
+
 def test_equals_sorting_everything():
     generator = torch.Generator().manual_seed(0)
     heatmap = torch.rand(2, 3, 13, 7, generator=generator)

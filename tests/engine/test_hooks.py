@@ -14,7 +14,8 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from centernet_d2.engine.checkpointer import Checkpointer
-from centernet_d2.engine.hooks import COLLAPSED_LOSS, BestCheckpoint, LossWatch, Pictures
+from centernet_d2.engine.hooks import BestCheckpoint, LossWatch, Pictures
+from centernet_d2.losses.heatmap_focal import COLLAPSED
 
 
 def sample(objects: int, size=(24, 32)) -> dict:
@@ -36,7 +37,7 @@ def watch(steps, **options):
 
 
 def test_collapsed_heatmap_is_told_with_the_images(caplog):
-    assert pytest.approx(9.2085, abs=1e-4) == COLLAPSED_LOSS
+    assert pytest.approx(9.2085, abs=1e-4) == COLLAPSED
     watch([(9.2085, 1)] * 4, patience=5)
     assert "collapsed" not in caplog.text
     watch([(9.2085, 1)] * 2 + [(7.0, 1)] + [(9.2085, 1)] * 4, patience=5)
@@ -47,7 +48,7 @@ def test_collapsed_heatmap_is_told_with_the_images(caplog):
 
 
 def test_collapse_is_seen_through_the_loss_weight(caplog):
-    watch([(2 * COLLAPSED_LOSS, 1)] * 5, patience=5, heatmap_weight=2.0)
+    watch([(2 * COLLAPSED, 1)] * 5, patience=5, heatmap_weight=2.0)
     assert "collapsed" in caplog.text
 
 

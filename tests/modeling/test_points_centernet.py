@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.modeling import PointsCenterNet
-from centernet_d2.modeling.backbone import ResNetDeconv
+from centernet_d2.modeling.backbone import EncoderDecoder, ResNetDeconv
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 
 SIZE = 64
@@ -133,6 +133,37 @@ def test_wrong_images_are_named(tiny_config, image, message, training):
         model([entry])
 
 
+@pytest.mark.parametrize("wrong", [5, -1])
+def test_a_class_that_the_model_does_not_have_is_named(tiny_config, wrong):
+    entry = training_input([[4, 4, 40, 30]], [wrong], seed=7)
+    with pytest.raises(ValueError, match=f"image_7.png: class {wrong} is not in 0..4"):
+        built(tiny_config())([entry])
+
+
+class Copycat(Box2D):
+    """A task whose names collide with what is there already."""
+
+    def __init__(self, branch: str, **arguments):
+        super().__init__(**arguments)
+        self.branch = branch
+
+    def regressions(self, num_classes):
+        return {self.branch: 2}
+
+
+@pytest.mark.parametrize("branch", ["size", "offset"])
+def test_two_tasks_cannot_share_a_branch(branch):
+    with pytest.raises(ValueError, match=f"two branches are named '{branch}'"):
+        PointsCenterNet(
+            backbone=EncoderDecoder(channels=[8], blocks=[1], out_channels=8),
+            in_features=["decoder"],
+            num_classes=2,
+            pixel_mean=[0.0] * 3,
+            pixel_std=[1.0] * 3,
+            tasks=[Box2D(), Copycat(branch)],
+        )
+
+
 def test_score_threshold_and_nms(tiny_config):
     found = Instances((50, 50))
     found.pred_boxes = Boxes(
@@ -201,6 +232,7 @@ def test_autocast_keeps_losses_in_float32(tiny_config, amp):
         (("MODEL.POINTS_CENTERNET.TASKS", ["box4d"]), "box4d.*box2d"),
         (("MODEL.HEATMAP.RADIUS_RULE", "big"), "big"),
         (("TEST.RESOLUTION", "huge"), "TEST.RESOLUTION"),
+        (("TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", [100, 96]), "FIXED_SIZE.*multiples of 32"),
         (("MODEL.POINTS_CENTERNET.REGRESSION_INIT", "zeros"), "REGRESSION_INIT"),
         (("MODEL.POINTS_CENTERNET.BOX2D.NMS", "softest"), "BOX2D.NMS"),
     ],

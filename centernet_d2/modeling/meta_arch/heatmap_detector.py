@@ -97,6 +97,7 @@ class HeatmapDetector(nn.Module, ABC):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).float(), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).float(), persistent=False)
         self._check_features()
+        self._check_fixed_size()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class HeatmapDetector(nn.Module, ABC):
         if not self.training:
             return self.inference(batched_inputs)
         images = self.training_images(batched_inputs)
-        instances = [entry["instances"].to(self.device) for entry in batched_inputs]
+        instances = [checked_classes(e, self.num_classes).to(self.device) for e in batched_inputs]
         return self.losses(self.predict(images), images, instances)
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -219,6 +220,14 @@ class HeatmapDetector(nn.Module, ABC):
             drop_empty=self.protocol.drop_empty,
         )
 
+    def _check_fixed_size(self) -> None:
+        size, fixed = self.protocol.fixed_size, self.protocol.resolution == "fixed"
+        if fixed and any(side < 1 or side % self.divisor for side in size):
+            raise ValueError(
+                f"TEST.FIXED_SIZE is {list(size)}; both sides must be multiples of {self.divisor}, "
+                "the divisor of this network"
+            )
+
     def _check_features(self) -> None:
         shapes = self.backbone.output_shape()
         missing = [name for name in self.in_features if name not in shapes]
@@ -234,6 +243,19 @@ class HeatmapDetector(nn.Module, ABC):
                 "they must share one"
             )
         self.stride = strides.pop()
+
+
+def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
+    """The ground truth of one input, or an error that names it: classes in 0..num_classes - 1."""
+    instances = entry["instances"]
+    wrong = instances.gt_classes[(instances.gt_classes < 0) | (instances.gt_classes >= num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"{entry.get('file_name', '(no file name)')}: class {wrong[0].item()} is not in "
+            f"0..{num_classes - 1} (MODEL.HEATMAP.NUM_CLASSES is {num_classes}). Correct the "
+            "annotation's category_id, or set NUM_CLASSES to 0 to take it from the dataset."
+        )
+    return instances
 
 
 def checked_image(entry: dict[str, Any]) -> Tensor:

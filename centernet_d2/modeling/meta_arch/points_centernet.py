@@ -22,7 +22,7 @@ from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
 from ...targets.gaussian import RadiusRule
 from ..heads.branches import BranchHead
-from ..point_tasks import PointTask, build_point_tasks
+from ..point_tasks import PointTask, build_point_tasks, merge_named
 from .heatmap_detector import HeatmapDetector
 
 
@@ -79,8 +79,8 @@ class PointsCenterNet(HeatmapDetector):
         self.tasks = list(tasks)
         heatmaps, regressions = {"heatmap": self.num_classes}, {"offset": 2}
         for task in self.tasks:
-            heatmaps.update(task.heatmaps(self.num_classes))
-            regressions.update(task.regressions(self.num_classes))
+            merge_named(heatmaps, task.heatmaps(self.num_classes), "branches")
+            merge_named(regressions, task.regressions(self.num_classes), "branches")
         shapes = self.backbone.output_shape()
         self.head = BranchHead(
             in_channels=[shapes[name].channels for name in self.in_features],
@@ -219,7 +219,7 @@ class PointsCenterNet(HeatmapDetector):
             "loss_offset": self.offset_weight * offset,
         }
         for task, targets in zip(self.tasks, task_targets, strict=True):
-            losses.update(task.losses(predictions, targets, centers))
+            merge_named(losses, task.losses(predictions, targets, centers), "losses")
         return losses
 
     def _finalize_image(self, found: Instances) -> Instances:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -61,6 +62,17 @@ class PointTask(ABC):
             centers: (N, K, 2) refined centers on the output map.
             images: converts to the image frame.
         """
+
+
+def merge_named(known: dict[str, Any], added: Mapping[str, Any], what: str) -> None:
+    """Add the entries of `added` to `known`, in place; a name that is there already is an error."""
+    for name, value in added.items():
+        if name in known:
+            raise ValueError(
+                f"two {what} are named '{name}'; rename that of one of the point tasks, or remove "
+                "the task from MODEL.POINTS_CENTERNET.TASKS"
+            )
+        known[name] = value
 
 
 def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
