@@ -160,7 +160,9 @@ def _solver_keys() -> CN:
     # 0: BASE_LR is used as it is.
     keys.BASE_BATCH_SIZE = 0
     keys.EPOCHS = 0  # 0: MAX_ITER and STEPS are used as they are
-    keys.EPOCH_STEPS = []  # the learning rate is multiplied by GAMMA after each of these epochs
+    # The learning rate is multiplied by GAMMA after each of these epochs; []: after the iterations
+    # of STEPS.
+    keys.EPOCH_STEPS = []
     keys.CHECKPOINT_EPOCHS = 0  # 0: CHECKPOINT_PERIOD iterations
     keys.AMP_DTYPE = "float16"  # dtype of SOLVER.AMP: "float16" or "bfloat16"
     keys.EMA_DECAY = (

@@ -1,7 +1,8 @@
-"""Every shipped config loads, builds, names existing datasets, and trains one step at batch 2."""
+"""Every shipped config loads, names existing datasets, builds, and takes a step of two images."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,19 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
 
+from centernet_d2.data.samplers import PositionSampler
+from centernet_d2.engine.optimizer import build_optimizer
+from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.engine.step_loop import StepLoop
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAMLS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml"))
 TRAINABLE = [name for name in YAMLS if not Path(name).name.startswith("Base-")]
 
+IMAGES = 1000  # of a data set that the schedules are computed for
 # Published parameter counts.
 PARAMETERS = {
     "COCO-Detection/points_resnet18_dcn_140e.yaml": 14_437_349,
@@ -50,7 +57,25 @@ def test_datasets_exist_and_the_full_batch_divides_among_workers(name):
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_builds_and_every_parameter_gets_a_gradient(name):
+def test_batch_of_two_and_any_number_of_processes(name):
+    batch = load_config(str(CONFIGS / name)).SOLVER.IMS_PER_BATCH
+    schedule = schedule_from_config(loaded(name), IMAGES)
+    assert schedule.images_per_batch == 2
+    assert schedule.iterations > 0
+    for processes in (1, 2, 4, 8):
+        for size in (max(2, processes), batch):  # smaller than the processes is an error
+            cfg = load_config(str(CONFIGS / name), ["SOLVER.IMS_PER_BATCH", size])
+            assert schedule_from_config(cfg, IMAGES).iterations > 0
+            shares = [
+                next(iter(PositionSampler(IMAGES, batch_size=size, rank=r, world_size=processes)))
+                for r in range(processes)
+            ]
+            assert sum(map(len, shares)) == size
+            assert all(shares)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     cfg = setup(loaded(name))
     torch.manual_seed(0)
     model = build_model(cfg)
@@ -60,7 +85,16 @@ def test_builds_and_every_parameter_gets_a_gradient(name):
     instances.gt_boxes = Boxes(torch.tensor([[4.0, 4, 40, 50], [30, 30, 60, 60]]))
     instances.gt_classes = torch.tensor([0, 1])
     entry = {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8), "instances": instances}
-    losses = model([entry, entry])
-    assert all(loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
-    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    cfg = fix_schedule(cfg, schedule_from_config(cfg, IMAGES))
+    loop = StepLoop(model.train(), [[entry, entry]], build_optimizer(cfg, model))
+    with EventStorage(0):
+        loop.iter = 0
+        loop.run_step()
+    assert all(map(math.isfinite, loop.losses.values()))
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    assert [n for n, p in trained if p.grad is None] == []
+    # A gradient may be exactly zero behind ReLUs that the random start has shut.
+    still = [n for n, p in trained if torch.equal(p, before[n]) and p.grad.any()]
+    assert still == []
+    assert sum(not torch.equal(p, before[n]) for n, p in trained) > len(trained) / 2

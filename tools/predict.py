@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
+r"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
 
 tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_final.pth \
     --input photos/ "more/**/*.png" --output predictions

@@ -1,10 +1,16 @@
 #!/usr/bin/env python
-"""Train or evaluate a detector.
+r"""Train or evaluate a detector.
 
-    tools/train_net.py --config-file configs/Shapes/points_tiny.yaml OUTPUT_DIR output/shapes
-    tools/train_net.py --config-file ... --resume                      # continue OUTPUT_DIR's run
-    tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/shapes/model_final.pth
-    tools/train_net.py --config-file ... DATASETS.TRAIN "('coco:train.json:images',)"
+    CONFIG=configs/Shapes/points_tiny.yaml
+    tools/train_net.py --config-file $CONFIG OUTPUT_DIR output/shapes
+    tools/train_net.py --config-file $CONFIG --resume OUTPUT_DIR output/shapes  # goes on
+    tools/train_net.py --config-file $CONFIG --eval-only \
+        OUTPUT_DIR output/shapes MODEL.WEIGHTS output/shapes/model_final.pth
+    tools/train_net.py --config-file $CONFIG OUTPUT_DIR output/mine \
+        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images
+
+An own dataset needs MODEL.HEATMAP.NUM_CLASSES 0 where the config states another number (it is 0 in
+configs/Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
 
 `--num-gpus N` starts N processes: one per GPU or, without a GPU, N on the CPU.
 """

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Draw what the model is given in training: images after augmentation, with boxes and targets.
+r"""Draw what the model is given in training: images after augmentation, with boxes and targets.
 
 tools/visualize_data.py --config-file configs/Shapes/points_tiny.yaml --output output/data
-tools/visualize_data.py ... --heatmaps --repeat 3 DATASETS.TRAIN "('coco:train.json:images',)"
+tools/visualize_data.py --config-file configs/COCO-Detection/points_resnet18_dcn_140e.yaml \
+    --output output/data --heatmaps --repeat 3 \
+    DATASETS.TRAIN coco:my/train.json:my/images MODEL.HEATMAP.NUM_CLASSES 0
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw; return the exit status."""
     args = parse_arguments(arguments)
     setup_logger(name="centernet_d2")
-    cfg = setup(load_config(args.config_file, args.opts))
+    cfg = load_config(args.config_file, args.opts)
+    cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
+    setup(cfg)
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
     class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
     mapper = DetectionMapper(cfg, is_train=True)
@@ -70,8 +74,6 @@ def draw_sample(
 ) -> np.ndarray:
     """Draw a mapped training sample, and its heatmaps where a model is given to make them."""
     image = sample["image"].clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    if cfg.INPUT.FORMAT == "RGB":
-        image = np.ascontiguousarray(image[:, :, ::-1])
     objects = draw_objects(image, sample["instances"], class_names)
     if model is None:
         return objects

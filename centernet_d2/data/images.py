@@ -25,9 +25,7 @@ def read_image(file_name: str) -> np.ndarray:
     """
     if not PathManager.isfile(file_name):
         raise FileNotFoundError(
-            f"image file '{file_name}' does not exist: check the image folder given with the "
-            "dataset (for 'coco:<json>:<image dir>' the part after the last colon) and 'file_name' "
-            "in its JSON"
+            f"image file '{file_name}' does not exist: check its name and folder"
         )
     try:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
@@ -41,13 +39,11 @@ def read_image(file_name: str) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageFileError(
             f"image file '{file_name}' cannot be read ({type(error).__name__}: {error}): it is "
-            "truncated, damaged or no image; copy or download it again, or remove its record from "
-            "the dataset"
+            "truncated, damaged or no image; copy or download it again"
         ) from error
     if pixels.size == 0:
         raise ImageFileError(
-            f"image file '{file_name}' has no pixels (size {pixels.shape}): remove its record from "
-            "the dataset"
+            f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
         )
     return np.ascontiguousarray(pixels[:, :, ::-1])
 

@@ -41,6 +41,7 @@ def load_dataset_dicts(
     Raises:
         ValueError: no name is given, or a dataset holds no (usable) image.
         KeyError: a name is not registered.
+        OSError: a dataset's files are not there or cannot be read.
     """
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
@@ -62,7 +63,16 @@ def _load_one(name: str, key: str) -> list[DatasetDict]:
             f"{key}: dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
             "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
         )
-    dicts = DatasetCatalog.get(name)
+    try:
+        dicts = DatasetCatalog.get(name)
+    except OSError as error:
+        json_file = MetadataCatalog.get(name).get("json_file", "no json_file in its metadata")
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+        raise kind(
+            f"{key}: dataset '{name}' ({json_file}) cannot be loaded: {error}. Put its files there "
+            "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
+            "your own files as 'coco:<json>:<image dir>'."
+        ) from error
     if not len(dicts):
         raise ValueError(
             f"{key}: dataset '{name}' has no images. Check its annotation file "
@@ -99,7 +109,11 @@ class MappedSamples(torch_data.Dataset):
         try:
             sample = self.mapper(record)
         except Exception as error:
-            error.add_note(f"While reading {describe_image(record)}.")
+            error.add_note(
+                f"While reading {describe_image(record)}. Correct it or remove its record from the "
+                "dataset; image files are looked for in the image folder given with the dataset "
+                "('coco:<json>:<image dir>')."
+            )
             raise
         if sample is None:
             raise ValueError(
@@ -240,13 +254,32 @@ def build_train_loader(
 
 
 def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
-    """Load DATASETS.TRAIN for training, and print how many objects each class has."""
+    """Load DATASETS.TRAIN for training, and print how many objects each class has.
+
+    Raises:
+        ValueError: no image has an object to learn from; see also `load_dataset_dicts`.
+    """
     names = cfg.DATASETS.TRAIN
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    if not has_objects(dicts, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS):
+        raise ValueError(
+            f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
+            "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
+            "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
+        )
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
         print_instances_class_histogram(dicts, class_names)
     return dicts
+
+
+def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool:
+    """Whether any record has an annotation that training uses."""
+    return any(
+        crowd_as_objects or not annotation.get("iscrowd", 0)
+        for record in dicts
+        for annotation in record.get("annotations", ())
+    )
 
 
 def _test_loader_from_config(

@@ -58,7 +58,8 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
             raise ValueError(
                 f"Datasets '{first}' and '{name}' have different classes: "
                 f"{difference(expected, classes)}. Give both the same list in the same order (for "
-                "COCO files: the same 'categories')."
+                "COCO files: the same 'categories'), or set DATASETS.TEST \"()\" to train without "
+                "evaluation."
             )
     return expected
 
@@ -107,6 +108,22 @@ def set_class_names(cfg: CfgNode) -> list[str]:
     return names
 
 
+def without_training_data(cfg: CfgNode) -> CfgNode:
+    """Return a copy of `cfg` without DATASETS.TRAIN, if it names data to evaluate on.
+
+    What evaluates or predicts compares the checkpoint with DATASETS.TEST; the training data of the
+    config need neither be here nor have the same classes.
+    """
+    cfg = cfg.clone()
+    if cfg.DATASETS.TEST:
+        frozen = cfg.is_frozen()
+        cfg.defrost()
+        cfg.DATASETS.TRAIN = ()
+        if frozen:
+            cfg.freeze()
+    return cfg
+
+
 def describe_datasets(cfg: CfgNode) -> str:
     """Name the datasets of `cfg`."""
     return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
@@ -118,6 +135,18 @@ def difference(expected: Sequence[str], found: Sequence[str]) -> str:
         if pair[0] != pair[1]:
             return f"class {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
     return f"{len(expected)} classes in the first and {len(found)} in the second"
+
+
+def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
+    """Return a warning that the checkpoint `weights` was trained on other classes; "" if not."""
+    saved = saved_class_names(weights) if class_names else []
+    if not saved or list(class_names) == saved:
+        return ""
+    return (
+        f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
+        f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
+        "training from; detections of these weights would carry wrong names."
+    )
 
 
 def compare_with_checkpoint(

@@ -28,18 +28,29 @@ class WeightAverage:
         self.decay = decay
         self.updates = 0
         self._average = {name: value.clone() for name, value in model.state_dict().items()}
+        self._model: nn.Module | None = None  # whose tensors the pairs below are
+        self._floats: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])  # average, weights
+        self._integers: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take in the model's weights after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in model.state_dict().items():
-            average = self._average[name]
-            if average.is_floating_point():
-                average.lerp_(value, 1.0 - decay)
-            else:
-                average.copy_(value)
+        if model is not self._model:
+            self._pair_with(model)
+        torch._foreach_lerp_(*self._floats, 1.0 - decay)  # one kernel instead of one per tensor
+        if self._integers[0]:
+            torch._foreach_copy_(*self._integers)
         self.updates += 1
+
+    def _pair_with(self, model: nn.Module) -> None:
+        # keep_vars gives the parameters themselves, which stay the same objects.
+        self._model, self._floats, self._integers = model, ([], []), ([], [])
+        for name, value in model.state_dict(keep_vars=True).items():
+            average = self._average[name]
+            pairs = self._floats if average.is_floating_point() else self._integers
+            pairs[0].append(average)
+            pairs[1].append(value)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return the averaged tensors, by the model's names."""

@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names
+from .class_names import compare_with_checkpoint, find_class_names, without_training_data
 from .setup import setup
 from .trainer import Trainer
 
@@ -20,10 +20,12 @@ from .trainer import Trainer
 def evaluate_only(cfg: CfgNode) -> OrderedDict[str, Any]:
     """Evaluate MODEL.WEIGHTS on DATASETS.TEST, and verify TEST.EXPECTED_RESULTS.
 
+    DATASETS.TRAIN is left out: only the checkpoint and the test data must agree.
+
     Raises:
         ValueError: no evaluation dataset, or weights of another model or of other classes.
     """
-    cfg = setup(cfg.clone())
+    cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
     model = Trainer.build_model(cfg)

@@ -10,6 +10,7 @@ import os
 import numpy as np
 import torch
 from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.structures import Instances
 
 from ..losses.heatmap_focal import COLLAPSED
@@ -78,6 +79,7 @@ class BestCheckpoint(HookBase):
         self.record = os.path.join(checkpointer.save_dir, "model_best.json")
         self.best = -math.inf
         self._seen_iteration = -1
+        self._told = False
 
     def before_train(self) -> None:
         """Take over the best value of the run that is resumed."""
@@ -93,19 +95,13 @@ class BestCheckpoint(HookBase):
 
     def after_train(self) -> None:
         """Consider the last evaluation, which runs after the last step."""
-        self._check(finished=True)
+        self._check()
 
-    def _check(self, *, finished: bool = False) -> None:
+    def _check(self) -> None:
         value, iteration = self.trainer.storage.latest().get(self.metric, (math.nan, -1))
         if iteration == self._seen_iteration:
-            if finished and iteration < 0 and self.trainer.iter >= self.trainer.max_iter:
-                logger.warning(
-                    "SOLVER.BEST_METRIC '%s' is no result of the evaluation; there are: %s. "
-                    "model_best.pth is not kept.",
-                    self.metric,
-                    ", ".join(sorted(k for k in self.trainer.storage.latest() if "/" in k))
-                    or "none",
-                )
+            if iteration < 0:
+                self._tell_unknown(getattr(self.trainer, "_last_eval_results", None))
             return
         self._seen_iteration = iteration
         if not value > self.best:  # also for NaN
@@ -115,6 +111,18 @@ class BestCheckpoint(HookBase):
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
         write_whole(self.record, lambda stream: stream.write(json.dumps(record).encode()))
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
+
+    def _tell_unknown(self, results: dict | None) -> None:
+        """Warn, after the first evaluation, that the metric is none of its results."""
+        if results is None or self._told:
+            return
+        self._told = True
+        logger.warning(
+            "SOLVER.BEST_METRIC '%s' is no result of the evaluation; there are: %s. model_best.pth "
+            "is not kept: stop and correct it, and continue with --resume.",
+            self.metric,
+            ", ".join(sorted(flatten_results_dict(results))) or "none",
+        )
 
 
 class Pictures(HookBase):

@@ -49,32 +49,49 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
 
     Args:
         inputs: paths and patterns ("**" crosses folders).
-        excluded_folder: an output folder, whose own pictures are no input.
+        excluded_folder: an output folder, whose own pictures are no input of a folder that it lies
+            in.
 
     Raises:
         FileNotFoundError: an input names nothing.
     """
-    excluded = os.path.join(os.path.abspath(excluded_folder), "") if excluded_folder else None
     files: dict[str, None] = {}
     for given in inputs:
-        if os.path.isfile(given):
-            found = [given]
-        else:
-            pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
-            found = [
-                path
-                for path in sorted(glob.glob(pattern, recursive=True))
-                if path.lower().endswith(IMAGE_ENDINGS)
-                and os.path.isfile(path)
-                and not (excluded and os.path.abspath(path).startswith(excluded))
-            ]
-        if not found:
+        found = kept = _images_of(given)
+        if excluded_folder and found != [given] and _is_below(excluded_folder, _root(given)):
+            kept = [path for path in found if not _is_below(path, excluded_folder)]
+        if not kept:
+            besides = f" besides those of --output '{excluded_folder}'" if found else ""
             raise FileNotFoundError(
-                f"--input '{given}' names no image: no such file, folder with images or pattern "
-                f"that matches some (endings {', '.join(IMAGE_ENDINGS)})."
+                f"--input '{given}' names no image{besides}: no such file, folder with images or "
+                f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)})."
             )
-        files.update(dict.fromkeys(found))
+        files.update(dict.fromkeys(kept))
     return list(files)
+
+
+def _images_of(given: str) -> list[str]:
+    if os.path.isfile(given):
+        return [given]
+    pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
+    return [
+        path
+        for path in sorted(glob.glob(pattern, recursive=True))
+        if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)
+    ]
+
+
+def _root(given: str) -> str:
+    """Return the folder that an input names: itself, or the part of a pattern before its signs."""
+    while not os.path.isdir(given) and glob.has_magic(given):
+        given = os.path.dirname(given)
+    return given
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether `path` lies in `folder`, and is not the folder itself."""
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    return path != folder and os.path.commonpath([path, folder]) == folder
 
 
 class PredictionWriter:

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from ..data.images import read_image
+from .class_names import without_training_data
 from .evaluate import load_for_evaluation
 from .setup import setup
 
@@ -34,7 +35,7 @@ class Predictor:
         Raises:
             ValueError: see `setup` and `load_for_evaluation`.
         """
-        self.cfg = setup(cfg.clone())
+        self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg)
         self.model.eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
@@ -75,8 +76,6 @@ class Predictor:
 
     def _input(self, image: np.ndarray) -> dict[str, Any]:
         check_image(image)
-        if self.cfg.INPUT.FORMAT == "RGB":
-            image = image[:, :, ::-1]
         height, width = image.shape[:2]
         tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
         return {"image": tensor, "height": height, "width": width}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections import OrderedDict
 from typing import Any
 
@@ -11,6 +12,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from .class_names import without_training_data
 from .evaluate import evaluate_only
 from .setup import load_config, setup
 from .trainer import Trainer
@@ -27,10 +29,21 @@ def run(args: argparse.Namespace) -> OrderedDict[str, Any] | None:
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:
-    """Build the config, start logging, save the config to OUTPUT_DIR and seed this process."""
+    """Build the config, start logging, save config and log, and seed this process.
+
+    They are saved in OUTPUT_DIR; of an evaluation in `inference` there, since OUTPUT_DIR may be
+    that of a training, whose config.yaml stays as it is.
+    """
     cfg = load_config(args.config_file, args.opts)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="centernet_d2")
+    folder = cfg.OUTPUT_DIR
+    if args.eval_only:
+        cfg = without_training_data(cfg)
+        folder = os.path.join(folder, "inference")
+    setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
     setup(cfg)
     cfg.freeze()
-    default_setup(cfg, args)
+    saved = cfg.clone()
+    saved.defrost()
+    saved.OUTPUT_DIR = folder
+    default_setup(saved, args)
     return cfg

@@ -25,6 +25,7 @@ class Schedule:
     steps: tuple[int, ...]
     evaluation_period: int
     checkpoint_period: int
+    learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
     def describe(self) -> str:
         """Return the schedule in two lines, for the log."""
@@ -32,12 +33,13 @@ class Schedule:
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
         period = self.evaluation_period
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
+        origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
         return (
             f"{self.dataset_size} images, {self.images_per_batch} per step, "
             f"{self.iterations_per_epoch} iterations per epoch.\n"
-            f"Learning rate {self.learning_rate:.6g}, {steps}; {self.iterations} iterations "
-            f"(about {epochs:.1f} epochs); evaluation {evaluation}, checkpoint every "
-            f"{self.checkpoint_period} iterations."
+            f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
+            f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
+            f"checkpoint every {self.checkpoint_period} iterations."
         )
 
 
@@ -68,9 +70,10 @@ def compute_schedule(
         base_learning_rate: learning rate of a batch of `base_batch_size` images.
         base_batch_size: 0 uses `base_learning_rate` as it is.
         epochs: length of the run; 0 uses `iterations` and `steps` as they are.
-        epoch_steps: epochs after which the learning rate is lowered.
+        epoch_steps: epochs after which the learning rate is lowered; none uses `steps`.
         iterations: length of the run where `epochs` is 0.
-        steps: iterations after which the learning rate is lowered where `epochs` is 0.
+        steps: iterations after which the learning rate is lowered where `epochs` is 0 or
+            `epoch_steps` empty.
         evaluation_epochs: epochs between evaluations; 0 uses `evaluation_period`.
         evaluation_period: iterations between evaluations; 0: only at the end.
         checkpoint_epochs: epochs between checkpoints; 0 uses `checkpoint_period`.
@@ -83,11 +86,13 @@ def compute_schedule(
     _check_positive("SOLVER.IMS_PER_BATCH", images_per_batch)
     _check_positive("SOLVER.BASE_LR", base_learning_rate)
     per_epoch = max(dataset_size // images_per_batch, 1)
+    origin = ""
     if base_batch_size:
+        origin = f"{base_learning_rate:.6g} x {images_per_batch}/{base_batch_size}"
         base_learning_rate *= images_per_batch / base_batch_size
     if epochs:
         iterations = epochs * per_epoch
-        steps = [epoch * per_epoch for epoch in epoch_steps]
+        steps = [epoch * per_epoch for epoch in epoch_steps] or steps
     _check_positive("SOLVER.EPOCHS or SOLVER.MAX_ITER", iterations)
     if checkpoint_epochs:
         checkpoint_period = checkpoint_epochs * per_epoch
@@ -102,6 +107,7 @@ def compute_schedule(
         steps=tuple(sorted({int(step) for step in steps if 0 < step < iterations})),
         evaluation_period=evaluation_epochs * per_epoch if evaluation_epochs else evaluation_period,
         checkpoint_period=checkpoint_period,
+        learning_rate_origin=origin,
     )
 
 

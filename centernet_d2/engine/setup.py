@@ -14,30 +14,21 @@ from detectron2.data import MetadataCatalog
 from ..config import add_centernet_config
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..detectron2_versions import merge_config_file, unify_defaults
-from .class_names import set_class_names
-from .optimizer import OPTIMIZERS
-from .step_loop import AMP_DTYPES
+from .class_names import other_classes_than_saved, set_class_names
+from .config_values import check_values
+from .given_keys import file_levels, replaced_partners
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
-
-# Key -> the values that it may have.
-_CHOICES = {
-    "SOLVER.OPTIMIZER": tuple(OPTIMIZERS),
-    "SOLVER.AMP_DTYPE": tuple(AMP_DTYPES),
-    "MODEL.CHECKPOINT_MISMATCH": ("fail", "report"),
-    # The exact resume knows one order, and a moving average (SOLVER.EMA_DECAY) of the statistics.
-    "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
-    "TEST.PRECISE_BN.ENABLED": (False,),
-}
 
 
 def load_config(path: str = "", overrides: Sequence[str] = ()) -> CfgNode:
     """Build a config: defaults, this package's keys, the file at `path`, then `overrides`.
 
-    A config.yaml that another detectron2 version saved is taken too. An override of SOLVER.MAX_ITER
-    sets SOLVER.EPOCHS to 0, since it would otherwise have no effect. DATASETS.TRAIN and TEST may
-    be one name instead of a tuple.
+    A config.yaml that another detectron2 version saved is taken too. What is given by hand wins
+    over what would be computed: SOLVER.MAX_ITER, SOLVER.STEPS, SOLVER.CHECKPOINT_PERIOD or
+    TEST.EVAL_PERIOD in an override, or in a file over its `_BASE_`, empties its partner in epochs,
+    unless that is set beside it. DATASETS.TRAIN and TEST may be one name instead of a tuple.
 
     Args:
         path: YAML file; "" for none.
@@ -52,8 +43,8 @@ def load_config(path: str = "", overrides: Sequence[str] = ()) -> CfgNode:
         raise ValueError(f"Overrides come in pairs KEY VALUE; '{overrides[-1]}' has no value.")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         cfg.merge_from_list([key, _one_name(key, value)])
-    if "SOLVER.MAX_ITER" in overrides[::2] and "SOLVER.EPOCHS" not in overrides[::2]:
-        cfg.SOLVER.EPOCHS = 0
+    for key in replaced_partners([*(file_levels(path) if path else ()), overrides[::2]]):
+        cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
     return cfg
 
 
@@ -76,6 +67,8 @@ def setup(cfg: CfgNode) -> CfgNode:
       dataset, of the checkpoint MODEL.WEIGHTS.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
     - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
+    - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
+      training from, wrong to predict with.
 
     `cfg` is changed in place, frozen or not, and returned; a second call changes nothing.
 
@@ -90,40 +83,14 @@ def setup(cfg: CfgNode) -> CfgNode:
         unify_defaults(cfg)
         check_values(cfg)
         register_datasets(cfg)
-        set_class_names(cfg)
+        if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
+            _say_once(warning)
         choose_device(cfg)
         leave_resizing_to_the_model(cfg)
     finally:
         if frozen:
             cfg.freeze()
     return cfg
-
-
-def check_values(cfg: CfgNode) -> None:
-    """Raise ValueError for a value that this package's engine cannot use."""
-    for key, choices in _CHOICES.items():
-        value: Any = cfg
-        for part in key.split("."):
-            value = value[part]
-        if value not in choices:
-            raise ValueError(
-                f"{key} is {value!r}; it must be one of {', '.join(map(repr, choices))}."
-            )
-    if not 0.0 <= cfg.SOLVER.EMA_DECAY < 1.0:
-        raise ValueError(
-            f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}; set it in [0, 1), 0 for off."
-        )
-    if cfg.SOLVER.REFERENCE_WORLD_SIZE:
-        raise ValueError(
-            "SOLVER.REFERENCE_WORLD_SIZE must be 0: it would scale by the number of processes what "
-            "SOLVER.BASE_BATCH_SIZE and SOLVER.EPOCHS scale by the batch already."
-        )
-    for key, value in (
-        ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH),
-        ("TEST.IMS_PER_BATCH", cfg.TEST.IMS_PER_BATCH),
-    ):
-        if value < 1:
-            raise ValueError(f"{key} is {value}; it must be 1 or more.")
 
 
 def register_datasets(cfg: CfgNode) -> None:

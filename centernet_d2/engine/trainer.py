@@ -65,6 +65,11 @@ class Trainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
+        if cfg.SOLVER.BEST_METRIC and not cfg.DATASETS.TEST:
+            raise ValueError(
+                f"SOLVER.BEST_METRIC is '{cfg.SOLVER.BEST_METRIC}', but DATASETS.TEST is empty: "
+                "nothing is evaluated. Name a dataset there, or set SOLVER.BEST_METRIC ''."
+            )
         dataset = self.load_dataset(cfg)
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)

@@ -61,7 +61,8 @@ def _read_json(dataset_name: str, json_file: str) -> dict:
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "
-            "there, or set DETECTRON2_DATASETS to the folder that holds the datasets."
+            "there, set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or "
+            "give your own files in DATASETS.TEST as 'coco:<json>:<image dir>'."
         )
     try:
         with open(path, encoding="utf-8") as file:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from centernet_d2.data import random_state
 from centernet_d2.data.datasets.coco_json import load_coco_records
+from centernet_d2.data.loader import MappedSamples
 from centernet_d2.data.mappers import DetectionMapper
 
 from .coco_files import coco_content, write_dataset
@@ -144,7 +145,7 @@ def test_the_message_names_the_place_and_the_cure(name, tmp_path, caplog):
         if is_error:
             with pytest.raises((ValueError, OSError)) as error:
                 use(path, root)
-            message = str(error.value)
+            message = "\n".join([str(error.value), *getattr(error.value, "__notes__", ())])
         else:
             use(path, root)
             message = caplog.text
@@ -164,8 +165,9 @@ def prepare(folder, content):
 
 def use(path, root):
     """What training does with a dataset."""
-    mapper = DetectionMapper(is_train=True)
-    return [mapper(record) for record in load_coco_records(str(path), str(root))]
+    records = load_coco_records(str(path), str(root))
+    samples = MappedSamples(records, DetectionMapper(is_train=True))
+    return [samples[index] for index in range(len(samples))]
 
 
 def test_the_good_dataset_is_silent(tmp_path, caplog):

@@ -12,6 +12,7 @@ from centernet_d2.data.loader import (
     build_test_loader,
     build_train_loader,
     load_dataset_dicts,
+    load_training_dicts,
 )
 
 
@@ -106,6 +107,34 @@ def test_empty_and_unknown_datasets_name_key_and_cure(catalog):
         load_dataset_dicts(["nowhere"])
     with pytest.raises(ValueError, match="'loader_empty' has no images"):
         load_dataset_dicts([catalog("loader_empty", [])])
+
+
+def test_missing_files_name_dataset_path_and_cure():
+    def load():
+        raise FileNotFoundError("no such file: 'there.json'")
+
+    DatasetCatalog.register("loader_missing", load)
+    try:
+        for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
+            words = rf"{key}.*'loader_missing'.*there\.json.*DETECTRON2_DATASETS.*coco:<json>"
+            with pytest.raises(FileNotFoundError, match=words):
+                load_dataset_dicts(["loader_missing"], key=key)
+    finally:
+        DatasetCatalog.remove("loader_missing")
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_training_without_any_object_is_an_error(catalog, tiny_config, crowd):
+    region = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 1}
+    dicts = [{**record, "annotations": [region] if crowd else []} for record in records(2)]
+    name = catalog("loader_no_object", dicts)
+    cfg = tiny_config("DATASETS.TRAIN", (name,), "INPUT.CROWD_AS_OBJECTS", False)
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    with pytest.raises(ValueError, match=r"2 images of loader_no_object.*Check 'annotations'"):
+        load_training_dicts(cfg)
+    cfg.INPUT.CROWD_AS_OBJECTS = True
+    if crowd:
+        assert len(load_training_dicts(cfg)) == 2
 
 
 def test_empty_images_are_kept_or_left_out(catalog):

@@ -73,7 +73,7 @@ def test_one_step_is_the_mean_of_the_processes_gradients(config, tmp_path):
 
 
 def test_sharded_evaluation_equals_one_process(config, tmp_path):
-    cfg = config("SOLVER.MAX_ITER", 20, "SOLVER.STEPS", (), "SOLVER.CHECKPOINT_PERIOD", 50)
+    cfg = config("SOLVER.MAX_ITER", 60, "SOLVER.STEPS", (), "SOLVER.CHECKPOINT_PERIOD", 100)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()

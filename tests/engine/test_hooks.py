@@ -60,7 +60,7 @@ def test_steps_without_objects_are_told_with_the_images(caplog):
     assert "image 17 (seventeen.jpg)" in caplog.text
 
 
-def run_best(folder, values, *, start_iter=0, metric="bbox/AP"):
+def run_best(folder, values, *, start_iter=0, metric="bbox/AP", after_step=lambda step: None):
     """Give a BestCheckpoint one evaluation result per step; return the values it saved at."""
     saved = []
     checkpointer = Checkpointer(nn.Linear(1, 1), str(folder))
@@ -75,10 +75,12 @@ def run_best(folder, values, *, start_iter=0, metric="bbox/AP"):
             storage=storage, start_iter=start_iter, iter=start_iter, max_iter=start_iter
         )
         hook.before_train()
-        for value in values:
+        for step, value in enumerate(values):
             if value is not None:  # None: no evaluation at this step
                 storage.put_scalar("bbox/AP", value)
+                hook.trainer._last_eval_results = {"bbox": {"AP": value}}
             hook.after_step()
+            after_step(step)
             storage.step()
         hook.after_train()
     return saved
@@ -95,9 +97,15 @@ def test_best_checkpoint_is_kept_and_survives_a_resume(tmp_path):
 
 
 def test_unknown_metric_lists_the_results(tmp_path, caplog):
-    assert run_best(tmp_path, [10.0], metric="bbox/APP") == []
-    assert "'bbox/APP' is no result" in caplog.text
-    assert "bbox/AP" in caplog.text
+    warnings = []
+
+    def count(step):
+        warnings.append(caplog.text.count("is no result"))
+
+    values = [None, 10.0, None, 11.0]
+    assert run_best(tmp_path, values, metric="bbox/APP", after_step=count) == []
+    assert warnings == [0, 1, 1, 1]  # after the first evaluation, once
+    assert "'bbox/APP' is no result of the evaluation; there are: bbox/AP." in caplog.text
 
 
 class Corner(nn.Module):

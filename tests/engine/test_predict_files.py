@@ -72,6 +72,32 @@ def test_files_folders_and_globs(folder):
     assert find_images([str(folder)], excluded_folder=str(folder / "deep")) == names[:3]
 
 
+def test_output_is_left_out_only_where_it_lies_below_the_input(folder):
+    every = find_images([str(folder)])
+    for output in (folder, folder.parent, folder.parent / "out"):  # equal, above, beside
+        assert find_images([str(folder)], excluded_folder=str(output)) == every
+    inside = [name for name in every if "deep" not in name]
+    for given in (folder, folder / "**"):
+        assert find_images([str(given)], excluded_folder=str(folder / "deep")) == inside
+    pattern = str(folder / "deep" / "*")  # names that very folder
+    assert find_images([pattern], excluded_folder=str(folder / "deep")) == every[3:]
+    for file in inside:
+        Path(file).unlink()
+    with pytest.raises(FileNotFoundError, match="names no image besides those of --output"):
+        find_images([str(folder)], excluded_folder=str(folder / "deep"))
+
+
+def test_message_about_a_bad_photo_is_about_photos(folder):
+    (folder / "gone.jpg").touch()
+    files = find_images([str(folder / "broken.jpg"), str(folder / "gone.jpg")])
+    (folder / "gone.jpg").unlink()
+    report = run(never, files, make_writer(folder / "out", files))
+    assert list(report.failed) == files
+    for message in report.failed.values():
+        assert "dataset" not in message
+        assert "record" not in message
+
+
 def test_folder_with_pattern_characters(tmp_path, folder):
     odd = tmp_path / "set[1]*"
     folder.rename(odd)

@@ -33,6 +33,7 @@ CASES = {
     "fp32": [],
     "average": ["SOLVER.EMA_DECAY", 0.9],
     "bfloat16": ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP_DTYPE", "bfloat16"],
+    "float16": ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP_DTYPE", "float16"],
     "workers": ["DATALOADER.NUM_WORKERS", 2, "SOLVER.EMA_DECAY", 0.9],
     "drawn seed": ["SEED", -1, "SOLVER.OPTIMIZER", "SGD"],
 }

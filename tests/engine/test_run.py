@@ -7,11 +7,14 @@ import sys
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import default_argument_parser
 
 from centernet_d2.engine.run import run
+from centernet_d2.engine.setup import load_config
 
-from .small_world import ROOT
+from .small_world import CLASSES, ROOT, write_dataset
 
 
 @pytest.fixture
@@ -44,8 +47,43 @@ def test_train_resume_and_evaluate(command, tmp_path):
     assert "starting at image 12 of the stream" in log  # 3 steps of 4 images
     assert log.index("6 iterations") < log.index("Starting training from iteration 3")
 
+    saved = (folder / "config.yaml").read_bytes()
     again = call(command("--eval-only", "MODEL.WEIGHTS", str(folder / "model_final.pth")))
     assert again["bbox"] == pytest.approx(results["bbox"], abs=1e-9, nan_ok=True)
+    assert (folder / "config.yaml").read_bytes() == saved  # the training's
+    evaluated = load_config(str(folder / "inference" / "config.yaml"))
+    assert str(folder / "model_final.pth") == evaluated.MODEL.WEIGHTS
+
+
+def test_evaluation_does_not_ask_for_the_training_data(command, tmp_path):
+    call(command("SOLVER.MAX_ITER", "1"))
+    other = write_dataset(tmp_path / "other", classes=("bright", "grey"))
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth")]
+    results = call(command("--eval-only", "DATASETS.TRAIN", other, *weights))
+    assert "AP" in results["bbox"]
+    with pytest.raises(ValueError, match="other classes"):
+        call(command("--eval-only", "DATASETS.TEST", other, *weights))
+
+
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_missing_dataset_says_where_it_is_looked_for(command, tmp_path, evaluation):
+    missing = tmp_path / "nowhere" / "boxes.json"
+    name = "engine_missing"
+    key, options = "DATASETS.TRAIN", []
+    if evaluation:
+        call(command("SOLVER.MAX_ITER", "1"))
+        key = "DATASETS.TEST"
+        options = ["--eval-only", "MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth")]
+    register_coco_instances(name, {}, str(missing), str(tmp_path))
+    MetadataCatalog.get(name).thing_classes = list(CLASSES)
+    try:
+        with pytest.raises(FileNotFoundError) as caught:
+            call(command(*options, key, name))
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    words = (key, name, str(missing), "DETECTRON2_DATASETS", "docs/datasets.md", "coco:<json>:")
+    assert [word for word in words if word not in str(caught.value)] == []
 
 
 def test_saved_config_repeats_the_run(command, tmp_path):

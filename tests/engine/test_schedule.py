@@ -54,6 +54,20 @@ def test_fixed_by_hand():
     assert schedule.checkpoint_period == 11
 
 
+def test_steps_by_hand_are_used_beside_epochs():
+    given = {**RECIPE, "epoch_steps": [], "steps": [700]}
+    assert compute_schedule(dataset_size=1280, images_per_batch=128, **given).steps == (700,)
+
+
+def test_the_rate_tells_how_it_came_about():
+    recipe = {**RECIPE, "base_batch_size": 114}
+    text = compute_schedule(dataset_size=1280, images_per_batch=112, **recipe).describe()
+    assert "Learning rate 0.000491228 (0.0005 x 112/114)," in text
+    recipe["base_batch_size"] = 0
+    text = compute_schedule(dataset_size=1280, images_per_batch=112, **recipe).describe()
+    assert "Learning rate 0.0005," in text
+
+
 def test_periods_in_epochs():
     schedule = compute_schedule(
         dataset_size=100, images_per_batch=8, evaluation_epochs=2, checkpoint_epochs=3, **RECIPE

@@ -64,8 +64,9 @@ def test_wrong_number_of_classes_names_both_and_the_cure(config):
 )
 def test_datasets_with_different_classes(config, tmp_path, classes, words):
     other = write_dataset(tmp_path / "other", classes=classes)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=rf'{words}.*or set DATASETS\.TEST "\(\)"'):
         setup(config("DATASETS.TEST", (other,)))
+    setup(config("DATASETS.TRAIN", (other,), "DATASETS.TEST", "()"))
 
 
 def test_names_that_are_set_on_load_are_found(config):
@@ -133,11 +134,35 @@ def test_device_falls_to_the_cpu_and_says_so_once(config, caplog, monkeypatch):
         ("MODEL.CHECKPOINT_MISMATCH", "ignore"),
         ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
         ("TEST.PRECISE_BN.ENABLED", True),
+        ("TEST.AUG.ENABLED", True),
+        ("INPUT.FORMAT", "RGB"),
+        ("MODEL.PIXEL_MEAN", [0.0]),
+        ("MODEL.PIXEL_STD", [1.0, 1.0]),
+        ("MODEL.PIXEL_STD", [1.0, 0.0, 1.0]),
+        ("MODEL.HEATMAP.TOP_K", 0),
+        ("MODEL.HEATMAP.RADIUS_RULE", "large"),
+        ("MODEL.POINTS_CENTERNET.REGRESSION_LOSS", "l2"),
+        ("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "image"),
     ],
 )
 def test_wrong_values_name_their_key(config, key, value):
-    with pytest.raises(ValueError, match=re.escape(key)):
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} (is|must be) "):
         setup(config(key, value))
+
+
+def test_weights_of_other_classes_are_told_with_names_and_counts(
+    config, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("centernet_d2.engine.setup._said", set())
+    checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(tmp_path), class_names=list(CLASSES))
+    checkpointer.save("same")
+    checkpointer.class_names = ["cat", "dog", "cow"]
+    checkpointer.save("other")
+    setup(config("MODEL.WEIGHTS", str(tmp_path / "same.pth")))
+    assert "was trained on" not in caplog.text
+    setup(config("MODEL.WEIGHTS", str(tmp_path / "other.pth")))
+    assert "trained on 3 classes (cat, dog, cow)" in caplog.text
+    assert "datasets have 2 (bright, dark)" in caplog.text
 
 
 def test_given_iterations_replace_the_epochs(config):

@@ -114,6 +114,37 @@ def test_average_follows_the_weights():
     assert model.layer.weight.item() == pytest.approx(0.55)
 
 
+def test_average_is_one_call_for_all_tensors_and_equals_single_ones(monkeypatch):
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
+    average = WeightAverage(model, decay=0.9)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    calls = []
+    together = torch._foreach_lerp_
+    monkeypatch.setattr(torch, "_foreach_lerp_", lambda *a: calls.append(len(a[0])) or together(*a))
+    for update in range(3):
+        model(torch.randn(5, 3))  # moves statistics and counters
+        model.load_state_dict(
+            {k: v + 1 if v.is_floating_point() else v for k, v in model.state_dict().items()}
+        )
+        average.update(model)
+        weight = 1 - (1 + update) / (10 + update)
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                expected[name].lerp_(value, weight)
+            else:
+                expected[name].copy_(value)
+    assert calls == [24] * 3  # 4 times weight, bias, and four of the normalisation
+    for name, value in average.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+
+    other = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
+    before = average.state_dict()["0.0.weight"].clone()
+    average.update(other)  # another model's tensors, not those of the first
+    expected = before.lerp(other[0][0].weight.detach(), 1 - 4 / 13)
+    assert torch.equal(average.state_dict()["0.0.weight"], expected)
+
+
 def test_average_handles_statistics_and_counters():
     model = nn.BatchNorm1d(2)
     average = WeightAverage(model, decay=0.9)

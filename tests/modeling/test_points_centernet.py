@@ -282,8 +282,10 @@ def test_training_crops_of_different_sizes_share_a_canvas(tiny_config):
     assert targets.peaks.x.tolist() == [int((17 + 8) / 4), 5]  # centers 17 and 22
 
 
-def test_lazy_config_trains_as_detectron2s_tools_do(config_root):
+def test_lazy_config_takes_a_step_as_detectron2s_tools_do(config_root):
     from detectron2.config import LazyConfig
+    from detectron2.engine import SimpleTrainer
+    from detectron2.utils.events import EventStorage
 
     lazy = LazyConfig.load(str(config_root / "lazy" / "points_centernet.py"))
     lazy.model.backbone.depth = 18
@@ -297,3 +299,12 @@ def test_lazy_config_trains_as_detectron2s_tools_do(config_root):
     mapper = instantiate(lazy.dataloader.train.mapper)
     assert mapper.is_train
     assert len(mapper.augmentations.augs) == 3
+
+    before = torch.cat([p.detach().flatten() for p in model.parameters()])
+    trainer = SimpleTrainer(model.train(), [batch()], optimizer)
+    with EventStorage(0):
+        trainer.iter = 0
+        trainer.run_step()
+    after = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert after.isfinite().all()
+    assert (after != before).float().mean() > 0.5

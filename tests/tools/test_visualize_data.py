@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("heatmaps", [False, True])
@@ -23,3 +27,11 @@ def test_same_seed_same_pictures(load_tool, tiny_yaml, tiny_overrides, tmp_path)
         tool.main([*arguments, "--count", "2", *tiny_overrides])
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_own_data_with_a_config_whose_test_data_has_other_classes(load_tool, squares, tmp_path):
+    config = ROOT / "configs" / "COCO-Detection" / "points_resnet18_dcn_140e.yaml"
+    arguments = ["--config-file", str(config), "--output", str(tmp_path / "out"), "--count", "1"]
+    arguments += ["DATASETS.TRAIN", squares, "MODEL.HEATMAP.NUM_CLASSES", "0"]
+    assert load_tool("visualize_data").main(arguments) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 1
