@@ -29,13 +29,14 @@ def test_peak_memory_is_what_lived_at_once():
 
     def call():
         for _ in range(3):  # one after the other: they do not add up
-            torch.ones(40 * mebibyte // 4)
+            torch.ones(160 * mebibyte // 4)
 
     call()
     peak = peak_memory(call, CPU)
     if peak is None:
         pytest.skip("this system does not tell a process's peak memory")
-    assert 35 * mebibyte < peak < 70 * mebibyte
+    # The libraries' own scratch memory adds some 10 MiB; two arrays at once would be 320.
+    assert 140 * mebibyte < peak < 300 * mebibyte
 
 
 @pytest.fixture
