@@ -79,6 +79,7 @@ setup(
         # put the headless one beside them. `make install` adds it only where cv2 does not import.
         "opencv": ["opencv-python-headless"],
         "fast-eval": ["faster-coco-eval>=1.6"],
+        "timm": ["timm>=1.0"],  # its backbones, and the ImageNet weights of DLA-34
         "dev": [
             "pytest>=8",
             "pytest-timeout",
@@ -86,7 +87,9 @@ setup(
             "hypothesis",
             "ruff",
             "mypy",
-            "faster-coco-eval>=1.6",  # so that its parity with pycocotools is tested
+            # Optional back ends, so that they are tested.
+            "faster-coco-eval>=1.6",
+            "timm>=1.0",
         ],
     },
     classifiers=[

@@ -1,6 +1,7 @@
 """CornerNet, triplet CenterNet and points CenterNet for detectron2.
 
-Importing this package registers its backbones, detectors and datasets with detectron2. Where
+Importing this package registers its backbones, detectors, datasets and names of weights
+(`published:`, `torchvision:`, `timm:`) with detectron2. Where
 detectron2 (or a working torch) is missing the import still succeeds, so that `python -m
 centernet_d2.check` can say what to do; using a name raises the stored error.
 """
@@ -19,7 +20,7 @@ __all__ = ["__version__", *_PUBLIC]
 
 _import_error: Exception | None = None
 try:
-    from . import data, modeling  # noqa: F401  (for their registrations)
+    from . import data, model_zoo, modeling  # noqa: F401  (for their registrations)
 except (
     ImportError,
     RuntimeError,

@@ -90,8 +90,10 @@ def _model_keys() -> CN:
     keys.POINTS_CENTERNET.BOX2D = CN()
     keys.POINTS_CENTERNET.BOX2D.SIZE_WEIGHT = 0.1
     keys.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE = False  # one (width, height) pair per class
-    # Overlapping detections of one class: "none" (published single-scale default) or "hard" (NMS at
-    # NMS_THRESHOLD).
+    # Overlapping detections of one class: "none" (published single-scale default), "hard" (NMS at
+    # NMS_THRESHOLD), "linear" or "gaussian" (soft-NMS with what else TEST.SOFT_NMS says; published
+    # --nms: "gaussian"). Several TEST.SCALES are united by TEST.SOFT_NMS whatever stands here,
+    # and "hard" then acts on the union.
     keys.POINTS_CENTERNET.BOX2D.NMS = "none"
     keys.POINTS_CENTERNET.BOX2D.NMS_THRESHOLD = 0.5
 
@@ -106,6 +108,32 @@ def _model_keys() -> CN:
     # filled), "bilinear" (as the paper says) or "normal" (N(0, 0.001): published plain variant). ""
     # picks the published one of UPSAMPLE.
     keys.RESNET_DECONV.UPSAMPLE_INIT = ""
+    # DLA-34, deep layer aggregation.
+    keys.DLA = CN()
+    # Way back to stride 4. "deform": the points paper's (published dla_34); "plain": the DLA
+    # paper's (published dlav0_34).
+    keys.DLA.UPSAMPLE = "deform"
+    keys.DLA.NORM = "BN"
+    keys.DLA.CHANNELS = [16, 32, 64, 128, 256, 512]  # at strides 1, 2, 4 (the output's), 8, 16, 32
+    keys.DLA.DEPTHS = [1, 1, 1, 2, 2, 1]  # convolutions at strides 1, 2; depths of the trees
+    # Stacked hourglass. The defaults are Hourglass-104; STACKS 1 is Hourglass-52.
+    keys.HOURGLASS = CN()
+    keys.HOURGLASS.STACKS = 2  # outputs "stack1", "stack2", ...
+    keys.HOURGLASS.CHANNELS = [256, 256, 384, 384, 384, 512]  # at strides 4, 8, 16, 32, 64, 128
+    keys.HOURGLASS.BLOCKS = [2, 2, 2, 2, 2, 4]  # residual blocks of each path at these strides
+    keys.HOURGLASS.STEM_CHANNELS = 128  # at stride 2
+    keys.HOURGLASS.STEM_KERNEL = 7
+    keys.HOURGLASS.OUT_CHANNELS = 256
+    keys.HOURGLASS.NORM = "BN"
+    # Factors of the normalisation start at "ones" or "uniform" in (0, 1): torch 0.4's start, with
+    # which CornerNet trained from scratch.
+    keys.HOURGLASS.NORM_INIT = "ones"
+    # A model of the package timm with maps of strides 4, 8, 16 ..., decoded to stride 4. Its
+    # pre-trained weights are MODEL.WEIGHTS "timm:<NAME>".
+    keys.TIMM = CN()
+    keys.TIMM.NAME = "resnet18"
+    keys.TIMM.OUT_CHANNELS = 64
+    keys.TIMM.NORM = "BN"  # of the decoder; the model of timm keeps its own
     # Small encoder-decoder with skip connections for small data and CPUs (stride 4 out).
     keys.ENCODER_DECODER = CN()
     keys.ENCODER_DECODER.CHANNELS = [32, 64, 96, 128]  # at strides 4, 8, 16, 32
@@ -149,6 +177,8 @@ def _input_keys() -> CN:
     # Crowd regions in training: True makes them positives as the published code does, False leaves
     # them out.
     keys.CROWD_AS_OBJECTS = True
+    # VOC's difficult objects in training: True makes them positives as the published code does.
+    keys.DIFFICULT_AS_OBJECTS = True
     return keys
 
 
@@ -181,6 +211,29 @@ def _test_keys() -> CN:
     # keep_res canvas: "strict" = next multiple of the divisor that is strictly larger (published:
     # 512 -> 544); "fit" = smallest multiple that holds the image (512 -> 512, faster).
     keys.CANVAS = "strict"
+    # ---- test-time augmentation, inside the model: every way of predicting sees it ----
+    # (TEST.AUG is detectron2's own, for its R-CNN models; nothing here reads it.)
+    # See each image and its mirror image; their maps are averaged before decoding.
+    keys.FLIP = False
+    # Sizes at which each image is seen; published multi-scale: [0.5, 0.75, 1.0, 1.25, 1.5], with
+    # FLIP.
+    keys.SCALES = [1.0]
+    # Unites the detections of several SCALES, class by class; the TEST.DETECTIONS_PER_IMAGE best
+    # stay, ties with the last included (published: 100; 0: no limit).
+    keys.SOFT_NMS = CN()
+    keys.SOFT_NMS.METHOD = "gaussian"  # "gaussian" (published), "linear" or "hard"
+    keys.SOFT_NMS.SIGMA = 0.5  # of "gaussian": a score is multiplied by exp(-iou^2 / sigma)
+    keys.SOFT_NMS.THRESHOLD = 0.5  # IoU above which "linear" and "hard" lower a score
+    keys.SOFT_NMS.SCORE_FLOOR = 0.001  # boxes that overlap lowers below this are dropped
+    # "clean", or "reference": with the stale copies of boxes that the published code leaves behind
+    # dropped ones. Published multi-scale results: "reference".
+    keys.SOFT_NMS.MODE = "clean"
+    # Width of a box: "inclusive" x2 - x1 + 1 (published) or "continuous" x2 - x1.
+    keys.SOFT_NMS.EXTENT = "inclusive"
+    # Images whose canvas (at any of SCALES) has more pixels are refused with an error that names
+    # them; 0: no limit.
+    keys.MAX_PIXELS = 0
+
     # Detections in the output frame: clip to the image, drop those whose clipped box is empty. The
     # published files keep both off; detectron2's own detectors have both on.
     keys.CLIP_BOXES = False
@@ -191,12 +244,20 @@ def _test_keys() -> CN:
     keys.ROUND_RESULTS = (
         0  # decimals of boxes and scores before scoring; published results: 2; 0: not rounded
     )
+    # Pascal VOC: how a box (edges, XYXY) becomes file coordinates (pixels counted from 1).
+    keys.VOC = CN()
+    # "all": 1 is added to all four, as published (right and bottom end up one pixel too far);
+    # "left_top": to left and top only, the inverse of how the annotations are read.
+    keys.VOC.FILE_OFFSET = "all"
+    # Score what the result files hold (score with 3 decimals, coordinates with 1), as published.
+    keys.VOC.ROUND = True
     return keys
 
 
 def _dataset_keys() -> CN:
     keys = CN()
-    # Datasets given as files, "coco:<json>:<image dir>": filled by `centernet_d2.setup(cfg)`, which
-    # gives each a short name in TRAIN / TEST, so that a saved config registers them again.
+    # Datasets given as files, "coco:<json>:<image dir>" or "voc:<folder>:<split>": filled by
+    # `centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved
+    # config registers them again.
     keys.FROM_FILES = []
     return keys

@@ -2,7 +2,7 @@
 r"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
 
 tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_final.pth \
-    --input photos/ "more/**/*.png" --output predictions
+    --input photos/ "more/**/*.png" --output predictions [--heatmap]
 
 A second call goes on where the first one stopped. Exit status 1: some image could not be read.
 """
@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
@@ -27,6 +28,7 @@ from centernet_d2.engine.predict_files import (
 )
 from centernet_d2.engine.setup import load_config
 from centernet_d2.visualization.detections import draw_detections
+from centernet_d2.visualization.heatmaps import draw_heatmap
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,7 +43,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--score-threshold", type=float, default=0.3, help="default 0.3")
     parser.add_argument("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once, default 8")
-    parser.add_argument("--no-pictures", action="store_true", help="write the JSON only")
+    parser.add_argument("--no-pictures", action="store_true", help="no pictures of detections")
+    parser.add_argument(
+        "--heatmap",
+        action="store_true",
+        help="also draw where the network sees centers (photo.heatmap.jpg); runs it twice",
+    )
     parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
@@ -69,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         box_format=args.box_format,
         draw=None if args.no_pictures else draw,
         overwrite=args.overwrite,
+        draw_heatmap=functools.partial(draw_centers, predictor) if args.heatmap else None,
     )
     predict = functools.partial(predictor.batch, batch_size=args.batch_size)
     report = predict_files(predict, files, writer, batch_size=args.batch_size)
@@ -80,6 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.path,
     )
     return 1 if report.failed else 0
+
+
+def draw_centers(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    """Draw the detector's heatmap over an image."""
+    seen = predictor.heatmap(image)
+    return draw_heatmap(
+        image, seen.probabilities, predictor.class_names, scale=seen.scale, shift=seen.shift
+    )
 
 
 def describe_model(cfg) -> dict[str, object]:

@@ -5,6 +5,9 @@ tools/visualize_data.py --config-file configs/Shapes/points_tiny.yaml --output o
 tools/visualize_data.py --config-file configs/COCO-Detection/points_resnet18_dcn_140e.yaml \
     --output output/data --heatmaps --repeat 3 \
     DATASETS.TRAIN coco:my/train.json:my/images MODEL.HEATMAP.NUM_CLASSES 0
+
+With --heatmaps the picture is the network's own input, on its canvas and without the normalisation,
+and beside it stands the heatmap that it is to learn.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
@@ -29,7 +32,7 @@ from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.setup import load_config
 from centernet_d2.visualization.detections import draw_objects, side_by_side
-from centernet_d2.visualization.heatmaps import overlay_heatmap
+from centernet_d2.visualization.heatmaps import draw_heatmap
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,30 +66,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = records[number // args.repeat]
         with seeded(args.seed, number):
             sample = mapper(record)
-        picture = draw_sample(cfg, sample, class_names, model)
+        picture = draw_sample(sample, class_names, model)
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
         cv2.imwrite(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
     return 0
 
 
 def draw_sample(
-    cfg: CfgNode, sample: dict, class_names: Sequence[str], model: torch.nn.Module | None
+    sample: dict, class_names: Sequence[str], model: torch.nn.Module | None
 ) -> np.ndarray:
     """Draw a mapped training sample, and its heatmaps where a model is given to make them."""
-    image = sample["image"].clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    objects = draw_objects(image, sample["instances"], class_names)
     if model is None:
-        return objects
+        return draw_objects(to_picture(sample["image"]), sample["instances"], class_names)
     canvas = model.training_images([sample])
     height, width = (side // model.stride for side in canvas.tensor.shape[-2:])
     targets = model.targets(canvas, [sample["instances"].to(model.device)], (height, width))
-    heatmap = overlay_heatmap(
-        image,
-        targets.heatmap[0].cpu(),
-        scale=model.stride,
-        shift=tuple((-canvas.shift[0]).tolist()),
-    )
-    return side_by_side([objects, heatmap], ["given to the model", "target heatmap"])
+    shift = canvas.shift[0].tolist()  # the canvas is larger than a crop that no stride divides
+    boxes = canvas.tensor.new_tensor([*shift, *shift]) + sample["instances"].gt_boxes.tensor
+    objects = Instances(tuple(canvas.tensor.shape[-2:]), gt_boxes=Boxes(boxes.cpu()))
+    objects.gt_classes = sample["instances"].gt_classes
+    pixels = canvas.tensor[0] * model.pixel_std[:, None, None] + model.pixel_mean[:, None, None]
+    image = to_picture(pixels)
+    heatmap = draw_heatmap(image, targets.heatmap[0], class_names, scale=float(model.stride))
+    seen = np.full_like(heatmap, 255)
+    seen[: len(image)] = draw_objects(image, objects, class_names)
+    centers = f"{len(targets.peaks)} of {len(objects)} objects"
+    return side_by_side([seen, heatmap], ["given to the model", f"target heatmap, {centers}"])
+
+
+def to_picture(pixels: torch.Tensor) -> np.ndarray:
+    """Return an image tensor (3, H, W) in 0..255 as (H, W, 3) uint8 BGR."""
+    return np.ascontiguousarray(pixels.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy())
 
 
 if __name__ == "__main__":

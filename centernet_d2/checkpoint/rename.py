@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 SHOWN_KEYS = 20  # of each list in an error's text; the error object carries all
@@ -35,10 +36,15 @@ class Drop:
 
 @dataclass(frozen=True)
 class Keep:
-    """Target keys that match `pattern` may be absent from the source: the model keeps its own."""
+    """Target keys that match `pattern` may be absent from the source: the model keeps its own.
+
+    `fill` is the number that stands for them where a whole file is written; None for parts that
+    start anew (a network that is only initialised by the source).
+    """
 
     pattern: str
     reason: str
+    fill: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Renamed:
     state_dict: dict[str, Tensor]  # target key -> tensor, the tensors of the source
     dropped: dict[str, str] = field(default_factory=dict)  # source key -> reason
     kept: dict[str, str] = field(default_factory=dict)  # target key -> reason
+    filled: dict[str, Tensor] = field(default_factory=dict)  # those of `kept` with a `fill`
 
 
 class RenameError(ValueError):
@@ -69,6 +76,7 @@ class RenameError(ValueError):
     """
 
     def __init__(self, table_name: str, problems: Mapping[str, list[str]]) -> None:
+        self.table_name = table_name
         self.problems = dict(problems)
         parts = [
             f"rename table {table_name!r} does not fit; is this the checkpoint of another network?"
@@ -110,16 +118,37 @@ def rename_state_dict(
             shapes = f"{tuple(source[keys[0]].shape)}, model {tuple(target[name].shape)}"
             problems["shape differs"].append(f"{keys[0]} -> {name} {shapes}")
     kept = {}
-    for name in target:
-        if name not in sources_of:
-            rule = next((rule for rule in table.kept if re.fullmatch(rule.pattern, name)), None)
-            if rule is None:
-                problems["missing from the checkpoint"].append(name)
-            else:
-                kept[name] = rule.reason
+    for name in (name for name in target if name not in sources_of):
+        rule = next((rule for rule in table.kept if re.fullmatch(rule.pattern, name)), None)
+        if rule is None:
+            problems["missing from the checkpoint"].append(name)
+        else:
+            kept[name] = rule
     if problems:
         raise RenameError(table.name, problems)
-    return Renamed({name: source[key] for key, name in new_names.items()}, dropped, kept)
+    return Renamed(
+        {name: source[key] for key, name in new_names.items()},
+        dropped,
+        kept={name: rule.reason for name, rule in kept.items()},
+        filled={
+            name: torch.full(target[name].shape, rule.fill, dtype=target[name].dtype)
+            for name, rule in kept.items()
+            if rule.fill is not None
+        },
+    )
+
+
+def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, Tensor]:
+    """Rename without a model to check against, where the table fits more than one.
+
+    Raises:
+        RenameError: a source key no rule or several rules match.
+    """
+    problems: dict[str, list[str]] = defaultdict(list)
+    new_names, _ = _new_names(source, table.rules, problems)
+    if problems:
+        raise RenameError(table.name, problems)
+    return {name: source[key] for key, name in new_names.items()}
 
 
 def published_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:

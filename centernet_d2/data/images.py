@@ -11,12 +11,12 @@ class ImageFileError(ValueError):
     """An image file is there but cannot be used; the message names the file and the cure."""
 
 
-def read_image(file_name: str) -> np.ndarray:
+def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
     """Read a file as (H, W, 3) uint8, channels B, G, R, upright.
 
-    The EXIF orientation is applied as detectron2 does it. Grayscale is repeated over the channels,
-    a palette is looked up, alpha is dropped, and of 16 bits the upper 8 are kept (detectron2's own
-    reader clips them to white).
+    The EXIF orientation is applied as detectron2 does it, unless `upright` is False. Grayscale is
+    repeated over the channels, a palette is looked up, alpha is dropped, and of 16 bits the upper 8
+    are kept (detectron2's own reader clips them to white).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -31,8 +31,8 @@ def read_image(file_name: str) -> np.ndarray:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
             image.load()
             format_name = image.format or ""  # the upright copy no longer knows it
-            upright = _eight_bit(_upright(image), format_name, file_name)
-            pixels = np.asarray(upright.convert("RGB"))
+            turned = _upright(image) if upright else image
+            pixels = np.asarray(_eight_bit(turned, format_name, file_name).convert("RGB"))
     except ImageFileError:
         raise
     # Pillow reports damaged files by all of these, depending on the format.

@@ -39,6 +39,7 @@ class DetectionMapper:
         is_train: bool,
         augmentations: Sequence[Augmentation | Transform] = (),
         crowd_as_objects: bool = True,
+        difficult_as_objects: bool = True,
     ):
         """Args are explicit; `from_config` builds them from INPUT.
 
@@ -46,10 +47,12 @@ class DetectionMapper:
             is_train: attach ground truth and augment.
             augmentations: applied in order, in training only.
             crowd_as_objects: crowd regions are objects (as in the published training) or left out.
+            difficult_as_objects: VOC's difficult objects likewise.
         """
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations if is_train else ())
         self.crowd_as_objects = crowd_as_objects
+        self.difficult_as_objects = difficult_as_objects
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -63,6 +66,7 @@ class DetectionMapper:
             "is_train": is_train,
             "augmentations": build_augmentations(cfg) if is_train else (),
             "crowd_as_objects": cfg.INPUT.CROWD_AS_OBJECTS,
+            "difficult_as_objects": cfg.INPUT.DIFFICULT_AS_OBJECTS,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -73,7 +77,7 @@ class DetectionMapper:
         """
         annotations = dataset_dict.get("annotations", [])
         record = {k: copy.deepcopy(v) for k, v in dataset_dict.items() if k != "annotations"}
-        image = read_image(record["file_name"])
+        image = read_image(record["file_name"], upright=not record.get("as_stored", False))
         height, width = image.shape[:2]
         recorded = (record.get("width", width), record.get("height", height))
         check_image_size(record["file_name"], recorded, (width, height))
@@ -99,7 +103,8 @@ class DetectionMapper:
         kept = [
             annotation
             for annotation in annotations
-            if self.crowd_as_objects or not annotation.get("iscrowd", 0)
+            if (self.crowd_as_objects or not annotation.get("iscrowd", 0))
+            and (self.difficult_as_objects or not annotation.get("difficult", 0))
         ]
         boxes = _source_boxes(kept, file_name)
         visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # COCO has a few boxes of zero width

@@ -6,7 +6,6 @@ import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +13,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
+
+from ..checkpoint import files
+from ..checkpoint.published import class_names as known_class_names
+from ..checkpoint.published import is_detectron2_file, named_conversion
+from ..checkpoint.recognise import UnknownWeightsError, recognise
+from ..checkpoint.rename import published_state_dict
+from ..model_zoo.path_handlers import IMAGENET, PUBLISHED
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
 # config anyway.
@@ -101,6 +107,9 @@ class Checkpointer(DetectionCheckpointer):
         model - less than half of the smaller of the two is used - are an error in either case,
         raised before the model is touched.
 
+        `path` may also be a file as its authors published it: it is recognised and renamed
+        (`published:<path>` does the same, and for detectron2's own checkpointer as well).
+
         Returns:
             What else the file holds, for example "class_names".
 
@@ -110,9 +119,11 @@ class Checkpointer(DetectionCheckpointer):
             ValueError: the file is damaged, or of a kind that is not loaded here.
         """
         self._source = path
-        path = path.partition("?")[0]  # 0.5 would look for a file of that name
-        if path and not os.path.isfile(PathManager.get_local_path(path)):
-            raise FileNotFoundError(f"Checkpoint '{path}' does not exist. Check MODEL.WEIGHTS.")
+        if path:
+            name = _without_query(path)  # 0.5 would look for a file of that name
+            path = PathManager.get_local_path(name)
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"Checkpoint '{name}' does not exist. Check MODEL.WEIGHTS.")
         try:
             return super().load(path, checkpointables)
         finally:
@@ -121,20 +132,22 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        loaded = load_tensors(filename)
-        if "model" not in loaded:
-            loaded = {"model": loaded}
-        queries = parse_qs(self._source.partition("?")[2])
-        if queries.pop("matching_heuristics", ["False"]) == ["True"]:
-            loaded["matching_heuristics"] = True
+        queries = parse_qs(self._source[len(_without_query(self._source)) + 1 :])
+        heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
-        return loaded
+        if not heuristics:
+            return load_tensors(filename)
+        loaded = files.read_tensors(filename)  # with its own names, which detectron2 matches
+        if not is_detectron2_file(loaded):
+            loaded = {"model": loaded}
+        return loaded | {"matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if not checkpoint.get("matching_heuristics"):  # those rename first, detectron2 reports them
             report = compare_states(self.model.state_dict(), checkpoint["model"])
-            report.check(self._source, fail=self.mismatch == "fail")
+            origin = str(checkpoint.get("__author__", ""))
+            report.check(self._source, fail=self.mismatch == "fail", origin=origin)
             (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
 
@@ -176,8 +189,13 @@ class LoadReport:
             )
         return "\n".join(lines)
 
-    def check(self, source: str, *, fail: bool) -> None:
-        """Raise for the weights of another model, and with `fail` for any gap."""
+    def check(self, source: str, *, fail: bool, origin: str = "") -> None:
+        """Raise for the weights of another model, and with `fail` for any gap.
+
+        `origin` says what the weights are, where that is known.
+        """
+        if origin:
+            source = f"{source} ({origin})"
         if self.share < 0.5:
             raise CheckpointMismatchError(
                 f"'{source}' holds the weights of another model: only {self.share:.0%} fits. Use "
@@ -230,54 +248,53 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
 
 
 def load_tensors(filename: str) -> dict[str, Any]:
-    """Load a `.pth` file that holds tensors and plain values; code in it is not run.
+    """Load a file of tensors and plain values into detectron2's form; code in it is not run.
+
+    A file as its authors published it is recognised and renamed. A bare dict of tensors that is not
+    recognised is taken for a state dict of the model.
 
     Raises:
-        ValueError: another kind of file, pickled objects, or a damaged file.
+        ValueError: another kind of file, pickled objects, a damaged file, or one of an unknown
+            code base.
     """
-    if filename.endswith((".pkl", ".pyth")):
-        raise ValueError(
-            f"'{filename}': {Path(filename).suffix} files are Python pickles, which can run code, "
-            "and are not loaded. Convert the weights to a .pth file of tensors: "
-            "torch.save({'model': {name: tensor}}, 'weights.pth')."
-        )
+    loaded = files.read_tensors(filename)
+    if is_detectron2_file(loaded):
+        return loaded
     try:
-        loaded = torch.load(filename, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"'{filename}' holds Python objects besides tensors and plain values, which could run "
-            "code, or is damaged. If you trust it, load it yourself and save its tensors: "
-            f"torch.save({{'model': {{name: tensor}}}}, 'weights.pth'). "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"'{filename}' cannot be read, it may be damaged or cut off: {error}. Copy or download "
-            "it again."
-        ) from error
-    if not isinstance(loaded, dict):
-        raise ValueError(f"'{filename}' holds a {type(loaded).__name__}, not a dict of tensors.")
-    if "model" not in loaded and not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        return named_conversion(loaded, filename).file_content()
+    except UnknownWeightsError as error:
+        if all(isinstance(value, torch.Tensor) for value in loaded.values()):
+            return {"model": loaded}
         raise ValueError(
             f"'{filename}' is the checkpoint of another code base (keys {shorten(list(loaded))}). "
-            "Rename its tensors to this model's names and save them as {'model': {name: tensor}}."
-        )
-    return loaded
+            "Rename its tensors to this model's names and save them as {'model': {name: tensor}}. "
+            f"({error})"
+        ) from error
+
+
+def _without_query(path: str) -> str:
+    """Drop detectron2's queries from a name; those of a published address belong to it."""
+    return path if path.startswith(PUBLISHED) else path.partition("?")[0]
 
 
 def saved_class_names(path: str) -> list[str]:
-    """Return the class names in the checkpoint at `path`; [] where there are none."""
-    if not path:
+    """Return the class names in the checkpoint at `path`; [] where there are none.
+
+    Weights of a classifier are not fetched for it.
+    """
+    if not path or path.startswith(IMAGENET):
         return []
     try:
-        local = PathManager.get_local_path(path.partition("?")[0])
-        if not local.endswith(".pth") or not os.path.isfile(local):
+        local = PathManager.get_local_path(_without_query(path))
+        if not os.path.isfile(local) or files.file_kind(local) != "torch":
             return []
-        loaded = torch.load(local, map_location="cpu", weights_only=True, mmap=True)
+        loaded = files.read_tensors(local, mapped=True)
+        if is_detectron2_file(loaded):
+            return list(loaded.get("class_names", []))
+        return known_class_names(recognise(published_state_dict(loaded)).num_classes)
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return []
-    return list(loaded.get("class_names", [])) if isinstance(loaded, dict) else []
 
 
 def write_whole(file: str, write: Callable[[Any], Any]) -> None:
@@ -286,13 +303,4 @@ def write_whole(file: str, write: Callable[[Any], Any]) -> None:
         with PathManager.open(file, "wb") as stream:
             write(stream)
         return
-    temporary = f"{file}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    files.write_whole(file, write)

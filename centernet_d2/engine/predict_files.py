@@ -97,8 +97,8 @@ def _is_below(path: str, folder: str) -> bool:
 class PredictionWriter:
     """The output folder of a run: pictures named as their files, and `predictions.json`.
 
-    An image is done when its record is in the JSON and its picture, if any, is there; the picture
-    is written first.
+    An image is done when its record is in the JSON and its pictures, if any, are there; they are
+    written first.
     """
 
     def __init__(
@@ -112,8 +112,12 @@ class PredictionWriter:
         box_format: str,
         draw: Callable[[np.ndarray, Instances], np.ndarray] | None,
         overwrite: bool,
+        draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         """Read what an earlier run left.
+
+        `draw` makes the picture of the detections, `draw_heatmap` a second one beside it, named
+        `photo.heatmap.jpg`; None: no such pictures.
 
         Raises:
             ValueError: the earlier run had other settings, or a picture would take an input's
@@ -127,6 +131,7 @@ class PredictionWriter:
         self.score_threshold = score_threshold
         self.box_format = box_format
         self.draw = draw
+        self.draw_heatmap = draw_heatmap
         self.heading = {
             "box_format": BOX_FORMATS[box_format],
             "score_threshold": score_threshold,
@@ -135,12 +140,23 @@ class PredictionWriter:
         }
         self.path = os.path.join(folder, PREDICTIONS_FILE)
         self.records = {} if overwrite else self._read_earlier()
-        self._owners = {r["picture"]: key for key, r in self.records.items() if "picture" in r}
+        self._owners = {
+            record[kind]: key
+            for key, record in self.records.items()
+            for kind in ("picture", "heatmap")
+            if kind in record
+        }
         self.failed: dict[str, str] = {}
         self._saved_at = time.monotonic()
         inputs = {os.path.abspath(file) for file in files}
-        pictures = [os.path.abspath(os.path.join(folder, self.picture(file))) for file in files]
-        clash = [picture for picture in pictures if draw and picture in inputs]
+        names = [name for file in files for name in self._pictures(file).values()]
+        clash = [
+            path
+            for name in names
+            if (path := os.path.abspath(os.path.join(folder, name))) in inputs
+        ]
+        if len(set(names)) < len(names):  # photo.jpg beside an input photo.heatmap.jpg
+            raise ValueError("Two pictures would have one name: give their inputs other names.")
         if clash:
             raise ValueError(
                 f"A picture would overwrite the input '{clash[0]}': choose an --output folder "
@@ -166,9 +182,10 @@ class PredictionWriter:
     def is_done(self, file: str) -> bool:
         """Tell whether an earlier run has finished this file."""
         record = self.records.get(os.path.abspath(file))
-        if record is None or self.draw is None:
-            return record is not None
-        return "picture" in record and os.path.isfile(os.path.join(self.folder, record["picture"]))
+        return record is not None and all(
+            kind in record and os.path.isfile(os.path.join(self.folder, record[kind]))
+            for kind in self._pictures(file)
+        )
 
     def add(self, file: str, image: np.ndarray, instances: Instances) -> None:
         """Write the picture and keep the record."""
@@ -180,13 +197,13 @@ class PredictionWriter:
             "width": image.shape[1],
             "detections": self._detections(kept),
         }
-        if self.draw:
-            name = self.picture(file)
+        for kind, name in self._pictures(file).items():
+            drawn = self.draw(image, kept) if kind == "picture" else self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            if not cv2.imwrite(path, self.draw(image, kept)):
+            if not cv2.imwrite(path, drawn):
                 raise OSError(f"Cannot write the picture {path}: is the disk full?")
-            record["picture"] = name
+            record[kind] = name
             self._owners[name] = os.path.abspath(file)
         self.records[os.path.abspath(file)] = record
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
@@ -200,6 +217,14 @@ class PredictionWriter:
             self.path, {**self.heading, "images": images, "failed": failed}, indent=1
         )
         self._saved_at = time.monotonic()
+
+    def _pictures(self, file: str) -> dict[str, str]:
+        """Key in the record -> name of each picture that this run makes of a file."""
+        name = self.picture(file)
+        stem, ending = os.path.splitext(name)
+        wanted = {"picture": self.draw, "heatmap": self.draw_heatmap}
+        names = {"picture": name, "heatmap": f"{stem}.heatmap{ending}"}
+        return {kind: names[kind] for kind, draw in wanted.items() if draw}
 
     def _detections(self, instances: Instances) -> list[dict[str, object]]:
         boxes = instances.pred_boxes.tensor.clone().double()

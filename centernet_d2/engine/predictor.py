@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,21 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
+from torch import Tensor
 
 from ..data.images import read_image
 from .class_names import without_training_data
 from .evaluate import load_for_evaluation
 from .setup import setup
+
+
+@dataclass(frozen=True)
+class ImageHeatmap:
+    """Where a detector sees centers: cell (column, row) is on pixel scale * cell + shift."""
+
+    probabilities: Tensor  # (C, h, w) float32 on the CPU; cells outside the image are padding
+    scale: tuple[float, float]  # image pixels per cell along x and y
+    shift: tuple[float, float]  # image (x, y) of cell (0, 0), negative where the image was padded
 
 
 class Predictor:
@@ -69,6 +80,37 @@ class Predictor:
             arrays = [x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in chunk]
             results.extend(self._detect(arrays))
         return results
+
+    @torch.no_grad()
+    def heatmap(self, image: np.ndarray) -> ImageHeatmap:
+        """Show what a points detector sees before peaks are read out, on the detector's own canvas.
+
+        That is the probability of a center per class and cell: of the last stack, at scale 1, and
+        the mean of both views under TEST.FLIP, as it is decoded.
+
+        Args:
+            image: as for a single call.
+
+        Raises:
+            TypeError: the detector has no such heatmap.
+        """
+        if not hasattr(self.model, "decoded_maps"):
+            raise TypeError(f"{type(self.model).__name__} has no heatmap of centers.")
+        entry = self._input(image)
+        size = tuple(entry["image"].shape[-2:])
+        canvas = self.model.protocol.canvas_of(size, self.model.divisor)
+        images = self.model.inference_images([entry["image"]], canvas)
+        last = self.model.predict(images)[-1]
+        maps = self.model.decoded_maps(last, mirrored=images.mirrored)
+        corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
+        first, second = images.map_to_image(corners, maps.map_size)[0].double().cpu()
+        # INPUT.MIN_SIZE_TEST may have resized the image before the model.
+        resized = torch.tensor([image.shape[1] / size[1], image.shape[0] / size[0]]).double()
+        return ImageHeatmap(
+            probabilities=maps.heatmap[0].float().cpu(),
+            scale=tuple(((second - first) * resized).tolist()),
+            shift=tuple((first * resized).tolist()),
+        )
 
     @torch.no_grad()
     def _detect(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:

@@ -60,9 +60,9 @@ def _one_name(key: str, value: Any) -> Any:
 def setup(cfg: CfgNode) -> CfgNode:
     """Make a merged config ready: datasets registered, classes read, values checked, device found.
 
-    - `coco:<json>:<image dir>` in DATASETS.TRAIN and TEST is registered and replaced by its short
-      name; DATASETS.FROM_FILES keeps it with absolute paths, so that the saved config registers it
-      again, in every process.
+    - `coco:<json>:<image dir>` and `voc:<folder>:<split>` in DATASETS.TRAIN and TEST are registered
+      and replaced by their short names; DATASETS.FROM_FILES keeps them with absolute paths, so that
+      the saved config registers them again, in every process.
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
       dataset, of the checkpoint MODEL.WEIGHTS.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
@@ -108,8 +108,7 @@ def _registered(cfg: CfgNode, name: str) -> str:
     if not is_file_spec(name):
         return name
     short = register_from_files(name)
-    metadata = MetadataCatalog.get(short)
-    absolute = f"coco:{metadata.json_file}:{metadata.image_root}"
+    absolute = MetadataCatalog.get(short).file_spec
     if absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]
     return short

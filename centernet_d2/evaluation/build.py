@@ -10,6 +10,7 @@ from detectron2.evaluation import DatasetEvaluator
 from fvcore.common.registry import Registry
 
 from .coco import CocoEvaluator
+from .voc import VocEvaluator
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 EVALUATOR_REGISTRY.__doc__ = """
@@ -67,19 +68,57 @@ def coco(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> CocoEval
     )
 
 
+@EVALUATOR_REGISTRY.register()
+def pascal_voc(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> VocEvaluator:
+    """Pascal VOC, for datasets whose `evaluator_type` is "pascal_voc"."""
+    return VocEvaluator(
+        dataset_name=dataset_name,
+        output_folder=output_folder,
+        file_offset=cfg.TEST.VOC.FILE_OFFSET,
+        round_to_files=cfg.TEST.VOC.ROUND,
+        protocol=protocol_name(cfg),
+    )
+
+
+PUBLISHED_SCALES = [0.5, 0.75, 1.0, 1.25, 1.5]
+
+
 def protocol_name(cfg: CfgNode) -> str:
     """Name the test protocol as the papers' tables do: "<augmentation> / <resolution>".
 
-    Scores of one model differ by a point and more between protocols, so the name stands beside
-    every score. What departs from the published protocol in another way is added: canvas, rounding.
+    The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
+    differ by points between protocols, so the name stands beside every score. What departs from the
+    published protocol in another way is added: scales, NMS, canvas, rounding.
     """
     resolution = cfg.TEST.RESOLUTION
     if resolution == "fixed":
         height, width = cfg.TEST.FIXED_SIZE
         resolution = f"fixed {height}x{width}"
-    parts = ["none", resolution]
+    parts = [_augmentation(cfg), resolution, *_suppression(cfg)]
     if cfg.TEST.RESOLUTION == "keep_res" and cfg.TEST.CANVAS != "strict":
         parts.append(f"{cfg.TEST.CANVAS} canvas")
     if cfg.TEST.ROUND_RESULTS:
         parts.append(f"rounded to {cfg.TEST.ROUND_RESULTS} decimals")
     return " / ".join(parts)
+
+
+def _augmentation(cfg: CfgNode) -> str:
+    scales = [float(scale) for scale in cfg.TEST.SCALES]
+    listed = ", ".join(f"{scale:g}" for scale in scales)
+    if len(scales) == 1:
+        name = "flip" if cfg.TEST.FLIP else "none"
+        return name if scales == [1.0] else f"{name} at scale {listed}"
+    name = "ms" if cfg.TEST.FLIP else "ms without flip"
+    return name if sorted(scales) == PUBLISHED_SCALES else f"{name} ({listed})"
+
+
+def _suppression(cfg: CfgNode) -> list[str]:
+    """What happens to overlapping boxes, where it is not the published way."""
+    rule, nms = cfg.TEST.SOFT_NMS, cfg.MODEL.POINTS_CENTERNET.BOX2D.NMS
+    parts = []
+    if len(cfg.TEST.SCALES) > 1:
+        method = "" if rule.METHOD == "gaussian" else f"{rule.METHOD} "
+        mode = "" if rule.MODE == "reference" else f"{rule.MODE} "
+        parts += [f"{mode}{method}soft-NMS"] if mode or method else []
+        nms = nms if nms == "hard" else "none"
+    return parts + ([f"{nms} NMS"] if nms != "none" else [])

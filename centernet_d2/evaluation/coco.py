@@ -14,11 +14,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
-from detectron2.utils import comm
 from tabulate import tabulate
 
+from .box_evaluator import BoxEvaluator, Detections
 from .coco_ground_truth import load_ground_truth
 from .coco_scores import METRIC_NAMES, CocoScores, check_backend, score_detections
 from .json_files import write_json_atomically
@@ -29,18 +28,14 @@ RESULTS_FILE = "coco_instances_results.json"  # COCO results, ready to be submit
 SCORES_FILE = "coco_scores.json"  # the scores with dataset and protocol
 
 
-class CocoEvaluator(DatasetEvaluator):
+class CocoEvaluator(BoxEvaluator):
     """Scores `Instances` with `pred_boxes`, `scores` and `pred_classes` by COCO's rules.
 
     Boxes are XYXY in original pixels, classes contiguous from 0.
 
     `evaluate()` returns `{"bbox": {"AP": ..., "AR100": ..., "AP-<class>": ...}}` in percent, as
     detectron2 does; NaN where a number has nothing to average over. A split without annotations
-    gives `{"bbox": {}}` and the results file.
-
-    All images of the ground truth count: one that was never processed is an image without
-    detections (and is reported). An image that was processed more than once, as samplers do that
-    fill up the last round, counts once.
+    gives `{"bbox": {}}` and the results file. What counts is said at `BoxEvaluator`.
     """
 
     def __init__(
@@ -72,38 +67,23 @@ class CocoEvaluator(DatasetEvaluator):
         if unknown:
             raise ValueError(f"No COCO scores for {unknown}; known: {', '.join(METRIC_NAMES)}.")
         check_backend(backend)
-        self.dataset_name = dataset_name
         self.output_folder = output_folder
         self.iou_types = tuple(iou_types)
         self.backend = backend
         self.round_results = round_results
         self.protocol = protocol
-        self.distributed = distributed
         self.ground_truth = load_ground_truth(dataset_name)
+        super().__init__(
+            dataset_name=dataset_name,
+            image_ids=[image["id"] for image in self.ground_truth.dataset["images"]],
+            num_classes=len(self.ground_truth.category_ids),
+            distributed=distributed,
+        )
         if not self.ground_truth.is_labelled:
             logger.warning(
                 "Dataset '%s' has no annotations: no scores, only the results file is written.",
                 dataset_name,
             )
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all detections."""
-        self._detections: dict[int | str, dict[str, np.ndarray]] = {}
-        self._repeated = 0
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Take the detections of some images: `inputs` have "image_id", `outputs` have "instances".
-
-        Raises:
-            ValueError: a class index that the dataset does not have.
-        """
-        for record, output in zip(inputs, outputs, strict=True):
-            image_id = record["image_id"]
-            if image_id in self._detections:
-                self._repeated += 1
-                continue
-            self._detections[image_id] = self._to_arrays(output["instances"], record)
 
     def evaluate(self) -> OrderedDict:
         """Score what was processed since `reset()`; collective over all processes.
@@ -135,66 +115,11 @@ class CocoEvaluator(DatasetEvaluator):
             self._write_scores(results)
         return results
 
-    def _to_arrays(self, instances: Instances, record: dict) -> dict[str, np.ndarray]:
-        boxes = instances.pred_boxes.tensor.detach().float().cpu().numpy().reshape(-1, 4)
-        scores = instances.scores.detach().double().cpu().numpy()
-        classes = instances.pred_classes.detach().cpu().numpy()
-        where = f"image {record.get('file_name', record['image_id'])}"
-        count = len(self.ground_truth.category_ids)
-        if classes.size and not 0 <= classes.min() <= classes.max() < count:
-            raise ValueError(
-                f"{where}: detections of class {classes.max()}, but dataset '{self.dataset_name}' "
-                f"has {count} classes. The model was made for another dataset: set "
-                "MODEL.HEATMAP.NUM_CLASSES and the weights that belong to this one."
-            )
-        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
-        if not finite.all():
-            logger.warning(
-                "%s: %d of %d detections have a NaN or infinite box or score and are left out. "
-                "Have the weights diverged?",
-                where,
-                (~finite).sum(),
-                len(finite),
-            )
-            boxes, scores, classes = boxes[finite], scores[finite], classes[finite]
-        return {"boxes": _to_xywh(boxes), "scores": scores, "classes": classes}
+    def _to_arrays(self, instances: Instances, record: dict) -> Detections:
+        arrays = super()._to_arrays(instances, record)
+        return {**arrays, "boxes": _to_xywh(arrays["boxes"])}
 
-    def _gather(self) -> dict[int | str, dict[str, np.ndarray]] | None:
-        """Detections of all processes by image, in the ground truth's order; None: not here."""
-        parts, repeated = [self._detections], self._repeated
-        if self.distributed:
-            comm.synchronize()
-            gathered = comm.gather((self._detections, self._repeated), dst=0)
-            if not comm.is_main_process():
-                return None
-            parts, repeated = [part for part, _ in gathered], sum(count for _, count in gathered)
-        merged: dict[int | str, dict[str, np.ndarray]] = {}
-        for part in parts:
-            for image_id, arrays in part.items():
-                repeated += image_id in merged
-                merged.setdefault(image_id, arrays)
-        known = [image["id"] for image in self.ground_truth.dataset["images"]]
-        unknown = list(set(merged).difference(known))
-        if unknown:
-            raise ValueError(
-                f"Detections for {len(unknown)} images that dataset '{self.dataset_name}' does not "
-                f"have, such as image_id {unknown[0]!r}. The test loader and the evaluator were "
-                "given different datasets."
-            )
-        unseen = [image_id for image_id in known if image_id not in merged]
-        if unseen or repeated:
-            logger.warning(
-                "Dataset '%s': %d of %d images were never processed and count as images without "
-                "detections%s; %d were processed more than once and count once.",
-                self.dataset_name,
-                len(unseen),
-                len(known),
-                f" (such as image_id {unseen[0]!r})" if unseen else "",
-                repeated,
-            )
-        return {image_id: merged[image_id] for image_id in known if image_id in merged}
-
-    def _to_rows(self, detections: dict[int | str, dict[str, np.ndarray]]) -> list[dict]:
+    def _to_rows(self, detections: dict[int | str, Detections]) -> list[dict]:
         """COCO results: image_id, the dataset's own category_id, bbox XYWH, score."""
         category_ids = self.ground_truth.category_ids
         decimals = self.round_results
@@ -241,7 +166,7 @@ class CocoEvaluator(DatasetEvaluator):
                 f"In percent, {title}:",
                 tabulate([scores.metrics], headers="keys", floatfmt=".2f", tablefmt="pipe"),
                 f"AP of each class, {title}:",
-                _class_table(class_ap),
+                class_table(class_ap),
             ]
         )
 
@@ -261,7 +186,8 @@ class CocoEvaluator(DatasetEvaluator):
         write_json_atomically(path, {**heading, "scores": scores}, indent=1)
 
 
-def _class_table(class_ap: dict[str, float], columns: int = 3) -> str:
+def class_table(class_ap: dict[str, float], columns: int = 3) -> str:
+    """Return a table of one number per class, several classes in a row."""
     cells = [cell for item in class_ap.items() for cell in item]
     width = 2 * min(columns, len(class_ap))
     rows = [cells[start : start + width] for start in range(0, len(cells), width)] if width else []

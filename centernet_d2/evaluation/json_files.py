@@ -1,22 +1,35 @@
-"""JSON files that are either the old one or the new one, never half of one."""
+"""Result files that are either the old one or the new one, never half of one."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 
 def write_json_atomically(path: str, value: Any, *, indent: int | None = None) -> None:
-    """Write `value` as JSON to `path` through a temporary file beside it and a rename.
-
-    Folders are made as needed. When the disk is full or the value is no JSON (NaN included), an
-    existing file stays as it was and nothing else is left behind.
+    """Write `value` as JSON to `path`; see `atomic_file`.
 
     Raises:
         OSError: the file cannot be written; the message names it.
-        ValueError, TypeError: `value` is not JSON.
+        ValueError, TypeError: `value` is not JSON (NaN is not).
+    """
+    with atomic_file(path) as file:
+        json.dump(value, file, indent=indent, allow_nan=False)
+
+
+@contextmanager
+def atomic_file(path: str) -> Iterator[TextIO]:
+    """Open a temporary text file that takes the place of `path` when the block ends.
+
+    Folders are made as needed. When the block raises or the disk is full, an existing file stays as
+    it was and nothing else is left behind.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
@@ -25,7 +38,7 @@ def write_json_atomically(path: str, value: Any, *, indent: int | None = None) -
     )
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=indent, allow_nan=False)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files

@@ -63,10 +63,19 @@ class ResidualBlock(nn.Module):
     The input is projected (conv1x1 - norm) where the stride or the width changes, else added as it
     is. Parameter names (conv1, bn1, conv2, bn2, skip.0, skip.1) are those of the published
     hourglass. (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    With `pooled_skip` the input is max-pooled by the stride before it is projected, and projected
+    only where the width changes (published DLA; H and W are multiples of the stride).
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, norm: str = "BN"
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        norm: str = "BN",
+        pooled_skip: bool = False,
     ) -> None:
         super().__init__()
         bias = not norm
@@ -74,6 +83,9 @@ class ResidualBlock(nn.Module):
         self.bn1 = make_norm(norm, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.bn2 = make_norm(norm, out_channels)
+        self.pool = nn.Identity()
+        if pooled_skip and stride != 1:
+            self.pool, stride = nn.MaxPool2d(stride), 1
         self.skip = nn.Sequential()
         if stride != 1 or in_channels != out_channels:
             self.skip = nn.Sequential(
@@ -84,7 +96,7 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
         residual = self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(features)))))
-        return torch.relu_(residual + self.skip(features))
+        return torch.relu_(residual + self.skip(self.pool(features)))
 
 
 class PredictionBranch(nn.Sequential):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 BILINEAR_CHANNELS = ("all", "first")
@@ -74,3 +75,41 @@ def upsample_by_two(in_channels: int, out_channels: int, *, groups: int = 1) -> 
     return nn.ConvTranspose2d(
         in_channels, out_channels, kernel_size=4, stride=2, padding=1, groups=groups, bias=False
     )
+
+
+class BilinearUpsampling(nn.ConvTranspose2d):
+    """A learned transposed convolution of each channel by itself that starts as interpolation.
+
+    Maps (N, channels, H, W) to (N, channels, factor * H, factor * W): kernel 2 * factor, stride
+    `factor`, padding factor // 2, without bias. Source: published DLA up-sampling.
+    """
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__(
+            channels,
+            channels,
+            kernel_size=2 * factor,
+            stride=factor,
+            padding=factor // 2,
+            groups=channels,
+            bias=False,
+        )
+        fill_bilinear_(self.weight)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """See the class."""
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if traced or output_size is not None or features.device.type != "cpu":
+            return super().forward(features, output_size)
+        # A CPU computes half types of this layer by plain loops, 30 times slower than float32.
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        with torch.autocast("cpu", enabled=False):
+            doubled = F.conv_transpose2d(
+                features.to(dtype),
+                self.weight.to(dtype),
+                None if self.bias is None else self.bias.to(dtype),
+                self.stride,
+                self.padding,
+                groups=self.groups,
+            )
+        return doubled.to(features.dtype)

@@ -25,10 +25,13 @@ Size = tuple[int, int]
 class PaddedImages:
     """Normalised images on one canvas, with the way back to each image's own frame."""
 
-    tensor: Tensor  # (N, 3, H, W) normalised, network frame
+    tensor: Tensor  # (N, 3, H, W) normalised, network frame; (2 N, ...) where `mirrored`
     image_sizes: tuple[Size, ...]  # N sizes in the frame that the mapper handed over
     scale: Tensor  # (N,) network pixels per image pixel
     shift: Tensor  # (N, 2) network (x, y) of image pixel (0, 0)
+    # Whether the mirror image of each canvas follows in the second half of the batch; conversions
+    # are between the images and the maps of the first half.
+    mirrored: bool = False
 
     def __len__(self) -> int:
         return len(self.image_sizes)
@@ -132,18 +135,21 @@ def scale_to_canvas(
     std: Tensor,
     *,
     channels_last: bool = False,
+    shown_sides: Sequence[float] | None = None,
 ) -> PaddedImages:
     """Scale images to fit a fixed canvas, centred, black outside (published fixed resolution).
 
-    The whole image fits, as `fitting_side` says. The warp is OpenCV's bilinear one on 8-bit
-    pixels: up to version 4 in fixed point, from 5 on exact, which moves single pixels by up to 3
-    grey levels.
+    The whole image fits, as `fitting_side` says, or `shown_sides` image pixels become the canvas'
+    width where they are given. The warp is OpenCV's bilinear one on 8-bit pixels: up to version 4
+    in fixed point, from 5 on exact, which moves single pixels by up to 3 grey levels.
     """
+    if shown_sides is None:
+        shown_sides = [fitting_side(tuple(image.shape[-2:]), canvas) for image in images]
     warped = []
     scales, shifts = [], []
-    for image in images:
+    for image, shown_side in zip(images, shown_sides, strict=True):
         height, width = image.shape[-2:]
-        scale = canvas[1] / fitting_side((height, width), canvas)
+        scale = canvas[1] / shown_side
         shift = (canvas[1] / 2 - scale * width / 2, canvas[0] / 2 - scale * height / 2)
         warped.append(_warp(image, scale, shift, canvas))
         scales.append(scale)
@@ -157,11 +163,18 @@ def scale_to_canvas(
     )
 
 
-def _warp(image: Tensor, scale: float, shift: tuple[float, float], canvas: Size) -> Tensor:
-    # Float images hold whole numbers (detectron2's DefaultPredictor), so 8 bits lose nothing.
+def eight_bit_pixels(image: Tensor) -> np.ndarray:
+    """An image (3, height, width) of values 0..255 as OpenCV takes it, (height, width, 3) uint8.
+
+    Float images hold whole numbers (detectron2's DefaultPredictor), so nothing is lost.
+    """
     pixels = image.permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).cpu().numpy()
+    return np.ascontiguousarray(pixels)
+
+
+def _warp(image: Tensor, scale: float, shift: tuple[float, float], canvas: Size) -> Tensor:
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], dtype=np.float64)
     warped = cv2.warpAffine(
-        np.ascontiguousarray(pixels), matrix, (canvas[1], canvas[0]), flags=cv2.INTER_LINEAR
+        eight_bit_pixels(image), matrix, (canvas[1], canvas[0]), flags=cv2.INTER_LINEAR
     )
     return torch.from_numpy(warped).permute(2, 0, 1)

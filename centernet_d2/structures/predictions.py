@@ -23,6 +23,21 @@ class CenterPredictions:
 
 
 @dataclass(frozen=True)
+class CenterMaps:
+    """What the points detector decodes: maps of the last stack in float32, views averaged."""
+
+    heatmap: Tensor  # (N, C, h, w) probabilities
+    offset: Tensor  # (N, 2, h, w) center minus cell, (x, y) in cells
+    # Branch of a point task -> (N, D, h, w); its heatmaps are probabilities too.
+    regressions: dict[str, Tensor]
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of the output map."""
+        return self.heatmap.shape[-2], self.heatmap.shape[-1]
+
+
+@dataclass(frozen=True)
 class Peaks:
     """The K highest local maxima of each image's heatmap, best first."""
 

@@ -1,18 +1,20 @@
-"""Heatmaps laid over the image that they belong to."""
+"""Heatmaps laid over the image that they belong to: what a detector predicts or learns from."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from .detections import class_color
+from .detections import BLACK, FONT, class_color, class_name, text_scale
 
 
 def overlay_heatmap(
     image: np.ndarray,
     heatmap: np.ndarray,
     *,
-    scale: float | None = None,
+    scale: float | tuple[float, float] | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
     strength: float = 0.8,
 ) -> np.ndarray:
@@ -25,13 +27,12 @@ def overlay_heatmap(
         image: (H, W, 3) uint8 BGR.
         heatmap: (C, h, w) or (h, w) float in 0..1 (array or tensor); with C = 1 or without C the
             color is a class's.
-        scale: image pixels per cell; None: the image's width over the map's.
+        scale: image pixels per cell, one number or along (x, y); None: the image's width over the
+            map's.
         shift: image position (x, y) of cell (0, 0), negative where the image was padded.
         strength: opacity of value 1.
     """
-    heatmap = np.asarray(getattr(heatmap, "detach", lambda: heatmap)(), dtype=np.float32)
-    if heatmap.ndim == 2:
-        heatmap = heatmap[None]
+    heatmap = _as_array(heatmap)
     if heatmap.ndim != 3 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"overlay_heatmap takes an (H, W, 3) image and a (C, h, w) heatmap, not {image.shape} "
@@ -39,12 +40,82 @@ def overlay_heatmap(
         )
     height, width = image.shape[:2]
     scale = width / heatmap.shape[2] if scale is None else scale
+    scale_x, scale_y = scale if isinstance(scale, Sequence) else (scale, scale)
     strongest = heatmap.argmax(axis=0)  # one color per cell: that of its strongest class
     colors = np.array([class_color(k) for k in range(len(heatmap))], dtype=np.float32)[strongest]
     value = np.clip(heatmap.max(axis=0), 0, 1)
     # Colors are weighted before they are interpolated, so that empty cells do not tint peaks.
     layers = np.concatenate([colors * value[..., None], value[..., None]], axis=2)
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], dtype=np.float64)
+    matrix = np.array([[scale_x, 0, shift[0]], [0, scale_y, shift[1]]], dtype=np.float64)
     layers = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR)
     mixed = image * (1 - strength * layers[..., 3:]) + strength * layers[..., :3]
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
+
+
+def draw_heatmap(
+    image: np.ndarray,
+    heatmap: np.ndarray,
+    class_names: Sequence[str] = (),
+    *,
+    scale: float | tuple[float, float] | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+    threshold: float = 0.1,
+    most: int = 8,
+) -> np.ndarray:
+    """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
+
+    The picture keeps the image's width and grows by the lines of the names at its bottom.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        heatmap: as for `overlay_heatmap`.
+        class_names: names by class index.
+        scale: as for `overlay_heatmap`.
+        shift: as for `overlay_heatmap`.
+        threshold: classes whose highest value is lower are not named (0.1: an untrained detector's
+            value everywhere).
+        most: classes named, those with the highest values.
+    """
+    # Colors of the image would pass for classes, bright parts drown low values.
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    dimmed = np.round(gray * 0.6).astype(np.uint8)
+    overlay = overlay_heatmap(dimmed, heatmap, scale=scale, shift=shift, strength=1.0)
+    highest = _as_array(heatmap).max(axis=(1, 2))
+    order = np.argsort(-highest, kind="stable")[:most]
+    entries = [
+        (f"{class_name(class_names, k)} {highest[k]:.2f}", class_color(int(k)))
+        for k in order
+        if highest[k] >= threshold
+    ]
+    legend = _legend(entries or [(f"no class reaches {threshold:g}", BLACK)], overlay)
+    return np.concatenate([overlay, legend])
+
+
+def _as_array(heatmap: np.ndarray) -> np.ndarray:
+    """Return an array or tensor as (C, h, w) or whatever else it is, float32."""
+    if hasattr(heatmap, "detach"):
+        heatmap = heatmap.detach().cpu().numpy()
+    heatmap = np.asarray(heatmap, dtype=np.float32)
+    return heatmap[None] if heatmap.ndim == 2 else heatmap
+
+
+def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], picture: np.ndarray) -> np.ndarray:
+    """Draw texts behind plates of their colors, as many in a line as fit the picture's width."""
+    width, scale = picture.shape[1], text_scale(picture)
+    (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)
+    line = height + below + 6
+    places, x, y = [], 4, 0
+    for text, color in entries:
+        needed = height + 4 + cv2.getTextSize(text, FONT, scale, 1)[0][0]
+        if x > 4 and x + needed > width:
+            x, y = 4, y + line
+        places.append((text, color, x, y))
+        x += needed + 12
+    legend = np.full((y + line, width, 3), 255, dtype=np.uint8)
+    for text, color, left, top in places:
+        plate = (left, top + 3), (left + height, top + 3 + height)
+        cv2.rectangle(legend, *plate, color, cv2.FILLED)
+        cv2.rectangle(legend, *plate, BLACK, 1)
+        origin = (left + height + 4, top + 3 + height)
+        cv2.putText(legend, text, origin, FONT, scale, BLACK, 1, cv2.LINE_AA)
+    return legend

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-import torchvision
 
-from centernet_d2.checkpoint.points_repository import IMAGENET_RESNET, TABLES
+from centernet_d2.checkpoint.imagenet import IMAGENET_TABLES
+from centernet_d2.checkpoint.points_repository import TABLES
 from centernet_d2.checkpoint.rename import Keep, RenameError, rename_state_dict
 from centernet_d2.layers.blocks import PredictionBranch
 from centernet_d2.modeling.backbone import ResNetDeconv
@@ -77,19 +77,8 @@ def test_other_task_is_an_error():
         rename_state_dict(source, TABLES["resdcn", "box2d"], model_state("deform"))
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-def test_pretrained_trunk(depth):
-    trunk = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
-    target = model_state("deform", depth=depth)
-    renamed = rename_state_dict(trunk, IMAGENET_RESNET, target)
-    assert renamed.dropped.keys() == {"fc.weight", "fc.bias"}
-    assert len(renamed.state_dict) == len(trunk) - 2
-    own = {key for key in target if key.startswith(("backbone.deconv_layers", "head"))}
-    assert renamed.kept.keys() == own
-
-
 def test_every_drop_and_keep_has_a_reason():
-    for table in {*TABLES.values(), IMAGENET_RESNET}:
+    for table in {*TABLES.values(), *IMAGENET_TABLES.values()}:
         reasons = [rule.reason for rule in (*table.rules, *table.kept) if hasattr(rule, "reason")]
         assert all(len(reason) > 10 for reason in reasons)
         assert all(isinstance(rule, Keep) for rule in table.kept)

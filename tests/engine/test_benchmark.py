@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -52,8 +53,10 @@ def options(config_root):
 
 
 def test_every_section_measures(options, monkeypatch):
-    from centernet_d2.engine.benchmark import deform_conv
+    from centernet_d2.engine.benchmark import deform_conv, soft_nms
 
+    cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
+    monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
     told = []
     names = [name for name, _ in BENCHMARK_REGISTRY]
@@ -75,6 +78,47 @@ def test_every_section_measures(options, monkeypatch):
     alternatives = {row["alternative"]: row["speed_up"] for row in rows}
     assert {"torchvision float32", "ours float32", "ours bfloat16"} <= set(alternatives)
     assert alternatives["torchvision float32"] == 1
+
+    rows = result.sections["soft_nms"]
+    assert [row["case"] for row in rows] == [name for name, *_ in cases for _ in range(4)]
+    assert [row["speed_up"] for row in rows][::4] == [1, 1]
+
+    rows = result.sections["protocols"]
+    assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
+    assert rows[0]["times_none"] == 1
+
+
+def test_the_loops_of_the_soft_nms_section_agree():
+    from centernet_d2.decoding.soft_nms import soft_nms
+    from centernet_d2.engine.benchmark.soft_nms import LIMIT, numpy_loop, random_boxes
+
+    inputs = random_boxes(150, 4, 2, 100, CPU)
+    found = soft_nms(*inputs, limit=LIMIT)
+    assert len(found.scores) == 2 * LIMIT
+    assert torch.allclose(torch.from_numpy(numpy_loop(*inputs).copy()), found.scores, atol=1e-6)
+
+
+def test_protocols_leave_the_network_its_views(options, monkeypatch):
+    from centernet_d2.engine.benchmark import protocols
+
+    seen = []
+    monkeypatch.setattr(
+        protocols,
+        "random_inputs",
+        lambda batch, size: [{"image": torch.zeros(3, *size, dtype=torch.uint8)}],
+    )
+    build_model = protocols.build
+
+    def watched(*arguments):
+        model, size = build_model(*arguments)
+        model.backbone.register_forward_pre_hook(
+            lambda module, inputs: seen.append(tuple(inputs[0].shape))
+        )
+        return model, size
+
+    monkeypatch.setattr(protocols, "build", watched)
+    protocols.protocols(replace(options, rounds=1, warm_up=0))
+    assert [shape[0] for shape in seen] == [1, 2] + [2] * 5
 
 
 def test_unknown_section_is_named(options):
@@ -112,8 +156,6 @@ def test_multiply_adds_are_those_of_the_convolutions(config_root):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_measures_on_a_gpu(options):
-    from dataclasses import replace
-
     result = run_sections(["detector"], replace(options, device="cuda"))
     assert "gpu" in result.machine
     assert all(row["peak_mib"] is not None for row in result.sections["detector"])

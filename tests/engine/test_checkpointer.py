@@ -199,3 +199,13 @@ def test_checkpoint_of_another_code_base_is_named(tmp_path):
     torch.save({"epoch": 3, "state_dict": network().state_dict()}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other\.pth.*keys epoch, state_dict"):
         load_tensors(str(tmp_path / "other.pth"))
+
+
+def test_matching_heuristics_see_the_names_of_the_file(tmp_path):
+    """A torchvision file for detectron2's own ResNets is left to detectron2's matching."""
+    model = nn.ModuleDict({"backbone": nn.ModuleDict({"stem": nn.ModuleDict()})})
+    model["backbone"]["stem"]["conv1"] = nn.Conv2d(3, 4, 7)
+    weight = torch.randn(4, 3, 7, 7)
+    torch.save({"conv1.weight": weight, "layer4.0.conv1.weight": weight}, tmp_path / "r18.pth")
+    Checkpointer(model).load(f"{tmp_path / 'r18.pth'}?matching_heuristics=True")
+    assert torch.equal(model["backbone"]["stem"]["conv1"].weight, weight)

@@ -226,3 +226,42 @@ def test_runs_over_other_inputs_do_not_share_pictures(folder, tmp_path):
         r["file"]: cv2.imread(str(tmp_path / "out" / r["picture"])) for r in content["images"]
     }
     assert {f: p.shape[0] for f, p in pictures.items()} == {files[0]: 60, files[1]: 100}
+
+
+def draw_blue(image: np.ndarray) -> np.ndarray:
+    return np.full_like(image, (255, 0, 0))
+
+
+@pytest.mark.parametrize("draw", [None, draw_detections])
+def test_heatmaps_stand_beside_the_detections(folder, tmp_path, draw):
+    output = tmp_path / "out"
+    files = find_images([str(folder / "a.jpg"), str(folder / "deep")])
+    writer = make_writer(output, files, draw=draw, draw_heatmap=draw_blue)
+    predict_files(detect_center, files, writer, progress=False)
+    records = json.loads((output / "predictions.json").read_text())["images"]
+    assert [record["heatmap"] for record in records] == [
+        "a.heatmap.jpg",
+        "deep/a.heatmap.jpg",
+        "deep/c.gif.heatmap.jpg",
+    ]
+    for record in records:
+        assert ("picture" in record) == (draw is not None)
+        assert cv2.imread(str(output / record["heatmap"]))[..., 0].mean() > 200
+    again = make_writer(output, files, draw=draw, draw_heatmap=draw_blue)
+    assert len(predict_files(never, files, again, progress=False).skipped) == 3
+
+
+def test_asking_for_heatmaps_later_makes_them(folder, tmp_path):
+    files = [str(folder / "a.jpg")]
+    for draw_heatmap, done in ((None, 1), (draw_blue, 1), (draw_blue, 0), (None, 0)):
+        writer = make_writer(tmp_path / "out", files, draw_heatmap=draw_heatmap)
+        report = predict_files(detect_center, files, writer, progress=False)
+        assert len(report.done) == done
+
+
+def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
+    (folder / "a.heatmap.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    files = [str(folder / "a.jpg"), str(folder / "a.heatmap.jpg")]
+    make_writer(tmp_path / "out", files)
+    with pytest.raises(ValueError, match="Two pictures would have one name"):
+        make_writer(tmp_path / "out", files, draw_heatmap=draw_blue)

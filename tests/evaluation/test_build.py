@@ -76,9 +76,32 @@ def test_users_add_their_own_type(cfg):
         EVALUATOR_REGISTRY._obj_map.pop("type_of_this_test")
 
 
-def test_protocol_names(cfg):
-    assert protocol_name(cfg) == "none / keep_res"
-    cfg.TEST.CANVAS = "fit"
-    assert protocol_name(cfg) == "none / keep_res / fit canvas"
-    cfg.TEST.RESOLUTION = "fixed"
-    assert protocol_name(cfg) == "none / fixed 512x512"
+MS = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
+REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ((), "none / keep_res"),
+        (("TEST.CANVAS", "fit"), "none / keep_res / fit canvas"),
+        (("TEST.RESOLUTION", "fixed", "TEST.CANVAS", "fit"), "none / fixed 512x512"),
+        (("TEST.FLIP", True), "flip / keep_res"),
+        (("TEST.FLIP", True, "TEST.RESOLUTION", "fixed"), "flip / fixed 512x512"),
+        ((*MS, *REFERENCE), "ms / keep_res"),
+        ((*MS, *REFERENCE, "TEST.RESOLUTION", "fixed"), "ms / fixed 512x512"),
+        (MS, "ms / keep_res / clean soft-NMS"),
+        ((*MS, "TEST.SOFT_NMS.METHOD", "linear"), "ms / keep_res / clean linear soft-NMS"),
+        ((*MS, *REFERENCE, "TEST.FLIP", False), "ms without flip / keep_res"),
+        ((*MS, *REFERENCE, "TEST.SCALES", [1.0, 2.0]), "ms (1, 2) / keep_res"),
+        (("TEST.SCALES", [0.5]), "none at scale 0.5 / keep_res"),
+        (("MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"), "none / keep_res / hard NMS"),
+        (
+            ("MODEL.POINTS_CENTERNET.BOX2D.NMS", "gaussian", "TEST.ROUND_RESULTS", 2),
+            "none / keep_res / gaussian NMS / rounded to 2 decimals",
+        ),
+    ],
+)
+def test_protocol_names(cfg, overrides, name):
+    cfg.merge_from_list(list(overrides))
+    assert protocol_name(cfg) == name

@@ -268,6 +268,7 @@ def _score_in_process(rank: int, folder: str) -> None:
     images = list(detections)[rank::2] + [101] * rank
     results = run(evaluator, detections, images)
     Path(folder, f"results{rank}.json").write_text(json.dumps(results))
+    torch.distributed.barrier()  # leaving while the other still reads aborts
     torch.distributed.destroy_process_group()
 
 

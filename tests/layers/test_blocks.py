@@ -121,6 +121,25 @@ def test_residual_block_gradients(out_channels, stride):
 # ---- prediction branch ----
 
 
+@pytest.mark.parametrize("out_channels", [4, 6])
+def test_pooled_skip(out_channels):
+    torch.manual_seed(0)
+    block = ResidualBlock(4, out_channels, stride=2, pooled_skip=True).eval()
+    features = torch.randn(2, 4, 6, 8)
+    pooled = F.max_pool2d(features, 2)
+    if out_channels == 4:  # the same width: nothing to project, whatever the stride
+        assert not list(block.skip.parameters())
+        skip = pooled
+    else:
+        assert block.skip[0].stride == (1, 1)
+        skip = block.skip(pooled)
+    assert block.conv1.stride == (2, 2)
+    residual = block.bn2(block.conv2(block.bn1(block.conv1(features)).relu()))
+    assert torch.equal(block(features), (residual + skip).relu())
+    plain = ResidualBlock(4, 4, pooled_skip=True)
+    assert plain.state_dict().keys() == ResidualBlock(4, 4).state_dict().keys()
+
+
 def test_prediction_branch_has_published_indices():
     branch = PredictionBranch(6, 5, 4)
     shapes = {name: tuple(value.shape) for name, value in branch.state_dict().items()}

@@ -1,8 +1,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from centernet_d2.layers.upsample import bilinear_kernel, fill_bilinear_, upsample_by_two
+from centernet_d2.layers.upsample import (
+    BilinearUpsampling,
+    bilinear_kernel,
+    fill_bilinear_,
+    upsample_by_two,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,39 @@ def test_dtypes(dtype):
 def test_errors(shape, channels, message):
     with pytest.raises(ValueError, match=message):
         fill_bilinear_(torch.zeros(shape), channels)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_learned_upsampling_of_each_channel(factor):
+    torch.manual_seed(0)
+    layer = BilinearUpsampling(3, factor)
+    assert isinstance(layer, nn.ConvTranspose2d)
+    ramp = torch.arange(6.0).expand(1, 3, 6, 6)
+    out = layer(ramp)
+    assert out.shape == (1, 3, 6 * factor, 6 * factor)
+    inner = out[0, 0, 3 * factor, factor : 5 * factor]  # away from the zeros around the map
+    steps = inner.diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 1 / factor))
+    nn.init.normal_(layer.weight)  # channels do not mix
+    changed = ramp.clone()
+    changed[:, 1] += 1
+    difference = (layer(changed) - layer(ramp)).abs().amax(dim=(0, 2, 3))
+    assert (difference > 0).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_learned_upsampling_in_bfloat16(autocast):
+    torch.manual_seed(0)
+    layer = BilinearUpsampling(4, 2)
+    nn.init.normal_(layer.weight)
+    features = torch.randn(2, 4, 5, 6).bfloat16()
+    expected = nn.ConvTranspose2d.forward(layer, features.float())
+    if autocast:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = layer(features)
+    else:
+        out = layer.bfloat16()(features)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.02)
+    out.sum().backward()
+    assert layer.weight.grad.abs().sum() > 0

@@ -10,18 +10,41 @@ from torch import nn
 
 from centernet_d2.checkpoint.points_repository import BOX2D_BRANCHES, TABLES
 from centernet_d2.checkpoint.rename import RenameError, rename_state_dict
-from centernet_d2.layers.blocks import PredictionBranch
-from centernet_d2.modeling.backbone import ResNetDeconv
+from centernet_d2.modeling.backbone import DLA, Hourglass, ResNetDeconv
+from centernet_d2.modeling.heads.branches import BranchHead
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "points_networks.npz"
 HEADS = {"hm": 80, "wh": 2, "reg": 2}
-ARCHITECTURES = ("res_18", "res_50", "resdcn_18", "resdcn_101")
+# How each backbone is built, and the width of the heads' hidden layer.
+BUILD = {
+    "res_18": (lambda: ResNetDeconv(depth=18, upsample="plain"), 64),
+    "res_50": (lambda: ResNetDeconv(depth=50, upsample="plain"), 64),
+    "resdcn_18": (lambda: ResNetDeconv(depth=18, upsample="deform"), 64),
+    "resdcn_101": (lambda: ResNetDeconv(depth=101, upsample="deform"), 64),
+    "dla_34": (lambda: DLA(upsample="deform"), 256),
+    "dlav0_34": (lambda: DLA(upsample="plain"), 256),
+    "hourglass": (Hourglass, 256),
+}
+# Published counts; less 513,000 (base.fc) and 41,728 (outer projections) for the DLAs.
 PARAMETERS = {
     "res_18": 15_820_372,
     "res_50": 34_443_348,
     "resdcn_18": 14_437_349,
     "resdcn_101": 49_673_189,
+    "dla_34": 20_188_892 - 513_000 - 41_728,
+    "dlav0_34": 18_474_476 - 513_000 - 41_728,
+    "hourglass": 191_284_008,
 }
+KEYS = {
+    "res_18": 150,
+    "res_50": 348,
+    "resdcn_18": 177,
+    "resdcn_101": 681,
+    "dla_34": 400,
+    "dlav0_34": 326,
+    "hourglass": 984,
+}
+DROPPED = {"dla_34": 14, "dlav0_34": 14}
 
 
 class Network(nn.Module):
@@ -29,16 +52,18 @@ class Network(nn.Module):
 
     def __init__(self, architecture: str) -> None:
         super().__init__()
-        family, depth = architecture.split("_")
-        upsample = {"res": "plain", "resdcn": "deform"}[family]
-        self.backbone = ResNetDeconv(depth=int(depth), upsample=upsample)
-        width = self.backbone.output_shape()["deconv"].channels
-        stack = {BOX2D_BRANCHES[k]: PredictionBranch(width, 64, n) for k, n in HEADS.items()}
-        self.head = nn.ModuleDict({"stacks": nn.ModuleList([nn.ModuleDict(stack)])})
+        build_backbone, hidden = BUILD[architecture]
+        self.backbone = build_backbone()
+        channels = {BOX2D_BRANCHES[head]: channels for head, channels in HEADS.items()}
+        self.head = BranchHead(
+            in_channels=[spec.channels for spec in self.backbone.output_shape().values()],
+            heatmaps={"heatmap": channels.pop("heatmap")},
+            regressions=channels,
+            hidden_channels=hidden,
+        )
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        features = self.backbone(images)["deconv"]
-        return {name: branch(features) for name, branch in self.head["stacks"][0].items()}
+    def forward(self, images: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        return self.head(list(self.backbone(images).values()))
 
 
 def published_keys(architecture: str) -> dict[str, tuple[int, ...]]:
@@ -73,7 +98,7 @@ def build(architecture: str, published: dict[str, torch.Tensor]) -> Network:
     network = Network(architecture).double().train()
     table = TABLES[architecture.split("_")[0], "box2d"]
     renamed = rename_state_dict(published, table, network.state_dict())
-    assert not renamed.dropped
+    assert len(renamed.dropped) == DROPPED.get(architecture, 0)
     assert not renamed.kept
     network.load_state_dict(renamed.state_dict, strict=True)
     return network.to(memory_format=torch.channels_last)
@@ -85,26 +110,30 @@ def largest_differences(architecture: str, network: Network) -> dict[str, float]
     outputs = network(images.contiguous(memory_format=torch.channels_last))
     differences = {}
     with np.load(FIXTURE) as fixture:
-        for head, channels in HEADS.items():
-            name = f"{architecture}/box2d/stack0/{head}"
-            sampled = outputs[BOX2D_BRANCHES[head]][:, :: max(1, channels // 16), ::4, ::4]
-            values = sampled.numpy().reshape(-1)[:: int(fixture[name + "/step"])]
-            assert values.shape == fixture[name].shape
-            assert values.size >= 100
-            differences[head] = float(np.abs(values - fixture[name]).max())
+        stacks = {key.split("/")[2] for key in fixture.files if key.startswith(architecture + "/")}
+        assert len(stacks) == len(outputs) + 1  # and "keys"
+        for stack, maps in enumerate(outputs):
+            for head, channels in HEADS.items():
+                name = f"{architecture}/box2d/stack{stack}/{head}"
+                sampled = maps[BOX2D_BRANCHES[head]][:, :: max(1, channels // 16), ::4, ::4]
+                values = sampled.numpy().reshape(-1)[:: int(fixture[name + "/step"])]
+                assert values.shape == fixture[name].shape
+                assert values.size >= 100
+                differences[f"stack{stack}/{head}"] = float(np.abs(values - fixture[name]).max())
     return differences
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BUILD)
 def test_outputs_are_those_of_the_published_network(architecture):
     network = build(architecture, recorded_state_dict(architecture))
     differences = largest_differences(architecture, network)
     assert max(differences.values()) < 1e-5, differences
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BUILD)
 def test_parameter_count_is_the_published_one(architecture):
-    network = Network(architecture)
+    with torch.device("meta"):
+        network = Network(architecture)
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[architecture]
 
 
@@ -117,6 +146,11 @@ def test_parameter_count_is_the_published_one(architecture):
         ("resdcn_18", "deconv_layers.6.conv_offset_mask.weight", 0),  # dy and dx, taps, mask
         ("resdcn_18", "deconv_layers.12.weight", 3),
         ("resdcn_18", "reg.2.bias", 0),
+        ("dla_34", "base.level3.tree2.root.conv.weight", 1),  # order of the concatenation
+        ("dla_34", "base.level5.project.0.weight", 1),
+        ("dla_34", "dla_up.ida_2.up_3.weight", 0),
+        ("dla_34", "ida_up.up_2.weight", 3),
+        ("dlav0_34", "dla_up.ida_1.node_2.0.weight", 1),
     ],
 )
 def test_permuting_one_weight_shows(architecture, key, dimension):
@@ -132,11 +166,20 @@ def test_plain_network_refuses_the_deformable_checkpoint():
     assert any("conv_offset_mask" in key for keys in caught.value.problems.values() for key in keys)
 
 
+def test_dead_parameters_are_dropped_with_a_reason():
+    published = recorded_state_dict("dla_34")
+    with torch.device("meta"):
+        target = Network("dla_34").state_dict()
+    dropped = rename_state_dict(published, TABLES["dla", "box2d"], target).dropped
+    assert {key.rsplit(".", 2)[0] for key in dropped} == {
+        "base",  # base.fc
+        "base.level3.project",
+        "base.level4.project",
+    }
+    assert all(len(reason) > 40 for reason in dropped.values())
+
+
 def test_fixture_file_is_small_and_complete():
     assert FIXTURE.stat().st_size < 100_000
-    for architecture in ARCHITECTURES:
-        keys = published_keys(architecture)
-        assert (
-            len(keys)
-            == {"res_18": 150, "res_50": 348, "resdcn_18": 177, "resdcn_101": 681}[architecture]
-        )
+    for architecture, count in KEYS.items():
+        assert len(published_keys(architecture)) == count

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
@@ -67,3 +68,17 @@ def test_same_detections_as_the_predictor(
     ):
         left, top, width, height = detection["box"]
         assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)
+
+
+def test_heatmaps_are_drawn_where_asked_for(
+    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
+):
+    file = Path(squares.split(":")[2]) / "1.png"
+    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--input", str(file)]
+    arguments += ["--output", str(tmp_path / "out"), "--heatmap", "--opts", *tiny_overrides]
+    assert load_tool("predict").main(arguments) == 0
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]
+    assert (record["picture"], record["heatmap"]) == ("1.png", "1.heatmap.png")
+    picture = cv2.imread(str(tmp_path / "out" / "1.heatmap.png"))
+    assert picture.shape[1] == 64
+    assert picture.shape[0] > 64  # with the legend

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,3 +36,40 @@ def test_own_data_with_a_config_whose_test_data_has_other_classes(load_tool, squ
     arguments += ["DATASETS.TRAIN", squares, "MODEL.HEATMAP.NUM_CLASSES", "0"]
     assert load_tool("visualize_data").main(arguments) == 0
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_heatmaps_lie_on_the_networks_own_canvas(
+    load_tool, tiny_yaml, tiny_overrides, tmp_path, monkeypatch
+):
+    """A crop of 60 x 60 stands in the middle of 64 x 64, and the boxes with it."""
+    tool, drawn = load_tool("visualize_data"), {}
+
+    def keep(name):
+        original = getattr(tool, name)
+
+        def draw(*arguments, **options):
+            drawn[name] = (*arguments, options)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(tool, name, draw)
+
+    keep("draw_objects")
+    keep("draw_heatmap")
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--count", "1"]
+    overrides = [*tiny_overrides, "INPUT.TRAIN_SIZE", "[60, 60]", "INPUT.CENTER_CROP", "none"]
+    for key in ("FLIP_PROBABILITY", "COLOR_JITTER", "PCA_LIGHTING"):
+        overrides += [f"INPUT.{key}", "0.0"]
+    assert tool.main([*arguments, "--heatmaps", *overrides]) == 0
+    image, heatmap, _, options = drawn["draw_heatmap"]
+    assert image.shape == (64, 64, 3)
+    assert not image[:2].any()
+    assert not image[:, -2:].any()
+    assert image[2:62, 2:62].min() >= 39  # the picture's gray, after the way through the network
+    # The square from (8, 10) to (28, 30), scaled by 60 / 64 and moved by 2.
+    box = np.array([8, 10, 28, 30]) * 60 / 64 + 2
+    np.testing.assert_allclose(
+        drawn["draw_objects"][1].gt_boxes.tensor.numpy(), [box], rtol=0, atol=1e-4
+    )
+    assert options["scale"] == 4
+    row, column = np.unravel_index(int(heatmap[0].argmax()), heatmap.shape[1:])
+    assert (column, row) == (int((box[0] + box[2]) / 8), int((box[1] + box[3]) / 8))

@@ -1,6 +1,7 @@
 """What is registered on import: detectron2's own names, and the generated shapes.
 
-COCO keeps detectron2's names (`coco_2017_train`, `coco_2017_val`, ...) and folders.
+COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) and folders; VOC is
+read by this package, see `voc.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
 
 from .shapes import register_shapes
+from .voc import register_voc
 
 
 def datasets_root() -> str:
@@ -18,3 +20,4 @@ def datasets_root() -> str:
 
 
 register_shapes(datasets_root())
+register_voc(datasets_root())

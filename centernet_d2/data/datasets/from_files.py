@@ -1,38 +1,58 @@
-"""Datasets named by their files, `coco:<json>:<image dir>`, registered without code."""
+"""Datasets named by their files, registered without code.
+
+Two forms: `coco:<json>:<image dir>` and `voc:<folder>:<split>`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
+from ..checks import DatasetError
 from .coco_file import read_coco_json
 from .coco_json import load_coco_records
+from .voc import CLASS_FILE, VOC_CLASSES, read_split, register_voc_split
 
-_PREFIX = "coco:"
+FORMS = {
+    "coco": ("<json>:<image dir>", "coco:annotations/train.json:images/train"),
+    "voc": ("<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval"),
+}
 
 
 def is_file_spec(name: str) -> bool:
-    """Whether a dataset name of a config is a `coco:<json>:<image dir>` specification."""
-    return name.startswith(_PREFIX)
+    """Whether a dataset name of a config is a specification such as `coco:<json>:<image dir>`."""
+    return name.partition(":")[0] in FORMS and ":" in name
 
 
 def register_from_files(spec: str) -> str:
-    """Register `coco:<json>:<image dir>` and return the short name that it is registered under.
+    """Register a specification and return the short name that it is registered under.
 
-    The name is the JSON's stem and eight digits of a hash of both absolute paths: safe as a folder
-    name and equal in every process. Classes are read from the JSON now, its records only when the
-    dataset is used. Calling it again returns the same name.
+    - `coco:<json>:<image dir>`: a COCO JSON, classes from its categories.
+    - `voc:<folder>:<split>`: a folder with `Annotations`, `ImageSets/Main/<split>.txt` and
+      `JPEGImages`; VOC's classes, or those in `classes.txt` in the folder, one per line.
+
+    The name is made of the file's stem (or folder and split) and eight digits of a hash of the
+    absolute paths: safe as a folder name and equal in every process. Classes are known now, records
+    are only read when the dataset is used. The metadata keeps the specification with absolute paths
+    as `file_spec`. Calling it again returns the same name.
 
     Raises:
-        ValueError: the specification does not have this form, or no way to split it at a colon
-            names existing files; the message lists the ways that were tried.
-        DatasetError: the JSON is no COCO annotation file.
+        ValueError: the specification does not have such a form, or names no existing files; the
+            message lists what was tried.
+        DatasetError: the JSON is no COCO annotation file, or the class list is empty.
     """
-    json_file, image_root = (_absolute(path) for path in split_spec(spec))
+    if spec.startswith("voc:"):
+        return _register_voc(*split_voc_spec(spec))
+    return _register_coco(*split_spec(spec))
+
+
+def _register_coco(json_file: str, image_root: str) -> str:
+    json_file, image_root = _absolute(json_file), _absolute(image_root)
     name = short_name(json_file, image_root)
     if name in DatasetCatalog:
         return name
@@ -44,15 +64,51 @@ def register_from_files(spec: str) -> str:
         json_file=json_file,
         image_root=image_root,
         evaluator_type="coco",
+        file_spec=f"coco:{json_file}:{image_root}",
     )
     return name
+
+
+def _register_voc(folder: str, split: str) -> str:
+    folder = _absolute(folder)
+    name = _safe_name(f"{os.path.basename(folder)}_{split}", folder, split)
+    if name in DatasetCatalog:
+        return name
+    read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
+    year = re.search(r"(?:19|20)\d\d$", os.path.basename(folder))
+    register_voc_split(
+        name,
+        folder,
+        split,
+        class_names=_voc_classes(folder),
+        year=int(year.group()) if year else 2012,
+    )
+    MetadataCatalog.get(name).set(file_spec=f"voc:{folder}:{split}")
+    return name
+
+
+def _voc_classes(folder: str) -> Sequence[str]:
+    path = os.path.join(folder, CLASS_FILE)
+    if not PathManager.isfile(path):
+        return VOC_CLASSES
+    with PathManager.open(path) as file:
+        names = [line.strip() for line in file if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise DatasetError(
+            f"'{path}' must hold the name of each class once, one per line; it holds {names[:20]}"
+        )
+    return names
 
 
 def short_name(json_file: str, image_root: str) -> str:
     """Return the dataset name for two absolute paths: letters, digits, "_", "-" and "." only."""
     stem = os.path.splitext(os.path.basename(json_file))[0]
+    return _safe_name(stem, json_file, image_root)
+
+
+def _safe_name(stem: str, *parts: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("._-") or "dataset"
-    digest = hashlib.sha256(f"{json_file}\n{image_root}".encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
     return f"{safe[:48]}_{digest}"
 
 
@@ -62,17 +118,14 @@ def split_spec(spec: str) -> tuple[str, str]:
     Every colon is tried as the separator; the split whose JSON is a file and whose folder exists is
     taken. "~" is the home folder.
     """
-    rest = spec[len(_PREFIX) :]
+    rest = spec.removeprefix("coco:")
     splits = [
         (os.path.expanduser(rest[:at]), os.path.expanduser(rest[at + 1 :]))
         for at, character in enumerate(rest)
         if character == ":" and rest[:at] and rest[at + 1 :]
     ]
-    if not is_file_spec(spec) or not splits:
-        raise ValueError(
-            f"dataset '{spec}' does not have the form 'coco:<json>:<image dir>', such as "
-            "'coco:annotations/train.json:images/train'"
-        )
+    if not spec.startswith("coco:") or not splits:
+        raise _no_such_form(spec)
     for json_file, image_root in splits:
         if PathManager.isfile(json_file) and PathManager.isdir(image_root):
             return json_file, image_root
@@ -85,6 +138,28 @@ def split_spec(spec: str) -> tuple[str, str]:
         f"dataset '{spec}' names no existing JSON file and image folder; tried: {tried}. Paths are "
         f"relative to '{os.getcwd()}'; correct the part that is missing"
     )
+
+
+def split_voc_spec(spec: str) -> tuple[str, str]:
+    """Split `voc:<folder>:<split>` at its last colon into an existing folder and a split's name."""
+    folder, _, split = spec.removeprefix("voc:").rpartition(":")
+    if not folder or not split:
+        raise _no_such_form(spec)
+    folder = os.path.expanduser(folder)
+    if not PathManager.isdir(folder):
+        raise ValueError(
+            f"dataset '{spec}': folder '{folder}' does not exist. It is the one that holds "
+            "Annotations, ImageSets/Main and JPEGImages; paths are relative to "
+            f"'{os.getcwd()}'"
+        )
+    return folder, split
+
+
+def _no_such_form(spec: str) -> ValueError:
+    forms = " or ".join(
+        f"'{kind}:{form}', such as '{such}'" for kind, (form, such) in FORMS.items()
+    )
+    return ValueError(f"dataset '{spec}' does not have the form {forms}")
 
 
 def _absolute(path: str) -> str:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
-
-INTERPOLATIONS = ("nearest", "bilinear")
+from centernet_d2.modeling.backbone.top_down import TopDown
 
 
 class EncoderDecoder(Backbone):
@@ -25,8 +23,7 @@ class EncoderDecoder(Backbone):
     (N, in_channels, H, W), H and W multiples of `size_divisibility` -> {"decoder": (N,
     out_channels, H / 4, W / 4)}.
 
-    Level i of the encoder has stride 4 * 2**i. The decoder goes from the coarsest level to stride
-    4: double the map, add the encoder's map through a 1x1 convolution, then a 3x3 convolution.
+    Level i of the encoder has stride 4 * 2**i; the decoder is `TopDown`.
     """
 
     @configurable
@@ -60,11 +57,6 @@ class EncoderDecoder(Backbone):
                 "EncoderDecoder: channels and blocks need one entry per level, each block count at "
                 f"least 1; got {list(channels)} and {list(blocks)}"
             )
-        if interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"EncoderDecoder: interpolation {interpolation!r} is none of {INTERPOLATIONS}"
-            )
-        self.interpolation = interpolation
         self.out_channels = out_channels
         half = max(channels[0] // 2, 1)
         self.stem = nn.Sequential(
@@ -78,10 +70,7 @@ class EncoderDecoder(Backbone):
             rest = [ResidualBlock(next_width, next_width, norm=norm) for _ in range(count - 1)]
             self.encoder.append(nn.Sequential(first, *rest))
             width = next_width
-        self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in channels)
-        self.merge = nn.ModuleList(
-            ConvNormRelu(out_channels, out_channels, norm=norm) for _ in channels[:-1]
-        )
+        self.decoder = TopDown(channels, out_channels, norm=norm, interpolation=interpolation)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -102,11 +91,7 @@ class EncoderDecoder(Backbone):
         for encode in self.encoder:
             features = encode(features)
             levels.append(features)
-        decoded = self.lateral[-1](levels[-1])
-        for level in range(len(levels) - 2, -1, -1):
-            doubled = F.interpolate(decoded, scale_factor=2, mode=self.interpolation)
-            decoded = self.merge[level](doubled + self.lateral[level](levels[level]))
-        return {"decoder": decoded}
+        return {"decoder": self.decoder(levels)}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the one output, "decoder"."""

@@ -1,8 +1,10 @@
 """ResNet whose last map is up-sampled three times to stride 4.
 
-Two forms: "plain" transposed convolutions ("Simple Baselines for Human Pose Estimation", 256
-channels), and "deform", a deformable convolution before each of them (Objects as Points, section 5
-and figure 6; 256, 128, 64 channels). Parameter names are those of the published checkpoints.
+Three forms: "plain" transposed convolutions ("Simple Baselines for Human Pose Estimation", 256
+channels); "deform", a deformable convolution before each of them (Objects as Points, section 5 and
+figure 6; 256, 128, 64 channels); and "conv", an ordinary 3x3 convolution in its place, as
+mmdetection trains it for exports without deformable convolution. Parameter names are those of the
+published checkpoints.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import fill_bilinear_, upsample_by_two
 
 DEPTHS = (18, 34, 50, 101, 152)
-WIDTHS = {"deform": (256, 128, 64), "plain": (256, 256, 256)}
-PUBLISHED_INIT = {"deform": "first_channel_bilinear", "plain": "normal"}
+WIDTHS = {"deform": (256, 128, 64), "conv": (256, 128, 64), "plain": (256, 256, 256)}
+PUBLISHED_INIT = {
+    "deform": "first_channel_bilinear",
+    "conv": "first_channel_bilinear",
+    "plain": "normal",
+}
 UPSAMPLE_INITS = ("first_channel_bilinear", "bilinear", "normal")
 
 
@@ -45,7 +51,8 @@ class ResNetDeconv(Backbone):
 
         Args:
             depth: 18, 34, 50, 101 or 152.
-            upsample: "deform" (published resdcn) or "plain" (published res).
+            upsample: "deform" (published resdcn), "plain" (published res) or "conv" (mmdetection's
+                variant without deformable convolution).
             norm: detectron2's name of the normalisation, e.g. "BN", "SyncBN", "GN", "FrozenBN".
             upsample_init: how the transposed convolutions start: "first_channel_bilinear",
                 "bilinear", "normal" (N(0, 0.001)), or "" for the one published with `upsample`.
@@ -71,7 +78,7 @@ class ResNetDeconv(Backbone):
         self.layer1, self.layer2 = trunk.layer1, trunk.layer2
         self.layer3, self.layer4 = trunk.layer3, trunk.layer4
         self.deconv_layers = _upsampling(
-            trunk.fc.in_features, WIDTHS[upsample], deform=upsample == "deform", norm=norm
+            trunk.fc.in_features, WIDTHS[upsample], upsample=upsample, norm=norm
         )
         for module in self.deconv_layers.modules():
             if isinstance(module, nn.ConvTranspose2d):
@@ -116,13 +123,18 @@ def _check(name: str, value: object, allowed: tuple) -> None:
 
 
 def _upsampling(
-    in_channels: int, widths: tuple[int, ...], *, deform: bool, norm: str
+    in_channels: int, widths: tuple[int, ...], *, upsample: str, norm: str
 ) -> nn.Sequential:
     """One flat sequence, as published, so that the indices are the published key names."""
     layers: list[nn.Module] = []
     for width in widths:
-        if deform:
-            layers += [DeformConv2d(in_channels, width), make_norm(norm, width), nn.ReLU(True)]
+        if upsample != "plain":
+            convolution = (
+                DeformConv2d(in_channels, width)
+                if upsample == "deform"
+                else nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+            )
+            layers += [convolution, make_norm(norm, width), nn.ReLU(True)]
             in_channels = width
         layers += [upsample_by_two(in_channels, width), make_norm(norm, width), nn.ReLU(True)]
         in_channels = width

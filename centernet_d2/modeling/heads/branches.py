@@ -58,10 +58,15 @@ class BranchHead(nn.Module):
             self.stacks.append(branches)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Features (N, D, h, w) per stack -> branch name -> map (N, channels, h, w), per stack."""
+        """Features (N, D, h, w) per stack -> branch name -> map (N, channels, h, w), per stack.
+
+        In inference only the last stack, which is the one that predicts, is evaluated and returned.
+        """
+        stacks = list(zip(self.stacks, features, strict=True))
+        if not self.training:
+            stacks = stacks[-1:]
         return [
-            {name: branch(feature) for name, branch in stack.items()}
-            for stack, feature in zip(self.stacks, features, strict=True)
+            {name: branch(feature) for name, branch in stack.items()} for stack, feature in stacks
         ]
 
 

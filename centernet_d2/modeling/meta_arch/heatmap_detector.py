@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,40 +13,13 @@ from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ...structures.padded_images import (
-    PaddedImages,
-    Size,
-    canvas_size,
-    center_on_canvas,
-    scale_to_canvas,
-)
+from ...structures.padded_images import PaddedImages, Size, canvas_size, center_on_canvas
+from ..memory import check_canvas, explain_memory
 from ..output_frame import to_output_frame
+from ..test_protocol import TestProtocol
+from ..test_time_augmentation import place_zoomed, with_mirror_images, zoomed_size
 
-
-@dataclass(frozen=True)
-class TestProtocol:
-    """How images reach the network in inference and how detections leave it."""
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
-
-    resolution: str = "keep_res"  # or "fixed"
-    fixed_size: Size = (512, 512)  # canvas of "fixed"
-    canvas: str = "strict"  # or "fit"; see `canvas_size`
-    clip_boxes: bool = False
-    drop_empty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.resolution not in ("keep_res", "fixed"):
-            raise ValueError(
-                f"TEST.RESOLUTION must be 'keep_res' or 'fixed', got '{self.resolution}'"
-            )
-
-    def canvas_of(self, size: Size, divisor: int) -> Size:
-        """Network frame of an image of `size`."""
-        if self.resolution == "keep_res":
-            return canvas_size(size, divisor, self.canvas)
-        height, width = self.fixed_size
-        return height, width
+__all__ = ["HeatmapDetector", "TestProtocol", "checked_image"]
 
 
 class HeatmapDetector(nn.Module, ABC):
@@ -109,13 +81,7 @@ class HeatmapDetector(nn.Module, ABC):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.HEATMAP.CHANNELS_LAST,
-            "protocol": TestProtocol(
-                resolution=cfg.TEST.RESOLUTION,
-                fixed_size=tuple(cfg.TEST.FIXED_SIZE),
-                canvas=cfg.TEST.CANVAS,
-                clip_boxes=cfg.TEST.CLIP_BOXES,
-                drop_empty=cfg.TEST.DROP_EMPTY,
-            ),
+            "protocol": TestProtocol.from_config(cfg),
         }
 
     @property
@@ -149,17 +115,31 @@ class HeatmapDetector(nn.Module, ABC):
         return self.losses(self.predict(images), images, instances)
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """Detections of each image.
+        """Detections of each image: candidates of every scale, united, finalized once."""
+        for entry in batched_inputs:  # before anything is computed
+            largest = self._canvas(entry, max(self.protocol.scales))
+            check_canvas(entry, largest, self.protocol.max_pixels)
+        views = [self.candidates(batched_inputs, zoom) for zoom in self.protocol.scales]
+        united = [Instances.cat(of_image) for of_image in zip(*views, strict=True)]
+        detections = self.finalize(united)
+        return [
+            {"instances": self._to_output(found, entry)}
+            for found, entry in zip(detections, batched_inputs, strict=True)
+        ]
+
+    def candidates(self, batched_inputs: list[dict[str, Any]], zoom: float) -> list[Instances]:
+        """Candidates of each image at one scale.
 
         Only images of one canvas run together, so a batch gives what single images give.
         """
-        results: list[dict[str, Instances]] = [{} for _ in batched_inputs]
-        for canvas, members in self._by_canvas(batched_inputs).items():
-            images = self.inference_images([batched_inputs[i]["image"] for i in members], canvas)
-            detections = self.finalize(self.propose(self.predict(images), images))
-            for index, found in zip(members, detections, strict=True):
-                results[index] = {"instances": self._to_output(found, batched_inputs[index])}
-        return results
+        proposed: dict[int, Instances] = {}
+        for canvas, members in self._by_canvas(batched_inputs, zoom).items():
+            entries = [batched_inputs[index] for index in members]
+            with explain_memory(entries, canvas, flip=self.protocol.flip):
+                images = self.inference_images([e["image"] for e in entries], canvas, zoom)
+                found = self.propose(self.predict(images), images)
+            proposed.update(zip(members, found, strict=True))
+        return [proposed[index] for index in range(len(batched_inputs))]
 
     @abstractmethod
     def predict(self, images: PaddedImages) -> list[Any]:
@@ -173,11 +153,15 @@ class HeatmapDetector(nn.Module, ABC):
 
     @abstractmethod
     def propose(self, predictions: list[Any], images: PaddedImages) -> list[Instances]:
-        """Candidates of one view, per image, in the image frame."""
+        """Candidates of one scale, per image, in the image frame.
+
+        Where `images.mirrored`, the maps of the mirror images are the second half of the batch: a
+        detector averages them with the first, or appends their candidates, turned back.
+        """
 
     @abstractmethod
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
-        """Candidates (of one view, or united over views) -> detections."""
+        """Candidates of each image, of all scales one after the other -> detections."""
 
     def features(self, images: PaddedImages) -> list[Tensor]:
         """The backbone's maps that carry predictions, one per stack."""
@@ -191,10 +175,12 @@ class HeatmapDetector(nn.Module, ABC):
         canvas = canvas_size(largest, self.divisor, "fit")
         return center_on_canvas(images, canvas, **self._normalization)
 
-    def inference_images(self, images: list[Tensor], canvas: Size) -> PaddedImages:
-        """Images of one canvas, as the test protocol wants them."""
-        place = center_on_canvas if self.protocol.resolution == "keep_res" else scale_to_canvas
-        return place(images, canvas, **self._normalization)
+    def inference_images(
+        self, images: list[Tensor], canvas: Size, zoom: float = 1.0
+    ) -> PaddedImages:
+        """Images of one canvas at one scale, as the test protocol wants them."""
+        placed = place_zoomed(images, canvas, zoom, self.protocol.resolution, **self._normalization)
+        return with_mirror_images(placed) if self.protocol.flip else placed
 
     @property
     def _normalization(self) -> dict[str, Any]:
@@ -204,12 +190,17 @@ class HeatmapDetector(nn.Module, ABC):
             "channels_last": self.channels_last,
         }
 
-    def _by_canvas(self, batched_inputs: list[dict[str, Any]]) -> dict[Size, list[int]]:
+    def _by_canvas(
+        self, batched_inputs: list[dict[str, Any]], zoom: float
+    ) -> dict[Size, list[int]]:
         groups: dict[Size, list[int]] = defaultdict(list)
         for index, entry in enumerate(batched_inputs):
-            height, width = checked_image(entry).shape[-2:]
-            groups[self.protocol.canvas_of((height, width), self.divisor)].append(index)
+            groups[self._canvas(entry, zoom)].append(index)
         return groups
+
+    def _canvas(self, entry: dict[str, Any], zoom: float) -> Size:
+        height, width = checked_image(entry).shape[-2:]
+        return self.protocol.canvas_of(zoomed_size((height, width), zoom), self.divisor)
 
     def _to_output(self, instances: Instances, entry: dict[str, Any]) -> Instances:
         return to_output_frame(

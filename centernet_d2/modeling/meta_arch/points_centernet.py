@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,15 +16,17 @@ from torchvision.ops import batched_nms
 
 from ...decoding.center_boxes import peak_centers
 from ...decoding.peaks import top_peaks
+from ...decoding.soft_nms import SoftNmsRule
 from ...losses.heatmap_focal import heatmap_focal_loss
 from ...losses.peak_regression import peak_regression_loss
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CenterPredictions
+from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
 from ...targets.gaussian import RadiusRule
 from ..heads.branches import BranchHead
 from ..point_tasks import PointTask, build_point_tasks, merge_named
+from ..test_time_augmentation import average_mirrored, unite
 from .heatmap_detector import HeatmapDetector
 
 
@@ -51,6 +55,7 @@ class PointsCenterNet(HeatmapDetector):
         top_k: int = 100,
         score_threshold: float = 0.0,
         nms_threshold: float | None = None,
+        soft_nms: SoftNmsRule | None = None,
         **shared: Any,
     ) -> None:
         """Put the parts together; `centernet_d2/config.py` says more about each argument.
@@ -73,6 +78,8 @@ class PointsCenterNet(HeatmapDetector):
             top_k: peaks kept per image.
             score_threshold: detections at or below are dropped.
             nms_threshold: IoU of a class-wise hard NMS; None: no NMS, as published.
+            soft_nms: soft-NMS of detections at one scale; None: none, as published. Several scales
+                are united by the test protocol's rule.
             **shared: arguments of `HeatmapDetector`.
         """
         super().__init__(**shared)
@@ -98,6 +105,7 @@ class PointsCenterNet(HeatmapDetector):
         self.regression_loss, self.regression_normalizer = regression_loss, regression_normalizer
         self.peak_kernel, self.top_k = peak_kernel, top_k
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
+        self.soft_nms = soft_nms
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
 
@@ -105,13 +113,21 @@ class PointsCenterNet(HeatmapDetector):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments from `MODEL.HEATMAP`, `MODEL.POINTS_CENTERNET` and `TEST`."""
         heatmap, points = cfg.MODEL.HEATMAP, cfg.MODEL.POINTS_CENTERNET
-        if points.BOX2D.NMS not in ("none", "hard"):
+        if points.BOX2D.NMS not in ("none", "hard", "linear", "gaussian"):
             raise ValueError(
-                "MODEL.POINTS_CENTERNET.BOX2D.NMS must be 'none' or 'hard', "
+                "MODEL.POINTS_CENTERNET.BOX2D.NMS must be 'none', 'hard', 'linear' or 'gaussian', "
                 f"got '{points.BOX2D.NMS}'"
             )
+        shared = super().from_config(cfg)
+        soft_nms = None
+        if points.BOX2D.NMS in ("linear", "gaussian"):
+            soft_nms = replace(
+                shared["protocol"].soft_nms,
+                method=points.BOX2D.NMS,
+                threshold=points.BOX2D.NMS_THRESHOLD,
+            )
         return {
-            **super().from_config(cfg),
+            **shared,
             "tasks": build_point_tasks(cfg),
             "head_channels": points.HEAD_CHANNELS,
             "prior_bias": heatmap.PRIOR_BIAS,
@@ -129,6 +145,7 @@ class PointsCenterNet(HeatmapDetector):
             "top_k": heatmap.TOP_K,
             "score_threshold": heatmap.SCORE_THRESHOLD,
             "nms_threshold": points.BOX2D.NMS_THRESHOLD if points.BOX2D.NMS == "hard" else None,
+            "soft_nms": soft_nms,
         }
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
@@ -179,9 +196,9 @@ class PointsCenterNet(HeatmapDetector):
         self, predictions: list[CenterPredictions], images: PaddedImages
     ) -> list[Instances]:
         """The best peaks of the last stack with their fields, in the image frame."""
-        last = predictions[-1]
-        peaks = top_peaks(last.heatmap.float().sigmoid(), self.top_k, self.peak_kernel)
-        centers = peak_centers(peaks, last.offset.float())
+        maps = self.decoded_maps(predictions[-1], mirrored=images.mirrored)
+        peaks = top_peaks(maps.heatmap, self.top_k, self.peak_kernel)
+        centers = peak_centers(peaks, maps.offset)
         candidates = []
         for size, scores, classes in zip(
             images.image_sizes, peaks.scores, peaks.classes, strict=True
@@ -189,15 +206,41 @@ class PointsCenterNet(HeatmapDetector):
             candidates.append(Instances(size, scores=scores, pred_classes=classes))
         for task in self.tasks:
             for found, fields in zip(
-                candidates, task.decode(last, peaks, centers, images), strict=True
+                candidates, task.decode(maps, peaks, centers, images), strict=True
             ):
                 for name, value in fields.items():
                     found.set(name, value)
         return candidates
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
-        """Drop low scores and, where asked, overlapping boxes of one class."""
+        """Unite scales, and drop low scores and, where asked, overlapping boxes of one class."""
+        several = len(self.protocol.scales) > 1
+        soft_nms = self.protocol.soft_nms if several else self.soft_nms
+        if soft_nms is not None:
+            candidates = unite(candidates, soft_nms, self.protocol.detections_per_image)
         return [self._finalize_image(found) for found in candidates]
+
+    def decoded_maps(self, last: CenterPredictions, *, mirrored: bool) -> CenterMaps:
+        """Probabilities and values of the last stack, the mean of both views where `mirrored`.
+
+        Offsets are always those of the image itself, as published.
+        """
+
+        def united(maps: Tensor, turn_back: Callable[[Tensor], Tensor | None]) -> Tensor:
+            return average_mirrored(maps, turn_back) if mirrored else maps
+
+        regressions = {}
+        for task in self.tasks:
+            heatmaps = task.heatmaps(self.num_classes)
+            for name in (*heatmaps, *task.regressions(self.num_classes)):
+                maps = last.regressions[name].float()
+                maps = maps.sigmoid() if name in heatmaps else maps
+                regressions[name] = united(maps, partial(task.turn_back, name))
+        return CenterMaps(
+            heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
+            offset=united(last.offset.float(), lambda maps: None),
+            regressions=regressions,
+        )
 
     def _stack_losses(
         self,

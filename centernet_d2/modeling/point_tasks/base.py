@@ -12,7 +12,7 @@ from fvcore.common.registry import Registry
 from torch import Tensor
 
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CenterPredictions, Peaks
+from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
 
 POINT_TASK_REGISTRY = Registry("POINT_TASK")
@@ -50,14 +50,29 @@ class PointTask(ABC):
     ) -> dict[str, Tensor]:
         """Weighted scalar losses of one stack; zero but in the graph without objects."""
 
+    def turn_back(self, branch: str, maps: Tensor) -> Tensor | None:
+        """What a branch says of an image, from its maps of the mirror image (flip test).
+
+        The mean of this and the image's own maps is decoded. A task whose values have a side
+        negates x components and swaps left and right channels here.
+
+        Args:
+            branch: one of the task's branches.
+            maps: (N, D, h, w), reversed along x already; of a heatmap branch probabilities.
+
+        Returns:
+            (N, D, h, w), or None to decode the image's own maps alone, as by default.
+        """
+        return None
+
     @abstractmethod
     def decode(
-        self, predictions: CenterPredictions, peaks: Peaks, centers: Tensor, images: PaddedImages
+        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """Fields of the detections, per image, each with K rows, in the image frame.
 
         Args:
-            predictions: raw maps of the last stack.
+            maps: of the last stack, heatmaps as probabilities.
             peaks: (N, K) peaks.
             centers: (N, K, 2) refined centers on the output map.
             images: converts to the image frame.

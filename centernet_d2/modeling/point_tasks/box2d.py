@@ -12,7 +12,7 @@ from torch import Tensor
 from ...decoding.center_boxes import center_boxes
 from ...losses.peak_regression import peak_regression_loss
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CenterPredictions, Peaks
+from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
 from .base import POINT_TASK_REGISTRY, PointTask
 
@@ -56,12 +56,16 @@ class Box2D(PointTask):
         )
         return {"loss_size": self.size_weight * loss}
 
+    def turn_back(self, branch: str, maps: Tensor) -> Tensor:
+        """Sizes are the same in a mirror."""
+        return maps
+
     def decode(
-        self, predictions: CenterPredictions, peaks: Peaks, centers: Tensor, images: PaddedImages
+        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """`pred_boxes`, not clipped."""
-        boxes = center_boxes(peaks, centers, predictions.regressions["size"].float())
-        corners = images.map_to_image(boxes.unflatten(-1, (2, 2)), predictions.map_size)
+        boxes = center_boxes(peaks, centers, maps.regressions["size"])
+        corners = images.map_to_image(boxes.unflatten(-1, (2, 2)), maps.map_size)
         return [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
 
 

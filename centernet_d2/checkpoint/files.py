@@ -1,0 +1,153 @@
+"""Reading weight files of any origin: what kind of file it is, and its tensors only.
+
+No code of a file is ever run: torch reads it with `weights_only`, and what is no torch file is
+named (a web page, a Git LFS pointer, a plain pickle) instead of being unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ZIP_START = b"PK\x03\x04"
+# The magic number that opens the format of torch before 1.6, pickled with protocol 2.
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LFS_START = b"version https://git-lfs.github.com"
+HTML_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
+
+
+class WeightFileError(ValueError):
+    """A file is no weight file, is damaged, or holds more than tensors and plain values."""
+
+
+def file_kind(path: str | os.PathLike[str]) -> str:
+    """Say what a file is by how it begins.
+
+    Returns:
+        "torch" (either format), "html", "lfs", "pickle", "empty", or "unknown".
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+    if not start:
+        return "empty"
+    if start.startswith((ZIP_START, LEGACY_START)):
+        return "torch"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(HTML_STARTS):
+        return "html"
+    if start.startswith(LFS_START):
+        return "lfs"
+    return "pickle" if start.startswith(b"\x80") else "unknown"
+
+
+_NOT_WEIGHTS = {
+    "html": "is a web page, not weights: the server answered with a page (a quota, a sign-in or a "
+    "confirmation). Open the address in a browser and download the file itself.",
+    "lfs": "is a Git LFS pointer, not the weights it stands for. Run `git lfs pull` in its "
+    "repository, or download the file itself.",
+    "pickle": "is a plain Python pickle, which can run code and is not loaded. Convert the "
+    "weights to a .pth file of tensors: torch.save({'model': {name: tensor}}, 'weights.pth').",
+    "empty": "is empty, it may be damaged or its download failed. Copy or download it again.",
+    "unknown": "is no file that torch saved, or it is damaged. Copy or download it again.",
+}
+
+
+def check_kind(path: str | os.PathLike[str], name: str = "") -> None:
+    """Raise WeightFileError for a file that torch did not save, naming what it is.
+
+    Args:
+        path: the file.
+        name: what to call it in the message, by default its path.
+    """
+    kind = file_kind(path)
+    if kind != "torch":
+        raise WeightFileError(f"'{name or path}' {_NOT_WEIGHTS[kind]}")
+
+
+def read_tensors(
+    path: str | os.PathLike[str], name: str = "", *, mapped: bool = False
+) -> dict[str, Any]:
+    """Load a file that torch saved, in either of its formats, whatever its ending.
+
+    Tensors arrive on the CPU. Besides them only plain values, and numbers of numpy (optimizers
+    keep some), are taken; anything else would be code.
+
+    Args:
+        path: the file.
+        name: what to call it in messages, by default its path.
+        mapped: leave the tensors on the disk until they are used, where the format allows it.
+
+    Raises:
+        WeightFileError: another kind of file, a damaged one, one with other objects in it, or one
+            that holds no dict.
+    """
+    name = name or os.fspath(path)
+    check_kind(path, name)
+    try:
+        with torch.serialization.safe_globals(_numpy_values()):
+            loaded = torch.load(
+                path,
+                map_location="cpu",
+                weights_only=True,
+                mmap=mapped and zipfile.is_zipfile(path),
+            )
+    except pickle.UnpicklingError as error:
+        raise WeightFileError(
+            f"'{name}' holds Python objects besides tensors and plain values, which could run "
+            "code, or is damaged. If you trust it, load it yourself and save its tensors: "
+            f"torch.save({{'model': {{name: tensor}}}}, 'weights.pth'). ({_first_line(error)})"
+        ) from error
+    # A file that is cut off fails in many ways, some of them far inside torch's reader.
+    except Exception as error:
+        raise WeightFileError(
+            f"'{name}' cannot be read, it may be damaged or cut off "
+            f"({os.path.getsize(path):,} bytes): {_first_line(error)}. Copy or download it again."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise WeightFileError(f"'{name}' holds a {type(loaded).__name__}, not a dict of tensors.")
+    return loaded
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _numpy_values() -> list[Any]:
+    """What rebuilds numpy's numbers and arrays: data, no code.
+
+    Under the names of numpy 1 and 2.
+    """
+    import numpy
+    from numpy._core import multiarray
+
+    kinds = [type(numpy.dtype(code)) for code in ("?", "i4", "i8", "u1", "f4", "f8")]
+    functions = [
+        (getattr(multiarray, function), f"numpy.{core}.multiarray.{function}")
+        for core in ("core", "_core")
+        for function in ("scalar", "_reconstruct")
+    ]
+    return [numpy.dtype, numpy.ndarray, *kinds, *functions]
+
+
+def write_whole(file: str | os.PathLike[str], write: Callable[[Any], Any]) -> None:
+    """Write a local `file` by `write(stream)`: readers see the old content or all of the new one.
+
+    Its folder is made where needed. Whatever fails, no partial file stays.
+    """
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

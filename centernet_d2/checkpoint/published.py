@@ -1,0 +1,156 @@
+"""Published weights as detectron2 files: recognised, renamed, checked, and cached."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
+from detectron2.modeling import build_model
+from torch import Tensor
+
+from .cache import cache_dir, sha256_of
+from .files import read_tensors, write_whole
+from .matching_config import COMMON, config_node
+from .mmdetection import as_bgr
+from .recognise import Recognised, recognise
+from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of what is written; raise it with any change, so that cached files are made anew
+AUTHOR = "centernet_d2, converted from"
+
+_digests: dict[tuple[str, int, int], str] = {}  # (path, size, time) -> SHA-256
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Published weights under this package's names.
+
+    Attributes:
+        found: what they are.
+        state_dict: the model's names -> tensors; the whole model unless `found.task` is "start".
+        renamed: what the table did, with the reasons for what was dropped and kept.
+    """
+
+    found: Recognised
+    state_dict: dict[str, Tensor]
+    renamed: Renamed
+
+    def file_content(self) -> dict[str, Any]:
+        """What a detectron2 file of these weights holds."""
+        return {
+            "model": self.state_dict,
+            "__author__": f"{AUTHOR} {self.found.describe()}",
+            "class_names": class_names(self.found.num_classes),
+        }
+
+    def report(self) -> str:
+        """A few lines: what it is, how many tensors, what was left out and why."""
+        lines = [
+            self.found.describe(),
+            f"{len(self.renamed.state_dict)} tensors, "
+            f"{sum(t.numel() for t in self.state_dict.values()):,} numbers",
+        ]
+        for what, reasons in (
+            ("dropped", self.renamed.dropped),
+            ("not in the file", self.renamed.kept),
+        ):
+            for reason in dict.fromkeys(reasons.values()):
+                keys = [key for key, given in reasons.items() if given == reason]
+                lines.append(f"{what}: {len(keys)} ({keys[0]} ...): {reason}")
+        return "\n".join(lines)
+
+
+def class_names(num_classes: int | None) -> list[str]:
+    """Names of the classes where the number tells the dataset: COCO or Pascal VOC. Else []."""
+    coco = [category["name"] for category in COCO_CATEGORIES if category["isthing"]]
+    known = {len(coco): coco, len(VOC_CLASS_NAMES): list(VOC_CLASS_NAMES)}
+    return known.get(num_classes or 0, [])
+
+
+def convert(checkpoint: Mapping[str, Any]) -> Converted:
+    """Rename the tensors of a published file, as `read_tensors` gives it, and check them.
+
+    Raises:
+        UnknownWeightsError: no known source.
+        RenameError: the keys or shapes are not exactly those of the recognised network.
+        ValueError: there is no state dict in it.
+    """
+    state = published_state_dict(checkpoint)
+    found = recognise(state)
+    try:
+        renamed = rename_state_dict(state, found.table, model_names(found))
+    except RenameError as error:
+        raise RenameError(f"{error.table_name}, for {found.describe()}", error.problems) from None
+    tensors = renamed.state_dict | _fillings(found, renamed)
+    return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
+
+
+def _fillings(found: Recognised, renamed: Renamed) -> dict[str, Tensor]:
+    """What the file lacks and a number stands for; of a start only in layers that it has."""
+    if found.task != "start":
+        return renamed.filled
+    layers = {name.rpartition(".")[0] for name in renamed.state_dict}
+    return {name: v for name, v in renamed.filled.items() if name.rpartition(".")[0] in layers}
+
+
+def model_names(found: Recognised) -> dict[str, Tensor]:
+    """State dict of the matching model, its tensors without storage."""
+    cfg = config_node(COMMON | found.model | {"MODEL.DEVICE": "meta"})
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        return build_model(cfg).state_dict()
+
+
+def is_detectron2_file(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether it is in detectron2's own form, which needs no conversion."""
+    return isinstance(checkpoint.get("model"), Mapping)
+
+
+def converted_file(path: str | os.PathLike[str]) -> Path:
+    """The detectron2 file of a published one: made on first use, then from the cache.
+
+    The cache knows a file by its content, so that a replaced or moved file is no danger. A file
+    that is in detectron2's form already is returned as it is.
+
+    Raises:
+        WeightFileError, UnknownWeightsError, RenameError: see `read_tensors` and `convert`. Nothing
+            is left behind.
+    """
+    path = Path(path)
+    file = cache_dir() / "converted" / f"{path.stem[:60]}-{_digest(path)[:16]}-v{VERSION}.pth"
+    if file.is_file():
+        return file
+    checkpoint = read_tensors(path)
+    if is_detectron2_file(checkpoint):
+        return path
+    converted = named_conversion(checkpoint, str(path))
+    content = converted.file_content()
+    write_whole(file, lambda stream: torch.save(content, stream))
+    logger.info("%s: %s. Kept as %s.", path, converted.found.describe(), file)
+    return file
+
+
+def named_conversion(checkpoint: Mapping[str, Any], name: str) -> Converted:
+    """`convert`, with the file's name in its errors."""
+    try:
+        return convert(checkpoint)
+    except RenameError as error:
+        raise RenameError(f"{error.table_name}, file '{name}'", error.problems) from None
+    except ValueError as error:
+        raise type(error)(f"'{name}': {error}") from error
+
+
+def _digest(path: Path) -> str:
+    status = path.stat()
+    key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        _digests[key] = sha256_of(path)
+    return _digests[key]

@@ -1,0 +1,63 @@
+"""The points paper's table of speed: no augmentation, flip, and flip with several scales."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..step_loop import AMP_DTYPES
+from .detector import build, random_inputs
+from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from .timing import Call, time_interleaved
+
+PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "N.A.": {"flip": False, "scales": (1.0,)},
+    "F": {"flip": True, "scales": (1.0,)},
+    "MS": {"flip": True, "scales": PUBLISHED_SCALES},
+}
+
+
+@BENCHMARK_REGISTRY.register()
+def protocols(options: BenchmarkOptions) -> list[Row]:
+    """Milliseconds and images per second of one image at a time, from pixels to detections."""
+    rows = []
+    device = torch.device(options.device)
+    dtype = AMP_DTYPES.get(options.amp_dtype)
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+    for path in options.configs:
+        model, size = build(path, options)
+        inputs = random_inputs(1, size)
+        calls = {name: _call(model, fields, inputs) for name, fields in PROTOCOLS.items()}
+        with torch.inference_mode(), autocast:
+            timings = time_interleaved(
+                calls, rounds=options.rounds, warm_up=options.warm_up, device=device
+            )
+        rows += [
+            {
+                "model": os.path.splitext(os.path.basename(path))[0],
+                "image": "x".join(map(str, size)),
+                "dtype": options.amp_dtype or "float32",
+                "protocol": name,
+                "ms": round(1e3 * timing.median, 1),
+                "images_per_second": round(1 / timing.median, 2),
+                "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+                "times_none": round(timing.median / timings["N.A."].median, 2),
+            }
+            for name, timing in timings.items()
+        ]
+    return rows
+
+
+def _call(model: nn.Module, fields: dict[str, Any], inputs: list[dict[str, object]]) -> Call:
+    protocol = replace(model.protocol, **fields)
+
+    def call() -> object:
+        model.protocol = protocol
+        return model(inputs)
+
+    return call

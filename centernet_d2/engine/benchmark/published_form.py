@@ -1,0 +1,173 @@
+"""Whole networks against the published ones' way of computing, in one run."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+from ...layers.deform_conv import DeformConv2d
+from ...modeling.fast_inference import make_fast
+from .detector import build, random_inputs
+from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from .timing import time_interleaved
+
+TRAINING_ROUNDS = 5  # at most; a step takes seconds
+OFFSET_STD = 0.02  # of the offset branches' weights: displacements as after some training
+
+
+class TorchvisionDeformConv(nn.Module):
+    """The deformable convolution of `layer`, computed by torchvision's operator."""
+
+    def __init__(self, layer: DeformConv2d) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W)."""
+        layer = self.layer
+        taps = layer.weight[0, 0].numel()
+        offset, mask = layer.conv_offset_mask(images).split([2 * taps, taps], dim=1)
+        return deform_conv2d(
+            images,
+            offset,
+            layer.weight,
+            layer.bias,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            mask.sigmoid(),
+        )
+
+
+class PublishedForm(nn.Module):
+    """A copy of a detector's network that computes as the published code does.
+
+    Deformable convolutions by torchvision's operator, and the heads of all stacks, also in
+    inference. (N, 3, H, W) -> branch name -> map, per stack.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = copy.deepcopy(model.backbone), copy.deepcopy(model.head)
+        self.in_features = model.in_features
+        for parent in list(self.backbone.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, DeformConv2d):
+                    setattr(parent, name, TorchvisionDeformConv(child))
+
+    def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
+        """See the class."""
+        outputs = self.backbone(images)
+        return [
+            {name: branch(outputs[feature]) for name, branch in stack.items()}
+            for feature, stack in zip(self.in_features, self.head.stacks, strict=True)
+        ]
+
+
+@BENCHMARK_REGISTRY.register()
+def published_form(options: BenchmarkOptions) -> list[Row]:
+    """Time of one image through the network: ours, and the published way of computing it.
+
+    `published`: standard memory layout, norms on their own. `published, folded`: channels-last and
+    norms folded into the convolutions, as ours. `bfloat16`: ours in bfloat16 against ours.
+    `training step`: forward, backward and Adam, each network in its own layout.
+    """
+    rows: list[Row] = []
+    for path in options.configs:
+        rows += _forward_rows(path, options)
+        rows.append(_training_row(path, options))
+    return rows
+
+
+def _forward_rows(path: str, options: BenchmarkOptions) -> list[Row]:
+    model, batch = _model_and_batch(path, options)
+    plain = batch.contiguous(memory_format=torch.contiguous_format)
+    published = PublishedForm(model).to(memory_format=torch.contiguous_format).eval()
+    ours = make_fast(copy.deepcopy(model))
+    folded = PublishedForm(ours).eval()
+    half = make_fast(copy.deepcopy(model), dtype="bfloat16")
+    with torch.inference_mode():
+        timings = time_interleaved(
+            {
+                "published": lambda: published(plain),
+                "published, folded": lambda: folded(batch),
+                "ours": lambda: _network(ours, batch),
+                "bfloat16": lambda: _network(half, batch),
+            },
+            rounds=options.rounds,
+            warm_up=options.warm_up,
+            device=torch.device(options.device),
+        )
+    times = {name: timing.median for name, timing in timings.items()}
+    return [
+        _row(path, "forward", "published", times["published"], times["ours"]),
+        _row(path, "forward", "published, folded", times["published, folded"], times["ours"]),
+        _row(path, "forward in bfloat16", "ours", times["ours"], times["bfloat16"]),
+    ]
+
+
+def _training_row(path: str, options: BenchmarkOptions) -> Row:
+    model, batch = _model_and_batch(path, options)
+    plain = batch.contiguous(memory_format=torch.contiguous_format)
+    published = PublishedForm(model).to(memory_format=torch.contiguous_format)
+    timings = time_interleaved(
+        {
+            "published": _training_step(published, published, plain),
+            "ours": _training_step(model, lambda images: _network(model, images), batch),
+        },
+        rounds=min(options.rounds, TRAINING_ROUNDS),
+        warm_up=1,
+        device=torch.device(options.device),
+    )
+    return _row(
+        path, "training step", "published", timings["published"].median, timings["ours"].median
+    )
+
+
+def _model_and_batch(path: str, options: BenchmarkOptions) -> tuple[nn.Module, Tensor]:
+    model, size = build(path, options)
+    for module in model.modules():
+        if isinstance(module, DeformConv2d):
+            nn.init.normal_(module.conv_offset_mask.weight, std=OFFSET_STD)
+    # The canvas is the image: the published times are of 512 x 512.
+    images = [entry["image"] for entry in random_inputs(1, size)]
+    return model, model.inference_images(images, size).tensor
+
+
+def _network(model: nn.Module, batch: Tensor) -> list[dict[str, Tensor]]:
+    outputs = model.backbone(batch)
+    return model.head([outputs[name] for name in model.in_features])
+
+
+def _training_step(
+    network: nn.Module,
+    forward: Callable[[Tensor], list[dict[str, Tensor]]],
+    batch: Tensor,
+) -> Callable[[], None]:
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
+    batch = torch.cat([batch, batch])  # two images, for the statistics of the coarsest maps
+
+    def step() -> None:
+        loss = sum(m.square().mean() for stack in forward(batch) for m in stack.values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _row(path: str, what: str, baseline: str, baseline_time: float, our_time: float) -> Row:
+    return {
+        "model": os.path.splitext(os.path.basename(path))[0],
+        "what": what,
+        "baseline": baseline,
+        "baseline_ms": round(1e3 * baseline_time, 2),
+        "ms": round(1e3 * our_time, 2),
+        "speedup": round(baseline_time / our_time, 3),
+    }

@@ -1,0 +1,124 @@
+"""What evaluators of boxes share: detections as checked arrays, gathered from all processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+Detections = dict[str, np.ndarray]
+"""Of one image: `boxes` (N, 4) float32 XYXY in original pixels, `scores` (N,) float64, `classes`
+(N,) int64."""
+
+
+class BoxEvaluator(DatasetEvaluator):
+    """Collects `Instances` with `pred_boxes`, `scores` and `pred_classes`; subclasses score them.
+
+    All images of the ground truth count: one that was never processed is an image without
+    detections (and is reported). An image that was processed more than once, as samplers do that
+    fill up the last round, counts once.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset_name: str,
+        image_ids: Sequence[int | str],
+        num_classes: int,
+        distributed: bool = True,
+    ):
+        """Args are kept.
+
+        Args:
+            dataset_name: for messages.
+            image_ids: of the ground truth, in its order.
+            num_classes: of the ground truth.
+            distributed: gather the detections of all processes; the main one scores them, others
+                return `{}`.
+        """
+        self.dataset_name = dataset_name
+        self.image_ids = list(image_ids)
+        self.num_classes = num_classes
+        self.distributed = distributed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all detections."""
+        self._detections: dict[int | str, Detections] = {}
+        self._repeated = 0
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Take the detections of some images: `inputs` have "image_id", `outputs` have "instances".
+
+        Raises:
+            ValueError: a class index that the dataset does not have.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            image_id = record["image_id"]
+            if image_id in self._detections:
+                self._repeated += 1
+                continue
+            self._detections[image_id] = self._to_arrays(output["instances"], record)
+
+    def _to_arrays(self, instances: Instances, record: dict) -> Detections:
+        boxes = instances.pred_boxes.tensor.detach().float().cpu().numpy().reshape(-1, 4)
+        scores = instances.scores.detach().double().cpu().numpy()
+        classes = instances.pred_classes.detach().cpu().numpy()
+        where = f"image {record.get('file_name', record['image_id'])}"
+        if classes.size and not 0 <= classes.min() <= classes.max() < self.num_classes:
+            raise ValueError(
+                f"{where}: detections of class {classes.max()}, but dataset '{self.dataset_name}' "
+                f"has {self.num_classes} classes. The model was made for another dataset: set "
+                "MODEL.HEATMAP.NUM_CLASSES and the weights that belong to this one."
+            )
+        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        if not finite.all():
+            logger.warning(
+                "%s: %d of %d detections have a NaN or infinite box or score and are left out. "
+                "Have the weights diverged?",
+                where,
+                (~finite).sum(),
+                len(finite),
+            )
+            boxes, scores, classes = boxes[finite], scores[finite], classes[finite]
+        return {"boxes": boxes, "scores": scores, "classes": classes}
+
+    def _gather(self) -> dict[int | str, Detections] | None:
+        """Detections of all processes by image, in the ground truth's order; None: not here."""
+        parts, repeated = [self._detections], self._repeated
+        if self.distributed:
+            comm.synchronize()
+            gathered = comm.gather((self._detections, self._repeated), dst=0)
+            if not comm.is_main_process():
+                return None
+            parts, repeated = [part for part, _ in gathered], sum(count for _, count in gathered)
+        merged: dict[int | str, Detections] = {}
+        for part in parts:
+            for image_id, arrays in part.items():
+                repeated += image_id in merged
+                merged.setdefault(image_id, arrays)
+        unknown = list(set(merged).difference(self.image_ids))
+        if unknown:
+            raise ValueError(
+                f"Detections for {len(unknown)} images that dataset '{self.dataset_name}' does not "
+                f"have, such as image_id {unknown[0]!r}. The test loader and the evaluator were "
+                "given different datasets."
+            )
+        unseen = [image_id for image_id in self.image_ids if image_id not in merged]
+        if unseen or repeated:
+            logger.warning(
+                "Dataset '%s': %d of %d images were never processed and count as images without "
+                "detections%s; %d were processed more than once and count once.",
+                self.dataset_name,
+                len(unseen),
+                len(self.image_ids),
+                f" (such as image_id {unseen[0]!r})" if unseen else "",
+                repeated,
+            )
+        return {image_id: merged[image_id] for image_id in self.image_ids if image_id in merged}

@@ -1,0 +1,29 @@
+"""Published models by name, in the form of detectron2's own model zoo.
+
+    cfg = model_zoo.get_config("COCO-Detection/points_dla34_140e.yaml", trained=True)
+    model = model_zoo.get("COCO-Detection/points_dla34_140e.yaml", trained=True)
+    cfg.MODEL.WEIGHTS = model_zoo.get_checkpoint_url("points_dla34_140e")
+
+Importing it registers the names of weights (`published:`, `torchvision:`, `timm:`) with detectron2.
+"""
+
+from .api import get, get_checkpoint_url, get_config
+from .entries import ENTRIES, Entry, Location
+from .lookup import UnknownModelError, config_names, find_entry, get_config_file, names
+from .path_handlers import register
+
+register()
+
+__all__ = [
+    "ENTRIES",
+    "Entry",
+    "Location",
+    "UnknownModelError",
+    "config_names",
+    "find_entry",
+    "get",
+    "get_checkpoint_url",
+    "get_config",
+    "get_config_file",
+    "names",
+]

@@ -1,0 +1,90 @@
+"""`get_config`, `get_checkpoint_url` and `get`, with the arguments of detectron2's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
+from detectron2.modeling import build_model
+from torch import nn
+
+from ..checkpoint.files import read_tensors
+from ..checkpoint.published import converted_file
+from ..config import add_centernet_config
+from .lookup import fetch_weights, find_entry, get_config_file
+from .path_handlers import PUBLISHED
+
+
+def get_checkpoint_url(config_path: str) -> str:
+    """What to set MODEL.WEIGHTS to for an entry's published weights; nothing is downloaded.
+
+    Args:
+        config_path: config of the entry, e.g. "COCO-Detection/points_dla34_140e.yaml"; folder and
+            ending may be left out.
+
+    Raises:
+        UnknownModelError: the zoo has no such entry; the message lists near names.
+    """
+    return f"{PUBLISHED}{find_entry(config_path).name}"
+
+
+def get_config(config_path: str, trained: bool = False) -> Any:
+    """The config of a shipped model: a CfgNode, or a LazyConfig for a `.py`.
+
+    Args:
+        config_path: see `get_checkpoint_url`; also configs without published weights.
+        trained: set MODEL.WEIGHTS (LazyConfig: train.init_checkpoint) to the published weights.
+            Otherwise it stays as in the file, which may name a pre-trained trunk.
+
+    Raises:
+        UnknownModelError: there is no such config or, with `trained`, no such entry.
+    """
+    file = get_config_file(config_path)
+    url = get_checkpoint_url(config_path) if trained else ""
+    if file.endswith(".py"):
+        lazy = LazyConfig.load(file)
+        if trained:
+            lazy.train.init_checkpoint = url
+        return lazy
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    cfg.merge_from_file(file)
+    if trained:
+        cfg.MODEL.WEIGHTS = url
+    return cfg
+
+
+def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
+    """The model of a shipped config, in training mode.
+
+    Args:
+        config_path: see `get_config`.
+        trained: fill it with the published weights, all of it or none. Otherwise with what the
+            config names, if anything.
+        device: by default the config's, or "cpu" where torch sees no GPU.
+
+    Raises:
+        UnknownModelError: see `get_config`.
+        OSError: the weights cannot be had; the message says what to do.
+        RuntimeError: they do not fill the model.
+    """
+    cfg = get_config(config_path)
+    if device is None and not torch.cuda.is_available():
+        device = "cpu"
+    if isinstance(cfg, CfgNode):
+        if device is not None:
+            cfg.MODEL.DEVICE = device
+        weights = cfg.MODEL.WEIGHTS
+        model = build_model(cfg)
+    else:
+        weights = cfg.train.get("init_checkpoint", "")
+        model = instantiate(cfg.model)
+        model = model if device is None else model.to(device)
+    if trained:
+        file = converted_file(fetch_weights(find_entry(config_path)))
+        model.load_state_dict(read_tensors(file)["model"], strict=True)
+    elif weights:
+        DetectionCheckpointer(model).load(weights)
+    return model

@@ -1,0 +1,130 @@
+"""Finding an entry, its config file and its weights by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..checkpoint.cache import cache_dir
+from ..checkpoint.download import DownloadError, download
+from ..checkpoint.files import WeightFileError
+from .entries import ENTRIES, Entry
+
+ENDINGS = (".yaml", ".pth", ".py")
+
+
+class UnknownModelError(ValueError):
+    """No entry or config has this name. The message lists near ones."""
+
+
+def find_entry(name: str) -> Entry:
+    """The entry with this name: with or without folder and ending, or as its authors call it.
+
+    Raises:
+        UnknownModelError: there is none.
+    """
+    bare = without_ending(name)
+    for entry in ENTRIES:
+        if bare in names_of(entry):
+            return entry
+    raise UnknownModelError(
+        f"The model zoo has no '{name}'. {near_names(bare, all_names())} All are in "
+        "MODEL_ZOO.md and centernet_d2.model_zoo.names()."
+    )
+
+
+def names() -> list[str]:
+    """All entries, by full name."""
+    return [entry.name for entry in ENTRIES]
+
+
+def all_names() -> list[str]:
+    """All names that `find_entry` takes, without endings."""
+    return [name for entry in ENTRIES for name in names_of(entry)]
+
+
+def names_of(entry: Entry) -> tuple[str, ...]:
+    """Full name, name without folder, and the authors' name."""
+    return tuple(dict.fromkeys((entry.name, entry.short_name, entry.published_name)))
+
+
+def without_ending(name: str) -> str:
+    """Drop a file ending."""
+    ending = next((ending for ending in ENDINGS if name.endswith(ending)), "")
+    return name.removesuffix(ending)
+
+
+def near_names(name: str, known: Iterable[str]) -> str:
+    """One sentence with the names nearest to `name`."""
+    # The folder would make all names of one folder near.
+    by_last = {known_name.rpartition("/")[2]: known_name for known_name in known}
+    last = name.rpartition("/")[2]
+    near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
+    return f"Near: {', '.join(by_last[found] for found in near)}." if near else ""
+
+
+# ---------------------------------------------------------------------------------------- configs
+def config_folder() -> Path:
+    """The shipped configs: inside an installed package, beside it in a checkout."""
+    shipped = Path(str(importlib.resources.files(__package__))) / "configs"
+    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+
+
+def config_names() -> list[str]:
+    """All shipped configs that describe a model, as paths with ending."""
+    folder = config_folder()
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in (".yaml", ".py") and not path.name.startswith(("Base-", "_"))
+    )
+
+
+def get_config_file(name: str) -> str:
+    """The file of a shipped config.
+
+    Args:
+        name: a path in the folder of configs, or any name of a zoo entry.
+
+    Raises:
+        UnknownModelError: there is none.
+    """
+    folder = config_folder()
+    if (folder / name).is_file():
+        return str(folder / name)
+    bare = without_ending(name)
+    for known in config_names():
+        if bare in (without_ending(known), without_ending(known).rpartition("/")[2]):
+            return str(folder / known)
+    entry = next((entry for entry in ENTRIES if bare in names_of(entry)), None)
+    if entry is not None and entry.has_config:
+        return str(folder / entry.config)
+    known_names = [*map(without_ending, config_names()), *all_names()]
+    raise UnknownModelError(f"There is no config '{name}'. {near_names(bare, known_names)}")
+
+
+# ---------------------------------------------------------------------------------------- weights
+def placed_file(entry: Entry) -> Path:
+    """Where an entry's weights are kept, and where a person may put them by hand."""
+    return cache_dir() / "weights" / f"{entry.short_name}.pth"
+
+
+def fetch_weights(entry: Entry) -> Path:
+    """The entry's published file: from the cache, else downloaded into it.
+
+    Raises:
+        DownloadError: it cannot be had without a person; the message says what to do.
+    """
+    file = placed_file(entry)
+    location = entry.weights
+    try:
+        return download(location.url, file.parent, name=file.name, sha256=location.sha256)
+    except (DownloadError, WeightFileError) as error:
+        page = location.page or location.url
+        raise DownloadError(
+            f"The weights of '{entry.name}' could not be downloaded: {error}\n"
+            f"By hand: open {page} in a browser and save the file as {file}, or anywhere and set "
+            "MODEL.WEIGHTS published:<file>."
+        ) from error

@@ -1,0 +1,95 @@
+"""MODEL_ZOO.md, written from the entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .entries import ENTRIES, Entry
+
+INTRODUCTION = """# Model zoo
+
+<!-- Written by tools/make_model_zoo.py from centernet_d2/model_zoo/entries.py; do not edit. -->
+
+Every row is a config of this repository and the weights that the authors of its recipe released.
+No weights are hosted here: they are fetched from their authors, recognised, and renamed.
+
+- **published**: the number that the authors of the weights print for them.
+- **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
+- **test**: `TEST.RESOLUTION` of the numbers. none, flip and ms are the views that are united: the
+  image alone, with its mirror image, and at the scales 0.5, 0.75, 1, 1.25 and 1.5 with theirs.
+
+```python
+from centernet_d2 import Predictor, model_zoo
+
+predictor = Predictor(model_zoo.get_config("COCO-Detection/points_dla34_230e", trained=True))
+```
+
+`MODEL.WEIGHTS published:<name>` does the same on a command line and in detectron2's own
+`DefaultPredictor`; `<name>` is that of a row, with or without its folder, or its authors' name.
+
+Weights marked *form* are on Google Drive, which at times answers with a form instead of the file.
+Then open the page in a browser and either save the file under the name that the error message
+gives, or anywhere and set `MODEL.WEIGHTS published:<file>`.
+"""
+
+AFTER = """
+## To start a training from
+
+| name | weights | licence |
+| --- | --- | --- |
+{starts}
+
+`torchvision:resnet18` (34, 50, 101, 152) and `timm:dla34.in1k` name ImageNet weights in the same
+way. They are fetched when they are loaded: never for a model that is given a checkpoint.
+
+## About the numbers
+
+The authors of the points paper state a spread of up to 0.4 AP (COCO) and 1 mAP (VOC) between equal
+trainings. VOC's mAP is the 11-point one of the published code. Checksums: those of mmdetection are
+in its file names; the others were never published, so none is stated.
+
+Out of scope: ExtremeNet's re-implementation in the points repository (exdet), of which only the
+hourglass serves as a start, and the paper's multi-size variant (section 6.1.1).
+"""
+
+
+def page() -> str:
+    """The whole text of MODEL_ZOO.md."""
+    models = [entry for entry in ENTRIES if entry.has_config]
+    metrics = dict.fromkeys(entry.metric for entry in models)
+    tables = [_table(metric, [e for e in models if e.metric == metric]) for metric in metrics]
+    starts = "\n".join(
+        f"| `{entry.name}` ({entry.published_name}) | {_weights(entry)} | {entry.licence} |"
+        for entry in ENTRIES
+        if not entry.has_config
+    )
+    return "\n".join([INTRODUCTION, *tables]) + AFTER.format(starts=starts)
+
+
+def _table(metric: str, entries: Iterable[Entry]) -> str:
+    lines = [
+        f"## {metric}",
+        "",
+        "| name | authors' name | parameters | test | published | measured | weights | licence |",
+        "| --- | --- | --: | --- | --- | --- | --- | --- |",
+    ]
+    for entry in entries:
+        cells = (
+            f"[{entry.short_name}](configs/{entry.config})",
+            entry.published_name,
+            f"{entry.parameters:,}",
+            entry.resolution,
+            ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
+            ", ".join(f"{view} {value} ({how})" for view, (value, how) in entry.measured.items())
+            or "-",
+            _weights(entry),
+            entry.licence,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _weights(entry: Entry) -> str:
+    location = entry.weights
+    link = f"[form]({location.page})" if location.page else f"[file]({location.url})"
+    return f"{link}, sha256 {location.sha256}..." if location.sha256 else link

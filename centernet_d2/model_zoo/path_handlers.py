@@ -1,0 +1,119 @@
+"""Weights by name in MODEL.WEIGHTS, for every loader that uses detectron2's PathManager.
+
+    published:<file, address or zoo name>   weights as their authors released them
+    torchvision:resnet18                    torchvision's ImageNet weights
+    timm:dla34.in1k                         timm's
+
+Each becomes a cached detectron2 file the first time that it is really loaded. The prefixes have no
+slashes, because detectron2's main branch takes names apart as addresses.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.utils.file_io import PathHandler, PathManager
+
+from ..checkpoint import imagenet
+from ..checkpoint.cache import cache_dir
+from ..checkpoint.download import download, is_url
+from ..checkpoint.files import write_whole
+from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
+from ..checkpoint.rename import rename_names
+from .lookup import UnknownModelError, all_names, fetch_weights, find_entry, near_names
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED = "published:"
+IMAGENET = ("torchvision:", "timm:")
+
+
+class WeightsHandler(PathHandler):
+    """What both kinds of names share: read only, every name is a file once it is asked for."""
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        try:
+            return Path(self._get_local_path(path)).is_file()
+        except (ValueError, OSError):
+            return False
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return self._isfile(path)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:
+        if set(mode) - set("rbt"):
+            raise OSError(f"'{path}' can only be read")
+        return open(self._get_local_path(path), mode, buffering)
+
+
+class PublishedHandler(WeightsHandler):
+    """`published:<file, address or zoo name>`."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PUBLISHED]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(converted_file(published_file(path.removeprefix(PUBLISHED))))
+
+
+class ImageNetHandler(WeightsHandler):
+    """`torchvision:<model>` and `timm:<model>`."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return list(IMAGENET)
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(imagenet_file(path))
+
+
+def published_file(name: str) -> Path:
+    """The file, downloaded where it is an address or a zoo name, as its authors released it.
+
+    Raises:
+        FileNotFoundError: it is neither a file nor in the zoo; the message lists near names.
+    """
+    if is_url(name):
+        return download(name, cache_dir() / "downloads")
+    file = Path(name).expanduser()
+    if file.is_file():
+        return file
+    try:
+        entry = find_entry(name)
+    except UnknownModelError:
+        raise FileNotFoundError(
+            f"'{PUBLISHED}{name}': there is no such file, and the model zoo has no such name. "
+            f"{near_names(name, all_names())} centernet_d2.model_zoo.names() lists all."
+        ) from None
+    return fetch_weights(entry)
+
+
+def imagenet_file(source: str) -> Path:
+    """ImageNet weights under this package's names, fetched the first time.
+
+    Raises:
+        ValueError: a source without a table.
+        ImportError: timm is not installed.
+        OSError: the weights could not be downloaded.
+    """
+    table = imagenet.imagenet_table(source)
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source)
+    file = cache_dir() / "converted" / f"{name}-v{VERSION}.pth"
+    if not file.is_file():
+        state = imagenet.imagenet_state_dict(source)
+        if table is imagenet.IMAGENET_TIMM:  # any network: nothing to check it against
+            tensors = rename_names(state, table)
+        else:
+            tensors = convert(state).state_dict
+        content = {"model": tensors, "__author__": f"{AUTHOR} {source}"}
+        write_whole(file, lambda stream: torch.save(content, stream))
+        logger.info("%s: ImageNet weights of the trunk. Kept as %s.", source, file)
+    return file
+
+
+def register() -> None:
+    """Register the handlers with detectron2's PathManager; calling it twice is harmless."""
+    for handler in (PublishedHandler(), ImageNetHandler()):
+        PathManager.register_handler(handler, allow_override=True)

@@ -1,0 +1,286 @@
+"""DLA-34, deep layer aggregation, with one of two ways back to stride 4.
+
+"deform" is the network that the points paper released (Objects as Points, section 5 and figure 6):
+every node of the way up is a deformable convolution, and maps are added. "plain" is the up-sampling
+of "Deep Layer Aggregation" (section 3.2): plain convolutions over concatenated maps. Layers without
+influence on the output, which the published files contain, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
+from centernet_d2.layers.deform_conv import DeformConv2d
+from centernet_d2.layers.upsample import BilinearUpsampling
+
+UPSAMPLES = ("deform", "plain")
+
+
+class AggregationTree(nn.Module):
+    """A tree of residual blocks whose root sees the outputs of all its descendants.
+
+    (N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride). A tree of depth 1 has two
+    blocks and a root, a 1x1 convolution over their concatenated outputs and what ancestors hand
+    down; a deeper one is two trees of one depth less, of which the second's root serves both.
+
+    Args:
+        depth: 1 or more.
+        in_channels: width of the input.
+        out_channels: width of every block and of the output.
+        stride: of the first block.
+        passed_channels: summed width of the maps that ancestors hand to the root.
+        keep_input: the root also sees the (pooled) input of the tree.
+        norm: detectron2's name of the normalisation.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        passed_channels: int = 0,
+        keep_input: bool = False,
+        norm: str,
+    ) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(stride) if keep_input and stride > 1 else nn.Identity()
+        self.keep_input = keep_input
+        passed_channels += in_channels if keep_input else 0
+        if depth > 1:
+            self.root = None
+            self.tree1: nn.Module = AggregationTree(
+                depth - 1, in_channels, out_channels, stride=stride, norm=norm
+            )
+            self.tree2: nn.Module = AggregationTree(
+                depth - 1,
+                out_channels,
+                out_channels,
+                passed_channels=passed_channels + out_channels,
+                norm=norm,
+            )
+        else:
+            self.tree1 = ResidualBlock(
+                in_channels, out_channels, stride=stride, norm=norm, pooled_skip=True
+            )
+            self.tree2 = ResidualBlock(out_channels, out_channels, norm=norm)
+            self.root = ConvNormRelu(
+                2 * out_channels + passed_channels, out_channels, kernel_size=1, norm=norm
+            )
+
+    def forward(self, features: Tensor, passed: Sequence[Tensor] = ()) -> Tensor:
+        """See the class; `passed` are the maps that ancestors hand to the root."""
+        if self.keep_input:
+            passed = [*passed, self.pool(features)]
+        first = self.tree1(features)
+        if self.root is None:
+            return self.tree2(first, [*passed, first])
+        return self.root(torch.cat([self.tree2(first), first, *passed], dim=1))
+
+
+class DlaTrunk(nn.Module):
+    """The classification network without its classifier: image -> maps of strides 1, 2, 4 ... 32.
+
+    Parameter names are the published ones, but for `project`, which is the first block's `skip`.
+    """
+
+    def __init__(self, channels: Sequence[int], depths: Sequence[int], *, norm: str) -> None:
+        super().__init__()
+        self.base_layer = ConvNormRelu(3, channels[0], kernel_size=7, norm=norm)
+        self.level0 = _convolutions(depths[0], channels[0], channels[0], stride=1, norm=norm)
+        self.level1 = _convolutions(depths[1], channels[0], channels[1], stride=2, norm=norm)
+        for level in range(2, len(channels)):
+            tree = AggregationTree(
+                depths[level],
+                channels[level - 1],
+                channels[level],
+                stride=2,
+                keep_input=level > 2,
+                norm=norm,
+            )
+            setattr(self, f"level{level}", tree)
+        self.levels = len(channels)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See the class."""
+        features = self.base_layer(images)
+        maps = []
+        for level in range(self.levels):
+            features = getattr(self, f"level{level}")(features)
+            maps.append(features)
+        return maps
+
+
+class IterativeUp(nn.Module):
+    """Bring maps of growing stride to the first one's, one after the other.
+
+    Map i is projected to `out_channels`, up-sampled by `factors[i]` and merged with the result of
+    map i - 1: "deform" adds the two, "plain" concatenates them. [(N, channels[i], H / factors[i], W
+    / factors[i])] -> as many maps (N, out_channels, H, W) less one, every intermediate result. The
+    modules of index 0 do nothing; they keep the published numbers of the others.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        factors: Sequence[int],
+        out_channels: int,
+        *,
+        deform: bool,
+        norm: str,
+    ) -> None:
+        super().__init__()
+        self.deform = deform
+        self.project = nn.ModuleList([nn.Identity()])
+        self.up = nn.ModuleList([nn.Identity()])
+        self.node = nn.ModuleList([nn.Identity()])
+        for width, factor in zip(channels[1:], factors[1:], strict=True):
+            if deform:
+                self.project.append(_deform_node(width, out_channels, norm))
+                self.node.append(_deform_node(out_channels, out_channels, norm))
+            else:
+                self.project.append(ConvNormRelu(width, out_channels, kernel_size=1, norm=norm))
+                self.node.append(ConvNormRelu(2 * out_channels, out_channels, norm=norm))
+            self.up.append(BilinearUpsampling(out_channels, factor))
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """See the class."""
+        merged, results = maps[0], []
+        for features, project, up, node in zip(
+            maps[1:], self.project[1:], self.up[1:], self.node[1:], strict=True
+        ):
+            features = up(project(features))
+            merged = node(features + merged if self.deform else torch.cat([merged, features], 1))
+            results.append(merged)
+        return results
+
+
+class DLA(Backbone):
+    """DLA-34 and its way up.
+
+    (N, 3, H, W), H and W multiples of 32 -> {"dla_up": (N, 64, H / 4, W / 4)}.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        upsample: str = "deform",
+        norm: str = "BN",
+        channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
+        depths: Sequence[int] = (1, 1, 1, 2, 2, 1),
+    ) -> None:
+        """Build the network with random weights; pre-trained ones are loaded as a checkpoint.
+
+        Args:
+            upsample: "deform" (published dla_34) or "plain" (published dlav0_34).
+            norm: detectron2's name of the normalisation.
+            channels: width at strides 1, 2, 4, 8, 16, 32; that at stride 4 is the output's.
+            depths: convolutions at strides 1 and 2, then the depth of the trees.
+
+        Raises:
+            ValueError: an argument is not one of these.
+        """
+        super().__init__()
+        if upsample not in UPSAMPLES:
+            raise ValueError(f"DLA: upsample {upsample!r} is none of {UPSAMPLES}")
+        if len(channels) != 6 or len(depths) != 6 or min(depths) < 1:
+            raise ValueError(
+                "DLA: channels and depths need one entry for each of the strides 1, 2, 4, 8, 16, "
+                f"32, each depth at least 1; got {list(channels)} and {list(depths)}"
+            )
+        deform = upsample == "deform"
+        self.base = DlaTrunk(channels, depths, norm=norm)
+        self.dla_up = nn.ModuleList()
+        widths = list(channels[2:])
+        for level in range(len(widths) - 2, -1, -1):  # to stride 16, then 8, then 4
+            factors = [1] + [2] * (len(widths) - 1 - level)
+            self.dla_up.append(
+                IterativeUp(widths[level:], factors, widths[level], deform=deform, norm=norm)
+            )
+            widths[level + 1 :] = [widths[level]] * (len(widths) - 1 - level)
+        self.out_channels = channels[2]
+        self.ida_up = None
+        if deform:  # the results at strides 4, 8 and 16 once more
+            self.ida_up = IterativeUp(
+                channels[2:5], (1, 2, 4), self.out_channels, deform=True, norm=norm
+            )
+        else:
+            _start_convolutions(self.dla_up)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Arguments from MODEL.DLA."""
+        if input_shape.channels not in (None, 3):
+            raise ValueError(
+                "DLA reads 3-channel images, but MODEL.PIXEL_MEAN has "
+                f"{input_shape.channels} values; give it 3"
+            )
+        keys = cfg.MODEL.DLA
+        return {
+            "upsample": keys.UPSAMPLE,
+            "norm": keys.NORM,
+            "channels": keys.CHANNELS,
+            "depths": keys.DEPTHS,
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        maps = self.base(images)[2:]
+        finest: list[Tensor] = []  # the result of each stage: strides 4, 8, 16
+        for stage in self.dla_up:
+            start = len(maps) - len(stage.up)
+            maps[start + 1 :] = stage(maps[start:])
+            finest.insert(0, maps[-1])
+        if self.ida_up is None:
+            return {"dla_up": finest[0]}
+        return {"dla_up": self.ida_up(finest)[-1]}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of the one output, "dla_up"."""
+        return {"dla_up": ShapeSpec(channels=self.out_channels, stride=4)}
+
+    @property
+    def size_divisibility(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return 32
+
+
+def _convolutions(
+    count: int, in_channels: int, out_channels: int, *, stride: int, norm: str
+) -> nn.Sequential:
+    """One flat sequence, as published, so that the indices are the published key names."""
+    layers: list[nn.Module] = []
+    for _ in range(count):
+        layers += ConvNormRelu(in_channels, out_channels, stride=stride, norm=norm)
+        in_channels, stride = out_channels, 1
+    return nn.Sequential(*layers)
+
+
+def _deform_node(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(
+        DeformConv2d(in_channels, out_channels), make_norm(norm, out_channels), nn.ReLU(True)
+    )
+
+
+def _start_convolutions(network: nn.Module) -> None:
+    """The start of the plain way up: N(0, 2 / (kernel area x output channels))."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size)
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+
+
+@BACKBONE_REGISTRY.register()
+def build_dla_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DLA:
+    """The backbone of MODEL.BACKBONE.NAME "build_dla_backbone"."""
+    return DLA(cfg, input_shape)

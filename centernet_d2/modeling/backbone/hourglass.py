@@ -1,0 +1,214 @@
+"""Stacked hourglass at stride 4, the trunk that CornerNet, triplet and points CenterNet share.
+
+Sources: "CornerNet: Detecting Objects as Paired Keypoints", section 3.5, and the published networks
+of all three papers, which agree in it layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
+
+NORM_INITS = ("ones", "uniform")
+
+
+class HourglassModule(nn.Module):
+    """One hourglass: halve the map, work on it, double it again, and add the untouched path.
+
+    (N, channels[0], H, W), H and W multiples of 2**levels -> the same shape, where levels =
+    len(channels) - 1. No pooling: the first block of `low1` has stride 2. No layer follows the
+    addition. Parameter names (up1, low1, low2, low3) are the published ones.
+
+    Args:
+        channels: width at each level, from the outermost on.
+        blocks: residual blocks of each path at each level; the innermost level is one path.
+        norm: detectron2's name of the normalisation.
+    """
+
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int], *, norm: str) -> None:
+        super().__init__()
+        here, below = channels[:2]
+        more = range(blocks[0] - 1)
+        self.up1 = nn.Sequential(*(ResidualBlock(here, here, norm=norm) for _ in range(blocks[0])))
+        self.low1 = nn.Sequential(
+            ResidualBlock(here, below, stride=2, norm=norm),
+            *(ResidualBlock(below, below, norm=norm) for _ in more),
+        )
+        if len(channels) > 2:
+            self.low2: nn.Module = HourglassModule(channels[1:], blocks[1:], norm=norm)
+        else:
+            self.low2 = nn.Sequential(
+                *(ResidualBlock(below, below, norm=norm) for _ in range(blocks[1]))
+            )
+        self.low3 = nn.Sequential(
+            *(ResidualBlock(below, below, norm=norm) for _ in more),
+            ResidualBlock(below, here, norm=norm),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        inner = self.low3(self.low2(self.low1(features)))
+        return self.up1(features) + F.interpolate(inner, scale_factor=2, mode="nearest")
+
+
+class Hourglass(Backbone):
+    """A stem to stride 4, then hourglasses in a row, each with an output map of its own.
+
+    (N, in_channels, H, W) -> {"stack1": (N, D, h, w), "stack2": ...} with D = out_channels and h =
+    ceil(ceil(H / 2) / 2); h and w must be multiples of 2**levels. So H and W are multiples of
+    `size_divisibility`, or up to 3 less (511 gives 128, as CornerNet uses it).
+
+    Two stacks of the default widths are the published Hourglass-104, one is Hourglass-52. The later
+    stacks read what went into the stack before and what came out of it; predictions are not fed
+    back.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        stacks: int = 2,
+        channels: Sequence[int] = (256, 256, 384, 384, 384, 512),
+        blocks: Sequence[int] = (2, 2, 2, 2, 2, 4),
+        stem_channels: int = 128,
+        stem_kernel: int = 7,
+        out_channels: int = 256,
+        norm: str = "BN",
+        norm_init: str = "ones",
+    ) -> None:
+        """Build the network with random weights.
+
+        Args:
+            in_channels: channels of the image.
+            stacks: number of hourglasses, 1 or more.
+            channels: width at strides 4, 8, 16 ...; one more than an hourglass has levels.
+            blocks: residual blocks at these strides, each at least 1.
+            stem_channels: width at stride 2.
+            stem_kernel: side of the first convolution's kernel, odd.
+            out_channels: width of each stack's output.
+            norm: detectron2's name of the normalisation.
+            norm_init: factors of the normalisation start at "ones" (torch today) or "uniform" in
+                (0, 1) (torch 0.4, with which the papers trained from scratch).
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        super().__init__()
+        _check(stacks, channels, blocks, stem_kernel, norm_init)
+        self.levels = len(channels) - 1
+        self.out_channels = out_channels
+        width = channels[0]
+        self.stem = nn.Sequential(
+            ConvNormRelu(in_channels, stem_channels, kernel_size=stem_kernel, stride=2, norm=norm),
+            ResidualBlock(stem_channels, width, stride=2, norm=norm),
+        )
+        self.hourglasses = nn.ModuleList(
+            HourglassModule(channels, blocks, norm=norm) for _ in range(stacks)
+        )
+        self.outputs = nn.ModuleList(
+            ConvNormRelu(width, out_channels, norm=norm) for _ in range(stacks)
+        )
+        between = range(stacks - 1)
+        self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
+        self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
+        self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
+        if norm_init == "uniform":
+            _start_norms_uniform(self)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Arguments from MODEL.HOURGLASS."""
+        keys = cfg.MODEL.HOURGLASS
+        return {
+            "in_channels": input_shape.channels or 3,
+            "stacks": keys.STACKS,
+            "channels": keys.CHANNELS,
+            "blocks": keys.BLOCKS,
+            "stem_channels": keys.STEM_CHANNELS,
+            "stem_kernel": keys.STEM_KERNEL,
+            "out_channels": keys.OUT_CHANNELS,
+            "norm": keys.NORM,
+            "norm_init": keys.NORM_INIT,
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        features = self.stem(images)
+        self._check_size(images, features)
+        outputs = {}
+        for stack, (hourglass, output) in enumerate(
+            zip(self.hourglasses, self.outputs, strict=True)
+        ):
+            out = outputs[f"stack{stack + 1}"] = output(hourglass(features))
+            if stack < len(self.merged):
+                united = self.merge_input[stack](features) + self.merge_output[stack](out)
+                features = self.merged[stack](torch.relu_(united))
+        return outputs
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each stack's output."""
+        return {
+            f"stack{stack + 1}": ShapeSpec(channels=self.out_channels, stride=4)
+            for stack in range(len(self.outputs))
+        }
+
+    @property
+    def size_divisibility(self) -> int:
+        """Height and width of the input must be multiples of this, the innermost stride."""
+        return 4 * 2**self.levels
+
+    def _check_size(self, images: Tensor, features: Tensor) -> None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return  # a graph would keep the check as a limit on its input sizes
+        if any(side % 2**self.levels for side in features.shape[2:]):
+            height, width = images.shape[2:]
+            raise ValueError(
+                f"Hourglass: an input of {height} x {width} gives a stride-4 map of "
+                f"{features.shape[2]} x {features.shape[3]}, whose sides are no multiples of "
+                f"{2**self.levels}, so they cannot be halved {self.levels} times; pad the input to "
+                f"multiples of {self.size_divisibility}"
+            )
+
+
+def _conv1x1(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, bias=not norm), make_norm(norm, out_channels)
+    )
+
+
+def _start_norms_uniform(network: nn.Module) -> None:
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
+            nn.init.uniform_(weight)
+
+
+def _check(
+    stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_kernel: int, norm_init: str
+) -> None:
+    if stacks < 1:
+        raise ValueError(f"Hourglass: stacks is {stacks}; it must be 1 or more")
+    if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
+        raise ValueError(
+            "Hourglass: channels and blocks need one entry per stride, two at least, each block "
+            f"count at least 1; got {list(channels)} and {list(blocks)}"
+        )
+    if stem_kernel % 2 == 0:
+        raise ValueError(f"Hourglass: stem_kernel is {stem_kernel}; it must be odd")
+    if norm_init not in NORM_INITS:
+        raise ValueError(f"Hourglass: norm_init {norm_init!r} is none of {NORM_INITS}")
+
+
+@BACKBONE_REGISTRY.register()
+def build_hourglass_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Hourglass:
+    """The backbone of MODEL.BACKBONE.NAME "build_hourglass_backbone"."""
+    return Hourglass(cfg, input_shape)

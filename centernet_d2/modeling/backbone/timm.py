@@ -1,0 +1,108 @@
+"""Any timm model with maps down to stride 4 as a backbone (optional package `timm`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor
+
+from centernet_d2.modeling.backbone.top_down import TopDown
+
+
+class TimmBackbone(Backbone):
+    """A timm feature extractor, and a feature pyramid from its maps back to stride 4.
+
+    (N, in_channels, H, W), H and W multiples of the coarsest stride -> {"timm": (N, out_channels, H
+    / 4, W / 4)}. Finer maps than stride 4 are not used.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        name: str = "resnet18",
+        in_channels: int = 3,
+        out_channels: int = 64,
+        norm: str = "BN",
+    ) -> None:
+        """Build the network with random weights; MODEL.WEIGHTS "timm:<name>" loads timm's.
+
+        Args:
+            name: a model of `timm.list_models()`, e.g. "convnextv2_atto".
+            in_channels: channels of the image.
+            out_channels: width of the pyramid and of the output.
+            norm: detectron2's name of the normalisation of the pyramid; the trunk keeps its own.
+
+        Raises:
+            ImportError: timm is not installed.
+            ValueError: timm has no such model, or its maps are not at strides 4, 8, 16 ...
+        """
+        super().__init__()
+        trunk = _feature_extractor(name, in_channels)
+        strides = trunk.feature_info.reduction()
+        used = [i for i, stride in enumerate(strides) if stride >= 4]
+        self.strides = [strides[i] for i in used]
+        if self.strides != [4 * 2**i for i in range(len(used))] or not used:
+            raise ValueError(
+                f"TimmBackbone: {name!r} gives maps of strides {strides}, but strides 4, 8, 16 ... "
+                "are needed; take a hierarchical model, e.g. a ResNet or ConvNeXt"
+            )
+        self.trunk = trunk
+        self.first_used = used[0]
+        channels = trunk.feature_info.channels()
+        self.decoder = TopDown([channels[i] for i in used], out_channels, norm=norm)
+        self.out_channels = out_channels
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """Arguments from MODEL.TIMM."""
+        keys = cfg.MODEL.TIMM
+        return {
+            "name": keys.NAME,
+            "in_channels": input_shape.channels or 3,
+            "out_channels": keys.OUT_CHANNELS,
+            "norm": keys.NORM,
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """See the class."""
+        return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of the one output, "timm"."""
+        return {"timm": ShapeSpec(channels=self.out_channels, stride=4)}
+
+    @property
+    def size_divisibility(self) -> int:
+        """Height and width of the input must be multiples of this, the coarsest stride."""
+        return self.strides[-1]
+
+
+def _feature_extractor(name: str, in_channels: int) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            "the backbone build_timm_backbone needs the package timm, which is not installed: "
+            "`pip install timm`"
+        ) from error
+    if name.split(".")[0] not in timm.list_models():
+        raise ValueError(
+            f"TimmBackbone: timm {timm.__version__} has no model {name!r}; MODEL.TIMM.NAME must be "
+            "one of timm.list_models()"
+        )
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
+    except (RuntimeError, AttributeError) as error:  # what timm raises for a model without maps
+        raise ValueError(
+            f"TimmBackbone: timm gives no feature maps of {name!r}: {error}"
+        ) from error
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The backbone of MODEL.BACKBONE.NAME "build_timm_backbone"."""
+    return TimmBackbone(cfg, input_shape)

@@ -1,0 +1,90 @@
+"""The test protocol: how images reach the network in inference and how detections leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ..decoding.soft_nms import SoftNmsRule
+from ..structures.padded_images import Size, canvas_size
+
+
+@dataclass(frozen=True)
+class TestProtocol:
+    """What the keys of `TEST` say; the default is the plain published protocol of COCO.
+
+    Attributes:
+        resolution: "keep_res" or "fixed".
+        fixed_size: (height, width), the canvas of "fixed".
+        canvas: "strict" or "fit", see `canvas_size`.
+        flip: see each image and its mirror image.
+        scales: sizes, relative to the image, at which each image is seen.
+        soft_nms: unites the detections of several scales; a rule or its fields as a mapping.
+        detections_per_image: what several scales are cut to; None: no limit.
+        max_pixels: an image whose canvas has more is refused; 0: no limit.
+        clip_boxes: clip boxes to the image.
+        drop_empty: drop detections whose clipped box is empty.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    resolution: str = "keep_res"
+    fixed_size: Size = (512, 512)
+    canvas: str = "strict"
+    flip: bool = False
+    scales: Sequence[float] = (1.0,)
+    soft_nms: SoftNmsRule | Mapping[str, Any] = field(default_factory=SoftNmsRule)
+    detections_per_image: int | None = 100
+    max_pixels: int = 0
+    clip_boxes: bool = False
+    drop_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resolution not in ("keep_res", "fixed"):
+            raise ValueError(
+                f"TEST.RESOLUTION must be 'keep_res' or 'fixed', got '{self.resolution}'"
+            )
+        scales = tuple(float(scale) for scale in self.scales)
+        if not scales or min(scales) <= 0:
+            raise ValueError(
+                f"TEST.SCALES must be one or more positive numbers, got {list(self.scales)}"
+            )
+        object.__setattr__(self, "scales", scales)
+        if not isinstance(self.soft_nms, SoftNmsRule):
+            object.__setattr__(self, "soft_nms", SoftNmsRule(**self.soft_nms))
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> TestProtocol:
+        """The protocol of `cfg.TEST`."""
+        test, soft_nms = cfg.TEST, cfg.TEST.SOFT_NMS
+        return cls(
+            resolution=test.RESOLUTION,
+            fixed_size=tuple(test.FIXED_SIZE),
+            canvas=test.CANVAS,
+            flip=test.FLIP,
+            scales=test.SCALES,
+            soft_nms=SoftNmsRule(
+                method=soft_nms.METHOD,
+                sigma=soft_nms.SIGMA,
+                threshold=soft_nms.THRESHOLD,
+                score_floor=soft_nms.SCORE_FLOOR,
+                mode=soft_nms.MODE,
+                extent=soft_nms.EXTENT,
+            ),
+            detections_per_image=(
+                test.DETECTIONS_PER_IMAGE if test.DETECTIONS_PER_IMAGE > 0 else None
+            ),
+            max_pixels=test.MAX_PIXELS,
+            clip_boxes=test.CLIP_BOXES,
+            drop_empty=test.DROP_EMPTY,
+        )
+
+    def canvas_of(self, size: Size, divisor: int) -> Size:
+        """Network frame of an image of `size`."""
+        if self.resolution == "keep_res":
+            return canvas_size(size, divisor, self.canvas)
+        height, width = self.fixed_size
+        return height, width

@@ -1,0 +1,131 @@
+"""Several views of an image: made before the network, united after it.
+
+Mirror images go through the network in the batch of their originals. A detector whose views agree
+cell by cell averages maps before decoding (`average_mirrored`); one that pairs corners appends the
+candidates of both. Scales are united as candidates in the image frame (`unite`). N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from ..decoding.soft_nms import SoftNmsRule, soft_nms
+from ..structures.padded_images import (
+    PaddedImages,
+    Size,
+    center_on_canvas,
+    eight_bit_pixels,
+    fitting_side,
+    scale_to_canvas,
+)
+
+
+def zoomed_size(size: Size, zoom: float) -> Size:
+    """(height, width) of an image seen at another scale: rounded down as published, at least 1."""
+    return max(1, int(size[0] * zoom)), max(1, int(size[1] * zoom))
+
+
+def zoom_image(image: Tensor, zoom: float) -> Tensor:
+    """Resize an image (3, height, width) of values 0..255 to `zoomed_size`.
+
+    By OpenCV's bilinear interpolation on 8-bit pixels, as published; untouched where nothing
+    changes.
+    """
+    height, width = image.shape[-2:]
+    new_height, new_width = zoomed_size((height, width), zoom)
+    if (new_height, new_width) == (height, width):
+        return image
+    pixels = cv2.resize(
+        eight_bit_pixels(image), (new_width, new_height), interpolation=cv2.INTER_LINEAR
+    )
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def place_zoomed(
+    images: Sequence[Tensor], canvas: Size, zoom: float, resolution: str, **normalization: Any
+) -> PaddedImages:
+    """Images at one scale on a canvas; points convert to and from the images as they were given.
+
+    On a canvas that follows the images ("keep_res") a view at half the scale has half the canvas.
+    On a "fixed" one the scaled image keeps its proportion to the canvas, as published: at scale 0.5
+    it fills half of it, and at 1.5 the border of the image is cut off.
+
+    Args:
+        images: N tensors (3, height, width) in 0..255.
+        canvas: (H, W) of the network frame.
+        zoom: the scale.
+        resolution: "keep_res" or "fixed".
+        **normalization: further arguments of `center_on_canvas`.
+    """
+    zoomed = [zoom_image(image, zoom) for image in images]
+    if resolution == "keep_res":
+        placed = center_on_canvas(zoomed, canvas, **normalization)
+    else:
+        shown_sides = [fitting_side(tuple(image.shape[-2:]), canvas) for image in images]
+        placed = scale_to_canvas(zoomed, canvas, shown_sides=shown_sides, **normalization)
+    return replace(
+        placed,
+        image_sizes=tuple((image.shape[-2], image.shape[-1]) for image in images),
+        scale=placed.scale * zoom,  # published: the nominal scale, not that of the rounded sizes
+    )
+
+
+def with_mirror_images(images: PaddedImages) -> PaddedImages:
+    """The batch with the mirror image of each canvas behind it."""
+    return replace(images, tensor=torch.cat([images.tensor, images.tensor.flip(3)]), mirrored=True)
+
+
+def average_mirrored(maps: Tensor, turn_back: Callable[[Tensor], Tensor | None]) -> Tensor:
+    """Maps (2 N, D, h, w) of images and their mirror images -> the mean of both, (N, D, h, w).
+
+    Args:
+        maps: what is averaged: probabilities, not logits.
+        turn_back: from the mirror image's maps, reversed along x already, to what they say of the
+            image itself (swapping left and right channels, negating x components); None where only
+            the image's own maps are to be used.
+    """
+    own, mirrored = maps.chunk(2)
+    turned = turn_back(mirrored.flip(3))
+    return own if turned is None else (own + turned) / 2
+
+
+def unite(candidates: Sequence[Instances], rule: SoftNmsRule, limit: int | None) -> list[Instances]:
+    """Soft-NMS over the candidates of each image, class by class; the best `limit` stay.
+
+    Args:
+        candidates: per image, with `pred_boxes`, `scores`, `pred_classes` and any further fields,
+            which follow their boxes.
+        rule: how overlap lowers scores.
+        limit: see `soft_nms`; None: no limit.
+    """
+    if not candidates:
+        return []
+    counts = [len(found) for found in candidates]
+    device = candidates[0].scores.device
+    first = torch.tensor([0, *counts[:-1]], device=device).cumsum(0)
+    images = torch.arange(len(counts), device=device)
+    kept = soft_nms(
+        torch.cat([found.pred_boxes.tensor for found in candidates]),
+        torch.cat([found.scores for found in candidates]),
+        torch.cat([found.pred_classes for found in candidates]),
+        images.repeat_interleave(torch.tensor(counts, device=device)),
+        rule=rule,
+        limit=limit,
+    )
+    kept_counts = torch.bincount(kept.images, minlength=len(counts)).tolist()
+    rows = (kept.rows - first[kept.images]).split(kept_counts)
+    united = []
+    for found, of_image, scores, boxes in zip(
+        candidates, rows, kept.scores.split(kept_counts), kept.boxes.split(kept_counts), strict=True
+    ):
+        chosen = found[of_image]
+        chosen.scores, chosen.pred_boxes = scores, Boxes(boxes)
+        united.append(chosen)
+    return united

@@ -1,0 +1,120 @@
+"""What is read as weights, and what is refused by its name."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors, write_whole
+
+NEW_AND_OLD = pytest.mark.parametrize("new_format", [True, False])
+
+
+def save(file, content, new_format=True):
+    torch.save(content, file, _use_new_zipfile_serialization=new_format)
+
+
+@NEW_AND_OLD
+def test_both_formats_and_any_ending(tmp_path, new_format):
+    content = {"epoch": 3, "state_dict": {"a": torch.arange(6.0), "n": torch.tensor(4)}}
+    for name in ("weights.pth", "weights.pkl", "weights.tar"):
+        save(tmp_path / name, content, new_format)
+        assert file_kind(tmp_path / name) == "torch"
+        loaded = read_tensors(tmp_path / name)
+        assert loaded["epoch"] == 3
+        assert torch.equal(loaded["state_dict"]["a"], torch.arange(6.0))
+
+
+@NEW_AND_OLD
+def test_numbers_of_numpy_are_harmless(tmp_path, new_format):
+    """Optimizers and schedules keep them; files name numpy's module as of either major version."""
+    file = tmp_path / "weights.pth"
+    state = {"a": torch.ones(2)}
+    values = {"lr": np.float64(0.5), "step": np.int64(7), "table": np.arange(3.0)}
+    save(file, {"state_dict": state, "optimizer": values}, new_format)
+    assert read_tensors(file)["optimizer"]["lr"] == 0.5
+    if not new_format:  # the pickle is not compressed or checked there
+        old = file.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+        file.write_bytes(old)
+        assert read_tensors(file)["optimizer"]["step"] == 7
+
+
+class Hostile:
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+@NEW_AND_OLD
+@pytest.mark.parametrize("where", ["model", "optimizer"])
+def test_code_is_not_run(tmp_path, new_format, where):
+    marker = tmp_path / "code ran"
+    content = {"state_dict": {"a": torch.ones(2)}, where: Hostile(marker)}
+    save(tmp_path / "weights.pth", content, new_format)
+    with pytest.raises(WeightFileError, match=r"weights\.pth.*could run code"):
+        read_tensors(tmp_path / "weights.pth")
+    assert not marker.exists()
+
+
+def test_plain_pickle_is_not_opened(tmp_path):
+    marker = tmp_path / "code ran"
+    file = tmp_path / "weights.pkl"
+    file.write_bytes(pickle.dumps({"model": Hostile(marker)}))
+    with pytest.raises(WeightFileError, match="plain Python pickle, which can run code"):
+        read_tensors(file)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>Quota exceeded</html>", "web page"),
+        (b"\n\n  <HTML><head>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "Git LFS pointer"),
+        (b"", "is empty"),
+        (b"\x00\x01\x02 noise", "no file that torch saved"),
+        (b"PK\x03\x04 and nothing more", "damaged or cut off"),
+    ],
+)
+def test_what_is_no_weight_file_is_named(tmp_path, content, message):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(WeightFileError, match=rf"weights\.pth.*{message}"):
+        read_tensors(file)
+
+
+@NEW_AND_OLD
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_cut_off_file(tmp_path, new_format, share):
+    file = tmp_path / "weights.pth"
+    save(file, {"state_dict": {str(i): torch.randn(1000) for i in range(20)}}, new_format)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(WeightFileError, match=r"weights\.pth.*damaged"):
+        read_tensors(file)
+
+
+def test_something_else_that_torch_saved(tmp_path):
+    save(tmp_path / "list.pth", [torch.ones(2)])
+    with pytest.raises(WeightFileError, match="holds a list"):
+        read_tensors(tmp_path / "list.pth")
+
+
+def test_writing_is_whole_or_nothing(tmp_path):
+    file = tmp_path / "new folder" / "file"
+    write_whole(file, lambda stream: stream.write(b"first"))
+
+    def fail(stream):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_whole(file, fail)
+    assert os.listdir(file.parent) == ["file"]
+    assert file.read_bytes() == b"first"

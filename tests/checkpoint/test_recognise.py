@@ -1,0 +1,188 @@
+"""Every known network is recognised from its keys, and its table is a bijection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from published_networks import mmdetection_shapes, on_meta, points_shapes
+
+from centernet_d2.checkpoint.published import class_names, convert, model_names
+from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
+from centernet_d2.checkpoint.rename import RenameError
+
+POINTS = {  # architecture -> (parameters and statistics dropped, keys of the model)
+    "res_18": (0, 150),
+    "res_50": (0, 348),
+    "resdcn_18": (0, 177),
+    "resdcn_101": (0, 681),
+    "dla_34": (14, 386),
+    "dlav0_34": (14, 312),
+    "hourglass": (0, 984),
+}
+EXTREME_HEADS = ("t_heats", "l_heats", "b_heats", "r_heats", "ct_heats")
+EXTREME_OFFSETS = ("t_regrs", "l_regrs", "b_regrs", "r_regrs")
+CONVERTED_NAMES = {  # by the points repository's own converter
+    **{f"{side}_heats": f"hm_{side}" for side in "tlbr"},
+    **{f"{side}_regrs": f"reg_{side}" for side in "tlbr"},
+    "ct_heats": "hm_c",
+}
+
+
+@pytest.mark.parametrize("architecture", POINTS)
+def test_points_repository(architecture):
+    dropped, kept = POINTS[architecture]
+    shapes = points_shapes(architecture)
+    converted = convert({"epoch": 140, "state_dict": on_meta(shapes)})
+    assert converted.found.architecture.partition(",")[0] == architecture
+    assert converted.found.num_classes == 80
+    assert len(converted.renamed.dropped) == dropped
+    assert not converted.renamed.kept
+    assert len(converted.state_dict) == kept == len(shapes) - dropped
+    assert converted.state_dict.keys() == model_names(converted.found).keys()
+    assert len(converted.file_content()["class_names"]) == 80
+
+
+@pytest.mark.parametrize(
+    ("name", "without_bias"), [("centernet_resnet18_dcnv2", 3), ("centernet_resnet18", 0)]
+)
+def test_mmdetection(name, without_bias):
+    shapes = mmdetection_shapes(name)
+    assert len(shapes) == {"centernet_resnet18_dcnv2": 174, "centernet_resnet18": 168}[name]
+    converted = convert({"meta": {"epoch": 28}, "state_dict": on_meta(shapes)})
+    assert converted.found.architecture == name
+    assert not converted.renamed.dropped
+    assert len(converted.renamed.kept) == without_bias
+    assert len(converted.renamed.state_dict) == len(shapes)
+    assert all(not tensor.any() for tensor in converted.renamed.filled.values())
+    assert converted.state_dict.keys() == model_names(converted.found).keys()
+
+
+def test_mmdetection_first_convolution_is_turned_to_bgr():
+    state = on_meta(mmdetection_shapes("centernet_resnet18"))
+    state["backbone.conv1.weight"] = torch.randn(64, 3, 7, 7)
+    ours = convert(state).state_dict["backbone.conv1.weight"]
+    rgb = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(
+        torch.conv2d(rgb.flip(1), ours),
+        torch.conv2d(rgb, state["backbone.conv1.weight"]),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+@pytest.mark.parametrize("names", [{}, CONVERTED_NAMES])
+def test_extremenet_gives_its_hourglass_only(prefix, names):
+    hourglass = points_shapes("hourglass")
+    trunk = {key: s for key, s in hourglass.items() if not key.startswith(("hm.", "wh.", "reg."))}
+    state = dict(trunk)
+    for head in (*EXTREME_HEADS, *EXTREME_OFFSETS):
+        for stack in (0, 1):
+            channels = 80 if head in EXTREME_HEADS else 2
+            state[f"{names.get(head, head)}.{stack}.0.conv.weight"] = (256, 256, 3, 3)
+            state[f"{names.get(head, head)}.{stack}.0.conv.bias"] = (256,)
+            state[f"{names.get(head, head)}.{stack}.1.weight"] = (channels, 256, 1, 1)
+            state[f"{names.get(head, head)}.{stack}.1.bias"] = (channels,)
+    converted = convert({f"{prefix}{key}": value for key, value in on_meta(state).items()})
+    assert converted.found.task == "start"
+    assert converted.found.architecture == "hourglass, 2 stacks"
+    assert len(converted.state_dict) == len(trunk) == 960
+    assert len(converted.renamed.dropped) == 9 * 2 * 4
+    assert all(key.startswith("head.") for key in converted.renamed.kept)
+    assert (
+        "class_names" not in converted.file_content() or not converted.file_content()["class_names"]
+    )
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_imagenet_file_of_torchvision(depth):
+    with torch.device("meta"):
+        state = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
+    converted = convert(state)
+    assert converted.found.architecture == f"resnet{depth}"
+    assert len(converted.state_dict) == len(state) - 2  # the classifier
+    assert all(key.startswith("backbone.") for key in converted.state_dict)
+
+
+def test_imagenet_file_of_dla():
+    trunk = {
+        key.removeprefix("base."): shape
+        for key, shape in points_shapes("dla_34").items()
+        if key.startswith("base.")
+    }
+    converted = convert(on_meta(trunk))
+    assert converted.found.architecture == "dla34"
+    assert len(converted.renamed.dropped) == 14
+    assert len(converted.state_dict) == len(trunk) - 14
+
+
+def test_variants_of_a_network():
+    shapes = points_shapes("resdcn_18")
+    shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
+    shapes |= {"wh.2.weight": (40, 64, 1, 1), "wh.2.bias": (40,)}
+    found = convert(on_meta(shapes)).found
+    assert found.num_classes == 20
+    assert found.model["MODEL.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE"]
+    plain = {
+        k: s
+        for k, s in points_shapes("resdcn_18").items()
+        if k.partition(".")[0] not in ("hm", "wh", "reg")
+    }
+    plain |= {"hm.weight": (80, 64, 1, 1), "hm.bias": (80,), "wh.weight": (2, 64, 1, 1)}
+    plain |= {"wh.bias": (2,), "reg.weight": (2, 64, 1, 1), "reg.bias": (2,)}
+    assert convert(on_meta(plain)).found.model["MODEL.POINTS_CENTERNET.HEAD_CHANNELS"] == 0
+
+
+def test_missing_or_misshaped_tensors_name_the_network():
+    shapes = points_shapes("dla_34")
+    del shapes["ida_up.node_1.conv.weight"]
+    shapes["wh.2.bias"] = (7,)
+    with pytest.raises(RenameError, match=r"dla_34 of the points repository") as caught:
+        convert(on_meta(shapes))
+    assert caught.value.problems == {
+        "shape differs": ["wh.2.bias -> head.stacks.0.size.2.bias (7,), model (2,)"],
+        "missing from the checkpoint": ["backbone.ida_up.node.1.0.weight"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"hps.0.weight": (256, 64, 3, 3), "hps.2.weight": (34, 256, 1, 1)}, "human poses"),
+        ({"dep.0.weight": (256, 64, 3, 3), "dep.2.weight": (1, 256, 1, 1)}, "3-D boxes"),
+    ],
+)
+def test_other_tasks_are_named(extra, message):
+    with pytest.raises(UnknownWeightsError, match=f"dla_34 of the points repository.*{message}"):
+        recognise(on_meta(points_shapes("dla_34") | extra))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["tl_cnvs.0.p1_conv1.conv.weight", "kps.0.up1.0.conv1.weight"], "unknown"),
+        (["tl_heats.0.0.conv.weight"], "a corner detector"),
+        (["roi_heads.box_head.fc1.weight"], "two-stage detector of detectron2"),
+        (["bbox_head.conv_cls.weight"], "another detector of mmdetection"),
+        (["head.stacks.0.heatmap.0.weight"], "a model of this package"),
+        (["layer1.0.conv1.weight"], "a part of a ResNet"),
+        (["encoder.weight"], "nothing known"),
+    ],
+)
+def test_unknown_weights_say_what_they_look_like(keys, message):
+    with pytest.raises(UnknownWeightsError, match=message):
+        recognise(on_meta(dict.fromkeys(keys, (2, 2))))
+
+
+def test_resnet_of_unknown_depth():
+    shapes = points_shapes("resdcn_18")
+    shapes["layer1.2.conv1.weight"] = (64, 64, 3, 3)
+    with pytest.raises(UnknownWeightsError, match=r"\(3, 2, 2, 2\) blocks"):
+        recognise(on_meta(shapes))
+
+
+def test_class_names_are_known_by_number_where_they_are():
+    assert class_names(80)[:2] == ["person", "bicycle"]
+    assert class_names(20)[0] == "aeroplane"
+    assert class_names(5) == class_names(None) == []

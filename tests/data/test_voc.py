@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets.from_files import register_from_files
+from centernet_d2.data.datasets.voc import VOC_CLASSES, load_voc_records, register_voc
+from centernet_d2.data.mappers import DetectionMapper
+
+from .voc_files import write_voc, xml_text
+
+IMAGES = {
+    "b": [("dog", 1, 1, 60, 50, 0), ("person", 3, 5, 7, 9, 1)],
+    "a": [],
+    "c": [("person", 2.5, 2, 30, 40, 0)],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_voc(tmp_path / "VOC2007", IMAGES, split="trainval")
+
+
+@pytest.fixture(autouse=True)
+def _unregistered():
+    """What a test registers is gone afterwards."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_records(folder):
+    records = load_voc_records(str(folder), "trainval")
+    assert [record["image_id"] for record in records] == ["b", "a", "c"]  # the list's order
+    assert records[1]["annotations"] == []
+    first = records[0]
+    assert first["file_name"] == str(folder / "JPEGImages" / "b.jpg")
+    assert (first["width"], first["height"]) == (60, 50)
+    # The whole image is (1, 1, width, height) in the file, (0, 0, width, height) as edges.
+    assert first["annotations"] == [
+        {
+            "category_id": VOC_CLASSES.index(name),
+            "bbox": box,
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "difficult": difficult,
+        }
+        for name, box, difficult in (("dog", [0, 0, 60, 50], 0), ("person", [2, 4, 7, 9], 1))
+    ]
+    assert records[2]["annotations"][0]["bbox"] == [1.5, 1, 30, 40]
+
+
+def test_equals_detectron2s_records_and_adds_to_them(folder):
+    theirs = load_voc_instances(str(folder), "trainval", CLASS_NAMES)
+    ours = load_voc_records(str(folder), "trainval")
+    assert tuple(CLASS_NAMES) == VOC_CLASSES
+    _assert_same_where_both_say_something(ours, theirs)
+
+
+def _assert_same_where_both_say_something(ours, theirs):
+    for record, expected in zip(ours, theirs, strict=True):
+        assert {key: record[key] for key in expected if key != "annotations"} == {
+            key: expected[key] for key in expected if key != "annotations"
+        }
+        annotations = [
+            {key: entry[key] for key in ("category_id", "bbox", "bbox_mode")}
+            for entry in record["annotations"]
+        ]
+        assert annotations == expected["annotations"]
+
+
+@pytest.mark.data
+def test_real_records_are_those_of_detectron2(test_data):
+    folder = str(test_data / "voc2012_sample")
+    ours = load_voc_records(folder, "val")
+    assert len(ours) == 100
+    _assert_same_where_both_say_something(ours, load_voc_instances(folder, "val", CLASS_NAMES))
+    annotations = [entry for record in ours for entry in record["annotations"]]
+    assert len(annotations) == 273
+    assert sum(entry["difficult"] for entry in annotations) == 38
+
+
+# ---- registration ----
+
+
+def test_detectron2s_names_are_read_by_this_package(tmp_path):
+    """In a new process: names, classes and evaluator at import, records from the datasets root."""
+    write_voc(tmp_path / "VOC2007", IMAGES, split="trainval")
+    write_voc(tmp_path / "VOC2012", {"x": None}, split="test")
+    code = (
+        "import centernet_d2\n"
+        "from detectron2.data import DatasetCatalog, MetadataCatalog\n"
+        "metadata = MetadataCatalog.get('voc_2007_trainval')\n"
+        "print(len(metadata.thing_classes), metadata.evaluator_type, metadata.year)\n"
+        "print([len(r['annotations']) for r in DatasetCatalog.get('voc_2007_trainval')])\n"
+        "print(DatasetCatalog.get('voc_2007_trainval')[0]['annotations'][1]['difficult'])\n"
+        "print(['annotations' in r for r in DatasetCatalog.get('voc_2012_test')])\n"
+        "print(sorted(name for name in DatasetCatalog.list() if name.startswith('voc_20')))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "DETECTRON2_DATASETS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    splits = ("test", "train", "trainval", "val")
+    assert result.stdout.splitlines() == [
+        "20 pascal_voc 2007",
+        "[2, 0, 1]",
+        "1",
+        "[False]",
+        str([f"voc_{year}_{split}" for year in (2007, 2012) for split in splits]),
+    ]
+
+
+def test_somebody_elses_registration_stays(tmp_path):
+    mine = DatasetCatalog["voc_2012_val"]
+    DatasetCatalog.remove("voc_2012_val")
+    DatasetCatalog.register("voc_2012_val", lambda: ["theirs"])
+    try:
+        register_voc(str(tmp_path))
+        assert DatasetCatalog.get("voc_2012_val") == ["theirs"]
+    finally:
+        DatasetCatalog.remove("voc_2012_val")
+        DatasetCatalog.register("voc_2012_val", mine)
+
+
+def test_from_files(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    name = register_from_files("voc:VOC2007:trainval")
+    assert name == register_from_files(f"voc:{folder}:trainval")
+    assert name.startswith("VOC2007_trainval_")
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == list(VOC_CLASSES)
+    assert (metadata.evaluator_type, metadata.year, metadata.split) == (
+        "pascal_voc",
+        2007,
+        "trainval",
+    )
+    assert metadata.file_spec == f"voc:{folder}:trainval"
+    assert len(DatasetCatalog.get(name)) == 3
+
+
+def test_from_files_with_classes_of_its_own(tmp_path):
+    folder = write_voc(tmp_path / "my: data", {"1": [("nut", 1, 1, 5, 5, 0)]}, split="train")
+    (folder / "classes.txt").write_text("bolt\n nut \n\n")
+    name = register_from_files(f"voc:{folder}:train")
+    assert MetadataCatalog.get(name).thing_classes == ["bolt", "nut"]
+    assert MetadataCatalog.get(name).year == 2012
+    assert DatasetCatalog.get(name)[0]["annotations"][0]["category_id"] == 1
+    (folder / "classes.txt").write_text("nut\nnut\n")
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("1\n")
+    with pytest.raises(DatasetError, match="name of each class once"):
+        register_from_files(f"voc:{folder}:val")
+
+
+@pytest.mark.parametrize("spec", ["voc:", "voc:a", "voc::a", "voc:a:"])
+def test_other_forms_are_refused(spec):
+    with pytest.raises(ValueError, match=r"form .*'voc:<folder>:<split>'"):
+        register_from_files(spec)
+
+
+def test_wrong_folder_or_split_is_said_at_once(folder):
+    with pytest.raises(ValueError, match=r"folder '/no/such' does not exist.*ImageSets/Main"):
+        register_from_files("voc:/no/such:train")
+    with pytest.raises(FileNotFoundError, match=r"train.txt' does not exist.*folder: trainval"):
+        register_from_files(f"voc:{folder}:train")
+    with pytest.raises(FileNotFoundError, match="unpack the VOCdevkit"):
+        register_from_files(f"voc:{folder.parent}:train")
+
+
+# ---- what is missing or malformed ----
+
+
+def test_missing_xml_and_images_are_counted_and_named(folder):
+    (folder / "Annotations" / "c.xml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 3 images.*'c.xml'.*unpack"):
+        load_voc_records(str(folder), "trainval")
+    (folder / "JPEGImages" / "a.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 3 images.*'a.jpg'.*unpack"):
+        load_voc_records(str(folder), "trainval")
+
+
+def test_without_any_xml_it_is_a_split_without_annotations(tmp_path, caplog):
+    folder = write_voc(tmp_path, {"1": None, "2": None})
+    with caplog.at_level(logging.INFO, logger="centernet_d2"):
+        records = load_voc_records(str(folder), "test")
+    assert [sorted(record) for record in records] == [["as_stored", "file_name", "image_id"]] * 2
+    assert "2 images, no annotations" in caplog.text
+    with pytest.raises(FileNotFoundError, match="2 of the 2 images"):
+        load_voc_records(str(folder), "test", labelled=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("</annotation>", "", "is no valid XML .*truncated.*copy it again"),
+        ("<xmin>1</xmin>", "", r"<bndbox><xmin> of object 'dog' is missing"),
+        ("<xmin>1</xmin>", "<xmin>one</xmin>", r"<bndbox><xmin> of object 'dog' is 'one'"),
+        ("<width>60</width>", "", "<size><width> is missing"),
+        ("<width>60</width>", "<width>0</width>", "<size> says 0 x 50 pixels"),
+        ("<name>dog</name>", "<name>Dog</name>", r"'Dog', which is none.*classes.txt"),
+        ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: 'b.xml'"),
+        ("<xmin>1</xmin>", "<xmin>70</xmin>", "negative width or height: 'b.xml'"),
+    ],
+)
+def test_malformed_annotations_are_named(folder, old, new, message):
+    file = folder / "Annotations" / "b.xml"
+    text = xml_text("b", IMAGES["b"])
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_voc_records(str(folder), "trainval")
+    assert "b.xml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is empty"), ("a\nb\na\n", r"1 images more than once: \['a'\]")]
+)
+def test_malformed_lists_are_named(folder, text, message):
+    (folder / "ImageSets" / "Main" / "trainval.txt").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load_voc_records(str(folder), "trainval")
+
+
+def test_lists_of_one_image_and_of_one_class(folder):
+    (folder / "ImageSets" / "Main" / "one.txt").write_text("c\n")
+    assert [record["image_id"] for record in load_voc_records(str(folder), "one")] == ["c"]
+    (folder / "ImageSets" / "Main" / "cat_val.txt").write_text("a  1\nb -1\n")
+    assert [r["image_id"] for r in load_voc_records(str(folder), "cat_val")] == ["a", "b"]
+
+
+def test_parts_inside_an_object_are_not_objects(folder):
+    text = xml_text("b", IMAGES["b"])
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part></object>"
+    (folder / "Annotations" / "b.xml").write_text(text.replace("</object>", part, 1))
+    assert len(load_voc_records(str(folder), "trainval")[0]["annotations"]) == 2
+
+
+def test_a_box_outside_its_image_is_dropped_with_a_warning(folder, caplog):
+    text = xml_text("b", [*IMAGES["b"], ("cat", 70, 1, 80, 5, 0)])
+    (folder / "Annotations" / "b.xml").write_text(text)
+    records = load_voc_records(str(folder), "trainval")
+    assert [len(record["annotations"]) for record in records] == [2, 0, 1]
+    assert "dropped 1 of 4 boxes that lie outside" in caplog.text
+
+
+# ---- in training ----
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_difficult_objects_in_training(folder, positive):
+    mapper = DetectionMapper(is_train=True, difficult_as_objects=positive)
+    sample = mapper(load_voc_records(str(folder), "trainval")[0])
+    assert sample["instances"].gt_boxes.tensor.tolist() == [
+        [0, 0, 60, 50],
+        *([[2, 4, 7, 9]] if positive else []),
+    ]
+
+
+def test_the_config_says_so_and_defaults_to_the_published_choice(tiny_config):
+    assert DetectionMapper(tiny_config(), is_train=True).difficult_as_objects
+    cfg = tiny_config("INPUT.DIFFICULT_AS_OBJECTS", False)
+    assert not DetectionMapper(cfg, is_train=True).difficult_as_objects
+
+
+def test_pixels_are_taken_as_stored(folder):
+    """VOC's annotations do not know EXIF: a file with such a mark is not turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    file = folder / "JPEGImages" / "b.jpg"
+    pixels = np.zeros((50, 60, 3), dtype=np.uint8)
+    pixels[:, :30] = 200
+    Image.fromarray(pixels).save(file, exif=exif)
+    sample = DetectionMapper(is_train=False)(load_voc_records(str(folder), "trainval")[0])
+    assert tuple(sample["image"].shape) == (3, 50, 60)
+    assert sample["image"][0, :, :25].float().mean() > 190

@@ -1,0 +1,93 @@
+"""`Predictor.heatmap`: what the network sees, and where in the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from centernet_d2 import Predictor, setup
+
+
+def make_predictor(cfg, folder) -> Predictor:
+    torch.manual_seed(1)
+    model = build_model(setup(cfg))
+    # Untrained heads say nearly the same everywhere; these differ from cell to cell.
+    for branch in model.head.modules():
+        if isinstance(branch, torch.nn.Conv2d):
+            torch.nn.init.normal_(branch.weight, std=0.3)
+    DetectionCheckpointer(model, str(folder)).save("weights")
+    cfg.MODEL.WEIGHTS = str(folder / "weights.pth")
+    return Predictor(cfg)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "map_size", "scale", "shift"),
+    [
+        # Canvas 64 x 96; the image starts at (48 - 35, 32 - 25).
+        ((), (16, 24), (4, 4), (-13, -7)),
+        # 70 pixels become 64, 50 become 45.7, centred.
+        (
+            ("TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", [64, 64]),
+            (16, 16),
+            (4 * 70 / 64, 4 * 70 / 64),
+            (0, -10),
+        ),
+        # Nothing resizes an image before the model: `setup` sees to it.
+        (("INPUT.MIN_SIZE_TEST", 100), (16, 24), (4, 4), (-13, -7)),
+    ],
+)
+@pytest.mark.parametrize("flip", [False, True])
+def test_cells_lie_where_the_detections_are(
+    tiny_config, tmp_path, image, overrides, map_size, scale, shift, flip
+):
+    cfg = tiny_config("MODEL.HEATMAP.SCORE_THRESHOLD", 0.0, "TEST.FLIP", flip, *overrides)
+    predictor = make_predictor(cfg, tmp_path)
+    before = image.copy()
+    seen = predictor.heatmap(image)
+    np.testing.assert_array_equal(image, before)
+    assert tuple(seen.probabilities.shape) == (5, *map_size)
+    assert seen.probabilities.dtype == torch.float32
+    assert seen.scale == pytest.approx(scale)
+    assert seen.shift == pytest.approx(shift, abs=1e-5)
+
+    best = predictor(image)["instances"][0]
+    peak = int(seen.probabilities.argmax())
+    category, cell = divmod(peak, map_size[0] * map_size[1])
+    row, column = divmod(cell, map_size[1])
+    assert seen.probabilities.max() == pytest.approx(float(best.scores), abs=1e-6)
+    assert category == int(best.pred_classes)
+    # The box's center is the cell's, plus the predicted offset.
+    center = best.pred_boxes.get_centers()[0].double()
+    cell = torch.tensor([column * scale[0] + shift[0], row * scale[1] + shift[1]])
+    entry = predictor._input(image)
+    images = predictor.model.inference_images(
+        [entry["image"]],
+        predictor.model.protocol.canvas_of(entry["image"].shape[-2:], predictor.model.divisor),
+    )
+    with torch.no_grad():
+        maps = predictor.model.decoded_maps(
+            predictor.model.predict(images)[-1], mirrored=images.mirrored
+        )
+    offset = maps.offset[0, :, row, column].double() * torch.tensor(scale)
+    torch.testing.assert_close(center, cell + offset, atol=1e-3, rtol=0)
+
+
+def test_images_are_checked(tiny_config, tmp_path):
+    predictor = make_predictor(tiny_config(), tmp_path)
+    with pytest.raises(ValueError, match=r"shape \(50, 70\)"):
+        predictor.heatmap(np.zeros((50, 70), dtype=np.uint8))
+
+
+def test_other_detectors_say_that_they_have_none(tiny_config, tmp_path, image):
+    predictor = make_predictor(tiny_config(), tmp_path)
+    predictor.model = torch.nn.Identity()
+    with pytest.raises(TypeError, match="Identity has no heatmap of centers"):
+        predictor.heatmap(image)

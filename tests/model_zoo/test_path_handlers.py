@@ -1,0 +1,175 @@
+"""Names of weights, as detectron2's PathManager and configs take them."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
+from published_networks import mmdetection_shapes, points_shapes, recorded
+
+from centernet_d2 import model_zoo
+from centernet_d2.checkpoint import imagenet
+from centernet_d2.checkpoint.files import read_tensors
+from centernet_d2.engine.checkpointer import Checkpointer, saved_class_names
+from centernet_d2.engine.setup import setup
+from centernet_d2.engine.trainer import Trainer
+from centernet_d2.model_zoo import path_handlers
+
+
+@pytest.fixture
+def published(tmp_path):
+    file = tmp_path / "served" / "centernet_resnet18.pth"
+    file.parent.mkdir()
+    state = recorded(mmdetection_shapes("centernet_resnet18"))
+    torch.save({"meta": {"CLASSES": ("person",)}, "state_dict": state}, file)
+    return file
+
+
+@pytest.fixture
+def no_sources(monkeypatch):
+    """Every fetch of ImageNet weights is an error."""
+
+    def refuse(source):
+        raise AssertionError(f"{source} was fetched")
+
+    monkeypatch.setattr(imagenet, "imagenet_state_dict", refuse)
+
+
+def test_file_through_the_path_manager(published, monkeypatch):
+    name = f"published:{published}"
+    assert PathManager.isfile(name)
+    assert PathManager.exists(name)
+    local = PathManager.get_local_path(name)
+    assert local.endswith(".pth")
+    with PathManager.open(name, "rb") as stream:
+        assert torch.load(stream, weights_only=True)["class_names"][0] == "person"
+    with pytest.raises(OSError, match="can only be read"):
+        PathManager.open(name, "wb")
+    monkeypatch.chdir(published.parent)
+    assert PathManager.get_local_path("published:centernet_resnet18.pth") == local
+    model_zoo.path_handlers.register()  # again: harmless
+    assert PathManager.get_local_path(name) == local
+
+
+def test_address(published, cache):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = partial(Quiet, directory=str(published.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        name = f"published:http://127.0.0.1:{server.server_port}/centernet_resnet18.pth"
+        cfg = model_zoo.get_config("points_resnet18_conv_mmdetection_140e")
+        cfg.MODEL.DEVICE = "cpu"
+        model = build_model(cfg)
+        DetectionCheckpointer(model).load(name)
+        asked = f"{name}?id=7"  # main's own checkpointer drops what follows "?"
+        Checkpointer(model, mismatch="fail").load(asked)
+        assert saved_class_names(asked)[0] == "person"
+        server.shutdown()
+    theirs = read_tensors(published)["state_dict"]["backbone.layer1.0.conv1.weight"]
+    assert torch.equal(model.backbone.layer1[0].conv1.weight, theirs)
+    assert PathManager.isfile(name)  # from the cache: the server is gone
+    assert len(list((cache / "downloads").iterdir())) == 2
+
+
+def test_unknown_name_lists_near_ones():
+    name = "published:COCO-Detection/points_dla34_14e"
+    with pytest.raises(FileNotFoundError, match=r"no such file.*Near: .*points_dla34_140e"):
+        PathManager.get_local_path(name)
+    assert not PathManager.isfile(name)
+    assert saved_class_names(name) == []
+
+
+def test_mismatched_file_is_an_error_for_detectron2_too(tmp_path):
+    (tmp_path / "page.pth").write_bytes(b"<!doctype html>")
+    cfg = model_zoo.get_config("points_resnet18_dcn_140e")
+    cfg.MODEL.DEVICE = "cpu"
+    with pytest.raises(ValueError, match=r"page\.pth.*web page"):
+        DetectionCheckpointer(build_model(cfg)).load(f"published:{tmp_path / 'page.pth'}")
+
+
+def test_torchvision_trunk(monkeypatch, cache):
+    torch.manual_seed(0)
+    trunk = torchvision.models.resnet18(weights=None).state_dict()
+    asked = []
+    monkeypatch.setattr(
+        imagenet, "imagenet_state_dict", lambda source: asked.append(source) or trunk
+    )
+    cfg = model_zoo.get_config("points_resnet18_dcn_140e")
+    cfg.MODEL.DEVICE = "cpu"
+    for _ in range(2):
+        model = build_model(cfg)
+        DetectionCheckpointer(model).load("torchvision:resnet18")
+        assert torch.equal(model.backbone.conv1.weight, trunk["conv1.weight"])
+    assert asked == ["torchvision:resnet18"]  # once, then from the cache
+    assert len(list((cache / "converted").iterdir())) == 1
+
+
+def test_torchvision_file_is_checked(monkeypatch, tmp_path):
+    """Through this package's download: tensors only, and the digits in the file's name."""
+    asked = {}
+
+    def give(url, folder, *, name, sha256):
+        asked.update(url=url, name=name, sha256=sha256)
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / name)
+        return tmp_path / name
+
+    monkeypatch.setattr(imagenet, "download", give)
+    assert "fc.weight" in imagenet.imagenet_state_dict("torchvision:resnet18")
+    assert asked["url"] == f"https://download.pytorch.org/models/{asked['name']}"
+    assert asked["name"] == f"resnet18-{asked['sha256']}.pth"
+
+
+def test_timm_trunk_of_dla(monkeypatch, cache):
+    shapes = points_shapes("dla_34").items()
+    trunk = {k.removeprefix("base."): torch.ones(s) for k, s in shapes if k.startswith("base.")}
+    trunk = {k: v for k, v in trunk.items() if "3.project" not in k or ".tree" in k}
+    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda source: trunk)
+    content = read_tensors(PathManager.get_local_path("timm:dla34.in1k"))
+    assert content["model"]["backbone.base.base_layer.0.weight"].shape == (16, 3, 7, 7)
+    assert not any("fc" in key for key in content["model"])
+    assert [file.name for file in (cache / "converted").iterdir()] == [
+        f"timm-dla34.in1k-v{path_handlers.VERSION}.pth"
+    ]
+
+
+def test_timm_model_for_its_backbone(monkeypatch):
+    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda s: {"stem.weight": torch.ones(3)})
+    content = read_tensors(PathManager.get_local_path("timm:convnext_tiny"))
+    assert content["model"].keys() == {"backbone.trunk.stem.weight"}
+
+
+def test_unknown_source():
+    with pytest.raises(ValueError, match="known are 'torchvision:resnet'"):
+        PathManager.get_local_path("torchvision:vgg16")
+
+
+def test_nothing_is_fetched_to_build_or_to_find_classes(no_sources, tiny_config):
+    cfg = tiny_config("MODEL.WEIGHTS", "torchvision:resnet18")
+    build_model(cfg)
+    assert saved_class_names("torchvision:resnet18") == []
+    setup(cfg)
+
+
+def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path, monkeypatch):
+    cfg = tiny_config("OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", "torchvision:resnet18")
+    trainer = Trainer.__new__(Trainer)
+    trainer.cfg, trainer.class_names, trainer.average = cfg, [], None
+    model = build_model(cfg)
+    trainer.checkpointer = Trainer.build_checkpointer(trainer, cfg, model)
+    trainer.checkpointer.checkpointables.clear()
+    trainer.checkpointer.save("model_0000001")
+    monkeypatch.setattr(Trainer, "iter", 1, raising=False)
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 2
+    with pytest.raises(AssertionError, match="torchvision:resnet18 was fetched"):
+        trainer.resume_or_load(resume=False)

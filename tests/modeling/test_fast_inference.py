@@ -1,0 +1,94 @@
+import copy
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from centernet_d2.layers.blocks import PredictionBranch
+from centernet_d2.layers.deform_conv import DeformConv2d
+from centernet_d2.modeling.fast_inference import make_fast
+
+IMAGES = [
+    {"image": torch.randint(0, 256, (3, 60, 90), dtype=torch.uint8)},
+    {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)},
+]
+BACKBONES = {
+    "hourglass": [
+        *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+        *("MODEL.HOURGLASS.CHANNELS", [16, 24, 32], "MODEL.HOURGLASS.BLOCKS", [1, 1, 1]),
+        *("MODEL.HEATMAP.IN_FEATURES", ["stack1", "stack2"]),
+    ],
+    "dla": [
+        *("MODEL.BACKBONE.NAME", "build_dla_backbone"),
+        *("MODEL.DLA.CHANNELS", [8, 8, 16, 24, 32, 48]),
+        *("MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
+    ],
+}
+
+
+def detector(tiny_config, name):
+    torch.manual_seed(0)
+    model = build_model(tiny_config(*BACKBONES[name]))
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, DeformConv2d):
+                torch.nn.init.normal_(module.conv_offset_mask.weight, std=0.02)
+            if isinstance(module, PredictionBranch):  # scores that differ clearly
+                torch.nn.init.normal_(module.last_layer.weight, std=0.5)
+        model.train()
+        for _ in range(6):  # running statistics of such images
+            model.backbone(torch.randn(2, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_same_detections(tiny_config, name):
+    model = detector(tiny_config, name)
+    fast = make_fast(copy.deepcopy(model))
+    for before, after in zip(model(IMAGES), fast(IMAGES), strict=True):
+        before, after = before["instances"], after["instances"]
+        assert len(before) == 100
+        torch.testing.assert_close(after.scores, before.scores, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            after.pred_boxes.tensor, before.pred_boxes.tensor, atol=1e-3, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@torch.no_grad()
+def test_bfloat16_is_close_and_predicts_in_float32(tiny_config, name):
+    model = detector(tiny_config, name)
+    fast = make_fast(copy.deepcopy(model), dtype="bfloat16")
+    assert all(p.dtype == torch.bfloat16 for p in fast.backbone.parameters())
+    batch = model.inference_images([IMAGES[1]["image"]], (96, 96))
+    (expected,), (found,) = model.predict(batch), fast.predict(batch)
+    assert found.heatmap.dtype == torch.float32
+    spread = expected.heatmap.std()
+    assert (found.heatmap - expected.heatmap).std() < 0.05 * spread
+    best_before, best_after = model(IMAGES)[0]["instances"][:5], fast(IMAGES)[0]["instances"][:5]
+    torch.testing.assert_close(best_after.scores, best_before.scores, atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+def test_a_fast_model_can_be_copied(tiny_config):
+    fast = make_fast(detector(tiny_config, "hourglass"), dtype="bfloat16")
+    first, second = fast(IMAGES)[0]["instances"], copy.deepcopy(fast)(IMAGES)[0]["instances"]
+    assert torch.equal(first.scores, second.scores)
+
+
+def test_only_the_last_stack_is_evaluated_in_inference(tiny_config):
+    model = detector(tiny_config, "hourglass")
+    batch = model.inference_images([IMAGES[1]["image"]], (96, 96))
+    (last,) = model.predict(batch)
+    model.head.train()
+    assert len(model.head(model.features(batch))) == 2
+    assert torch.equal(model.head(model.features(batch))[1]["heatmap"], last.heatmap)
+
+
+def test_errors(tiny_config):
+    model = build_model(tiny_config())
+    with pytest.raises(ValueError, match="eval mode"):
+        make_fast(model.train())
+    with pytest.raises(ValueError, match="dtype 'int8' is none of"):
+        make_fast(model.eval(), dtype="int8")
