@@ -234,6 +234,14 @@ def _test_keys() -> CN:
     # them; 0: no limit.
     keys.MAX_PIXELS = 0
 
+    # ---- speed of our Predictor and of --eval-only, which know when the weights are complete ----
+    keys.FOLD_NORM = (
+        False  # fold batch norms into the convolutions before them; equal up to rounding
+    )
+    # Of backbone and head, "float32", "bfloat16" or "float16"; the layers that are decoded stay in
+    # float32. Half precision moves scores and boxes a little.
+    keys.DTYPE = "float32"
+
     # Detections in the output frame: clip to the image, drop those whose clipped box is empty. The
     # published files keep both off; detectron2's own detectors have both on.
     keys.CLIP_BOXES = False
@@ -241,9 +249,8 @@ def _test_keys() -> CN:
     keys.EVAL_EPOCHS = 0  # evaluate every so many epochs; 0: EVAL_PERIOD iterations
     keys.IMS_PER_BATCH = 1  # images per process and step in evaluation; equal canvases run together
     keys.COCO_BACKEND = "pycocotools"  # or "faster-coco-eval" (optional package, equal numbers)
-    keys.ROUND_RESULTS = (
-        0  # decimals of boxes and scores before scoring; published results: 2; 0: not rounded
-    )
+    # Decimals of boxes and scores before scoring; published results: 2; 0: not rounded.
+    keys.ROUND_RESULTS = 0
     # Pascal VOC: how a box (edges, XYXY) becomes file coordinates (pixels counted from 1).
     keys.VOC = CN()
     # "all": 1 is added to all four, as published (right and bottom end up one pixel too far);

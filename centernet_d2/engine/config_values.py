@@ -6,6 +6,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ..modeling.fast_inference import DTYPES
 from ..targets.gaussian import RadiusRule
 from .optimizer import OPTIMIZERS
 from .step_loop import AMP_DTYPES
@@ -17,6 +18,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "SOLVER.OPTIMIZER": tuple(OPTIMIZERS),
     "SOLVER.AMP_DTYPE": tuple(AMP_DTYPES),
     "MODEL.CHECKPOINT_MISMATCH": ("fail", "report"),
+    "TEST.DTYPE": tuple(DTYPES),
     "MODEL.HEATMAP.RADIUS_RULE": tuple(rule.value for rule in RadiusRule),
     f"{_POINTS}.REGRESSION_LOSS": ("l1", "smooth_l1"),
     f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects"),

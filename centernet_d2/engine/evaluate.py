@@ -11,6 +11,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from torch import nn
 
+from ..modeling.fast_inference import make_fast
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names, without_training_data
 from .setup import setup
@@ -39,6 +40,8 @@ def evaluate_only(cfg: CfgNode) -> OrderedDict[str, Any]:
 def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     """Fill `model` from MODEL.WEIGHTS, wholly, and return the class names.
 
+    Then it is made fast as TEST.FOLD_NORM and TEST.DTYPE say; a model changed so cannot train.
+
     Raises:
         ValueError: MODEL.WEIGHTS is empty, does not fill the model, or was trained on other classes
             than the datasets'.
@@ -52,4 +55,6 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     saved = extras.get("class_names", [])
     compare_with_checkpoint(class_names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True)
+    if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
+        make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
     return class_names or list(saved)

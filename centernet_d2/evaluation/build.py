@@ -97,6 +97,8 @@ def protocol_name(cfg: CfgNode) -> str:
     parts = [_augmentation(cfg), resolution, *_suppression(cfg)]
     if cfg.TEST.RESOLUTION == "keep_res" and cfg.TEST.CANVAS != "strict":
         parts.append(f"{cfg.TEST.CANVAS} canvas")
+    if cfg.TEST.DTYPE != "float32":
+        parts.append(cfg.TEST.DTYPE)
     if cfg.TEST.ROUND_RESULTS:
         parts.append(f"rounded to {cfg.TEST.ROUND_RESULTS} decimals")
     return " / ".join(parts)

@@ -91,3 +91,21 @@ def test_other_detectors_say_that_they_have_none(tiny_config, tmp_path, image):
     predictor.model = torch.nn.Identity()
     with pytest.raises(TypeError, match="Identity has no heatmap of centers"):
         predictor.heatmap(image)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "tolerance"),
+    [
+        (("TEST.FOLD_NORM", True), 1e-3),
+        (("TEST.DTYPE", "bfloat16"), 0.05),
+        (("TEST.FOLD_NORM", True, "TEST.DTYPE", "bfloat16"), 0.05),
+    ],
+)
+def test_fast_prediction_sees_the_same_centers(tiny_config, tmp_path, image, overrides, tolerance):
+    plain = make_predictor(tiny_config(), tmp_path)
+    fast = make_predictor(tiny_config(*overrides), tmp_path)
+    expected, found = (p.heatmap(image).probabilities for p in (plain, fast))
+    assert not torch.equal(expected, found)  # the option does something
+    assert (expected - found).abs().mean() < tolerance
+    norms = [m for m in fast.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert bool(norms) == ("TEST.FOLD_NORM" not in overrides)

@@ -100,6 +100,7 @@ REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
             ("MODEL.POINTS_CENTERNET.BOX2D.NMS", "gaussian", "TEST.ROUND_RESULTS", 2),
             "none / keep_res / gaussian NMS / rounded to 2 decimals",
         ),
+        (("TEST.DTYPE", "bfloat16"), "none / keep_res / bfloat16"),
     ],
 )
 def test_protocol_names(cfg, overrides, name):
