@@ -52,16 +52,6 @@ def published(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("architecture", ["res_18", "dla_34"])
-def test_outputs_through_the_converter(architecture):
-    """As users load it. All architectures, by the same tables, are in tests/modeling."""
-    converted = convert({"epoch": 1, "state_dict": recorded(points_shapes(architecture))})
-    model = build_model(config_node(COMMON | converted.found.model | {"MODEL.DEVICE": "cpu"}))
-    model.load_state_dict(converted.state_dict, strict=True)
-    found = differences(architecture, model)
-    assert max(found.values()) < 1e-5, found
-
-
 def test_outputs_through_detectron2s_own_predictor(published, caplog):
     caplog.set_level(logging.WARNING)
     predictor = DefaultPredictor(config_for("resdcn_18", f"published:{published}"))
