@@ -24,7 +24,12 @@ from centernet_d2.evaluation.json_files import write_json_atomically
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEFAULT_CONFIGS = [
     os.path.join(ROOT, "configs", name)
-    for name in ("Shapes/points_tiny.yaml", "COCO-Detection/points_resnet18_dcn_140e.yaml")
+    for name in (
+        "Shapes/points_tiny.yaml",
+        "COCO-Detection/points_resnet18_dcn_140e.yaml",
+        "COCO-Detection/points_dla34_140e.yaml",
+        "COCO-Detection/points_hourglass104_50e.yaml",
+    )
 ]
 
 

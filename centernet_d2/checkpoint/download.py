@@ -161,8 +161,9 @@ def _check(part: Path, url: str, sha256: str | None) -> None:
 
 
 def _failure(url: str, problem: Exception | str, part: Path) -> str:
-    kept = f" {part.stat().st_size:,} bytes are kept in {part}." if part.exists() else ""
+    size = part.stat().st_size if part.exists() else 0
+    kept = f" {size:,} bytes are kept in {part}, from which the next try goes on." if size else ""
     return (
-        f"Could not download {url}: {problem}.{kept} Try again (it goes on from there), or fetch "
-        "the file by other means and name it in MODEL.WEIGHTS published:<file>."
+        f"Could not download {url}: {problem}.{kept} Try again, or fetch the file by other means "
+        'and name it in MODEL.WEIGHTS published:<file>; MODEL.WEIGHTS "" starts from scratch.'
     )

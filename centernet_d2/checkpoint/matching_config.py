@@ -74,8 +74,12 @@ def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
     if found.source == MMDETECTION:
         return keys | TURNED_PIXELS | MMDETECTION_RADIUS | KEEP_RESOLUTION
     if found.num_classes == CLASSES_OF_VOC:
-        side = [voc_size, voc_size]
-        fixed = {"TEST.RESOLUTION": "fixed", "TEST.FIXED_SIZE": side, "INPUT.TRAIN_SIZE": side}
+        # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
+        fixed = {
+            "TEST.RESOLUTION": "fixed",
+            "TEST.FIXED_SIZE": [voc_size, voc_size],
+            "INPUT.TRAIN_SIZE": [voc_size, voc_size],
+        }
         return keys | VOC_PIXELS | LEGACY_RADIUS | VOC_DATA | fixed
     return keys | COCO_PIXELS | LEGACY_RADIUS | KEEP_RESOLUTION
 

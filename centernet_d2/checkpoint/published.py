@@ -118,7 +118,7 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     """The detectron2 file of a published one: made on first use, then from the cache.
 
     The cache knows a file by its content, so that a replaced or moved file is no danger. A file
-    that is in detectron2's form already is returned as it is.
+    that is in detectron2's form already is returned as it is, or as a copy named ".pth".
 
     Raises:
         WeightFileError, UnknownWeightsError, RenameError: see `read_tensors` and `convert`. Nothing
@@ -130,7 +130,11 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
         return file
     checkpoint = read_tensors(path)
     if is_detectron2_file(checkpoint):
-        return path
+        if path.suffix == ".pth":
+            return path
+        # Under another ending detectron2's checkpointer would hand it to pickle.
+        write_whole(file, lambda stream: torch.save(dict(checkpoint), stream))
+        return file
     converted = named_conversion(checkpoint, str(path))
     content = converted.file_content()
     write_whole(file, lambda stream: torch.save(content, stream))

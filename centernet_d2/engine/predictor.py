@@ -104,12 +104,10 @@ class Predictor:
         maps = self.model.decoded_maps(last, mirrored=images.mirrored)
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, maps.map_size)[0].double().cpu()
-        # INPUT.MIN_SIZE_TEST may have resized the image before the model.
-        resized = torch.tensor([image.shape[1] / size[1], image.shape[0] / size[0]]).double()
         return ImageHeatmap(
             probabilities=maps.heatmap[0].float().cpu(),
-            scale=tuple(((second - first) * resized).tolist()),
-            shift=tuple((first * resized).tolist()),
+            scale=tuple((second - first).tolist()),
+            shift=tuple(first.tolist()),
         )
 
     @torch.no_grad()

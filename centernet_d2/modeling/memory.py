@@ -11,8 +11,8 @@ import cv2
 from ..structures.padded_images import Size
 
 _CURES = (
-    "Make it smaller: INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST resize images before the model, "
-    "TEST.RESOLUTION fixed scales them to TEST.FIXED_SIZE"
+    "Make it smaller: TEST.RESOLUTION fixed scales images to TEST.FIXED_SIZE, smaller TEST.SCALES "
+    "look at them smaller, TEST.CANVAS fit spares the border"
 )
 # How allocators say it: torch on CUDA, torch on a CPU (two wordings), OpenCV, NumPy.
 _OUT_OF_MEMORY = (

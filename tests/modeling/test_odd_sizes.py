@@ -41,7 +41,7 @@ def test_a_limit_refuses_before_anything_is_computed(tiny_config, monkeypatch):
     monkeypatch.setattr(model.backbone, "forward", None)
     with pytest.raises(ValueError, match=r"90x70\.png \(90 x 70\).*160 x 128.*10000") as caught:
         model([entry(70, 90)])
-    for part in ("TEST.MAX_PIXELS", "INPUT.MAX_SIZE_TEST", "TEST.RESOLUTION fixed"):
+    for part in ("TEST.MAX_PIXELS", "TEST.SCALES", "TEST.RESOLUTION fixed"):
         assert part in str(caught.value)
 
 
@@ -72,7 +72,7 @@ def test_an_exhausted_memory_names_the_images_and_the_cure(tiny_config, monkeypa
     for part in (
         "90x70.png (90 x 70), 91x68.png (91 x 68): a batch of 4 canvases of 96 x 96",
         "0.141 times the memory of one of 512 x 512",
-        "INPUT.MAX_SIZE_TEST",
+        "TEST.SCALES",
         "TEST.IMS_PER_BATCH",
     ):
         assert part in message
