@@ -21,11 +21,8 @@ def add_centernet_config(cfg: CN) -> None:
         "SOLVER": _solver_keys(),
         "TEST": _test_keys(),
         "DATASETS": _dataset_keys(),
-        "DATALOADER": CN(),
     }.items():
         _add_missing(cfg[path], block)
-    if "CENTERNET_D2" not in cfg:  # the marker of a config that has been through this function
-        cfg.CENTERNET_D2 = True
 
 
 def _add_missing(node: CN, additions: CN) -> None:
@@ -41,8 +38,14 @@ def _model_keys() -> CN:
     # "fail": an error when a checkpoint lacks or misshapes parameters of the model; "report": a
     # printed summary.
     keys.CHECKPOINT_MISMATCH = "report"
+    _add_heatmap_keys(keys)
+    _add_points_keys(keys)
+    _add_backbone_keys(keys)
+    return keys
 
-    # ---- shared by all detectors that find objects on a heatmap ----
+
+def _add_heatmap_keys(keys: CN) -> None:
+    """Shared by all detectors that find objects on a heatmap."""
     keys.HEATMAP = CN()
     # Number of classes. 0: taken from the training dataset's metadata by `centernet_d2.setup(cfg)`.
     keys.HEATMAP.NUM_CLASSES = 80
@@ -61,14 +64,15 @@ def _model_keys() -> CN:
     keys.HEATMAP.FOCAL_BETA = 4.0  # exponent that lowers the weight of cells near a center
     keys.HEATMAP.PEAK_KERNEL = 3  # side of the window in which a peak must be the maximum, odd
     keys.HEATMAP.TOP_K = 100  # peaks kept per image, over all classes
-    keys.HEATMAP.SCORE_THRESHOLD = (
-        0.0  # detections at or below are dropped; published: no threshold
-    )
+    # Detections at or below are dropped; 0: nothing is dropped (published).
+    keys.HEATMAP.SCORE_THRESHOLD = 0.0
     # Run in channels-last memory format (the deformable convolution needs it on a CPU; faster under
     # AMP on CUDA).
     keys.HEATMAP.CHANNELS_LAST = True
 
-    # ---- points CenterNet, "Objects as Points" ----
+
+def _add_points_keys(keys: CN) -> None:
+    """Points CenterNet, "Objects as Points"."""
     keys.POINTS_CENTERNET = CN()
     keys.POINTS_CENTERNET.TASKS = [
         "box2d"
@@ -97,7 +101,8 @@ def _model_keys() -> CN:
     keys.POINTS_CENTERNET.BOX2D.NMS = "none"
     keys.POINTS_CENTERNET.BOX2D.NMS_THRESHOLD = 0.5
 
-    # ---- backbones ----
+
+def _add_backbone_keys(keys: CN) -> None:
     # ResNet whose last map is up-sampled three times ("Simple Baselines"; the points paper adds
     # deformable convolutions).
     keys.RESNET_DECONV = CN()
@@ -140,7 +145,6 @@ def _model_keys() -> CN:
     keys.ENCODER_DECODER.BLOCKS = [1, 1, 1, 1]  # residual blocks at each stride
     keys.ENCODER_DECODER.OUT_CHANNELS = 64
     keys.ENCODER_DECODER.NORM = "BN"
-    return keys
 
 
 def _input_keys() -> CN:

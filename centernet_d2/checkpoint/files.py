@@ -10,10 +10,11 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..whole_files import whole_file
 
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
@@ -136,18 +137,6 @@ def _numpy_values() -> list[Any]:
 
 
 def write_whole(file: str | os.PathLike[str], write: Callable[[Any], Any]) -> None:
-    """Write a local `file` by `write(stream)`: readers see the old content or all of the new one.
-
-    Its folder is made where needed. Whatever fails, no partial file stays.
-    """
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a local `file` by `write(stream)`, whole or not at all; see `whole_file`."""
+    with whole_file(file) as stream:
+        write(stream)

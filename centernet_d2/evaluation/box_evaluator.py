@@ -31,6 +31,7 @@ class BoxEvaluator(DatasetEvaluator):
         dataset_name: str,
         image_ids: Sequence[int | str],
         num_classes: int,
+        output_folder: str | None = None,
         distributed: bool = True,
     ):
         """Args are kept.
@@ -39,12 +40,14 @@ class BoxEvaluator(DatasetEvaluator):
             dataset_name: for messages.
             image_ids: of the ground truth, in its order.
             num_classes: of the ground truth.
+            output_folder: where files are written; None: nowhere.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
         """
         self.dataset_name = dataset_name
         self.image_ids = list(image_ids)
         self.num_classes = num_classes
+        self.output_folder = output_folder
         self.distributed = distributed
         self.reset()
 
@@ -88,6 +91,16 @@ class BoxEvaluator(DatasetEvaluator):
             )
             boxes, scores, classes = boxes[finite], scores[finite], classes[finite]
         return {"boxes": boxes, "scores": scores, "classes": classes}
+
+    def _warn_without_scores(self, submission: str) -> None:
+        """Say that the split has no annotations, and what there is instead."""
+        logger.warning(
+            "Dataset '%s' has no annotations, so there are no scores. %s",
+            self.dataset_name,
+            submission
+            if self.output_folder
+            else "Nothing was written either: the evaluator was given no output folder.",
+        )
 
     def _gather(self) -> dict[int | str, Detections] | None:
         """Detections of all processes by image, in the ground truth's order; None: not here."""

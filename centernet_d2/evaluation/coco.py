@@ -67,7 +67,6 @@ class CocoEvaluator(BoxEvaluator):
         if unknown:
             raise ValueError(f"No COCO scores for {unknown}; known: {', '.join(METRIC_NAMES)}.")
         check_backend(backend)
-        self.output_folder = output_folder
         self.iou_types = tuple(iou_types)
         self.backend = backend
         self.round_results = round_results
@@ -77,6 +76,7 @@ class CocoEvaluator(BoxEvaluator):
             dataset_name=dataset_name,
             image_ids=[image["id"] for image in self.ground_truth.dataset["images"]],
             num_classes=len(self.ground_truth.category_ids),
+            output_folder=output_folder,
             distributed=distributed,
         )
         if not self.ground_truth.is_labelled:
@@ -100,12 +100,9 @@ class CocoEvaluator(BoxEvaluator):
             write_json_atomically(path, rows)
             logger.info("%d detections in %d images: %s", len(rows), len(detections), path)
         if not self.ground_truth.is_labelled:
-            logger.warning(
-                "Dataset '%s' has no annotations, so there are no scores. %s",
-                self.dataset_name,
-                f"The file to submit is {os.path.join(self.output_folder, RESULTS_FILE)}."
-                if self.output_folder
-                else "Nothing was written either: the evaluator was given no output folder.",
+            folder = self.output_folder or ""
+            self._warn_without_scores(
+                f"The file to submit is {os.path.join(folder, RESULTS_FILE)}."
             )
             return OrderedDict((iou_type, {}) for iou_type in self.iou_types)
         results = OrderedDict(

@@ -72,7 +72,6 @@ class VocEvaluator(BoxEvaluator):
                 f"TEST.VOC.FILE_OFFSET is {file_offset!r}; it must be one of "
                 f"{', '.join(map(repr, FILE_OFFSETS))}."
             )
-        self.output_folder = output_folder
         self.file_offset = file_offset
         self.round_to_files = round_to_files
         self.protocol = protocol
@@ -81,6 +80,7 @@ class VocEvaluator(BoxEvaluator):
             dataset_name=dataset_name,
             image_ids=self.ground_truth.image_ids,
             num_classes=len(self.ground_truth.class_names),
+            output_folder=output_folder,
             distributed=distributed,
         )
 
@@ -97,13 +97,9 @@ class VocEvaluator(BoxEvaluator):
         if self.output_folder:
             self._write_results(detections)
         if self.ground_truth.objects is None:
-            logger.warning(
-                "Dataset '%s' has no annotations, so there are no scores. %s",
-                self.dataset_name,
-                f"The files to submit are in {self._result_folder()}: pack the folder 'results' "
-                "as results.tgz."
-                if self.output_folder
-                else "Nothing was written either: the evaluator was given no output folder.",
+            folder = self._result_folder() if self.output_folder else ""
+            self._warn_without_scores(
+                f"The files to submit are in {folder}: pack the folder 'results' as results.tgz."
             )
             return OrderedDict(bbox={})
         if not len(detections):

@@ -156,20 +156,25 @@ def test_failed_load_can_be_followed_by_another(tmp_path):
 
 
 class Hostile:
+    """Would make a file of its own where it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
     def __reduce__(self):
-        return os.system, ("touch /tmp/should-never-exist-centernet",)
+        return open, (str(self.trace), "w")
 
 
 @pytest.mark.parametrize("name", ["weights.pkl", "weights.pth", "weights.pyth"])
 def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
-    file = tmp_path / name
+    file, trace = tmp_path / name, tmp_path / "should never exist"
     if name.endswith("pth") and not name.endswith("pyth"):
-        torch.save({"model": Hostile()}, file)
+        torch.save({"model": Hostile(trace)}, file)
     else:
-        file.write_bytes(pickle.dumps({"model": Hostile()}))
+        file.write_bytes(pickle.dumps({"model": Hostile(trace)}))
     with pytest.raises(ValueError, match=rf"{name}.*which c"):
         Checkpointer(network()).load(str(file))
-    assert not os.path.exists("/tmp/should-never-exist-centernet")
+    assert not trace.exists()
     assert saved_class_names(str(file)) == []
 
 
