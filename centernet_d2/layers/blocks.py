@@ -27,6 +27,23 @@ def make_norm(norm: str, channels: int) -> nn.Module:
         ) from error
 
 
+NORM_INITS = ("ones", "uniform")
+
+
+def start_norms(network: nn.Module, rule: str) -> None:
+    """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did.
+
+    Raises:
+        ValueError: another rule.
+    """
+    if rule not in NORM_INITS:
+        raise ValueError(f"norm_init {rule!r} is none of {NORM_INITS}")
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
+            nn.init.uniform_(weight) if rule == "uniform" else nn.init.ones_(weight)
+
+
 class ConvNormRelu(nn.Sequential):
     """Convolution (padded to keep H and W at stride 1), normalisation, ReLU: indices 0, 1, 2.
 

@@ -15,9 +15,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
-from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
-
-NORM_INITS = ("ones", "uniform")
+from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
 
 
 class HourglassModule(nn.Module):
@@ -103,7 +101,7 @@ class Hourglass(Backbone):
             ValueError: an argument is out of range.
         """
         super().__init__()
-        _check(stacks, channels, blocks, stem_kernel, norm_init)
+        _check(stacks, channels, blocks, stem_kernel)
         self.levels = len(channels) - 1
         self.out_channels = out_channels
         width = channels[0]
@@ -121,8 +119,7 @@ class Hourglass(Backbone):
         self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
         self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
-        if norm_init == "uniform":
-            _start_norms_uniform(self)
+        start_norms(self, norm_init)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -185,16 +182,7 @@ def _conv1x1(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
     )
 
 
-def _start_norms_uniform(network: nn.Module) -> None:
-    for module in network.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
-            nn.init.uniform_(weight)
-
-
-def _check(
-    stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_kernel: int, norm_init: str
-) -> None:
+def _check(stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_kernel: int) -> None:
     if stacks < 1:
         raise ValueError(f"Hourglass: stacks is {stacks}; it must be 1 or more")
     if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
@@ -204,8 +192,6 @@ def _check(
         )
     if stem_kernel % 2 == 0:
         raise ValueError(f"Hourglass: stem_kernel is {stem_kernel}; it must be odd")
-    if norm_init not in NORM_INITS:
-        raise ValueError(f"Hourglass: norm_init {norm_init!r} is none of {NORM_INITS}")
 
 
 @BACKBONE_REGISTRY.register()

@@ -1,0 +1,147 @@
+"""Pooling modules before the branches of corners and centers: (N, C, h, w) to (N, C', h, w).
+
+Corner pooling module: CornerNet section 3.3, figure 7. Cascade corner pooling and center pooling:
+triplet CenterNet section 3.2, in the order of its published code.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import ConvNormRelu, make_norm
+from .directional_pool import BottomPool, LeftPool, RightPool, TopPool
+
+CORNERS = {"top_left": (TopPool, LeftPool), "bottom_right": (BottomPool, RightPool)}
+"""Corner -> pools along the columns and along the rows."""
+
+
+class _PoolingModule(nn.Module):
+    """Two pooled branches, added, and a shortcut: what the three modules share."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        pool_channels: int,
+        pools: list[nn.Module],
+        norm: str,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
+        )
+        self.pools = nn.ModuleList(pools)
+        self.merge = _conv_norm(pool_channels, out_channels, 3, norm)
+        self.shortcut = _conv_norm(in_channels, out_channels, 1, norm)
+        self.output = ConvNormRelu(out_channels, out_channels, norm=norm)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in_channels, h, w) -> (N, out_channels, h, w)."""
+        columns, rows = (self.pooled(k, features) for k in range(2))
+        return self.output(torch.relu_(self.merge(columns + rows) + self.shortcut(features)))
+
+    def pooled(self, branch: int, features: Tensor) -> Tensor:
+        """One branch: 0 along the columns, 1 along the rows; (N, pool_channels, h, w)."""
+        return self.pools[branch](self.branches[branch](features))
+
+
+class CornerPooling(_PoolingModule):
+    """Corner pooling: each cell sees the box edges that would start (or end) at it."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        pool_channels: int = 128,
+        corner: str = "top_left",
+        pools: bool = True,
+        norm: str = "BN",
+    ) -> None:
+        """Build the module.
+
+        Args:
+            in_channels: C.
+            out_channels: C'.
+            pool_channels: width of the pooled branches.
+            corner: "top_left" or "bottom_right".
+            pools: False leaves the pools out, at equal parameters.
+            norm: of all convolutions, as detectron2 names it.
+        """
+        super().__init__(
+            in_channels, out_channels, pool_channels, _corner_pools(corner, pools), norm
+        )
+
+
+class CascadeCornerPooling(CornerPooling):
+    """Corner pooling that also looks from the box's edges into its inside.
+
+    Before a branch is pooled along its edge, the maximum of a second branch across that edge, which
+    is the other pool, is added to it and convolved, without norm and ReLU (published code; the
+    paper's text tells the two steps the other way round).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        pool_channels: int = 128,
+        corner: str = "top_left",
+        pools: bool = True,
+        norm: str = "BN",
+    ) -> None:
+        """Build the module; see `CornerPooling`."""
+        super().__init__(
+            in_channels,
+            out_channels,
+            pool_channels=pool_channels,
+            corner=corner,
+            pools=pools,
+            norm=norm,
+        )
+        self.look = nn.ModuleList(
+            ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
+        )
+        self.look_merge = nn.ModuleList(
+            nn.Conv2d(pool_channels, pool_channels, 3, padding=1, bias=False) for _ in range(2)
+        )
+
+    def pooled(self, branch: int, features: Tensor) -> Tensor:
+        """See `_PoolingModule`."""
+        inside = self.pools[1 - branch](self.look[branch](features))
+        edge = self.look_merge[branch](self.branches[branch](features) + inside)
+        return self.pools[branch](edge)
+
+
+class CenterPooling(_PoolingModule):
+    """Center pooling: each cell sees the largest values of its column and of its row."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        pool_channels: int = 128,
+        pools: bool = True,
+        norm: str = "BN",
+    ) -> None:
+        """Build the module; see `CornerPooling`."""
+        # Of two scans in series, so that of equal values the published one gets the gradient.
+        both = [[TopPool(), BottomPool()], [LeftPool(), RightPool()]]
+        modules = [nn.Sequential(*series) if pools else nn.Identity() for series in both]
+        super().__init__(in_channels, out_channels, pool_channels, modules, norm)
+
+
+def _corner_pools(corner: str, pools: bool) -> list[nn.Module]:
+    if corner not in CORNERS:
+        raise ValueError(f"corner must be one of {tuple(CORNERS)}, got {corner!r}")
+    return [pool() if pools else nn.Identity() for pool in CORNERS[corner]]
+
+
+def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=not norm),
+        make_norm(norm, out_channels),
+    )

@@ -1,0 +1,220 @@
+"""Running maxima towards one side of a map (CornerNet section 3.3), without compiled code.
+
+Each output cell holds the largest value between it and one side of the map: "top" looks from a cell
+downwards and so fills a column from below upwards, which brings what lies along an object's left
+edge up to its top-left corner; "left" looks to the right; "bottom" and "right" look the other ways.
+
+The gradient of an output goes to one input cell: of equal values to the one that the scan meets
+first (published behaviour; `torch.cummax` gives it to the last). No index is kept for that: where
+the output of a scan changes there is a record, and the gradients from one record to the next all
+belong to the earlier one.
+
+(N, C, H, W) in any memory format, which the output keeps.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
+"""Direction -> axis of the scan, and whether it starts at the axis' end."""
+
+
+def directional_pool(features: Tensor, direction: str) -> Tensor:
+    """Running maximum of (N, C, H, W) towards a side; the same shape, dtype and memory format.
+
+    Differentiable once. NaN goes along with the scan, as a maximum should.
+
+    Args:
+        features: any floating dtype, on any device.
+        direction: "top", "bottom", "left" or "right".
+    """
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
+    if features.dim() != 4:
+        raise ValueError(f"directional_pool takes (N, C, H, W), got {tuple(features.shape)}")
+    axis, from_end = DIRECTIONS[direction]
+    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
+        return pool_by_doubling(features, axis, from_end)
+    return _pool(features, axis, from_end)
+
+
+def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
+    """`directional_pool` with operators that every exporter knows: reach 1, 2, 4 ... cells further.
+
+    Its gradient halves ties, so it is not for training.
+
+    Args:
+        features: (N, C, H, W).
+        axis: 2 or 3.
+        from_end: see `DIRECTIONS`.
+    """
+    reach, length = 1, features.shape[axis]
+    while reach < length:
+        kept = length - reach
+        first, last = features.narrow(axis, 0, kept), features.narrow(axis, reach, kept)
+        best = torch.maximum(first, last)
+        edge = features.narrow(axis, kept, reach) if from_end else features.narrow(axis, 0, reach)
+        features = torch.cat([best, edge] if from_end else [edge, best], dim=axis)
+        reach *= 2
+    return features
+
+
+def top_pool(features: Tensor) -> Tensor:
+    """Maximum from each cell down to the bottom of its column."""
+    return directional_pool(features, "top")
+
+
+def bottom_pool(features: Tensor) -> Tensor:
+    """Maximum from the top of its column down to each cell."""
+    return directional_pool(features, "bottom")
+
+
+def left_pool(features: Tensor) -> Tensor:
+    """Maximum from each cell to the right end of its row."""
+    return directional_pool(features, "left")
+
+
+def right_pool(features: Tensor) -> Tensor:
+    """Maximum from the left end of its row to each cell."""
+    return directional_pool(features, "right")
+
+
+class _DirectionalPool(nn.Module):
+    direction: str
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See `directional_pool`."""
+        return directional_pool(features, self.direction)
+
+
+class TopPool(_DirectionalPool):
+    """`top_pool` as a module."""
+
+    direction = "top"
+
+
+class BottomPool(_DirectionalPool):
+    """`bottom_pool` as a module."""
+
+    direction = "bottom"
+
+
+class LeftPool(_DirectionalPool):
+    """`left_pool` as a module."""
+
+    direction = "left"
+
+
+class RightPool(_DirectionalPool):
+    """`right_pool` as a module."""
+
+    direction = "right"
+
+
+# ------------------------------------------------------------------------------- as operators
+# Operators of their own, so that a compiler takes the loops below as one call.
+@torch.library.custom_op("centernet_d2::directional_pool", mutates_args=())
+def _pool(features: Tensor, axis: int, from_end: bool) -> Tensor:
+    output = torch.empty_like(features)
+    if features.is_cuda and (kernels := _cuda_kernels()):
+        kernels.pool(features, output, axis, from_end)
+    elif output.numel():
+        _in_rows(_scan, features, output, axis=axis, from_end=from_end)
+    return output
+
+
+@torch.library.custom_op("centernet_d2::directional_pool_backward", mutates_args=())
+def _pool_backward(gradient: Tensor, output: Tensor, axis: int, from_end: bool) -> Tensor:
+    result = torch.empty_like(output)
+    if output.is_cuda and (kernels := _cuda_kernels()):
+        kernels.pool_backward(gradient, output, result, axis, from_end)
+    elif output.numel():
+        _in_rows(_collect, gradient, output, result, axis=axis, from_end=from_end)
+    return result
+
+
+@_pool.register_fake
+def _(features: Tensor, axis: int, from_end: bool) -> Tensor:
+    return torch.empty_like(features)
+
+
+@_pool_backward.register_fake
+def _(gradient: Tensor, output: Tensor, axis: int, from_end: bool) -> Tensor:
+    return torch.empty_like(output)
+
+
+def _remember(ctx, inputs: tuple, output: Tensor) -> None:
+    _, ctx.axis, ctx.from_end = inputs
+    ctx.save_for_backward(output)
+
+
+def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    (output,) = ctx.saved_tensors
+    return _pool_backward(gradient, output, ctx.axis, ctx.from_end), None, None
+
+
+_pool.register_autograd(_backward, setup_context=_remember)
+
+
+def _cuda_kernels():
+    """The Triton kernels, or None where there is no Triton."""
+    try:
+        from . import directional_pool_triton
+    except ImportError:
+        return None
+    return directional_pool_triton
+
+
+# -------------------------------------------------------------------------------------- row by row
+def _in_rows(function: Callable[..., None], *maps: Tensor, axis: int, from_end: bool) -> None:
+    """Call a function that works row by row with the maps, the last of which it writes.
+
+    One row (or column) of all maps is taken at once, which is fast unless its elements lie far
+    apart, as those of columns do in the standard layout. Such maps are transposed before and after:
+    that costs less.
+    """
+    output = maps[-1]
+    if axis == 2 or output.stride(3) != 1:
+        function(*maps, axis=axis, from_end=from_end)
+        return
+    turned = [
+        torch.empty_like(each.transpose(2, 3), memory_format=torch.contiguous_format)
+        for each in maps
+    ]
+    for copy, each in zip(turned[:-1], maps, strict=False):
+        copy.copy_(each.transpose(2, 3))
+    function(*turned, axis=2, from_end=from_end)
+    output.copy_(turned[-1].transpose(2, 3))
+
+
+def _scan(features: Tensor, output: Tensor, *, axis: int, from_end: bool) -> None:
+    inputs, results = features.unbind(axis), output.unbind(axis)
+    order = range(len(results) - 1, -1, -1) if from_end else range(len(results))
+    results[order[0]].copy_(inputs[order[0]])
+    for earlier, here in itertools.pairwise(order):
+        torch.maximum(results[earlier], inputs[here], out=results[here])
+
+
+def _collect(
+    gradient: Tensor, pooled: Tensor, result: Tensor, *, axis: int, from_end: bool
+) -> None:
+    half = result.dtype in (torch.float16, torch.bfloat16)  # sums of up to a whole line
+    total = gradient.float() if half else result.copy_(gradient)
+    length = pooled.shape[axis]
+    first, second = pooled.narrow(axis, 0, length - 1), pooled.narrow(axis, 1, length - 1)
+    # Between two neighbours without a record (1 here) the later in the scan hands its gradient on.
+    same = torch.eq(first, second, out=torch.empty_like(first, dtype=total.dtype))
+    totals, hands_on = total.unbind(axis), same.unbind(axis)
+    handed = torch.empty_like(totals[0])
+    for index in range(length - 1) if from_end else range(length - 2, -1, -1):
+        later, earlier = (index, index + 1) if from_end else (index + 1, index)
+        torch.mul(totals[later], hands_on[index], out=handed)
+        totals[earlier].add_(handed)
+        totals[later].sub_(handed)
+    if half:
+        result.copy_(total)

@@ -1,0 +1,224 @@
+"""Directional pools against a loop that says what they are, and the published tie rule."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from centernet_d2.layers import directional_pool as module
+from centernet_d2.layers.directional_pool import DIRECTIONS, directional_pool
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def by_loop(features: torch.Tensor, gradient: torch.Tensor, direction: str):
+    """Output and input gradient, cell by cell: the first of equal values keeps the record."""
+    axis, from_end = DIRECTIONS[direction]
+    inputs = features.double().movedim(axis, -1)
+    given = gradient.double().movedim(axis, -1)
+    output, result = torch.empty_like(inputs), torch.zeros_like(inputs)
+    order = range(inputs.shape[-1])
+    order = list(reversed(order)) if from_end else list(order)
+    for line in torch.cartesian_prod(*(torch.arange(size) for size in inputs.shape[:-1])):
+        line = tuple(line.tolist())
+        record = order[0]
+        for place in order:
+            if inputs[(*line, place)] > inputs[(*line, record)]:
+                record = place
+            output[(*line, place)] = inputs[(*line, record)]
+            result[(*line, record)] += given[(*line, place)]
+    return output.movedim(-1, axis), result.movedim(-1, axis)
+
+
+def case(shape=(2, 3, 5, 6), *, ties: bool, dtype=torch.float32, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(shape, generator=generator)
+    if ties:
+        features = features.round()  # a few whole numbers
+    gradient = torch.randint(-3, 4, shape, generator=generator)  # exact in every dtype
+    return features.to(dtype), gradient.to(dtype)
+
+
+def both_ways(features, gradient, direction):
+    features = features.detach().requires_grad_()
+    output = directional_pool(features, direction)
+    output.backward(gradient)
+    return output.detach(), features.grad
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ties", [False, True])
+def test_equals_the_loop(direction, layout, dtype, ties):
+    features, gradient = case(ties=ties, dtype=dtype)
+    expected_output, expected_gradient = by_loop(features, gradient, direction)
+    features = features.contiguous(memory_format=layout)
+    output, result = both_ways(features, gradient, direction)
+    assert output.dtype == result.dtype == dtype
+    assert output.stride() == features.stride()
+    assert torch.equal(output.double(), expected_output)
+    assert torch.equal(result.double(), expected_gradient)
+
+
+@pytest.mark.parametrize(
+    ("direction", "output", "gradient"),
+    [
+        ("top", [3, 3, 3, 3, 0], [0, 0, 0, 4, 1]),
+        ("bottom", [1, 3, 3, 3, 3], [1, 4, 0, 0, 0]),
+    ],
+)
+def test_published_tie_rule(direction, output, gradient):
+    column = torch.tensor([1.0, 3, 2, 3, 0]).view(1, 1, 5, 1)
+    pooled, result = both_ways(column, torch.ones(1, 1, 5, 1), direction)
+    assert pooled.flatten().tolist() == output
+    assert result.flatten().tolist() == gradient
+    row = column.transpose(2, 3)
+    other = {"top": "left", "bottom": "right"}[direction]
+    pooled, result = both_ways(row, torch.ones(1, 1, 1, 5), other)
+    assert pooled.flatten().tolist() == output
+    assert result.flatten().tolist() == gradient
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 1), (2, 3, 1, 4), (2, 3, 4, 1), (0, 3, 4, 5), (2, 3, 0, 5)]
+)
+def test_small_and_empty_maps(direction, shape):
+    features, gradient = case(shape, ties=False)
+    output, result = both_ways(features, gradient, direction)
+    if features.numel():
+        expected_output, expected_gradient = by_loop(features, gradient, direction)
+        assert torch.equal(output.double(), expected_output)
+        assert torch.equal(result.double(), expected_gradient)
+    assert output.shape == result.shape == shape
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_maps_that_are_not_contiguous(direction):
+    features, gradient = case((2, 6, 10, 12), ties=True)
+    views = [(slice(None), slice(0, 6, 2)), (slice(None), slice(None), slice(1, 9, 2))]
+    views.append((slice(None), slice(None), slice(None), slice(0, 12, 3)))
+    for view in views:
+        expected = by_loop(features[view], gradient[view], direction)
+        for found, wanted in zip(
+            both_ways(features[view], gradient[view], direction), expected, strict=True
+        ):
+            assert torch.equal(found.double(), wanted)
+    # A gradient that is one number for all cells has no memory of its own.
+    one = torch.ones(()).expand(features.shape)
+    assert torch.equal(
+        both_ways(features, one, direction)[1], both_ways(features, one.clone(), direction)[1]
+    )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradcheck(direction, layout):
+    features = case(ties=False, dtype=torch.float64)[0].contiguous(memory_format=layout)
+    features.requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: directional_pool(maps, direction), features)
+
+
+def test_sums_of_half_precision_gradients_are_exact():
+    """A line's 300 gradients of 1 add up to 300, which steps of bfloat16 would never reach."""
+    features = torch.zeros(1, 1, 300, 1, dtype=torch.bfloat16)
+    _, result = both_ways(features, torch.ones_like(features), "bottom")
+    assert result[0, 0, 0, 0] == 300
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_nan_goes_along(direction):
+    features = torch.zeros(1, 1, 5, 5)
+    features[0, 0, 2, 2] = float("nan")
+    output = directional_pool(features, direction)
+    axis, from_end = DIRECTIONS[direction]
+    line = output[0, 0].select(3 - axis, 2)
+    assert line.isnan().tolist() == (
+        [True] * 3 + [False] * 2 if from_end else [False] * 2 + [True] * 3
+    )
+
+
+def test_series_of_two_scans_is_the_maximum_of_the_line():
+    features, _ = case((2, 3, 8, 9), ties=True)
+    for series, axis in ((("top", "bottom"), 2), (("left", "right"), 3)):
+        pooled = features
+        for direction in series:
+            pooled = directional_pool(pooled, direction)
+        assert torch.equal(pooled, features.amax(axis, keepdim=True).expand_as(features))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_compiled(direction):
+    features, gradient = case(ties=True)
+    compiled = torch.compile(directional_pool, fullgraph=True, backend="aot_eager")
+    leaf = features.clone().requires_grad_()
+    output = compiled(leaf, direction)
+    output.backward(gradient)
+    expected = both_ways(features, gradient, direction)
+    assert torch.equal(output, expected[0])
+    assert torch.equal(leaf.grad, expected[1])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("side", [1, 2, 5, 8])
+def test_exported(direction, side):
+    class Network(torch.nn.Module):
+        def forward(self, maps):
+            return directional_pool(maps, direction)
+
+    features = torch.randn(1, 2, side, side)
+    program = torch.export.export(Network(), (features,))
+    targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("centernet_d2" in target for target in targets)  # known to every exporter
+    assert torch.equal(program.module()(features), directional_pool(features, direction))
+
+
+def test_unknown_direction_and_shape():
+    with pytest.raises(ValueError, match="'up'"):
+        directional_pool(torch.zeros(1, 1, 2, 2), "up")
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\), got \(2, 2\)"):
+        directional_pool(torch.zeros(2, 2), "top")
+
+
+@pytest.mark.parametrize("name", ["Top", "Bottom", "Left", "Right"])
+def test_modules_and_functions_agree(name):
+    features, _ = case(ties=False)
+    pool = getattr(module, f"{name}Pool")()
+    assert not list(pool.parameters())
+    expected = directional_pool(features, name.lower())
+    assert torch.equal(pool(features), expected)
+    assert torch.equal(getattr(module, f"{name.lower()}_pool")(features), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda_equals_cpu(direction, layout, dtype):
+    features, gradient = case((2, 5, 33, 47), ties=True, dtype=dtype)
+    features = features.contiguous(memory_format=layout)
+    expected = both_ways(features, gradient, direction)
+    for found, wanted in zip(
+        both_ways(features.cuda(), gradient.cuda(), direction), expected, strict=True
+    ):
+        assert torch.equal(found.cpu(), wanted)
+
+
+def test_triton_kernels_in_the_interpreter():
+    """The CUDA kernels, run by Triton's interpreter on the CPU, against the CPU's own scans."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    script = Path(__file__).with_name("interpret_triton_pool.py")
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["48", "cases", "equal"]
