@@ -40,6 +40,7 @@ def _model_keys() -> CN:
     keys.CHECKPOINT_MISMATCH = "report"
     _add_heatmap_keys(keys)
     _add_points_keys(keys)
+    _add_corner_keys(keys)
     _add_backbone_keys(keys)
     return keys
 
@@ -100,6 +101,64 @@ def _add_points_keys(keys: CN) -> None:
     # and "hard" then acts on the union.
     keys.POINTS_CENTERNET.BOX2D.NMS = "none"
     keys.POINTS_CENTERNET.BOX2D.NMS_THRESHOLD = 0.5
+
+
+def _add_corner_keys(keys: CN) -> None:
+    """CornerNet, and what triplet CenterNet shares with it; then the triplet's center."""
+    corner = keys.CORNERNET = CN()
+    # Module before the corners' branches: "corner" (CornerNet's corner pooling), "cascade" (triplet
+    # CenterNet's), "none" (the corner module with its pools left out: as many parameters;
+    # CornerNet's Table 1).
+    corner.POOLING = "corner"
+    corner.POOL_CHANNELS = 128  # width of the module's two pooled branches
+    corner.HEAD_CHANNELS = 256  # width of the module's output and of each branch's 3x3 convolution
+    corner.NORM = "BN"  # of the modules
+    # Factors of the modules' normalisation start at "ones" or "uniform" in (0, 1): torch 0.4's
+    # start, with which all published weights were trained from scratch. From "ones" the first
+    # outputs are about twice as large. See also MODEL.HOURGLASS.NORM_INIT.
+    corner.NORM_INIT = "uniform"
+    corner.HEATMAP_WEIGHT = 1.0
+    corner.OFFSET_WEIGHT = 1.0
+    corner.PULL_WEIGHT = 0.1  # embeddings of one object's corners together
+    corner.PUSH_WEIGHT = 0.1  # mean embeddings of different objects of an image apart
+    # Embedding losses of a batch: "sum" over its images (published: their weight against the other
+    # losses grows with the images per GPU, 4 to 6 there) or "mean" (independent of the batch; about
+    # 5 times the weights above match the published training).
+    corner.EMBEDDING_REDUCTION = "sum"
+    # Losses of several stacks: "mean" (published code) or "sum" (the paper's formula: as many times
+    # larger as there are stacks).
+    corner.STACK_REDUCTION = "mean"
+    # Corners whose embeddings differ by more are not of one object (published: 0.5).
+    corner.EMBEDDING_THRESHOLD = 0.5
+    corner.MAX_PAIRS = 1000  # pairs kept per view, best first (published)
+    # Pairs that reach this many pixels over the image are dropped, in the view's own scale; -1:
+    # none are, all are clipped (published: -1 for CornerNet, 5 for the triplet).
+    corner.OUTSIDE_MARGIN = -1.0
+    # Where a box of a mirror image lies in the image: "edge" x' = w - x on the output map
+    # (published, one network pixel to the right of the original) or "pixel", exactly where the
+    # original lies.
+    corner.FLIP_CONVENTION = "edge"
+    # Boxes become weighted means with those that they overlap in TEST.SOFT_NMS: "several_scales"
+    # (published: with several TEST.SCALES only), "always" or "never".
+    corner.MERGE_BOXES = "several_scales"
+    corner.MERGE_EXPONENT = 10.0  # larger: only boxes that overlap more count
+    triplet = keys.TRIPLET_CENTERNET = CN()
+    # Module before the center's branches: "center" (center pooling) or "none" (its pools left out).
+    triplet.POOLING = "center"
+    # Side of a Gaussian's window over its sigma, at centers (published: 5, at corners 6).
+    triplet.CENTER_SIGMA_DIVISOR = 5.0
+    triplet.CENTER_WEIGHT = 1.0  # of the center's heatmap and offset losses
+    # A pair stays if a center of its class lies in its central region, its middle n-th part along
+    # both axes: n is REGION_PARTS[0] for boxes up to REGION_SIDE squared pixels of the image,
+    # REGION_PARTS[1] above.
+    triplet.REGION_SIDE = 150.0
+    triplet.REGION_PARTS = [3, 5]
+    # Score of the center that counts among several: "first" in the order original, then mirror
+    # image, each best first (published: a lower one of the original hides a higher one of the
+    # mirror image), or "best".
+    triplet.CENTER_CHOICE = "first"
+    # Centers of several TEST.SCALES: "original", those seen at scale 1 (published), or "all".
+    triplet.CENTER_SCALES = "original"
 
 
 def _add_backbone_keys(keys: CN) -> None:
@@ -163,7 +222,10 @@ def _input_keys() -> CN:
         1.1,
         1.2,
         1.3,
-    ]  # of max(height, width); larger: smaller objects
+    ]  # of CROP_BASE's side; larger: smaller objects
+    # What CROP_SCALES multiply: "image", the image's side (published points training), or "output",
+    # TRAIN_SIZE in pixels of the image, whatever its size (published corner training).
+    keys.CROP_BASE = "image"
     keys.CROP_BORDER = (
         128  # pixels that the crop's center keeps from the border, halved for small images
     )
@@ -213,11 +275,12 @@ def _test_keys() -> CN:
     keys.RESOLUTION = "keep_res"
     keys.FIXED_SIZE = [512, 512]  # (height, width), network frame
     # keep_res canvas: "strict" = next multiple of the divisor that is strictly larger (published:
-    # 512 -> 544); "fit" = smallest multiple that holds the image (512 -> 512, faster).
+    # 512 -> 544); "fit" = smallest multiple that holds the image (512 -> 512, faster); "odd" = one
+    # pixel less than a multiple (published for corners: 480 -> 511, 512 -> 639), also in training.
     keys.CANVAS = "strict"
     # ---- test-time augmentation, inside the model: every way of predicting sees it ----
     # (TEST.AUG is detectron2's own, for its R-CNN models; nothing here reads it.)
-    # See each image and its mirror image; their maps are averaged before decoding.
+    # See each image and its mirror image: their maps are averaged, their pairs of corners united.
     keys.FLIP = False
     # Sizes at which each image is seen; published multi-scale: [0.5, 0.75, 1.0, 1.25, 1.5], with
     # FLIP.
@@ -255,6 +318,11 @@ def _test_keys() -> CN:
     keys.COCO_BACKEND = "pycocotools"  # or "faster-coco-eval" (optional package, equal numbers)
     # Decimals of boxes and scores before scoring; published results: 2; 0: not rounded.
     keys.ROUND_RESULTS = 0
+    # COCO: also report AP60, AP70, AP80 and AP90 (CornerNet's journal version, Table 5).
+    keys.PER_IOU_AP = False
+    # COCO: also report FD, FD5, FD25, FD50, FD_S, FD_M, FD_L, the triplet paper's false discovery:
+    # 100 minus AP at IoU .05:.05:.50. Takes as long as the other scores together.
+    keys.FALSE_DISCOVERY = False
     # Pascal VOC: how a box (edges, XYXY) becomes file coordinates (pixels counted from 1).
     keys.VOC = CN()
     # "all": 1 is added to all four, as published (right and bottom end up one pixel too far);

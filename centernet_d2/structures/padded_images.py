@@ -32,6 +32,7 @@ class PaddedImages:
     # Whether the mirror image of each canvas follows in the second half of the batch; conversions
     # are between the images and the maps of the first half.
     mirrored: bool = False
+    zoom: float = 1.0  # the scale of the test protocol at which the images are seen
 
     def __len__(self) -> int:
         return len(self.image_sizes)
@@ -69,13 +70,16 @@ def canvas_size(size: Size, divisor: int, rule: str) -> Size:
         divisor: what the network's height and width must be multiples of, a power of two for
             "strict".
         rule: "strict", the next multiple that is strictly larger (published: `(size | divisor - 1)
-            + 1`, so 512 -> 544), or "fit", the smallest multiple that holds the image.
+            + 1`, so 512 -> 544); "odd", one pixel less than that (published for corners: `size |
+            divisor - 1`, so 511 -> 511 and 512 -> 639); or "fit", the smallest multiple that holds
+            the image.
     """
-    if rule == "strict":
-        return (size[0] // divisor + 1) * divisor, (size[1] // divisor + 1) * divisor
+    if rule in ("strict", "odd"):
+        less = 1 if rule == "odd" else 0
+        return tuple((side // divisor + 1) * divisor - less for side in size)
     if rule == "fit":
-        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
-    raise ValueError(f"TEST.CANVAS must be 'strict' or 'fit', got '{rule}'")
+        return tuple(-(-side // divisor) * divisor for side in size)
+    raise ValueError(f"TEST.CANVAS must be 'strict', 'fit' or 'odd', got '{rule}'")
 
 
 def fitting_side(size: Size, canvas: Size) -> float:

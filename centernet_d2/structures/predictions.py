@@ -50,3 +50,51 @@ class Peaks:
         """Values of maps (N, D, h, w) at the peaks: (N, K, D)."""
         image = torch.arange(maps.shape[0], device=maps.device)[:, None]
         return maps[image, :, self.y, self.x]
+
+
+@dataclass(frozen=True)
+class KeypointMaps:
+    """Maps of one kind of keypoint: top-left corners, bottom-right corners, or centers."""
+
+    heatmap: Tensor  # (N, C, h, w) logits from the head, probabilities where they are decoded
+    offset: Tensor  # (N, 2, h, w) point minus cell, (x, y) in cells
+    embedding: Tensor | None = None  # (N, 1, h, w), of corners: alike in corners of one object
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of the output map."""
+        return self.heatmap.shape[-2], self.heatmap.shape[-1]
+
+
+@dataclass(frozen=True)
+class CornerPredictions:
+    """Raw maps of the corner detectors, one object per stack."""
+
+    top_left: KeypointMaps
+    bottom_right: KeypointMaps
+    center: KeypointMaps | None = None  # of the triplet detector
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of the output map."""
+        return self.top_left.map_size
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """The K best keypoints of one kind in each image, best first, on the output map."""
+
+    scores: Tensor  # (N, K)
+    classes: Tensor  # (N, K) int64
+    points: Tensor  # (N, K, 2) as (x, y): cell plus offset
+    embedding: Tensor | None = None  # (N, K), of corners
+
+
+@dataclass(frozen=True)
+class CornerPairs:
+    """The M best pairs of corners of each image, best first; boxes in the frame of the corners."""
+
+    boxes: Tensor  # (N, M, 4) x1, y1, x2, y2
+    scores: Tensor  # (N, M) mean of both corners' scores; -1: no pair, to be left out
+    corner_scores: Tensor  # (N, M, 2) of the top-left and of the bottom-right corner
+    classes: Tensor  # (N, M) int64

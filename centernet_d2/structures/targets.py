@@ -35,3 +35,23 @@ class CenterTargets:
     # (P,) int64, rows of the objects that the targets were made from (those off the map are left
     # out)
     kept: Tensor
+
+
+@dataclass(frozen=True)
+class KeypointTargets:
+    """Ground truth of one kind of keypoint of P objects, in the output map's frame."""
+
+    heatmap: Tensor  # (N, C, h, w) in 0..1, exactly 1 at each point's cell
+    peaks: PeakIndex  # P objects, the same order for all kinds
+    offset: Tensor  # (P, 2) point minus cell, (x, y) in [0, 1)
+
+
+@dataclass(frozen=True)
+class CornerTargets:
+    """Ground truth of objects as pairs of corners, and as centers where these are asked for."""
+
+    top_left: KeypointTargets
+    bottom_right: KeypointTargets
+    center: KeypointTargets | None
+    image: Tensor  # (P,) int64, index into the batch
+    num_images: int

@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..structures.targets import CenterTargets, PeakIndex
-from .gaussian import RadiusRule, draw_gaussians, gaussian_radius
+from ..structures.targets import CenterTargets
+from .gaussian import RadiusRule
+from .visible_objects import keypoint_targets, visible_objects
 
 
 @torch.no_grad()
@@ -44,28 +45,22 @@ def center_targets(
         fixed_radius: radius of `RadiusRule.FIXED`.
     """
     height, width = map_size
-    limit = boxes.new_tensor([width - 1, height - 1, width - 1, height - 1])
-    clipped = torch.minimum(boxes.clamp(min=0), limit)
-    size = clipped[:, 2:] - clipped[:, :2]
-    kept = torch.nonzero((size > 0).all(1)).flatten()
-    clipped, size, classes, image = clipped[kept], size[kept], classes[kept], image[kept]
-
-    center = (clipped[:, :2] + clipped[:, 2:]) / 2
-    cell = center.long()  # truncation; centers are not negative
-    peaks = PeakIndex(image=image, y=cell[:, 1], x=cell[:, 0])
-    radius = gaussian_radius(
-        size[:, 1].ceil(),
-        size[:, 0].ceil(),
-        rule=radius_rule,
+    objects = visible_objects(
+        boxes,
+        classes,
+        image,
+        limit=(width - 1, height - 1),
+        radius_rule=radius_rule,
         min_overlap=min_overlap,
         fixed_radius=fixed_radius,
     )
     blank = boxes.new_zeros((num_images, num_classes, height, width))
+    center = keypoint_targets(objects, objects.center, blank)
     return CenterTargets(
-        heatmap=draw_gaussians(blank, peaks, classes, radius),
-        peaks=peaks,
-        classes=classes,
-        offset=center - cell,
-        size=size,
-        kept=kept,
+        heatmap=center.heatmap,
+        peaks=center.peaks,
+        classes=objects.classes,
+        offset=center.offset,
+        size=objects.size,
+        kept=objects.kept,
     )

@@ -26,6 +26,14 @@ def test_by_hand():
     )
 
 
+def test_published_corner_values():
+    logits = torch.full((1, 1, 3, 3), -2.19)
+    target = torch.zeros(1, 1, 3, 3)
+    assert heatmap_focal_loss(logits, target).item() == pytest.approx(0.0096726, abs=6e-8)
+    target[0, 0, 1] = torch.tensor([0.5, 1.0, 0.0])
+    assert heatmap_focal_loss(logits, target).item() == pytest.approx(1.864725, abs=6e-7)
+
+
 def test_is_divided_by_the_positives_of_the_whole_batch():
     logits = torch.zeros(2, 1, 2, 2)
     target = torch.zeros(2, 1, 2, 2)

@@ -26,6 +26,16 @@ def test_by_hand(kind, normalizer, value):
     assert loss.item() == pytest.approx(value, rel=1e-6)
 
 
+def test_published_value_of_corner_offsets():
+    loss = peak_regression_loss(
+        torch.zeros(2, 2),
+        torch.tensor([[0.25, 0.75], [0.5, 0.0]]),
+        kind="smooth_l1",
+        normalizer="objects",
+    )
+    assert loss.item() == pytest.approx(0.218739, abs=6e-7)
+
+
 def test_without_objects_it_is_zero_and_in_the_graph():
     maps = torch.randn(2, 2, 4, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)

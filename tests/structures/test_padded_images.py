@@ -33,6 +33,28 @@ def test_strict_canvas_is_the_next_larger_multiple(size, divisor, canvas):
     assert canvas_size(size, divisor, "strict") == canvas
 
 
+@pytest.mark.parametrize(
+    ("size", "canvas", "ratio", "shift"),
+    [  # published frames of the corner detectors: output side 32 m of 128 m - 1, (top, left)
+        ((480, 640), (511, 767), (0.25048924, 0.25032595), (15, 63)),
+        ((427, 640), (511, 767), (0.25048924, 0.25032595), (42, 63)),
+        ((500, 375), (511, 383), (0.25048924, 0.25065274), (5, 4)),
+        ((511, 511), (511, 511), (0.25048924, 0.25048924), (0, 0)),
+    ],
+)
+def test_odd_canvas_of_the_corner_detectors(size, canvas, ratio, shift):
+    assert canvas_size(size, 128, "odd") == canvas == (size[0] | 127, size[1] | 127)
+    images = center_on_canvas([torch.zeros(3, *size)], canvas, MEAN, STD)
+    assert images.shift.tolist() == [[shift[1], shift[0]]]
+    map_size = ((canvas[0] + 1) // 4, (canvas[1] + 1) // 4)
+    corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    on_map = images.image_to_map(corners, torch.tensor([0]), map_size)[0]
+    assert (on_map[1] - on_map[0]).tolist() == pytest.approx([ratio[1], ratio[0]], rel=1e-6)
+    torch.testing.assert_close(
+        images.map_to_image(on_map[None], map_size), corners, atol=1e-4, rtol=0
+    )
+
+
 def test_fitting_canvas_holds_the_image_exactly():
     assert canvas_size((512, 513), 32, "fit") == (512, 544)
 

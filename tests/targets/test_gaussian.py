@@ -39,6 +39,34 @@ def test_published_radii(height, width, legacy, exact):
         assert gaussian_radius(*size, rule=rule).item() == int(value)
 
 
+# height, width; exact radius at overlap 0.3 and 0.7, legacy radius at 0.7 and 0.3
+CORNER_GOLDEN = [
+    (1, 1, 0.2261, 0.0817, 0.2733, 0.4954),
+    (5, 5, 1.1307, 0.4083, 1.3666, 2.4772),
+    (10, 10, 2.2614, 0.8167, 2.7332, 4.9545),
+    (10, 40, 3.2129, 1.2639, 4.5095, 8.6854),
+    (30, 30, 6.7842, 2.4501, 8.1996, 14.8634),
+    (100, 20, 6.5479, 2.6139, 9.4666, 18.5527),
+    (128, 128, 28.9458, 10.4538, 34.9850, 63.4170),
+]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "exact_3", "exact_7", "legacy_7", "legacy_3"), CORNER_GOLDEN
+)
+def test_radii_of_the_published_corner_code(height, width, exact_3, exact_7, legacy_7, legacy_3):
+    size = torch.tensor([float(height)]), torch.tensor([float(width)])
+    columns = (
+        (RadiusRule.EXACT, 0.3, exact_3),
+        (RadiusRule.EXACT, 0.7, exact_7),
+        (RadiusRule.LEGACY, 0.7, legacy_7),
+        (RadiusRule.LEGACY, 0.3, legacy_3),
+    )
+    for rule, overlap, value in columns:
+        assert overlap_radius(*size, overlap, rule).item() == pytest.approx(value, abs=6e-5)
+        assert gaussian_radius(*size, rule=rule, min_overlap=overlap).item() == int(value)
+
+
 def test_a_20_pixel_box_at_overlap_0_3():
     size = torch.tensor([20.0]), torch.tensor([20.0])
     assert overlap_radius(*size, 0.3, RadiusRule.LEGACY).item() == pytest.approx(9.91, abs=5e-3)
@@ -84,6 +112,18 @@ def test_published_center_row_of_radius_3():
     expected = torch.tensor([0.0, *side, 1.0, *reversed(side), 0.0])
     assert torch.allclose(drawn[0, 0, 4], expected, atol=1e-7)
     assert torch.allclose(drawn[0, 0, :, 4], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("divisor", "side"), [(6.0, (0.056135, 0.486752)), (5.0, (0.135335, 0.606531))]
+)
+def test_published_rows_of_radius_2(divisor, side):
+    """Of corners, and of the triplet's wider centers."""
+    drawn = draw_gaussians(
+        torch.zeros(1, 1, 7, 7), peaks((0, 3, 3)), torch.tensor([0]), torch.tensor([2]), divisor
+    )
+    expected = torch.tensor([0.0, *side, 1.0, *reversed(side), 0.0])
+    assert torch.allclose(drawn[0, 0, 3], expected, rtol=0, atol=6e-7)
 
 
 def slow_drawing(shape, objects, divisor):

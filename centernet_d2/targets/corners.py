@@ -1,0 +1,75 @@
+"""Boxes -> targets of detectors that see objects as pairs of corners (CornerNet section 3.2).
+
+P objects of the batch, N images, C classes, (h, w) output map, (H, W) network frame.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..structures.targets import CornerTargets
+from .gaussian import RadiusRule
+from .visible_objects import keypoint_targets, visible_objects
+
+
+@torch.no_grad()
+def corner_targets(
+    boxes: Tensor,
+    classes: Tensor,
+    image: Tensor,
+    *,
+    num_images: int,
+    num_classes: int,
+    map_size: tuple[int, int],
+    frame_size: tuple[int, int],
+    radius_rule: RadiusRule = RadiusRule.EXACT,
+    min_overlap: float = 0.3,
+    fixed_radius: int = 2,
+    centers: bool = False,
+    center_sigma_divisor: float = 5.0,
+) -> CornerTargets:
+    """Heatmap, cell and offset of both corners of every object, and of its center where asked.
+
+    As published, boxes are clipped to the network frame (the limit is its last pixel, H - 1 and W -
+    1) before anything is taken from them, so the corner of a truncated object lies on the border
+    and its center moves; the radius is that of the size rounded up, and the center's Gaussian has
+    the same radius but a wider sigma. Objects without area in the frame are left out. Objects whose
+    corners share a cell are all kept.
+
+    Args:
+        boxes: (P, 4) x1, y1, x2, y2 on the output map, cells.
+        classes: (P,) int64 in 0..C-1.
+        image: (P,) int64 in 0..N-1.
+        num_images: N.
+        num_classes: C.
+        map_size: (h, w).
+        frame_size: (H, W).
+        radius_rule: see `RadiusRule`.
+        min_overlap: overlap that the radius guarantees.
+        fixed_radius: radius of `RadiusRule.FIXED`.
+        centers: whether centers are targets too.
+        center_sigma_divisor: window side over sigma of the centers' Gaussians; see
+            `draw_gaussians`.
+    """
+    (frame_height, frame_width), (height, width) = frame_size, map_size
+    objects = visible_objects(
+        boxes,
+        classes,
+        image,
+        limit=((frame_width - 1) * width / frame_width, (frame_height - 1) * height / frame_height),
+        radius_rule=radius_rule,
+        min_overlap=min_overlap,
+        fixed_radius=fixed_radius,
+    )
+    blank = boxes.new_zeros((num_images, num_classes, height, width))
+    center = None
+    if centers:
+        center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor)
+    return CornerTargets(
+        top_left=keypoint_targets(objects, objects.top_left, blank),
+        bottom_right=keypoint_targets(objects, objects.bottom_right, blank),
+        center=center,
+        image=objects.image,
+        num_images=num_images,
+    )
