@@ -1,4 +1,9 @@
-"""Heatmap -> its best local maxima. N images, C classes, K peaks, (h, w) output map."""
+"""Heatmap -> its best local maxima. N images, C classes, K peaks, (h, w) output map.
+
+Eager code and graphs (exported, traced, compiled) give the same by different operators: torch's 2-D
+max-pool and its top-k over many values take most of the time on a CPU, so eager code there takes
+maxima along each axis and ranks cells before classes, band by band.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +13,98 @@ from torch import Tensor
 
 from ..structures.predictions import Peaks
 
+BAND_VALUES = 2**18
+BAND_ROWS = 16
+"""A band has about so many values, which a processor's cache holds, and so many rows at least.
+
+What matters as much as the cache: temporary tensors of a whole map would be new memory from the
+system again and again, and to get it takes longer than to compute what is in it.
+"""
+
 
 def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
     """Heatmap (N, C, h, w) with all cells but local maxima set to 0.
 
-    A cell stays when it equals the maximum of the window of side `kernel` around it, so all cells
-    of a plateau stay (published behaviour).
+    A cell stays when no cell of the window of side `kernel` around it is higher, so all cells of a
+    plateau stay (published behaviour). NaN, which is neither higher nor lower, stays visible
+    instead of turning into a score of 0; so do its neighbours.
+
+    Args:
+        heatmap: finite but for NaN, in any memory format, which the result keeps.
+        kernel: odd; 1 keeps every cell.
     """
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"MODEL.HEATMAP.PEAK_KERNEL must be odd and positive, got {kernel}")
-    highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
-    # Not `==`: a NaN must stay visible instead of turning into a score of 0.
-    return torch.where(heatmap < highest, 0, heatmap)
+    if not _is_eager_on_cpu(heatmap):
+        highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
+        return torch.where(heatmap < highest, 0, heatmap)
+    values = heatmap.detach()
+    highest = _highest_along(_highest_along(values, 2, kernel // 2), 3, kernel // 2)
+    # In floating point, as booleans are slow here: 1 where a neighbour is higher, and x - x * 1.
+    return torch.addcmul(heatmap, heatmap, highest.gt_(values), value=-1)
+
+
+def _is_eager_on_cpu(heatmap: Tensor) -> bool:
+    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return heatmap.device.type == "cpu" and not in_graph
+
+
+def _highest_along(values: Tensor, axis: int, reach: int) -> Tensor:
+    """The highest of values (N, C, h, w) within `reach` cells along an axis; a new tensor."""
+    highest = values.clone()
+    length = values.shape[axis]
+    for shift in range(1, min(reach + 1, length)):
+        rest = length - shift
+        highest.narrow(axis, 0, rest).clamp_min_(values.narrow(axis, shift, rest))
+        highest.narrow(axis, shift, rest).clamp_min_(values.narrow(axis, 0, rest))
+    return highest
 
 
 def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
     """The `k` highest local maxima of each image over all classes, best first.
 
-    There are fewer where the map has fewer cells.
-    First the best `k` of each class, then the best of these (published order, which decides ties).
+    There are fewer where the map has fewer cells, all classes counted. Which of equal scores come
+    first, or last among the `k`, is not defined (published behaviour) but always the same.
 
     Args:
         heatmap: (N, C, h, w) probabilities.
         k: number of peaks per image in total, not per class.
         kernel: see `local_maxima`.
     """
-    _num_images, num_classes, height, width = heatmap.shape
-    cells = height * width
-    scores, cell = local_maxima(heatmap, kernel).flatten(2).topk(min(k, cells))
-    per_class = scores.shape[2]
-    scores, best = scores.flatten(1).topk(min(k, num_classes * per_class))
-    cell = cell.flatten(1).gather(1, best)
+    if not _is_eager_on_cpu(heatmap):
+        return _best_cells(local_maxima(heatmap, kernel), k)
+    num_images, num_classes, height, width = heatmap.shape
+    reach = kernel // 2
+    rows = max(BAND_ROWS, reach, BAND_VALUES // max(1, num_images * num_classes * width))
+    bands = []
+    for first in range(0, height, rows):
+        above, below = min(reach, first), first + rows + reach  # neighbours that count, too
+        maxima = local_maxima(heatmap[:, :, first - above : below], kernel)
+        bands.append(_best_cells(maxima[:, :, above : above + rows], k, first_row=first))
+    if len(bands) == 1:
+        return bands[0]
+    scores = torch.cat([band.scores for band in bands], dim=1)
+    scores, best = scores.topk(min(k, scores.shape[1]))
+    classes, y, x = (
+        torch.cat([getattr(band, name) for band in bands], dim=1).gather(1, best)
+        for name in ("classes", "y", "x")
+    )
+    return Peaks(scores=scores, classes=classes, y=y, x=x)
+
+
+def _best_cells(maxima: Tensor, k: int, first_row: int = 0) -> Peaks:
+    """The `k` highest of maxima (N, C, h, w), whose row 0 is `first_row` of the whole map."""
+    _num_images, num_classes, height, width = maxima.shape
+    # The k best values lie in the k cells whose best classes are best, or equal what lies there.
+    _, cell = maxima.amax(1).flatten(1).topk(min(k, height * width))
+    values = maxima.flatten(2).gather(2, cell[:, None].expand(-1, num_classes, -1)).flatten(1)
+    scores, best = values.topk(min(k, values.shape[1]))
+    classes = torch.div(best, cell.shape[1], rounding_mode="floor")
+    cell = cell.gather(1, best - classes * cell.shape[1])
     y = torch.div(cell, width, rounding_mode="floor")
     return Peaks(
         scores=scores,
-        classes=torch.div(best, per_class, rounding_mode="floor"),
-        y=y,
+        classes=classes,
+        y=y + first_row,
         x=cell - y * width,  # not `%`: exporters do not take it with a symbolic width
     )

@@ -1,0 +1,135 @@
+"""Pairs of corners that have a center in their middle (triplet CenterNet sections 3.1 and 3.2).
+
+R pairs and Q centers of a batch, both in the frame of the images; S pairs stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHOICES = ("first", "best")
+
+
+@dataclass(frozen=True)
+class CenterCheck:
+    """What stays: image by image, by falling score."""
+
+    rows: Tensor  # (S,) int64, rows of the pairs
+    scores: Tensor  # (S,) mean of the scores of both corners and the center
+    centers: Tensor  # (S,) int64, row of the center
+
+
+def central_regions(boxes: Tensor, *, region_side: float, parts: Sequence[int]) -> Tensor:
+    """Middle parts (R, 4) of boxes (R, 4), x1, y1, x2, y2 (equation 1 of the triplet paper).
+
+    Args:
+        boxes: in pixels of the image.
+        region_side: boxes of at most this squared area are small.
+        parts: of small and of large boxes, into how many parts each side is cut; the middle one is
+            the region, so odd numbers. Of `n` parts it goes from ((n + 1) x1 + (n - 1) x2) / 2n to
+            ((n - 1) x1 + (n + 1) x2) / 2n, and likewise in y.
+    """
+    small = _areas(boxes) <= region_side**2
+    cuts = torch.where(small, parts[0], parts[1])[:, None]
+    near, far = (cuts + 1) // 2, (cuts - 1) // 2
+    low, high = boxes[:, :2], boxes[:, 2:]
+    # Not `low + share * (high - low)`: rounded like this, both sides of an empty box are the same.
+    return torch.cat([(near * low + far * high) / cuts, (far * low + near * high) / cuts], dim=1)
+
+
+def center_check(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor,
+    images: Tensor,
+    centers: Tensor,
+    center_scores: Tensor,
+    center_classes: Tensor,
+    center_images: Tensor,
+    *,
+    region_side: float = 150.0,
+    parts: Sequence[int] = (3, 5),
+    choice: str = "first",
+) -> CenterCheck:
+    """Keep the pairs with a center of their class strictly within their central region.
+
+    Their scores become (2 * pair + center) / 3, the mean of three where the pair's score is the
+    mean of its corners'. A box without area has no inside, so it never stays.
+
+    Args:
+        boxes: (R, 4) x1, y1, x2, y2 in pixels of the image.
+        scores: (R,) of the pairs.
+        classes: (R,) int64.
+        images: (R,) int64 number of each pair's image.
+        centers: (Q, 2) as (x, y) in the same frame.
+        center_scores: (Q,).
+        center_classes: (Q,) int64.
+        center_images: (Q,) int64.
+        region_side: see `central_regions` (published: 150).
+        parts: likewise (published: 3 and 5).
+        choice: which of several centers counts: the "first" of the given order (published), or the
+            "best".
+
+    Returns:
+        Of equal scores large boxes come before small ones, then the given order counts (published:
+        their order is that of an unstable sort).
+    """
+    if choice not in CHOICES:
+        raise ValueError(
+            f"MODEL.TRIPLET_CENTERNET.CENTER_CHOICE must be one of {CHOICES}, got {choice!r}"
+        )
+    if len(parts) != 2 or any(part < 1 or part % 2 == 0 for part in parts):
+        raise ValueError(
+            "MODEL.TRIPLET_CENTERNET.REGION_PARTS must be two odd numbers, for small and for large "
+            f"boxes; got {list(parts)}"
+        )
+    if not len(boxes) or not len(centers):
+        nothing = images.new_zeros(0)
+        return CenterCheck(nothing, scores[:0], nothing)
+    num_classes = 1 + max(int(classes.max()), int(center_classes.max()))
+    group = images * num_classes + classes
+    candidates = _rows_by_group(
+        center_images * num_classes + center_classes,
+        num_groups=1 + int(group.max()),
+        order=center_scores.argsort(descending=True, stable=True) if choice == "best" else None,
+    )
+    region = central_regions(boxes, region_side=region_side, parts=parts)
+    nowhere = centers.new_full((1, 2), torch.nan)  # the point of row -1
+    stays, place = _first_inside(region, torch.cat([centers, nowhere])[candidates][group])
+    rows = stays.nonzero().squeeze(1)
+    matched = candidates[group[rows], place[rows]]
+    new_scores = (2 * scores[rows] + center_scores[matched]) / 3
+    # Stable sorts, the least important one first.
+    final = (_areas(boxes[rows]) <= region_side**2).int().argsort(stable=True)
+    final = final[new_scores[final].argsort(descending=True, stable=True)]
+    final = final[images[rows[final]].argsort(stable=True)]
+    return CenterCheck(rows[final], new_scores[final], matched[final])
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def _rows_by_group(group: Tensor, num_groups: int, order: Tensor | None) -> Tensor:
+    """Table (groups, rows of the largest) of the rows of each group, in order; -1 fills up."""
+    if order is None:
+        order = torch.arange(len(group), device=group.device)
+    order = order[group[order].argsort(stable=True)]
+    counts = torch.bincount(group, minlength=num_groups)
+    sorted_group = group[order]
+    first = counts.cumsum(0) - counts
+    place = torch.arange(len(order), device=order.device) - first[sorted_group]
+    table = order.new_full((len(counts), int(counts.max())), -1)
+    return table.index_put((sorted_group, place), order)
+
+
+def _first_inside(region: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether points (R, Q, 2) are strictly inside regions (R, 4): any (R,), and the first (R,)."""
+    x, y = points.unbind(-1)
+    left, top, right, bottom = region[:, :, None].unbind(1)
+    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+    return inside.any(1), inside.byte().argmax(1)
