@@ -11,6 +11,7 @@ import torch
 
 FIXTURES = Path(__file__).parent / "fixtures"
 POINTS = FIXTURES / "points_networks.npz"
+CORNERS = FIXTURES / "corner_networks.npz"
 MMDETECTION = FIXTURES / "mmdetection_networks.txt"
 
 HEADS = {"hm": ("heatmap", 80), "wh": ("size", 2), "reg": ("offset", 2)}
@@ -20,6 +21,13 @@ def points_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
     """Keys and shapes of a network of the points repository, e.g. "resdcn_18"."""
     with np.load(POINTS) as fixture:
         entries = [str(entry).split(" ", 1) for entry in fixture[f"{architecture}/box2d/keys"]]
+    return {key: ast.literal_eval(shape) for key, shape in entries}
+
+
+def corner_shapes(network: str) -> dict[str, tuple[int, ...]]:
+    """The same of "CornerNet", "CenterNet-52" or "CenterNet-104"."""
+    with np.load(CORNERS) as fixture:
+        entries = [str(entry).split(" ", 1) for entry in fixture[f"{network}/keys"]]
     return {key: ast.literal_eval(shape) for key, shape in entries}
 
 
@@ -72,4 +80,29 @@ def differences(architecture: str, model: torch.nn.Module) -> dict[str, float]:
                 assert values.shape == fixture[name].shape
                 assert values.size >= 100
                 found[name] = float(np.abs(values - fixture[name]).max())
+    return found
+
+
+KEYPOINTS = {"tl": "top_left", "br": "bottom_right", "ct": "center"}
+KEYPOINT_MAPS = {"heats": "heatmap", "tags": "embedding", "regrs": "offset"}
+
+
+@torch.no_grad()
+def corner_differences(network: str, model: torch.nn.Module) -> dict[str, float]:
+    """`differences` of a corner detector; only its last stack was recorded."""
+    model = model.double().train()
+    images = torch.from_numpy(np.random.RandomState(7).standard_normal((2, 3, 255, 255)))
+    features = model.backbone(images.contiguous(memory_format=torch.channels_last))
+    last = model.head(list(features.values()))[-1]
+    found = {}
+    with np.load(CORNERS) as fixture:
+        names = [n for n in fixture.files if n.startswith(f"{network}/") and n + "/step" in fixture]
+        for name in names:
+            keypoint, branch = name.rpartition("/")[2].split("_")
+            maps = getattr(getattr(last, KEYPOINTS[keypoint]), KEYPOINT_MAPS[branch])
+            sampled = maps[:, :: max(1, maps.shape[1] // 16), ::4, ::4].reshape(-1)
+            values = sampled[:: int(fixture[name + "/step"])].numpy()
+            assert values.shape == fixture[name].shape
+            assert values.size >= 100
+            found[name] = float(np.abs(values - fixture[name]).max())
     return found

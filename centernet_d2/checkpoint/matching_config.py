@@ -12,7 +12,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..config import add_centernet_config
-from .recognise import MMDETECTION, Overrides, Recognised
+from .recognised import MMDETECTION, TRIPLET, Overrides, Recognised
 
 # The authors' statistics of COCO in B, G, R order, times 255.
 COCO_PIXELS = {
@@ -31,7 +31,7 @@ TURNED_PIXELS = {
     "MODEL.PIXEL_STD": [57.375, 57.12, 58.395],
 }
 LEGACY_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "legacy", "MODEL.HEATMAP.MIN_OVERLAP": 0.7}
-MMDETECTION_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "exact", "MODEL.HEATMAP.MIN_OVERLAP": 0.3}
+EXACT_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "exact", "MODEL.HEATMAP.MIN_OVERLAP": 0.3}
 
 COCO_DATA = {
     "DATASETS.TRAIN": ["coco_2017_train"],
@@ -53,6 +53,16 @@ COMMON = {
     "SOLVER.WEIGHT_DECAY_NORM": 0.0,
     "SOLVER.WARMUP_ITERS": 0,
 }
+# The corner detectors' frame, and the protocol of their published single-scale numbers.
+CORNER_FRAME = {
+    "INPUT.TRAIN_SIZE": [511, 511],
+    "INPUT.CROP_BASE": "output",
+    "TEST.RESOLUTION": "keep_res",
+    "TEST.CANVAS": "odd",
+    "TEST.FLIP": True,
+    "MODEL.HOURGLASS.NORM_INIT": "uniform",
+}
+TRIPLET_RULES = {"MODEL.HEATMAP.TOP_K": 70, "MODEL.CORNERNET.OUTSIDE_MARGIN": 5.0}
 CLASSES_OF_VOC = 20
 CLASSES_OF_COCO = 80
 
@@ -71,8 +81,10 @@ def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
     keys: Overrides = COMMON | found.model
     if found.num_classes == CLASSES_OF_COCO:
         keys |= COCO_DATA
+    if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
+        return keys | _corner_keys(found)
     if found.source == MMDETECTION:
-        return keys | TURNED_PIXELS | MMDETECTION_RADIUS | KEEP_RESOLUTION
+        return keys | TURNED_PIXELS | EXACT_RADIUS | KEEP_RESOLUTION
     if found.num_classes == CLASSES_OF_VOC:
         # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
         fixed = {
@@ -82,6 +94,13 @@ def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
         }
         return keys | VOC_PIXELS | LEGACY_RADIUS | VOC_DATA | fixed
     return keys | COCO_PIXELS | LEGACY_RADIUS | KEEP_RESOLUTION
+
+
+def _corner_keys(found: Recognised) -> Overrides:
+    pixels = TURNED_PIXELS if found.source == MMDETECTION else COCO_PIXELS
+    if found.source == TRIPLET:
+        return CORNER_FRAME | pixels | LEGACY_RADIUS | TRIPLET_RULES
+    return CORNER_FRAME | pixels | EXACT_RADIUS
 
 
 def config_node(keys: Mapping[str, Any]) -> CfgNode:

@@ -1,7 +1,7 @@
-"""Rename table for the points detectors that mmdetection hosts.
+"""Rename tables for the detectors that mmdetection hosts.
 
-They are ResNet-18 with and without deformable convolutions.
-Its networks have the layers of this package's `ResNetDeconv`, in units of convolution, norm and
+They are points CenterNet on ResNet-18, with and without deformable convolutions, and CornerNet on
+the Hourglass-104. Its networks have the layers of this package's, in units of convolution, norm and
 ReLU, and were trained on R, G, B images; `as_bgr` gives them the B, G, R images of this package.
 """
 
@@ -55,7 +55,66 @@ RESNET_BOX2D = RenameTable(
     kept=(BATCH_COUNTERS, NO_BIAS),
 )
 
-FIRST_CONVOLUTION = "backbone.conv1.weight"
+# A unit of convolution and norm, as which mmdetection writes most of CornerNet.
+UNIT = ((r"\.conv", "0"), (r"\.bn", "1"))
+
+
+def _units(published: str, here: str) -> list[Rename]:
+    return [Rename(rf"{published}{part}\.(\w+)", rf"{here}.{index}.\2") for part, index in UNIT]
+
+
+def _hourglass() -> list[Rename]:
+    block, level = r"((?:conv|bn)[12])\.(\w+)", r"((?:low2\.)*(?:up1|low1|low2|low3)\.\d+)"
+    trunk = r"backbone\.hourglass_modules\.(\d+)"
+    rules = [
+        Rename(r"backbone\.stem\.0\.conv\.(weight|bias)", r"backbone.stem.0.0.\1"),
+        Rename(r"backbone\.stem\.0\.bn\.(\w+)", r"backbone.stem.0.1.\1"),
+        Rename(rf"backbone\.stem\.1\.0\.{block}", r"backbone.stem.1.\1.\2"),
+        Rename(r"backbone\.stem\.1\.0\.downsample\.(.+)", r"backbone.stem.1.skip.\1"),
+        Rename(rf"{trunk}\.{level}\.{block}", r"backbone.hourglasses.\1.\2.\3.\4"),
+        Rename(rf"{trunk}\.{level}\.downsample\.(.+)", r"backbone.hourglasses.\1.\2.skip.\3"),
+        Rename(rf"backbone\.inters\.(\d+)\.{block}", r"backbone.merged.\1.\2.\3"),
+    ]
+    for published, here in (
+        ("conv1x1s", "merge_input"),
+        ("remap_convs", "merge_output"),
+        ("out_convs", "outputs"),
+    ):
+        rules += _units(rf"backbone\.{published}\.(\d+)", rf"backbone.{here}.\1")
+    return rules
+
+
+def _corner(short: str, corner: str) -> list[Rename]:
+    rules = []
+    for published, here in (
+        ("direction1_conv", "branches.0"),
+        ("direction2_conv", "branches.1"),
+        ("aftpool_conv", "merge"),
+        ("conv1", "shortcut"),
+        ("conv2", "output"),
+    ):
+        rules += _units(
+            rf"bbox_head\.{short}_pool\.(\d+)\.{published}",
+            rf"head.stacks.\1.{corner}.pooling.{here}",
+        )
+    for published, branch in (("heat", "heatmap"), ("emb", "embedding"), ("off", "offset")):
+        rules += [
+            Rename(
+                rf"bbox_head\.{short}_{published}\.(\d+)\.{layer}\.conv\.(weight|bias)",
+                rf"head.stacks.\1.{corner}.{branch}.{index}.\2",
+            )
+            for layer, index in ((0, 0), (1, 2))
+        ]
+    return rules
+
+
+CORNERNET = RenameTable(
+    name="mmdetection cornernet",
+    rules=(*_hourglass(), *_corner("tl", "top_left"), *_corner("br", "bottom_right")),
+    kept=(BATCH_COUNTERS,),
+)
+
+FIRST_CONVOLUTIONS = ("backbone.conv1.weight", "backbone.stem.0.0.weight")
 
 
 def as_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -64,4 +123,5 @@ def as_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
     The input channels of the first convolution change places; mean and deviation of the config have
     to do the same.
     """
-    return state | {FIRST_CONVOLUTION: state[FIRST_CONVOLUTION].flip(1)}
+    first = next(name for name in FIRST_CONVOLUTIONS if name in state)
+    return state | {first: state[first].flip(1)}

@@ -7,69 +7,37 @@ what it looks like, because half-loaded weights run and give poor results.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from torch import Tensor
 
-from . import extremenet, mmdetection
+from . import extremenet, mmdetection, recognise_corners
+from .architectures import (
+    dla_keys,
+    hourglass,
+    points_dla,
+    points_resnet,
+    resnet_depth,
+    resnet_keys,
+)
 from .imagenet import IMAGENET_DLA, IMAGENET_RESNET
 from .points_repository import TABLES
-from .rename import SHOWN_KEYS, RenameTable
+from .recognised import (
+    EXTREMENET,
+    IMAGENET,
+    MMDETECTION,
+    POINTS,
+    Overrides,
+    Recognised,
+    State,
+    UnknownWeightsError,
+)
+from .rename import SHOWN_KEYS
 
-State = Mapping[str, Tensor]
-Overrides = dict[str, Any]
-
-POINTS = "the points repository"
-MMDETECTION = "mmdetection"
-EXTREMENET = "ExtremeNet"
-IMAGENET = "ImageNet classification"
-
-# (bottleneck?, blocks of layer1 to layer4) -> depth
-RESNET_DEPTHS = {
-    (False, (2, 2, 2, 2)): 18,
-    (False, (3, 4, 6, 3)): 34,
-    (True, (3, 4, 6, 3)): 50,
-    (True, (3, 4, 23, 3)): 101,
-    (True, (3, 8, 36, 3)): 152,
-}
+__all__ = ["Recognised", "UnknownWeightsError", "recognise"]
 
 # Heads of the points repository's other tasks -> what they are.
 OTHER_TASKS = {"hps": "human poses", "dep": "3-D boxes", "hm_t": "extreme points"}
-
-
-class UnknownWeightsError(ValueError):
-    """The keys of a file fit no table."""
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """What a published file is.
-
-    Attributes:
-        source: who published files of this form.
-        architecture: the source's own name, e.g. "resdcn_18".
-        task: "box2d", or "start" for weights that only initialise a part of a detector.
-        num_classes: of the heatmap; None where there is none.
-        table: how the keys are renamed.
-        model: config keys and values that build the matching model.
-        as_bgr: the network reads R, G, B images and has to be turned.
-    """
-
-    source: str
-    architecture: str
-    task: str
-    num_classes: int | None
-    table: RenameTable
-    model: Overrides
-    as_bgr: bool = False
-
-    def describe(self) -> str:
-        """One phrase for messages."""
-        if self.task == "start":
-            return f"{self.architecture} of {self.source} (a start for training, no detector)"
-        return f"{self.architecture} of {self.source}, {self.task}, {self.num_classes} classes"
 
 
 def recognise(state: State) -> Recognised:
@@ -85,8 +53,9 @@ def recognise(state: State) -> Recognised:
     raise UnknownWeightsError(
         f"these weights are not recognised: {_looks_like(state)}. Known are box detectors of "
         f"{POINTS} (res, resdcn, dla, dlav0, hourglass) and of {MMDETECTION} "
-        f"(centernet_resnet18), {EXTREMENET}'s hourglass, and ImageNet weights of ResNets and "
-        f"DLA-34. First keys: {', '.join(list(state)[:5])}"
+        "(centernet_resnet18, cornernet), the authors' CornerNet and triplet CenterNet, "
+        f"{EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
+        f"First keys: {', '.join(list(state)[:5])}"
     )
 
 
@@ -118,14 +87,14 @@ def _mmdetection(state: State) -> Recognised | None:
         return None
     deform = any("offset" in key for key in state if key.startswith("neck."))
     trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    depth = _resnet_depth(trunk)
+    depth = resnet_depth(trunk)
     return Recognised(
         source=MMDETECTION,
         architecture=f"centernet_resnet{depth}{'_dcnv2' if deform else ''}",
         task="box2d",
         num_classes=state[heads].shape[0],
         table=mmdetection.RESNET_BOX2D,
-        model=_resnet(depth, "deform" if deform else "conv")
+        model=resnet_keys(depth, "deform" if deform else "conv")
         | _heads(state, hidden="bbox_head.heatmap_head", size="bbox_head.wh_head")
         | _POINTS_STARTS["resdcn"],
         as_bgr=True,
@@ -135,7 +104,7 @@ def _mmdetection(state: State) -> Recognised | None:
 def _extremenet(state: State) -> Recognised | None:
     if "t_heats.0.1.weight" not in state and "hm_t.0.1.weight" not in state:
         return None
-    _, architecture, model = _hourglass(state)
+    _, architecture, model = hourglass(state)
     return Recognised(EXTREMENET, architecture, "start", None, extremenet.TRUNK, model)
 
 
@@ -143,90 +112,28 @@ def _imagenet(state: State) -> Recognised | None:
     if "fc.weight" not in state or len(state["fc.weight"].shape) not in (2, 4):
         return None
     if "conv1.weight" in state and "layer4.0.conv1.weight" in state:
-        depth = _resnet_depth(state)
-        model = _resnet(depth, "deform")
+        depth = resnet_depth(state)
+        model = resnet_keys(depth, "deform")
         return Recognised(IMAGENET, f"resnet{depth}", "start", None, IMAGENET_RESNET, model)
     if "base_layer.0.weight" in state and "level5.root.conv.weight" in state:
-        return Recognised(IMAGENET, "dla34", "start", None, IMAGENET_DLA, _dla_keys("deform"))
+        return Recognised(IMAGENET, "dla34", "start", None, IMAGENET_DLA, dla_keys("deform"))
     return None
 
 
 _RECOGNISERS: tuple[Callable[[State], Recognised | None], ...] = (
     _extremenet,
+    recognise_corners.published,
+    recognise_corners.of_mmdetection,
     _points,
     _mmdetection,
     _imagenet,
 )
 
 
-# --------------------------------------------------------------------------------------- backbones
-def _resnet(depth: int, upsample: str) -> Overrides:
-    return {
-        "MODEL.BACKBONE.NAME": "build_resnet_deconv_backbone",
-        "MODEL.RESNET_DECONV.DEPTH": depth,
-        "MODEL.RESNET_DECONV.UPSAMPLE": upsample,
-        "MODEL.HEATMAP.IN_FEATURES": ["deconv"],
-    }
-
-
-def _resnet_depth(state: State) -> int:
-    blocks = tuple(_count(state, rf"layer{layer}\.(\d+)\.conv1\.weight") for layer in range(1, 5))
-    kind = ("layer1.0.conv3.weight" in state, blocks)
-    if kind not in RESNET_DEPTHS:
-        raise UnknownWeightsError(
-            f"these weights are a ResNet with {blocks} blocks, which is no known depth"
-        )
-    return RESNET_DEPTHS[kind]
-
-
-def _points_resnet(state: State) -> tuple[str, str, Overrides]:
-    deform = "deconv_layers.0.conv_offset_mask.weight" in state
-    family = "resdcn" if deform else "res"
-    depth = _resnet_depth(state)
-    return family, f"{family}_{depth}", _resnet(depth, "deform" if deform else "plain")
-
-
-def _dla_keys(upsample: str) -> Overrides:
-    return {
-        "MODEL.BACKBONE.NAME": "build_dla_backbone",
-        "MODEL.DLA.UPSAMPLE": upsample,
-        "MODEL.HEATMAP.IN_FEATURES": ["dla_up"],
-    }
-
-
-def _dla(state: State) -> tuple[str, str, Overrides]:
-    deform = "ida_up.up_1.weight" in state
-    family = "dla" if deform else "dlav0"
-    return family, f"{family}_34", _dla_keys("deform" if deform else "plain")
-
-
-def _hourglass(state: State) -> tuple[str, str, Overrides]:
-    stacks = _count(state, r"kps\.(\d+)\.up1\.0\.conv1\.weight")
-    channels, blocks, prefix = [], [], "kps.0."
-    while f"{prefix}up1.0.conv1.weight" in state:
-        channels.append(state[f"{prefix}up1.0.conv1.weight"].shape[0])
-        blocks.append(_count(state, rf"{re.escape(prefix)}up1\.(\d+)\.conv1\.weight"))
-        prefix += "low2."
-    channels.append(state[f"{prefix}0.conv1.weight"].shape[0])
-    blocks.append(_count(state, rf"{re.escape(prefix)}(\d+)\.conv1\.weight"))
-    stem = state["pre.0.conv.weight"].shape
-    keys = {
-        "MODEL.BACKBONE.NAME": "build_hourglass_backbone",
-        "MODEL.HOURGLASS.STACKS": stacks,
-        "MODEL.HOURGLASS.CHANNELS": channels,
-        "MODEL.HOURGLASS.BLOCKS": blocks,
-        "MODEL.HOURGLASS.STEM_CHANNELS": stem[0],
-        "MODEL.HOURGLASS.STEM_KERNEL": stem[2],
-        "MODEL.HOURGLASS.OUT_CHANNELS": state["cnvs.0.conv.weight"].shape[0],
-        "MODEL.HEATMAP.IN_FEATURES": [f"stack{stack + 1}" for stack in range(stacks)],
-    }
-    return "hourglass", f"hourglass, {stacks} stack{'s' * (stacks > 1)}", keys
-
-
 _POINTS_BACKBONES = {
-    "deconv_layers.0.weight": _points_resnet,
-    "base.base_layer.0.weight": _dla,
-    "kps.0.up1.0.conv1.weight": _hourglass,
+    "deconv_layers.0.weight": points_resnet,
+    "base.base_layer.0.weight": points_dla,
+    "kps.0.up1.0.conv1.weight": hourglass,
 }
 
 # How the published code starts the regression branches of a family.
@@ -273,14 +180,10 @@ def _heads(state: State, *, hidden: str, size: str) -> Overrides:
     return keys
 
 
-def _count(state: State, pattern: str) -> int:
-    return len({match[1] for key in state if (match := re.fullmatch(pattern, key))})
-
-
 def _looks_like(state: State) -> str:
     """A name for weights without a table."""
     for pattern, name in (
-        (r"(.*\.)?(tl|br)_heats?\..*", "a corner detector (CornerNet or triplet CenterNet)"),
+        (r"(.*\.)?(tl|br)_heats?\..*", "a corner detector of another kind than those known"),
         (r"(proposal_generator|roi_heads)\..*", "a two-stage detector of detectron2"),
         (r"bbox_head\..*", "another detector of mmdetection"),
         (r"(backbone\.(?!conv1).*|head\..*)", "a model of this package or of detectron2"),

@@ -121,8 +121,9 @@ class DetectionMapper:
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
     """Return the training augmentations of INPUT: mirror, crop to the network frame, colour.
 
-    The mirror comes before the crop as in the published code, whose crop centre is mirrored with
-    the image.
+    The mirror comes before the crop as in the published points code, whose crop centre is mirrored
+    with the image. The published corner code mirrors the crop, which shows the same one pixel
+    further to the left.
     """
     options = cfg.INPUT
     augmentations: list[Augmentation] = []
@@ -136,6 +137,7 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
             border=options.CROP_BORDER,
             shift=options.SHIFT,
             scale=options.SCALE,
+            base=options.CROP_BASE,
         )
     )
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:

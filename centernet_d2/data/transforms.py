@@ -18,6 +18,7 @@ from . import random_state
 
 CROP_MODES = ("random_crop", "shift_scale", "none")
 FLIP_CONVENTIONS = ("pixel", "edge")
+CROP_BASES = ("image", "output")
 
 
 class CenterAffineTransform(Transform):
@@ -142,13 +143,19 @@ class RandomCenterCrop(Augmentation):
 
     Args:
         output_size: (height, width) of the network frame.
-        mode: "random_crop": the side of the crop is the image's fitting side times one of `scales`,
-            its centre a whole pixel that keeps `border` from the image border (halved until it fits
-            small images); "shift_scale": side and centre jittered by clipped Gaussians; "none": the
+        mode: "random_crop": the side of the crop is its base times one of `scales`, its centre a
+            whole pixel that keeps `border` from the image border (halved until it fits small
+            images); "shift_scale": side and centre jittered by clipped Gaussians; "none": the
             whole image, centred and scaled to fit.
         scales: factors of the side for "random_crop", equally probable; larger shows smaller
             objects.
         border: pixels, for "random_crop".
+        base: of "random_crop": "image", the image's fitting side (published points training), or
+            "output", the width of the output, so that objects are scaled the same in images of all
+            sizes; then the side is a whole number of pixels (published corner training: 306 to 664
+            for an output of 511). The published corner code pastes whole pixels and resizes them
+            with half-pixel centres, which places them up to a third of an output pixel beside the
+            boxes; here pixels and boxes go through the same numbers.
         shift, scale: standard deviations for "shift_scale", in sides; both are clipped (at 2 shift
             and 1 scale).
 
@@ -164,14 +171,22 @@ class RandomCenterCrop(Augmentation):
         border: int = 128,
         shift: float = 0.1,
         scale: float = 0.4,
+        base: str = "image",
     ):
         super().__init__()
+        if base not in CROP_BASES:
+            raise ValueError(f"INPUT.CROP_BASE must be one of {CROP_BASES}, got {base!r}")
         if mode not in CROP_MODES:
             raise ValueError(f"INPUT.CENTER_CROP must be one of {CROP_MODES}, got {mode!r}")
         if len(output_size) != 2 or min(output_size) <= 0:
             raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width), got {output_size}")
         if mode == "random_crop" and (len(scales) == 0 or min(scales) <= 0):
             raise ValueError(f"INPUT.CROP_SCALES must be positive numbers, got {scales}")
+        if mode == "random_crop" and base == "output" and output_size[1] * min(scales) < 1:
+            raise ValueError(
+                f"INPUT.CROP_SCALES has {min(scales)}, which leaves no pixel of INPUT.TRAIN_SIZE "
+                f"{output_size} under INPUT.CROP_BASE 'output': use larger factors"
+            )
         if mode == "shift_scale" and not 0 <= scale < 1:
             raise ValueError(f"INPUT.SCALE must be in 0..1 (1 excluded), got {scale}")
         self.output_size = (int(output_size[0]), int(output_size[1]))
@@ -180,6 +195,7 @@ class RandomCenterCrop(Augmentation):
         self.border = border
         self.shift = shift
         self.scale = scale
+        self.base = base
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw side and centre from numpy's global random state and return the crop."""
@@ -187,7 +203,8 @@ class RandomCenterCrop(Augmentation):
         side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)
         if self.mode == "random_crop":
-            side *= self.scales[random_state.randint(len(self.scales))]
+            factor = self.scales[random_state.randint(len(self.scales))]
+            side = int(self.output_size[1] * factor) if self.base == "output" else side * factor
             center = (
                 float(_random_center(width, self.border)),
                 float(_random_center(height, self.border)),

@@ -111,6 +111,26 @@ def _points_voc(name: str, published_name: str, drive: str, value: float, parame
     )
 
 
+def _corners(
+    name: str,
+    published_name: str,
+    drive: str,
+    values: tuple[float, float],
+    parameters: int,
+    licence: str,
+) -> Entry:
+    return Entry(
+        name=f"COCO-Detection/{name}",
+        published_name=published_name,
+        weights=_drive(drive),
+        metric="box AP, COCO test-dev",
+        resolution=COCO_PROTOCOL,
+        published=dict(zip(("flip", "ms"), values, strict=True)),
+        parameters=parameters,
+        licence=licence,
+    )
+
+
 def _mmdetection(
     name: str, published_name: str, file: str, values: tuple[float, float], parameters: int
 ) -> Entry:
@@ -162,6 +182,45 @@ ENTRIES: tuple[Entry, ...] = (
         "13F904yXltGIqa_K3g3-FLleaNX0n7c9O",
         (40.3, 42.2, 45.1),
         191_284_008,
+    ),
+    _corners(
+        "cornernet_hourglass104",
+        "CornerNet_500000",
+        "16bbMAyykdZr2_7afiMZrvvn4xkYa-LYk",
+        (40.6, 42.2),
+        201_035_212,
+        "BSD-3-Clause",
+    ),
+    _corners(
+        "triplet_hourglass52",
+        "CenterNet-52_480000",
+        "14vJYw4P9sxDoltjp5zDkOS3QjUa2zZIP",
+        (41.6, 43.5),
+        104_844_152,
+        "MIT",
+    ),
+    _corners(
+        "triplet_hourglass104",
+        "CenterNet-104_480000",
+        "1GVN-YrgExbPPcmzn_Lkr49f2IKjodg15",
+        (44.9, 47.0),
+        210_062_960,
+        "MIT",
+    ),
+    Entry(
+        name="COCO-Detection/cornernet_hourglass104_mmdetection",
+        published_name="cornernet_hourglass104_mstest_10x5_210e",
+        weights=Location(
+            url="https://download.openmmlab.com/mmdetection/v2.0/cornernet/"
+            "cornernet_hourglass104_mstest_10x5_210e_coco/"
+            "cornernet_hourglass104_mstest_10x5_210e_coco_20200824_185720-5fefbf1c.pth",
+            sha256="5fefbf1c",
+        ),
+        metric="box AP, COCO val2017",
+        resolution=COCO_PROTOCOL,
+        published={"flip": 41.2},
+        parameters=201_035_212,
+        licence=MMDETECTION_LICENCE,
     ),
     _mmdetection(
         "points_resnet18_dcn_mmdetection_140e",

@@ -16,7 +16,8 @@ No weights are hosted here: they are fetched from their authors, recognised, and
 - **published**: the number that the authors of the weights print for them.
 - **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
 - **test**: `TEST.RESOLUTION` of the numbers. none, flip and ms are the views that are united: the
-  image alone, with its mirror image, and at the scales 0.5, 0.75, 1, 1.25 and 1.5 with theirs.
+  image alone, with its mirror image, and at the scales 0.5, 0.75, 1, 1.25 and 1.5 with theirs (of
+  triplet CenterNet 0.6, 1, 1.2, 1.5 and 1.8).
 
 ```python
 from centernet_d2 import Predictor, model_zoo
@@ -47,6 +48,11 @@ way. They are fetched when they are loaded: never for a model that is given a ch
 The authors of the points paper state a spread of up to 0.4 AP (COCO) and 1 mAP (VOC) between equal
 trainings. VOC's mAP is the 11-point one of the published code. Checksums: those of mmdetection are
 in its file names; the others were never published, so none is stated.
+
+The numbers of CornerNet and triplet CenterNet are those of their papers on test-dev, with
+`TEST.SOFT_NMS.MODE reference` and `TEST.ROUND_RESULTS 2`; on val2017 the triplet paper
+gives 41.3 and 44.8 (Hourglass-52 and -104). CornerNet's link has held weights of the corrected
+radius since March 2019; older copies are of the same form and score less.
 
 Out of scope: ExtremeNet's re-implementation in the points repository (exdet), of which only the
 hourglass serves as a start, and the paper's multi-size variant (section 6.1.1).

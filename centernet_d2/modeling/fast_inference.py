@@ -13,6 +13,7 @@ from .fuse import fold_batch_norm
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+@torch.no_grad()
 def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") -> nn.Module:
     """Change a detector in place into one that only predicts, and faster.
 
@@ -22,7 +23,7 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
     decoded, computes in float32.
 
     Args:
-        model: a detector in eval mode (`backbone`, `head`, `divisor`, `pixel_mean`).
+        model: a detector in eval mode (`backbone`, `head`, `in_features`, `divisor`, `pixel_mean`).
         fold: fold batch norms into the convolutions before them.
         dtype: of backbone and head, "float32", "bfloat16" or "float16".
 
@@ -37,7 +38,10 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
     if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is none of {tuple(DTYPES)}")
     if fold:
-        fold_batch_norm(model.backbone, _small_images(model))
+        images = _small_images(model)
+        fold_batch_norm(model.backbone, images)
+        outputs = model.backbone(images)
+        fold_batch_norm(model.head, [outputs[name] for name in model.in_features])
     if dtype != "float32":
         _lower_precision(model, DTYPES[dtype])
     return model

@@ -8,6 +8,7 @@ any network will do, and the result is compared with what the network gave befor
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ TOLERANCE = 1e-4  # of the largest output; rounding alone stays far below
 
 
 @torch.no_grad()
-def fold_batch_norm(network: nn.Module, images: Tensor) -> int:
+def fold_batch_norm(network: nn.Module, images: Any) -> int:
     """Fold each batch norm that follows a convolution into it, in place.
 
     The network gives the same outputs up to rounding, but can no longer be trained or loaded with a
@@ -31,8 +32,8 @@ def fold_batch_norm(network: nn.Module, images: Tensor) -> int:
 
     Args:
         network: in eval mode.
-        images: a small input, e.g. (1, 3, size_divisibility, size_divisibility); its values do not
-            matter, but should not all be zero.
+        images: a small input, e.g. (1, 3, size_divisibility, size_divisibility), or what else the
+            network takes; its values do not matter, but should not all be zero.
 
     Returns:
         How many norms were folded.
@@ -59,7 +60,7 @@ def fold_batch_norm(network: nn.Module, images: Tensor) -> int:
 
 
 def _observe(
-    network: nn.Module, images: Tensor
+    network: nn.Module, images: Any
 ) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
     """Pairs (convolution, norm of nothing but its output), and the outputs of the network."""
     made_by: dict[int, tuple[Tensor, int, nn.Module]] = {}  # id of an output -> it, version, maker
@@ -114,5 +115,9 @@ def _fold(convolution: nn.Module, norm: nn.Module) -> None:
 def _tensors(outputs: Any) -> list[Tensor]:
     if isinstance(outputs, Tensor):
         return [outputs]
+    if outputs is None:
+        return []
+    if is_dataclass(outputs):
+        outputs = [getattr(outputs, field.name) for field in fields(outputs)]
     values = outputs.values() if isinstance(outputs, dict) else outputs
     return [tensor for value in values for tensor in _tensors(value)]

@@ -19,7 +19,7 @@ class TestProtocol:
     Attributes:
         resolution: "keep_res" or "fixed".
         fixed_size: (height, width), the canvas of "fixed".
-        canvas: "strict" or "fit", see `canvas_size`.
+        canvas: "strict", "fit" or "odd", see `canvas_size`.
         flip: see each image and its mirror image.
         scales: sizes, relative to the image, at which each image is seen.
         soft_nms: unites the detections of several scales; a rule or its fields as a mapping.

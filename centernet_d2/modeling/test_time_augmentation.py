@@ -7,7 +7,7 @@ candidates of both. Scales are united as candidates in the image frame (`unite`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,7 @@ def place_zoomed(
     return replace(
         placed,
         image_sizes=tuple((image.shape[-2], image.shape[-1]) for image in images),
+        zoom=zoom,
         scale=placed.scale * zoom,  # published: the nominal scale, not that of the rounded sizes
     )
 
@@ -96,7 +97,13 @@ def average_mirrored(maps: Tensor, turn_back: Callable[[Tensor], Tensor | None])
     return own if turned is None else (own + turned) / 2
 
 
-def unite(candidates: Sequence[Instances], rule: SoftNmsRule, limit: int | None) -> list[Instances]:
+def unite(
+    candidates: Sequence[Instances],
+    rule: SoftNmsRule,
+    limit: int | None,
+    *,
+    merge_exponent: float | None = None,
+) -> list[Instances]:
     """Soft-NMS over the candidates of each image, class by class; the best `limit` stay.
 
     Args:
@@ -104,28 +111,53 @@ def unite(candidates: Sequence[Instances], rule: SoftNmsRule, limit: int | None)
             which follow their boxes.
         rule: how overlap lowers scores.
         limit: see `soft_nms`; None: no limit.
+        merge_exponent: where given, boxes become means with those that they overlap, weighted by
+            the candidates' `corner_scores`; see `soft_nms`.
     """
     if not candidates:
         return []
-    counts = [len(found) for found in candidates]
-    device = candidates[0].scores.device
-    first = torch.tensor([0, *counts[:-1]], device=device).cumsum(0)
-    images = torch.arange(len(counts), device=device)
+    merging = {}
+    if merge_exponent is not None:
+        corner_scores = torch.cat([found.corner_scores for found in candidates])
+        merging = {"corner_scores": corner_scores, "merge_exponent": merge_exponent}
     kept = soft_nms(
         torch.cat([found.pred_boxes.tensor for found in candidates]),
         torch.cat([found.scores for found in candidates]),
         torch.cat([found.pred_classes for found in candidates]),
-        images.repeat_interleave(torch.tensor(counts, device=device)),
+        image_of_rows(candidates),
         rule=rule,
         limit=limit,
+        **merging,
     )
-    kept_counts = torch.bincount(kept.images, minlength=len(counts)).tolist()
-    rows = (kept.rows - first[kept.images]).split(kept_counts)
     united = []
-    for found, of_image, scores, boxes in zip(
-        candidates, rows, kept.scores.split(kept_counts), kept.boxes.split(kept_counts), strict=True
+    for found, (rows, scores, boxes) in zip(
+        candidates, split_by_image(kept.rows, candidates, kept.scores, kept.boxes), strict=True
     ):
-        chosen = found[of_image]
+        chosen = found[rows]
         chosen.scores, chosen.pred_boxes = scores, Boxes(boxes)
         united.append(chosen)
     return united
+
+
+def image_of_rows(candidates: Sequence[Instances]) -> Tensor:
+    """Number of its image for each row, of all images' candidates one after the other."""
+    device = candidates[0].scores.device
+    counts = torch.tensor([len(found) for found in candidates], device=device)
+    return torch.arange(len(counts), device=device).repeat_interleave(counts)
+
+
+def split_by_image(
+    rows: Tensor, candidates: Sequence[Instances], *values: Tensor
+) -> Iterator[tuple[Tensor, ...]]:
+    """Rows of all images' candidates, image by image -> per image its own rows, and their values.
+
+    Args:
+        rows: (S,) int64, counted through all images.
+        candidates: per image, as they were concatenated.
+        *values: tensors of S rows.
+    """
+    counts = torch.tensor([len(found) for found in candidates], device=rows.device)
+    images = image_of_rows(candidates)[rows]
+    kept = torch.bincount(images, minlength=len(candidates)).tolist()
+    own = rows - (counts.cumsum(0) - counts)[images]
+    return zip(*(tensor.split(kept) for tensor in (own, *values)), strict=True)

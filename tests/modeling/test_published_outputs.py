@@ -6,7 +6,14 @@ The published state dict goes through the converter that users' files go through
 import pytest
 import torch
 from detectron2.modeling import build_model
-from published_networks import POINTS, differences, points_shapes, recorded
+from published_networks import (
+    POINTS,
+    corner_differences,
+    corner_shapes,
+    differences,
+    points_shapes,
+    recorded,
+)
 
 from centernet_d2.checkpoint.matching_config import COMMON, config_node
 from centernet_d2.checkpoint.published import Converted, convert
@@ -95,3 +102,29 @@ def test_fixture_file_is_small_and_complete():
     assert POINTS.stat().st_size < 100_000
     for architecture, count in KEYS.items():
         assert len(points_shapes(architecture)) == count
+
+
+CORNER_NETWORKS = {  # published name -> (class here, maps, parameters)
+    "CornerNet": ("CornerNet", 6, 201_035_212),
+    "CenterNet-52": ("TripletCenterNet", 8, 104_844_152),
+    "CenterNet-104": ("TripletCenterNet", 8, 210_062_960),
+}
+
+
+@pytest.mark.parametrize("network", CORNER_NETWORKS)
+def test_outputs_are_those_of_the_published_corner_network(network):
+    name, maps, parameters = CORNER_NETWORKS[network]
+    published = {f"module.{key}": value for key, value in recorded(corner_shapes(network)).items()}
+    converted = convert(published)
+    assert not converted.renamed.dropped
+    assert not converted.renamed.kept
+    model = detector(converted)
+    assert type(model).__name__ == name
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    found = corner_differences(network, model)
+    assert len(found) == maps
+    assert max(found.values()) < 1e-5, found
+    if network == "CenterNet-52":  # the pools of one branch of the cascade exchanged
+        module = model.head.stacks[-1]["top_left"]["pooling"]
+        module.pools[0], module.pools[1] = module.pools[1], module.pools[0]
+        assert corner_differences(network, model)["CenterNet-52/tl_heats"] > 1e-2

@@ -120,19 +120,19 @@ class HeatmapDetector(nn.Module, ABC):
             largest = self._canvas(entry, max(self.protocol.scales))
             check_canvas(entry, largest, self.protocol.max_pixels)
         views = [self.candidates(batched_inputs, zoom) for zoom in self.protocol.scales]
-        united = [Instances.cat(of_image) for of_image in zip(*views, strict=True)]
+        united = [self.join(of_image) for of_image in zip(*views, strict=True)]
         detections = self.finalize(united)
         return [
             {"instances": self._to_output(found, entry)}
             for found, entry in zip(detections, batched_inputs, strict=True)
         ]
 
-    def candidates(self, batched_inputs: list[dict[str, Any]], zoom: float) -> list[Instances]:
+    def candidates(self, batched_inputs: list[dict[str, Any]], zoom: float) -> list[Any]:
         """Candidates of each image at one scale.
 
         Only images of one canvas run together, so a batch gives what single images give.
         """
-        proposed: dict[int, Instances] = {}
+        proposed: dict[int, Any] = {}
         for canvas, members in self._by_canvas(batched_inputs, zoom).items():
             entries = [batched_inputs[index] for index in members]
             with explain_memory(entries, canvas, flip=self.protocol.flip):
@@ -152,15 +152,19 @@ class HeatmapDetector(nn.Module, ABC):
         """Weighted scalar losses, summed over stacks."""
 
     @abstractmethod
-    def propose(self, predictions: list[Any], images: PaddedImages) -> list[Instances]:
-        """Candidates of one scale, per image, in the image frame.
+    def propose(self, predictions: list[Any], images: PaddedImages) -> list[Any]:
+        """Candidates of one scale, per image, in the image frame: `Instances` or what `join` takes.
 
         Where `images.mirrored`, the maps of the mirror images are the second half of the batch: a
         detector averages them with the first, or appends their candidates, turned back.
         """
 
+    def join(self, views: Sequence[Any]) -> Any:
+        """Candidates of one image at several scales -> all of them, one scale after the other."""
+        return Instances.cat(list(views))
+
     @abstractmethod
-    def finalize(self, candidates: list[Instances]) -> list[Instances]:
+    def finalize(self, candidates: list[Any]) -> list[Instances]:
         """Candidates of each image, of all scales one after the other -> detections."""
 
     def features(self, images: PaddedImages) -> list[Tensor]:
@@ -172,7 +176,8 @@ class HeatmapDetector(nn.Module, ABC):
         """Training crops, which are the network frame already; others share a common canvas."""
         images = [checked_image(entry) for entry in batched_inputs]
         largest = (max(i.shape[-2] for i in images), max(i.shape[-1] for i in images))
-        canvas = canvas_size(largest, self.divisor, "fit")
+        rule = "odd" if self.protocol.canvas == "odd" else "fit"
+        canvas = canvas_size(largest, self.divisor, rule)
         return center_on_canvas(images, canvas, **self._normalization)
 
     def inference_images(
@@ -213,10 +218,11 @@ class HeatmapDetector(nn.Module, ABC):
 
     def _check_fixed_size(self) -> None:
         size, fixed = self.protocol.fixed_size, self.protocol.resolution == "fixed"
-        if fixed and any(side < 1 or side % self.divisor for side in size):
+        less = 1 if self.protocol.canvas == "odd" else 0
+        if fixed and any(side < 1 or (side + less) % self.divisor for side in size):
             raise ValueError(
                 f"TEST.FIXED_SIZE is {list(size)}; both sides must be multiples of {self.divisor}, "
-                "the divisor of this network"
+                "the divisor of this network" + ", less one (TEST.CANVAS is 'odd')" * less
             )
 
     def _check_features(self) -> None:
@@ -234,6 +240,18 @@ class HeatmapDetector(nn.Module, ABC):
                 "they must share one"
             )
         self.stride = strides.pop()
+
+
+def objects_on_map(
+    images: PaddedImages, instances: Sequence[Instances], map_size: Size
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All P objects of a batch: boxes (P, 4) on the output map, classes (P,) and images (P,)."""
+    device = images.tensor.device
+    counts = torch.tensor([len(entry) for entry in instances], device=device)
+    image = torch.repeat_interleave(torch.arange(len(instances), device=device), counts)
+    boxes = torch.cat([entry.gt_boxes.tensor for entry in instances]).view(-1, 2, 2)
+    classes = torch.cat([entry.gt_classes for entry in instances])
+    return images.image_to_map(boxes, image, map_size).flatten(1), classes, image
 
 
 def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:

@@ -27,7 +27,7 @@ from ...targets.gaussian import RadiusRule
 from ..heads.branches import BranchHead
 from ..point_tasks import PointTask, build_point_tasks, merge_named
 from ..test_time_augmentation import average_mirrored, unite
-from .heatmap_detector import HeatmapDetector
+from .heatmap_detector import HeatmapDetector, objects_on_map
 
 
 @META_ARCH_REGISTRY.register()
@@ -148,6 +148,11 @@ class PointsCenterNet(HeatmapDetector):
             "soft_nms": soft_nms,
         }
 
+    @property
+    def heatmap_losses(self) -> dict[str, float]:
+        """Names of the heatmap losses -> their weights."""
+        return {"loss_heatmap": self.heatmap_weight}
+
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
         """Raw maps of every stack."""
         return [
@@ -161,12 +166,9 @@ class PointsCenterNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
-        counts = torch.tensor([len(entry) for entry in instances], device=self.device)
-        image = torch.repeat_interleave(torch.arange(len(instances), device=self.device), counts)
-        boxes = torch.cat([entry.gt_boxes.tensor for entry in instances]).view(-1, 2, 2)
-        classes = torch.cat([entry.gt_classes for entry in instances])
+        boxes, classes, image = objects_on_map(images, instances, map_size)
         return center_targets(
-            images.image_to_map(boxes, image, map_size).flatten(1),
+            boxes,
             classes,
             image,
             num_images=len(images),
@@ -241,6 +243,10 @@ class PointsCenterNet(HeatmapDetector):
             offset=united(last.offset.float(), lambda maps: None),
             regressions=regressions,
         )
+
+    def decoded_heatmaps(self, last: CenterPredictions, *, mirrored: bool) -> dict[str, Tensor]:
+        """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
+        return {"center": self.decoded_maps(last, mirrored=mirrored).heatmap}
 
     def _stack_losses(
         self,

@@ -1,0 +1,112 @@
+"""Corner pairs of an image and of its mirror image -> candidates in the image's frame.
+
+N images, M pairs per view, K centers per view, (h, w) output map.
+"""
+
+from __future__ import annotations
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from ..structures.padded_images import PaddedImages, Size
+from ..structures.predictions import CornerPairs, Keypoints
+
+FLIP_CONVENTIONS = ("edge", "pixel")
+
+
+def mirror_width(images: PaddedImages, map_size: Size, convention: str) -> float:
+    """The width w' of the rule `x' = w' - x` from the map of a mirror image to that of the image.
+
+    "edge": the map's width, as published for corners; the boxes of the mirror image then lie one
+    network pixel to the right of those of the image. "pixel": network pixels 0 and W - 1 change
+    places exactly.
+    """
+    width = map_size[1]
+    return width if convention == "edge" else width - width / images.tensor.shape[-1]
+
+
+def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
+    """Pairs (2 N, M) of images and their mirror images -> (N, 2 M), the images' own first.
+
+    Boxes are on the output map; `width` is that of `mirror_width`.
+    """
+    own, mirrored = pairs.boxes.chunk(2)
+    x1, y1, x2, y2 = mirrored.unbind(-1)
+    turned = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
+    return CornerPairs(
+        boxes=torch.cat([own, turned], dim=1),
+        scores=_united(pairs.scores),
+        corner_scores=_united(pairs.corner_scores),
+        classes=_united(pairs.classes),
+    )
+
+
+def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
+    """Keypoints (2 N, K) of images and their mirror images -> (N, 2 K), likewise."""
+    own, mirrored = keypoints.points.chunk(2)
+    x, y = mirrored.unbind(-1)
+    return Keypoints(
+        scores=_united(keypoints.scores),
+        classes=_united(keypoints.classes),
+        points=torch.cat([own, torch.stack([width - x, y], dim=-1)], dim=1),
+        embedding=None if keypoints.embedding is None else _united(keypoints.embedding),
+    )
+
+
+def _united(values: Tensor) -> Tensor:
+    return torch.cat(values.chunk(2), dim=1)
+
+
+def pairs_in_image(
+    pairs: CornerPairs, map_size: Size, images: PaddedImages, outside_margin: float | None
+) -> list[Instances]:
+    """Pairs (N, M) on the output map -> per image those that are pairs, cut to the image.
+
+    A box without area after the cut stays (published): `TEST.DROP_EMPTY` drops it.
+
+    Args:
+        pairs: on the output map; rows with score -1 are left out.
+        map_size: (h, w).
+        images: converts to the image frame.
+        outside_margin: a pair whose box reaches so many pixels of the view (an image pixel is
+            `images.zoom` of them) over the image is left out; None: none is.
+
+    Returns:
+        Per image `pred_boxes`, `scores`, `pred_classes` and `corner_scores` (rows, 2).
+    """
+    boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
+    limits = boxes.new_tensor([[width, height] * 2 for height, width in images.image_sizes])
+    limits = limits[:, None]
+    keep = pairs.scores > -1
+    if outside_margin is not None:
+        margin = outside_margin / images.zoom
+        inside = (boxes[..., :2] > -margin) & (boxes[..., 2:] < limits[..., 2:] + margin)
+        keep &= inside.all(-1)
+    boxes = torch.minimum(boxes.clamp(min=0), limits)
+    return [
+        Instances(
+            size,
+            pred_boxes=Boxes(boxes[row][keep[row]]),
+            scores=pairs.scores[row][keep[row]],
+            pred_classes=pairs.classes[row][keep[row]],
+            corner_scores=pairs.corner_scores[row][keep[row]],
+        )
+        for row, size in enumerate(images.image_sizes)
+    ]
+
+
+def keypoints_in_image(
+    keypoints: Keypoints, map_size: Size, images: PaddedImages
+) -> list[Instances]:
+    """Keypoints (N, K) on the output map -> per image `pred_centers`, `scores`, `pred_classes`.
+
+    Nothing is cut: they may lie outside the image (published).
+    """
+    points = images.map_to_image(keypoints.points, map_size)
+    return [
+        Instances(size, pred_centers=centers, scores=scores, pred_classes=classes)
+        for size, centers, scores, classes in zip(
+            images.image_sizes, points, keypoints.scores, keypoints.classes, strict=True
+        )
+    ]

@@ -1,0 +1,102 @@
+"""Features -> raw maps of corners, and of centers where asked: no loss, no decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ...layers.blocks import PredictionBranch, start_norms
+from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
+from ...structures.predictions import CornerPredictions, KeypointMaps
+
+POOLINGS = ("corner", "cascade", "none")
+
+
+class CornerHead(nn.Module):
+    """Per stack and kind of keypoint a pooling module, and branches on its output.
+
+    Parameters are named `stacks.<stack>.<keypoint>.pooling...` and
+    `stacks.<stack>.<keypoint>.<branch>.<0 or 2>.{weight,bias}`, with the branches `heatmap`,
+    `offset` and, of corners, `embedding`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        num_classes: int,
+        hidden_channels: int = 256,
+        pool_channels: int = 128,
+        pooling: str = "corner",
+        center_pools: bool | None = None,
+        norm: str = "BN",
+        norm_init: str = "ones",
+        prior_bias: float = -2.19,
+    ) -> None:
+        """Build the modules.
+
+        Args:
+            in_channels: width of each stack's feature map.
+            num_classes: channels of each heatmap.
+            hidden_channels: width of the modules' output and of the branches' 3x3 convolution.
+            pool_channels: width of the modules' pooled branches.
+            pooling: of corners, "corner", "cascade" or "none" (see `MODEL.CORNERNET`).
+            center_pools: centers are predicted, and their module pools; None: no centers.
+            norm: of the modules.
+            norm_init: "ones" or "uniform", see `start_norms`.
+            prior_bias: bias of the last layer of the heatmap branches.
+        """
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"MODEL.CORNERNET.POOLING must be one of {POOLINGS}, got {pooling!r}")
+        corner_module = CascadeCornerPooling if pooling == "cascade" else CornerPooling
+        shared = {"pool_channels": pool_channels, "norm": norm}
+
+        def keypoint(module: nn.Module, *, is_corner: bool) -> nn.ModuleDict:
+            def branch(channels: int, bias: float | None = None) -> PredictionBranch:
+                return PredictionBranch(hidden_channels, hidden_channels, channels, prior_bias=bias)
+
+            parts = {"pooling": module, "heatmap": branch(num_classes, prior_bias)}
+            if is_corner:
+                parts["embedding"] = branch(1)
+            return nn.ModuleDict(parts | {"offset": branch(2)})
+
+        self.stacks = nn.ModuleList()
+        for width in in_channels:
+            keypoints = {
+                corner: keypoint(
+                    corner_module(
+                        width, hidden_channels, corner=corner, pools=pooling != "none", **shared
+                    ),
+                    is_corner=True,
+                )
+                for corner in ("top_left", "bottom_right")
+            }
+            if center_pools is not None:
+                module = CenterPooling(width, hidden_channels, pools=center_pools, **shared)
+                keypoints["center"] = keypoint(module, is_corner=False)
+            self.stacks.append(nn.ModuleDict(keypoints))
+        start_norms(self, norm_init)
+
+    def forward(self, features: Sequence[Tensor]) -> list[CornerPredictions]:
+        """Features (N, D, h, w) per stack -> maps, per stack.
+
+        In inference only the last stack, which is the one that predicts, is evaluated and returned.
+        """
+        stacks = list(zip(self.stacks, features, strict=True))
+        if not self.training:
+            stacks = stacks[-1:]
+        return [
+            CornerPredictions(**{name: _maps(parts, feature) for name, parts in stack.items()})
+            for stack, feature in stacks
+        ]
+
+
+def _maps(parts: nn.ModuleDict, features: Tensor) -> KeypointMaps:
+    pooled = parts["pooling"](features)
+    return KeypointMaps(
+        heatmap=parts["heatmap"](pooled),
+        offset=parts["offset"](pooled),
+        embedding=parts["embedding"](pooled) if "embedding" in parts else None,
+    )

@@ -1,0 +1,314 @@
+"""CornerNet and triplet CenterNet as wholes: what both must do, then what each does alone."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from centernet_d2.config import add_centernet_config
+from centernet_d2.modeling.fast_inference import make_fast
+from centernet_d2.modeling.heads.corner_head import CornerHead
+
+BOTH = ("CornerNet", "TripletCenterNet")
+KEYPOINTS = {
+    "CornerNet": ("top_left", "bottom_right"),
+    "TripletCenterNet": ("top_left", "bottom_right", "center"),
+}
+SIDE = 127  # of a training crop; the stride-4 map has 32 cells
+
+
+def config(architecture: str, *overrides):
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    # 16, as torch 2.15 corrupts memory in the backward of channels-last 1x1 convolutions 8 -> 8 of
+    # stride 2.
+    hourglass = {"STACKS": 2, "STEM_CHANNELS": 16, "CHANNELS": [16, 16, 16, 16]}
+    cfg.merge_from_list(
+        [
+            *("MODEL.META_ARCHITECTURE", architecture, "MODEL.DEVICE", "cpu"),
+            *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+            *(
+                item
+                for key, value in hourglass.items()
+                for item in (f"MODEL.HOURGLASS.{key}", value)
+            ),
+            *("MODEL.HOURGLASS.BLOCKS", [1, 1, 1, 1], "MODEL.HOURGLASS.OUT_CHANNELS", 8),
+            *("MODEL.HEATMAP.IN_FEATURES", ["stack1", "stack2"]),
+            *("MODEL.HEATMAP.NUM_CLASSES", 5, "MODEL.HEATMAP.TOP_K", 40),
+            *("MODEL.CORNERNET.HEAD_CHANNELS", 8, "MODEL.CORNERNET.POOL_CHANNELS", 4),
+            *("INPUT.TRAIN_SIZE", [SIDE, SIDE], "TEST.CANVAS", "odd"),
+            # An untrained detector's embeddings differ at random.
+            *("MODEL.CORNERNET.EMBEDDING_THRESHOLD", 10.0),
+            *overrides,
+        ]
+    )
+    return cfg
+
+
+def built(architecture: str, *overrides, seed: int = 0):
+    torch.manual_seed(seed)
+    return build_model(config(architecture, *overrides))
+
+
+def training_input(boxes, classes, seed: int = 0, side: int = SIDE):
+    generator = torch.Generator().manual_seed(seed)
+    instances = Instances((side, side))
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    image = torch.randint(0, 256, (3, side, side), dtype=torch.uint8, generator=generator)
+    return {"image": image, "instances": instances, "file_name": f"image_{seed}.png"}
+
+
+def image_input(height: int, width: int, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+    return {"image": image, "height": height, "width": width}
+
+
+def rows(found: Instances) -> torch.Tensor:
+    columns = (found.scores[:, None], found.pred_classes[:, None], found.pred_boxes.tensor)
+    return torch.cat(columns, dim=1)
+
+
+def detect(model, *entries):
+    with torch.no_grad():
+        return [result["instances"] for result in model.eval()(list(entries))]
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_losses_are_named_finite_and_reach_every_parameter(architecture):
+    model = built(architecture)
+    losses = model(
+        [training_input([[4, 4, 40, 30], [50, 20, 120, 90]], [0, 3]), training_input([], [], 1)]
+    )
+    expected = {"loss_pull", "loss_push"}
+    for name in KEYPOINTS[architecture]:
+        expected |= {f"loss_heatmap_{name}", f"loss_offset_{name}"}
+    assert set(losses) == expected
+    assert set(model.heatmap_losses) == {name for name in expected if "heatmap" in name}
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(losses[name] > 0 for name in expected - {"loss_push"})
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [[10, 10, 60, 60]],
+        [[10, 10, 60, 60], [10, 10, 90, 90]],  # two objects on one top-left cell
+        [[float(k % 10), float(k // 10), 60.0 + k % 7, 70.0 + k % 11] for k in range(150)],
+        [[-30, -20, 500, 400]],  # cut on all sides
+    ],
+)
+def test_any_number_of_objects_in_one_image(architecture, boxes):
+    model = built(architecture)
+    losses = model([training_input(boxes, [k % 5 for k in range(len(boxes))])])
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_training_crops_are_the_network_frame(architecture):
+    model = built(architecture)
+    images = model.training_images([training_input([], [])])
+    assert images.tensor.shape == (1, 3, SIDE, SIDE)
+    assert model.predict(images)[0].map_size == (32, 32)
+    fitting = built(architecture, "TEST.CANVAS", "fit")
+    assert fitting.training_images([training_input([], [], side=128)]).tensor.shape[-1] == 128
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_a_batch_gives_what_single_images_give(architecture):
+    model = built(architecture, "TEST.FLIP", True, "TEST.SCALES", [0.7, 1.0])
+    entries = [image_input(90, 120, 1), image_input(120, 90, 2), image_input(90, 120, 3)]
+    together = detect(model, *entries)
+    assert any(len(found) for found in together)
+    for entry, found in zip(entries, together, strict=True):
+        torch.testing.assert_close(rows(found), rows(detect(model, entry)[0]), atol=1e-4, rtol=1e-4)
+
+
+def test_detections_are_pairs_of_corners_within_the_image():
+    found = detect(built("CornerNet"), image_input(90, 120))[0]
+    boxes = found.pred_boxes.tensor
+    assert 0 < len(found) <= 100
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2] <= 120).all()
+    assert (boxes[:, 3] <= 90).all()
+    assert (boxes[:, 2:] >= boxes[:, :2]).all()
+    assert (found.scores[1:] <= found.scores[:-1]).all()
+    assert found.corner_scores.shape == (len(found), 2)
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_more_corners_than_cells(architecture):
+    model = built(architecture, "MODEL.HEATMAP.TOP_K", 100_000, "MODEL.CORNERNET.MAX_PAIRS", 50)
+    model.top_k = 6000  # more than the 5 x 32 x 32 cells
+    assert len(detect(model, image_input(20, 20))[0]) <= 100
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_no_images(architecture):
+    assert detect(built(architecture)) == []
+
+
+def test_triplet_needs_scale_one_or_centers_of_all():
+    with pytest.raises(
+        ValueError, match=r"TEST\.SCALES is \[0\.5, 2\.0\].*add 1\.0.*CENTER_SCALES"
+    ):
+        built("TripletCenterNet", "TEST.SCALES", [0.5, 2.0])
+    keys = ("TEST.SCALES", [0.5, 2.0], "MODEL.TRIPLET_CENTERNET.CENTER_SCALES", "all")
+    detect(built("TripletCenterNet", *keys), image_input(60, 60))
+    detect(built("CornerNet", "TEST.SCALES", [0.5, 2.0]), image_input(60, 60))
+
+
+def test_centers_of_other_scales_count_only_when_asked():
+    entry = image_input(100, 100)
+    counts = {}
+    for scales in ("original", "all"):
+        model = built(
+            "TripletCenterNet",
+            *("TEST.SCALES", [0.6, 1.0], "MODEL.TRIPLET_CENTERNET.CENTER_SCALES", scales),
+        ).eval()
+        with torch.no_grad():
+            views = [model.candidates([entry], zoom)[0] for zoom in (0.6, 1.0)]
+        counts[scales] = [len(view.centers) for view in views]
+    assert counts == {"original": [0, 40], "all": [40, 40]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.CORNERNET.POOLING", "center"),
+        ("MODEL.CORNERNET.EMBEDDING_REDUCTION", "max"),
+        ("MODEL.CORNERNET.STACK_REDUCTION", "max"),
+        ("MODEL.CORNERNET.FLIP_CONVENTION", "none"),
+        ("MODEL.CORNERNET.MERGE_BOXES", "yes"),
+        ("MODEL.TRIPLET_CENTERNET.POOLING", "corner"),
+        ("MODEL.TRIPLET_CENTERNET.CENTER_SCALES", "some"),
+    ],
+)
+def test_an_unknown_choice_names_its_key(key, value):
+    with pytest.raises(ValueError, match=key.replace(".", r"\.")):
+        built("TripletCenterNet", key, value)
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_pools_can_be_left_out_at_equal_parameters(architecture):
+    none = ("MODEL.CORNERNET.POOLING", "none", "MODEL.TRIPLET_CENTERNET.POOLING", "none")
+    without = built(architecture, *none)
+    with_pools = built(architecture, "MODEL.CORNERNET.POOLING", "corner")
+    without.load_state_dict(with_pools.state_dict())  # same names and shapes
+    entry = training_input([[20, 20, 60, 60]], [1])
+    assert not torch.allclose(
+        with_pools([entry])["loss_heatmap_top_left"], without([entry])["loss_heatmap_top_left"]
+    )
+
+
+def test_embedding_losses_of_a_batch_are_summed_or_averaged():
+    entries = [training_input([[9, 9, 50, 50], [60, 60, 99, 120]], [0, 1], seed=s) for s in (1, 2)]
+    summed = built("CornerNet")
+    averaged = built("CornerNet", "MODEL.CORNERNET.EMBEDDING_REDUCTION", "mean")
+    for name in ("loss_pull", "loss_push"):
+        ratio = summed(entries)[name] / averaged(entries)[name]
+        assert ratio.item() == pytest.approx(2, rel=1e-4)
+
+
+def test_losses_of_stacks_are_averaged_or_summed():
+    entry = training_input([[9, 9, 50, 50]], [0])
+    mean, total = (
+        built("CornerNet", "MODEL.CORNERNET.STACK_REDUCTION", rule)([entry])
+        for rule in ("mean", "sum")
+    )
+    summed = built("CornerNet", "MODEL.CORNERNET.STACK_REDUCTION", "sum").heatmap_losses
+    assert summed == {name: 2 * w for name, w in built("CornerNet").heatmap_losses.items()}
+    for name in mean:
+        assert total[name].item() == pytest.approx(2 * mean[name].item(), rel=1e-5)
+
+
+def test_weight_of_the_center():
+    entry = training_input([[9, 9, 50, 50]], [0])
+    one, half = (
+        built("TripletCenterNet", "MODEL.TRIPLET_CENTERNET.CENTER_WEIGHT", weight)([entry])
+        for weight in (1.0, 0.5)
+    )
+    for name in one:
+        factor = 0.5 if name.endswith("_center") else 1.0
+        assert half[name].item() == pytest.approx(factor * one[name].item(), rel=1e-5)
+
+
+def mirrored_entry(entry):
+    mirrored = copy.deepcopy(entry)
+    mirrored["image"] = mirrored["image"].flip(2)
+    return mirrored
+
+
+@pytest.mark.parametrize(("convention", "shift"), [("pixel", 0.0), ("edge", 1.0)])
+def test_boxes_of_the_mirror_image_turned_back(convention, shift):
+    """The views of an image and of its mirror image are the same two, so the boxes they give are
+    each other's reflection: about the canvas' middle pixel, or one pixel beside it."""
+    model = built("CornerNet", "TEST.FLIP", True, "MODEL.CORNERNET.FLIP_CONVENTION", convention)
+    model.eval()
+    entry = image_input(SIDE, SIDE)  # fills its canvas
+    with torch.no_grad():
+        own = model.candidates([entry], 1.0)[0].pred_boxes.tensor
+        mirrored = model.candidates([mirrored_entry(entry)], 1.0)[0].pred_boxes.tensor
+    reflected = torch.stack(
+        [SIDE - 1 + shift - own[:, 2], own[:, 1], SIDE - 1 + shift - own[:, 0], own[:, 3]], dim=1
+    )
+    distance = torch.cdist(reflected, mirrored, p=1)
+    inside = (own[:, 0] > 2) & (own[:, 2] < SIDE - 3)  # others are cut at the border
+    assert inside.sum() > 20
+    assert distance[inside].amin(1).max() < 1e-2
+
+
+@pytest.mark.parametrize("architecture", BOTH)
+def test_fast_prediction_gives_the_same(architecture):
+    model = built(architecture)
+    for entry in range(3):  # running statistics that are not those of the start
+        model([training_input([[9, 9, 50, 50]], [0], seed=entry)])
+    entry = image_input(90, 120)
+    before = detect(model, entry)[0]
+    fast = make_fast(model.eval())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.head.stacks[-1].modules())
+    torch.testing.assert_close(detect(fast, entry)[0].scores, before.scores, atol=1e-4, rtol=1e-4)
+    half = make_fast(built(architecture).eval(), dtype="bfloat16")
+    assert detect(half, entry)[0].scores.dtype == torch.float32
+
+
+def test_any_stride_four_backbone_serves():
+    keys = (
+        "MODEL.BACKBONE.NAME",
+        "build_encoder_decoder_backbone",
+        "MODEL.HEATMAP.IN_FEATURES",
+        ["decoder"],
+    )
+    keys += (
+        "MODEL.ENCODER_DECODER.CHANNELS",
+        [8, 8, 16, 16],
+        "MODEL.ENCODER_DECODER.OUT_CHANNELS",
+        8,
+    )
+    model = built("CornerNet", *keys)
+    losses = model([training_input([[9, 9, 50, 50]], [0])])
+    assert all(loss.isfinite() for loss in losses.values())
+    detect(model, image_input(60, 60))
+
+
+def test_norms_of_the_head_start_as_told():
+    arguments = {"in_channels": [8], "num_classes": 2, "hidden_channels": 8, "pool_channels": 4}
+    for start, low in (("uniform", 0.0), ("ones", 1.0)):
+        head = CornerHead(**arguments, norm_init=start)
+        weights = torch.cat(
+            [m.weight for m in head.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        )
+        assert weights.min() >= low
+        assert weights.max() <= 1
+        assert (weights.std() > 0.2) == (start == "uniform")
