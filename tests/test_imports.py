@@ -22,6 +22,7 @@ ALLOWED = {
     "data": {"structures", "detectron2_versions"},
     "evaluation": {"structures", "detectron2_versions", "whole_files"},
     "visualization": {"structures"},
+    "analysis": {"structures", "targets", "modeling", "evaluation"},
     "checkpoint": {"config", "whole_files"},
     "model_zoo": {"config", "checkpoint"},
 }
@@ -84,7 +85,7 @@ def test_pure_rooms_need_torch_only():
 # In these rooms a config is read only by functions whose names begin so, and in these files.
 CONFIG_FREE = (
     *("layers", "structures", "targets", "losses", "decoding"),
-    *("data", "evaluation", "visualization"),
+    *("data", "evaluation", "visualization", "analysis"),
 )
 CONFIG_READERS = (
     "from_config",

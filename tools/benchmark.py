@@ -29,6 +29,8 @@ DEFAULT_CONFIGS = [
         "COCO-Detection/points_resnet18_dcn_140e.yaml",
         "COCO-Detection/points_dla34_140e.yaml",
         "COCO-Detection/points_hourglass104_50e.yaml",
+        "COCO-Detection/cornernet_hourglass104.yaml",
+        "COCO-Detection/triplet_hourglass104.yaml",
     )
 ]
 

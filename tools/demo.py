@@ -42,6 +42,8 @@ class Demo:
 
 DEMOS = {
     "points": Demo("configs/Shapes/points_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.90}),
+    "corner": Demo("configs/Shapes/cornernet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
+    "triplet": Demo("configs/Shapes/triplet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
 }
 
 

@@ -2,7 +2,7 @@
 r"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
 
 tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_final.pth \
-    --input photos/ "more/**/*.png" --output predictions [--heatmap]
+    --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
 
 A second call goes on where the first one stopped. Exit status 1: some image could not be read.
 """
@@ -28,7 +28,7 @@ from centernet_d2.engine.predict_files import (
 )
 from centernet_d2.engine.setup import load_config
 from centernet_d2.visualization.detections import draw_detections
-from centernet_d2.visualization.heatmaps import draw_heatmap
+from centernet_d2.visualization.heatmaps import draw_heatmaps
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,7 +47,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--heatmap",
         action="store_true",
-        help="also draw where the network sees centers (photo.heatmap.jpg); runs it twice",
+        help="also draw where the network sees centers or corners (photo.heatmap.jpg); runs it "
+        "twice",
+    )
+    parser.add_argument(
+        "--keypoints",
+        action="store_true",
+        help="mark the corners and centers that boxes were made from",
     )
     parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
     parser.add_argument(
@@ -66,7 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
     names = predictor.class_names
-    draw = functools.partial(draw_detections, class_names=names, threshold=args.score_threshold)
+    draw = functools.partial(
+        draw_detections,
+        class_names=names,
+        threshold=args.score_threshold,
+        keypoints=args.keypoints,
+    )
     writer = PredictionWriter(
         args.output,
         files,
@@ -76,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         box_format=args.box_format,
         draw=None if args.no_pictures else draw,
         overwrite=args.overwrite,
-        draw_heatmap=functools.partial(draw_centers, predictor) if args.heatmap else None,
+        draw_heatmap=functools.partial(draw_seen, predictor) if args.heatmap else None,
     )
     predict = functools.partial(predictor.batch, batch_size=args.batch_size)
     report = predict_files(predict, files, writer, batch_size=args.batch_size)
@@ -90,10 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def draw_centers(predictor: Predictor, image: np.ndarray) -> np.ndarray:
-    """Draw the detector's heatmap over an image."""
+def draw_seen(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+    """Draw the detector's heatmaps over an image, one beside the other."""
     seen = predictor.heatmap(image)
-    return draw_heatmap(
+    return draw_heatmaps(
         image, seen.probabilities, predictor.class_names, scale=seen.scale, shift=seen.shift
     )
 

@@ -7,7 +7,7 @@ tools/visualize_data.py --config-file configs/COCO-Detection/points_resnet18_dcn
     DATASETS.TRAIN coco:my/train.json:my/images MODEL.HEATMAP.NUM_CLASSES 0
 
 With --heatmaps the picture is the network's own input, on its canvas and without the normalisation,
-and beside it stands the heatmap that it is to learn.
+and beside it stand the heatmaps that it is to learn.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from centernet_d2.data.loader import load_dataset_dicts
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.setup import load_config
+from centernet_d2.structures.targets import CornerTargets
 from centernet_d2.visualization.detections import draw_objects, side_by_side
-from centernet_d2.visualization.heatmaps import draw_heatmap
+from centernet_d2.visualization.heatmaps import draw_heatmap, extended, target_heatmaps
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -79,19 +80,26 @@ def draw_sample(
     if model is None:
         return draw_objects(to_picture(sample["image"]), sample["instances"], class_names)
     canvas = model.training_images([sample])
-    height, width = (side // model.stride for side in canvas.tensor.shape[-2:])
+    sides = canvas.tensor.shape[-2:]
+    height, width = (-(-side // model.stride) for side in sides)  # of an odd canvas: rounded up
     targets = model.targets(canvas, [sample["instances"].to(model.device)], (height, width))
     shift = canvas.shift[0].tolist()  # the canvas is larger than a crop that no stride divides
     boxes = canvas.tensor.new_tensor([*shift, *shift]) + sample["instances"].gt_boxes.tensor
-    objects = Instances(tuple(canvas.tensor.shape[-2:]), gt_boxes=Boxes(boxes.cpu()))
+    objects = Instances(tuple(sides), gt_boxes=Boxes(boxes.cpu()))
     objects.gt_classes = sample["instances"].gt_classes
     pixels = canvas.tensor[0] * model.pixel_std[:, None, None] + model.pixel_mean[:, None, None]
     image = to_picture(pixels)
-    heatmap = draw_heatmap(image, targets.heatmap[0], class_names, scale=float(model.stride))
-    seen = np.full_like(heatmap, 255)
-    seen[: len(image)] = draw_objects(image, objects, class_names)
-    centers = f"{len(targets.peaks)} of {len(objects)} objects"
-    return side_by_side([seen, heatmap], ["given to the model", f"target heatmap, {centers}"])
+    heatmaps = target_heatmaps(targets)
+    scale = (sides[1] / width, sides[0] / height)
+    drawn = [
+        draw_heatmap(image, heatmap, class_names, scale=scale) for heatmap in heatmaps.values()
+    ]
+    seen = draw_objects(image, objects, class_names)
+    peaks = targets.image if isinstance(targets, CornerTargets) else targets.peaks
+    learned = f"{len(peaks)} of {len(objects)} objects"
+    names = [name.replace("_", " ") for name in heatmaps] if len(drawn) > 1 else ["target heatmap"]
+    titles = [f"{name}, {learned}" for name in names]
+    return side_by_side(extended([seen, *drawn]), ["given to the model", *titles])
 
 
 def to_picture(pixels: torch.Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -23,35 +24,37 @@ logger = logging.getLogger(__name__)
 class LossWatch(HookBase):
     """Warn when training looks alive but learns nothing, with the images at hand.
 
-    Two signs: the heatmap loss stands at 9.21 (all positives predicted as certain background: the
+    Two signs: a heatmap loss stands at 9.21 (all positives predicted as certain background: the
     branch has collapsed), and no batch holds an object. Each is told after `patience` such steps in
     a row, and again after as many.
     """
 
-    def __init__(self, *, patience: int = 50, heatmap_weight: float = 1.0) -> None:
+    def __init__(
+        self, heatmap_losses: Mapping[str, float] | None = None, *, patience: int = 50
+    ) -> None:
+        """Args are kept.
+
+        Args:
+            heatmap_losses: what to watch: names of the heatmap losses -> their weights. A model of
+                this package knows its own, `model.heatmap_losses`.
+            patience: steps.
+        """
         self.patience = patience
-        self.collapsed_loss = COLLAPSED * heatmap_weight
-        self.tolerance = 1e-2 * heatmap_weight
-        self.collapsed_steps = 0
+        self.heatmap_losses = dict(heatmap_losses or {})
+        self.collapsed_steps = dict.fromkeys(self.heatmap_losses, 0)
         self.empty_steps = 0
 
     def after_step(self) -> None:
         """Count, and warn."""
         loop = self.trainer._trainer
-        loss = loop.losses.get("loss_heatmap", math.inf)
-        collapsed = abs(loss - self.collapsed_loss) < self.tolerance
-        self.collapsed_steps = self.collapsed_steps + 1 if collapsed else 0
+        for name, weight in self.heatmap_losses.items():
+            loss = loop.losses.get(name, math.inf)
+            collapsed = abs(loss - COLLAPSED * weight) < 1e-2 * weight
+            self.collapsed_steps[name] = self.collapsed_steps[name] + 1 if collapsed else 0
+            if self._due(self.collapsed_steps[name]):
+                self._tell_collapsed(name, loss, describe_batch(loop.batch))
         counts = [len(sample["instances"]) for sample in loop.batch if "instances" in sample]
         self.empty_steps = self.empty_steps + 1 if counts and not any(counts) else 0
-        if self._due(self.collapsed_steps):
-            logger.warning(
-                "loss_heatmap has been %.4f for %d steps: every object's center is predicted as "
-                "certain background, the heatmap branch has collapsed. Check the boxes of the "
-                "dataset (xyxy given as xywh?) and lower SOLVER.BASE_LR. Images of this batch: %s",
-                loss,
-                self.collapsed_steps,
-                describe_batch(loop.batch),
-            )
         if self._due(self.empty_steps):
             logger.warning(
                 "No object in %d batches in a row. Check the annotations and INPUT.CENTER_CROP; "
@@ -60,6 +63,17 @@ class LossWatch(HookBase):
                 self.empty_steps,
                 describe_batch(loop.batch),
             )
+
+    def _tell_collapsed(self, name: str, loss: float, images: str) -> None:
+        logger.warning(
+            "%s has been %.4f for %d steps: every object's keypoint is predicted as certain "
+            "background, the heatmap branch has collapsed. Check the boxes of the dataset (xyxy "
+            "given as xywh?) and lower SOLVER.BASE_LR. Images of this batch: %s",
+            name,
+            loss,
+            self.collapsed_steps[name],
+            images,
+        )
 
     def _due(self, steps: int) -> bool:
         return steps > 0 and steps % self.patience == 0

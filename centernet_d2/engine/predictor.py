@@ -21,10 +21,12 @@ from .setup import setup
 
 
 @dataclass(frozen=True)
-class ImageHeatmap:
-    """Where a detector sees centers: cell (column, row) is on pixel scale * cell + shift."""
+class ImageHeatmaps:
+    """Where a detector sees keypoints: cell (column, row) is on pixel scale * cell + shift."""
 
-    probabilities: Tensor  # (C, h, w) float32 on the CPU; cells outside the image are padding
+    # "center", or "top_left", "bottom_right" and of the triplet "center" -> (C, h, w) float32 on
+    # the CPU; cells outside the image are padding
+    probabilities: dict[str, Tensor]
     scale: tuple[float, float]  # image pixels per cell along x and y
     shift: tuple[float, float]  # image (x, y) of cell (0, 0), negative where the image was padded
 
@@ -82,30 +84,31 @@ class Predictor:
         return results
 
     @torch.no_grad()
-    def heatmap(self, image: np.ndarray) -> ImageHeatmap:
-        """Show what a points detector sees before peaks are read out, on the detector's own canvas.
+    def heatmap(self, image: np.ndarray) -> ImageHeatmaps:
+        """Show what a detector sees before peaks are read out, on the detector's own canvas.
 
-        That is the probability of a center per class and cell: of the last stack, at scale 1, and
-        the mean of both views under TEST.FLIP, as it is decoded.
+        That is, for each kind of keypoint, its probability per class and cell: of the last stack,
+        at scale 1. Under TEST.FLIP the points detector's is the mean of both views, as it is
+        decoded, and the corner detectors' are those of the image itself.
 
         Args:
             image: as for a single call.
 
         Raises:
-            TypeError: the detector has no such heatmap.
+            TypeError: the detector has no heatmaps.
         """
-        if not hasattr(self.model, "decoded_maps"):
-            raise TypeError(f"{type(self.model).__name__} has no heatmap of centers.")
+        if not hasattr(self.model, "decoded_heatmaps"):
+            raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
         entry = self._input(image)
         size = tuple(entry["image"].shape[-2:])
         canvas = self.model.protocol.canvas_of(size, self.model.divisor)
         images = self.model.inference_images([entry["image"]], canvas)
         last = self.model.predict(images)[-1]
-        maps = self.model.decoded_maps(last, mirrored=images.mirrored)
+        maps = self.model.decoded_heatmaps(last, mirrored=images.mirrored)
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
-        first, second = images.map_to_image(corners, maps.map_size)[0].double().cpu()
-        return ImageHeatmap(
-            probabilities=maps.heatmap[0].float().cpu(),
+        first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
+        return ImageHeatmaps(
+            probabilities={name: heatmap[0].float().cpu() for name, heatmap in maps.items()},
             scale=tuple((second - first).tolist()),
             shift=tuple(first.tolist()),
         )

@@ -144,11 +144,11 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """Build the hooks, in the order in which they run after a step."""
         cfg = self.cfg
-        weight = cfg.MODEL.POINTS_CENTERNET.HEATMAP_WEIGHT
         result: list[HookBase] = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
-            LossWatch(heatmap_weight=weight),
+            # A model from elsewhere has no heatmaps, or does not say so.
+            LossWatch(getattr(unwrapped(self.model), "heatmap_losses", None)),
         ]
         if comm.is_main_process():
             result.append(

@@ -65,6 +65,8 @@ def coco(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> CocoEval
         backend=cfg.TEST.COCO_BACKEND,
         round_results=cfg.TEST.ROUND_RESULTS or None,
         protocol=protocol_name(cfg),
+        per_iou_ap=cfg.TEST.PER_IOU_AP,
+        false_discovery=cfg.TEST.FALSE_DISCOVERY,
     )
 
 

@@ -20,6 +20,7 @@ from tabulate import tabulate
 from .box_evaluator import BoxEvaluator, Detections
 from .coco_ground_truth import load_ground_truth
 from .coco_scores import METRIC_NAMES, CocoScores, check_backend, score_detections
+from .false_discovery import false_discovery
 from .json_files import write_json_atomically
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ class CocoEvaluator(BoxEvaluator):
     Boxes are XYXY in original pixels, classes contiguous from 0.
 
     `evaluate()` returns `{"bbox": {"AP": ..., "AR100": ..., "AP-<class>": ...}}` in percent, as
-    detectron2 does; NaN where a number has nothing to average over. A split without annotations
-    gives `{"bbox": {}}` and the results file. What counts is said at `BoxEvaluator`.
+    detectron2 does, with AP60 ... and FD ... where asked; NaN where a number has nothing to average
+    over. A split without annotations gives `{"bbox": {}}` and the results file. What counts is said
+    at `BoxEvaluator`.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class CocoEvaluator(BoxEvaluator):
         backend: str = "pycocotools",
         round_results: int | None = None,
         protocol: str = "",
+        per_iou_ap: bool = False,
+        false_discovery: bool = False,
         distributed: bool = True,
     ):
         """Read the ground truth.
@@ -60,6 +64,8 @@ class CocoEvaluator(BoxEvaluator):
             round_results: decimals that boxes and scores are rounded to before scoring and writing;
                 None: not rounded. The results files behind the points paper's scores have 2.
             protocol: name of the test protocol, printed and written with the scores.
+            per_iou_ap: report AP60, AP70, AP80 and AP90 too.
+            false_discovery: report the rates of `false_discovery` too; takes as long again.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
         """
@@ -71,6 +77,8 @@ class CocoEvaluator(BoxEvaluator):
         self.backend = backend
         self.round_results = round_results
         self.protocol = protocol
+        self.per_iou_ap = per_iou_ap
+        self.false_discovery = false_discovery
         self.ground_truth = load_ground_truth(dataset_name)
         super().__init__(
             dataset_name=dataset_name,
@@ -143,29 +151,30 @@ class CocoEvaluator(BoxEvaluator):
     def _score(self, rows: list[dict], iou_type: str) -> dict[str, float]:
         if not rows:
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
-        scores = score_detections(
-            self.ground_truth.dataset, rows, iou_type=iou_type, backend=self.backend
-        )
+        truth, options = self.ground_truth.dataset, {"iou_type": iou_type, "backend": self.backend}
+        scores = score_detections(truth, rows, per_iou=self.per_iou_ap, **options)
+        rates = false_discovery(truth, rows, **options) if self.false_discovery else {}
         names = dict(
             zip(self.ground_truth.category_ids, self.ground_truth.class_names, strict=True)
         )
         class_ap = {names[i]: scores.class_ap[i] for i in self.ground_truth.category_ids}
-        logger.info("%s", self._report(iou_type, scores, class_ap))
-        return {**scores.metrics, **{f"AP-{name}": value for name, value in class_ap.items()}}
+        logger.info("%s", self._report(iou_type, scores, rates, class_ap))
+        per_class = {f"AP-{name}": value for name, value in class_ap.items()}
+        return {**scores.metrics, **rates, **per_class}
 
-    def _report(self, iou_type: str, scores: CocoScores, class_ap: dict[str, float]) -> str:
+    def _report(
+        self,
+        iou_type: str,
+        scores: CocoScores,
+        rates: dict[str, float],
+        class_ap: dict[str, float],
+    ) -> str:
         protocol = f", protocol {self.protocol}" if self.protocol else ""
         title = f"{iou_type} of {self.dataset_name}{protocol} ({self.backend})"
-        return "\n".join(
-            [
-                title,
-                scores.table,
-                f"In percent, {title}:",
-                tabulate([scores.metrics], headers="keys", floatfmt=".2f", tablefmt="pipe"),
-                f"AP of each class, {title}:",
-                class_table(class_ap),
-            ]
-        )
+        lines = [title, scores.table, f"In percent, {title}:", _row(scores.metrics)]
+        if rates:
+            lines += [f"False discovery in percent, {title}:", _row(rates)]
+        return "\n".join([*lines, f"AP of each class, {title}:", class_table(class_ap)])
 
     def _write_scores(self, results: OrderedDict) -> None:
         path = os.path.join(self.output_folder, SCORES_FILE)
@@ -181,6 +190,10 @@ class CocoEvaluator(BoxEvaluator):
             "unit": "percent",
         }
         write_json_atomically(path, {**heading, "scores": scores}, indent=1)
+
+
+def _row(values: dict[str, float]) -> str:
+    return tabulate([values], headers="keys", floatfmt=".2f", tablefmt="pipe")
 
 
 def class_table(class_ap: dict[str, float], columns: int = 3) -> str:

@@ -17,13 +17,15 @@ METRIC_NAMES = {
     ),
 }
 BACKENDS = ("pycocotools", "faster-coco-eval")
+# IoU of the AP that `per_iou` adds to AP50, in percent (CornerNet's journal version, Table 5).
+HIGH_IOUS = (60, 70, 80, 90)
 
 
 @dataclass(frozen=True)
 class CocoScores:
     """The scores of one IoU type, in percent; NaN where there is nothing to average over."""
 
-    metrics: dict[str, float]  # the names of METRIC_NAMES, in their order
+    metrics: dict[str, float]  # the names of METRIC_NAMES, in their order, and AP60 ... if asked
     class_ap: dict[int, float]  # AP of each category id
     table: str  # COCO's own lines, fractions
 
@@ -48,6 +50,7 @@ def score_detections(
     *,
     iou_type: str = "bbox",
     backend: str = "pycocotools",
+    per_iou: bool = False,
 ) -> CocoScores:
     """Score detections by COCO's rules.
 
@@ -60,6 +63,46 @@ def score_detections(
             at all scores 0.
         iou_type: a key of METRIC_NAMES.
         backend: a name of BACKENDS.
+        per_iou: add the AP at single thresholds, AP60, AP70, AP80 and AP90, to `metrics`.
+    """
+    evaluation, printed = run_coco_evaluation(ground_truth, detections, iou_type, backend)
+    names = METRIC_NAMES[iou_type]
+    precision = evaluation.eval["precision"]  # (IoU, recall, category, area, detections per image)
+    metrics = {name: _percent(evaluation.stats[i]) for i, name in enumerate(names)}
+    if per_iou:
+        for iou in HIGH_IOUS:
+            at = np.isclose(evaluation.params.iouThrs, iou / 100)
+            metrics[f"AP{iou}"] = mean_percent(precision[at][..., 0, -1])
+    return CocoScores(
+        metrics=metrics,
+        class_ap={
+            category_id: mean_percent(precision[:, :, k, 0, -1])
+            for k, category_id in enumerate(evaluation.params.catIds)
+        },
+        table="\n".join([line for line in printed if "Average" in line][: len(names)]),
+    )
+
+
+def run_coco_evaluation(
+    ground_truth: dict,
+    detections: list[dict],
+    iou_type: str,
+    backend: str,
+    *,
+    iou_thresholds: np.ndarray | None = None,
+):
+    """Match and count, and summarize where the thresholds are COCO's own.
+
+    Args:
+        ground_truth: as for `score_detections`.
+        detections: likewise.
+        iou_type: likewise.
+        backend: likewise.
+        iou_thresholds: other ones than COCO's; None: COCO's.
+
+    Returns:
+        The back end's evaluation, whose `eval["precision"]` has the axes IoU, recall, category,
+        area and detections per image (-1: nothing to count), and the lines that it printed.
     """
     annotations = [
         {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
@@ -70,56 +113,43 @@ def score_detections(
         "categories": ground_truth["categories"],
         "annotations": annotations,
     }
-    run = _run_faster_coco_eval if backend == "faster-coco-eval" else _run_pycocotools
-    evaluation, printed = run(ground_truth, found, iou_type)
-    names = METRIC_NAMES[iou_type]
-    precision = evaluation.eval["precision"]  # (IoU, recall, category, area, detections per image)
-    return CocoScores(
-        metrics={name: _percent(evaluation.stats[i]) for i, name in enumerate(names)},
-        class_ap={
-            category_id: _percent(_mean_or_minus_one(precision[:, :, k, 0, -1]))
-            for k, category_id in enumerate(evaluation.params.catIds)
-        },
-        table="\n".join([line for line in printed if "Average" in line][: len(names)]),
-    )
-
-
-def _run_pycocotools(ground_truth: dict, found: dict, iou_type: str):
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        sides = []
-        for dataset in (ground_truth, found):
-            # Not through loadRes, which fails on an empty list of results.
-            side = COCO()
-            side.dataset = dataset
-            side.createIndex()
-            sides.append(side)
-        evaluation = COCOeval(*sides, iou_type)
+        start = _start_faster_coco_eval if backend == "faster-coco-eval" else _start_pycocotools
+        evaluation = start(ground_truth, found, iou_type)
+        if iou_thresholds is not None:
+            evaluation.params.iouThrs = iou_thresholds
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
+        if iou_thresholds is None:  # the lines name thresholds that others do not have
+            evaluation.summarize()
     return evaluation, printed.getvalue().splitlines()
 
 
-def _run_faster_coco_eval(ground_truth: dict, found: dict, iou_type: str):
+def _start_pycocotools(ground_truth: dict, found: dict, iou_type: str):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    sides = []
+    for dataset in (ground_truth, found):
+        # Not through loadRes, which fails on an empty list of results.
+        side = COCO()
+        side.dataset = dataset
+        side.createIndex()
+        sides.append(side)
+    return COCOeval(*sides, iou_type)
+
+
+def _start_faster_coco_eval(ground_truth: dict, found: dict, iou_type: str):
     from faster_coco_eval import COCO, COCOeval_faster
 
-    printed: list[str] = []
-    evaluation = COCOeval_faster(
-        COCO(ground_truth), COCO(found), iou_type, print_function=printed.append
-    )
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation, printed
+    return COCOeval_faster(COCO(ground_truth), COCO(found), iou_type, print_function=print)
 
 
-def _mean_or_minus_one(values: np.ndarray) -> float:
-    known = values[values > -1]
-    return float(known.mean()) if known.size else -1.0
+def mean_percent(fractions: np.ndarray) -> float:
+    """Mean of the values that are known, in percent: -1 is unknown; NaN where all are."""
+    known = fractions[fractions > -1]
+    return _percent(known.mean() if known.size else -1)
 
 
 def _percent(fraction: float) -> float:

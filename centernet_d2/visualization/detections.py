@@ -61,6 +61,8 @@ def draw_detections(
     instances: Instances,
     class_names: Sequence[str] = (),
     threshold: float = 0.3,
+    *,
+    keypoints: bool = False,
 ) -> np.ndarray:
     """Draw the detections that score `threshold` or more on a copy of the image, the best on top.
 
@@ -69,6 +71,8 @@ def draw_detections(
         instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`.
         class_names: names by class index; a class without one is drawn as "class 7".
         threshold: lowest score drawn (0.3: the published demo's value).
+        keypoints: mark what a box was made from, as far as the detector says it: both corners
+            (`corner_scores` (N, 2)) by squares, the center (`pred_centers` (N, 2)) by a disk.
     """
     scores = instances.scores.detach().cpu().numpy()
     order = np.argsort(scores, kind="stable")
@@ -79,7 +83,15 @@ def draw_detections(
         f"{class_name(class_names, k)} {score:.2f}"
         for k, score in zip(classes, scores[order], strict=True)
     ]
-    return draw_boxes(image, boxes, classes, captions)
+    picture = draw_boxes(image, boxes, classes, captions)
+    if keypoints:
+        centers = None
+        if instances.has("pred_centers"):
+            centers = instances.pred_centers.detach().cpu().numpy()[order]
+        _mark_keypoints(
+            picture, classes, boxes if instances.has("corner_scores") else None, centers
+        )
+    return picture
 
 
 def draw_objects(
@@ -98,6 +110,7 @@ def draw_comparison(
     class_names: Sequence[str] = (),
     threshold: float = 0.3,
     *,
+    keypoints: bool = False,
     smallest_side: int = 360,
 ) -> np.ndarray:
     """Draw ground truth and detections of one image beside each other.
@@ -108,6 +121,7 @@ def draw_comparison(
         detections: as for `draw_detections`.
         class_names: names by class index.
         threshold: lowest score drawn.
+        keypoints: as for `draw_detections`.
         smallest_side: small images are enlarged by a whole factor to about this many pixels.
     """
     factor = max(1, round(smallest_side / min(image.shape[:2])))
@@ -119,10 +133,12 @@ def draw_comparison(
         )  # new objects: fields are replaced
         truth.gt_boxes = Boxes(truth.gt_boxes.tensor * factor)
         detections.pred_boxes = Boxes(detections.pred_boxes.tensor * factor)
+        if detections.has("pred_centers"):
+            detections.pred_centers = detections.pred_centers * factor
     return side_by_side(
         [
             draw_objects(image, truth, class_names),
-            draw_detections(image, detections, class_names, threshold),
+            draw_detections(image, detections, class_names, threshold, keypoints=keypoints),
         ],
         ["ground truth", f"detections, score >= {threshold:g}"],
     )
@@ -170,6 +186,29 @@ def line_thickness(image: np.ndarray) -> int:
 def text_scale(image: np.ndarray) -> float:
     """Return cv2's font scale for an image of this size: never under 0.35, which is 8 px high."""
     return max(0.35, max(image.shape[:2]) / 1300)
+
+
+def _mark_keypoints(
+    picture: np.ndarray,
+    classes: Sequence[int],
+    boxes: np.ndarray | None,
+    centers: np.ndarray | None,
+) -> None:
+    """Mark the top-left and bottom-right corners of boxes (N, 4), and centers (N, 2), in place."""
+    radius = line_thickness(picture) + 1
+    corners = [] if boxes is None else [boxes[:, :2], boxes[:, 2:]]
+    for points, is_center in [*((c, False) for c in corners), (centers, True)]:
+        if points is None:
+            continue
+        places = np.clip(np.round(points), -30000, 30000).astype(int).tolist()
+        for (x, y), index in zip(places, classes, strict=True):
+            color = class_color(int(index))
+            for size, fill in ((radius + 1, BLACK), (radius, WHITE), (radius - 1, color)):
+                if is_center:
+                    cv2.circle(picture, (x, y), size, fill, cv2.FILLED)
+                else:
+                    low, high = (x - size, y - size), (x + size, y + size)
+                    cv2.rectangle(picture, low, high, fill, cv2.FILLED)
 
 
 def _draw_caption(

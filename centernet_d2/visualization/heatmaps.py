@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from .detections import BLACK, FONT, class_color, class_name, text_scale
+from ..structures.targets import CenterTargets, CornerTargets
+from .detections import BLACK, FONT, class_color, class_name, side_by_side, text_scale
 
 
 def overlay_heatmap(
@@ -89,6 +92,48 @@ def draw_heatmap(
     ]
     legend = _legend(entries or [(f"no class reaches {threshold:g}", BLACK)], overlay)
     return np.concatenate([overlay, legend])
+
+
+def draw_heatmaps(
+    image: np.ndarray,
+    heatmaps: Mapping[str, np.ndarray | Tensor],
+    class_names: Sequence[str] = (),
+    **options: Any,
+) -> np.ndarray:
+    """Draw each kind of keypoint's heatmap over the image, beside each other, titled.
+
+    A single heatmap is drawn without a title, as `draw_heatmap` does.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        heatmaps: name ("top_left", "center" ...) -> heatmap, as for `overlay_heatmap`.
+        class_names: names by class index.
+        **options: further arguments of `draw_heatmap`.
+    """
+    if not heatmaps:
+        raise ValueError("draw_heatmaps takes one heatmap or more, and was given none.")
+    pictures = [draw_heatmap(image, maps, class_names, **options) for maps in heatmaps.values()]
+    if len(pictures) == 1:
+        return pictures[0]
+    titles = [name.replace("_", " ") for name in heatmaps]
+    return side_by_side(extended(pictures), titles)
+
+
+def extended(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Pictures of one width, white below where others are higher."""
+    highest = max(picture.shape[0] for picture in pictures)
+    return [
+        np.pad(picture, ((0, highest - len(picture)), (0, 0), (0, 0)), constant_values=255)
+        for picture in pictures
+    ]
+
+
+def target_heatmaps(targets: CenterTargets | CornerTargets, image: int = 0) -> dict[str, Tensor]:
+    """Keypoint -> heatmap (C, h, w) that a detector is to learn for one image of a batch."""
+    if isinstance(targets, CenterTargets):
+        return {"center": targets.heatmap[image]}
+    kinds = {name: getattr(targets, name) for name in ("top_left", "bottom_right", "center")}
+    return {name: kind.heatmap[image] for name, kind in kinds.items() if kind is not None}
 
 
 def _as_array(heatmap: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -82,14 +83,31 @@ def test_boxes_by_hand(record):
     assert result["instances"].gt_classes.tolist() == [1, 4, 2]
 
 
+def test_corner_configs_crop_as_published():
+    """Sides of 511 times the scale in images of any size; colours as in the points recipe."""
+    cfg = config()
+    cfg.merge_from_file(str(Path(__file__).parents[2] / "configs" / "Base-CornerNet.yaml"))
+    flip, crop, color = build_augmentations(cfg)
+    for size in ((427, 640), (120, 90), (1200, 1600)):
+        random_state.seed(0)
+        image = np.zeros((*size, 3), dtype=np.uint8)
+        transforms = [crop.get_transform(image) for _ in range(200)]
+        sides = sorted({round(511 / transform.scale, 6) for transform in transforms})
+        assert sides == [306, 357, 408, 459, 511, 562, 613, 664]
+    assert (flip.probability, flip.convention) == (0.5, "pixel")
+    assert (color.jitter, color.lighting) == (0.4, 0.1)
+    assert {transform.output_size for transform in transforms} == {(511, 511)}
+
+
 def test_crowd_rule(record):
     mapper = DetectionMapper(config(*PLAIN, "INPUT.CROWD_AS_OBJECTS", False), is_train=True)
     assert mapper(record)["instances"].gt_classes.tolist() == [1, 4]
 
 
-def test_boxes_follow_the_pixels(record):
+@pytest.mark.parametrize("base", ["image", "output"])
+def test_boxes_follow_the_pixels(record, base):
     """Through random flips and crops, the bright rectangles lie in their boxes."""
-    mapper = DetectionMapper(config(*GEOMETRY_ONLY), is_train=True)
+    mapper = DetectionMapper(config(*GEOMETRY_ONLY, "INPUT.CROP_BASE", base), is_train=True)
     random_state.seed(3)
     compared = 0
     for _ in range(60):

@@ -15,6 +15,7 @@ from torch import nn
 
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.hooks import BestCheckpoint, LossWatch, Pictures
+from centernet_d2.engine.trainer import Trainer
 from centernet_d2.losses.heatmap_focal import COLLAPSED
 
 
@@ -26,11 +27,12 @@ def sample(objects: int, size=(24, 32)) -> dict:
     return {"image": image, "instances": instances, "image_id": 17, "file_name": "seventeen.jpg"}
 
 
-def watch(steps, **options):
-    """Run LossWatch over (heatmap loss, number of objects) pairs."""
-    hook = LossWatch(**options)
-    for loss, objects in steps:
-        loop = SimpleNamespace(losses={"loss_heatmap": loss}, batch=[sample(objects)])
+def watch(steps, *, weights=None, patience=50):
+    """Run LossWatch over (heatmap loss or losses by name, number of objects) pairs."""
+    hook = LossWatch(weights or {"loss_heatmap": 1.0}, patience=patience)
+    for losses, objects in steps:
+        losses = losses if isinstance(losses, dict) else {"loss_heatmap": losses}
+        loop = SimpleNamespace(losses=losses, batch=[sample(objects)])
         hook.trainer = SimpleNamespace(_trainer=loop)
         hook.after_step()
     return hook
@@ -48,8 +50,58 @@ def test_collapsed_heatmap_is_told_with_the_images(caplog):
 
 
 def test_collapse_is_seen_through_the_loss_weight(caplog):
-    watch([(2 * COLLAPSED, 1)] * 5, patience=5, heatmap_weight=2.0)
+    watch([(2 * COLLAPSED, 1)] * 5, patience=5, weights={"loss_heatmap": 2.0})
     assert "collapsed" in caplog.text
+
+
+def test_each_keypoints_heatmap_is_watched_by_itself(caplog):
+    names = [f"loss_heatmap_{name}" for name in ("top_left", "bottom_right", "center")]
+    weights = dict(zip(names, (1.0, 1.0, 0.5), strict=True))
+    fine = dict.fromkeys(names, 1.0)
+    first, last = {**fine, names[0]: COLLAPSED}, {**fine, names[2]: 0.5 * COLLAPSED}
+    watch([(first, 1), (last, 1)] * 5, patience=5, weights=weights)  # neither five times in a row
+    assert caplog.text == ""
+    watch([(last, 1)] * 5, patience=5, weights=weights)
+    assert caplog.text.count("collapsed") == 1
+    assert "loss_heatmap_center has been 4.6" in caplog.text
+    caplog.clear()
+    watch([({**last, **first, names[2]: 0.5 * COLLAPSED}, 1)] * 5, patience=5, weights=weights)
+    assert caplog.text.count("collapsed") == 2
+
+
+def test_a_model_without_heatmaps_is_watched_for_objects_only(caplog):
+    hook = LossWatch(None, patience=2)
+    for _ in range(2):
+        loop = SimpleNamespace(losses={"loss_heatmap": COLLAPSED}, batch=[sample(0)])
+        hook.trainer = SimpleNamespace(_trainer=loop)
+        hook.after_step()
+    assert "collapsed" not in caplog.text
+    assert caplog.text.count("No object in") == 1
+
+
+@pytest.mark.parametrize("architecture", ["PointsCenterNet", "CornerNet", "TripletCenterNet"])
+def test_every_detector_names_the_losses_to_watch(config, architecture):
+    trainer = Trainer(
+        config(
+            *("MODEL.META_ARCHITECTURE", architecture),
+            *("MODEL.CORNERNET.HEAD_CHANNELS", 8, "MODEL.CORNERNET.POOL_CHANNELS", 4),
+            *("MODEL.POINTS_CENTERNET.HEATMAP_WEIGHT", 3.0),
+            *("MODEL.CORNERNET.HEATMAP_WEIGHT", 2.0),
+            *("MODEL.TRIPLET_CENTERNET.CENTER_WEIGHT", 0.5),
+        )
+    )
+    (hook,) = (hook for hook in trainer._hooks if isinstance(hook, LossWatch))
+    corners = {"loss_heatmap_top_left": 2.0, "loss_heatmap_bottom_right": 2.0}
+    assert (
+        hook.heatmap_losses
+        == {
+            "PointsCenterNet": {"loss_heatmap": 3.0},
+            "CornerNet": corners,
+            "TripletCenterNet": {**corners, "loss_heatmap_center": 1.0},
+        }[architecture]
+    )
+    losses = trainer.model.train()([sample(1, (64, 64)), sample(2, (64, 64))])
+    assert set(hook.heatmap_losses) == {name for name in losses if "heatmap" in name}
 
 
 def test_steps_without_objects_are_told_with_the_images(caplog):

@@ -53,16 +53,18 @@ def test_cells_lie_where_the_detections_are(
     before = image.copy()
     seen = predictor.heatmap(image)
     np.testing.assert_array_equal(image, before)
-    assert tuple(seen.probabilities.shape) == (5, *map_size)
-    assert seen.probabilities.dtype == torch.float32
+    assert list(seen.probabilities) == ["center"]
+    probabilities = seen.probabilities["center"]
+    assert tuple(probabilities.shape) == (5, *map_size)
+    assert probabilities.dtype == torch.float32
     assert seen.scale == pytest.approx(scale)
     assert seen.shift == pytest.approx(shift, abs=1e-5)
 
     best = predictor(image)["instances"][0]
-    peak = int(seen.probabilities.argmax())
+    peak = int(probabilities.argmax())
     category, cell = divmod(peak, map_size[0] * map_size[1])
     row, column = divmod(cell, map_size[1])
-    assert seen.probabilities.max() == pytest.approx(float(best.scores), abs=1e-6)
+    assert probabilities.max() == pytest.approx(float(best.scores), abs=1e-6)
     assert category == int(best.pred_classes)
     # The box's center is the cell's, plus the predicted offset.
     center = best.pred_boxes.get_centers()[0].double()
@@ -80,6 +82,41 @@ def test_cells_lie_where_the_detections_are(
     torch.testing.assert_close(center, cell + offset, atol=1e-3, rtol=0)
 
 
+def corner_config(tiny_config, architecture, *overrides):
+    return tiny_config(
+        *("MODEL.META_ARCHITECTURE", architecture),
+        *("MODEL.CORNERNET.HEAD_CHANNELS", 8, "MODEL.CORNERNET.POOL_CHANNELS", 4),
+        *("MODEL.CORNERNET.EMBEDDING_THRESHOLD", 1e9, "TEST.CANVAS", "odd"),
+        *overrides,
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "names"),
+    [
+        ("CornerNet", ["top_left", "bottom_right"]),
+        ("TripletCenterNet", ["top_left", "bottom_right", "center"]),
+    ],
+)
+@pytest.mark.parametrize("flip", [False, True])
+def test_corner_detectors_show_each_kind(tiny_config, tmp_path, image, architecture, names, flip):
+    cfg = corner_config(tiny_config, architecture, "TEST.FLIP", flip)
+    predictor = make_predictor(cfg, tmp_path)
+    seen = predictor.heatmap(image)
+    assert list(seen.probabilities) == names
+    entry = predictor._input(image)
+    # Canvas 63 x 95; the image starts at (47 - 35, 31 - 25).
+    images = predictor.model.inference_images([entry["image"]], (63, 95))
+    assert seen.scale == pytest.approx((95 / 24, 63 / 16), abs=1e-5)
+    assert seen.shift == pytest.approx((-12, -6), abs=1e-5)
+    with torch.no_grad():
+        last = predictor.model.predict(images)[-1]
+    for name in names:
+        expected = getattr(last, name).heatmap[0].sigmoid()
+        assert expected.shape == (5, 16, 24)
+        torch.testing.assert_close(seen.probabilities[name], expected)
+
+
 def test_images_are_checked(tiny_config, tmp_path):
     predictor = make_predictor(tiny_config(), tmp_path)
     with pytest.raises(ValueError, match=r"shape \(50, 70\)"):
@@ -89,7 +126,7 @@ def test_images_are_checked(tiny_config, tmp_path):
 def test_other_detectors_say_that_they_have_none(tiny_config, tmp_path, image):
     predictor = make_predictor(tiny_config(), tmp_path)
     predictor.model = torch.nn.Identity()
-    with pytest.raises(TypeError, match="Identity has no heatmap of centers"):
+    with pytest.raises(TypeError, match="Identity has no heatmaps of keypoints"):
         predictor.heatmap(image)
 
 
@@ -104,7 +141,7 @@ def test_other_detectors_say_that_they_have_none(tiny_config, tmp_path, image):
 def test_fast_prediction_sees_the_same_centers(tiny_config, tmp_path, image, overrides, tolerance):
     plain = make_predictor(tiny_config(), tmp_path)
     fast = make_predictor(tiny_config(*overrides), tmp_path)
-    expected, found = (p.heatmap(image).probabilities for p in (plain, fast))
+    expected, found = (p.heatmap(image).probabilities["center"] for p in (plain, fast))
     assert not torch.equal(expected, found)  # the option does something
     assert (expected - found).abs().mean() < tolerance
     norms = [m for m in fast.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -48,7 +48,7 @@ def random_dataset(seed: int, images: int = 12) -> dict:
     }
 
 
-def random_detections(dataset: dict, seed: int) -> dict[int, Instances]:
+def random_detections(dataset: dict, seed: int, jitter: float = 0.1) -> dict[int, Instances]:
     """Jittered copies of the objects, some of another class, and false alarms; scores with ties."""
     rng = np.random.default_rng(seed + 1)
     detections = {}
@@ -59,7 +59,7 @@ def random_detections(dataset: dict, seed: int) -> dict[int, Instances]:
                 continue
             for _ in range(rng.integers(0, 3)):
                 x, y, w, h = annotation["bbox"]
-                dx, dy, dw, dh = rng.normal(0, 0.1, 4)
+                dx, dy, dw, dh = rng.normal(0, jitter, 4)
                 w2, h2 = w * np.exp(dw), h * np.exp(dh)
                 boxes.append((x + dx * w, y + dy * h, x + dx * w + w2, y + dy * h + h2))
                 index = CATEGORY_IDS.index(annotation["category_id"])
@@ -115,13 +115,15 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
     return rows
 
 
-def oracle(dataset: dict, rows: list[dict]) -> np.ndarray:
-    """pycocotools' 12 numbers, by its own loadRes."""
+def oracle(dataset: dict, rows: list[dict], iou_thresholds=None) -> np.ndarray:
+    """pycocotools' 12 numbers, by its own loadRes; the first is the mean over the thresholds."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(dataset)
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), "bbox")
+        if iou_thresholds is not None:
+            evaluation.params.iouThrs = np.array(iou_thresholds)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

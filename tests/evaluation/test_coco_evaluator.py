@@ -17,6 +17,7 @@ from centernet_d2.config import add_centernet_config
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.coco import RESULTS_FILE, SCORES_FILE
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
+from centernet_d2.evaluation.false_discovery import FALSE_DISCOVERY_NAMES, false_discovery
 
 from .conftest import NAME
 from .random_coco import CLASS_NAMES, make_instances, oracle, random_dataset, to_rows
@@ -129,6 +130,35 @@ def test_rounding_as_the_published_results(registered, dataset, detections, tmp_
     ]
     assert json.loads((tmp_path / RESULTS_FILE).read_text()) == rounded
     assert results["AP"] == pytest.approx(oracle(dataset, rounded)[0] * 100, abs=1e-9)
+
+
+def test_false_discovery_and_ap_by_iou_stand_beside_ap(
+    registered, dataset, detections, tmp_path, caplog
+):
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    name = registered(dataset)
+    plain = run(build_evaluator(cfg, name, str(tmp_path)), detections)["bbox"]
+    cfg.merge_from_list(
+        ["TEST.FALSE_DISCOVERY", True, "TEST.PER_IOU_AP", True, "TEST.ROUND_RESULTS", 1]
+    )
+    evaluator = build_evaluator(cfg, name, str(tmp_path))
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    results = run(evaluator, detections)["bbox"]
+    added = ("AP60", "AP70", "AP80", "AP90", *FALSE_DISCOVERY_NAMES)
+    assert set(results) == {*plain, *added}
+    rows = json.loads((tmp_path / RESULTS_FILE).read_text())  # rounded as they are scored
+    expected = false_discovery(dataset, rows)
+    assert {key: results[key] for key in expected} == pytest.approx(expected, abs=1e-9)
+    assert results["FD50"] == pytest.approx(100 - results["AP50"], abs=1e-9)
+    scores = json.loads((tmp_path / SCORES_FILE).read_text())["scores"]["bbox"]
+    assert scores["FD"] == pytest.approx(results["FD"])
+    report = next(m for m in caplog.messages if "Average Precision" in m)
+    assert "False discovery in percent" in report
+    assert f"{results['FD_S']:.2f}" in report
+    assert f"{results['AP90']:.2f}" in report
+    print_csv_format({"bbox": results})
 
 
 def test_protocol_stands_beside_every_score(registered, dataset, detections, tmp_path, caplog):

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from centernet_d2.evaluation.coco_scores import METRIC_NAMES, check_backend, score_detections
+from centernet_d2.evaluation.coco_scores import (
+    BACKENDS,
+    METRIC_NAMES,
+    check_backend,
+    score_detections,
+)
 
 from .random_coco import oracle, random_dataset, random_detections, to_rows
 
@@ -37,6 +42,24 @@ def test_backends_are_equal(seed):
     np.testing.assert_allclose(values(fast), values(ours), rtol=0, atol=1e-9)
     assert fast.class_ap == pytest.approx(ours.class_ap, abs=1e-9, nan_ok=True)
     assert len(fast.table.splitlines()) == 12
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ap_of_single_thresholds_equals_runs_at_these_alone(seed, backend):
+    if backend == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="optional package is missing")
+    dataset = random_dataset(seed)
+    rows = to_rows(random_detections(dataset, seed))
+    metrics = score_detections(dataset, rows, backend=backend, per_iou=True).metrics
+    assert list(metrics) == [*METRIC_NAMES["bbox"], "AP60", "AP70", "AP80", "AP90"]
+    expected = {
+        f"AP{iou}": 100 * oracle(dataset, rows, [iou / 100])[0] for iou in (50, 60, 70, 80, 90)
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert len({round(value, 6) for value in expected.values()}) == 5
+    plain = score_detections(dataset, rows, backend=backend).metrics
+    assert plain == {name: metrics[name] for name in METRIC_NAMES["bbox"]}
 
 
 def test_class_ap_averages_to_ap(dataset, detections):

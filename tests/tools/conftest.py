@@ -12,6 +12,16 @@ from detectron2.data import DatasetCatalog
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Make a corner config of configs/Shapes tiny.
+CORNER_OVERRIDES = [
+    *("MODEL.HOURGLASS.STEM_CHANNELS", "8"),
+    *("MODEL.HOURGLASS.CHANNELS", "[8, 8, 8]"),
+    *("MODEL.HOURGLASS.BLOCKS", "[1, 1, 1]"),
+    *("MODEL.HOURGLASS.OUT_CHANNELS", "8"),
+    *("MODEL.CORNERNET.HEAD_CHANNELS", "8"),
+    *("MODEL.CORNERNET.POOL_CHANNELS", "4"),
+]
+
 
 @pytest.fixture
 def load_tool(monkeypatch):

@@ -11,6 +11,10 @@ from detectron2.modeling import build_model
 from centernet_d2 import setup
 from centernet_d2.engine.setup import load_config
 
+from .conftest import CORNER_OVERRIDES
+
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
@@ -82,3 +86,26 @@ def test_heatmaps_are_drawn_where_asked_for(
     picture = cv2.imread(str(tmp_path / "out" / "1.heatmap.png"))
     assert picture.shape[1] == 64
     assert picture.shape[0] > 64  # with the legend
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("cornernet_tiny", 2), ("triplet_tiny", 3)])
+def test_corner_detectors_show_all_their_heatmaps(
+    load_tool, tiny_overrides, squares, tmp_path, name, kinds
+):
+    config = str(ROOT / "configs" / "Shapes" / f"{name}.yaml")
+    overrides = [*tiny_overrides, *CORNER_OVERRIDES, "MODEL.CORNERNET.EMBEDDING_THRESHOLD", "9.0"]
+    model = build_model(setup(load_config(config, overrides)))
+    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
+    arguments = ["--config-file", config, "--weights", str(tmp_path / "weights.pth")]
+    arguments += ["--input", str(Path(squares.split(":")[2]) / "1.png"), "--heatmap"]
+    pictures = []
+    for marks in ([], ["--keypoints"]):
+        folder = tmp_path / f"out{len(marks)}"
+        shown = [*arguments, *marks, "--output", str(folder), "--score-threshold", "0"]
+        assert load_tool("predict").main([*shown, "--opts", *overrides]) == 0
+        seen = cv2.imread(str(folder / "1.heatmap.png"))
+        assert seen.shape[1] == kinds * 64 + (kinds - 1) * 4
+        pictures.append(cv2.imread(str(folder / "1.png")))
+        record = json.loads((folder / "predictions.json").read_text())["images"][0]
+        assert record["detections"]
+    assert (pictures[0] != pictures[1]).any()

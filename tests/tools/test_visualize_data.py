@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from .conftest import CORNER_OVERRIDES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,6 +72,33 @@ def test_heatmaps_lie_on_the_networks_own_canvas(
     np.testing.assert_allclose(
         drawn["draw_objects"][1].gt_boxes.tensor.numpy(), [box], rtol=0, atol=1e-4
     )
-    assert options["scale"] == 4
+    assert options["scale"] == (4, 4)
     row, column = np.unravel_index(int(heatmap[0].argmax()), heatmap.shape[1:])
     assert (column, row) == (int((box[0] + box[2]) / 8), int((box[1] + box[3]) / 8))
+
+
+def test_corner_targets_stand_beside_each_other(load_tool, tiny_overrides, tmp_path, monkeypatch):
+    """The square from (8, 10) to (28, 30) on a canvas of 63 pixels and a map of 16 cells."""
+    tool, drawn = load_tool("visualize_data"), []
+    original = tool.draw_heatmap
+
+    def draw(image, heatmap, *arguments, **options):
+        drawn.append((heatmap, options["scale"]))
+        return original(image, heatmap, *arguments, **options)
+
+    monkeypatch.setattr(tool, "draw_heatmap", draw)
+    config = ROOT / "configs" / "Shapes" / "triplet_tiny.yaml"
+    arguments = ["--config-file", str(config), "--output", str(tmp_path / "out"), "--count", "1"]
+    overrides = [*tiny_overrides, *CORNER_OVERRIDES, "INPUT.TRAIN_SIZE", "[63, 63]"]
+    overrides += ["INPUT.CENTER_CROP", "none", "TEST.CANVAS", "odd"]
+    for key in ("FLIP_PROBABILITY", "COLOR_JITTER", "PCA_LIGHTING"):
+        overrides += [f"INPUT.{key}", "0.0"]
+    assert tool.main([*arguments, "--heatmaps", *overrides]) == 0
+    (picture,) = (cv2.imread(str(f)) for f in (tmp_path / "out").iterdir())
+    assert picture.shape[1] == 4 * 63 + 3 * 4  # the sample and three heatmaps
+    box = np.array([8, 10, 28, 30]) * 63 / 64 * 16 / 63
+    expected = [box[:2], box[2:], (box[:2] + box[2:]) / 2]
+    for (heatmap, scale), point in zip(drawn, expected, strict=True):
+        assert scale == (63 / 16, 63 / 16)
+        row, column = np.unravel_index(int(heatmap[0].argmax()), heatmap.shape[1:])
+        assert (column, row) == tuple(point.astype(int))

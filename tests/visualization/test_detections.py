@@ -9,9 +9,11 @@ from centernet_d2.visualization.detections import (
     class_color,
     class_name,
     draw_boxes,
+    draw_comparison,
     draw_detections,
     draw_objects,
     image_grid,
+    line_thickness,
     side_by_side,
 )
 
@@ -102,6 +104,58 @@ def test_no_detections_and_transposed_views():
     image = np.zeros((3, 30, 40), dtype=np.uint8).transpose(1, 2, 0)  # not contiguous
     picture = draw_detections(image, detections([], [], []))
     np.testing.assert_array_equal(picture, image)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_corners_and_center_are_marked_when_told(size):
+    image = blank(size)
+    height, width = size
+    box = [[width * 0.25, height * 0.3, width * 0.75, height * 0.9]]
+    found = detections(box, [0.9], [2])
+    plain = draw_detections(image, found)
+    np.testing.assert_array_equal(plain, draw_detections(image, found, keypoints=True))
+    found.corner_scores = torch.tensor([[0.8, 1.0]])
+    found.pred_centers = torch.tensor([[width * 0.55, height * 0.5]])
+    np.testing.assert_array_equal(plain, draw_detections(image, found))
+    marked = draw_detections(image, found, keypoints=True)
+    different = changed(plain, marked)
+    reach = line_thickness(image) + 4
+    points = [*np.array(box).reshape(2, 2), found.pred_centers[0].numpy()]
+    for x, y in (point.round().astype(int) for point in points):
+        around = (slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1))
+        assert different[around].sum() > 20
+        assert tuple(marked[y, x].tolist()) == class_color(2)
+        different[around] = False
+    assert not different.any()
+    del found._fields["pred_centers"]
+    corners_only = changed(plain, draw_detections(image, found, keypoints=True))
+    assert corners_only.any()
+    x, y = points[2].round().astype(int)
+    assert not corners_only[y - reach : y + reach + 1, x - reach : x + reach + 1].any()
+
+
+def test_marks_follow_the_threshold_and_may_lie_outside():
+    image = blank()
+    found = detections([[-9e9, -50, 9e9, 700], [100, 100, 200, 200]], [0.9, 0.2], [0, 1])
+    found.corner_scores = torch.ones(2, 2)
+    found.pred_centers = torch.tensor([[1e12, 20.0], [150.0, 150.0]])
+    marked = draw_detections(image, found, keypoints=True)
+    np.testing.assert_array_equal(marked[90:210, 90:210], image[90:210, 90:210])
+    empty = draw_detections(image, found[:0], keypoints=True)
+    np.testing.assert_array_equal(empty, image)
+
+
+def test_centers_are_enlarged_with_their_boxes():
+    truth = Instances((60, 80), gt_boxes=Boxes(torch.zeros(0, 4)))
+    truth.gt_classes = torch.zeros(0, dtype=torch.int64)
+    found = detections([[20, 10, 70, 50]], [0.9], [2])
+    found.pred_centers = torch.tensor([[41.0, 33.0]])
+    pair = draw_comparison(blank((60, 80)), truth, found, keypoints=True)
+    factor = 6
+    assert pair.shape[1] == 2 * 80 * factor + 4
+    picture = pair[-60 * factor :, -80 * factor :]
+    assert tuple(picture[33 * factor, 41 * factor].tolist()) == class_color(2)
+    assert found.pred_centers.tolist() == [[41.0, 33.0]]  # not edited
 
 
 def test_ground_truth_is_drawn():

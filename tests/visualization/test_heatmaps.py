@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from centernet_d2.structures.targets import CenterTargets, CornerTargets, KeypointTargets, PeakIndex
 from centernet_d2.visualization.detections import class_color
-from centernet_d2.visualization.heatmaps import draw_heatmap, overlay_heatmap
+from centernet_d2.visualization.heatmaps import (
+    draw_heatmap,
+    draw_heatmaps,
+    overlay_heatmap,
+    target_heatmaps,
+)
 
 
 @pytest.mark.parametrize("make", [np.array, torch.tensor])
@@ -68,3 +74,55 @@ def test_legend_of_nothing():
     picture = draw_heatmap(np.zeros((40, 200, 3), np.uint8), np.zeros((2, 10, 50)))
     assert picture.shape[0] > 40
     assert (picture[40:] < 128).any()  # it says so
+
+
+def test_named_heatmaps_stand_beside_each_other():
+    image = np.full((40, 200, 3), 100, dtype=np.uint8)
+    maps = {name: torch.zeros(12, 10, 50) for name in ("top_left", "bottom_right", "center")}
+    for column, heatmap in enumerate(maps.values()):
+        heatmap[2, 5, 10 + 10 * column] = 1
+    maps["center"][:, 0, 0] = 1  # a legend of several lines
+    picture = draw_heatmaps(image, maps, scale=4.0)
+    single = draw_heatmap(image, maps["top_left"], scale=4.0)
+    tallest = draw_heatmap(image, maps["center"], scale=4.0)
+    title = len(picture) - len(tallest)
+    assert picture.shape[1] == 3 * 200 + 2 * 4
+    assert title > 5
+    for column in range(3):
+        part = picture[title:, column * 204 :][:, :200]
+        assert tuple(part[20, 40 + 40 * column].tolist()) == class_color(2)
+        assert (picture[:title, column * 204 :][:, :200] < 128).any()  # the title's letters
+    np.testing.assert_array_equal(picture[title : title + len(single), :200], single)
+    assert (picture[title + len(single) :, :200] == 255).all()
+    titles = [picture[:title, k * 204 : k * 204 + 200] for k in range(3)]
+    assert (titles[0] != titles[1]).any()
+    assert (titles[1] != titles[2]).any()
+
+
+def test_one_heatmap_needs_no_title_and_none_is_an_error():
+    image, heatmap = np.zeros((40, 200, 3), np.uint8), np.ones((2, 10, 50))
+    alone = draw_heatmaps(image, {"center": heatmap}, ["a", "b"], threshold=0.2)
+    np.testing.assert_array_equal(alone, draw_heatmap(image, heatmap, ["a", "b"], threshold=0.2))
+    with pytest.raises(ValueError, match="none"):
+        draw_heatmaps(image, {})
+
+
+def test_targets_by_keypoint():
+    def kind(value):
+        index = PeakIndex(*(torch.zeros(0, dtype=torch.int64) for _ in range(3)))
+        return KeypointTargets(torch.full((2, 1, 3, 4), value), index, torch.zeros(0, 2))
+
+    nothing = torch.zeros(0)
+    corners = CornerTargets(kind(0.1), kind(0.2), None, nothing, 2)
+    assert list(target_heatmaps(corners)) == ["top_left", "bottom_right"]
+    triplet = CornerTargets(kind(0.1), kind(0.2), kind(0.3), nothing, 2)
+    triplet.center.heatmap[1] = 0.4
+    found = target_heatmaps(triplet, image=1)
+    assert {name: round(float(m.mean()), 6) for name, m in found.items()} == {
+        "top_left": 0.1,
+        "bottom_right": 0.2,
+        "center": 0.4,
+    }
+    points = CenterTargets(kind(0.5).heatmap, *(nothing,) * 5)
+    (name, heatmap), *others = target_heatmaps(points).items()
+    assert (name, tuple(heatmap.shape), others) == ("center", (1, 3, 4), [])

@@ -4,14 +4,26 @@ A section is a function that measures one subject, registered under its name in
 `BENCHMARK_REGISTRY`; a new subject is a new file here and its import below.
 """
 
-from . import deform_conv, detector, protocols, published_form, soft_nms
+from . import (
+    corner_decoding,
+    corner_form,
+    deform_conv,
+    detector,
+    directional_pool,
+    protocols,
+    published_form,
+    soft_nms,
+)
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
 
 __all__ = [
     "BENCHMARK_REGISTRY",
     "BenchmarkOptions",
+    "corner_decoding",
+    "corner_form",
     "deform_conv",
     "detector",
+    "directional_pool",
     "protocols",
     "published_form",
     "run_sections",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 
 import torch
 from detectron2.modeling import build_model
@@ -158,6 +159,8 @@ def _tensors(fields: Mapping[str, object]) -> list[Tensor]:
             found.append(value)
         elif isinstance(value, Mapping):
             found += _tensors(value)
+        elif is_dataclass(value):
+            found += _tensors(vars(value))
     return found
 
 

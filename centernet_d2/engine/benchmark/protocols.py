@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...modeling.meta_arch.triplet_centernet import TripletCenterNet
 from ..step_loop import AMP_DTYPES
 from .detector import build, random_inputs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, time_interleaved
 
-PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the points detector and CornerNet
+TRIPLET_SCALES = (0.6, 1.0, 1.2, 1.5, 1.8)
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "N.A.": {"flip": False, "scales": (1.0,)},
     "F": {"flip": True, "scales": (1.0,)},
@@ -54,6 +56,8 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
 
 
 def _call(model: nn.Module, fields: dict[str, Any], inputs: list[dict[str, object]]) -> Call:
+    if isinstance(model, TripletCenterNet) and len(fields["scales"]) > 1:
+        fields = fields | {"scales": TRIPLET_SCALES}
     protocol = replace(model.protocol, **fields)
 
     def call() -> object:

@@ -12,6 +12,7 @@ from torchvision.ops import deform_conv2d
 
 from ...layers.deform_conv import DeformConv2d
 from ...modeling.fast_inference import make_fast
+from ..setup import load_config
 from .detector import build, random_inputs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import time_interleaved
@@ -83,6 +84,8 @@ def published_form(options: BenchmarkOptions) -> list[Row]:
     """
     rows: list[Row] = []
     for path in options.configs:
+        if load_config(path).MODEL.META_ARCHITECTURE != "PointsCenterNet":
+            continue  # see `corner_form`
         rows += _forward_rows(path, options)
         row = _training_row(path, options)
         rows += [row] if row else []

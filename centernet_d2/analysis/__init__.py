@@ -1,0 +1,1 @@
+"""What the papers ask of a trained detector beside its scores; run by `tools/analyze.py`."""

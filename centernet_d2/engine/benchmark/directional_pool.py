@@ -1,0 +1,78 @@
+"""Directional pools against torch's cumulative maximum and pairwise doubling, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ...layers import directional_pool as pools
+from ...layers.directional_pool import DIRECTIONS
+from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from .timing import Call, time_interleaved
+
+SHAPE = (1, 128, 128, 128)  # of the pools in a corner module at 511 x 511
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+def by_cummax(features: Tensor, direction: str) -> Tensor:
+    """The pool by torch's cumulative maximum, of the flipped map where it must be."""
+    axis, from_end = DIRECTIONS[direction]
+    if from_end:
+        return features.flip(axis).cummax(axis).values.flip(axis)
+    return features.cummax(axis).values
+
+
+@BENCHMARK_REGISTRY.register()
+def directional_pool(options: BenchmarkOptions) -> list[Row]:
+    """Milliseconds of one pool, forward, and forward and backward; `of_cummax`: ours over cummax.
+
+    `doubling`: maxima with the map shifted by 1, 2, 4 ... cells. `copy`: of the map, the least that
+    anything can take.
+    """
+    rows = []
+    device = torch.device(options.device)
+    for layout, memory_format in LAYOUTS.items():
+        for direction, (axis, from_end) in DIRECTIONS.items():
+            maps = torch.randn(SHAPE, device=device).contiguous(memory_format=memory_format)
+            alternatives = {
+                "ours": partial(pools.directional_pool, direction=direction),
+                "cummax": partial(by_cummax, direction=direction),
+                "doubling": partial(pools.pool_by_doubling, axis=axis, from_end=from_end),
+                "copy": torch.clone,
+            }
+            for what, call in (("forward", _forward), ("and backward", _both)):
+                timings = time_interleaved(
+                    {name: call(pool, maps) for name, pool in alternatives.items()},
+                    rounds=options.rounds,
+                    warm_up=options.warm_up,
+                    device=device,
+                )
+                times = {name: 1e3 * timing.median for name, timing in timings.items()}
+                rows.append(
+                    {"layout": layout, "direction": direction, "pass": what}
+                    | {f"{name}_ms": round(time, 2) for name, time in times.items()}
+                    | {"of_cummax": round(times["ours"] / times["cummax"], 3)}
+                )
+    return rows
+
+
+def _forward(pool: Callable[[Tensor], Tensor], maps: Tensor) -> Call:
+    def call() -> object:
+        with torch.no_grad():
+            return pool(maps)
+
+    return call
+
+
+def _both(pool: Callable[[Tensor], Tensor], maps: Tensor) -> Call:
+    leaf, gradient = maps.detach().requires_grad_(), torch.randn_like(maps)
+
+    def call() -> object:
+        leaf.grad = None
+        pool(leaf).backward(gradient)
+        return leaf.grad
+
+    return call
