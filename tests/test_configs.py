@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
@@ -17,6 +18,7 @@ from centernet_d2.engine.optimizer import build_optimizer
 from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
+from centernet_d2.modeling.test_protocol import TestProtocol
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAMLS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml"))
@@ -112,6 +114,27 @@ def test_published_number_of_parameters(name):
     with torch.device("meta"):
         model = build_model(cfg)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+
+
+LAZY = {  # LazyConfig -> the YAML that it says it equals
+    "points_centernet": "points_resnet18_dcn_140e",
+    "cornernet": "cornernet_hourglass104",
+    "triplet_centernet": "triplet_hourglass104",
+}
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_configs_build_the_model_of_their_yaml(name):
+    lazy = LazyConfig.load(str(CONFIGS / "lazy" / f"{name}.py"))
+    cfg = setup(loaded(f"COCO-Detection/{LAZY[name]}.yaml", "MODEL.DEVICE", "meta"))
+    with torch.device("meta"):
+        ours, theirs = instantiate(lazy.model), build_model(cfg)
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    plain = (int, float, str, bool, tuple, type(None), TestProtocol)
+    for key, value in vars(theirs).items():
+        if isinstance(value, plain) and not key.startswith("_"):
+            assert getattr(ours, key) == value, key
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
