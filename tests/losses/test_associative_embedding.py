@@ -105,6 +105,7 @@ def test_without_objects_zero_but_in_the_graph():
     embedding = torch.zeros(0, requires_grad=True)
     losses = associative_embedding_loss(embedding, embedding, torch.zeros(0, dtype=torch.int64), 3)
     assert [value.item() for value in losses] == [0, 0]
+    assert all(value.requires_grad for value in losses)
     sum(losses).backward()
     assert embedding.grad is not None
 

@@ -72,6 +72,10 @@ def test_worked_examples(box, cells, offsets, size, radii, flat):
     rules = ((RadiusRule.EXACT, 0.3), (RadiusRule.LEGACY, 0.7))
     for (rule, overlap), radius in zip(rules, radii, strict=True):
         assert gaussian_radius(height, width, rule=rule, min_overlap=overlap).item() == radius
+        found = targets_of([box], centers=True, radius_rule=rule, min_overlap=overlap)
+        for kind, (x, y) in zip(KINDS, cells, strict=True):  # from the box, not from its size
+            row = getattr(found, kind).heatmap[0, 0, y]
+            assert (row > 0).sum() == min(radius, x) + 1 + min(radius, CELLS - 1 - x)
 
 
 @pytest.mark.parametrize("rule", list(RadiusRule))
