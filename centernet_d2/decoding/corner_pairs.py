@@ -56,6 +56,8 @@ def pair_corners(
     Returns:
         Boxes in the frame of the corners, pairs first, by falling score.
     """
+    if top_left.embedding is None or bottom_right.embedding is None:
+        raise ValueError("pair_corners needs the embeddings of both corners")
     scores = (top_left.scores[:, :, None] + bottom_right.scores[:, None, :]) / 2
     distance = top_left.embedding[:, :, None] - bottom_right.embedding[:, None, :]
     (left, top), (right, bottom) = top_left.points.unbind(-1), bottom_right.points.unbind(-1)

@@ -45,7 +45,8 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
 
 
 def _is_eager_on_cpu(heatmap: Tensor) -> bool:
-    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    in_graph = torch.compiler.is_compiling() or is_traced
     return heatmap.device.type == "cpu" and not in_graph
 
 
