@@ -205,15 +205,14 @@ def _collect(
 ) -> None:
     half = result.dtype in (torch.float16, torch.bfloat16)  # sums of up to a whole line
     total = gradient.float() if half else result.copy_(gradient)
-    length = pooled.shape[axis]
-    first, second = pooled.narrow(axis, 0, length - 1), pooled.narrow(axis, 1, length - 1)
-    # Between two neighbours without a record (1 here) the later in the scan hands its gradient on.
-    same = torch.eq(first, second, out=torch.empty_like(first, dtype=total.dtype))
-    totals, hands_on = total.unbind(axis), same.unbind(axis)
-    handed = torch.empty_like(totals[0])
-    for index in range(length - 1) if from_end else range(length - 2, -1, -1):
+    totals, records = total.unbind(axis), pooled.unbind(axis)
+    same, handed = torch.empty_like(totals[0]), torch.empty_like(totals[0])
+    for index in range(len(totals) - 1) if from_end else range(len(totals) - 2, -1, -1):
         later, earlier = (index, index + 1) if from_end else (index + 1, index)
-        torch.mul(totals[later], hands_on[index], out=handed)
+        # Without a record here (1) the later of two neighbours hands its gradient on. Row by row,
+        # so that nothing leaves the cache.
+        torch.eq(records[later], records[earlier], out=same)
+        torch.mul(totals[later], same, out=handed)
         totals[earlier].add_(handed)
         totals[later].sub_(handed)
     if half:
