@@ -171,6 +171,10 @@ def _gloo_worker(
         torch.set_num_threads(max((os.cpu_count() or 1) // per_machine, 1))
     comm.synchronize()
     main_function(*args)
+    # A process that ends while gloo's threads still run now and then aborts ("terminate called
+    # without an active exception"), and the whole job would count as failed.
+    comm.synchronize()
+    dist.destroy_process_group()
 
 
 def create_local_process_group(processes_per_machine: int) -> None:
