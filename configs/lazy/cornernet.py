@@ -22,7 +22,7 @@ from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.modeling import CornerNet
 from centernet_d2.modeling.backbone import Hourglass
 
-ITERATIONS = 500000
+ITERATIONS_PER_EPOCH = 118287 // 48
 
 model = L(CornerNet)(
     backbone=L(Hourglass)(stacks=2, norm_init="uniform"),
@@ -65,7 +65,7 @@ dataloader = {
 optimizer = L(torch.optim.Adam)(params=L(get_default_optimizer_params)(), lr=2.5e-4 * 48 / 49)
 
 lr_multiplier = L(WarmupParamScheduler)(
-    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[450000, ITERATIONS]),
+    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[186, 207]),
     warmup_length=0.0,
     warmup_factor=1.0,
     warmup_method="constant",
@@ -74,15 +74,15 @@ lr_multiplier = L(WarmupParamScheduler)(
 train = {
     "output_dir": "output/lazy_cornernet",
     "init_checkpoint": "",
-    "max_iter": ITERATIONS,
+    "max_iter": 207 * ITERATIONS_PER_EPOCH,
     "amp": {"enabled": False},
     "ddp": {
         "broadcast_buffers": False,
         "find_unused_parameters": False,
         "fp16_compression": False,
     },
-    "checkpointer": {"period": 5000, "max_to_keep": 100},
-    "eval_period": 50000,
+    "checkpointer": {"period": 2 * ITERATIONS_PER_EPOCH, "max_to_keep": 100},
+    "eval_period": 20 * ITERATIONS_PER_EPOCH,
     "log_period": 20,
     "device": "cuda" if torch.cuda.is_available() else "cpu",
 }

@@ -22,7 +22,7 @@ from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.modeling import TripletCenterNet
 from centernet_d2.modeling.backbone import Hourglass
 
-ITERATIONS = 480000
+ITERATIONS_PER_EPOCH = 118287 // 48
 
 model = L(TripletCenterNet)(
     backbone=L(Hourglass)(stacks=2, norm_init="uniform"),
@@ -66,7 +66,7 @@ dataloader = {
 optimizer = L(torch.optim.Adam)(params=L(get_default_optimizer_params)(), lr=2.5e-4)
 
 lr_multiplier = L(WarmupParamScheduler)(
-    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[450000, ITERATIONS]),
+    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.1], milestones=[183, 195]),
     warmup_length=0.0,
     warmup_factor=1.0,
     warmup_method="constant",
@@ -75,15 +75,15 @@ lr_multiplier = L(WarmupParamScheduler)(
 train = {
     "output_dir": "output/lazy_triplet_centernet",
     "init_checkpoint": "",
-    "max_iter": ITERATIONS,
+    "max_iter": 195 * ITERATIONS_PER_EPOCH,
     "amp": {"enabled": False},
     "ddp": {
         "broadcast_buffers": False,
         "find_unused_parameters": False,
         "fp16_compression": False,
     },
-    "checkpointer": {"period": 5000, "max_to_keep": 100},
-    "eval_period": 50000,
+    "checkpointer": {"period": 2 * ITERATIONS_PER_EPOCH, "max_to_keep": 100},
+    "eval_period": 20 * ITERATIONS_PER_EPOCH,
     "log_period": 20,
     "device": "cuda" if torch.cuda.is_available() else "cpu",
 }

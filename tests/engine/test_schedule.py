@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from centernet_d2.data.samplers import PositionSampler
 from centernet_d2.engine.schedule import compute_schedule, fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config
 
+ROOT = Path(__file__).resolve().parents[2]
 COCO_TRAIN = 118287
 RECIPE = {
     "base_learning_rate": 5e-4,
@@ -29,6 +32,34 @@ def test_smaller_batch_scales_rate_and_iterations():
     schedule = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=2, **RECIPE)
     assert schedule.learning_rate == pytest.approx(5e-4 / 64)
     assert schedule.iterations == 59143 * 140
+
+
+COCO = "configs/COCO-Detection"
+HALF = 250_000 * 49
+
+
+@pytest.mark.parametrize(
+    ("path", "images", "lowered_after"),
+    [
+        (f"{COCO}/cornernet_hourglass104.yaml", 2 * HALF, 450_000 * 49),
+        (f"{COCO}/triplet_hourglass104.yaml", 480_000 * 48, 450_000 * 48),
+        (f"{COCO}/triplet_hourglass52.yaml", 480_000 * 48, 450_000 * 48),
+        (f"{COCO}/cornernet_resnet101_fpn.yaml", HALF, None),
+        ("configs/Ablations/cornernet_fixed_radius.yaml", HALF, None),
+        ("configs/Ablations/triplet_none.yaml", 480_000 * 48, 450_000 * 48),
+    ],
+)
+@pytest.mark.parametrize("batch", [4, 48, 96])
+def test_corner_detectors_see_the_published_number_of_images_at_any_batch(
+    path, images, lowered_after, batch
+):
+    cfg = load_config(str(ROOT / path), ["SOLVER.IMS_PER_BATCH", batch])
+    schedule = schedule_from_config(cfg, COCO_TRAIN)
+    assert schedule.iterations * batch == pytest.approx(images, rel=0.005)
+    assert len(schedule.steps) == (lowered_after is not None)
+    for step in schedule.steps:
+        assert step * batch == pytest.approx(lowered_after, rel=0.005)
+    assert schedule_from_config(cfg, 1000).iterations == cfg.SOLVER.EPOCHS * (1000 // batch)
 
 
 def test_dataset_smaller_than_the_batch_has_one_iteration_per_epoch():
