@@ -58,8 +58,8 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
         # The tested pair is pinned in requirements/torch.txt; these are only lower bounds.
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.7",
+        "torchvision>=0.22",
         "numpy>=1.26",
         "Pillow>=10.0",
         "pycocotools>=2.0.7",

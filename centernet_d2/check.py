@@ -234,6 +234,16 @@ def try_own_deformable_convolution(importer: Importer = import_module) -> str:
     return "runs, equals torchvision's"
 
 
+def try_directional_pool(importer: Importer = import_module) -> str:
+    """This package's pools give torch's numbers, on the GPU where there is one."""
+    torch = importer("torch")
+    own = importer("centernet_d2.layers.directional_pool")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    maps = torch.rand(1, 2, 5, 6, device=device)
+    torch.testing.assert_close(own.bottom_pool(maps), maps.cummax(2).values)
+    return f"runs on {device}, equals torch's"
+
+
 def try_coco_evaluation(importer: Importer = import_module) -> str:
     """pycocotools with its compiled part."""
     importer("pycocotools.cocoeval").COCOeval(iouType="bbox")
@@ -245,6 +255,7 @@ OPERATORS: dict[str, Callable[[], str]] = {
     "torchvision nms": try_nms,
     "torchvision deform_conv2d": try_deformable_convolution,
     "centernet_d2 deform_conv": try_own_deformable_convolution,
+    "centernet_d2 pools": try_directional_pool,
     "COCOeval": try_coco_evaluation,
 }
 

@@ -30,14 +30,14 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 NORM_INITS = ("ones", "uniform")
 
 
-def start_norms(network: nn.Module, rule: str) -> None:
+def start_norms(network: nn.Module, rule: str, key: str = "norm_init") -> None:
     """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did.
 
     Raises:
-        ValueError: another rule.
+        ValueError: another rule; `key` names it in the message.
     """
     if rule not in NORM_INITS:
-        raise ValueError(f"norm_init {rule!r} is none of {NORM_INITS}")
+        raise ValueError(f"{key} must be one of {NORM_INITS}, got {rule!r}")
     for module in network.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more

@@ -14,20 +14,30 @@ belong to the earlier one.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
 """Direction -> axis of the scan, and whether it starts at the axis' end."""
+
+LONGEST = 4096
+"""Cells of a line that exported and traced graphs pool: 16,384 pixels at stride 4."""
 
 
 def directional_pool(features: Tensor, direction: str) -> Tensor:
     """Running maximum of (N, C, H, W) towards a side; the same shape, dtype and memory format.
 
-    Differentiable once. NaN goes along with the scan, as a maximum should.
+    Differentiable once. NaN goes along with the scan, as a maximum should; on a CPU an infinite
+    gradient comes back as NaN in its line (to tell them apart would take twice the time).
 
     Args:
         features: any floating dtype, on any device.
@@ -46,20 +56,24 @@ def directional_pool(features: Tensor, direction: str) -> Tensor:
 def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
     """`directional_pool` with operators that every exporter knows: reach 1, 2, 4 ... cells further.
 
-    Its gradient halves ties, so it is not for training.
+    The operators are the same for maps of every size, so that a graph which was recorded at one
+    size is right at all others. Its gradient halves ties, so it is not for training.
 
     Args:
-        features: (N, C, H, W).
+        features: (N, C, H, W) of at most `LONGEST` cells along the axis.
         axis: 2 or 3.
         from_end: see `DIRECTIONS`.
     """
-    reach, length = 1, features.shape[axis]
-    while reach < length:
-        kept = length - reach
-        first, last = features.narrow(axis, 0, kept), features.narrow(axis, reach, kept)
-        best = torch.maximum(first, last)
-        edge = features.narrow(axis, kept, reach) if from_end else features.narrow(axis, 0, reach)
-        features = torch.cat([best, edge] if from_end else [edge, best], dim=axis)
+    length = features.shape[axis]
+    if not torch.jit.is_tracing() and length > LONGEST:  # in a trace it is no number
+        raise ValueError(f"a graph pools lines of at most {LONGEST} cells, got {length}")
+    reach = 1
+    while reach < LONGEST:
+        # Moved by `reach` cells, which may be further than the map goes.
+        after, before = (reach, 0) if from_end else (0, reach)
+        padding = [before, after] if axis == 3 else [0, 0, before, after]
+        padded = F.pad(features, padding, value=-torch.inf)
+        features = torch.maximum(features, padded.narrow(axis, after, length))
         reach *= 2
     return features
 
@@ -161,11 +175,28 @@ def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
 _pool.register_autograd(_backward, setup_context=_remember)
 
 
-def _cuda_kernels():
-    """The Triton kernels, or None where there is no Triton."""
+@functools.cache
+def _cuda_kernels() -> ModuleType | None:
+    """The Triton kernels, or None where they do not run, which is found out once per process.
+
+    Triton compiles C code at its first launch, so importing it proves nothing.
+    """
     try:
         from . import directional_pool_triton
-    except ImportError:
+
+        directional_pool_triton.launch_once()
+    except Exception as error:
+        cure = (
+            "install triton"
+            if isinstance(error, ImportError)
+            else "Triton needs a C compiler when it runs: install gcc, or name one in CC"
+        )
+        message = str(error).strip().splitlines() or [""]
+        logger.warning(
+            "The Triton kernels of directional pooling do not run here (%s: %s). Plain torch "
+            "takes their place: equal results, but slower. To cure it, %s.",
+            *(type(error).__name__, message[-1], cure),
+        )
         return None
     return directional_pool_triton
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from centernet_d2 import layers
 from centernet_d2.layers import directional_pool as module
 from centernet_d2.layers.directional_pool import DIRECTIONS, directional_pool
 
@@ -167,18 +169,50 @@ def test_compiled(direction):
     assert torch.equal(leaf.grad, expected[1])
 
 
+class Pool(torch.nn.Module):
+    def __init__(self, direction):
+        super().__init__()
+        self.direction = direction
+
+    def forward(self, maps):
+        return directional_pool(maps, self.direction)
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("side", [1, 2, 5, 8])
 def test_exported(direction, side):
-    class Network(torch.nn.Module):
-        def forward(self, maps):
-            return directional_pool(maps, direction)
-
     features = torch.randn(1, 2, side, side)
-    program = torch.export.export(Network(), (features,))
+    program = torch.export.export(Pool(direction), (features,))
     targets = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not any("centernet_d2" in target for target in targets)  # known to every exporter
     assert torch.equal(program.module()(features), directional_pool(features, direction))
+
+
+OTHER_SIZES = [(1, 1), (3, 40), (5, 5), (16, 7), (33, 32), (64, 130)]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_trace_at_one_size_serves_others(direction):
+    traced = torch.jit.trace(Pool(direction), torch.randn(1, 2, 8, 6))
+    for height, width in OTHER_SIZES:
+        maps = torch.randn(1, 2, height, width)
+        assert torch.equal(traced(maps), directional_pool(maps, direction))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_exported_with_sides_left_open(direction):
+    sides = {"maps": {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
+    program = torch.export.export(
+        Pool(direction), (torch.randn(1, 2, 8, 6),), dynamic_shapes=sides
+    ).module()
+    for height, width in OTHER_SIZES[1:]:  # torch.export takes a side of 1 for a constant
+        maps = torch.randn(1, 2, height, width)
+        assert torch.equal(program(maps), directional_pool(maps, direction))
+
+
+def test_a_graph_of_too_long_lines_is_refused():
+    with pytest.raises(ValueError, match="at most 4096 cells, got 4097"):
+        module.pool_by_doubling(torch.zeros(1, 1, 1, 4097), 3, True)
 
 
 def test_unknown_direction_and_shape():
@@ -210,6 +244,43 @@ def test_cuda_equals_cpu(direction, layout, dtype):
         both_ways(features.cuda(), gradient.cuda(), direction), expected, strict=True
     ):
         assert torch.equal(found.cpu(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (
+            RuntimeError("Failed to find C compiler.\nPlease specify one"),
+            "install gcc, or name one",
+        ),
+        (subprocess.CalledProcessError(1, ["gcc", "driver.c"]), "install gcc, or name one"),
+        (ImportError("No module named 'triton'"), "install triton"),
+        (None, None),
+    ],
+)
+def test_triton_is_tried_once_and_its_failure_told_once(error, cure, monkeypatch, caplog):
+    launches = []
+
+    class Kernels:
+        @staticmethod
+        def launch_once():
+            launches.append(1)
+            if error is not None:
+                raise error
+
+    monkeypatch.setattr(layers, "directional_pool_triton", Kernels, raising=False)
+    module._cuda_kernels.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            found = [module._cuda_kernels() for _ in range(3)]
+    finally:
+        module._cuda_kernels.cache_clear()
+    assert found == [None if error else Kernels] * 3
+    assert len(launches) == 1
+    assert len(caplog.records) == (error is not None)
+    if error is not None:
+        assert type(error).__name__ in caplog.text
+        assert cure in caplog.text
 
 
 def test_triton_kernels_in_the_interpreter():

@@ -25,12 +25,24 @@ def by_cummax(features: Tensor, direction: str) -> Tensor:
     return features.cummax(axis).values
 
 
+def by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
+    """Maxima with the map shifted by 1, 2, 4 ... cells, as many as one map of this size needs."""
+    reach, length = 1, features.shape[axis]
+    while reach < length:
+        kept = length - reach
+        first, last = features.narrow(axis, 0, kept), features.narrow(axis, reach, kept)
+        best = torch.maximum(first, last)
+        edge = features.narrow(axis, kept, reach) if from_end else features.narrow(axis, 0, reach)
+        features = torch.cat([best, edge] if from_end else [edge, best], dim=axis)
+        reach *= 2
+    return features
+
+
 @BENCHMARK_REGISTRY.register()
 def directional_pool(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds of one pool, forward, and forward and backward; `of_cummax`: ours over cummax.
 
-    `doubling`: maxima with the map shifted by 1, 2, 4 ... cells. `copy`: of the map, the least that
-    anything can take.
+    `doubling`: see `by_doubling`. `copy`: of the map, the least that anything can take.
     """
     rows = []
     device = torch.device(options.device)
@@ -40,7 +52,7 @@ def directional_pool(options: BenchmarkOptions) -> list[Row]:
             alternatives = {
                 "ours": partial(pools.directional_pool, direction=direction),
                 "cummax": partial(by_cummax, direction=direction),
-                "doubling": partial(pools.pool_by_doubling, axis=axis, from_end=from_end),
+                "doubling": partial(by_doubling, axis=axis, from_end=from_end),
                 "copy": torch.clone,
             }
             for what, call in (("forward", _forward), ("and backward", _both)):
