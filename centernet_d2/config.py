@@ -64,7 +64,9 @@ def _add_heatmap_keys(keys: CN) -> None:
     keys.HEATMAP.FOCAL_ALPHA = 2.0  # exponent on the error of the prediction
     keys.HEATMAP.FOCAL_BETA = 4.0  # exponent that lowers the weight of cells near a center
     keys.HEATMAP.PEAK_KERNEL = 3  # side of the window in which a peak must be the maximum, odd
-    keys.HEATMAP.TOP_K = 100  # peaks kept per image, over all classes
+    # Peaks kept per image, over all classes; of corners and their centers per kind of keypoint and
+    # per view (published: 100 for CornerNet, 70 for the triplet).
+    keys.HEATMAP.TOP_K = 100
     # Detections at or below are dropped; 0: nothing is dropped (published).
     keys.HEATMAP.SCORE_THRESHOLD = 0.0
     # Run in channels-last memory format (the deformable convolution needs it on a CPU; faster under
@@ -106,10 +108,12 @@ def _add_points_keys(keys: CN) -> None:
 def _add_corner_keys(keys: CN) -> None:
     """CornerNet, and what triplet CenterNet shares with it; then the triplet's center."""
     corner = keys.CORNERNET = CN()
-    # Module before the corners' branches: "corner" (CornerNet's corner pooling), "cascade" (triplet
-    # CenterNet's), "none" (the corner module with its pools left out: as many parameters;
-    # CornerNet's Table 1).
+    # Module before the corners' branches: "corner" (CornerNet's corner pooling) or "cascade"
+    # (triplet CenterNet's).
     corner.POOLING = "corner"
+    # False leaves the pools out of either module, which keeps its convolutions and so all its
+    # parameters (CornerNet's Table 1).
+    corner.POOLS = True
     corner.POOL_CHANNELS = 128  # width of the module's two pooled branches
     corner.HEAD_CHANNELS = 256  # width of the module's output and of each branch's 3x3 convolution
     corner.NORM = "BN"  # of the modules
@@ -282,18 +286,19 @@ def _test_keys() -> CN:
     # (TEST.AUG is detectron2's own, for its R-CNN models; nothing here reads it.)
     # See each image and its mirror image: their maps are averaged, their pairs of corners united.
     keys.FLIP = False
-    # Sizes at which each image is seen; published multi-scale: [0.5, 0.75, 1.0, 1.25, 1.5], with
-    # FLIP.
+    # Sizes at which each image is seen; published multi-scale, with FLIP: [0.5, 0.75, 1.0, 1.25,
+    # 1.5], of the triplet [0.6, 1.0, 1.2, 1.5, 1.8].
     keys.SCALES = [1.0]
-    # Unites the detections of several SCALES, class by class; the TEST.DETECTIONS_PER_IMAGE best
-    # stay, ties with the last included (published: 100; 0: no limit).
+    # Unites detections class by class: of several SCALES, and of the corner detectors always. The
+    # TEST.DETECTIONS_PER_IMAGE best stay, ties with the last included (published: 100; 0: no
+    # limit).
     keys.SOFT_NMS = CN()
     keys.SOFT_NMS.METHOD = "gaussian"  # "gaussian" (published), "linear" or "hard"
     keys.SOFT_NMS.SIGMA = 0.5  # of "gaussian": a score is multiplied by exp(-iou^2 / sigma)
     keys.SOFT_NMS.THRESHOLD = 0.5  # IoU above which "linear" and "hard" lower a score
     keys.SOFT_NMS.SCORE_FLOOR = 0.001  # boxes that overlap lowers below this are dropped
     # "clean", or "reference": with the stale copies of boxes that the published code leaves behind
-    # dropped ones. Published multi-scale results: "reference".
+    # dropped ones. Published results: "reference".
     keys.SOFT_NMS.MODE = "clean"
     # Width of a box: "inclusive" x2 - x1 + 1 (published) or "continuous" x2 - x1.
     keys.SOFT_NMS.EXTENT = "inclusive"

@@ -18,6 +18,7 @@ from centernet_d2.engine.optimizer import build_optimizer
 from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
+from centernet_d2.layers.directional_pool import _DirectionalPool
 from centernet_d2.modeling.test_protocol import TestProtocol
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -116,6 +117,17 @@ def test_published_number_of_parameters(name):
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
 
 
+@pytest.mark.parametrize("name", ["cornernet_hourglass104", "triplet_hourglass52"])
+def test_as_many_parameters_without_pools(name):
+    path = f"COCO-Detection/{name}.yaml"
+    keys = ("MODEL.CORNERNET.POOLS", False, "MODEL.TRIPLET_CENTERNET.POOLING", "none")
+    cfg = setup(loaded(path, "MODEL.DEVICE", "meta", *keys))
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[path]
+    assert not [m for m in model.modules() if isinstance(m, _DirectionalPool)]
+
+
 LAZY = {  # LazyConfig -> the YAML that it says it equals
     "points_centernet": "points_resnet18_dcn_140e",
     "cornernet": "cornernet_hourglass104",
@@ -135,6 +147,21 @@ def test_lazy_configs_build_the_model_of_their_yaml(name):
     for key, value in vars(theirs).items():
         if isinstance(value, plain) and not key.startswith("_"):
             assert getattr(ours, key) == value, key
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_configs_have_the_schedule_of_their_yaml(name):
+    lazy = LazyConfig.load(str(CONFIGS / "lazy" / f"{name}.py"))
+    cfg = load_config(str(CONFIGS / f"COCO-Detection/{LAZY[name]}.yaml"))
+    cfg.SOLVER.IMS_PER_BATCH = lazy.dataloader.train.total_batch_size
+    schedule = schedule_from_config(cfg, 118287)
+    assert lazy.train.max_iter == schedule.iterations
+    milestones = [*schedule.steps, schedule.iterations]
+    per_epoch = schedule.iterations_per_epoch
+    assert [per_epoch * m for m in lazy.lr_multiplier.scheduler.milestones] == milestones
+    assert lazy.optimizer.lr == pytest.approx(schedule.learning_rate)
+    assert lazy.train.eval_period == schedule.evaluation_period
+    assert lazy.train.checkpointer.period == schedule.checkpoint_period
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..structures.row_table import rows_by_group
+
 CHOICES = ("first", "best")
 
 
@@ -21,6 +23,19 @@ class CenterCheck:
     rows: Tensor  # (S,) int64, rows of the pairs
     scores: Tensor  # (S,) mean of the scores of both corners and the center
     centers: Tensor  # (S,) int64, row of the center
+
+
+def check_center_rule(parts: Sequence[int], choice: str) -> None:
+    """Raise ValueError for what `center_check` cannot use."""
+    if choice not in CHOICES:
+        raise ValueError(
+            f"MODEL.TRIPLET_CENTERNET.CENTER_CHOICE must be one of {CHOICES}, got {choice!r}"
+        )
+    if len(parts) != 2 or any(part < 1 or part % 2 == 0 for part in parts):
+        raise ValueError(
+            "MODEL.TRIPLET_CENTERNET.REGION_PARTS must be two odd numbers, for small and for large "
+            f"boxes; got {list(parts)}"
+        )
 
 
 def central_regions(boxes: Tensor, *, region_side: float, parts: Sequence[int]) -> Tensor:
@@ -78,28 +93,20 @@ def center_check(
         Of equal scores large boxes come before small ones, then the given order counts (published:
         their order is that of an unstable sort).
     """
-    if choice not in CHOICES:
-        raise ValueError(
-            f"MODEL.TRIPLET_CENTERNET.CENTER_CHOICE must be one of {CHOICES}, got {choice!r}"
-        )
-    if len(parts) != 2 or any(part < 1 or part % 2 == 0 for part in parts):
-        raise ValueError(
-            "MODEL.TRIPLET_CENTERNET.REGION_PARTS must be two odd numbers, for small and for large "
-            f"boxes; got {list(parts)}"
-        )
+    check_center_rule(parts, choice)
     if not len(boxes) or not len(centers):
         nothing = images.new_zeros(0)
         return CenterCheck(nothing, scores[:0], nothing)
     num_classes = 1 + max(int(classes.max()), int(center_classes.max()))
     group = images * num_classes + classes
-    candidates = _rows_by_group(
-        center_images * num_classes + center_classes,
-        num_groups=1 + int(group.max()),
+    center_group = center_images * num_classes + center_classes
+    candidates = rows_by_group(
+        center_group,
+        torch.bincount(center_group, minlength=1 + int(group.max())),
         order=center_scores.argsort(descending=True, stable=True) if choice == "best" else None,
     )
     region = central_regions(boxes, region_side=region_side, parts=parts)
-    nowhere = centers.new_full((1, 2), torch.nan)  # the point of row -1
-    stays, place = _first_inside(region, torch.cat([centers, nowhere])[candidates][group])
+    stays, place = _first_inside(region, centers[candidates][group], (candidates >= 0)[group])
     rows = stays.nonzero().squeeze(1)
     matched = candidates[group[rows], place[rows]]
     new_scores = (2 * scores[rows] + center_scores[matched]) / 3
@@ -114,22 +121,12 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(1)
 
 
-def _rows_by_group(group: Tensor, num_groups: int, order: Tensor | None) -> Tensor:
-    """Table (groups, rows of the largest) of the rows of each group, in order; -1 fills up."""
-    if order is None:
-        order = torch.arange(len(group), device=group.device)
-    order = order[group[order].argsort(stable=True)]
-    counts = torch.bincount(group, minlength=num_groups)
-    sorted_group = group[order]
-    first = counts.cumsum(0) - counts
-    place = torch.arange(len(order), device=order.device) - first[sorted_group]
-    table = order.new_full((len(counts), int(counts.max())), -1)
-    return table.index_put((sorted_group, place), order)
+def _first_inside(region: Tensor, points: Tensor, is_point: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether points (R, Q, 2) are strictly inside regions (R, 4): any (R,), and the first (R,).
 
-
-def _first_inside(region: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Whether points (R, Q, 2) are strictly inside regions (R, 4): any (R,), and the first (R,)."""
+    `is_point` (R, Q) tells points from what fills up. NaN is not known to be outside.
+    """
     x, y = points.unbind(-1)
     left, top, right, bottom = region[:, :, None].unbind(1)
-    inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+    inside = is_point & ~((x <= left) | (x >= right) | (y <= top) | (y >= bottom))
     return inside.any(1), inside.byte().argmax(1)

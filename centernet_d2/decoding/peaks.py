@@ -22,6 +22,14 @@ system again and again, and to get it takes longer than to compute what is in it
 """
 
 
+def check_peak_search(k: int, kernel: int) -> None:
+    """Raise ValueError for a number of peaks or a window that cannot be searched."""
+    if k < 1:
+        raise ValueError(f"MODEL.HEATMAP.TOP_K must be 1 or more, got {k}")
+    if kernel < 1 or kernel % 2 == 0:
+        raise ValueError(f"MODEL.HEATMAP.PEAK_KERNEL must be odd and positive, got {kernel}")
+
+
 def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
     """Heatmap (N, C, h, w) with all cells but local maxima set to 0.
 
@@ -33,8 +41,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
         heatmap: finite but for NaN, in any memory format, which the result keeps.
         kernel: odd; 1 keeps every cell.
     """
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"MODEL.HEATMAP.PEAK_KERNEL must be odd and positive, got {kernel}")
+    check_peak_search(1, kernel)
     if not _is_eager_on_cpu(heatmap):
         highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
         return torch.where(heatmap < highest, 0, heatmap)

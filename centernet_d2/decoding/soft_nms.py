@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .group_table import GroupTable
+from .group_table import NOTHING, GroupTable
 from .soft_nms_rounds import SELECTIONS, Rounds, SoftNmsRule
 
 __all__ = ["SoftNmsResult", "SoftNmsRule", "soft_nms"]
@@ -45,7 +45,8 @@ def soft_nms(
 
     Args:
         boxes: (R, 4) x1, y1, x2, y2 in pixels.
-        scores: (R,), not negative.
+        scores: (R,), not negative. NaN comes out as NaN, before all numbers: a broken network is
+            seen, and not taken for one that finds nothing.
         classes: (R,) int64; classes do not influence each other.
         images: (R,) int64 number of each row's image, from 0; None: one image.
         rule: see SoftNmsRule; None: the defaults.
@@ -60,7 +61,7 @@ def soft_nms(
         images = torch.zeros_like(classes)
     if not len(boxes):
         return SoftNmsResult(classes.new_zeros(0), scores, boxes, images)
-    rule = rule or SoftNmsRule()
+    rule, scores = rule or SoftNmsRule(), scores.nan_to_num(nan=torch.inf)
     table = GroupTable(images * (classes.max() + 1) + classes, images)
     state = Rounds(table, rule, boxes, scores, corner_scores, merge_exponent)
     settled = SELECTIONS[rule.mode](state, limit)
@@ -69,7 +70,7 @@ def soft_nms(
 
 def _best(state: Rounds, settled: Tensor, limit: int | None) -> SoftNmsResult:
     """Sort what is settled by image and score, and cut each image to `limit`."""
-    slot = (settled >= 0).nonzero().squeeze(1)
+    slot = (settled != NOTHING).nonzero().squeeze(1)
     scores, by_score = settled[slot].sort(descending=True, stable=True)
     slot = slot[by_score]
     images, by_image = state.table.image_of_slot[slot].sort(stable=True)
@@ -79,4 +80,5 @@ def _best(state: Rounds, settled: Tensor, limit: int | None) -> SoftNmsResult:
         last = counts.cumsum(0) - counts + counts.clamp(max=limit) - 1  # of the best `limit`
         stays = scores >= scores[last][images]
         scores, slot, images = scores[stays], slot[stays], images[stays]
+    scores = scores.masked_fill(scores == torch.inf, torch.nan)
     return SoftNmsResult(state.row[slot], scores, state.boxes[:4, slot].T, images)

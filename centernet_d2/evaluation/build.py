@@ -82,7 +82,9 @@ def pascal_voc(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> Vo
     )
 
 
+CORNER_DETECTORS = ("CornerNet", "TripletCenterNet")
 PUBLISHED_SCALES = [0.5, 0.75, 1.0, 1.25, 1.5]
+TRIPLET_SCALES = [0.6, 1.0, 1.2, 1.5, 1.8]
 
 
 def protocol_name(cfg: CfgNode) -> str:
@@ -90,14 +92,17 @@ def protocol_name(cfg: CfgNode) -> str:
 
     The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
     differ by points between protocols, so the name stands beside every score. What departs from the
-    published protocol in another way is added: scales, NMS, canvas, rounding.
+    detector's published protocol in another way is added: scales, NMS, canvas, rounding.
     """
+    is_corners = cfg.MODEL.META_ARCHITECTURE in CORNER_DETECTORS
     resolution = cfg.TEST.RESOLUTION
     if resolution == "fixed":
         height, width = cfg.TEST.FIXED_SIZE
         resolution = f"fixed {height}x{width}"
-    parts = [_augmentation(cfg), resolution, *_suppression(cfg)]
-    if cfg.TEST.RESOLUTION == "keep_res" and cfg.TEST.CANVAS != "strict":
+    suppression = _corner_suppression(cfg) if is_corners else _suppression(cfg)
+    parts = [_augmentation(cfg), resolution, *suppression]
+    published_canvas = "odd" if is_corners else "strict"
+    if cfg.TEST.RESOLUTION == "keep_res" and published_canvas != cfg.TEST.CANVAS:
         parts.append(f"{cfg.TEST.CANVAS} canvas")
     if cfg.TEST.DTYPE != "float32":
         parts.append(cfg.TEST.DTYPE)
@@ -113,16 +118,29 @@ def _augmentation(cfg: CfgNode) -> str:
         name = "flip" if cfg.TEST.FLIP else "none"
         return name if scales == [1.0] else f"{name} at scale {listed}"
     name = "ms" if cfg.TEST.FLIP else "ms without flip"
-    return name if sorted(scales) == PUBLISHED_SCALES else f"{name} ({listed})"
+    is_triplet = cfg.MODEL.META_ARCHITECTURE == "TripletCenterNet"
+    published = TRIPLET_SCALES if is_triplet else PUBLISHED_SCALES
+    return name if sorted(scales) == published else f"{name} ({listed})"
 
 
 def _suppression(cfg: CfgNode) -> list[str]:
-    """What happens to overlapping boxes, where it is not the published way."""
-    rule, nms = cfg.TEST.SOFT_NMS, cfg.MODEL.POINTS_CENTERNET.BOX2D.NMS
-    parts = []
+    """What happens to overlapping boxes of points CenterNet, where it is not the published way."""
+    parts, nms = [], cfg.MODEL.POINTS_CENTERNET.BOX2D.NMS
     if len(cfg.TEST.SCALES) > 1:
-        method = "" if rule.METHOD == "gaussian" else f"{rule.METHOD} "
-        mode = "" if rule.MODE == "reference" else f"{rule.MODE} "
-        parts += [f"{mode}{method}soft-NMS"] if mode or method else []
+        parts = _soft_nms(cfg)
         nms = nms if nms == "hard" else "none"
     return parts + ([f"{nms} NMS"] if nms != "none" else [])
+
+
+def _corner_suppression(cfg: CfgNode) -> list[str]:
+    """The same of the corner detectors: soft-NMS always, which merges boxes of several scales."""
+    rule, several = cfg.MODEL.CORNERNET.MERGE_BOXES, len(cfg.TEST.SCALES) > 1
+    unusual = {"always": not several, "never": several}.get(rule, False)
+    return _soft_nms(cfg) + ([f"boxes {rule} merged"] if unusual else [])
+
+
+def _soft_nms(cfg: CfgNode) -> list[str]:
+    rule = cfg.TEST.SOFT_NMS
+    method = "" if rule.METHOD == "gaussian" else f"{rule.METHOD} "
+    mode = "" if rule.MODE == "reference" else f"{rule.MODE} "
+    return [f"{mode}{method}soft-NMS"] if mode or method else []

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..structures.row_table import rows_by_group
+
 EPSILON = 1e-4
 """Added to the normalisers, as published."""
 REDUCTIONS = ("sum", "mean")
@@ -66,13 +68,8 @@ def _push(mean: Tensor, image: Tensor, count: Tensor, margin: float) -> Tensor:
     """Sum over the pairs of each image, in a table with one row per image."""
     if not len(mean):
         return mean.sum()
-    order = image.argsort(stable=True)
-    sorted_image = image[order]
-    first = count.long().cumsum(0) - count.long()
-    place = torch.arange(len(image), device=image.device) - first[sorted_image]
-    rows, columns = len(count), int(count.max())
-    table = mean.new_zeros(rows, columns).index_put((sorted_image, place), mean[order])
-    there = torch.arange(columns, device=image.device) < count[:, None]
+    rows = rows_by_group(image, count.long())
+    table, there = mean[rows], rows >= 0
     pairs = there[:, :, None] & there[:, None, :]
     close = (margin - (table[:, :, None] - table[:, None, :]).abs()).clamp(min=0)
     close = close - 1 / (count + EPSILON)[:, None, None]

@@ -9,8 +9,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ..decoding.corner_pairs import NO_PAIR
 from ..structures.padded_images import PaddedImages, Size
 from ..structures.predictions import CornerPairs, Keypoints
+from .test_time_augmentation import zoomed_size
 
 FLIP_CONVENTIONS = ("edge", "pixel")
 
@@ -63,10 +65,12 @@ def pairs_in_image(
 ) -> list[Instances]:
     """Pairs (N, M) on the output map -> per image those that are pairs, cut to the image.
 
-    A box without area after the cut stays (published): `TEST.DROP_EMPTY` drops it.
+    What counts as the image is what the view shows of it: seen at another scale its sides are
+    rounded down to whole pixels, and the last part of a pixel is cut off too (published). A box
+    without area after the cut stays (published): `TEST.DROP_EMPTY` drops it.
 
     Args:
-        pairs: on the output map; rows with score -1 are left out.
+        pairs: on the output map; rows with score NO_PAIR are left out. NaN stays visible.
         map_size: (h, w).
         images: converts to the image frame.
         outside_margin: a pair whose box reaches so many pixels of the view (an image pixel is
@@ -76,13 +80,13 @@ def pairs_in_image(
         Per image `pred_boxes`, `scores`, `pred_classes` and `corner_scores` (rows, 2).
     """
     boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
-    limits = boxes.new_tensor([[width, height] * 2 for height, width in images.image_sizes])
+    limits = boxes.new_tensor([_shown_sides(size, images.zoom) * 2 for size in images.image_sizes])
     limits = limits[:, None]
-    keep = pairs.scores > -1
+    keep = pairs.scores != NO_PAIR  # keeps NaN
     if outside_margin is not None:
         margin = outside_margin / images.zoom
-        inside = (boxes[..., :2] > -margin) & (boxes[..., 2:] < limits[..., 2:] + margin)
-        keep &= inside.all(-1)
+        outside = (boxes[..., :2] <= -margin) | (boxes[..., 2:] >= limits[..., 2:] + margin)
+        keep &= ~outside.any(-1)
     boxes = torch.minimum(boxes.clamp(min=0), limits)
     return [
         Instances(
@@ -94,6 +98,13 @@ def pairs_in_image(
         )
         for row, size in enumerate(images.image_sizes)
     ]
+
+
+def _shown_sides(size: Size, zoom: float) -> list[float]:
+    """Width and height of what a view at a scale shows of an image, in pixels of the image."""
+    shown = zip(zoomed_size(size, zoom), size, strict=True)
+    height, width = (min(pixels / zoom, side) for pixels, side in shown)
+    return [width, height]
 
 
 def keypoints_in_image(

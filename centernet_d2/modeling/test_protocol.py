@@ -22,8 +22,9 @@ class TestProtocol:
         canvas: "strict", "fit" or "odd", see `canvas_size`.
         flip: see each image and its mirror image.
         scales: sizes, relative to the image, at which each image is seen.
-        soft_nms: unites the detections of several scales; a rule or its fields as a mapping.
-        detections_per_image: what several scales are cut to; None: no limit.
+        soft_nms: unites the detections of several scales, and of the corner detectors always; a
+            rule or its fields as a mapping.
+        detections_per_image: what is left of them then; None: no limit.
         max_pixels: an image whose canvas has more is refused; 0: no limit.
         clip_boxes: clip boxes to the image.
         drop_empty: drop detections whose clipped box is empty.

@@ -27,6 +27,11 @@ class RadiusRule(StrEnum):
     FIXED = "fixed"
     NONE = "none"
 
+    @classmethod
+    def _missing_(cls, value: object) -> RadiusRule:
+        known = tuple(rule.value for rule in cls)
+        raise ValueError(f"MODEL.HEATMAP.RADIUS_RULE must be one of {known}, got {value!r}")
+
 
 def overlap_radius(height: Tensor, width: Tensor, min_overlap: float, rule: RadiusRule) -> Tensor:
     """Radius within which a shifted box still overlaps its object (CornerNet section 3.2).

@@ -271,3 +271,18 @@ def test_same_on_a_gpu(mode):
     )
     assert torch.equal(here.rows, there.rows.cpu())
     assert torch.allclose(here.scores, there.scores.cpu(), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["clean", "reference"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nan_comes_out_and_changes_no_other_image_or_class(mode, method):
+    rows = random_rows(60, 0)
+    images, classes = np.arange(60) % 2, np.arange(60) // 2 % 3
+    expected = ours(rows, classes, images, mode=mode, method=method)
+    broken = rows.copy()
+    broken[[0, 6], 4] = np.nan  # both of image 0 and class 0
+    found = ours(broken, classes, images, mode=mode, method=method)
+    assert set(found[np.isnan(found[:, 4]), 5]) >= {0, 6}
+    is_other = [(images[int(row)], classes[int(row)]) != (0, 0) for row in found[:, 5]]
+    was_other = [(images[int(row)], classes[int(row)]) != (0, 0) for row in expected[:, 5]]
+    np.testing.assert_array_equal(found[is_other], expected[was_other])

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from centernet_d2.config import add_centernet_config
+from centernet_d2.engine.setup import load_config
 from centernet_d2.evaluation import EVALUATOR_REGISTRY, CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.build import protocol_name
+
+COCO_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "COCO-Detection"
 
 
 @pytest.fixture
@@ -105,4 +110,69 @@ REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
 )
 def test_protocol_names(cfg, overrides, name):
     cfg.merge_from_list(list(overrides))
+    assert protocol_name(cfg) == name
+
+
+CORNER_MS = ("TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
+TRIPLET_MS = ("TEST.SCALES", [0.6, 1, 1.2, 1.5, 1.8])
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "name"),
+    [
+        ("cornernet_hourglass104", (), "flip / keep_res / clean soft-NMS"),
+        ("cornernet_hourglass104", REFERENCE, "flip / keep_res"),
+        ("triplet_hourglass104", REFERENCE, "flip / keep_res"),
+        ("cornernet_hourglass104", (*CORNER_MS, *REFERENCE), "ms / keep_res"),
+        ("triplet_hourglass104", (*TRIPLET_MS, *REFERENCE), "ms / keep_res"),
+        (
+            "triplet_hourglass104",
+            (*CORNER_MS, *REFERENCE),
+            "ms (0.5, 0.75, 1, 1.25, 1.5) / keep_res",
+        ),
+        (
+            "cornernet_hourglass104",
+            (*TRIPLET_MS, *REFERENCE),
+            "ms (0.6, 1, 1.2, 1.5, 1.8) / keep_res",
+        ),
+        (
+            "cornernet_hourglass104",
+            ("TEST.SOFT_NMS.METHOD", "hard"),
+            "flip / keep_res / clean hard soft-NMS",
+        ),
+        (
+            "cornernet_hourglass104",
+            ("MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard", *REFERENCE),
+            "flip / keep_res",
+        ),
+        (
+            "cornernet_hourglass104",
+            ("TEST.CANVAS", "fit", *REFERENCE),
+            "flip / keep_res / fit canvas",
+        ),
+        (
+            "cornernet_hourglass104",
+            ("MODEL.CORNERNET.MERGE_BOXES", "always", *REFERENCE),
+            "flip / keep_res / boxes always merged",
+        ),
+        (
+            "triplet_hourglass104",
+            ("MODEL.CORNERNET.MERGE_BOXES", "always", *TRIPLET_MS, *REFERENCE),
+            "ms / keep_res",
+        ),
+        (
+            "triplet_hourglass104",
+            ("MODEL.CORNERNET.MERGE_BOXES", "never", *TRIPLET_MS, *REFERENCE),
+            "ms / keep_res / boxes never merged",
+        ),
+        ("points_dla34_140e", ("TEST.CANVAS", "odd"), "none / keep_res / odd canvas"),
+        (
+            "points_dla34_140e",
+            ("TEST.FLIP", True, *TRIPLET_MS),
+            "ms (0.6, 1, 1.2, 1.5, 1.8) / keep_res / clean soft-NMS",
+        ),
+    ],
+)
+def test_protocol_names_of_each_detector(config, overrides, name):
+    cfg = load_config(str(COCO_CONFIGS / f"{config}.yaml"), overrides)
     assert protocol_name(cfg) == name

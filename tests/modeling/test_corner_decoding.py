@@ -152,6 +152,78 @@ def test_published_detections(name, monkeypatch):
     np.testing.assert_allclose(found[:, 2:], golden[:, 2:], atol=1e-3)
 
 
+def published_keypoints(maps: KeypointMaps, view: int, top_k: int) -> list[tuple]:
+    """(score, class, x, y, embedding) of the best cells that are the maximum of their 3 x 3."""
+    heatmap = maps.heatmap[view].sigmoid().numpy()
+    offset = maps.offset[view].double().numpy()
+    framed = np.pad(heatmap, ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(framed, (3, 3), axis=(1, 2))
+    cells = np.argwhere(heatmap == windows.max((3, 4)))
+    cells = sorted(cells, key=lambda cell: -heatmap[tuple(cell)])[:top_k]
+    return [
+        (
+            float(heatmap[kind, y, x]),
+            int(kind),
+            x + offset[0, y, x],
+            y + offset[1, y, x],
+            float(maps.embedding[view, 0, y, x]),
+        )
+        for kind, y, x in cells
+    ]
+
+
+def published_view(size, zoom: float, top_k: int, margin: float | None) -> np.ndarray:
+    """The pairs of one scale, step by step as published: (K, 6) class, score, x1, y1, x2, y2.
+
+    Sides are in the order x, y from here on.
+    """
+    shown = [int(side * zoom) for side in (size[1], size[0])]
+    network = [side | 127 for side in shown]
+    cells = [(side + 1) // 4 for side in network]
+    before = [side // 2 - part // 2 for side, part in zip(network, shown, strict=True)]
+    maps = random_maps(cells[1], cells[0])
+    pairs = []
+    for view in range(2):
+        first = published_keypoints(maps.top_left, view, top_k)
+        second = published_keypoints(maps.bottom_right, view, top_k)
+        for score, kind, x1, y1, embedding in first:
+            for other_score, other_kind, x2, y2, other_embedding in second:
+                apart = abs(np.float32(embedding) - np.float32(other_embedding)) > 0.5
+                if kind != other_kind or apart or x2 < x1 or y2 < y1:
+                    continue
+                ends = [(cells[0] - x2, cells[0] - x1) if view else (x1, x2), (y1, y2)]
+                box = []
+                for axis, (low, high) in enumerate(ends):
+                    ratio = cells[axis] / network[axis]
+                    low, high = low / ratio - before[axis], high / ratio - before[axis]
+                    if margin is not None and (low <= -margin or high >= shown[axis] + margin):
+                        break
+                    box.append([min(max(end, 0), shown[axis]) / zoom for end in (low, high)])
+                else:
+                    (x_low, x_high), (y_low, y_high) = box
+                    pairs.append([kind, (score + other_score) / 2, x_low, y_low, x_high, y_high])
+    return np.array(pairs)
+
+
+@pytest.mark.parametrize("zoom", [0.6, 0.75, 1.0, 1.25, 1.8])
+@pytest.mark.parametrize("name", ["corner_multi", "center_multi"])
+def test_a_view_of_a_size_that_does_not_divide(name, zoom):
+    size = (91, 123)
+    model = MODELS[name]()
+    with torch.no_grad():
+        found = model.candidates([{"image": torch.zeros((3, *size), dtype=torch.uint8)}], zoom)[0]
+    found = getattr(found, "pairs", found)
+    columns = [found.pred_classes[:, None], found.scores[:, None], found.pred_boxes.tensor]
+    found = torch.cat(columns, dim=1).double().numpy()
+    expected = published_view(size, zoom, model.top_k, model.outside_margin)
+    assert 20 < len(expected) == len(found)
+    apart = np.abs(found[:, None] - expected).max(2)
+    assert apart.min(0).max() < 1e-3
+    assert apart.min(1).max() < 1e-3
+    lowest = expected[:, 5].max()
+    assert lowest == int(size[0] * zoom) / zoom  # some are cut at the lower side
+
+
 def test_a_box_without_height_stays():
     golden = np.load(GOLDEN)["corner_single"]
     assert (golden[:, 3] == golden[:, 5]).any()  # else the comparison above would not see it

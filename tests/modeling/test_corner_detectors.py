@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.config import add_centernet_config
+from centernet_d2.modeling import fitting_canvas
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.heads.corner_head import CornerHead
 
@@ -19,6 +21,11 @@ KEYPOINTS = {
     "CornerNet": ("top_left", "bottom_right"),
     "TripletCenterNet": ("top_left", "bottom_right", "center"),
 }
+# An untrained detector's corners hardly make boxes, nor lie centers in their middle third.
+MANY = (
+    *("MODEL.HEATMAP.TOP_K", 200, "MODEL.CORNERNET.MAX_PAIRS", 2000),
+    *("MODEL.TRIPLET_CENTERNET.REGION_PARTS", [1, 1]),
+)
 SIDE = 127  # of a training crop; the stride-4 map has 32 cells
 
 
@@ -53,6 +60,14 @@ def config(architecture: str, *overrides):
 def built(architecture: str, *overrides, seed: int = 0):
     torch.manual_seed(seed)
     return build_model(config(architecture, *overrides))
+
+
+def varied(model):
+    """Untrained branches say nearly the same everywhere; these do not."""
+    for part in model.head.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            torch.nn.init.normal_(part.weight, std=0.2)
+    return model
 
 
 def training_input(boxes, classes, seed: int = 0, side: int = SIDE):
@@ -125,12 +140,36 @@ def test_training_crops_are_the_network_frame(architecture):
     assert fitting.training_images([training_input([], [], side=128)]).tensor.shape[-1] == 128
 
 
+@pytest.mark.parametrize(
+    ("canvas", "side", "better"),
+    [
+        ("odd", 128, "[127, 127] or [159, 159]"),
+        ("odd", 70, "[63, 63] or [95, 95]"),
+        ("odd", 9, "[31, 31] or [31, 31]"),
+        ("fit", 130, "[128, 128] or [160, 160]"),
+        ("odd", 127, None),
+        ("fit", 128, None),
+    ],
+)
+def test_crops_that_need_a_border_are_told_once(canvas, side, better, caplog):
+    fitting_canvas.warn_of_border.cache_clear()
+    model = built("CornerNet", "TEST.CANVAS", canvas)
+    with caplog.at_level(logging.WARNING):
+        for seed in range(3):
+            model.training_images([training_input([], [], seed, side=side)])
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (better is not None)
+    if better:
+        assert better in told[0]
+        assert f"{side} x {side}" in told[0]
+
+
 @pytest.mark.parametrize("architecture", BOTH)
 def test_a_batch_gives_what_single_images_give(architecture):
-    model = built(architecture, "TEST.FLIP", True, "TEST.SCALES", [0.7, 1.0])
+    model = varied(built(architecture, "TEST.FLIP", True, "TEST.SCALES", [0.7, 1.0], *MANY))
     entries = [image_input(90, 120, 1), image_input(120, 90, 2), image_input(90, 120, 3)]
     together = detect(model, *entries)
-    assert any(len(found) for found in together)
+    assert all(len(found) for found in together)
     for entry, found in zip(entries, together, strict=True):
         torch.testing.assert_close(rows(found), rows(detect(model, entry)[0]), atol=1e-4, rtol=1e-4)
 
@@ -149,9 +188,10 @@ def test_detections_are_pairs_of_corners_within_the_image():
 
 @pytest.mark.parametrize("architecture", BOTH)
 def test_more_corners_than_cells(architecture):
-    model = built(architecture, "MODEL.HEATMAP.TOP_K", 100_000, "MODEL.CORNERNET.MAX_PAIRS", 50)
-    model.top_k = 6000  # more than the 5 x 32 x 32 cells
-    assert len(detect(model, image_input(20, 20))[0]) <= 100
+    # More than the 5 x 8 x 8 cells of the map.
+    keys = (*MANY, "MODEL.HEATMAP.TOP_K", 6000, "MODEL.CORNERNET.MAX_PAIRS", 50)
+    (found,) = detect(varied(built(architecture, *keys)), image_input(20, 20))
+    assert 0 < len(found) <= 50
 
 
 @pytest.mark.parametrize("architecture", BOTH)
@@ -187,6 +227,22 @@ def test_centers_of_other_scales_count_only_when_asked():
     ("key", "value"),
     [
         ("MODEL.CORNERNET.POOLING", "center"),
+        ("MODEL.CORNERNET.POOL_CHANNELS", 0),
+        ("MODEL.CORNERNET.HEAD_CHANNELS", 0),
+        ("MODEL.CORNERNET.NORM_INIT", "zeros"),
+        ("MODEL.CORNERNET.EMBEDDING_THRESHOLD", -0.5),
+        ("MODEL.CORNERNET.MAX_PAIRS", 0),
+        ("MODEL.CORNERNET.MERGE_EXPONENT", -1.0),
+        ("MODEL.HOURGLASS.NORM_INIT", "zeros"),
+        ("MODEL.HEATMAP.RADIUS_RULE", "largest"),
+        ("MODEL.HEATMAP.PEAK_KERNEL", 2),
+        ("MODEL.HEATMAP.TOP_K", 0),
+        ("MODEL.HEATMAP.TOP_K", -1),
+        ("MODEL.TRIPLET_CENTERNET.CENTER_CHOICE", "max"),
+        ("MODEL.TRIPLET_CENTERNET.REGION_PARTS", [3, 4]),
+        ("MODEL.TRIPLET_CENTERNET.REGION_PARTS", [3]),
+        ("MODEL.TRIPLET_CENTERNET.REGION_SIDE", -150.0),
+        ("MODEL.TRIPLET_CENTERNET.CENTER_SIGMA_DIVISOR", 0.0),
         ("MODEL.CORNERNET.EMBEDDING_REDUCTION", "max"),
         ("MODEL.CORNERNET.STACK_REDUCTION", "max"),
         ("MODEL.CORNERNET.FLIP_CONVENTION", "none"),
@@ -195,16 +251,17 @@ def test_centers_of_other_scales_count_only_when_asked():
         ("MODEL.TRIPLET_CENTERNET.CENTER_SCALES", "some"),
     ],
 )
-def test_an_unknown_choice_names_its_key(key, value):
+def test_a_value_of_no_use_names_its_key_before_training(key, value):
     with pytest.raises(ValueError, match=key.replace(".", r"\.")):
         built("TripletCenterNet", key, value)
 
 
 @pytest.mark.parametrize("architecture", BOTH)
-def test_pools_can_be_left_out_at_equal_parameters(architecture):
-    none = ("MODEL.CORNERNET.POOLING", "none", "MODEL.TRIPLET_CENTERNET.POOLING", "none")
-    without = built(architecture, *none)
-    with_pools = built(architecture, "MODEL.CORNERNET.POOLING", "corner")
+@pytest.mark.parametrize("pooling", ["corner", "cascade"])
+def test_pools_can_be_left_out_at_equal_parameters(architecture, pooling):
+    keys = ("MODEL.CORNERNET.POOLING", pooling)
+    none = ("MODEL.CORNERNET.POOLS", False, "MODEL.TRIPLET_CENTERNET.POOLING", "none")
+    without, with_pools = built(architecture, *keys, *none), built(architecture, *keys)
     without.load_state_dict(with_pools.state_dict())  # same names and shapes
     entry = training_input([[20, 20, 60, 60]], [1])
     assert not torch.allclose(
@@ -271,16 +328,44 @@ def test_boxes_of_the_mirror_image_turned_back(convention, shift):
 
 @pytest.mark.parametrize("architecture", BOTH)
 def test_fast_prediction_gives_the_same(architecture):
-    model = built(architecture)
+    model = varied(built(architecture, *MANY))
     for entry in range(3):  # running statistics that are not those of the start
         model([training_input([[9, 9, 50, 50]], [0], seed=entry)])
     entry = image_input(90, 120)
     before = detect(model, entry)[0]
+    assert len(before) > 0
     fast = make_fast(model.eval())
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fast.head.stacks[-1].modules())
     torch.testing.assert_close(detect(fast, entry)[0].scores, before.scores, atol=1e-4, rtol=1e-4)
-    half = make_fast(built(architecture).eval(), dtype="bfloat16")
-    assert detect(half, entry)[0].scores.dtype == torch.float32
+    half = detect(make_fast(varied(built(architecture, *MANY)).eval(), dtype="bfloat16"), entry)[0]
+    assert len(half) > 0
+    assert half.scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize("mode", ["clean", "reference"])
+@pytest.mark.parametrize(
+    ("architecture", "broken"),
+    [
+        *(("CornerNet", name) for name in ("heatmap", "offset", "embedding", "everything")),
+        ("TripletCenterNet", "everything"),
+    ],
+)
+def test_nan_stays_visible(architecture, mode, broken):
+    """A broken network must not look like one that finds nothing."""
+    keys = ("TEST.SOFT_NMS.MODE", mode, "MODEL.CORNERNET.OUTSIDE_MARGIN", 5.0)
+    if broken in ("heatmap", "everything"):
+        keys += ("MODEL.HEATMAP.SCORE_THRESHOLD", 0.05)
+    model = built(architecture, *keys).eval()
+    keypoints = model.head.stacks[-1]
+    parts = model if broken == "everything" else keypoints["top_left"][broken]
+    for parameter in parts.parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+    found = detect(model, image_input(90, 120))[0]
+    assert len(found) > 0
+    if broken in ("heatmap", "everything"):
+        assert found.scores.isnan().all()
+    if broken in ("offset", "everything"):
+        assert found.pred_boxes.tensor.isnan().any(1).all()
 
 
 def test_any_stride_four_backbone_serves():
@@ -296,10 +381,37 @@ def test_any_stride_four_backbone_serves():
         "MODEL.ENCODER_DECODER.OUT_CHANNELS",
         8,
     )
-    model = built("CornerNet", *keys)
+    model = varied(built("CornerNet", *keys, *MANY))
     losses = model([training_input([[9, 9, 50, 50]], [0])])
     assert all(loss.isfinite() for loss in losses.values())
-    detect(model, image_input(60, 60))
+    assert len(detect(model, image_input(60, 60))[0]) > 0
+
+
+def test_a_backbone_that_takes_no_odd_canvas_says_what_helps():
+    pytest.importorskip("timm")
+    keys = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto")
+    keys += ("MODEL.HEATMAP.IN_FEATURES", ["timm"], "MODEL.WEIGHTS", "")
+    odd = built("CornerNet", *keys)
+    message = r"canvas of 127 x 127.*multiples of 32: TEST\.CANVAS 'fit'.*INPUT\.TRAIN_SIZE"
+    with pytest.raises(ValueError, match=message):
+        odd([training_input([], [])])
+    with pytest.raises(ValueError, match="canvas of 127 x 95"):
+        detect(odd, image_input(90, 120))
+    fit = built("CornerNet", *keys, "TEST.CANVAS", "fit")
+    fit([training_input([], [], side=128)])
+    detect(fit, image_input(90, 120))
+
+
+def test_a_map_of_another_size_than_its_stride_says_is_an_error(monkeypatch):
+    model = built("CornerNet")
+    whole = model.backbone.forward
+    monkeypatch.setattr(
+        model.backbone,
+        "forward",
+        lambda images: {name: m[..., :-1] for name, m in whole(images).items()},
+    )
+    with pytest.raises(ValueError, match=r"no map of stride 4.*TEST\.CANVAS 'fit'"):
+        model([training_input([], [])])
 
 
 def test_norms_of_the_head_start_as_told():

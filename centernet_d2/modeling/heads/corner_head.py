@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from ...layers.blocks import PredictionBranch, start_norms
 from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
 from ...structures.predictions import CornerPredictions, KeypointMaps
+from ..checked_values import check_at_least, check_choice
 
-POOLINGS = ("corner", "cascade", "none")
+POOLINGS = {"corner": CornerPooling, "cascade": CascadeCornerPooling}
 
 
 class CornerHead(nn.Module):
@@ -29,6 +30,7 @@ class CornerHead(nn.Module):
         hidden_channels: int = 256,
         pool_channels: int = 128,
         pooling: str = "corner",
+        pools: bool = True,
         center_pools: bool | None = None,
         norm: str = "BN",
         norm_init: str = "ones",
@@ -41,16 +43,17 @@ class CornerHead(nn.Module):
             num_classes: channels of each heatmap.
             hidden_channels: width of the modules' output and of the branches' 3x3 convolution.
             pool_channels: width of the modules' pooled branches.
-            pooling: of corners, "corner", "cascade" or "none" (see `MODEL.CORNERNET`).
+            pooling: module of the corners, "corner" or "cascade".
+            pools: whether the corners' modules pool; if not they keep all their parameters.
             center_pools: centers are predicted, and their module pools; None: no centers.
             norm: of the modules.
             norm_init: "ones" or "uniform", see `start_norms`.
             prior_bias: bias of the last layer of the heatmap branches.
         """
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(f"MODEL.CORNERNET.POOLING must be one of {POOLINGS}, got {pooling!r}")
-        corner_module = CascadeCornerPooling if pooling == "cascade" else CornerPooling
+        check_choice("MODEL.CORNERNET.POOLING", pooling, POOLINGS)
+        check_at_least("MODEL.CORNERNET.POOL_CHANNELS", pool_channels, 1)
+        check_at_least("MODEL.CORNERNET.HEAD_CHANNELS", hidden_channels, 1)
         shared = {"pool_channels": pool_channels, "norm": norm}
 
         def keypoint(module: nn.Module, *, is_corner: bool) -> nn.ModuleDict:
@@ -66,9 +69,7 @@ class CornerHead(nn.Module):
         for width in in_channels:
             keypoints = {
                 corner: keypoint(
-                    corner_module(
-                        width, hidden_channels, corner=corner, pools=pooling != "none", **shared
-                    ),
+                    POOLINGS[pooling](width, hidden_channels, corner=corner, pools=pools, **shared),
                     is_corner=True,
                 )
                 for corner in ("top_left", "bottom_right")
@@ -77,7 +78,7 @@ class CornerHead(nn.Module):
                 module = CenterPooling(width, hidden_channels, pools=center_pools, **shared)
                 keypoints["center"] = keypoint(module, is_corner=False)
             self.stacks.append(nn.ModuleDict(keypoints))
-        start_norms(self, norm_init)
+        start_norms(self, norm_init, "MODEL.CORNERNET.NORM_INIT")
 
     def forward(self, features: Sequence[Tensor]) -> list[CornerPredictions]:
         """Features (N, D, h, w) per stack -> maps, per stack.

@@ -11,7 +11,8 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ...decoding.corner_pairs import keypoints_at_peaks, pair_corners
-from ...losses.associative_embedding import associative_embedding_loss
+from ...decoding.peaks import check_peak_search
+from ...losses.associative_embedding import REDUCTIONS, associative_embedding_loss
 from ...losses.heatmap_focal import heatmap_focal_loss
 from ...losses.peak_regression import peak_regression_loss
 from ...structures.padded_images import PaddedImages
@@ -19,12 +20,14 @@ from ...structures.predictions import CornerPredictions, KeypointMaps, Keypoints
 from ...structures.targets import CornerTargets, KeypointTargets
 from ...targets.corners import corner_targets
 from ...targets.gaussian import RadiusRule
+from ..checked_values import check_at_least, check_choice
 from ..corner_views import FLIP_CONVENTIONS, mirror_width, pairs_in_image, unite_pairs
 from ..heads.corner_head import CornerHead
 from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, objects_on_map
 
 CORNERS = ("top_left", "bottom_right")
+KEYS = "MODEL.CORNERNET"
 
 
 @META_ARCH_REGISTRY.register()
@@ -87,10 +90,14 @@ class CornerNet(HeatmapDetector):
             **shared: arguments of `HeatmapDetector`.
         """
         super().__init__(**shared)
-        _check_choice("EMBEDDING_REDUCTION", embedding_reduction, ("sum", "mean"))
-        _check_choice("STACK_REDUCTION", stack_reduction, ("mean", "sum"))
-        _check_choice("FLIP_CONVENTION", flip_convention, FLIP_CONVENTIONS)
-        _check_choice("MERGE_BOXES", merge_boxes, ("several_scales", "always", "never"))
+        check_peak_search(top_k, peak_kernel)
+        check_choice(f"{KEYS}.EMBEDDING_REDUCTION", embedding_reduction, REDUCTIONS)
+        check_choice(f"{KEYS}.STACK_REDUCTION", stack_reduction, REDUCTIONS)
+        check_choice(f"{KEYS}.FLIP_CONVENTION", flip_convention, FLIP_CONVENTIONS)
+        check_choice(f"{KEYS}.MERGE_BOXES", merge_boxes, ("several_scales", "always", "never"))
+        check_at_least(f"{KEYS}.EMBEDDING_THRESHOLD", embedding_threshold, 0)
+        check_at_least(f"{KEYS}.MAX_PAIRS", max_pairs, 1)
+        check_at_least(f"{KEYS}.MERGE_EXPONENT", merge_exponent, 0)
         shapes = self.backbone.output_shape()
         self.head = CornerHead(
             in_channels=[shapes[name].channels for name in self.in_features],
@@ -123,6 +130,7 @@ class CornerNet(HeatmapDetector):
                 "hidden_channels": corner.HEAD_CHANNELS,
                 "pool_channels": corner.POOL_CHANNELS,
                 "pooling": corner.POOLING,
+                "pools": corner.POOLS,
                 "norm": corner.NORM,
                 "norm_init": corner.NORM_INIT,
                 "prior_bias": heatmap.PRIOR_BIAS,
@@ -225,7 +233,8 @@ class CornerNet(HeatmapDetector):
             merge_exponent=self.merge_exponent if merges else None,
         )
         if self.score_threshold > 0:
-            detections = [found[found.scores > self.score_threshold] for found in detections]
+            # Not `>`, which would hide NaN.
+            detections = [found[~(found.scores <= self.score_threshold)] for found in detections]
         return detections
 
     def decoded_heatmaps(self, last: CornerPredictions, *, mirrored: bool) -> dict[str, Tensor]:
@@ -273,8 +282,3 @@ class CornerNet(HeatmapDetector):
             "loss_pull": self.pull_weight * pull,
             "loss_push": self.push_weight * push,
         }
-
-
-def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"MODEL.CORNERNET.{key} must be one of {known}, got {value!r}")

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...structures.padded_images import PaddedImages, Size, canvas_size, center_on_canvas
+from ..fitting_canvas import unfit_canvas, warn_of_border
 from ..memory import check_canvas, explain_memory
 from ..output_frame import to_output_frame
 from ..test_protocol import TestProtocol
@@ -169,8 +170,18 @@ class HeatmapDetector(nn.Module, ABC):
 
     def features(self, images: PaddedImages) -> list[Tensor]:
         """The backbone's maps that carry predictions, one per stack."""
-        outputs = self.backbone(images.tensor)
-        return [outputs[name] for name in self.in_features]
+        canvas = tuple(images.tensor.shape[-2:])
+        try:
+            outputs = self.backbone(images.tensor)
+        except RuntimeError as error:
+            if "must match" in str(error) and any(side % self.divisor for side in canvas):
+                raise ValueError(unfit_canvas(canvas, self.divisor, self.stride)) from error
+            raise
+        maps = [outputs[name] for name in self.in_features]
+        expected = tuple(-(-side // self.stride) for side in canvas)
+        if any(each.shape[-2:] != expected for each in maps):
+            raise ValueError(unfit_canvas(canvas, self.divisor, self.stride))
+        return maps
 
     def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
         """Training crops, which are the network frame already; others share a common canvas."""
@@ -178,6 +189,8 @@ class HeatmapDetector(nn.Module, ABC):
         largest = (max(i.shape[-2] for i in images), max(i.shape[-1] for i in images))
         rule = "odd" if self.protocol.canvas == "odd" else "fit"
         canvas = canvas_size(largest, self.divisor, rule)
+        if canvas != largest:
+            warn_of_border(largest, canvas, self.divisor, rule)
         return center_on_canvas(images, canvas, **self._normalization)
 
     def inference_images(

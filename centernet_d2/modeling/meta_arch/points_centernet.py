@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from ...decoding.center_boxes import peak_centers
-from ...decoding.peaks import top_peaks
+from ...decoding.peaks import check_peak_search, top_peaks
 from ...decoding.soft_nms import SoftNmsRule
 from ...losses.heatmap_focal import heatmap_focal_loss
 from ...losses.peak_regression import peak_regression_loss
@@ -83,6 +83,7 @@ class PointsCenterNet(HeatmapDetector):
             **shared: arguments of `HeatmapDetector`.
         """
         super().__init__(**shared)
+        check_peak_search(top_k, peak_kernel)
         self.tasks = list(tasks)
         heatmaps, regressions = {"heatmap": self.num_classes}, {"offset": 2}
         for task in self.tasks:

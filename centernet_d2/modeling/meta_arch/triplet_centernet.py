@@ -11,12 +11,15 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 
-from ...decoding.center_check import center_check
+from ...decoding.center_check import center_check, check_center_rule
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CornerPredictions
+from ..checked_values import check_at_least, check_choice
 from ..corner_views import keypoints_in_image, unite_keypoints
 from ..test_time_augmentation import image_of_rows, split_by_image
 from .cornernet import CORNERS, CornerNet
+
+KEYS = "MODEL.TRIPLET_CENTERNET"
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,17 @@ class TripletCenterNet(CornerNet):
             **corner: arguments of `CornerNet`.
         """
         super().__init__(head={**(head or {}), "center_pools": center_pools}, **corner)
-        if center_scales not in ("original", "all"):
+        check_center_rule(region_parts, center_choice)
+        check_choice(f"{KEYS}.CENTER_SCALES", center_scales, ("original", "all"))
+        check_at_least(f"{KEYS}.REGION_SIDE", region_side, 0)
+        if not center_sigma_divisor > 0:
             raise ValueError(
-                "MODEL.TRIPLET_CENTERNET.CENTER_SCALES must be 'original' or 'all', "
-                f"got {center_scales!r}"
+                f"{KEYS}.CENTER_SIGMA_DIVISOR must be positive, got {center_sigma_divisor}"
             )
         if center_scales == "original" and 1.0 not in self.protocol.scales:
             raise ValueError(
                 f"TEST.SCALES is {list(self.protocol.scales)}, but the triplet detector takes its "
-                "centers from scale 1: add 1.0, or set MODEL.TRIPLET_CENTERNET.CENTER_SCALES to "
-                "'all'"
+                f"centers from scale 1: add 1.0, or set {KEYS}.CENTER_SCALES to 'all'"
             )
         self.center_sigma_divisor, self.center_weight = center_sigma_divisor, center_weight
         self.region_side, self.region_parts = region_side, tuple(region_parts)
@@ -80,11 +84,7 @@ class TripletCenterNet(CornerNet):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of `CornerNet`, and from `MODEL.TRIPLET_CENTERNET`."""
         triplet = cfg.MODEL.TRIPLET_CENTERNET
-        if triplet.POOLING not in ("center", "none"):
-            raise ValueError(
-                "MODEL.TRIPLET_CENTERNET.POOLING must be 'center' or 'none', "
-                f"got {triplet.POOLING!r}"
-            )
+        check_choice(f"{KEYS}.POOLING", triplet.POOLING, ("center", "none"))
         return {
             **super().from_config(cfg),
             "center_pools": triplet.POOLING == "center",
