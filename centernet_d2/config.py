@@ -103,6 +103,35 @@ def _add_points_keys(keys: CN) -> None:
     # and "hard" then acts on the union.
     keys.POINTS_CENTERNET.BOX2D.NMS = "none"
     keys.POINTS_CENTERNET.BOX2D.NMS_THRESHOLD = 0.5
+    _add_pose_keys(keys.POINTS_CENTERNET)
+
+
+def _add_pose_keys(points: CN) -> None:
+    """The point task "pose": joints of persons, or of whatever a dataset gives joints to."""
+    points.POSE = CN()
+    # What the next three leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata.
+    points.POSE.NUM_JOINTS = 0
+    # For each joint the one that takes its place in a mirror (left and right exchanged). [] with
+    # any mirror (INPUT.FLIP_PROBABILITY, TEST.FLIP) is an error after `setup`.
+    points.POSE.FLIP_INDICES = []
+    points.POSE.CLASSES = []  # indices of the classes that have joints; []: all
+    # Joint heatmap, to whose peaks regressed joints snap. False: the paper's "reg" row, only the
+    # displacement (published --not_hm_hp).
+    points.POSE.JOINT_HEATMAP = True
+    points.POSE.JOINT_OFFSET = True  # where in their cell the peaks lie; only with JOINT_HEATMAP
+    points.POSE.DISPLACEMENT_WEIGHT = 1.0
+    points.POSE.HEATMAP_WEIGHT = 1.0
+    points.POSE.OFFSET_WEIGHT = 1.0
+    # Persons of whom no joint is labelled (COCO's crowds and distant ones) are positives of the
+    # heatmap. False: their offset and size are not learned (published); True: like anybody's.
+    points.POSE.REGRESS_UNLABELLED = False
+    # Where regressed joints move to. "published": the nearest peak of all, if it lies in the box
+    # and within SNAP_DISTANCE; "paper": the nearest of the peaks in the box; "none": nowhere, which
+    # is "reg" with the weights of "jd".
+    points.POSE.SNAPPING = "published"
+    points.POSE.CANDIDATES = 100  # peaks looked at per joint and image
+    points.POSE.CANDIDATE_SCORE = 0.1  # peaks at or below are none
+    points.POSE.SNAP_DISTANCE = 0.3  # of "published", in longer sides of the box
 
 
 def _add_corner_keys(keys: CN) -> None:
@@ -235,6 +264,10 @@ def _input_keys() -> CN:
     )
     keys.SHIFT = 0.1  # "shift_scale": standard deviation of the shift, in sides
     keys.SCALE = 0.4  # "shift_scale": standard deviation of the scale
+    # Turn around the crop's center: standard deviation in degrees, clipped at twice that; 0: off
+    # (published default). Boxes become the upright box around the turned one.
+    keys.ROTATION = 0.0
+    keys.ROTATION_PROBABILITY = 1.0  # share of samples that ROTATION turns
     keys.FLIP_PROBABILITY = 0.5
     # "pixel": x' = W - 1 - x (published); "edge": x' = W - x (detectron2).
     keys.FLIP_CONVENTION = "pixel"

@@ -7,7 +7,7 @@ suspicion is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 _TOLERANCE = 1.0
 # Share of boxes that leave the image as xywh, but fit as xyxy, from which on the file is suspected.
 _XYXY_SHARE = 0.1
+# Share of labelled joints far outside their object's box from which on the file is suspected.
+_FAR_SHARE = 0.1
 _SHOWN = 5
 
 
@@ -104,6 +106,95 @@ def _like_xyxy(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     reaches_over = (end > sizes + _TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
     corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return reaches_over & corners & (boxes[:, 2:] <= sizes + _TOLERANCE).all(axis=1)
+
+
+def check_joints(
+    rows: Sequence[Sequence[float]],
+    count: int,
+    *,
+    boxes: np.ndarray,
+    image_sizes: np.ndarray,
+    source: str,
+    describe: Callable[[int], str],
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Check the joints of N annotations; returns (N, J, 3) float64 and messages to log.
+
+    Args:
+        rows: per annotation x, y, visibility of its joints one after the other; (): none labelled.
+        count: J, joints of the skeleton.
+        boxes: (N, 4) x, y, width, height.
+        image_sizes: (N, 2) width, height.
+        source: the file, for messages.
+        describe: row -> words that name its image and annotation.
+
+    Raises:
+        DatasetError: a row has another number of values, or a visibility other than 0, 1, 2, or a
+            labelled joint at NaN or infinity.
+    """
+    wrong = np.array([len(row) not in (0, 3 * count) for row in rows], dtype=bool)
+    if wrong.any():
+        first = rows[int(np.flatnonzero(wrong)[0])]
+        raise DatasetError(
+            f"{source}: {wrong.sum()} of {len(rows)} annotations have a wrong number of joints: "
+            f"{_examples(wrong, describe)}. 'keypoints' of the first has {len(first)} numbers; "
+            f"the category names {count} joints, and each takes three: x, y, visibility"
+        )
+    try:
+        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
+            f"other without inner lists ({error}). Correct the annotations"
+        ) from error
+    joints = joints.reshape(len(rows), count, 3)
+    strange = ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1)
+    if strange.any():
+        first = joints[int(np.flatnonzero(strange)[0]), :, 2]
+        raise DatasetError(
+            f"{source}: {strange.sum()} of {len(rows)} annotations have a joint whose visibility "
+            f"(every third number of 'keypoints') is not 0 (unlabelled), 1 (covered) or 2 "
+            f"(visible): {_examples(strange, describe)}: {first.tolist()}. Scores have no place "
+            "there; write 2 for joints that are in the image"
+        )
+    joints[joints[..., 2] == 0] = 0
+    bad = ~np.isfinite(joints).all(axis=(1, 2))
+    if bad.any():
+        raise DatasetError(
+            f"{source}: {bad.sum()} of {len(rows)} annotations have labelled joints at NaN or "
+            f"infinity: {_examples(bad, describe)}. Correct 'keypoints', or give these joints "
+            "visibility 0"
+        )
+    sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
+    return joints, tuple(_far_joints(joints, boxes, sizes, source, describe))
+
+
+def _far_joints(
+    joints: np.ndarray,
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    source: str,
+    describe: Callable[[int], str],
+) -> Iterator[str]:
+    """Suspicions about labelled joints: outside the image, or nowhere near their own box."""
+    labelled = joints[..., 2] > 0
+    points = joints[..., :2]
+    over = ((points < -_TOLERANCE) | (points > sizes[:, None] - 1 + _TOLERANCE)).any(axis=-1)
+    over &= labelled
+    if over.any():
+        yield (
+            f"{source}: {over.sum()} of {labelled.sum()} labelled joints lie outside their image: "
+            f"{_examples(over.any(axis=1), describe)}. They are learned where a crop reaches over "
+            "the image; give joints that are not in the image visibility 0"
+        )
+    start, side = boxes[:, None, :2], boxes[:, None, 2:]
+    far = ((points < start - side / 2) | (points > start + 1.5 * side)).any(axis=-1) & labelled
+    if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
+        yield (
+            f"{source}: {far.sum()} of {labelled.sum()} labelled joints lie more than half a box "
+            f"outside the box of their object: {_examples(far.any(axis=1), describe)}. Are "
+            "'keypoints' x, y, visibility in pixels of the image (not shares, not y, x), and "
+            "'bbox' [x, y, width, height]?"
+        )
 
 
 def check_categories(

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data.transforms import AugInput, Augmentation, AugmentationList
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
 from fvcore.transforms.transform import Transform
 
+from ..structures.skeleton import check_flip_indices, missing_flip_map, skeleton_of
 from .checks import DatasetError, check_image_size
 from .color import RandomColor
 from .images import read_image
+from .joints import move_joints, source_joints
 from .transforms import RandomCenterCrop, RandomFlip
 
 
@@ -28,6 +30,11 @@ class DetectionMapper:
     `gt_classes` (int64). Boxes reach over the image where the crop cuts them (targets clip, each in
     its own way); those without any part inside are left out. Images without objects are kept. In
     evaluation: the image as it is, and no instances.
+
+    With joints, `instances` have `gt_keypoints` besides: `Keypoints` (P, J, 3) float32, x and y as
+    pixel indices of the network frame, visibility 0 (not labelled, or outside the frame: 0, 0, 0),
+    1 (covered) or 2; and `gt_without_joints` (P,) bool: objects of a class with joints whose
+    annotation labels none, which is not the same as having all of them outside the frame.
 
     All randomness comes from numpy's global state, so that a sample is repeated by seeding it.
     """
@@ -40,6 +47,8 @@ class DetectionMapper:
         augmentations: Sequence[Augmentation | Transform] = (),
         crowd_as_objects: bool = True,
         difficult_as_objects: bool = True,
+        num_joints: int = 0,
+        flip_indices: Sequence[int] = (),
     ):
         """Args are explicit; `from_config` builds them from INPUT.
 
@@ -48,25 +57,43 @@ class DetectionMapper:
             augmentations: applied in order, in training only.
             crowd_as_objects: crowd regions are objects (as in the published training) or left out.
             difficult_as_objects: VOC's difficult objects likewise.
+            num_joints: J; 0: annotations are taken without their joints.
+            flip_indices: the joint that takes each one's place in a mirrored image.
         """
+        check_flip_indices(flip_indices, num_joints)
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations if is_train else ())
         self.crowd_as_objects = crowd_as_objects
         self.difficult_as_objects = difficult_as_objects
+        self.num_joints = num_joints
+        self.flip_indices = tuple(flip_indices)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Read INPUT; raises ValueError for a FORMAT that the transforms are not made for."""
+        """Read INPUT and, with the point task "pose", what the model says of the joints.
+
+        Raises:
+            ValueError: FORMAT is one that the transforms are not made for, or joints are to be
+                mirrored and their pairs are not known.
+        """
         if cfg.INPUT.FORMAT != "BGR":
             raise ValueError(
                 f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: images are read, augmented and normalised "
                 "as 'BGR'; set it so"
+            )
+        joints = {}
+        if is_train and "pose" in cfg.MODEL.POINTS_CENTERNET.TASKS:
+            joints = _joint_arguments(
+                cfg.MODEL.POINTS_CENTERNET.POSE,
+                cfg.DATASETS.TRAIN,
+                mirrored=cfg.INPUT.FLIP_PROBABILITY > 0,
             )
         return {
             "is_train": is_train,
             "augmentations": build_augmentations(cfg) if is_train else (),
             "crowd_as_objects": cfg.INPUT.CROWD_AS_OBJECTS,
             "difficult_as_objects": cfg.INPUT.DIFFICULT_AS_OBJECTS,
+            **joints,
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -107,15 +134,35 @@ class DetectionMapper:
             and (self.difficult_as_objects or not annotation.get("difficult", 0))
         ]
         boxes = _source_boxes(kept, file_name)
-        visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # COCO has a few boxes of zero width
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # COCO has a few boxes of zero width
         boxes = transforms.apply_box(boxes).reshape(-1, 4)
         height, width = image_size
-        visible &= (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+        seen &= (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         classes = np.array([annotation["category_id"] for annotation in kept], dtype=np.int64)
         instances = Instances((int(height), int(width)))
-        instances.gt_boxes = Boxes(torch.as_tensor(boxes[visible], dtype=torch.float32))
-        instances.gt_classes = torch.from_numpy(classes[visible])
+        instances.gt_boxes = Boxes(torch.as_tensor(boxes[seen], dtype=torch.float32))
+        instances.gt_classes = torch.from_numpy(classes[seen])
+        if self.num_joints:
+            joints, without = source_joints(kept, self.num_joints, file_name)
+            joints = move_joints(joints, transforms, image_size, self.flip_indices, file_name)
+            instances.gt_keypoints = Keypoints(torch.from_numpy(joints[seen]))
+            instances.gt_without_joints = torch.from_numpy(without[seen])
         return instances
+
+
+def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, mirrored: bool) -> dict:
+    """Check what the config says of joints (its POSE block) against what the input does."""
+    source = f"dataset '{', '.join(datasets)}'"
+    if pose.NUM_JOINTS <= 0:
+        raise ValueError(
+            f"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS is {pose.NUM_JOINTS}: call "
+            f"centernet_d2.setup(cfg), which takes the number from {source}, or set it"
+        )
+    if mirrored and not pose.FLIP_INDICES:
+        skeleton = skeleton_of(datasets[0]) if datasets else None
+        names = skeleton.names if skeleton else [f"{pose.NUM_JOINTS} joints"]
+        raise ValueError(missing_flip_map(source, names))
+    return {"num_joints": pose.NUM_JOINTS, "flip_indices": pose.FLIP_INDICES}
 
 
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
@@ -138,6 +185,8 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
             shift=options.SHIFT,
             scale=options.SCALE,
             base=options.CROP_BASE,
+            rotation=options.ROTATION,
+            rotation_probability=options.ROTATION_PROBABILITY,
         )
     )
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:

@@ -22,13 +22,16 @@ CROP_BASES = ("image", "output")
 
 
 class CenterAffineTransform(Transform):
-    """Uniform scale and shift into a canvas of fixed size: `x' = scale * x + shift`.
+    """Uniform scale, turn and shift into a canvas of fixed size: `x' = scale * R x + shift`.
 
     Attributes:
         scale: output pixels per input pixel.
         shift: (x, y) in output pixels.
         input_size, output_size: (height, width).
+        angle: of R, degrees, counter-clockwise as the image is seen.
     """
+
+    in_pixel_indices = True  # points are pixel indices, see `data.joints.move_points`
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class CenterAffineTransform(Transform):
         shift: tuple[float, float],
         input_size: tuple[int, int],
         output_size: tuple[int, int],
+        angle: float = 0.0,
     ):
         super().__init__()
         if not (np.isfinite(scale) and scale > 0):
@@ -44,6 +48,7 @@ class CenterAffineTransform(Transform):
         self.shift = (float(shift[0]), float(shift[1]))
         self.input_size = (int(input_size[0]), int(input_size[1]))
         self.output_size = (int(output_size[0]), int(output_size[1]))
+        self.angle = float(angle)
 
     @classmethod
     def from_center(
@@ -52,12 +57,14 @@ class CenterAffineTransform(Transform):
         side: float,
         input_size: tuple[int, int],
         output_size: tuple[int, int],
+        angle: float = 0.0,
     ) -> CenterAffineTransform:
         """Map `center` (x, y) to the middle of the output, and `side` input pixels to its width."""
         height, width = output_size
         scale = width / side
-        shift = (width / 2 - scale * center[0], height / 2 - scale * center[1])
-        return cls(scale, shift, input_size, output_size)
+        moved = scale * _turn(angle) @ np.asarray(center, dtype=np.float64)
+        shift = (width / 2 - moved[0], height / 2 - moved[1])
+        return cls(scale, shift, input_size, output_size, angle)
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Warp (H, W) or (H, W, C) bilinearly; what lies outside the image is 0 (black)."""
@@ -69,12 +76,14 @@ class CenterAffineTransform(Transform):
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Map (N, 2) points (x, y) that may lie anywhere; returns a new float64 array."""
-        return np.asarray(coords, dtype=np.float64) * self.scale + np.asarray(self.shift)
+        coords = np.asarray(coords, dtype=np.float64)
+        return coords @ (self.scale * _turn(self.angle)).T + np.asarray(self.shift)
 
     def inverse(self) -> CenterAffineTransform:
         """Return the transform that takes points (exactly) and pixels (by resampling) back."""
-        shift = (-self.shift[0] / self.scale, -self.shift[1] / self.scale)
-        return CenterAffineTransform(1 / self.scale, shift, self.output_size, self.input_size)
+        x, y = -_turn(-self.angle) @ np.asarray(self.shift) / self.scale
+        sizes = (self.output_size, self.input_size)
+        return CenterAffineTransform(1 / self.scale, (x, y), *sizes, -self.angle)
 
     def _warp(self, image: np.ndarray, interpolation: int) -> np.ndarray:
         if tuple(image.shape[:2]) != self.input_size:
@@ -84,7 +93,7 @@ class CenterAffineTransform(Transform):
             )
         if image.dtype == bool:  # OpenCV has no boolean images
             return self._warp(image.astype(np.uint8), interpolation).astype(bool)
-        matrix = np.array([[self.scale, 0, self.shift[0]], [0, self.scale, self.shift[1]]])
+        matrix = np.column_stack([self.scale * _turn(self.angle), self.shift])
         height, width = self.output_size
         return cv2.warpAffine(
             np.ascontiguousarray(image),
@@ -102,6 +111,8 @@ class PixelFlipTransform(HFlipTransform):
     It is a subclass of detectron2's flip so that code which counts flips (to swap left and right
     joints) sees it.
     """
+
+    in_pixel_indices = True
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Mirror (N, 2) points (x, y); returns a new array."""
@@ -158,6 +169,9 @@ class RandomCenterCrop(Augmentation):
             boxes; here pixels and boxes go through the same numbers.
         shift, scale: standard deviations for "shift_scale", in sides; both are clipped (at 2 shift
             and 1 scale).
+        rotation: standard deviation of a turn around the crop's centre, degrees, clipped at twice
+            that; 0: none, and no number is drawn.
+        rotation_probability: of a turn, 0..1.
 
     The image's fitting side is that of `structures.padded_images.fitting_side`, which the test
     protocol of fixed resolution uses too.
@@ -172,6 +186,8 @@ class RandomCenterCrop(Augmentation):
         shift: float = 0.1,
         scale: float = 0.4,
         base: str = "image",
+        rotation: float = 0.0,
+        rotation_probability: float = 1.0,
     ):
         super().__init__()
         if base not in CROP_BASES:
@@ -189,6 +205,11 @@ class RandomCenterCrop(Augmentation):
             )
         if mode == "shift_scale" and not 0 <= scale < 1:
             raise ValueError(f"INPUT.SCALE must be in 0..1 (1 excluded), got {scale}")
+        if not 0 <= rotation <= 90 or not 0 <= rotation_probability <= 1:
+            raise ValueError(
+                "INPUT.ROTATION must be in 0..90 degrees and INPUT.ROTATION_PROBABILITY in 0..1, "
+                f"got {rotation} and {rotation_probability}"
+            )
         self.output_size = (int(output_size[0]), int(output_size[1]))
         self.mode = mode
         self.scales = tuple(scales)
@@ -196,9 +217,11 @@ class RandomCenterCrop(Augmentation):
         self.shift = shift
         self.scale = scale
         self.base = base
+        self.rotation = rotation
+        self.rotation_probability = rotation_probability
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
-        """Draw side and centre from numpy's global random state and return the crop."""
+        """Draw side, centre and angle from numpy's global random state and return the crop."""
         height, width = image.shape[:2]
         side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)
@@ -214,8 +237,13 @@ class RandomCenterCrop(Augmentation):
             center = (center[0] + moves[0], center[1] + moves[1])
             side *= np.clip(random_state.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
         return CenterAffineTransform.from_center(
-            center, float(side), (height, width), self.output_size
+            center, float(side), (height, width), self.output_size, self._angle()
         )
+
+    def _angle(self) -> float:
+        if self.rotation == 0 or random_state.uniform() >= self.rotation_probability:
+            return 0.0
+        return float(np.clip(random_state.normal(), -2, 2) * self.rotation)
 
 
 def crop_border(size: int, border: int = 128) -> int:
@@ -227,6 +255,13 @@ def crop_border(size: int, border: int = 128) -> int:
     while size - border // divisor <= border // divisor:
         divisor *= 2
     return border // divisor
+
+
+def _turn(angle: float) -> np.ndarray:
+    """Return the (2, 2) matrix of a counter-clockwise turn on the screen, where y points down."""
+    radians = np.deg2rad(angle)
+    sine, cosine = np.sin(radians), np.cos(radians)
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def _random_center(size: int, border: int) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 
 import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...structures.skeleton import COCO_SIGMAS
 from .shapes import register_shapes
 from .voc import register_voc
 
@@ -19,5 +21,13 @@ def datasets_root() -> str:
     return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 
 
+def _complete_keypoint_metadata() -> None:
+    """Give detectron2's person datasets what its metadata lacks: COCO's tolerances."""
+    for name in DatasetCatalog.list():
+        if name.startswith("keypoints_coco_"):
+            MetadataCatalog.get(name).set(keypoint_oks_sigmas=list(COCO_SIGMAS))
+
+
+_complete_keypoint_metadata()
 register_shapes(datasets_root())
 register_voc(datasets_root())

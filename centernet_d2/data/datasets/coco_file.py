@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
+from ...structures.skeleton import Skeleton
 from ..checks import DatasetError, check_unique
+from .coco_joints import read_joints, read_skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ _cache: dict[str, tuple[_Stamp, CocoFile]] = {}
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The part of a COCO JSON that detection needs, sorted by image id; M images, N annotations."""
+    """What detection and pose need of a COCO JSON, by image id; M images, N annotations."""
 
     path: str
     categories: dict[int, str]  # id -> name, sorted by id
@@ -37,6 +39,9 @@ class CocoFile:
     boxes: np.ndarray  # (N, 4) float64: x, y, width, height
     category_ids: np.ndarray  # (N,) int64
     crowd: np.ndarray  # (N,) bool
+    skeleton: Skeleton | None = None  # of the categories that have joints
+    pose_categories: tuple[int, ...] = ()  # their ids
+    joints: np.ndarray | None = None  # (N, J, 3) float64: x, y as pixel indices, visibility
 
     def contiguous_ids(self) -> dict[int, int]:
         """Category id -> class index, in the order of the ids, as detectron2 maps them."""
@@ -111,17 +116,33 @@ def _compact(content: dict, source: str) -> CocoFile:
     identifiers = _integers(annotations, "id", "annotations", source)
     check_unique(identifiers, key="annotations", source=source)
     names = _column(images, "file_name", "images", source)
+    sizes_by_id = np.stack(sizes, axis=1)[order]
+    rows = np.searchsorted(image_ids[order], owners)
+    boxes = _boxes(annotations, source)
+    category_ids = _integers(annotations, "category_id", "annotations", source)
+    categories = _categories(content, source)
+    skeleton, having = read_skeleton(content["categories"], source)
     return CocoFile(
         path=source,
-        categories=_categories(content, source),
+        categories=categories,
         image_ids=image_ids[order].tolist(),
         file_names=[names[k] for k in order],
-        image_sizes=np.stack(sizes, axis=1)[order],
-        annotation_images=np.searchsorted(image_ids[order], owners),
+        image_sizes=sizes_by_id,
+        annotation_images=rows,
         annotation_ids=identifiers,
-        boxes=_boxes(annotations, source),
-        category_ids=_integers(annotations, "category_id", "annotations", source),
+        boxes=boxes,
+        category_ids=category_ids,
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in annotations], dtype=bool),
+        skeleton=skeleton,
+        pose_categories=tuple(having),
+        joints=read_joints(
+            annotations,
+            skeleton,
+            having,
+            boxes=boxes,
+            image_sizes=sizes_by_id[rows],
+            source=source,
+        ),
     )
 
 

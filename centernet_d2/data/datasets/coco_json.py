@@ -20,8 +20,11 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
     """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
 
     Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, category_id
-    contiguous, iscrowd, id). Images without annotations are kept. Useless boxes are dropped with a
-    counted warning.
+    contiguous, iscrowd, id; keypoints where the category has joints). Images without annotations
+    are kept. Useless boxes are dropped with a counted warning.
+
+    `keypoints` are 3 J numbers as detectron2's loader gives them: x and y of the file plus 0.5, so
+    that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
 
     Raises:
         DatasetError: see `centernet_d2.data.checks`; also when the first image is not in
@@ -74,18 +77,27 @@ def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dic
         content.boxes[keep].tolist(),
         content.category_ids[keep].tolist(),
         content.crowd[keep].tolist(),
+        _joint_rows(content, keep),
     )
-    for image, annotation_id, box, category, crowd in zip(*columns, strict=True):
-        yield (
-            image,
-            {
-                "id": annotation_id,
-                "bbox": box,
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": contiguous[category],
-                "iscrowd": int(crowd),
-            },
-        )
+    for image, annotation_id, box, category, crowd, joints in zip(*columns, strict=True):
+        annotation = {
+            "id": annotation_id,
+            "bbox": box,
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "category_id": contiguous[category],
+            "iscrowd": int(crowd),
+        }
+        if joints is not None and category in content.pose_categories:
+            annotation["keypoints"] = joints
+        yield image, annotation
+
+
+def _joint_rows(content: CocoFile, keep: np.ndarray) -> list[list[float] | None]:
+    if content.joints is None:
+        return [None] * int(keep.sum())
+    joints = content.joints[keep]
+    joints[..., :2] += 0.5
+    return joints.reshape(len(joints), -1).tolist()
 
 
 def _check_image_root(content: CocoFile, image_root: str) -> None:

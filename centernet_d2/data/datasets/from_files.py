@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError
-from .coco_file import read_coco_json
+from .coco_file import CocoFile, read_coco_json
 from .coco_json import load_coco_records
 from .voc import CLASS_FILE, VOC_CLASSES, read_split, register_voc_split
 
@@ -32,7 +32,7 @@ def is_file_spec(name: str) -> bool:
 def register_from_files(spec: str) -> str:
     """Register a specification and return the short name that it is registered under.
 
-    - `coco:<json>:<image dir>`: a COCO JSON, classes from its categories.
+    - `coco:<json>:<image dir>`: a COCO JSON, classes and joints from its categories.
     - `voc:<folder>:<split>`: a folder with `Annotations`, `ImageSets/Main/<split>.txt` and
       `JPEGImages`; VOC's classes, or those in `classes.txt` in the folder, one per line.
 
@@ -65,8 +65,16 @@ def _register_coco(json_file: str, image_root: str) -> str:
         image_root=image_root,
         evaluator_type="coco",
         file_spec=f"coco:{json_file}:{image_root}",
+        **_joint_metadata(content),
     )
     return name
+
+
+def _joint_metadata(content: CocoFile) -> dict:
+    if content.skeleton is None:
+        return {}
+    classes = [content.categories[identifier] for identifier in content.pose_categories]
+    return {**content.skeleton.metadata(), "keypoint_classes": classes}
 
 
 def _register_voc(folder: str, split: str) -> str:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from iopath.common.file_io import file_lock
 
+from .figure_scenes import FigureSettings, figure_category
 from .render import annotate, render
 from .split import SplitSettings, make_scenes
 
@@ -96,12 +97,13 @@ def write_split(split: SplitSettings, folder: str) -> None:
             future.result()
     for annotation_id, record in enumerate(annotations, start=1):
         record["id"] = annotation_id
+    more = figure_category() if isinstance(split.scenes, FigureSettings) else {}
     content = {
         "info": {"description": "generated shapes", "version": split_stamp(split)},
         "images": images,
         "annotations": annotations,
         "categories": [
-            {"id": k, "name": name} for k, name in enumerate(split.scenes.classes, start=1)
+            {"id": k, "name": name, **more} for k, name in enumerate(split.scenes.classes, start=1)
         ],
     }
     with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .composer import SceneComposer
+from .figure_scenes import FigureSettings, make_figure_scenes
 from .scenes import Scene, SceneSettings, Wish
 
 
@@ -17,7 +18,7 @@ class SplitSettings:
 
     images: int
     seed: int
-    scenes: SceneSettings = field(default_factory=SceneSettings)
+    scenes: SceneSettings | FigureSettings = field(default_factory=SceneSettings)
 
 
 class Dealer:
@@ -65,6 +66,9 @@ def make_scenes(split: SplitSettings) -> Iterator[tuple[Scene, np.random.RandomS
     everywhere.
     """
     settings = split.scenes
+    if isinstance(settings, FigureSettings):
+        yield from make_figure_scenes(settings, split.images, split.seed)
+        return
     random = np.random.RandomState([split.seed, 0])
     empty = _chosen(split.images, settings.empty_share, random)
     crowded = _chosen(split.images, settings.crowd_share, random) - empty

@@ -1,0 +1,135 @@
+"""The joints of a COCO JSON: the skeleton of its categories, one row of joints per annotation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...structures.skeleton import Skeleton, derive_flip_map
+from ..checks import DatasetError, check_joints
+
+logger = logging.getLogger(__name__)
+
+
+def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | None, list[int]]:
+    """Return the skeleton of a JSON's categories and the ids of those that have it.
+
+    Read are COCO's `keypoints` (names) and `skeleton` (limbs, joints counted from 1), and beside
+    them `keypoint_flip_map` (pairs of names; derived from left and right in the names where it is
+    missing) and `keypoint_oks_sigmas`. (None, []) where no category has joints.
+
+    Raises:
+        DatasetError: two categories have different joints, or a field contradicts the names.
+    """
+    having = [record for record in categories if record.get("keypoints")]
+    if not having:
+        return None, []
+    skeletons = [_skeleton(record, f"'{source}': category '{record['name']}'") for record in having]
+    for record, skeleton in zip(having, skeletons, strict=True):
+        if skeleton.names != skeletons[0].names:
+            raise DatasetError(
+                f"'{source}': categories '{having[0]['name']}' and '{record['name']}' have "
+                f"different 'keypoints': {list(skeletons[0].names)} and {list(skeleton.names)}. "
+                "One dataset has one skeleton: list the joints of both in each category, and give "
+                "those that a category lacks visibility 0"
+            )
+    return skeletons[0], [int(record["id"]) for record in having]
+
+
+def read_joints(
+    annotations: Sequence[dict],
+    skeleton: Skeleton | None,
+    having: Sequence[int],
+    *,
+    boxes: np.ndarray,
+    image_sizes: np.ndarray,
+    source: str,
+) -> np.ndarray | None:
+    """Return the joints of N annotations as (N, J, 3) float64 (x, y, visibility), as in the file.
+
+    x and y are pixel indices, as COCO has them. Unlabelled joints are 0, 0, 0; annotations without
+    'keypoints' have all joints so. None without a skeleton.
+
+    Args:
+        annotations: of the file.
+        skeleton: see `read_skeleton`.
+        having: ids of the categories with joints.
+        boxes: (N, 4) x, y, width, height.
+        image_sizes: (N, 2) width, height of the image of each annotation.
+        source: the file, for messages.
+
+    Raises:
+        DatasetError: see `check_joints`.
+    """
+    if skeleton is None:
+        if any(record.get("keypoints") for record in annotations):
+            logger.warning(
+                "%s: annotations have 'keypoints', but no category names them, so that joints are "
+                'not read. Add "keypoints": [names] to their category',
+                source,
+            )
+        return None
+    count = len(skeleton.names)
+    rows = [record.get("keypoints") or () for record in annotations]
+    categories = np.array([record["category_id"] for record in annotations], dtype=np.int64)
+
+    def describe(row: int) -> str:
+        record = annotations[row]
+        return f"annotation id {record['id']} of image id {record['image_id']}"
+
+    joints, messages = check_joints(
+        [row if has else () for row, has in zip(rows, np.isin(categories, having), strict=True)],
+        count,
+        boxes=boxes,
+        image_sizes=image_sizes,
+        source=source,
+        describe=describe,
+    )
+    for message in messages:
+        logger.warning(message)
+    return joints
+
+
+def _skeleton(record: dict, source: str) -> Skeleton:
+    names = tuple(str(name) for name in record["keypoints"])
+    pairs = record.get("keypoint_flip_map")
+    try:
+        flip_map = None if pairs is None else tuple((str(a), str(b)) for a, b in pairs)
+        edges = _edges(record.get("skeleton") or (), names, source)
+        sigmas = tuple(float(value) for value in record.get("keypoint_oks_sigmas") or ())
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{source}: 'keypoint_flip_map' must be pairs of names, 'skeleton' pairs of numbers, "
+            f"'keypoint_oks_sigmas' numbers ({error}). Correct the category"
+        ) from error
+    try:
+        return Skeleton(
+            names=names,
+            flip_map=derive_flip_map(names) if flip_map is None else flip_map,
+            edges=edges,
+            oks_sigmas=sigmas,
+            source=source,
+        )
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _edges(
+    limbs: Sequence[Sequence[int]], names: Sequence[str], source: str
+) -> tuple[tuple[str, str], ...]:
+    """Name the ends of limbs; limbs of joints that there are not are left out with a warning.
+
+    Files cut from COCO often keep the limbs of all 17 joints; these only serve for drawing.
+    """
+    kept = [(a, b) for a, b in limbs if 1 <= min(a, b) <= max(a, b) <= len(names)]
+    if len(kept) < len(limbs):
+        logger.warning(
+            "%s: 'skeleton' has %d of %d limbs between joints that 'keypoints' does not name "
+            "(joints count from 1 there); these are not drawn",
+            source,
+            len(limbs) - len(kept),
+            len(limbs),
+        )
+    return tuple((names[a - 1], names[b - 1]) for a, b in kept)

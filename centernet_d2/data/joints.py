@@ -1,0 +1,123 @@
+"""Joints through the input: from a dataset record to the network frame, exactly as the pixels go.
+
+Two conventions meet here. detectron2's records count x from the left *edge* of the first pixel (its
+loader adds 0.5 to what a COCO JSON says); the network frame, as the JSON, counts from the *middle*
+of the first pixel (pixel indices). `source_joints` takes the half pixel off, and `move_points`
+knows which transforms want it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from fvcore.transforms.transform import Transform, TransformList
+
+from .checks import DatasetError
+
+HALF_PIXEL = 0.5
+
+
+def source_joints(
+    annotations: Sequence[dict], num_joints: int, file_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joints of a record's N annotations, and who has none although its class has.
+
+    Args:
+        annotations: detectron2's, with "keypoints" (3 J numbers x, y, visibility) where the class
+            has joints.
+        num_joints: J.
+        file_name: of the image, for messages.
+
+    Returns:
+        (N, J, 3) float64 in pixel indices of the file, unlabelled joints 0, 0, 0; and (N,) bool,
+        True where "keypoints" is there and labels no joint.
+
+    Raises:
+        DatasetError: another number of joints, or a labelled joint at NaN or infinity.
+    """
+    joints = np.zeros((len(annotations), num_joints, 3))
+    without = np.zeros(len(annotations), dtype=bool)
+    for row, annotation in enumerate(annotations):
+        if "keypoints" not in annotation:
+            continue
+        values = np.asarray(annotation["keypoints"], dtype=np.float64)
+        if values.size != 3 * num_joints:
+            raise DatasetError(
+                f"image file '{file_name}': 'keypoints' of annotation {row} has {values.size} "
+                f"numbers, {num_joints} joints take {3 * num_joints} (x, y, visibility). Correct "
+                "the annotation, or set MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS to the dataset's "
+                "number (0: from its metadata)"
+            )
+        joints[row] = values.reshape(num_joints, 3)
+        without[row] = not (joints[row, :, 2] > 0).any()
+    joints[..., :2] -= HALF_PIXEL
+    joints[~(joints[..., 2] > 0)] = 0
+    bad = ~np.isfinite(joints).all(axis=(1, 2))
+    if bad.any():
+        raise DatasetError(
+            f"image file '{file_name}': 'keypoints' of annotation {int(np.flatnonzero(bad)[0])} "
+            "has a labelled joint at NaN or infinity: correct it, or give it visibility 0"
+        )
+    return joints, without
+
+
+def move_joints(
+    joints: np.ndarray,
+    transforms: Transform,
+    image_size: tuple[int, int],
+    flip_indices: Sequence[int],
+    file_name: str,
+) -> np.ndarray:
+    """Move (N, J, 3) joints as the image was moved; a mirror also exchanges left and right.
+
+    Returns (N, J, 3) float32. Joints outside the new image (published: inside is x in [0, width), y
+    in [0, height)) become unlabelled, as if they had never been annotated: 0, 0, 0.
+
+    Args:
+        joints: see `source_joints`; not changed.
+        transforms: what was done to the image.
+        image_size: (height, width) of the new image.
+        flip_indices: J, the joint that takes each one's place in a mirrored image; () is an error
+            once an image is mirrored.
+        file_name: of the image, for messages.
+    """
+    moved = joints.copy()
+    moved[..., :2] = move_points(transforms, joints[..., :2].reshape(-1, 2)).reshape(
+        *joints.shape[:2], 2
+    )
+    if is_mirrored(transforms):
+        if len(flip_indices) != joints.shape[1]:
+            raise DatasetError(
+                f"image file '{file_name}' was mirrored, and nothing says which joints become "
+                f"which: {len(flip_indices)} flip indices for {joints.shape[1]} joints. Give the "
+                "dataset's metadata a keypoint_flip_map, or use no mirror "
+                "(INPUT.FLIP_PROBABILITY 0.0)"
+            )
+        moved = moved[:, list(flip_indices)]
+    moved = moved.astype(np.float32)  # before the comparison, which rounding could undo
+    height, width = image_size
+    inside = ((moved[..., :2] >= 0) & (moved[..., :2] < (width, height))).all(axis=-1)
+    moved[~(inside & (moved[..., 2] > 0))] = 0
+    return moved
+
+
+def move_points(transforms: Transform, points: np.ndarray) -> np.ndarray:
+    """Move (N, 2) points (x, y) in pixel indices to where the pixels under them went.
+
+    detectron2's transforms take coordinates from the edge of the first pixel, this package's (which
+    say so by `in_pixel_indices`) from its middle.
+    """
+    if isinstance(transforms, TransformList):
+        for transform in transforms.transforms:
+            points = move_points(transform, points)
+        return points
+    half = 0.0 if getattr(transforms, "in_pixel_indices", False) else HALF_PIXEL
+    return np.asarray(transforms.apply_coords(points + half)) - half
+
+
+def is_mirrored(transforms: Transform) -> bool:
+    """Whether left and right hands look exchanged: three points change their sense of rotation."""
+    origin, right, down = move_points(transforms, np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    (a, b), (c, d) = right - origin, down - origin
+    return bool(a * d - b * c < 0)

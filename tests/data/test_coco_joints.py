@@ -1,0 +1,215 @@
+"""Joints of a COCO JSON: skeleton, records equal to detectron2's, and every surprise named."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets.coco_file import read_coco_json
+from centernet_d2.data.datasets.coco_json import load_coco_records
+from centernet_d2.data.datasets.from_files import register_from_files
+from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA, skeleton_of
+
+from .coco_files import coco_content, write_dataset
+
+NAMES = ["nose", "left_eye", "right_eye"]
+
+
+def pose_content(**category) -> dict:
+    """Of the two categories, "first" (id 3) has joints."""
+    content = coco_content()
+    content["categories"][1] |= {"keypoints": NAMES, "skeleton": [[1, 2], [1, 3]], **category}
+    content["annotations"][0]["keypoints"] = [5, 6, 2, 7.25, 8, 1, 0, 0, 0]
+    content["annotations"][2]["keypoints"] = [0] * 9
+    return content
+
+
+@pytest.fixture(autouse=True)
+def _unregistered():
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+
+
+def load(tmp_path, content) -> list[dict]:
+    path, root = write_dataset(tmp_path, content)
+    return load_coco_records(str(path), str(root))
+
+
+def register(tmp_path, content) -> str:
+    path, root = write_dataset(tmp_path, content)
+    return register_from_files(f"coco:{path}:{root}")
+
+
+def test_records_have_detectron2s_half_pixel(tmp_path):
+    records = load(tmp_path, pose_content())
+    joints = [record["annotations"][0].get("keypoints") for record in records]
+    assert joints[0] == [5.5, 6.5, 2, 7.75, 8.5, 1, 0.5, 0.5, 0]
+    assert joints[1] is None  # of a category without joints
+    assert joints[2] == [0.5, 0.5, 0] * 3
+
+
+def test_loading_twice_shifts_once(tmp_path):
+    path, root = write_dataset(tmp_path, pose_content())
+    first = load_coco_records(str(path), str(root))
+    assert load_coco_records(str(path), str(root)) == first
+
+
+def test_person_that_lacks_keypoints_counts_as_unlabelled(tmp_path):
+    content = pose_content()
+    del content["annotations"][0]["keypoints"]
+    content["annotations"][2]["keypoints"] = []
+    records = load(tmp_path, content)
+    assert records[0]["annotations"][0]["keypoints"] == [0.5, 0.5, 0] * 3
+    assert records[2]["annotations"][0]["keypoints"] == [0.5, 0.5, 0] * 3
+
+
+def test_the_category_brings_the_metadata(tmp_path):
+    metadata = MetadataCatalog.get(register(tmp_path, pose_content()))
+    assert metadata.thing_classes == ["first", "second"]
+    assert metadata.keypoint_names == NAMES
+    assert metadata.keypoint_flip_map == [("left_eye", "right_eye")]
+    assert metadata.keypoint_oks_sigmas == [DEFAULT_SIGMA] * 3
+    rules = [(a, b) for a, b, _ in metadata.keypoint_connection_rules]
+    assert rules == [("nose", "left_eye"), ("nose", "right_eye")]
+
+
+def test_flip_map_and_sigmas_may_stand_in_the_category(tmp_path):
+    content = pose_content(keypoint_flip_map=[], keypoint_oks_sigmas=[0.1, 0.2, 0.3])
+    skeleton = skeleton_of(register(tmp_path, content))
+    assert skeleton.flip_indices() == [0, 1, 2]
+    assert skeleton.oks_sigmas == (0.1, 0.2, 0.3)
+
+
+def test_joints_without_sides_leave_the_flip_map_open(tmp_path):
+    name = register(tmp_path, pose_content(keypoints=["p0", "p1", "p2"]))
+    assert MetadataCatalog.get(name).get("keypoint_flip_map") is None
+    assert skeleton_of(name).flip_map is None
+
+
+def test_a_dataset_of_boxes_has_no_joints(tmp_path):
+    name = register(tmp_path, coco_content())
+    assert MetadataCatalog.get(name).get("keypoint_names") is None
+    assert "keypoints" not in DatasetCatalog.get(name)[0]["annotations"][0]
+
+
+def test_keypoints_without_names_are_left_and_told(tmp_path, caplog):
+    content = pose_content()
+    del content["categories"][1]["keypoints"]
+    assert "keypoints" not in load(tmp_path, content)[0]["annotations"][0]
+    assert "no category names them" in caplog.text
+
+
+def test_limbs_of_unknown_joints_are_left_out_and_told(tmp_path, caplog):
+    """As in CrowdPose's files, whose 14 joints come with limbs of COCO's 17."""
+    skeleton = skeleton_of(register(tmp_path, pose_content(skeleton=[[1, 2], [2, 4], [0, 1]])))
+    assert skeleton.edges == (("nose", "left_eye"),)
+    assert "2 of 3 limbs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("joints", "message"),
+    [
+        ([5, 6, 2] * 2, r"1 of 3 annotations have a wrong number of joints.*6 numbers.*3 joints"),
+        ([5, 6] * 3, "wrong number of joints"),
+        ([5, 6, 0.9] * 3, r"visibility.*is not 0.*Scores have no place"),
+        ([5, 6, 3] * 3, "visibility"),
+        ([5, 6, None] * 3, "visibility"),
+        ([5, None, 2] * 3, "labelled joints at NaN"),
+        (["a", 6, 2] * 3, "'keypoints' must be numbers"),
+    ],
+)
+def test_broken_joints_name_file_annotation_and_cure(tmp_path, joints, message):
+    content = pose_content()
+    content["annotations"][0]["keypoints"] = joints
+    path, root = write_dataset(tmp_path, content)
+    with pytest.raises(DatasetError, match=message) as error:
+        load_coco_records(str(path), str(root))
+    assert str(path) in str(error.value)
+    if "a" not in joints:
+        assert "annotation id 100 of image id 10" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        ({"keypoints": ["a", "a", "b"]}, "name of each joint once"),
+        ({"keypoint_flip_map": [["nose", "mouth"]]}, r"\['mouth'\]"),
+        ({"keypoint_flip_map": [["nose"]]}, "category 'first'"),
+        ({"keypoint_oks_sigmas": [0.1]}, "3 positive numbers"),
+    ],
+)
+def test_broken_skeletons_name_file_and_category(tmp_path, category, message):
+    path, root = write_dataset(tmp_path, pose_content(**category))
+    with pytest.raises(DatasetError, match=message) as error:
+        register_from_files(f"coco:{path}:{root}")
+    assert f"'{path}': category 'first'" in str(error.value)
+
+
+def test_two_categories_share_one_skeleton(tmp_path):
+    content = pose_content()
+    content["categories"][0]["keypoints"] = NAMES
+    path, _ = write_dataset(tmp_path, content)
+    assert read_coco_json(str(path)).pose_categories == (7, 3)
+    content["categories"][0]["keypoints"] = ["hub", "rim"]
+    path, _ = write_dataset(tmp_path, content, json_name="two.json")
+    with pytest.raises(DatasetError, match="'second' and 'first' have different 'keypoints'"):
+        read_coco_json(str(path))
+
+
+def test_joints_far_from_their_object_are_told(tmp_path, caplog):
+    content = pose_content()
+    content["annotations"][0]["keypoints"] = [35, 25, 2, 36, 26, 2, 60, 8, 2]
+    load(tmp_path, content)
+    assert "1 of 3 labelled joints lie outside their image" in caplog.text
+    assert "3 of 3 labelled joints lie more than half a box outside" in caplog.text
+    assert "annotation id 100 of image id 10" in caplog.text
+
+
+def test_joints_a_little_outside_the_box_are_nothing_to_tell(tmp_path, caplog):
+    content = pose_content()  # the box is [4, 5, 10, 12.5]
+    content["annotations"][0]["keypoints"] = [0, 0, 2, 18, 22, 2, 9, 9, 2]
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, content)
+    assert not caplog.records
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_real_persons_are_those_of_detectron2(test_data, split):
+    folder = test_data / "coco_mini"
+    path = str(folder / "annotations" / f"person_keypoints_{split}.json")
+    root = str(folder / split)
+    ours = load_coco_records(path, root)
+    theirs = load_coco_json(path, root, "scratch_name_of_a_test")
+    MetadataCatalog.pop("scratch_name_of_a_test", None)
+    keys = ("bbox", "bbox_mode", "category_id", "iscrowd", "keypoints")
+    labelled = 0
+    for record, expected in zip(ours, theirs, strict=True):
+        assert record["file_name"] == expected["file_name"]
+        assert [{k: a[k] for k in keys} for a in record["annotations"]] == [
+            {k: a[k] for k in keys} for a in expected["annotations"]
+        ]
+        joints = [np.reshape(a["keypoints"], (17, 3)) for a in record["annotations"]]
+        labelled += sum((rows[:, 2] > 0).any() for rows in joints)
+    assert labelled > 50
+
+
+@pytest.mark.data
+def test_real_metadata(test_data):
+    folder = test_data / "coco_mini"
+    name = register_from_files(
+        f"coco:{folder / 'annotations' / 'person_keypoints_val2017.json'}:{folder / 'val2017'}"
+    )
+    skeleton, builtin = skeleton_of(name), skeleton_of("keypoints_coco_2017_val")
+    assert skeleton.names == builtin.names == COCO_JOINTS
+    assert skeleton.flip_map == builtin.flip_map
+    assert skeleton.oks_sigmas == COCO_SIGMAS
+    assert len(skeleton.edges) == 19
