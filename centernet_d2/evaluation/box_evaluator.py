@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 Detections = dict[str, np.ndarray]
 """Of one image: `boxes` (N, 4) float32 XYXY in original pixels, `scores` (N,) float64, `classes`
-(N,) int64."""
+(N,) int64, and what an evaluator adds."""
 
 
 class BoxEvaluator(DatasetEvaluator):
@@ -69,28 +69,37 @@ class BoxEvaluator(DatasetEvaluator):
                 continue
             self._detections[image_id] = self._to_arrays(output["instances"], record)
 
+    def _fields(self, instances: Instances, where: str) -> Detections:
+        """Fields of detections as arrays, one row each; `where` names the image for messages."""
+        return {
+            "boxes": instances.pred_boxes.tensor.detach().float().cpu().numpy().reshape(-1, 4),
+            "scores": instances.scores.detach().double().cpu().numpy(),
+            "classes": instances.pred_classes.detach().cpu().numpy(),
+        }
+
     def _to_arrays(self, instances: Instances, record: dict) -> Detections:
-        boxes = instances.pred_boxes.tensor.detach().float().cpu().numpy().reshape(-1, 4)
-        scores = instances.scores.detach().double().cpu().numpy()
-        classes = instances.pred_classes.detach().cpu().numpy()
         where = f"image {record.get('file_name', record['image_id'])}"
+        fields = self._fields(instances, where)
+        classes = fields["classes"]
         if classes.size and not 0 <= classes.min() <= classes.max() < self.num_classes:
             raise ValueError(
                 f"{where}: detections of class {classes.max()}, but dataset '{self.dataset_name}' "
                 f"has {self.num_classes} classes. The model was made for another dataset: set "
                 "MODEL.HEATMAP.NUM_CLASSES and the weights that belong to this one."
             )
-        finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores)
+        finite = np.ones(len(classes), dtype=bool)
+        for values in fields.values():
+            finite &= np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if not finite.all():
             logger.warning(
-                "%s: %d of %d detections have a NaN or infinite box or score and are left out. "
-                "Have the weights diverged?",
+                "%s: %d of %d detections have a NaN or infinite box, score or joint and are left "
+                "out. Have the weights diverged?",
                 where,
                 (~finite).sum(),
                 len(finite),
             )
-            boxes, scores, classes = boxes[finite], scores[finite], classes[finite]
-        return {"boxes": boxes, "scores": scores, "classes": classes}
+            fields = {name: values[finite] for name, values in fields.items()}
+        return fields
 
     def _warn_without_scores(self, submission: str) -> None:
         """Say that the split has no annotations, and what there is instead."""

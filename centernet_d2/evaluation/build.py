@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from detectron2.config import CfgNode
@@ -11,6 +12,8 @@ from fvcore.common.registry import Registry
 
 from .coco import CocoEvaluator
 from .voc import VocEvaluator
+
+logger = logging.getLogger(__name__)
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 EVALUATOR_REGISTRY.__doc__ = """
@@ -57,11 +60,22 @@ def build_evaluator(
 
 @EVALUATOR_REGISTRY.register()
 def coco(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> CocoEvaluator:
-    """COCO boxes, for datasets whose `evaluator_type` is "coco"."""
+    """COCO boxes, and joints with the point task "pose", where `evaluator_type` is "coco".
+
+    OKS sigmas are detectron2's TEST.KEYPOINT_OKS_SIGMAS or, where that is empty, the metadata's.
+    """
+    with_joints = "pose" in cfg.MODEL.POINTS_CENTERNET.TASKS
+    if with_joints and not MetadataCatalog.get(dataset_name).get("keypoint_names"):
+        logger.warning(
+            "Dataset '%s' names no joints (keypoint_names of its metadata): boxes alone are scored",
+            dataset_name,
+        )
+        with_joints = False
     return CocoEvaluator(
         dataset_name=dataset_name,
         output_folder=output_folder,
-        iou_types=("bbox",),
+        iou_types=("bbox", "keypoints") if with_joints else ("bbox",),
+        oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS or None,
         backend=cfg.TEST.COCO_BACKEND,
         round_results=cfg.TEST.ROUND_RESULTS or None,
         protocol=protocol_name(cfg),

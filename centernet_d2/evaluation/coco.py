@@ -1,4 +1,4 @@
-"""Evaluator of COCO boxes: AP and AR columns, per-class AP, submission file.
+"""Evaluator of COCO boxes and joints: AP and AR columns, per-class AP, submission file.
 
 detectron2's own evaluator leaves out the AR columns of the papers' tables, returns NaN where
 nothing was detected, and needs different arguments in its versions 0.5 and 0.6; this one stands on
@@ -12,6 +12,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from detectron2.structures import Instances
@@ -19,6 +20,7 @@ from tabulate import tabulate
 
 from .box_evaluator import BoxEvaluator, Detections
 from .coco_ground_truth import load_ground_truth
+from .coco_joints import detected_joints, only_categories
 from .coco_scores import METRIC_NAMES, CocoScores, check_backend, score_detections
 from .false_discovery import false_discovery
 from .json_files import write_json_atomically
@@ -32,7 +34,9 @@ SCORES_FILE = "coco_scores.json"  # the scores with dataset and protocol
 class CocoEvaluator(BoxEvaluator):
     """Scores `Instances` with `pred_boxes`, `scores` and `pred_classes` by COCO's rules.
 
-    Boxes are XYXY in original pixels, classes contiguous from 0.
+    Boxes are XYXY in original pixels, classes contiguous from 0. With "keypoints" also
+    `pred_keypoints` (N, J, 3) x, y, score, where 0.5 is the middle of the first pixel (detectron2's
+    convention; files and COCO count from the middle); scored are the classes that have joints.
 
     `evaluate()` returns `{"bbox": {"AP": ..., "AR100": ..., "AP-<class>": ...}}` in percent, as
     detectron2 does, with AP60 ... and FD ... where asked; NaN where a number has nothing to average
@@ -52,6 +56,7 @@ class CocoEvaluator(BoxEvaluator):
         per_iou_ap: bool = False,
         false_discovery: bool = False,
         distributed: bool = True,
+        oks_sigmas: Sequence[float] | None = None,
     ):
         """Read the ground truth.
 
@@ -59,15 +64,18 @@ class CocoEvaluator(BoxEvaluator):
             dataset_name: a registered dataset, either with `json_file` in its metadata or given as
                 dataset dicts.
             output_folder: where the results file and the scores are written; None: nowhere.
-            iou_types: what to score, keys of `METRIC_NAMES`.
+            iou_types: what to score, keys of `METRIC_NAMES`: boxes, and joints in the dataset's
+                metadata (`structures/skeleton.py`).
             backend: "pycocotools" or "faster-coco-eval" (optional package, equal numbers).
-            round_results: decimals that boxes and scores are rounded to before scoring and writing;
-                None: not rounded. The results files behind the points paper's scores have 2.
+            round_results: decimals that boxes, joints and scores are rounded to before scoring and
+                writing; None: not rounded. The results files behind the points paper's scores have
+                2.
             protocol: name of the test protocol, printed and written with the scores.
             per_iou_ap: report AP60, AP70, AP80 and AP90 too.
             false_discovery: report the rates of `false_discovery` too; takes as long again.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
+            oks_sigmas: tolerance of each joint; None: those of the dataset's metadata.
         """
         unknown = [name for name in iou_types if name not in METRIC_NAMES]
         if unknown:
@@ -79,7 +87,11 @@ class CocoEvaluator(BoxEvaluator):
         self.protocol = protocol
         self.per_iou_ap = per_iou_ap
         self.false_discovery = false_discovery
-        self.ground_truth = load_ground_truth(dataset_name)
+        self.ground_truth = load_ground_truth(dataset_name, with_joints="keypoints" in iou_types)
+        skeleton = self.ground_truth.skeleton
+        if skeleton and oks_sigmas is not None:
+            skeleton = replace(skeleton, oks_sigmas=tuple(oks_sigmas))
+        self.skeleton = skeleton
         super().__init__(
             dataset_name=dataset_name,
             image_ids=[image["id"] for image in self.ground_truth.dataset["images"]],
@@ -124,40 +136,59 @@ class CocoEvaluator(BoxEvaluator):
         arrays = super()._to_arrays(instances, record)
         return {**arrays, "boxes": _to_xywh(arrays["boxes"])}
 
+    def _fields(self, instances: Instances, where: str) -> Detections:
+        fields = super()._fields(instances, where)
+        if self.skeleton:
+            fields["joints"] = detected_joints(instances, self.skeleton, where)
+        return fields
+
     def _to_rows(self, detections: dict[int | str, Detections]) -> list[dict]:
-        """COCO results: image_id, the dataset's own category_id, bbox XYWH, score."""
-        category_ids = self.ground_truth.category_ids
-        decimals = self.round_results
+        """COCO results: image_id, the dataset's own category_id, bbox XYWH, score, keypoints."""
+        category_ids, digits = self.ground_truth.category_ids, self.round_results
         rows = []
         for image_id, arrays in detections.items():
+            joints = arrays.get("joints")
             columns = (
                 arrays["boxes"].tolist(),
                 arrays["scores"].tolist(),
                 arrays["classes"].tolist(),
+                joints.reshape(len(joints), joints.shape[1] * 3).tolist()
+                if joints is not None
+                else [None] * len(arrays["boxes"]),
             )
-            for box, score, index in zip(*columns, strict=True):
-                if decimals is not None:
-                    box, score = [round(value, decimals) for value in box], round(score, decimals)
-                rows.append(
-                    {
-                        "image_id": image_id,
-                        "category_id": category_ids[index],
-                        "bbox": box,
-                        "score": score,
-                    }
-                )
+            for box, score, index, points in zip(*columns, strict=True):
+                row = {
+                    "image_id": image_id,
+                    "category_id": category_ids[index],
+                    "bbox": _rounded(box, digits),
+                    "score": _rounded([score], digits)[0],
+                }
+                if points is not None and row["category_id"] in self.ground_truth.pose_category_ids:
+                    row["keypoints"] = _rounded(points, digits)
+                rows.append(row)
         return rows
 
     def _score(self, rows: list[dict], iou_type: str) -> dict[str, float]:
+        truth, ids = self.ground_truth.dataset, self.ground_truth.category_ids
+        if iou_type == "keypoints":
+            ids = [i for i in ids if i in self.ground_truth.pose_category_ids]
+            truth = only_categories(truth, ids)
+            rows = [row for row in rows if row["category_id"] in ids]
         if not rows:
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
-        truth, options = self.ground_truth.dataset, {"iou_type": iou_type, "backend": self.backend}
+        options = {
+            "iou_type": iou_type,
+            "backend": self.backend,
+            "oks_sigmas": self.skeleton.oks_sigmas if self.skeleton else None,
+        }
         scores = score_detections(truth, rows, per_iou=self.per_iou_ap, **options)
-        rates = false_discovery(truth, rows, **options) if self.false_discovery else {}
+        rates = {}
+        if self.false_discovery and iou_type == "bbox":  # the paper measures boxes
+            rates = false_discovery(truth, rows, iou_type=iou_type, backend=self.backend)
         names = dict(
             zip(self.ground_truth.category_ids, self.ground_truth.class_names, strict=True)
         )
-        class_ap = {names[i]: scores.class_ap[i] for i in self.ground_truth.category_ids}
+        class_ap = {names[i]: scores.class_ap[i] for i in ids}
         logger.info("%s", self._report(iou_type, scores, rates, class_ap))
         per_class = {f"AP-{name}": value for name, value in class_ap.items()}
         return {**scores.metrics, **rates, **per_class}
@@ -188,6 +219,7 @@ class CocoEvaluator(BoxEvaluator):
             "backend": self.backend,
             "images": len(self.ground_truth.dataset["images"]),
             "unit": "percent",
+            **({"oks_sigmas": list(self.skeleton.oks_sigmas)} if self.skeleton else {}),
         }
         write_json_atomically(path, {**heading, "scores": scores}, indent=1)
 
@@ -203,6 +235,10 @@ def class_table(class_ap: dict[str, float], columns: int = 3) -> str:
     rows = [cells[start : start + width] for start in range(0, len(cells), width)] if width else []
     headers = ["class", "AP"] * (width // 2)
     return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")
+
+
+def _rounded(values: list[float], digits: int | None) -> list[float]:
+    return values if digits is None else [round(value, digits) for value in values]
 
 
 def _to_xywh(boxes: np.ndarray) -> np.ndarray:

@@ -7,9 +7,13 @@ import logging
 import os
 from dataclasses import dataclass
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
+
+from ..structures.skeleton import Skeleton, skeleton_of
+from .coco_joints import HALF_PIXEL, complete_joints
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +26,21 @@ class CocoGroundTruth:
     is_labelled: bool  # False: a split without annotations, such as COCO test-dev
     category_ids: tuple[int, ...]  # the dataset's category id of each contiguous class
     class_names: tuple[str, ...]  # of each contiguous class
+    skeleton: Skeleton | None = None  # the joints that are scored
+    pose_category_ids: tuple[int, ...] = ()  # of the categories that have them
 
 
-def load_ground_truth(dataset_name: str) -> CocoGroundTruth:
+def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGroundTruth:
     """Read the JSON named in the dataset's metadata; without one, convert its dataset dicts.
+
+    Args:
+        dataset_name: a registered dataset.
+        with_joints: joints are to be scored.
 
     Raises:
         FileNotFoundError: the JSON is not there.
-        ValueError: the JSON is broken or no COCO file, or its categories are not those of the
-            metadata.
+        ValueError: the JSON is broken or no COCO file, its categories are not those of the
+            metadata, or joints are to be scored that the metadata does not name.
     """
     metadata = MetadataCatalog.get(dataset_name)
     json_file = metadata.get("json_file")
@@ -53,7 +63,18 @@ def load_ground_truth(dataset_name: str) -> CocoGroundTruth:
             "different datasets; register it anew."
         )
     class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
-    return CocoGroundTruth(dataset, is_labelled, category_ids, class_names)
+    skeleton, pose_ids = None, ()
+    if with_joints:
+        skeleton = skeleton_of(dataset_name)
+        if skeleton is None:
+            raise ValueError(
+                f"Dataset '{dataset_name}' names no joints, so that joints cannot be scored. Set "
+                f"them: MetadataCatalog.get('{dataset_name}').set(keypoint_names=[...], "
+                "keypoint_flip_map=[(left, right), ...], keypoint_oks_sigmas=[...]); a JSON given "
+                "as 'coco:<json>:<image dir>' has them in 'keypoints' of its category."
+            )
+        pose_ids = complete_joints(dataset, skeleton, dataset_name)
+    return CocoGroundTruth(dataset, is_labelled, category_ids, class_names, skeleton, pose_ids)
 
 
 def _read_json(dataset_name: str, json_file: str) -> dict:
@@ -102,6 +123,7 @@ def _from_dataset_dicts(dataset_name: str, class_names: list[str] | None) -> dic
                 "category_id": annotation["category_id"],
                 "bbox": _to_xywh(annotation),
                 "iscrowd": annotation.get("iscrowd", 0),
+                **_joints(annotation),
             }
             for record in records
             for annotation in record.get("annotations", ())
@@ -112,6 +134,15 @@ def _from_dataset_dicts(dataset_name: str, class_names: list[str] | None) -> dic
 def _to_xywh(annotation: dict) -> list[float]:
     box = [float(value) for value in annotation["bbox"]]
     return list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
+
+
+def _joints(annotation: dict) -> dict:
+    """COCO's `keypoints` of a detectron2 annotation, which lie half a pixel further."""
+    if "keypoints" not in annotation:
+        return {}
+    joints = np.array(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
+    joints[:, :2] -= HALF_PIXEL
+    return {"keypoints": joints.ravel().tolist()}
 
 
 def _complete(dataset_name: str, annotations: list[dict]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,10 @@ METRIC_NAMES = {
     "bbox": (
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),
         *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+    ),
+    "keypoints": (
+        *("AP", "AP50", "AP75", "APm", "APl"),
+        *("AR", "AR50", "AR75", "ARm", "ARl"),
     ),
 }
 BACKENDS = ("pycocotools", "faster-coco-eval")
@@ -51,21 +56,26 @@ def score_detections(
     iou_type: str = "bbox",
     backend: str = "pycocotools",
     per_iou: bool = False,
+    oks_sigmas: Sequence[float] | None = None,
 ) -> CocoScores:
     """Score detections by COCO's rules.
 
-    AP is the mean over IoU .50:.05:.95 and 101 recall points, of at most 100 detections per image.
+    AP is the mean over IoU (for joints: OKS) .50:.05:.95 and 101 recall points, of at most 100 (for
+    joints: 20) detections per image.
 
     Args:
         ground_truth: COCO dictionary with "images", "categories" and "annotations" (each with id,
-            area, iscrowd).
-        detections: COCO results (image_id, category_id, bbox XYWH in original pixels, score). None
-            at all scores 0.
+            area, iscrowd; for joints keypoints and num_keypoints).
+        detections: COCO results (image_id, category_id, bbox XYWH in original pixels, score; for
+            joints keypoints). None at all scores 0.
         iou_type: a key of METRIC_NAMES.
         backend: a name of BACKENDS.
         per_iou: add the AP at single thresholds, AP60, AP70, AP80 and AP90, to `metrics`.
+        oks_sigmas: tolerance of each joint, for "keypoints"; None: COCO's 17.
     """
-    evaluation, printed = run_coco_evaluation(ground_truth, detections, iou_type, backend)
+    evaluation, printed = run_coco_evaluation(
+        ground_truth, detections, iou_type, backend, oks_sigmas=oks_sigmas
+    )
     names = METRIC_NAMES[iou_type]
     precision = evaluation.eval["precision"]  # (IoU, recall, category, area, detections per image)
     metrics = {name: _percent(evaluation.stats[i]) for i, name in enumerate(names)}
@@ -90,6 +100,7 @@ def run_coco_evaluation(
     backend: str,
     *,
     iou_thresholds: np.ndarray | None = None,
+    oks_sigmas: Sequence[float] | None = None,
 ):
     """Match and count, and summarize where the thresholds are COCO's own.
 
@@ -99,6 +110,7 @@ def run_coco_evaluation(
         iou_type: likewise.
         backend: likewise.
         iou_thresholds: other ones than COCO's; None: COCO's.
+        oks_sigmas: as for `score_detections`.
 
     Returns:
         The back end's evaluation, whose `eval["precision"]` has the axes IoU, recall, category,
@@ -117,6 +129,8 @@ def run_coco_evaluation(
     with contextlib.redirect_stdout(printed):
         start = _start_faster_coco_eval if backend == "faster-coco-eval" else _start_pycocotools
         evaluation = start(ground_truth, found, iou_type)
+        if oks_sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(oks_sigmas)
         if iou_thresholds is not None:
             evaluation.params.iouThrs = iou_thresholds
         evaluation.evaluate()

@@ -1,6 +1,8 @@
-"""Pictures of boxes with class and score, on images of any size; nothing opens a window.
+"""Pictures of boxes with class and score, and of joints, on images of any size; no window opens.
 
-Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels.
+Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels. `gt_keypoints`
+are pixel indices (0 is the middle of the first pixel), `pred_keypoints` have 0.5 there, as
+detectron2's.
 """
 
 from __future__ import annotations
@@ -10,10 +12,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, Keypoints
+
+from .skeletons import SkeletonDrawing, draw_skeletons
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+HALF_PIXEL = 0.5
+SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (published joint threshold)
 
 
 def class_color(index: int) -> tuple[int, int, int]:
@@ -63,16 +69,20 @@ def draw_detections(
     threshold: float = 0.3,
     *,
     keypoints: bool = False,
+    drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
     """Draw the detections that score `threshold` or more on a copy of the image, the best on top.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`.
+        instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`, and perhaps
+            `pred_keypoints` (K, J, 3) x, y, score.
         class_names: names by class index; a class without one is drawn as "class 7".
         threshold: lowest score drawn (0.3: the published demo's value).
         keypoints: mark what a box was made from, as far as the detector says it: both corners
             (`corner_scores` (N, 2)) by squares, the center (`pred_centers` (N, 2)) by a disk.
+        drawing: limbs of the joints; None: joints alone. Joints that score under `SURE_JOINT` are
+            rings.
     """
     scores = instances.scores.detach().cpu().numpy()
     order = np.argsort(scores, kind="stable")
@@ -91,16 +101,50 @@ def draw_detections(
         _mark_keypoints(
             picture, classes, boxes if instances.has("corner_scores") else None, centers
         )
-    return picture
+    if not instances.has("pred_keypoints"):
+        return picture
+    joints = instances.pred_keypoints.detach().cpu().numpy()[order].astype(np.float64)
+    # A joint of a pose scores more than 0; an object of a class without joints has rows of 0.
+    sure = joints[..., 2] >= SURE_JOINT
+    joints[..., :2] -= HALF_PIXEL
+    joints[..., 2] = joints[..., 2] > 0
+    return _draw_joints(picture, joints, drawing, sure)
 
 
 def draw_objects(
-    image: np.ndarray, instances: Instances, class_names: Sequence[str] = ()
+    image: np.ndarray,
+    instances: Instances,
+    class_names: Sequence[str] = (),
+    drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth (`gt_boxes` in the image's pixels, `gt_classes`) on a copy of the image."""
+    """Draw ground truth on a copy of the image.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        instances: `gt_boxes` in the image's pixels, `gt_classes`, and perhaps `gt_keypoints`;
+            covered joints are rings.
+        class_names: names by class index.
+        drawing: limbs of the joints; None: joints alone.
+    """
     classes = instances.gt_classes.cpu().numpy()
     captions = [class_name(class_names, k) for k in classes]
-    return draw_boxes(image, instances.gt_boxes.tensor.cpu().numpy(), classes, captions)
+    picture = draw_boxes(image, instances.gt_boxes.tensor.cpu().numpy(), classes, captions)
+    if not instances.has("gt_keypoints"):
+        return picture
+    joints = instances.gt_keypoints.tensor.cpu().numpy()
+    return _draw_joints(picture, joints, drawing, joints[..., 2] == 2)
+
+
+def _draw_joints(
+    picture: np.ndarray, joints: np.ndarray, drawing: SkeletonDrawing | None, sure: np.ndarray
+) -> np.ndarray:
+    return draw_skeletons(
+        picture,
+        joints,
+        drawing or SkeletonDrawing(),
+        sure=sure,
+        thickness=max(1, line_thickness(picture) - 1),
+    )
 
 
 def draw_comparison(
@@ -112,36 +156,51 @@ def draw_comparison(
     *,
     keypoints: bool = False,
     smallest_side: int = 360,
+    drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
     """Draw ground truth and detections of one image beside each other.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        truth: `gt_boxes` and `gt_classes`, in the image's pixels.
+        truth: as for `draw_objects`.
         detections: as for `draw_detections`.
         class_names: names by class index.
         threshold: lowest score drawn.
         keypoints: as for `draw_detections`.
         smallest_side: small images are enlarged by a whole factor to about this many pixels.
+        drawing: limbs of the joints.
     """
     factor = max(1, round(smallest_side / min(image.shape[:2])))
     if factor > 1:
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        truth, detections = (
-            truth.to("cpu"),
-            detections.to("cpu"),
-        )  # new objects: fields are replaced
-        truth.gt_boxes = Boxes(truth.gt_boxes.tensor * factor)
-        detections.pred_boxes = Boxes(detections.pred_boxes.tensor * factor)
-        if detections.has("pred_centers"):
-            detections.pred_centers = detections.pred_centers * factor
+        truth, detections = _enlarged(truth, factor), _enlarged(detections, factor)
     return side_by_side(
         [
-            draw_objects(image, truth, class_names),
-            draw_detections(image, detections, class_names, threshold, keypoints=keypoints),
+            draw_objects(image, truth, class_names, drawing),
+            draw_detections(
+                image, detections, class_names, threshold, keypoints=keypoints, drawing=drawing
+            ),
         ],
         ["ground truth", f"detections, score >= {threshold:g}"],
     )
+
+
+def _enlarged(instances: Instances, factor: int) -> Instances:
+    """Return what belongs on an image of `factor` times the size; the given object stays."""
+    instances = instances.to("cpu")  # a new object: fields are replaced
+    for name in ("gt_boxes", "pred_boxes"):
+        if instances.has(name):
+            instances.set(name, Boxes(instances.get(name).tensor * factor))
+    if instances.has("pred_centers"):
+        instances.pred_centers = instances.pred_centers * factor
+    if instances.has("gt_keypoints"):
+        joints = instances.gt_keypoints.tensor.clone()
+        joints[..., :2] = (joints[..., :2] + HALF_PIXEL) * factor - HALF_PIXEL
+        instances.gt_keypoints = Keypoints(joints)
+    if instances.has("pred_keypoints"):
+        scale = instances.pred_keypoints.new_tensor([factor, factor, 1])
+        instances.pred_keypoints = instances.pred_keypoints * scale
+    return instances
 
 
 def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:

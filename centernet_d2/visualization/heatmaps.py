@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from ..structures.targets import CenterTargets, CornerTargets
+from ..structures.targets import CenterTargets, CornerTargets, JointTargets
 from .detections import BLACK, FONT, class_color, class_name, side_by_side, text_scale
+
+JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
 
 def overlay_heatmap(
@@ -98,6 +100,7 @@ def draw_heatmaps(
     image: np.ndarray,
     heatmaps: Mapping[str, np.ndarray | Tensor],
     class_names: Sequence[str] = (),
+    joint_names: Sequence[str] = (),
     **options: Any,
 ) -> np.ndarray:
     """Draw each kind of keypoint's heatmap over the image, beside each other, titled.
@@ -108,11 +111,15 @@ def draw_heatmaps(
         image: (H, W, 3) uint8 BGR.
         heatmaps: name ("top_left", "center" ...) -> heatmap, as for `overlay_heatmap`.
         class_names: names by class index.
+        joint_names: names of the channels of "joint_heatmap".
         **options: further arguments of `draw_heatmap`.
     """
     if not heatmaps:
         raise ValueError("draw_heatmaps takes one heatmap or more, and was given none.")
-    pictures = [draw_heatmap(image, maps, class_names, **options) for maps in heatmaps.values()]
+    pictures = [
+        draw_heatmap(image, maps, joint_names if name == JOINTS else class_names, **options)
+        for name, maps in heatmaps.items()
+    ]
     if len(pictures) == 1:
         return pictures[0]
     titles = [name.replace("_", " ") for name in heatmaps]
@@ -128,10 +135,14 @@ def extended(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-def target_heatmaps(targets: CenterTargets | CornerTargets, image: int = 0) -> dict[str, Tensor]:
+def target_heatmaps(
+    targets: CenterTargets | JointTargets | CornerTargets, image: int = 0
+) -> dict[str, Tensor]:
     """Keypoint -> heatmap (C, h, w) that a detector is to learn for one image of a batch."""
     if isinstance(targets, CenterTargets):
         return {"center": targets.heatmap[image]}
+    if isinstance(targets, JointTargets):
+        return {} if targets.heatmap is None else {JOINTS: targets.heatmap[image]}
     kinds = {name: getattr(targets, name) for name in ("top_left", "bottom_right", "center")}
     return {name: kind.heatmap[image] for name, kind in kinds.items() if kind is not None}
 

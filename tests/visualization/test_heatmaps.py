@@ -123,6 +123,6 @@ def test_targets_by_keypoint():
         "bottom_right": 0.2,
         "center": 0.4,
     }
-    points = CenterTargets(kind(0.5).heatmap, *(nothing,) * 5)
+    points = CenterTargets(kind(0.5).heatmap, *(nothing,) * 7)
     (name, heatmap), *others = target_heatmaps(points).items()
     assert (name, tuple(heatmap.shape), others) == ("center", (1, 3, 4), [])

@@ -1,0 +1,83 @@
+"""What COCO's keypoint scores need besides boxes: joints of ground truth and of detections.
+
+Joints here are COCO's: pixel indices, the middle of the first pixel is (0, 0). detectron2 adds 0.5
+on reading and its evaluator takes it off again; so does this one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from detectron2.structures import Instances
+
+from ..structures.skeleton import Skeleton
+
+HALF_PIXEL = 0.5
+
+
+def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, ...]:
+    """Fill in what COCO's keypoint scoring reads; return the ids of the categories with joints.
+
+    These are the categories that name `keypoints`; where none does, those of annotations with
+    joints, else all. Their annotations without `keypoints` get unlabelled ones, and
+    `num_keypoints`, the number of labelled joints, is counted where it is missing. Objects without
+    labelled joints are neither to be found nor false when found.
+
+    Args:
+        dataset: COCO ground truth, changed in place.
+        skeleton: of the dataset.
+        name: of the dataset, for messages.
+
+    Raises:
+        ValueError: an annotation has another number of joints.
+    """
+    annotations = dataset["annotations"]
+    ids = [c["id"] for c in dataset["categories"] if c.get("keypoints")]
+    ids = ids or sorted({a["category_id"] for a in annotations if a.get("keypoints")})
+    ids = ids or [category["id"] for category in dataset["categories"]]
+    count = len(skeleton.names)
+    for annotation in annotations:
+        if annotation["category_id"] not in ids:
+            continue
+        joints = annotation.get("keypoints") or [0] * (3 * count)
+        if len(joints) != 3 * count:
+            raise ValueError(
+                f"Dataset '{name}': annotation id {annotation['id']} of image id "
+                f"{annotation['image_id']} has {len(joints)} numbers in 'keypoints', its metadata "
+                f"names {count} joints (x, y, visibility each). Correct the annotation or "
+                "keypoint_names"
+            )
+        annotation["keypoints"] = joints
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in joints[2::3]))
+    return tuple(ids)
+
+
+def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.ndarray:
+    """Return `pred_keypoints` (N, J, 3) as COCO has them: (N, J, 3) float64 x, y, score.
+
+    Raises:
+        ValueError: there are none, or of another number of joints.
+    """
+    count = len(skeleton.names)
+    if not instances.has("pred_keypoints"):
+        raise ValueError(
+            f"{where}: joints are to be scored, and the detections have no 'pred_keypoints'. Add "
+            '"pose" to MODEL.POINTS_CENTERNET.TASKS, or score boxes only (iou_types=("bbox",))'
+        )
+    joints = instances.pred_keypoints.detach().double().cpu().numpy().copy()
+    if joints.shape[1:] != (count, 3):
+        raise ValueError(
+            f"{where}: detections have {joints.shape[1]} joints, the dataset {count}. The model "
+            "was made for another skeleton: set MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS 0, which "
+            "takes the number from the dataset, and the weights that belong to it"
+        )
+    joints[..., :2] -= HALF_PIXEL
+    return joints
+
+
+def only_categories(dataset: dict, ids: tuple[int, ...]) -> dict:
+    """Return a COCO dictionary of these categories alone; images stay."""
+    return {
+        **dataset,
+        "categories": [c for c in dataset["categories"] if c["id"] in ids],
+        "annotations": [a for a in dataset["annotations"] if a["category_id"] in ids],
+    }
