@@ -14,13 +14,22 @@ POINTS = FIXTURES / "points_networks.npz"
 CORNERS = FIXTURES / "corner_networks.npz"
 MMDETECTION = FIXTURES / "mmdetection_networks.txt"
 
-HEADS = {"hm": ("heatmap", 80), "wh": ("size", 2), "reg": ("offset", 2)}
+BOXES = {"wh": ("size", 2), "reg": ("offset", 2)}
+JOINTS = {
+    "hps": ("joint_displacement", 34),
+    "hm_hp": ("joint_heatmap", 17),
+    "hp_offset": ("joint_offset", 2),
+}
+HEADS = {
+    "box2d": {"hm": ("heatmap", 80), **BOXES},
+    "pose": {"hm": ("heatmap", 1), **BOXES, **JOINTS},
+}
 
 
-def points_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+def points_shapes(architecture: str, task: str = "box2d") -> dict[str, tuple[int, ...]]:
     """Keys and shapes of a network of the points repository, e.g. "resdcn_18"."""
     with np.load(POINTS) as fixture:
-        entries = [str(entry).split(" ", 1) for entry in fixture[f"{architecture}/box2d/keys"]]
+        entries = [str(entry).split(" ", 1) for entry in fixture[f"{architecture}/{task}/keys"]]
     return {key: ast.literal_eval(shape) for key, shape in entries}
 
 
@@ -65,7 +74,7 @@ def recorded_weight(key: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def differences(architecture: str, model: torch.nn.Module) -> dict[str, float]:
+def differences(architecture: str, model: torch.nn.Module, task: str = "box2d") -> dict[str, float]:
     """Largest difference of each output of a detector from the recorded one, in float64."""
     model = model.double().train()
     images = torch.from_numpy(np.random.RandomState(7).standard_normal((2, 3, 256, 256)))
@@ -73,8 +82,9 @@ def differences(architecture: str, model: torch.nn.Module) -> dict[str, float]:
     found = {}
     with np.load(POINTS) as fixture:
         for stack, maps in enumerate(model.head(list(features.values()))):
-            for head, (branch, channels) in HEADS.items():
-                name = f"{architecture}/box2d/stack{stack}/{head}"
+            for head, (branch, channels) in HEADS[task].items():
+                name = f"{architecture}/{task}/stack{stack}/{head}"
+                assert maps[branch].shape[1] == channels
                 sampled = maps[branch][:, :: max(1, channels // 16), ::4, ::4].reshape(-1)
                 values = sampled[:: int(fixture[name + "/step"])].numpy()
                 assert values.shape == fixture[name].shape

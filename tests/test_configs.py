@@ -10,7 +10,7 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
 from centernet_d2.data.samplers import PositionSampler
@@ -34,6 +34,10 @@ PARAMETERS = {
     "COCO-Detection/points_hourglass104_50e.yaml": 191_284_008,
     "COCO-Detection/points_resnet18_dcn_140e.yaml": 14_437_349,
     "COCO-Detection/points_resnet101_dcn_140e.yaml": 49_673_189,
+    "COCO-Keypoints/points_dla34_1x.yaml": 20_070_618,
+    "COCO-Keypoints/points_dla34_3x.yaml": 20_070_618,
+    "COCO-Keypoints/points_hourglass104_1x.yaml": 194_811_124,
+    "COCO-Keypoints/points_hourglass104_3x.yaml": 194_811_124,
     # 60 classes fewer than COCO, at one weight per head channel and a bias each.
     "COCO-Detection/cornernet_hourglass104.yaml": 201_035_212,
     "COCO-Detection/triplet_hourglass52.yaml": 104_844_152,
@@ -175,7 +179,10 @@ def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     model = build_model(cfg)
     instances = Instances((64, 64))
     instances.gt_boxes = Boxes(torch.tensor([[4.0, 4, 40, 50], [30, 30, 60, 60]]))
-    instances.gt_classes = torch.tensor([0, 1])
+    instances.gt_classes = torch.tensor([0, min(1, cfg.MODEL.HEATMAP.NUM_CLASSES - 1)])
+    joints = torch.rand(2, cfg.MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS, 3) * 60
+    joints[..., 2] = 2
+    instances.gt_keypoints = Keypoints(joints)
     entry = {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8), "instances": instances}
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     cfg = fix_schedule(cfg, schedule_from_config(cfg, IMAGES))

@@ -2,10 +2,12 @@
 """Train a small detector on generated images, score it, draw its detections. Minutes on a CPU.
 
 tools/demo.py points            pictures, curves and the checkpoint: output/demo_points
+tools/demo.py pose              the same for stick figures and their joints: output/demo_pose
 tools/demo.py points --check    exit status 1 if it scores below what it should
 tools/demo.py points SOLVER.MAX_ITER 100      config overrides
 
-The last line is `AP <value> AP50 <value>`, fractions on shapes_val.
+The last line is `AP <value> AP50 <value>`, fractions on shapes_val or shapes_pose_val; of joints,
+where there are some.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ from dataclasses import dataclass
 import cv2
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.engine import default_argument_parser
 
 from centernet_d2 import Predictor
 from centernet_d2.data.images import read_image
+from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.engine.run import prepare, run
+from centernet_d2.structures.skeleton import skeleton_of
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.detections import draw_comparison, image_grid
+from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -44,6 +48,7 @@ DEMOS = {
     "points": Demo("configs/Shapes/points_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.90}),
     "corner": Demo("configs/Shapes/cornernet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
     "triplet": Demo("configs/Shapes/triplet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
+    "pose": Demo("configs/Shapes/pose_tiny.yaml", "keypoints", {"AP": 0.40, "AP50": 0.75}),
 }
 
 
@@ -99,17 +104,21 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     records = records[:: max(1, len(records) // count)][:count]
     images = [read_image(record["file_name"]) for record in records]
     results = predictor.batch(images)
-    objects = [  # crowd regions do not count in the score
-        [a for a in record.get("annotations", []) if not a.get("iscrowd", 0)] for record in records
-    ]
+    skeleton = skeleton_of(name)
+    truth = DetectionMapper(  # unchanged images; crowd regions do not count in the score
+        is_train=True,
+        crowd_as_objects=False,
+        num_joints=len(skeleton.names) if skeleton else 0,
+    )
     pictures = [
         draw_comparison(
             image,
-            annotations_to_instances(here, image.shape[:2]),
+            truth(record)["instances"],
             result["instances"],
             MetadataCatalog.get(name).thing_classes,
+            drawing=SkeletonDrawing.of(skeleton),
         )
-        for here, image, result in zip(objects, images, results, strict=True)
+        for record, image, result in zip(records, images, results, strict=True)
     ]
     cv2.imwrite(path, image_grid(pictures, columns=2))
     return path

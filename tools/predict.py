@@ -27,8 +27,10 @@ from centernet_d2.engine.predict_files import (
     predict_files,
 )
 from centernet_d2.engine.setup import load_config
+from centernet_d2.structures.skeleton import Skeleton, skeleton_of
 from centernet_d2.visualization.detections import draw_detections
 from centernet_d2.visualization.heatmaps import draw_heatmaps
+from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -72,11 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
     names = predictor.class_names
+    drawing = SkeletonDrawing.of(known_skeleton(predictor.cfg))
     draw = functools.partial(
         draw_detections,
         class_names=names,
         threshold=args.score_threshold,
         keypoints=args.keypoints,
+        drawing=drawing,
     )
     writer = PredictionWriter(
         args.output,
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         box_format=args.box_format,
         draw=None if args.no_pictures else draw,
         overwrite=args.overwrite,
-        draw_heatmap=functools.partial(draw_seen, predictor) if args.heatmap else None,
+        draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
     )
     predict = functools.partial(predictor.batch, batch_size=args.batch_size)
     report = predict_files(predict, files, writer, batch_size=args.batch_size)
@@ -101,12 +105,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.failed else 0
 
 
-def draw_seen(predictor: Predictor, image: np.ndarray) -> np.ndarray:
+def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray) -> np.ndarray:
     """Draw the detector's heatmaps over an image, one beside the other."""
     seen = predictor.heatmap(image)
     return draw_heatmaps(
-        image, seen.probabilities, predictor.class_names, scale=seen.scale, shift=seen.shift
+        image,
+        seen.probabilities,
+        predictor.class_names,
+        drawing.names,
+        scale=seen.scale,
+        shift=seen.shift,
     )
+
+
+def known_skeleton(cfg) -> Skeleton | None:
+    """Return the joints of the config's datasets, for drawing; their files need not be here."""
+    skeletons = [skeleton_of(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
+    return next((skeleton for skeleton in skeletons if skeleton), None)
 
 
 def describe_model(cfg) -> dict[str, object]:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-r"""Draw what the model is given in training: images after augmentation, with boxes and targets.
+r"""Draw what the model is given in training: images after augmentation, boxes, joints, targets.
 
 tools/visualize_data.py --config-file configs/Shapes/points_tiny.yaml --output output/data
+tools/visualize_data.py --config-file configs/Shapes/pose_tiny.yaml --output output/data
 tools/visualize_data.py --config-file configs/COCO-Detection/points_resnet18_dcn_140e.yaml \
     --output output/data --heatmaps --repeat 3 \
     DATASETS.TRAIN coco:my/train.json:my/images MODEL.HEATMAP.NUM_CLASSES 0
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, Keypoints
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
@@ -31,9 +32,11 @@ from centernet_d2.data.loader import load_dataset_dicts
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.setup import load_config
-from centernet_d2.structures.targets import CornerTargets
+from centernet_d2.structures.skeleton import skeleton_of
+from centernet_d2.structures.targets import CornerTargets, JointTargets
 from centernet_d2.visualization.detections import draw_objects, side_by_side
-from centernet_d2.visualization.heatmaps import draw_heatmap, extended, target_heatmaps
+from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, extended, target_heatmaps
+from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -60,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup(cfg)
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
     class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
+    drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
     mapper = DetectionMapper(cfg, is_train=True)
     model = build_model(cfg) if args.heatmaps else None
     os.makedirs(args.output, exist_ok=True)
@@ -67,39 +71,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = records[number // args.repeat]
         with seeded(args.seed, number):
             sample = mapper(record)
-        picture = draw_sample(sample, class_names, model)
+        picture = draw_sample(sample, class_names, model, drawing)
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
         cv2.imwrite(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
     return 0
 
 
 def draw_sample(
-    sample: dict, class_names: Sequence[str], model: torch.nn.Module | None
+    sample: dict,
+    class_names: Sequence[str],
+    model: torch.nn.Module | None,
+    drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
     """Draw a mapped training sample, and its heatmaps where a model is given to make them."""
     if model is None:
-        return draw_objects(to_picture(sample["image"]), sample["instances"], class_names)
+        return draw_objects(to_picture(sample["image"]), sample["instances"], class_names, drawing)
     canvas = model.training_images([sample])
     sides = canvas.tensor.shape[-2:]
     height, width = (-(-side // model.stride) for side in sides)  # of an odd canvas: rounded up
     targets = model.targets(canvas, [sample["instances"].to(model.device)], (height, width))
-    shift = canvas.shift[0].tolist()  # the canvas is larger than a crop that no stride divides
-    boxes = canvas.tensor.new_tensor([*shift, *shift]) + sample["instances"].gt_boxes.tensor
-    objects = Instances(tuple(sides), gt_boxes=Boxes(boxes.cpu()))
-    objects.gt_classes = sample["instances"].gt_classes
+    objects = on_canvas(sample["instances"], canvas.shift[0].tolist(), tuple(sides))
     pixels = canvas.tensor[0] * model.pixel_std[:, None, None] + model.pixel_mean[:, None, None]
     image = to_picture(pixels)
     heatmaps = target_heatmaps(targets)
+    joint_names = drawing.names if drawing else ()
+    for task in getattr(model, "tasks", ()):
+        of_task = task.targets([sample["instances"].to(model.device)], canvas, targets)
+        heatmaps |= target_heatmaps(of_task) if isinstance(of_task, JointTargets) else {}
     scale = (sides[1] / width, sides[0] / height)
     drawn = [
-        draw_heatmap(image, heatmap, class_names, scale=scale) for heatmap in heatmaps.values()
+        draw_heatmap(image, heatmap, joint_names if name == JOINTS else class_names, scale=scale)
+        for name, heatmap in heatmaps.items()
     ]
-    seen = draw_objects(image, objects, class_names)
+    seen = draw_objects(image, objects, class_names, drawing)
     peaks = targets.image if isinstance(targets, CornerTargets) else targets.peaks
     learned = f"{len(peaks)} of {len(objects)} objects"
     names = [name.replace("_", " ") for name in heatmaps] if len(drawn) > 1 else ["target heatmap"]
     titles = [f"{name}, {learned}" for name in names]
     return side_by_side(extended([seen, *drawn]), ["given to the model", *titles])
+
+
+def on_canvas(instances: Instances, shift: Sequence[float], size: tuple[int, int]) -> Instances:
+    """Return boxes, classes and joints where the canvas has them.
+
+    The canvas is larger than a crop that no stride divides; `shift` (x, y) is the crop's place.
+    """
+    boxes = instances.gt_boxes.tensor + torch.tensor([*shift, *shift])
+    objects = Instances(size, gt_boxes=Boxes(boxes), gt_classes=instances.gt_classes)
+    if instances.has("gt_keypoints"):
+        joints = instances.gt_keypoints.tensor + torch.tensor([*shift, 0])
+        objects.gt_keypoints = Keypoints(joints)
+    return objects
 
 
 def to_picture(pixels: torch.Tensor) -> np.ndarray:

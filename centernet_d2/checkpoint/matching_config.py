@@ -37,6 +37,13 @@ COCO_DATA = {
     "DATASETS.TRAIN": ["coco_2017_train"],
     "DATASETS.TEST": ["coco_2017_val"],
 }
+COCO_JOINT_DATA = {
+    "DATASETS.TRAIN": ["keypoints_coco_2017_train"],
+    "DATASETS.TEST": ["keypoints_coco_2017_val"],
+    # Published: images without a person are not trained on, and several scales are not cut to 100.
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
+    "TEST.DETECTIONS_PER_IMAGE": 0,
+}
 VOC_DATA = {
     "DATASETS.TRAIN": ["voc_2007_trainval", "voc_2012_trainval"],
     "DATASETS.TEST": ["voc_2007_test"],
@@ -65,6 +72,7 @@ CORNER_FRAME = {
 TRIPLET_RULES = {"MODEL.HEATMAP.TOP_K": 70, "MODEL.CORNERNET.OUTSIDE_MARGIN": 5.0}
 CLASSES_OF_VOC = 20
 CLASSES_OF_COCO = 80
+JOINTS_OF_COCO = 17
 
 
 def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
@@ -83,6 +91,8 @@ def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
         keys |= COCO_DATA
     if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
         return keys | _corner_keys(found)
+    if found.num_classes == 1 and found.num_joints == JOINTS_OF_COCO:
+        keys |= COCO_JOINT_DATA
     if found.source == MMDETECTION:
         return keys | TURNED_PIXELS | EXACT_RADIUS | KEEP_RESOLUTION
     if found.num_classes == CLASSES_OF_VOC:

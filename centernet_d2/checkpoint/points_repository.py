@@ -14,7 +14,13 @@ from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable
 
 # Task -> published name of a prediction -> branch of this package's head.
 BOX2D_BRANCHES = {"hm": "heatmap", "wh": "size", "reg": "offset"}
-BRANCHES = {"box2d": BOX2D_BRANCHES}
+POSE_BRANCHES = {
+    **BOX2D_BRANCHES,
+    "hps": "joint_displacement",
+    "hm_hp": "joint_heatmap",
+    "hp_offset": "joint_offset",
+}
+BRANCHES = {"box2d": BOX2D_BRANCHES, "pose": POSE_BRANCHES}
 
 # torchvision's names without a prefix; `deconv_layers` beside them. The same rule serves the
 # deformable (resdcn) and the plain (res) form, whose indices differ.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .cache import cache_dir, sha256_of
 from .files import read_tensors, write_whole
-from .matching_config import COMMON, config_node
+from .matching_config import COMMON, JOINTS_OF_COCO, config_node
 from .mmdetection import as_bgr
 from .recognise import Recognised, recognise
 from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
@@ -49,7 +49,7 @@ class Converted:
         return {
             "model": self.state_dict,
             "__author__": f"{AUTHOR} {self.found.describe()}",
-            "class_names": class_names(self.found.num_classes),
+            "class_names": class_names(self.found.num_classes, self.found.num_joints),
         }
 
     def report(self) -> str:
@@ -69,8 +69,10 @@ class Converted:
         return "\n".join(lines)
 
 
-def class_names(num_classes: int | None) -> list[str]:
-    """Names of the classes where the number tells the dataset: COCO or Pascal VOC. Else []."""
+def class_names(num_classes: int | None, num_joints: int = 0) -> list[str]:
+    """Names of the classes where the numbers tell the dataset: COCO or Pascal VOC. Else []."""
+    if num_joints:
+        return ["person"] if (num_classes, num_joints) == (1, JOINTS_OF_COCO) else []
     coco = [category["name"] for category in COCO_CATEGORIES if category["isthing"]]
     known = {len(coco): coco, len(VOC_CLASS_NAMES): list(VOC_CLASS_NAMES)}
     return known.get(num_classes or 0, [])

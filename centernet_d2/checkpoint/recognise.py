@@ -37,7 +37,12 @@ from .rename import SHOWN_KEYS
 __all__ = ["Recognised", "UnknownWeightsError", "recognise"]
 
 # Heads of the points repository's other tasks -> what they are.
-OTHER_TASKS = {"hps": "human poses", "dep": "3-D boxes", "hm_t": "extreme points"}
+OTHER_TASKS = {"dep": "3-D boxes", "hm_t": "extreme points"}
+
+
+NUM_JOINTS = "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
+# Of COCO's 17 joints: the nose, then left and right of each.
+COCO_FLIP = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left))]
 
 
 def recognise(state: State) -> Recognised:
@@ -51,8 +56,8 @@ def recognise(state: State) -> Recognised:
         if found := recogniser(state):
             return found
     raise UnknownWeightsError(
-        f"these weights are not recognised: {_looks_like(state)}. Known are box detectors of "
-        f"{POINTS} (res, resdcn, dla, dlav0, hourglass) and of {MMDETECTION} "
+        f"these weights are not recognised: {_looks_like(state)}. Known are detectors of boxes and "
+        f"poses of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of {MMDETECTION} "
         "(centernet_resnet18, cornernet), the authors' CornerNet and triplet CenterNet, "
         f"{EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
         f"First keys: {', '.join(list(state)[:5])}"
@@ -70,14 +75,16 @@ def _points(state: State) -> Recognised | None:
             raise UnknownWeightsError(
                 f"these weights are {architecture} of {POINTS} for {task}: no table for that task"
             )
-    table = TABLES[family, "box2d"]
+    task = "pose" if _is_head(state, "hps") else "box2d"
+    joints = _joints(state) if task == "pose" else {}
     return Recognised(
         source=POINTS,
         architecture=architecture,
-        task="box2d",
+        task=task,
         num_classes=_channels(state, "hm"),
-        table=table,
-        model=model | _heads(state, hidden="hm", size="wh") | _POINTS_STARTS[family],
+        table=TABLES[family, task],
+        model=model | _heads(state, hidden="hm", size="wh") | joints | _POINTS_STARTS[family],
+        num_joints=joints.get(NUM_JOINTS, 0),
     )
 
 
@@ -178,6 +185,19 @@ def _heads(state: State, *, hidden: str, size: str) -> Overrides:
     if _is_head(state, size) and _channels(state, size) > 2:  # a width and a height per class
         keys["MODEL.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE"] = True
     return keys
+
+
+def _joints(state: State) -> Overrides:
+    count = _channels(state, "hps") // 2
+    pose = "MODEL.POINTS_CENTERNET.POSE"
+    keys: Overrides = {
+        "MODEL.POINTS_CENTERNET.TASKS": ["box2d", "pose"],
+        NUM_JOINTS: count,
+        f"{pose}.JOINT_HEATMAP": _is_head(state, "hm_hp"),
+        f"{pose}.JOINT_OFFSET": _is_head(state, "hp_offset"),
+    }
+    # Weights do not say what a mirror exchanges; 17 joints are taken for COCO's.
+    return keys | ({f"{pose}.FLIP_INDICES": COCO_FLIP} if count == len(COCO_FLIP) else {})
 
 
 def _looks_like(state: State) -> str:

@@ -32,11 +32,13 @@ class Recognised:
     Attributes:
         source: who published files of this form.
         architecture: the source's own name, e.g. "resdcn_18".
-        task: "box2d", or "start" for weights that only initialise a part of a detector.
+        task: "box2d", "pose" (with boxes), or "start" for weights that only initialise a part of a
+            detector.
         num_classes: of the heatmap; None where there is none.
         table: how the keys are renamed.
         model: config keys and values that build the matching model.
         as_bgr: the network reads R, G, B images and has to be turned.
+        num_joints: of "pose".
     """
 
     source: str
@@ -46,9 +48,12 @@ class Recognised:
     table: RenameTable
     model: Overrides
     as_bgr: bool = False
+    num_joints: int = 0
 
     def describe(self) -> str:
         """One phrase for messages."""
         if self.task == "start":
             return f"{self.architecture} of {self.source} (a start for training, no detector)"
-        return f"{self.architecture} of {self.source}, {self.task}, {self.num_classes} classes"
+        classes = f"{self.num_classes} class{'es' * (self.num_classes != 1)}"
+        joints = f", {self.num_joints} joints" if self.num_joints else ""
+        return f"{self.architecture} of {self.source}, {self.task}, {classes}{joints}"

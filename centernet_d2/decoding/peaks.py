@@ -68,6 +68,22 @@ def _highest_along(values: Tensor, axis: int, reach: int) -> Tensor:
     return highest
 
 
+def channel_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """The `k` highest local maxima of each channel: scores, y and x, each (N, C, K), best first.
+
+    There are fewer where the map has fewer cells; where it has fewer maxima, the last score 0.
+
+    Args:
+        heatmap: (N, C, h, w) probabilities.
+        k: number of peaks per channel.
+        kernel: see `local_maxima`.
+    """
+    height, width = heatmap.shape[-2:]
+    scores, cell = local_maxima(heatmap, kernel).flatten(2).topk(min(k, height * width))
+    y = torch.div(cell, width, rounding_mode="floor")
+    return scores, y, cell - y * width  # not `%`: exporters do not take it with a symbolic width
+
+
 def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
     """The `k` highest local maxima of each image over all classes, best first.
 
@@ -76,7 +92,7 @@ def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
 
     Args:
         heatmap: (N, C, h, w) probabilities.
-        k: number of peaks per image in total, not per class.
+        k: number of peaks per image in total, not per class; see `channel_peaks`.
         kernel: see `local_maxima`.
     """
     if not _is_eager_on_cpu(heatmap):

@@ -291,7 +291,8 @@ def saved_class_names(path: str) -> list[str]:
         loaded = files.read_tensors(local, mapped=True)
         if is_detectron2_file(loaded):
             return list(loaded.get("class_names", []))
-        return known_class_names(recognise(published_state_dict(loaded)).num_classes)
+        found = recognise(published_state_dict(loaded))
+        return known_class_names(found.num_classes, found.num_joints)
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return []

@@ -129,12 +129,13 @@ def describe_datasets(cfg: CfgNode) -> str:
     return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
 
 
-def difference(expected: Sequence[str], found: Sequence[str]) -> str:
-    """Say where two different lists of class names first differ."""
+def difference(expected: Sequence[str], found: Sequence[str], what: str = "class") -> str:
+    """Say where two different lists of names (of classes, of joints) first differ."""
     for index, pair in enumerate(zip(expected, found, strict=False)):
         if pair[0] != pair[1]:
-            return f"class {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
-    return f"{len(expected)} classes in the first and {len(found)} in the second"
+            return f"{what} {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{len(expected)} {plural} in the first and {len(found)} in the second"
 
 
 def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ..decoding.joints import SNAPPING
 from ..modeling.fast_inference import DTYPES
 from ..targets.gaussian import RadiusRule
 from .optimizer import OPTIMIZERS
@@ -20,6 +21,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.CHECKPOINT_MISMATCH": ("fail", "report"),
     "TEST.DTYPE": tuple(DTYPES),
     "MODEL.HEATMAP.RADIUS_RULE": tuple(rule.value for rule in RadiusRule),
+    f"{_POINTS}.POSE.SNAPPING": SNAPPING,
     f"{_POINTS}.REGRESSION_LOSS": ("l1", "smooth_l1"),
     f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects"),
     # Images are read, augmented and normalised in this order of channels.

@@ -231,7 +231,11 @@ class PredictionWriter:
         if self.box_format == "xywh":
             boxes[:, 2:] -= boxes[:, :2]
         rows = zip(
-            boxes.tolist(), instances.scores.tolist(), instances.pred_classes.tolist(), strict=True
+            boxes.tolist(),
+            instances.scores.tolist(),
+            instances.pred_classes.tolist(),
+            _joints(instances),
+            strict=True,
         )
         return [
             {
@@ -239,8 +243,9 @@ class PredictionWriter:
                 "class_index": k,
                 "score": round(score, 6),
                 "box": [round(value, 3) for value in box],
+                **joints,
             }
-            for box, score, k in rows
+            for box, score, k, joints in rows
         ]
 
     def _read_earlier(self) -> dict[str, dict]:
@@ -256,6 +261,17 @@ class PredictionWriter:
                 "predict all images anew, or another --output folder."
             )
         return {os.path.abspath(record["file"]): record for record in earlier["images"]}
+
+
+def _joints(instances: Instances) -> list[dict[str, list]]:
+    """Return what each record says of its joints: [x, y, score], 0 is the first pixel's middle."""
+    if not instances.has("pred_keypoints"):
+        return [{}] * len(instances)
+    half_pixel = instances.pred_keypoints.new_tensor([0.5, 0.5, 0])
+    joints = (instances.pred_keypoints - half_pixel).tolist()
+    return [
+        {"joints": [[round(value, 3) for value in joint] for joint in figure]} for figure in joints
+    ]
 
 
 def predict_files(

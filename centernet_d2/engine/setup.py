@@ -17,6 +17,7 @@ from ..detectron2_versions import merge_config_file, unify_defaults
 from .class_names import other_classes_than_saved, set_class_names
 from .config_values import check_values
 from .given_keys import file_levels, replaced_partners
+from .joints import set_joints
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -65,6 +66,8 @@ def setup(cfg: CfgNode) -> CfgNode:
       the saved config registers them again, in every process.
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
       dataset, of the checkpoint MODEL.WEIGHTS.
+    - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
+      datasets' metadata: number of joints, their mirror, the classes that have them.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
     - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
@@ -85,6 +88,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)
+        set_joints(cfg)
         choose_device(cfg)
         leave_resizing_to_the_model(cfg)
     finally:

@@ -98,6 +98,21 @@ def _points_coco(
     )
 
 
+def _points_keypoints(
+    name: str, published_name: str, drive: str, value: float, parameters: int
+) -> Entry:
+    return Entry(
+        name=f"COCO-Keypoints/{name}",
+        published_name=published_name,
+        weights=_drive(drive),
+        metric="keypoint AP, COCO val2017",
+        resolution=COCO_PROTOCOL,
+        published={"flip": value},
+        parameters=parameters,
+        licence=POINTS_LICENCE,
+    )
+
+
 def _points_voc(name: str, published_name: str, drive: str, value: float, parameters: int) -> Entry:
     return Entry(
         name=f"PascalVOC-Detection/{name}",
@@ -277,6 +292,34 @@ ENTRIES: tuple[Entry, ...] = (
         "1Iqqr_VLtG8T3tUzy-EuMaeuCtFuv6pEU",
         80.7,
         19_618_744,
+    ),
+    _points_keypoints(
+        "points_dla34_1x",
+        "multi_pose_dla_1x",
+        "1WKqVdkIew43SxLTSxi81a-_f4Q9v2Fx5",
+        54.7,
+        20_070_618,
+    ),
+    _points_keypoints(
+        "points_dla34_3x",
+        "multi_pose_dla_3x",
+        "1mC2PAQT_RuHi_9ZMZgkt4rg7BSY2_Lkd",
+        58.9,
+        20_070_618,
+    ),
+    _points_keypoints(
+        "points_hourglass104_1x",
+        "multi_pose_hg_1x",
+        "1neg1zfVjRTS45FCdk5hgIV-TxJ0McAew",
+        58.7,
+        194_811_124,
+    ),
+    _points_keypoints(
+        "points_hourglass104_3x",
+        "multi_pose_hg_3x",
+        "17-YS11iguOQKwPPHUg8LzakLzrgKSLfA",
+        64.0,
+        194_811_124,
     ),
     Entry(
         name="extremenet_hourglass104",

@@ -24,7 +24,8 @@ def _scale_boxes(boxes: Boxes, scale: Scale) -> Boxes:
 
 
 def _scale_points(points: Tensor, scale: Scale) -> Tensor:
-    # (K, ..., 2 or more): x, y and whatever follows them (a score, a visibility).
+    # (K, ..., 2 or more): x, y and whatever follows them (a score, a visibility). `pred_keypoints`
+    # count from the edge of the first pixel as detectron2's, so that a factor is all they need.
     points = points.clone()
     points[..., 0] *= scale[0]
     points[..., 1] *= scale[1]

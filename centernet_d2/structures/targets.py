@@ -32,9 +32,25 @@ class CenterTargets:
     classes: Tensor  # (P,) int64
     offset: Tensor  # (P, 2) center minus cell, (x, y) in [0, 1)
     size: Tensor  # (P, 2) width and height, cells
+    radius: Tensor  # (P,) int64 radius of the object's Gaussian, cells
     # (P,) int64, rows of the objects that the targets were made from (those off the map are left
     # out)
     kept: Tensor
+    # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
+    regressed: Tensor
+
+
+@dataclass(frozen=True)
+class JointTargets:
+    """Ground truth of joints: Q labelled ones, of P objects with J joints each; output map."""
+
+    owner: Tensor  # (Q,) int64, the joint's object, a row of `CenterTargets.peaks`
+    joint: Tensor  # (Q,) int64 in 0..J-1
+    displacement: Tensor  # (Q, 2) joint minus its object's center *cell*, (x, y) in cells
+    peaks: PeakIndex  # Q cells that the joints lie in
+    offset: Tensor  # (Q, 2) joint minus its own cell, (x, y) in [0, 1)
+    # (N, J, h, w) in 0..1, exactly 1 at each joint's cell; None where no heatmap is learned
+    heatmap: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def center_targets(
     radius_rule: RadiusRule = RadiusRule.LEGACY,
     min_overlap: float = 0.7,
     fixed_radius: int = 2,
+    regressed: Tensor | None = None,
 ) -> CenterTargets:
     """Heatmap, cell, offset and size of every object.
 
@@ -43,6 +44,7 @@ def center_targets(
         radius_rule: see `RadiusRule`.
         min_overlap: overlap that the radius guarantees.
         fixed_radius: radius of `RadiusRule.FIXED`.
+        regressed: (P,) bool, see `CenterTargets.regressed`; None: all.
     """
     height, width = map_size
     objects = visible_objects(
@@ -54,6 +56,8 @@ def center_targets(
         min_overlap=min_overlap,
         fixed_radius=fixed_radius,
     )
+    if regressed is None:
+        regressed = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     blank = boxes.new_zeros((num_images, num_classes, height, width))
     center = keypoint_targets(objects, objects.center, blank)
     return CenterTargets(
@@ -62,5 +66,7 @@ def center_targets(
         classes=objects.classes,
         offset=center.offset,
         size=objects.size,
+        radius=objects.radius,
         kept=objects.kept,
+        regressed=regressed[objects.kept],
     )

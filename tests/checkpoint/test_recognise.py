@@ -7,9 +7,11 @@ import torch
 import torchvision
 from published_networks import mmdetection_shapes, on_meta, points_shapes
 
+from centernet_d2.checkpoint.matching_config import matching_config
 from centernet_d2.checkpoint.published import class_names, convert, model_names
 from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
 from centernet_d2.checkpoint.rename import RenameError
+from centernet_d2.structures.skeleton import COCO_JOINTS, Skeleton, derive_flip_map
 
 POINTS = {  # architecture -> (parameters and statistics dropped, keys of the model)
     "res_18": (0, 150),
@@ -41,6 +43,38 @@ def test_points_repository(architecture):
     assert len(converted.state_dict) == kept == len(shapes) - dropped
     assert converted.state_dict.keys() == model_names(converted.found).keys()
     assert len(converted.file_content()["class_names"]) == 80
+
+
+@pytest.mark.parametrize(("architecture", "kept"), [("dla_34", 398), ("hourglass", 1008)])
+def test_points_repository_poses(architecture, kept):
+    converted = convert({"epoch": 320, "state_dict": on_meta(points_shapes(architecture, "pose"))})
+    found = converted.found
+    assert (found.task, found.num_classes, found.num_joints) == ("pose", 1, 17)
+    assert found.describe().endswith("points repository, pose, 1 class, 17 joints")
+    assert len(converted.state_dict) == kept
+    assert converted.state_dict.keys() == model_names(found).keys()
+    assert converted.file_content()["class_names"] == ["person"]
+    keys = matching_config(found)
+    assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "pose"]
+    assert keys["DATASETS.TEST"] == ["keypoints_coco_2017_val"]
+    assert keys["DATALOADER.FILTER_EMPTY_ANNOTATIONS"]
+    flip = keys["MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES"]
+    assert flip == Skeleton(COCO_JOINTS, derive_flip_map(COCO_JOINTS)).flip_indices()
+
+
+def test_variants_of_a_pose_network():
+    shapes = points_shapes("dla_34", "pose")
+    for head, convolution in (("hm_hp", 0), ("hm_hp", 2), ("hp_offset", 0), ("hp_offset", 2)):
+        del shapes[f"{head}.{convolution}.weight"], shapes[f"{head}.{convolution}.bias"]
+    shapes |= {"hps.2.weight": (22, 256, 1, 1), "hps.2.bias": (22,)}
+    shapes |= {"hm.2.weight": (3, 256, 1, 1), "hm.2.bias": (3,)}
+    converted = convert(on_meta(shapes))  # --not_hm_hp, 11 joints, 3 classes
+    found = converted.found
+    assert (found.num_classes, found.num_joints) == (3, 11)
+    assert not any("joint_heatmap" in key for key in converted.state_dict)
+    assert "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES" not in found.model
+    assert "DATASETS.TEST" not in matching_config(found)
+    assert converted.file_content()["class_names"] == []
 
 
 @pytest.mark.parametrize(
@@ -149,7 +183,6 @@ def test_missing_or_misshaped_tensors_name_the_network():
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"hps.0.weight": (256, 64, 3, 3), "hps.2.weight": (34, 256, 1, 1)}, "human poses"),
         ({"dep.0.weight": (256, 64, 3, 3), "dep.2.weight": (1, 256, 1, 1)}, "3-D boxes"),
     ],
 )

@@ -53,11 +53,12 @@ def options(config_root):
 
 
 def test_every_section_measures(options, monkeypatch):
-    from centernet_d2.engine.benchmark import deform_conv, soft_nms
+    from centernet_d2.engine.benchmark import deform_conv, joints, soft_nms
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
+    monkeypatch.setattr(joints, "CASES", (("few", 2, 3, 4, 5, 16),))
     told = []
     names = [name for name, _ in BENCHMARK_REGISTRY]
     result = run_sections(names, options, done=lambda name, rows: told.append(name))
@@ -83,6 +84,10 @@ def test_every_section_measures(options, monkeypatch):
     assert [row["case"] for row in rows] == [name for name, *_ in cases for _ in range(4)]
     assert [row["speed_up"] for row in rows][::4] == [1, 1]
 
+    rows = result.sections["joints"]
+    assert [row["case"] for row in rows] == ["few"] * 4
+    assert rows[0]["speed_up"] == 1
+
     rows = result.sections["protocols"]
     assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
     assert rows[0]["times_none"] == 1
@@ -96,6 +101,15 @@ def test_the_loops_of_the_soft_nms_section_agree():
     found = soft_nms(*inputs, limit=LIMIT)
     assert len(found.scores) == 2 * LIMIT
     assert torch.allclose(torch.from_numpy(numpy_loop(*inputs).copy()), found.scores, atol=1e-6)
+
+
+def test_both_forms_of_the_joints_section_agree():
+    from centernet_d2.engine.benchmark.joints import ours, published_form, random_joints
+
+    inputs = random_joints(2, 20, 5, 48, CPU)
+    found = ours(inputs, 60, "published")
+    torch.testing.assert_close(found, published_form(inputs, 60))
+    assert 0.1 < (found != inputs.joints).any(-1).float().mean() < 0.9
 
 
 def test_protocols_leave_the_network_its_views(options, monkeypatch):

@@ -265,3 +265,23 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
     make_writer(tmp_path / "out", files)
     with pytest.raises(ValueError, match="Two pictures would have one name"):
         make_writer(tmp_path / "out", files, draw_heatmap=draw_blue)
+
+
+def test_joints_are_written_as_pixel_indices(folder, tmp_path):
+    """`pred_keypoints` have 0.5 on the middle of the first pixel, the file has 0 there."""
+
+    def detect_joints(images):
+        results = detect_center(images)
+        for result in results:
+            joints = torch.tensor([[[0.5, 20.75, 0.875], [3.5, 4.5, 0.25]]] * 2)
+            result["instances"].pred_keypoints = joints
+        return results
+
+    files = [str(folder / "a.jpg")]
+    run(detect_joints, files, make_writer(tmp_path / "out", files))
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    (detection,) = record["detections"]
+    assert detection["joints"] == [[0, 20.25, 0.875], [3, 4, 0.25]]
+    run(detect_center, files, make_writer(tmp_path / "boxes", files))
+    (record,) = json.loads((tmp_path / "boxes" / "predictions.json").read_text())["images"]
+    assert "joints" not in record["detections"][0]

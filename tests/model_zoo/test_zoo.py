@@ -62,7 +62,9 @@ def test_entries_are_consistent():
 
 
 def test_every_published_coco_and_voc_row_is_there():
-    assert len([e for e in MODELS if "/points" in e.name and e.metric.endswith("val2017")]) == 7
+    points = [e for e in MODELS if e.name.startswith("COCO-Detection/points")]
+    assert len([e for e in points if e.metric.endswith("val2017")]) == 7
+    assert len([e for e in MODELS if e.name.startswith("COCO-Keypoints")]) == 4
     assert len([e for e in MODELS if e.name.startswith("PascalVOC")]) == 6
     assert len([e for e in MODELS if "mmdetection" in e.name]) == 3
     corners = {e.short_name: e.published for e in MODELS if e.metric.endswith("test-dev")}
@@ -93,7 +95,7 @@ def test_names(name):
     ("name", "near"),
     [
         ("COCO-Detection/points_resnet18_140e.yaml", "points_resnet18_dcn_140e"),
-        ("points_dla34_1x", "points_dla34_140e"),
+        ("points_dla34_140ep", "points_dla34_140e"),
         ("ctdet_coco_dla", "ctdet_coco_dla_1x"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from published_networks import (
+    HEADS,
     POINTS,
     corner_differences,
     corner_shapes,
@@ -20,22 +21,26 @@ from centernet_d2.checkpoint.published import Converted, convert
 
 # Published counts; less 513,000 (base.fc) and 41,728 (outer projections) for the DLAs.
 PARAMETERS = {
-    "res_18": 15_820_372,
-    "res_50": 34_443_348,
-    "resdcn_18": 14_437_349,
-    "resdcn_101": 49_673_189,
-    "dla_34": 20_188_892 - 513_000 - 41_728,
-    "dlav0_34": 18_474_476 - 513_000 - 41_728,
-    "hourglass": 191_284_008,
+    ("res_18", "box2d"): 15_820_372,
+    ("res_50", "box2d"): 34_443_348,
+    ("resdcn_18", "box2d"): 14_437_349,
+    ("resdcn_101", "box2d"): 49_673_189,
+    ("dla_34", "box2d"): 20_188_892 - 513_000 - 41_728,
+    ("dlav0_34", "box2d"): 18_474_476 - 513_000 - 41_728,
+    ("hourglass", "box2d"): 191_284_008,
+    ("dla_34", "pose"): 20_070_618,  # 20,625,346 published
+    ("hourglass", "pose"): 194_811_124,
 }
 KEYS = {
-    "res_18": 150,
-    "res_50": 348,
-    "resdcn_18": 177,
-    "resdcn_101": 681,
-    "dla_34": 400,
-    "dlav0_34": 326,
-    "hourglass": 984,
+    ("res_18", "box2d"): 150,
+    ("res_50", "box2d"): 348,
+    ("resdcn_18", "box2d"): 177,
+    ("resdcn_101", "box2d"): 681,
+    ("dla_34", "box2d"): 400,
+    ("dlav0_34", "box2d"): 326,
+    ("hourglass", "box2d"): 984,
+    ("dla_34", "pose"): 412,
+    ("hourglass", "pose"): 1008,
 }
 STACKS = {"hourglass": 2}
 DROPPED = {"dla_34": 14, "dlav0_34": 14}
@@ -49,42 +54,46 @@ def detector(converted: Converted) -> torch.nn.Module:
     return model
 
 
-def published_file(architecture: str) -> dict:
-    return {"epoch": 140, "state_dict": recorded(points_shapes(architecture))}
+def published_file(architecture: str, task: str = "box2d") -> dict:
+    return {"epoch": 140, "state_dict": recorded(points_shapes(architecture, task))}
 
 
-@pytest.mark.parametrize("architecture", PARAMETERS)
-def test_outputs_are_those_of_the_published_network(architecture):
-    converted = convert(published_file(architecture))
+@pytest.mark.parametrize(("architecture", "task"), PARAMETERS)
+def test_outputs_are_those_of_the_published_network(architecture, task):
+    converted = convert(published_file(architecture, task))
     assert len(converted.renamed.dropped) == DROPPED.get(architecture, 0)
     model = detector(converted)
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[architecture]
-    found = differences(architecture, model)
-    assert len(found) == 3 * STACKS.get(architecture, 1)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[architecture, task]
+    found = differences(architecture, model, task)
+    assert len(found) == len(HEADS[task]) * STACKS.get(architecture, 1)
     assert max(found.values()) < 1e-5, found
 
 
 @pytest.mark.parametrize(
-    ("architecture", "key", "dimension"),
+    ("network", "key", "dimension"),
     [
-        ("res_18", "layer3.1.conv2.weight", 0),
-        ("res_18", "bn1.bias", 0),
-        ("res_18", "deconv_layers.6.weight", 2),
-        ("resdcn_18", "deconv_layers.6.conv_offset_mask.weight", 0),  # dy and dx, taps, mask
-        ("resdcn_18", "deconv_layers.12.weight", 3),
-        ("resdcn_18", "reg.2.bias", 0),
-        ("dla_34", "base.level3.tree2.root.conv.weight", 1),  # order of the concatenation
-        ("dla_34", "base.level5.project.0.weight", 1),
-        ("dla_34", "dla_up.ida_2.up_3.weight", 0),
-        ("dla_34", "ida_up.up_2.weight", 3),
-        ("dlav0_34", "dla_up.ida_1.node_2.0.weight", 1),
+        ("res_18/box2d", "layer3.1.conv2.weight", 0),
+        ("res_18/box2d", "bn1.bias", 0),
+        ("res_18/box2d", "deconv_layers.6.weight", 2),
+        ("resdcn_18/box2d", "deconv_layers.6.conv_offset_mask.weight", 0),  # dy and dx, taps, mask
+        ("resdcn_18/box2d", "deconv_layers.12.weight", 3),
+        ("resdcn_18/box2d", "reg.2.bias", 0),
+        ("dla_34/box2d", "base.level3.tree2.root.conv.weight", 1),  # order of the concatenation
+        ("dla_34/box2d", "base.level5.project.0.weight", 1),
+        ("dla_34/box2d", "dla_up.ida_2.up_3.weight", 0),
+        ("dla_34/box2d", "ida_up.up_2.weight", 3),
+        ("dlav0_34/box2d", "dla_up.ida_1.node_2.0.weight", 1),
+        ("dla_34/pose", "hps.2.bias", 0),  # x and y of the joints
+        ("dla_34/pose", "hm_hp.2.weight", 0),
+        ("dla_34/pose", "hp_offset.0.bias", 0),
     ],
 )
-def test_permuting_one_weight_shows(architecture, key, dimension):
-    published = published_file(architecture)
+def test_permuting_one_weight_shows(network, key, dimension):
+    architecture, task = network.split("/")
+    published = published_file(architecture, task)
     state = published["state_dict"]
     state[key] = state[key].roll(1, dims=dimension)
-    found = differences(architecture, detector(convert(published)))
+    found = differences(architecture, detector(convert(published)), task)
     assert max(found.values()) > 1e-3, found
 
 
@@ -100,8 +109,8 @@ def test_dead_parameters_are_dropped_with_a_reason():
 
 def test_fixture_file_is_small_and_complete():
     assert POINTS.stat().st_size < 100_000
-    for architecture, count in KEYS.items():
-        assert len(points_shapes(architecture)) == count
+    for network, count in KEYS.items():
+        assert len(points_shapes(*network)) == count
 
 
 CORNER_NETWORKS = {  # published name -> (class here, maps, parameters)

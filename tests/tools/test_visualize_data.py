@@ -5,6 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances, Keypoints
+
+from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
+from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
+from centernet_d2.data.datasets.shapes.split import SplitSettings
 
 from .conftest import CORNER_OVERRIDES
 
@@ -102,3 +109,55 @@ def test_corner_targets_stand_beside_each_other(load_tool, tiny_overrides, tmp_p
         assert scale == (63 / 16, 63 / 16)
         row, column = np.unravel_index(int(heatmap[0].argmax()), heatmap.shape[1:])
         assert (column, row) == tuple(point.astype(int))
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """Overrides for the shipped pose config on four generated figures' pictures."""
+    folder = tmp_path / "figures"
+    ensure_split(SplitSettings(images=4, seed=1, scenes=FigureSettings()), str(folder))
+    registered = set(DatasetCatalog.list())
+    yield [
+        *("MODEL.DEVICE", "cpu"),
+        *("DATASETS.TRAIN", f"coco:{folder / ANNOTATION_FILE}:{folder / IMAGE_FOLDER}"),
+    ]
+    for name in set(DatasetCatalog.list()) - registered:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name)
+
+
+@pytest.mark.parametrize("heatmaps", [False, True])
+def test_joints_are_drawn(load_tool, figures, tmp_path, monkeypatch, heatmaps):
+    tool, drawn = load_tool("visualize_data"), []
+    original = tool.draw_objects
+
+    def draw(*arguments):
+        drawn.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(tool, "draw_objects", draw)
+    config = ROOT / "configs" / "Shapes" / "pose_tiny.yaml"
+    arguments = ["--config-file", str(config), "--output", str(tmp_path / "out")]
+    arguments += ["--heatmaps"] if heatmaps else []
+    assert tool.main([*arguments, *figures]) == 0
+    assert len(drawn) == 4
+    for _, instances, names, drawing in drawn:
+        assert names == ["figure"]
+        assert len(drawing.edges) == 10
+        assert instances.gt_keypoints.tensor.shape[1:] == (11, 3)
+    assert sum(len(instances) for _, instances, _, _ in drawn) > 4
+
+
+def test_joints_move_with_the_canvas(load_tool):
+    """A crop in the middle of a larger canvas; visibilities stay."""
+    tool = load_tool("visualize_data")
+    instances = Instances(
+        (60, 60),
+        gt_boxes=Boxes(torch.tensor([[1.0, 2, 3, 4]])),
+        gt_classes=torch.tensor([0]),
+        gt_keypoints=Keypoints(torch.tensor([[[5.0, 6, 2], [7, 8, 1]]])),
+    )
+    moved = tool.on_canvas(instances, (2.0, 3.0), (64, 64))
+    assert moved.image_size == (64, 64)
+    assert moved.gt_keypoints.tensor[0].tolist() == [[7, 9, 2], [9, 11, 1]]
+    assert moved.gt_boxes.tensor.tolist() == [[3, 5, 5, 7]]

@@ -101,8 +101,8 @@ class HeatmapDetector(nn.Module, ABC):
         Args:
             batched_inputs: per image a dict with `image`, (3, height, width) in 0..255 in
                 `INPUT.FORMAT`'s channel order, and optionally `height` and `width` of the output
-                frame; in training also `instances` with `gt_boxes` (in the frame of `image`) and
-                `gt_classes`.
+                frame; in training also `instances` with `gt_boxes` (in the frame of `image`),
+                `gt_classes` and what the detector reads besides.
 
         Returns:
             In training: loss name -> weighted scalar. In inference: per image `{"instances":
@@ -112,8 +112,12 @@ class HeatmapDetector(nn.Module, ABC):
         if not self.training:
             return self.inference(batched_inputs)
         images = self.training_images(batched_inputs)
-        instances = [checked_classes(e, self.num_classes).to(self.device) for e in batched_inputs]
+        instances = [self.checked_objects(entry).to(self.device) for entry in batched_inputs]
         return self.losses(self.predict(images), images, instances)
+
+    def checked_objects(self, entry: dict[str, Any]) -> Instances:
+        """The ground truth of one input, or an error that names it; see `checked_classes`."""
+        return checked_classes(entry, self.num_classes)
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Detections of each image: candidates of every scale, united, finalized once."""

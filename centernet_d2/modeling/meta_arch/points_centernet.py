@@ -25,7 +25,7 @@ from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
 from ...targets.gaussian import RadiusRule
 from ..heads.branches import BranchHead
-from ..point_tasks import PointTask, build_point_tasks, merge_named
+from ..point_tasks import PointTask, build_point_tasks, check_needed, merge_named
 from ..test_time_augmentation import average_mirrored, unite
 from .heatmap_detector import HeatmapDetector, objects_on_map
 
@@ -89,6 +89,7 @@ class PointsCenterNet(HeatmapDetector):
         for task in self.tasks:
             merge_named(heatmaps, task.heatmaps(self.num_classes), "branches")
             merge_named(regressions, task.regressions(self.num_classes), "branches")
+        check_needed(self.tasks, regressions)
         shapes = self.backbone.output_shape()
         self.head = BranchHead(
             in_channels=[shapes[name].channels for name in self.in_features],
@@ -163,11 +164,19 @@ class PointsCenterNet(HeatmapDetector):
             for maps in self.head(self.features(images))
         ]
 
+    def checked_objects(self, entry: dict[str, Any]) -> Instances:
+        """The ground truth of one input, with what the tasks read, or an error that names it."""
+        instances = super().checked_objects(entry)
+        for task in self.tasks:
+            task.check(instances, entry.get("file_name", "(no file name)"))
+        return instances
+
     def targets(
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
         boxes, classes, image = objects_on_map(images, instances, map_size)
+        regressed = [rows for task in self.tasks if (rows := task.regressed(instances)) is not None]
         return center_targets(
             boxes,
             classes,
@@ -178,6 +187,7 @@ class PointsCenterNet(HeatmapDetector):
             radius_rule=self.radius_rule,
             min_overlap=self.min_overlap,
             fixed_radius=self.fixed_radius,
+            regressed=torch.stack(regressed).all(0) if regressed else None,
         )
 
     def losses(
@@ -247,20 +257,22 @@ class PointsCenterNet(HeatmapDetector):
 
     def decoded_heatmaps(self, last: CenterPredictions, *, mirrored: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
-        return {"center": self.decoded_maps(last, mirrored=mirrored).heatmap}
+        maps = self.decoded_maps(last, mirrored=mirrored)
+        names = [name for task in self.tasks for name in task.heatmaps(self.num_classes)]
+        return {"center": maps.heatmap, **{name: maps.regressions[name] for name in names}}
 
     def _stack_losses(
         self,
         predictions: CenterPredictions,
         centers: CenterTargets,
-        task_targets: list[dict[str, Tensor]],
+        task_targets: list[Any],
     ) -> dict[str, Tensor]:
         heatmap = heatmap_focal_loss(
             predictions.heatmap, centers.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
         )
         offset = peak_regression_loss(
-            centers.peaks.gather(predictions.offset),
-            centers.offset,
+            centers.peaks.gather(predictions.offset)[centers.regressed],
+            centers.offset[centers.regressed],
             kind=self.regression_loss,
             normalizer=self.regression_normalizer,
         )

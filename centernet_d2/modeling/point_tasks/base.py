@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -26,8 +26,8 @@ class PointTask(ABC):
     """One thing that the points detector reads at each center beside class and offset.
 
     A task names its branches, makes their targets, turns them into losses and decodes them into
-    fields of the detections. It has no parameters of its own: the branches live in the detector's
-    head.
+    fields of the detections; what has a default here most tasks do without. It has no parameters of
+    its own: the branches live in the detector's head.
     """
 
     @abstractmethod
@@ -38,15 +38,37 @@ class PointTask(ABC):
         """Further heatmap branches (such as joints): name -> number of channels."""
         return {}
 
+    def needed(self) -> tuple[str, ...]:
+        """Branches of other tasks that decoding reads."""
+        return ()
+
+    def check(self, instances: Instances, source: str) -> None:  # noqa: B027 - most check nothing
+        """Raise ValueError where the ground truth of an image lacks what `targets` reads.
+
+        Args:
+            instances: of one image.
+            source: the image's name, for messages.
+        """
+
+    def regressed(self, instances: Sequence[Instances]) -> Tensor | None:
+        """Whose offset and size are learned: (P0,) bool, all objects of the batch in order.
+
+        The others are positives of the heatmap alone. None: a task that has no say in it.
+        """
+        return None
+
     @abstractmethod
     def targets(
-        self, instances: list[Instances], images: PaddedImages, centers: CenterTargets
-    ) -> dict[str, Tensor]:
-        """Ground truth on the output map, rows (P, ...) matching `centers.peaks`."""
+        self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
+    ) -> Any:
+        """Ground truth on the output map, computed once for all stacks: whatever `losses` takes.
+
+        The P objects of `centers` are rows `centers.kept` of the P0 ones in `instances`.
+        """
 
     @abstractmethod
     def losses(
-        self, predictions: CenterPredictions, targets: dict[str, Tensor], centers: CenterTargets
+        self, predictions: CenterPredictions, targets: Any, centers: CenterTargets
     ) -> dict[str, Tensor]:
         """Weighted scalar losses of one stack; zero but in the graph without objects."""
 
@@ -88,6 +110,16 @@ def merge_named(known: dict[str, Any], added: Mapping[str, Any], what: str) -> N
                 "the task from MODEL.POINTS_CENTERNET.TASKS"
             )
         known[name] = value
+
+
+def check_needed(tasks: Sequence[PointTask], branches: Collection[str]) -> None:
+    """Raise ValueError where a task reads a branch that none of the tasks has."""
+    for task in tasks:
+        if missing := [name for name in task.needed() if name not in branches]:
+            raise ValueError(
+                f"the point task {type(task).__name__} reads the branches {missing}, which no task "
+                "has; add the one that does to MODEL.POINTS_CENTERNET.TASKS ('box2d' has 'size')"
+            )
 
 
 def build_point_tasks(cfg: CfgNode) -> list[PointTask]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,13 +39,13 @@ class Box2D(PointTask):
         return {"size": 2 * num_classes if self.class_specific_size else 2}
 
     def targets(
-        self, instances: list[Instances], images: PaddedImages, centers: CenterTargets
-    ) -> dict[str, Tensor]:
-        """`size` (P, 2) in cells."""
-        return {"size": centers.size}
+        self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
+    ) -> Tensor:
+        """Sizes (P, 2) in cells."""
+        return centers.size
 
     def losses(
-        self, predictions: CenterPredictions, targets: dict[str, Tensor], centers: CenterTargets
+        self, predictions: CenterPredictions, targets: Tensor, centers: CenterTargets
     ) -> dict[str, Tensor]:
         """`loss_size`; of a class-specific map only the pair of the object's class is compared."""
         size = centers.peaks.gather(predictions.regressions["size"])
@@ -52,7 +53,10 @@ class Box2D(PointTask):
             row = torch.arange(len(size), device=size.device)
             size = size.unflatten(1, (-1, 2))[row, centers.classes]
         loss = peak_regression_loss(
-            size, targets["size"], kind=self.loss, normalizer=self.normalizer
+            size[centers.regressed],
+            targets[centers.regressed],
+            kind=self.loss,
+            normalizer=self.normalizer,
         )
         return {"loss_size": self.size_weight * loss}
 

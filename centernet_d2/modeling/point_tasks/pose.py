@@ -1,0 +1,257 @@
+"""The point task `pose`: joints of each object ("Objects as Points" section 4.2).
+
+N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) output map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+from torch import Tensor
+
+from ...decoding.center_boxes import center_boxes
+from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+from ...losses.heatmap_focal import heatmap_focal_loss
+from ...losses.peak_regression import peak_regression_loss
+from ...structures.padded_images import PaddedImages
+from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
+from ...structures.skeleton import check_flip_indices
+from ...structures.targets import CenterTargets, JointTargets
+from ...targets.joints import joint_targets
+from .base import POINT_TASK_REGISTRY, PointTask
+
+DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
+DETECTRON2_HALF_PIXEL = 0.5
+
+
+class Pose(PointTask):
+    """Regresses joints from the center and snaps them to joint peaks; adds `pred_keypoints`.
+
+    Ground truth beside boxes and classes: `gt_keypoints` (P, J, 3), pixel indices and visibility (0
+    is not labelled), and `gt_without_joints` (P,) bool, the objects whose annotation labels no
+    joint although their class has joints. Where the latter is missing, objects without a visible
+    joint are taken for such.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_joints: int,
+        flip_indices: Sequence[int] = (),
+        classes: Sequence[int] = (),
+        joint_heatmap: bool = True,
+        joint_offset: bool = True,
+        displacement_weight: float = 1.0,
+        heatmap_weight: float = 1.0,
+        offset_weight: float = 1.0,
+        regress_unlabelled: bool = False,
+        snapping: SnappingRule | None = None,
+        peak_kernel: int = 3,
+        focal_alpha: float = 2.0,
+        focal_beta: float = 4.0,
+        loss: str = "l1",
+        normalizer: str = "elements",
+    ) -> None:
+        """Keep the choices; `centernet_d2/config.py` says more about each.
+
+        Args:
+            num_joints: J.
+            flip_indices: the joint that takes each one's place in a mirror; (): no mirror is used.
+            classes: indices of the classes with joints; (): all.
+            joint_heatmap: predict a heatmap per joint ("jd" of the paper's table 5), or not
+                ("reg").
+            joint_offset: with the heatmap, predict where in its cell a joint lies.
+            displacement_weight: weight of that loss.
+            heatmap_weight: weight of that loss.
+            offset_weight: weight of that loss.
+            regress_unlabelled: learn offset and size of objects without any labelled joint.
+            snapping: rule; None: the published one.
+            peak_kernel: see `local_maxima`, for the joint heatmap.
+            focal_alpha: exponent on the error of the prediction.
+            focal_beta: exponent on the distance from a positive.
+            loss: "l1" or "smooth_l1", of the joint offset; displacements always have "l1", as
+                published.
+            normalizer: "elements" or "objects" (here: labelled joints).
+        """
+        if num_joints < 1:
+            raise ValueError(
+                f"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS is {num_joints}; set it, or call, before "
+                "building the model, centernet_d2.setup(cfg), which takes it from the dataset"
+            )
+        check_flip_indices(flip_indices, num_joints)
+        self.num_joints = num_joints
+        self.flip_indices, self.classes = list(flip_indices), list(classes)
+        self.joint_heatmap, self.joint_offset = joint_heatmap, joint_heatmap and joint_offset
+        self.displacement_weight = displacement_weight
+        self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
+        self.regress_unlabelled = regress_unlabelled
+        self.snapping = snapping or SnappingRule()
+        self.peak_kernel = peak_kernel
+        self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
+        self.loss, self.normalizer = loss, normalizer
+
+    @property
+    def snaps(self) -> bool:
+        """Whether joints move to peaks."""
+        return self.joint_heatmap and self.snapping.name != "none"
+
+    def regressions(self, num_classes: int) -> dict[str, int]:
+        """`joint_displacement`, 2 J channels x0, y0, x1, y1 ..., and `joint_offset`."""
+        offset = {OFFSET: 2} if self.joint_offset else {}
+        return {DISPLACEMENT: 2 * self.num_joints, **offset}
+
+    def heatmaps(self, num_classes: int) -> dict[str, int]:
+        """`joint_heatmap`, one channel per joint."""
+        return {HEATMAP: self.num_joints} if self.joint_heatmap else {}
+
+    def needed(self) -> tuple[str, ...]:
+        """The size of the box, which snapping is bound to."""
+        return ("size",) if self.snaps else ()
+
+    def check(self, instances: Instances, source: str) -> None:
+        """Raise ValueError, naming the image, unless there are J joints per object."""
+        if not instances.has("gt_keypoints"):
+            raise ValueError(
+                f"{source}: the point task 'pose' learns from 'gt_keypoints', and 'instances' have "
+                "none. This package's mapper attaches them: call centernet_d2.setup(cfg) before "
+                "the data loader is built"
+            )
+        found = tuple(instances.gt_keypoints.tensor.shape[1:])
+        if found != (self.num_joints, 3):
+            raise ValueError(
+                f"{source}: 'gt_keypoints' have shape (objects, {', '.join(map(str, found))}), the "
+                f"model takes (objects, {self.num_joints}, 3): x, y, visibility. Correct "
+                "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS; 0 takes it from the dataset"
+            )
+
+    def regressed(self, instances: Sequence[Instances]) -> Tensor | None:
+        """All objects but those of whom no joint is labelled (published)."""
+        if self.regress_unlabelled:
+            return None
+        return ~torch.cat([self._without_joints(entry) for entry in instances])
+
+    def targets(
+        self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
+    ) -> JointTargets:
+        """Targets of the labelled joints of all objects."""
+        joints = torch.cat([entry.gt_keypoints.tensor for entry in instances])[centers.kept]
+        map_size = (centers.heatmap.shape[-2], centers.heatmap.shape[-1])
+        points = images.image_to_map(joints[..., :2], centers.peaks.image, map_size)
+        return joint_targets(points, joints[..., 2] > 0, centers, with_heatmap=self.joint_heatmap)
+
+    def losses(
+        self, predictions: CenterPredictions, targets: JointTargets, centers: CenterTargets
+    ) -> dict[str, Tensor]:
+        """`loss_joint_displacement` and, with a joint heatmap, that of heatmap and offset."""
+        maps = predictions.regressions
+        rows = centers.peaks.gather(maps[DISPLACEMENT]).unflatten(1, (-1, 2))
+        displacement = peak_regression_loss(
+            rows[targets.owner, targets.joint], targets.displacement, normalizer=self.normalizer
+        )
+        losses = {"loss_joint_displacement": self.displacement_weight * displacement}
+        if self.joint_heatmap:
+            losses["loss_joint_heatmap"] = self.heatmap_weight * heatmap_focal_loss(
+                maps[HEATMAP], targets.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
+            )
+        if self.joint_offset:
+            losses["loss_joint_offset"] = self.offset_weight * peak_regression_loss(
+                targets.peaks.gather(maps[OFFSET]),
+                targets.offset,
+                kind=self.loss,
+                normalizer=self.normalizer,
+            )
+        return losses
+
+    def turn_back(self, branch: str, maps: Tensor) -> Tensor | None:
+        """Left and right joints change places, displacements change sides; offsets are not used."""
+        if branch == OFFSET:
+            return None
+        if not self.flip_indices:
+            raise ValueError(
+                "TEST.FLIP sees mirror images, and nothing says which joints a mirror exchanges: "
+                "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES is empty. Give the dataset's metadata a "
+                "keypoint_flip_map and call centernet_d2.setup(cfg), or set FLIP_INDICES"
+            )
+        if branch == HEATMAP:
+            return maps[:, self.flip_indices]
+        joints = maps.unflatten(1, (self.num_joints, 2))[:, self.flip_indices]
+        return (joints * joints.new_tensor([-1, 1]).view(1, 1, 2, 1, 1)).flatten(1, 2)
+
+    def decode(
+        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
+    ) -> list[dict[str, Any]]:
+        """`pred_keypoints` (K, J, 3): x, y, score.
+
+        x and y are in detectron2's convention, from the left and upper *edge* of the first pixel,
+        so that its evaluator and visualizer read them. The score is that of the joint heatmap where
+        the joint lies (after snapping, that of its peak), without joint heatmap that of the
+        detection. Detections of a class without joints have rows 0, 0, 0.
+        """
+        cell = torch.stack([peaks.x, peaks.y], dim=-1)  # published: the cell, not its center
+        displacement = peaks.gather(maps.regressions[DISPLACEMENT]).unflatten(-1, (-1, 2))
+        joints, scores = self._placed(cell[:, :, None] + displacement, maps, peaks, centers)
+        points = images.map_to_image(joints, maps.map_size) + DETECTRON2_HALF_PIXEL
+        rows = torch.cat([points, scores[..., None]], dim=-1)
+        if self.classes:
+            has_joints = torch.isin(peaks.classes, peaks.classes.new_tensor(self.classes))
+            rows = torch.where(has_joints[:, :, None, None], rows, 0)
+        return [{"pred_keypoints": of_image} for of_image in rows]
+
+    def _placed(
+        self, joints: Tensor, maps: CenterMaps, peaks: Peaks, centers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Regressed joints (N, K, J, 2) -> where they end, and their scores (N, K, J)."""
+        if not self.joint_heatmap:
+            return joints, peaks.scores[:, :, None].expand(joints.shape[:-1])
+        heatmap = maps.regressions[HEATMAP]
+        scores = scores_at(heatmap, joints)
+        if not self.snaps:
+            return joints, scores
+        candidates = joint_peaks(
+            heatmap, maps.regressions.get(OFFSET), self.snapping.candidates, self.peak_kernel
+        )
+        boxes = center_boxes(peaks, centers, maps.regressions["size"])
+        joints, moved, peak_scores = snap_joints(joints, boxes, candidates, self.snapping)
+        return joints, torch.where(moved, peak_scores, scores)
+
+    def _without_joints(self, instances: Instances) -> Tensor:
+        if instances.has("gt_without_joints"):
+            return instances.gt_without_joints
+        visible = (instances.gt_keypoints.tensor[..., 2] > 0).any(dim=1)
+        if not self.classes:
+            return ~visible
+        known = instances.gt_classes.new_tensor(self.classes)
+        return torch.isin(instances.gt_classes, known) & ~visible
+
+
+@POINT_TASK_REGISTRY.register()
+def pose(cfg: CfgNode) -> Pose:
+    """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
+    points, heatmap = cfg.MODEL.POINTS_CENTERNET, cfg.MODEL.HEATMAP
+    options = points.POSE
+    return Pose(
+        num_joints=options.NUM_JOINTS,
+        flip_indices=options.FLIP_INDICES,
+        classes=options.CLASSES,
+        joint_heatmap=options.JOINT_HEATMAP,
+        joint_offset=options.JOINT_OFFSET,
+        displacement_weight=options.DISPLACEMENT_WEIGHT,
+        heatmap_weight=options.HEATMAP_WEIGHT,
+        offset_weight=options.OFFSET_WEIGHT,
+        regress_unlabelled=options.REGRESS_UNLABELLED,
+        snapping=SnappingRule(
+            name=options.SNAPPING,
+            candidates=options.CANDIDATES,
+            score_threshold=options.CANDIDATE_SCORE,
+            max_distance=options.SNAP_DISTANCE,
+        ),
+        peak_kernel=heatmap.PEAK_KERNEL,
+        focal_alpha=heatmap.FOCAL_ALPHA,
+        focal_beta=heatmap.FOCAL_BETA,
+        loss=points.REGRESSION_LOSS,
+        normalizer=points.REGRESSION_NORMALIZER,
+    )
