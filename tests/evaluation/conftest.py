@@ -20,12 +20,18 @@ def detections(dataset):
 
 
 @pytest.fixture
-def registered(tmp_path):
+def register_dataset():
+    """How `registered` registers: function(name, file, dataset)."""
+    return register
+
+
+@pytest.fixture
+def registered(tmp_path, register_dataset):
     """Call with a COCO dictionary; returns the registered name."""
     names = []
 
     def add(dataset: dict, name: str = NAME) -> str:
-        register(name, tmp_path / f"{name}.json", copy.deepcopy(dataset))
+        register_dataset(name, tmp_path / f"{name}.json", copy.deepcopy(dataset))
         names.append(name)
         return name
 

@@ -115,15 +115,19 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
     return rows
 
 
-def oracle(dataset: dict, rows: list[dict], iou_thresholds=None) -> np.ndarray:
-    """pycocotools' 12 numbers, by its own loadRes; the first is the mean over the thresholds."""
+def oracle(
+    dataset: dict, rows: list[dict], iou_thresholds=None, iou_type="bbox", **parameters
+) -> np.ndarray:
+    """pycocotools' 12 or 10 numbers, by its own loadRes; the first is the mean over thresholds."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(dataset)
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), iou_type)
         if iou_thresholds is not None:
             evaluation.params.iouThrs = np.array(iou_thresholds)
+        for name, value in parameters.items():
+            setattr(evaluation.params, name, value)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import json
 
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Instances
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from .random_coco import make_instances
+from .random_coco import oracle as coco_oracle
 
 NAMES = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
 SIGMAS = (0.05, 0.08, 0.08, 0.1, 0.1)
@@ -136,15 +132,6 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
 
 
 def oracle(dataset: dict, rows: list[dict], sigmas=SIGMAS) -> np.ndarray:
-    """pycocotools' 10 numbers of the persons, by its own loadRes."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = copy.deepcopy(dataset)
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), "keypoints")
-        evaluation.params.catIds = [PERSON]
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation.stats
+    """pycocotools' 10 numbers of the persons."""
+    options = {"catIds": [PERSON], "kpt_oks_sigmas": np.array(sigmas)}
+    return coco_oracle(dataset, rows, iou_type="keypoints", **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
@@ -35,7 +34,6 @@ from .random_joints import (
     to_rows,
 )
 
-NAME = "joints_evaluation_test_dataset"
 BOTH = ("bbox", "keypoints")
 HALF = np.array([0.5, 0.5, 0])
 
@@ -51,18 +49,9 @@ def detections(dataset) -> dict[int, Instances]:
 
 
 @pytest.fixture
-def registered(tmp_path):
-    """Call with a COCO dictionary; returns the registered name."""
-    names = []
-
-    def add(dataset: dict, name: str = NAME) -> str:
-        register(name, tmp_path / f"{name}.json", copy.deepcopy(dataset))
-        names.append(name)
-        return name
-
-    yield add
-    for name in names:
-        unregister(name)
+def register_dataset():
+    """How the folder's `registered` registers."""
+    return register
 
 
 def run(evaluator, detections, images=None):
@@ -197,7 +186,7 @@ def test_no_detections_and_no_labelled_persons(registered, dataset, detections):
     results = run(CocoEvaluator(dataset_name=name, iou_types=BOTH), nothing)
     assert results["keypoints"]["AP"] == 0
     balls = [a for a in dataset["annotations"] if a["category_id"] != PERSON]
-    name = registered({**dataset, "annotations": balls}, name=f"{NAME}_balls")
+    name = registered({**dataset, "annotations": balls}, name="joints_of_nobody")
     results = run(CocoEvaluator(dataset_name=name, iou_types=BOTH), detections)
     assert math.isnan(results["keypoints"]["AP"])
     assert not math.isnan(results["bbox"]["AP"])
@@ -291,7 +280,7 @@ def test_truth_with_another_number_of_joints_is_named(registered, dataset):
 def test_dataset_without_joint_names_is_named(registered, dataset):
     name = registered(dataset)
     del MetadataCatalog.get(name).keypoint_names
-    with pytest.raises(ValueError, match=rf"'{NAME}' names no joints.*keypoint_names"):
+    with pytest.raises(ValueError, match=rf"'{name}' names no joints.*keypoint_names"):
         CocoEvaluator(dataset_name=name, iou_types=BOTH)
 
 
@@ -329,8 +318,8 @@ def _score_in_process(rank: int, folder: str) -> None:
     )
     dataset = random_persons(seed=0)
     detections = random_poses(dataset, seed=0)
-    register(NAME, Path(folder) / f"{rank}.json", dataset)
-    evaluator = CocoEvaluator(dataset_name=NAME, iou_types=BOTH)
+    register("joints_of_two", Path(folder) / f"{rank}.json", dataset)
+    evaluator = CocoEvaluator(dataset_name="joints_of_two", iou_types=BOTH)
     results = run(evaluator, detections, list(detections)[rank::2])
     Path(folder, f"results{rank}.json").write_text(json.dumps(results))
     torch.distributed.barrier()  # leaving while the other still reads aborts

@@ -149,7 +149,7 @@ def _compare(
             "alternative": name,
             "ms": round(1e3 * timing.median, 3),
             "lowest_ms": round(1e3 * timing.lowest, 3),
-            "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+            "spread": round(timing.spread, 3),
             "speed_up": round(timings[REFERENCE].median / timing.median, 2),
         }
         for name, timing in timings.items()

@@ -92,7 +92,7 @@ def corner_form(options: BenchmarkOptions) -> list[Row]:
                 "ms": round(1e3 * timing.median, 1),
                 "images_per_second": round(1 / timing.median, 2),
                 "of_plain": round(timing.median / plain, 3),
-                "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+                "spread": round(timing.spread, 3),
                 "training_mib_per_image": per_image,
             }
             for name, timing in timings.items()

@@ -12,7 +12,7 @@ from torchvision.ops import deform_conv2d
 
 from ...layers.deform_conv import modulated_deform_conv2d
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import Call, comparison_rows, time_interleaved
 
 # (channels in, channels out, side of the map): the first is the usual test case, the others are the
 # layers of ResNet-18 with deformable up-sampling at 512 x 512.
@@ -133,15 +133,9 @@ def _compare(
     in_channels, out_channels, side = shape
     calls = _calls(random_layer(*shape, batch, device), backward)
     timings = time_interleaved(calls, rounds=options.rounds, warm_up=options.warm_up, device=device)
-    return [
-        {
-            "layer": f"{in_channels} to {out_channels}, {side} x {side}",
-            "batch": batch,
-            "pass": "forward + backward" if backward else "forward",
-            "alternative": name,
-            "ms": round(1e3 * timing.median, 3),
-            "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
-            "speed_up": round(timings[REFERENCE].median / timing.median, 2),
-        }
-        for name, timing in timings.items()
-    ]
+    subject = {
+        "layer": f"{in_channels} to {out_channels}, {side} x {side}",
+        "batch": batch,
+        "pass": "forward + backward" if backward else "forward",
+    }
+    return comparison_rows(subject, timings, REFERENCE)

@@ -127,7 +127,7 @@ def _stages(
             "stage": stage,
             "ms_per_image": round(1e3 * timing.median / batch, 3),
             "images_per_second": round(batch / timing.median, 2),
-            "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+            "spread": round(timing.spread, 3),
             "peak_mib": None if peaks[stage] is None else round(peaks[stage] / 2**20, 1),
         }
         for stage, timing in timings.items()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import Call, comparison_rows, time_interleaved
 
 REFERENCE = "published form"
 # name, images, persons, joints, candidates, side of the map
@@ -110,13 +110,4 @@ def _compare(
     }
     device = torch.device(options.device)
     timings = time_interleaved(calls, rounds=options.rounds, warm_up=options.warm_up, device=device)
-    return [
-        {
-            "case": name,
-            "alternative": alternative,
-            "ms": round(1e3 * timing.median, 3),
-            "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
-            "speed_up": round(timings[REFERENCE].median / timing.median, 2),
-        }
-        for alternative, timing in timings.items()
-    ]
+    return comparison_rows({"case": name}, timings, REFERENCE)

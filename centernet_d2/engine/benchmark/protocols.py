@@ -47,7 +47,7 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
                 "protocol": name,
                 "ms": round(1e3 * timing.median, 1),
                 "images_per_second": round(1 / timing.median, 2),
-                "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+                "spread": round(timing.spread, 3),
                 "times_none": round(timing.median / timings["N.A."].median, 2),
             }
             for name, timing in timings.items()

@@ -10,7 +10,7 @@ from torchvision.ops import batched_nms
 from ...decoding.soft_nms import SoftNmsRule
 from ...decoding.soft_nms import soft_nms as our_soft_nms
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import Call, comparison_rows, time_interleaved
 
 REFERENCE = "NumPy, class by class"
 HARD = "torchvision batched_nms (hard)"
@@ -97,13 +97,4 @@ def _compare(
     }
     device = torch.device(options.device)
     timings = time_interleaved(calls, rounds=options.rounds, warm_up=options.warm_up, device=device)
-    return [
-        {
-            "case": name,
-            "alternative": alternative,
-            "ms": round(1e3 * timing.median, 3),
-            "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
-            "speed_up": round(timings[REFERENCE].median / timing.median, 2),
-        }
-        for alternative, timing in timings.items()
-    ]
+    return comparison_rows({"case": name}, timings, REFERENCE)

@@ -22,6 +22,27 @@ class Timing:
     quartiles: tuple[float, float]  # first and third: how steady the machine was
     rounds: int
 
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles, as a share of the median."""
+        return (self.quartiles[1] - self.quartiles[0]) / self.median
+
+
+def comparison_rows(
+    subject: Mapping[str, object], timings: Mapping[str, Timing], reference: str
+) -> list[dict[str, object]]:
+    """A row per alternative: what `subject` says of all, milliseconds, how often `reference`'s."""
+    return [
+        {
+            **subject,
+            "alternative": name,
+            "ms": round(1e3 * timing.median, 3),
+            "spread": round(timing.spread, 3),
+            "speed_up": round(timings[reference].median / timing.median, 2),
+        }
+        for name, timing in timings.items()
+    ]
+
 
 def time_interleaved(
     calls: Mapping[str, Call], *, rounds: int, warm_up: int, device: torch.device
