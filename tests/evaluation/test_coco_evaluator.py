@@ -12,6 +12,7 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, print_csv_format, verify_results
 from detectron2.structures import BoxMode
+from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
@@ -288,18 +289,14 @@ def _score_in_process(rank: int, folder: str) -> None:
     """One of two processes: takes every other image and one that both take."""
     from .random_coco import random_detections, register
 
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    dataset = random_dataset(seed=0)
-    detections = random_detections(dataset, seed=0)
-    register(NAME, Path(folder) / f"{rank}.json", dataset)
-    evaluator = CocoEvaluator(dataset_name=NAME, output_folder=f"{folder}/out")
-    images = list(detections)[rank::2] + [101] * rank
-    results = run(evaluator, detections, images)
-    Path(folder, f"results{rank}.json").write_text(json.dumps(results))
-    torch.distributed.barrier()  # leaving while the other still reads aborts
-    torch.distributed.destroy_process_group()
+    with one_of_two(rank, folder):
+        dataset = random_dataset(seed=0)
+        detections = random_detections(dataset, seed=0)
+        register(NAME, Path(folder) / f"{rank}.json", dataset)
+        evaluator = CocoEvaluator(dataset_name=NAME, output_folder=f"{folder}/out")
+        images = list(detections)[rank::2] + [101] * rank
+        results = run(evaluator, detections, images)
+        Path(folder, f"results{rank}.json").write_text(json.dumps(results))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import print_csv_format
 from detectron2.evaluation.pascal_voc_evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
+from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.voc import VOC_CLASSES, register_voc_split
@@ -196,15 +197,11 @@ def test_built_from_a_config(register):
 
 def _score_in_process(rank: int, folder: str) -> None:
     """One of two processes: takes every other image, and one that both take."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
-    )
-    register_voc_split(NAME, f"{folder}/VOC2007", "test", class_names=CLASSES, year=2007)
-    evaluator = VocEvaluator(dataset_name=NAME)
-    results = run(evaluator, sorted(DETECTIONS)[rank::2] + ["000001"] * rank)
-    Path(folder, f"results{rank}.json").write_text(json.dumps(results))
-    torch.distributed.barrier()  # leaving while the other still reads aborts
-    torch.distributed.destroy_process_group()
+    with one_of_two(rank, folder):
+        register_voc_split(NAME, f"{folder}/VOC2007", "test", class_names=CLASSES, year=2007)
+        evaluator = VocEvaluator(dataset_name=NAME)
+        results = run(evaluator, sorted(DETECTIONS)[rank::2] + ["000001"] * rank)
+        Path(folder, f"results{rank}.json").write_text(json.dumps(results))
 
 
 @pytest.mark.slow
