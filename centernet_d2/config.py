@@ -107,14 +107,19 @@ def _add_points_keys(keys: CN) -> None:
 
 
 def _add_pose_keys(points: CN) -> None:
-    """The point task "pose": joints of persons, or of whatever a dataset gives joints to."""
+    """The point task "pose": joints of persons, or of whatever a dataset gives joints to.
+
+    It stands beside "box2d" in TASKS: its detections have boxes.
+    """
     points.POSE = CN()
     # What the next three leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata.
     points.POSE.NUM_JOINTS = 0
     # For each joint the one that takes its place in a mirror (left and right exchanged). [] with
-    # any mirror (INPUT.FLIP_PROBABILITY, TEST.FLIP) is an error after `setup`.
+    # any mirror (INPUT.FLIP_PROBABILITY, TEST.FLIP) is an error after `setup`, and so is another
+    # order than the datasets'.
     points.POSE.FLIP_INDICES = []
-    points.POSE.CLASSES = []  # indices of the classes that have joints; []: all
+    # Indices of the classes that have joints; []: all. Objects of other classes are boxes.
+    points.POSE.CLASSES = []
     # Joint heatmap, to whose peaks regressed joints snap. False: the paper's "reg" row, only the
     # displacement (published --not_hm_hp).
     points.POSE.JOINT_HEATMAP = True
@@ -265,7 +270,9 @@ def _input_keys() -> CN:
     keys.SHIFT = 0.1  # "shift_scale": standard deviation of the shift, in sides
     keys.SCALE = 0.4  # "shift_scale": standard deviation of the scale
     # Turn around the crop's center: standard deviation in degrees, clipped at twice that; 0: off
-    # (published default). Boxes become the upright box around the turned one.
+    # (published default). Boxes become the upright box around the turned one, and everything is
+    # learned from turned images: the published code leaves boxes as they were, and so learns only
+    # the joint heatmap and the joint offset there.
     keys.ROTATION = 0.0
     keys.ROTATION_PROBABILITY = 1.0  # share of samples that ROTATION turns
     keys.FLIP_PROBABILITY = 0.5

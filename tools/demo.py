@@ -24,10 +24,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 from centernet_d2 import Predictor
+from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.images import read_image
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.engine.run import prepare, run
-from centernet_d2.structures.skeleton import skeleton_of
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.detections import draw_comparison, image_grid
 from centernet_d2.visualization.skeletons import SkeletonDrawing

@@ -20,6 +20,7 @@ import numpy as np
 from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
+from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.engine.predict_files import (
     BOX_FORMATS,
     PredictionWriter,
@@ -27,7 +28,7 @@ from centernet_d2.engine.predict_files import (
     predict_files,
 )
 from centernet_d2.engine.setup import load_config
-from centernet_d2.structures.skeleton import Skeleton, skeleton_of
+from centernet_d2.structures.skeleton import Skeleton
 from centernet_d2.visualization.detections import draw_detections
 from centernet_d2.visualization.heatmaps import draw_heatmaps
 from centernet_d2.visualization.skeletons import SkeletonDrawing

@@ -28,11 +28,11 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from centernet_d2 import setup
+from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.loader import load_dataset_dicts
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.setup import load_config
-from centernet_d2.structures.skeleton import skeleton_of
 from centernet_d2.structures.targets import CornerTargets, JointTargets
 from centernet_d2.visualization.detections import draw_objects, side_by_side
 from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, extended, target_heatmaps

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES, COCO_PERSON_KEYPOINT_NAMES
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 from detectron2.modeling import build_model
 from torch import Tensor
@@ -24,7 +24,7 @@ from .rename import Renamed, RenameError, published_state_dict, rename_state_dic
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # of what is written; raise it with any change, so that cached files are made anew
+VERSION = 2  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
 
 _digests: dict[tuple[str, int, int], str] = {}  # (path, size, time) -> SHA-256
@@ -48,6 +48,7 @@ class Converted:
         """What a detectron2 file of these weights holds."""
         return {
             "model": self.state_dict,
+            "joint_names": joint_names(self.found.num_joints),
             "__author__": f"{AUTHOR} {self.found.describe()}",
             "class_names": class_names(self.found.num_classes, self.found.num_joints),
         }
@@ -76,6 +77,11 @@ def class_names(num_classes: int | None, num_joints: int = 0) -> list[str]:
     coco = [category["name"] for category in COCO_CATEGORIES if category["isthing"]]
     known = {len(coco): coco, len(VOC_CLASS_NAMES): list(VOC_CLASS_NAMES)}
     return known.get(num_classes or 0, [])
+
+
+def joint_names(num_joints: int) -> list[str]:
+    """Names of the joints where their number tells the dataset: COCO. Else []."""
+    return list(COCO_PERSON_KEYPOINT_NAMES) if num_joints == JOINTS_OF_COCO else []
 
 
 def convert(checkpoint: Mapping[str, Any]) -> Converted:

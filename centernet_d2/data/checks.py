@@ -128,9 +128,17 @@ def check_joints(
         describe: row -> words that name its image and annotation.
 
     Raises:
-        DatasetError: a row has another number of values, or a visibility other than 0, 1, 2, or a
-            labelled joint at NaN or infinity.
+        DatasetError: a row is no list or has another number of values, or a visibility other than
+            0, 1, 2, or a labelled joint at NaN or infinity.
     """
+    unlisted = np.array([not isinstance(row, (list, tuple)) for row in rows], dtype=bool)
+    if unlisted.any():
+        first = rows[int(np.flatnonzero(unlisted)[0])]
+        raise DatasetError(
+            f"{source}: {unlisted.sum()} of {len(rows)} annotations have 'keypoints' that are no "
+            f"list: {_examples(unlisted, describe)}. Of the first they are {first!r}; write x, y "
+            "and visibility of one joint after the other"
+        )
     wrong = np.array([len(row) not in (0, 3 * count) for row in rows], dtype=bool)
     if wrong.any():
         first = rows[int(np.flatnonzero(wrong)[0])]

@@ -13,19 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
+from ..structures.skeleton import HALF_PIXEL
 from .checks import DatasetError
-
-HALF_PIXEL = 0.5
 
 
 def source_joints(
     annotations: Sequence[dict], num_joints: int, file_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the joints of a record's N annotations, and who has none although its class has.
+    """Return the joints of a record's N annotations, and whose annotation labels none of them.
 
     Args:
-        annotations: detectron2's, with "keypoints" (3 J numbers x, y, visibility) where the class
-            has joints.
+        annotations: detectron2's, with "keypoints" (3 J numbers x, y, visibility) or without. Some
+            files have zeros there in classes without joints; the task that learns knows these.
         num_joints: J.
         file_name: of the image, for messages.
 

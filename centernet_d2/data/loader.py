@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.utils.data as torch_data
 from detectron2.config import CfgNode, configurable
@@ -22,6 +23,7 @@ from detectron2.data.build import (
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
+from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .samplers import PositionSampler, seeded
 
 DatasetDict = dict[str, Any]
@@ -257,7 +259,8 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     """Load DATASETS.TRAIN for training, and print how many objects each class has.
 
     Raises:
-        ValueError: no image has an object to learn from; see also `load_dataset_dicts`.
+        ValueError: no image has an object to learn from or, with the point task "pose", a joint;
+            see also `load_dataset_dicts`.
     """
     names = cfg.DATASETS.TRAIN
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
@@ -266,6 +269,12 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
             "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
+        )
+    if "pose" in cfg.MODEL.POINTS_CENTERNET.TASKS and not has_joints(dicts):
+        raise ValueError(
+            f"DATASETS.TRAIN: MODEL.POINTS_CENTERNET.TASKS has 'pose', and no annotation of "
+            f"{', '.join(names)} has a labelled joint in its 'keypoints'. {HOW_TO_NAME_JOINTS}. To "
+            "learn boxes alone set TASKS ['box2d']"
         )
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
@@ -279,6 +288,16 @@ def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool
         crowd_as_objects or not annotation.get("iscrowd", 0)
         for record in dicts
         for annotation in record.get("annotations", ())
+    )
+
+
+def has_joints(dicts: Sequence[DatasetDict]) -> bool:
+    """Whether any record has an annotation with a labelled joint."""
+    return any(
+        np.any(np.ravel(annotation["keypoints"])[2::3])
+        for record in dicts
+        for annotation in record.get("annotations", ())
+        if "keypoints" in annotation
     )
 
 

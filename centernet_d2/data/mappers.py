@@ -15,9 +15,10 @@ from detectron2.data.transforms import AugInput, Augmentation, AugmentationList
 from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
 from fvcore.transforms.transform import Transform
 
-from ..structures.skeleton import check_flip_indices, missing_flip_map, skeleton_of
+from ..structures.skeleton import check_flip_indices, missing_flip_map
 from .checks import DatasetError, check_image_size
 from .color import RandomColor
+from .datasets.skeletons import skeleton_of
 from .images import read_image
 from .joints import move_joints, source_joints
 from .transforms import RandomCenterCrop, RandomFlip
@@ -33,8 +34,8 @@ class DetectionMapper:
 
     With joints, `instances` have `gt_keypoints` besides: `Keypoints` (P, J, 3) float32, x and y as
     pixel indices of the network frame, visibility 0 (not labelled, or outside the frame: 0, 0, 0),
-    1 (covered) or 2; and `gt_without_joints` (P,) bool: objects of a class with joints whose
-    annotation labels none, which is not the same as having all of them outside the frame.
+    1 (covered) or 2; and `gt_without_joints` (P,) bool: objects whose annotation has joints and
+    labels none of them, which is not the same as having all of them outside the frame.
 
     All randomness comes from numpy's global state, so that a sample is repeated by seeding it.
     """

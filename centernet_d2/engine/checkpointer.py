@@ -36,6 +36,7 @@ class Checkpointer(DetectionCheckpointer):
     Attributes:
         class_names: saved with every checkpoint, so that an application without the dataset can
             name its detections.
+        joint_names: likewise; [] for a model that finds none.
         averaged_state: where set, called when saving for the tensors stored as "model" (an average
             of the weights).
         mismatch: "fail" or "report", see `load`.
@@ -47,12 +48,13 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         class_names: Sequence[str] = (),
+        joint_names: Sequence[str] = (),
         mismatch: str = "report",
         save_to_disk: bool | None = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.class_names = list(class_names)
+        self.class_names, self.joint_names = list(class_names), list(joint_names)
         self.mismatch = mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
@@ -75,7 +77,11 @@ class Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
-        data: dict[str, Any] = {"model": dict(model_state), "class_names": self.class_names}
+        data: dict[str, Any] = {
+            "model": dict(model_state),
+            "class_names": self.class_names,
+            "joint_names": self.joint_names,
+        }
         if not weights_only:
             data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         data.update(extras)

@@ -134,8 +134,12 @@ def difference(expected: Sequence[str], found: Sequence[str], what: str = "class
     for index, pair in enumerate(zip(expected, found, strict=False)):
         if pair[0] != pair[1]:
             return f"{what} {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
-    plural = f"{what}es" if what.endswith("s") else f"{what}s"
-    return f"{len(expected)} {plural} in the first and {len(found)} in the second"
+    return f"{len(expected)} {plural(what)} in the first and {len(found)} in the second"
+
+
+def plural(what: str) -> str:
+    """Return "classes" for "class", "joints" for "joint"."""
+    return f"{what}es" if what.endswith("s") else f"{what}s"
 
 
 def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
@@ -151,33 +155,36 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
 
 def compare_with_checkpoint(
-    class_names: Sequence[str], saved: Sequence[str], *, path: str, must_agree: bool
+    names: Sequence[str], saved: Sequence[str], *, path: str, must_agree: bool, what: str = "class"
 ) -> None:
-    """Compare the classes of the data with those that a checkpoint was trained on.
+    """Compare the classes (or joints) of the data with those that a checkpoint was trained on.
 
     Args:
-        class_names: of the datasets; [] is not compared.
+        names: of the datasets; [] is not compared.
         saved: of the checkpoint; [] is not compared.
         path: the checkpoint, for messages.
         must_agree: True for evaluation and resuming, where a difference makes every result wrong.
             Fine-tuning may differ and is told so.
+        what: one of the things that are named, for messages.
 
     Raises:
         ValueError: they differ and must agree.
     """
-    if not class_names or not saved or list(class_names) == list(saved):
+    if not names or not saved or list(names) == list(saved):
         return
     text = (
-        f"The checkpoint '{path}' was trained on other classes than the dataset's: "
-        f"{difference(saved, class_names)}"
+        f"The checkpoint '{path}' was trained on other {plural(what)} than the dataset's: "
+        f"{difference(saved, names, what)}"
     )
     if must_agree:
         raise ValueError(
-            f"{text}. Use the dataset's own checkpoint, or a dataset with the classes "
+            f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural(what)} "
             f"{shorten(saved, 8)}."
         )
     logger.warning(
-        "%s. The branches whose size depends on the classes start anew where the number differs "
-        "(see the report above) and otherwise from the other classes' weights.",
+        "%s. The branches whose size depends on the %s start anew where the number differs (see "
+        "the report above) and otherwise from the other %s' weights.",
         text,
+        plural(what),
+        plural(what),
     )

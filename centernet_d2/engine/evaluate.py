@@ -14,6 +14,7 @@ from torch import nn
 from ..modeling.fast_inference import make_fast
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names, without_training_data
+from .joints import joint_names
 from .setup import setup
 from .trainer import Trainer
 
@@ -44,7 +45,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
 
     Raises:
         ValueError: MODEL.WEIGHTS is empty, does not fill the model, or was trained on other classes
-            than the datasets'.
+            or joints than the datasets'.
     """
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(
@@ -55,6 +56,13 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     saved = extras.get("class_names", [])
     compare_with_checkpoint(class_names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True)
+    compare_with_checkpoint(
+        joint_names(cfg),
+        extras.get("joint_names", []),
+        path=cfg.MODEL.WEIGHTS,
+        must_agree=True,
+        what="joint",
+    )
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
     return class_names or list(saved)

@@ -68,7 +68,7 @@ class LossWatch(HookBase):
         logger.warning(
             "%s has been %.4f for %d steps: every object's keypoint is predicted as certain "
             "background, the heatmap branch has collapsed. Check the boxes of the dataset (xyxy "
-            "given as xywh?) and lower SOLVER.BASE_LR. Images of this batch: %s",
+            "given as xywh?), and its joints, and lower SOLVER.BASE_LR. Images of this batch: %s",
             name,
             loss,
             self.collapsed_steps[name],

@@ -264,13 +264,15 @@ class PredictionWriter:
 
 
 def _joints(instances: Instances) -> list[dict[str, list]]:
-    """Return what each record says of its joints: [x, y, score], 0 is the first pixel's middle."""
+    """Return what each record says of its joints, if any: [x, y, score], 0 is a pixel's middle."""
     if not instances.has("pred_keypoints"):
         return [{}] * len(instances)
     half_pixel = instances.pred_keypoints.new_tensor([0.5, 0.5, 0])
     joints = (instances.pred_keypoints - half_pixel).tolist()
+    found = instances.pred_keypoints.flatten(1).any(dim=1).tolist()  # zeros: a class without joints
     return [
-        {"joints": [[round(value, 3) for value in joint] for joint in figure]} for figure in joints
+        {"joints": [[round(value, 3) for value in joint] for joint in figure]} if known else {}
+        for figure, known in zip(joints, found, strict=True)
     ]
 
 

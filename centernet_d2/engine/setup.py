@@ -88,7 +88,8 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)
-        set_joints(cfg)
+        if warning := set_joints(cfg):
+            _say_once(warning)
         choose_device(cfg)
         leave_resizing_to_the_model(cfg)
     finally:

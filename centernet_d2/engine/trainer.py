@@ -19,6 +19,7 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from ..data.datasets.skeletons import skeleton_of
 from ..data.loader import (
     DatasetDict,
     TrainLoader,
@@ -27,10 +28,12 @@ from ..data.loader import (
     load_training_dicts,
 )
 from ..data.samplers import seed_generators
+from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, LossWatch, Pictures
+from .joints import joint_names
 from .optimizer import build_optimizer
 from .processes import buffers_of_main_process, distributed
 from .schedule import fix_schedule, schedule_from_config
@@ -65,11 +68,7 @@ class Trainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
-        if cfg.SOLVER.BEST_METRIC and not cfg.DATASETS.TEST:
-            raise ValueError(
-                f"SOLVER.BEST_METRIC is '{cfg.SOLVER.BEST_METRIC}', but DATASETS.TEST is empty: "
-                "nothing is evaluated. Name a dataset there, or set SOLVER.BEST_METRIC ''."
-            )
+        _check_best_metric(cfg)
         dataset = self.load_dataset(cfg)
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
@@ -134,6 +133,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             class_names=self.class_names,
+            joint_names=joint_names(cfg),
             mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
             trainer=weakref.proxy(self),
         )
@@ -174,15 +174,19 @@ class Trainer(DefaultTrainer):
         """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
 
         Raises:
-            ValueError: resuming with other classes or another model than the checkpoint's.
+            ValueError: resuming with other classes, joints or another model than the checkpoint's.
         """
         resume = resume and self.checkpointer.has_checkpoint()
         path = self.checkpointer.get_checkpoint_file() if resume else self.cfg.MODEL.WEIGHTS
         if resume:
             self.checkpointer.mismatch = "fail"
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        saved = extras.get("class_names", [])
-        compare_with_checkpoint(self.class_names, saved, path=path, must_agree=resume)
+        for what, names in (
+            ("class", self.checkpointer.class_names),
+            ("joint", self.checkpointer.joint_names),
+        ):
+            saved = extras.get(f"{what}_names", [])
+            compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
         if resume:
             self.start_iter = self.iter + 1
         elif self.average:
@@ -254,3 +258,19 @@ class Trainer(DefaultTrainer):
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
+
+
+def _check_best_metric(cfg: CfgNode) -> None:
+    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC."""
+    metric, datasets = cfg.SOLVER.BEST_METRIC, cfg.DATASETS.TEST
+    if metric and not datasets:
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
+            "Name a dataset there, or set SOLVER.BEST_METRIC ''."
+        )
+    if "keypoints" in metric.split("/") and not any(map(skeleton_of, datasets)):
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', but {', '.join(datasets)} of DATASETS.TEST names "
+            f"no joints, so that boxes alone are scored. {HOW_TO_NAME_JOINTS}; or set "
+            "SOLVER.BEST_METRIC 'bbox/AP'."
+        )

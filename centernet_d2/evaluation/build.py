@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from fvcore.common.registry import Registry
 
+from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .coco import CocoEvaluator
 from .voc import VocEvaluator
 
@@ -67,8 +68,9 @@ def coco(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> CocoEval
     with_joints = "pose" in cfg.MODEL.POINTS_CENTERNET.TASKS
     if with_joints and not MetadataCatalog.get(dataset_name).get("keypoint_names"):
         logger.warning(
-            "Dataset '%s' names no joints (keypoint_names of its metadata): boxes alone are scored",
+            "Dataset '%s' names no joints: boxes alone are scored. %s",
             dataset_name,
+            HOW_TO_NAME_JOINTS,
         )
         with_joints = False
     return CocoEvaluator(
@@ -99,6 +101,12 @@ def pascal_voc(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> Vo
 CORNER_DETECTORS = ("CornerNet", "TripletCenterNet")
 PUBLISHED_SCALES = [0.5, 0.75, 1.0, 1.25, 1.5]
 TRIPLET_SCALES = [0.6, 1.0, 1.2, 1.5, 1.8]
+# Of MODEL.POINTS_CENTERNET.POSE: published values, and how others are told.
+PUBLISHED_SNAPPING = {
+    "CANDIDATES": (100, "{} candidates"),
+    "CANDIDATE_SCORE": (0.1, "candidates above {}"),
+    "SNAP_DISTANCE": (0.3, "snap distance {}"),
+}
 
 
 def protocol_name(cfg: CfgNode) -> str:
@@ -106,7 +114,8 @@ def protocol_name(cfg: CfgNode) -> str:
 
     The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
     differ by points between protocols, so the name stands beside every score. What departs from the
-    detector's published protocol in another way is added: scales, NMS, canvas, rounding.
+    detector's published protocol in another way is added: scales, NMS, snapping of joints, canvas,
+    rounding.
     """
     is_corners = cfg.MODEL.META_ARCHITECTURE in CORNER_DETECTORS
     resolution = cfg.TEST.RESOLUTION
@@ -114,7 +123,8 @@ def protocol_name(cfg: CfgNode) -> str:
         height, width = cfg.TEST.FIXED_SIZE
         resolution = f"fixed {height}x{width}"
     suppression = _corner_suppression(cfg) if is_corners else _suppression(cfg)
-    parts = [_augmentation(cfg), resolution, *suppression]
+    snapping = [] if is_corners else _snapping(cfg)
+    parts = [_augmentation(cfg), resolution, *suppression, *snapping]
     published_canvas = "odd" if is_corners else "strict"
     if cfg.TEST.RESOLUTION == "keep_res" and published_canvas != cfg.TEST.CANVAS:
         parts.append(f"{cfg.TEST.CANVAS} canvas")
@@ -144,6 +154,20 @@ def _suppression(cfg: CfgNode) -> list[str]:
         parts = _soft_nms(cfg)
         nms = nms if nms == "hard" else "none"
     return parts + ([f"{nms} NMS"] if nms != "none" else [])
+
+
+def _snapping(cfg: CfgNode) -> list[str]:
+    """How joints move to peaks, where it is not the published way."""
+    pose = cfg.MODEL.POINTS_CENTERNET.POSE
+    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS or not pose.JOINT_HEATMAP:
+        return []
+    if pose.SNAPPING == "none":
+        return ["no snapping"]
+    parts, used = [], dict(PUBLISHED_SNAPPING)
+    if pose.SNAPPING != "published":
+        parts.append(f"{pose.SNAPPING} snapping")
+        del used["SNAP_DISTANCE"]  # the paper's rule has none
+    return parts + [words.format(pose[key]) for key, (v, words) in used.items() if pose[key] != v]
 
 
 def _corner_suppression(cfg: CfgNode) -> list[str]:

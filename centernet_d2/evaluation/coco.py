@@ -39,9 +39,10 @@ class CocoEvaluator(BoxEvaluator):
     convention; files and COCO count from the middle); scored are the classes that have joints.
 
     `evaluate()` returns `{"bbox": {"AP": ..., "AR100": ..., "AP-<class>": ...}}` in percent, as
-    detectron2 does, with AP60 ... and FD ... where asked; NaN where a number has nothing to average
-    over. A split without annotations gives `{"bbox": {}}` and the results file. What counts is said
-    at `BoxEvaluator`.
+    detectron2 does, with AP60 ... and FD ... where asked, and with joints `"keypoints": {"AP": ...,
+    "AR": ..., "AP-<class>": ...}` beside it, of the classes that have some; NaN where a number has
+    nothing to average over. A split without annotations gives an empty dictionary for each of
+    `iou_types`, and the results file. What counts is said at `BoxEvaluator`.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class CocoEvaluator(BoxEvaluator):
         self.ground_truth = load_ground_truth(dataset_name, with_joints="keypoints" in iou_types)
         skeleton = self.ground_truth.skeleton
         if skeleton and oks_sigmas is not None:
-            skeleton = replace(skeleton, oks_sigmas=tuple(oks_sigmas))
+            source = f"oks_sigmas (TEST.KEYPOINT_OKS_SIGMAS) for dataset '{dataset_name}'"
+            skeleton = replace(skeleton, oks_sigmas=tuple(oks_sigmas), source=source)
         self.skeleton = skeleton
         super().__init__(
             dataset_name=dataset_name,

@@ -12,8 +12,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..structures.skeleton import Skeleton, skeleton_of
-from .coco_joints import HALF_PIXEL, complete_joints
+from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
+from .coco_joints import complete_joints
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,11 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
     class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
     skeleton, pose_ids = None, ()
     if with_joints:
-        skeleton = skeleton_of(dataset_name)
+        skeleton = Skeleton.from_metadata(metadata, dataset_name)
         if skeleton is None:
             raise ValueError(
-                f"Dataset '{dataset_name}' names no joints, so that joints cannot be scored. Set "
-                f"them: MetadataCatalog.get('{dataset_name}').set(keypoint_names=[...], "
-                "keypoint_flip_map=[(left, right), ...], keypoint_oks_sigmas=[...]); a JSON given "
-                "as 'coco:<json>:<image dir>' has them in 'keypoints' of its category."
+                f"Dataset '{dataset_name}' names no joints, so that joints cannot be scored. "
+                f"{HOW_TO_NAME_JOINTS}."
             )
         pose_ids = complete_joints(dataset, skeleton, dataset_name)
     return CocoGroundTruth(dataset, is_labelled, category_ids, class_names, skeleton, pose_ids)

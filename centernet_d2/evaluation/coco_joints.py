@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 from detectron2.structures import Instances
 
-from ..structures.skeleton import Skeleton
-
-HALF_PIXEL = 0.5
+from ..structures.skeleton import HALF_PIXEL, Skeleton
 
 
 def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Which joints a dataset has: names, which of them a mirror exchanges, limbs, tolerances.
 
 A dataset brings all of it in its metadata, under detectron2's names: `keypoint_names`,
-`keypoint_flip_map` (pairs of names), `keypoint_connection_rules` (name, name, RGB colour) and
+`keypoint_flip_map` (pairs of names), `keypoint_connection_rules` (name, name, RGB colour); and
 `keypoint_oks_sigmas` (one per joint).
 """
 
@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from detectron2.data import MetadataCatalog
+# detectron2's records and detections count joints from the left and upper edge of the first pixel,
+# everything else here (COCO's files, network frame) from its middle.
+HALF_PIXEL = 0.5
 
 COCO_JOINTS = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
@@ -26,6 +29,14 @@ COCO_SIGMAS = (
 DEFAULT_SIGMA = 0.05  # of joints for which nothing is known; near the middle of COCO's
 
 Pairs = tuple[tuple[str, str], ...]
+
+# The cure where a dataset names no joints.
+HOW_TO_NAME_JOINTS = (
+    "A COCO JSON that is given as 'coco:<json>:<image dir>' names them in 'keypoints' of its "
+    "categories (detectron2's register_coco_instances does not read them there); a dataset that is "
+    "registered in code names them as MetadataCatalog.get(name).set(keypoint_names=[...], "
+    "keypoint_flip_map=[(left, right), ...])"
+)
 
 # RGB of limbs and joints, by `Skeleton.sides`: the body's middle, its left, its right.
 SIDE_COLORS = ((90, 220, 90), (255, 140, 0), (0, 140, 255))
@@ -66,12 +77,37 @@ class Skeleton:
                 "Name each pair once, and no joint with itself"
             )
         if not self.oks_sigmas:
-            object.__setattr__(self, "oks_sigmas", default_sigmas(len(self.names)))
+            object.__setattr__(self, "oks_sigmas", default_sigmas(self.names))
         if len(self.oks_sigmas) != len(self.names) or min(self.oks_sigmas) <= 0:
             raise ValueError(
                 f"{self.source}: 'keypoint_oks_sigmas' must be {len(self.names)} positive numbers, "
                 f"one per joint, got {list(self.oks_sigmas)}"
             )
+
+    @classmethod
+    def from_metadata(cls, metadata: Any, dataset_name: str) -> Skeleton | None:
+        """Return the skeleton in a dataset's metadata; None where it names no joints.
+
+        A flip map that is not given is derived from the names.
+
+        Args:
+            metadata: detectron2's, or whatever else has a dictionary's `get`.
+            dataset_name: for messages.
+
+        Raises:
+            ValueError: see `Skeleton`.
+        """
+        names = tuple(metadata.get("keypoint_names") or ())
+        if not names:
+            return None
+        flip_map = metadata.get("keypoint_flip_map")
+        return cls(
+            names=names,
+            flip_map=derive_flip_map(names) if flip_map is None else _pairs(flip_map),
+            edges=_pairs(metadata.get("keypoint_connection_rules") or ()),
+            oks_sigmas=tuple(metadata.get("keypoint_oks_sigmas") or ()),
+            source=f"metadata of dataset '{dataset_name}'",
+        )
 
     def flip_indices(self) -> list[int]:
         """Return for each joint the index of the one that takes its place in a mirrored image.
@@ -109,29 +145,6 @@ class Skeleton:
         return fields
 
 
-def skeleton_of(dataset_name: str) -> Skeleton | None:
-    """Return the skeleton in a dataset's metadata; None where it names no joints.
-
-    A flip map that is not given is derived from the names, sigmas are COCO's for 17 joints and else
-    `DEFAULT_SIGMA`.
-
-    Raises:
-        ValueError: see `Skeleton`.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    names = tuple(metadata.get("keypoint_names") or ())
-    if not names:
-        return None
-    flip_map = metadata.get("keypoint_flip_map")
-    return Skeleton(
-        names=names,
-        flip_map=derive_flip_map(names) if flip_map is None else _pairs(flip_map),
-        edges=_pairs(metadata.get("keypoint_connection_rules") or ()),
-        oks_sigmas=tuple(metadata.get("keypoint_oks_sigmas") or ()),
-        source=f"metadata of dataset '{dataset_name}'",
-    )
-
-
 def check_flip_indices(flip_indices: Sequence[int], num_joints: int) -> None:
     """Raise ValueError unless () or J indices of which each one's partner points back at it."""
     indices = list(flip_indices)
@@ -158,9 +171,15 @@ def missing_flip_map(source: str, names: Sequence[str]) -> str:
     )
 
 
-def default_sigmas(count: int) -> tuple[float, ...]:
-    """Return OKS sigmas for a dataset that has none: COCO's for 17 joints, else DEFAULT_SIGMA."""
-    return COCO_SIGMAS if count == len(COCO_SIGMAS) else (DEFAULT_SIGMA,) * count
+def default_sigmas(names: Sequence[str]) -> tuple[float, ...]:
+    """Return OKS sigmas for a dataset that has none: COCO's for its joints, else DEFAULT_SIGMA.
+
+    The names decide, not their number: animals with 17 joints have no person's tolerances.
+    """
+    known = dict(zip(COCO_JOINTS, COCO_SIGMAS, strict=True))
+    if set(names) != set(COCO_JOINTS):
+        return (DEFAULT_SIGMA,) * len(names)
+    return tuple(known[name] for name in names)
 
 
 def derive_flip_map(names: Sequence[str]) -> Pairs | None:

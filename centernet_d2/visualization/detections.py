@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from detectron2.structures import Boxes, Instances, Keypoints
 
+from ..structures.skeleton import HALF_PIXEL
 from .skeletons import SkeletonDrawing, draw_skeletons
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-HALF_PIXEL = 0.5
 SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (published joint threshold)
 
 

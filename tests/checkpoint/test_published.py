@@ -87,7 +87,7 @@ def test_every_loader_gives_the_same_detections(published, tmp_path, prefix, leg
 def test_cached_file_is_detectron2s_and_made_once(published, cache, tmp_path):
     file = converted_file(published)
     content = torch.load(file, weights_only=True)
-    assert content.keys() == {"model", "__author__", "class_names"}
+    assert content.keys() == {"model", "__author__", "class_names", "joint_names"}
     assert "resdcn_18 of the points repository" in content["__author__"]
     made = file.stat().st_mtime_ns
     moved = tmp_path / "ctdet_coco_resdcn18.pth"

@@ -54,6 +54,7 @@ def test_points_repository_poses(architecture, kept):
     assert len(converted.state_dict) == kept
     assert converted.state_dict.keys() == model_names(found).keys()
     assert converted.file_content()["class_names"] == ["person"]
+    assert converted.file_content()["joint_names"] == list(COCO_JOINTS)
     keys = matching_config(found)
     assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "pose"]
     assert keys["DATASETS.TEST"] == ["keypoints_coco_2017_val"]
@@ -75,6 +76,7 @@ def test_variants_of_a_pose_network():
     assert "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES" not in found.model
     assert "DATASETS.TEST" not in matching_config(found)
     assert converted.file_content()["class_names"] == []
+    assert converted.file_content()["joint_names"] == []
 
 
 @pytest.mark.parametrize(

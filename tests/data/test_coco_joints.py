@@ -13,7 +13,8 @@ from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_file import read_coco_json
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import register_from_files
-from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA, skeleton_of
+from centernet_d2.data.datasets.skeletons import skeleton_of
+from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA
 
 from .coco_files import coco_content, write_dataset
 
@@ -104,7 +105,28 @@ def test_keypoints_without_names_are_left_and_told(tmp_path, caplog):
     content = pose_content()
     del content["categories"][1]["keypoints"]
     assert "keypoints" not in load(tmp_path, content)[0]["annotations"][0]
-    assert "no category names them" in caplog.text
+    assert "1 annotations of category 'first' label joints" in caplog.text
+    assert "the category does not name them" in caplog.text
+
+
+def test_labelled_joints_of_a_category_without_names_are_told_beside_one_with_names(
+    tmp_path, caplog
+):
+    content = pose_content()
+    content["annotations"][1]["keypoints"] = [5, 6, 2, 7, 8, 2]
+    path, root = write_dataset(tmp_path, content)
+    assert "keypoints" not in load_coco_records(str(path), str(root))[1]["annotations"][0]
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{path}: 1 annotations of category 'second' label")
+
+
+@pytest.mark.parametrize("nothing", [[0] * 9, [], None, 0])
+def test_zeros_in_a_category_without_names_are_nothing_to_tell(tmp_path, caplog, nothing):
+    content = pose_content()
+    content["annotations"][1]["keypoints"] = nothing
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, content)
+    assert not caplog.records
 
 
 def test_limbs_of_unknown_joints_are_left_out_and_told(tmp_path, caplog):
@@ -124,6 +146,9 @@ def test_limbs_of_unknown_joints_are_left_out_and_told(tmp_path, caplog):
         ([5, 6, None] * 3, "visibility"),
         ([5, None, 2] * 3, "labelled joints at NaN"),
         (["a", 6, 2] * 3, "'keypoints' must be numbers"),
+        (5, "1 of 3 annotations have 'keypoints' that are no list.* 5;"),
+        ("nose", "'keypoints' that are no list.* 'nose';"),
+        ({"nose": [5, 6, 2]}, "'keypoints' that are no list"),
     ],
 )
 def test_broken_joints_name_file_annotation_and_cure(tmp_path, joints, message):
@@ -133,7 +158,7 @@ def test_broken_joints_name_file_annotation_and_cure(tmp_path, joints, message):
     with pytest.raises(DatasetError, match=message) as error:
         load_coco_records(str(path), str(root))
     assert str(path) in str(error.value)
-    if "a" not in joints:
+    if not (isinstance(joints, list) and "a" in joints):
         assert "annotation id 100 of image id 10" in str(error.value)
 
 
@@ -141,6 +166,10 @@ def test_broken_joints_name_file_annotation_and_cure(tmp_path, joints, message):
     ("category", "message"),
     [
         ({"keypoints": ["a", "a", "b"]}, "name of each joint once"),
+        ({"keypoints": 5}, "list of the joints' names, it is 5"),
+        ({"keypoints": "nose"}, "list of the joints' names, it is 'nose'"),
+        ({"keypoint_flip_map": 5}, "must be pairs of names"),
+        ({"skeleton": 5}, "must be pairs of names"),
         ({"keypoint_flip_map": [["nose", "mouth"]]}, r"\['mouth'\]"),
         ({"keypoint_flip_map": [["nose"]]}, "category 'first'"),
         ({"keypoint_oks_sigmas": [0.1]}, "3 positive numbers"),
@@ -162,6 +191,48 @@ def test_two_categories_share_one_skeleton(tmp_path):
     path, _ = write_dataset(tmp_path, content, json_name="two.json")
     with pytest.raises(DatasetError, match="'second' and 'first' have different 'keypoints'"):
         read_coco_json(str(path))
+
+
+@pytest.mark.parametrize("giving", [0, 1])
+def test_what_one_category_leaves_out_another_gives(tmp_path, giving):
+    """Category 0 of the file is "second"; either may be the one that knows."""
+    content = coco_content()
+    for category in content["categories"]:
+        category |= {"keypoints": NAMES, "skeleton": []}
+    known = {"keypoint_flip_map": [], "keypoint_oks_sigmas": [0.1, 0.2, 0.3], "skeleton": [[1, 2]]}
+    content["categories"][giving] |= known
+    skeleton = skeleton_of(register(tmp_path, content))
+    assert skeleton.flip_map == ()
+    assert skeleton.oks_sigmas == (0.1, 0.2, 0.3)
+    assert skeleton.edges == (("nose", "left_eye"),)
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second"),
+    [
+        ("keypoint_flip_map", [], [["left_eye", "right_eye"]]),
+        ("keypoint_oks_sigmas", [0.1, 0.1, 0.1], [0.1, 0.1, 0.2]),
+        ("skeleton", [[1, 2]], [[1, 3]]),
+    ],
+)
+def test_two_categories_that_differ_in_a_field_are_named_with_it(tmp_path, key, first, second):
+    content = coco_content()
+    for category, value in zip(content["categories"], (first, second), strict=True):
+        category |= {"keypoints": NAMES, key: value}
+    path, _ = write_dataset(tmp_path, content)
+    with pytest.raises(DatasetError, match=f"'second' and 'first' have different '{key}'") as error:
+        read_coco_json(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_the_order_of_limbs_and_pairs_is_no_difference(tmp_path):
+    content = coco_content()
+    pairs = [["left_eye", "right_eye"]], [["right_eye", "left_eye"]]
+    limbs = [[1, 2], [1, 3]], [[3, 1], [1, 2]]
+    for category, pair, limb in zip(content["categories"], pairs, limbs, strict=True):
+        category |= {"keypoints": NAMES, "skeleton": limb, "keypoint_flip_map": pair}
+    path, _ = write_dataset(tmp_path, content)
+    assert read_coco_json(str(path)).skeleton.flip_map == (("left_eye", "right_eye"),)
 
 
 def test_joints_far_from_their_object_are_told(tmp_path, caplog):

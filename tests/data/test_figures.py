@@ -18,7 +18,7 @@ from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
 from centernet_d2.data.datasets.shapes.figures import FIGURE_SKELETON, draw_figure
 from centernet_d2.data.datasets.shapes.render import annotate, render
 from centernet_d2.data.datasets.shapes.split import SplitSettings, make_scenes
-from centernet_d2.structures.skeleton import skeleton_of
+from centernet_d2.data.datasets.skeletons import skeleton_of
 
 SMALL = SplitSettings(images=12, seed=5, scenes=FigureSettings())
 NAMES = FIGURE_SKELETON.names

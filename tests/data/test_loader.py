@@ -137,6 +137,32 @@ def test_training_without_any_object_is_an_error(catalog, tiny_config, crowd):
         assert len(load_training_dicts(cfg)) == 2
 
 
+POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
+
+
+@pytest.mark.parametrize(
+    ("joints", "labelled"),
+    [
+        ({}, False),
+        ({"keypoints": [0.5, 0.5, 0] * 2}, False),
+        ({"keypoints": [3.5, 4.5, 0, 3.5, 4.5, 1]}, True),
+        ({"keypoints": np.array([[3.5, 4.5, 2.0], [0.5, 0.5, 0]])}, True),
+    ],
+)
+def test_training_of_joints_without_any_is_an_error(catalog, tiny_config, joints, labelled):
+    box = {"iscrowd": 0, "bbox": [0, 0, 1, 1], "category_id": 0}
+    given = ([box], [box, {**box, **joints}], [])
+    dicts = [{**r, "annotations": a} for r, a in zip(records(3), given, strict=True)]
+    datasets = ("DATASETS.TRAIN", (catalog("loader_joints", dicts),))
+    keep_all = ("DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
+    assert len(load_training_dicts(tiny_config(*datasets, *keep_all))) == 3
+    if labelled:
+        assert len(load_training_dicts(tiny_config(*datasets, *keep_all, *POSE))) == 3
+        return
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN.*loader_joints has a labelled joint"):
+        load_training_dicts(tiny_config(*datasets, *keep_all, *POSE))
+
+
 def test_empty_images_are_kept_or_left_out(catalog):
     box = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 0}
     with_box = [{**records(1)[0], "annotations": [box]}]

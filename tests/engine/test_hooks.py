@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from pose_maps import persons, pose_detector
 from torch import nn
 
 from centernet_d2.engine.checkpointer import Checkpointer
@@ -102,6 +103,29 @@ def test_every_detector_names_the_losses_to_watch(config, architecture):
     )
     losses = trainer.model.train()([sample(1, (64, 64)), sample(2, (64, 64))])
     assert set(hook.heatmap_losses) == {name for name in losses if "heatmap" in name}
+
+
+@pytest.mark.parametrize(
+    ("joint_heatmap", "watched"), [(True, {"loss_joint_heatmap": 2.0}), (False, {})]
+)
+def test_the_joint_heatmap_is_watched(joint_heatmap, watched):
+    model = pose_detector(joint_heatmap=joint_heatmap, heatmap_weight=2.0)
+    assert model.heatmap_losses == {"loss_heatmap": 1.0, **watched}
+    figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
+    losses = model.train()([{**sample(0, (64, 64)), "instances": figure}])
+    assert set(model.heatmap_losses) == {name for name in losses if "heatmap" in name}
+
+
+def test_a_collapsed_joint_heatmap_is_told(caplog):
+    model = pose_detector(heatmap_weight=2.0)
+    torch.nn.init.zeros_(model.head.stacks[0]["joint_heatmap"][-1].weight)
+    torch.nn.init.constant_(model.head.stacks[0]["joint_heatmap"][-1].bias, -30.0)
+    figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
+    losses = model.train()([{**sample(0, (64, 64)), "instances": figure}])
+    step = {name: loss.item() for name, loss in losses.items()}
+    watch([(step, 1)] * 5, patience=5, weights=model.heatmap_losses)
+    assert caplog.text.count("collapsed") == 1
+    assert "loss_joint_heatmap has been 18.4" in caplog.text
 
 
 def test_steps_without_objects_are_told_with_the_images(caplog):

@@ -282,6 +282,16 @@ def test_joints_are_written_as_pixel_indices(folder, tmp_path):
     (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     (detection,) = record["detections"]
     assert detection["joints"] == [[0, 20.25, 0.875], [3, 4, 0.25]]
+
+    def detect_thing(images):
+        results = detect_joints(images)
+        for result in results:  # rows of zeros: a class without joints
+            result["instances"].pred_keypoints = torch.zeros(2, 2, 3)
+        return results
+
+    run(detect_thing, files, make_writer(tmp_path / "things", files))
+    (record,) = json.loads((tmp_path / "things" / "predictions.json").read_text())["images"]
+    assert "joints" not in record["detections"][0]
     run(detect_center, files, make_writer(tmp_path / "boxes", files))
     (record,) = json.loads((tmp_path / "boxes" / "predictions.json").read_text())["images"]
     assert "joints" not in record["detections"][0]

@@ -83,6 +83,8 @@ def test_users_add_their_own_type(cfg):
 
 MS = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
 REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
+POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
+BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,23 @@ REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
             "none / keep_res / gaussian NMS / rounded to 2 decimals",
         ),
         (("TEST.DTYPE", "bfloat16"), "none / keep_res / bfloat16"),
+        (POSE, "none / keep_res"),
+        ((*POSE, f"{BLOCK}.SNAPPING", "paper"), "none / keep_res / paper snapping"),
+        (
+            (*POSE, f"{BLOCK}.SNAPPING", "none", f"{BLOCK}.CANDIDATES", 50),
+            "none / keep_res / no snapping",
+        ),
+        (
+            (*POSE, f"{BLOCK}.CANDIDATES", 50, f"{BLOCK}.CANDIDATE_SCORE", 0.05),
+            "none / keep_res / 50 candidates / candidates above 0.05",
+        ),
+        ((*POSE, f"{BLOCK}.SNAP_DISTANCE", 0.5), "none / keep_res / snap distance 0.5"),
+        (
+            (*POSE, f"{BLOCK}.SNAP_DISTANCE", 0.5, f"{BLOCK}.SNAPPING", "paper"),
+            "none / keep_res / paper snapping",
+        ),
+        ((*POSE, f"{BLOCK}.JOINT_HEATMAP", False, f"{BLOCK}.SNAPPING", "paper"), "none / keep_res"),
+        ((f"{BLOCK}.SNAPPING", "paper"), "none / keep_res"),
     ],
 )
 def test_protocol_names(cfg, overrides, name):

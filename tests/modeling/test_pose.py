@@ -259,6 +259,24 @@ def test_only_classes_with_joints_get_them():
     ).regressed.all()
 
 
+def test_zeros_of_a_class_without_joints_do_not_exclude_its_boxes():
+    """Some files have zero-filled keypoints in every annotation."""
+    truth = persons((SIZE, SIZE), BOXES, [[None] * JOINTS] * 2, [0, 1], without=[True, True])
+    assert Pose(num_joints=JOINTS, classes=[0]).regressed([truth]).tolist() == [False, True]
+    truth.remove("gt_without_joints")
+    assert Pose(num_joints=JOINTS, classes=[0]).regressed([truth]).tolist() == [False, True]
+
+
+def test_labelled_joints_of_a_class_without_joints_are_not_learned():
+    model = pose_detector(2, classes=[0])
+    truth = persons((SIZE, SIZE), BOXES, PLACES, [0, 1])
+    images = model.training_images([training_input(truth)])
+    centers = model.targets(images, [truth], (16, 16))
+    targets = model.tasks[1].targets([truth], images, centers)
+    assert set(targets.owner.tolist()) == {0}
+    assert (targets.heatmap == 1).sum() == 4
+
+
 def test_objects_of_other_classes_do_not_touch_the_joint_losses():
     model = pose_detector(2, classes=[0]).train()
     alone = persons((SIZE, SIZE), BOXES[:1], PLACES[:1])
@@ -332,7 +350,7 @@ def test_a_mirror_without_a_flip_map_is_named():
         ((*POSE, *FIVE, "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES", [0, 1, 2]), "FLIP_INDICES"),
         ((*POSE, *FIVE, "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES", [1, 2, 0, 3, 4]), "FLIP_INDI"),
         ((*POSE, *FIVE, "MODEL.POINTS_CENTERNET.POSE.SNAPPING", "nearest"), "SNAPPING.*'paper'"),
-        (("MODEL.POINTS_CENTERNET.TASKS", ["pose"], *FIVE), r"Pose reads .*'size'.*TASKS"),
+        (("MODEL.POINTS_CENTERNET.TASKS", ["pose"], *FIVE), r"Pose needs .*'size'.*TASKS .'box2d'"),
     ],
 )
 def test_wrong_config_values_are_named(tiny_config, overrides, message):
@@ -340,14 +358,13 @@ def test_wrong_config_values_are_named(tiny_config, overrides, message):
         build_model(tiny_config(*overrides))
 
 
-def test_joints_without_boxes_are_possible_without_snapping(tiny_config):
+@pytest.mark.parametrize("switch", [("SNAPPING", "none"), ("JOINT_HEATMAP", False)])
+def test_joints_need_boxes_also_where_they_do_not_snap(tiny_config, switch):
+    """NMS, evaluators and the files of detections take boxes."""
+    key, value = switch
     cfg = tiny_config(
         *("MODEL.POINTS_CENTERNET.TASKS", ["pose"], *FIVE),
-        *("MODEL.POINTS_CENTERNET.POSE.SNAPPING", "none"),
+        *(f"MODEL.POINTS_CENTERNET.POSE.{key}", value),
     )
-    model = build_model(cfg)
-    assert "loss_size" not in model([training_input(two_persons())])
-    with torch.no_grad():
-        found = model.eval()([{"image": torch.zeros(3, 40, 40)}])[0]["instances"]
-    assert found.has("pred_keypoints")
-    assert not found.has("pred_boxes")
+    with pytest.raises(ValueError, match=r"Pose needs .*'size'.*TASKS .'box2d'"):
+        build_model(cfg)

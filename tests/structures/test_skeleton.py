@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import (
     COCO_PERSON_KEYPOINT_FLIP_MAP,
     COCO_PERSON_KEYPOINT_NAMES,
 )
 
-import centernet_d2.data.datasets.builtin  # noqa: F401  (completes detectron2's metadata)
 from centernet_d2.structures.skeleton import (
     COCO_JOINTS,
     COCO_SIGMAS,
@@ -18,17 +16,7 @@ from centernet_d2.structures.skeleton import (
     Skeleton,
     default_sigmas,
     derive_flip_map,
-    skeleton_of,
 )
-
-NAME = "skeleton_test_dataset"
-
-
-@pytest.fixture
-def metadata():
-    """Metadata of a dataset, gone afterwards."""
-    yield MetadataCatalog.get(NAME)
-    MetadataCatalog.pop(NAME)
 
 
 @pytest.mark.parametrize(
@@ -106,43 +94,51 @@ def test_contradictions_are_named(fields, message):
 
 
 def test_sigmas():
-    assert default_sigmas(17) == COCO_SIGMAS
-    assert default_sigmas(5) == (DEFAULT_SIGMA,) * 5
+    assert default_sigmas(COCO_JOINTS) == COCO_SIGMAS
+    assert default_sigmas(COCO_JOINTS[:5]) == (DEFAULT_SIGMA,) * 5
     assert Skeleton(("a", "b")).oks_sigmas == (DEFAULT_SIGMA, DEFAULT_SIGMA)
     assert Skeleton(("a",), oks_sigmas=(0.2,)).oks_sigmas == (0.2,)
 
 
-def test_metadata_and_back(metadata):
+def test_17_joints_of_something_else_have_no_persons_sigmas():
+    """The names decide: AP-10K's animals have 17 joints too."""
+    animal = (
+        "left_eye",
+        "right_eye",
+        "nose",
+        "neck",
+        "root_of_tail",
+        *(f"p{k}" for k in range(12)),
+    )
+    assert len(animal) == len(COCO_JOINTS)
+    assert Skeleton(animal).oks_sigmas == (DEFAULT_SIGMA,) * 17
+    turned = Skeleton(COCO_JOINTS[::-1]).oks_sigmas
+    assert turned == COCO_SIGMAS[::-1]
+
+
+def test_metadata_and_back():
     skeleton = Skeleton(
         ("nose", "left_eye", "right_eye"),
         flip_map=(("left_eye", "right_eye"),),
         edges=(("nose", "left_eye"), ("left_eye", "right_eye")),
         oks_sigmas=(0.1, 0.2, 0.3),
-        source=f"metadata of dataset '{NAME}'",
+        source="metadata of dataset 'eyes'",
     )
-    metadata.set(**skeleton.metadata())
-    assert skeleton_of(NAME) == skeleton
-    colors = [color for _, _, color in metadata.keypoint_connection_rules]
+    metadata = skeleton.metadata()
+    assert Skeleton.from_metadata(metadata, "eyes") == skeleton
+    colors = [color for _, _, color in metadata["keypoint_connection_rules"]]
     assert colors == [SIDE_COLORS[1], SIDE_COLORS[0]]  # a side's, and the middle's between sides
 
 
-def test_metadata_without_pairs_takes_them_from_the_names(metadata):
-    metadata.set(keypoint_names=["left_eye", "right_eye"])
-    assert skeleton_of(NAME).flip_indices() == [1, 0]
+def test_metadata_without_pairs_takes_them_from_the_names():
+    metadata = {"keypoint_names": ["left_eye", "right_eye"]}
+    assert Skeleton.from_metadata(metadata, "eyes").flip_indices() == [1, 0]
 
 
-def test_an_empty_flip_map_says_that_nothing_changes(metadata):
-    metadata.set(keypoint_names=["left_eye", "right_eye"], keypoint_flip_map=[])
-    assert skeleton_of(NAME).flip_indices() == [0, 1]
+def test_an_empty_flip_map_says_that_nothing_changes():
+    metadata = {"keypoint_names": ["left_eye", "right_eye"], "keypoint_flip_map": []}
+    assert Skeleton.from_metadata(metadata, "eyes").flip_indices() == [0, 1]
 
 
-def test_dataset_without_joints():
-    assert skeleton_of("coco_2017_val") is None
-
-
-def test_detectron2s_person_datasets_are_complete():
-    skeleton = skeleton_of("keypoints_coco_2017_train")
-    assert skeleton.names == COCO_JOINTS
-    assert skeleton.oks_sigmas == COCO_SIGMAS
-    assert skeleton.flip_indices()[:5] == [0, 2, 1, 4, 3]
-    assert len(skeleton.edges) >= 14
+def test_metadata_without_joints():
+    assert Skeleton.from_metadata({"thing_classes": ["cat"]}, "cats") is None

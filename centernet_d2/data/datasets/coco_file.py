@@ -139,6 +139,7 @@ def _compact(content: dict, source: str) -> CocoFile:
             annotations,
             skeleton,
             having,
+            names=categories,
             boxes=boxes,
             image_sizes=sizes_by_id[rows],
             source=source,

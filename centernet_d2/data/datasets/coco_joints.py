@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +15,27 @@ from ..checks import DatasetError, check_joints
 
 logger = logging.getLogger(__name__)
 
+FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
+# Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
+# stand, or the two of a pair, says nothing.
+_FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
+    FLIP_MAP: ("flip_map", Skeleton.flip_indices),
+    LIMBS: ("edges", lambda skeleton: {frozenset(limb) for limb in skeleton.edges}),
+    SIGMAS: ("oks_sigmas", lambda skeleton: skeleton.oks_sigmas),
+}
+
 
 def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | None, list[int]]:
     """Return the skeleton of a JSON's categories and the ids of those that have it.
 
     Read are COCO's `keypoints` (names) and `skeleton` (limbs, joints counted from 1), and beside
     them `keypoint_flip_map` (pairs of names; derived from left and right in the names where it is
-    missing) and `keypoint_oks_sigmas`. (None, []) where no category has joints.
+    missing) and `keypoint_oks_sigmas`. What one category leaves out another may give. (None, [])
+    where no category has joints.
 
     Raises:
-        DatasetError: two categories have different joints, or a field contradicts the names.
+        DatasetError: two categories have different joints or say different things of them, or a
+            field contradicts the names.
     """
     having = [record for record in categories if record.get("keypoints")]
     if not having:
@@ -35,7 +49,29 @@ def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | N
                 "One dataset has one skeleton: list the joints of both in each category, and give "
                 "those that a category lacks visibility 0"
             )
-    return skeletons[0], [int(record["id"]) for record in having]
+    return _merged(having, skeletons, source), [int(record["id"]) for record in having]
+
+
+def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: str) -> Skeleton:
+    """Take each field from the first category that gives it."""
+    merged = skeletons[0]
+    for key, (field, compared) in _FIELDS.items():
+        pairs = zip(categories, skeletons, strict=True)
+        giving = [(record["name"], skeleton) for record, skeleton in pairs if _gives(record, key)]
+        for name, skeleton in giving[1:]:
+            if compared(skeleton) != compared(giving[0][1]):
+                raise DatasetError(
+                    f"'{source}': categories '{giving[0][0]}' and '{name}' have different '{key}'. "
+                    "One dataset has one skeleton: give it to one of them, or the same to both"
+                )
+        if giving:
+            merged = replace(merged, **{field: getattr(giving[0][1], field)})
+    return merged
+
+
+def _gives(category: dict, key: str) -> bool:
+    value = category.get(key)
+    return value is not None if key == FLIP_MAP else bool(value)  # no pairs: no joint changes
 
 
 def read_joints(
@@ -43,6 +79,7 @@ def read_joints(
     skeleton: Skeleton | None,
     having: Sequence[int],
     *,
+    names: Mapping[int, str],
     boxes: np.ndarray,
     image_sizes: np.ndarray,
     source: str,
@@ -50,12 +87,14 @@ def read_joints(
     """Return the joints of N annotations as (N, J, 3) float64 (x, y, visibility), as in the file.
 
     x and y are pixel indices, as COCO has them. Unlabelled joints are 0, 0, 0; annotations without
-    'keypoints' have all joints so. None without a skeleton.
+    'keypoints' have all joints so. None without a skeleton. Labelled joints of other categories are
+    not read, which a warning says.
 
     Args:
         annotations: of the file.
         skeleton: see `read_skeleton`.
         having: ids of the categories with joints.
+        names: id of every category -> its name.
         boxes: (N, 4) x, y, width, height.
         image_sizes: (N, 2) width, height of the image of each annotation.
         source: the file, for messages.
@@ -63,13 +102,21 @@ def read_joints(
     Raises:
         DatasetError: see `check_joints`.
     """
+    unnamed = Counter(
+        record["category_id"]
+        for record in annotations
+        if record["category_id"] not in having and _labels_joints(record)
+    )
+    for category, count in unnamed.items():
+        logger.warning(
+            "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
+            'does not name them, so that they are not read. Add "keypoints": [names] to the '
+            "category",
+            source,
+            count,
+            names.get(category, category),
+        )
     if skeleton is None:
-        if any(record.get("keypoints") for record in annotations):
-            logger.warning(
-                "%s: annotations have 'keypoints', but no category names them, so that joints are "
-                'not read. Add "keypoints": [names] to their category',
-                source,
-            )
         return None
     count = len(skeleton.names)
     rows = [record.get("keypoints") or () for record in annotations]
@@ -92,13 +139,23 @@ def read_joints(
     return joints
 
 
+def _labels_joints(annotation: dict) -> bool:
+    joints = annotation.get("keypoints")
+    return isinstance(joints, list) and any(joints[2::3])
+
+
 def _skeleton(record: dict, source: str) -> Skeleton:
+    if not isinstance(record["keypoints"], list):
+        raise DatasetError(
+            f"{source}: 'keypoints' must be the list of the joints' names, it is "
+            f"{record['keypoints']!r}. Correct the category"
+        )
     names = tuple(str(name) for name in record["keypoints"])
-    pairs = record.get("keypoint_flip_map")
+    pairs = record.get(FLIP_MAP)
     try:
         flip_map = None if pairs is None else tuple((str(a), str(b)) for a, b in pairs)
-        edges = _edges(record.get("skeleton") or (), names, source)
-        sigmas = tuple(float(value) for value in record.get("keypoint_oks_sigmas") or ())
+        edges = _edges(record.get(LIMBS) or (), names, source)
+        sigmas = tuple(float(value) for value in record.get(SIGMAS) or ())
     except (TypeError, ValueError) as error:
         raise DatasetError(
             f"{source}: 'keypoint_flip_map' must be pairs of names, 'skeleton' pairs of numbers, "

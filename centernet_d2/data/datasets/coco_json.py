@@ -10,6 +10,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
+from ...structures.skeleton import HALF_PIXEL
 from ..checks import check_boxes, check_categories
 from .coco_file import CocoFile, read_coco_json
 
@@ -96,7 +97,7 @@ def _joint_rows(content: CocoFile, keep: np.ndarray) -> list[list[float] | None]
     if content.joints is None:
         return [None] * int(keep.sum())
     joints = content.joints[keep]
-    joints[..., :2] += 0.5
+    joints[..., :2] += HALF_PIXEL
     return joints.reshape(len(joints), -1).tolist()
 
 

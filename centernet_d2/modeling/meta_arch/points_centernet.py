@@ -153,7 +153,10 @@ class PointsCenterNet(HeatmapDetector):
     @property
     def heatmap_losses(self) -> dict[str, float]:
         """Names of the heatmap losses -> their weights."""
-        return {"loss_heatmap": self.heatmap_weight}
+        losses = {"loss_heatmap": self.heatmap_weight}
+        for task in self.tasks:
+            merge_named(losses, task.heatmap_losses(), "losses")
+        return losses
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
         """Raw maps of every stack."""

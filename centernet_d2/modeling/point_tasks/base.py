@@ -38,8 +38,12 @@ class PointTask(ABC):
         """Further heatmap branches (such as joints): name -> number of channels."""
         return {}
 
+    def heatmap_losses(self) -> dict[str, float]:
+        """Names of the losses of such branches -> their weights."""
+        return {}
+
     def needed(self) -> tuple[str, ...]:
-        """Branches of other tasks that decoding reads."""
+        """Branches of other tasks without which there are no complete detections."""
         return ()
 
     def check(self, instances: Instances, source: str) -> None:  # noqa: B027 - most check nothing
@@ -113,11 +117,11 @@ def merge_named(known: dict[str, Any], added: Mapping[str, Any], what: str) -> N
 
 
 def check_needed(tasks: Sequence[PointTask], branches: Collection[str]) -> None:
-    """Raise ValueError where a task reads a branch that none of the tasks has."""
+    """Raise ValueError where a task needs a branch that none of the tasks has."""
     for task in tasks:
         if missing := [name for name in task.needed() if name not in branches]:
             raise ValueError(
-                f"the point task {type(task).__name__} reads the branches {missing}, which no task "
+                f"the point task {type(task).__name__} needs the branches {missing}, which no task "
                 "has; add the one that does to MODEL.POINTS_CENTERNET.TASKS ('box2d' has 'size')"
             )
 

@@ -19,13 +19,13 @@ from ...losses.heatmap_focal import heatmap_focal_loss
 from ...losses.peak_regression import peak_regression_loss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
-from ...structures.skeleton import check_flip_indices
+from ...structures.skeleton import HALF_PIXEL, check_flip_indices
 from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
 from .base import POINT_TASK_REGISTRY, PointTask
 
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
-DETECTRON2_HALF_PIXEL = 0.5
+HEATMAP_LOSS = "loss_joint_heatmap"
 
 
 class Pose(PointTask):
@@ -33,8 +33,8 @@ class Pose(PointTask):
 
     Ground truth beside boxes and classes: `gt_keypoints` (P, J, 3), pixel indices and visibility (0
     is not labelled), and `gt_without_joints` (P,) bool, the objects whose annotation labels no
-    joint although their class has joints. Where the latter is missing, objects without a visible
-    joint are taken for such.
+    joint. Where the latter is missing, objects without a visible joint are taken for such. Neither
+    counts for objects of classes without joints.
     """
 
     def __init__(
@@ -108,9 +108,13 @@ class Pose(PointTask):
         """`joint_heatmap`, one channel per joint."""
         return {HEATMAP: self.num_joints} if self.joint_heatmap else {}
 
+    def heatmap_losses(self) -> dict[str, float]:
+        """That of the joint heatmap."""
+        return {HEATMAP_LOSS: self.heatmap_weight} if self.joint_heatmap else {}
+
     def needed(self) -> tuple[str, ...]:
-        """The size of the box, which snapping is bound to."""
-        return ("size",) if self.snaps else ()
+        """The size of the box: snapping reads it, and NMS, evaluators and files take boxes."""
+        return ("size",)
 
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, unless there are J joints per object."""
@@ -141,7 +145,8 @@ class Pose(PointTask):
         joints = torch.cat([entry.gt_keypoints.tensor for entry in instances])[centers.kept]
         map_size = (centers.heatmap.shape[-2], centers.heatmap.shape[-1])
         points = images.image_to_map(joints[..., :2], centers.peaks.image, map_size)
-        return joint_targets(points, joints[..., 2] > 0, centers, with_heatmap=self.joint_heatmap)
+        labelled = (joints[..., 2] > 0) & self._has_joints(centers.classes)[:, None]
+        return joint_targets(points, labelled, centers, with_heatmap=self.joint_heatmap)
 
     def losses(
         self, predictions: CenterPredictions, targets: JointTargets, centers: CenterTargets
@@ -154,7 +159,7 @@ class Pose(PointTask):
         )
         losses = {"loss_joint_displacement": self.displacement_weight * displacement}
         if self.joint_heatmap:
-            losses["loss_joint_heatmap"] = self.heatmap_weight * heatmap_focal_loss(
+            losses[HEATMAP_LOSS] = self.heatmap_weight * heatmap_focal_loss(
                 maps[HEATMAP], targets.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
             )
         if self.joint_offset:
@@ -194,11 +199,9 @@ class Pose(PointTask):
         cell = torch.stack([peaks.x, peaks.y], dim=-1)  # published: the cell, not its center
         displacement = peaks.gather(maps.regressions[DISPLACEMENT]).unflatten(-1, (-1, 2))
         joints, scores = self._placed(cell[:, :, None] + displacement, maps, peaks, centers)
-        points = images.map_to_image(joints, maps.map_size) + DETECTRON2_HALF_PIXEL
+        points = images.map_to_image(joints, maps.map_size) + HALF_PIXEL
         rows = torch.cat([points, scores[..., None]], dim=-1)
-        if self.classes:
-            has_joints = torch.isin(peaks.classes, peaks.classes.new_tensor(self.classes))
-            rows = torch.where(has_joints[:, :, None, None], rows, 0)
+        rows = torch.where(self._has_joints(peaks.classes)[:, :, None, None], rows, 0)
         return [{"pred_keypoints": of_image} for of_image in rows]
 
     def _placed(
@@ -220,12 +223,16 @@ class Pose(PointTask):
 
     def _without_joints(self, instances: Instances) -> Tensor:
         if instances.has("gt_without_joints"):
-            return instances.gt_without_joints
-        visible = (instances.gt_keypoints.tensor[..., 2] > 0).any(dim=1)
+            without = instances.gt_without_joints
+        else:
+            without = ~(instances.gt_keypoints.tensor[..., 2] > 0).any(dim=1)
+        return without & self._has_joints(instances.gt_classes)
+
+    def _has_joints(self, classes: Tensor) -> Tensor:
+        """Whether objects of these classes have joints: bool, one for each."""
         if not self.classes:
-            return ~visible
-        known = instances.gt_classes.new_tensor(self.classes)
-        return torch.isin(instances.gt_classes, known) & ~visible
+            return torch.ones_like(classes, dtype=torch.bool)
+        return torch.isin(classes, classes.new_tensor(self.classes))
 
 
 @POINT_TASK_REGISTRY.register()
