@@ -87,6 +87,7 @@ setup(
             "hypothesis",
             "ruff",
             "mypy",
+            "shapely>=2.0",  # an independent area of shared polygons
             # Optional back ends, so that they are tested.
             "faster-coco-eval>=1.6",
             "timm>=1.0",

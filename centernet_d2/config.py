@@ -23,6 +23,7 @@ def add_centernet_config(cfg: CN) -> None:
         "DATASETS": _dataset_keys(),
     }.items():
         _add_missing(cfg[path], block)
+    _add_missing(cfg, _kitti_keys())
 
 
 def _add_missing(node: CN, additions: CN) -> None:
@@ -59,6 +60,9 @@ def _add_heatmap_keys(keys: CN) -> None:
     keys.HEATMAP.RADIUS_RULE = "legacy"
     keys.HEATMAP.MIN_OVERLAP = 0.7  # overlap that the radius guarantees (points 0.7, corners 0.3)
     keys.HEATMAP.FIXED_RADIUS = 2  # cells, for RADIUS_RULE "fixed"
+    # Take the radius of the size rounded up to whole cells (published for 2-D boxes and poses); for
+    # 3-D boxes the published code does not round.
+    keys.HEATMAP.RADIUS_ROUND_UP = True
     # Bias of the last layer of every heatmap branch: prior of about 0.1 (published value).
     keys.HEATMAP.PRIOR_BIAS = -2.19
     keys.HEATMAP.FOCAL_ALPHA = 2.0  # exponent on the error of the prediction
@@ -92,11 +96,18 @@ def _add_points_keys(keys: CN) -> None:
     keys.POINTS_CENTERNET.OFFSET_WEIGHT = 1.0
     keys.POINTS_CENTERNET.REGRESSION_LOSS = "l1"  # "l1" or "smooth_l1"
     # "elements": divide by objects x channels (published code); "objects": by the number of objects
-    # (the paper's 1/N).
+    # (the paper's 1/N); "slots": by 50 x images x channels (published code for 3-D boxes).
     keys.POINTS_CENTERNET.REGRESSION_NORMALIZER = "elements"
+    # What of an ignored object (`gt_ignored`, KITTI's vans and DontCare regions) is no negative:
+    # "center" (published: its Gaussian, and nothing is learned at its cell) or "box" (the cells of
+    # its box; published --rect_mask).
+    keys.POINTS_CENTERNET.IGNORED_REGION = "center"
     keys.POINTS_CENTERNET.BOX2D = CN()
     keys.POINTS_CENTERNET.BOX2D.SIZE_WEIGHT = 0.1
     keys.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE = False  # one (width, height) pair per class
+    # Map sizes to the image as if they were points, shift of the canvas included: what the
+    # published code for 3-D boxes does (about 1 pixel of height on KITTI), to repeat its numbers.
+    keys.POINTS_CENTERNET.BOX2D.SIZE_AS_POINT = False
     # Overlapping detections of one class: "none" (published single-scale default), "hard" (NMS at
     # NMS_THRESHOLD), "linear" or "gaussian" (soft-NMS with what else TEST.SOFT_NMS says; published
     # --nms: "gaussian"). Several TEST.SCALES are united by TEST.SOFT_NMS whatever stands here,
@@ -104,6 +115,7 @@ def _add_points_keys(keys: CN) -> None:
     keys.POINTS_CENTERNET.BOX2D.NMS = "none"
     keys.POINTS_CENTERNET.BOX2D.NMS_THRESHOLD = 0.5
     _add_pose_keys(keys.POINTS_CENTERNET)
+    _add_box3d_keys(keys.POINTS_CENTERNET)
 
 
 def _add_pose_keys(points: CN) -> None:
@@ -137,6 +149,34 @@ def _add_pose_keys(points: CN) -> None:
     points.POSE.CANDIDATES = 100  # peaks looked at per joint and image
     points.POSE.CANDIDATE_SCORE = 0.1  # peaks at or below are none
     points.POSE.SNAP_DISTANCE = 0.3  # of "published", in longer sides of the box
+
+
+def _add_box3d_keys(points: CN) -> None:
+    """The point task "box3d": boxes in the camera frame from one image (KITTI).
+
+    It stands beside "box2d" in TASKS: its detections have boxes in the image too.
+    """
+    points.BOX3D = CN()
+    points.BOX3D.DEPTH_WEIGHT = 1.0
+    points.BOX3D.DIMENSIONS_WEIGHT = 1.0
+    points.BOX3D.ORIENTATION_WEIGHT = 1.0
+    # "slots": divide by 50 x images x channels (published, so these losses weigh little beside the
+    # heatmap's); "objects": by the objects (the paper's 1/N).
+    points.BOX3D.NORMALIZER = "slots"
+    # Of the orientation's sine and cosine: "smooth_l1" (published) or "l1" (the paper's, which
+    # also asks for the last degrees).
+    points.BOX3D.ORIENTATION_LOSS = "smooth_l1"
+    # "each": every image's own projection; "first": that of the first image of a batch for all
+    # (published code, right only for batches of one).
+    points.BOX3D.CALIBRATION = "each"
+    # Camera of an input that brings no projection, 3 x 4 in pixels of images of DEFAULT_SIZE
+    # (height, width); scaled to the image, and said once.
+    points.BOX3D.DEFAULT_PROJECTION = [
+        [707.0493, 0.0, 604.0814, 45.75831],
+        [0.0, 707.0493, 180.5066, -0.3454157],
+        [0.0, 0.0, 1.0, 0.004981016],
+    ]
+    points.BOX3D.DEFAULT_SIZE = [375, 1242]
 
 
 def _add_corner_keys(keys: CN) -> None:
@@ -289,6 +329,13 @@ def _input_keys() -> CN:
     keys.CROWD_AS_OBJECTS = True
     # VOC's difficult objects in training: True makes them positives as the published code does.
     keys.DIFFICULT_AS_OBJECTS = True
+    # Training images of the point task "box3d", whose ground truth has a camera: neither crops nor
+    # mirror images. Half of them are shifted and scaled by SHIFT and SCALE (of the image's width
+    # and height), and those teach neither depth nor dimensions (published).
+    keys.BOX3D = CN()
+    # "fixed": the image's width becomes TRAIN_SIZE's (published); "keep_res": pixels stay pixels.
+    keys.BOX3D.RESOLUTION = "fixed"
+    keys.BOX3D.JITTER_PROBABILITY = 0.5  # share of the images that are shifted and scaled
     return keys
 
 
@@ -318,6 +365,9 @@ def _test_keys() -> CN:
     # centred.
     keys.RESOLUTION = "keep_res"
     keys.FIXED_SIZE = [512, 512]  # (height, width), network frame
+    # How "fixed" scales: "whole", the whole image fits; "width", its width does, and what is too
+    # high is cut evenly above and below (published for KITTI); "none", pixels stay pixels.
+    keys.FIXED_FIT = "whole"
     # keep_res canvas: "strict" = next multiple of the divisor that is strictly larger (published:
     # 512 -> 544); "fit" = smallest multiple that holds the image (512 -> 512, faster); "odd" = one
     # pixel less than a multiple (published for corners: 480 -> 511, 512 -> 639), also in training.
@@ -375,6 +425,19 @@ def _test_keys() -> CN:
     keys.VOC.FILE_OFFSET = "all"
     # Score what the result files hold (score with 3 decimals, coordinates with 1), as published.
     keys.VOC.ROUND = True
+    # KITTI: decimals of the result files, which are what is scored; the published ones have 2, of
+    # the score too. 0: the scores are those of the unrounded numbers, the files have 6.
+    keys.KITTI = CN()
+    keys.KITTI.ROUND_RESULTS = 2
+    return keys
+
+
+def _kitti_keys() -> CN:
+    keys = CN()
+    keys.KITTI = CN()
+    # Split lists may name frames whose files are not there: True goes on without them (a warning
+    # counts them), False is an error.
+    keys.KITTI.ALLOW_MISSING = False
     return keys
 
 

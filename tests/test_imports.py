@@ -30,6 +30,8 @@ EVERYTHING = {"engine", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")
+# Single modules of another room: what a row of KITTI's files says is written down once.
+ALLOWED_MODULES = {"evaluation": {"centernet_d2.data.datasets.kitti_labels"}}
 
 
 def room_of(path: Path) -> str:
@@ -63,7 +65,7 @@ def test_every_room_imports_only_what_stands_before_it():
             continue
         assert room in ALLOWED, f"{path} is in no known room"
         for module in imported_modules(path):
-            if not module.startswith("centernet_d2."):
+            if not module.startswith("centernet_d2.") or module in ALLOWED_MODULES.get(room, ()):
                 continue
             other = module.split(".")[1]
             if other not in (room, "__version__") and other not in ALLOWED[room]:
@@ -95,7 +97,6 @@ CONFIG_READERS = (
     "_train_loader_from_config",
     "_test_loader_from_config",
     "load_training_dicts",
-    "_default_mapper",
 )
 CONFIG_FILES = ("evaluation/build.py",)
 

@@ -48,6 +48,25 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
+def read_image_size(file_name: str) -> tuple[int, int]:
+    """Read (width, height) from a file's header; the pixels are as they are stored.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageFileError: it is no image.
+    """
+    try:
+        with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
+            return image.size
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageFileError(
+            f"image file '{file_name}' has no readable header ({type(error).__name__}: {error}): "
+            "it is damaged or no image; copy or download it again"
+        ) from error
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)

@@ -29,6 +29,13 @@ from .samplers import PositionSampler, seeded
 DatasetDict = dict[str, Any]
 Mapper = Callable[[DatasetDict], DatasetDict]
 
+# `evaluator_type` in a dataset's metadata -> key there of where its files are, how to give others.
+_FILES = {
+    "pascal_voc": ("dirname", "voc:<folder>:<split>"),
+    "kitti": ("image_dir", "kitti:<folder>:<split>"),
+}
+_COCO_FILES = ("json_file", "coco:<json>:<image dir>")
+
 
 def load_dataset_dicts(
     names: Sequence[str], *, filter_empty: bool = False, key: str = "DATASETS.TRAIN"
@@ -37,7 +44,7 @@ def load_dataset_dicts(
 
     Args:
         names: registered dataset names.
-        filter_empty: leave out images that have no annotation but crowd regions.
+        filter_empty: leave out images that have no annotation but crowd and ignored regions.
         key: config key that gave the names, for messages.
 
     Raises:
@@ -48,6 +55,7 @@ def load_dataset_dicts(
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
     dicts = list(itertools.chain.from_iterable(_load_one(name, key) for name in names))
+    dicts = [_with_ignored_as_crowds(record) for record in dicts]
     annotated = any("annotations" in record for record in dicts)
     if filter_empty and annotated:
         dicts = filter_images_with_only_crowd_annotations(dicts)
@@ -59,27 +67,35 @@ def load_dataset_dicts(
     return dicts
 
 
+def _with_ignored_as_crowds(record: DatasetDict) -> DatasetDict:
+    """A record whose `ignored` regions have `iscrowd` 1: detectron2's counts know that alone."""
+    annotations = record.get("annotations", ())
+    if all(entry.get("iscrowd", 0) or not entry.get("ignored") for entry in annotations):
+        return record
+    marked = [{**entry, "iscrowd": 1} if entry.get("ignored") else entry for entry in annotations]
+    return {**record, "annotations": marked}
+
+
 def _load_one(name: str, key: str) -> list[DatasetDict]:
     if name not in DatasetCatalog.list():
         raise KeyError(
             f"{key}: dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
             "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
         )
+    metadata = MetadataCatalog.get(name)
+    place, form = _FILES.get(metadata.get("evaluator_type"), _COCO_FILES)
+    place = metadata.get(place, f"no {place} in its metadata")
     try:
         dicts = DatasetCatalog.get(name)
     except OSError as error:
-        json_file = MetadataCatalog.get(name).get("json_file", "no json_file in its metadata")
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
         raise kind(
-            f"{key}: dataset '{name}' ({json_file}) cannot be loaded: {error}. Put its files there "
+            f"{key}: dataset '{name}' ({place}) cannot be loaded: {error}. Put its files there "
             "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
-            "your own files as 'coco:<json>:<image dir>'."
+            f"your own files as '{form}'."
         ) from error
     if not len(dicts):
-        raise ValueError(
-            f"{key}: dataset '{name}' has no images. Check its annotation file "
-            f"({MetadataCatalog.get(name).get('json_file', 'no json_file in its metadata')})."
-        )
+        raise ValueError(f"{key}: dataset '{name}' has no images. Check its files ({place}).")
     return list(dicts)
 
 
@@ -214,7 +230,7 @@ def _train_loader_from_config(
         dataset = load_training_dicts(cfg)
     return {
         "dataset": dataset,
-        "mapper": mapper or _default_mapper(cfg, is_train=True),
+        "mapper": mapper or build_mapper(cfg, is_train=True),
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
         "seed": max(cfg.SEED, 0) if seed is None else seed,
@@ -285,7 +301,7 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
 def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool:
     """Whether any record has an annotation that training uses."""
     return any(
-        crowd_as_objects or not annotation.get("iscrowd", 0)
+        (crowd_as_objects or not annotation.get("iscrowd", 0)) and not annotation.get("ignored")
         for record in dicts
         for annotation in record.get("annotations", ())
     )
@@ -307,7 +323,7 @@ def _test_loader_from_config(
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
     return {
         "dataset": load_dataset_dicts(names, key="DATASETS.TEST"),
-        "mapper": mapper or _default_mapper(cfg, is_train=False),
+        "mapper": mapper or build_mapper(cfg, is_train=False),
         "batch_size": cfg.TEST.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
     }
@@ -340,7 +356,10 @@ def build_test_loader(
     )
 
 
-def _default_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
+def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
+    """Return the mapper of what `cfg` detects: of 3-D boxes with the point task "box3d"."""
+    from .box3d_mapper import Box3dMapper
     from .mappers import DetectionMapper
 
-    return DetectionMapper(cfg, is_train=is_train)
+    has_box3d = "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS
+    return (Box3dMapper if has_box3d else DetectionMapper)(cfg, is_train=is_train)

@@ -133,8 +133,9 @@ class DetectionMapper:
             for annotation in annotations
             if (self.crowd_as_objects or not annotation.get("iscrowd", 0))
             and (self.difficult_as_objects or not annotation.get("difficult", 0))
+            and not annotation.get("ignored", False)  # of KITTI: neither object nor background
         ]
-        boxes = _source_boxes(kept, file_name)
+        boxes = source_boxes(kept, file_name)
         seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # COCO has a few boxes of zero width
         boxes = transforms.apply_box(boxes).reshape(-1, 4)
         height, width = image_size
@@ -195,7 +196,7 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
     return augmentations
 
 
-def _source_boxes(annotations: list[dict], file_name: str) -> np.ndarray:
+def source_boxes(annotations: list[dict], file_name: str) -> np.ndarray:
     """Return (N, 4) XYXY float64 boxes in the frame of the file."""
     boxes = np.zeros((len(annotations), 4))
     for row, annotation in enumerate(annotations):

@@ -12,6 +12,7 @@ from fvcore.common.registry import Registry
 
 from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .coco import CocoEvaluator
+from .kitti_evaluation import KittiEvaluator
 from .voc import VocEvaluator
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,18 @@ def pascal_voc(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> Vo
         output_folder=output_folder,
         file_offset=cfg.TEST.VOC.FILE_OFFSET,
         round_to_files=cfg.TEST.VOC.ROUND,
-        protocol=protocol_name(cfg),
+        protocol=protocol_name(cfg, "pascal_voc"),
+    )
+
+
+@EVALUATOR_REGISTRY.register()
+def kitti(cfg: CfgNode, dataset_name: str, output_folder: str | None) -> KittiEvaluator:
+    """KITTI's 3-D boxes, for datasets whose `evaluator_type` is "kitti"."""
+    return KittiEvaluator(
+        dataset_name=dataset_name,
+        output_folder=output_folder,
+        round_results=cfg.TEST.KITTI.ROUND_RESULTS or None,
+        protocol=protocol_name(cfg, "kitti"),
     )
 
 
@@ -109,30 +121,57 @@ PUBLISHED_SNAPPING = {
 }
 
 
-def protocol_name(cfg: CfgNode) -> str:
+# How TEST.FIXED_FIT other than "whole" is told.
+FITS = {"whole": "", "width": " by width", "none": " in its pixels"}
+
+
+def protocol_name(cfg: CfgNode, evaluator_type: str = "coco") -> str:
     """Name the test protocol as the papers' tables do: "<augmentation> / <resolution>".
 
     The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
     differ by points between protocols, so the name stands beside every score. What departs from the
     detector's published protocol in another way is added: scales, NMS, snapping of joints, canvas,
-    rounding.
+    rounding; of 3-D boxes what is as published, which is not the default.
+
+    Args:
+        cfg: a config with this package's keys.
+        evaluator_type: whose rounding it is: "coco", "pascal_voc" or "kitti".
     """
     is_corners = cfg.MODEL.META_ARCHITECTURE in CORNER_DETECTORS
     resolution = cfg.TEST.RESOLUTION
     if resolution == "fixed":
         height, width = cfg.TEST.FIXED_SIZE
-        resolution = f"fixed {height}x{width}"
+        resolution = f"fixed {height}x{width}" + FITS.get(cfg.TEST.FIXED_FIT, "")
     suppression = _corner_suppression(cfg) if is_corners else _suppression(cfg)
     snapping = [] if is_corners else _snapping(cfg)
-    parts = [_augmentation(cfg), resolution, *suppression, *snapping]
+    parts = [_augmentation(cfg), resolution, *suppression, *snapping, *_boxes3d(cfg)]
     published_canvas = "odd" if is_corners else "strict"
     if cfg.TEST.RESOLUTION == "keep_res" and published_canvas != cfg.TEST.CANVAS:
         parts.append(f"{cfg.TEST.CANVAS} canvas")
     if cfg.TEST.DTYPE != "float32":
         parts.append(cfg.TEST.DTYPE)
-    if cfg.TEST.ROUND_RESULTS:
-        parts.append(f"rounded to {cfg.TEST.ROUND_RESULTS} decimals")
-    return " / ".join(parts)
+    return " / ".join([*parts, *_rounding(cfg, evaluator_type)])
+
+
+def _rounding(cfg: CfgNode, evaluator_type: str) -> list[str]:
+    """Decimals of what is scored, where they are not the published ones."""
+    decimals, published = {
+        "coco": (cfg.TEST.ROUND_RESULTS, 0),
+        "pascal_voc": (cfg.TEST.VOC.ROUND, True),
+        "kitti": (cfg.TEST.KITTI.ROUND_RESULTS, 2),
+    }[evaluator_type]
+    if decimals == published:
+        return []
+    return [f"rounded to {decimals} decimals" if decimals else "unrounded"]
+
+
+def _boxes3d(cfg: CfgNode) -> list[str]:
+    """What the published code does with 3-D boxes, and is not done without being asked."""
+    points = cfg.MODEL.POINTS_CENTERNET
+    if "box3d" not in points.TASKS:
+        return []
+    parts = ["sizes as points"] if points.BOX2D.SIZE_AS_POINT else []
+    return parts + (["one camera per batch"] if points.BOX3D.CALIBRATION == "first" else [])
 
 
 def _augmentation(cfg: CfgNode) -> str:

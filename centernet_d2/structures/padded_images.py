@@ -33,6 +33,8 @@ class PaddedImages:
     # are between the images and the maps of the first half.
     mirrored: bool = False
     zoom: float = 1.0  # the scale of the test protocol at which the images are seen
+    # (N, 3, 4) from the camera frame to image pixels; None where no point task asks for cameras.
+    projection: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_sizes)

@@ -39,6 +39,11 @@ class CenterTargets:
     # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
     regressed: Tensor
 
+    @property
+    def num_images(self) -> int:
+        """N."""
+        return self.heatmap.shape[0]
+
 
 @dataclass(frozen=True)
 class JointTargets:
@@ -51,6 +56,17 @@ class JointTargets:
     offset: Tensor  # (Q, 2) joint minus its own cell, (x, y) in [0, 1)
     # (N, J, h, w) in 0..1, exactly 1 at each joint's cell; None where no heatmap is learned
     heatmap: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Box3DTargets:
+    """Ground truth of P objects' boxes in the camera frame, metres and radians."""
+
+    depth: Tensor  # (P,) z of the location
+    dimensions: Tensor  # (P, 3) height, width, length
+    bins: Tensor  # (P, 2) bool, which of both bins hold the observation angle
+    residual: Tensor  # (P, 2) observation angle minus the bins' middles
+    supervised: Tensor  # (P,) bool, whose depth and dimensions are learned
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,6 @@ def pose_content(**category) -> dict:
     return content
 
 
-@pytest.fixture(autouse=True)
-def _unregistered():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name, None)
-
-
 def load(tmp_path, content) -> list[dict]:
     path, root = write_dataset(tmp_path, content)
     return load_coco_records(str(path), str(root))

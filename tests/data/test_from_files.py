@@ -22,16 +22,6 @@ from centernet_d2.data.datasets.from_files import (
 from .coco_files import coco_content, write_dataset
 
 
-@pytest.fixture(autouse=True)
-def _unregistered():
-    """What a test registers is gone afterwards."""
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.pop(name, None)
-
-
 def test_registering_needs_no_code_and_knows_the_classes_first(tmp_path, monkeypatch):
     path, root = write_dataset(tmp_path, coco_content())
     name = register_from_files(f"coco:{path}:{root}")

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from centernet_d2.data.loader import (
     build_test_loader,
@@ -123,6 +123,30 @@ def test_missing_files_name_dataset_path_and_cure():
         DatasetCatalog.remove("loader_missing")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"evaluator_type": "kitti", "image_dir": "here"}, r"\(here\).*'kitti:<folder>:<split>'"),
+        ({"evaluator_type": "pascal_voc", "dirname": "here"}, r"\(here\).*'voc:<folder>:<split>'"),
+        ({"evaluator_type": "coco", "json_file": "here"}, r"\(here\).*'coco:<json>:<image dir>'"),
+    ],
+)
+def test_missing_files_name_the_form_of_ones_own(metadata, words):
+    name = f"loader_missing_{metadata['evaluator_type']}"
+
+    def load():
+        raise FileNotFoundError("no such file")
+
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(**metadata)
+    try:
+        with pytest.raises(FileNotFoundError, match=words):
+            load_dataset_dicts([name])
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
 @pytest.mark.parametrize("crowd", [False, True])
 def test_training_without_any_object_is_an_error(catalog, tiny_config, crowd):
     region = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 1}
@@ -161,6 +185,25 @@ def test_training_of_joints_without_any_is_an_error(catalog, tiny_config, joints
         return
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN.*loader_joints has a labelled joint"):
         load_training_dicts(tiny_config(*datasets, *keep_all, *POSE))
+
+
+def test_ignored_regions_do_not_count(catalog, tiny_config):
+    """Without `iscrowd` too: not as objects, and -1 is no class that could be counted."""
+    box = {"bbox": [0, 0, 1, 1], "category_id": 0}
+    ignored = {**box, "category_id": -1, "ignored": True}
+    given = ([box, ignored], [ignored])
+    dicts = [{**r, "annotations": a} for r, a in zip(records(2), given, strict=True)]
+    name = catalog("loader_ignored", dicts)
+    MetadataCatalog.get(name).thing_classes = ["box"]
+    cfg = tiny_config("DATASETS.TRAIN", (name,), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", True)
+    (kept,) = load_training_dicts(cfg)
+    assert [entry.get("ignored", False) for entry in kept["annotations"]] == [False, True]
+    assert dicts[0]["annotations"] == [box, ignored]  # what is registered stays as it is
+    name = catalog("loader_only_ignored", dicts[1:])
+    cfg = tiny_config("DATASETS.TRAIN", (name,), "INPUT.CROWD_AS_OBJECTS", True)
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    with pytest.raises(ValueError, match="have no object to learn from"):
+        load_training_dicts(cfg)
 
 
 def test_empty_images_are_kept_or_left_out(catalog):

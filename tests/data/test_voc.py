@@ -31,16 +31,6 @@ def folder(tmp_path):
     return write_voc(tmp_path / "VOC2007", IMAGES, split="trainval")
 
 
-@pytest.fixture(autouse=True)
-def _unregistered():
-    """What a test registers is gone afterwards."""
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
 def test_records(folder):
     records = load_voc_records(str(folder), "trainval")
     assert [record["image_id"] for record in records] == ["b", "a", "c"]  # the list's order

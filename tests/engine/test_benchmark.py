@@ -53,12 +53,13 @@ def options(config_root):
 
 
 def test_every_section_measures(options, monkeypatch):
-    from centernet_d2.engine.benchmark import deform_conv, joints, soft_nms
+    from centernet_d2.engine.benchmark import deform_conv, joints, kitti_scores, soft_nms
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
     monkeypatch.setattr(joints, "CASES", (("few", 2, 3, 4, 5, 16),))
+    monkeypatch.setattr(kitti_scores, "CASES", (("few frames", 20, 5, 6),))
     told = []
     names = [name for name, _ in BENCHMARK_REGISTRY]
     result = run_sections(names, options, done=lambda name, rows: told.append(name))
@@ -87,6 +88,10 @@ def test_every_section_measures(options, monkeypatch):
     rows = result.sections["joints"]
     assert [row["case"] for row in rows] == ["few"] * 4
     assert rows[0]["speed_up"] == 1
+
+    rows = result.sections["kitti_scores"]
+    assert [row["part"] for row in rows] == ["overlaps", "all"]
+    assert rows[0]["objects"] == 100
 
     rows = result.sections["protocols"]
     assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
@@ -133,6 +138,12 @@ def test_protocols_leave_the_network_its_views(options, monkeypatch):
     monkeypatch.setattr(protocols, "build", watched)
     protocols.protocols(replace(options, rounds=1, warm_up=0))
     assert [shape[0] for shape in seen] == [1, 2] + [2] * 5
+
+
+def test_detectors_of_3d_boxes_find_their_cameras(options):
+    overrides = [*options.overrides, "MODEL.POINTS_CENTERNET.TASKS", "['box2d','box3d']"]
+    rows = run_sections(["detector"], replace(options, overrides=overrides, batches=(2,)))
+    assert [row["stage"] for row in rows.sections["detector"]][2] == "decode"
 
 
 def test_unknown_section_is_named(options):

@@ -85,6 +85,8 @@ MS = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
 REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
 POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
 BLOCK = "MODEL.POINTS_CENTERNET.POSE"
+BOX3D = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
+BOX3D_BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,18 @@ BLOCK = "MODEL.POINTS_CENTERNET.POSE"
             "none / keep_res / gaussian NMS / rounded to 2 decimals",
         ),
         (("TEST.DTYPE", "bfloat16"), "none / keep_res / bfloat16"),
+        (
+            ("TEST.RESOLUTION", "fixed", "TEST.FIXED_FIT", "width"),
+            "none / fixed 512x512 by width",
+        ),
+        ((*BOX3D, f"{BOX3D_BLOCK}.CALIBRATION", "each"), "none / keep_res"),
+        (
+            (
+                *(*BOX3D, f"{BOX3D_BLOCK}.CALIBRATION", "first"),
+                *("MODEL.POINTS_CENTERNET.BOX2D.SIZE_AS_POINT", True),
+            ),
+            "none / keep_res / sizes as points / one camera per batch",
+        ),
         (POSE, "none / keep_res"),
         ((*POSE, f"{BLOCK}.SNAPPING", "paper"), "none / keep_res / paper snapping"),
         (
@@ -130,6 +144,22 @@ BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 def test_protocol_names(cfg, overrides, name):
     cfg.merge_from_list(list(overrides))
     assert protocol_name(cfg) == name
+
+
+@pytest.mark.parametrize(
+    ("evaluator_type", "overrides", "name"),
+    [
+        ("coco", ("TEST.KITTI.ROUND_RESULTS", 0, "TEST.VOC.ROUND", False), ""),
+        ("pascal_voc", ("TEST.ROUND_RESULTS", 2), ""),
+        ("pascal_voc", ("TEST.VOC.ROUND", False), " / unrounded"),
+        ("kitti", ("TEST.ROUND_RESULTS", 3), ""),
+        ("kitti", ("TEST.KITTI.ROUND_RESULTS", 0), " / unrounded"),
+        ("kitti", ("TEST.KITTI.ROUND_RESULTS", 4), " / rounded to 4 decimals"),
+    ],
+)
+def test_each_evaluator_tells_of_its_own_rounding(cfg, evaluator_type, overrides, name):
+    cfg.merge_from_list(list(overrides))
+    assert protocol_name(cfg, evaluator_type) == f"none / keep_res{name}"
 
 
 CORNER_MS = ("TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])

@@ -1,6 +1,6 @@
 """Datasets named by their files, registered without code.
 
-Two forms: `coco:<json>:<image dir>` and `voc:<folder>:<split>`.
+Three forms: `coco:<json>:<image dir>`, `voc:<folder>:<split>` and `kitti:<folder>:<split>`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from detectron2.utils.file_io import PathManager
 from ..checks import DatasetError
 from .coco_file import CocoFile, read_coco_json
 from .coco_json import load_coco_records
+from .kitti import register_kitti_split
+from .kitti_folder import LABEL_FOLDER, part_folder
+from .kitti_folder import read_split as read_kitti_split
 from .voc import CLASS_FILE, VOC_CLASSES, read_split, register_voc_split
 
 FORMS = {
     "coco": ("<json>:<image dir>", "coco:annotations/train.json:images/train"),
     "voc": ("<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval"),
+    "kitti": ("<folder>:<split>", "kitti:my/kitti:3dop/train"),
 }
 
 
@@ -35,6 +39,9 @@ def register_from_files(spec: str) -> str:
     - `coco:<json>:<image dir>`: a COCO JSON, classes and joints from its categories.
     - `voc:<folder>:<split>`: a folder with `Annotations`, `ImageSets/Main/<split>.txt` and
       `JPEGImages`; VOC's classes, or those in `classes.txt` in the folder, one per line.
+    - `kitti:<folder>:<split>`: a folder of KITTI's form (`ImageSets`, `training`); the split is
+      "3dop/train", "train" (of `ImageSets/train.txt`), "test", or the path of a list that ends in
+      ".txt". Without a folder `training/label_2` it has no labels.
 
     The name is made of the file's stem (or folder and split) and eight digits of a hash of the
     absolute paths: safe as a folder name and equal in every process. Classes are known now, records
@@ -47,7 +54,9 @@ def register_from_files(spec: str) -> str:
         DatasetError: the JSON is no COCO annotation file, or the class list is empty.
     """
     if spec.startswith("voc:"):
-        return _register_voc(*split_voc_spec(spec))
+        return _register_voc(*split_folder_spec(spec))
+    if spec.startswith("kitti:"):
+        return _register_kitti(*split_folder_spec(spec))
     return _register_coco(*split_spec(spec))
 
 
@@ -92,6 +101,18 @@ def _register_voc(folder: str, split: str) -> str:
         year=int(year.group()) if year else 2012,
     )
     MetadataCatalog.get(name).set(file_spec=f"voc:{folder}:{split}")
+    return name
+
+
+def _register_kitti(folder: str, split: str) -> str:
+    folder = _absolute(folder)
+    name = _safe_name(f"{os.path.basename(folder)}_{split.removesuffix('.txt')}", folder, split)
+    if name in DatasetCatalog:
+        return name
+    read_kitti_split(folder, split)  # a wrong folder or split is said now
+    labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+    register_kitti_split(name, folder, split, labelled=PathManager.isdir(labels))
+    MetadataCatalog.get(name).set(file_spec=f"kitti:{folder}:{split}")
     return name
 
 
@@ -148,17 +169,21 @@ def split_spec(spec: str) -> tuple[str, str]:
     )
 
 
-def split_voc_spec(spec: str) -> tuple[str, str]:
-    """Split `voc:<folder>:<split>` at its last colon into an existing folder and a split's name."""
-    folder, _, split = spec.removeprefix("voc:").rpartition(":")
+def split_folder_spec(spec: str) -> tuple[str, str]:
+    """Split `<kind>:<folder>:<split>` at its last colon into an existing folder and a split."""
+    kind, _, rest = spec.partition(":")
+    folder, _, split = rest.rpartition(":")
     if not folder or not split:
         raise _no_such_form(spec)
     folder = os.path.expanduser(folder)
     if not PathManager.isdir(folder):
+        holds = {
+            "voc": "Annotations, ImageSets/Main and JPEGImages",
+            "kitti": "ImageSets and training (or testing)",
+        }[kind]
         raise ValueError(
             f"dataset '{spec}': folder '{folder}' does not exist. It is the one that holds "
-            "Annotations, ImageSets/Main and JPEGImages; paths are relative to "
-            f"'{os.getcwd()}'"
+            f"{holds}; paths are relative to '{os.getcwd()}'"
         )
     return folder, split
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import xml.etree.ElementTree as ElementTree
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, check_boxes
+from .split_list import read_split_list
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ _YEAR_SPLITS = [(2007, split) for split in ("trainval", "train", "val", "test")]
 _YEAR_SPLITS += [(2012, split) for split in ("trainval", "train", "val", "test")]
 _UNLABELLED = {(2012, "test")}  # its objects are known to the evaluation server alone
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -170,18 +169,7 @@ def read_split(folder: str, split: str) -> list[str]:
                 "$DETECTRON2_DATASETS, else ./datasets)"
             )
         )
-    with PathManager.open(path) as file:
-        # Lists of one class have a second column: 1, 0 or -1.
-        names = [line.split()[0] for line in file if line.strip()]
-    if not names:
-        raise DatasetError(f"'{path}' is empty: write one image name per line, without '.jpg'")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DatasetError(
-            f"'{path}' names {len(twice)} images more than once: {twice[:_SHOWN]}. Remove the "
-            "repetitions"
-        )
-    return names
+    return read_split_list(path, example="2007_000027 (without .jpg)")
 
 
 def _image_files(folder: str, split: str, identifiers: Sequence[str]) -> dict[str, str]:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-import shutil
-import tempfile
-import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
 import cv2
 import numpy as np
-from iopath.common.file_io import file_lock
 
+from ..made_once import make_once
 from .figure_scenes import FigureSettings, figure_category
 from .render import annotate, render
 from .split import SplitSettings, make_scenes
@@ -26,8 +22,6 @@ from .split import SplitSettings, make_scenes
 GENERATOR_VERSION = 1
 ANNOTATION_FILE = "annotations.json"
 IMAGE_FOLDER = "images"
-
-logger = logging.getLogger(__name__)
 
 
 def split_stamp(split: SplitSettings) -> str:
@@ -40,40 +34,13 @@ def split_stamp(split: SplitSettings) -> str:
 def ensure_split(split: SplitSettings, folder: str) -> str:
     """Make the split in `folder` unless it is there; returns the path of its JSON.
 
-    Safe for several processes: one makes it beside the folder and renames it, the others wait. What
-    an interrupted run left behind is never taken for a finished split.
+    Safe for several processes and interrupted runs, see `make_once`.
 
     Raises:
         OSError: the folder cannot be written; the message names it and the cure.
     """
-    json_file = os.path.join(folder, ANNOTATION_FILE)
-    if os.path.isfile(json_file):
-        return json_file
-    parent = os.path.dirname(os.path.abspath(folder))
-    try:
-        os.makedirs(parent, exist_ok=True)
-        with file_lock(folder):
-            if not os.path.isfile(json_file):
-                _make_beside(split, folder, parent)
-    except OSError as error:
-        raise OSError(
-            f"the generated dataset cannot be written to '{folder}' ({error}): make room or set "
-            "the environment variable DETECTRON2_DATASETS to a folder that can be written"
-        ) from error
-    return json_file
-
-
-def _make_beside(split: SplitSettings, folder: str, parent: str) -> None:
-    start = time.perf_counter()
-    temporary = tempfile.mkdtemp(prefix=".making-", dir=parent)
-    try:
-        write_split(split, temporary)
-        os.chmod(temporary, 0o755)  # mkdtemp's folders are private
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    seconds = time.perf_counter() - start
-    logger.info("made %d generated images in %s in %.1f s", split.images, folder, seconds)
+    make_once(folder, ANNOTATION_FILE, lambda temporary: write_split(split, temporary))
+    return os.path.join(folder, ANNOTATION_FILE)
 
 
 def write_split(split: SplitSettings, folder: str) -> None:

@@ -1,0 +1,174 @@
+"""Where the files of a KITTI folder lie: split lists, and image, calibration and label of a frame.
+
+- `<folder>/ImageSets/3dop/train.txt` or `ImageSets_3dop/train.txt`
+- `<folder>/training/{image_2,calib,label_2}`
+- `<folder>/testing/{image_2,calib}`: its labels are known to the evaluation server alone
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detectron2.utils.file_io import PathManager
+
+from .split_list import read_split_list
+
+logger = logging.getLogger(__name__)
+
+IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER = "image_2", "calib", "label_2"
+TEST_SPLIT = "test"
+# These need no list: without one they are all frames that there are.
+WHOLE_SPLITS = ("trainval", TEST_SPLIT)
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame's files."""
+
+    name: str  # "000007"
+    image: str
+    calibration: str
+    label: str | None  # None in a split without labels
+
+
+def split_parts(split: str) -> tuple[str, str]:
+    """Return ("3dop", "train") of "3dop/train" and ("", "train") of "train"."""
+    group, _, part = split.rpartition("/")
+    return group, part
+
+
+def part_folder(folder: str, split: str) -> str:
+    """Return the folder of the split's frames: `testing` of "test", `training` of all others."""
+    part = "" if split.endswith(".txt") else split_parts(split)[1]
+    return os.path.join(folder, "testing" if part == TEST_SPLIT else "training")
+
+
+def list_candidates(folder: str, split: str) -> list[str]:
+    """Return the paths where the list of a split may lie, in the order in which they are tried.
+
+    A split that ends in ".txt" is the path of its list, from `folder` or from the current folder.
+    """
+    if split.endswith(".txt"):
+        return [os.path.join(folder, split), os.path.expanduser(split)]
+    group, part = split_parts(split)
+    # trainval and test are the same frames in every published division.
+    groups = ["", "3dop", "subcnn"] if not group and part in WHOLE_SPLITS else [group]
+    return [
+        os.path.join(folder, *parts, f"{part}.txt")
+        for name in groups
+        for parts in ([("ImageSets", name), (f"ImageSets_{name}",)] if name else [("ImageSets",)])
+    ]
+
+
+def read_split(folder: str, split: str) -> list[str]:
+    """Return the frames that a split lists, in its order; a second column is not read.
+
+    Args:
+        folder: the KITTI folder.
+        split: "3dop/train", "train", "test" or the path of a list, see `list_candidates`.
+            "trainval" and "test" without a list are all images that there are.
+
+    Raises:
+        FileNotFoundError: there is no such list; the message names where it was looked for.
+        DatasetError: it is empty or names a frame twice.
+    """
+    candidates = list_candidates(folder, split)
+    path = next((path for path in candidates if PathManager.isfile(path)), None)
+    if path is None:
+        return _all_frames(folder, split, candidates)
+    return read_split_list(path, example="000007")
+
+
+def _all_frames(folder: str, split: str, candidates: Sequence[str]) -> list[str]:
+    images = os.path.join(part_folder(folder, split), IMAGE_FOLDER)
+    names = sorted(_stems(images, _IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
+    if not names:
+        tried = " and ".join(f"'{path}'" for path in candidates)
+        raise FileNotFoundError(
+            f"the list of split '{split}' is neither of {tried}. '{folder}' must be a KITTI folder "
+            "with ImageSets, training and testing; the lists of the published splits (3DOP, "
+            "SubCNN) are text files with one frame per line that their authors distribute"
+        )
+    logger.info(
+        "%s has no list of split '%s': all its %d frames are taken", folder, split, len(names)
+    )
+    return names
+
+
+def find_frames(
+    folder: str, split: str, *, labelled: bool = True, allow_missing: bool = False
+) -> list[Frame]:
+    """Return the files of every frame of a split.
+
+    Args:
+        folder: the KITTI folder.
+        split: see `read_split`.
+        labelled: every frame must have its label file.
+        allow_missing: leave out frames of which a file is missing, with a warning.
+
+    Raises:
+        FileNotFoundError: files are missing (without `allow_missing`), or no frame is complete;
+            the message counts them by folder.
+    """
+    names = read_split(folder, split)
+    part = part_folder(folder, split)
+    kinds = {IMAGE_FOLDER: _IMAGE_ENDINGS, CALIBRATION_FOLDER: (".txt",)}
+    if labelled:
+        kinds[LABEL_FOLDER] = (".txt",)
+    found = {kind: _stems(os.path.join(part, kind), endings) for kind, endings in kinds.items()}
+    complete = [name for name in names if all(name in files for files in found.values())]
+    if len(complete) < len(names):
+        _say_missing(part, split, names, found, complete, allow_missing=allow_missing)
+    return [
+        Frame(
+            name=name,
+            image=found[IMAGE_FOLDER][name],
+            calibration=found[CALIBRATION_FOLDER][name],
+            label=found[LABEL_FOLDER][name] if labelled else None,
+        )
+        for name in complete
+    ]
+
+
+def _say_missing(
+    part: str,
+    split: str,
+    names: Sequence[str],
+    found: dict[str, dict[str, str]],
+    complete: Sequence[str],
+    *,
+    allow_missing: bool,
+) -> None:
+    counts = []
+    for kind, files in found.items():
+        missing = [name for name in names if name not in files]
+        if missing:
+            counts.append(f"{len(missing)} have no file in {kind} (such as {missing[0]})")
+    message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
+    if not complete:
+        raise FileNotFoundError(
+            f"{message}; not one is complete. Unpack KITTI's archives of left color images, labels "
+            "and camera calibration matrices there"
+        )
+    if not allow_missing:
+        raise FileNotFoundError(
+            f"{message}. Unpack the archives again or correct the list; KITTI.ALLOW_MISSING True "
+            f"goes on with the {len(complete)} complete frames"
+        )
+    logger.warning("%s; going on with the %d complete frames", message, len(complete))
+
+
+def _stems(folder: str, endings: Sequence[str]) -> dict[str, str]:
+    """Return file name without ending -> path, of the files with one of these endings."""
+    if not PathManager.isdir(folder):
+        return {}
+    names = [os.path.splitext(name) for name in sorted(PathManager.ls(folder))]
+    return {
+        stem: os.path.join(folder, stem + ending)
+        for stem, ending in names
+        if ending.lower() in endings
+    }

@@ -1,0 +1,185 @@
+"""Rows of KITTI's label, result and calibration files, read and checked one file at a time.
+
+Frame of the left color camera: x to the right, y down, z forward, metres. `location` is the middle
+of the box's bottom face, `dimensions` are (height, width, length), `rotation_y` turns around y and
+is 0 where the length lies along +x; `alpha` is the heading as the camera sees it
+(`rotation_y - atan2(x, z)`). Angles are radians.
+
+Source: the description of the columns that comes with KITTI's object development kit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+
+from ...structures.boxes3d import checked_projection
+from ..checks import DatasetError
+
+LABEL_COLUMNS = 15  # a result has the score as column 16
+PROJECTION_KEY = "P2"  # of the left color camera, whose pictures lie in image_2
+# What KITTI's scores take neither for an object nor for background: type -> the class that it may
+# be taken for; None: a region of every class.
+NEUTRAL_TYPES: dict[str, str | None] = {
+    "Van": "Car",
+    "Person_sitting": "Pedestrian",
+    "DontCare": None,
+}
+_PROJECTION_VALUES = 12
+_NAMES = (
+    *("truncated", "occluded", "alpha", "left", "top", "right", "bottom"),
+    *("height", "width", "length", "x", "y", "z", "rotation_y", "score"),
+)
+
+
+@dataclass(frozen=True)
+class KittiObject:
+    """One row of a label file or, with a score, of a result file."""
+
+    type: str  # class name as in the file
+    truncated: float  # share of the object outside the image, 0..1; -1: not labelled
+    occluded: int  # 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1: not labelled
+    alpha: float  # -10: none
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels from 0
+    dimensions: tuple[float, float, float]  # height, width, length; -1: none
+    location: tuple[float, float, float]  # x, y, z of the bottom centre; -1000: none
+    rotation_y: float  # -10: none
+    score: float | None = None  # None in a label
+
+
+def read_labels(path: str) -> list[KittiObject]:
+    """Read a label file (15 columns) or a result file (16: the last is the score).
+
+    A file without rows is an image without objects. The values of a DontCare row (-1, -1000, -10)
+    are kept as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DatasetError: a row has another number of columns, something that is no finite number, an
+            occlusion that is no whole number, or a box whose right or bottom lies before its left
+            or top; the message names the row.
+    """
+    return [
+        parse_label_row(line, f"'{path}', row {number}")
+        for number, line in enumerate(_lines(path, "label"), start=1)
+        if line.strip()
+    ]
+
+
+def parse_label_row(line: str, where: str) -> KittiObject:
+    """Parse one row; `where` names file and row in errors ("'000007.txt', row 3").
+
+    Raises:
+        DatasetError: see `read_labels`.
+    """
+    kind, *texts = line.split()
+    if len(texts) + 1 not in (LABEL_COLUMNS, LABEL_COLUMNS + 1):
+        raise DatasetError(
+            f"{where} has {len(texts) + 1} columns. A label has 15 (type, truncated, occluded, "
+            "alpha, 4 of the box, 3 dimensions, 3 of the location, rotation_y), a result 16, the "
+            "last being the score; write the missing ones or copy the file again"
+        )
+    values = [_number(text, f"{where}: {name}") for text, name in zip(texts, _NAMES, strict=False)]
+    truncated, occluded, alpha, left, top, right, bottom = values[:7]
+    if occluded != int(occluded):
+        raise DatasetError(
+            f"{where}: occluded is {occluded:g}, it must be a whole number: 0 visible, 1 partly, 2 "
+            "largely occluded, 3 unknown, -1 not labelled"
+        )
+    if right < left or bottom < top:
+        raise DatasetError(
+            f"{where}: the box {(left, top, right, bottom)} ends before it begins; columns 5 to 8 "
+            "are its left, top, right and bottom edges in pixels"
+        )
+    return KittiObject(
+        type=kind,
+        truncated=truncated,
+        occluded=int(occluded),
+        alpha=alpha,
+        box=(left, top, right, bottom),
+        dimensions=(values[7], values[8], values[9]),
+        location=(values[10], values[11], values[12]),
+        rotation_y=values[13],
+        score=values[14] if len(values) == LABEL_COLUMNS else None,
+    )
+
+
+def format_label_row(item: KittiObject, decimals: int = 2) -> str:
+    """Write a row as KITTI does, without a line end; a score, where there is one, comes last.
+
+    KITTI writes 2 decimals. A number that rounds to zero is written without a sign.
+    """
+
+    def text(values: Sequence[float]) -> list[str]:
+        return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]
+
+    numbers = (item.alpha, *item.box, *item.dimensions, *item.location, item.rotation_y)
+    score = [] if item.score is None else text([item.score])
+    return " ".join(
+        [item.type, *text([item.truncated]), str(item.occluded), *text(numbers), *score]
+    )
+
+
+def read_projection(path: str) -> np.ndarray:
+    """Return P2 of a calibration file: (3, 4) float64, camera frame in metres -> image_2's pixels.
+
+    The row is found by its name, wherever it stands.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DatasetError: it has no row P2, or that row is not 12 finite numbers of a camera (see
+            `check_projection`).
+    """
+    for number, line in enumerate(_lines(path, "calibration"), start=1):
+        name, _, content = line.partition(":")
+        if name.strip() == PROJECTION_KEY:
+            where = f"'{path}', row {number} (P2)"
+            values = [_number(text, where) for text in content.split()]
+            if len(values) != _PROJECTION_VALUES:
+                raise DatasetError(
+                    f"{where} has {len(values)} numbers instead of the 12 of a 3 x 4 matrix: the "
+                    "file is truncated or another kind of file; copy it again"
+                )
+            return check_projection(np.array(values).reshape(3, 4), where)
+    raise DatasetError(
+        f"'{path}' has no row 'P2: ' with the 12 numbers of the left color camera's 3 x 4 "
+        "projection: it is truncated or another kind of file; copy it again from KITTI's 'camera "
+        "calibration matrices of object data set'"
+    )
+
+
+def check_projection(projection: object, where: str) -> np.ndarray:
+    """Return a projection as (3, 4) float64; DatasetError where `checked_projection` refuses."""
+    try:
+        return checked_projection(projection, where)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _lines(path: str, kind: str) -> list[str]:
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(
+            f"{kind} file '{path}' does not exist: unpack the archive of the {kind} files again, "
+            "or take the frame out of the split's list"
+        )
+    try:
+        with PathManager.open(path, "r") as file:
+            return file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"'{path}' is no text file ({error.reason}): copy it again") from error
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(
+            f"{where} is '{text}', it must be a finite number: correct it, or copy the file again"
+        )
+    return value

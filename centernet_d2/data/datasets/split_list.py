@@ -1,0 +1,36 @@
+"""The list of a split: a text file with one image name per line."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from detectron2.utils.file_io import PathManager
+
+from ..checks import DatasetError
+
+_SHOWN = 3
+
+
+def read_split_list(path: str, *, example: str) -> list[str]:
+    """Return the names in their order; what follows a name on its line is not read.
+
+    (VOC's lists of one class have a second column: 1, 0 or -1.)
+
+    Args:
+        path: the list.
+        example: a name as it is to be written, for the message.
+
+    Raises:
+        DatasetError: the list is empty or names an image twice.
+    """
+    with PathManager.open(path) as file:
+        names = [line.split()[0] for line in file if line.strip()]
+    if not names:
+        raise DatasetError(f"'{path}' is empty: write one image name per line, such as {example}")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DatasetError(
+            f"'{path}' names {len(twice)} images more than once: {twice[:_SHOWN]}. Remove the "
+            "repetitions"
+        )
+    return names

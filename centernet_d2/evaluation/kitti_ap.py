@@ -1,0 +1,235 @@
+"""Average precision as KITTI's object benchmark computes it: image, orientation, ground, space.
+
+Rules, thresholds and sampling follow KITTI's object development kit in the form that the points
+paper's repository evaluates with. What is often got wrong:
+
+- An object outside the limits of a difficulty, or of a neighbor class, is neither to be found nor
+  does it make its detection wrong. A detection that is too low for the difficulty counts for
+  nothing either, whatever its class.
+- An overlap must exceed the least one.
+- Precision is sampled at 41 recalls. The old score averages 11 of them, recall 0 included; the new
+  one the 40 behind recall 0.
+- The old score's sample at recall 0 alone is worth 9.09 points: a class in which a single object is
+  found surely has them.
+- There is one sample per object at most. A perfect detector of n < 41 objects gets AP40 of
+  (n - 1) / 40 and no more, so scores of a handful of frames are low.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .kitti_matching import by_overlap, by_score, choose
+from .kitti_objects import NO_ALPHA, KittiDetections, KittiTruth
+from .kitti_overlap import OverlapPairs, covered_share, overlapping_pairs
+
+SAMPLES = 41
+OLD_SAMPLES = slice(0, SAMPLES, 4)  # 11 points
+NEW_SAMPLES = slice(1, SAMPLES)  # 40 points
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """Limits beyond which an object does not count."""
+
+    name: str
+    height: float  # of the box in the image; must be exceeded, pixels
+    occluded: int  # at most
+    truncated: float  # at most
+
+
+DIFFICULTIES = (
+    Difficulty("easy", height=40, occluded=0, truncated=0.15),
+    Difficulty("moderate", height=25, occluded=1, truncated=0.30),
+    Difficulty("hard", height=25, occluded=2, truncated=0.50),
+)
+
+
+@dataclass(frozen=True)
+class KittiCurves:
+    """Precision at 41 recalls for C classes and three difficulties, as shares of 1."""
+
+    precision: np.ndarray  # (C, 3, 41)
+    orientation: np.ndarray | None  # (C, 3, 41) where the metric is "image" and angles are known
+    objects: np.ndarray  # (C, 3) int64, how many were to be found
+
+
+def score_kitti(
+    truth: KittiTruth,
+    detections: KittiDetections,
+    least: Mapping[str, Mapping[str, Sequence[float]]],
+) -> dict[str, dict[str, KittiCurves]]:
+    """Score detections.
+
+    Args:
+        truth: the labelled objects of all frames.
+        detections: of the same frames.
+        least: table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class, the
+            overlap that must be exceeded. A detection that shares more than the "image" one of its
+            class with a DontCare region is no mistake.
+
+    Returns:
+        Table -> metric -> curves.
+    """
+    metrics = tuple(dict.fromkeys(name for table in least.values() for name in table))
+    lowest = min((v for table in least.values() for row in table.values() for v in row), default=0)
+    pairs = overlapping_pairs(truth, detections, metrics, lowest)
+    covered = covered_share(truth, detections)
+    done: dict[tuple[str | float, ...], KittiCurves] = {}
+    for table in least.values():
+        for metric, row in table.items():
+            if (metric, *row) not in done:  # tables may share rows
+                done[metric, *row] = _curves(truth, detections, pairs[metric], covered, metric, row)
+    return {
+        name: {metric: done[metric, *row] for metric, row in table.items()}
+        for name, table in least.items()
+    }
+
+
+def average_precision(curves: np.ndarray, objects: np.ndarray, points: int) -> np.ndarray:
+    """AP in percent of curves (..., 41); NaN where there is nothing to be found.
+
+    Args:
+        curves: precision or orientation similarity, of `KittiCurves`.
+        objects: (...) how many were to be found.
+        points: 11 or 40.
+    """
+    if points not in (11, 40):
+        raise ValueError(f"KITTI averages 11 or 40 points, not {points}")
+    samples = OLD_SAMPLES if points == 11 else NEW_SAMPLES
+    return np.where(objects > 0, 100 * curves[..., samples].mean(axis=-1), math.nan)
+
+
+def score_thresholds(scores: np.ndarray, objects: int) -> np.ndarray:
+    """Scores (at most 41) at which recall comes nearest to 0, 1/40, 2/40 ... 1.
+
+    Args:
+        scores: (P,) of the detections that found an object.
+        objects: how many were to be found.
+    """
+    falling = np.sort(scores)[::-1]
+    thresholds, wanted = [], 0.0
+    for number, score in enumerate(falling, start=1):
+        last = number == len(falling)
+        recall, following = number / objects, (number + (not last)) / objects
+        if not last and following - wanted < wanted - recall:
+            continue
+        thresholds.append(score)
+        wanted += 1 / (SAMPLES - 1)  # summed up, as published: the last digit decides ties
+    return np.array(thresholds)
+
+
+@dataclass(frozen=True)
+class _Contest:
+    """One class at one difficulty: who takes part, and as what."""
+
+    pairs: OverlapPairs  # objects of the class and detections that take part, overlapping enough
+    frame: np.ndarray  # (N,) of the objects
+    counted: np.ndarray  # (N,) bool, objects to be found
+    valid: np.ndarray  # (D,) bool, detections of the class, high enough
+    excused: np.ndarray  # (D,) bool, in a DontCare region: no mistake
+    scores: np.ndarray  # (D,)
+    alphas: tuple[np.ndarray, np.ndarray] | None  # (N,) and (D,), radians; None: not compared
+
+
+def _curves(
+    truth: KittiTruth,
+    detections: KittiDetections,
+    pairs: OverlapPairs,
+    covered: np.ndarray,
+    metric: str,
+    least: Sequence[float],
+) -> KittiCurves:
+    alphas = truth.boxes3d[:, 7], detections.boxes3d[:, 7]
+    with_alphas = metric == "image" and not (alphas[1] == NO_ALPHA).any()
+    precision = np.zeros((len(least), len(DIFFICULTIES), SAMPLES))
+    orientation = np.zeros_like(precision)
+    objects = np.zeros(precision.shape[:2], dtype=np.int64)
+    heights = _whole_heights(detections.boxes)
+    for label, overlap in enumerate(least):
+        of_class = _select(pairs, (truth.label[pairs.truth] == label) & (pairs.overlap > overlap))
+        for level, difficulty in enumerate(DIFFICULTIES):
+            low = heights < difficulty.height
+            valid = (detections.label == label) & ~low
+            contest = _Contest(
+                pairs=_select(of_class, (valid | low)[of_class.detection]),
+                frame=truth.frame,
+                counted=_counted(truth, label, difficulty),
+                valid=valid,
+                # Regions are drawn in the image alone.
+                excused=(covered > overlap) & (metric == "image"),
+                scores=detections.scores,
+                alphas=alphas if with_alphas else None,
+            )
+            objects[label, level] = contest.counted.sum()
+            precision[label, level], orientation[label, level] = _curve(contest)
+    return KittiCurves(precision, orientation if with_alphas else None, objects)
+
+
+def _curve(contest: _Contest) -> tuple[np.ndarray, np.ndarray]:
+    """Precision (41,) and orientation similarity (41,), none rising with recall."""
+    thresholds = score_thresholds(_scores_of_found(contest), int(contest.counted.sum()))
+    pairs = by_overlap(contest.pairs, contest.valid)
+    objects, chosen = choose(pairs, contest.frame, contest.scores, thresholds)
+    somebody = chosen >= 0
+    found = somebody & contest.counted[objects][:, None] & contest.valid[chosen]
+    # A detection may be a mistake unless an object has it, be that one that does not count.
+    charged = contest.valid & ~contest.excused
+    sure = _at_least(contest.scores[charged], thresholds)
+    mistakes = sure - (somebody & charged[chosen]).sum(axis=0)
+    hits = found.sum(axis=0)
+    agreement = np.zeros(len(thresholds))
+    if contest.alphas is not None:
+        wanted, given = contest.alphas[0][objects][:, None], contest.alphas[1][chosen]
+        agreement = np.where(found, (1 + np.cos(wanted - given)) / 2, 0).sum(axis=0)
+    return _sampled(hits, hits + mistakes), _sampled(agreement, hits + mistakes)
+
+
+def _scores_of_found(contest: _Contest) -> np.ndarray:
+    """Scores of the detections that objects get when they choose by score."""
+    pairs = by_score(contest.pairs, contest.scores)
+    everything = np.array([-math.inf])
+    objects, chosen = choose(pairs, contest.frame, contest.scores, everything)
+    chosen = chosen[:, 0]
+    found = (chosen >= 0) & contest.counted[objects] & contest.valid[chosen]
+    return contest.scores[chosen[found]]
+
+
+def _sampled(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Shares (41,) from those at the thresholds, each the best at this or at a higher recall.
+
+    Where a threshold leaves no detection that counts, published code divides 0 by 0; here that is a
+    share of 0.
+    """
+    samples = np.zeros(SAMPLES)
+    np.divide(part, whole, out=samples[: len(part)], where=whole > 0)
+    return np.maximum.accumulate(samples[::-1])[::-1]
+
+
+def _counted(truth: KittiTruth, label: int, difficulty: Difficulty) -> np.ndarray:
+    """(N,) bool: the objects of the class that are within the limits."""
+    return (
+        (truth.label == label)
+        & ~truth.neighbor
+        & (truth.occluded <= difficulty.occluded)
+        & (truth.truncated <= difficulty.truncated)
+        & (truth.boxes[:, 3] - truth.boxes[:, 1] > difficulty.height)
+    )
+
+
+def _whole_heights(boxes: np.ndarray) -> np.ndarray:
+    """Heights (D,) without their decimals: published code keeps them as whole numbers."""
+    return np.trunc(np.abs(boxes[:, 3] - boxes[:, 1]))
+
+
+def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many of the scores (S,) reach each threshold (T,)."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, "left")
+
+
+def _select(pairs: OverlapPairs, mask: np.ndarray) -> OverlapPairs:
+    return OverlapPairs(pairs.truth[mask], pairs.detection[mask], pairs.overlap[mask])

@@ -1,0 +1,88 @@
+"""Result files as KITTI's server and development kit take them: one per frame, even when empty."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+
+from ..whole_files import whole_folder
+from .kitti_objects import KittiDetections
+
+# Type; truncation and occlusion, which no detector tells (as published); then numbers.
+_ROW = "{} 0.0 0 " + " ".join(["{:.{decimals}f}"] * 13) + "\n"
+
+
+def rounded(detections: KittiDetections, decimals: int) -> KittiDetections:
+    """The detections as files of so many decimals hold them."""
+    return KittiDetections(
+        frame=detections.frame,
+        label=detections.label,
+        # Plus zero: none is written as -0.00.
+        boxes=detections.boxes.round(decimals) + 0.0,
+        boxes3d=detections.boxes3d.round(decimals) + 0.0,
+        scores=detections.scores.round(decimals) + 0.0,
+    )
+
+
+def write_result_files(
+    folder: str,
+    image_ids: Sequence[str | int],
+    class_names: Sequence[str],
+    detections: KittiDetections,
+    *,
+    decimals: int,
+) -> None:
+    """Write `<image id>.txt` of every frame; the folder is replaced as a whole.
+
+    A row is the type, 0.0, 0, alpha, left, top, right, bottom, height, width, length, x, y, z,
+    rotation_y, score: pixels, metres, radians.
+
+    Args:
+        folder: of the files; what it held before is gone.
+        image_ids: of all frames; whole numbers are written with 6 digits.
+        class_names: types by label.
+        detections: ordered by frame, the index of an image id.
+        decimals: of all numbers.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it and an older one is unchanged.
+        ValueError: an image id that cannot be a file's name.
+    """
+    names = [result_file_name(image_id) for image_id in image_ids]
+    box3d = detections.boxes3d
+    parts = (box3d[:, 7:], detections.boxes, box3d[:, 3:6], box3d[:, :3], box3d[:, 6:7])
+    table = np.concatenate([*parts, detections.scores[:, None]], axis=1).tolist()
+    rows = [
+        _ROW.format(class_names[label], *numbers, decimals=decimals)
+        for label, numbers in zip(detections.label, table, strict=True)
+    ]
+    ends = np.searchsorted(detections.frame, np.arange(len(names)), "right")
+    try:
+        with whole_folder(folder) as temporary:
+            for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
+                with open(os.path.join(temporary, name), "w", encoding="utf-8") as file:
+                    file.writelines(rows[begin:end])
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Cannot write the result files in {folder} ({error.strerror}); an older folder of "
+            "that name is unchanged. Free space or choose another output folder",
+        ) from error
+
+
+def result_file_name(image_id: str | int) -> str:
+    """The name of a frame's result file.
+
+    Raises:
+        ValueError: the image id is a path or empty.
+    """
+    name = f"{image_id:06d}" if isinstance(image_id, Integral) else str(image_id)
+    if not name or name in (".", "..") or os.path.basename(name) != name:
+        raise ValueError(
+            f"image_id {image_id!r} cannot name a result file: use a number, or a text without "
+            "'/' such as '000007'."
+        )
+    return f"{name}.txt"

@@ -1,0 +1,131 @@
+"""The ground truth of a registered KITTI dataset: from its label files, or from its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
+from ..structures.box3d_records import box3d_row
+from .kitti_objects import DONT_CARE, NO_BOX3D, KittiTruth
+
+Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
+"""label, neighbor, box (4), 3-D box (8), truncated, occluded"""
+
+
+@dataclass(frozen=True)
+class KittiGroundTruth:
+    """What detections of one dataset are compared with."""
+
+    image_ids: list[str]
+    class_names: list[str]
+    truth: KittiTruth | None  # frame k is image_ids[k]; None: a split without labels
+
+
+def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
+    """Read the label files in `label_dir` of the metadata, or the records where that is None.
+
+    The files know more than records: neighbor classes have their 3-D boxes there. Which types
+    those are, and which mark regions, say `neutral_types` of the metadata, by default KITTI's (see
+    `kitti_labels.NEUTRAL_TYPES`). Records serve datasets of other cameras.
+
+    Raises:
+        FileNotFoundError, DatasetError: see `centernet_d2.data.datasets.kitti_labels`.
+        ValueError: the metadata has no class names, only some records have annotations, or one of
+            them has no 3-D box in front of the camera and is not `ignored`, see `box3d_row`.
+    """
+    records = DatasetCatalog.get(dataset_name)
+    metadata = MetadataCatalog.get(dataset_name)
+    class_names = metadata.get("thing_classes")
+    if not class_names:
+        raise ValueError(
+            f"Dataset '{dataset_name}' has no class names: set thing_classes in its metadata."
+        )
+    image_ids = [record["image_id"] for record in records]
+    label_dir = metadata.get("label_dir")
+    rows: list[list[Row]] | None = None
+    if label_dir:
+        paths = [os.path.join(label_dir, f"{image_id}.txt") for image_id in image_ids]
+        neutral = metadata.get("neutral_types", NEUTRAL_TYPES)
+        rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
+    elif any("annotations" in record for record in records):
+        rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
+    truth = None if rows is None else _join(rows)
+    return KittiGroundTruth(image_ids=image_ids, class_names=list(class_names), truth=truth)
+
+
+def _rows_of_file(
+    objects: Sequence[KittiObject],
+    class_names: Sequence[str],
+    neutral_types: Mapping[str, str | None],
+) -> list[Row]:
+    """Rows of what matters to the scores; other classes (Tram, Truck ...) are background."""
+    classes = {name.lower(): label for label, name in enumerate(class_names)}
+    neutral = {
+        kind.lower(): DONT_CARE if name is None else classes[name.lower()]
+        for kind, name in neutral_types.items()
+        if name is None or name.lower() in classes
+    }
+    labels = neutral | classes
+    rows = []
+    for item in objects:
+        kind = item.type.lower()
+        if kind not in labels:
+            continue
+        label = labels[kind]
+        neighbor = kind not in classes and label != DONT_CARE
+        box3d = (*item.location, *item.dimensions, item.rotation_y, item.alpha)
+        rows.append((label, neighbor, item.box, box3d, item.truncated, item.occluded))
+    return rows
+
+
+def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
+    where = f"Dataset '{dataset_name}', image {record.get('file_name', record['image_id'])}"
+    if "annotations" not in record:
+        raise ValueError(
+            f"{where} has no 'annotations' although others have: give images without objects an "
+            "empty list."
+        )
+    rows = []
+    for number, entry in enumerate(record["annotations"]):
+        label, ignored = entry["category_id"], bool(entry.get("ignored", False))
+        if not (0 <= label < classes or (ignored and label == -1)):
+            raise ValueError(
+                f"{where}, annotation {number}: category_id {label} is no class of the dataset's "
+                f"{classes}. Use 0 to {classes - 1}, or -1 with ignored True for a region that "
+                "counts for no class."
+            )
+        box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
+        occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
+        box3d = _box3d_of(entry, f"{where}, annotation {number}", ignored=ignored)
+        label = DONT_CARE if label == -1 else label
+        rows.append((label, ignored, box, box3d, truncated, occluded))
+    return rows
+
+
+def _box3d_of(entry: dict, where: str, *, ignored: bool) -> list[float]:
+    try:
+        return box3d_row(entry, where)
+    except ValueError:
+        if ignored:  # it needs no place in space
+            return NO_BOX3D.tolist()
+        raise
+
+
+def _join(rows: list[list[Row]]) -> KittiTruth:
+    flat = [row for frame in rows for row in frame]
+    columns = list(zip(*flat, strict=True)) or [()] * 6
+    return KittiTruth(
+        frame=np.repeat(np.arange(len(rows)), [len(frame) for frame in rows]),
+        label=np.array(columns[0], dtype=np.int64),
+        neighbor=np.array(columns[1], dtype=bool),
+        boxes=np.array(columns[2], dtype=np.float64).reshape(-1, 4),
+        boxes3d=np.array(columns[3], dtype=np.float64).reshape(-1, 8),
+        truncated=np.array(columns[4], dtype=np.float64),
+        occluded=np.array(columns[5], dtype=np.int64),
+    )

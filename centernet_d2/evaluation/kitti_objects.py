@@ -1,0 +1,43 @@
+"""Objects of many frames as flat arrays: what KITTI's scores are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..structures.box3d_records import NO_ALPHA
+
+NO_LOCATION, NO_DIMENSION = -1000.0, -1.0  # KITTI's marks for what is not known, as NO_ALPHA
+DONT_CARE = -1  # label of a region that counts for no class
+NO_BOX3D = np.array([NO_LOCATION] * 3 + [NO_DIMENSION] * 3 + [NO_ALPHA] * 2)
+
+
+@dataclass(frozen=True)
+class KittiTruth:
+    """N labelled objects, ordered by frame and within a frame as in the file."""
+
+    frame: np.ndarray  # (N,) int64, index of the frame, ascending
+    label: np.ndarray  # (N,) int64 class index; DONT_CARE
+    neighbor: np.ndarray  # (N,) bool: like the class, neither to be found nor wrong (Van for Car)
+    boxes: np.ndarray  # (N, 4) float64 XYXY pixels
+    boxes3d: np.ndarray  # (N, 8) float64 as `Boxes3D.tensor`; NO_BOX3D
+    truncated: np.ndarray  # (N,) float64, 0 to 1
+    occluded: np.ndarray  # (N,) int64, 0 to 3
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True)
+class KittiDetections:
+    """N detections, ordered likewise; between equal scores and overlaps the earlier one wins."""
+
+    frame: np.ndarray  # (N,) int64, ascending
+    label: np.ndarray  # (N,) int64 class index
+    boxes: np.ndarray  # (N, 4) float64 XYXY pixels
+    boxes3d: np.ndarray  # (N, 8) float64 as `Boxes3D.tensor`; NO_BOX3D
+    scores: np.ndarray  # (N,) float64
+
+    def __len__(self) -> int:
+        return len(self.frame)

@@ -1,0 +1,273 @@
+"""Boxes in the camera frame: a detectron2 field, corners, projection, observation angles.
+
+The camera frame is KITTI's: x right, y down, z forward, in metres. The location of a box is the
+middle of its bottom face, its dimensions are (height, width, length), and a rotation about y of 0
+has the length along +x; a quarter turn further it points to -z. `alpha`, the observation angle, is
+that rotation seen along the ray to the object: what an image shows. A projection is a 3 x 4 matrix
+to pixels of the frame that it belongs to. torch and NumPy alone are needed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Corners of a box of length, height and width 1, as published: the bottom face, then the top one.
+_ALONG_LENGTH = (0.5, 0.5, -0.5, -0.5, 0.5, 0.5, -0.5, -0.5)
+_ALONG_WIDTH = (0.5, -0.5, -0.5, 0.5, 0.5, -0.5, -0.5, 0.5)
+_UPWARD = (0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
+_NO_ROTATION = 1e-4  # radians; more would put a point 100 m to the side off by a centimetre
+
+
+class Boxes3D:
+    """N boxes in the camera frame, for `Instances` as `pred_boxes3d` and `gt_boxes3d`.
+
+    Indexing, `cat` and `to` are what `Instances` asks of a field, so boxes live through
+    `Instances.cat` and detectron2's `detector_postprocess`. That one scales what lies in the image
+    plane, and nothing here does.
+
+    Attributes:
+        tensor: (N, 8) floating point: x, y, z of the bottom's middle, height, width, length,
+            rotation_y, alpha; metres and radians.
+    """
+
+    def __init__(self, tensor: Tensor):
+        if not isinstance(tensor, Tensor):
+            tensor = torch.as_tensor(tensor, dtype=torch.float32)
+        if not tensor.is_floating_point():
+            tensor = tensor.float()
+        if tensor.numel() == 0:
+            tensor = tensor.reshape(-1, 8)
+        if tensor.dim() != 2 or tensor.shape[1] != 8:
+            raise ValueError(
+                f"3-D boxes have the shape {tuple(tensor.shape)}, not (N, 8): x, y, z, height, "
+                "width, length, rotation_y, alpha."
+            )
+        self.tensor = tensor
+
+    @classmethod
+    def from_parts(
+        cls, location: Tensor, dimensions: Tensor, rotation_y: Tensor, alpha: Tensor
+    ) -> Boxes3D:
+        """Join location (N, 3), dimensions (N, 3), rotation_y (N,) and alpha (N,)."""
+        return cls(torch.cat([location, dimensions, rotation_y[:, None], alpha[:, None]], dim=1))
+
+    @property
+    def location(self) -> Tensor:
+        """(N, 3) x, y, z of the middle of the bottom face, metres."""
+        return self.tensor[:, 0:3]
+
+    @property
+    def depth(self) -> Tensor:
+        """(N,) z of the location, metres."""
+        return self.tensor[:, 2]
+
+    @property
+    def dimensions(self) -> Tensor:
+        """(N, 3) height, width, length, metres."""
+        return self.tensor[:, 3:6]
+
+    @property
+    def rotation_y(self) -> Tensor:
+        """(N,) rotation about y, radians."""
+        return self.tensor[:, 6]
+
+    @property
+    def alpha(self) -> Tensor:
+        """(N,) observation angle, radians."""
+        return self.tensor[:, 7]
+
+    def corners(self) -> Tensor:
+        """(N, 8, 3) corners in the camera frame, in the published order.
+
+        With l along the heading and w across it: (l/2, 0, w/2), (l/2, 0, -w/2), (-l/2, 0, -w/2),
+        (-l/2, 0, w/2), turned by rotation_y and moved to the location, then the same four of the
+        top face, at y - height.
+        """
+        new = self.tensor.new_tensor
+        height, width, length = self.dimensions.unsqueeze(2).unbind(1)
+        along, across, up = length * new(_ALONG_LENGTH), width * new(_ALONG_WIDTH), new(_UPWARD)
+        cosine, sine = self.rotation_y.cos()[:, None], self.rotation_y.sin()[:, None]
+        turned = [cosine * along + sine * across, -height * up, cosine * across - sine * along]
+        return torch.stack(turned, dim=2) + self.location[:, None]
+
+    def birds_eye(self) -> Tensor:
+        """(N, 4, 2) the bottom face from above, as (x, z) in metres."""
+        return self.corners()[:, :4, ::2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensor lives."""
+        return self.tensor.device
+
+    def to(self, *args: Any, **kwargs: Any) -> Boxes3D:
+        """As `Tensor.to`: another device or floating point type."""
+        return Boxes3D(self.tensor.to(*args, **kwargs))
+
+    def clone(self) -> Boxes3D:
+        """A copy."""
+        return Boxes3D(self.tensor.clone())
+
+    @classmethod
+    def cat(cls, boxes: Sequence[Boxes3D]) -> Boxes3D:
+        """All boxes of a sequence, in order."""
+        if len(boxes) == 0:
+            return cls(torch.zeros(0, 8))
+        return cls(torch.cat([part.tensor for part in boxes]))
+
+    def __getitem__(self, item: int | slice | Tensor) -> Boxes3D:
+        """Boxes3D of the rows: an int (one box), a slice, or a mask or index tensor."""
+        rows = self.tensor[item]
+        return Boxes3D(rows[None] if isinstance(item, int) else rows)
+
+    def __len__(self) -> int:
+        return self.tensor.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield rows of shape (8,), as detectron2's `Boxes` does."""
+        yield from self.tensor
+
+    def __repr__(self) -> str:
+        return f"Boxes3D({self.tensor})"
+
+
+def wrap_angle(angle: Tensor) -> Tensor:
+    """The same direction in [-pi, pi), radians; a value inside stays as it is, bit by bit."""
+    wrapped = angle - 2 * math.pi * torch.floor((angle + math.pi) / (2 * math.pi))
+    # Rounding may end on the far side of the cut.
+    wrapped = torch.where(wrapped < -math.pi, -math.pi, wrapped)
+    return torch.where(wrapped >= math.pi, wrapped - 2 * math.pi, wrapped)
+
+
+def project_points(points: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
+    """Project points of the camera frame into the image.
+
+    Args:
+        points: (..., 3) metres, or (N, ..., 3) where there are N projections.
+        projection: (3, 4), or (N, 3, 4) for one projection per first index of `points`.
+
+    Returns:
+        Pixels (..., 2) as (x, y), and the depth (...) by which was divided: with KITTI's
+        matrices z + projection[2, 3], 5 mm more than z. Pixels of a point whose depth is not
+        positive mean nothing: it lies behind the camera.
+    """
+    projection = _beside(projection, points)
+    scaled = (projection[..., :3] @ points.unsqueeze(-1)).squeeze(-1) + projection[..., 3]
+    depth = scaled[..., 2]
+    return scaled[..., :2] / depth.unsqueeze(-1), depth
+
+
+def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
+    """Points (N, 3) of the camera frame that are seen at pixels; undoes `project_points`.
+
+    Where the matrix has no skew this is `z = depth - P[2, 3]`, `x = (u depth - P[0, 3] - P[0, 2] z)
+    / P[0, 0]` and y likewise, as published. The published models are trained on z itself as
+    `depth`; what they give is 5 mm too near for that.
+
+    Args:
+        points: (N, 2) pixels (u, v).
+        depth: (N,) the third projected coordinate, metres.
+        projection: (3, 4) or (N, 3, 4), of the frame of `points`; its left half must have an
+            inverse.
+    """
+    projection = _beside(projection, points)
+    scaled = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) * depth.unsqueeze(-1)
+    first, second, third = projection[..., :3].unbind(-2)
+    # The inverse by cross products of the rows: exact enough for a camera, and it can be exported.
+    across = torch.stack(
+        [_cross(second, third), _cross(third, first), _cross(first, second)], dim=-1
+    )
+    determinant = (first * across[..., 0]).sum(-1, keepdim=True)
+    return (across @ (scaled - projection[..., 3]).unsqueeze(-1)).squeeze(-1) / determinant
+
+
+def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:
+    """rotation_y (N,) in [-pi, pi) of objects seen at column `u` under observation angle `alpha`.
+
+    Args:
+        alpha: (N,) radians.
+        u: (N,) pixels; published code takes the middle of the 2-D box.
+        projection: (3, 4) or (N, 3, 4), of the frame of `u`.
+    """
+    return wrap_angle(alpha + _ray_angle(u, projection))
+
+
+def rotation_y_to_alpha(rotation_y: Tensor, u: Tensor, projection: Tensor) -> Tensor:
+    """Observation angle (N,) in [-pi, pi) of objects at column `u`; see `alpha_to_rotation_y`."""
+    return wrap_angle(rotation_y - _ray_angle(u, projection))
+
+
+def checked_projection(projection: Any, where: str) -> np.ndarray:
+    """Return a projection as (3, 4) float64 whose depth is in metres, or raise ValueError.
+
+    Points in front of the camera must come out with a positive depth, so that focal lengths and
+    the entry in row 3, column 3 are positive; by the latter all is divided. The depth must be that
+    along z: a matrix with a rotation in it is one of points in another frame. A skew is allowed.
+
+    Args:
+        projection: anything that can be read as a matrix.
+        where: begins the message, such as "image file 'a.png': 'projection' of its record".
+    """
+    if isinstance(projection, Tensor):
+        projection = projection.detach().cpu().numpy()
+    try:
+        matrix = np.asarray(projection, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where} is no matrix of numbers ({error}): write 3 x 4 numbers"
+        ) from error
+    if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
+        raise ValueError(
+            f"{where} must be 3 x 4 finite numbers, has shape {matrix.shape}: write the "
+            "matrix that takes (x, y, z, 1) in metres to pixels (a 3 x 3 matrix of intrinsics gets "
+            "a fourth column of zeros)"
+        )
+    across, down, along = matrix.diagonal().tolist()
+    if min(across, down, along) <= 0:
+        raise ValueError(
+            f"{where} has focal lengths {across:g} and {down:g} and {along:g} in row 3, column 3; "
+            "all must be positive: x points to the right, y down and z forward"
+        )
+    matrix = matrix / along
+    if np.abs(matrix[2, :2]).max() > _NO_ROTATION:
+        raise ValueError(
+            f"{where} begins row 3 with {matrix[2, 0]:g} and {matrix[2, 1]:g}, which must be 0: "
+            "fold no rotation in, give the boxes in the frame of the camera that looks along z"
+        )
+    return matrix
+
+
+def rescaled_projection(projection: Tensor, matrix: Tensor) -> Tensor:
+    """The projection into an image that was warped.
+
+    Args:
+        projection: (..., 3, 4) to pixels of the image before.
+        matrix: (2, 3) or (..., 2, 3) affine map of (x, y, 1) before to (x, y) after, pixels.
+
+    Returns:
+        (..., 3, 4) to pixels of the image after, of the type and on the device of `projection`.
+    """
+    matrix = torch.as_tensor(matrix, dtype=projection.dtype, device=projection.device)
+    image_plane = matrix @ projection
+    depth = projection[..., 2:, :].expand(*image_plane.shape[:-2], 1, 4)
+    return torch.cat([image_plane, depth], dim=-2)
+
+
+def _ray_angle(u: Tensor, projection: Tensor) -> Tensor:
+    return torch.atan2(u - projection[..., 0, 2], projection[..., 0, 0].expand_as(u))
+
+
+def _beside(projection: Tensor, points: Tensor) -> Tensor:
+    """(N, 3, 4) with axes of length 1 for the middle axes of `points`."""
+    if projection.dim() == 2:
+        return projection
+    return projection.view(-1, *[1] * (points.dim() - 2), 3, 4)
+
+
+def _cross(first: Tensor, second: Tensor) -> Tensor:
+    return torch.linalg.cross(first, second, dim=-1)

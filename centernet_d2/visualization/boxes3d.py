@@ -1,0 +1,240 @@
+"""Pictures of 3-D boxes: projected into the image, and beside it from above.
+
+Images are (H, W, 3) uint8, channels B, G, R. Boxes lie in the camera frame (x right, y down, z
+forward, metres); a projection is 3 x 4, to pixels of the image that is drawn on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from ..structures.boxes3d import Boxes3D, rescaled_projection
+from .birds_eye import FAR_PIXEL, FRACTION_BITS, Color, as_array, beside_birds_eye
+from .detections import (
+    BLACK,
+    FONT,
+    WHITE,
+    class_color,
+    class_name,
+    line_thickness,
+    text_scale,
+)
+
+GRAY = (150, 150, 150)  # of regions that are ignored
+NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
+# Edges between the corners of `Boxes3D.corners`: bottom, top, uprights. Corners 0, 1, 4 and 5 are
+# the front, and its diagonals say so.
+_EDGES = (
+    *((0, 1), (1, 2), (2, 3), (3, 0)),
+    *((4, 5), (5, 6), (6, 7), (7, 4)),
+    *((0, 4), (1, 5), (2, 6), (3, 7)),
+)
+_FRONT_CROSS = ((0, 5), (1, 4))
+
+
+def draw_boxes3d(
+    image: np.ndarray,
+    boxes: Boxes3D,
+    projection: np.ndarray | torch.Tensor,
+    colors: Sequence[Color],
+    *,
+    thickness: int | None = None,
+) -> np.ndarray:
+    """Draw the edges of boxes on a copy of the image, the nearest on top, fronts crossed.
+
+    Edges are cut where they come nearer than `NEAR` to the camera, so that a box beside it shows
+    the part that the camera sees.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        boxes: N boxes; those without extent are not drawn.
+        projection: (3, 4).
+        colors: N colors.
+        thickness: pixels; None: by the image's size.
+    """
+    picture = np.ascontiguousarray(image).copy()
+    thickness = max(1, line_thickness(picture) // 2) if thickness is None else thickness
+    matrix = as_array(projection)
+    corners = as_array(boxes.corners())
+    drawable = (as_array(boxes.dimensions) > 0).all(axis=1) & np.isfinite(corners).all(axis=(1, 2))
+    order = np.argsort(-as_array(boxes.depth), kind="stable")
+    for row in order[drawable[order]]:
+        lines = projected_lines(corners[row], matrix)
+        for rim in (2, 0):  # a dark rim below all edges, so that they show on any background
+            for edge, ((x1, y1), (x2, y2)) in lines:
+                color = BLACK if rim else colors[row]
+                width = (max(1, thickness - 1) if edge in _FRONT_CROSS else thickness) + rim
+                cv2.line(picture, (x1, y1), (x2, y2), color, width, cv2.LINE_AA, FRACTION_BITS)
+    return picture
+
+
+def projected_lines(
+    corners: np.ndarray, projection: np.ndarray
+) -> list[tuple[tuple[int, int], list[tuple[int, int]]]]:
+    """Return the visible lines of one box: (corner indices, ends in 1/16 pixels).
+
+    Args:
+        corners: (8, 3) camera frame.
+        projection: (3, 4).
+    """
+    points = np.concatenate([corners, np.ones((8, 1))], axis=1) @ projection.T
+    lines = []
+    for first, second in (*_EDGES, *_FRONT_CROSS):
+        ends = _cut_near(points[first], points[second])
+        if ends is not None:
+            pixels = np.clip(ends[:, :2] / ends[:, 2:], -FAR_PIXEL, FAR_PIXEL)
+            fixed = np.round(pixels * 2**FRACTION_BITS).astype(int).tolist()
+            lines.append(((first, second), [(x, y) for x, y in fixed]))
+    return lines
+
+
+def _cut_near(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
+    """Cut a line of homogeneous pixels at depth `NEAR`: (2, 3), or None if all of it is nearer."""
+    depths = np.array([first[2], second[2]])
+    if depths.max() < NEAR:
+        return None
+    ends = np.stack([first, second])
+    if depths.min() < NEAR:
+        share = (NEAR - depths[0]) / (depths[1] - depths[0])
+        ends[int(depths.argmin())] = first + share * (second - first)
+    return ends
+
+
+def draw_objects3d(
+    image: np.ndarray,
+    instances: Instances,
+    projection: np.ndarray | torch.Tensor,
+    class_names: Sequence[str] = (),
+) -> np.ndarray:
+    """Draw ground truth in the image and, beside it, from above.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; a small one is enlarged, see `readable`.
+        instances: `gt_boxes` in the image's pixels, `gt_classes`, `gt_boxes3d`, and perhaps
+            `gt_ignored`; ignored regions are gray 2-D boxes.
+        projection: (3, 4), of this image.
+        class_names: names by class index.
+    """
+    instances = instances.to("cpu")
+    image, projection, boxes = readable(image, projection, instances.gt_boxes)
+    instances.gt_boxes = boxes
+    ignored = np.zeros(len(instances), dtype=bool)
+    if instances.has("gt_ignored"):
+        ignored = instances.gt_ignored.numpy()
+    picture = _draw_ignored(image, instances.gt_boxes.tensor.numpy()[ignored])
+    objects = instances[torch.from_numpy(~ignored)]
+    objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
+    classes = objects.gt_classes.tolist()
+    colors = [class_color(index) for index in classes]
+    picture = draw_boxes3d(picture, objects.gt_boxes3d, projection, colors)
+    captions = [
+        f"{class_name(class_names, index)} {depth:.0f} m"
+        for index, depth in zip(classes, objects.gt_boxes3d.depth.tolist(), strict=True)
+    ]
+    picture = _draw_captions(picture, objects.gt_boxes, captions, colors)
+    return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
+
+
+def draw_detections3d(
+    image: np.ndarray,
+    instances: Instances,
+    projection: np.ndarray | torch.Tensor,
+    class_names: Sequence[str] = (),
+    threshold: float = 0.3,
+    *,
+    truth: Boxes3D | None = None,
+) -> np.ndarray:
+    """Draw the detections that score `threshold` or more in the image and, beside it, from above.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; a small one is enlarged, see `readable`.
+        instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
+        projection: (3, 4), of this image.
+        class_names: names by class index.
+        threshold: lowest score drawn (0.3: the published demo's value).
+        truth: drawn from above in gray, below the detections.
+    """
+    found = instances.to("cpu")
+    found = found[found.scores >= threshold]
+    image, projection, boxes = readable(image, projection, found.pred_boxes)
+    classes = found.pred_classes.tolist()
+    colors = [class_color(index) for index in classes]
+    picture = draw_boxes3d(image, found.pred_boxes3d, projection, colors)
+    captions = [
+        f"{class_name(class_names, index)} {score:.1f}"
+        for index, score in zip(classes, found.scores.tolist(), strict=True)
+    ]
+    picture = _draw_captions(picture, boxes, captions, colors)
+    groups: list[tuple[Boxes3D, Sequence[Color], bool]] = []
+    if truth is not None:
+        groups.append((truth.to("cpu"), [GRAY] * len(truth), True))
+    groups.append((found.pred_boxes3d, colors, False))
+    return beside_birds_eye(picture, groups, projection)
+
+
+def readable(
+    image: np.ndarray,
+    projection: np.ndarray | torch.Tensor,
+    boxes: Boxes,
+    *,
+    least_height: int = 360,
+) -> tuple[np.ndarray, np.ndarray, Boxes]:
+    """Enlarge a small image by a whole factor to about `least_height` pixels, with what lies on it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        projection: (3, 4), of this image.
+        boxes: N 2-D boxes in its pixels.
+        least_height: pixels.
+
+    Returns:
+        Image, projection (3, 4) float64 and boxes, in the frame of the returned image.
+    """
+    matrix = torch.from_numpy(as_array(projection))
+    factor = max(1, round(least_height / image.shape[0]))
+    if factor == 1:
+        return image, matrix.numpy(), boxes
+    # A pixel becomes a square of pixels, whose middle is not its first one.
+    shift = (factor - 1) / 2
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    affine = torch.tensor([[factor, 0, shift], [0, factor, shift]], dtype=torch.float64)
+    return image, rescaled_projection(matrix, affine).numpy(), Boxes(boxes.tensor * factor + shift)
+
+
+def _draw_ignored(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    picture = np.ascontiguousarray(image).copy()
+    corners = np.clip(np.round(boxes), -FAR_PIXEL, FAR_PIXEL).astype(int).tolist()
+    for left, top, right, bottom in corners:
+        cv2.rectangle(picture, (left, top), (right, bottom), GRAY, 1)
+    return picture
+
+
+def _draw_captions(
+    picture: np.ndarray, boxes: Boxes, captions: Sequence[str], colors: Sequence[Color]
+) -> np.ndarray:
+    """Write above the 2-D boxes on small plates of their colors, in place, the first on top."""
+    scale = max(0.35, 0.45 * text_scale(picture))
+    corners = boxes.tensor.detach().numpy()
+    rows = list(zip(corners, captions, colors, strict=True))
+    for (left, top, _, _), caption, color in reversed(rows):
+        if not (math.isfinite(left) and math.isfinite(top)):
+            continue
+        (width, height), below = cv2.getTextSize(caption, FONT, scale, 1)
+        plate = height + below + 2
+        x = int(np.clip(left, 0, max(0, picture.shape[1] - width - 2)))
+        y = int(np.clip(top - plate, 0, max(0, picture.shape[0] - plate)))
+        cv2.rectangle(picture, (x, y), (x + width + 2, y + plate), color, cv2.FILLED)
+        origin = (x + 1, y + height + 1)
+        cv2.putText(picture, caption, origin, FONT, scale, _readable_on(color), 1, cv2.LINE_AA)
+    return picture
+
+
+def _readable_on(color: Color) -> Color:
+    blue, green, red = color
+    return BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else WHITE
