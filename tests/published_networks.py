@@ -22,6 +22,10 @@ JOINTS = {
 }
 HEADS = {
     "box2d": {"hm": ("heatmap", 80), **BOXES},
+    "box3d": {
+        **{"hm": ("heatmap", 3), "dep": ("depth", 1), "rot": ("orientation", 8)},
+        **{"dim": ("dimensions", 3), **BOXES},
+    },
     "pose": {"hm": ("heatmap", 1), **BOXES, **JOINTS},
 }
 

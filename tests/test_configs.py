@@ -20,6 +20,7 @@ from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
 from centernet_d2.layers.directional_pool import _DirectionalPool
 from centernet_d2.modeling.test_protocol import TestProtocol
+from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAMLS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml"))
@@ -38,6 +39,8 @@ PARAMETERS = {
     "COCO-Keypoints/points_dla34_3x.yaml": 20_070_618,
     "COCO-Keypoints/points_hourglass104_1x.yaml": 194_811_124,
     "COCO-Keypoints/points_hourglass104_3x.yaml": 194_811_124,
+    "KITTI-Detection3D/points_dla34_3dop.yaml": 20_060_595,
+    "KITTI-Detection3D/points_dla34_subcnn.yaml": 20_060_595,
     # 60 classes fewer than COCO, at one weight per head channel and a bias each.
     "COCO-Detection/cornernet_hourglass104.yaml": 201_035_212,
     "COCO-Detection/triplet_hourglass52.yaml": 104_844_152,
@@ -183,6 +186,7 @@ def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     joints = torch.rand(2, cfg.MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS, 3) * 60
     joints[..., 2] = 2
     instances.gt_keypoints = Keypoints(joints)
+    instances.gt_boxes3d = Boxes3D(torch.tensor([[0, 1, 20, 1.5, 1.6, 3.9, 0, 0]] * 2))
     entry = {"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8), "instances": instances}
     before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     cfg = fix_schedule(cfg, schedule_from_config(cfg, IMAGES))

@@ -18,7 +18,6 @@ import torch
 from detectron2.structures import Instances
 
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
-from ..modeling.meta_arch.heatmap_detector import checked_classes
 
 QUADRANTS = ("all", "top_left", "bottom_right")
 RECALLS = np.linspace(0, 1, 101)
@@ -150,7 +149,7 @@ def corner_quadrants(
     for batch in batches:
         for entry in batch:
             found.append(found_corners(model, entry))
-            truth.append(true_corners(checked_classes(entry, model.num_classes)))
+            truth.append(true_corners(model.checked_objects(entry)))
     return {
         name: {
             quadrant: corner_mean_average_precision(

@@ -18,7 +18,6 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
-from ..modeling.meta_arch.heatmap_detector import checked_classes
 from ..modeling.meta_arch.triplet_centernet import TripletCandidates, TripletCenterNet
 from ..structures.padded_images import PaddedImages
 from ..structures.predictions import CornerPredictions, KeypointMaps
@@ -81,7 +80,7 @@ class Oracle(nn.Module):
                     f"{entry.get('file_name', '(no file name)')}: no 'instances' to tell. Give the "
                     "loader a mapper that attaches them without augmenting."
                 )
-            truth = checked_classes(entry, self.model.num_classes).to(self.model.device)
+            truth = self.model.checked_objects(entry).to(self.model.device)
             with _proposing(self.model, partial(self._propose, truth)):
                 results += self.model.inference([entry])
         return results

@@ -48,6 +48,21 @@ VOC_DATA = {
     "DATASETS.TRAIN": ["voc_2007_trainval", "voc_2012_trainval"],
     "DATASETS.TEST": ["voc_2007_test"],
 }
+# Weights do not say on which split they were trained.
+KITTI_DATA = {
+    "DATASETS.TRAIN": ["kitti_3dop_train"],
+    "DATASETS.TEST": ["kitti_3dop_val"],
+    "INPUT.TRAIN_SIZE": [384, 1280],
+    "INPUT.FLIP_PROBABILITY": 0.0,
+    "INPUT.COLOR_JITTER": 0.0,
+    "INPUT.PCA_LIGHTING": 0.0,
+    "MODEL.HEATMAP.RADIUS_ROUND_UP": False,
+    "MODEL.HEATMAP.SCORE_THRESHOLD": 0.2,
+    "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER": "slots",
+    "TEST.RESOLUTION": "fixed",
+    "TEST.FIXED_SIZE": [384, 1280],
+    "TEST.FIXED_FIT": "width",
+}
 KEEP_RESOLUTION = {"TEST.RESOLUTION": "keep_res", "TEST.CANVAS": "strict"}
 
 COMMON = {
@@ -78,8 +93,8 @@ JOINTS_OF_COCO = 17
 def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
     """All keys that differ from the defaults for these weights.
 
-    20 classes are taken for Pascal VOC, whose published networks have other pixel statistics and a
-    fixed input; everything else has COCO's.
+    20 classes are taken for Pascal VOC, and 3-D boxes for KITTI, whose published networks have
+    other pixel statistics and a fixed input; everything else has COCO's.
 
     Args:
         found: the recognised weights.
@@ -95,6 +110,8 @@ def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
         keys |= COCO_JOINT_DATA
     if found.source == MMDETECTION:
         return keys | TURNED_PIXELS | EXACT_RADIUS | KEEP_RESOLUTION
+    if found.task == "box3d":
+        return keys | VOC_PIXELS | LEGACY_RADIUS | KITTI_DATA
     if found.num_classes == CLASSES_OF_VOC:
         # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
         fixed = {

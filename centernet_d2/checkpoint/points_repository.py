@@ -20,7 +20,8 @@ POSE_BRANCHES = {
     "hm_hp": "joint_heatmap",
     "hp_offset": "joint_offset",
 }
-BRANCHES = {"box2d": BOX2D_BRANCHES, "pose": POSE_BRANCHES}
+BOX3D_BRANCHES = {**BOX2D_BRANCHES, "dep": "depth", "dim": "dimensions", "rot": "orientation"}
+BRANCHES = {"box2d": BOX2D_BRANCHES, "pose": POSE_BRANCHES, "box3d": BOX3D_BRANCHES}
 
 # torchvision's names without a prefix; `deconv_layers` beside them. The same rule serves the
 # deformable (resdcn) and the plain (res) form, whose indices differ.

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
+KITTI_CLASS_NAMES = ("Pedestrian", "Car", "Cyclist")
 
 _digests: dict[tuple[str, int, int], str] = {}  # (path, size, time) -> SHA-256
 
@@ -50,7 +51,9 @@ class Converted:
             "model": self.state_dict,
             "joint_names": joint_names(self.found.num_joints),
             "__author__": f"{AUTHOR} {self.found.describe()}",
-            "class_names": class_names(self.found.num_classes, self.found.num_joints),
+            "class_names": class_names(
+                self.found.num_classes, self.found.num_joints, self.found.task
+            ),
         }
 
     def report(self) -> str:
@@ -70,8 +73,10 @@ class Converted:
         return "\n".join(lines)
 
 
-def class_names(num_classes: int | None, num_joints: int = 0) -> list[str]:
-    """Names of the classes where the numbers tell the dataset: COCO or Pascal VOC. Else []."""
+def class_names(num_classes: int | None, num_joints: int = 0, task: str = "") -> list[str]:
+    """Names of the classes where these tell the dataset: COCO, Pascal VOC or KITTI. Else []."""
+    if task == "box3d":
+        return list(KITTI_CLASS_NAMES) if num_classes == len(KITTI_CLASS_NAMES) else []
     if num_joints:
         return ["person"] if (num_classes, num_joints) == (1, JOINTS_OF_COCO) else []
     coco = [category["name"] for category in COCO_CATEGORIES if category["isthing"]]

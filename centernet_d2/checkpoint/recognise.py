@@ -37,7 +37,7 @@ from .rename import SHOWN_KEYS
 __all__ = ["Recognised", "UnknownWeightsError", "recognise"]
 
 # Heads of the points repository's other tasks -> what they are.
-OTHER_TASKS = {"dep": "3-D boxes", "hm_t": "extreme points"}
+OTHER_TASKS = {"hm_t": "extreme points"}
 
 
 NUM_JOINTS = "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
@@ -56,10 +56,10 @@ def recognise(state: State) -> Recognised:
         if found := recogniser(state):
             return found
     raise UnknownWeightsError(
-        f"these weights are not recognised: {_looks_like(state)}. Known are detectors of boxes and "
-        f"poses of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of {MMDETECTION} "
-        "(centernet_resnet18, cornernet), the authors' CornerNet and triplet CenterNet, "
-        f"{EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
+        f"these weights are not recognised: {_looks_like(state)}. Known are detectors of boxes, "
+        f"poses and 3-D boxes of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of "
+        f"{MMDETECTION} (centernet_resnet18, cornernet), the authors' CornerNet and triplet "
+        f"CenterNet, {EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
         f"First keys: {', '.join(list(state)[:5])}"
     )
 
@@ -75,16 +75,16 @@ def _points(state: State) -> Recognised | None:
             raise UnknownWeightsError(
                 f"these weights are {architecture} of {POINTS} for {task}: no table for that task"
             )
-    task = "pose" if _is_head(state, "hps") else "box2d"
-    joints = _joints(state) if task == "pose" else {}
+    task = next((task for head, task in MARKERS.items() if _is_head(state, head)), "box2d")
+    keys = TASK_KEYS[task](state) if task in TASK_KEYS else {}
     return Recognised(
         source=POINTS,
         architecture=architecture,
         task=task,
         num_classes=_channels(state, "hm"),
         table=TABLES[family, task],
-        model=model | _heads(state, hidden="hm", size="wh") | joints | _POINTS_STARTS[family],
-        num_joints=joints.get(NUM_JOINTS, 0),
+        model=model | _heads(state, hidden="hm", size="wh") | keys | _POINTS_STARTS[family],
+        num_joints=keys.get(NUM_JOINTS, 0),
     )
 
 
@@ -198,6 +198,19 @@ def _joints(state: State) -> Overrides:
     }
     # Weights do not say what a mirror exchanges; 17 joints are taken for COCO's.
     return keys | ({f"{pose}.FLIP_INDICES": COCO_FLIP} if count == len(COCO_FLIP) else {})
+
+
+def _boxes3d(state: State) -> Overrides:
+    if not _is_head(state, "wh"):
+        raise UnknownWeightsError(
+            f"these weights are of {POINTS} for 3-D boxes without sizes in the image (its option "
+            "--not_reg_bbox): detections of this package have such sizes, and so must the weights"
+        )
+    return {"MODEL.POINTS_CENTERNET.TASKS": ["box2d", "box3d"]}
+
+
+MARKERS = {"hps": "pose", "dep": "box3d"}  # head -> the task that it tells
+TASK_KEYS = {"pose": _joints, "box3d": _boxes3d}
 
 
 def _looks_like(state: State) -> str:

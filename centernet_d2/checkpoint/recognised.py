@@ -32,8 +32,8 @@ class Recognised:
     Attributes:
         source: who published files of this form.
         architecture: the source's own name, e.g. "resdcn_18".
-        task: "box2d", "pose" (with boxes), or "start" for weights that only initialise a part of a
-            detector.
+        task: "box2d", "pose" or "box3d" (both with boxes), or "start" for weights that only
+            initialise a part of a detector.
         num_classes: of the heatmap; None where there is none.
         table: how the keys are renamed.
         model: config keys and values that build the matching model.

@@ -298,7 +298,7 @@ def saved_class_names(path: str) -> list[str]:
         if is_detectron2_file(loaded):
             return list(loaded.get("class_names", []))
         found = recognise(published_state_dict(loaded))
-        return known_class_names(found.num_classes, found.num_joints)
+        return known_class_names(found.num_classes, found.num_joints, found.task)
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return []

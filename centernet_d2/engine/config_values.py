@@ -6,9 +6,11 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ..data.box3d_transforms import RESOLUTIONS
 from ..decoding.joints import SNAPPING
 from ..modeling.fast_inference import DTYPES
 from ..targets.gaussian import RadiusRule
+from ..targets.ignored import IGNORED_REGIONS
 from .optimizer import OPTIMIZERS
 from .step_loop import AMP_DTYPES
 
@@ -21,11 +23,13 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "MODEL.CHECKPOINT_MISMATCH": ("fail", "report"),
     "TEST.DTYPE": tuple(DTYPES),
     "MODEL.HEATMAP.RADIUS_RULE": tuple(rule.value for rule in RadiusRule),
+    f"{_POINTS}.IGNORED_REGION": IGNORED_REGIONS,
     f"{_POINTS}.POSE.SNAPPING": SNAPPING,
     f"{_POINTS}.REGRESSION_LOSS": ("l1", "smooth_l1"),
-    f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects"),
+    f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects", "slots"),
     # Images are read, augmented and normalised in this order of channels.
     "INPUT.FORMAT": ("BGR",),
+    "INPUT.BOX3D.RESOLUTION": RESOLUTIONS,
     # The exact resume knows one order, and a moving average (SOLVER.EMA_DECAY) of the statistics.
     "DATALOADER.SAMPLER_TRAIN": ("TrainingSampler",),
     "TEST.PRECISE_BN.ENABLED": (False,),

@@ -6,12 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+PUBLISHED_SLOTS = 50
+"""Objects per image that the published code for 3-D boxes makes room for, and divides by."""
+
 EPSILON = 1e-4
 """Added to the normaliser, as published, so that a batch without objects gives zero."""
 
 
 def peak_regression_loss(
-    prediction: Tensor, target: Tensor, *, kind: str = "l1", normalizer: str | float = "elements"
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    kind: str = "l1",
+    normalizer: str | float = "elements",
+    num_images: int | None = None,
 ) -> Tensor:
     """Sum of absolute (or smooth) differences over a normaliser.
 
@@ -23,8 +31,10 @@ def peak_regression_loss(
         target: (P, D).
         kind: "l1" or "smooth_l1".
         normalizer: "elements" divides by P * D (the published L1 loss, half of the paper's value
-            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss); a number
-            divides by itself.
+            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss), "slots"
+            by 50 N D however many objects there are (published for 3-D boxes); a number divides by
+            itself.
+        num_images: N, for "slots".
 
     Returns:
         Scalar.
@@ -43,16 +53,19 @@ def peak_regression_loss(
             total = F.smooth_l1_loss(prediction, target, reduction="sum")
         else:
             raise ValueError(f"regression loss must be 'l1' or 'smooth_l1', got '{kind}'")
-        return total / (_count(prediction, normalizer) + EPSILON)
+        return total / (_count(prediction, normalizer, num_images) + EPSILON)
 
 
-def _count(prediction: Tensor, normalizer: str | float) -> float:
+def _count(prediction: Tensor, normalizer: str | float, num_images: int | None) -> float:
+    if normalizer == "slots" and num_images is not None:
+        return PUBLISHED_SLOTS * num_images * prediction.shape[1]
     if normalizer == "elements":
         return prediction.numel()
     if normalizer == "objects":
         return prediction.shape[0]
     if isinstance(normalizer, str):
         raise ValueError(
-            f"normalizer must be 'elements', 'objects' or a number, got '{normalizer}'"
+            "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER must be 'elements', 'objects' or "
+            f"'slots' (with num_images), got '{normalizer}'"
         )
     return normalizer

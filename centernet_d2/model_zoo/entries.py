@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 COCO_PROTOCOL = "keep_res"
 VOC_PROTOCOL = "fixed"
+KITTI_PROTOCOL = "fixed"
 
 POINTS_LICENCE = "MIT"
 MMDETECTION_LICENCE = "Apache-2.0"
@@ -46,7 +47,8 @@ class Entry:
         weights: where they are.
         metric: what the numbers are.
         resolution: TEST.RESOLUTION of the numbers.
-        published: view protocol ("none", "flip", "ms") -> value printed by the authors.
+        published: view protocol ("none", "flip", "ms"), or what is scored, -> value printed by the
+            authors.
         measured: view protocol -> (value obtained with this package, how).
         parameters: of the network in training; 0 for a start.
         licence: of the repository that published the weights.
@@ -159,6 +161,22 @@ def _mmdetection(
         published=dict(zip(("none", "flip"), values, strict=True)),
         parameters=parameters,
         licence=MMDETECTION_LICENCE,
+    )
+
+
+def _points_kitti(
+    name: str, published_name: str, drive: str, values: tuple[float, float, float]
+) -> Entry:
+    return Entry(
+        name=f"KITTI-Detection3D/{name}",
+        published_name=published_name,
+        weights=_drive(drive),
+        metric="moderate cars of KITTI's validation splits, AP11: boxes and orientation at IoU "
+        "0.7, bird's-eye view at 0.5",
+        resolution=KITTI_PROTOCOL,
+        published=dict(zip(("boxes", "orientation", "bird's-eye"), values, strict=True)),
+        parameters=20_060_595,
+        licence=POINTS_LICENCE,
     )
 
 
@@ -320,6 +338,18 @@ ENTRIES: tuple[Entry, ...] = (
         "17-YS11iguOQKwPPHUg8LzakLzrgKSLfA",
         64.0,
         194_811_124,
+    ),
+    _points_kitti(
+        "points_dla34_3dop",
+        "ddd_3dop",
+        "1LrAzVJqlZECVuyr_NJI_4xd88mA1fL5b",
+        (87.8, 84.3, 30.5),
+    ),
+    _points_kitti(
+        "points_dla34_subcnn",
+        "ddd_sub",
+        "1ZUsUqrM_yTjxaJuDBxm0WTKXj1snVuvP",
+        (79.8, 75.2, 27.7),
     ),
     Entry(
         name="extremenet_hourglass104",

@@ -9,7 +9,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ..decoding.soft_nms import SoftNmsRule
-from ..structures.padded_images import Size, canvas_size
+from ..structures.padded_images import Size, canvas_size, fitting_side
+
+FIXED_FITS = ("whole", "width", "none")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class TestProtocol:
     Attributes:
         resolution: "keep_res" or "fixed".
         fixed_size: (height, width), the canvas of "fixed".
+        fixed_fit: "whole", "width" or "none", what of an image the canvas of "fixed" shows.
         canvas: "strict", "fit" or "odd", see `canvas_size`.
         flip: see each image and its mirror image.
         scales: sizes, relative to the image, at which each image is seen.
@@ -34,6 +37,7 @@ class TestProtocol:
 
     resolution: str = "keep_res"
     fixed_size: Size = (512, 512)
+    fixed_fit: str = "whole"
     canvas: str = "strict"
     flip: bool = False
     scales: Sequence[float] = (1.0,)
@@ -47,6 +51,11 @@ class TestProtocol:
         if self.resolution not in ("keep_res", "fixed"):
             raise ValueError(
                 f"TEST.RESOLUTION must be 'keep_res' or 'fixed', got '{self.resolution}'"
+            )
+        if self.fixed_fit not in FIXED_FITS:
+            raise ValueError(
+                f"TEST.FIXED_FIT must be one of {', '.join(map(repr, FIXED_FITS))}, got "
+                f"'{self.fixed_fit}'"
             )
         scales = tuple(float(scale) for scale in self.scales)
         if not scales or min(scales) <= 0:
@@ -64,6 +73,7 @@ class TestProtocol:
         return cls(
             resolution=test.RESOLUTION,
             fixed_size=tuple(test.FIXED_SIZE),
+            fixed_fit=test.FIXED_FIT,
             canvas=test.CANVAS,
             flip=test.FLIP,
             scales=test.SCALES,
@@ -82,6 +92,12 @@ class TestProtocol:
             clip_boxes=test.CLIP_BOXES,
             drop_empty=test.DROP_EMPTY,
         )
+
+    def shown_side(self, size: Size, canvas: Size) -> float:
+        """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""
+        if self.fixed_fit == "whole":
+            return fitting_side(size, canvas)
+        return float(size[1] if self.fixed_fit == "width" else canvas[1])
 
     def canvas_of(self, size: Size, divisor: int) -> Size:
         """Network frame of an image of `size`."""

@@ -22,9 +22,9 @@ from ..structures.padded_images import (
     Size,
     center_on_canvas,
     eight_bit_pixels,
-    fitting_side,
     scale_to_canvas,
 )
+from .test_protocol import TestProtocol
 
 
 def zoomed_size(size: Size, zoom: float) -> Size:
@@ -49,7 +49,11 @@ def zoom_image(image: Tensor, zoom: float) -> Tensor:
 
 
 def place_zoomed(
-    images: Sequence[Tensor], canvas: Size, zoom: float, resolution: str, **normalization: Any
+    images: Sequence[Tensor],
+    canvas: Size,
+    zoom: float,
+    protocol: TestProtocol,
+    **normalization: Any,
 ) -> PaddedImages:
     """Images at one scale on a canvas; points convert to and from the images as they were given.
 
@@ -61,14 +65,14 @@ def place_zoomed(
         images: N tensors (3, height, width) in 0..255.
         canvas: (H, W) of the network frame.
         zoom: the scale.
-        resolution: "keep_res" or "fixed".
+        protocol: whose resolution is taken.
         **normalization: further arguments of `center_on_canvas`.
     """
     zoomed = [zoom_image(image, zoom) for image in images]
-    if resolution == "keep_res":
+    if protocol.resolution == "keep_res":
         placed = center_on_canvas(zoomed, canvas, **normalization)
     else:
-        shown_sides = [fitting_side(tuple(image.shape[-2:]), canvas) for image in images]
+        shown_sides = [protocol.shown_side(tuple(image.shape[-2:]), canvas) for image in images]
         placed = scale_to_canvas(zoomed, canvas, shown_sides=shown_sides, **normalization)
     return replace(
         placed,

@@ -5,11 +5,14 @@ P objects of the batch, N images, C classes, (h, w) output map.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets
 from .gaussian import RadiusRule
+from .ignored import with_ignored
 from .visible_objects import keypoint_targets, visible_objects
 
 
@@ -25,7 +28,10 @@ def center_targets(
     radius_rule: RadiusRule = RadiusRule.LEGACY,
     min_overlap: float = 0.7,
     fixed_radius: int = 2,
+    round_up: bool = True,
     regressed: Tensor | None = None,
+    ignored: Tensor | None = None,
+    ignored_region: str = "center",
 ) -> CenterTargets:
     """Heatmap, cell, offset and size of every object.
 
@@ -44,29 +50,41 @@ def center_targets(
         radius_rule: see `RadiusRule`.
         min_overlap: overlap that the radius guarantees.
         fixed_radius: radius of `RadiusRule.FIXED`.
+        round_up: see `visible_objects`.
         regressed: (P,) bool, see `CenterTargets.regressed`; None: all.
+        ignored: (P,) bool, objects that only weaken the heatmap, see `with_ignored`; those may have
+            class -1. None: no object.
+        ignored_region: see `with_ignored`.
     """
     height, width = map_size
+    radius: dict[str, Any] = {
+        "radius_rule": radius_rule,
+        "min_overlap": min_overlap,
+        "fixed_radius": fixed_radius,
+        "round_up": round_up,
+    }
+    if ignored is None:
+        ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    found = torch.nonzero(~ignored).flatten()
     objects = visible_objects(
-        boxes,
-        classes,
-        image,
-        limit=(width - 1, height - 1),
-        radius_rule=radius_rule,
-        min_overlap=min_overlap,
-        fixed_radius=fixed_radius,
+        boxes[found], classes[found], image[found], limit=(width - 1, height - 1), **radius
     )
+    kept = found[objects.kept]
     if regressed is None:
         regressed = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     blank = boxes.new_zeros((num_images, num_classes, height, width))
     center = keypoint_targets(objects, objects.center, blank)
+    heatmap = center.heatmap
+    if ignored.any():
+        rows = (boxes[ignored], classes[ignored], image[ignored])
+        heatmap = with_ignored(heatmap, *rows, region=ignored_region, **radius)
     return CenterTargets(
-        heatmap=center.heatmap,
+        heatmap=heatmap,
         peaks=center.peaks,
         classes=objects.classes,
         offset=center.offset,
         size=objects.size,
         radius=objects.radius,
-        kept=objects.kept,
-        regressed=regressed[objects.kept],
+        kept=kept,
+        regressed=regressed[kept],
     )

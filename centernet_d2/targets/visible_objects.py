@@ -54,11 +54,12 @@ def visible_objects(
     radius_rule: RadiusRule,
     min_overlap: float,
     fixed_radius: int,
+    round_up: bool = True,
 ) -> VisibleObjects:
     """Cut boxes to 0..limit and leave out those without area.
 
     As published, all else is taken from the cut box, so the point of a truncated object moves, and
-    the radius is that of the size rounded up.
+    the radius is that of the size rounded up (of 3-D boxes: of the size itself).
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2.
@@ -68,11 +69,12 @@ def visible_objects(
         radius_rule: see `RadiusRule`.
         min_overlap: overlap that the radius guarantees.
         fixed_radius: radius of `RadiusRule.FIXED`.
+        round_up: take the radius of whole cells.
     """
     cut = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([*limit, *limit]))
     size = cut[:, 2:] - cut[:, :2]
     kept = torch.nonzero((size > 0).all(1)).flatten()
-    width, height = size[kept].ceil().unbind(1)
+    width, height = (size[kept].ceil() if round_up else size[kept]).unbind(1)
     radius = gaussian_radius(
         height, width, rule=radius_rule, min_overlap=min_overlap, fixed_radius=fixed_radius
     )

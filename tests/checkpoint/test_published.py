@@ -207,6 +207,9 @@ def test_mmdetections_network_is_the_points_network_on_turned_images():
         ("hourglass", 80, "COCO-Detection/points_hourglass104_50e"),
         ("resdcn_18", 20, "PascalVOC-Detection/points_resnet18_dcn_384"),
         ("dla_34", 20, "PascalVOC-Detection/points_dla34_384"),
+        ("dla_34/pose", 1, "COCO-Keypoints/points_dla34_1x"),
+        ("hourglass/pose", 1, "COCO-Keypoints/points_hourglass104_1x"),
+        ("dla_34/box3d", 3, "KITTI-Detection3D/points_dla34_3dop"),
         ("centernet_resnet18", 80, "COCO-Detection/points_resnet18_conv_mmdetection_140e"),
         ("centernet_resnet18_dcnv2", 80, "COCO-Detection/points_resnet18_dcn_mmdetection_140e"),
     ],
@@ -215,8 +218,11 @@ def test_written_config_agrees_with_the_shipped_one(
     architecture, classes, name, config_root, tmp_path
 ):
     points = not architecture.startswith("centernet")
-    shapes = points_shapes(architecture) if points else mmdetection_shapes(architecture)
-    if classes != 80:
+    shapes = mmdetection_shapes(architecture)
+    if points:
+        architecture, _, task = architecture.partition("/")
+        shapes = points_shapes(architecture, task or "box2d")
+    if classes == 20:
         shapes |= {"hm.2.weight": (classes, 64, 1, 1), "hm.2.bias": (classes,)}
         if architecture == "dla_34":
             shapes["hm.2.weight"] = (classes, 256, 1, 1)

@@ -11,6 +11,7 @@ from centernet_d2.checkpoint.matching_config import matching_config
 from centernet_d2.checkpoint.published import class_names, convert, model_names
 from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
 from centernet_d2.checkpoint.rename import RenameError
+from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.structures.skeleton import COCO_JOINTS, Skeleton, derive_flip_map
 
 POINTS = {  # architecture -> (parameters and statistics dropped, keys of the model)
@@ -77,6 +78,43 @@ def test_variants_of_a_pose_network():
     assert "DATASETS.TEST" not in matching_config(found)
     assert converted.file_content()["class_names"] == []
     assert converted.file_content()["joint_names"] == []
+
+
+def test_points_repository_3d_boxes():
+    shapes = points_shapes("dla_34", "box3d")
+    converted = convert({"epoch": 70, "state_dict": on_meta(shapes)})
+    found = converted.found
+    assert (found.architecture, found.task, found.num_classes) == ("dla_34", "box3d", 3)
+    assert found.describe().endswith("points repository, box3d, 3 classes")
+    assert len(converted.state_dict) == 398 == len(shapes) - 14
+    assert converted.state_dict.keys() == model_names(found).keys()
+    branches = {key.split(".")[3] for key in converted.state_dict if key.startswith("head.")}
+    assert branches == {"heatmap", "offset", "size", "depth", "dimensions", "orientation"}
+    assert converted.file_content()["class_names"] == ["Pedestrian", "Car", "Cyclist"]
+    keys = matching_config(found)
+    assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "box3d"]
+    # Fixed 384 x 1280 of the image's whole width, ImageNet's statistics (RGB, on BGR pixels).
+    assert keys["TEST.RESOLUTION"] == "fixed"
+    assert (keys["TEST.FIXED_SIZE"], keys["TEST.FIXED_FIT"]) == ([384, 1280], "width")
+    mean = [value / 255 for value in keys["MODEL.PIXEL_MEAN"]]
+    assert mean == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_variants_of_a_3d_box_network():
+    """Of five classes and one convolution per head."""
+    heads = ("hm", "wh", "reg", "dep", "rot", "dim")
+    shapes = points_shapes("resdcn_18")
+    shapes = {key: shape for key, shape in shapes.items() if key.partition(".")[0] not in heads}
+    for head, channels in {"hm": 5, "wh": 2, "reg": 2, "dep": 1, "rot": 8, "dim": 3}.items():
+        shapes |= {f"{head}.weight": (channels, 64, 1, 1), f"{head}.bias": (channels,)}
+    converted = convert(on_meta(shapes))
+    found = converted.found
+    assert (found.architecture, found.task, found.num_classes) == ("resdcn_18", "box3d", 5)
+    assert matching_config(found)["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "box3d"]
+    assert converted.file_content()["class_names"] == []
+    without_sizes = {key: s for key, s in shapes.items() if not key.startswith("wh.")}
+    with pytest.raises(UnknownWeightsError, match=r"3-D boxes without sizes .*--not_reg_bbox"):
+        convert(on_meta(without_sizes))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +223,7 @@ def test_missing_or_misshaped_tensors_name_the_network():
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"dep.0.weight": (256, 64, 3, 3), "dep.2.weight": (1, 256, 1, 1)}, "3-D boxes"),
+        ({"hm_t.0.weight": (256, 64, 3, 3), "hm_t.2.weight": (80, 256, 1, 1)}, "extreme points"),
     ],
 )
 def test_other_tasks_are_named(extra, message):
@@ -220,4 +258,6 @@ def test_resnet_of_unknown_depth():
 def test_class_names_are_known_by_number_where_they_are():
     assert class_names(80)[:2] == ["person", "bicycle"]
     assert class_names(20)[0] == "aeroplane"
-    assert class_names(5) == class_names(None) == []
+    assert class_names(3, task="box3d") == list(KITTI_RULES.classes)
+    assert class_names(3) == class_names(5, task="box3d") == class_names(5) == []
+    assert class_names(None) == []

@@ -143,6 +143,8 @@ def test_device_falls_to_the_cpu_and_says_so_once(config, caplog, monkeypatch):
         ("MODEL.HEATMAP.RADIUS_RULE", "large"),
         ("MODEL.POINTS_CENTERNET.REGRESSION_LOSS", "l2"),
         ("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "image"),
+        ("MODEL.POINTS_CENTERNET.IGNORED_REGION", "circle"),
+        ("INPUT.BOX3D.RESOLUTION", "keep"),
     ],
 )
 def test_wrong_values_name_their_key(config, key, value):

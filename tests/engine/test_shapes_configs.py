@@ -11,6 +11,8 @@ from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
 from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
 from centernet_d2.data.datasets.shapes.scenes import SceneSettings
 from centernet_d2.data.datasets.shapes.split import SplitSettings
+from centernet_d2.data.datasets.shapes3d.files import SPLIT_NAME, ensure_split3d
+from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
 
@@ -22,13 +24,16 @@ SHARE = 0.85  # of the loss at the start; points_tiny reaches 0.72
 
 
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory) -> dict[bool, str]:
-    """Specs of 160 generated pictures each: with joints, and without."""
+def datasets(tmp_path_factory) -> dict[str, str]:
+    """Specs of 160 generated pictures by what the names of their configs begin with."""
     specs = {}
-    for with_joints, scenes in ((False, SceneSettings()), (True, FigureSettings())):
+    for kind, scenes in (("", SceneSettings()), ("pose", FigureSettings())):
         folder = tmp_path_factory.mktemp("shapes") / "split"
         ensure_split(SplitSettings(images=160, seed=1, scenes=scenes), str(folder))
-        specs[with_joints] = f"coco:{folder / ANNOTATION_FILE}:{folder / IMAGE_FOLDER}"
+        specs[kind] = f"coco:{folder / ANNOTATION_FILE}:{folder / IMAGE_FOLDER}"
+    folder = tmp_path_factory.mktemp("streets") / "split"
+    ensure_split3d(Split3dSettings(images=40, seed=1), str(folder))  # these take longer to draw
+    specs["box3d"] = f"kitti:{folder}:{SPLIT_NAME}"
     return specs
 
 
@@ -38,9 +43,10 @@ def test_there_are_configs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_loss_falls_within_a_few_steps(shapes, tmp_path, file: Path):
+def test_loss_falls_within_a_few_steps(datasets, tmp_path, file: Path):
+    dataset = datasets.get(file.stem.split("_")[0], datasets[""])
     overrides = [
-        *("DATASETS.TRAIN", (shapes["pose" in file.stem],), "DATASETS.TEST", ()),
+        *("DATASETS.TRAIN", (dataset,), "DATASETS.TEST", ()),
         *("OUTPUT_DIR", str(tmp_path), "SOLVER.BEST_METRIC", ""),
         *("MODEL.DEVICE", "cpu", "SEED", 1, "DATALOADER.NUM_WORKERS", 0),
         *("SOLVER.IMS_PER_BATCH", 8, "SOLVER.MAX_ITER", STEPS, "SOLVER.WARMUP_ITERS", 5),

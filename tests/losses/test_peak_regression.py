@@ -26,6 +26,26 @@ def test_by_hand(kind, normalizer, value):
     assert loss.item() == pytest.approx(value, rel=1e-6)
 
 
+@pytest.mark.parametrize("num_images", [1, 3])
+def test_slots_are_the_published_mean_over_50_objects_per_image(num_images):
+    """Each image's objects in the first of 50 rows, the rest 0 on both sides, and a plain mean."""
+    padded = torch.zeros(2, num_images * 50, 2)
+    padded[0, :2], padded[1, :2] = PREDICTION, TARGET
+    expected = (padded[0] - padded[1]).abs().mean().item()
+    assert expected == pytest.approx(3.75 / (100 * num_images))
+    loss = peak_regression_loss(PREDICTION, TARGET, normalizer="slots", num_images=num_images)
+    assert loss.item() == pytest.approx(expected, rel=2e-6)  # but for the epsilon of 1e-4 / 100
+
+
+def test_slots_divide_by_channels_too():
+    one = peak_regression_loss(PREDICTION[:, :1], TARGET[:, :1], normalizer="slots", num_images=1)
+    assert one.item() == pytest.approx(3.5 / 50, rel=1e-5)
+    smooth = peak_regression_loss(
+        PREDICTION, TARGET, kind="smooth_l1", normalizer="slots", num_images=1
+    )
+    assert smooth.item() == pytest.approx(2.65625 / 100, rel=1e-5)
+
+
 def test_published_value_of_corner_offsets():
     loss = peak_regression_loss(
         torch.zeros(2, 2),
@@ -36,10 +56,11 @@ def test_published_value_of_corner_offsets():
     assert loss.item() == pytest.approx(0.218739, abs=6e-7)
 
 
-def test_without_objects_it_is_zero_and_in_the_graph():
+@pytest.mark.parametrize("choice", [{}, {"normalizer": "slots", "num_images": 2}])
+def test_without_objects_it_is_zero_and_in_the_graph(choice):
     maps = torch.randn(2, 2, 4, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)
-    loss = peak_regression_loss(maps[none, :, none, none], torch.zeros(0, 2))
+    loss = peak_regression_loss(maps[none, :, none, none], torch.zeros(0, 2), **choice)
     assert loss.item() == 0
     loss.backward()
     assert maps.grad is not None
@@ -49,8 +70,10 @@ def test_without_objects_it_is_zero_and_in_the_graph():
 def test_errors_name_the_choice():
     with pytest.raises(ValueError, match="'l1' or 'smooth_l1', got 'l2'"):
         peak_regression_loss(PREDICTION, TARGET, kind="l2")
-    with pytest.raises(ValueError, match="'elements', 'objects' or a number"):
+    with pytest.raises(ValueError, match="'elements', 'objects' or 'slots'"):
         peak_regression_loss(PREDICTION, TARGET, normalizer="images")
+    with pytest.raises(ValueError, match=r"'slots' \(with num_images\), got 'slots'"):
+        peak_regression_loss(PREDICTION, TARGET, normalizer="slots")
     with pytest.raises(ValueError, match="differ in shape"):
         peak_regression_loss(PREDICTION, TARGET[:1])
 

@@ -19,6 +19,7 @@ from centernet_d2.model_zoo.page import page
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [entry for entry in ENTRIES if entry.has_config]
+VIEWS = {"none", "flip", "ms"}
 RESNET18 = "COCO-Detection/points_resnet18_dcn_140e"
 
 
@@ -36,8 +37,8 @@ def test_config_and_parameters(entry):
     cfg = model_zoo.get_config(entry.config)
     resolution = cfg.TEST.RESOLUTION
     assert resolution == entry.resolution
-    size = cfg.TEST.FIXED_SIZE[0] if entry.resolution == "fixed" else ""
-    assert entry.name.endswith(str(size))
+    if entry.name.startswith("PascalVOC"):
+        assert entry.name.endswith(str(cfg.TEST.FIXED_SIZE[0]))
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         model = build_model(cfg)
@@ -55,7 +56,8 @@ def test_entries_are_consistent():
         assert entry.licence
         assert not entry.measured  # nothing was measured with published weights so far
     for entry in MODELS:
-        assert entry.published.keys() <= {"none", "flip", "ms"}
+        views = {"boxes", "orientation", "bird's-eye"} if "KITTI" in entry.name else VIEWS
+        assert entry.published.keys() <= views
         assert all(0 < value < 100 for value in entry.published.values())
         comment = (ROOT / "configs" / entry.config).read_text()
         assert str(next(iter(entry.published.values()))) in comment
@@ -66,6 +68,7 @@ def test_every_published_coco_and_voc_row_is_there():
     assert len([e for e in points if e.metric.endswith("val2017")]) == 7
     assert len([e for e in MODELS if e.name.startswith("COCO-Keypoints")]) == 4
     assert len([e for e in MODELS if e.name.startswith("PascalVOC")]) == 6
+    assert len([e for e in MODELS if e.name.startswith("KITTI")]) == 2
     assert len([e for e in MODELS if "mmdetection" in e.name]) == 3
     corners = {e.short_name: e.published for e in MODELS if e.metric.endswith("test-dev")}
     assert corners == {

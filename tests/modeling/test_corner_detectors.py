@@ -131,6 +131,24 @@ def test_any_number_of_objects_in_one_image(architecture, boxes):
 
 
 @pytest.mark.parametrize("architecture", BOTH)
+@pytest.mark.parametrize("label", [2, -1])
+def test_ignored_objects_are_left_out(architecture, label):
+    """These detectors have no rule for them; -1 stands for all classes."""
+    model = built(architecture)
+    boxes = [[10.0, 20, 60, 90], [40, 30, 100, 80]]
+    mixed, alone = training_input(boxes, [label, 1]), training_input(boxes[1:], [1])
+    mixed["instances"].gt_ignored = torch.tensor([True, False])
+    with torch.no_grad():
+        found, expected = model([mixed]), model([alone])
+        both = model([training_input(boxes, [2, 1])])
+    assert {name: loss.item() for name, loss in found.items()} == {
+        name: loss.item() for name, loss in expected.items()
+    }
+    assert any(found[name] != both[name] for name in found)
+    assert len(mixed["instances"]) == 2  # not changed
+
+
+@pytest.mark.parametrize("architecture", BOTH)
 def test_training_crops_are_the_network_frame(architecture):
     model = built(architecture)
     images = model.training_images([training_input([], [])])

@@ -30,6 +30,7 @@ PARAMETERS = {
     ("hourglass", "box2d"): 191_284_008,
     ("dla_34", "pose"): 20_070_618,  # 20,625,346 published
     ("hourglass", "pose"): 194_811_124,
+    ("dla_34", "box3d"): 20_060_595,
 }
 KEYS = {
     ("res_18", "box2d"): 150,
@@ -41,6 +42,7 @@ KEYS = {
     ("hourglass", "box2d"): 984,
     ("dla_34", "pose"): 412,
     ("hourglass", "pose"): 1008,
+    ("dla_34", "box3d"): 412,
 }
 STACKS = {"hourglass": 2}
 DROPPED = {"dla_34": 14, "dlav0_34": 14}

@@ -180,10 +180,70 @@ def test_scales_that_keep_the_resolution(tiny_config, zoom, canvas, shift):
 # On a fixed canvas the longer side of the image itself, not of the scaled one, is the measure.
 @pytest.mark.parametrize(("zoom", "shift"), [(0.5, (128, 160)), (1.0, (0, 64)), (1.5, (-128, -32))])
 def test_scales_at_fixed_resolution(zoom, shift):
-    images = place_zoomed([torch.zeros(3, 480, 640)], (512, 512), zoom, "fixed", **NORMALIZATION)
+    images = place_zoomed(
+        [torch.zeros(3, 480, 640)],
+        (512, 512),
+        zoom,
+        TestProtocol(resolution="fixed"),
+        **NORMALIZATION,
+    )
     assert images.image_sizes == ((480, 640),)
     assert images.scale.item() == pytest.approx(0.8 * zoom)
     assert images.shift[0].tolist() == pytest.approx(shift)
+
+
+# An image of KITTI, 1242 x 375, on 384 x 1280. "width" is what its published networks see: x' =
+# 1.0305958 x, y' = 1.0305958 y - 1.236715; "none" is published as --keep_res for that task.
+@pytest.mark.parametrize(
+    ("fit", "scale", "shift", "inverse"),
+    [
+        ("width", 1.0305958, (0.0, -1.236715), (3.88125, (0.0, 1.2))),
+        ("none", 1.0, (19.0, 4.5), (4.0, (-19.0, -4.5))),
+        ("whole", 1.024, (4.096, 0.0), (3.90625, (-4.0, 0.0))),
+    ],
+)
+def test_what_of_an_image_a_fixed_canvas_shows(fit, scale, shift, inverse):
+    protocol = TestProtocol(resolution="fixed", fixed_size=(384, 1280), fixed_fit=fit)
+    canvas = protocol.canvas_of((375, 1242), 32)
+    images = place_zoomed([torch.zeros(3, 375, 1242)], canvas, 1.0, protocol, **NORMALIZATION)
+    assert images.tensor.shape == (1, 3, 384, 1280)
+    assert images.scale.item() == pytest.approx(scale, abs=1e-7)
+    assert images.shift[0].tolist() == pytest.approx(shift, abs=1e-5)
+    factor, (right, down) = inverse
+    cells = torch.tensor([[[0.0, 0.0], [100.0, 40.0], [319.0, 95.0]]])
+    found = images.map_to_image(cells, (96, 320))
+    expected = factor * cells + torch.tensor([right, down])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("fit", ["width", "none", "whole"])
+def test_pixels_of_a_fixed_canvas_lie_where_the_points_do(fit):
+    """A gray image of 40 x 100 with a white square, on 80 x 200; then one twice as high."""
+    protocol = TestProtocol(resolution="fixed", fixed_size=(80, 200), fixed_fit=fit)
+    image = torch.full((3, 40, 100), 50, dtype=torch.uint8)
+    image[:, 18:23, 68:73] = 255  # around (x, y) = (70, 20)
+    placed = place_zoomed([image], (80, 200), 1.0, protocol, **NORMALIZATION)
+    ys, xs = torch.nonzero(placed.tensor[0, 0] > 250, as_tuple=True)
+    place = torch.tensor([70.0, 20.0]) * placed.scale + placed.shift[0]
+    found = torch.stack([xs.float().mean(), ys.float().mean()])
+    torch.testing.assert_close(found, place, atol=0.3, rtol=0)
+    shown = (placed.tensor[0, 0] > 25).sum(0).max().item()
+    assert shown == pytest.approx(min(40 * placed.scale.item(), 80), abs=1)
+    # What is too high is cut evenly only where the width alone fits.
+    high = torch.full((3, 100, 100), 50, dtype=torch.uint8)
+    placed = place_zoomed([high], (80, 200), 1.0, protocol, **NORMALIZATION)
+    top, bottom = (placed.shift[0, 1] + placed.scale * torch.tensor([0.0, 100.0])).tolist()
+    assert top + bottom == pytest.approx(80)
+    assert top == pytest.approx({"width": -60, "none": -10, "whole": 0}[fit])
+
+
+def test_the_fit_matters_only_on_a_fixed_canvas():
+    for fit in ("whole", "width", "none"):
+        protocol = TestProtocol(fixed_fit=fit)
+        canvas = protocol.canvas_of((375, 1242), 32)
+        images = place_zoomed([torch.zeros(3, 375, 1242)], canvas, 1.0, protocol, **NORMALIZATION)
+        assert images.shift.tolist() == [[3.0, 5.0]]
+        assert images.scale.item() == 1
 
 
 @pytest.mark.parametrize("resolution", ["keep_res", "fixed"])
@@ -191,7 +251,9 @@ def test_scales_at_fixed_resolution(zoom, shift):
 def test_pixels_move_with_the_points(resolution, zoom):
     image = torch.zeros(3, 120, 160, dtype=torch.uint8)
     image[:, 48:57, 76:85] = 255  # around (x, y) = (80, 52)
-    images = place_zoomed([image], (256, 256), zoom, resolution, **NORMALIZATION)
+    images = place_zoomed(
+        [image], (256, 256), zoom, TestProtocol(resolution=resolution), **NORMALIZATION
+    )
     weight = images.tensor[0, 0]
     ys, xs = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
     found = torch.stack([(xs * weight).sum(), (ys * weight).sum()]) / weight.sum()
@@ -429,7 +491,7 @@ def test_detectors_may_append_candidates_of_views_and_finalize_once():
 
 def test_mirror_images_keep_the_memory_format():
     images = place_zoomed(
-        [torch.zeros(3, 20, 30)], (32, 32), 1.0, "keep_res", **NORMALIZATION, channels_last=True
+        [torch.zeros(3, 20, 30)], (32, 32), 1.0, TestProtocol(), **NORMALIZATION, channels_last=True
     )
     both = with_mirror_images(images)
     assert both.tensor.is_contiguous(memory_format=torch.channels_last)
@@ -442,6 +504,7 @@ def test_mirror_images_keep_the_memory_format():
         ({"scales": []}, r"TEST\.SCALES.*\[\]"),
         ({"scales": [1.0, 0.0]}, r"TEST\.SCALES"),
         ({"resolution": "huge"}, r"TEST\.RESOLUTION"),
+        ({"fixed_fit": "height"}, r"TEST\.FIXED_FIT .*'width', 'none', got 'height'"),
         ({"soft_nms": {"method": "none"}}, r"TEST\.SOFT_NMS\.METHOD"),
     ],
 )
@@ -455,6 +518,7 @@ def test_a_protocol_from_a_config_file_or_from_plain_values(tiny_config):
         *PROTOCOLS["ms"],
         *("TEST.SOFT_NMS.MODE", "reference", "TEST.SOFT_NMS.SIGMA", 0.4),
         *("TEST.DETECTIONS_PER_IMAGE", 0, "TEST.MAX_PIXELS", 10**6),
+        *("TEST.FIXED_FIT", "width"),
     )
     plain = TestProtocol(
         flip=True,
@@ -462,6 +526,7 @@ def test_a_protocol_from_a_config_file_or_from_plain_values(tiny_config):
         soft_nms={"mode": "reference", "sigma": 0.4},
         detections_per_image=None,
         max_pixels=10**6,
+        fixed_fit="width",
     )
     assert TestProtocol.from_config(cfg) == plain
     assert TestProtocol.from_config(tiny_config()) == TestProtocol()

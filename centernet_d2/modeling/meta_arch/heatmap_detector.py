@@ -116,8 +116,12 @@ class HeatmapDetector(nn.Module, ABC):
         return self.losses(self.predict(images), images, instances)
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
-        """The ground truth of one input, or an error that names it; see `checked_classes`."""
-        return checked_classes(entry, self.num_classes)
+        """The ground truth of one input, or an error that names it; see `checked_classes`.
+
+        Ignored objects are left out: only a detector that weakens its heatmap there needs them.
+        """
+        instances = checked_classes(entry, self.num_classes)
+        return instances[~ignored_rows(instances)] if instances.has("gt_ignored") else instances
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
         """Detections of each image: candidates of every scale, united, finalized once."""
@@ -128,7 +132,7 @@ class HeatmapDetector(nn.Module, ABC):
         united = [self.join(of_image) for of_image in zip(*views, strict=True)]
         detections = self.finalize(united)
         return [
-            {"instances": self._to_output(found, entry)}
+            {"instances": self._to_output(found, entry), **self.told_besides(entry)}
             for found, entry in zip(detections, batched_inputs, strict=True)
         ]
 
@@ -142,6 +146,7 @@ class HeatmapDetector(nn.Module, ABC):
             entries = [batched_inputs[index] for index in members]
             with explain_memory(entries, canvas, flip=self.protocol.flip):
                 images = self.inference_images([e["image"] for e in entries], canvas, zoom)
+                images = self.completed(images, entries)
                 found = self.propose(self.predict(images), images)
             proposed.update(zip(members, found, strict=True))
         return [proposed[index] for index in range(len(batched_inputs))]
@@ -201,8 +206,16 @@ class HeatmapDetector(nn.Module, ABC):
         self, images: list[Tensor], canvas: Size, zoom: float = 1.0
     ) -> PaddedImages:
         """Images of one canvas at one scale, as the test protocol wants them."""
-        placed = place_zoomed(images, canvas, zoom, self.protocol.resolution, **self._normalization)
+        placed = place_zoomed(images, canvas, zoom, self.protocol, **self._normalization)
         return with_mirror_images(placed) if self.protocol.flip else placed
+
+    def completed(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
+        """The batch with what else the detector reads of its inputs; here nothing."""
+        return images
+
+    def told_besides(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What the output of one input has beside `instances`; here nothing."""
+        return {}
 
     @property
     def _normalization(self) -> dict[str, Any]:
@@ -271,10 +284,20 @@ def objects_on_map(
     return images.image_to_map(boxes, image, map_size).flatten(1), classes, image
 
 
+def ignored_rows(instances: Instances) -> Tensor:
+    """(P,) bool, which objects of an image are neither to be found nor false when found."""
+    if instances.has("gt_ignored"):
+        return instances.gt_ignored
+    return torch.zeros_like(instances.gt_classes, dtype=torch.bool)
+
+
 def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
     """The ground truth of one input, or an error that names it: classes in 0..num_classes - 1."""
     instances = entry["instances"]
-    wrong = instances.gt_classes[(instances.gt_classes < 0) | (instances.gt_classes >= num_classes)]
+    lowest = -ignored_rows(instances).long()  # an ignored object may belong to all classes, -1
+    wrong = instances.gt_classes[
+        (instances.gt_classes < lowest) | (instances.gt_classes >= num_classes)
+    ]
     if len(wrong):
         raise ValueError(
             f"{entry.get('file_name', '(no file name)')}: class {wrong[0].item()} is not in "

@@ -24,10 +24,13 @@ from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
 from ...targets.gaussian import RadiusRule
+from ...targets.ignored import IGNORED_REGIONS
+from ..cameras import Cameras
+from ..checked_values import check_choice
 from ..heads.branches import BranchHead
 from ..point_tasks import PointTask, build_point_tasks, check_needed, merge_named
 from ..test_time_augmentation import average_mirrored, unite
-from .heatmap_detector import HeatmapDetector, objects_on_map
+from .heatmap_detector import HeatmapDetector, checked_classes, ignored_rows, objects_on_map
 
 
 @META_ARCH_REGISTRY.register()
@@ -55,6 +58,9 @@ class PointsCenterNet(HeatmapDetector):
         top_k: int = 100,
         score_threshold: float = 0.0,
         nms_threshold: float | None = None,
+        round_up: bool = True,
+        ignored_region: str = "center",
+        cameras: Cameras | None = None,
         soft_nms: SoftNmsRule | None = None,
         **shared: Any,
     ) -> None:
@@ -73,17 +79,21 @@ class PointsCenterNet(HeatmapDetector):
             heatmap_weight: weight of the heatmap loss.
             offset_weight: weight of the offset loss.
             regression_loss: "l1" or "smooth_l1".
-            regression_normalizer: "elements" or "objects".
+            regression_normalizer: "elements", "objects" or "slots", see `peak_regression_loss`.
             peak_kernel: side of the window in which a peak must be the maximum.
             top_k: peaks kept per image.
             score_threshold: detections at or below are dropped.
             nms_threshold: IoU of a class-wise hard NMS; None: no NMS, as published.
+            round_up: take the radius of sizes rounded up to whole cells.
+            ignored_region: what of an ignored object is no negative, see `with_ignored`.
+            cameras: where tasks find an input's projection; None: by the published default camera.
             soft_nms: soft-NMS of detections at one scale; None: none, as published. Several scales
                 are united by the test protocol's rule.
             **shared: arguments of `HeatmapDetector`.
         """
         super().__init__(**shared)
         check_peak_search(top_k, peak_kernel)
+        check_choice("MODEL.POINTS_CENTERNET.IGNORED_REGION", ignored_region, IGNORED_REGIONS)
         self.tasks = list(tasks)
         heatmaps, regressions = {"heatmap": self.num_classes}, {"offset": 2}
         for task in self.tasks:
@@ -99,9 +109,16 @@ class PointsCenterNet(HeatmapDetector):
             prior_bias=prior_bias,
             regression_init=regression_init,
         )
-        self.radius_rule = RadiusRule(radius_rule)
-        self.min_overlap = min_overlap
-        self.fixed_radius = fixed_radius
+        self.radius: dict[str, Any] = {
+            "radius_rule": RadiusRule(radius_rule),
+            "min_overlap": min_overlap,
+            "fixed_radius": fixed_radius,
+            "round_up": round_up,
+        }
+        self.ignored_region = ignored_region
+        self.cameras = None
+        if any(task.needs_camera for task in self.tasks):
+            self.cameras = cameras or Cameras()
         self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
         self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
         self.regression_loss, self.regression_normalizer = regression_loss, regression_normalizer
@@ -137,6 +154,9 @@ class PointsCenterNet(HeatmapDetector):
             "radius_rule": heatmap.RADIUS_RULE,
             "min_overlap": heatmap.MIN_OVERLAP,
             "fixed_radius": heatmap.FIXED_RADIUS,
+            "round_up": heatmap.RADIUS_ROUND_UP,
+            "ignored_region": points.IGNORED_REGION,
+            "cameras": _default_camera(points.BOX3D),
             "focal_alpha": heatmap.FOCAL_ALPHA,
             "focal_beta": heatmap.FOCAL_BETA,
             "heatmap_weight": points.HEATMAP_WEIGHT,
@@ -167,9 +187,22 @@ class PointsCenterNet(HeatmapDetector):
             for maps in self.head(self.features(images))
         ]
 
+    def completed(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
+        """With the projections of the inputs, where a task reads them."""
+        if self.cameras is None:
+            return images
+        projection = self.cameras.of(entries).to(images.shift)
+        return replace(images, projection=projection)
+
+    def told_besides(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """`projection`, 3 x 4 to pixels of the output frame, by which 3-D boxes were placed."""
+        if self.cameras is None:
+            return {}
+        return {"projection": self.cameras.of_output(entry)}
+
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, with what the tasks read, or an error that names it."""
-        instances = super().checked_objects(entry)
+        instances = checked_classes(entry, self.num_classes)
         for task in self.tasks:
             task.check(instances, entry.get("file_name", "(no file name)"))
         return instances
@@ -187,10 +220,10 @@ class PointsCenterNet(HeatmapDetector):
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,
-            radius_rule=self.radius_rule,
-            min_overlap=self.min_overlap,
-            fixed_radius=self.fixed_radius,
             regressed=torch.stack(regressed).all(0) if regressed else None,
+            ignored=torch.cat([ignored_rows(entry) for entry in instances]),
+            ignored_region=self.ignored_region,
+            **self.radius,
         )
 
     def losses(
@@ -278,6 +311,7 @@ class PointsCenterNet(HeatmapDetector):
             centers.offset[centers.regressed],
             kind=self.regression_loss,
             normalizer=self.regression_normalizer,
+            num_images=centers.num_images,
         )
         losses = {
             "loss_heatmap": self.heatmap_weight * heatmap,
@@ -296,3 +330,14 @@ class PointsCenterNet(HeatmapDetector):
             found.pred_boxes.tensor, found.scores, found.pred_classes, self.nms_threshold
         )
         return found[keep]
+
+
+def _default_camera(options: CfgNode) -> Cameras:
+    """From `MODEL.POINTS_CENTERNET.BOX3D`."""
+    size = tuple(options.DEFAULT_SIZE)
+    if len(size) != 2 or min(size) <= 0:
+        raise ValueError(
+            f"MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_SIZE is {list(size)}; it must be the height and "
+            "width, in pixels, of the images that DEFAULT_PROJECTION belongs to"
+        )
+    return Cameras(options.DEFAULT_PROJECTION, size)

@@ -1,6 +1,6 @@
 """Point tasks: what the points detector regresses at a center."""
 
-from . import box2d, pose  # noqa: F401  (register)
+from . import box2d, box3d, pose  # noqa: F401  (register)
 from .base import (
     POINT_TASK_REGISTRY,
     PointTask,

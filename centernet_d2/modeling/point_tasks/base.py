@@ -30,6 +30,8 @@ class PointTask(ABC):
     its own: the branches live in the detector's head.
     """
 
+    needs_camera = False  # whether `decode` reads the images' projections
+
     @abstractmethod
     def regressions(self, num_classes: int) -> dict[str, int]:
         """Branch name -> number of channels."""

@@ -28,11 +28,13 @@ class Box2D(PointTask):
         class_specific_size: bool = False,
         loss: str = "l1",
         normalizer: str = "elements",
+        size_as_point: bool = False,
     ) -> None:
         self.size_weight = size_weight
         self.class_specific_size = class_specific_size
         self.loss = loss
         self.normalizer = normalizer
+        self.size_as_point = size_as_point
 
     def regressions(self, num_classes: int) -> dict[str, int]:
         """Branch `size`: 2 channels, or a pair per class."""
@@ -57,6 +59,7 @@ class Box2D(PointTask):
             targets[centers.regressed],
             kind=self.loss,
             normalizer=self.normalizer,
+            num_images=centers.num_images,
         )
         return {"loss_size": self.size_weight * loss}
 
@@ -68,8 +71,12 @@ class Box2D(PointTask):
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """`pred_boxes`, not clipped."""
-        boxes = center_boxes(peaks, centers, maps.regressions["size"])
-        corners = images.map_to_image(boxes.unflatten(-1, (2, 2)), maps.map_size)
+        boxes = center_boxes(peaks, centers, maps.regressions["size"]).unflatten(-1, (2, 2))
+        corners = images.map_to_image(boxes, maps.map_size)
+        if self.size_as_point:
+            middle = corners.mean(-2, keepdim=True)
+            size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
+            corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
         return [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
 
 
@@ -82,4 +89,5 @@ def box2d(cfg: CfgNode) -> Box2D:
         class_specific_size=points.BOX2D.CLASS_SPECIFIC_SIZE,
         loss=points.REGRESSION_LOSS,
         normalizer=points.REGRESSION_NORMALIZER,
+        size_as_point=points.BOX2D.SIZE_AS_POINT,
     )

@@ -155,7 +155,10 @@ class Pose(PointTask):
         maps = predictions.regressions
         rows = centers.peaks.gather(maps[DISPLACEMENT]).unflatten(1, (-1, 2))
         displacement = peak_regression_loss(
-            rows[targets.owner, targets.joint], targets.displacement, normalizer=self.normalizer
+            rows[targets.owner, targets.joint],
+            targets.displacement,
+            normalizer=self.normalizer,
+            num_images=centers.num_images,
         )
         losses = {"loss_joint_displacement": self.displacement_weight * displacement}
         if self.joint_heatmap:
@@ -168,6 +171,7 @@ class Pose(PointTask):
                 targets.offset,
                 kind=self.loss,
                 normalizer=self.normalizer,
+                num_images=centers.num_images,
             )
         return losses
 

@@ -1,0 +1,101 @@
+"""The cameras of a batch: each input's own projection, or a default one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..structures.boxes3d import checked_projection, rescaled_projection
+from ..structures.padded_images import Size
+
+logger = logging.getLogger(__name__)
+
+# Published default, of images of KITTI's usual size: left color camera of one of its drives.
+DEFAULT_PROJECTION = (
+    (707.0493, 0.0, 604.0814, 45.75831),
+    (0.0, 707.0493, 180.5066, -0.3454157),
+    (0.0, 0.0, 1.0, 0.004981016),
+)
+DEFAULT_SIZE = (375, 1242)
+
+
+class Cameras:
+    """Finds the projection (3, 4) of each input to the pixels of its `image`."""
+
+    def __init__(
+        self,
+        projection: Sequence[Sequence[float]] = DEFAULT_PROJECTION,
+        size: Size = DEFAULT_SIZE,
+    ) -> None:
+        """Keep the default camera.
+
+        Args:
+            projection: 3 x 4, of an input that brings none.
+            size: (height, width) of the images that `projection` belongs to.
+        """
+        self.projection = _checked(projection, "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION")
+        self.size = size
+        self._said = False
+
+    def of(self, entries: Sequence[dict[str, Any]]) -> Tensor:
+        """Projections (N, 3, 4) float32 of the inputs.
+
+        Args:
+            entries: with `image`, and `projection`, 3 x 4 to pixels of the output frame (`height`,
+                `width`), or `image_projection` to pixels of `image`, which goes before it.
+
+        Raises:
+            ValueError: naming the image, a projection that is none.
+        """
+        return torch.from_numpy(np.stack([self._of_one(entry) for entry in entries]))
+
+    def of_output(self, entry: dict[str, Any]) -> Tensor:
+        """The projection (3, 4) of one input to pixels of its output frame."""
+        height, width = entry["image"].shape[-2:]
+        factors = (entry.get("width", width) / width, entry.get("height", height) / height)
+        return torch.from_numpy(_moved(self._of_one(entry), factors, 0.0))
+
+    def _of_one(self, entry: dict[str, Any]) -> np.ndarray:
+        name = entry.get("file_name", "(no file name)")
+        height, width = entry["image"].shape[-2:]
+        if entry.get("image_projection") is not None:
+            return _checked(entry["image_projection"], f"{name}: 'image_projection'")
+        if entry.get("projection") is not None:
+            projection = _checked(entry["projection"], f"{name}: 'projection'")
+            across, down = width / entry.get("width", width), height / entry.get("height", height)
+            return _moved(projection, (across, down), 0.0)
+        self._say(name)
+        return self._default(height, width)
+
+    def _default(self, height: int, width: int) -> np.ndarray:
+        # One factor for both axes, as pixels are square; the middle stays in the middle.
+        factor = width / self.size[1]
+        lower = (height - factor * self.size[0]) / 2
+        return _moved(self.projection, (factor, factor), lower)
+
+    def _say(self, name: str) -> None:
+        if self._said:
+            return
+        self._said = True
+        logger.warning(
+            "%s comes without a projection: 3-D boxes are placed by "
+            "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION, scaled to the image, here and "
+            "wherever there is none. Give 'projection', 3 x 4, with each input; tools/predict.py "
+            "takes --calibration or --focal-length.",
+            name,
+        )
+
+
+def _moved(projection: np.ndarray, factors: tuple[float, float], lower: float) -> np.ndarray:
+    """Into an image scaled by `factors` (x, y), then moved down by `lower` pixels."""
+    affine = torch.from_numpy(np.array([[factors[0], 0, 0], [0, factors[1], lower]], np.float32))
+    return rescaled_projection(torch.from_numpy(projection), affine).numpy()
+
+
+def _checked(projection: Any, where: str) -> np.ndarray:
+    return checked_projection(projection, where).astype(np.float32)
