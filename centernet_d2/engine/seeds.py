@@ -1,0 +1,254 @@
+"""One config trained with several seeds: how far a score lies from itself.
+
+KITTI samples so few recalls that the points paper sees its validation AP move by up to 10 from one
+training to the next; it trains five and gives mean and standard deviation (section 6.2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+from tabulate import tabulate
+
+from ..evaluation.json_files import write_json_atomically
+from .run import RESULTS_FILE, Scores, remove, result_folder
+from .setup import load_config, setup
+
+logger = logging.getLogger(__name__)
+
+SUMMARY_FILE = "seeds.json"
+FINAL_WEIGHTS = "model_final.pth"
+
+
+# -------------------------------------------------------------------------------------- the numbers
+@dataclass(frozen=True)
+class Spread:
+    """One metric over several runs; mean and deviation are of the values that are known."""
+
+    mean: float | None  # None where no value is known
+    deviation: float | None  # of a sample (n - 1); None of fewer than two values
+    values: tuple[float | None, ...]  # in the order of the runs; None: NaN there, or not evaluated
+
+    @property
+    def count(self) -> int:
+        """How many values are known."""
+        return sum(value is not None for value in self.values)
+
+
+Summary = dict[str, dict[str, Spread]]  # task -> metric -> over the runs
+
+
+def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Summary:
+    """Return mean and deviation of every metric that occurs in any of the `results`.
+
+    Args:
+        results: of each run, task -> metric -> number; None and NaN are not known.
+    """
+    metrics = {
+        task: list(dict.fromkeys(key for scores in results for key in scores.get(task, ())))
+        for task in dict.fromkeys(task for scores in results for task in scores)
+    }
+    return {
+        task: {key: spread([scores.get(task, {}).get(key) for scores in results]) for key in keys}
+        for task, keys in metrics.items()
+    }
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Return mean and sample deviation of the values that are neither None nor NaN."""
+    # NaN is what differs from itself.
+    cleaned = tuple(None if value is None or value != value else float(value) for value in values)
+    known = [value for value in cleaned if value is not None]
+    return Spread(
+        mean=statistics.fmean(known) if known else None,
+        deviation=statistics.stdev(known) if len(known) > 1 else None,
+        values=cleaned,
+    )
+
+
+def summary_table(summary: Summary) -> str:
+    """Return a row per metric of which any value is known."""
+    rows = [
+        (
+            task,
+            metric,
+            f"{found.mean:.2f}",
+            "" if found.deviation is None else f"± {found.deviation:.2f}",
+            f"{found.count} of {len(found.values)}",
+        )
+        for task, metrics in summary.items()
+        for metric, found in metrics.items()
+        if found.mean is not None
+    ]
+    headers = ("task", "metric", "mean", "deviation", "seeds")
+    align = ("left", "left", "right", "right", "right")
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def plain_summary(seeds: Sequence[int], summary: Summary) -> dict[str, object]:
+    """Return what is written as JSON."""
+    return {
+        "seeds": list(seeds),
+        "results": {
+            task: {metric: {**vars(found), "count": found.count} for metric, found in rows.items()}
+            for task, rows in summary.items()
+        },
+    }
+
+
+# ----------------------------------------------------------------------------------------- the runs
+def run_child(command: Sequence[str]) -> int:
+    """Run a command and return its exit status; it ends with this process, by SIGTERM too."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        status = subprocess.call(command)  # kills the child when this process is interrupted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return status if status >= 0 else 128 - status  # a shell's way to say "by signal"
+
+
+def run_seeds(
+    count: int,
+    args: argparse.Namespace,
+    *,
+    command: Sequence[str],
+    run_child: Callable[[Sequence[str]], int] = run_child,
+) -> Summary | None:
+    """Train, or evaluate, the same config with `count` seeds; write and print the summary.
+
+    Every seed is a process of its own and has the folder OUTPUT_DIR/seed_<s>, as logs, memory and
+    failures are to stay apart. The seeds are SEED, SEED + 1, ...; from 0 where SEED is negative.
+    `seeds.json` is written where the results of one run would be.
+
+    Resuming leaves out the seeds that are finished and goes on with the one that was cut off; a
+    seed that was trained with another config is trained on with this one, as a single run would be.
+    Evaluations are short and start anew. Of several machines the first one summarises; to resume,
+    they need the same OUTPUT_DIR.
+
+    Args:
+        count: number of seeds.
+        args: what detectron2's `default_argument_parser` made of the arguments of `command`.
+        command: the program that calls `run(args)`, with its arguments.
+        run_child: runs a command and returns its exit status.
+
+    Returns:
+        The summary; None on another machine than the first.
+
+    Raises:
+        ValueError: nothing to evaluate on, or the same weights for all seeds.
+        FileNotFoundError: the weights of a seed are to be evaluated and not there.
+        SystemExit: a run failed; with its exit status.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    first = max(cfg.SEED, 0)
+    folders = {s: os.path.join(cfg.OUTPUT_DIR, f"seed_{s}") for s in range(first, first + count)}
+    check(cfg, args, folders)
+    resume = args.resume and not args.eval_only
+    summary_file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), SUMMARY_FILE)
+    if args.machine_rank == 0:
+        remove(summary_file)  # it would outlive a series that fails
+        if not args.resume and not args.eval_only:
+            forget_trainings(folders.values())
+    if resume:
+        setup(cfg)  # as a run saves it
+    for seed, folder in folders.items():
+        if resume and is_finished(cfg, seed, folder):
+            logger.info("Seed %d is finished: %s", seed, folder)
+            continue
+        logger.info("Seed %d (%d of %d): %s", seed, seed - first + 1, count, folder)
+        status = run_child([*command, *overrides(seed, folder, args.eval_only)])
+        if status:
+            fail(seed, folder, status, args.eval_only)
+    if args.machine_rank:
+        return None
+    summary = summarize([read_scores(folder, args.eval_only) for folder in folders.values()])
+    write_json_atomically(summary_file, plain_summary(list(folders), summary), indent=1)
+    logger.info(
+        "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s",
+        summary_file,
+        summary_table(summary),
+    )
+    return summary
+
+
+def overrides(seed: int, folder: str, eval_only: bool) -> list[str]:
+    """Return what one seed's run has behind the arguments of all; the last value of a key wins."""
+    weights = ["MODEL.WEIGHTS", os.path.join(folder, FINAL_WEIGHTS)] if eval_only else []
+    return ["SEED", str(seed), "OUTPUT_DIR", folder, *weights]
+
+
+def check(cfg: CfgNode, args: argparse.Namespace, folders: Mapping[int, str]) -> None:
+    """Raise for what would be found out only after hours; see `run_seeds`."""
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: --seeds compares scores. Name a dataset there.")
+    if not args.eval_only:
+        return
+    if "MODEL.WEIGHTS" in args.opts[::2]:
+        raise ValueError(
+            "--seeds with --eval-only evaluates each seed's own weights, "
+            f"{os.path.join(cfg.OUTPUT_DIR, 'seed_<s>', FINAL_WEIGHTS)}; the same MODEL.WEIGHTS "
+            "for all have no deviation. Leave out MODEL.WEIGHTS, or --seeds."
+        )
+    files = [os.path.join(folder, FINAL_WEIGHTS) for folder in folders.values()]
+    if missing := [file for file in files if not os.path.isfile(file)]:
+        raise FileNotFoundError(
+            f"No weights to evaluate: {', '.join(missing)}. Train them first, by --seeds "
+            f"{len(folders)} without --eval-only, and with --resume where others are trained."
+        )
+
+
+def is_finished(cfg: CfgNode, seed: int, folder: str) -> bool:
+    """Whether a training with this config (after `setup`) and seed came to its end in `folder`.
+
+    A run removes the results that it finds before it saves its config.yaml.
+    """
+    file = os.path.join(folder, "config.yaml")
+    if not os.path.isfile(file) or not os.path.isfile(os.path.join(folder, RESULTS_FILE)):
+        return False
+    expected = cfg.clone()
+    expected.defrost()
+    expected.SEED, expected.OUTPUT_DIR = seed, folder
+    with open(file, encoding="utf-8") as stream:
+        return bool(stream.read() == expected.dump())
+
+
+def forget_trainings(folders: Iterable[str]) -> None:
+    """Let nothing of an earlier series pass for this one's, should this one be cut off and resumed.
+
+    Weights and logs stay until they are written over.
+    """
+    for folder in folders:
+        remove(os.path.join(folder, RESULTS_FILE))
+        remove(os.path.join(folder, "last_checkpoint"))
+
+
+def read_scores(folder: str, eval_only: bool) -> Scores:
+    """Read what the run of one seed has written."""
+    file = os.path.join(result_folder(folder, eval_only), RESULTS_FILE)
+    with open(file, encoding="utf-8") as stream:
+        scores: Scores = json.load(stream)
+    return scores
+
+
+def fail(seed: int, folder: str, status: int, eval_only: bool) -> None:
+    """Say which run failed, and exit as it did."""
+    logger.error(
+        "Seed %d failed with exit status %d in %s; its log is there. %s",
+        seed,
+        status,
+        result_folder(folder, eval_only),
+        "Start the evaluation again."
+        if eval_only
+        else "The same command with --resume goes on there; seeds that are finished stay.",
+    )
+    sys.exit(status)

@@ -1,0 +1,306 @@
+"""Several seeds of one config: the summary, the series of runs, and the program."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.engine import default_argument_parser
+
+from centernet_d2.engine import seeds
+from centernet_d2.engine.run import plain_scores, run
+from centernet_d2.engine.seeds import Spread, run_seeds, summarize, summary_table
+
+from .small_world import ROOT
+
+TRAIN_NET = ROOT / "tools" / "train_net.py"
+
+
+# ------------------------------------------------------------------------------------- the numbers
+def test_summary_is_mean_and_sample_deviation():
+    values = np.random.default_rng(0).uniform(0, 100, (5, 2, 3))
+    tasks, metrics = ("bbox", "bev"), ("AP40", "AP40-Car-easy", "AP40-Car-moderate")
+    results = [
+        {
+            task: dict(zip(metrics, row.tolist(), strict=True))
+            for task, row in zip(tasks, of_seed, strict=True)
+        }
+        for of_seed in values
+    ]
+    summary = summarize(results)
+    assert list(summary) == list(tasks)
+    for i, task in enumerate(tasks):
+        assert list(summary[task]) == list(metrics)
+        for k, metric in enumerate(metrics):
+            found = summary[task][metric]
+            assert found.mean == pytest.approx(values[:, i, k].mean(), rel=1e-12)
+            assert found.deviation == pytest.approx(values[:, i, k].std(ddof=1), rel=1e-12)
+            assert found.values == tuple(values[:, i, k])
+            assert found.count == 5
+
+
+def test_summary_counts_what_is_known():
+    results = [
+        {"bbox": {"AP": 1.0, "APs": math.nan}},
+        {"bbox": {"AP": 3.0, "APs": None}, "bev": {"AP40": 5.0}},
+        {"bbox": {"APs": math.nan}},
+    ]
+    summary = summarize(results)
+    assert summary["bbox"]["AP"] == Spread(2.0, math.sqrt(2), (1.0, 3.0, None))
+    assert summary["bbox"]["AP"].count == 2
+    assert summary["bbox"]["APs"] == Spread(None, None, (None, None, None))
+    assert summary["bbox"]["APs"].count == 0
+    assert summary["bev"]["AP40"] == Spread(5.0, None, (None, 5.0, None))
+
+
+def test_one_seed_has_no_deviation():
+    assert summarize([{"bbox": {"AP": 40.0}}]) == {"bbox": {"AP": Spread(40.0, None, (40.0,))}}
+    assert summarize([]) == {}
+
+
+def test_table_has_a_row_for_each_known_metric():
+    key = "AP40-Car-moderate"
+    results = [{"bev_loose": {key: value, "AP11": math.nan}} for value in (48.9, 51.2, 53.5)]
+    header, _, *rows = summary_table(summarize(results)).splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == ["task", "metric", "mean"]
+    assert [cell.strip() for cell in rows[0].strip("|").split("|")] == [
+        *("bev_loose", key, "51.20", "± 2.30", "3 of 3")
+    ]
+    assert len(rows) == 1
+
+
+def test_scores_as_json_holds_them():
+    one = {"bbox": {"AP": np.float64(3), "APs": math.nan, "AR": math.inf, "note": "text"}}
+    expected = {"AP": 3.0, "APs": None, "AR": None}
+    assert plain_scores(one) == {"bbox": expected}
+    assert plain_scores({"one_val": one, "two_val": {"segm": {"AP": 1}}}) == {
+        "one_val/bbox": expected,
+        "two_val/segm": {"AP": 1.0},
+    }
+
+
+# -------------------------------------------------------------------------------------- the series
+class Series:
+    """Runs of a series without training: a child notes its command and leaves its results."""
+
+    def __init__(self, config_file: Path, folder: Path) -> None:
+        self.config_file, self.folder = config_file, folder
+        self.commands: list[list[str]] = []
+        self.failing: dict[int, int] = {}  # seed -> exit status
+
+    def __call__(self, count: int, *arguments: str):
+        arguments = ["--config-file", str(self.config_file), *arguments]
+        args = default_argument_parser().parse_args(arguments)
+        self.commands.clear()
+        return run_seeds(count, args, command=["train", *arguments], run_child=self.child)
+
+    def child(self, command) -> int:
+        self.commands.append(list(command))
+        args = default_argument_parser().parse_args(command[1:])
+        given = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
+        seed, folder = int(given["SEED"]), Path(given["OUTPUT_DIR"])
+        seeds.remove(folder / "results.json")
+        if seed in self.failing:
+            return self.failing[seed]
+        folder = folder / "inference" if args.eval_only else folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if not args.eval_only:
+            cfg = seeds.setup(seeds.load_config(args.config_file, args.opts))
+            (folder / "config.yaml").write_text(cfg.dump())
+        (folder / "results.json").write_text(json.dumps({"bbox": {"AP": 10.0 * seed}}))
+        return 0
+
+    @property
+    def ran(self) -> list[str]:
+        return [command[command.index("OUTPUT_DIR") + 1][-1] for command in self.commands]
+
+
+@pytest.fixture
+def series(config, tmp_path):
+    """A series over the small config, in tmp_path/run; its SEED is 7."""
+    file = tmp_path / "small.yaml"
+    file.write_text(config().dump())
+    return Series(file, tmp_path / "run")
+
+
+def test_arguments_of_every_seed(series):
+    summary = series(3, "--num-gpus", "2", "SOLVER.MAX_ITER", "3")
+    common = ["train", "--config-file", str(series.config_file), "--num-gpus", "2"]
+    assert series.commands == [
+        [
+            *common,
+            *("SOLVER.MAX_ITER", "3", "SEED", str(seed)),
+            *("OUTPUT_DIR", str(series.folder / f"seed_{seed}")),
+        ]
+        for seed in (7, 8, 9)
+    ]
+    assert summary["bbox"]["AP"] == Spread(80.0, 10.0, (70.0, 80.0, 90.0))
+    assert json.loads((series.folder / "seeds.json").read_text()) == {
+        "seeds": [7, 8, 9],
+        "results": {
+            "bbox": {
+                "AP": {"mean": 80.0, "deviation": 10.0, "values": [70.0, 80.0, 90.0], "count": 3}
+            }
+        },
+    }
+
+
+def test_seeds_start_at_zero_where_none_is_set(series):
+    series(2, "SEED", "-1")
+    assert series.ran == ["0", "1"]
+    assert [command[-4:-2] for command in series.commands] == [["SEED", "0"], ["SEED", "1"]]
+
+
+def test_a_seed_that_fails_stops_the_series_and_resume_goes_on(series, caplog):
+    series.failing = {8: 3}
+    with pytest.raises(SystemExit) as caught:
+        series(3)
+    assert caught.value.code == 3
+    assert series.ran == ["7", "8"]
+    assert not (series.folder / "seeds.json").exists()
+    said = caplog.messages[-1]
+    words = ("Seed 8", "status 3", str(series.folder / "seed_8"), "--resume")
+    assert [word for word in words if word not in said] == []
+
+    series.failing = {}
+    summary = series(3, "--resume")
+    assert series.ran == ["8", "9"]  # 7 is finished
+    assert all("--resume" in command for command in series.commands)
+    assert summary["bbox"]["AP"].values == (70.0, 80.0, 90.0)
+
+
+def test_resume_does_not_take_results_of_another_config(series):
+    series(2)
+    series(2, "--resume")
+    assert series.ran == []
+    series(3, "--resume")  # one more
+    assert series.ran == ["9"]
+    series(2, "--resume", "SOLVER.MAX_ITER", "9")
+    assert series.ran == ["7", "8"]
+
+
+def test_an_earlier_series_is_not_resumed(series):
+    series(3)
+    for folder in series.folder.glob("seed_*"):
+        (folder / "last_checkpoint").write_text("model_final.pth")
+    series.failing = {7: 1}
+    with pytest.raises(SystemExit):
+        series(3)  # anew
+    assert not list(series.folder.glob("seed_*/last_checkpoint"))
+    assert not (series.folder / "seeds.json").exists()
+    series.failing = {}
+    series(3, "--resume")
+    assert series.ran == ["7", "8", "9"]
+
+
+def test_evaluation_of_every_seeds_own_weights(series, caplog):
+    with pytest.raises(FileNotFoundError, match=r"seed_7.*seed_8.*--resume"):
+        series(2, "--eval-only")
+    series(2)
+    trained = (series.folder / "seeds.json").read_bytes()
+    weights = [series.folder / f"seed_{seed}" / "model_final.pth" for seed in (7, 8)]
+    for file in weights:
+        file.touch()
+    series(2, "--eval-only", "TEST.FLIP", "True")
+    assert [command[-2:] for command in series.commands] == [
+        ["MODEL.WEIGHTS", str(file)] for file in weights
+    ]
+    assert (series.folder / "seeds.json").read_bytes() == trained
+    found = json.loads((series.folder / "inference" / "seeds.json").read_text())
+    assert found["results"]["bbox"]["AP"]["mean"] == 75.0
+
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS.*no deviation"):
+        series(2, "--eval-only", "MODEL.WEIGHTS", str(weights[0]))
+    series.failing = {7: 2}
+    with pytest.raises(SystemExit):
+        series(2, "--eval-only")
+    assert "evaluation again" in caplog.messages[-1]
+
+
+def test_nothing_to_evaluate_on_is_said_before_training(series):
+    with pytest.raises(ValueError, match=r"DATASETS\.TEST is empty"):
+        series(2, "DATASETS.TEST", "()")
+    assert series.commands == []
+
+
+def test_only_the_first_machine_summarises(series):
+    series(2)
+    (series.folder / "seeds.json").unlink()
+    (series.folder / "seed_8" / "last_checkpoint").touch()
+    assert series(2, "--num-machines", "2", "--machine-rank", "1") is None
+    assert series.ran == ["7", "8"]
+    assert not (series.folder / "seeds.json").exists()
+    assert (series.folder / "seed_8" / "last_checkpoint").exists()  # the first machine's to remove
+
+
+def test_exit_status_of_a_child():
+    assert seeds.run_child([sys.executable, "-c", "raise SystemExit(5)"]) == 5
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert seeds.run_child([sys.executable, "-c", killed]) == 128 + signal.SIGKILL
+
+
+# ------------------------------------------------------------------------------------- the program
+def test_run_leaves_results_of_its_own_config_only(config, series):
+    def call(*arguments: str):
+        arguments = ["--config-file", str(series.config_file), *arguments]
+        return run(default_argument_parser().parse_args(arguments))
+
+    file = series.folder / "results.json"
+    results = call("SOLVER.MAX_ITER", "1")
+    assert json.loads(file.read_text()) == plain_scores(results)
+    evaluated = ["--eval-only", "MODEL.WEIGHTS", str(series.folder / "model_final.pth")]
+    call(*evaluated)
+    again = series.folder / "inference" / "results.json"
+    assert json.loads(again.read_text())["bbox"].keys() == results["bbox"].keys()
+    assert file.exists()
+    call("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()")
+    assert not file.exists()  # nothing was evaluated
+
+
+def test_options_of_the_program(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(TRAIN_NET.parent))
+    import train_net
+
+    arguments = ["--config-file", "a.yaml", "--seeds", "5", "--resume", "SEED", "3", "A", "-1"]
+    args, rest = train_net.parse_arguments(arguments)
+    assert rest == ["--config-file", "a.yaml", "--resume", "SEED", "3", "A", "-1"]
+    assert (args.seeds, args.resume, args.opts) == (5, True, ["SEED", "3", "A", "-1"])
+    args, rest = train_net.parse_arguments(["--config-file", "a.yaml"])
+    assert (args.seeds, rest) == (None, ["--config-file", "a.yaml"])
+    for wrong in (["--seed", "42"], ["--seeds", "0"], ["--seeds", "-1"], ["--seeds"]):
+        with pytest.raises(SystemExit):
+            train_net.parse_arguments(wrong)
+    with pytest.raises(SystemExit):
+        train_net.parse_arguments(["--help"])
+    assert "--seeds N" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_program_with_two_seeds(series, tmp_path):
+    command = [sys.executable, str(TRAIN_NET), "--config-file", str(series.config_file)]
+    done = subprocess.run(
+        [*command, "--seeds", "2", "SOLVER.MAX_ITER", "3"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    folders = [series.folder / f"seed_{seed}" for seed in (7, 8)]
+    results = [json.loads((folder / "results.json").read_text()) for folder in folders]
+    found = json.loads((series.folder / "seeds.json").read_text())
+    assert found["seeds"] == [7, 8]
+    for metric, values in found["results"]["bbox"].items():
+        assert values["values"] == [scores["bbox"][metric] for scores in results]
+    assert "| bbox   | AP50 " in done.stdout
+    for seed, folder in zip((7, 8), folders, strict=True):
+        assert f"Seed {seed}; starting at image 0" in (folder / "log.txt").read_text()
+
+    series(2, "--resume", "SOLVER.MAX_ITER", "3")
+    assert series.commands == []  # both are finished
