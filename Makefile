@@ -23,12 +23,13 @@ DETECTRON2_OPTIONS := --source $(DETECTRON2_SOURCE) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install check demo demo-corner demo-triplet demo-pose test lint format types clean distclean FORCE
+.PHONY: help install check demo demo-corner demo-triplet demo-pose demo-box3d test lint format types clean distclean FORCE
 
 help:
 	@echo "make demo       train the points detector on generated images, score it, draw (minutes)"
 	@echo "make demo-corner, make demo-triplet    the same with CornerNet, with triplet CenterNet"
 	@echo "make demo-pose  the same with stick figures and their joints"
+	@echo "make demo-box3d the same with boxes on a street, placed in space"
 	@echo "make test       run the test suite            PYTEST_ARGS='-k peaks -x'"
 	@echo "make install    set up $(VENV) only"
 	@echo "make check      print versions and devices, try the operators, name what is broken"
@@ -92,7 +93,7 @@ check: install
 demo: install
 	$(BIN)/python tools/demo.py $(DEMO) $(DEMO_ARGS)
 
-demo-corner demo-triplet demo-pose: demo-%: install
+demo-corner demo-triplet demo-pose demo-box3d: demo-%: install
 	$(BIN)/python tools/demo.py $* $(DEMO_ARGS)
 
 test: install

@@ -3,11 +3,12 @@
 
 tools/demo.py points            pictures, curves and the checkpoint: output/demo_points
 tools/demo.py pose              the same for stick figures and their joints: output/demo_pose
+tools/demo.py box3d             the same for boxes on a street before a camera: output/demo_box3d
 tools/demo.py points --check    exit status 1 if it scores below what it should
 tools/demo.py points SOLVER.MAX_ITER 100      config overrides
 
 The last line is `AP <value> AP50 <value>`, fractions on shapes_val or shapes_pose_val; of joints,
-where there are some.
+where there are some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,12 +25,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 from centernet_d2 import Predictor
+from centernet_d2.data.box3d_mapper import Box3dMapper
 from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.images import read_image
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.engine.run import prepare, run
+from centernet_d2.structures.skeleton import Skeleton
 from centernet_d2.visualization.curves import plot_curves
-from centernet_d2.visualization.detections import draw_comparison, image_grid
+from centernet_d2.visualization.detections import image_grid
+from centernet_d2.visualization.results import draw_against_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -42,12 +46,19 @@ class Demo:
     config: str
     task: str  # of the evaluation's results
     bars: dict[str, float]
+    curves: tuple[str, ...] = ("AP", "AP50", "AP75")
 
 
 DEMOS = {
     "points": Demo("configs/Shapes/points_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.90}),
     "corner": Demo("configs/Shapes/cornernet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
     "triplet": Demo("configs/Shapes/triplet_tiny.yaml", "bbox", {"AP": 0.60, "AP50": 0.80}),
+    "box3d": Demo(
+        "configs/Shapes/box3d_tiny.yaml",
+        "bev_loose",
+        {"AP40-Car-moderate": 0.50},
+        curves=("AP40-Car-easy", "AP40-Car-moderate", "AP40-Car-hard"),
+    ),
     "pose": Demo("configs/Shapes/pose_tiny.yaml", "keypoints", {"AP": 0.25, "AP50": 0.75}),
 }
 
@@ -80,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = os.path.join(output, "model_final.pth")
     picture = draw_examples(cfg, weights, args.images, os.path.join(output, "detections.jpg"))
     curves = os.path.join(output, "curves.png")
-    plot_curves(metrics_file, curves, task=demo.task)
+    plot_curves(metrics_file, curves, task=demo.task, metrics=demo.curves)
     print(f"weights {weights}\npicture {picture}\ncurves  {curves}")
     below = [
         f"{name} {scores[name]:.3f} < {bar}"
@@ -103,18 +114,15 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     records = DatasetCatalog.get(name)
     records = records[:: max(1, len(records) // count)][:count]
     images = [read_image(record["file_name"]) for record in records]
-    results = predictor.batch(images)
+    projections = [record.get("projection") for record in records]
+    results = predictor.batch(images, projections=projections)
     skeleton = skeleton_of(name)
-    truth = DetectionMapper(  # unchanged images; crowd regions do not count in the score
-        is_train=True,
-        crowd_as_objects=False,
-        num_joints=len(skeleton.names) if skeleton else 0,
-    )
+    truth = truth_mapper(cfg, skeleton)
     pictures = [
-        draw_comparison(
+        draw_against_truth(
             image,
             truth(record)["instances"],
-            result["instances"],
+            result,
             MetadataCatalog.get(name).thing_classes,
             drawing=SkeletonDrawing.of(skeleton),
         )
@@ -122,6 +130,17 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     ]
     cv2.imwrite(path, image_grid(pictures, columns=2))
     return path
+
+
+def truth_mapper(cfg: CfgNode, skeleton: Skeleton | None) -> Callable[[dict], dict]:
+    """Return what reads the ground truth of unchanged images."""
+    if "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS:
+        return Box3dMapper(is_train=True)
+    return DetectionMapper(  # crowd regions do not count in the score
+        is_train=True,
+        crowd_as_objects=False,
+        num_joints=len(skeleton.names) if skeleton else 0,
+    )
 
 
 if __name__ == "__main__":

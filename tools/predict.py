@@ -3,6 +3,8 @@ r"""Detect objects in images, folders and globs; write pictures and one JSON. Ne
 
 tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_final.pth \
     --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
+tools/predict.py --config-file configs/KITTI-Detection3D/points_dla34_3dop.yaml \
+    --weights published:ddd_3dop.pth --input street.png --output predictions --focal-length 1000
 
 A second call goes on where the first one stopped. Exit status 1: some image could not be read.
 """
@@ -21,16 +23,13 @@ from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.engine.predict_files import (
-    BOX_FORMATS,
-    PredictionWriter,
-    find_images,
-    predict_files,
-)
+from centernet_d2.engine.image_cameras import ImageCameras
+from centernet_d2.engine.predict_files import PredictionWriter, find_images, predict_files
+from centernet_d2.engine.prediction_records import BOX_FORMATS
 from centernet_d2.engine.setup import load_config
 from centernet_d2.structures.skeleton import Skeleton
-from centernet_d2.visualization.detections import draw_detections
 from centernet_d2.visualization.heatmaps import draw_heatmaps
+from centernet_d2.visualization.results import draw_result
 from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 
@@ -58,6 +57,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help="mark the corners and centers that boxes were made from",
     )
+    camera = parser.add_mutually_exclusive_group()
+    camera.add_argument(
+        "--calibration",
+        help="of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt; "
+        "it is of the pixels as stored, so of images neither resized nor turned by EXIF",
+    )
+    camera.add_argument(
+        "--focal-length",
+        type=float,
+        help="of 3-D boxes: pixels, of a camera that looks at the middle of the image",
+    )
     parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
@@ -70,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
     files = find_images(args.input, excluded_folder=args.output)
+    cameras = ImageCameras(files, calibration=args.calibration, focal_length=args.focal_length)
     cfg = load_config(args.config_file, args.opts)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
@@ -77,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = predictor.class_names
     drawing = SkeletonDrawing.of(known_skeleton(predictor.cfg))
     draw = functools.partial(
-        draw_detections,
+        draw_result,
         class_names=names,
         threshold=args.score_threshold,
         keypoints=args.keypoints,
@@ -86,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     writer = PredictionWriter(
         args.output,
         files,
-        settings=describe_model(predictor.cfg),
+        settings={**describe_model(predictor.cfg), **describe_camera(args)},
         class_names=names,
         score_threshold=args.score_threshold,
         box_format=args.box_format,
@@ -94,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
     )
-    predict = functools.partial(predictor.batch, batch_size=args.batch_size)
+    predict = functools.partial(predict_batch, predictor, cameras)
     report = predict_files(predict, files, writer, batch_size=args.batch_size)
     logger.info(
         "%d images done, %d were done before, %d could not be read: %s",
@@ -104,6 +115,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.path,
     )
     return 1 if report.failed else 0
+
+
+def predict_batch(
+    predictor: Predictor, cameras: ImageCameras, files: Sequence[str], images: Sequence[np.ndarray]
+) -> list[dict]:
+    """Detect in images that were read from files, with the cameras that are known."""
+    projections = [
+        cameras.of(file, image.shape[:2]) for file, image in zip(files, images, strict=True)
+    ]
+    return predictor.batch(
+        images, batch_size=len(images), projections=projections, file_names=files
+    )
 
 
 def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray) -> np.ndarray:
@@ -123,6 +146,11 @@ def known_skeleton(cfg) -> Skeleton | None:
     """Return the joints of the config's datasets, for drawing; their files need not be here."""
     skeletons = [skeleton_of(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
     return next((skeleton for skeleton in skeletons if skeleton), None)
+
+
+def describe_camera(args: argparse.Namespace) -> dict[str, object]:
+    """Return the same of the cameras; None where none are given, which is a setting as well."""
+    return {"calibration": args.calibration, "focal_length": args.focal_length}
 
 
 def describe_model(cfg) -> dict[str, object]:

@@ -3,12 +3,13 @@ r"""Draw what the model is given in training: images after augmentation, boxes, 
 
 tools/visualize_data.py --config-file configs/Shapes/points_tiny.yaml --output output/data
 tools/visualize_data.py --config-file configs/Shapes/pose_tiny.yaml --output output/data
+tools/visualize_data.py --config-file configs/Shapes/box3d_tiny.yaml --output output/data
 tools/visualize_data.py --config-file configs/COCO-Detection/points_resnet18_dcn_140e.yaml \
     --output output/data --heatmaps --repeat 3 \
     DATASETS.TRAIN coco:my/train.json:my/images MODEL.HEATMAP.NUM_CLASSES 0
 
 With --heatmaps the picture is the network's own input, on its canvas and without the normalisation,
-and beside it stand the heatmaps that it is to learn.
+and beside it stand the heatmaps that it is to learn. 3-D boxes are also drawn from above.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from tqdm import tqdm
 
 from centernet_d2 import setup
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.data.loader import load_dataset_dicts
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.loader import build_mapper, load_dataset_dicts
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.setup import load_config
+from centernet_d2.modeling.meta_arch.heatmap_detector import ignored_rows
+from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
-from centernet_d2.visualization.detections import draw_objects, side_by_side
+from centernet_d2.visualization.detections import class_name, side_by_side
 from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, extended, target_heatmaps
+from centernet_d2.visualization.results import draw_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
 
 
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
     class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
     drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
-    mapper = DetectionMapper(cfg, is_train=True)
+    mapper = build_mapper(cfg, is_train=True)
     model = build_model(cfg) if args.heatmaps else None
     os.makedirs(args.output, exist_ok=True)
     for number in tqdm(range(len(records) * args.repeat), unit="picture"):
@@ -84,13 +87,19 @@ def draw_sample(
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
     """Draw a mapped training sample, and its heatmaps where a model is given to make them."""
+    instances, projection = sample["instances"], sample.get("image_projection")
     if model is None:
-        return draw_objects(to_picture(sample["image"]), sample["instances"], class_names, drawing)
+        image = to_picture(sample["image"])
+        return draw_truth(image, instances, class_names, projection=projection, drawing=drawing)
     canvas = model.training_images([sample])
     sides = canvas.tensor.shape[-2:]
     height, width = (-(-side // model.stride) for side in sides)  # of an odd canvas: rounded up
-    targets = model.targets(canvas, [sample["instances"].to(model.device)], (height, width))
-    objects = on_canvas(sample["instances"], canvas.shift[0].tolist(), tuple(sides))
+    targets = model.targets(canvas, [instances.to(model.device)], (height, width))
+    shift = canvas.shift[0].tolist()
+    objects = on_canvas(instances, shift, tuple(sides))
+    if projection is not None:
+        move = torch.tensor([[1, 0, shift[0]], [0, 1, shift[1]]])
+        projection = rescaled_projection(projection, move)
     pixels = canvas.tensor[0] * model.pixel_std[:, None, None] + model.pixel_mean[:, None, None]
     image = to_picture(pixels)
     heatmaps = target_heatmaps(targets)
@@ -99,20 +108,30 @@ def draw_sample(
         of_task = task.targets([sample["instances"].to(model.device)], canvas, targets)
         heatmaps |= target_heatmaps(of_task) if isinstance(of_task, JointTargets) else {}
     scale = (sides[1] / width, sides[0] / height)
+    learned = instances[~ignored_rows(instances)]
+    labels = heatmap_labels(class_names, learned.gt_classes.tolist(), model.num_classes)
     drawn = [
-        draw_heatmap(image, heatmap, joint_names if name == JOINTS else class_names, scale=scale)
+        draw_heatmap(image, heatmap, joint_names if name == JOINTS else labels, scale=scale)
         for name, heatmap in heatmaps.items()
     ]
-    seen = draw_objects(image, objects, class_names, drawing)
+    seen = draw_truth(image, objects, class_names, projection=projection, drawing=drawing)
     peaks = targets.image if isinstance(targets, CornerTargets) else targets.peaks
-    learned = f"{len(peaks)} of {len(objects)} objects"
+    counts = f"{len(peaks)} of {len(learned)} objects"
     names = [name.replace("_", " ") for name in heatmaps] if len(drawn) > 1 else ["target heatmap"]
-    titles = [f"{name}, {learned}" for name in names]
+    titles = [f"{name}, {counts}" for name in names]
     return side_by_side(extended([seen, *drawn]), ["given to the model", *titles])
 
 
+def heatmap_labels(
+    class_names: Sequence[str], learned: Sequence[int], num_classes: int
+) -> list[str]:
+    """Names by class index, which say where only ignored regions are seen in its heatmap."""
+    names = [class_name(class_names, index) for index in range(num_classes)]
+    return [name if k in learned else f"{name}, ignored" for k, name in enumerate(names)]
+
+
 def on_canvas(instances: Instances, shift: Sequence[float], size: tuple[int, int]) -> Instances:
-    """Return boxes, classes and joints where the canvas has them.
+    """Return what is drawn of the objects where the canvas has them.
 
     The canvas is larger than a crop that no stride divides; `shift` (x, y) is the crop's place.
     """
@@ -121,6 +140,9 @@ def on_canvas(instances: Instances, shift: Sequence[float], size: tuple[int, int
     if instances.has("gt_keypoints"):
         joints = instances.gt_keypoints.tensor + torch.tensor([*shift, 0])
         objects.gt_keypoints = Keypoints(joints)
+    for name in ("gt_boxes3d", "gt_ignored"):  # not in the image plane
+        if instances.has(name):
+            objects.set(name, instances.get(name))
     return objects
 
 

@@ -8,17 +8,18 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.structures import Instances
 from tqdm import tqdm
 
 from ..data.images import read_image
 from ..evaluation.json_files import write_json_atomically
+from .prediction_records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,6 @@ PREDICTIONS_FILE = "predictions.json"
 _WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".ppm", ".pgm", ".gif")
 _SECONDS_BETWEEN_SAVES = 30
-BOX_FORMATS = {
-    "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
-    "xywh": "XYWH: left, top, width, height in pixels of the upright image",
-}
 
 
 @dataclass
@@ -110,13 +107,13 @@ class PredictionWriter:
         class_names: Sequence[str],
         score_threshold: float,
         box_format: str,
-        draw: Callable[[np.ndarray, Instances], np.ndarray] | None,
+        draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None,
         overwrite: bool,
         draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         """Read what an earlier run left.
 
-        `draw` makes the picture of the detections, `draw_heatmap` a second one beside it, named
+        `draw` makes the picture of an image's result, `draw_heatmap` a second one beside it, named
         `photo.heatmap.jpg`; None: no such pictures.
 
         Raises:
@@ -187,18 +184,29 @@ class PredictionWriter:
             for kind in self._pictures(file)
         )
 
-    def add(self, file: str, image: np.ndarray, instances: Instances) -> None:
-        """Write the picture and keep the record."""
-        instances = instances.to("cpu")
+    def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
+        """Write the picture and keep the record.
+
+        Args:
+            file: of the image.
+            image: (H, W, 3) uint8 BGR.
+            result: what the detector says of it, "instances" and perhaps its "projection".
+        """
+        instances = result["instances"].to("cpu")
         kept = instances[instances.scores >= self.score_threshold]
         record: dict[str, object] = {
             "file": file,
             "height": image.shape[0],
             "width": image.shape[1],
-            "detections": self._detections(kept),
+            "detections": detection_records(kept, self.class_names, self.box_format),
         }
+        if (projection := result.get("projection")) is not None:
+            record["projection"] = projection.tolist()
         for kind, name in self._pictures(file).items():
-            drawn = self.draw(image, kept) if kind == "picture" else self.draw_heatmap(image)
+            if kind == "picture":
+                drawn = self.draw(image, {**result, "instances": kept})
+            else:
+                drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not cv2.imwrite(path, drawn):
@@ -226,28 +234,6 @@ class PredictionWriter:
         names = {"picture": name, "heatmap": f"{stem}.heatmap{ending}"}
         return {kind: names[kind] for kind, draw in wanted.items() if draw}
 
-    def _detections(self, instances: Instances) -> list[dict[str, object]]:
-        boxes = instances.pred_boxes.tensor.clone().double()
-        if self.box_format == "xywh":
-            boxes[:, 2:] -= boxes[:, :2]
-        rows = zip(
-            boxes.tolist(),
-            instances.scores.tolist(),
-            instances.pred_classes.tolist(),
-            _joints(instances),
-            strict=True,
-        )
-        return [
-            {
-                "class_name": self.class_names[k] if k < len(self.class_names) else f"class {k}",
-                "class_index": k,
-                "score": round(score, 6),
-                "box": [round(value, 3) for value in box],
-                **joints,
-            }
-            for box, score, k, joints in rows
-        ]
-
     def _read_earlier(self) -> dict[str, dict]:
         if not os.path.isfile(self.path):
             return {}
@@ -263,21 +249,8 @@ class PredictionWriter:
         return {os.path.abspath(record["file"]): record for record in earlier["images"]}
 
 
-def _joints(instances: Instances) -> list[dict[str, list]]:
-    """Return what each record says of its joints, if any: [x, y, score], 0 is a pixel's middle."""
-    if not instances.has("pred_keypoints"):
-        return [{}] * len(instances)
-    half_pixel = instances.pred_keypoints.new_tensor([0.5, 0.5, 0])
-    joints = (instances.pred_keypoints - half_pixel).tolist()
-    found = instances.pred_keypoints.flatten(1).any(dim=1).tolist()  # zeros: a class without joints
-    return [
-        {"joints": [[round(value, 3) for value in joint] for joint in figure]} if known else {}
-        for figure, known in zip(joints, found, strict=True)
-    ]
-
-
 def predict_files(
-    predict: Callable[[list[np.ndarray]], list[dict[str, Instances]]],
+    predict: Callable[[list[str], list[np.ndarray]], list[dict[str, Any]]],
     files: Sequence[str],
     writer: PredictionWriter,
     *,
@@ -290,7 +263,8 @@ def predict_files(
     minute and at the end, also when the run is interrupted.
 
     Args:
-        predict: BGR images -> results with "instances" in their pixels, such as `Predictor.batch`.
+        predict: files and their BGR images -> results with "instances" in their pixels, such as
+            those of `Predictor.batch`.
         files: image files.
         writer: takes the results and knows what is done already.
         batch_size: images per call of `predict`.
@@ -302,9 +276,9 @@ def predict_files(
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
             for batch in _read_ahead(todo, batch_size):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
-                results = predict([image for _, image in readable]) if readable else []
+                results = predict(*map(list, zip(*readable, strict=True))) if readable else []
                 for (file, image), result in zip(readable, results, strict=True):
-                    writer.add(file, image, result["instances"])
+                    writer.add(file, image, result)
                     report.done.append(file)
                 for file, error in batch:
                     if isinstance(error, Exception):

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from detectron2.structures import Instances
 from torch import Tensor
 
 from ..data.images import read_image
@@ -53,20 +52,28 @@ class Predictor:
         self.model.eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
 
-    def __call__(self, image: np.ndarray) -> dict[str, Instances]:
+    def __call__(self, image: np.ndarray, projection: Any = None) -> dict[str, Any]:
         """Detect in one image; the same detections as detectron2's `DefaultPredictor`.
 
         Args:
             image: (H, W, 3) uint8, channels B, G, R.
+            projection: of a detector of 3-D boxes, 3 x 4 from (x, y, z, 1) in metres to pixels of
+                `image`; None: MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION.
 
         Returns:
-            {"instances": Instances} with boxes in pixels of `image`.
+            {"instances": Instances} with boxes in pixels of `image`; of a detector of 3-D boxes
+            also the "projection" that they were placed by.
         """
-        return self._detect([image])[0]
+        return self._detect([image], [projection], [None])[0]
 
     def batch(
-        self, images: Sequence[np.ndarray | str | os.PathLike[str]], *, batch_size: int = 8
-    ) -> list[dict[str, Instances]]:
+        self,
+        images: Sequence[np.ndarray | str | os.PathLike[str]],
+        *,
+        batch_size: int = 8,
+        projections: Sequence[Any] | None = None,
+        file_names: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
         """Detect in many images, `batch_size` at a time, and return the results in their order.
 
         Images of one batch share a forward pass where their padded sizes agree. Scores may differ
@@ -75,12 +82,28 @@ class Predictor:
         Args:
             images: arrays as for a single call, or files.
             batch_size: images in memory at once.
+            projections: as for a single call, one per image.
+            file_names: of images given as arrays, for messages.
+
+        Raises:
+            ValueError: there are not as many projections as images.
         """
-        results: list[dict[str, Instances]] = []
+        if projections is None:
+            projections = [None] * len(images)
+        if len(projections) != len(images):
+            raise ValueError(
+                f"{len(projections)} projections for {len(images)} images: give one for each, "
+                "3 x 4 or None, in the images' order."
+            )
+        if file_names is None:
+            file_names = [None if isinstance(x, np.ndarray) else os.fspath(x) for x in images]
+        results: list[dict[str, Any]] = []
         for first in range(0, len(images), batch_size):
-            chunk = images[first : first + batch_size]
-            arrays = [x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in chunk]
-            results.extend(self._detect(arrays))
+            part = slice(first, first + batch_size)
+            arrays = [
+                x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in images[part]
+            ]
+            results.extend(self._detect(arrays, projections[part], file_names[part]))
         return results
 
     @torch.no_grad()
@@ -114,8 +137,17 @@ class Predictor:
         )
 
     @torch.no_grad()
-    def _detect(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        return self.model([self._input(image) for image in images])
+    def _detect(
+        self,
+        images: Sequence[np.ndarray],
+        projections: Sequence[Any],
+        file_names: Sequence[str | None],
+    ) -> list[dict[str, Any]]:
+        entries = [self._input(image) for image in images]
+        for entry, projection, name in zip(entries, projections, file_names, strict=True):
+            known = {"projection": projection, "file_name": name}
+            entry.update({key: value for key, value in known.items() if value is not None})
+        return self.model(entries)
 
     def _input(self, image: np.ndarray) -> dict[str, Any]:
         check_image(image)

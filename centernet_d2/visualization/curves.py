@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,19 +42,26 @@ def read_metrics(path: str) -> dict[str, Series]:
     return {name: (sorted(v), [v[i] for i in sorted(v)]) for name, v in values.items()}
 
 
-def plot_curves(metrics_file: str, picture: str, *, task: str = "bbox") -> None:
+def plot_curves(
+    metrics_file: str,
+    picture: str,
+    *,
+    task: str = "bbox",
+    metrics: Sequence[str] = ("AP", "AP50", "AP75"),
+) -> None:
     """Draw losses and, where evaluated, AP as a picture; the ending of its name is its format.
 
     Args:
         metrics_file: `metrics.json` of detectron2.
         picture: file to write; the folder is made.
-        task: name of the evaluation whose `<task>/AP`, `AP50`, `AP75` are drawn, in percent.
+        task: name of the evaluation.
+        metrics: which `<task>/<metric>` are drawn, in percent.
     """
     series = read_metrics(metrics_file)
     losses = {
         name: s for name, s in series.items() if name.startswith("loss") or name == "total_loss"
     }
-    scores = {n: series[f"{task}/{n}"] for n in ("AP", "AP50", "AP75") if f"{task}/{n}" in series}
+    scores = {n: series[f"{task}/{n}"] for n in metrics if f"{task}/{n}" in series}
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)

@@ -10,10 +10,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.engine.predict_files import PredictionWriter, find_images, predict_files
-from centernet_d2.visualization.detections import draw_detections
+from centernet_d2.visualization.results import draw_result
 
 
-def detect_center(images: list[np.ndarray]) -> list[dict[str, Instances]]:
+def detect_center(files: list[str], images: list[np.ndarray]) -> list[dict[str, Instances]]:
     """A detector that finds the middle quarter of each image, and something unlikely."""
     results = []
     for image in images:
@@ -27,7 +27,7 @@ def detect_center(images: list[np.ndarray]) -> list[dict[str, Instances]]:
     return results
 
 
-def never(images):
+def never(files, images):
     raise AssertionError(f"asked for {len(images)} images")
 
 
@@ -52,7 +52,7 @@ def make_writer(output: Path, files: list[str], **changes) -> PredictionWriter:
         "class_names": ["disk", "ring"],
         "score_threshold": 0.3,
         "box_format": "xyxy",
-        "draw": draw_detections,
+        "draw": draw_result,
         "overwrite": False,
     }
     return PredictionWriter(str(output), files, **{**arguments, **changes})
@@ -167,11 +167,11 @@ def test_lost_picture_is_made_again_and_overwrite_does_all(folder, tmp_path):
 def test_interrupted_run_keeps_what_is_done(folder, tmp_path):
     files = [str(folder / "a.jpg"), str(folder / "b.PNG")]
 
-    def interrupted(images):
+    def interrupted(files, images):
         if interrupted.calls:
             raise KeyboardInterrupt
         interrupted.calls += 1
-        return detect_center(images)
+        return detect_center(files, images)
 
     interrupted.calls = 0
     with pytest.raises(KeyboardInterrupt):
@@ -232,7 +232,7 @@ def draw_blue(image: np.ndarray) -> np.ndarray:
     return np.full_like(image, (255, 0, 0))
 
 
-@pytest.mark.parametrize("draw", [None, draw_detections])
+@pytest.mark.parametrize("draw", [None, draw_result])
 def test_heatmaps_stand_beside_the_detections(folder, tmp_path, draw):
     output = tmp_path / "out"
     files = find_images([str(folder / "a.jpg"), str(folder / "deep")])
@@ -270,8 +270,8 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
 def test_joints_are_written_as_pixel_indices(folder, tmp_path):
     """`pred_keypoints` have 0.5 on the middle of the first pixel, the file has 0 there."""
 
-    def detect_joints(images):
-        results = detect_center(images)
+    def detect_joints(files, images):
+        results = detect_center(files, images)
         for result in results:
             joints = torch.tensor([[[0.5, 20.75, 0.875], [3.5, 4.5, 0.25]]] * 2)
             result["instances"].pred_keypoints = joints
@@ -283,8 +283,8 @@ def test_joints_are_written_as_pixel_indices(folder, tmp_path):
     (detection,) = record["detections"]
     assert detection["joints"] == [[0, 20.25, 0.875], [3, 4, 0.25]]
 
-    def detect_thing(images):
-        results = detect_joints(images)
+    def detect_thing(files, images):
+        results = detect_joints(files, images)
         for result in results:  # rows of zeros: a class without joints
             result["instances"].pred_keypoints = torch.zeros(2, 2, 3)
         return results

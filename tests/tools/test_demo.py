@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 import re
 
 import cv2
 import pytest
+
+from centernet_d2.data.datasets.shapes3d.files import write_split3d
+from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 
 
 @pytest.mark.slow
@@ -30,3 +34,22 @@ def test_unknown_demo(load_tool, capsys):
     with pytest.raises(SystemExit):
         load_tool("demo").main(["sausages"])
     assert "points" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_boxes_in_space_are_trained_scored_and_drawn(load_tool, tmp_path, capsys):
+    demo = load_tool("demo")
+    write_split3d(Split3dSettings(images=4, seed=1), str(tmp_path / "streets"))
+    name = f"kitti:{tmp_path / 'streets'}:all"
+    output = tmp_path / "out"
+    overrides = ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)"]
+    overrides += ["SOLVER.IMS_PER_BATCH", "4", "SOLVER.MAX_ITER", "21", "MODEL.DEVICE", "cpu"]
+    overrides += ["DATALOADER.NUM_WORKERS", "0"]
+    assert demo.main(["box3d", "--output", str(output), "--images", "2", *overrides]) == 0
+    text = capsys.readouterr().out.strip().splitlines()
+    assert re.fullmatch(r"AP40-Car-moderate ([01]\.\d{3}|nan)", text[-1])
+    # Two streets above each other, beside each a square from above.
+    picture = cv2.imread(str(output / "detections.jpg"))
+    assert picture.std() > 5
+    results = json.loads((output / "results.json").read_text())
+    assert set(results) == {"bbox", "aos", "bev", "box3d", "bev_loose", "box3d_loose"}

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
 from centernet_d2 import setup
+from centernet_d2.engine.image_cameras import ImageCameras
 from centernet_d2.engine.setup import load_config
 
 from .conftest import CORNER_OVERRIDES
@@ -109,3 +111,54 @@ def test_corner_detectors_show_all_their_heatmaps(
         record = json.loads((folder / "predictions.json").read_text())["images"][0]
         assert record["detections"]
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_predictions_of_other_cameras_are_not_mixed(
+    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
+):
+    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--no-pictures"]
+    arguments += ["--input", str(Path(squares.split(":")[2]) / "1.png")]
+
+    def run(folder, *camera):
+        output = ["--output", str(tmp_path / folder)]
+        return load_tool("predict").main([*arguments, *output, *camera, "--opts", *tiny_overrides])
+
+    for given, later in (("1000", None), (None, "1000"), ("1000", "900")):
+        first, second = ([] if f is None else ["--focal-length", f] for f in (given, later))
+        folder = f"{given}_{later}"
+        assert run(folder, *first) == run(folder, *first) == 0
+        with pytest.raises(ValueError, match="another focal_length"):
+            run(folder, *second)
+
+
+def test_calibrations_are_read_before_the_network(
+    load_tool, tiny_yaml, tiny_overrides, squares, tmp_path, monkeypatch
+):
+    """One frame of four has none: nothing is built, nothing is written."""
+    calibration = tmp_path / "calib"
+    calibration.mkdir()
+    for number in (0, 1, 3):
+        (calibration / f"{number}.txt").write_text("P2: 60 0 31 0 0 60 31 0 0 0 1 0")
+    predict = load_tool("predict")
+    monkeypatch.setattr(predict, "Predictor", lambda cfg: pytest.fail("built the network"))
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out")]
+    arguments += ["--input", squares.split(":")[2], "--calibration", str(calibration)]
+    with pytest.raises(ValueError, match=r"1 of 4 calibration files.*\n.*2\.txt.*2\.png"):
+        predict.main([*arguments, "--opts", *tiny_overrides])
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_go_to_the_detector_with_name_and_camera(load_tool):
+    """So that a missing camera is said with the name of a file."""
+
+    class Detector:
+        def batch(self, images, **given):
+            return given
+
+    predict = load_tool("predict")
+    files, images = ["a.png", "b.png"], [np.zeros((5, 7, 3), np.uint8)] * 2
+    given = predict.predict_batch(Detector(), ImageCameras(files), files, images)
+    assert (given["file_names"], given["projections"]) == (files, [None, None])
+    cameras = ImageCameras(files, focal_length=9.0)
+    given = predict.predict_batch(Detector(), cameras, files, images)
+    assert [projection[0].tolist() for projection in given["projections"]] == [[9, 0, 3, 0]] * 2

@@ -12,6 +12,8 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
 from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
 from centernet_d2.data.datasets.shapes.split import SplitSettings
+from centernet_d2.data.datasets.shapes3d.files import write_split3d
+from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 
 from .conftest import CORNER_OVERRIDES
 
@@ -62,7 +64,7 @@ def test_heatmaps_lie_on_the_networks_own_canvas(
 
         monkeypatch.setattr(tool, name, draw)
 
-    keep("draw_objects")
+    keep("draw_truth")
     keep("draw_heatmap")
     arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--count", "1"]
     overrides = [*tiny_overrides, "INPUT.TRAIN_SIZE", "[60, 60]", "INPUT.CENTER_CROP", "none"]
@@ -77,7 +79,7 @@ def test_heatmaps_lie_on_the_networks_own_canvas(
     # The square from (8, 10) to (28, 30), scaled by 60 / 64 and moved by 2.
     box = np.array([8, 10, 28, 30]) * 60 / 64 + 2
     np.testing.assert_allclose(
-        drawn["draw_objects"][1].gt_boxes.tensor.numpy(), [box], rtol=0, atol=1e-4
+        drawn["draw_truth"][1].gt_boxes.tensor.numpy(), [box], rtol=0, atol=1e-4
     )
     assert options["scale"] == (4, 4)
     row, column = np.unravel_index(int(heatmap[0].argmax()), heatmap.shape[1:])
@@ -129,13 +131,13 @@ def figures(tmp_path):
 @pytest.mark.parametrize("heatmaps", [False, True])
 def test_joints_are_drawn(load_tool, figures, tmp_path, monkeypatch, heatmaps):
     tool, drawn = load_tool("visualize_data"), []
-    original = tool.draw_objects
+    original = tool.draw_truth
 
-    def draw(*arguments):
-        drawn.append(arguments)
-        return original(*arguments)
+    def draw(*arguments, **options):
+        drawn.append((*arguments, options["drawing"]))
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(tool, "draw_objects", draw)
+    monkeypatch.setattr(tool, "draw_truth", draw)
     config = ROOT / "configs" / "Shapes" / "pose_tiny.yaml"
     arguments = ["--config-file", str(config), "--output", str(tmp_path / "out")]
     arguments += ["--heatmaps"] if heatmaps else []
@@ -161,3 +163,66 @@ def test_joints_move_with_the_canvas(load_tool):
     assert moved.image_size == (64, 64)
     assert moved.gt_keypoints.tensor[0].tolist() == [[7, 9, 2], [9, 11, 1]]
     assert moved.gt_boxes.tensor.tolist() == [[3, 5, 5, 7]]
+
+
+BOX3D_OVERRIDES = [
+    *("INPUT.FLIP_PROBABILITY", "0.0", "INPUT.TRAIN_SIZE", "[96, 320]"),
+    *("INPUT.COLOR_JITTER", "0.0", "INPUT.PCA_LIGHTING", "0.0", "DATASETS.TEST", "()"),
+    *("MODEL.POINTS_CENTERNET.TASKS", "['box2d', 'box3d']", "MODEL.HEATMAP.NUM_CLASSES", "3"),
+]
+
+
+def test_boxes_in_space_stand_beside_their_view_from_above(load_tool, tiny_yaml, tmp_path):
+    folder = tmp_path / "kitti"
+    split = Split3dSettings(images=2, seed=1)
+    write_split3d(split, str(folder))
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out")]
+    dataset = ["DATASETS.TRAIN", f"kitti:{folder}:all"]
+    assert load_tool("visualize_data").main([*arguments, *BOX3D_OVERRIDES, *dataset]) == 0
+    pictures = [cv2.imread(str(file)) for file in sorted((tmp_path / "out").iterdir())]
+    assert len(pictures) == 2
+    for picture in pictures:  # enlarged by 4
+        assert picture.shape == (384, 1280 + 4 + 384, 3)
+        assert (picture[:, 1284:] > 200).all(axis=2).mean() > 0.8  # the ground from above is light
+
+
+@pytest.mark.data
+def test_real_boxes_in_space_are_drawn(load_tool, tiny_yaml, test_data, tmp_path):
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--count", "3"]
+    dataset = ["DATASETS.TRAIN", f"kitti:{test_data}/kitti:3dop/val", "KITTI.ALLOW_MISSING", "True"]
+    overrides = [*BOX3D_OVERRIDES, "INPUT.TRAIN_SIZE", "[384, 1280]"]
+    assert load_tool("visualize_data").main([*arguments, *overrides, *dataset]) == 0
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == ["0000_000001.jpg", "0001_000002.jpg", "0002_000004.jpg"]
+
+
+def test_ignored_regions_are_no_objects(load_tool, tiny_yaml, tmp_path, monkeypatch):
+    """A car and two regions that are ignored: as a car, and in every class."""
+    tool, labels, titles = load_tool("visualize_data"), [], []
+    side_by_side, draw_heatmap = tool.side_by_side, tool.draw_heatmap
+
+    def keep_labels(image, heatmap, names, **options):
+        labels.append((names, heatmap.amax((1, 2)).tolist()))
+        return draw_heatmap(image, heatmap, names, **options)
+
+    def keep_titles(pictures, names):
+        titles.extend(names)
+        return side_by_side(pictures, names)
+
+    monkeypatch.setattr(tool, "draw_heatmap", keep_labels)
+    monkeypatch.setattr(tool, "side_by_side", keep_titles)
+    folder = tmp_path / "kitti"
+    write_split3d(Split3dSettings(images=1, seed=1), str(folder))
+    (label,) = folder.glob("training/label_2/*.txt")
+    label.write_text(
+        "Car 0 0 0 500 150 700 250 1.5 1.6 4 0 1.6 20 0\n"
+        "Van 0 0 0 900 150 999 250 1.5 1.6 4 8 1.6 20 0\n"
+        "DontCare -1 -1 -10 100 150 200 200 -1 -1 -1 -1000 -1000 -1000 -10\n"
+    )
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--heatmaps"]
+    overrides = [*BOX3D_OVERRIDES, "DATASETS.TRAIN", f"kitti:{folder}:all", "MODEL.DEVICE", "cpu"]
+    assert tool.main([*arguments, *overrides]) == 0
+    assert titles == ["given to the model", "target heatmap, 1 of 1 objects"]
+    ((names, highest),) = labels
+    assert names == ["Pedestrian, ignored", "Car", "Cyclist, ignored"]
+    assert highest == pytest.approx([0.9999, 1, 0.9999])

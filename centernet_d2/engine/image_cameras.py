@@ -1,0 +1,142 @@
+"""The cameras of image files: from calibration files, or from a focal length alone."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+
+from ..data.checks import DatasetError
+from ..data.datasets.kitti_labels import read_projection
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 3  # files that a message names
+_EXIF_ORIENTATION = 0x0112  # 1: upright as stored
+
+
+class ImageCameras:
+    """Projections of image files, read and checked before any image is predicted."""
+
+    def __init__(
+        self,
+        files: Sequence[str],
+        *,
+        calibration: str | None = None,
+        focal_length: float | None = None,
+    ) -> None:
+        """Read all calibrations, and warn of those that cannot belong to their image.
+
+        Args:
+            files: the images.
+            calibration: a file of KITTI's form (its row `P2:`) for all images, or a folder that
+                has one named as each image.
+            focal_length: pixels; the camera looks at the middle of the image.
+
+        Raises:
+            DatasetError: calibration files lack or have no projection.
+            ValueError: the focal length is not positive.
+        """
+        if focal_length is not None and not 0 < focal_length < math.inf:
+            raise ValueError(f"--focal-length is positive pixels, got {focal_length}")
+        self.focal_length = focal_length
+        self._calibrated: dict[str, np.ndarray] = {}
+        if calibration is not None:
+            self._calibrated = read_calibrations(files, calibration)
+            warn_of_other_pixels(self._calibrated)
+
+    def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
+        """The 3 x 4 matrix from the camera frame, in metres, to pixels of an image of `size`.
+
+        `size` is (height, width). None: not known.
+        """
+        if self.focal_length is None:
+            return self._calibrated.get(file)
+        height, width = size
+        return np.array(
+            [
+                [self.focal_length, 0, (width - 1) / 2, 0],  # the middle of the first pixel is 0
+                [0, self.focal_length, (height - 1) / 2, 0],
+                [0, 0, 1, 0],
+            ]
+        )
+
+
+def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:
+    """Projection (3, 4) of each image; see `ImageCameras`.
+
+    Raises:
+        DatasetError: one error for all calibration files that are not there or have no projection.
+    """
+    paths = {file: _calibration_of(file, calibration) for file in files}
+    images = {path: file for file, path in paths.items()}
+    found, problems = {}, []
+    for path, file in images.items():
+        if not os.path.isfile(path):
+            problems.append(f"there is no '{path}' (of image '{file}')")
+            continue
+        try:
+            found[path] = read_projection(path)
+        except (OSError, DatasetError) as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError(
+            f"--calibration '{calibration}': {len(problems)} of {len(images)} calibration files "
+            f"cannot be used, and nothing was predicted:{_first(problems)}\nName one file for all "
+            "images, or a folder with <image name>.txt for each; or take these images out of "
+            "--input, or give --focal-length instead."
+        )
+    return {file: found[path] for file, path in paths.items()}
+
+
+def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
+    """Warn of images whose pixels are not those that their projection leads to.
+
+    Args:
+        projections: image file -> (3, 4). A file that is no image is left to whoever reads it.
+    """
+    reasons = [
+        f"'{file}': {reason}"
+        for file, projection in projections.items()
+        if (reason := _why_not_of(file, projection))
+    ]
+    if reasons:
+        logger.warning(
+            "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
+            "misplaced:%s\nA calibration is of the pixels as they were stored: give the images "
+            "that it was made for, neither turned nor resized.",
+            len(reasons),
+            len(projections),
+            _first(reasons),
+        )
+
+
+def _calibration_of(file: str, calibration: str) -> str:
+    if not os.path.isdir(calibration):
+        return calibration
+    return os.path.join(calibration, os.path.splitext(os.path.basename(file))[0] + ".txt")
+
+
+def _why_not_of(file: str, projection: np.ndarray) -> str | None:
+    try:
+        with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # as many kinds as formats; reading the pixels says what is wrong
+        return None
+    if turned:
+        return "its EXIF orientation turns it"
+    x, y = projection[:2, 2] / projection[2, 2]
+    if not (0 <= x < width and 0 <= y < height):
+        return f"the principal point ({x:.0f}, {y:.0f}) lies outside its {width} x {height} pixels"
+    return None
+
+
+def _first(texts: Sequence[str]) -> str:
+    more = [f"... and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else []
+    return "".join(f"\n- {text}" for text in [*texts[:_NAMED], *more])

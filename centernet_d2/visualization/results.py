@@ -1,0 +1,89 @@
+"""Pictures of whatever objects an image has, in the plane or in space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import Instances
+
+from .boxes3d import draw_detections3d, draw_objects3d
+from .detections import draw_comparison, draw_detections, draw_objects
+from .skeletons import SkeletonDrawing
+
+
+def draw_result(
+    image: np.ndarray,
+    result: Mapping[str, Any],
+    class_names: Sequence[str] = (),
+    threshold: float = 0.3,
+    *,
+    keypoints: bool = False,
+    drawing: SkeletonDrawing | None = None,
+) -> np.ndarray:
+    """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        result: "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4).
+        class_names: names by class index.
+        threshold: lowest score drawn.
+        keypoints: see `draw_detections`; 3-D boxes are drawn without.
+        drawing: see `draw_detections`; likewise.
+    """
+    instances, projection = result["instances"], result.get("projection")
+    if projection is None or not instances.has("pred_boxes3d"):
+        return draw_detections(
+            image, instances, class_names, threshold, keypoints=keypoints, drawing=drawing
+        )
+    return draw_detections3d(image, instances, projection, class_names, threshold)
+
+
+def draw_truth(
+    image: np.ndarray,
+    truth: Instances,
+    class_names: Sequence[str] = (),
+    *,
+    projection: np.ndarray | torch.Tensor | None = None,
+    drawing: SkeletonDrawing | None = None,
+) -> np.ndarray:
+    """Draw ground truth: boxes and joints, or 3-D boxes where a projection leads to the pixels.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        truth: as for `draw_objects`, with a projection as for `draw_objects3d`.
+        class_names: names by class index.
+        projection: (3, 4) from the camera frame to pixels of `image`.
+        drawing: limbs of the joints.
+    """
+    if projection is None or not truth.has("gt_boxes3d"):
+        return draw_objects(image, truth, class_names, drawing)
+    return draw_objects3d(image, truth, projection, class_names)
+
+
+def draw_against_truth(
+    image: np.ndarray,
+    truth: Instances,
+    result: Mapping[str, Any],
+    class_names: Sequence[str] = (),
+    *,
+    drawing: SkeletonDrawing | None = None,
+) -> np.ndarray:
+    """Draw ground truth and detections side by side, or 3-D boxes with the truth from above.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        truth: as for `draw_truth`.
+        result: as for `draw_result`.
+        class_names: names by class index.
+        drawing: limbs of the joints.
+    """
+    instances, projection = result["instances"], result.get("projection")
+    if projection is None or not truth.has("gt_boxes3d"):
+        return draw_comparison(image, truth, instances, class_names, drawing=drawing)
+    boxes = truth.gt_boxes3d
+    if truth.has("gt_ignored"):
+        boxes = boxes[~truth.gt_ignored]
+    return draw_detections3d(image, instances, projection, class_names, truth=boxes)
