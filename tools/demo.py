@@ -56,7 +56,7 @@ DEMOS = {
     "box3d": Demo(
         "configs/Shapes/box3d_tiny.yaml",
         "bev_loose",
-        {"AP40-Car-moderate": 0.50},
+        {"AP40-Car-moderate": 0.45},
         curves=("AP40-Car-easy", "AP40-Car-moderate", "AP40-Car-hard"),
     ),
     "pose": Demo("configs/Shapes/pose_tiny.yaml", "keypoints", {"AP": 0.25, "AP50": 0.75}),
