@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "add_centernet_config": "centernet_d2.config",
     "setup": "centernet_d2.engine.setup",
-    "Predictor": "centernet_d2.engine.predictor",
+    "Predictor": "centernet_d2.inference.predictor",
     "Trainer": "centernet_d2.engine.trainer",
 }
 __all__ = ["__version__", *_PUBLIC]

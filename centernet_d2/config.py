@@ -126,8 +126,8 @@ def _add_pose_keys(points: CN) -> None:
     points.POSE = CN()
     # What the next three leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata.
     points.POSE.NUM_JOINTS = 0
-    # For each joint the one that takes its place in a mirror (left and right exchanged). [] with
-    # any mirror (INPUT.FLIP_PROBABILITY, TEST.FLIP) is an error after `setup`, and so is another
+    # For each joint the one that takes its place in a flip (left and right exchanged). [] with
+    # any flip (INPUT.FLIP_PROBABILITY, TEST.FLIP) is an error after `setup`, and so is another
     # order than the datasets'.
     points.POSE.FLIP_INDICES = []
     # Indices of the classes that have joints; []: all. Objects of other classes are boxes.
@@ -212,7 +212,7 @@ def _add_corner_keys(keys: CN) -> None:
     # Pairs that reach this many pixels over the image are dropped, in the view's own scale; -1:
     # none are, all are clipped (published: -1 for CornerNet, 5 for the triplet).
     corner.OUTSIDE_MARGIN = -1.0
-    # Where a box of a mirror image lies in the image: "edge" x' = w - x on the output map
+    # Where a box of a flipped image lies in the image: "edge" x' = w - x on the output map
     # (published, one network pixel to the right of the original) or "pixel", exactly where the
     # original lies.
     corner.FLIP_CONVENTION = "edge"
@@ -231,9 +231,9 @@ def _add_corner_keys(keys: CN) -> None:
     # REGION_PARTS[1] above.
     triplet.REGION_SIDE = 150.0
     triplet.REGION_PARTS = [3, 5]
-    # Score of the center that counts among several: "first" in the order original, then mirror
+    # Score of the center that counts among several: "first" in the order original, then flip
     # image, each best first (published: a lower one of the original hides a higher one of the
-    # mirror image), or "best".
+    # flipped image), or "best".
     triplet.CENTER_CHOICE = "first"
     # Centers of several TEST.SCALES: "original", those seen at scale 1 (published), or "all".
     triplet.CENTER_SCALES = "original"
@@ -330,7 +330,7 @@ def _input_keys() -> CN:
     # VOC's difficult objects in training: True makes them positives as the published code does.
     keys.DIFFICULT_AS_OBJECTS = True
     # Training images of the point task "box3d", whose ground truth has a camera: neither crops nor
-    # mirror images. Half of them are shifted and scaled by SHIFT and SCALE (of the image's width
+    # flipped images. Half of them are shifted and scaled by SHIFT and SCALE (of the image's width
     # and height), and those teach neither depth nor dimensions (published).
     keys.BOX3D = CN()
     # "fixed": the image's width becomes TRAIN_SIZE's (published); "keep_res": pixels stay pixels.
@@ -374,7 +374,7 @@ def _test_keys() -> CN:
     keys.CANVAS = "strict"
     # ---- test-time augmentation, inside the model: every way of predicting sees it ----
     # (TEST.AUG is detectron2's own, for its R-CNN models; nothing here reads it.)
-    # See each image and its mirror image: their maps are averaged, their pairs of corners united.
+    # See each image and its flipped image: their maps are averaged, their pairs of corners united.
     keys.FLIP = False
     # Sizes at which each image is seen; published multi-scale, with FLIP: [0.5, 0.75, 1.0, 1.25,
     # 1.5], of the triplet [0.6, 1.0, 1.2, 1.5, 1.8].

@@ -133,7 +133,7 @@ class Painted(PointsCenterNet):
         resolution = self.protocol.fixed_fit if resolution == "fixed" else resolution
         canvas = tuple(images.tensor.shape[-2:])
         maps = painted_maps(images.image_sizes, canvas, resolution, self.things, self.projections)
-        if not images.mirrored:
+        if not images.flipped:
             return [maps]
         other = {name: torch.randn_like(values) for name, values in maps.regressions.items()}
         other["size"] = maps.regressions["size"].flip(3)

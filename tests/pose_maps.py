@@ -54,9 +54,9 @@ def persons(size, boxes, joints, classes=None, without=None) -> Instances:
 def perfect_maps(
     model: PointsCenterNet, images: PaddedImages, truth: list[Instances]
 ) -> CenterPredictions:
-    """Maps of these objects; two views of them where `images.mirrored`."""
+    """Maps of these objects; two views of them where `images.flipped`."""
     height, width = (side // 4 for side in images.tensor.shape[-2:])
-    single = replace(images, mirrored=False)
+    single = replace(images, flipped=False)
     centers = model.targets(single, truth, (height, width))
     joints = model.tasks[1].targets(truth, single, centers)
     at = (centers.peaks.image, slice(None), centers.peaks.y, centers.peaks.x)
@@ -71,14 +71,14 @@ def perfect_maps(
         maps["joint_heatmap"] = torch.logit(joints.heatmap, eps=1e-6)
         maps["joint_offset"] = joint_offset
     heatmap = torch.logit(centers.heatmap, eps=1e-6)
-    if images.mirrored:
+    if images.flipped:
         heatmap, offset = (torch.cat([one, one.flip(3)]) for one in (heatmap, offset))
-        maps = {name: torch.cat([one, mirror_image(name, one)]) for name, one in maps.items()}
+        maps = {name: torch.cat([one, flipped_image(name, one)]) for name, one in maps.items()}
     return CenterPredictions(heatmap, offset, maps)
 
 
-def mirror_image(name: str, maps: torch.Tensor) -> torch.Tensor:
-    """What a network says of the mirror image: by hand, joint by joint."""
+def flipped_image(name: str, maps: torch.Tensor) -> torch.Tensor:
+    """What a network says of the flipped image: by hand, joint by joint."""
     flipped = maps.flip(3).clone()
     if name in ("joint_heatmap", "joint_displacement"):
         channels = 1 if name == "joint_heatmap" else 2

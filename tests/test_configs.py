@@ -19,7 +19,7 @@ from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
 from centernet_d2.layers.directional_pool import _DirectionalPool
-from centernet_d2.modeling.test_protocol import TestProtocol
+from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -150,7 +150,7 @@ def test_lazy_configs_build_the_model_of_their_yaml(name):
         ours, theirs = instantiate(lazy.model), build_model(cfg)
     shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (ours, theirs)]
     assert shapes[0] == shapes[1]
-    plain = (int, float, str, bool, tuple, type(None), TestProtocol)
+    plain = (int, float, str, bool, tuple, type(None), InferenceProtocol)
     for key, value in vars(theirs).items():
         if isinstance(value, plain) and not key.startswith("_"):
             assert getattr(ours, key) == value, key

@@ -15,18 +15,18 @@ ALLOWED = {
     "losses": {"structures"},
     "decoding": {"structures"},
     "config": set(),
-    "whole_files": set(),
+    "atomic_write": set(),
     "check": {"layers", "detectron2_versions"},
     "detectron2_versions": set(),
     "modeling": {"layers", "structures", "targets", "losses", "decoding", "detectron2_versions"},
     "data": {"structures", "detectron2_versions"},
-    "evaluation": {"structures", "detectron2_versions", "whole_files"},
+    "evaluation": {"structures", "detectron2_versions", "atomic_write"},
     "visualization": {"structures"},
     "analysis": {"structures", "targets", "modeling", "evaluation"},
-    "checkpoint": {"config", "whole_files"},
+    "checkpoint": {"config", "atomic_write"},
     "model_zoo": {"config", "checkpoint"},
 }
-EVERYTHING = {"engine", "__init__"}
+EVERYTHING = {"engine", "inference", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")

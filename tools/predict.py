@@ -23,10 +23,10 @@ from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.engine.image_cameras import ImageCameras
-from centernet_d2.engine.predict_files import PredictionWriter, find_images, predict_files
-from centernet_d2.engine.prediction_records import BOX_FORMATS
 from centernet_d2.engine.setup import load_config
+from centernet_d2.inference.cameras import ImageCameras
+from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
+from centernet_d2.inference.records import BOX_FORMATS
 from centernet_d2.structures.skeleton import Skeleton
 from centernet_d2.visualization.heatmaps import draw_heatmaps
 from centernet_d2.visualization.results import draw_result

@@ -36,7 +36,7 @@ class Oracle(nn.Module):
       cell they share its offset.
     - "centers": of the triplet detector: exactly the true centers are found, with score 1.
 
-    In the mirror image the corners change roles. What is no object in an input's `instances`, such
+    In the flipped image the corners change roles. What is no object in an input's `instances`, such
     as crowd regions, is not told.
     """
 
@@ -102,7 +102,7 @@ class Oracle(nn.Module):
     def _tell(
         self, maps: CornerPredictions, images: PaddedImages, truth: Instances
     ) -> CornerPredictions:
-        views = [truth, mirrored(truth, images)] if images.mirrored else [truth]
+        views = [truth, flipped(truth, images)] if images.flipped else [truth]
         targets = [self.model.targets(images, [view], maps.map_size) for view in views]
         told = {
             name: self._told_keypoint(getattr(maps, name), [getattr(t, name) for t in targets])
@@ -123,11 +123,11 @@ class Oracle(nn.Module):
         return replace(maps, heatmap=heatmap, offset=offset)
 
 
-def mirrored(truth: Instances, images: PaddedImages) -> Instances:
-    """Ground truth of one image -> what it is in the mirror image of its canvas.
+def flipped(truth: Instances, images: PaddedImages) -> Instances:
+    """Ground truth of one image -> what it is in the flipped image of its canvas.
 
-    Network pixels 0 and W - 1 change places, as in `with_mirror_images`. Boxes stay in the image
-    frame, of which the mirror image has its own.
+    Network pixels 0 and W - 1 change places, as in `with_flipped_images`. Boxes stay in the image
+    frame, of which the flipped image has its own.
     """
     last = images.tensor.shape[-1] - 1
     width = (last - 2 * images.shift[0, 0]) / images.scale[0]

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..whole_files import whole_file
+from ..atomic_write import atomic_write
 
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
@@ -136,7 +136,7 @@ def _numpy_values() -> list[Any]:
     return [numpy.dtype, numpy.ndarray, *kinds, *functions]
 
 
-def write_whole(file: str | os.PathLike[str], write: Callable[[Any], Any]) -> None:
-    """Write a local `file` by `write(stream)`, whole or not at all; see `whole_file`."""
-    with whole_file(file) as stream:
+def write_atomically(file: str | os.PathLike[str], write: Callable[[Any], Any]) -> None:
+    """Write a local `file` by `write(stream)`, whole or not at all; see `atomic_write`."""
+    with atomic_write(file) as stream:
         write(stream)

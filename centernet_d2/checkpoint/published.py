@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from .cache import cache_dir, sha256_of
-from .files import read_tensors, write_whole
+from .files import read_tensors, write_atomically
 from .matching_config import COMMON, JOINTS_OF_COCO, config_node
 from .mmdetection import as_bgr
 from .recognise import Recognised, recognise
@@ -146,11 +146,11 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
         if path.suffix == ".pth":
             return path
         # Under another ending detectron2's checkpointer would hand it to pickle.
-        write_whole(file, lambda stream: torch.save(dict(checkpoint), stream))
+        write_atomically(file, lambda stream: torch.save(dict(checkpoint), stream))
         return file
     converted = named_conversion(checkpoint, str(path))
     content = converted.file_content()
-    write_whole(file, lambda stream: torch.save(content, stream))
+    write_atomically(file, lambda stream: torch.save(content, stream))
     logger.info("%s: %s. Kept as %s.", path, converted.found.describe(), file)
     return file
 

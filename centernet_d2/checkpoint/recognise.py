@@ -196,7 +196,7 @@ def _joints(state: State) -> Overrides:
         f"{pose}.JOINT_HEATMAP": _is_head(state, "hm_hp"),
         f"{pose}.JOINT_OFFSET": _is_head(state, "hp_offset"),
     }
-    # Weights do not say what a mirror exchanges; 17 joints are taken for COCO's.
+    # Weights do not say what a flip exchanges; 17 joints are taken for COCO's.
     return keys | ({f"{pose}.FLIP_INDICES": COCO_FLIP} if count == len(COCO_FLIP) else {})
 
 

@@ -58,7 +58,7 @@ class Box3dMapper:
         Args:
             is_train: attach ground truth and augment.
             augmentations: applied in order, in training only; shifts, scales and colors, but no
-                mirror and no rotation, which would need another camera. Boxes and projection follow
+                flip and no rotation, which would need another camera. Boxes and projection follow
                 any shift and scale; depth and dimensions are learnt without, see
                 `gt_3d_supervised`.
         """
@@ -67,7 +67,7 @@ class Box3dMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Read INPUT; raises ValueError for a FORMAT, mirror or turn that cannot be followed."""
+        """Read INPUT; raises ValueError for a FORMAT, flip or turn that cannot be followed."""
         options = cfg.INPUT
         if options.FORMAT != "BGR":
             raise ValueError(
@@ -76,7 +76,7 @@ class Box3dMapper:
             )
         if is_train and options.FLIP_PROBABILITY > 0:
             raise ValueError(
-                f"INPUT.FLIP_PROBABILITY is {options.FLIP_PROBABILITY}: a mirror image shows "
+                f"INPUT.FLIP_PROBABILITY is {options.FLIP_PROBABILITY}: a flipped image shows "
                 "another camera and other headings; set it to 0 to train 3-D boxes"
             )
         if is_train and options.ROTATION > 0:

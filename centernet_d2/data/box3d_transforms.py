@@ -1,4 +1,4 @@
-"""Input transforms of images whose ground truth has a camera: neither crops nor mirror images."""
+"""Input transforms of images whose ground truth has a camera: neither crops nor flipped images."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def affine_matrix(transforms: Transform) -> np.ndarray:
     """Return the (2, 3) float64 matrix of transforms that shift and scale points.
 
     Raises:
-        ValueError: they mirror, turn or shear the image.
+        ValueError: they flip, turn or shear the image.
     """
     origin, right, below = transforms.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     matrix = np.stack([right - origin, below - origin, origin], axis=1)
@@ -100,7 +100,7 @@ def affine_matrix(transforms: Transform) -> np.ndarray:
     across = np.abs([matrix[0, 1], matrix[1, 0]]).max()
     if scales.min() <= 0 or across > _NO_TURN * scales.min():
         raise ValueError(
-            "an augmentation mirrors, turns or shears the image, which shows another camera and "
+            "an augmentation flips, turns or shears the image, which shows another camera and "
             "other headings than the 3-D boxes': remove it; shifts and scales can be followed"
         )
     return matrix

@@ -68,7 +68,7 @@ def move_joints(
     flip_indices: Sequence[int],
     file_name: str,
 ) -> np.ndarray:
-    """Move (N, J, 3) joints as the image was moved; a mirror also exchanges left and right.
+    """Move (N, J, 3) joints as the image was moved; a flip also exchanges left and right.
 
     Returns (N, J, 3) float32. Joints outside the new image (published: inside is x in [0, width), y
     in [0, height)) become unlabelled, as if they had never been annotated: 0, 0, 0.
@@ -77,20 +77,20 @@ def move_joints(
         joints: see `source_joints`; not changed.
         transforms: what was done to the image.
         image_size: (height, width) of the new image.
-        flip_indices: J, the joint that takes each one's place in a mirrored image; () is an error
-            once an image is mirrored.
+        flip_indices: J, the joint that takes each one's place in a flipped image; () is an error
+            once an image is flipped.
         file_name: of the image, for messages.
     """
     moved = joints.copy()
     moved[..., :2] = move_points(transforms, joints[..., :2].reshape(-1, 2)).reshape(
         *joints.shape[:2], 2
     )
-    if is_mirrored(transforms):
+    if is_flipped(transforms):
         if len(flip_indices) != joints.shape[1]:
             raise DatasetError(
-                f"image file '{file_name}' was mirrored, and nothing says which joints become "
+                f"image file '{file_name}' was flipped, and nothing says which joints become "
                 f"which: {len(flip_indices)} flip indices for {joints.shape[1]} joints. Give the "
-                "dataset's metadata a keypoint_flip_map, or use no mirror "
+                "dataset's metadata a keypoint_flip_map, or use no flip "
                 "(INPUT.FLIP_PROBABILITY 0.0)"
             )
         moved = moved[:, list(flip_indices)]
@@ -115,7 +115,7 @@ def move_points(transforms: Transform, points: np.ndarray) -> np.ndarray:
     return np.asarray(transforms.apply_coords(points + half)) - half
 
 
-def is_mirrored(transforms: Transform) -> bool:
+def is_flipped(transforms: Transform) -> bool:
     """Whether left and right hands look exchanged: three points change their sense of rotation."""
     origin, right, down = move_points(transforms, np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     (a, b), (c, d) = right - origin, down - origin

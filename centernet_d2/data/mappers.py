@@ -59,7 +59,7 @@ class DetectionMapper:
             crowd_as_objects: crowd regions are objects (as in the published training) or left out.
             difficult_as_objects: VOC's difficult objects likewise.
             num_joints: J; 0: annotations are taken without their joints.
-            flip_indices: the joint that takes each one's place in a mirrored image.
+            flip_indices: the joint that takes each one's place in a flipped image.
         """
         check_flip_indices(flip_indices, num_joints)
         self.is_train = is_train
@@ -75,7 +75,7 @@ class DetectionMapper:
 
         Raises:
             ValueError: FORMAT is one that the transforms are not made for, or joints are to be
-                mirrored and their pairs are not known.
+                flipped and their pairs are not known.
         """
         if cfg.INPUT.FORMAT != "BGR":
             raise ValueError(
@@ -87,7 +87,7 @@ class DetectionMapper:
             joints = _joint_arguments(
                 cfg.MODEL.POINTS_CENTERNET.POSE,
                 cfg.DATASETS.TRAIN,
-                mirrored=cfg.INPUT.FLIP_PROBABILITY > 0,
+                flipped=cfg.INPUT.FLIP_PROBABILITY > 0,
             )
         return {
             "is_train": is_train,
@@ -152,7 +152,7 @@ class DetectionMapper:
         return instances
 
 
-def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, mirrored: bool) -> dict:
+def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, flipped: bool) -> dict:
     """Check what the config says of joints (its POSE block) against what the input does."""
     source = f"dataset '{', '.join(datasets)}'"
     if pose.NUM_JOINTS <= 0:
@@ -160,7 +160,7 @@ def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, mirrored: bool) 
             f"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS is {pose.NUM_JOINTS}: call "
             f"centernet_d2.setup(cfg), which takes the number from {source}, or set it"
         )
-    if mirrored and not pose.FLIP_INDICES:
+    if flipped and not pose.FLIP_INDICES:
         skeleton = skeleton_of(datasets[0]) if datasets else None
         names = skeleton.names if skeleton else [f"{pose.NUM_JOINTS} joints"]
         raise ValueError(missing_flip_map(source, names))
@@ -168,10 +168,10 @@ def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, mirrored: bool) 
 
 
 def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
-    """Return the training augmentations of INPUT: mirror, crop to the network frame, colour.
+    """Return the training augmentations of INPUT: flip, crop to the network frame, colour.
 
-    The mirror comes before the crop as in the published points code, whose crop centre is mirrored
-    with the image. The published corner code mirrors the crop, which shows the same one pixel
+    The flip comes before the crop as in the published points code, whose crop centre is flipped
+    with the image. The published corner code flips the crop, which shows the same one pixel
     further to the left.
     """
     options = cfg.INPUT

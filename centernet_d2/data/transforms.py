@@ -106,7 +106,7 @@ class CenterAffineTransform(Transform):
 
 
 class PixelFlipTransform(HFlipTransform):
-    """Horizontal mirror `x' = width - 1 - x`: pixel centres land on pixel centres (published).
+    """Horizontal flip `x' = width - 1 - x`: pixel centres land on pixel centres (published).
 
     It is a subclass of detectron2's flip so that code which counts flips (to swap left and right
     joints) sees it.
@@ -115,17 +115,17 @@ class PixelFlipTransform(HFlipTransform):
     in_pixel_indices = True
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Mirror (N, 2) points (x, y); returns a new array."""
+        """Flip (N, 2) points (x, y); returns a new array."""
         coords = np.array(coords, dtype=np.float64)
         coords[:, 0] = self.width - 1 - coords[:, 0]
         return coords
 
 
 class RandomFlip(Augmentation):
-    """Mirror horizontally with a probability.
+    """Flip horizontally with a probability.
 
     Args:
-        probability: of a mirror, 0..1.
+        probability: of a flip, 0..1.
         convention: "pixel": x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's
             HFlipTransform).
     """
@@ -142,11 +142,11 @@ class RandomFlip(Augmentation):
         self.convention = convention
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw one number and return the mirror of this image, or a transform that does nothing."""
+        """Draw one number and return the flip of this image, or a transform that does nothing."""
         if random_state.uniform() >= self.probability:
             return NoOpTransform()
-        mirror = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
-        return mirror(image.shape[1])
+        flip = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
+        return flip(image.shape[1])
 
 
 class RandomCenterCrop(Augmentation):

@@ -88,7 +88,7 @@ class Checkpointer(DetectionCheckpointer):
         file = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", file)
         try:
-            write_whole(file, lambda stream: torch.save(data, stream))
+            write_atomically(file, lambda stream: torch.save(data, stream))
             if tag:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either
@@ -102,7 +102,7 @@ class Checkpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the checkpoint to resume from, whole or not at all."""
         file = os.path.join(self.save_dir, "last_checkpoint")
-        write_whole(file, lambda stream: stream.write(last_filename_basename.encode()))
+        write_atomically(file, lambda stream: stream.write(last_filename_basename.encode()))
 
     # ------------------------------------------------------------------------------------- loading
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
@@ -304,10 +304,10 @@ def saved_class_names(path: str) -> list[str]:
         return []
 
 
-def write_whole(file: str, write: Callable[[Any], Any]) -> None:
+def write_atomically(file: str, write: Callable[[Any], Any]) -> None:
     """Write `file` by `write(stream)`: readers see the old content or all of the new one."""
     if "://" in file:  # a remote store, which has no rename: its own put is all or nothing
         with PathManager.open(file, "wb") as stream:
             write(stream)
         return
-    files.write_whole(file, write)
+    files.write_atomically(file, write)

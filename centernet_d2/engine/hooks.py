@@ -15,13 +15,13 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.structures import Instances
 
 from ..losses.heatmap_focal import COLLAPSED
-from .checkpointer import Checkpointer, write_whole
+from .checkpointer import Checkpointer, write_atomically
 from .step_loop import describe_batch, unwrapped
 
 logger = logging.getLogger(__name__)
 
 
-class LossWatch(HookBase):
+class TrainingHealthHook(HookBase):
     """Warn when training looks alive but learns nothing, with the images at hand.
 
     Two signs: a heatmap loss stands at 9.21 (all positives predicted as certain background: the
@@ -123,7 +123,7 @@ class BestCheckpoint(HookBase):
         self.best = value
         record = {"metric": self.metric, "value": value, "iteration": iteration}
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
-        write_whole(self.record, lambda stream: stream.write(json.dumps(record).encode()))
+        write_atomically(self.record, lambda stream: stream.write(json.dumps(record).encode()))
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
 
     def _tell_unknown(self, results: dict | None) -> None:
@@ -139,7 +139,7 @@ class BestCheckpoint(HookBase):
         )
 
 
-class Pictures(HookBase):
+class VisualizationHook(HookBase):
     """Every `period` steps draw the batch's first image, its objects and its detections.
 
     The picture (objects left, detections right) goes to detectron2's event storage, that is to

@@ -1,4 +1,4 @@
-"""The joints of the point task "pose": number, mirror and classes, from the datasets' metadata."""
+"""The joints of the point task "pose": number, flip and classes, from the datasets' metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def set_joints(cfg: CfgNode) -> str:
 
     Raises:
         ValueError: datasets disagree with each other or with what is set, NUM_JOINTS is 0 and
-            nothing is known, or a mirror is used and nothing says what it exchanges.
+            nothing is known, or a flip is used and nothing says what it exchanges.
     """
     if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
         return ""
@@ -77,14 +77,14 @@ def _take(skeleton: Skeleton, cfg: CfgNode) -> str:
     given = list(pose.FLIP_INDICES)
     if skeleton.flip_map is None and given:
         return (
-            f"{skeleton.source} does not say which joints a mirror exchanges: {_POSE}.FLIP_INDICES "
+            f"{skeleton.source} does not say which joints a flip exchanges: {_POSE}.FLIP_INDICES "
             f"{given} is believed"
         )
     if skeleton.flip_map is not None or cfg.INPUT.FLIP_PROBABILITY > 0 or cfg.TEST.FLIP:
         pose.FLIP_INDICES = skeleton.flip_indices()
     if given and given != pose.FLIP_INDICES:
         raise ValueError(
-            f"{_POSE}.FLIP_INDICES is {given}, but by {skeleton.source} a mirror makes of the "
+            f"{_POSE}.FLIP_INDICES is {given}, but by {skeleton.source} a flip makes of the "
             f"joints {', '.join(skeleton.names)} those of {pose.FLIP_INDICES}. The dataset's "
             "joints are others than the config's, or in another order: set FLIP_INDICES to [], and "
             "NUM_JOINTS to 0, to take both from there, or correct 'keypoint_flip_map'"
@@ -103,11 +103,11 @@ def _check_sigmas(sigmas: Sequence[float], count: int) -> None:
 def common_skeleton(cfg: CfgNode) -> Skeleton | None:
     """The skeleton that all datasets of `cfg` with joints agree on; None where there is none.
 
-    What one dataset does not know of a mirror another may. Tolerances and limbs are each dataset's
+    What one dataset does not know of a flip another may. Tolerances and limbs are each dataset's
     own: the first one's stand here.
 
     Raises:
-        ValueError: two datasets differ in the joints, or in what a mirror exchanges.
+        ValueError: two datasets differ in the joints, or in what a flip exchanges.
     """
     common: Skeleton | None = None
     for name in registered_datasets(cfg):
@@ -126,7 +126,7 @@ def common_skeleton(cfg: CfgNode) -> Skeleton | None:
         elif skeleton.flip_map is not None and skeleton.flip_indices() != common.flip_indices():
             raise ValueError(
                 f"{common.source} and {skeleton.source} have different pairs of joints that a "
-                f"mirror exchanges: {common.flip_map} and {skeleton.flip_map} (where none are "
+                f"flip exchanges: {common.flip_map} and {skeleton.flip_map} (where none are "
                 "given, by left and right in the names). Give both the same 'keypoint_flip_map'"
             )
     return common

@@ -17,8 +17,8 @@ from ..data.datasets.kitti import allow_missing_frames
 from ..detectron2_versions import merge_config_file, unify_defaults
 from .class_names import other_classes_than_saved, set_class_names
 from .config_values import check_values
-from .given_keys import file_levels, replaced_partners
 from .joints import set_joints
+from .schedule_overrides import file_levels, overridden_epoch_keys
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -45,7 +45,7 @@ def load_config(path: str = "", overrides: Sequence[str] = ()) -> CfgNode:
         raise ValueError(f"Overrides come in pairs KEY VALUE; '{overrides[-1]}' has no value.")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         cfg.merge_from_list([key, _one_name(key, value)])
-    for key in replaced_partners([*(file_levels(path) if path else ()), overrides[::2]]):
+    for key in overridden_epoch_keys([*(file_levels(path) if path else ()), overrides[::2]]):
         cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
     return cfg
 
@@ -68,7 +68,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
       dataset, of the checkpoint MODEL.WEIGHTS.
     - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
-      datasets' metadata: number of joints, their mirror, the classes that have them.
+      datasets' metadata: number of joints, their flip, the classes that have them.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
     - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a

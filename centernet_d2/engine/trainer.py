@@ -32,7 +32,7 @@ from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
-from .hooks import BestCheckpoint, LossWatch, Pictures
+from .hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
 from .joints import joint_names
 from .optimizer import build_optimizer
 from .processes import buffers_of_main_process, distributed
@@ -148,7 +148,7 @@ class Trainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             # A model from elsewhere has no heatmaps, or does not say so.
-            LossWatch(getattr(unwrapped(self.model), "heatmap_losses", None)),
+            TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
         ]
         if comm.is_main_process():
             result.append(
@@ -160,7 +160,7 @@ class Trainer(DefaultTrainer):
             if cfg.SOLVER.BEST_METRIC:
                 result.append(BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC))
             if cfg.VIS_PERIOD > 0:
-                result.append(Pictures(cfg.VIS_PERIOD, self.class_names))
+                result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return result
 

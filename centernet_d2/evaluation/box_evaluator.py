@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
+
+from .json_files import write_json_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ class BoxEvaluator(DatasetEvaluator):
         image_ids: Sequence[int | str],
         num_classes: int,
         output_folder: str | None = None,
+        protocol: str = "",
         distributed: bool = True,
     ):
         """Args are kept.
@@ -41,6 +47,7 @@ class BoxEvaluator(DatasetEvaluator):
             image_ids: of the ground truth, in its order.
             num_classes: of the ground truth.
             output_folder: where files are written; None: nowhere.
+            protocol: name of the test protocol, printed and written with the scores.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
         """
@@ -48,6 +55,7 @@ class BoxEvaluator(DatasetEvaluator):
         self.image_ids = list(image_ids)
         self.num_classes = num_classes
         self.output_folder = output_folder
+        self.protocol = protocol
         self.distributed = distributed
         self.reset()
 
@@ -92,8 +100,8 @@ class BoxEvaluator(DatasetEvaluator):
             finite &= np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if not finite.all():
             logger.warning(
-                "%s: %d of %d detections have a NaN or infinite box, score or joint and are left "
-                "out. Have the weights diverged?",
+                "%s: %d of %d detections have a NaN or infinite number and are left out. Have the "
+                "weights diverged?",
                 where,
                 (~finite).sum(),
                 len(finite),
@@ -144,3 +152,44 @@ class BoxEvaluator(DatasetEvaluator):
                 repeated,
             )
         return {image_id: merged[image_id] for image_id in self.image_ids if image_id in merged}
+
+    def _stacked(self, gathered: Mapping[int | str, Detections]) -> tuple[np.ndarray, Detections]:
+        """All detections by image, and then as the model gave them.
+
+        Returns:
+            (D,) int64, the place of each detection's image in `image_ids`; and `boxes`, `scores`
+            and `classes` of all.
+        """
+        places = {image_id: place for place, image_id in enumerate(self.image_ids)}
+        parts = list(gathered.values())
+        counts = [len(part["scores"]) for part in parts]
+        classes = [part["classes"].astype(np.int64) for part in parts]
+        image = np.repeat([places[image_id] for image_id in gathered], counts).astype(np.int64)
+        return image, {
+            "boxes": np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)]),
+            "scores": np.concatenate([np.zeros(0), *(part["scores"] for part in parts)]),
+            "classes": np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
+        }
+
+    def _save_scores(
+        self, file_name: str, results: Mapping[str, Mapping[str, float]], **besides: Any
+    ) -> None:
+        """Write scores by task, NaN as null, with what they are of and `besides`."""
+        content = {
+            "dataset": self.dataset_name,
+            "protocol": self.protocol,
+            "images": len(self.image_ids),
+            "unit": "percent",
+            "scores": {
+                task: {key: None if math.isnan(value) else value for key, value in values.items()}
+                for task, values in results.items()
+            },
+            **besides,
+        }
+        write_json_atomically(os.path.join(self.output_folder or "", file_name), content, indent=1)
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Mean without NaN; NaN where nothing is left."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

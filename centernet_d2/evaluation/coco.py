@@ -8,7 +8,6 @@ pycocotools alone.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -85,7 +84,6 @@ class CocoEvaluator(BoxEvaluator):
         self.iou_types = tuple(iou_types)
         self.backend = backend
         self.round_results = round_results
-        self.protocol = protocol
         self.per_iou_ap = per_iou_ap
         self.false_discovery = false_discovery
         self.ground_truth = load_ground_truth(dataset_name, with_joints="keypoints" in iou_types)
@@ -99,6 +97,7 @@ class CocoEvaluator(BoxEvaluator):
             image_ids=[image["id"] for image in self.ground_truth.dataset["images"]],
             num_classes=len(self.ground_truth.category_ids),
             output_folder=output_folder,
+            protocol=protocol,
             distributed=distributed,
         )
         if not self.ground_truth.is_labelled:
@@ -131,7 +130,8 @@ class CocoEvaluator(BoxEvaluator):
             (iou_type, self._score(rows, iou_type)) for iou_type in self.iou_types
         )
         if self.output_folder:
-            self._write_scores(results)
+            sigmas = {"oks_sigmas": list(self.skeleton.oks_sigmas)} if self.skeleton else {}
+            self._save_scores(SCORES_FILE, results, backend=self.backend, **sigmas)
         return results
 
     def _to_arrays(self, instances: Instances, record: dict) -> Detections:
@@ -208,22 +208,6 @@ class CocoEvaluator(BoxEvaluator):
         if rates:
             lines += [f"False discovery in percent, {title}:", _row(rates)]
         return "\n".join([*lines, f"AP of each class, {title}:", class_table(class_ap)])
-
-    def _write_scores(self, results: OrderedDict) -> None:
-        path = os.path.join(self.output_folder, SCORES_FILE)
-        scores = {
-            iou_type: {name: None if math.isnan(value) else value for name, value in values.items()}
-            for iou_type, values in results.items()
-        }
-        heading = {
-            "dataset": self.dataset_name,
-            "protocol": self.protocol,
-            "backend": self.backend,
-            "images": len(self.ground_truth.dataset["images"]),
-            "unit": "percent",
-            **({"oks_sigmas": list(self.skeleton.oks_sigmas)} if self.skeleton else {}),
-        }
-        write_json_atomically(path, {**heading, "scores": scores}, indent=1)
 
 
 def _row(values: dict[str, float]) -> str:

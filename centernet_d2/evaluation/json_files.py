@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from ..whole_files import whole_file
+from ..atomic_write import atomic_write
 
 
 def write_json_atomically(path: str, value: Any, *, indent: int | None = None) -> None:
@@ -23,13 +23,13 @@ def write_json_atomically(path: str, value: Any, *, indent: int | None = None) -
 
 @contextmanager
 def atomic_file(path: str) -> Iterator[TextIO]:
-    """Open a text file that takes the place of `path` when the block ends; see `whole_file`.
+    """Open a text file that takes the place of `path` when the block ends; see `atomic_write`.
 
     Raises:
         OSError: the file cannot be written; the message names it.
     """
     try:
-        with whole_file(path, "w") as file:
+        with atomic_write(path, "w") as file:
             yield file
     except OSError as error:
         raise OSError(

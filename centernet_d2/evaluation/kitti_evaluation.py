@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
-from .box_evaluator import BoxEvaluator, Detections
-from .json_files import write_json_atomically
+from .box_evaluator import BoxEvaluator, Detections, mean_of_known
 from .kitti_ap import DIFFICULTIES, SAMPLES, KittiCurves, average_precision, score_kitti
 from .kitti_files import rounded, write_result_files
 from .kitti_ground_truth import load_ground_truth
@@ -96,13 +94,13 @@ class KittiEvaluator(BoxEvaluator):
                 return `{}`.
         """
         self.round_results = round_results
-        self.protocol = protocol
         self.ground_truth = load_ground_truth(dataset_name)
         super().__init__(
             dataset_name=dataset_name,
             image_ids=self.ground_truth.image_ids,
             num_classes=len(self.ground_truth.class_names),
             output_folder=output_folder,
+            protocol=protocol,
             distributed=distributed,
         )
 
@@ -135,37 +133,25 @@ class KittiEvaluator(BoxEvaluator):
             self._write_scores(results, curves)
         return results
 
-    def _to_arrays(self, instances: Instances, record: dict) -> Detections:
-        if not instances.has("pred_boxes3d"):
-            return super()._to_arrays(instances, record)
-        finite = instances.pred_boxes3d.tensor.isfinite().all(dim=1)
-        finite &= instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
-        if not finite.all():
-            logger.warning(
-                "image %s: %d of %d detections have a NaN or infinite number and are left out. "
-                "Have the weights diverged?",
-                record.get("file_name", record["image_id"]),
-                int((~finite).sum()),
-                len(finite),
-            )
-            instances = instances[finite]
-        boxes3d = instances.pred_boxes3d.tensor.detach().double().cpu().numpy()
-        return {**super()._to_arrays(instances, record), "boxes3d": boxes3d}
+    def _fields(self, instances: Instances, where: str) -> Detections:
+        fields = super()._fields(instances, where)
+        if instances.has("pred_boxes3d"):
+            fields["boxes3d"] = instances.pred_boxes3d.tensor.detach().double().cpu().numpy()
+        return fields
 
     def _joined(self, gathered: dict[str, Detections]) -> KittiDetections:
         """All detections, by frame and then as the model gave them; rounded as the files are."""
-        frames = {image_id: frame for frame, image_id in enumerate(self.image_ids)}
-        parts = list(gathered.values())
-        counts = [len(part["scores"]) for part in parts]
-        unknown = [np.tile(NO_BOX3D, (count, 1)) for count in counts]
-        boxes3d = [part.get("boxes3d", none) for part, none in zip(parts, unknown, strict=True)]
-        classes = [part["classes"].astype(np.int64) for part in parts]
+        frame, stacked = self._stacked(gathered)
+        boxes3d = [
+            part.get("boxes3d", np.tile(NO_BOX3D, (len(part["scores"]), 1)))
+            for part in gathered.values()
+        ]
         detections = KittiDetections(
-            frame=np.repeat([frames[image_id] for image_id in gathered], counts).astype(np.int64),
-            label=np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
-            boxes=np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)]),
+            frame=frame,
+            label=stacked["classes"],
+            boxes=stacked["boxes"],
             boxes3d=np.concatenate([np.zeros((0, 8)), *boxes3d]),
-            scores=np.concatenate([np.zeros(0), *(part["scores"] for part in parts)]),
+            scores=stacked["scores"],
         )
         return detections if self.round_results is None else rounded(detections, self.round_results)
 
@@ -178,7 +164,9 @@ class KittiEvaluator(BoxEvaluator):
                 results[task] = {}
                 continue
             values = {points: average_precision(curve, known.objects, points) for points in POINTS}
-            results[task] = {f"AP{points}": _mean(values[points][:, 1]) for points in POINTS}
+            results[task] = {
+                f"AP{points}": mean_of_known(values[points][:, 1]) for points in POINTS
+            }
             for points in POINTS:
                 results[task].update(
                     (self._key(points, label, level), float(values[points][label, level]))
@@ -235,31 +223,17 @@ class KittiEvaluator(BoxEvaluator):
     def _write_scores(
         self, results: OrderedDict, curves: dict[str, dict[str, KittiCurves]]
     ) -> None:
-        scores = {
-            task: {key: None if math.isnan(value) else value for key, value in values.items()}
-            for task, values in results.items()
-        }
-        content = {
-            "dataset": self.dataset_name,
-            "protocol": self.protocol,
-            "round_results": self.round_results,
-            "images": len(self.image_ids),
-            "unit": "percent",
-            "scores": scores,
-            "least_overlaps": least_overlaps(self.ground_truth.class_names),
-            "classes": self.ground_truth.class_names,
-            "difficulties": [difficulty.name for difficulty in DIFFICULTIES],
+        self._save_scores(
+            SCORES_FILE,
+            results,
+            round_results=self.round_results,
+            least_overlaps=least_overlaps(self.ground_truth.class_names),
+            classes=self.ground_truth.class_names,
+            difficulties=[difficulty.name for difficulty in DIFFICULTIES],
             # Shares of 1: class, difficulty, 41 recalls.
-            "curves": {
+            curves={
                 task: getattr(curves[TASKS[task][0]][TASKS[task][1]], TASKS[task][2]).tolist()
                 for task, values in results.items()
                 if values
             },
-        }
-        write_json_atomically(os.path.join(self.output_folder, SCORES_FILE), content, indent=1)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean without NaN; NaN where nothing is left."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+        )

@@ -8,7 +8,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ..whole_files import whole_folder
+from ..atomic_write import atomic_folder
 from .kitti_objects import KittiDetections
 
 # Type; truncation and occlusion, which no detector tells (as published); then numbers.
@@ -61,7 +61,7 @@ def write_result_files(
     ]
     ends = np.searchsorted(detections.frame, np.arange(len(names)), "right")
     try:
-        with whole_folder(folder) as temporary:
+        with atomic_folder(folder) as temporary:
             for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
                 with open(os.path.join(temporary, name), "w", encoding="utf-8") as file:
                     file.writelines(rows[begin:end])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import OrderedDict
 
 import numpy as np
 from tabulate import tabulate
 
-from .box_evaluator import BoxEvaluator, Detections
+from .box_evaluator import BoxEvaluator, Detections, mean_of_known
 from .coco import class_table
-from .json_files import atomic_file, write_json_atomically
+from .json_files import atomic_file
 from .voc_ground_truth import load_ground_truth
 from .voc_scores import VocDetections, VocScores, score_detections
 
@@ -74,13 +73,13 @@ class VocEvaluator(BoxEvaluator):
             )
         self.file_offset = file_offset
         self.round_to_files = round_to_files
-        self.protocol = protocol
         self.ground_truth = load_ground_truth(dataset_name)
         super().__init__(
             dataset_name=dataset_name,
             image_ids=self.ground_truth.image_ids,
             num_classes=len(self.ground_truth.class_names),
             output_folder=output_folder,
+            protocol=protocol,
             distributed=distributed,
         )
 
@@ -113,33 +112,28 @@ class VocEvaluator(BoxEvaluator):
         results = self._results(scores)
         logger.info("%s", self._report(results))
         if self.output_folder:
-            self._write_scores(results)
+            self._save_scores(
+                SCORES_FILE,
+                {"bbox": results},
+                file_offset=self.file_offset,
+                round_to_files=self.round_to_files,
+            )
         return OrderedDict(bbox=results)
 
     def _in_file_coordinates(self, gathered: dict[str, Detections]) -> VocDetections:
-        rows = {image_id: row for row, image_id in enumerate(self.image_ids)}
-        counts = [len(arrays["scores"]) for arrays in gathered.values()]
-        parts = list(gathered.values())
-        boxes = np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)])
-        boxes = boxes + FILE_OFFSETS[self.file_offset]
-        scores = np.concatenate([np.zeros(0), *(part["scores"] for part in parts)])
+        image, stacked = self._stacked(gathered)
+        boxes, scores = stacked["boxes"] + FILE_OFFSETS[self.file_offset], stacked["scores"]
         if self.round_to_files:
             boxes, scores = boxes.round(BOX_DECIMALS), scores.round(SCORE_DECIMALS)
-        classes = [part["classes"].astype(np.int64) for part in parts]
-        return VocDetections(
-            image=np.repeat([rows[image_id] for image_id in gathered], counts).astype(np.int64),
-            category=np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
-            boxes=boxes,
-            scores=scores,
-        )
+        return VocDetections(image=image, category=stacked["classes"], boxes=boxes, scores=scores)
 
     def _results(self, scores: VocScores) -> dict[str, float]:
         own = scores.eleven_point if self.ground_truth.eleven_point else scores.every_point
-        by_threshold = [_mean(row) for row in own]
+        by_threshold = [mean_of_known(row) for row in own]
         results = {
-            "mAP07": _mean(scores.eleven_point[0]),
-            "mAP12": _mean(scores.every_point[0]),
-            "AP": _mean(np.array(by_threshold)),
+            "mAP07": mean_of_known(scores.eleven_point[0]),
+            "mAP12": mean_of_known(scores.every_point[0]),
+            "AP": mean_of_known(np.array(by_threshold)),
             "AP50": by_threshold[0],
             "AP75": by_threshold[int(np.flatnonzero(scores.thresholds == 0.75)[0])],
         }
@@ -180,23 +174,3 @@ class VocEvaluator(BoxEvaluator):
                     corners = " ".join(f"{value:.{BOX_DECIMALS}f}" for value in box)
                     file.write(f"{image_id} {score:.{SCORE_DECIMALS}f} {corners}\n")
         logger.info("%d detections, a file per class: %s", len(detections), self._result_folder())
-
-    def _write_scores(self, results: dict[str, float]) -> None:
-        content = {
-            "dataset": self.dataset_name,
-            "protocol": self.protocol,
-            "file_offset": self.file_offset,
-            "round_to_files": self.round_to_files,
-            "images": len(self.image_ids),
-            "unit": "percent",
-            "scores": {
-                "bbox": {k: None if math.isnan(value) else value for k, value in results.items()}
-            },
-        }
-        write_json_atomically(os.path.join(self.output_folder, SCORES_FILE), content, indent=1)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Mean without NaN; NaN where nothing is left."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan

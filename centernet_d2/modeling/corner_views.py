@@ -1,4 +1,4 @@
-"""Corner pairs of an image and of its mirror image -> candidates in the image's frame.
+"""Corner pairs of an image and of its flipped image -> candidates in the image's frame.
 
 N images, M pairs per view, K centers per view, (h, w) output map.
 """
@@ -17,10 +17,10 @@ from .test_time_augmentation import zoomed_size
 FLIP_CONVENTIONS = ("edge", "pixel")
 
 
-def mirror_width(images: PaddedImages, map_size: Size, convention: str) -> float:
-    """The width w' of the rule `x' = w' - x` from the map of a mirror image to that of the image.
+def unflip_width(images: PaddedImages, map_size: Size, convention: str) -> float:
+    """The width w' of the rule `x' = w' - x` from the map of a flipped image to that of the image.
 
-    "edge": the map's width, as published for corners; the boxes of the mirror image then lie one
+    "edge": the map's width, as published for corners; the boxes of the flipped image then lie one
     network pixel to the right of those of the image. "pixel": network pixels 0 and W - 1 change
     places exactly.
     """
@@ -29,12 +29,12 @@ def mirror_width(images: PaddedImages, map_size: Size, convention: str) -> float
 
 
 def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
-    """Pairs (2 N, M) of images and their mirror images -> (N, 2 M), the images' own first.
+    """Pairs (2 N, M) of images and their flipped images -> (N, 2 M), the images' own first.
 
-    Boxes are on the output map; `width` is that of `mirror_width`.
+    Boxes are on the output map; `width` is that of `unflip_width`.
     """
-    own, mirrored = pairs.boxes.chunk(2)
-    x1, y1, x2, y2 = mirrored.unbind(-1)
+    own, flipped = pairs.boxes.chunk(2)
+    x1, y1, x2, y2 = flipped.unbind(-1)
     turned = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
     return CornerPairs(
         boxes=torch.cat([own, turned], dim=1),
@@ -45,9 +45,9 @@ def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
 
 
 def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
-    """Keypoints (2 N, K) of images and their mirror images -> (N, 2 K), likewise."""
-    own, mirrored = keypoints.points.chunk(2)
-    x, y = mirrored.unbind(-1)
+    """Keypoints (2 N, K) of images and their flipped images -> (N, 2 K), likewise."""
+    own, flipped = keypoints.points.chunk(2)
+    x, y = flipped.unbind(-1)
     return Keypoints(
         scores=_united(keypoints.scores),
         classes=_united(keypoints.classes),

@@ -35,7 +35,7 @@ def check_canvas(entry: dict[str, Any], canvas: Size, max_pixels: int) -> None:
 
 
 @contextmanager
-def explain_memory(
+def annotate_oom(
     entries: Sequence[dict[str, Any]], canvas: Size, *, flip: bool = False
 ) -> Iterator[None]:
     """Where memory runs out inside, add to the error which images these are and what helps."""

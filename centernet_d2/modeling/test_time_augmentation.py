@@ -1,7 +1,7 @@
 """Several views of an image: made before the network, united after it.
 
-Mirror images go through the network in the batch of their originals. A detector whose views agree
-cell by cell averages maps before decoding (`average_mirrored`); one that pairs corners appends the
+Flipped images go through the network in the batch of their originals. A detector whose views agree
+cell by cell averages maps before decoding (`average_flipped`); one that pairs corners appends the
 candidates of both. Scales are united as candidates in the image frame (`unite`). N images.
 """
 
@@ -24,7 +24,7 @@ from ..structures.padded_images import (
     eight_bit_pixels,
     scale_to_canvas,
 )
-from .test_protocol import TestProtocol
+from .inference_protocol import InferenceProtocol
 
 
 def zoomed_size(size: Size, zoom: float) -> Size:
@@ -52,7 +52,7 @@ def place_zoomed(
     images: Sequence[Tensor],
     canvas: Size,
     zoom: float,
-    protocol: TestProtocol,
+    protocol: InferenceProtocol,
     **normalization: Any,
 ) -> PaddedImages:
     """Images at one scale on a canvas; points convert to and from the images as they were given.
@@ -82,22 +82,22 @@ def place_zoomed(
     )
 
 
-def with_mirror_images(images: PaddedImages) -> PaddedImages:
-    """The batch with the mirror image of each canvas behind it."""
-    return replace(images, tensor=torch.cat([images.tensor, images.tensor.flip(3)]), mirrored=True)
+def with_flipped_images(images: PaddedImages) -> PaddedImages:
+    """The batch with the flipped image of each canvas behind it."""
+    return replace(images, tensor=torch.cat([images.tensor, images.tensor.flip(3)]), flipped=True)
 
 
-def average_mirrored(maps: Tensor, turn_back: Callable[[Tensor], Tensor | None]) -> Tensor:
-    """Maps (2 N, D, h, w) of images and their mirror images -> the mean of both, (N, D, h, w).
+def average_flipped(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
+    """Maps (2 N, D, h, w) of images and their flipped images -> the mean of both, (N, D, h, w).
 
     Args:
         maps: what is averaged: probabilities, not logits.
-        turn_back: from the mirror image's maps, reversed along x already, to what they say of the
+        unflip: from the flipped image's maps, reversed along x already, to what they say of the
             image itself (swapping left and right channels, negating x components); None where only
             the image's own maps are to be used.
     """
-    own, mirrored = maps.chunk(2)
-    turned = turn_back(mirrored.flip(3))
+    own, flipped = maps.chunk(2)
+    turned = unflip(flipped.flip(3))
     return own if turned is None else (own + turned) / 2
 
 

@@ -25,13 +25,13 @@ Size = tuple[int, int]
 class PaddedImages:
     """Normalised images on one canvas, with the way back to each image's own frame."""
 
-    tensor: Tensor  # (N, 3, H, W) normalised, network frame; (2 N, ...) where `mirrored`
+    tensor: Tensor  # (N, 3, H, W) normalised, network frame; (2 N, ...) where `flipped`
     image_sizes: tuple[Size, ...]  # N sizes in the frame that the mapper handed over
     scale: Tensor  # (N,) network pixels per image pixel
     shift: Tensor  # (N, 2) network (x, y) of image pixel (0, 0)
-    # Whether the mirror image of each canvas follows in the second half of the batch; conversions
+    # Whether the flipped image of each canvas follows in the second half of the batch; conversions
     # are between the images and the maps of the first half.
-    mirrored: bool = False
+    flipped: bool = False
     zoom: float = 1.0  # the scale of the test protocol at which the images are seen
     # (N, 3, 4) from the camera frame to image pixels; None where no point task asks for cameras.
     projection: Tensor | None = None

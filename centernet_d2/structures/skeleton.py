@@ -1,4 +1,4 @@
-"""Which joints a dataset has: names, which of them a mirror exchanges, limbs, tolerances.
+"""Which joints a dataset has: names, which of them a flip exchanges, limbs, tolerances.
 
 A dataset brings all of it in its metadata, under detectron2's names: `keypoint_names`,
 `keypoint_flip_map` (pairs of names), `keypoint_connection_rules` (name, name, RGB colour); and
@@ -52,7 +52,7 @@ class Skeleton:
     """
 
     names: tuple[str, ...]
-    flip_map: Pairs | None = None  # pairs that a mirror exchanges; None: not known
+    flip_map: Pairs | None = None  # pairs that a flip exchanges; None: not known
     edges: Pairs = ()  # limbs, for drawing
     oks_sigmas: tuple[float, ...] = ()  # J; (): `default_sigmas`
     source: str = "skeleton"  # where it was read, for messages
@@ -110,7 +110,7 @@ class Skeleton:
         )
 
     def flip_indices(self) -> list[int]:
-        """Return for each joint the index of the one that takes its place in a mirrored image.
+        """Return for each joint the index of the one that takes its place in a flipped image.
 
         Raises:
             ValueError: the pairs are not known.
@@ -125,7 +125,7 @@ class Skeleton:
         return [(self.names.index(a), self.names.index(b)) for a, b in self.edges]
 
     def sides(self) -> list[int]:
-        """Return 0 for each joint that a mirror leaves, 1 and 2 for the two of each pair."""
+        """Return 0 for each joint that a flip leaves, 1 and 2 for the two of each pair."""
         side = {name: k for pair in self.flip_map or () for k, name in enumerate(pair, start=1)}
         return [side.get(name, 0) for name in self.names]
 
@@ -154,19 +154,19 @@ def check_flip_indices(flip_indices: Sequence[int], num_joints: int) -> None:
     ):
         raise ValueError(
             f"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES must name for each of {num_joints} joints "
-            f"the one that takes its place in a mirrored image, got {indices}; [] takes them from "
+            f"the one that takes its place in a flipped image, got {indices}; [] takes them from "
             "the dataset's metadata"
         )
 
 
 def missing_flip_map(source: str, names: Sequence[str]) -> str:
-    """Return the message for joints that cannot be mirrored."""
+    """Return the message for joints that cannot be flipped."""
     return (
-        f"{source}: a mirrored image exchanges left and right joints, but nothing says which of "
+        f"{source}: a flipped image exchanges left and right joints, but nothing says which of "
         f"{list(names)} belong together ('keypoint_flip_map' is missing, and the names are not "
         "pairs such as 'left_hand' and 'right_hand'). Give the pairs, [] if no joint changes: as "
         "'keypoint_flip_map': [[\"a\", \"b\"], ...] beside 'keypoints' in the category of the "
-        "JSON, or as MetadataCatalog.get(name).keypoint_flip_map; or do without mirrors: "
+        "JSON, or as MetadataCatalog.get(name).keypoint_flip_map; or do without flips: "
         "INPUT.FLIP_PROBABILITY 0.0 and TEST.FLIP False"
     )
 

@@ -37,7 +37,7 @@ class CenterTargets:
     # out)
     kept: Tensor
     # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
-    regressed: Tensor
+    regression_mask: Tensor
 
     @property
     def num_images(self) -> int:

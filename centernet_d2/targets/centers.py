@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets
+from .clipped_objects import clipped_objects, keypoint_targets
 from .gaussian import RadiusRule
 from .ignored import with_ignored
-from .visible_objects import keypoint_targets, visible_objects
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def center_targets(
     min_overlap: float = 0.7,
     fixed_radius: int = 2,
     round_up: bool = True,
-    regressed: Tensor | None = None,
+    regression_mask: Tensor | None = None,
     ignored: Tensor | None = None,
     ignored_region: str = "center",
 ) -> CenterTargets:
@@ -50,8 +50,8 @@ def center_targets(
         radius_rule: see `RadiusRule`.
         min_overlap: overlap that the radius guarantees.
         fixed_radius: radius of `RadiusRule.FIXED`.
-        round_up: see `visible_objects`.
-        regressed: (P,) bool, see `CenterTargets.regressed`; None: all.
+        round_up: see `clipped_objects`.
+        regression_mask: (P,) bool, see `CenterTargets.regression_mask`; None: all.
         ignored: (P,) bool, objects that only weaken the heatmap, see `with_ignored`; those may have
             class -1. None: no object.
         ignored_region: see `with_ignored`.
@@ -66,12 +66,12 @@ def center_targets(
     if ignored is None:
         ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     found = torch.nonzero(~ignored).flatten()
-    objects = visible_objects(
+    objects = clipped_objects(
         boxes[found], classes[found], image[found], limit=(width - 1, height - 1), **radius
     )
     kept = found[objects.kept]
-    if regressed is None:
-        regressed = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    if regression_mask is None:
+        regression_mask = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     blank = boxes.new_zeros((num_images, num_classes, height, width))
     center = keypoint_targets(objects, objects.center, blank)
     heatmap = center.heatmap
@@ -86,5 +86,5 @@ def center_targets(
         size=objects.size,
         radius=objects.radius,
         kept=kept,
-        regressed=regressed[kept],
+        regression_mask=regression_mask[kept],
     )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import CornerTargets
+from .clipped_objects import clipped_objects, keypoint_targets
 from .gaussian import RadiusRule
-from .visible_objects import keypoint_targets, visible_objects
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def corner_targets(
             `draw_gaussians`.
     """
     (frame_height, frame_width), (height, width) = frame_size, map_size
-    objects = visible_objects(
+    objects = clipped_objects(
         boxes,
         classes,
         image,

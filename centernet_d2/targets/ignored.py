@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import PeakIndex
+from .clipped_objects import clipped_objects
 from .gaussian import RadiusRule, draw_gaussians
-from .visible_objects import visible_objects
 
 ALMOST_ONE = 0.9999
 """Published: the focal loss weighs it by (1 - 0.9999)^4 = 1e-16, and it is no positive."""
@@ -46,7 +46,7 @@ def with_ignored(
         radius_rule: see `RadiusRule`.
         min_overlap: overlap that the radius guarantees.
         fixed_radius: radius of `RadiusRule.FIXED`.
-        round_up: see `visible_objects`.
+        round_up: see `clipped_objects`.
     """
     if region not in IGNORED_REGIONS:
         raise ValueError(
@@ -55,7 +55,7 @@ def with_ignored(
         )
     _, num_classes, height, width = heatmap.shape
     rows, classes = _one_row_per_class(classes, num_classes)
-    objects = visible_objects(
+    objects = clipped_objects(
         boxes[rows],
         classes,
         image[rows],

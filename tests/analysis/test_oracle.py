@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from centernet_d2.analysis.oracle import Oracle, mirrored, true_centers
+from centernet_d2.analysis.oracle import Oracle, flipped, true_centers
 
 from .conftest import BOXES, CLASSES, entry_with_objects
 
@@ -43,8 +43,8 @@ def test_told_everything_it_finds_the_objects_and_nothing_else(built, architectu
 
 @pytest.mark.parametrize("architecture", BOTH)
 @pytest.mark.parametrize(("convention", "shift"), [("pixel", 0.0), ("edge", 1.0)])
-def test_in_the_mirror_image_corners_change_roles(built, architecture, convention, shift):
-    """Both views tell of the same boxes, those of the mirror image as far to the right as the
+def test_in_the_flip_image_corners_change_roles(built, architecture, convention, shift):
+    """Both views tell of the same boxes, those of the flipped image as far to the right as the
     convention has them; the second of a kind is lowered by soft-NMS."""
     model = built(architecture, "TEST.FLIP", True, "MODEL.CORNERNET.FLIP_CONVENTION", convention)
     boxes = [[5.3, 8.9, 40.2, 30.7], [50.5, 20.25, 70.75, 56.5]]
@@ -152,10 +152,10 @@ def test_no_objects_and_batches_and_scales(built, architecture):
         torch.testing.assert_close(best.pred_boxes.tensor, boxes, atol=1e-3, rtol=0)
 
 
-def test_truth_in_the_mirror_image(built):
+def test_truth_in_the_flip_image(built):
     entry = entry_with_objects()
     images = built("CornerNet", "TEST.FLIP", True).inference_images([entry["image"]], (95, 95))
-    turned = mirrored(entry["instances"], images)
+    turned = flipped(entry["instances"], images)
     both = images.tensor[:, 0]
     for box, other in zip(torch.tensor(BOXES), turned.gt_boxes.tensor, strict=True):
         # The network pixels of an object, seen from the other side.

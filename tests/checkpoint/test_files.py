@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors, write_whole
+from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors, write_atomically
 
 NEW_AND_OLD = pytest.mark.parametrize("new_format", [True, False])
 
@@ -108,13 +108,13 @@ def test_something_else_that_torch_saved(tmp_path):
 
 def test_writing_is_whole_or_nothing(tmp_path):
     file = tmp_path / "new folder" / "file"
-    write_whole(file, lambda stream: stream.write(b"first"))
+    write_atomically(file, lambda stream: stream.write(b"first"))
 
     def fail(stream):
         stream.write(b"half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        write_whole(file, fail)
+        write_atomically(file, fail)
     assert os.listdir(file.parent) == ["file"]
     assert file.read_bytes() == b"first"

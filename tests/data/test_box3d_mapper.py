@@ -281,10 +281,10 @@ def test_an_image_of_another_size_is_refused(record):
         Box3dMapper(config(), is_train=True)(record)
 
 
-def test_mirrors_are_refused(record):
+def test_flips_are_refused(record):
     with pytest.raises(ValueError, match=r"INPUT.FLIP_PROBABILITY is 0.5.*set it to 0"):
         Box3dMapper(config("INPUT.FLIP_PROBABILITY", 0.5), is_train=True)
-    with pytest.raises(ValueError, match=r"mirrors, turns or shears the image"):
+    with pytest.raises(ValueError, match=r"flips, turns or shears the image"):
         Box3dMapper(is_train=True, augmentations=[HFlipTransform(WIDTH)])(record)
 
 
@@ -293,7 +293,7 @@ def test_turns_are_refused(record):
         Box3dMapper(config("INPUT.ROTATION", 5.0), is_train=True)
     Box3dMapper(config("INPUT.ROTATION", 5.0), is_train=False)
     turn = RotationTransform(HEIGHT, WIDTH, 2.0)
-    with pytest.raises(ValueError, match=r"mirrors, turns or shears the image"):
+    with pytest.raises(ValueError, match=r"flips, turns or shears the image"):
         Box3dMapper(is_train=True, augmentations=[turn])(record)
 
 

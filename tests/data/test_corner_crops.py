@@ -47,29 +47,29 @@ def published_corner_crop(image, box, center, side, output):
     return cv2.resize(canvas, (output, output)), moved
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_shows_what_the_published_corner_crop_shows(mirror):
-    """Boxes in the same place, but for half a pixel of odd sides and one of mirror images."""
+@pytest.mark.parametrize("flipped", [False, True])
+def test_shows_what_the_published_corner_crop_shows(flipped):
+    """Boxes in the same place, but for half a pixel of odd sides and one of flipped images."""
     height, width, output, dot = 150, 201, 127, (90, 70)
     image, box = dot_image(height, width, *dot), np.array([[70.0, 50.0, 110.0, 90.0]])
     augmentation = RandomCenterCrop((output, output), base="output")
-    flip = PixelFlipTransform(width) if mirror else NoOpTransform()
+    flip = PixelFlipTransform(width) if flipped else NoOpTransform()
     random_state.seed(4)
     compared = 0
     for _ in range(60):
         transform = augmentation.get_transform(image)
         center = transform.inverse().apply_coords(np.array([[output / 2, output / 2]]))[0].round()
         side = round(output / transform.scale)
-        if mirror:  # the same place of the image
+        if flipped:  # the same place of the image
             center[0] = width - 1 - center[0]
         picture, published = published_corner_crop(image, box[0], center.astype(int), side, output)
-        if mirror:
+        if flipped:
             picture = picture[:, ::-1]
             published = PixelFlipTransform(output).apply_box(published[None])[0]
         ours = transform.apply_box(flip.apply_box(box))[0]
         moved = ours - published
         half = side % 2 / 2 * transform.scale  # of an odd side, whose middle is not a pixel
-        expected = [1 - half, half] * 2 if mirror else [half, half] * 2
+        expected = [1 - half, half] * 2 if flipped else [half, half] * 2
         np.testing.assert_allclose(moved, expected, atol=1e-9)
         points = transform.apply_coords(flip.apply_coords(np.array([dot], dtype=float)))[0]
         if (points < 8).any() or (points > output - 9).any():

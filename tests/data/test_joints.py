@@ -17,7 +17,7 @@ from centernet_d2.config import add_centernet_config
 from centernet_d2.data import random_state
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.joints import is_mirrored, move_points
+from centernet_d2.data.joints import is_flipped, move_points
 from centernet_d2.data.mappers import DetectionMapper
 from centernet_d2.data.transforms import PixelFlipTransform, RandomCenterCrop
 
@@ -83,7 +83,7 @@ def records(tmp_path):
 
 def compare(mapper, records, seeds) -> dict:
     """Check each dot against its joint under many seeds; returns how often what was seen."""
-    seen = {"compared": 0, "mirrored": 0, "outside": 0}
+    seen = {"compared": 0, "flipped": 0, "outside": 0}
     for seed in range(seeds):
         for painted, record in enumerate(records):
             random_state.seed(seed)
@@ -92,13 +92,13 @@ def compare(mapper, records, seeds) -> dict:
             if not len(joints):
                 continue
             (left, top), whole = find_dot(sample["image"])
-            mirrored = seed in mapper.mirrored
-            joint = joints[0, FLIP[painted] if mirrored else painted]
+            flipped = seed in mapper.flipped
+            joint = joints[0, FLIP[painted] if flipped else painted]
             if whole:
                 assert joint[2] == 2
                 np.testing.assert_allclose(joint[:2], (left, top), rtol=0, atol=0.06)
                 seen["compared"] += 1
-                seen["mirrored"] += mirrored
+                seen["flipped"] += flipped
             elif joint[2] == 0:
                 assert joint.tolist() == [0, 0, 0]
                 seen["outside"] += 1
@@ -106,9 +106,9 @@ def compare(mapper, records, seeds) -> dict:
 
 
 class Spy(DetectionMapper):
-    """Notes by the pixels, not by the mapper's own account, under which seeds it mirrors."""
+    """Notes by the pixels, not by the mapper's own account, under which seeds it flips."""
 
-    mirrored: frozenset = frozenset()
+    flipped: frozenset = frozenset()
 
     def watch(self, records, seeds):
         """Map a picture that is bright on its left half, for each seed."""
@@ -126,7 +126,7 @@ class Spy(DetectionMapper):
             if order[0] > order[1]:
                 found.add(seed)
         cv2.imwrite(record["file_name"], dot(*DOTS[0]))
-        self.mirrored = frozenset(found)
+        self.flipped = frozenset(found)
 
 
 @pytest.mark.parametrize("convention", ["pixel", "edge"])
@@ -139,7 +139,7 @@ def test_a_painted_dot_is_where_its_joint_is(records, convention, rotation, mode
     mapper.watch(records, seeds=25)
     seen = compare(mapper, records, seeds=25)
     assert seen["compared"] > 25
-    assert 0.2 < seen["mirrored"] / seen["compared"] < 0.8
+    assert 0.2 < seen["flipped"] / seen["compared"] < 0.8
     assert seen["outside"] > 0 or mode == "shift_scale"
 
 
@@ -173,8 +173,8 @@ def test_published_flip_by_hand(records):
     cfg = config("INPUT.FLIP_PROBABILITY", 1.0, "INPUT.CENTER_CROP", "none")
     cfg.INPUT.TRAIN_SIZE = [SIZE[1], SIZE[0]]
     (joints,) = DetectionMapper(cfg, is_train=True)(records[0])["instances"].gt_keypoints.tensor
-    mirrored = [[SIZE[0] - 1 - x, y, 2] for x, y in DOTS]
-    assert joints.tolist() == [mirrored[k] for k in FLIP]
+    flipped = [[SIZE[0] - 1 - x, y, 2] for x, y in DOTS]
+    assert joints.tolist() == [flipped[k] for k in FLIP]
 
 
 def annotation(joints, box=(10, 10, 60, 60), **more):
@@ -285,12 +285,12 @@ def test_missing_flip_map_is_said_before_training_with_the_datasets_joints():
     for part in (name, "['p0', 'p1', 'p2']", "INPUT.FLIP_PROBABILITY 0.0"):
         assert part in str(error.value)
     cfg.INPUT.FLIP_PROBABILITY = 0.0
-    DetectionMapper(cfg, is_train=True)  # needed by mirrors only
+    DetectionMapper(cfg, is_train=True)  # needed by flips only
     DetectionMapper(cfg, is_train=False)
 
 
-def test_a_mirror_that_the_mapper_did_not_know_of_is_named(records):
-    with pytest.raises(DatasetError, match=r"was mirrored.*0 flip indices for 3 joints"):
+def test_a_flip_that_the_mapper_did_not_know_of_is_named(records):
+    with pytest.raises(DatasetError, match=r"was flipped.*0 flip indices for 3 joints"):
         mapped(records, [annotation([1.5, 1.5, 2] * 3)], augmentations=[PixelFlipTransform(160)])
 
 
@@ -305,13 +305,13 @@ def test_wrong_flip_indices_are_named(indices):
         DetectionMapper(config(flip_indices=indices), is_train=True)
 
 
-def test_mirrors_are_seen_whatever_makes_them():
+def test_flips_are_seen_whatever_makes_them():
     crop = RandomCenterCrop((96, 128), rotation=90.0).get_transform(np.zeros((50, 50, 3)))
-    assert not is_mirrored(T.TransformList([crop]))
+    assert not is_flipped(T.TransformList([crop]))
     flip, upside_down = T.HFlipTransform(100), T.VFlipTransform(100)
-    assert is_mirrored(T.TransformList([crop, flip]))
-    assert is_mirrored(T.TransformList([upside_down]))
-    assert not is_mirrored(T.TransformList([flip, T.TransformList([upside_down])]))
+    assert is_flipped(T.TransformList([crop, flip]))
+    assert is_flipped(T.TransformList([upside_down]))
+    assert not is_flipped(T.TransformList([flip, T.TransformList([upside_down])]))
 
 
 def test_half_pixels_by_hand():

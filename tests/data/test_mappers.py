@@ -257,7 +257,7 @@ def test_real_images_keep_what_is_in_their_boxes(test_data):
                 continue
             before = patch(original, (x, y, x + width, y + height))
             after = patch(warped, box)
-            # The box may be mirrored; a shifted or scaled box would correlate with neither.
+            # The box may be flipped; a shifted or scaled box would correlate with neither.
             similar.append(max(correlation(before, after), correlation(before[:, ::-1], after)))
     assert len(similar) > 40
     assert np.median(similar) > 0.97

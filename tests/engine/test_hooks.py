@@ -15,7 +15,7 @@ from pose_maps import persons, pose_detector
 from torch import nn
 
 from centernet_d2.engine.checkpointer import Checkpointer
-from centernet_d2.engine.hooks import BestCheckpoint, LossWatch, Pictures
+from centernet_d2.engine.hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.losses.heatmap_focal import COLLAPSED
 
@@ -29,8 +29,8 @@ def sample(objects: int, size=(24, 32)) -> dict:
 
 
 def watch(steps, *, weights=None, patience=50):
-    """Run LossWatch over (heatmap loss or losses by name, number of objects) pairs."""
-    hook = LossWatch(weights or {"loss_heatmap": 1.0}, patience=patience)
+    """Run TrainingHealthHook over (heatmap loss or losses by name, number of objects) pairs."""
+    hook = TrainingHealthHook(weights or {"loss_heatmap": 1.0}, patience=patience)
     for losses, objects in steps:
         losses = losses if isinstance(losses, dict) else {"loss_heatmap": losses}
         loop = SimpleNamespace(losses=losses, batch=[sample(objects)])
@@ -71,7 +71,7 @@ def test_each_keypoints_heatmap_is_watched_by_itself(caplog):
 
 
 def test_a_model_without_heatmaps_is_watched_for_objects_only(caplog):
-    hook = LossWatch(None, patience=2)
+    hook = TrainingHealthHook(None, patience=2)
     for _ in range(2):
         loop = SimpleNamespace(losses={"loss_heatmap": COLLAPSED}, batch=[sample(0)])
         hook.trainer = SimpleNamespace(_trainer=loop)
@@ -91,7 +91,7 @@ def test_every_detector_names_the_losses_to_watch(config, architecture):
             *("MODEL.TRIPLET_CENTERNET.CENTER_WEIGHT", 0.5),
         )
     )
-    (hook,) = (hook for hook in trainer._hooks if isinstance(hook, LossWatch))
+    (hook,) = (hook for hook in trainer._hooks if isinstance(hook, TrainingHealthHook))
     corners = {"loss_heatmap_top_left": 2.0, "loss_heatmap_bottom_right": 2.0}
     assert (
         hook.heatmap_losses
@@ -202,7 +202,7 @@ class Corner(nn.Module):
 def test_pictures_reach_the_event_storage(objects):
     model = Corner().train()
     loop = SimpleNamespace(batch=[sample(objects)])
-    hook = Pictures(3, ["thing"])
+    hook = VisualizationHook(3, ["thing"])
     with EventStorage(0) as storage:
         for iteration in range(5):
             hook.trainer = SimpleNamespace(

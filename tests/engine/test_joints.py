@@ -65,7 +65,7 @@ def filled(cfg: CfgNode) -> tuple[int, list[int], list[int]]:
 # ---- filling ----
 
 
-def test_number_mirror_and_classes_come_from_the_dataset(register):
+def test_number_flip_and_classes_come_from_the_dataset(register):
     name = register(
         "three_joints",
         thing_classes=["ball", "cat", "dog"],
@@ -121,7 +121,7 @@ def test_the_configs_of_persons_agree_with_cocos_metadata():
 # ---- contradictions ----
 
 
-def test_17_joints_in_another_order_do_not_take_cocos_mirror(register):
+def test_17_joints_in_another_order_do_not_take_cocos_flip(register):
     name = register("ap10k", keypoint_names=AP10K)
     cfg = load_config(str(PERSONS), ["DATASETS.TRAIN", (name,), "DATASETS.TEST", ()])
     with pytest.raises(ValueError, match=r"POSE\.FLIP_INDICES is \[0, 2, 1, 4, 3.*ap10k") as error:
@@ -139,16 +139,16 @@ def test_another_number_of_joints_names_both_and_the_cure(register):
         set_joints(cfg)
 
 
-def test_a_given_mirror_is_believed_where_the_data_says_nothing_but_not_in_silence(register):
+def test_a_given_flip_is_believed_where_the_data_says_nothing_but_not_in_silence(register):
     name = register("nameless_sides", keypoint_names=["p0", "p1", "p2"])
     cfg = pose_config([name], [], f"{POSE}.FLIP_INDICES", [1, 0, 2])
-    assert "does not say which joints a mirror exchanges" in set_joints(cfg)
+    assert "does not say which joints a flip exchanges" in set_joints(cfg)
     assert cfg.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES == [1, 0, 2]
     with pytest.raises(ValueError, match=r"FLIP_INDICES must name for each of 3 joints"):
         set_joints(pose_config([name], [], f"{POSE}.FLIP_INDICES", [1, 0]))
 
 
-def test_a_mirror_needs_pairs_and_no_mirror_needs_none(register):
+def test_a_flip_needs_pairs_and_no_flip_needs_none(register):
     name = register("nameless_sides", keypoint_names=["p0", "p1", "p2"])
     with pytest.raises(ValueError, match=r"nameless_sides.*keypoint_flip_map.*FLIP_PROBABILITY"):
         set_joints(pose_config([name]))
@@ -168,14 +168,14 @@ def test_datasets_with_different_joints(register):
         set_joints(pose_config([first, third]))
 
 
-def test_datasets_with_different_mirrors(register):
+def test_datasets_with_different_flips(register):
     first = register("first_joints", keypoint_names=NAMES)
     second = register("second_joints", keypoint_names=NAMES, keypoint_flip_map=[])
     with pytest.raises(ValueError, match=r"'first_joints'.*'second_joints'.*'keypoint_flip_map'"):
         set_joints(pose_config([first], [second]))
 
 
-def test_what_one_dataset_does_not_know_of_a_mirror_another_may(register):
+def test_what_one_dataset_does_not_know_of_a_flip_another_may(register):
     names = ["p0", "p1", "p2"]
     first = register("first_joints", keypoint_names=names, keypoint_oks_sigmas=[0.1] * 3)
     second = register("second_joints", keypoint_names=names, keypoint_flip_map=[("p0", "p2")])

@@ -14,9 +14,9 @@ from detectron2.modeling import build_model
 
 from centernet_d2.engine.checkpointer import CheckpointMismatchError
 from centernet_d2.engine.evaluate import evaluate_only
-from centernet_d2.engine.predictor import Predictor
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.inference.predictor import Predictor
 
 from .small_world import small_config, write_dataset
 

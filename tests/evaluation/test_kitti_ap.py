@@ -243,9 +243,9 @@ def test_overlap_on_the_ground_and_in_space():
     ground, space = rotated_overlap(np.tile(car, (len(table), 1)), table)
     assert ground == pytest.approx([row[1] if row[0][3] > 0 else 0 for row in others], abs=1e-12)
     assert space == pytest.approx([row[2] for row in others], abs=1e-12)
-    mirrored = rotated_overlap(table, np.tile(car, (len(table), 1)))
-    assert mirrored[0] == pytest.approx(ground, abs=1e-12)
-    assert mirrored[1] == pytest.approx(space, abs=1e-12)
+    flipped = rotated_overlap(table, np.tile(car, (len(table), 1)))
+    assert flipped[0] == pytest.approx(ground, abs=1e-12)
+    assert flipped[1] == pytest.approx(space, abs=1e-12)
 
 
 def test_share_in_regions_is_the_largest_of_one_region():

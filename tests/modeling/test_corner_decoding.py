@@ -38,7 +38,7 @@ class Nothing(Backbone):
 
 
 def random_maps(height: int, width: int) -> CornerPredictions:
-    """The raw maps of an image and its mirror image, drawn in the published order."""
+    """The raw maps of an image and its flipped image, drawn in the published order."""
     random = np.random.RandomState(1000 * height + width)
 
     def draw(channels: int, factor: float, summand: float = 0.0) -> torch.Tensor:
@@ -78,7 +78,7 @@ def detector(kind: type[CornerNet], scales, **arguments) -> CornerNet:
 
     def predict(images):
         rows, columns = ((side + 1) // 4 for side in images.tensor.shape[-2:])
-        assert images.mirrored
+        assert images.flipped
         assert len(images.tensor) == 2
         return [random_maps(rows, columns)]
 

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.config import add_centernet_config
-from centernet_d2.modeling import fitting_canvas
+from centernet_d2.modeling import canvas_errors
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.heads.corner_head import CornerHead
 
@@ -170,7 +170,7 @@ def test_training_crops_are_the_network_frame(architecture):
     ],
 )
 def test_crops_that_need_a_border_are_told_once(canvas, side, better, caplog):
-    fitting_canvas.warn_of_border.cache_clear()
+    canvas_errors.warn_of_border.cache_clear()
     model = built("CornerNet", "TEST.CANVAS", canvas)
     with caplog.at_level(logging.WARNING):
         for seed in range(3):
@@ -319,26 +319,26 @@ def test_weight_of_the_center():
         assert half[name].item() == pytest.approx(factor * one[name].item(), rel=1e-5)
 
 
-def mirrored_entry(entry):
-    mirrored = copy.deepcopy(entry)
-    mirrored["image"] = mirrored["image"].flip(2)
-    return mirrored
+def flipped_entry(entry):
+    flipped = copy.deepcopy(entry)
+    flipped["image"] = flipped["image"].flip(2)
+    return flipped
 
 
 @pytest.mark.parametrize(("convention", "shift"), [("pixel", 0.0), ("edge", 1.0)])
-def test_boxes_of_the_mirror_image_turned_back(convention, shift):
-    """The views of an image and of its mirror image are the same two, so the boxes they give are
+def test_boxes_of_the_flip_image_turned_back(convention, shift):
+    """The views of an image and of its flipped image are the same two, so the boxes they give are
     each other's reflection: about the canvas' middle pixel, or one pixel beside it."""
     model = built("CornerNet", "TEST.FLIP", True, "MODEL.CORNERNET.FLIP_CONVENTION", convention)
     model.eval()
     entry = image_input(SIDE, SIDE)  # fills its canvas
     with torch.no_grad():
         own = model.candidates([entry], 1.0)[0].pred_boxes.tensor
-        mirrored = model.candidates([mirrored_entry(entry)], 1.0)[0].pred_boxes.tensor
+        flipped = model.candidates([flipped_entry(entry)], 1.0)[0].pred_boxes.tensor
     reflected = torch.stack(
         [SIDE - 1 + shift - own[:, 2], own[:, 1], SIDE - 1 + shift - own[:, 0], own[:, 3]], dim=1
     )
-    distance = torch.cdist(reflected, mirrored, p=1)
+    distance = torch.cdist(reflected, flipped, p=1)
     inside = (own[:, 0] > 2) & (own[:, 2] < SIDE - 3)  # others are cut at the border
     assert inside.sum() > 20
     assert distance[inside].amin(1).max() < 1e-2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Instances, Keypoints
-from pose_maps import FLIP, JOINTS, Rendering, mirror_image, perfect_maps, persons, pose_detector
+from pose_maps import FLIP, JOINTS, Rendering, flipped_image, perfect_maps, persons, pose_detector
 
 from centernet_d2.decoding.joints import SnappingRule
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
@@ -99,7 +99,7 @@ def test_unlabelled_persons_are_positives_whose_box_is_not_learned(regress_unlab
     images = model.training_images([training_input(mixed)])
     centers = model.targets(images, [mixed], (16, 16))
     assert (centers.heatmap == 1).sum() == 2
-    assert centers.regressed.tolist() == [True, regress_unlabelled]
+    assert centers.regression_mask.tolist() == [True, regress_unlabelled]
     losses = model.train()([training_input(mixed)])
     alone = model([training_input(persons((SIZE, SIZE), BOXES[:1], PLACES[:1]))])
     for name in ("loss_size", "loss_offset"):
@@ -111,7 +111,7 @@ def test_a_person_whose_joints_left_the_crop_keeps_its_box():
     left = persons((SIZE, SIZE), BOXES, [PLACES[0], [None] * JOINTS], without=[False, False])
     model = pose_detector()
     images = model.training_images([training_input(left)])
-    assert model.targets(images, [left], (16, 16)).regressed.tolist() == [True, True]
+    assert model.targets(images, [left], (16, 16)).regression_mask.tolist() == [True, True]
 
 
 def test_who_has_no_joints_is_guessed_where_nobody_says():
@@ -119,8 +119,12 @@ def test_who_has_no_joints_is_guessed_where_nobody_says():
         (SIZE, SIZE), [*BOXES, BOXES[0]], [PLACES[0], *[[None] * JOINTS] * 2], [0, 0, 1]
     )
     truth.remove("gt_without_joints")
-    assert Pose(num_joints=JOINTS).regressed([truth]).tolist() == [True, False, False]
-    assert Pose(num_joints=JOINTS, classes=[0]).regressed([truth]).tolist() == [True, False, True]
+    assert Pose(num_joints=JOINTS).regression_mask([truth]).tolist() == [True, False, False]
+    assert Pose(num_joints=JOINTS, classes=[0]).regression_mask([truth]).tolist() == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_weights_are_choices():
@@ -218,10 +222,10 @@ def test_both_views_are_averaged_with_left_and_right_exchanged():
     task = Pose(num_joints=JOINTS, flip_indices=FLIP)
     for name, channels in (("joint_heatmap", JOINTS), ("joint_displacement", 2 * JOINTS)):
         own = torch.randn(2, channels, 3, 4)
-        turned = task.turn_back(name, mirror_image(name, own).flip(3))
+        turned = task.unflip(name, flipped_image(name, own).flip(3))
         torch.testing.assert_close(turned, own)
-        assert not torch.equal(mirror_image(name, own).flip(3), own)
-    assert task.turn_back("joint_offset", torch.zeros(2, 2, 3, 4)) is None
+        assert not torch.equal(flipped_image(name, own).flip(3), own)
+    assert task.unflip("joint_offset", torch.zeros(2, 2, 3, 4)) is None
 
 
 def test_flip_decodes_the_mean_of_both_views():
@@ -230,9 +234,9 @@ def test_flip_decodes_the_mean_of_both_views():
     images = model.inference_images([torch.zeros(3, 64, 64)], (96, 96))
     maps = perfect_maps(model, images, [truth])
     shifted = maps.regressions["joint_displacement"].clone()
-    shifted[1:, 0::2] += 2  # the mirror image sees all joints 2 cells further right
+    shifted[1:, 0::2] += 2  # the flipped image sees all joints 2 cells further right
     maps.regressions["joint_displacement"] = shifted
-    united = model.decoded_maps(maps, mirrored=True).regressions["joint_displacement"]
+    united = model.decoded_maps(maps, flipped=True).regressions["joint_displacement"]
     own = shifted[:1]
     torch.testing.assert_close(united[:, 0::2], own[:, 0::2] - 1)
     torch.testing.assert_close(united[:, 1::2], own[:, 1::2])
@@ -256,15 +260,15 @@ def test_only_classes_with_joints_get_them():
     assert not found.pred_keypoints[found.pred_classes == 1].any()
     assert model.targets(
         model.inference_images([torch.zeros(3, SIZE, SIZE)], (96, 96)), [truth], (24, 24)
-    ).regressed.all()
+    ).regression_mask.all()
 
 
 def test_zeros_of_a_class_without_joints_do_not_exclude_its_boxes():
     """Some files have zero-filled keypoints in every annotation."""
     truth = persons((SIZE, SIZE), BOXES, [[None] * JOINTS] * 2, [0, 1], without=[True, True])
-    assert Pose(num_joints=JOINTS, classes=[0]).regressed([truth]).tolist() == [False, True]
+    assert Pose(num_joints=JOINTS, classes=[0]).regression_mask([truth]).tolist() == [False, True]
     truth.remove("gt_without_joints")
-    assert Pose(num_joints=JOINTS, classes=[0]).regressed([truth]).tolist() == [False, True]
+    assert Pose(num_joints=JOINTS, classes=[0]).regression_mask([truth]).tolist() == [False, True]
 
 
 def test_labelled_joints_of_a_class_without_joints_are_not_learned():
@@ -336,7 +340,7 @@ def test_wrong_ground_truth_names_the_image(keypoints, message):
         pose_detector().train()([training_input(truth)])
 
 
-def test_a_mirror_without_a_flip_map_is_named():
+def test_a_flip_without_a_flip_map_is_named():
     model = pose_detector(flip_indices=(), protocol={"flip": True}).eval()
     with torch.no_grad(), pytest.raises(ValueError, match=r"TEST\.FLIP .*FLIP_INDICES is empty"):
         model([{"image": torch.zeros(3, 32, 32)}])

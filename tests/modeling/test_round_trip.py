@@ -8,7 +8,7 @@ from detectron2.structures import Boxes, Instances
 
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.backbone import EncoderDecoder
-from centernet_d2.modeling.meta_arch.heatmap_detector import TestProtocol
+from centernet_d2.modeling.meta_arch.heatmap_detector import InferenceProtocol
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 from centernet_d2.structures.predictions import CenterPredictions
 
@@ -24,7 +24,7 @@ def detector(class_specific_size: bool = False, resolution: str = "keep_res") ->
         pixel_std=[1.0, 1.0, 1.0],
         tasks=[Box2D(class_specific_size=class_specific_size)],
         score_threshold=0.5,
-        protocol=TestProtocol(resolution=resolution, fixed_size=(256, 256)),
+        protocol=InferenceProtocol(resolution=resolution, fixed_size=(256, 256)),
     )
 
 

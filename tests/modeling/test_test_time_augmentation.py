@@ -14,15 +14,15 @@ from centernet_d2.decoding.peaks import top_peaks
 from centernet_d2.decoding.soft_nms import SoftNmsRule, soft_nms
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.backbone import EncoderDecoder
+from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.modeling.meta_arch.heatmap_detector import HeatmapDetector
 from centernet_d2.modeling.point_tasks.base import PointTask
 from centernet_d2.modeling.point_tasks.box2d import Box2D
-from centernet_d2.modeling.test_protocol import TestProtocol
 from centernet_d2.modeling.test_time_augmentation import (
-    average_mirrored,
+    average_flipped,
     place_zoomed,
     unite,
-    with_mirror_images,
+    with_flipped_images,
     zoom_image,
 )
 from centernet_d2.structures.predictions import CenterPredictions
@@ -70,9 +70,9 @@ def test_flip_is_the_mean_of_both_views_but_for_the_offset(tiny_config, resoluti
         canvas = plain.protocol.canvas_of((50, 71), plain.divisor)
         images = plain.inference_images([image], canvas)
         own = plain.predict(images)[-1]
-        mirror = plain.predict(replace(images, tensor=images.tensor.flip(3)))[-1]
-    heatmap = (own.heatmap.sigmoid() + mirror.heatmap.sigmoid().flip(3)) / 2
-    size = (own.regressions["size"] + mirror.regressions["size"].flip(3)) / 2
+        flip = plain.predict(replace(images, tensor=images.tensor.flip(3)))[-1]
+    heatmap = (own.heatmap.sigmoid() + flip.heatmap.sigmoid().flip(3)) / 2
+    size = (own.regressions["size"] + flip.regressions["size"].flip(3)) / 2
     peaks = top_peaks(heatmap, 100)
     boxes = center_boxes(peaks, peak_centers(peaks, own.offset), size)
     boxes = images.map_to_image(boxes.unflatten(-1, (2, 2)), own.map_size).flatten(-2)
@@ -91,16 +91,16 @@ def test_detections_of_a_symmetric_picture_are_symmetric(tiny_config):
             torch.nn.init.zeros_(parameter)
     half = picture(64, 40)
     (found,) = detect(model, torch.cat([half, half.flip(2)], dim=2))
-    # Cell k of w has its mirror image at w - 1 - k: network pixels 4 k and 4 (w - 1) - 4 k.
+    # Cell k of w has its flipped image at w - 1 - k: network pixels 4 k and 4 (w - 1) - 4 k.
     width = model.protocol.canvas_of((64, 80), model.divisor)[1]
     total = width - 4 - 2 * (width - 80) / 2
-    mirrored = rows(found)
-    mirrored[:, [2, 4]] = total - mirrored[:, [4, 2]]
+    flipped = rows(found)
+    flipped[:, [2, 4]] = total - flipped[:, [4, 2]]
     ours = rows(found)[:-2]  # the last may lack its equal partner
-    distance = torch.cdist(ours, mirrored, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = torch.cdist(ours, flipped, compute_mode="donot_use_mm_for_euclid_dist")
     assert len(found) > 50
     assert distance.min(dim=1).values.max() < 1e-3
-    assert (rows(found) - mirrored).abs().max() > 1  # and it is not that nothing moves
+    assert (rows(found) - flipped).abs().max() > 1  # and it is not that nothing moves
 
 
 def test_both_views_go_through_the_network_together(tiny_config):
@@ -114,18 +114,18 @@ def test_both_views_go_through_the_network_together(tiny_config):
 
 
 def test_a_task_says_how_its_branches_are_averaged():
-    maps = torch.arange(8.0).view(2, 2, 1, 2)  # one image, its mirror image; x and y channels
-    own, mirror = maps.chunk(2)
-    assert torch.equal(average_mirrored(maps, lambda mirrored: None), own)
-    mean = average_mirrored(maps, lambda mirrored: mirrored)
-    assert torch.equal(mean, (own + mirror.flip(3)) / 2)
+    maps = torch.arange(8.0).view(2, 2, 1, 2)  # one image, its flipped image; x and y channels
+    own, flip = maps.chunk(2)
+    assert torch.equal(average_flipped(maps, lambda flipped: None), own)
+    mean = average_flipped(maps, lambda flipped: flipped)
+    assert torch.equal(mean, (own + flip.flip(3)) / 2)
 
-    def negate_x(mirrored):
-        return mirrored * torch.tensor([-1.0, 1]).view(1, 2, 1, 1)
+    def negate_x(flipped):
+        return flipped * torch.tensor([-1.0, 1]).view(1, 2, 1, 1)
 
-    assert average_mirrored(maps, negate_x)[0, :, 0].tolist() == [[-2.5, -1.5], [4.5, 4.5]]
-    assert Box2D().turn_back("size", mirror) is mirror
-    assert PointTask.turn_back(Box2D(), "size", mirror) is None  # unless a task says so
+    assert average_flipped(maps, negate_x)[0, :, 0].tolist() == [[-2.5, -1.5], [4.5, 4.5]]
+    assert Box2D().unflip("size", flip) is flip
+    assert PointTask.unflip(Box2D(), "size", flip) is None  # unless a task says so
 
 
 def test_heatmaps_of_tasks_are_averaged_as_probabilities(tiny_config):
@@ -133,7 +133,7 @@ def test_heatmaps_of_tasks_are_averaged_as_probabilities(tiny_config):
         def heatmaps(self, num_classes):
             return {"joints": 2}
 
-        def turn_back(self, branch, maps):
+        def unflip(self, branch, maps):
             return maps.flip(1) if branch == "joints" else maps  # left and right change places
 
     model = built(tiny_config(*FLIP))
@@ -142,7 +142,7 @@ def test_heatmaps_of_tasks_are_averaged_as_probabilities(tiny_config):
     last = CenterPredictions(
         torch.randn(2, 5, 4, 4), torch.randn(2, 2, 4, 4), {"size": logits, "joints": logits}
     )
-    maps = model.decoded_maps(last, mirrored=True)
+    maps = model.decoded_maps(last, flipped=True)
     expected = (logits[:1].sigmoid() + logits[1:].sigmoid().flip(3).flip(1)) / 2
     assert torch.equal(maps.regressions["joints"], expected)
     assert torch.equal(maps.regressions["size"], (logits[:1] + logits[1:].flip(3)) / 2)
@@ -184,7 +184,7 @@ def test_scales_at_fixed_resolution(zoom, shift):
         [torch.zeros(3, 480, 640)],
         (512, 512),
         zoom,
-        TestProtocol(resolution="fixed"),
+        InferenceProtocol(resolution="fixed"),
         **NORMALIZATION,
     )
     assert images.image_sizes == ((480, 640),)
@@ -203,7 +203,7 @@ def test_scales_at_fixed_resolution(zoom, shift):
     ],
 )
 def test_what_of_an_image_a_fixed_canvas_shows(fit, scale, shift, inverse):
-    protocol = TestProtocol(resolution="fixed", fixed_size=(384, 1280), fixed_fit=fit)
+    protocol = InferenceProtocol(resolution="fixed", fixed_size=(384, 1280), fixed_fit=fit)
     canvas = protocol.canvas_of((375, 1242), 32)
     images = place_zoomed([torch.zeros(3, 375, 1242)], canvas, 1.0, protocol, **NORMALIZATION)
     assert images.tensor.shape == (1, 3, 384, 1280)
@@ -219,7 +219,7 @@ def test_what_of_an_image_a_fixed_canvas_shows(fit, scale, shift, inverse):
 @pytest.mark.parametrize("fit", ["width", "none", "whole"])
 def test_pixels_of_a_fixed_canvas_lie_where_the_points_do(fit):
     """A gray image of 40 x 100 with a white square, on 80 x 200; then one twice as high."""
-    protocol = TestProtocol(resolution="fixed", fixed_size=(80, 200), fixed_fit=fit)
+    protocol = InferenceProtocol(resolution="fixed", fixed_size=(80, 200), fixed_fit=fit)
     image = torch.full((3, 40, 100), 50, dtype=torch.uint8)
     image[:, 18:23, 68:73] = 255  # around (x, y) = (70, 20)
     placed = place_zoomed([image], (80, 200), 1.0, protocol, **NORMALIZATION)
@@ -239,7 +239,7 @@ def test_pixels_of_a_fixed_canvas_lie_where_the_points_do(fit):
 
 def test_the_fit_matters_only_on_a_fixed_canvas():
     for fit in ("whole", "width", "none"):
-        protocol = TestProtocol(fixed_fit=fit)
+        protocol = InferenceProtocol(fixed_fit=fit)
         canvas = protocol.canvas_of((375, 1242), 32)
         images = place_zoomed([torch.zeros(3, 375, 1242)], canvas, 1.0, protocol, **NORMALIZATION)
         assert images.shift.tolist() == [[3.0, 5.0]]
@@ -252,7 +252,7 @@ def test_pixels_move_with_the_points(resolution, zoom):
     image = torch.zeros(3, 120, 160, dtype=torch.uint8)
     image[:, 48:57, 76:85] = 255  # around (x, y) = (80, 52)
     images = place_zoomed(
-        [image], (256, 256), zoom, TestProtocol(resolution=resolution), **NORMALIZATION
+        [image], (256, 256), zoom, InferenceProtocol(resolution=resolution), **NORMALIZATION
     )
     weight = images.tensor[0, 0]
     ys, xs = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
@@ -285,12 +285,12 @@ class Rendering(PointsCenterNet):
     def predict(self, images):
         self.seen.append(tuple(images.tensor.shape))
         height, width = (side // 4 for side in images.tensor.shape[-2:])
-        targets = self.targets(replace(images, mirrored=False), self.truth, (height, width))
+        targets = self.targets(replace(images, flipped=False), self.truth, (height, width))
         at = (targets.peaks.image, slice(None), targets.peaks.y, targets.peaks.x)
         offset, size = (torch.zeros(len(images), 2, height, width) for _ in range(2))
         offset[at], size[at] = targets.offset, targets.size
         maps = [torch.logit(targets.heatmap, eps=1e-6), offset, size]
-        if images.mirrored:
+        if images.flipped:
             maps = [torch.cat([entry, entry.flip(3)]) for entry in maps]
         return [CenterPredictions(maps[0], maps[1], {"size": maps[2]})]
 
@@ -463,7 +463,7 @@ class Appending(HeatmapDetector):
         raise NotImplementedError
 
     def propose(self, predictions, images):
-        views = 2 if images.mirrored else 1
+        views = 2 if images.flipped else 1
         assert predictions[0] == views * len(images)
         scale = float(images.scale[0])
         one = instances([[0, 0, 9, 9]], [min(scale, 1.9) / 2], [0])
@@ -481,7 +481,7 @@ def test_detectors_may_append_candidates_of_views_and_finalize_once():
         num_classes=1,
         pixel_mean=[0.0, 0.0, 0.0],
         pixel_std=[1.0, 1.0, 1.0],
-        protocol=TestProtocol(flip=True, scales=(0.5, 1.0, 1.5)),
+        protocol=InferenceProtocol(flip=True, scales=(0.5, 1.0, 1.5)),
     ).eval()
     model.finalized = []
     found = detect(model, picture(50, 50), picture(50, 50, seed=1))
@@ -489,11 +489,16 @@ def test_detectors_may_append_candidates_of_views_and_finalize_once():
     assert found[0].scores.tolist() == [0.25, 0.25, 0.5, 0.5, 0.75, 0.75]
 
 
-def test_mirror_images_keep_the_memory_format():
+def test_flip_images_keep_the_memory_format():
     images = place_zoomed(
-        [torch.zeros(3, 20, 30)], (32, 32), 1.0, TestProtocol(), **NORMALIZATION, channels_last=True
+        [torch.zeros(3, 20, 30)],
+        (32, 32),
+        1.0,
+        InferenceProtocol(),
+        **NORMALIZATION,
+        channels_last=True,
     )
-    both = with_mirror_images(images)
+    both = with_flipped_images(images)
     assert both.tensor.is_contiguous(memory_format=torch.channels_last)
     assert len(both) == 1
 
@@ -510,7 +515,7 @@ def test_mirror_images_keep_the_memory_format():
 )
 def test_wrong_protocols_name_their_key(fields, message):
     with pytest.raises(ValueError, match=message):
-        TestProtocol(**fields)
+        InferenceProtocol(**fields)
 
 
 def test_a_protocol_from_a_config_file_or_from_plain_values(tiny_config):
@@ -520,7 +525,7 @@ def test_a_protocol_from_a_config_file_or_from_plain_values(tiny_config):
         *("TEST.DETECTIONS_PER_IMAGE", 0, "TEST.MAX_PIXELS", 10**6),
         *("TEST.FIXED_FIT", "width"),
     )
-    plain = TestProtocol(
+    plain = InferenceProtocol(
         flip=True,
         scales=[0.5, 0.75, 1, 1.25, 1.5],
         soft_nms={"mode": "reference", "sigma": 0.4},
@@ -528,5 +533,5 @@ def test_a_protocol_from_a_config_file_or_from_plain_values(tiny_config):
         max_pixels=10**6,
         fixed_fit="width",
     )
-    assert TestProtocol.from_config(cfg) == plain
-    assert TestProtocol.from_config(tiny_config()) == TestProtocol()
+    assert InferenceProtocol.from_config(cfg) == plain
+    assert InferenceProtocol.from_config(tiny_config()) == InferenceProtocol()

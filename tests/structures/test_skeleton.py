@@ -1,4 +1,4 @@
-"""Skeletons: what a mirror exchanges, and what is refused."""
+"""Skeletons: what a flip exchanges, and what is refused."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_flip_indices_and_sides():
 
 def test_unknown_pairs_are_an_error_with_its_cures_when_they_are_needed():
     skeleton = Skeleton(("p0", "p1"), source="file 'a.json'")
-    with pytest.raises(ValueError, match="mirrored") as error:
+    with pytest.raises(ValueError, match="flipped") as error:
         skeleton.flip_indices()
     for part in ("file 'a.json'", "['p0', 'p1']", "keypoint_flip_map", "FLIP_PROBABILITY 0.0"):
         assert part in str(error.value)

@@ -96,18 +96,20 @@ def test_equals_a_loop_over_annotations(region, round_up, seed):
 
 def test_ignored_objects_have_no_slot():
     boxes, classes, image, ignored = random_objects(seed=3)
-    regressed = torch.arange(len(boxes)) % 4 > 0
-    with_them = center_targets(boxes, classes, image, ignored=ignored, regressed=regressed, **SCENE)
+    regression_mask = torch.arange(len(boxes)) % 4 > 0
+    with_them = center_targets(
+        boxes, classes, image, ignored=ignored, regression_mask=regression_mask, **SCENE
+    )
     found = torch.nonzero(~ignored).flatten()
     without = center_targets(
-        boxes[found], classes[found], image[found], regressed=regressed[found], **SCENE
+        boxes[found], classes[found], image[found], regression_mask=regression_mask[found], **SCENE
     )
     # Rows are those of all objects given, so that a task finds its own fields by them.
     assert with_them.kept.tolist() == found[without.kept].tolist()
     assert len(with_them.kept) < len(found)
     assert not ignored[with_them.kept].any()
-    assert torch.equal(with_them.regressed, regressed[with_them.kept])
-    for name in ("classes", "offset", "size", "radius", "regressed"):
+    assert torch.equal(with_them.regression_mask, regression_mask[with_them.kept])
+    for name in ("classes", "offset", "size", "radius", "regression_mask"):
         assert torch.equal(getattr(with_them, name), getattr(without, name))
     assert torch.equal(with_them.peaks.x, without.peaks.x)
 

@@ -126,8 +126,8 @@ def test_a_heatmap_is_drawn_only_when_asked_for():
 
 def test_objects_that_are_not_regressed_follow_their_rows():
     boxes, _points, _labelled, image = crowd(24, seed=1)
-    regressed = torch.arange(24) % 3 > 0
-    centers = centers_of(boxes, image, regressed=regressed)
-    assert torch.equal(centers.regressed, regressed[centers.kept])
-    assert len(centers.regressed) == len(centers.peaks) < 24
-    assert centers_of(boxes, image).regressed.all()
+    regression_mask = torch.arange(24) % 3 > 0
+    centers = centers_of(boxes, image, regression_mask=regression_mask)
+    assert torch.equal(centers.regression_mask, regression_mask[centers.kept])
+    assert len(centers.regression_mask) == len(centers.peaks) < 24
+    assert centers_of(boxes, image).regression_mask.all()

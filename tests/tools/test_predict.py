@@ -10,8 +10,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
 from centernet_d2 import setup
-from centernet_d2.engine.image_cameras import ImageCameras
 from centernet_d2.engine.setup import load_config
+from centernet_d2.inference.cameras import ImageCameras
 
 from .conftest import CORNER_OVERRIDES
 

@@ -17,7 +17,7 @@ from .timing import Call, time_interleaved
 
 REFERENCE = "max_pool2d, flat top-k"
 OURS = "ours"
-CLASSES, VIEWS, SIDE = 80, 2, 128  # of an image and its mirror image at 511 x 511
+CLASSES, VIEWS, SIDE = 80, 2, 128  # of an image and its flipped image at 511 x 511
 CORNERS, TRIPLETS = 100, 70  # published numbers of keypoints of either detector
 
 FindKeypoints = Callable[[KeypointMaps, int], Keypoints]
@@ -27,7 +27,7 @@ FindKeypoints = Callable[[KeypointMaps, int], Keypoints]
 def corner_decoding(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds per image of what lies between the network and soft-NMS.
 
-    One image with its mirror image, random maps of 80 classes on 128 x 128 cells. `corner pairs`:
+    One image with its flipped image, random maps of 80 classes on 128 x 128 cells. `corner pairs`:
     K = 100, from raw heatmaps of both corners to pairs; `corner pairs from probabilities`: without
     the sigmoid; `triplets`: K = 70, all three heatmaps, and the check for centers. What follows the
     peaks is the same code in both alternatives.
@@ -116,7 +116,7 @@ def _raw_pairs(
 def _triplets(maps: list[KeypointMaps], find: FindKeypoints) -> CenterCheck:
     """Both views' pairs against both views' centers, in pixels (four to a cell) of one image.
 
-    Random maps have no mirror image to turn back, so each view counts as it is.
+    Random maps have no flipped image to turn back, so each view counts as it is.
     """
     top_left, bottom_right, center = (_probabilities(of_one) for of_one in maps)
     pairs = _pairs(top_left, bottom_right, find, k=TRIPLETS)

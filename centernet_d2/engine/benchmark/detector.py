@@ -86,7 +86,7 @@ def preprocess(model: nn.Module, inputs: list[dict[str, object]]) -> PaddedImage
     """Bring images of one size onto the canvas that the test protocol wants."""
     images = [entry["image"] for entry in inputs]
     canvas = model.protocol.canvas_of(tuple(images[0].shape[-2:]), model.divisor)
-    return model.completed(model.inference_images(images, canvas), inputs)
+    return model.attach_inputs(model.inference_images(images, canvas), inputs)
 
 
 def count_multiply_adds(model: nn.Module, batch: Tensor) -> int:

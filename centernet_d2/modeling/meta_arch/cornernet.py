@@ -21,7 +21,7 @@ from ...structures.targets import CornerTargets, KeypointTargets
 from ...targets.corners import corner_targets
 from ...targets.gaussian import RadiusRule
 from ..checked_values import check_at_least, check_choice
-from ..corner_views import FLIP_CONVENTIONS, mirror_width, pairs_in_image, unite_pairs
+from ..corner_views import FLIP_CONVENTIONS, pairs_in_image, unflip_width, unite_pairs
 from ..heads.corner_head import CornerHead
 from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, objects_on_map
@@ -218,8 +218,8 @@ class CornerNet(HeatmapDetector):
             embedding_threshold=self.embedding_threshold,
             max_pairs=self.max_pairs,
         )
-        if images.mirrored:
-            pairs = unite_pairs(pairs, self.mirror_width(images, last.map_size))
+        if images.flipped:
+            pairs = unite_pairs(pairs, self.unflip_width(images, last.map_size))
         return pairs_in_image(pairs, last.map_size, images, self.outside_margin)
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
@@ -237,10 +237,10 @@ class CornerNet(HeatmapDetector):
             detections = [found[~(found.scores <= self.score_threshold)] for found in detections]
         return detections
 
-    def decoded_heatmaps(self, last: CornerPredictions, *, mirrored: bool) -> dict[str, Tensor]:
+    def decoded_heatmaps(self, last: CornerPredictions, *, flipped: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, of the images themselves."""
         maps = {name: getattr(last, name).heatmap.float().sigmoid() for name in self.keypoints}
-        return {name: m.chunk(2)[0] if mirrored else m for name, m in maps.items()}
+        return {name: m.chunk(2)[0] if flipped else m for name, m in maps.items()}
 
     def best_keypoints(self, maps: KeypointMaps) -> Keypoints:
         """The best peaks of one kind, of raw maps."""
@@ -251,9 +251,9 @@ class CornerNet(HeatmapDetector):
         )
         return keypoints_at_peaks(probabilities, self.top_k, self.peak_kernel)
 
-    def mirror_width(self, images: PaddedImages, map_size: tuple[int, int]) -> float:
-        """See `corner_views.mirror_width`."""
-        return mirror_width(images, map_size, self.flip_convention)
+    def unflip_width(self, images: PaddedImages, map_size: tuple[int, int]) -> float:
+        """See `corner_views.unflip_width`."""
+        return unflip_width(images, map_size, self.flip_convention)
 
     def _stack_losses(
         self, predictions: CornerPredictions, targets: CornerTargets

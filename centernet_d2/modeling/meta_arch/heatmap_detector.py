@@ -14,13 +14,13 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...structures.padded_images import PaddedImages, Size, canvas_size, center_on_canvas
-from ..fitting_canvas import unfit_canvas, warn_of_border
-from ..memory import check_canvas, explain_memory
+from ..canvas_errors import canvas_error, warn_of_border
+from ..inference_protocol import InferenceProtocol
+from ..memory import annotate_oom, check_canvas
 from ..output_frame import to_output_frame
-from ..test_protocol import TestProtocol
-from ..test_time_augmentation import place_zoomed, with_mirror_images, zoomed_size
+from ..test_time_augmentation import place_zoomed, with_flipped_images, zoomed_size
 
-__all__ = ["HeatmapDetector", "TestProtocol", "checked_image"]
+__all__ = ["HeatmapDetector", "InferenceProtocol", "checked_image"]
 
 
 class HeatmapDetector(nn.Module, ABC):
@@ -39,7 +39,7 @@ class HeatmapDetector(nn.Module, ABC):
         num_classes: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        protocol: TestProtocol | Mapping[str, Any] | None = None,
+        protocol: InferenceProtocol | Mapping[str, Any] | None = None,
         channels_last: bool = True,
     ) -> None:
         """Keep what all detectors need.
@@ -63,8 +63,10 @@ class HeatmapDetector(nn.Module, ABC):
         self.backbone = backbone
         self.in_features = list(in_features)
         self.num_classes = num_classes
-        if not isinstance(protocol, TestProtocol):  # a LazyConfig brings its fields as a mapping
-            protocol = TestProtocol(**(protocol or {}))
+        if not isinstance(
+            protocol, InferenceProtocol
+        ):  # a LazyConfig brings its fields as a mapping
+            protocol = InferenceProtocol(**(protocol or {}))
         self.protocol = protocol
         self.channels_last = channels_last
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).float(), persistent=False)
@@ -82,7 +84,7 @@ class HeatmapDetector(nn.Module, ABC):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "channels_last": cfg.MODEL.HEATMAP.CHANNELS_LAST,
-            "protocol": TestProtocol.from_config(cfg),
+            "protocol": InferenceProtocol.from_config(cfg),
         }
 
     @property
@@ -132,7 +134,7 @@ class HeatmapDetector(nn.Module, ABC):
         united = [self.join(of_image) for of_image in zip(*views, strict=True)]
         detections = self.finalize(united)
         return [
-            {"instances": self._to_output(found, entry), **self.told_besides(entry)}
+            {"instances": self._to_output(found, entry), **self.extra_outputs(entry)}
             for found, entry in zip(detections, batched_inputs, strict=True)
         ]
 
@@ -144,9 +146,9 @@ class HeatmapDetector(nn.Module, ABC):
         proposed: dict[int, Any] = {}
         for canvas, members in self._by_canvas(batched_inputs, zoom).items():
             entries = [batched_inputs[index] for index in members]
-            with explain_memory(entries, canvas, flip=self.protocol.flip):
+            with annotate_oom(entries, canvas, flip=self.protocol.flip):
                 images = self.inference_images([e["image"] for e in entries], canvas, zoom)
-                images = self.completed(images, entries)
+                images = self.attach_inputs(images, entries)
                 found = self.propose(self.predict(images), images)
             proposed.update(zip(members, found, strict=True))
         return [proposed[index] for index in range(len(batched_inputs))]
@@ -165,7 +167,7 @@ class HeatmapDetector(nn.Module, ABC):
     def propose(self, predictions: list[Any], images: PaddedImages) -> list[Any]:
         """Candidates of one scale, per image, in the image frame: `Instances` or what `join` takes.
 
-        Where `images.mirrored`, the maps of the mirror images are the second half of the batch: a
+        Where `images.flipped`, the maps of the flipped images are the second half of the batch: a
         detector averages them with the first, or appends their candidates, turned back.
         """
 
@@ -184,12 +186,12 @@ class HeatmapDetector(nn.Module, ABC):
             outputs = self.backbone(images.tensor)
         except RuntimeError as error:
             if "must match" in str(error) and any(side % self.divisor for side in canvas):
-                raise ValueError(unfit_canvas(canvas, self.divisor, self.stride)) from error
+                raise ValueError(canvas_error(canvas, self.divisor, self.stride)) from error
             raise
         maps = [outputs[name] for name in self.in_features]
         expected = tuple(-(-side // self.stride) for side in canvas)
         if any(each.shape[-2:] != expected for each in maps):
-            raise ValueError(unfit_canvas(canvas, self.divisor, self.stride))
+            raise ValueError(canvas_error(canvas, self.divisor, self.stride))
         return maps
 
     def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
@@ -207,13 +209,13 @@ class HeatmapDetector(nn.Module, ABC):
     ) -> PaddedImages:
         """Images of one canvas at one scale, as the test protocol wants them."""
         placed = place_zoomed(images, canvas, zoom, self.protocol, **self._normalization)
-        return with_mirror_images(placed) if self.protocol.flip else placed
+        return with_flipped_images(placed) if self.protocol.flip else placed
 
-    def completed(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
+    def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
         """The batch with what else the detector reads of its inputs; here nothing."""
         return images
 
-    def told_besides(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
         """What the output of one input has beside `instances`; here nothing."""
         return {}
 

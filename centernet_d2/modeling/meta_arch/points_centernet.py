@@ -28,8 +28,8 @@ from ...targets.ignored import IGNORED_REGIONS
 from ..cameras import Cameras
 from ..checked_values import check_choice
 from ..heads.branches import BranchHead
-from ..point_tasks import PointTask, build_point_tasks, check_needed, merge_named
-from ..test_time_augmentation import average_mirrored, unite
+from ..point_tasks import PointTask, build_point_tasks, check_required_branches, merge_named
+from ..test_time_augmentation import average_flipped, unite
 from .heatmap_detector import HeatmapDetector, checked_classes, ignored_rows, objects_on_map
 
 
@@ -99,7 +99,7 @@ class PointsCenterNet(HeatmapDetector):
         for task in self.tasks:
             merge_named(heatmaps, task.heatmaps(self.num_classes), "branches")
             merge_named(regressions, task.regressions(self.num_classes), "branches")
-        check_needed(self.tasks, regressions)
+        check_required_branches(self.tasks, regressions)
         shapes = self.backbone.output_shape()
         self.head = BranchHead(
             in_channels=[shapes[name].channels for name in self.in_features],
@@ -187,14 +187,14 @@ class PointsCenterNet(HeatmapDetector):
             for maps in self.head(self.features(images))
         ]
 
-    def completed(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
+    def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
         """With the projections of the inputs, where a task reads them."""
         if self.cameras is None:
             return images
         projection = self.cameras.of(entries).to(images.shift)
         return replace(images, projection=projection)
 
-    def told_besides(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
         """`projection`, 3 x 4 to pixels of the output frame, by which 3-D boxes were placed."""
         if self.cameras is None:
             return {}
@@ -212,7 +212,9 @@ class PointsCenterNet(HeatmapDetector):
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
         boxes, classes, image = objects_on_map(images, instances, map_size)
-        regressed = [rows for task in self.tasks if (rows := task.regressed(instances)) is not None]
+        regression_mask = [
+            rows for task in self.tasks if (rows := task.regression_mask(instances)) is not None
+        ]
         return center_targets(
             boxes,
             classes,
@@ -220,7 +222,7 @@ class PointsCenterNet(HeatmapDetector):
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,
-            regressed=torch.stack(regressed).all(0) if regressed else None,
+            regression_mask=torch.stack(regression_mask).all(0) if regression_mask else None,
             ignored=torch.cat([ignored_rows(entry) for entry in instances]),
             ignored_region=self.ignored_region,
             **self.radius,
@@ -245,7 +247,7 @@ class PointsCenterNet(HeatmapDetector):
         self, predictions: list[CenterPredictions], images: PaddedImages
     ) -> list[Instances]:
         """The best peaks of the last stack with their fields, in the image frame."""
-        maps = self.decoded_maps(predictions[-1], mirrored=images.mirrored)
+        maps = self.decoded_maps(predictions[-1], flipped=images.flipped)
         peaks = top_peaks(maps.heatmap, self.top_k, self.peak_kernel)
         centers = peak_centers(peaks, maps.offset)
         candidates = []
@@ -269,14 +271,14 @@ class PointsCenterNet(HeatmapDetector):
             candidates = unite(candidates, soft_nms, self.protocol.detections_per_image)
         return [self._finalize_image(found) for found in candidates]
 
-    def decoded_maps(self, last: CenterPredictions, *, mirrored: bool) -> CenterMaps:
-        """Probabilities and values of the last stack, the mean of both views where `mirrored`.
+    def decoded_maps(self, last: CenterPredictions, *, flipped: bool) -> CenterMaps:
+        """Probabilities and values of the last stack, the mean of both views where `flipped`.
 
         Offsets are always those of the image itself, as published.
         """
 
-        def united(maps: Tensor, turn_back: Callable[[Tensor], Tensor | None]) -> Tensor:
-            return average_mirrored(maps, turn_back) if mirrored else maps
+        def united(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
+            return average_flipped(maps, unflip) if flipped else maps
 
         regressions = {}
         for task in self.tasks:
@@ -284,16 +286,16 @@ class PointsCenterNet(HeatmapDetector):
             for name in (*heatmaps, *task.regressions(self.num_classes)):
                 maps = last.regressions[name].float()
                 maps = maps.sigmoid() if name in heatmaps else maps
-                regressions[name] = united(maps, partial(task.turn_back, name))
+                regressions[name] = united(maps, partial(task.unflip, name))
         return CenterMaps(
             heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
             offset=united(last.offset.float(), lambda maps: None),
             regressions=regressions,
         )
 
-    def decoded_heatmaps(self, last: CenterPredictions, *, mirrored: bool) -> dict[str, Tensor]:
+    def decoded_heatmaps(self, last: CenterPredictions, *, flipped: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
-        maps = self.decoded_maps(last, mirrored=mirrored)
+        maps = self.decoded_maps(last, flipped=flipped)
         names = [name for task in self.tasks for name in task.heatmaps(self.num_classes)]
         return {"center": maps.heatmap, **{name: maps.regressions[name] for name in names}}
 
@@ -307,8 +309,8 @@ class PointsCenterNet(HeatmapDetector):
             predictions.heatmap, centers.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
         )
         offset = peak_regression_loss(
-            centers.peaks.gather(predictions.offset)[centers.regressed],
-            centers.offset[centers.regressed],
+            centers.peaks.gather(predictions.offset)[centers.regression_mask],
+            centers.offset[centers.regression_mask],
             kind=self.regression_loss,
             normalizer=self.regression_normalizer,
             num_images=centers.num_images,

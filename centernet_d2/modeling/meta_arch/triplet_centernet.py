@@ -110,8 +110,8 @@ class TripletCenterNet(CornerNet):
         """Pairs and centers of the last stack, in the image frame."""
         last = predictions[-1]
         centers = self.best_keypoints(last.center)
-        if images.mirrored:
-            centers = unite_keypoints(centers, self.mirror_width(images, last.map_size))
+        if images.flipped:
+            centers = unite_keypoints(centers, self.unflip_width(images, last.map_size))
         candidates = []
         for pairs, points in zip(
             super().propose(predictions, images),

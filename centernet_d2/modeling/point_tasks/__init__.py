@@ -5,7 +5,7 @@ from .base import (
     POINT_TASK_REGISTRY,
     PointTask,
     build_point_tasks,
-    check_needed,
+    check_required_branches,
     merge_named,
 )
 
@@ -13,6 +13,6 @@ __all__ = [
     "POINT_TASK_REGISTRY",
     "PointTask",
     "build_point_tasks",
-    "check_needed",
+    "check_required_branches",
     "merge_named",
 ]

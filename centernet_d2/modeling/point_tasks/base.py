@@ -44,7 +44,7 @@ class PointTask(ABC):
         """Names of the losses of such branches -> their weights."""
         return {}
 
-    def needed(self) -> tuple[str, ...]:
+    def required_branches(self) -> tuple[str, ...]:
         """Branches of other tasks without which there are no complete detections."""
         return ()
 
@@ -56,7 +56,7 @@ class PointTask(ABC):
             source: the image's name, for messages.
         """
 
-    def regressed(self, instances: Sequence[Instances]) -> Tensor | None:
+    def regression_mask(self, instances: Sequence[Instances]) -> Tensor | None:
         """Whose offset and size are learned: (P0,) bool, all objects of the batch in order.
 
         The others are positives of the heatmap alone. None: a task that has no say in it.
@@ -78,8 +78,8 @@ class PointTask(ABC):
     ) -> dict[str, Tensor]:
         """Weighted scalar losses of one stack; zero but in the graph without objects."""
 
-    def turn_back(self, branch: str, maps: Tensor) -> Tensor | None:
-        """What a branch says of an image, from its maps of the mirror image (flip test).
+    def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
+        """What a branch says of an image, from its maps of the flipped image (flip test).
 
         The mean of this and the image's own maps is decoded. A task whose values have a side
         negates x components and swaps left and right channels here.
@@ -118,10 +118,10 @@ def merge_named(known: dict[str, Any], added: Mapping[str, Any], what: str) -> N
         known[name] = value
 
 
-def check_needed(tasks: Sequence[PointTask], branches: Collection[str]) -> None:
+def check_required_branches(tasks: Sequence[PointTask], branches: Collection[str]) -> None:
     """Raise ValueError where a task needs a branch that none of the tasks has."""
     for task in tasks:
-        if missing := [name for name in task.needed() if name not in branches]:
+        if missing := [name for name in task.required_branches() if name not in branches]:
             raise ValueError(
                 f"the point task {type(task).__name__} needs the branches {missing}, which no task "
                 "has; add the one that does to MODEL.POINTS_CENTERNET.TASKS ('box2d' has 'size')"

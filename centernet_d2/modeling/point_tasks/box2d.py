@@ -55,16 +55,16 @@ class Box2D(PointTask):
             row = torch.arange(len(size), device=size.device)
             size = size.unflatten(1, (-1, 2))[row, centers.classes]
         loss = peak_regression_loss(
-            size[centers.regressed],
-            targets[centers.regressed],
+            size[centers.regression_mask],
+            targets[centers.regression_mask],
             kind=self.loss,
             normalizer=self.normalizer,
             num_images=centers.num_images,
         )
         return {"loss_size": self.size_weight * loss}
 
-    def turn_back(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes are the same in a mirror."""
+    def unflip(self, branch: str, maps: Tensor) -> Tensor:
+        """Sizes are the same in a flip."""
         return maps
 
     def decode(

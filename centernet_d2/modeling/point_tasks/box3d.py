@@ -85,7 +85,7 @@ class Box3D(PointTask):
         """`depth` 1, `dimensions` 3 (height, width, length) and `orientation` 8 channels."""
         return {"depth": 1, "dimensions": 3, "orientation": 8}
 
-    def needed(self) -> tuple[str, ...]:
+    def required_branches(self) -> tuple[str, ...]:
         """The size of the box in the image: NMS, evaluators and files take those boxes too."""
         return ("size",)
 

@@ -60,7 +60,7 @@ class Pose(PointTask):
 
         Args:
             num_joints: J.
-            flip_indices: the joint that takes each one's place in a mirror; (): no mirror is used.
+            flip_indices: the joint that takes each one's place in a flip; (): no flip is used.
             classes: indices of the classes with joints; (): all.
             joint_heatmap: predict a heatmap per joint ("jd" of the paper's table 5), or not
                 ("reg").
@@ -112,7 +112,7 @@ class Pose(PointTask):
         """That of the joint heatmap."""
         return {HEATMAP_LOSS: self.heatmap_weight} if self.joint_heatmap else {}
 
-    def needed(self) -> tuple[str, ...]:
+    def required_branches(self) -> tuple[str, ...]:
         """The size of the box: snapping reads it, and NMS, evaluators and files take boxes."""
         return ("size",)
 
@@ -132,7 +132,7 @@ class Pose(PointTask):
                 "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS; 0 takes it from the dataset"
             )
 
-    def regressed(self, instances: Sequence[Instances]) -> Tensor | None:
+    def regression_mask(self, instances: Sequence[Instances]) -> Tensor | None:
         """All objects but those of whom no joint is labelled (published)."""
         if self.regress_unlabelled:
             return None
@@ -175,13 +175,13 @@ class Pose(PointTask):
             )
         return losses
 
-    def turn_back(self, branch: str, maps: Tensor) -> Tensor | None:
+    def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
         """Left and right joints change places, displacements change sides; offsets are not used."""
         if branch == OFFSET:
             return None
         if not self.flip_indices:
             raise ValueError(
-                "TEST.FLIP sees mirror images, and nothing says which joints a mirror exchanges: "
+                "TEST.FLIP sees flipped images, and nothing says which joints a flip exchanges: "
                 "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES is empty. Give the dataset's metadata a "
                 "keypoint_flip_map and call centernet_d2.setup(cfg), or set FLIP_INDICES"
             )

@@ -2,8 +2,8 @@
 
 A figure is drawn from the joints of `FIGURE_SKELETON`. It is seen from the front or from behind: in
 front it has a face and a shirt of a second colour. Which hand is the left one follows from that
-alone, as with people, so that a mirror image of a figure is another figure with left and right
-exchanged: a colour of its own for the left hand would make mirrored pictures contradict the others.
+alone, as with people, so that a flipped image of a figure is another figure with left and right
+exchanged: a colour of its own for the left hand would make flipped pictures contradict the others.
 
 Units are pixels with edges of pixel k at k and k + 1, x to the right, y down.
 """

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from centernet_d2.whole_files import whole_file, whole_folder
+from centernet_d2.atomic_write import atomic_folder, atomic_write
 
 
 def fill(folder, **files):
@@ -19,26 +19,26 @@ def content(folder):
 
 def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    with whole_file(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write("ü")
         assert not path.exists()
     assert path.read_text(encoding="utf-8") == "ü"
-    with pytest.raises(TypeError), whole_file(path, "w") as file:
+    with pytest.raises(TypeError), atomic_write(path, "w") as file:
         file.writelines(["half", None])
     assert content(path.parent) == {"file.txt": "ü"}
 
 
 def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "folder"
-    with whole_folder(path) as folder:
+    with atomic_folder(path) as folder:
         fill(folder, a="1", b="2")
         assert not path.exists()
     assert content(path) == {"a": "1", "b": "2"}
-    with whole_folder(path) as folder:
+    with atomic_folder(path) as folder:
         fill(folder, b="3")
         assert content(path) == {"a": "1", "b": "2"}
     assert content(path) == {"b": "3"}
-    with pytest.raises(TypeError), whole_folder(path) as folder:
+    with pytest.raises(TypeError), atomic_folder(path) as folder:
         fill(folder, c="4", d=None)
     assert content(path) == {"b": "3"}
     assert os.listdir(path.parent) == ["folder"]
@@ -46,7 +46,7 @@ def test_a_folder_takes_its_place_when_it_is_whole(tmp_path):
 
 def test_an_older_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
     path = tmp_path / "folder"
-    with whole_folder(path) as folder:
+    with atomic_folder(path) as folder:
         fill(folder, a="1")
     replace = os.replace
 
@@ -56,7 +56,7 @@ def test_an_older_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_pat
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(PermissionError), whole_folder(path) as folder:
+    with pytest.raises(PermissionError), atomic_folder(path) as folder:
         fill(folder, a="2")
     assert content(path) == {"a": "1"}
     assert os.listdir(tmp_path) == ["folder"]

@@ -15,7 +15,7 @@ from .gaussian import RadiusRule, draw_gaussians, gaussian_radius
 
 
 @dataclass(frozen=True)
-class VisibleObjects:
+class ClippedObjects:
     """The P objects that have area on the map."""
 
     boxes: Tensor  # (P, 4) x1, y1, x2, y2, cut
@@ -45,7 +45,7 @@ class VisibleObjects:
         return self.bottom_right - self.top_left
 
 
-def visible_objects(
+def clipped_objects(
     boxes: Tensor,
     classes: Tensor,
     image: Tensor,
@@ -55,7 +55,7 @@ def visible_objects(
     min_overlap: float,
     fixed_radius: int,
     round_up: bool = True,
-) -> VisibleObjects:
+) -> ClippedObjects:
     """Cut boxes to 0..limit and leave out those without area.
 
     As published, all else is taken from the cut box, so the point of a truncated object moves, and
@@ -78,13 +78,13 @@ def visible_objects(
     radius = gaussian_radius(
         height, width, rule=radius_rule, min_overlap=min_overlap, fixed_radius=fixed_radius
     )
-    return VisibleObjects(
+    return ClippedObjects(
         boxes=cut[kept], classes=classes[kept], image=image[kept], radius=radius, kept=kept
     )
 
 
 def keypoint_targets(
-    objects: VisibleObjects, points: Tensor, blank: Tensor, sigma_divisor: float = 6.0
+    objects: ClippedObjects, points: Tensor, blank: Tensor, sigma_divisor: float = 6.0
 ) -> KeypointTargets:
     """Cells, offsets and heatmap of one point of every object.
 

@@ -76,7 +76,7 @@ def test_cells_lie_where_the_detections_are(
     )
     with torch.no_grad():
         maps = predictor.model.decoded_maps(
-            predictor.model.predict(images)[-1], mirrored=images.mirrored
+            predictor.model.predict(images)[-1], flipped=images.flipped
         )
     offset = maps.offset[0, :, row, column].double() * torch.tensor(scale)
     torch.testing.assert_close(center, cell + offset, atol=1e-3, rtol=0)

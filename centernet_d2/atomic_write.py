@@ -11,7 +11,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary local file that takes the place of `path` when the block ends.
 
     Folders are made as needed. When the block raises or the disk is full, an existing file stays as
@@ -38,7 +38,7 @@ def whole_file(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[An
 
 
 @contextmanager
-def whole_folder(path: str | os.PathLike[str]) -> Iterator[str]:
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
     """Make a temporary local folder that takes the place of `path` when the block ends.
 
     Files of an older folder do not stay. When the block raises or the disk is full, an older folder

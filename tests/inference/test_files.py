@@ -9,7 +9,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from centernet_d2.engine.predict_files import PredictionWriter, find_images, predict_files
+from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.visualization.results import draw_result
 
 

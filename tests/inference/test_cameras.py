@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from centernet_d2.engine.image_cameras import ImageCameras
+from centernet_d2.inference.cameras import ImageCameras
 
 ROW = "P2: 700 0 {x} 45 0 700 {y} -0.5 0 0 1 0.005\n"
 

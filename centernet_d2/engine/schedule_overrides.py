@@ -23,7 +23,7 @@ PARTNERS = {
 }
 
 
-def replaced_partners(levels: Iterable[Collection[str]]) -> list[str]:
+def overridden_epoch_keys(levels: Iterable[Collection[str]]) -> list[str]:
     """Return the keys in epochs that the keys in iterations replace.
 
     Args:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..data.images import read_image
 from ..evaluation.json_files import write_json_atomically
-from .prediction_records import BOX_FORMATS, detection_records
+from .records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
 

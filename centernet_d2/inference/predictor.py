@@ -14,9 +14,9 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..data.images import read_image
-from .class_names import without_training_data
-from .evaluate import load_for_evaluation
-from .setup import setup
+from ..engine.class_names import without_training_data
+from ..engine.evaluate import load_for_evaluation
+from ..engine.setup import setup
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Predictor:
         canvas = self.model.protocol.canvas_of(size, self.model.divisor)
         images = self.model.inference_images([entry["image"]], canvas)
         last = self.model.predict(images)[-1]
-        maps = self.model.decoded_heatmaps(last, mirrored=images.mirrored)
+        maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
         return ImageHeatmaps(

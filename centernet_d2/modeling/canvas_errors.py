@@ -10,7 +10,7 @@ from ..structures.padded_images import Size
 logger = logging.getLogger(__name__)
 
 
-def unfit_canvas(canvas: Size, divisor: int, stride: int) -> str:
+def canvas_error(canvas: Size, divisor: int, stride: int) -> str:
     """The error where a backbone gives no map of the size that targets and decoding expect."""
     height, width = canvas
     return (

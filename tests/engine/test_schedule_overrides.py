@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from centernet_d2.engine.config_values import value_of
-from centernet_d2.engine.given_keys import PARTNERS, file_levels, replaced_partners
 from centernet_d2.engine.schedule import schedule_from_config
+from centernet_d2.engine.schedule_overrides import PARTNERS, file_levels, overridden_epoch_keys
 from centernet_d2.engine.setup import load_config
 
 BASE = """
@@ -96,4 +96,4 @@ def test_several_bases(tmp_path):
     levels = file_levels(str(child))
     keys = {"SOLVER.EPOCHS", "SOLVER.MAX_ITER"}
     assert [level & keys for level in levels] == [{"SOLVER.EPOCHS"}, {"SOLVER.MAX_ITER"}, set()]
-    assert replaced_partners(levels) == ["SOLVER.EPOCHS"]
+    assert overridden_epoch_keys(levels) == ["SOLVER.EPOCHS"]

@@ -15,7 +15,7 @@ FIXED_FITS = ("whole", "width", "none")
 
 
 @dataclass(frozen=True)
-class TestProtocol:
+class InferenceProtocol:
     """What the keys of `TEST` say; the default is the plain published protocol of COCO.
 
     Attributes:
@@ -23,7 +23,7 @@ class TestProtocol:
         fixed_size: (height, width), the canvas of "fixed".
         fixed_fit: "whole", "width" or "none", what of an image the canvas of "fixed" shows.
         canvas: "strict", "fit" or "odd", see `canvas_size`.
-        flip: see each image and its mirror image.
+        flip: see each image and its flipped image.
         scales: sizes, relative to the image, at which each image is seen.
         soft_nms: unites the detections of several scales, and of the corner detectors always; a
             rule or its fields as a mapping.
@@ -67,7 +67,7 @@ class TestProtocol:
             object.__setattr__(self, "soft_nms", SoftNmsRule(**self.soft_nms))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> TestProtocol:
+    def from_config(cls, cfg: CfgNode) -> InferenceProtocol:
         """The protocol of `cfg.TEST`."""
         test, soft_nms = cfg.TEST, cfg.TEST.SOFT_NMS
         return cls(

@@ -1,0 +1,1 @@
+"""A trained detector on images and folders: `Predictor`, files, records, cameras."""
