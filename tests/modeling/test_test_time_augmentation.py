@@ -70,9 +70,9 @@ def test_flip_is_the_mean_of_both_views_but_for_the_offset(tiny_config, resoluti
         canvas = plain.protocol.canvas_of((50, 71), plain.divisor)
         images = plain.inference_images([image], canvas)
         own = plain.predict(images)[-1]
-        flip = plain.predict(replace(images, tensor=images.tensor.flip(3)))[-1]
-    heatmap = (own.heatmap.sigmoid() + flip.heatmap.sigmoid().flip(3)) / 2
-    size = (own.regressions["size"] + flip.regressions["size"].flip(3)) / 2
+        turned = plain.predict(replace(images, tensor=images.tensor.flip(3)))[-1]
+    heatmap = (own.heatmap.sigmoid() + turned.heatmap.sigmoid().flip(3)) / 2
+    size = (own.regressions["size"] + turned.regressions["size"].flip(3)) / 2
     peaks = top_peaks(heatmap, 100)
     boxes = center_boxes(peaks, peak_centers(peaks, own.offset), size)
     boxes = images.map_to_image(boxes.unflatten(-1, (2, 2)), own.map_size).flatten(-2)
