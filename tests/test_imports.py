@@ -31,7 +31,11 @@ TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")
 # Single modules of another room: what a row of KITTI's files says is written down once.
-ALLOWED_MODULES = {"evaluation": {"centernet_d2.data.datasets.kitti_labels"}}
+# And a detector names the ground truth that it learns.
+ALLOWED_MODULES = {
+    "evaluation": {"centernet_d2.data.datasets.kitti_labels"},
+    "modeling": {f"centernet_d2.data.fields.{name}" for name in ("base", "joints", "boxes3d")},
+}
 
 
 def room_of(path: Path) -> str:

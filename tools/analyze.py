@@ -30,7 +30,7 @@ from centernet_d2 import setup
 from centernet_d2.analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from centernet_d2.analysis.oracle import SUBSTITUTES, Oracle
 from centernet_d2.data.loader import build_test_loader
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.setup import load_config

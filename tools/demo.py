@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -25,12 +25,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 from centernet_d2 import Predictor
-from centernet_d2.data.box3d_mapper import Box3dMapper
 from centernet_d2.data.datasets.skeletons import skeleton_of
+from centernet_d2.data.fields.base import build_fields
 from centernet_d2.data.images import read_image
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.run import prepare, run
-from centernet_d2.structures.skeleton import Skeleton
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.detections import image_grid
 from centernet_d2.visualization.results import draw_against_truth
@@ -117,7 +116,8 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     projections = [record.get("projection") for record in records]
     results = predictor.batch(images, projections=projections)
     skeleton = skeleton_of(name)
-    truth = truth_mapper(cfg, skeleton)
+    # Unchanged images; crowd regions do not count in the score.
+    truth = DetectionMapper(is_train=True, crowd_as_objects=False, fields=build_fields(cfg))
     pictures = [
         draw_against_truth(
             image,
@@ -130,17 +130,6 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     ]
     cv2.imwrite(path, image_grid(pictures, columns=2))
     return path
-
-
-def truth_mapper(cfg: CfgNode, skeleton: Skeleton | None) -> Callable[[dict], dict]:
-    """Return what reads the ground truth of unchanged images."""
-    if "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS:
-        return Box3dMapper(is_train=True)
-    return DetectionMapper(  # crowd regions do not count in the score
-        is_train=True,
-        crowd_as_objects=False,
-        num_joints=len(skeleton.names) if skeleton else 0,
-    )
 
 
 if __name__ == "__main__":

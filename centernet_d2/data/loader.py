@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.utils.data as torch_data
 from detectron2.config import CfgNode, configurable
@@ -23,7 +22,8 @@ from detectron2.data.build import (
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
-from ..structures.skeleton import HOW_TO_NAME_JOINTS
+from .fields.base import build_fields
+from .mapper import DetectionMapper
 from .samplers import PositionSampler, seeded
 
 DatasetDict = dict[str, Any]
@@ -275,8 +275,8 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     """Load DATASETS.TRAIN for training, and print how many objects each class has.
 
     Raises:
-        ValueError: no image has an object to learn from or, with the point task "pose", a joint;
-            see also `load_dataset_dicts`.
+        ValueError: no image has an object to learn from, or nothing of what a ground-truth field
+            teaches; see also `load_dataset_dicts`.
     """
     names = cfg.DATASETS.TRAIN
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
@@ -286,12 +286,8 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
             "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
         )
-    if "pose" in cfg.MODEL.POINTS_CENTERNET.TASKS and not has_joints(dicts):
-        raise ValueError(
-            f"DATASETS.TRAIN: MODEL.POINTS_CENTERNET.TASKS has 'pose', and no annotation of "
-            f"{', '.join(names)} has a labelled joint in its 'keypoints'. {HOW_TO_NAME_JOINTS}. To "
-            "learn boxes alone set TASKS ['box2d']"
-        )
+    for field in build_fields(cfg):
+        field.check_records(dicts, ", ".join(names))
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
         print_instances_class_histogram(dicts, class_names)
@@ -304,16 +300,6 @@ def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool
         (crowd_as_objects or not annotation.get("iscrowd", 0)) and not annotation.get("ignored")
         for record in dicts
         for annotation in record.get("annotations", ())
-    )
-
-
-def has_joints(dicts: Sequence[DatasetDict]) -> bool:
-    """Whether any record has an annotation with a labelled joint."""
-    return any(
-        np.any(np.ravel(annotation["keypoints"])[2::3])
-        for record in dicts
-        for annotation in record.get("annotations", ())
-        if "keypoints" in annotation
     )
 
 
@@ -357,9 +343,5 @@ def build_test_loader(
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
-    """Return the mapper of what `cfg` detects: of 3-D boxes with the point task "box3d"."""
-    from .box3d_mapper import Box3dMapper
-    from .mappers import DetectionMapper
-
-    has_box3d = "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS
-    return (Box3dMapper if has_box3d else DetectionMapper)(cfg, is_train=is_train)
+    """Return the mapper of what the detector of `cfg` learns."""
+    return DetectionMapper(cfg, is_train=is_train)

@@ -31,7 +31,7 @@ class CenterAffineTransform(Transform):
         angle: of R, degrees, counter-clockwise as the image is seen.
     """
 
-    in_pixel_indices = True  # points are pixel indices, see `data.joints.move_points`
+    in_pixel_indices = True  # points are pixel indices, see `data.fields.joints.move_points`
 
     def __init__(
         self,

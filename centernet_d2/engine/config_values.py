@@ -6,7 +6,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ..data.box3d_transforms import RESOLUTIONS
+from ..data.fields.boxes3d_transforms import RESOLUTIONS
 from ..decoding.joints import SNAPPING
 from ..modeling.fast_inference import DTYPES
 from ..targets.gaussian import RadiusRule

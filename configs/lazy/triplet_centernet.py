@@ -16,7 +16,7 @@ from detectron2.solver.build import get_default_optimizer_params
 from fvcore.common.param_scheduler import MultiStepParamScheduler
 
 from centernet_d2.data.color import RandomColor
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
 from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.modeling import TripletCenterNet

@@ -14,7 +14,7 @@ from PIL import Image
 from centernet_d2.data import random_state
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.loader import MappedSamples
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 
 from .coco_files import coco_content, write_dataset
 

@@ -27,7 +27,7 @@ from centernet_d2.data.datasets.kitti import (
 from centernet_d2.data.datasets.kitti_folder import find_frames, read_split
 from centernet_d2.data.images import ImageFileError
 from centernet_d2.data.loader import load_training_dicts
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.setup import setup
 from centernet_d2.evaluation.kitti_ground_truth import load_ground_truth
 

@@ -10,7 +10,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.setup import setup
 
 

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from ...data.fields.base import GroundTruthField
 from ...decoding.center_boxes import peak_centers
 from ...decoding.peaks import check_peak_search, top_peaks
 from ...decoding.soft_nms import SoftNmsRule
@@ -28,7 +29,13 @@ from ...targets.ignored import IGNORED_REGIONS
 from ..cameras import Cameras
 from ..checked_values import check_choice
 from ..heads.branches import BranchHead
-from ..point_tasks import PointTask, build_point_tasks, check_required_branches, merge_named
+from ..point_tasks import (
+    POINT_TASK_REGISTRY,
+    PointTask,
+    build_point_tasks,
+    check_required_branches,
+    merge_named,
+)
 from ..test_time_augmentation import average_flipped, unite
 from .heatmap_detector import HeatmapDetector, checked_classes, ignored_rows, objects_on_map
 
@@ -169,6 +176,13 @@ class PointsCenterNet(HeatmapDetector):
             "nms_threshold": points.BOX2D.NMS_THRESHOLD if points.BOX2D.NMS == "hard" else None,
             "soft_nms": soft_nms,
         }
+
+    @classmethod
+    def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
+        """What the tasks learn beside boxes and classes."""
+        tasks = [POINT_TASK_REGISTRY.get(name) for name in cfg.MODEL.POINTS_CENTERNET.TASKS]
+        given = [getattr(task, "ground_truth_fields", None) for task in tasks]
+        return [field for fields in given if fields for field in fields(cfg)]
 
     @property
     def heatmap_losses(self) -> dict[str, float]:

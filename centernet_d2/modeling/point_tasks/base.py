@@ -11,6 +11,7 @@ from detectron2.structures import Instances
 from fvcore.common.registry import Registry
 from torch import Tensor
 
+from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
@@ -31,6 +32,11 @@ class PointTask(ABC):
     """
 
     needs_camera = False  # whether `decode` reads the images' projections
+
+    @classmethod
+    def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
+        """Ground truth that the task reads beside boxes and classes; the mapper moves it."""
+        return []
 
     @abstractmethod
     def regressions(self, num_classes: int) -> dict[str, int]:

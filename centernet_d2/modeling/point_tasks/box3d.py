@@ -14,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ...data.fields.base import GroundTruthField
+from ...data.fields.boxes3d import Boxes3DField
 from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
 from ...losses.peak_regression import peak_regression_loss
@@ -80,6 +82,11 @@ class Box3D(PointTask):
         self.normalizer = normalizer
         self.orientation_loss = orientation_loss
         self.calibration = calibration
+
+    @classmethod
+    def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
+        """Boxes in the camera frame, and the camera."""
+        return [Boxes3DField()]
 
     def regressions(self, num_classes: int) -> dict[str, int]:
         """`depth` 1, `dimensions` 3 (height, width, length) and `orientation` 8 channels."""
@@ -194,3 +201,6 @@ def box3d(cfg: CfgNode) -> Box3D:
         orientation_loss=options.ORIENTATION_LOSS,
         calibration=options.CALIBRATION,
     )
+
+
+box3d.ground_truth_fields = Box3D.ground_truth_fields  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ...data.fields.base import GroundTruthField
+from ...data.fields.joints import JointsField
 from ...decoding.center_boxes import center_boxes
 from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
 from ...losses.heatmap_focal import heatmap_focal_loss
@@ -93,6 +95,12 @@ class Pose(PointTask):
         self.peak_kernel = peak_kernel
         self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
         self.loss, self.normalizer = loss, normalizer
+
+    @classmethod
+    def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
+        """The joints, `gt_keypoints` and `gt_without_joints`."""
+        options = cfg.MODEL.POINTS_CENTERNET.POSE
+        return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @property
     def snaps(self) -> bool:
@@ -266,3 +274,6 @@ def pose(cfg: CfgNode) -> Pose:
         loss=points.REGRESSION_LOSS,
         normalizer=points.REGRESSION_NORMALIZER,
     )
+
+
+pose.ground_truth_fields = Pose.ground_truth_fields  # type: ignore[attr-defined]

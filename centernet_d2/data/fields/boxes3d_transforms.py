@@ -8,8 +8,8 @@ import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import Transform, TransformList
 
-from . import random_state
-from .transforms import CenterAffineTransform
+from .. import random_state
+from ..transforms import CenterAffineTransform
 
 RESOLUTIONS = ("fixed", "keep_res")
 _NO_TURN = 1e-6  # rounding, of what a pixel moves sideways

@@ -17,7 +17,7 @@ from centernet_d2.config import add_centernet_config
 from centernet_d2.data import random_state
 from centernet_d2.data.color import RandomColor
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.mappers import DetectionMapper, build_augmentations
+from centernet_d2.data.mapper import DetectionMapper, build_augmentations
 from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
 
 

@@ -17,11 +17,11 @@ from centernet_d2.config import add_centernet_config
 from centernet_d2.data import random_state
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.joints import is_flipped, move_points
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.fields.joints import JointsField, is_flipped, move_points
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.transforms import PixelFlipTransform, RandomCenterCrop
 
-from .coco_files import write_dataset
+from ..coco_files import write_dataset
 
 NAMES = ["nose", "left_hand", "right_hand"]
 FLIP = [0, 2, 1]
@@ -34,6 +34,7 @@ def config(*overrides, num_joints=3, flip_indices=(0, 2, 1)):
     cfg = get_cfg()
     add_centernet_config(cfg)
     cfg.INPUT.FORMAT = "BGR"
+    cfg.MODEL.META_ARCHITECTURE = "PointsCenterNet"
     cfg.MODEL.POINTS_CENTERNET.TASKS = ["box2d", "pose"]
     block = {"NUM_JOINTS": num_joints, "FLIP_INDICES": list(flip_indices)}
     cfg.MODEL.POINTS_CENTERNET.POSE = CfgNode(block)
@@ -155,13 +156,17 @@ def test_a_painted_dot_is_where_its_joint_is(records, convention, rotation, mode
 )
 def test_detectron2s_own_augmentations_too(records, augmentation):
     """They count from the edge of the first pixel, this package from its middle."""
-    mapper = Spy(is_train=True, augmentations=[augmentation], num_joints=3, flip_indices=FLIP)
+    mapper = Spy(
+        is_train=True,
+        augmentations=[augmentation],
+        fields=[JointsField(num_joints=3, flip_indices=FLIP)],
+    )
     mapper.watch(records, seeds=5)
     assert compare(mapper, records, seeds=5)["compared"] >= 10
 
 
 def test_without_augmentation_joints_are_those_of_the_file(records):
-    mapper = DetectionMapper(is_train=True, num_joints=3)
+    mapper = DetectionMapper(is_train=True, fields=[JointsField(num_joints=3)])
     instances = mapper(records[0])["instances"]
     assert isinstance(instances.gt_keypoints, Keypoints)
     assert instances.gt_keypoints.tensor.dtype == torch.float32
@@ -184,7 +189,7 @@ def annotation(joints, box=(10, 10, 60, 60), **more):
 
 def mapped(records, annotations, **options):
     record = {**records[0], "annotations": annotations}
-    options = {"num_joints": 3, **options}
+    options = {"fields": [JointsField(num_joints=3)], **options}
     return DetectionMapper(is_train=True, **options)(record)["instances"]
 
 

@@ -8,17 +8,91 @@ knows which transforms want it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Keypoints
 from fvcore.transforms.transform import Transform, TransformList
 
-from ..structures.skeleton import HALF_PIXEL
-from .checks import DatasetError
+from ...structures.skeleton import (
+    HALF_PIXEL,
+    HOW_TO_NAME_JOINTS,
+    check_flip_indices,
+    missing_flip_map,
+)
+from ..checks import DatasetError
+from ..datasets.skeletons import skeleton_of
+from .base import GroundTruthField, MovedImage
+
+
+class JointsField(GroundTruthField):
+    """Joints of each object, as the point task `pose` learns them.
+
+    `gt_keypoints`: `Keypoints` (P, J, 3) float32, x and y as pixel indices of the network frame,
+    visibility 0 (not labelled, or outside the frame: 0, 0, 0), 1 (covered) or 2. And
+    `gt_without_joints` (P,) bool: objects whose annotation has joints and labels none of them,
+    which is not the same as having all of them outside the frame.
+    """
+
+    annotation_columns = ("keypoints",)
+
+    def __init__(self, *, num_joints: int, flip_indices: Sequence[int] = ()) -> None:
+        """Check the two against each other.
+
+        Args:
+            num_joints: J.
+            flip_indices: the joint that takes each one's place in a flipped image; (): not known,
+                an error once an image is flipped.
+        """
+        check_flip_indices(flip_indices, num_joints)
+        self.num_joints = num_joints
+        self.flip_indices = tuple(flip_indices)
+
+    def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
+        """`gt_keypoints` and `gt_without_joints`."""
+        joints, without = source_joints(annotations, self.num_joints, image.file_name)
+        joints = move_joints(
+            joints, image.transforms, image.size, self.flip_indices, image.file_name
+        )
+        return {
+            "gt_keypoints": Keypoints(torch.from_numpy(joints)),
+            "gt_without_joints": torch.from_numpy(without),
+        }
+
+    def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
+        """Raise ValueError where no annotation has a labelled joint."""
+        labelled = (
+            np.any(np.ravel(annotation["keypoints"])[2::3])
+            for record in records
+            for annotation in record.get("annotations", ())
+            if "keypoints" in annotation
+        )
+        if not any(labelled):
+            raise ValueError(
+                "DATASETS.TRAIN: MODEL.POINTS_CENTERNET.TASKS has 'pose', and no annotation of "
+                f"{source} has a labelled joint in its 'keypoints'. {HOW_TO_NAME_JOINTS}. To "
+                "learn boxes alone set TASKS ['box2d']"
+            )
+
+    def build_augmentation(self, cfg: CfgNode) -> None:
+        """The usual crop; raises where the joints, or what a flip exchanges, are not known."""
+        source = f"dataset '{', '.join(cfg.DATASETS.TRAIN)}'"
+        if self.num_joints <= 0:
+            raise ValueError(
+                f"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS is {self.num_joints}: call "
+                f"centernet_d2.setup(cfg), which takes the number from {source}, or set it"
+            )
+        if cfg.INPUT.FLIP_PROBABILITY > 0 and not self.flip_indices:
+            skeleton = skeleton_of(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
+            names = skeleton.names if skeleton else [f"{self.num_joints} joints"]
+            raise ValueError(missing_flip_map(source, names))
 
 
 def source_joints(
-    annotations: Sequence[dict], num_joints: int, file_name: str
+    annotations: Sequence[Mapping[str, Any]], num_joints: int, file_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints of a record's N annotations, and whose annotation labels none of them.
 

@@ -16,11 +16,15 @@ from fvcore.transforms.transform import HFlipTransform, NoOpTransform
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data import random_state
-from centernet_d2.data.box3d_mapper import Box3dMapper, build_box3d_augmentations
-from centernet_d2.data.box3d_transforms import FitTransform, RandomHalfJitter, affine_matrix
 from centernet_d2.data.checks import DatasetError
-from centernet_d2.data.loader import build_mapper
-from centernet_d2.data.mappers import DetectionMapper
+from centernet_d2.data.fields.base import build_fields
+from centernet_d2.data.fields.boxes3d import Boxes3DField
+from centernet_d2.data.fields.boxes3d_transforms import (
+    FitTransform,
+    RandomHalfJitter,
+    affine_matrix,
+)
+from centernet_d2.data.mapper import DetectionMapper, build_augmentations
 from centernet_d2.data.transforms import CenterAffineTransform
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
 
@@ -39,8 +43,19 @@ def config(*overrides):
     add_centernet_config(cfg)
     plain = ["INPUT.FORMAT", "BGR", "INPUT.TRAIN_SIZE", [96, 320], "INPUT.FLIP_PROBABILITY", 0.0]
     plain += ["INPUT.COLOR_JITTER", 0.0, "INPUT.PCA_LIGHTING", 0.0]
+    plain += ["MODEL.META_ARCHITECTURE", "PointsCenterNet"]
+    plain += ["MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"]]
     cfg.merge_from_list([*plain, "INPUT.BOX3D.JITTER_PROBABILITY", 0.0, *overrides])
     return cfg
+
+
+def augmentations_of(cfg):
+    return build_augmentations(cfg, build_fields(cfg))
+
+
+def mapped(record, augmentations):
+    mapper = DetectionMapper(is_train=True, fields=[Boxes3DField()], augmentations=augmentations)
+    return mapper(record)
 
 
 def outlines():
@@ -87,7 +102,7 @@ def record(tmp_path):
 
 def test_training_output(record):
     before = copy.deepcopy(record)
-    sample = Box3dMapper(config(), is_train=True)(record)
+    sample = DetectionMapper(config(), is_train=True)(record)
     assert record == before
     assert sample["image"].shape == (3, 96, 320)
     assert sample["image"].dtype == torch.uint8
@@ -126,7 +141,7 @@ def test_published_frame_at_kept_resolution():
 
 def test_pixels_boxes_and_projections_move_together(record):
     """Through shifts and scales, projected corners span the 2-D box and lie on the filled hull."""
-    mapper = Box3dMapper(
+    mapper = DetectionMapper(
         config("INPUT.BOX3D.JITTER_PROBABILITY", 1.0, "INPUT.TRAIN_SIZE", [190, 620]), is_train=True
     )
     random_state.seed(1)
@@ -175,7 +190,7 @@ def jitter_free():
 
 
 def test_equal_seeds_give_equal_samples(record):
-    mapper = Box3dMapper(config("INPUT.BOX3D.JITTER_PROBABILITY", 1.0), is_train=True)
+    mapper = DetectionMapper(config("INPUT.BOX3D.JITTER_PROBABILITY", 1.0), is_train=True)
     samples = []
     for seed in (4, 4, 5):
         random_state.seed(seed)
@@ -185,26 +200,28 @@ def test_equal_seeds_give_equal_samples(record):
 
 
 def test_evaluation_leaves_the_image_as_it_is(record):
-    sample = Box3dMapper(config("INPUT.FLIP_PROBABILITY", 0.5), is_train=False)(record)
+    sample = DetectionMapper(config("INPUT.FLIP_PROBABILITY", 0.5), is_train=False)(record)
     assert sample["image"].shape == (3, HEIGHT, WIDTH)
     assert "instances" not in sample
     assert torch.equal(sample["projection"], sample["image_projection"])
     del record["projection"]
-    assert "projection" not in Box3dMapper(config(), is_train=False)(record)
+    assert "projection" not in DetectionMapper(config(), is_train=False)(record)
 
 
 def test_what_lies_outside_the_frame_is_left_out(record):
     far = {**record["annotations"][0], "bbox": [0.0, 0.0, 20.0, 20.0]}
     record["annotations"].append(far)
     shift = FitTransform(1.0, (-50, 0), (HEIGHT, WIDTH), (HEIGHT, WIDTH))
-    instances = Box3dMapper(is_train=True, augmentations=[shift])(record)["instances"]
+    instances = DetectionMapper(is_train=True, fields=[Boxes3DField()], augmentations=[shift])(
+        record
+    )["instances"]
     assert len(instances) == 3
     assert instances.gt_3d_supervised.tolist() == [True, True, False]
 
 
 def test_no_annotations(record):
     record["annotations"] = []
-    instances = Box3dMapper(config(), is_train=True)(record)["instances"]
+    instances = DetectionMapper(config(), is_train=True)(record)["instances"]
     assert len(instances) == 0
     assert instances.gt_boxes3d.tensor.shape == (0, 8)
     assert instances.gt_ignored.dtype == instances.gt_3d_supervised.dtype == torch.bool
@@ -213,7 +230,7 @@ def test_no_annotations(record):
 def test_alpha_may_be_left_out(record):
     for entry in record["annotations"][:2]:
         del entry["alpha"], entry["truncated"], entry["occluded"]
-    boxes = Box3dMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
+    boxes = DetectionMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
     expected = [row[6] - math.atan2(row[0], row[2]) for row in SOLIDS]
     np.testing.assert_allclose(boxes.alpha[:2], expected, atol=1e-6)
 
@@ -221,13 +238,13 @@ def test_alpha_may_be_left_out(record):
 @pytest.mark.parametrize("value", [None, -10, -10.0])
 def test_alpha_that_is_not_known_is_as_if_left_out(record, value):
     record["annotations"][0]["alpha"] = value
-    boxes = Box3dMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
+    boxes = DetectionMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
     assert boxes.alpha[0].item() == pytest.approx(0.4 - math.atan2(-2, 14))
 
 
 def test_alpha_is_wrapped(record):
     record["annotations"][0]["alpha"] = 0.54 + 2 * math.pi
-    boxes = Box3dMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
+    boxes = DetectionMapper(config(), is_train=True)(record)["instances"].gt_boxes3d
     assert boxes.alpha[0].item() == pytest.approx(0.54)
 
 
@@ -238,7 +255,7 @@ def test_another_camera_needs_its_records_only(record):
     left, top, right, bottom = entry["bbox"]
     entry.update(bbox=[left, top, right - left, bottom - top], bbox_mode=BoxMode.XYWH_ABS)
     del record["as_stored"], record["height"], record["width"]
-    sample = Box3dMapper(config(), is_train=True)(record)
+    sample = DetectionMapper(config(), is_train=True)(record)
     scale = 320 / WIDTH
     np.testing.assert_allclose(
         sample["instances"].gt_boxes.tensor[0, [0, 2]], [scale * left, scale * right], rtol=1e-5
@@ -262,46 +279,48 @@ def test_another_camera_needs_its_records_only(record):
 def test_bad_annotations_are_named(record, changes, message):
     record["annotations"][0].update(changes)
     with pytest.raises(DatasetError, match=rf"000003.png': {message}"):
-        Box3dMapper(config(), is_train=True)(record)
+        DetectionMapper(config(), is_train=True)(record)
 
 
 def test_bad_projections_are_named(record):
     del record["projection"]
     with pytest.raises(DatasetError, match=r"000003.png': its record has no 'projection'. Add"):
-        Box3dMapper(config(), is_train=True)(record)
+        DetectionMapper(config(), is_train=True)(record)
     record["projection"] = np.eye(3)
     for is_train in (True, False):
         with pytest.raises(DatasetError, match=r"000003.png': 'projection' .* must be 3 x 4"):
-            Box3dMapper(config(), is_train=is_train)(record)
+            DetectionMapper(config(), is_train=is_train)(record)
 
 
 def test_an_image_of_another_size_is_refused(record):
     record["width"] = 600
     with pytest.raises(DatasetError, match=r"\(620, 190\).*record says \(600, 190\)"):
-        Box3dMapper(config(), is_train=True)(record)
+        DetectionMapper(config(), is_train=True)(record)
 
 
 def test_flips_are_refused(record):
     with pytest.raises(ValueError, match=r"INPUT.FLIP_PROBABILITY is 0.5.*set it to 0"):
-        Box3dMapper(config("INPUT.FLIP_PROBABILITY", 0.5), is_train=True)
+        DetectionMapper(config("INPUT.FLIP_PROBABILITY", 0.5), is_train=True)
     with pytest.raises(ValueError, match=r"flips, turns or shears the image"):
-        Box3dMapper(is_train=True, augmentations=[HFlipTransform(WIDTH)])(record)
+        DetectionMapper(
+            is_train=True, fields=[Boxes3DField()], augmentations=[HFlipTransform(WIDTH)]
+        )(record)
 
 
 def test_turns_are_refused(record):
     with pytest.raises(ValueError, match=r"INPUT.ROTATION is 5.0: .*set it to 0"):
-        Box3dMapper(config("INPUT.ROTATION", 5.0), is_train=True)
-    Box3dMapper(config("INPUT.ROTATION", 5.0), is_train=False)
+        DetectionMapper(config("INPUT.ROTATION", 5.0), is_train=True)
+    DetectionMapper(config("INPUT.ROTATION", 5.0), is_train=False)
     turn = RotationTransform(HEIGHT, WIDTH, 2.0)
     with pytest.raises(ValueError, match=r"flips, turns or shears the image"):
-        Box3dMapper(is_train=True, augmentations=[turn])(record)
+        mapped(record, [turn])
 
 
 def test_shifts_and_scales_of_ones_own_teach_no_depth(record):
     """Boxes and projection follow, but objects do not seem as far as they are."""
     resize = ResizeScale(0.5, 0.5, HEIGHT, WIDTH)
     shift = CenterAffineTransform(1.0, (-5, 0), (HEIGHT, WIDTH), (HEIGHT, WIDTH))
-    fit = build_box3d_augmentations(config("INPUT.COLOR_JITTER", 0.4))
+    fit = augmentations_of(config("INPUT.COLOR_JITTER", 0.4))
     for augmentations, teaches in (
         ([], True),
         (fit, True),
@@ -309,7 +328,9 @@ def test_shifts_and_scales_of_ones_own_teach_no_depth(record):
         ([AugmentationList([resize]), *fit], False),
         ([shift], False),
     ):
-        sample = Box3dMapper(is_train=True, augmentations=augmentations)(record)
+        sample = DetectionMapper(
+            is_train=True, fields=[Boxes3DField()], augmentations=augmentations
+        )(record)
         instances = sample["instances"]
         assert instances.gt_3d_supervised.tolist() == [teaches, teaches, False]
         points, _ = project_points(instances.gt_boxes3d[0].corners(), sample["image_projection"])
@@ -331,15 +352,15 @@ def test_shifts_and_scales_of_ones_own_teach_no_depth(record):
 )
 def test_bad_config_values_are_named(override, message):
     with pytest.raises(ValueError, match=message):
-        Box3dMapper(config(*override), is_train=True)
+        DetectionMapper(config(*override), is_train=True)
 
 
 def test_colours_are_jittered_only_when_told():
-    assert len(build_box3d_augmentations(config())) == 1
-    assert len(build_box3d_augmentations(config("INPUT.COLOR_JITTER", 0.4))) == 2
+    assert len(augmentations_of(config())) == 1
+    assert len(augmentations_of(config("INPUT.COLOR_JITTER", 0.4))) == 2
 
 
-def test_the_point_task_chooses_the_mapper():
-    assert type(build_mapper(config(), is_train=True)) is DetectionMapper
-    cfg = config("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
-    assert type(build_mapper(cfg, is_train=True)) is Box3dMapper
+def test_the_point_task_chooses_the_fields():
+    assert [type(field) for field in build_fields(config())] == [Boxes3DField]
+    assert not build_fields(config("MODEL.POINTS_CENTERNET.TASKS", ["box2d"]))
+    assert not build_fields(config("MODEL.META_ARCHITECTURE", "CornerNet"))

@@ -1,0 +1,177 @@
+"""Dataset record -> image and ground truth in the network frame.
+
+Nothing here knows a stride, a number of classes, a detector or a task.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data.transforms import AugInput, Augmentation, AugmentationList
+from detectron2.structures import Boxes, Instances
+from fvcore.transforms.transform import Transform
+
+from .checks import check_image_size
+from .color import RandomColor
+from .fields.base import GroundTruthField, MovedImage, build_fields, source_boxes
+from .images import read_image
+from .transforms import RandomCenterCrop, RandomFlip
+
+
+class DetectionMapper:
+    """Maps one standard dataset record to what a detector takes.
+
+    In training: the augmented image in the network frame and `instances` with `gt_boxes` (XYXY),
+    `gt_classes` (int64) and what the fields add. Boxes reach over the image where the crop cuts
+    them (targets clip, each in its own way); objects without any part inside are left out. Images
+    without objects are kept. In evaluation: the image as it is, and no instances.
+
+    All randomness comes from numpy's global state, so that a sample is repeated by seeding it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: Sequence[Augmentation | Transform] = (),
+        crowd_as_objects: bool = True,
+        difficult_as_objects: bool = True,
+        fields: Sequence[GroundTruthField] = (),
+    ):
+        """Or from a config, see `from_config`.
+
+        Args:
+            is_train: attach ground truth and augment.
+            augmentations: applied in order, in training only.
+            crowd_as_objects: crowd regions are objects (as in the published training) or left out.
+            difficult_as_objects: VOC's difficult objects likewise.
+            fields: ground truth beside boxes and classes.
+        """
+        self.is_train = is_train
+        self.augmentations = AugmentationList(augmentations if is_train else ())
+        self.crowd_as_objects = crowd_as_objects
+        self.difficult_as_objects = difficult_as_objects
+        self.fields = list(fields)
+        self.keeps_ignored = any(field.keeps_ignored for field in self.fields)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Read INPUT, and of the detector which fields it learns.
+
+        Raises:
+            ValueError: FORMAT is one that the transforms are not made for, or INPUT does to images
+                what a field cannot follow.
+        """
+        if cfg.INPUT.FORMAT != "BGR":
+            raise ValueError(
+                f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: images are read, augmented and normalised "
+                "as 'BGR'; set it so"
+            )
+        fields = build_fields(cfg)
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, fields) if is_train else (),
+            "crowd_as_objects": cfg.INPUT.CROWD_AS_OBJECTS,
+            "difficult_as_objects": cfg.INPUT.DIFFICULT_AS_OBJECTS,
+            "fields": fields,
+        }
+
+    def __call__(self, dataset_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a new dict; the given record stays as it is.
+
+        Raises:
+            FileNotFoundError, ImageFileError, DatasetError: naming the file and the cure.
+        """
+        annotations = dataset_dict.get("annotations", [])
+        record = {k: copy.deepcopy(v) for k, v in dataset_dict.items() if k != "annotations"}
+        image = read_image(record["file_name"], upright=not record.get("as_stored", False))
+        height, width = image.shape[:2]
+        recorded = (record.get("width", width), record.get("height", height))
+        check_image_size(record["file_name"], recorded, (width, height))
+        record["height"], record["width"] = height, width
+
+        augmented = AugInput(image)
+        transforms = self.augmentations(augmented)
+        image = augmented.image
+        record["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        size = (int(image.shape[0]), int(image.shape[1]))
+        moved = MovedImage(record["file_name"], transforms, size, self.is_train)
+        for field in self.fields:
+            record = field.add_inputs(record, moved)
+        if self.is_train:
+            record["instances"] = self._instances(annotations, moved)
+        return record
+
+    def _instances(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> Instances:
+        annotations = [entry for entry in annotations if self._is_kept(entry)]
+        boxes = source_boxes(annotations, image.file_name)
+        seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # COCO has a few boxes of zero width
+        boxes = image.transforms.apply_box(boxes).reshape(-1, 4)
+        height, width = image.size
+        seen &= (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+        classes = np.array([entry["category_id"] for entry in annotations], dtype=np.int64)
+        ignored = np.array([is_ignored(entry) for entry in annotations], dtype=bool)
+        instances = Instances(image.size)
+        instances.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))
+        instances.gt_classes = torch.from_numpy(classes)
+        if self.keeps_ignored:
+            instances.gt_ignored = torch.from_numpy(ignored)
+        for field in self.fields:
+            for name, value in field.rows(annotations, image).items():
+                instances.set(name, value)
+        return instances[torch.from_numpy(seen)]
+
+    def _is_kept(self, annotation: Mapping[str, Any]) -> bool:
+        if is_ignored(annotation):
+            return self.keeps_ignored
+        return bool(
+            (self.crowd_as_objects or not annotation.get("iscrowd", 0))
+            and (self.difficult_as_objects or not annotation.get("difficult", 0))
+        )
+
+
+def is_ignored(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation (of KITTI) is neither object nor background."""
+    return bool(annotation.get("ignored", False))
+
+
+def build_augmentations(
+    cfg: CfgNode, fields: Sequence[GroundTruthField] = ()
+) -> list[Augmentation | Transform]:
+    """Return the training augmentations of INPUT: flip, crop to the network frame, colour.
+
+    The flip comes before the crop as in the published points code, whose crop centre is flipped
+    with the image. The published corner code flips the crop, which shows the same one pixel further
+    to the left. Where a field brings images to the network frame in its own way, that stands in
+    place of flip and crop.
+    """
+    options = cfg.INPUT
+    augmentations: list[Augmentation | Transform] = []
+    own = [a for field in fields if (a := field.build_augmentation(cfg)) is not None]
+    if own:
+        augmentations.append(own[0])
+    else:
+        if options.FLIP_PROBABILITY > 0:
+            augmentations.append(RandomFlip(options.FLIP_PROBABILITY, options.FLIP_CONVENTION))
+        augmentations.append(
+            RandomCenterCrop(
+                output_size=options.TRAIN_SIZE,
+                mode=options.CENTER_CROP,
+                scales=options.CROP_SCALES,
+                border=options.CROP_BORDER,
+                shift=options.SHIFT,
+                scale=options.SCALE,
+                base=options.CROP_BASE,
+                rotation=options.ROTATION,
+                rotation_probability=options.ROTATION_PROBABILITY,
+            )
+        )
+    if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:
+        augmentations.append(RandomColor(options.COLOR_JITTER, options.PCA_LIGHTING))
+    return augmentations
