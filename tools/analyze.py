@@ -33,7 +33,7 @@ from centernet_d2.data.loader import build_test_loader
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
-from centernet_d2.engine.setup import load_config
+from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.evaluation.build import build_evaluator
 from centernet_d2.evaluation.json_files import write_json_atomically
 
@@ -59,6 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     for command in (oracle, quadrants):
         command.add_argument("--config-file", required=True, help="YAML of the detector")
+        add_import_argument(command)
         command.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
         command.add_argument("--output", help="folder of the numbers as JSON; default OUTPUT_DIR")
         command.add_argument(
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Analyze; return the exit status."""
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
-    cfg = load_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, imports=args.imports)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     cfg = setup(without_training_data(cfg))

@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.engine.setup import load_config
+from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.inference.cameras import ImageCameras
 from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.inference.records import BOX_FORMATS
@@ -39,6 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
+    add_import_argument(parser)
     parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
     parser.add_argument("--input", nargs="+", required=True, help="images, folders, patterns")
     parser.add_argument("--output", required=True, help="folder of pictures and predictions.json")
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger = setup_logger(name="centernet_d2")
     files = find_images(args.input, excluded_folder=args.output)
     cameras = ImageCameras(files, calibration=args.calibration, focal_length=args.focal_length)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, imports=args.imports)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)

@@ -14,6 +14,12 @@ configs/Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
 
 `--num-gpus N` starts N processes: one per GPU or, without a GPU, N on the CPU.
 
+`--import` imports a module of one's own in every process, before the config is read: a dotted name
+or a file. The config may then name what it registers; its `add_config(cfg)`, if it has one, adds
+config keys.
+
+    tools/train_net.py --import my_package.my_detector --import my/dataset.py --config-file my.yaml
+
     tools/train_net.py --config-file $CONFIG --seeds 5 OUTPUT_DIR output/five
     tools/train_net.py --config-file $CONFIG --seeds 5 --eval-only TEST.FLIP True \
         OUTPUT_DIR output/five
@@ -32,6 +38,7 @@ from detectron2.utils.logger import setup_logger
 from centernet_d2.detectron2_versions import launch
 from centernet_d2.engine.run import run
 from centernet_d2.engine.seeds import run_seeds
+from centernet_d2.engine.user_modules import add_import_argument
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -49,6 +56,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     )
     seeds, rest = own.parse_known_args(arguments)
     parser = default_argument_parser(epilog=f"{own.format_help()}\n{__doc__}")
+    add_import_argument(parser)
     return parser.parse_args(rest, seeds), rest
 
 

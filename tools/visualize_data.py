@@ -32,7 +32,7 @@ from centernet_d2 import setup
 from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.loader import build_mapper, load_dataset_dicts
 from centernet_d2.data.samplers import seeded
-from centernet_d2.engine.setup import load_config
+from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.modeling.meta_arch.heatmap_detector import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
@@ -48,6 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
+    add_import_argument(parser)
     parser.add_argument("--output", required=True, help="folder of the pictures")
     parser.add_argument("--count", type=int, default=20, help="images, default 20")
     parser.add_argument("--repeat", type=int, default=1, help="augmentations of each, default 1")
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Draw; return the exit status."""
     args = parse_arguments(arguments)
     setup_logger(name="centernet_d2")
-    cfg = load_config(args.config_file, args.opts)
+    cfg = read_config(args.config_file, args.opts, imports=args.imports)
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
     setup(cfg)
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]

@@ -19,7 +19,7 @@ from .setup import setup
 from .trainer import Trainer
 
 
-def evaluate_only(cfg: CfgNode) -> OrderedDict[str, Any]:
+def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedDict[str, Any]:
     """Evaluate MODEL.WEIGHTS on DATASETS.TEST, and verify TEST.EXPECTED_RESULTS.
 
     DATASETS.TRAIN is left out: only the checkpoint and the test data must agree.
@@ -30,9 +30,9 @@ def evaluate_only(cfg: CfgNode) -> OrderedDict[str, Any]:
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
-    model = Trainer.build_model(cfg)
+    model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
-    results = Trainer.test(cfg, model)
+    results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)
     return results

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -18,39 +18,52 @@ from detectron2.utils.logger import setup_logger
 from ..evaluation.json_files import write_json_atomically
 from .class_names import without_training_data
 from .evaluate import evaluate_only
-from .setup import load_config, setup
+from .setup import setup
 from .trainer import Trainer
+from .user_modules import AddKeys, read_config
 
 RESULTS_FILE = "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
 
 
-def run(args: argparse.Namespace) -> OrderedDict[str, Any] | None:
+def run(
+    args: argparse.Namespace,
+    *,
+    trainer: type[Trainer] = Trainer,
+    add_keys: Iterable[AddKeys] = (),
+) -> OrderedDict[str, Any] | None:
     """Train or evaluate, as the `args` of detectron2's `default_argument_parser` say.
 
     The numbers of the last evaluation are written as `results.json` beside the saved config.
+
+    Args:
+        args: parsed; `imports`, where it is there, names modules to import, see `user_modules`.
+        trainer: a subclass that builds some parts in its own way, in training and evaluation.
+        add_keys: functions cfg -> None that add config keys of one's own.
     """
-    cfg = prepare(args)
+    cfg = prepare(args, add_keys=add_keys)
     results: OrderedDict[str, Any] | None
     if args.eval_only:
-        results = evaluate_only(cfg)
+        results = evaluate_only(cfg, trainer=trainer)
     else:
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        results = trainer.train()
+        training = trainer(cfg)
+        training.resume_or_load(resume=args.resume)
+        results = training.train()
     if results is not None and comm.is_main_process():
         file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), RESULTS_FILE)
         write_json_atomically(file, plain_scores(results), indent=1)
     return results
 
 
-def prepare(args: argparse.Namespace) -> CfgNode:
+def prepare(args: argparse.Namespace, *, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     """Build the config, start logging, save config and log, and seed this process.
 
     They are saved in `result_folder`. An earlier run's results.json there is removed first, so that
     the one beside a config.yaml is always of that config, and of a run that came to its end.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = read_config(
+        args.config_file, args.opts, imports=getattr(args, "imports", ()), add_keys=add_keys
+    )
     folder = result_folder(cfg.OUTPUT_DIR, args.eval_only)
     if args.eval_only:
         cfg = without_training_data(cfg)

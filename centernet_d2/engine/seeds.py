@@ -22,7 +22,8 @@ from tabulate import tabulate
 
 from ..evaluation.json_files import write_json_atomically
 from .run import RESULTS_FILE, Scores, remove, result_folder
-from .setup import load_config, setup
+from .setup import setup
+from .user_modules import AddKeys, read_config
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def run_seeds(
     *,
     command: Sequence[str],
     run_child: Callable[[Sequence[str]], int] = run_child,
+    add_keys: Iterable[AddKeys] = (),
 ) -> Summary | None:
     """Train, or evaluate, the same config with `count` seeds; write and print the summary.
 
@@ -140,6 +142,7 @@ def run_seeds(
         args: what detectron2's `default_argument_parser` made of the arguments of `command`.
         command: the program that calls `run(args)`, with its arguments.
         run_child: runs a command and returns its exit status.
+        add_keys: as the program gives them to `run`.
 
     Returns:
         The summary; None on another machine than the first.
@@ -149,7 +152,9 @@ def run_seeds(
         FileNotFoundError: the weights of a seed are to be evaluated and not there.
         SystemExit: a run failed; with its exit status.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = read_config(
+        args.config_file, args.opts, imports=getattr(args, "imports", ()), add_keys=add_keys
+    )
     first = max(cfg.SEED, 0)
     folders = {s: os.path.join(cfg.OUTPUT_DIR, f"seed_{s}") for s in range(first, first + count)}
     check(cfg, args, folders)

@@ -22,7 +22,9 @@ from torch import nn
 from ..data.datasets.skeletons import skeleton_of
 from ..data.loader import (
     DatasetDict,
+    Mapper,
     TrainLoader,
+    build_mapper,
     build_test_loader,
     build_train_loader,
     load_training_dicts,
@@ -47,8 +49,8 @@ class Trainer(DefaultTrainer):
     """Builds everything that a training needs from a config, and trains.
 
     Subclasses replace parts as with detectron2's trainer: `build_model`, `build_optimizer`,
-    `build_lr_scheduler`, `build_train_loader`, `build_test_loader`, `build_evaluator`,
-    `build_hooks`.
+    `build_lr_scheduler`, `build_mapper`, `build_train_loader`, `build_test_loader`,
+    `build_evaluator`, `build_hooks`; `engine.run.run(args, trainer=...)` runs them.
 
     A checkpoint holds under "model" the weights that are evaluated (with SOLVER.EMA_DECAY the
     average), so that `--eval-only` and predictors repeat the printed score, and under "trainer" all
@@ -109,14 +111,20 @@ class Trainer(DefaultTrainer):
         return build_optimizer(cfg, model)
 
     @classmethod
+    def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
+        """Build what makes a sample of an image's record, for both loaders."""
+        return build_mapper(cfg, is_train=is_train)
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> TrainLoader:
         """Build the training loader; `given` are arguments of `data.loader.build_train_loader`."""
-        return build_train_loader(cfg, **given)
+        return build_train_loader(cfg, mapper=cls.build_mapper(cfg, is_train=True), **given)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
         """Build the loader of one evaluation dataset."""
-        return build_test_loader(cfg, dataset_name)
+        mapper = cls.build_mapper(cfg, is_train=False)
+        return build_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(

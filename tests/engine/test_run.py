@@ -101,12 +101,15 @@ def test_saved_config_repeats_the_run(command, tmp_path):
 @pytest.mark.slow
 def test_program_in_two_processes(command, tmp_path):
     program = [sys.executable, str(ROOT / "tools" / "train_net.py")]
-    options = ["--num-gpus", "2", "--dist-url", "auto", "SOLVER.MAX_ITER", "2"]
+    (tmp_path / "mine.py").write_text("print('mine is imported')\n")
+    options = ["--import", "mine.py", "--num-gpus", "2", "--dist-url", "auto"]
+    options += ["SOLVER.MAX_ITER", "2"]
     done = subprocess.run(
         [*program, *command(*options)], capture_output=True, text=True, cwd=tmp_path, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "World size: 2" in done.stdout
+    assert done.stdout.count("mine is imported") == 2
     assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 1
 
 

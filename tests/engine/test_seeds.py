@@ -111,7 +111,7 @@ class Series:
         folder = folder / "inference" if args.eval_only else folder
         folder.mkdir(parents=True, exist_ok=True)
         if not args.eval_only:
-            cfg = seeds.setup(seeds.load_config(args.config_file, args.opts))
+            cfg = seeds.setup(seeds.read_config(args.config_file, args.opts))
             (folder / "config.yaml").write_text(cfg.dump())
         (folder / "results.json").write_text(json.dumps({"bbox": {"AP": 10.0 * seed}}))
         return 0

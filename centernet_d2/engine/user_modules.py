@@ -1,0 +1,120 @@
+"""Modules of one's own, imported before a config is read: `--import` of the tools.
+
+A module registers what it adds (datasets, detectors, point tasks, evaluators) as it is imported. If
+it defines `add_config(cfg)`, that is called with the defaults before the config file is merged, to
+add config keys of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+
+from detectron2.config import CfgNode
+
+from .setup import load_config
+
+AddKeys = Callable[[CfgNode], object]
+
+
+def add_import_argument(parser: argparse.ArgumentParser) -> None:
+    """Let a command line name modules of one's own, as `args.imports`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import my_package.my_module (installed, or below the current folder) or "
+        "path/to/file.py before the config is read, in every process; may be given several times; "
+        "what it registers can be named in the config, and its add_config(cfg), if it has one, "
+        "adds config keys",
+    )
+
+
+def read_config(
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    imports: Iterable[str] = (),
+    add_keys: Iterable[AddKeys] = (),
+) -> CfgNode:
+    """Import modules, and load a config with the keys that they and `add_keys` add.
+
+    Args:
+        path: see `load_config`, as `overrides`.
+        overrides: KEY VALUE KEY VALUE ...
+        imports: module names and files.
+        add_keys: functions that add keys to the config they are given, called in this order before
+            those of the modules.
+
+    Raises:
+        ImportError: see `import_user_module`.
+    """
+    modules = [import_user_module(name) for name in imports]
+    hooks = [*add_keys, *(m.add_config for m in modules if hasattr(m, "add_config"))]
+    return load_config(path, overrides, **({"add_keys": hooks} if hooks else {}))
+
+
+def import_user_module(name: str) -> ModuleType:
+    """Import `package.module`, or a file that ends in .py, once per process.
+
+    A file is imported under its name without the ending, and files beside it can be imported too.
+
+    Raises:
+        ImportError: it is not there, or fails; the message says which and what to do.
+    """
+    is_file = name.endswith(".py")
+    try:
+        return _import_file(os.path.abspath(name)) if is_file else _import_name(name)
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) and is_file and not os.path.isfile(name):
+            reason = "there is no such file. Give its path from the current folder"
+        elif isinstance(error, ModuleNotFoundError) and error.name in _packages_of(name):
+            reason = (
+                f"{error}. Install its package (pip install -e .), start in the folder that holds "
+                "it, or give the path of a file: --import path/to/file.py"
+            )
+        else:
+            reason = (
+                f"it raises {type(error).__name__}: {error}. The traceback above names the line "
+                "of it to correct"
+            )
+        raise ImportError(f"--import {name}: {reason}.") from error
+
+
+def _packages_of(name: str) -> list[str]:
+    """Return "a", "a.b", "a.b.c" of "a.b.c"."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _import_name(name: str) -> ModuleType:
+    if os.getcwd() not in sys.path:  # a program's own folder stands there in its place
+        sys.path.append(os.getcwd())
+    return importlib.import_module(name)
+
+
+def _import_file(path: str) -> ModuleType:
+    name = os.path.splitext(os.path.basename(path))[0]
+    known = sys.modules.get(name)
+    if known is not None:
+        if os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):
+            return known
+        raise ValueError(f"a module named '{name}' is imported already; rename the file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    if os.path.dirname(path) not in sys.path:
+        sys.path.append(os.path.dirname(path))
+    sys.modules[name] = module  # what it defines can be pickled
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
