@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from ...layers.deform_conv import DeformConv2d
-from ...modeling.fast_inference import make_fast
-from ..setup import load_config
+from centernet_d2.engine.setup import load_config
+from centernet_d2.layers.deform_conv import DeformConv2d
+from centernet_d2.modeling.fast_inference import make_fast
+
 from .detector import build, random_inputs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import time_interleaved

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from ...layers.deform_conv import modulated_deform_conv2d
+from centernet_d2.layers.deform_conv import modulated_deform_conv2d
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, comparison_rows, time_interleaved
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from ...decoding.soft_nms import SoftNmsRule
-from ...decoding.soft_nms import soft_nms as our_soft_nms
+from centernet_d2.decoding.soft_nms import SoftNmsRule
+from centernet_d2.decoding.soft_nms import soft_nms as our_soft_nms
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, comparison_rows, time_interleaved
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...modeling.meta_arch.triplet_centernet import TripletCenterNet
-from ..step_loop import AMP_DTYPES
+from centernet_d2.engine.step_loop import AMP_DTYPES
+from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
+
 from .detector import build, random_inputs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, time_interleaved

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+from centernet_d2.decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, comparison_rows, time_interleaved
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...decoding.center_check import CenterCheck, center_check
-from ...decoding.corner_pairs import keypoints_at_peaks, pair_corners
-from ...structures.predictions import CornerPairs, KeypointMaps, Keypoints
+from centernet_d2.decoding.center_check import CenterCheck, center_check
+from centernet_d2.decoding.corner_pairs import keypoints_at_peaks, pair_corners
+from centernet_d2.structures.predictions import CornerPairs, KeypointMaps, Keypoints
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, time_interleaved
 

@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ...layers import directional_pool as pools
-from ...layers.directional_pool import DIRECTIONS
+from centernet_d2.layers import directional_pool as pools
+from centernet_d2.layers.directional_pool import DIRECTIONS
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, time_interleaved
 

@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...layers import directional_pool
-from ...modeling.fast_inference import make_fast
-from ...modeling.meta_arch.cornernet import CornerNet
-from ...structures.predictions import KeypointMaps, Keypoints
+from centernet_d2.layers import directional_pool
+from centernet_d2.modeling.fast_inference import make_fast
+from centernet_d2.modeling.meta_arch.cornernet import CornerNet
+from centernet_d2.structures.predictions import KeypointMaps, Keypoints
+
 from .corner_decoding import plain_keypoints
 from .detector import build, random_inputs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...data.datasets.kitti import KITTI_RULES
-from ...evaluation.kitti_ap import score_kitti
-from ...evaluation.kitti_evaluation import least_overlaps
-from ...evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
-from ...evaluation.kitti_overlap import METRICS, overlapping_pairs
+from centernet_d2.data.datasets.kitti import KITTI_RULES
+from centernet_d2.evaluation.kitti_ap import score_kitti
+from centernet_d2.evaluation.kitti_evaluation import least_overlaps
+from centernet_d2.evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
+from centernet_d2.evaluation.kitti_overlap import METRICS, overlapping_pairs
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import time_interleaved
 
