@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from centernet_d2.layers import directional_pool as pools
 from centernet_d2.layers.directional_pool import DIRECTIONS
 
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import forward, forward_and_backward
 
 SHAPE = (1, 128, 128, 128)  # of the pools in a corner module at 511 x 511
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -46,49 +46,25 @@ def directional_pool(options: BenchmarkOptions) -> list[Row]:
     `doubling`: see `by_doubling`. `copy`: of the map, the least that anything can take.
     """
     rows = []
-    device = torch.device(options.device)
-    for layout, memory_format in LAYOUTS.items():
-        for direction, (axis, from_end) in DIRECTIONS.items():
-            maps = torch.randn(SHAPE, device=device).contiguous(memory_format=memory_format)
-            alternatives = {
-                "ours": partial(pools.directional_pool, direction=direction),
-                "cummax": partial(by_cummax, direction=direction),
-                "doubling": partial(by_doubling, axis=axis, from_end=from_end),
-                "copy": torch.clone,
-            }
-            for what, call in (("forward", _forward), ("and backward", _both)):
-                timings = time_interleaved(
-                    {name: call(pool, maps) for name, pool in alternatives.items()},
-                    rounds=options.rounds,
-                    warm_up=options.warm_up,
-                    device=device,
-                )
-                times = {name: 1e3 * timing.median for name, timing in timings.items()}
-                rows.append(
-                    {"layout": layout, "direction": direction, "pass": what}
-                    | {f"{name}_ms": round(time, 2) for name, time in times.items()}
-                    | {
-                        "ours_lowest_ms": round(1e3 * timings["ours"].lowest, 2),
-                        "of_cummax": round(times["ours"] / times["cummax"], 3),
-                    }
-                )
+    passes = {"forward": forward, "and backward": forward_and_backward}
+    for (layout, memory_format), (direction, (axis, from_end)) in product(
+        LAYOUTS.items(), DIRECTIONS.items()
+    ):
+        maps = torch.randn(SHAPE, device=options.device).contiguous(memory_format=memory_format)
+        alternatives = {
+            "ours": partial(pools.directional_pool, direction=direction),
+            "cummax": partial(by_cummax, direction=direction),
+            "doubling": partial(by_doubling, axis=axis, from_end=from_end),
+            "copy": torch.clone,
+        }
+        for what, call in passes.items():
+            timings = options.time({name: call(f, [maps]) for name, f in alternatives.items()})
+            rows.append(
+                {"layout": layout, "direction": direction, "pass": what}
+                | {f"{name}_ms": round(timing.ms, 2) for name, timing in timings.items()}
+                | {
+                    "ours_lowest_ms": round(1e3 * timings["ours"].lowest, 2),
+                    "of_cummax": round(timings["ours"].ms / timings["cummax"].ms, 3),
+                }
+            )
     return rows
-
-
-def _forward(pool: Callable[[Tensor], Tensor], maps: Tensor) -> Call:
-    def call() -> object:
-        with torch.no_grad():
-            return pool(maps)
-
-    return call
-
-
-def _both(pool: Callable[[Tensor], Tensor], maps: Tensor) -> Call:
-    leaf, gradient = maps.detach().requires_grad_(), torch.randn_like(maps)
-
-    def call() -> object:
-        leaf.grad = None
-        pool(leaf).backward(gradient)
-        return leaf.grad
-
-    return call
