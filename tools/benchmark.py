@@ -18,10 +18,12 @@ from collections.abc import Sequence
 import torch
 from tabulate import tabulate
 
-from centernet_d2.engine.benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
-from centernet_d2.evaluation.json_files import write_json_atomically
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)  # benchmarks/ is part of a checkout, not of the installed package
+
+from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections  # noqa: E402
+from centernet_d2.evaluation.json_files import write_json_atomically  # noqa: E402
+
 DEFAULT_CONFIGS = [
     os.path.join(ROOT, "configs", name)
     for name in (

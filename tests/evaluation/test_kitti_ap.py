@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from centernet_d2.engine.benchmark.kitti_scores import random_split
+from benchmarks.kitti_scores import random_split
 from centernet_d2.evaluation import kitti_overlap
 from centernet_d2.evaluation.kitti_ap import (
     average_precision,

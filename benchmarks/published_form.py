@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from ...layers.deform_conv import DeformConv2d
-from ...modeling.fast_inference import make_fast
-from ..setup import load_config
-from .detector import build, random_inputs
+from centernet_d2.engine.setup import load_config
+from centernet_d2.layers.deform_conv import DeformConv2d
+from centernet_d2.modeling.fast_inference import make_fast
+
+from .detector import build, random_inputs, replace_modules
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import time_interleaved
+from .timing import Timing
 
 TRAINING_ROUNDS = 5  # at most; a step takes seconds
 OFFSET_STD = 0.02  # of the offset branches' weights: displacements as after some training
@@ -33,16 +35,8 @@ class TorchvisionDeformConv(nn.Module):
         layer = self.layer
         taps = layer.weight[0, 0].numel()
         offset, mask = layer.conv_offset_mask(images).split([2 * taps, taps], dim=1)
-        return deform_conv2d(
-            images,
-            offset,
-            layer.weight,
-            layer.bias,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            mask.sigmoid(),
-        )
+        form = layer.stride, layer.padding, layer.dilation
+        return deform_conv2d(images, offset, layer.weight, layer.bias, *form, mask.sigmoid())
 
 
 class PublishedForm(nn.Module):
@@ -57,19 +51,18 @@ class PublishedForm(nn.Module):
         self.first_stack = len(model.in_features) - 1 if last_stack_only else 0
         self.backbone, self.head = copy.deepcopy(model.backbone), copy.deepcopy(model.head)
         self.in_features = model.in_features
-        for parent in list(self.backbone.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, DeformConv2d):
-                    setattr(parent, name, TorchvisionDeformConv(child))
+        replace_modules(
+            self.backbone,
+            lambda m: TorchvisionDeformConv(m) if isinstance(m, DeformConv2d) else None,
+        )
 
     def forward(self, images: Tensor) -> list[dict[str, Tensor]]:
         """See the class."""
         outputs = self.backbone(images)
+        stacks = list(zip(self.in_features, self.head.stacks, strict=True))[self.first_stack :]
         return [
             {name: branch(outputs[feature]) for name, branch in stack.items()}
-            for feature, stack in list(zip(self.in_features, self.head.stacks, strict=True))[
-                self.first_stack :
-            ]
+            for feature, stack in stacks
         ]
 
 
@@ -100,22 +93,18 @@ def _forward_rows(path: str, options: BenchmarkOptions) -> list[Row]:
     folded = PublishedForm(ours, last_stack_only=True).eval()
     half = make_fast(copy.deepcopy(model), dtype="bfloat16")
     with torch.inference_mode():
-        timings = time_interleaved(
+        timings = options.time(
             {
-                "published": lambda: published(plain),
-                "published, folded": lambda: folded(batch),
-                "ours": lambda: _network(ours, batch),
-                "bfloat16": lambda: _network(half, batch),
-            },
-            rounds=options.rounds,
-            warm_up=options.warm_up,
-            device=torch.device(options.device),
+                "published": partial(published, plain),
+                "published, folded": partial(folded, batch),
+                "ours": partial(_network, ours, batch),
+                "bfloat16": partial(_network, half, batch),
+            }
         )
-    times = {name: timing.median for name, timing in timings.items()}
     return [
-        _row(path, "forward", "published", times["published"], times["ours"]),
-        _row(path, "forward", "published, folded", times["published, folded"], times["ours"]),
-        _row(path, "forward in bfloat16", "ours", times["ours"], times["bfloat16"]),
+        _row(path, "forward", timings, "published", "ours"),
+        _row(path, "forward", timings, "published, folded", "ours"),
+        _row(path, "forward in bfloat16", timings, "ours", "bfloat16"),
     ]
 
 
@@ -125,18 +114,12 @@ def _training_row(path: str, options: BenchmarkOptions) -> Row | None:
         return None
     plain = batch.contiguous(memory_format=torch.contiguous_format)
     published = PublishedForm(model).to(memory_format=torch.contiguous_format)
-    timings = time_interleaved(
-        {
-            "published": _training_step(published, published, plain),
-            "ours": _training_step(model, lambda images: _network(model, images), batch),
-        },
-        rounds=min(options.rounds, TRAINING_ROUNDS),
-        warm_up=1,
-        device=torch.device(options.device),
-    )
-    return _row(
-        path, "training step", "published", timings["published"].median, timings["ours"].median
-    )
+    calls = {
+        "published": _training_step(published, published, plain),
+        "ours": _training_step(model, partial(_network, model), batch),
+    }
+    timings = options.time(calls, most_rounds=TRAINING_ROUNDS, warm_up=1)
+    return _row(path, "training step", timings, "published", "ours")
 
 
 def _model_and_batch(path: str, options: BenchmarkOptions) -> tuple[nn.Module, Tensor]:
@@ -172,14 +155,14 @@ def _training_step(
     return step
 
 
-def _row(path: str, what: str, baseline: str, baseline_time: float, our_time: float) -> Row:
-    model = os.path.splitext(os.path.basename(path))[0]
+def _row(path: str, what: str, timings: dict[str, Timing], baseline: str, ours: str) -> Row:
+    model = Path(path).stem
     return {
         "name": f"{model}: {what} against {baseline}",
         "model": model,
         "what": what,
         "baseline": baseline,
-        "baseline_ms": round(1e3 * baseline_time, 2),
-        "ms": round(1e3 * our_time, 2),
-        "speedup": round(baseline_time / our_time, 3),
+        "baseline_ms": round(timings[baseline].ms, 2),
+        "ms": round(timings[ours].ms, 2),
+        "speedup": round(timings[baseline].ms / timings[ours].ms, 3),
     }

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 from fvcore.common.registry import Registry
+
+from centernet_d2.engine.step_loop import AMP_DTYPES
+
+from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
 BENCHMARK_REGISTRY.__doc__ = """
@@ -31,6 +37,36 @@ class BenchmarkOptions:
     warm_up: int = 3
     device: str = "cpu"
     amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where everything computes."""
+        return torch.device(self.device)
+
+    @property
+    def dtype_name(self) -> str:
+        """What the table says of `amp_dtype`."""
+        return self.amp_dtype or "float32"
+
+    def autocast(self) -> torch.autocast:
+        """The context of `amp_dtype`."""
+        dtype = AMP_DTYPES.get(self.amp_dtype)
+        return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)
+
+    def time(
+        self,
+        calls: Mapping[str, Call],
+        *,
+        most_rounds: int | None = None,
+        warm_up: int | None = None,
+    ) -> dict[str, Timing]:
+        """Time calls in turns; a section of slow calls may ask for fewer rounds than given."""
+        return time_interleaved(
+            calls,
+            rounds=min(self.rounds, most_rounds or self.rounds),
+            warm_up=self.warm_up if warm_up is None else warm_up,
+            device=self.torch_device,
+        )
 
 
 @dataclass
@@ -76,8 +112,7 @@ def describe_machine(device: str) -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": _load(),
     }
-    packages = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
-    for package in packages:
+    for package in ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless"):
         try:
             machine[package] = version(package)
         except PackageNotFoundError:
@@ -89,14 +124,10 @@ def describe_machine(device: str) -> dict[str, object]:
 
 
 def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _allowed_cores() -> int | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks import BenchmarkOptions, corner_decoding
 from centernet_d2.decoding.corner_pairs import pair_corners
-from centernet_d2.engine.benchmark import BenchmarkOptions, corner_decoding
 from centernet_d2.structures.predictions import KeypointMaps
 
 

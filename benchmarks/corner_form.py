@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import copy
-import os
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ...layers import directional_pool
-from ...modeling.fast_inference import make_fast
-from ...modeling.meta_arch.cornernet import CornerNet
-from ...structures.predictions import KeypointMaps, Keypoints
-from .corner_decoding import plain_keypoints
-from .detector import build, random_inputs
+from centernet_d2.layers import directional_pool
+from centernet_d2.modeling.fast_inference import make_fast
+from centernet_d2.modeling.meta_arch.cornernet import CornerNet
+from centernet_d2.structures.predictions import KeypointMaps, Keypoints
+
+from .corner_decoding import plain_keypoints, probabilities
+from .detector import build, random_inputs, replace_modules, size_text
+from .directional_pool import by_cummax
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import time_interleaved
 
 
 class CummaxPool(nn.Module):
-    """A directional pool as torch's cumulative maximum, of the flipped map where it must be."""
+    """A directional pool as torch's cumulative maximum."""
 
     def __init__(self, direction: str) -> None:
         super().__init__()
-        self.dim = 2 if direction in ("top", "bottom") else 3
-        self.flipped = direction in ("top", "left")
+        self.direction = direction
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        if self.flipped:
-            return features.flip(self.dim).cummax(self.dim).values.flip(self.dim)
-        return features.cummax(self.dim).values
+        return by_cummax(features, self.direction)
 
 
 def plain_build(model: CornerNet) -> CornerNet:
@@ -39,20 +37,16 @@ def plain_build(model: CornerNet) -> CornerNet:
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     plain.channels_last = False
     pools = {
-        getattr(directional_pool, f"{direction.capitalize()}Pool"): direction
-        for direction in ("top", "bottom", "left", "right")
+        getattr(directional_pool, f"{direction.capitalize()}Pool"): CummaxPool(direction)
+        for direction in directional_pool.DIRECTIONS
     }
-    for parent in list(plain.modules()):
-        for name, child in parent.named_children():
-            if type(child) in pools:
-                setattr(parent, name, CummaxPool(pools[type(child)]))
+    replace_modules(plain, lambda module: pools.get(type(module)))
     plain.best_keypoints = partial(_plain_keypoints, plain.top_k, plain.peak_kernel)
     return plain
 
 
 def _plain_keypoints(k: int, kernel: int, maps: KeypointMaps) -> Keypoints:
-    probabilities = KeypointMaps(maps.heatmap.sigmoid(), maps.offset, maps.embedding)
-    return plain_keypoints(probabilities, k, kernel)
+    return plain_keypoints(probabilities(maps), k, kernel)
 
 
 @BENCHMARK_REGISTRY.register()
@@ -77,22 +71,16 @@ def corner_form(options: BenchmarkOptions) -> list[Row]:
         }
         inputs = random_inputs(1, size)
         with torch.inference_mode():
-            timings = time_interleaved(
-                {name: partial(network, inputs) for name, network in calls.items()},
-                rounds=options.rounds,
-                warm_up=options.warm_up,
-                device=torch.device(options.device),
-            )
-        plain = timings["plain"].median
+            timings = options.time({name: partial(net, inputs) for name, net in calls.items()})
         rows += [
             {
-                "model": os.path.splitext(os.path.basename(path))[0],
-                "image": "x".join(map(str, size)),
+                "model": Path(path).stem,
+                "image": size_text(size),
                 "form": name,
-                "ms": round(1e3 * timing.median, 1),
+                "ms": round(timing.ms, 1),
                 "images_per_second": round(1 / timing.median, 2),
-                "of_plain": round(timing.median / plain, 3),
-                "spread": round(timing.spread, 3),
+                "of_plain": round(timing.median / timings["plain"].median, 3),
+                "spread": timing.spread,
                 "training_mib_per_image": per_image,
             }
             for name, timing in timings.items()

@@ -9,21 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...decoding.center_check import CenterCheck, center_check
-from ...decoding.corner_pairs import keypoints_at_peaks, pair_corners
-from ...structures.predictions import CornerPairs, KeypointMaps, Keypoints
+from centernet_d2.decoding.center_check import CenterCheck, center_check
+from centernet_d2.decoding.corner_pairs import keypoints_at_peaks, pair_corners
+from centernet_d2.structures.predictions import CornerPairs, KeypointMaps, Keypoints
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import comparison_rows
 
 REFERENCE = "max_pool2d, flat top-k"
 OURS = "ours"
 CLASSES, VIEWS, SIDE = 80, 2, 128  # of an image and its flipped image at 511 x 511
+MEMORY_FORMATS = {"standard": torch.contiguous_format, "channels-last": torch.channels_last}
 CORNERS, TRIPLETS = 100, 70  # published numbers of keypoints of either detector
 
 FindKeypoints = Callable[[KeypointMaps, int], Keypoints]
 
 
 @BENCHMARK_REGISTRY.register()
+@torch.inference_mode()
 def corner_decoding(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds per image of what lies between the network and soft-NMS.
 
@@ -32,20 +35,20 @@ def corner_decoding(options: BenchmarkOptions) -> list[Row]:
     the sigmoid; `triplets`: K = 70, all three heatmaps, and the check for centers. What follows the
     peaks is the same code in both alternatives.
     """
-    device, rows = torch.device(options.device), []
-    for layout in (torch.contiguous_format, torch.channels_last):
-        maps = random_maps(device, layout)
-        probabilities = [_probabilities(of_one) for of_one in maps]
+    rows = []
+    for memory, layout in MEMORY_FORMATS.items():
+        maps = random_maps(options.torch_device, layout)
+        ready = [probabilities(of_one) for of_one in maps]
         steps: dict[str, Callable[[FindKeypoints], object]] = {
-            "peaks of one heatmap": lambda find, m=probabilities: find(m[0], CORNERS),
-            "corner pairs from probabilities": partial(_pairs, *probabilities[:2], k=CORNERS),
+            "peaks of one heatmap": lambda find, m=ready: find(m[0], CORNERS),
+            "corner pairs from probabilities": partial(_pairs, *ready[:2], k=CORNERS),
             "corner pairs": partial(_raw_pairs, *maps[:2]),
             "triplets": partial(_triplets, maps),
         }
         for name, step in steps.items():
             calls = {REFERENCE: partial(step, plain_keypoints), OURS: partial(step, find_keypoints)}
-            memory = "channels-last" if layout == torch.channels_last else "standard"
-            rows += _compare({"step": name, "memory": memory}, calls, options)
+            subject = {"step": name, "memory": memory}
+            rows += comparison_rows(subject, options.time(calls), REFERENCE)
     return rows
 
 
@@ -97,7 +100,8 @@ def plain_keypoints(maps: KeypointMaps, k: int, kernel: int = 3) -> Keypoints:
     )
 
 
-def _probabilities(maps: KeypointMaps) -> KeypointMaps:
+def probabilities(maps: KeypointMaps) -> KeypointMaps:
+    """The same with the sigmoid of the heatmap."""
     return KeypointMaps(maps.heatmap.sigmoid(), maps.offset, maps.embedding)
 
 
@@ -110,7 +114,7 @@ def _pairs(
 def _raw_pairs(
     top_left: KeypointMaps, bottom_right: KeypointMaps, find: FindKeypoints
 ) -> CornerPairs:
-    return _pairs(_probabilities(top_left), _probabilities(bottom_right), find, k=CORNERS)
+    return _pairs(probabilities(top_left), probabilities(bottom_right), find, k=CORNERS)
 
 
 def _triplets(maps: list[KeypointMaps], find: FindKeypoints) -> CenterCheck:
@@ -118,7 +122,7 @@ def _triplets(maps: list[KeypointMaps], find: FindKeypoints) -> CenterCheck:
 
     Random maps have no flipped image to turn back, so each view counts as it is.
     """
-    top_left, bottom_right, center = (_probabilities(of_one) for of_one in maps)
+    top_left, bottom_right, center = (probabilities(of_one) for of_one in maps)
     pairs = _pairs(top_left, bottom_right, find, k=TRIPLETS)
     centers = find(center, TRIPLETS)
     fits = pairs.scores > -1
@@ -133,24 +137,3 @@ def _triplets(maps: list[KeypointMaps], find: FindKeypoints) -> CenterCheck:
         center_classes,
         torch.zeros_like(center_classes),
     )
-
-
-def _compare(
-    subject: dict[str, str], calls: dict[str, Call], options: BenchmarkOptions
-) -> list[Row]:
-    device = torch.device(options.device)
-    with torch.inference_mode():
-        timings = time_interleaved(
-            calls, rounds=options.rounds, warm_up=options.warm_up, device=device
-        )
-    return [
-        {
-            **subject,
-            "alternative": name,
-            "ms": round(1e3 * timing.median, 3),
-            "lowest_ms": round(1e3 * timing.lowest, 3),
-            "spread": round(timing.spread, 3),
-            "speed_up": round(timings[REFERENCE].median / timing.median, 2),
-        }
-        for name, timing in timings.items()
-    ]

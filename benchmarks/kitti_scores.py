@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from functools import partial
 
-from ...data.datasets.kitti import KITTI_RULES
-from ...evaluation.kitti_ap import score_kitti
-from ...evaluation.kitti_evaluation import least_overlaps
-from ...evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
-from ...evaluation.kitti_overlap import METRICS, overlapping_pairs
+import numpy as np
+
+from centernet_d2.data.datasets.kitti import KITTI_RULES
+from centernet_d2.evaluation.kitti_ap import score_kitti
+from centernet_d2.evaluation.kitti_evaluation import least_overlaps
+from centernet_d2.evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
+from centernet_d2.evaluation.kitti_overlap import METRICS, overlapping_pairs
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import time_interleaved
 
 CLASSES = KITTI_RULES.classes
 # Height, width, length in metres; about the means of KITTI's labels.
@@ -37,14 +38,11 @@ def kitti_scores(options: BenchmarkOptions) -> list[Row]:
     rows = []
     for name, frames, objects, found in CASES:
         truth, detections = random_split(frames, objects, found, seed=0)
-        least = least_overlaps(CLASSES)
         calls = {
-            "overlaps": lambda t=truth, d=detections: overlapping_pairs(t, d, METRICS, 0.25),
-            "all": lambda t=truth, d=detections, least=least: score_kitti(t, d, least),
+            "overlaps": partial(overlapping_pairs, truth, detections, METRICS, 0.25),
+            "all": partial(score_kitti, truth, detections, least_overlaps(CLASSES)),
         }
-        timings = time_interleaved(
-            calls, rounds=min(options.rounds, 3), warm_up=0, device=torch.device("cpu")
-        )
+        timings = options.time(calls, most_rounds=3, warm_up=0)
         rows += [
             {
                 "case": name,
@@ -52,7 +50,7 @@ def kitti_scores(options: BenchmarkOptions) -> list[Row]:
                 "objects": len(truth),
                 "detections": len(detections),
                 "seconds": round(timing.median, 3),
-                "spread": round((timing.quartiles[1] - timing.quartiles[0]) / timing.median, 3),
+                "spread": timing.spread,
             }
             for part, timing in timings.items()
         ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+from centernet_d2.decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, comparison_rows, time_interleaved
+from .timing import comparison_rows
 
 REFERENCE = "published form"
 # name, images, persons, joints, candidates, side of the map
@@ -32,6 +34,7 @@ class JointInputs:
 
 
 @BENCHMARK_REGISTRY.register()
+@torch.inference_mode()
 def joints(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds from maps and regressed joints to snapped joints; joint peaks are included.
 
@@ -39,8 +42,15 @@ def joints(options: BenchmarkOptions) -> list[Row]:
     """
     rows = []
     for name, images, persons, count, candidates, side in CASES:
-        inputs = random_joints(images, persons, count, side, torch.device(options.device))
-        rows += _compare(name, inputs, candidates, options)
+        inputs = random_joints(images, persons, count, side, options.torch_device)
+        maps = inputs.heatmap, inputs.offset
+        calls = {
+            REFERENCE: partial(published_form, inputs, candidates),
+            "ours, published rule": partial(ours, inputs, candidates, "published"),
+            "ours, paper's rule": partial(ours, inputs, candidates, "paper"),
+            "ours, joint peaks alone": partial(joint_peaks, *maps, candidates),
+        }
+        rows += comparison_rows({"case": name}, options.time(calls), REFERENCE)
     return rows
 
 
@@ -96,18 +106,3 @@ def published_form(inputs: JointInputs, candidates: int) -> Tensor:
     reach = 0.3 * torch.maximum(right - left, bottom - top)
     stays = (x < left) | (x > right) | (y < top) | (y > bottom) | (distance > reach)
     return torch.where(stays[..., None], regressed.squeeze(3), found).permute(0, 2, 1, 3)
-
-
-@torch.inference_mode()
-def _compare(
-    name: str, inputs: JointInputs, candidates: int, options: BenchmarkOptions
-) -> list[Row]:
-    calls: dict[str, Call] = {
-        REFERENCE: lambda: published_form(inputs, candidates),
-        "ours, published rule": lambda: ours(inputs, candidates, "published"),
-        "ours, paper's rule": lambda: ours(inputs, candidates, "paper"),
-        "ours, joint peaks alone": lambda: joint_peaks(inputs.heatmap, inputs.offset, candidates),
-    }
-    device = torch.device(options.device)
-    timings = time_interleaved(calls, rounds=options.rounds, warm_up=options.warm_up, device=device)
-    return comparison_rows({"case": name}, timings, REFERENCE)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from centernet_d2.engine.benchmark import BenchmarkOptions
-from centernet_d2.engine.benchmark.detector import build
-from centernet_d2.engine.benchmark.published_form import (
+from benchmarks import BenchmarkOptions
+from benchmarks.detector import build
+from benchmarks.published_form import (
     PublishedForm,
     TorchvisionDeformConv,
     _model_and_batch,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from centernet_d2.engine.benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
-from centernet_d2.engine.benchmark.detector import build, count_multiply_adds, model_size
-from centernet_d2.engine.benchmark.timing import peak_memory, time_interleaved
+from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from benchmarks.detector import build, count_multiply_adds, model_size
+from benchmarks.timing import peak_memory, time_interleaved
 
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ def options(config_root):
 
 
 def test_every_section_measures(options, monkeypatch):
-    from centernet_d2.engine.benchmark import deform_conv, joints, kitti_scores, soft_nms
+    from benchmarks import deform_conv, joints, kitti_scores, soft_nms
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
@@ -99,8 +99,8 @@ def test_every_section_measures(options, monkeypatch):
 
 
 def test_the_loops_of_the_soft_nms_section_agree():
+    from benchmarks.soft_nms import LIMIT, numpy_loop, random_boxes
     from centernet_d2.decoding.soft_nms import soft_nms
-    from centernet_d2.engine.benchmark.soft_nms import LIMIT, numpy_loop, random_boxes
 
     inputs = random_boxes(150, 4, 2, 100, CPU)
     found = soft_nms(*inputs, limit=LIMIT)
@@ -109,7 +109,7 @@ def test_the_loops_of_the_soft_nms_section_agree():
 
 
 def test_both_forms_of_the_joints_section_agree():
-    from centernet_d2.engine.benchmark.joints import ours, published_form, random_joints
+    from benchmarks.joints import ours, published_form, random_joints
 
     inputs = random_joints(2, 20, 5, 48, CPU)
     found = ours(inputs, 60, "published")
@@ -118,7 +118,7 @@ def test_both_forms_of_the_joints_section_agree():
 
 
 def test_protocols_leave_the_network_its_views(options, monkeypatch):
-    from centernet_d2.engine.benchmark import protocols
+    from benchmarks import protocols
 
     seen = []
     monkeypatch.setattr(

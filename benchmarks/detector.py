@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
+from pathlib import Path
 
 import torch
 from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis, parameter_count
 from torch import Tensor, nn
 
-from ...structures.padded_images import PaddedImages
-from ..setup import load_config, setup
-from ..step_loop import AMP_DTYPES
+from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.structures.padded_images import PaddedImages
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import peak_memory, time_interleaved
+from .timing import peak_memory
 
 
 @BENCHMARK_REGISTRY.register()
@@ -30,9 +30,7 @@ def detector(options: BenchmarkOptions) -> list[Row]:
     for path in options.configs:
         model, size = build(path, options)
         for batch in options.batches:
-            rows += _stages(
-                os.path.splitext(os.path.basename(path))[0], model, size, batch, options
-            )
+            rows += _stages(Path(path).stem, model, random_inputs(batch, size), options)
     return rows
 
 
@@ -45,8 +43,8 @@ def model_size(options: BenchmarkOptions) -> list[Row]:
         images = preprocess(model, random_inputs(1, size))
         rows.append(
             {
-                "model": os.path.splitext(os.path.basename(path))[0],
-                "canvas": "x".join(map(str, images.tensor.shape[-2:])),
+                "model": Path(path).stem,
+                "canvas": size_text(images.tensor.shape[-2:]),
                 "parameters": parameter_count(model)[""],
                 "gmac": round(count_multiply_adds(model, images.tensor) / 1e9, 3),
             }
@@ -69,17 +67,24 @@ def build(path: str, options: BenchmarkOptions) -> tuple[nn.Module, tuple[int, i
 def random_inputs(batch: int, size: tuple[int, int]) -> list[dict[str, object]]:
     """Model inputs of random pixels."""
     generator = torch.Generator().manual_seed(0)
-    height, width = size
-    return [
-        {
-            "image": torch.randint(
-                0, 256, (3, height, width), dtype=torch.uint8, generator=generator
-            ),
-            "height": height,
-            "width": width,
-        }
-        for _ in range(batch)
-    ]
+    shape = (batch, 3, *size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return [{"image": image, "height": size[0], "width": size[1]} for image in images]
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Height x width, as the tables say it."""
+    return "x".join(map(str, size))
+
+
+def replace_modules(root: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """Put what `make` gives for a module, unless None, in its place everywhere below `root`."""
+    for parent in list(root.modules()):
+        for name, child in parent.named_children():
+            replacement = make(child)
+            if replacement is not None:
+                setattr(parent, name, replacement)
+    return root
 
 
 def preprocess(model: nn.Module, inputs: list[dict[str, object]]) -> PaddedImages:
@@ -98,13 +103,10 @@ def count_multiply_adds(model: nn.Module, batch: Tensor) -> int:
 
 
 def _stages(
-    name: str, model: nn.Module, size: tuple[int, int], batch: int, options: BenchmarkOptions
+    name: str, model: nn.Module, inputs: list[dict[str, object]], options: BenchmarkOptions
 ) -> list[Row]:
-    inputs = random_inputs(batch, size)
-    device = torch.device(options.device)
-    dtype = AMP_DTYPES.get(options.amp_dtype)
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
-    with torch.inference_mode(), autocast:
+    batch = len(inputs)
+    with torch.inference_mode(), options.autocast():
         images = preprocess(model, inputs)
         maps = model.predict(images)
         calls = {
@@ -113,21 +115,18 @@ def _stages(
             "decode": lambda: model.finalize(model.propose(maps, images)),
             "whole": lambda: model(inputs),
         }
-        timings = time_interleaved(
-            calls, rounds=options.rounds, warm_up=options.warm_up, device=device
-        )
-        peaks = {stage: peak_memory(call, device) for stage, call in calls.items()}
-    canvas = "x".join(map(str, images.tensor.shape[-2:]))
+        timings = options.time(calls)
+        peaks = {name: peak_memory(call, options.torch_device) for name, call in calls.items()}
     return [
         {
             "model": name,
-            "canvas": canvas,
-            "dtype": options.amp_dtype or "float32",
+            "canvas": size_text(images.tensor.shape[-2:]),
+            "dtype": options.dtype_name,
             "batch": batch,
             "stage": stage,
-            "ms_per_image": round(1e3 * timing.median / batch, 3),
+            "ms_per_image": round(timing.ms / batch, 3),
             "images_per_second": round(batch / timing.median, 2),
-            "spread": round(timing.spread, 3),
+            "spread": timing.spread,
             "peak_mib": None if peaks[stage] is None else round(peaks[stage] / 2**20, 1),
         }
         for stage, timing in timings.items()
@@ -142,10 +141,10 @@ class _Network(nn.Module):
         self.model = model
 
     def forward(self, batch: Tensor) -> list[Tensor]:
-        count = batch.shape[0]
+        count, _, height, width = batch.shape
         images = PaddedImages(
             tensor=batch,
-            image_sizes=tuple((batch.shape[2], batch.shape[3]) for _ in range(count)),
+            image_sizes=((height, width),) * count,
             scale=batch.new_ones(count),
             shift=batch.new_zeros(count, 2),
         )

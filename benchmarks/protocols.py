@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ...modeling.meta_arch.triplet_centernet import TripletCenterNet
-from ..step_loop import AMP_DTYPES
-from .detector import build, random_inputs
+from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
+
+from .detector import build, random_inputs, size_text
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, time_interleaved
+from .timing import Call
 
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the points detector and CornerNet
 TRIPLET_SCALES = (0.6, 1.0, 1.2, 1.5, 1.8)
@@ -28,26 +28,21 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 def protocols(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds and images per second of one image at a time, from pixels to detections."""
     rows = []
-    device = torch.device(options.device)
-    dtype = AMP_DTYPES.get(options.amp_dtype)
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
     for path in options.configs:
         model, size = build(path, options)
         inputs = random_inputs(1, size)
         calls = {name: _call(model, fields, inputs) for name, fields in PROTOCOLS.items()}
-        with torch.inference_mode(), autocast:
-            timings = time_interleaved(
-                calls, rounds=options.rounds, warm_up=options.warm_up, device=device
-            )
+        with torch.inference_mode(), options.autocast():
+            timings = options.time(calls)
         rows += [
             {
-                "model": os.path.splitext(os.path.basename(path))[0],
-                "image": "x".join(map(str, size)),
-                "dtype": options.amp_dtype or "float32",
+                "model": Path(path).stem,
+                "image": size_text(size),
+                "dtype": options.dtype_name,
                 "protocol": name,
-                "ms": round(1e3 * timing.median, 1),
+                "ms": round(timing.ms, 1),
                 "images_per_second": round(1 / timing.median, 2),
-                "spread": round(timing.spread, 3),
+                "spread": timing.spread,
                 "times_none": round(timing.median / timings["N.A."].median, 2),
             }
             for name, timing in timings.items()

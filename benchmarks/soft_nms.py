@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from ...decoding.soft_nms import SoftNmsRule
-from ...decoding.soft_nms import soft_nms as our_soft_nms
+from centernet_d2.decoding.soft_nms import SoftNmsRule
+from centernet_d2.decoding.soft_nms import soft_nms as our_soft_nms
+
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, comparison_rows, time_interleaved
+from .timing import comparison_rows
 
 REFERENCE = "NumPy, class by class"
 HARD = "torchvision batched_nms (hard)"
@@ -34,7 +37,18 @@ def soft_nms(options: BenchmarkOptions) -> list[Row]:
     """
     rows = []
     for name, *numbers in CASES:
-        rows += _compare(name, random_boxes(*numbers, torch.device(options.device)), options)
+        inputs = random_boxes(*numbers, options.torch_device)
+        boxes, scores, classes, images = inputs
+        group = images * (classes.max() + 1) + classes
+        rules = SoftNmsRule(), SoftNmsRule(mode="reference")
+        clean, reference = (partial(our_soft_nms, *inputs, rule=r, limit=LIMIT) for r in rules)
+        calls = {
+            REFERENCE: partial(numpy_loop, *inputs),
+            "ours, clean": clean,
+            "ours, reference": reference,
+            HARD: partial(batched_nms, boxes, scores, group, 0.5),
+        }
+        rows += comparison_rows({"case": name}, options.time(calls), REFERENCE)
     return rows
 
 
@@ -80,21 +94,3 @@ def _numpy_group(rows: np.ndarray) -> np.ndarray:
         scores *= np.exp(-(overlap**2) / 0.5)
         scores[(scores < 0.001) & (shared > 0)] = -1
     return done
-
-
-def _compare(
-    name: str, inputs: tuple[Tensor, Tensor, Tensor, Tensor], options: BenchmarkOptions
-) -> list[Row]:
-    boxes, scores, classes, images = inputs
-    group = images * (classes.max() + 1) + classes
-    calls: dict[str, Call] = {
-        REFERENCE: lambda: numpy_loop(*inputs),
-        "ours, clean": lambda: our_soft_nms(*inputs, rule=SoftNmsRule(), limit=LIMIT),
-        "ours, reference": lambda: our_soft_nms(
-            *inputs, rule=SoftNmsRule(mode="reference"), limit=LIMIT
-        ),
-        HARD: lambda: batched_nms(boxes, scores, group, 0.5),
-    }
-    device = torch.device(options.device)
-    timings = time_interleaved(calls, rounds=options.rounds, warm_up=options.warm_up, device=device)
-    return comparison_rows({"case": name}, timings, REFERENCE)
