@@ -48,7 +48,7 @@ def tiny_config():
         cfg.merge_from_list(
             [
                 *("MODEL.DEVICE", "cpu"),
-                *("MODEL.BACKBONE.NAME", "build_encoder_decoder_backbone"),
+                *("MODEL.BACKBONE.NAME", "build_centernet_encoder_decoder_backbone"),
                 *("MODEL.HEATMAP.IN_FEATURES", ["decoder"]),
                 *("MODEL.HEATMAP.NUM_CLASSES", 5),
                 *("MODEL.ENCODER_DECODER.CHANNELS", [8, 8, 16, 16]),

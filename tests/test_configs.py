@@ -174,7 +174,7 @@ def test_lazy_configs_have_the_schedule_of_their_yaml(name):
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     cfg = setup(loaded(name))
-    if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone":
+    if cfg.MODEL.BACKBONE.NAME == "build_centernet_timm_backbone":
         pytest.importorskip("timm")
     if is_corner_detector(cfg) and "tiny" not in name:
         cfg = setup(loaded(name, *(part for item in NARROW.items() for part in item)))

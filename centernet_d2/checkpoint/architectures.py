@@ -19,7 +19,7 @@ RESNET_DEPTHS = {
 def resnet_keys(depth: int, upsample: str) -> Overrides:
     """Config keys of `ResNetDeconv`."""
     return {
-        "MODEL.BACKBONE.NAME": "build_resnet_deconv_backbone",
+        "MODEL.BACKBONE.NAME": "build_centernet_resnet_deconv_backbone",
         "MODEL.RESNET_DECONV.DEPTH": depth,
         "MODEL.RESNET_DECONV.UPSAMPLE": upsample,
         "MODEL.HEATMAP.IN_FEATURES": ["deconv"],
@@ -48,7 +48,7 @@ def points_resnet(state: State) -> tuple[str, str, Overrides]:
 def dla_keys(upsample: str) -> Overrides:
     """Config keys of DLA-34."""
     return {
-        "MODEL.BACKBONE.NAME": "build_dla_backbone",
+        "MODEL.BACKBONE.NAME": "build_centernet_dla_backbone",
         "MODEL.DLA.UPSAMPLE": upsample,
         "MODEL.HEATMAP.IN_FEATURES": ["dla_up"],
     }
@@ -73,7 +73,7 @@ def hourglass(state: State) -> tuple[str, str, Overrides]:
     blocks.append(count(state, rf"{re.escape(prefix)}(\d+)\.conv1\.weight"))
     stem = state["pre.0.conv.weight"].shape
     keys = {
-        "MODEL.BACKBONE.NAME": "build_hourglass_backbone",
+        "MODEL.BACKBONE.NAME": "build_centernet_hourglass_backbone",
         "MODEL.HOURGLASS.STACKS": stacks,
         "MODEL.HOURGLASS.CHANNELS": channels,
         "MODEL.HOURGLASS.BLOCKS": blocks,

@@ -15,6 +15,7 @@ from ..config import add_centernet_config
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.kitti import allow_missing_frames
 from ..detectron2_versions import merge_config_file, unify_defaults
+from ..modeling.registration import backbone_name, check_detector_name
 from .class_names import other_classes_than_saved, set_class_names
 from .config_values import check_values
 from .joints import set_joints
@@ -86,6 +87,8 @@ def setup(cfg: CfgNode) -> CfgNode:
         add_centernet_config(cfg)
         unify_defaults(cfg)
         check_values(cfg)
+        check_detector_name(cfg.MODEL.META_ARCHITECTURE)
+        cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)

@@ -13,7 +13,12 @@ from benchmarks.published_form import (
 from centernet_d2.layers.deform_conv import DeformConv2d
 
 SMALL_DLA = [
-    *("MODEL.BACKBONE.NAME", "build_dla_backbone", "MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
+    *(
+        "MODEL.BACKBONE.NAME",
+        "build_centernet_dla_backbone",
+        "MODEL.HEATMAP.IN_FEATURES",
+        ["dla_up"],
+    ),
     *("MODEL.DLA.CHANNELS", [8, 8, 16, 24, 32, 48], "MODEL.HEATMAP.NUM_CLASSES", 5),
 ]
 

@@ -143,7 +143,7 @@ def narrow_model(detector: str, **changes):
     keys = {
         "MODEL.META_ARCHITECTURE": detector,
         "MODEL.DEVICE": "cpu",
-        "MODEL.BACKBONE.NAME": "build_hourglass_backbone",
+        "MODEL.BACKBONE.NAME": "build_centernet_hourglass_backbone",
         "MODEL.HOURGLASS.STACKS": 2,
         "MODEL.HOURGLASS.STEM_CHANNELS": 16,
         "MODEL.HOURGLASS.CHANNELS": [16, 16, 24, 24],

@@ -61,7 +61,7 @@ def small_config(spec: str, output: Path, *overrides) -> CfgNode:
         [
             *("DATASETS.TRAIN", (spec,), "DATASETS.TEST", (spec,), "OUTPUT_DIR", str(output)),
             *("MODEL.DEVICE", "cpu", "MODEL.HEATMAP.NUM_CLASSES", 0, "SEED", 7),
-            *("MODEL.BACKBONE.NAME", "build_encoder_decoder_backbone"),
+            *("MODEL.BACKBONE.NAME", "build_centernet_encoder_decoder_backbone"),
             *("MODEL.HEATMAP.IN_FEATURES", ["decoder"]),
             *("MODEL.ENCODER_DECODER.CHANNELS", [4, 4, 8, 8]),
             *("MODEL.ENCODER_DECODER.OUT_CHANNELS", 8),

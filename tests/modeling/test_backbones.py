@@ -61,7 +61,7 @@ BUILD = {
 def config(backbone, *overrides):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    cfg.MODEL.BACKBONE.NAME = f"build_{backbone}_backbone"
+    cfg.MODEL.BACKBONE.NAME = f"build_centernet_{backbone}_backbone"
     cfg.merge_from_list(list(overrides))
     return cfg
 
@@ -497,6 +497,7 @@ def test_finest_of_pyramid_is_that_of_detectron2():
     assert isinstance(ours, FinestOfPyramid)
     assert ours.output_shape() == {"p2": ShapeSpec(channels=32, stride=4)}
     cfg = config("resnet_fpn", "MODEL.RESNETS.DEPTH", 18, "MODEL.FPN.OUT_CHANNELS", 32)
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
     cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.RESNETS.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]

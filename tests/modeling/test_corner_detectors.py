@@ -38,7 +38,7 @@ def config(architecture: str, *overrides):
     cfg.merge_from_list(
         [
             *("MODEL.META_ARCHITECTURE", architecture, "MODEL.DEVICE", "cpu"),
-            *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+            *("MODEL.BACKBONE.NAME", "build_centernet_hourglass_backbone"),
             *(
                 item
                 for key, value in hourglass.items()
@@ -389,7 +389,7 @@ def test_nan_stays_visible(architecture, mode, broken):
 def test_any_stride_four_backbone_serves():
     keys = (
         "MODEL.BACKBONE.NAME",
-        "build_encoder_decoder_backbone",
+        "build_centernet_encoder_decoder_backbone",
         "MODEL.HEATMAP.IN_FEATURES",
         ["decoder"],
     )
@@ -407,7 +407,12 @@ def test_any_stride_four_backbone_serves():
 
 def test_a_backbone_that_takes_no_odd_canvas_says_what_helps():
     pytest.importorskip("timm")
-    keys = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto")
+    keys = (
+        "MODEL.BACKBONE.NAME",
+        "build_centernet_timm_backbone",
+        "MODEL.TIMM.NAME",
+        "convnext_atto",
+    )
     keys += ("MODEL.HEATMAP.IN_FEATURES", ["timm"], "MODEL.WEIGHTS", "")
     odd = built("CornerNet", *keys)
     message = r"canvas of 127 x 127.*multiples of 32: TEST\.CANVAS 'fit'.*INPUT\.TRAIN_SIZE"

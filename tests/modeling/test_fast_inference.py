@@ -14,12 +14,12 @@ IMAGES = [
 ]
 BACKBONES = {
     "hourglass": [
-        *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+        *("MODEL.BACKBONE.NAME", "build_centernet_hourglass_backbone"),
         *("MODEL.HOURGLASS.CHANNELS", [16, 24, 32], "MODEL.HOURGLASS.BLOCKS", [1, 1, 1]),
         *("MODEL.HEATMAP.IN_FEATURES", ["stack1", "stack2"]),
     ],
     "dla": [
-        *("MODEL.BACKBONE.NAME", "build_dla_backbone"),
+        *("MODEL.BACKBONE.NAME", "build_centernet_dla_backbone"),
         *("MODEL.DLA.CHANNELS", [8, 8, 16, 24, 32, 48]),
         *("MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
     ],

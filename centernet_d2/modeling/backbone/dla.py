@@ -281,6 +281,6 @@ def _start_convolutions(network: nn.Module) -> None:
 
 
 @BACKBONE_REGISTRY.register()
-def build_dla_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DLA:
-    """The backbone of MODEL.BACKBONE.NAME "build_dla_backbone"."""
+def build_centernet_dla_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DLA:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_dla_backbone"."""
     return DLA(cfg, input_shape)

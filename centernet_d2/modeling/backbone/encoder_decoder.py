@@ -104,6 +104,8 @@ class EncoderDecoder(Backbone):
 
 
 @BACKBONE_REGISTRY.register()
-def build_encoder_decoder_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> EncoderDecoder:
-    """The backbone of MODEL.BACKBONE.NAME "build_encoder_decoder_backbone"."""
+def build_centernet_encoder_decoder_backbone(
+    cfg: CfgNode, input_shape: ShapeSpec
+) -> EncoderDecoder:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_encoder_decoder_backbone"."""
     return EncoderDecoder(cfg, input_shape)

@@ -51,8 +51,10 @@ class FinestOfPyramid(Backbone):
 
 
 @BACKBONE_REGISTRY.register()
-def build_resnet_fpn_stride4_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FinestOfPyramid:
-    """The backbone of MODEL.BACKBONE.NAME "build_resnet_fpn_stride4_backbone".
+def build_centernet_resnet_fpn_stride4_backbone(
+    cfg: CfgNode, input_shape: ShapeSpec
+) -> FinestOfPyramid:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_resnet_fpn_stride4_backbone".
 
     Configured by detectron2's MODEL.RESNETS and MODEL.FPN.
     """

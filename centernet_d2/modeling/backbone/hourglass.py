@@ -195,6 +195,6 @@ def _check(stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_ker
 
 
 @BACKBONE_REGISTRY.register()
-def build_hourglass_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Hourglass:
-    """The backbone of MODEL.BACKBONE.NAME "build_hourglass_backbone"."""
+def build_centernet_hourglass_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Hourglass:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_hourglass_backbone"."""
     return Hourglass(cfg, input_shape)

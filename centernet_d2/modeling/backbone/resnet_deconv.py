@@ -153,6 +153,6 @@ def _start_upsampling(layer: nn.ConvTranspose2d, upsample_init: str) -> None:
 
 
 @BACKBONE_REGISTRY.register()
-def build_resnet_deconv_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNetDeconv:
-    """The backbone of MODEL.BACKBONE.NAME "build_resnet_deconv_backbone"."""
+def build_centernet_resnet_deconv_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNetDeconv:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_resnet_deconv_backbone"."""
     return ResNetDeconv(cfg, input_shape)

@@ -86,8 +86,8 @@ def _feature_extractor(name: str, in_channels: int) -> Any:
         import timm
     except ImportError as error:
         raise ImportError(
-            "the backbone build_timm_backbone needs the package timm, which is not installed: "
-            "`pip install timm`"
+            "the backbone build_centernet_timm_backbone needs the package timm, which is not "
+            "installed: `pip install timm`"
         ) from error
     if name.split(".")[0] not in timm.list_models():
         raise ValueError(
@@ -103,6 +103,6 @@ def _feature_extractor(name: str, in_channels: int) -> Any:
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """The backbone of MODEL.BACKBONE.NAME "build_timm_backbone"."""
+def build_centernet_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The backbone of MODEL.BACKBONE.NAME "build_centernet_timm_backbone"."""
     return TimmBackbone(cfg, input_shape)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from ...targets.gaussian import RadiusRule
 from ..checked_values import check_at_least, check_choice
 from ..corner_views import FLIP_CONVENTIONS, pairs_in_image, unflip_width, unite_pairs
 from ..heads.corner_head import CornerHead
+from ..registration import register_detector
 from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, objects_on_map
 
@@ -30,7 +30,7 @@ CORNERS = ("top_left", "bottom_right")
 KEYS = "MODEL.CORNERNET"
 
 
-@META_ARCH_REGISTRY.register()
+@register_detector
 class CornerNet(HeatmapDetector):
     """Heatmaps of top-left and bottom-right corners, and embeddings that tell which belong."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone, build_backbone
+from detectron2.modeling import Backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from ..canvas_errors import canvas_error, warn_of_border
 from ..inference_protocol import InferenceProtocol
 from ..memory import annotate_oom, check_canvas
 from ..output_frame import to_output_frame
+from ..registration import build_backbone
 from ..test_time_augmentation import place_zoomed, with_flipped_images, zoomed_size
 
 __all__ = ["HeatmapDetector", "InferenceProtocol", "checked_image"]

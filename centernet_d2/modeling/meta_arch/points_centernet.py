@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -36,11 +35,12 @@ from ..point_tasks import (
     check_required_branches,
     merge_named,
 )
+from ..registration import register_detector
 from ..test_time_augmentation import average_flipped, unite
 from .heatmap_detector import HeatmapDetector, checked_classes, ignored_rows, objects_on_map
 
 
-@META_ARCH_REGISTRY.register()
+@register_detector
 class PointsCenterNet(HeatmapDetector):
     """A heatmap of centers, an offset within the cell, and what the point tasks read there."""
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 
 from ...decoding.center_check import center_check, check_center_rule
@@ -16,6 +15,7 @@ from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CornerPredictions
 from ..checked_values import check_at_least, check_choice
 from ..corner_views import keypoints_in_image, unite_keypoints
+from ..registration import register_detector
 from ..test_time_augmentation import image_of_rows, split_by_image
 from .cornernet import CORNERS, CornerNet
 
@@ -30,7 +30,7 @@ class TripletCandidates:
     centers: Instances  # `pred_centers` (rows, 2), `scores`, `pred_classes`
 
 
-@META_ARCH_REGISTRY.register()
+@register_detector
 class TripletCenterNet(CornerNet):
     """CornerNet whose pairs need a center of their class in their central region."""
 

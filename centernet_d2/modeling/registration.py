@@ -1,0 +1,76 @@
+"""Names in detectron2's registries, which every package of a process shares.
+
+Backbones carry this package's prefix. Their names of before it (`build_dla_backbone` for
+`build_centernet_dla_backbone`) are no entries of the registry, where they would stop the import of
+another package that registers them: they are looked up when a model is built.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+import detectron2.modeling
+from detectron2.config import CfgNode
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "build_centernet_"
+_displaced: set[str] = set()  # our detectors whose names other packages registered first
+_said: set[str] = set()
+
+Detector = TypeVar("Detector", bound=type)
+
+
+def backbone_name(name: str) -> str:
+    """Return the registered name for a MODEL.BACKBONE.NAME that may lack the prefix.
+
+    A name that another package has registered is that package's. Either way a message, once per
+    process, names this package's backbone.
+    """
+    ours = PREFIX + name.removeprefix("build_")
+    if not name.startswith("build_") or ours not in BACKBONE_REGISTRY:
+        return name
+    if name in BACKBONE_REGISTRY:
+        where = BACKBONE_REGISTRY.get(name).__module__
+        message = f"'{name}' is the backbone of {where}; that of centernet_d2 is '{ours}'"
+    else:
+        message = f"'{name}' is now '{ours}'; the old name works in this release alone"
+    if name not in _said:
+        _said.add(name)
+        logger.warning("MODEL.BACKBONE.NAME: %s", message)
+    return name if name in BACKBONE_REGISTRY else ours
+
+
+def build_backbone(cfg: CfgNode) -> Backbone:
+    """Build the backbone of `cfg` as detectron2 does; see `backbone_name` for its name."""
+    name = backbone_name(cfg.MODEL.BACKBONE.NAME)
+    if name != cfg.MODEL.BACKBONE.NAME:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.NAME = name
+    return detectron2.modeling.build_backbone(cfg)
+
+
+def register_detector(detector: Detector) -> Detector:
+    """Register a class with META_ARCH_REGISTRY by its name, unless another package has taken it.
+
+    `check_detector_name` then says so to whoever asks for the class by that name.
+    """
+    if detector.__name__ in META_ARCH_REGISTRY:
+        _displaced.add(detector.__name__)
+    else:
+        META_ARCH_REGISTRY.register(detector)
+    return detector
+
+
+def check_detector_name(name: str) -> None:
+    """Raise ValueError where a detector of this package has lost its name to another package."""
+    if name in _displaced:
+        other = META_ARCH_REGISTRY.get(name)
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE: '{name}' is {other.__module__}.{other.__qualname__}, which "
+            "was registered before centernet_d2 was imported. Import centernet_d2 first, or build "
+            f"centernet_d2.modeling.{name}(cfg) without its name"
+        )
