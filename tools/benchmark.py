@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 from tabulate import tabulate
 
+from centernet_d2.atomic_write import write_json
 from centernet_d2.engine.benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
-from centernet_d2.evaluation.json_files import write_json_atomically
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DEFAULT_CONFIGS = [
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
     if args.json:
-        write_json_atomically(args.json, vars(result), indent=1)
+        write_json(args.json, vars(result), indent=1)
     return 0
 
 
