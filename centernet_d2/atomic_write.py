@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -12,17 +13,51 @@ from typing import IO, Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary local file that takes the place of `path` when the block ends.
+    """Open a temporary file that takes the place of `path` when the block ends.
 
     Folders are made as needed. When the block raises or the disk is full, an existing file stays as
     it was and nothing else is left behind.
 
     Args:
-        path: the file.
+        path: a local file, or an address of a remote store ("s3://...") that detectron2's
+            PathManager writes: such a store has no rename, its own put is all or nothing.
         mode: "wb", or "w" for UTF-8 text.
+
+    Raises:
+        OSError: the file cannot be written; the message names it and the cure.
     """
-    path = os.path.abspath(path)
-    folder, name = os.path.split(path)
+    path = os.fspath(path)
+    try:
+        with _remote_file(path, mode) if "://" in path else _local_file(path, mode) as stream:
+            yield stream
+    except OSError as error:
+        message = (
+            f"Cannot write {path} ({error.strerror or error}); an older file of that name is "
+            "unchanged. Free space or choose another output folder"
+        )
+        raise (OSError(error.errno, message) if error.errno else OSError(message)) from error
+
+
+def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = None) -> None:
+    """Write `value` as JSON; see `atomic_write`.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError, TypeError: `value` is not JSON (NaN is not).
+    """
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=indent, allow_nan=False)
+
+
+def _remote_file(path: str, mode: str) -> IO[Any]:
+    from detectron2.utils.file_io import PathManager
+
+    return PathManager.open(path, mode)
+
+
+@contextmanager
+def _local_file(path: str, mode: str) -> Iterator[IO[Any]]:
+    folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
     try:

@@ -24,7 +24,7 @@ ALLOWED = {
     "visualization": {"structures"},
     "analysis": {"structures", "targets", "modeling", "evaluation"},
     "checkpoint": {"config", "atomic_write"},
-    "model_zoo": {"config", "checkpoint"},
+    "model_zoo": {"config", "checkpoint", "atomic_write"},
 }
 EVERYTHING = {"engine", "inference", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")

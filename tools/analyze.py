@@ -29,13 +29,13 @@ from torch.utils.data import DataLoader
 from centernet_d2 import setup
 from centernet_d2.analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from centernet_d2.analysis.oracle import SUBSTITUTES, Oracle
+from centernet_d2.atomic_write import write_json
 from centernet_d2.data.loader import build_test_loader
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.evaluation.build import build_evaluator
-from centernet_d2.evaluation.json_files import write_json_atomically
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heading = {"dataset": name, "weights": cfg.MODEL.WEIGHTS, "unit": "percent"}
         if args.command == "corner-quadrants":
             heading |= {"radius": args.radius, "quadrants": list(QUADRANTS)}
-        write_json_atomically(
+        write_json(
             os.path.join(output, name, f"{args.command}.json"), {**heading, "rows": rows}, indent=1
         )
     return 0

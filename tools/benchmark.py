@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)  # benchmarks/ is part of a checkout, not of the installed package
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections  # noqa: E402
-from centernet_d2.evaluation.json_files import write_json_atomically  # noqa: E402
+from centernet_d2.atomic_write import write_json  # noqa: E402
 
 DEFAULT_CONFIGS = [
     os.path.join(ROOT, "configs", name)
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
     if args.json:
-        write_json_atomically(args.json, vars(result), indent=1)
+        write_json(args.json, vars(result), indent=1)
     return 0
 
 

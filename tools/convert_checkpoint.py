@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 import centernet_d2  # noqa: F401  (registers what a config can name)
-from centernet_d2.checkpoint.files import read_tensors, write_atomically
+from centernet_d2.atomic_write import atomic_write
+from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.checkpoint.matching_config import CLASSES_OF_VOC, as_yaml, matching_config
 from centernet_d2.checkpoint.published import Converted, is_detectron2_file, named_conversion
 from centernet_d2.model_zoo.path_handlers import published_file
@@ -87,8 +88,10 @@ def write(converted: Converted, weights: Path, config: Path, *, source: str, voc
     keys = matching_config(converted.found, voc_size=voc_size)
     keys |= {"MODEL.WEIGHTS": str(weights.absolute())}
     text = as_yaml(keys, f"{converted.found.describe()}, converted from {Path(source).name}.")
-    write_atomically(weights, lambda stream: torch.save(content, stream))
-    write_atomically(config, lambda stream: stream.write(text.encode()))
+    with atomic_write(weights) as stream:
+        torch.save(content, stream)
+    with atomic_write(config, "w") as stream:
+        stream.write(text)
 
 
 if __name__ == "__main__":

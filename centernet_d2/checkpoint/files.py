@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from ..atomic_write import atomic_write
 
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
@@ -134,9 +131,3 @@ def _numpy_values() -> list[Any]:
         for function in ("scalar", "_reconstruct")
     ]
     return [numpy.dtype, numpy.ndarray, *kinds, *functions]
-
-
-def write_atomically(file: str | os.PathLike[str], write: Callable[[Any], Any]) -> None:
-    """Write a local `file` by `write(stream)`, whole or not at all; see `atomic_write`."""
-    with atomic_write(file) as stream:
-        write(stream)

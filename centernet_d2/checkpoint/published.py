@@ -15,8 +15,9 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from ..atomic_write import atomic_write
 from .cache import cache_dir, sha256_of
-from .files import read_tensors, write_atomically
+from .files import read_tensors
 from .matching_config import COMMON, JOINTS_OF_COCO, config_node
 from .mmdetection import as_bgr
 from .recognise import Recognised, recognise
@@ -146,12 +147,13 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
         if path.suffix == ".pth":
             return path
         # Under another ending detectron2's checkpointer would hand it to pickle.
-        write_atomically(file, lambda stream: torch.save(dict(checkpoint), stream))
-        return file
-    converted = named_conversion(checkpoint, str(path))
-    content = converted.file_content()
-    write_atomically(file, lambda stream: torch.save(content, stream))
-    logger.info("%s: %s. Kept as %s.", path, converted.found.describe(), file)
+        content, what = dict(checkpoint), "a copy"
+    else:
+        converted = named_conversion(checkpoint, str(path))
+        content, what = converted.file_content(), converted.found.describe()
+    with atomic_write(file) as stream:
+        torch.save(content, stream)
+    logger.info("%s: %s. Kept as %s.", path, what, file)
     return file
 
 

@@ -14,6 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.published import class_names as known_class_names
 from ..checkpoint.published import is_detectron2_file, named_conversion
@@ -88,21 +89,23 @@ class Checkpointer(DetectionCheckpointer):
         file = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", file)
         try:
-            write_atomically(file, lambda stream: torch.save(data, stream))
+            with atomic_write(file) as stream:
+                torch.save(data, stream)
             if tag:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either
             last = self.get_checkpoint_file() or "none yet"
             raise OSError(
-                f"Could not save checkpoint {file}: {error}. Free some space or set OUTPUT_DIR to "
-                "a disk that has it, and continue with --resume; the last good checkpoint is "
-                f"untouched: {last}"
+                f"Could not save checkpoint {file}: {error.__cause__ or error}. Free some space or "
+                "set OUTPUT_DIR to a disk that has it, and continue with --resume; the last good "
+                f"checkpoint is untouched: {last}"
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the checkpoint to resume from, whole or not at all."""
         file = os.path.join(self.save_dir, "last_checkpoint")
-        write_atomically(file, lambda stream: stream.write(last_filename_basename.encode()))
+        with atomic_write(file, "w") as stream:
+            stream.write(last_filename_basename)
 
     # ------------------------------------------------------------------------------------- loading
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
@@ -302,12 +305,3 @@ def saved_class_names(path: str) -> list[str]:
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return []
-
-
-def write_atomically(file: str, write: Callable[[Any], Any]) -> None:
-    """Write `file` by `write(stream)`: readers see the old content or all of the new one."""
-    if "://" in file:  # a remote store, which has no rename: its own put is all or nothing
-        with PathManager.open(file, "wb") as stream:
-            write(stream)
-        return
-    files.write_atomically(file, write)

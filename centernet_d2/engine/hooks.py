@@ -14,8 +14,9 @@ from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.structures import Instances
 
+from ..atomic_write import write_json
 from ..losses.heatmap_focal import COLLAPSED
-from .checkpointer import Checkpointer, write_atomically
+from .checkpointer import Checkpointer
 from .step_loop import describe_batch, unwrapped
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class BestCheckpoint(HookBase):
         self.best = value
         record = {"metric": self.metric, "value": value, "iteration": iteration}
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
-        write_atomically(self.record, lambda stream: stream.write(json.dumps(record).encode()))
+        write_json(self.record, record)
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
 
     def _tell_unknown(self, results: dict | None) -> None:

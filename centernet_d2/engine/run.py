@@ -15,7 +15,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..evaluation.json_files import write_json_atomically
+from ..atomic_write import write_json
 from .class_names import without_training_data
 from .evaluate import evaluate_only
 from .setup import setup
@@ -51,7 +51,7 @@ def run(
         results = training.train()
     if results is not None and comm.is_main_process():
         file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), RESULTS_FILE)
-        write_json_atomically(file, plain_scores(results), indent=1)
+        write_json(file, plain_scores(results), indent=1)
     return results
 
 

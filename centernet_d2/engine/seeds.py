@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
-from ..evaluation.json_files import write_json_atomically
+from ..atomic_write import write_json
 from .run import RESULTS_FILE, Scores, remove, result_folder
 from .setup import setup
 from .user_modules import AddKeys, read_config
@@ -177,7 +177,7 @@ def run_seeds(
     if args.machine_rank:
         return None
     summary = summarize([read_scores(folder, args.eval_only) for folder in folders.values()])
-    write_json_atomically(summary_file, plain_summary(list(folders), summary), indent=1)
+    write_json(summary_file, plain_summary(list(folders), summary), indent=1)
     logger.info(
         "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s",
         summary_file,

@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
-from .json_files import write_json_atomically
+from ..atomic_write import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class BoxEvaluator(DatasetEvaluator):
             },
             **besides,
         }
-        write_json_atomically(os.path.join(self.output_folder or "", file_name), content, indent=1)
+        write_json(os.path.join(self.output_folder or "", file_name), content, indent=1)
 
 
 def mean_of_known(values: np.ndarray) -> float:

@@ -17,12 +17,12 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
+from ..atomic_write import write_json
 from .box_evaluator import BoxEvaluator, Detections
 from .coco_ground_truth import load_ground_truth
 from .coco_joints import detected_joints, only_categories
 from .coco_scores import METRIC_NAMES, CocoScores, check_backend, score_detections
 from .false_discovery import false_discovery
-from .json_files import write_json_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class CocoEvaluator(BoxEvaluator):
         rows = self._to_rows(detections)
         if self.output_folder:
             path = os.path.join(self.output_folder, RESULTS_FILE)
-            write_json_atomically(path, rows)
+            write_json(path, rows)
             logger.info("%d detections in %d images: %s", len(rows), len(detections), path)
         if not self.ground_truth.is_labelled:
             folder = self.output_folder or ""

@@ -9,9 +9,9 @@ from collections import OrderedDict
 import numpy as np
 from tabulate import tabulate
 
+from ..atomic_write import atomic_write
 from .box_evaluator import BoxEvaluator, Detections, mean_of_known
 from .coco import class_table
-from .json_files import atomic_file
 from .voc_ground_truth import load_ground_truth
 from .voc_scores import VocDetections, VocScores, score_detections
 
@@ -169,7 +169,7 @@ class VocEvaluator(BoxEvaluator):
             path = os.path.join(
                 self._result_folder(), f"comp4_det_{self.ground_truth.split}_{name}.txt"
             )
-            with atomic_file(path) as file:
+            with atomic_write(path, "w") as file:
                 for image_id, score, box in lines:
                     corners = " ".join(f"{value:.{BOX_DECIMALS}f}" for value in box)
                     file.write(f"{image_id} {score:.{SCORE_DECIMALS}f} {corners}\n")

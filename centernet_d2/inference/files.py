@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..atomic_write import write_json
 from ..data.images import read_image
-from ..evaluation.json_files import write_json_atomically
 from .records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
@@ -221,9 +221,7 @@ class PredictionWriter:
         """Write `predictions.json`, whole or not at all."""
         failed = [{"file": file, "error": message} for file, message in self.failed.items()]
         images = [self.records[key] for key in sorted(self.records)]
-        write_json_atomically(
-            self.path, {**self.heading, "images": images, "failed": failed}, indent=1
-        )
+        write_json(self.path, {**self.heading, "images": images, "failed": failed}, indent=1)
         self._saved_at = time.monotonic()
 
     def _pictures(self, file: str) -> dict[str, str]:

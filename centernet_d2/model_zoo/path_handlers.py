@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
+from ..atomic_write import atomic_write
 from ..checkpoint import imagenet
 from ..checkpoint.cache import cache_dir
 from ..checkpoint.download import download, is_url
-from ..checkpoint.files import write_atomically
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
 from .lookup import UnknownModelError, all_names, fetch_weights, find_entry, near_names
@@ -108,7 +108,8 @@ def imagenet_file(source: str) -> Path:
         else:
             tensors = convert(state).state_dict
         content = {"model": tensors, "__author__": f"{AUTHOR} {source}"}
-        write_atomically(file, lambda stream: torch.save(content, stream))
+        with atomic_write(file) as stream:
+            torch.save(content, stream)
         logger.info("%s: ImageNet weights of the trunk. Kept as %s.", source, file)
     return file
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors, write_atomically
+from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors
 
 NEW_AND_OLD = pytest.mark.parametrize("new_format", [True, False])
 
@@ -104,17 +104,3 @@ def test_something_else_that_torch_saved(tmp_path):
     save(tmp_path / "list.pth", [torch.ones(2)])
     with pytest.raises(WeightFileError, match="holds a list"):
         read_tensors(tmp_path / "list.pth")
-
-
-def test_writing_is_whole_or_nothing(tmp_path):
-    file = tmp_path / "new folder" / "file"
-    write_atomically(file, lambda stream: stream.write(b"first"))
-
-    def fail(stream):
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(file, fail)
-    assert os.listdir(file.parent) == ["file"]
-    assert file.read_bytes() == b"first"
