@@ -5,12 +5,14 @@ The rest of the package calls both in the same way: what differs is a name or a 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 import detectron2
+import detectron2.config
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -44,6 +46,14 @@ KEYS_OF_MAIN = (
 
 
 # ------------------------------------------------------------------------------------------ config
+class LazyCall(detectron2.config.LazyCall):
+    """detectron2's, which in 0.5 cannot call a dataclass."""
+
+    def __init__(self, target: Any) -> None:
+        is_dataclass = dataclasses.is_dataclass(target)
+        super().__init__(f"{target.__module__}.{target.__name__}" if is_dataclass else target)
+
+
 def merge_config_file(cfg: CfgNode, path: str) -> None:
     """Merge the YAML file at `path` into `cfg`, in place, whichever detectron2 version wrote it.
 

@@ -29,7 +29,8 @@ from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.fields.base import build_fields
 from centernet_d2.data.images import read_image
 from centernet_d2.data.mapper import DetectionMapper
-from centernet_d2.engine.run import prepare, run
+from centernet_d2.engine.run import run
+from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.detections import image_grid
 from centernet_d2.visualization.results import draw_against_truth
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.remove(metrics_file)
     command = ["--config-file", os.path.join(ROOT, demo.config), "OUTPUT_DIR", output, *args.opts]
     run_args = default_argument_parser().parse_args(command)
-    cfg = prepare(run_args)
+    cfg = setup(load_config(run_args.config_file, run_args.opts))
     scores = {name: value / 100 for name, value in (run(run_args) or {})[demo.task].items()}
     weights = os.path.join(output, "model_final.pth")
     picture = draw_examples(cfg, weights, args.images, os.path.join(output, "detections.jpg"))

@@ -1,12 +1,14 @@
-"""Adam, AdamW or SGD from a config, with detectron2's gradient clipping and one more kind of it."""
+"""Adam, AdamW or SGD, with detectron2's gradient clipping and one more kind of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from detectron2.config import CfgNode, configurable
+from detectron2.solver.build import get_default_optimizer_params
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "Adam": torch.optim.Adam,
@@ -15,33 +17,69 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
-def build_optimizer(cfg: CfgNode, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer that SOLVER names.
+def _from_config(cfg: CfgNode, model: torch.nn.Module) -> dict[str, Any]:
+    solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
+    return {
+        "model": model,
+        "name": solver.OPTIMIZER,
+        "lr": solver.BASE_LR,
+        "weight_decay": solver.WEIGHT_DECAY,
+        "weight_decay_norm": solver.WEIGHT_DECAY_NORM,
+        "weight_decay_bias": solver.WEIGHT_DECAY_BIAS,
+        "bias_lr_factor": solver.BIAS_LR_FACTOR,
+        "sgd": {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV},
+        "clipping": (clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) if clip.ENABLED else None,
+    }
 
-    Adam keeps torch's betas and epsilon, as the published runs do. CLIP_GRADIENTS.CLIP_TYPE "value"
-    and "norm" are detectron2's (each parameter by itself); "full_model" clips the norm of all
-    gradients taken together.
+
+@configurable(from_config=_from_config)
+def build_optimizer(
+    model: torch.nn.Module,
+    *,
+    lr: float,
+    name: str = "Adam",
+    weight_decay: float = 0.0,
+    weight_decay_norm: float | None = 0.0,
+    weight_decay_bias: float | None = None,
+    bias_lr_factor: float = 1.0,
+    sgd: Mapping[str, Any] | None = None,
+    clipping: tuple[str, float, float] | None = None,
+) -> torch.optim.Optimizer:
+    """Build an optimizer, from arguments or from (cfg, model): the one that SOLVER names.
+
+    Adam keeps torch's betas and epsilon, as the published runs do.
+
+    Args:
+        model: whose parameters that require a gradient are optimized.
+        lr: learning rate.
+        name: a key of `OPTIMIZERS`.
+        weight_decay: of all parameters but those below.
+        weight_decay_norm: of the parameters of norms; None: as the others.
+        weight_decay_bias: of biases; None: as the others.
+        bias_lr_factor: factor of the learning rate of biases.
+        sgd: momentum and nesterov, of SGD alone.
+        clipping: kind, largest value, and order of the norm. The kinds "value" and "norm" are
+            detectron2's (each parameter by itself); "full_model" clips the norm of all gradients
+            taken together.
 
     Raises:
-        ValueError: SOLVER.OPTIMIZER is unknown.
+        ValueError: the name, or the kind of clipping, is unknown.
     """
-    name = cfg.SOLVER.OPTIMIZER
     if name not in OPTIMIZERS:
         raise ValueError(
             f"SOLVER.OPTIMIZER '{name}' is unknown. Use one of {', '.join(OPTIMIZERS)}."
         )
-    parameters = get_default_optimizer_params(
+    groups = get_default_optimizer_params(
         model,
-        base_lr=cfg.SOLVER.BASE_LR,
-        weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-        weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-        bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-        weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        base_lr=lr,
+        weight_decay=weight_decay,
+        weight_decay_norm=weight_decay_norm,
+        bias_lr_factor=bias_lr_factor,
+        weight_decay_bias=weight_decay_bias,
     )
-    arguments: dict[str, Any] = {"lr": cfg.SOLVER.BASE_LR, "weight_decay": cfg.SOLVER.WEIGHT_DECAY}
-    if name == "SGD":
-        arguments.update(momentum=cfg.SOLVER.MOMENTUM, nesterov=cfg.SOLVER.NESTEROV)
-    return _with_clipping(cfg, OPTIMIZERS[name])(merge_groups(parameters), **arguments)
+    own = dict(sgd or {}) if name == "SGD" else {}
+    kind = OPTIMIZERS[name] if clipping is None else _with_clipping(OPTIMIZERS[name], *clipping)
+    return kind(merge_groups(groups), lr=lr, weight_decay=weight_decay, **own)
 
 
 def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,18 +96,22 @@ def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _with_clipping(
-    cfg: CfgNode, optimizer: type[torch.optim.Optimizer]
+    optimizer: type[torch.optim.Optimizer], kind: str, maximum: float, norm_type: float
 ) -> type[torch.optim.Optimizer]:
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    if not clip.ENABLED or clip.CLIP_TYPE != "full_model":
-        return maybe_add_gradient_clipping(cfg, optimizer)
-    maximum, norm_type = clip.CLIP_VALUE, clip.NORM_TYPE
+    if kind not in ("value", "norm", "full_model"):
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE '{kind}' must be 'value', 'norm' or 'full_model'."
+        )
 
-    class FullModelClipping(optimizer):  # type: ignore[valid-type,misc]
+    class Clipping(optimizer):  # type: ignore[valid-type,misc]
         def step(self, closure=None):
             every = [parameter for group in self.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(every, maximum, norm_type)
+            for part in [every] if kind == "full_model" else every:
+                if kind == "value":
+                    clip_grad_value_(part, maximum)
+                else:
+                    clip_grad_norm_(part, maximum, norm_type)
             return super().step(closure)
 
-    FullModelClipping.__name__ = f"{optimizer.__name__}WithFullModelClipping"
-    return FullModelClipping
+    Clipping.__name__ = f"{optimizer.__name__}WithClipping"
+    return Clipping

@@ -8,22 +8,58 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
 
 from ..atomic_write import write_json
 from .class_names import without_training_data
 from .evaluate import evaluate_only
+from .lazy import is_lazy, load_lazy, settings, with_values
+from .lazy_trainer import lazy_trainer
 from .setup import setup
 from .trainer import Trainer
-from .user_modules import AddKeys, read_config
+from .user_modules import AddKeys, import_all, read_config
 
 RESULTS_FILE = "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command line asks for: a YAML config or a LazyConfig, and who trains it."""
+
+    cfg: CfgNode  # of a LazyConfig its plain values
+    trainer: type[Trainer]
+    lazy: DictConfig | None = None
+
+    def saved(self, **changed: Any) -> CfgNode | DictConfig:
+        """Return what a run saves as its config.yaml, with other values of some config keys."""
+        if self.lazy is not None:
+            return with_values(self.lazy, changed)
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.merge_from_list([part for pair in changed.items() for part in pair])
+        return cfg
+
+
+def read_job(
+    args: argparse.Namespace,
+    *,
+    trainer: type[Trainer] = Trainer,
+    add_keys: Iterable[AddKeys] = (),
+) -> Job:
+    """Import the modules that `args` name, and read the config; see `run` for the arguments."""
+    add_keys = [*add_keys, *import_all(getattr(args, "imports", ()))]
+    if not is_lazy(args.config_file):
+        return Job(read_config(args.config_file, args.opts, add_keys=add_keys), trainer)
+    lazy = load_lazy(args.config_file, args.opts)
+    return Job(settings(lazy, add_keys), lazy_trainer(lazy, trainer), lazy)
 
 
 def run(
@@ -41,12 +77,13 @@ def run(
         trainer: a subclass that builds some parts in its own way, in training and evaluation.
         add_keys: functions cfg -> None that add config keys of one's own.
     """
-    cfg = prepare(args, add_keys=add_keys)
+    job = read_job(args, trainer=trainer, add_keys=add_keys)
+    cfg = prepare(job, args)
     results: OrderedDict[str, Any] | None
     if args.eval_only:
-        results = evaluate_only(cfg, trainer=trainer)
+        results = evaluate_only(cfg, trainer=job.trainer)
     else:
-        training = trainer(cfg)
+        training = job.trainer(cfg)
         training.resume_or_load(resume=args.resume)
         results = training.train()
     if results is not None and comm.is_main_process():
@@ -55,28 +92,21 @@ def run(
     return results
 
 
-def prepare(args: argparse.Namespace, *, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
-    """Build the config, start logging, save config and log, and seed this process.
+def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
+    """Start logging, set the config up, save config and log, and seed this process.
 
     They are saved in `result_folder`. An earlier run's results.json there is removed first, so that
     the one beside a config.yaml is always of that config, and of a run that came to its end.
     """
-    cfg = read_config(
-        args.config_file, args.opts, imports=getattr(args, "imports", ()), add_keys=add_keys
-    )
-    folder = result_folder(cfg.OUTPUT_DIR, args.eval_only)
+    folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
     if args.eval_only:
-        cfg = without_training_data(cfg)
+        job = replace(job, cfg=without_training_data(job.cfg))
     setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
-    setup(cfg)
-    cfg.freeze()
-    saved = cfg.clone()
-    saved.defrost()
-    saved.OUTPUT_DIR = folder
+    setup(job.cfg).freeze()
     if comm.is_main_process():
         remove(os.path.join(folder, RESULTS_FILE))
-    default_setup(saved, args)
-    return cfg
+    default_setup(job.saved(OUTPUT_DIR=folder), args)
+    return job.cfg
 
 
 def result_folder(output_dir: str, eval_only: bool) -> str:

@@ -21,9 +21,10 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from ..atomic_write import write_json
-from .run import RESULTS_FILE, Scores, remove, result_folder
+from .lazy import LAZY_KEYS, dump_lazy
+from .run import RESULTS_FILE, Job, Scores, read_job, remove, result_folder
 from .setup import setup
-from .user_modules import AddKeys, read_config
+from .user_modules import AddKeys
 
 logger = logging.getLogger(__name__)
 
@@ -152,9 +153,8 @@ def run_seeds(
         FileNotFoundError: the weights of a seed are to be evaluated and not there.
         SystemExit: a run failed; with its exit status.
     """
-    cfg = read_config(
-        args.config_file, args.opts, imports=getattr(args, "imports", ()), add_keys=add_keys
-    )
+    job = read_job(args, add_keys=add_keys)
+    cfg = job.cfg
     first = max(cfg.SEED, 0)
     folders = {s: os.path.join(cfg.OUTPUT_DIR, f"seed_{s}") for s in range(first, first + count)}
     check(cfg, args, folders)
@@ -167,11 +167,11 @@ def run_seeds(
     if resume:
         setup(cfg)  # as a run saves it
     for seed, folder in folders.items():
-        if resume and is_finished(cfg, seed, folder):
+        if resume and is_finished(job, seed, folder):
             logger.info("Seed %d is finished: %s", seed, folder)
             continue
         logger.info("Seed %d (%d of %d): %s", seed, seed - first + 1, count, folder)
-        status = run_child([*command, *overrides(seed, folder, args.eval_only)])
+        status = run_child([*command, *overrides(job, seed, folder, args.eval_only)])
         if status:
             fail(seed, folder, status, args.eval_only)
     if args.machine_rank:
@@ -186,10 +186,14 @@ def run_seeds(
     return summary
 
 
-def overrides(seed: int, folder: str, eval_only: bool) -> list[str]:
+def overrides(job: Job, seed: int, folder: str, eval_only: bool) -> list[str]:
     """Return what one seed's run has behind the arguments of all; the last value of a key wins."""
-    weights = ["MODEL.WEIGHTS", os.path.join(folder, FINAL_WEIGHTS)] if eval_only else []
-    return ["SEED", str(seed), "OUTPUT_DIR", folder, *weights]
+    values = {"SEED": str(seed), "OUTPUT_DIR": folder}
+    if eval_only:
+        values["MODEL.WEIGHTS"] = os.path.join(folder, FINAL_WEIGHTS)
+    if job.lazy is not None:
+        return [f"{LAZY_KEYS[key]}={value}" for key, value in values.items()]
+    return [part for pair in values.items() for part in pair]
 
 
 def check(cfg: CfgNode, args: argparse.Namespace, folders: Mapping[int, str]) -> None:
@@ -198,7 +202,7 @@ def check(cfg: CfgNode, args: argparse.Namespace, folders: Mapping[int, str]) ->
         raise ValueError("DATASETS.TEST is empty: --seeds compares scores. Name a dataset there.")
     if not args.eval_only:
         return
-    if "MODEL.WEIGHTS" in args.opts[::2]:
+    if any(o.split("=")[0] in ("MODEL.WEIGHTS", LAZY_KEYS["MODEL.WEIGHTS"]) for o in args.opts):
         raise ValueError(
             "--seeds with --eval-only evaluates each seed's own weights, "
             f"{os.path.join(cfg.OUTPUT_DIR, 'seed_<s>', FINAL_WEIGHTS)}; the same MODEL.WEIGHTS "
@@ -212,19 +216,17 @@ def check(cfg: CfgNode, args: argparse.Namespace, folders: Mapping[int, str]) ->
         )
 
 
-def is_finished(cfg: CfgNode, seed: int, folder: str) -> bool:
-    """Whether a training with this config (after `setup`) and seed came to its end in `folder`.
+def is_finished(job: Job, seed: int, folder: str) -> bool:
+    """Whether a training of this job (after `setup`) with a seed came to its end in `folder`.
 
     A run removes the results that it finds before it saves its config.yaml.
     """
     file = os.path.join(folder, "config.yaml")
     if not os.path.isfile(file) or not os.path.isfile(os.path.join(folder, RESULTS_FILE)):
         return False
-    expected = cfg.clone()
-    expected.defrost()
-    expected.SEED, expected.OUTPUT_DIR = seed, folder
+    expected = job.saved(SEED=seed, OUTPUT_DIR=folder)
     with open(file, encoding="utf-8") as stream:
-        return bool(stream.read() == expected.dump())
+        return bool(stream.read() == (dump_lazy(expected) if job.lazy else expected.dump()))
 
 
 def forget_trainings(folders: Iterable[str]) -> None:

@@ -56,9 +56,14 @@ def read_config(
     Raises:
         ImportError: see `import_user_module`.
     """
-    modules = [import_user_module(name) for name in imports]
-    hooks = [*add_keys, *(m.add_config for m in modules if hasattr(m, "add_config"))]
+    hooks = [*add_keys, *import_all(imports)]
     return load_config(path, overrides, **({"add_keys": hooks} if hooks else {}))
+
+
+def import_all(names: Iterable[str]) -> list[AddKeys]:
+    """Import modules, and return the `add_config` of those that have one."""
+    modules = [import_user_module(name) for name in names]
+    return [module.add_config for module in modules if hasattr(module, "add_config")]
 
 
 def import_user_module(name: str) -> ModuleType:

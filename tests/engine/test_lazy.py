@@ -1,17 +1,27 @@
-"""The engine's parts without a config: LazyConfig builds the loaders, detectron2's trainer runs."""
+"""The engine's parts without a config: LazyConfig builds the loaders, detectron2's trainer runs;
+and lazy files that `run` trains, their settings, overrides and errors."""
 
 from __future__ import annotations
+
+import json
+import re
 
 import pytest
 import torch
 from detectron2.config import LazyCall, instantiate
-from detectron2.engine import SimpleTrainer
+from detectron2.engine import SimpleTrainer, default_argument_parser
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.events import EventStorage
 from torch import nn
 
 from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
+from centernet_d2.engine.lazy import load_lazy, settings
+from centernet_d2.engine.run import read_job, run
 from centernet_d2.engine.setup import setup
+from centernet_d2.engine.trainer import Trainer
+
+from .small_world import ROOT
 
 
 class Brightness(nn.Module):
@@ -23,6 +33,8 @@ class Brightness(nn.Module):
 
     def forward(self, batch):
         means = torch.stack([sample["image"].float().mean() for sample in batch])
+        if not self.training:
+            return [{"guess": self.guess.item()} for _ in batch]
         return {"loss": (self.guess - means / 255).square().mean()}
 
 
@@ -56,3 +68,129 @@ def test_loaders_from_lazy_calls(name):
         )
     )
     assert sum(map(len, test_loader)) == 10
+
+
+class Guess(DatasetEvaluator):
+    """Scores how far the guess is from what the file says."""
+
+    def __init__(self, dataset_name: str, output_folder: str, truth: float):
+        self.truth, self.guess = truth, 0.0
+
+    def process(self, inputs, outputs):
+        self.guess = outputs[0]["guess"]
+
+    def evaluate(self):
+        return {"guess": {"error": abs(self.guess - self.truth)}}
+
+
+FILE = """
+import torch
+from detectron2.config import LazyCall as L, LazyConfig
+from detectron2.solver import WarmupParamScheduler
+from detectron2.solver.build import get_default_optimizer_params
+from fvcore.common.param_scheduler import MultiStepParamScheduler
+from {tests} import Brightness, Guess
+
+train, lr_multiplier = LazyConfig.load_rel("{common}/train.py", ("train", "lr_multiplier"))
+dataloader = LazyConfig.load_rel("{common}/data/coco.py", "dataloader")
+model = L(Brightness)()
+dataloader.train.dataset.names = dataloader.test.dataset.names = ["{name}"]
+dataloader.train.mapper.augmentations = []
+dataloader.train.update(dict(total_batch_size=4, num_workers=0))
+dataloader.test.num_workers = 0
+dataloader.evaluator = L(Guess)(dataset_name="", output_folder="", truth=0.5)
+optimizer = L(torch.optim.SGD)(params=L(get_default_optimizer_params)(), lr=0.3)
+train.update(dict(epochs=3, eval_epochs=2, device="cpu", seed=4, ema_decay=0.5))
+train.checkpointer.period = 2
+train.output_dir = "{output}"
+"""
+MULTIPLIER = """
+lr_multiplier = L(WarmupParamScheduler)(
+    scheduler=L(MultiStepParamScheduler)(values=[1.0, 0.5], milestones=[2, 6]),
+    warmup_length=0.0, warmup_factor=1.0, warmup_method="constant",
+)
+"""
+
+
+@pytest.fixture
+def write(name, tmp_path):
+    """A function (text) that writes a lazy file with more at its end, and returns its path."""
+
+    def file(text: str = "") -> str:
+        place = {"tests": __name__, "common": ROOT / "configs" / "common", "name": name}
+        path = tmp_path / "mine.py"
+        path.write_text(FILE.format(output=tmp_path / "run", **place) + text)
+        return str(path)
+
+    return file
+
+
+def parse(file: str, *arguments: str):
+    return default_argument_parser().parse_args(["--config-file", file, *arguments])
+
+
+def checkpoint(tmp_path):
+    return torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+
+
+def test_a_file_trains_resumes_and_evaluates(write, tmp_path):
+    file = write()
+    job = read_job(parse(file))
+    trainer = job.trainer(job.cfg)
+    assert trainer.max_iter == 6  # 3 epochs of 10 images, 4 per step
+    assert trainer.cfg.TEST.EVAL_PERIOD == 4
+    trainer.max_iter = 3
+    trainer.train()
+    results = run(parse(file, "--resume"))
+    resumed = checkpoint(tmp_path)
+    assert run(parse(file)) == results
+    whole = checkpoint(tmp_path)
+    assert whole["iteration"] == resumed["iteration"] == 5
+    assert torch.equal(whole["model"]["guess"], resumed["model"]["guess"])
+    assert whole["trainer"]["average_updates"] == 6
+    weights = f"train.init_checkpoint={tmp_path / 'run' / 'model_final.pth'}"
+    saved = str(tmp_path / "run" / "config.yaml")
+    assert run(parse(saved, "--eval-only", weights)) == results
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+
+
+def test_overrides_and_a_call_as_multiplier(write, tmp_path):
+    file = write(MULTIPLIER)
+    run(parse(file, "train.max_iter=4", "dataloader.evaluator.truth=0.25", "optimizer.lr=0.5"))
+    saved = checkpoint(tmp_path)
+    assert saved["iteration"] == 3  # iterations by hand beat epochs
+    (group,) = saved["trainer"]["optimizer"]["param_groups"]
+    assert group["lr"] == pytest.approx(0.25)
+    assert group["initial_lr"] == pytest.approx(0.5)
+
+
+def test_a_trainer_of_ones_own_comes_over_the_files_parts(write):
+    class Slow(Trainer):
+        @classmethod
+        def build_optimizer(cls, cfg, model):
+            optimizer = super().build_optimizer(cfg, model)
+            assert isinstance(optimizer, torch.optim.SGD)
+            optimizer.param_groups[0]["lr"] = 0.0
+            return optimizer
+
+    job = read_job(parse(write()), trainer=Slow)
+    assert job.trainer(job.cfg).optimizer.param_groups[0]["lr"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        ("", ["train.max_itre=10"], ["'train.max_itre'", "train.max_iter"]),
+        ("", ["SOLVER.MAX_ITER", "10"], ["'SOLVER.MAX_ITER'", "key=value", "train.max_iter=100"]),
+        ("", ["train.max_iter=[1,"], ["cannot be read", "quotes"]),
+        ("train.ema_deca = 0.1", [], ["'train.ema_deca'", "nothing here reads", "ema_decay"]),
+        ("lr_multiplier.step = [3]", [], ["'lr_multiplier.step'", "lr_multiplier.steps"]),
+        ("del optimizer", [], ["has no optimizer", "configs/lazy"]),
+        ("", ["train.ema_decay=True"], ["train.ema_decay is True", "float"]),
+        ("", ["train.max_iter=ten"], ["train.max_iter is 'ten'", "int"]),
+    ],
+)
+def test_what_is_wrong_is_said(write, text, overrides, words):
+    pattern = "(?s)" + ".*".join(map(re.escape, words))
+    with pytest.raises(ValueError, match=pattern):
+        settings(load_lazy(write(text), overrides))

@@ -16,6 +16,7 @@ from detectron2.engine import default_argument_parser
 from centernet_d2.engine import seeds
 from centernet_d2.engine.run import plain_scores, run
 from centernet_d2.engine.seeds import Spread, run_seeds, summarize, summary_table
+from centernet_d2.engine.setup import load_config
 
 from .small_world import ROOT
 
@@ -111,7 +112,7 @@ class Series:
         folder = folder / "inference" if args.eval_only else folder
         folder.mkdir(parents=True, exist_ok=True)
         if not args.eval_only:
-            cfg = seeds.setup(seeds.read_config(args.config_file, args.opts))
+            cfg = seeds.setup(load_config(args.config_file, args.opts))
             (folder / "config.yaml").write_text(cfg.dump())
         (folder / "results.json").write_text(json.dumps({"bbox": {"AP": 10.0 * seed}}))
         return 0

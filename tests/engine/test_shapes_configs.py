@@ -7,16 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
-from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
-from centernet_d2.data.datasets.shapes.scenes import SceneSettings
-from centernet_d2.data.datasets.shapes.split import SplitSettings
-from centernet_d2.data.datasets.shapes3d.files import SPLIT_NAME, ensure_split3d
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
 
-from .small_world import ROOT
+from .small_world import ROOT, generated_datasets
 
 FILES = sorted((ROOT / "configs" / "Shapes").glob("*.yaml"))
 STEPS = 40
@@ -25,16 +19,8 @@ SHARE = 0.85  # of the loss at the start; points_tiny reaches 0.72
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory) -> dict[str, str]:
-    """Specs of 160 generated pictures by what the names of their configs begin with."""
-    specs = {}
-    for kind, scenes in (("", SceneSettings()), ("pose", FigureSettings())):
-        folder = tmp_path_factory.mktemp("shapes") / "split"
-        ensure_split(SplitSettings(images=160, seed=1, scenes=scenes), str(folder))
-        specs[kind] = f"coco:{folder / ANNOTATION_FILE}:{folder / IMAGE_FOLDER}"
-    folder = tmp_path_factory.mktemp("streets") / "split"
-    ensure_split3d(Split3dSettings(images=40, seed=1), str(folder))  # these take longer to draw
-    specs["box3d"] = f"kitti:{folder}:{SPLIT_NAME}"
-    return specs
+    """Specs of generated pictures by what the names of their configs begin with."""
+    return generated_datasets(tmp_path_factory.mktemp("generated"), images=160, streets=40)
 
 
 def test_there_are_configs():

@@ -1,0 +1,220 @@
+"""detectron2's LazyConfig files: parts as calls, settings as plain values.
+
+`model`, `optimizer` and what `dataloader` holds are calls, which take the place of what a YAML
+config would build, see `lazy_trainer`; numbers and names become the config keys of `SETTINGS`, so
+that schedule, steps, hooks, checkpoints, averages and resuming are those of any training.
+`configs/common/` has the shared parts.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, LazyConfig, get_cfg
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.registry import locate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from ..config import add_centernet_config
+from .schedule_overrides import overridden_epoch_keys
+from .user_modules import AddKeys
+
+# Key of a lazy file -> config key that it sets; what a file leaves out has the config's default.
+SETTINGS = {
+    "train.output_dir": "OUTPUT_DIR",
+    "train.init_checkpoint": "MODEL.WEIGHTS",
+    "train.checkpoint_mismatch": "MODEL.CHECKPOINT_MISMATCH",
+    "train.device": "MODEL.DEVICE",
+    "train.seed": "SEED",
+    "train.cudnn_benchmark": "CUDNN_BENCHMARK",
+    "train.max_iter": "SOLVER.MAX_ITER",
+    "train.epochs": "SOLVER.EPOCHS",
+    "train.base_batch_size": "SOLVER.BASE_BATCH_SIZE",
+    "train.amp.enabled": "SOLVER.AMP.ENABLED",
+    "train.amp.dtype": "SOLVER.AMP_DTYPE",
+    "train.ema_decay": "SOLVER.EMA_DECAY",
+    "train.checkpointer.period": "SOLVER.CHECKPOINT_PERIOD",
+    "train.checkpointer.epochs": "SOLVER.CHECKPOINT_EPOCHS",
+    "train.best_metric": "SOLVER.BEST_METRIC",
+    "train.eval_period": "TEST.EVAL_PERIOD",
+    "train.eval_epochs": "TEST.EVAL_EPOCHS",
+    "train.expected_results": "TEST.EXPECTED_RESULTS",
+    "train.fold_norm": "TEST.FOLD_NORM",
+    "train.test_dtype": "TEST.DTYPE",
+    "train.vis_period": "VIS_PERIOD",
+    "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",
+    "lr_multiplier.steps": "SOLVER.STEPS",
+    "lr_multiplier.epoch_steps": "SOLVER.EPOCH_STEPS",
+    "lr_multiplier.gamma": "SOLVER.GAMMA",
+    "lr_multiplier.warmup_iters": "SOLVER.WARMUP_ITERS",
+    "lr_multiplier.warmup_factor": "SOLVER.WARMUP_FACTOR",
+    "optimizer.lr": "SOLVER.BASE_LR",
+    "dataloader.train.dataset.names": "DATASETS.TRAIN",
+    "dataloader.train.total_batch_size": "SOLVER.IMS_PER_BATCH",
+    "dataloader.train.num_workers": "DATALOADER.NUM_WORKERS",
+    "dataloader.test.dataset.names": "DATASETS.TEST",
+    "dataloader.test.batch_size": "TEST.IMS_PER_BATCH",
+    "model.num_classes": "MODEL.HEATMAP.NUM_CLASSES",
+}
+NEEDED = ("model", "optimizer", "dataloader.train.dataset", "dataloader.train.mapper", "train")
+LAZY_KEYS = {name: key for key, name in SETTINGS.items()}
+
+
+def is_lazy(path: str) -> bool:
+    """Whether a config file is a LazyConfig: Python, or one that a training saved as YAML."""
+    if path.endswith(".py"):
+        return True
+    if not path or not PathManager.isfile(path):
+        return False
+    with PathManager.open(path) as file:
+        return re.search(r"^dataloader:", file.read(), re.MULTILINE) is not None
+
+
+def load_lazy(path: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Load a lazy file and change what `overrides` say.
+
+    Args:
+        path: Python, or the YAML that `LazyConfig.save` wrote.
+        overrides: `key=value` each, in detectron2's form; `+key=value` adds a key.
+
+    Raises:
+        ValueError: an override has another form or an unknown key, or the file lacks a part or sets
+            what nothing reads.
+    """
+    lazy = LazyConfig.load(path)
+    keys = [_key_of(text) for text in overrides]
+    known = list(_keys(lazy))
+    for key, text in zip(keys, overrides, strict=True):
+        if key not in known and not text.startswith("+") and key not in SETTINGS:
+            raise ValueError(f"{path} has no '{key}' to override.{_nearest(key, known)}")
+    try:
+        lazy = LazyConfig.apply_overrides(lazy, list(overrides))
+    except Exception as error:  # hydra's kinds, KeyError
+        raise ValueError(
+            f"Overrides {list(overrides)} of {path} cannot be read: {error}. Put quotes around a "
+            "value with special signs: key=\"'value'\"."
+        ) from error
+    for key in overridden_epoch_keys([{SETTINGS[key] for key in keys if key in SETTINGS}]):
+        OmegaConf.update(lazy, LAZY_KEYS[key], [] if key == "SOLVER.EPOCH_STEPS" else 0)
+    check(lazy, path)
+    return lazy
+
+
+def check(lazy: DictConfig, path: str) -> None:
+    """Raise ValueError for parts that are missing and for settings that nothing reads."""
+    if missing := [key for key in NEEDED if OmegaConf.select(lazy, key) is None]:
+        raise ValueError(
+            f"{path} has no {', '.join(missing)}. A LazyConfig that trains here has {NEEDED}; see "
+            "configs/lazy and configs/common."
+        )
+    plain = ["train"]
+    if "_target_" not in (lazy.get("lr_multiplier") or {}):
+        plain.append("lr_multiplier")
+    for key in (key for name in plain if name in lazy for key in _keys(lazy[name], f"{name}.")):
+        if not any(f"{key}.".startswith(f"{s}.") or s.startswith(f"{key}.") for s in SETTINGS):
+            near = _nearest(key, [s for s in SETTINGS if s.split(".")[0] in plain])
+            raise ValueError(f"{path} sets '{key}', which nothing here reads.{near}")
+
+
+def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
+    """Return the config of a lazy file's plain values, before `setup`."""
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    for add in add_keys:
+        add(cfg)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (), ()
+    cfg.MODEL.HEATMAP.NUM_CLASSES = 0  # from the dataset, if the model does not say
+    # Nothing lowers the learning rate that the file does not name; images are as they are.
+    cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS, cfg.INPUT.MIN_SIZE_TEST = (), 0, 0
+    for key, name in SETTINGS.items():
+        value = OmegaConf.select(lazy, key)
+        if value is not None:
+            _set(cfg, name, value)
+    cfg.MODEL.META_ARCHITECTURE = target_of(lazy.model).__name__
+    _set_tasks(cfg, lazy.model)
+    return cfg
+
+
+def _set_tasks(cfg: CfgNode, model: DictConfig) -> None:
+    """Let the config say which point tasks the model has, for evaluators and checkpoints."""
+    tasks = {target_of(node).__name__.lower(): node for node in model.get("tasks") or ()}
+    if tasks:
+        cfg.MODEL.POINTS_CENTERNET.TASKS = list(tasks)
+    if pose := tasks.get("pose"):
+        values = OmegaConf.to_container(pose, resolve=True)
+        own = cfg.MODEL.POINTS_CENTERNET.POSE
+        own.NUM_JOINTS = values["num_joints"]
+        own.FLIP_INDICES = values.get("flip_indices", [])
+        own.CLASSES = values.get("classes", [])
+
+
+def target_of(node: DictConfig) -> Any:
+    """Return what a call calls."""
+    return locate(node._target_) if isinstance(node._target_, str) else node._target_
+
+
+def with_values(lazy: DictConfig, changed: Mapping[str, Any]) -> DictConfig:
+    """Return a copy with other values of some config keys."""
+    lazy = copy.deepcopy(lazy)
+    for name, value in changed.items():
+        OmegaConf.update(lazy, LAZY_KEYS[name], value)
+    return lazy
+
+
+def dump_lazy(lazy: DictConfig) -> str:
+    """Return the text that `LazyConfig.save` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "config.yaml")
+        LazyConfig.save(lazy, file)
+        with open(file, encoding="utf-8") as stream:
+            return stream.read()
+
+
+def _set(cfg: CfgNode, name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    for parent in parents:
+        cfg = cfg[parent]
+    if isinstance(value, ListConfig):
+        value = OmegaConf.to_container(value, resolve=True)
+    if name.startswith("DATASETS."):
+        value = (value,) if isinstance(value, str) else tuple(value)
+    kind = type(cfg[last])
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind in (list, tuple) and isinstance(value, list):
+        value = kind(value)
+    if type(value) is not kind:
+        raise ValueError(f"{LAZY_KEYS[name]} is {value!r}; it must be of type {kind.__name__}.")
+    cfg[last] = value
+
+
+def _keys(lazy: DictConfig, prefix: str = "") -> Iterable[str]:
+    for key in lazy:
+        yield f"{prefix}{key}"
+        node = None if OmegaConf.is_interpolation(lazy, key) else lazy[key]
+        if isinstance(node, ListConfig):
+            node = {str(index): entry for index, entry in enumerate(node)}
+            node = DictConfig(node, flags={"allow_objects": True})
+        if isinstance(node, DictConfig):
+            yield from _keys(node, f"{prefix}{key}.")
+
+
+def _key_of(text: str) -> str:
+    key, equals, _ = text.partition("=")
+    if not equals:
+        raise ValueError(
+            f"Override '{text}' of a LazyConfig has no '='. Write key=value, for example "
+            "train.max_iter=100; KEY VALUE is for YAML configs."
+        )
+    return key.lstrip("+")
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=3)
+    return f" Is it {' or '.join(near)}?" if near else ""

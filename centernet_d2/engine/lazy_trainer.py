@@ -1,0 +1,107 @@
+"""A trainer that takes its parts from a LazyConfig file, see `lazy`."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, instantiate
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.solver import LRMultiplier
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from ..data.loader import DatasetDict, Mapper
+from .lazy import target_of
+from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def lazy_trainer(lazy: DictConfig, base: type[Trainer] = Trainer) -> type[Trainer]:
+    """Return a trainer with the parts of a lazy file; what `base` overrides comes over them."""
+    bases = (LazyParts,) if base is Trainer else (base, LazyParts)
+    return type(f"Lazy{base.__name__}", bases, {"lazy": lazy})
+
+
+class LazyParts(Trainer):
+    """Builds from `lazy` what `Trainer` builds from a config.
+
+    Two parts may be left out of the file: `dataloader.evaluator`, then it is the one of the
+    dataset, and a call as `lr_multiplier`, then its settings name detectron2's.
+    """
+
+    lazy: DictConfig
+
+    @classmethod
+    def part(cls, key: str, **changed: Any) -> Any:
+        """Instantiate a call, with other arguments than the file's where it has them."""
+        tree = copy.deepcopy(cls.lazy)  # whole, for values that refer to others
+        node = OmegaConf.select(tree, key)
+        for name, value in changed.items():
+            if name in node:
+                node[name] = value
+        return instantiate(node)
+
+    @classmethod
+    def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
+        """Load the training images' records; their number gives the schedule."""
+        return cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model on its device."""
+        model = cls.part("model", num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES)
+        logger.info("Model:\n%s", model)
+        return model.to(torch.device(cfg.MODEL.DEVICE))
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer of `model`, which it takes itself or as detectron2's do (params)."""
+        node = copy.deepcopy(cls.lazy.optimizer)
+        node.lr = cfg.SOLVER.BASE_LR
+        (node.params if "params" in node else node).model = model
+        return instantiate(node)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        """Build what lowers the learning rate."""
+        if "_target_" not in (cls.lazy.get("lr_multiplier") or {}):
+            return super().build_lr_scheduler(cfg, optimizer)
+        return LRMultiplier(optimizer, cls.part("lr_multiplier"), cfg.SOLVER.MAX_ITER)
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
+        """Build the mapper of one of the loaders."""
+        return cls.part(f"dataloader.{'train' if is_train else 'test'}.mapper")
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, **given: Any) -> Any:
+        """Build the training loader; `given` are arguments of it."""
+        return cls._loader("train", cfg, **given)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        """Build the loader of one evaluation dataset."""
+        dataset = cls.part("dataloader.test.dataset", names=[dataset_name])
+        return cls._loader("test", cfg, dataset=dataset)
+
+    @classmethod
+    def _loader(cls, kind: str, cfg: CfgNode, **given: Any) -> Any:
+        node = cls.lazy.dataloader[kind]
+        own = {k: v for k, v in node.items() if k not in ("_target_", "dataset", "mapper")}
+        mapper = cls.build_mapper(cfg, is_train=kind == "train")
+        return target_of(node)(mapper=mapper, **{**own, **given})
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Build the file's evaluator, else the one that the dataset asks for."""
+        if "evaluator" not in cls.lazy.dataloader:
+            return super().build_evaluator(cfg, dataset_name, output_folder)
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        return cls.part("dataloader.evaluator", dataset_name=dataset_name, output_folder=folder)
