@@ -7,14 +7,43 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ...structures.skeleton import HALF_PIXEL
 from ..checks import check_boxes, check_categories
 from .coco_file import CocoFile, read_coco_json
+from .from_files import FileDataset, split_paths
 
 logger = logging.getLogger(__name__)
+
+
+def read_form(spec: str) -> FileDataset:
+    """Read `coco:<json>:<image dir>`; see `from_files.register_dataset_form`."""
+    json_file, image_root = split_paths(spec, kind="JSON")
+
+    def register(name: str) -> None:
+        content = read_coco_json(json_file)
+        DatasetCatalog.register(name, lambda: load_coco_records(json_file, image_root))
+        MetadataCatalog.get(name).set(
+            thing_classes=list(content.categories.values()),
+            thing_dataset_id_to_contiguous_id=content.contiguous_ids(),
+            json_file=json_file,
+            image_root=image_root,
+            evaluator_type="coco",
+            **_joint_metadata(content),
+        )
+
+    stem = os.path.splitext(os.path.basename(json_file))[0]
+    return FileDataset(stem, (json_file, image_root), register)
+
+
+def _joint_metadata(content: CocoFile) -> dict:
+    if content.skeleton is None:
+        return {}
+    classes = [content.categories[identifier] for identifier in content.pose_categories]
+    return {**content.skeleton.metadata(), "keypoint_classes": classes}
 
 
 def load_coco_records(json_file: str, image_root: str) -> list[dict]:
