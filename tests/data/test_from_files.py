@@ -15,7 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from centernet_d2 import setup
-from centernet_d2.data.datasets import coco_file, from_files
+from centernet_d2.data.datasets import coco_file, columns, from_files
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import (
     FileDataset,
@@ -196,6 +196,29 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert coco_file.read_coco_json(str(path)) is first
     write_dataset(tmp_path, coco_content(images=4))
     assert len(load_coco_records(str(path), str(root))) == 4
+
+
+def test_columns_that_are_asked_for_survive_loading(tmp_path, monkeypatch):
+    for names in ("ANNOTATION_COLUMNS", "IMAGE_COLUMNS"):
+        monkeypatch.setattr(columns, names, set())
+        monkeypatch.setattr(coco_file, names, getattr(columns, names))
+    content = coco_content()
+    content["images"].reverse()
+    content["images"][0] |= {"projection": [[1, 2]], "note": "not asked for"}  # of image 12
+    content["annotations"][1] |= {"visible_share": 0.25, "note": "not asked for"}
+    content["annotations"][0]["bbox"][2] = 0  # dropped: columns stay with their rows
+    path, root = write_dataset(tmp_path, content)
+    name = register_from_files(f"coco:{path}:{root}")  # parsed once without them
+    assert "visible_share" not in DatasetCatalog.get(name)[1]["annotations"][0]
+    columns.keep_annotation_columns("visible_share", "segmentation", "absent", "bbox")
+    columns.keep_image_columns("projection")
+    records = DatasetCatalog.get(name)
+    assert [record.get("projection") for record in records] == [None, None, [[1, 2]]]
+    kept = [entry for record in records for entry in record["annotations"]]
+    assert [entry.get("visible_share") for entry in kept] == [0.25, None]
+    assert kept[0]["segmentation"] == [[4, 5, 14, 5, 14, 17]]
+    assert not {"note", "absent"} & set(kept[0])
+    assert kept[0]["bbox"] == [5.0, 5.0, 10.0, 12.5]
 
 
 def test_a_split_without_annotations(tmp_path):
