@@ -12,8 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
-from ..data.datasets.from_files import is_file_spec, register_from_files
-from ..data.datasets.kitti import allow_missing_frames
+from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
 from ..detectron2_versions import merge_config_file, unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name
 from .class_names import other_classes_than_saved, set_class_names
@@ -111,7 +110,7 @@ def register_datasets(cfg: CfgNode) -> None:
             _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
-        allow_missing_frames(cfg.DATASETS[key], cfg.KITTI.ALLOW_MISSING)
+        allow_missing_files(cfg.DATASETS[key], cfg.KITTI.ALLOW_MISSING)
 
 
 def _registered(cfg: CfgNode, name: str) -> str:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from centernet_d2.data.datasets import coco_file
+from centernet_d2 import setup
+from centernet_d2.data.datasets import coco_file, columns, from_files
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import (
+    FileDataset,
+    dataset_name,
+    form_of,
     is_file_spec,
+    register_dataset_form,
     register_from_files,
-    short_name,
-    split_spec,
+    split_paths,
 )
 
 from .coco_files import coco_content, write_dataset
@@ -43,13 +51,15 @@ def test_the_name_is_short_safe_and_the_same_everywhere(tmp_path, monkeypatch):
     path, root = write_dataset(tmp_path, coco_content(), json_name="my boxes (v2): all.json")
     name = register_from_files(f"coco:{path}:{root}")
     assert name == register_from_files(f"coco:{path}:{root}")
-    assert name == short_name(str(path), str(root))
+    assert name == dataset_name(path.stem, str(path), str(root))
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
     assert name.startswith("my_boxes_v2_all_")
     monkeypatch.chdir(tmp_path)
     assert register_from_files(f"coco:{path.name}:images") == name
-    assert short_name("/a/x.json", "/b") == "x_3eabf7b6"  # a hash of the paths, not of this process
-    assert short_name("/a/x.json", "/c") != short_name("/a/x.json", "/b")
+    assert (
+        dataset_name("x", "/a/x.json", "/b") == "x_3eabf7b6"
+    )  # a hash of the paths, not of this process
+    assert dataset_name("x", "/a/x.json", "/c") != dataset_name("x", "/a/x.json", "/b")
 
 
 @pytest.mark.parametrize(
@@ -57,14 +67,14 @@ def test_the_name_is_short_safe_and_the_same_everywhere(tmp_path, monkeypatch):
 )
 def test_paths_with_blanks_and_colons(tmp_path, folder):
     path, root = write_dataset(tmp_path / folder, coco_content(), json_name="an: other.json")
-    assert split_spec(f"coco:{path}:{root}") == (str(path), str(root))
+    assert split_paths(f"coco:{path}:{root}") == (str(path), str(root))
     assert len(DatasetCatalog.get(register_from_files(f"coco:{path}:{root}"))) == 3
 
 
 def test_home_folder(tmp_path, monkeypatch):
     path, root = write_dataset(tmp_path, coco_content())
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert split_spec("coco:~/boxes.json:~/images") == (str(path), str(root))
+    assert split_paths("coco:~/boxes.json:~/images") == (str(path), str(root))
 
 
 @pytest.mark.parametrize("spec", ["coco:", "coco:one", "coco::", "voc:a", "boxes.json:images"])
@@ -85,6 +95,99 @@ def test_a_missing_part_is_named_with_all_splits_that_were_tried(tmp_path):
 def test_is_file_spec():
     assert is_file_spec("coco:a:b")
     assert not is_file_spec("coco_2017_train")
+    DatasetCatalog.register("my:dataset", list)
+    assert not is_file_spec("my:dataset")
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("cooc:a.json:images", "did you mean 'coco'?"),
+        ("kiti:folder:train", "did you mean 'kitti'?"),
+        ("zip:a", "'zip' is none of the known forms ['coco', "),
+        ("C:a.json:images", "'C' is none of the known forms"),
+    ],
+)
+def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec, hint):
+    cfg = tiny_config("DATASETS.TRAIN", (spec,))
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        setup(cfg)
+
+
+# ---- forms of one's own ----
+
+
+def read_lines(spec: str) -> FileDataset:
+    """`lines:<list>:<image dir>`: a text file of image names, without annotations."""
+    path, root = split_paths(spec)
+
+    def load() -> list[dict]:
+        names = Path(path).read_text().split()
+        return [{"file_name": f"{root}/{n}", "image_id": k} for k, n in enumerate(names)]
+
+    def register(name: str) -> None:
+        DatasetCatalog.register(name, load)
+        MetadataCatalog.get(name).set(thing_classes=["thing"], list_file=path)
+
+    return FileDataset(Path(path).stem, (path, root), register)
+
+
+@pytest.fixture
+def lines(tmp_path, monkeypatch):
+    """A form that is registered from outside, and a list in it."""
+    monkeypatch.setattr(from_files, "_forms", dict(from_files._forms))
+    register_dataset_form(
+        "lines",
+        f"{__name__}:read_lines",
+        pattern="<list>:<image dir>",
+        example="lines:all.txt:images",
+        location="list_file",
+    )
+    (tmp_path / "all.txt").write_text("a.png b.png")
+    return f"lines:{tmp_path / 'all.txt'}:{tmp_path}"
+
+
+def test_a_form_of_ones_own_serves_a_config(lines, tiny_config, tmp_path):
+    cfg = tiny_config("DATASETS.TEST", (lines,), "MODEL.HEATMAP.NUM_CLASSES", 0)
+    setup(cfg)
+    (name,) = cfg.DATASETS.TEST
+    assert name.startswith("all_")
+    assert (list(cfg.DATASETS.FROM_FILES), cfg.MODEL.HEATMAP.NUM_CLASSES) == ([lines], 1)
+    assert [record["image_id"] for record in DatasetCatalog.get(name)] == [0, 1]
+    form = form_of(MetadataCatalog.get(name))
+    assert (form.usage, form.location) == ("lines:<list>:<image dir>", "list_file")
+    with pytest.raises(ValueError, match=r"tried: file 'b.txt' \(missing\), images"):
+        register_from_files(f"lines:b.txt:{tmp_path}")
+    with pytest.raises(ValueError, match=r"or 'lines:<list>:<image dir>', such as 'lines:all.txt"):
+        register_from_files("lines:b.txt")
+
+
+def test_a_prefix_is_a_word_that_is_free():
+    for prefix in ("coco", "a b", "", "a:b"):
+        with pytest.raises(ValueError, match=r"must be a word that is none of \['coco', "):
+            register_dataset_form(prefix, read_lines, pattern="", example="")
+
+
+def test_forms_of_datasets_that_are_registered_in_code():
+    assert form_of(MetadataCatalog.get("coco_2017_val")).usage == "coco:<json>:<image dir>"
+    assert form_of(MetadataCatalog.get("voc_2007_val")).usage == "voc:<folder>:<split>"
+    assert form_of(MetadataCatalog.get("kitti_3dop_val")).location == "image_dir"
+    assert form_of(MetadataCatalog.get("a_name_without_metadata")).prefix == "coco"
+
+
+def test_a_coco_dataset_executes_no_reader_of_another_form(tmp_path):
+    path, root = write_dataset(tmp_path, coco_content())
+    code = f"""
+import sys, centernet_d2
+from centernet_d2.data.datasets.from_files import register_from_files
+from detectron2.data import DatasetCatalog, MetadataCatalog
+assert len(DatasetCatalog.get(register_from_files("coco:{path}:{root}"))) == 3
+assert "voc_2007_val" in DatasetCatalog and "kitti_test" in DatasetCatalog
+assert "centernet_d2.data.datasets.voc" not in sys.modules
+assert MetadataCatalog.get("voc_2007_val").as_dict()["year"] == 2007
+assert "centernet_d2.data.datasets.voc" in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 def test_a_changed_file_is_read_again(tmp_path):
@@ -93,6 +196,29 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert coco_file.read_coco_json(str(path)) is first
     write_dataset(tmp_path, coco_content(images=4))
     assert len(load_coco_records(str(path), str(root))) == 4
+
+
+def test_columns_that_are_asked_for_survive_loading(tmp_path, monkeypatch):
+    for names in ("ANNOTATION_COLUMNS", "IMAGE_COLUMNS"):
+        monkeypatch.setattr(columns, names, set())
+        monkeypatch.setattr(coco_file, names, getattr(columns, names))
+    content = coco_content()
+    content["images"].reverse()
+    content["images"][0] |= {"projection": [[1, 2]], "note": "not asked for"}  # of image 12
+    content["annotations"][1] |= {"visible_share": 0.25, "note": "not asked for"}
+    content["annotations"][0]["bbox"][2] = 0  # dropped: columns stay with their rows
+    path, root = write_dataset(tmp_path, content)
+    name = register_from_files(f"coco:{path}:{root}")  # parsed once without them
+    assert "visible_share" not in DatasetCatalog.get(name)[1]["annotations"][0]
+    columns.keep_annotation_columns("visible_share", "segmentation", "absent", "bbox")
+    columns.keep_image_columns("projection")
+    records = DatasetCatalog.get(name)
+    assert [record.get("projection") for record in records] == [None, None, [[1, 2]]]
+    kept = [entry for record in records for entry in record["annotations"]]
+    assert [entry.get("visible_share") for entry in kept] == [0.25, None]
+    assert kept[0]["segmentation"] == [[4, 5, 14, 5, 14, 17]]
+    assert not {"note", "absent"} & set(kept[0])
+    assert kept[0]["bbox"] == [5.0, 5.0, 10.0, 12.5]
 
 
 def test_a_split_without_annotations(tmp_path):

@@ -13,8 +13,9 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets.builtin import register_voc
 from centernet_d2.data.datasets.from_files import register_from_files
-from centernet_d2.data.datasets.voc import VOC_CLASSES, load_voc_records, register_voc
+from centernet_d2.data.datasets.voc import VOC_CLASSES, load_voc_records
 from centernet_d2.data.mapper import DetectionMapper
 
 from .voc_files import write_voc, xml_text

@@ -1,21 +1,34 @@
 """What is registered on import: detectron2's own names, KITTI, and the generated shapes.
 
 COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) and folders; VOC is
-read by this package, see `voc.py`. KITTI's names are in `kitti.py`.
+read by this package, see `voc.py`. Readers are imported when a name is used.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
+from importlib import import_module
+from typing import Any
 
 import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...structures.skeleton import COCO_SIGMAS
-from .kitti import register_kitti
+from .lazy import register_lazily
 from .shapes import register_shapes
 from .shapes3d import register_shapes3d
-from .voc import register_voc
+
+_UNLABELLED = {"voc_2012_test", "kitti_test"}  # known to the evaluation servers alone
+
+# Registered name -> split; "trainval" and "test" are the same frames in both divisions.
+KITTI_SPLITS = {
+    "kitti_3dop_train": "3dop/train",
+    "kitti_3dop_val": "3dop/val",
+    "kitti_subcnn_train": "subcnn/train",
+    "kitti_subcnn_val": "subcnn/val",
+    "kitti_trainval": "trainval",
+    "kitti_test": "test",
+}
 
 
 def datasets_root() -> str:
@@ -23,14 +36,44 @@ def datasets_root() -> str:
     return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
 
 
-def _complete_keypoint_metadata() -> None:
-    """Give detectron2's person datasets what its metadata lacks: COCO's tolerances."""
-    for name in DatasetCatalog.list():
-        if name.startswith("keypoints_coco_"):
-            MetadataCatalog.get(name).set(keypoint_oks_sigmas=list(COCO_SIGMAS))
+def register_voc(root: str) -> None:
+    """Register VOC 2007 and 2012 under a datasets root, as `voc_<year>_<split>`.
+
+    detectron2's registrations of these names are taken over; one that somebody else made stays.
+    """
+    for year in (2007, 2012):
+        for split in ("trainval", "train", "val", "test"):
+            name, folder = f"voc_{year}_{split}", os.path.join(root, f"VOC{year}")
+            if name in DatasetCatalog:
+                if DatasetCatalog[name].__module__ != "detectron2.data.datasets.pascal_voc":
+                    continue
+                DatasetCatalog.remove(name)
+                MetadataCatalog.remove(name)
+            labelled = name not in _UNLABELLED
+            register_lazily(
+                name,
+                partial(_call, "voc", "load_voc_records", folder, split, labelled=labelled),
+                partial(_call, "voc", "voc_metadata", folder, split, year=year),
+            )
 
 
-_complete_keypoint_metadata()
+def register_kitti(root: str) -> None:
+    """Register `KITTI_SPLITS` of `<root>/kitti`; nothing is read before a split is used."""
+    folder = os.path.join(root, "kitti")
+    for name, split in KITTI_SPLITS.items():
+        if name not in DatasetCatalog:
+            labelled = name not in _UNLABELLED
+            register_lazily(
+                name,
+                partial(_call, "kitti", "load_registered", name, folder, split, labelled=labelled),
+                partial(_call, "kitti", "kitti_metadata", folder, split, labelled=labelled),
+            )
+
+
+def _call(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
+    return getattr(import_module(f".{module}", __package__), function)(*args, **kwargs)
+
+
 register_shapes(datasets_root())
 register_shapes3d(datasets_root())
 register_voc(datasets_root())

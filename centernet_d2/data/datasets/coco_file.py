@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,11 @@ from detectron2.utils.file_io import PathManager
 from ...structures.skeleton import Skeleton
 from ..checks import DatasetError, check_unique
 from .coco_joints import read_joints, read_skeleton
+from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, kept_columns
 
 logger = logging.getLogger(__name__)
 
-_Stamp = tuple[float, int]
-_cache: dict[str, tuple[_Stamp, CocoFile]] = {}
+_cache: dict[str, tuple[tuple, CocoFile]] = {}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class CocoFile:
     skeleton: Skeleton | None = None  # of the categories that have joints
     pose_categories: tuple[int, ...] = ()  # their ids
     joints: np.ndarray | None = None  # (N, J, 3) float64: x, y as pixel indices, visibility
+    image_columns: Sequence[dict] = ()  # M, see `columns.py`
+    annotation_columns: Sequence[dict] = ()  # N
 
     def contiguous_ids(self) -> dict[int, int]:
         """Category id -> class index, in the order of the ids, as detectron2 maps them."""
@@ -59,6 +62,8 @@ class CocoFile:
 def read_coco_json(json_file: str) -> CocoFile:
     """Parse a COCO instances (or image_info) JSON, once per process while the file is unchanged.
 
+    It is parsed again where further columns are asked for since (see `columns.py`).
+
     Raises:
         FileNotFoundError: there is no such file.
         DatasetError: it is no COCO JSON, holds no images or categories, or repeats ids; the message
@@ -70,7 +75,8 @@ def read_coco_json(json_file: str) -> CocoFile:
         )
     local = PathManager.get_local_path(json_file)
     status = os.stat(local)
-    stamp = (status.st_mtime, status.st_size)
+    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS)
+    stamp = (status.st_mtime, status.st_size, *asked)
     cached = _cache.get(json_file)
     if cached is None or cached[0] != stamp:
         cached = (stamp, _compact(_parse(local, json_file), json_file))
@@ -81,9 +87,9 @@ def read_coco_json(json_file: str) -> CocoFile:
 def _parse(path: str, source: str) -> dict:
     try:
         with open(path, encoding="utf-8") as file:
-            # Polygons are most of such a file; dropping them while parsing keeps memory at a
-            # fraction.
-            content = json.load(file, object_hook=_without_polygons)
+            # Polygons are most of such a file: dropped while parsing unless a field asks for them.
+            hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
+            content = json.load(file, object_hook=hook)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DatasetError(
             f"'{source}' is no valid JSON ({error}): it is truncated or another kind of file; copy "
@@ -135,6 +141,8 @@ def _compact(content: dict, source: str) -> CocoFile:
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in annotations], dtype=bool),
         skeleton=skeleton,
         pose_categories=tuple(having),
+        image_columns=kept_columns([images[k] for k in order], IMAGE_COLUMNS),
+        annotation_columns=kept_columns(annotations, ANNOTATION_COLUMNS),
         joints=read_joints(
             annotations,
             skeleton,

@@ -1,36 +1,106 @@
-"""Datasets named by their files, registered without code.
+"""Datasets named by their files, registered without code: an open registry of forms.
 
-Three forms: `coco:<json>:<image dir>`, `voc:<folder>:<split>` and `kitti:<folder>:<split>`.
+A specification is `<prefix>:<what the form reads>`. `coco:<json>:<image dir>`,
+`voc:<folder>:<split>` and `kitti:<folder>:<split>` are built in, and their readers are imported
+when they are first used. `register_dataset_form` adds others.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
+import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError
-from .coco_file import CocoFile, read_coco_json
-from .coco_json import load_coco_records
-from .kitti import register_kitti_split
-from .kitti_folder import LABEL_FOLDER, part_folder
-from .kitti_folder import read_split as read_kitti_split
-from .voc import CLASS_FILE, VOC_CLASSES, read_split, register_voc_split
 
-FORMS = {
-    "coco": ("<json>:<image dir>", "coco:annotations/train.json:images/train"),
-    "voc": ("<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval"),
-    "kitti": ("<folder>:<split>", "kitti:my/kitti:3dop/train"),
-}
+@dataclass(frozen=True)
+class FileDataset:
+    """What a reader makes of a specification; classes and records are only read by `register`.
+
+    The name is made of `stem` and a hash of `parts`; `<prefix>:<part>:<part>` is kept as the
+    specification in saved configs.
+    """
+
+    stem: str
+    parts: tuple[str, ...]  # as after the prefix, paths made absolute (see `absolute`)
+    # Takes the name; registers records with DatasetCatalog, classes and evaluator_type with
+    # MetadataCatalog. Errors say what is wrong with the files.
+    register: Callable[[str], None]
+
+
+Reader = Callable[[str], FileDataset]
+
+
+@dataclass(frozen=True)
+class DatasetForm:
+    """One form of specifications; see `register_dataset_form`."""
+
+    prefix: str
+    reader: Reader | str
+    pattern: str
+    example: str
+    evaluator_type: str
+    location: str
+
+    @property
+    def usage(self) -> str:
+        """How such a specification is written: "voc:<folder>:<split>"."""
+        return f"{self.prefix}:{self.pattern}"
+
+
+_forms: dict[str, DatasetForm] = {}
+_may_miss_files: dict[str, bool] = {}
+
+
+def register_dataset_form(
+    prefix: str,
+    reader: Reader | str,
+    *,
+    pattern: str,
+    example: str,
+    evaluator_type: str = "",
+    location: str = "file_spec",
+) -> None:
+    """Add a form of specifications, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
+
+    Args:
+        prefix: letters before the first colon.
+        reader: takes the whole specification and returns a `FileDataset`; ValueError says what is
+            wrong with it (see `split_paths`, `split_folder`, `form_error`). As
+            "package.module:function" it is imported when it is first used.
+        pattern: what follows the prefix, for messages: "<json>:<image dir>".
+        example: a whole specification, for messages.
+        evaluator_type: of the metadata, by which datasets registered in code are known as well.
+        location: key of the metadata that says where the files are, for messages.
+
+    Raises:
+        ValueError: the prefix is taken, or holds anything but letters, digits, "_" and "-".
+    """
+    if not re.fullmatch(r"[\w-]+", prefix) or prefix in _forms:
+        raise ValueError(
+            f"dataset form '{prefix}': the prefix must be a word that is none of {sorted(_forms)}"
+        )
+    _forms[prefix] = DatasetForm(prefix, reader, pattern, example, evaluator_type, location)
 
 
 def is_file_spec(name: str) -> bool:
-    """Whether a dataset name of a config is a specification such as `coco:<json>:<image dir>`."""
-    return name.partition(":")[0] in FORMS and ":" in name
+    """Whether a dataset name is a specification: it has a colon and is not registered."""
+    return ":" in name and name not in DatasetCatalog
+
+
+def form_of(metadata: Metadata) -> DatasetForm:
+    """Return the form of a dataset: by its specification, else its evaluator, else COCO's."""
+    prefix = str(metadata.get("file_spec", "")).partition(":")[0]
+    kind = metadata.get("evaluator_type")
+    by_kind = (form for form in _forms.values() if kind and form.evaluator_type == kind)
+    return _forms.get(prefix) or next(by_kind, _forms["coco"])
 
 
 def register_from_files(spec: str) -> str:
@@ -42,163 +112,136 @@ def register_from_files(spec: str) -> str:
     - `kitti:<folder>:<split>`: a folder of KITTI's form (`ImageSets`, `training`); the split is
       "3dop/train", "train" (of `ImageSets/train.txt`), "test", or the path of a list that ends in
       ".txt". Without a folder `training/label_2` it has no labels.
+    - what `register_dataset_form` added.
 
-    The name is made of the file's stem (or folder and split) and eight digits of a hash of the
-    absolute paths: safe as a folder name and equal in every process. Classes are known now, records
-    are only read when the dataset is used. The metadata keeps the specification with absolute paths
-    as `file_spec`. Calling it again returns the same name.
+    The name is safe as a folder name and equal in every process. Classes are known now, records are
+    only read when the dataset is used. The metadata keeps the specification with absolute paths as
+    `file_spec`. Calling it again returns the same name.
 
     Raises:
-        ValueError: the specification does not have such a form, or names no existing files; the
-            message lists what was tried.
+        ValueError: the specification has no known form, or names no existing files; the message
+            lists what was tried.
         DatasetError: the JSON is no COCO annotation file, or the class list is empty.
     """
-    if spec.startswith("voc:"):
-        return _register_voc(*split_folder_spec(spec))
-    if spec.startswith("kitti:"):
-        return _register_kitti(*split_folder_spec(spec))
-    return _register_coco(*split_spec(spec))
-
-
-def _register_coco(json_file: str, image_root: str) -> str:
-    json_file, image_root = _absolute(json_file), _absolute(image_root)
-    name = short_name(json_file, image_root)
-    if name in DatasetCatalog:
-        return name
-    content = read_coco_json(json_file)
-    DatasetCatalog.register(name, lambda: load_coco_records(json_file, image_root))
-    MetadataCatalog.get(name).set(
-        thing_classes=list(content.categories.values()),
-        thing_dataset_id_to_contiguous_id=content.contiguous_ids(),
-        json_file=json_file,
-        image_root=image_root,
-        evaluator_type="coco",
-        file_spec=f"coco:{json_file}:{image_root}",
-        **_joint_metadata(content),
-    )
+    prefix, colon, _ = spec.partition(":")
+    form = _forms.get(prefix)
+    if form is None or not colon:
+        raise form_error(spec)
+    reader = pkgutil.resolve_name(form.reader) if isinstance(form.reader, str) else form.reader
+    dataset = reader(spec)
+    name = dataset_name(dataset.stem, *dataset.parts)
+    if name not in DatasetCatalog:
+        dataset.register(name)
+        MetadataCatalog.get(name).set(file_spec=":".join([prefix, *dataset.parts]))
     return name
 
 
-def _joint_metadata(content: CocoFile) -> dict:
-    if content.skeleton is None:
-        return {}
-    classes = [content.categories[identifier] for identifier in content.pose_categories]
-    return {**content.skeleton.metadata(), "keypoint_classes": classes}
-
-
-def _register_voc(folder: str, split: str) -> str:
-    folder = _absolute(folder)
-    name = _safe_name(f"{os.path.basename(folder)}_{split}", folder, split)
-    if name in DatasetCatalog:
-        return name
-    read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
-    year = re.search(r"(?:19|20)\d\d$", os.path.basename(folder))
-    register_voc_split(
-        name,
-        folder,
-        split,
-        class_names=_voc_classes(folder),
-        year=int(year.group()) if year else 2012,
-    )
-    MetadataCatalog.get(name).set(file_spec=f"voc:{folder}:{split}")
-    return name
-
-
-def _register_kitti(folder: str, split: str) -> str:
-    folder = _absolute(folder)
-    name = _safe_name(f"{os.path.basename(folder)}_{split.removesuffix('.txt')}", folder, split)
-    if name in DatasetCatalog:
-        return name
-    read_kitti_split(folder, split)  # a wrong folder or split is said now
-    labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-    register_kitti_split(name, folder, split, labelled=PathManager.isdir(labels))
-    MetadataCatalog.get(name).set(file_spec=f"kitti:{folder}:{split}")
-    return name
-
-
-def _voc_classes(folder: str) -> Sequence[str]:
-    path = os.path.join(folder, CLASS_FILE)
-    if not PathManager.isfile(path):
-        return VOC_CLASSES
-    with PathManager.open(path) as file:
-        names = [line.strip() for line in file if line.strip()]
-    if not names or len(set(names)) < len(names):
-        raise DatasetError(
-            f"'{path}' must hold the name of each class once, one per line; it holds {names[:20]}"
-        )
-    return names
-
-
-def short_name(json_file: str, image_root: str) -> str:
-    """Return the dataset name for two absolute paths: letters, digits, "_", "-" and "." only."""
-    stem = os.path.splitext(os.path.basename(json_file))[0]
-    return _safe_name(stem, json_file, image_root)
-
-
-def _safe_name(stem: str, *parts: str) -> str:
+def dataset_name(stem: str, *parts: str) -> str:
+    """Return `stem` in letters, digits, "_", "-" and ".", and eight digits of a hash of `parts`."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("._-") or "dataset"
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
     return f"{safe[:48]}_{digest}"
 
 
-def split_spec(spec: str) -> tuple[str, str]:
-    """Split `coco:<json>:<image dir>` into its two paths, which may hold blanks and colons.
+def allow_missing_files(names: Iterable[str], allowed: bool) -> None:
+    """Say whether these datasets may lack images of their lists (`KITTI.ALLOW_MISSING`).
 
-    Every colon is tried as the separator; the split whose JSON is a file and whose folder exists is
-    taken. "~" is the home folder.
+    It holds in this process, from the next loading on, for readers that ask `may_miss_files`.
     """
-    rest = spec.removeprefix("coco:")
+    _may_miss_files.update(dict.fromkeys(names, allowed))
+
+
+def may_miss_files(name: str) -> bool:
+    """Whether a dataset may lack images of its list; see `allow_missing_files`."""
+    return _may_miss_files.get(name, False)
+
+
+def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
+    """Split `<prefix>:<file>:<image dir>` into its two paths, which may hold blanks and colons.
+
+    Every colon is tried as the separator; the split whose file and folder exist is taken. "~" is
+    the home folder; the paths returned are absolute. `kind` names the file in messages.
+    """
+    rest = spec.partition(":")[2]
     splits = [
         (os.path.expanduser(rest[:at]), os.path.expanduser(rest[at + 1 :]))
         for at, character in enumerate(rest)
         if character == ":" and rest[:at] and rest[at + 1 :]
     ]
-    if not spec.startswith("coco:") or not splits:
-        raise _no_such_form(spec)
-    for json_file, image_root in splits:
-        if PathManager.isfile(json_file) and PathManager.isdir(image_root):
-            return json_file, image_root
-    tried = "; ".join(
-        f"JSON '{json_file}' ({_state(PathManager.isfile(json_file))}), "
-        f"images '{image_root}' ({_state(PathManager.isdir(image_root))})"
-        for json_file, image_root in splits
-    )
+    if not splits:
+        raise form_error(spec)
+    tried = []
+    for file, folder in splits:
+        found = [PathManager.isfile(file), PathManager.isdir(folder)]
+        if all(found):
+            return absolute(file), absolute(folder)
+        states = ["found" if exists else "missing" for exists in found]
+        tried.append(f"{kind} '{file}' ({states[0]}), images '{folder}' ({states[1]})")
     raise ValueError(
-        f"dataset '{spec}' names no existing JSON file and image folder; tried: {tried}. Paths are "
-        f"relative to '{os.getcwd()}'; correct the part that is missing"
+        f"dataset '{spec}' names no existing {kind} and image folder; tried: "
+        f"{'; '.join(tried)}. Paths are relative to '{os.getcwd()}'; correct the part that is "
+        "missing"
     )
 
 
-def split_folder_spec(spec: str) -> tuple[str, str]:
-    """Split `<kind>:<folder>:<split>` at its last colon into an existing folder and a split."""
-    kind, _, rest = spec.partition(":")
-    folder, _, split = rest.rpartition(":")
+def split_folder(spec: str, *, holds: str) -> tuple[str, str]:
+    """Split `<prefix>:<folder>:<split>` at its last colon into an existing folder and a split.
+
+    Args:
+        spec: the whole specification.
+        holds: what is in such a folder, for the message.
+    """
+    folder, _, split = spec.partition(":")[2].rpartition(":")
     if not folder or not split:
-        raise _no_such_form(spec)
+        raise form_error(spec)
     folder = os.path.expanduser(folder)
     if not PathManager.isdir(folder):
-        holds = {
-            "voc": "Annotations, ImageSets/Main and JPEGImages",
-            "kitti": "ImageSets and training (or testing)",
-        }[kind]
         raise ValueError(
             f"dataset '{spec}': folder '{folder}' does not exist. It is the one that holds "
             f"{holds}; paths are relative to '{os.getcwd()}'"
         )
-    return folder, split
+    return absolute(folder), split
 
 
-def _no_such_form(spec: str) -> ValueError:
-    forms = " or ".join(
-        f"'{kind}:{form}', such as '{such}'" for kind, (form, such) in FORMS.items()
-    )
-    return ValueError(f"dataset '{spec}' does not have the form {forms}")
+def form_error(spec: str) -> ValueError:
+    """Return the error for a specification that has no known form, or not that of its prefix."""
+    prefix, colon, _ = spec.partition(":")
+    forms = " or ".join(f"'{form.usage}', such as '{form.example}'" for form in _forms.values())
+    message = f"dataset '{spec}' does not have the form {forms}"
+    if colon and prefix not in _forms:
+        near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
+        message += f". '{prefix}' is none of the known forms {sorted(_forms)}" + (
+            f"; did you mean '{near[0]}'?" if near else ""
+        )
+    return ValueError(message)
 
 
-def _absolute(path: str) -> str:
-    # A path of detectron2's PathManager ("s3://...") is not one of the file system.
+def absolute(path: str) -> str:
+    """Return an absolute path; one of detectron2's PathManager ("s3://...") stays as it is."""
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-def _state(exists: bool) -> str:
-    return "found" if exists else "missing"
+register_dataset_form(
+    "coco",
+    f"{__package__}.coco_json:read_form",
+    pattern="<json>:<image dir>",
+    example="coco:annotations/train.json:images/train",
+    evaluator_type="coco",
+    location="json_file",
+)
+register_dataset_form(
+    "voc",
+    f"{__package__}.voc:read_form",
+    pattern="<folder>:<split>",
+    example="voc:VOCdevkit/VOC2007:trainval",
+    evaluator_type="pascal_voc",
+    location="dirname",
+)
+register_dataset_form(
+    "kitti",
+    f"{__package__}.kitti:read_form",
+    pattern="<folder>:<split>",
+    example="kitti:my/kitti:3dop/train",
+    evaluator_type="kitti",
+    location="image_dir",
+)

@@ -17,15 +17,19 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, check_boxes
 from ..images import read_image_size
+from .from_files import FileDataset, may_miss_files, split_folder
 from .kitti_folder import (
     CALIBRATION_FOLDER,
     IMAGE_FOLDER,
@@ -34,6 +38,7 @@ from .kitti_folder import (
     Frame,
     find_frames,
     part_folder,
+    read_split,
     split_parts,
 )
 from .kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels, read_projection
@@ -72,24 +77,18 @@ KITTI_RULES = ClassRules(
     only_in_training=("Truck",),
 )
 
-# Registered name -> split; "trainval" and "test" are the same frames in both divisions.
-KITTI_SPLITS = {
-    "kitti_3dop_train": "3dop/train",
-    "kitti_3dop_val": "3dop/val",
-    "kitti_subcnn_train": "subcnn/train",
-    "kitti_subcnn_val": "subcnn/val",
-    "kitti_trainval": "trainval",
-    "kitti_test": TEST_SPLIT,
-}
 
-_may_miss_frames: dict[str, bool] = {}
+def read_form(spec: str) -> FileDataset:
+    """Read `kitti:<folder>:<split>`; see `from_files.register_dataset_form`."""
+    folder, split = split_folder(spec, holds="ImageSets and training (or testing)")
 
+    def register(name: str) -> None:
+        read_split(folder, split)  # a wrong folder or split is said now
+        labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+        register_kitti_split(name, folder, split, labelled=PathManager.isdir(labels))
 
-def register_kitti(root: str) -> None:
-    """Register `KITTI_SPLITS` of `<root>/kitti`; nothing is read before a split is used."""
-    for name, split in KITTI_SPLITS.items():
-        if name not in DatasetCatalog:
-            register_kitti_split(name, os.path.join(root, "kitti"), split)
+    stem = f"{os.path.basename(folder)}_{split.removesuffix('.txt')}"
+    return FileDataset(stem, (folder, split), register)
 
 
 def register_kitti_split(
@@ -111,34 +110,30 @@ def register_kitti_split(
     """
     if labelled is None:
         labelled = split_parts(split)[1] != TEST_SPLIT
-    part = part_folder(folder, split)
-
-    def load() -> list[dict]:
-        return load_kitti_records(
-            folder,
-            split,
-            labelled=labelled,
-            allow_missing=_may_miss_frames.get(name, False),
-            rules=rules,
-        )
-
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
-        thing_classes=list(rules.classes),
-        evaluator_type="kitti",
-        image_dir=os.path.join(part, IMAGE_FOLDER),
-        calib_dir=os.path.join(part, CALIBRATION_FOLDER),
-        label_dir=os.path.join(part, LABEL_FOLDER) if labelled else None,
-        neutral_types=rules.neutral_types(),
+    DatasetCatalog.register(
+        name, partial(load_registered, name, folder, split, labelled=labelled, rules=rules)
     )
+    MetadataCatalog.get(name).set(**kitti_metadata(folder, split, labelled=labelled, rules=rules))
 
 
-def allow_missing_frames(names: Iterable[str], allowed: bool) -> None:
-    """Say whether these datasets may lack frames of their lists (`KITTI.ALLOW_MISSING`).
+def kitti_metadata(
+    folder: str, split: str, *, labelled: bool, rules: ClassRules = KITTI_RULES
+) -> dict[str, Any]:
+    """Return what the metadata of a split says: classes, folders of its files, neutral types."""
+    part = part_folder(folder, split)
+    return {
+        "thing_classes": list(rules.classes),
+        "evaluator_type": "kitti",
+        "image_dir": os.path.join(part, IMAGE_FOLDER),
+        "calib_dir": os.path.join(part, CALIBRATION_FOLDER),
+        "label_dir": os.path.join(part, LABEL_FOLDER) if labelled else None,
+        "neutral_types": rules.neutral_types(),
+    }
 
-    It holds in this process, from the next loading on, for datasets of `register_kitti_split`.
-    """
-    _may_miss_frames.update(dict.fromkeys(names, allowed))
+
+def load_registered(name: str, folder: str, split: str, **options: Any) -> list[dict]:
+    """Load the records of a registered name, which may lack frames where that was allowed."""
+    return load_kitti_records(folder, split, allow_missing=may_miss_files(name), **options)
 
 
 def load_kitti_records(

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -24,6 +26,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, check_boxes
+from .from_files import FileDataset, split_folder
 from .split_list import read_split_list
 
 logger = logging.getLogger(__name__)
@@ -35,9 +38,6 @@ VOC_CLASSES = (
 )
 CLASS_FILE = "classes.txt"  # in a folder of VOC's form with other classes: one name per line
 
-_YEAR_SPLITS = [(2007, split) for split in ("trainval", "train", "val", "test")]
-_YEAR_SPLITS += [(2012, split) for split in ("trainval", "train", "val", "test")]
-_UNLABELLED = {(2012, "test")}  # its objects are known to the evaluation server alone
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -51,25 +51,36 @@ class _Objects:
     boxes: list[list[float]]  # as in the file: 1-based, both corners included
 
 
-def register_voc(root: str) -> None:
-    """Register VOC 2007 and 2012 under a datasets root, as `voc_<year>_<split>`.
+def read_form(spec: str) -> FileDataset:
+    """Read `voc:<folder>:<split>`; see `from_files.register_dataset_form`."""
+    folder, split = split_folder(spec, holds="Annotations, ImageSets/Main and JPEGImages")
+    base = os.path.basename(folder)
 
-    detectron2's registrations of these names are taken over; one that somebody else made stays.
-    """
-    for year, split in _YEAR_SPLITS:
-        name = f"voc_{year}_{split}"
-        if name in DatasetCatalog:
-            if DatasetCatalog[name].__module__ != "detectron2.data.datasets.pascal_voc":
-                continue
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
+    def register(name: str) -> None:
+        read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
+        year = re.search(r"(?:19|20)\d\d$", base)
         register_voc_split(
             name,
-            os.path.join(root, f"VOC{year}"),
+            folder,
             split,
-            year=year,
-            labelled=(year, split) not in _UNLABELLED,
+            class_names=_class_names(folder),
+            year=int(year.group()) if year else 2012,
         )
+
+    return FileDataset(f"{base}_{split}", (folder, split), register)
+
+
+def _class_names(folder: str) -> Sequence[str]:
+    path = os.path.join(folder, CLASS_FILE)
+    if not PathManager.isfile(path):
+        return VOC_CLASSES
+    with PathManager.open(path) as file:
+        names = [line.strip() for line in file if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise DatasetError(
+            f"'{path}' must hold the name of each class once, one per line; it holds {names[:20]}"
+        )
+    return names
 
 
 def register_voc_split(
@@ -94,13 +105,20 @@ def register_voc_split(
     DatasetCatalog.register(
         name, lambda: load_voc_records(folder, split, class_names, labelled=labelled)
     )
-    MetadataCatalog.get(name).set(
-        thing_classes=list(class_names),
-        dirname=folder,
-        year=year,
-        split=split,
-        evaluator_type="pascal_voc",
-    )
+    MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
+
+
+def voc_metadata(
+    folder: str, split: str, class_names: Sequence[str] = VOC_CLASSES, *, year: int
+) -> dict[str, Any]:
+    """Return what the metadata of a split says, under detectron2's keys."""
+    return {
+        "thing_classes": list(class_names),
+        "dirname": folder,
+        "year": year,
+        "split": split,
+        "evaluator_type": "pascal_voc",
+    }
 
 
 def load_voc_records(
