@@ -16,47 +16,42 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from _detectron2_edits import REQUIREMENTS, Edit
 
 SOURCE_RECORD = "centernet_d2_source.json"  # read back by centernet_d2.check
-
-# Official projects that are installed below detectron2.projects, as the official setup.py does it.
-_PROJECTS = {
-    "projects/PointRend/point_rend/": "detectron2/projects/point_rend/",
-    "projects/DeepLab/deeplab/": "detectron2/projects/deeplab/",
-    "projects/Panoptic-DeepLab/panoptic_deeplab/": "detectron2/projects/panoptic_deeplab/",
-}
 _ZOO_CONFIGS = "detectron2/model_zoo/configs/"
+# Folder of the sources -> folder of the wheel, and which files: the first that fits counts. The 0.5
+# archive has the zoo's configs inside the package already. The projects are the ones that the
+# official setup.py installs below detectron2.projects.
+_FOLDERS = (
+    ("configs/", _ZOO_CONFIGS, (".yaml", ".py")),
+    (_ZOO_CONFIGS, _ZOO_CONFIGS, (".yaml", ".py")),
+    ("detectron2/", "detectron2/", (".py",)),
+    ("projects/PointRend/point_rend/", "detectron2/projects/point_rend/", (".py",)),
+    ("projects/DeepLab/deeplab/", "detectron2/projects/deeplab/", (".py",)),
+    (
+        "projects/Panoptic-DeepLab/panoptic_deeplab/",
+        "detectron2/projects/panoptic_deeplab/",
+        (".py",),
+    ),
+)
 
 
 class InstallError(RuntimeError):
     """Something that the user has to know; the message is printed without a traceback."""
 
 
-def wheel_path_of(source_path: str) -> str | None:
-    """Where a file of the source tree goes in the wheel, or None for a file that is left out."""
-    suffix = PurePosixPath(source_path).suffix
-    if source_path.startswith("configs/"):  # the 0.5 archive has them inside the package already
-        is_config = suffix in (".yaml", ".py")
-        return _ZOO_CONFIGS + source_path.removeprefix("configs/") if is_config else None
-    for prefix, destination in _PROJECTS.items():
-        if source_path.startswith(prefix) and suffix == ".py":
-            return destination + source_path.removeprefix(prefix)
-    if not source_path.startswith("detectron2/"):
-        return None
-    is_zoo_config = source_path.startswith(_ZOO_CONFIGS) and suffix == ".yaml"
-    return source_path if suffix == ".py" or is_zoo_config else None
-
-
 def select_files(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of the wheel; an error where they are clearly not detectron2's."""
     files = {}
     for path, content in sources.items():
-        destination = wheel_path_of(path)
-        if destination is not None:
-            files[destination] = content
+        for folder, destination, suffixes in _FOLDERS:
+            if path.startswith(folder):
+                if path.endswith(suffixes):
+                    files[destination + path.removeprefix(folder)] = content
+                break
     if "detectron2/__init__.py" not in files:
         raise InstallError("the sources hold no detectron2/__init__.py: not detectron2?")
     if not any(path.startswith(_ZOO_CONFIGS) for path in files):
@@ -69,10 +64,10 @@ def apply_edits(files: Mapping[str, bytes], edits: Iterable[Edit]) -> dict[str, 
     edited = dict(files)
     changed: dict[str, list[str]] = {}
     for edit in edits:
-        pattern = re.compile(edit.pattern, re.MULTILINE)
         total = 0
         for path in fnmatch.filter(edited, edit.files):
-            text, count = pattern.subn(edit.replacement, edited[path].decode("utf-8"))
+            text = edited[path].decode("utf-8")
+            text, count = re.subn(edit.pattern, edit.replacement, text, flags=re.MULTILINE)
             if count:
                 edited[path] = text.encode("utf-8")
                 changed.setdefault(path, []).append(edit.name)
@@ -100,15 +95,32 @@ def write_wheel(
 ) -> Path:
     """Write the wheel under its final name; an interrupted run leaves nothing under that name."""
     info = f"detectron2-{version}.dist-info"
+    metadata = [
+        "Metadata-Version: 2.1",
+        "Name: detectron2",
+        f"Version: {version}",
+        "Summary: Detectron2, repackaged from the official sources for centernet_d2",
+        "Home-page: https://github.com/facebookresearch/detectron2",
+        "License: Apache-2.0",
+        "Requires-Python: >=3.9",
+        *(f"Requires-Dist: {requirement}" for requirement in REQUIREMENTS),
+    ]
+    wheel = [
+        "Wheel-Version: 1.0",
+        "Generator: centernet_d2 install_detectron2",
+        f"Root-Is-Purelib: {str(tag.endswith('-none-any')).lower()}",
+        f"Tag: {tag}",
+    ]
     members = {
         **files,
-        f"{info}/METADATA": _metadata(version).encode(),
-        f"{info}/WHEEL": _wheel_text(tag).encode(),
+        f"{info}/METADATA": _lines(metadata),
+        f"{info}/WHEEL": _lines(wheel),
         f"{info}/top_level.txt": b"detectron2\n",
         f"{info}/licenses/LICENSE": license_text,
-        f"{info}/{SOURCE_RECORD}": (json.dumps(source, indent=2, sort_keys=True) + "\n").encode(),
+        f"{info}/{SOURCE_RECORD}": _lines([json.dumps(source, indent=2, sort_keys=True)]),
     }
-    members[f"{info}/RECORD"] = _record(members, f"{info}/RECORD").encode()
+    record = [f"{path},{_digest(members[path])}" for path in sorted(members)]
+    members[f"{info}/RECORD"] = _lines([*record, f"{info}/RECORD,,"])
     directory.mkdir(parents=True, exist_ok=True)
     destination = directory / f"detectron2-{version}-{tag}.whl"
     handle, temporary = tempfile.mkstemp(prefix=".detectron2-", suffix=".part", dir=directory)
@@ -121,6 +133,15 @@ def write_wheel(
     return destination
 
 
+def _lines(lines: Iterable[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _digest(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"sha256={digest},{len(content)}"
+
+
 def _write_zip(stream, members: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(members):
@@ -128,34 +149,3 @@ def _write_zip(stream, members: Mapping[str, bytes]) -> None:
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, members[path])
-
-
-def _metadata(version: str) -> str:
-    lines = [
-        "Metadata-Version: 2.1",
-        "Name: detectron2",
-        f"Version: {version}",
-        "Summary: Detectron2, repackaged from the official sources for centernet_d2",
-        "Home-page: https://github.com/facebookresearch/detectron2",
-        "License: Apache-2.0",
-        "Requires-Python: >=3.9",
-        *(f"Requires-Dist: {requirement}" for requirement in REQUIREMENTS),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _wheel_text(tag: str) -> str:
-    pure = "true" if tag.endswith("-none-any") else "false"
-    return (
-        "Wheel-Version: 1.0\nGenerator: centernet_d2 install_detectron2\n"
-        f"Root-Is-Purelib: {pure}\nTag: {tag}\n"
-    )
-
-
-def _record(members: Mapping[str, bytes], own_path: str) -> str:
-    rows = []
-    for path in sorted(members):
-        digest = base64.urlsafe_b64encode(hashlib.sha256(members[path]).digest())
-        rows.append(f"{path},sha256={digest.rstrip(b'=').decode()},{len(members[path])}")
-    rows.append(f"{own_path},,")
-    return "\n".join(rows) + "\n"

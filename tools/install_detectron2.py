@@ -24,18 +24,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from _detectron2_edits import (
-    MAIN_MISSING_OPS_EDITS,
-    MISSING_OPS_PATH,
-    MISSING_OPS_TEXT,
-    PKG_RESOURCES_EDITS,
-    RELEASE_05_EDITS,
-    REQUIREMENTS,
-)
+import _detectron2_edits as table
 from _detectron2_sources import (
     ARCHIVE_REQUIREMENT,
     ARCHIVE_SHA256,
     COMMIT,
+    PIP,
     REPOSITORY,
     checkout_commit,
     compile_extension,
@@ -46,6 +40,7 @@ from _detectron2_sources import (
     require_compiler,
 )
 from _detectron2_wheel import InstallError, apply_edits, select_files, write_wheel
+from install_opencv import import_problem
 
 # The commit calls itself 0.6, as the release of 2021 does; the local part tells them apart.
 GIT_VERSION = f"0.6+g{COMMIT[:8]}"
@@ -79,14 +74,9 @@ def parse_arguments(arguments: list[str] | None = None) -> Options:
 
 def installed_problem(with_ops: bool = False) -> str | None:
     """Why the detectron2 of this environment cannot stay, or None where it imports."""
-    statement = "import detectron2, detectron2.modeling"
-    if with_ops:
-        statement += ", detectron2._C"
-    command = [sys.executable, "-c", statement]  # another process: a broken import stays there
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode == 0:
-        return None
-    return (result.stderr.strip().splitlines() or ["it does not import"])[-1]
+    return import_problem(
+        "import detectron2, detectron2.modeling" + (", detectron2._C" if with_ops else "")
+    )
 
 
 def choose_source(
@@ -111,25 +101,23 @@ def choose_source(
 def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
     """The wheel of the pinned commit."""
     compiler = require_compiler() if with_ops else None
+    edits = table.PKG_RESOURCES_EDITS + (() if with_ops else table.MAIN_MISSING_OPS_EDITS)
+    added, tag = {table.MISSING_OPS_PATH: table.MISSING_OPS_TEXT.encode()}, PURE_TAG
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
         checkout = checkout_commit(repository, Path(folder))
         sources = read_tree(checkout)
-        edits = PKG_RESOURCES_EDITS if with_ops else PKG_RESOURCES_EDITS + MAIN_MISSING_OPS_EDITS
         files = apply_edits(select_files(sources), edits)
-        tag = PURE_TAG
         if compiler:
             print(f"compiling detectron2's C++ part with {compiler}: this takes minutes")
             extension, tag = compile_extension(checkout)
-            files[f"detectron2/{extension.name}"] = extension.read_bytes()
-        else:
-            files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
-    source = {"source": "git", "repository": repository, "commit": COMMIT}
+            added = {f"detectron2/{extension.name}": extension.read_bytes()}
+    record = {"source": "git", "repository": repository, "commit": COMMIT}
     return write_wheel(
-        files,
+        files | added,
         version=GIT_VERSION,
         tag=tag,
         license_text=sources["LICENSE"],
-        source={**source, "compiled_ops": with_ops, "edits": [edit.name for edit in edits]},
+        source={**record, "compiled_ops": with_ops, "edits": [edit.name for edit in edits]},
         directory=wheel_dir,
     )
 
@@ -138,29 +126,24 @@ def build_from_archive(wheel_dir: Path) -> Path:
     """The wheel of the 0.5 sources on the package index."""
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
         sources = read_archive(download_archive(Path(folder)))
-    edits = PKG_RESOURCES_EDITS + RELEASE_05_EDITS
+    edits = table.PKG_RESOURCES_EDITS + table.RELEASE_05_EDITS
     files = apply_edits(select_files(sources), edits)
-    files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
-    source = {"source": "pypi", "archive": ARCHIVE_REQUIREMENT, "sha256": ARCHIVE_SHA256}
+    record = {"source": "pypi", "archive": ARCHIVE_REQUIREMENT, "sha256": ARCHIVE_SHA256}
     return write_wheel(
-        files,
+        files | {table.MISSING_OPS_PATH: table.MISSING_OPS_TEXT.encode()},
         version=ARCHIVE_VERSION,
         tag=PURE_TAG,
         license_text=sources["LICENSE"],
-        source={**source, "compiled_ops": False, "edits": [edit.name for edit in edits]},
+        source={**record, "compiled_ops": False, "edits": [edit.name for edit in edits]},
         directory=wheel_dir,
     )
 
 
 def install_wheel(wheel: Path) -> None:
     """Requirements first, so that a failure among them leaves the environment as it was."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    steps = (
-        [*pip, *REQUIREMENTS],
-        # An older build has the same version, so pip would keep it without the force.
-        [*pip, "--no-deps", "--force-reinstall", str(wheel)],
-    )
-    for step in steps:
+    # An older build has the same version, so pip would keep it without the force.
+    for arguments in (table.REQUIREMENTS, ("--no-deps", "--force-reinstall", str(wheel))):
+        step = [*PIP, "install", "--quiet", *arguments]
         if subprocess.run(step).returncode != 0:
             raise InstallError(f"pip failed: {' '.join(step)}")
 
