@@ -16,7 +16,7 @@ RUFF_PATHS ?= .
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
-DETECTRON2_TOOL := $(addprefix tools/,install_detectron2.py _detectron2_edits.py \
+DETECTRON2_TOOL := $(addprefix tools/,install_detectron2.py install_opencv.py _detectron2_edits.py \
 	_detectron2_sources.py _detectron2_wheel.py)
 DETECTRON2_OPTIONS := --source $(DETECTRON2_SOURCE) \
 	$(if $(DETECTRON2_REPOSITORY),--repository "$(DETECTRON2_REPOSITORY)")

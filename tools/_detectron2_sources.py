@@ -51,24 +51,21 @@ def git_problem(repository: str) -> str | None:
     return _problem_of_git("ls-remote", "--quiet", repository, "HEAD", seconds=REACH_SECONDS)
 
 
-def checkout_commit(repository: str, folder: Path) -> Path:
-    """Fetch the pinned commit alone, without its history, and check it out below ``folder``."""
+def checkout_commit(repository: str, folder: Path) -> None:
+    """Fetch the pinned commit alone, without its history, and check it out in an empty folder."""
     problem = git_problem(repository)
     if problem:
         raise InstallError(f"source git is not to be had: {problem}")
     if "://" not in repository and Path(repository).exists():
         repository = str(Path(repository).resolve())  # git runs in another folder
-    checkout = folder / "checkout"
     for step in (
         ("init", "--quiet"),
         ("fetch", "--quiet", "--depth", "1", repository, COMMIT),
         ("checkout", "--quiet", "--detach", COMMIT),
     ):
-        checkout.mkdir(exist_ok=True)
-        problem = _problem_of_git("-C", str(checkout), *step, seconds=FETCH_SECONDS)
+        problem = _problem_of_git("-C", str(folder), *step, seconds=FETCH_SECONDS)
         if problem:
             raise InstallError(problem)
-    return checkout
 
 
 def read_tree(checkout: Path) -> dict[str, bytes]:
@@ -85,18 +82,17 @@ def read_tree(checkout: Path) -> dict[str, bytes]:
 # setup.py imports torch and an old setuptools. So pip is given this answer instead: nothing of the
 # archive is run.
 _METADATA_STAND_IN = f'''\
-import os
+from pathlib import Path
 
 
 class __legacy__:
     @staticmethod
     def prepare_metadata_for_build_wheel(directory, config_settings=None):
-        name = "{ARCHIVE_PROJECT.replace("-", "_")}-{ARCHIVE_NUMBER}.dist-info"
-        os.mkdir(os.path.join(directory, name))
-        with open(os.path.join(directory, name, "METADATA"), "w") as stream:
-            stream.write("Metadata-Version: 2.1\\nName: {ARCHIVE_PROJECT}\\n")
-            stream.write("Version: {ARCHIVE_NUMBER}\\n")
-        return name
+        info = Path(directory) / "{ARCHIVE_PROJECT.replace("-", "_")}-{ARCHIVE_NUMBER}.dist-info"
+        info.mkdir()
+        lines = "Metadata-Version: 2.1", "Name: {ARCHIVE_PROJECT}", "Version: {ARCHIVE_NUMBER}"
+        (info / "METADATA").write_text("\\n".join(lines))
+        return info.name
 '''
 
 

@@ -11,9 +11,7 @@ import base64
 import fnmatch
 import hashlib
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,21 +20,30 @@ from _detectron2_edits import REQUIREMENTS, Edit
 
 SOURCE_RECORD = "centernet_d2_source.json"  # read back by centernet_d2.check
 _ZOO_CONFIGS = "detectron2/model_zoo/configs/"
-# Folder of the sources -> folder of the wheel, and which files: the first that fits counts. The 0.5
-# archive has the zoo's configs inside the package already. The projects are the ones that the
-# official setup.py installs below detectron2.projects.
-_FOLDERS = (
-    ("configs/", _ZOO_CONFIGS, (".yaml", ".py")),
-    (_ZOO_CONFIGS, _ZOO_CONFIGS, (".yaml", ".py")),
-    ("detectron2/", "detectron2/", (".py",)),
-    ("projects/PointRend/point_rend/", "detectron2/projects/point_rend/", (".py",)),
-    ("projects/DeepLab/deeplab/", "detectron2/projects/deeplab/", (".py",)),
-    (
-        "projects/Panoptic-DeepLab/panoptic_deeplab/",
-        "detectron2/projects/panoptic_deeplab/",
-        (".py",),
-    ),
+# Path in the sources -> path in the wheel; what fits none is left out. The 0.5 archive has the
+# configs inside the package already. The projects are those that the official setup.py installs.
+_PLACES = (
+    (r"configs/(.+\.(?:yaml|py))", rf"{_ZOO_CONFIGS}\1"),
+    (rf"({_ZOO_CONFIGS}.+\.yaml|detectron2/.+\.py)", r"\1"),
+    (r"projects/[^/]+/((?:point_rend|deeplab|panoptic_deeplab)/.+\.py)", r"detectron2/projects/\1"),
 )
+
+
+_METADATA = """\
+Metadata-Version: 2.1
+Name: detectron2
+Version: {version}
+Summary: Detectron2, repackaged from the official sources for centernet_d2
+Home-page: https://github.com/facebookresearch/detectron2
+License: Apache-2.0
+Requires-Python: >=3.9{requirements}
+"""
+_WHEEL = """\
+Wheel-Version: 1.0
+Generator: centernet_d2 install_detectron2
+Root-Is-Purelib: {pure}
+Tag: {tag}
+"""
 
 
 class InstallError(RuntimeError):
@@ -47,11 +54,9 @@ def select_files(sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files of the wheel; an error where they are clearly not detectron2's."""
     files = {}
     for path, content in sources.items():
-        for folder, destination, suffixes in _FOLDERS:
-            if path.startswith(folder):
-                if path.endswith(suffixes):
-                    files[destination + path.removeprefix(folder)] = content
-                break
+        for pattern, place in _PLACES:
+            if match := re.fullmatch(pattern, path):
+                files[match.expand(place)] = content
     if "detectron2/__init__.py" not in files:
         raise InstallError("the sources hold no detectron2/__init__.py: not detectron2?")
     if not any(path.startswith(_ZOO_CONFIGS) for path in files):
@@ -95,46 +100,27 @@ def write_wheel(
 ) -> Path:
     """Write the wheel under its final name; an interrupted run leaves nothing under that name."""
     info = f"detectron2-{version}.dist-info"
-    metadata = [
-        "Metadata-Version: 2.1",
-        "Name: detectron2",
-        f"Version: {version}",
-        "Summary: Detectron2, repackaged from the official sources for centernet_d2",
-        "Home-page: https://github.com/facebookresearch/detectron2",
-        "License: Apache-2.0",
-        "Requires-Python: >=3.9",
-        *(f"Requires-Dist: {requirement}" for requirement in REQUIREMENTS),
-    ]
-    wheel = [
-        "Wheel-Version: 1.0",
-        "Generator: centernet_d2 install_detectron2",
-        f"Root-Is-Purelib: {str(tag.endswith('-none-any')).lower()}",
-        f"Tag: {tag}",
-    ]
+    requirements = "".join(f"\nRequires-Dist: {requirement}" for requirement in REQUIREMENTS)
+    pure = str(tag.endswith("-none-any")).lower()
     members = {
         **files,
-        f"{info}/METADATA": _lines(metadata),
-        f"{info}/WHEEL": _lines(wheel),
+        f"{info}/METADATA": _METADATA.format(version=version, requirements=requirements).encode(),
+        f"{info}/WHEEL": _WHEEL.format(pure=pure, tag=tag).encode(),
         f"{info}/top_level.txt": b"detectron2\n",
         f"{info}/licenses/LICENSE": license_text,
-        f"{info}/{SOURCE_RECORD}": _lines([json.dumps(source, indent=2, sort_keys=True)]),
+        f"{info}/{SOURCE_RECORD}": f"{json.dumps(source, indent=2, sort_keys=True)}\n".encode(),
     }
-    record = [f"{path},{_digest(members[path])}" for path in sorted(members)]
-    members[f"{info}/RECORD"] = _lines([*record, f"{info}/RECORD,,"])
+    record = "".join(f"{path},{_digest(members[path])}\n" for path in sorted(members))
+    members[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     directory.mkdir(parents=True, exist_ok=True)
     destination = directory / f"detectron2-{version}-{tag}.whl"
-    handle, temporary = tempfile.mkstemp(prefix=".detectron2-", suffix=".part", dir=directory)
+    partial = destination.with_suffix(".part")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            _write_zip(stream, members)
-        os.replace(temporary, destination)
+        _write_zip(partial, members)
+        partial.replace(destination)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return destination
-
-
-def _lines(lines: Iterable[str]) -> bytes:
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _digest(content: bytes) -> str:
@@ -142,8 +128,8 @@ def _digest(content: bytes) -> str:
     return f"sha256={digest},{len(content)}"
 
 
-def _write_zip(stream, members: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+def _write_zip(file: Path, members: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(members):
             entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
