@@ -34,7 +34,7 @@ help:
 	@echo "make install    set up $(VENV) only"
 	@echo "make check      print versions and devices, try the operators, name what is broken"
 	@echo "make lint       ruff: rules and format        make format repairs both"
-	@echo "make types      mypy on the pure rooms"
+	@echo "make types      mypy on the pure rooms and the public entry points"
 	@echo "make clean      remove build products and caches; distclean removes $(VENV) too"
 	@echo
 	@echo "PYTHON=python3.12                  another interpreter (3.11 or newer)"
