@@ -16,7 +16,7 @@ RUFF_PATHS ?= .
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
-DETECTRON2_TOOL := $(addprefix tools/,install_detectron2.py _detectron2_edits.py \
+DETECTRON2_TOOL := $(addprefix tools/,install_detectron2.py install_opencv.py _detectron2_edits.py \
 	_detectron2_sources.py _detectron2_wheel.py)
 DETECTRON2_OPTIONS := --source $(DETECTRON2_SOURCE) \
 	$(if $(DETECTRON2_REPOSITORY),--repository "$(DETECTRON2_REPOSITORY)")
@@ -34,7 +34,7 @@ help:
 	@echo "make install    set up $(VENV) only"
 	@echo "make check      print versions and devices, try the operators, name what is broken"
 	@echo "make lint       ruff: rules and format        make format repairs both"
-	@echo "make types      mypy on the pure rooms"
+	@echo "make types      mypy on the pure rooms and the public entry points"
 	@echo "make clean      remove build products and caches; distclean removes $(VENV) too"
 	@echo
 	@echo "PYTHON=python3.12                  another interpreter (3.11 or newer)"

@@ -8,6 +8,8 @@ centernet_d2.check` can say what to do; using a name raises the stored error.
 
 from __future__ import annotations
 
+from typing import Any
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
@@ -31,7 +33,7 @@ except (
     _import_error = error
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'centernet_d2' has no attribute '{name}'")
     if _import_error is not None:

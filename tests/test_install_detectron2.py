@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -193,8 +194,8 @@ def test_pip_reads_the_wheel(tmp_path):
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
-    def run_out_of_space(stream, members):
-        stream.write(b"half")
+    def run_out_of_space(file, members):
+        file.write_bytes(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(wheel, "_write_zip", run_out_of_space)
@@ -212,10 +213,16 @@ def test_archive_with_another_sha256_stops(tmp_path):
         origin.read_archive(archive)
 
 
+def give_archive(monkeypatch, archive: Path) -> None:
+    digest = origin.hashlib.sha256(archive.read_bytes()).hexdigest()
+    read = partial(origin.read_archive, sha256=digest)
+    monkeypatch.setattr(origin, "download_archive", lambda folder: archive)
+    monkeypatch.setattr(origin, "read_archive", read)
+
+
 def test_archive_becomes_a_wheel_that_records_its_source(tmp_path, monkeypatch):
     archive = make_archive(tmp_path / "a.tar.gz", TREE_05)
-    monkeypatch.setattr(tool, "download_archive", lambda folder: archive)
-    monkeypatch.setattr(tool, "read_archive", lambda path: origin.read_archive(path, sha256(path)))
+    give_archive(monkeypatch, archive)
     built = tool.build_from_archive(tmp_path / "wheels")
     with zipfile.ZipFile(built) as content:
         record = json.loads(content.read(f"detectron2-0.5.dist-info/{wheel.SOURCE_RECORD}"))
@@ -224,15 +231,10 @@ def test_archive_becomes_a_wheel_that_records_its_source(tmp_path, monkeypatch):
     assert "pillow-linear" in record["edits"]
 
 
-def sha256(path: Path) -> str:
-    return origin.hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def test_failing_edit_installs_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     broken = {**TREE_05, "detectron2/data/transforms/transform.py": b"x = Image.BILINEAR\n"}
     archive = make_archive(tmp_path / "a.tar.gz", broken)
-    monkeypatch.setattr(tool, "download_archive", lambda folder: archive)
-    monkeypatch.setattr(tool, "read_archive", lambda path: origin.read_archive(path, sha256(path)))
+    give_archive(monkeypatch, archive)
     monkeypatch.setattr(tool, "install_wheel", lambda wheel: pytest.fail("installed"))
     wheels = tmp_path / "wheels"
     assert tool.main(["--source", "pypi", "--wheel-dir", str(wheels)]) == 1
@@ -303,10 +305,6 @@ def test_with_ops_without_a_compiler_says_how_to_go_on(tmp_path, monkeypatch):
 # --- the choice of a source ---
 
 
-def options(**changes) -> tool.Options:
-    return replace(tool.parse_arguments([]), **changes)
-
-
 @pytest.mark.parametrize(
     ("installed", "git_says", "expected"),
     [
@@ -317,7 +315,9 @@ def options(**changes) -> tool.Options:
     ],
 )
 def test_auto_keeps_what_works_then_git_then_pypi(installed, git_says, expected, capsys):
-    choice = tool.choose_source(options(), lambda with_ops: installed, lambda url: git_says)
+    choice = tool.choose_source(
+        tool.parse_arguments([]), lambda with_ops: installed, lambda url: git_says
+    )
     assert choice == expected
     if expected == "pypi":
         assert git_says in capsys.readouterr().out
@@ -327,7 +327,7 @@ def test_a_named_source_is_taken_without_looking():
     def never(argument):
         raise AssertionError("looked")
 
-    assert tool.choose_source(options(source="git"), never, never) == "git"
+    assert tool.choose_source(tool.parse_arguments(["--source", "git"]), never, never) == "git"
 
 
 def test_dry_run_says_what_it_would_take_and_does_nothing(monkeypatch, capsys):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from _detectron2_wheel import InstallError
 
@@ -21,75 +21,60 @@ ARCHIVE_SHA256 = "53c9e79e9cc943e80419c588ea44b5479507a8628ed14a4e06bd093e29311b
 
 REACH_SECONDS = 10  # long enough for a slow answer, short enough to be turned to the index
 FETCH_SECONDS = 600
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 def _git_environment() -> dict[str, str]:
     """No question on the terminal, and nothing of a repository that this runs inside of."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-    }
-    environment.update(GIT_TERMINAL_PROMPT="0", GIT_SSH_COMMAND="ssh -oBatchMode=yes")
-    return environment
+    outer = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    return environment | {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
 
 
-def _run_git(arguments: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["git", "-c", "core.autocrlf=false", *arguments],
-        env=_git_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
+def _problem_of_git(*arguments: str, seconds: float) -> str | None:
+    """Run git; what it says where it fails, or None."""
+    command = ["git", "-c", "core.autocrlf=false", *arguments]
+    form = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    try:
+        result = subprocess.run(command, env=_git_environment(), timeout=seconds, **form)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {seconds} seconds: git {' '.join(arguments)}"
+    if result.returncode == 0:
+        return None
+    return f"git {' '.join(arguments)}: {result.stderr.strip() or 'no answer'}"
 
 
 def git_problem(repository: str) -> str | None:
     """Why the repository cannot be fetched from, found out in seconds, or None."""
     if shutil.which("git") is None:
         return "git is not installed"
-    try:
-        result = _run_git(["ls-remote", "--quiet", repository, "HEAD"], REACH_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"{repository} did not answer within {REACH_SECONDS} seconds"
-    if result.returncode != 0:
-        return result.stderr.strip() or f"{repository} did not answer"
-    return None
+    return _problem_of_git("ls-remote", "--quiet", repository, "HEAD", seconds=REACH_SECONDS)
 
 
-def checkout_commit(repository: str, folder: Path) -> Path:
-    """Fetch the pinned commit alone, without its history, and check it out below ``folder``."""
+def checkout_commit(repository: str, folder: Path) -> None:
+    """Fetch the pinned commit alone, without its history, and check it out in an empty folder."""
     problem = git_problem(repository)
     if problem:
         raise InstallError(f"source git is not to be had: {problem}")
     if "://" not in repository and Path(repository).exists():
         repository = str(Path(repository).resolve())  # git runs in another folder
-    checkout = folder / "checkout"
-    inside = ["-C", str(checkout)]
-    steps = (
-        ["init", "--quiet", str(checkout)],
-        [*inside, "fetch", "--quiet", "--depth", "1", repository, COMMIT],
-        [*inside, "checkout", "--quiet", "--detach", COMMIT],
-    )
-    for step in steps:
-        try:
-            result = _run_git(step, FETCH_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise InstallError(f"git took longer than {FETCH_SECONDS} seconds: {step}") from error
-        if result.returncode != 0:
-            raise InstallError(f"git {' '.join(step)}: {result.stderr.strip()}")
-    return checkout
+    for step in (
+        ("init", "--quiet"),
+        ("fetch", "--quiet", "--depth", "1", repository, COMMIT),
+        ("checkout", "--quiet", "--detach", COMMIT),
+    ):
+        problem = _problem_of_git("-C", str(folder), *step, seconds=FETCH_SECONDS)
+        if problem:
+            raise InstallError(problem)
 
 
 def read_tree(checkout: Path) -> dict[str, bytes]:
     """Path relative to the repository -> content, of the folders that can matter."""
-    sources = {"LICENSE": (checkout / "LICENSE").read_bytes()}
+    paths = [checkout / "LICENSE"]
     for top in ("detectron2", "configs", "projects"):
-        for path in sorted((checkout / top).rglob("*")):
-            if path.is_file() and path.suffix in (".py", ".yaml"):
-                sources[path.relative_to(checkout).as_posix()] = path.read_bytes()
-    return sources
+        files = sorted((checkout / top).rglob("*"))
+        paths += [path for path in files if path.is_file() and path.suffix in (".py", ".yaml")]
+    return {path.relative_to(checkout).as_posix(): path.read_bytes() for path in paths}
 
 
 # pip is the one client that knows the user's index, mirror, proxy and certificates, but before it
@@ -97,18 +82,17 @@ def read_tree(checkout: Path) -> dict[str, bytes]:
 # setup.py imports torch and an old setuptools. So pip is given this answer instead: nothing of the
 # archive is run.
 _METADATA_STAND_IN = f'''\
-import os
+from pathlib import Path
 
 
 class __legacy__:
     @staticmethod
     def prepare_metadata_for_build_wheel(directory, config_settings=None):
-        name = "{ARCHIVE_PROJECT.replace("-", "_")}-{ARCHIVE_NUMBER}.dist-info"
-        os.mkdir(os.path.join(directory, name))
-        with open(os.path.join(directory, name, "METADATA"), "w") as stream:
-            stream.write("Metadata-Version: 2.1\\nName: {ARCHIVE_PROJECT}\\n")
-            stream.write("Version: {ARCHIVE_NUMBER}\\n")
-        return name
+        info = Path(directory) / "{ARCHIVE_PROJECT.replace("-", "_")}-{ARCHIVE_NUMBER}.dist-info"
+        info.mkdir()
+        lines = "Metadata-Version: 2.1", "Name: {ARCHIVE_PROJECT}", "Version: {ARCHIVE_NUMBER}"
+        (info / "METADATA").write_text("\\n".join(lines))
+        return info.name
 '''
 
 
@@ -118,11 +102,9 @@ def download_archive(folder: Path) -> Path:
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").touch()
     (stand_in / "build_meta.py").write_text(_METADATA_STAND_IN)
-    requirements = folder / "requirements.txt"
+    requirements, downloads = folder / "requirements.txt", folder / "downloads"
     requirements.write_text(f"{ARCHIVE_REQUIREMENT} --hash=sha256:{ARCHIVE_SHA256}\n")
-    downloads = folder / "downloads"
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-binary", ARCHIVE_PROJECT, "--use-pep517"]
+    command = [*PIP, "download", "--no-deps", "--no-binary", ARCHIVE_PROJECT, "--use-pep517"]
     command += ["--no-build-isolation", "--require-hashes"]
     command += ["-r", str(requirements), "-d", str(downloads)]
     environment = {**os.environ, "PYTHONPATH": str(stand_in.parent)}
@@ -143,20 +125,15 @@ def read_archive(archive: Path, sha256: str = ARCHIVE_SHA256) -> dict[str, bytes
             f"{archive.name} has sha256 {digest}, expected {sha256}: not the archive that the "
             "edits were written for; nothing was installed"
         )
-    sources = {}
     with tarfile.open(archive) as members:
-        for member in members:
-            stream = members.extractfile(member) if member.isfile() else None
-            if stream is not None:
-                sources["/".join(PurePosixPath(member.name).parts[1:])] = stream.read()
-    return sources
+        files = [member for member in members if member.isfile()]
+        return {file.name.partition("/")[2]: members.extractfile(file).read() for file in files}
 
 
 def require_compiler() -> str:
     """The C++ compiler, or an error that says how to go on without one."""
-    candidates = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
-    for candidate in filter(None, candidates):
-        if shutil.which(candidate.split()[0]):
+    for candidate in (os.environ.get("CXX", ""), "c++", "g++", "clang++"):
+        if candidate and shutil.which(candidate.split()[0]):
             return candidate
     raise InstallError(
         "--with-ops: no C++ compiler found (looked for $CXX, c++, g++, clang++). Install one, or "
@@ -166,18 +143,15 @@ def require_compiler() -> str:
 
 def compile_extension(checkout: Path) -> tuple[Path, str]:
     """Build ``detectron2._C`` in the checkout; gives the file and the wheel's platform tag."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # In this environment on purpose: an isolated build would not see the torch it must match.
-    build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    for command in ([*pip, "setuptools", "wheel", "ninja"], build):
-        result = subprocess.run(
-            command, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    build = (sys.executable, "setup.py", "--quiet", "build_ext", "--inplace")
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    for command in ((*PIP, "install", "--quiet", "setuptools", "wheel", "ninja"), build):
+        result = subprocess.run(command, cwd=checkout, **output)
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-30:])
             raise InstallError(f"--with-ops: {' '.join(command)} failed:\n{tail}")
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    extension = checkout / "detectron2" / f"_C{suffix}"
+    extension = checkout / "detectron2" / f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not extension.exists():
         raise InstallError(f"--with-ops: the build left no {extension.name}")
     interpreter = f"cp{sys.version_info.major}{sys.version_info.minor}"

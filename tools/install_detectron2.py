@@ -21,88 +21,52 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from _detectron2_edits import (
-    MAIN_MISSING_OPS_EDITS,
-    MISSING_OPS_PATH,
-    MISSING_OPS_TEXT,
-    PKG_RESOURCES_EDITS,
-    RELEASE_05_EDITS,
-    REQUIREMENTS,
-)
-from _detectron2_sources import (
-    ARCHIVE_REQUIREMENT,
-    ARCHIVE_SHA256,
-    COMMIT,
-    REPOSITORY,
-    checkout_commit,
-    compile_extension,
-    download_archive,
-    git_problem,
-    read_archive,
-    read_tree,
-    require_compiler,
-)
+import _detectron2_edits as table
+import _detectron2_sources as origin
 from _detectron2_wheel import InstallError, apply_edits, select_files, write_wheel
+from install_opencv import import_problem
 
 # The commit calls itself 0.6, as the release of 2021 does; the local part tells them apart.
-GIT_VERSION = f"0.6+g{COMMIT[:8]}"
-ARCHIVE_VERSION = "0.5"
+GIT_VERSION = f"0.6+g{origin.COMMIT[:8]}"
 PURE_TAG = "py3-none-any"
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    source: str
-    repository: str
-    with_ops: bool
-    wheel_dir: Path | None
-    dry_run: bool
-
-
-def parse_arguments(arguments: list[str] | None = None) -> Options:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--source", choices=("auto", "git", "pypi"), default="auto")
-    parser.add_argument("--repository", default=REPOSITORY, help="URL or local path, for git")
+    parser.add_argument(
+        "--repository", default=origin.REPOSITORY, help="URL or local path, for git"
+    )
     parser.add_argument("--with-ops", action="store_true", help="compile the C++ part (git only)")
     parser.add_argument("--wheel-dir", type=Path, help="keep the wheel in this folder")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
-    return Options(**vars(parser.parse_args(arguments)))
+    return parser.parse_args(arguments)
 
 
 def installed_problem(with_ops: bool = False) -> str | None:
     """Why the detectron2 of this environment cannot stay, or None where it imports."""
-    statement = "import detectron2, detectron2.modeling"
-    if with_ops:
-        statement += ", detectron2._C"
-    command = [sys.executable, "-c", statement]  # another process: a broken import stays there
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode == 0:
-        return None
-    return (result.stderr.strip().splitlines() or ["it does not import"])[-1]
+    return import_problem(
+        "import detectron2, detectron2.modeling" + (", detectron2._C" if with_ops else "")
+    )
 
 
 def choose_source(
-    options: Options,
+    options: argparse.Namespace,
     installed: Callable[[bool], str | None] = installed_problem,
-    git: Callable[[str], str | None] = git_problem,
+    git: Callable[[str], str | None] = origin.git_problem,
 ) -> str:
     """Turn ``auto`` into ``installed``, ``git`` or ``pypi``, and say why."""
     if options.source != "auto":
         return options.source
-    problem = installed(options.with_ops)
-    if problem is None:
+    if (problem := installed(options.with_ops)) is None:
         return "installed"
     print(f"detectron2 in this environment: {problem}")
-    problem = git(options.repository)
-    if problem is None:
+    if (problem := git(options.repository)) is None:
         return "git"
     print(f"source git is not to be had: {problem}")
     return "pypi"
@@ -110,26 +74,25 @@ def choose_source(
 
 def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
     """The wheel of the pinned commit."""
-    compiler = require_compiler() if with_ops else None
-    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
-        checkout = checkout_commit(repository, Path(folder))
-        sources = read_tree(checkout)
-        edits = PKG_RESOURCES_EDITS if with_ops else PKG_RESOURCES_EDITS + MAIN_MISSING_OPS_EDITS
-        files = apply_edits(select_files(sources), edits)
-        tag = PURE_TAG
+    compiler = origin.require_compiler() if with_ops else None
+    edits = table.PKG_RESOURCES_EDITS + (() if with_ops else table.MAIN_MISSING_OPS_EDITS)
+    record = {"source": "git", "repository": repository, "commit": origin.COMMIT}
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as name:
+        checkout = Path(name)
+        origin.checkout_commit(repository, checkout)
+        sources = origin.read_tree(checkout)
+        files, tag = apply_edits(select_files(sources), edits), PURE_TAG
         if compiler:
             print(f"compiling detectron2's C++ part with {compiler}: this takes minutes")
-            extension, tag = compile_extension(checkout)
+            extension, tag = origin.compile_extension(checkout)
             files[f"detectron2/{extension.name}"] = extension.read_bytes()
-        else:
-            files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
-    source = {"source": "git", "repository": repository, "commit": COMMIT}
-    return write_wheel(
+    return _write(
         files,
         version=GIT_VERSION,
         tag=tag,
         license_text=sources["LICENSE"],
-        source={**source, "compiled_ops": with_ops, "edits": [edit.name for edit in edits]},
+        record=record,
+        edits=edits,
         directory=wheel_dir,
     )
 
@@ -137,35 +100,39 @@ def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
 def build_from_archive(wheel_dir: Path) -> Path:
     """The wheel of the 0.5 sources on the package index."""
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
-        sources = read_archive(download_archive(Path(folder)))
-    edits = PKG_RESOURCES_EDITS + RELEASE_05_EDITS
+        sources = origin.read_archive(origin.download_archive(Path(folder)))
+    edits = table.PKG_RESOURCES_EDITS + table.RELEASE_05_EDITS
     files = apply_edits(select_files(sources), edits)
-    files[MISSING_OPS_PATH] = MISSING_OPS_TEXT.encode()
-    source = {"source": "pypi", "archive": ARCHIVE_REQUIREMENT, "sha256": ARCHIVE_SHA256}
-    return write_wheel(
+    archive = {"archive": origin.ARCHIVE_REQUIREMENT, "sha256": origin.ARCHIVE_SHA256}
+    return _write(
         files,
-        version=ARCHIVE_VERSION,
+        version=origin.ARCHIVE_NUMBER,
         tag=PURE_TAG,
         license_text=sources["LICENSE"],
-        source={**source, "compiled_ops": False, "edits": [edit.name for edit in edits]},
+        record={"source": "pypi", **archive},
+        edits=edits,
         directory=wheel_dir,
     )
 
 
+def _write(files: dict[str, bytes], *, tag: str, record: dict, edits: tuple, **names) -> Path:
+    pure = tag == PURE_TAG
+    if pure:
+        files = files | {table.MISSING_OPS_PATH: table.MISSING_OPS_TEXT.encode()}
+    record = {**record, "compiled_ops": not pure, "edits": [edit.name for edit in edits]}
+    return write_wheel(files, tag=tag, source=record, **names)
+
+
 def install_wheel(wheel: Path) -> None:
     """Requirements first, so that a failure among them leaves the environment as it was."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    steps = (
-        [*pip, *REQUIREMENTS],
-        # An older build has the same version, so pip would keep it without the force.
-        [*pip, "--no-deps", "--force-reinstall", str(wheel)],
-    )
-    for step in steps:
+    # An older build has the same version, so pip would keep it without the force.
+    for arguments in (table.REQUIREMENTS, ("--no-deps", "--force-reinstall", str(wheel))):
+        step = [*origin.PIP, "install", "--quiet", *arguments]
         if subprocess.run(step).returncode != 0:
             raise InstallError(f"pip failed: {' '.join(step)}")
 
 
-def run(options: Options) -> None:
+def run(options: argparse.Namespace) -> None:
     """Choose, build and install."""
     if options.with_ops and options.source == "pypi":
         raise InstallError("--with-ops needs --source git: the archive has no C++ sources")
@@ -175,13 +142,14 @@ def run(options: Options) -> None:
         return
     if options.with_ops and source == "pypi":
         raise InstallError("--with-ops needs the git source, which cannot be reached")
-    origin = f"{options.repository} at {COMMIT}" if source == "git" else ARCHIVE_REQUIREMENT
-    print(f"detectron2: taking source {source} ({origin})")
+    is_git = source == "git"
+    pin = f"{options.repository} at {origin.COMMIT}" if is_git else origin.ARCHIVE_REQUIREMENT
+    print(f"detectron2: taking source {source} ({pin})")
     if options.dry_run:
         return
     with tempfile.TemporaryDirectory(prefix="detectron2-wheel-") as folder:
         wheel_dir = options.wheel_dir or Path(folder)
-        if source == "git":
+        if is_git:
             wheel = build_from_git(options.repository, options.with_ops, wheel_dir)
         else:
             wheel = build_from_archive(wheel_dir)

@@ -11,29 +11,19 @@ import subprocess
 import sys
 from importlib import metadata
 
-WHEELS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
+VARIANTS = ("python", "python-headless", "contrib-python", "contrib-python-headless")
+PIP = (sys.executable, "-m", "pip")
 
 
 def installed_wheels() -> list[str]:
     """The opencv wheels of this environment."""
-    present = []
-    for name in WHEELS:
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        present.append(name)
-    return present
+    names = [f"opencv-{variant}" for variant in VARIANTS]
+    return [name for name in names if any(metadata.distributions(name=name))]
 
 
-def import_problem() -> str | None:
-    """The last line of what importing cv2 in a fresh process says, or None where it imports."""
-    result = subprocess.run([sys.executable, "-c", "import cv2"], capture_output=True, text=True)
+def import_problem(statement: str = "import cv2") -> str | None:
+    """The last line of what the import in a fresh process says, or None where it works."""
+    result = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True)
     if result.returncode == 0:
         return None
     return (result.stderr.strip().splitlines() or ["it does not import"])[-1]
@@ -49,13 +39,13 @@ def main() -> int:
         print(
             f"install_opencv: {' and '.join(present)} is installed but cv2 does not import "
             f"({problem}). opencv-python needs the system's OpenGL library; or replace it: "
-            f"{sys.executable} -m pip uninstall --yes {' '.join(present)} && "
-            f"{sys.executable} -m pip install opencv-python-headless",
+            f"{' '.join(PIP)} uninstall --yes {' '.join(present)} && "
+            f"{' '.join(PIP)} install opencv-python-headless",
             file=sys.stderr,
         )
         return 1
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    return subprocess.run([*command, "opencv-python-headless"]).returncode
+    command = [*PIP, "install", "--quiet", "--disable-pip-version-check", "opencv-python-headless"]
+    return subprocess.run(command).returncode
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
 
 
 def _is_eager_on_cpu(heatmap: Tensor) -> bool:
-    is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    is_traced = torch.jit.is_tracing()
     in_graph = torch.compiler.is_compiling() or is_traced
     return heatmap.device.type == "cpu" and not in_graph
 

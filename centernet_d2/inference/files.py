@@ -203,9 +203,9 @@ class PredictionWriter:
         if (projection := result.get("projection")) is not None:
             record["projection"] = projection.tolist()
         for kind, name in self._pictures(file).items():
-            if kind == "picture":
+            if kind == "picture" and self.draw:
                 drawn = self.draw(image, {**result, "instances": kept})
-            else:
+            elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -232,7 +232,7 @@ class PredictionWriter:
         names = {"picture": name, "heatmap": f"{stem}.heatmap{ending}"}
         return {kind: names[kind] for kind, draw in wanted.items() if draw}
 
-    def _read_earlier(self) -> dict[str, dict]:
+    def _read_earlier(self) -> dict[str, dict[str, Any]]:
         if not os.path.isfile(self.path):
             return {}
         with open(self.path, encoding="utf-8") as file:

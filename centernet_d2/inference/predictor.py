@@ -72,7 +72,7 @@ class Predictor:
         *,
         batch_size: int = 8,
         projections: Sequence[Any] | None = None,
-        file_names: Sequence[str] | None = None,
+        file_names: Sequence[str | None] | None = None,
     ) -> list[dict[str, Any]]:
         """Detect in many images, `batch_size` at a time, and return the results in their order.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from detectron2.layers import get_norm
@@ -100,7 +101,7 @@ class ResidualBlock(nn.Module):
         self.bn1 = make_norm(norm, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.bn2 = make_norm(norm, out_channels)
-        self.pool = nn.Identity()
+        self.pool: nn.Module = nn.Identity()
         if pooled_skip and stride != 1:
             self.pool, stride = nn.MaxPool2d(stride), 1
         self.skip = nn.Sequential()
@@ -146,10 +147,10 @@ class PredictionBranch(nn.Sequential):
             )
         else:
             super().__init__(nn.Conv2d(in_channels, out_channels, 1))
-        if prior_bias is not None:
+        if prior_bias is not None and self.last_layer.bias is not None:
             nn.init.constant_(self.last_layer.bias, prior_bias)
 
     @property
     def last_layer(self) -> nn.Conv2d:
         """The convolution that gives the prediction."""
-        return self[len(self) - 1]
+        return cast(nn.Conv2d, self[len(self) - 1])

@@ -130,7 +130,9 @@ class CenterPooling(_PoolingModule):
         """Build the module; see `CornerPooling`."""
         # Of two scans in series, so that of equal values the published one gets the gradient.
         both = [[TopPool(), BottomPool()], [LeftPool(), RightPool()]]
-        modules = [nn.Sequential(*series) if pools else nn.Identity() for series in both]
+        modules: list[nn.Module] = [
+            nn.Sequential(*series) if pools else nn.Identity() for series in both
+        ]
         super().__init__(in_channels, out_channels, pool_channels, modules, norm)
 
 

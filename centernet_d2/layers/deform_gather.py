@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -177,7 +178,7 @@ class _GatherAndMultiply(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         rows: Tensor,
         offset: Tensor,
         mask: Tensor,
@@ -204,7 +205,7 @@ class _GatherAndMultiply(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_out: Tensor):
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         rows, offset, mask, kernel = ctx.saved_tensors
         images, cells = mask.shape[:2]
         grad_out = grad_out.contiguous()

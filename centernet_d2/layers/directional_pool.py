@@ -19,6 +19,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -162,12 +163,12 @@ def _(gradient: Tensor, output: Tensor, axis: int, from_end: bool) -> Tensor:
     return torch.empty_like(output)
 
 
-def _remember(ctx, inputs: tuple, output: Tensor) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, int, bool], output: Tensor) -> None:
     _, ctx.axis, ctx.from_end = inputs
     ctx.save_for_backward(output)
 
 
-def _backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     (output,) = ctx.saved_tensors
     return _pool_backward(gradient, output, ctx.axis, ctx.from_end), None, None
 

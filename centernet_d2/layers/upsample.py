@@ -109,7 +109,7 @@ class BilinearUpsampling(nn.ConvTranspose2d):
                 self.weight.to(dtype),
                 None if self.bias is None else self.bias.to(dtype),
                 self.stride,
-                self.padding,
+                self.padding,  # type: ignore[arg-type]  # never a word in a transposed one
                 groups=self.groups,
             )
         return doubled.to(features.dtype)

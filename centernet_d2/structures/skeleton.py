@@ -129,7 +129,7 @@ class Skeleton:
         side = {name: k for pair in self.flip_map or () for k, name in enumerate(pair, start=1)}
         return [side.get(name, 0) for name in self.names]
 
-    def metadata(self) -> dict:
+    def metadata(self) -> dict[str, Any]:
         """Return what `MetadataCatalog.get(name).set(...)` takes."""
         rules = []
         sides = self.sides()
@@ -219,5 +219,5 @@ def _without_side(name: str) -> tuple[tuple[str, ...], str]:
     return tuple(words), side
 
 
-def _pairs(items: Sequence[Sequence]) -> Pairs:
+def _pairs(items: Sequence[Sequence[object]]) -> Pairs:
     return tuple((str(item[0]), str(item[1])) for item in items)

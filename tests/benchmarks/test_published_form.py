@@ -50,6 +50,7 @@ def test_the_published_form_evaluates_the_heads_of_all_stacks(options, config_ro
         assert len(_network(model, batch)) == 1
 
 
+@pytest.mark.slow
 def test_rows(options):
     rows = published_form(options)
     assert [(row["what"], row["baseline"]) for row in rows] == [

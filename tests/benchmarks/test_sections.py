@@ -52,6 +52,7 @@ def options(config_root):
     )
 
 
+@pytest.mark.slow
 def test_every_section_measures(options, monkeypatch):
     from benchmarks import deform_conv, joints, kitti_scores, soft_nms
 

@@ -283,6 +283,7 @@ def test_triton_is_tried_once_and_its_failure_told_once(error, cure, monkeypatch
         assert cure in caplog.text
 
 
+@pytest.mark.slow
 def test_triton_kernels_in_the_interpreter():
     """The CUDA kernels, run by Triton's interpreter on the CPU, against the CPU's own scans."""
     pytest.importorskip("triton")
