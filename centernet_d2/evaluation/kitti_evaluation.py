@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
-from .box_evaluator import BoxEvaluator, Detections, mean_of_known
+from .box_evaluator import BoxEvaluator, Detections, mean_of_known, rounding_note
 from .kitti_ap import DIFFICULTIES, SAMPLES, KittiCurves, average_precision, score_kitti
 from .kitti_files import rounded, write_result_files
 from .kitti_ground_truth import load_ground_truth
@@ -101,6 +101,7 @@ class KittiEvaluator(BoxEvaluator):
             num_classes=len(self.ground_truth.class_names),
             output_folder=output_folder,
             protocol=protocol,
+            rounding=rounding_note(round_results, 2),
             distributed=distributed,
         )
 

@@ -380,12 +380,12 @@ def test_overlaps_of_classes():
 def test_built_from_a_config(register):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    evaluator = build_evaluator(cfg, register(), "out")
+    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
     assert isinstance(evaluator, KittiEvaluator)
     assert evaluator.round_results == 2
     assert evaluator.protocol.startswith("none / keep_res")
     cfg.TEST.KITTI.ROUND_RESULTS = 0
-    unrounded = build_evaluator(cfg, NAME, "out")
+    unrounded = build_evaluator(cfg, NAME, "out", protocol="none / keep_res")
     assert unrounded.round_results is None
     assert unrounded.protocol.endswith(" / unrounded")
 
