@@ -7,7 +7,7 @@ import torch
 
 from ...data.datasets.kitti import KITTI_RULES
 from ...evaluation.kitti_ap import score_kitti
-from ...evaluation.kitti_evaluation import least_overlaps
+from ...evaluation.kitti_evaluation import min_overlaps
 from ...evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
 from ...evaluation.kitti_overlap import METRICS, overlapping_pairs
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
@@ -37,10 +37,10 @@ def kitti_scores(options: BenchmarkOptions) -> list[Row]:
     rows = []
     for name, frames, objects, found in CASES:
         truth, detections = random_split(frames, objects, found, seed=0)
-        least = least_overlaps(CLASSES)
+        tables = min_overlaps(CLASSES)
         calls = {
             "overlaps": lambda t=truth, d=detections: overlapping_pairs(t, d, METRICS, 0.25),
-            "all": lambda t=truth, d=detections, least=least: score_kitti(t, d, least),
+            "all": lambda t=truth, d=detections, tables=tables: score_kitti(t, d, tables),
         }
         timings = time_interleaved(
             calls, rounds=min(options.rounds, 3), warm_up=0, device=torch.device("cpu")
