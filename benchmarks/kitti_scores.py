@@ -8,7 +8,7 @@ import numpy as np
 
 from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.evaluation.kitti_ap import score_kitti
-from centernet_d2.evaluation.kitti_evaluation import least_overlaps
+from centernet_d2.evaluation.kitti_evaluation import min_overlaps
 from centernet_d2.evaluation.kitti_objects import DONT_CARE, NO_BOX3D, KittiDetections, KittiTruth
 from centernet_d2.evaluation.kitti_overlap import METRICS, overlapping_pairs
 
@@ -40,7 +40,7 @@ def kitti_scores(options: BenchmarkOptions) -> list[Row]:
         truth, detections = random_split(frames, objects, found, seed=0)
         calls = {
             "overlaps": partial(overlapping_pairs, truth, detections, METRICS, 0.25),
-            "all": partial(score_kitti, truth, detections, least_overlaps(CLASSES)),
+            "all": partial(score_kitti, truth, detections, min_overlaps(CLASSES)),
         }
         timings = options.time(calls, most_rounds=3, warm_up=0)
         rows += [

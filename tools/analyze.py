@@ -35,7 +35,7 @@ from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.user_modules import add_import_argument, read_config
-from centernet_d2.evaluation.build import build_evaluator
+from centernet_d2.evaluation.build import build_evaluator, told_by_model
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -106,7 +106,8 @@ def oracle_rows(
     rows = []
     for told in [[], *substitutes]:
         title = " + ".join(told) or "none"
-        evaluator = build_evaluator(cfg, name, os.path.join(output, title.replace(" ", "")))
+        folder = os.path.join(output, title.replace(" ", ""))
+        evaluator = build_evaluator(cfg, name, folder, **told_by_model(model))
         results = inference_on_dataset(
             Oracle(model, told).eval(), loader_with_objects(cfg, name), evaluator
         )

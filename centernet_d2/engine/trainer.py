@@ -128,12 +128,33 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None, **told: Any
     ) -> DatasetEvaluator:
-        """Build the evaluator that the dataset's `evaluator_type` asks for."""
+        """Build the evaluator that the dataset's `evaluator_type` asks for.
+
+        `told` are keyword arguments of `evaluation.build_evaluator`, by `test` from the model.
+        """
         from ..evaluation.build import build_evaluator
 
-        return build_evaluator(cfg, dataset_name, output_folder)
+        return build_evaluator(cfg, dataset_name, output_folder, **told)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | list[DatasetEvaluator] | None = None,
+    ) -> OrderedDict[str, Any]:
+        """Evaluate a model on DATASETS.TEST; evaluators hear from it what it gives, and how."""
+        if evaluators is None:
+            from ..evaluation.build import call_with_context, told_by_model
+
+            told = told_by_model(unwrapped(model))
+            evaluators = [
+                call_with_context(cls.build_evaluator, cfg, name, **told)
+                for name in cfg.DATASETS.TEST
+            ]
+        return super().test(cfg, model, evaluators)
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
         """Build the checkpointer of this run's folder."""

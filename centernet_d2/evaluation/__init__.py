@@ -1,9 +1,19 @@
-"""Scores of a detector: registry of evaluators, builder, evaluators of COCO, VOC and KITTI."""
+"""Scores of a detector: registry of evaluators, builder, evaluators of COCO, VOC and KITTI.
+
+The evaluators are imported when they are named, so that none runs code of another's.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .build import EVALUATOR_REGISTRY, build_evaluator
-from .coco import CocoEvaluator
-from .kitti_evaluation import KittiEvaluator
-from .voc import VocEvaluator
+
+if TYPE_CHECKING:
+    from .coco import CocoEvaluator
+    from .kitti_evaluation import KittiEvaluator
+    from .voc import VocEvaluator
 
 __all__ = [
     "EVALUATOR_REGISTRY",
@@ -12,3 +22,10 @@ __all__ = [
     "VocEvaluator",
     "build_evaluator",
 ]
+_MODULES = {"CocoEvaluator": "coco", "KittiEvaluator": "kitti_evaluation", "VocEvaluator": "voc"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
+from tabulate import tabulate
 
 from ..atomic_write import write_json
 
@@ -38,6 +39,7 @@ class BoxEvaluator(DatasetEvaluator):
         num_classes: int,
         output_folder: str | None = None,
         protocol: str = "",
+        rounding: str = "",
         distributed: bool = True,
     ):
         """Args are kept.
@@ -48,6 +50,7 @@ class BoxEvaluator(DatasetEvaluator):
             num_classes: of the ground truth.
             output_folder: where files are written; None: nowhere.
             protocol: name of the test protocol, printed and written with the scores.
+            rounding: what is told after it, see `rounding_note`.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
         """
@@ -55,7 +58,7 @@ class BoxEvaluator(DatasetEvaluator):
         self.image_ids = list(image_ids)
         self.num_classes = num_classes
         self.output_folder = output_folder
-        self.protocol = protocol
+        self.protocol = " / ".join(filter(None, (protocol, rounding)))
         self.distributed = distributed
         self.reset()
 
@@ -187,6 +190,22 @@ class BoxEvaluator(DatasetEvaluator):
             **besides,
         }
         write_json(os.path.join(self.output_folder or "", file_name), content, indent=1)
+
+
+def class_table(class_ap: dict[str, float], columns: int = 3) -> str:
+    """Return a table of one number per class, several classes in a row."""
+    cells = [cell for item in class_ap.items() for cell in item]
+    width = 2 * min(columns, len(class_ap))
+    rows = [cells[start : start + width] for start in range(0, len(cells), width)] if width else []
+    headers = ["class", "AP"] * (width // 2)
+    return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")
+
+
+def rounding_note(decimals: int | None, published: int | None) -> str:
+    """What a protocol's name says of decimals of what is scored; "" of the published ones."""
+    if decimals == published:
+        return ""
+    return "unrounded" if decimals is None else f"rounded to {decimals} decimals"
 
 
 def mean_of_known(values: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from detectron2.structures import Instances
 from tabulate import tabulate
 
 from ..atomic_write import write_json
-from .box_evaluator import BoxEvaluator, Detections
+from .box_evaluator import BoxEvaluator, Detections, class_table, rounding_note
 from .coco_ground_truth import load_ground_truth
 from .coco_joints import detected_joints, only_categories
 from .coco_scores import METRIC_NAMES, CocoScores, check_backend, score_detections
@@ -98,6 +98,7 @@ class CocoEvaluator(BoxEvaluator):
             num_classes=len(self.ground_truth.category_ids),
             output_folder=output_folder,
             protocol=protocol,
+            rounding=rounding_note(round_results, None),
             distributed=distributed,
         )
         if not self.ground_truth.is_labelled:
@@ -212,15 +213,6 @@ class CocoEvaluator(BoxEvaluator):
 
 def _row(values: dict[str, float]) -> str:
     return tabulate([values], headers="keys", floatfmt=".2f", tablefmt="pipe")
-
-
-def class_table(class_ap: dict[str, float], columns: int = 3) -> str:
-    """Return a table of one number per class, several classes in a row."""
-    cells = [cell for item in class_ap.items() for cell in item]
-    width = 2 * min(columns, len(class_ap))
-    rows = [cells[start : start + width] for start in range(0, len(cells), width)] if width else []
-    headers = ["class", "AP"] * (width // 2)
-    return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")
 
 
 def _rounded(values: list[float], digits: int | None) -> list[float]:

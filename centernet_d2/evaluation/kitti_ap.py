@@ -6,7 +6,7 @@ paper's repository evaluates with. What is often got wrong:
 - An object outside the limits of a difficulty, or of a neighbor class, is neither to be found nor
   does it make its detection wrong. A detection that is too low for the difficulty counts for
   nothing either, whatever its class.
-- An overlap must exceed the least one.
+- An overlap must exceed the minimum.
 - Precision is sampled at 41 recalls. The old score averages 11 of them, recall 0 included; the new
   one the 40 behind recall 0.
 - The old score's sample at recall 0 alone is worth 9.09 points: a class in which a single object is
@@ -61,32 +61,34 @@ class KittiCurves:
 def score_kitti(
     truth: KittiTruth,
     detections: KittiDetections,
-    least: Mapping[str, Mapping[str, Sequence[float]]],
+    min_overlaps: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> dict[str, dict[str, KittiCurves]]:
     """Score detections.
 
     Args:
         truth: the labelled objects of all frames.
         detections: of the same frames.
-        least: table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class, the
-            overlap that must be exceeded. A detection that shares more than the "image" one of its
-            class with a DontCare region is no mistake.
+        min_overlaps: table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class,
+            the overlap that must be exceeded. A detection of whose box more than the "image" one of
+            its class lies in a DontCare region is no false positive.
 
     Returns:
         Table -> metric -> curves.
     """
-    metrics = tuple(dict.fromkeys(name for table in least.values() for name in table))
-    lowest = min((v for table in least.values() for row in table.values() for v in row), default=0)
+    metrics = tuple(dict.fromkeys(name for table in min_overlaps.values() for name in table))
+    lowest = min(
+        (v for table in min_overlaps.values() for row in table.values() for v in row), default=0
+    )
     pairs = overlapping_pairs(truth, detections, metrics, lowest)
     covered = covered_share(truth, detections)
     done: dict[tuple[str | float, ...], KittiCurves] = {}
-    for table in least.values():
+    for table in min_overlaps.values():
         for metric, row in table.items():
             if (metric, *row) not in done:  # tables may share rows
                 done[metric, *row] = _curves(truth, detections, pairs[metric], covered, metric, row)
     return {
         name: {metric: done[metric, *row] for metric, row in table.items()}
-        for name, table in least.items()
+        for name, table in min_overlaps.items()
     }
 
 
@@ -131,7 +133,7 @@ class _Contest:
     frame: np.ndarray  # (N,) of the objects
     counted: np.ndarray  # (N,) bool, objects to be found
     valid: np.ndarray  # (D,) bool, detections of the class, high enough
-    excused: np.ndarray  # (D,) bool, in a DontCare region: no mistake
+    in_dont_care: np.ndarray  # (D,) bool, in such a region: no false positives
     scores: np.ndarray  # (D,)
     alphas: tuple[np.ndarray, np.ndarray] | None  # (N,) and (D,), radians; None: not compared
 
@@ -142,16 +144,18 @@ def _curves(
     pairs: OverlapPairs,
     covered: np.ndarray,
     metric: str,
-    least: Sequence[float],
+    min_overlaps: Sequence[float],
 ) -> KittiCurves:
     alphas = truth.boxes3d[:, 7], detections.boxes3d[:, 7]
     with_alphas = metric == "image" and not (alphas[1] == NO_ALPHA).any()
-    precision = np.zeros((len(least), len(DIFFICULTIES), SAMPLES))
+    precision = np.zeros((len(min_overlaps), len(DIFFICULTIES), SAMPLES))
     orientation = np.zeros_like(precision)
     objects = np.zeros(precision.shape[:2], dtype=np.int64)
     heights = _whole_heights(detections.boxes)
-    for label, overlap in enumerate(least):
-        of_class = _select(pairs, (truth.label[pairs.truth] == label) & (pairs.overlap > overlap))
+    for label, min_overlap in enumerate(min_overlaps):
+        of_class = _select(
+            pairs, (truth.label[pairs.truth] == label) & (pairs.overlap > min_overlap)
+        )
         for level, difficulty in enumerate(DIFFICULTIES):
             low = heights < difficulty.height
             valid = (detections.label == label) & ~low
@@ -161,7 +165,7 @@ def _curves(
                 counted=_counted(truth, label, difficulty),
                 valid=valid,
                 # Regions are drawn in the image alone.
-                excused=(covered > overlap) & (metric == "image"),
+                in_dont_care=(covered > min_overlap) & (metric == "image"),
                 scores=detections.scores,
                 alphas=alphas if with_alphas else None,
             )
@@ -177,16 +181,16 @@ def _curve(contest: _Contest) -> tuple[np.ndarray, np.ndarray]:
     objects, chosen = choose(pairs, contest.frame, contest.scores, thresholds)
     somebody = chosen >= 0
     found = somebody & contest.counted[objects][:, None] & contest.valid[chosen]
-    # A detection may be a mistake unless an object has it, be that one that does not count.
-    charged = contest.valid & ~contest.excused
-    sure = _at_least(contest.scores[charged], thresholds)
-    mistakes = sure - (somebody & charged[chosen]).sum(axis=0)
-    hits = found.sum(axis=0)
+    # A detection is false unless an object has it, be that one that does not count.
+    counts_as_fp = contest.valid & ~contest.in_dont_care
+    sure = _at_least(contest.scores[counts_as_fp], thresholds)
+    fp = sure - (somebody & counts_as_fp[chosen]).sum(axis=0)
+    tp = found.sum(axis=0)
     agreement = np.zeros(len(thresholds))
     if contest.alphas is not None:
         wanted, given = contest.alphas[0][objects][:, None], contest.alphas[1][chosen]
         agreement = np.where(found, (1 + np.cos(wanted - given)) / 2, 0).sum(axis=0)
-    return _sampled(hits, hits + mistakes), _sampled(agreement, hits + mistakes)
+    return _sampled(tp, tp + fp), _sampled(agreement, tp + fp)
 
 
 def _scores_of_found(contest: _Contest) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
-from .box_evaluator import BoxEvaluator, Detections, mean_of_known
+from .box_evaluator import BoxEvaluator, Detections, mean_of_known, rounding_note
 from .kitti_ap import DIFFICULTIES, SAMPLES, KittiCurves, average_precision, score_kitti
 from .kitti_files import rounded, write_result_files
 from .kitti_ground_truth import load_ground_truth
@@ -27,7 +27,7 @@ FULL_DECIMALS = 6  # of result files that are not to be rounded
 
 # Of a class: overlap in the image, and on the ground and in space by the official and by the loose
 # table, the one that the points paper's numbers go by. Other classes are held to those of cars.
-LEAST_OVERLAPS = {
+MIN_OVERLAPS = {
     "car": (0.7, 0.7, 0.5),
     "pedestrian": (0.5, 0.5, 0.25),
     "cyclist": (0.5, 0.5, 0.25),
@@ -43,11 +43,11 @@ TASKS = {  # of the results: table, metric, curve
 }
 
 
-def least_overlaps(
+def min_overlaps(
     class_names: Sequence[str], *, in_space: bool = True
 ) -> dict[str, dict[str, tuple[float, ...]]]:
     """Table ("strict", "loose") -> metric -> overlap that must be exceeded, by class."""
-    rows = [LEAST_OVERLAPS.get(name.lower(), LEAST_OVERLAPS["car"]) for name in class_names]
+    rows = [MIN_OVERLAPS.get(name.lower(), MIN_OVERLAPS["car"]) for name in class_names]
     image, strict, loose = (tuple(column) for column in zip(*rows, strict=True))
     if not in_space:
         return {"strict": {"image": image}}
@@ -101,6 +101,7 @@ class KittiEvaluator(BoxEvaluator):
             num_classes=len(self.ground_truth.class_names),
             output_folder=output_folder,
             protocol=protocol,
+            rounding=rounding_note(round_results, 2),
             distributed=distributed,
         )
 
@@ -123,8 +124,8 @@ class KittiEvaluator(BoxEvaluator):
         if not len(detections):
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
         in_space = all("boxes3d" in arrays for arrays in gathered.values())
-        least = least_overlaps(self.ground_truth.class_names, in_space=in_space)
-        curves = score_kitti(self.ground_truth.truth, detections, least)
+        overlaps = min_overlaps(self.ground_truth.class_names, in_space=in_space)
+        curves = score_kitti(self.ground_truth.truth, detections, overlaps)
         results = self._results(curves)
         objects = curves["strict"]["image"].objects
         logger.info("%s", self._report(results, objects))
@@ -182,7 +183,7 @@ class KittiEvaluator(BoxEvaluator):
         protocol = f", protocol {self.protocol}" if self.protocol else ""
         levels = [difficulty.name for difficulty in DIFFICULTIES]
         headers = ["", "IoU >", *(f"AP{points} {level}" for points in POINTS for level in levels)]
-        overlaps = least_overlaps(self.ground_truth.class_names)
+        overlaps = min_overlaps(self.ground_truth.class_names)
         lines = []
         for label, name in enumerate(self.ground_truth.class_names):
             rows = []
@@ -223,11 +224,13 @@ class KittiEvaluator(BoxEvaluator):
     def _write_scores(
         self, results: OrderedDict, curves: dict[str, dict[str, KittiCurves]]
     ) -> None:
+        overlaps = min_overlaps(self.ground_truth.class_names)
         self._save_scores(
             SCORES_FILE,
             results,
             round_results=self.round_results,
-            least_overlaps=least_overlaps(self.ground_truth.class_names),
+            min_overlaps=overlaps,
+            least_overlaps=overlaps,  # the key of earlier files, for one release
             classes=self.ground_truth.class_names,
             difficulties=[difficulty.name for difficulty in DIFFICULTIES],
             # Shares of 1: class, difficulty, 41 recalls.

@@ -30,23 +30,23 @@ class OverlapPairs:
 
 
 def overlapping_pairs(
-    truth: KittiTruth, detections: KittiDetections, metrics: tuple[str, ...], least: float
+    truth: KittiTruth, detections: KittiDetections, metrics: tuple[str, ...], min_overlap: float
 ) -> dict[str, OverlapPairs]:
-    """All pairs whose overlap exceeds `least`, whatever their classes; regions are left out.
+    """All pairs whose overlap exceeds `min_overlap`, whatever their classes; regions are left out.
 
     Args:
         truth: the labelled objects.
         detections: of the same frames.
         metrics: of `METRICS`: intersection over union of boxes in the image, of rectangles seen
             from above, of boxes in space.
-        least: overlap that is too little.
+        min_overlap: overlap that is too little.
     """
     parts: dict[str, list[tuple[np.ndarray, ...]]] = {metric: [] for metric in metrics}
     objects = np.flatnonzero(truth.label != DONT_CARE)
     for first, second in _pairs(truth.frame[objects], detections.frame):
         rows = objects[first]
         for metric, overlap in _overlaps(truth, detections, rows, second, metrics).items():
-            kept = overlap > least
+            kept = overlap > min_overlap
             parts[metric].append((rows[kept], second[kept], overlap[kept]))
     return {metric: _join(found) for metric, found in parts.items()}
 

@@ -10,8 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write
-from .box_evaluator import BoxEvaluator, Detections, mean_of_known
-from .coco import class_table
+from .box_evaluator import BoxEvaluator, Detections, class_table, mean_of_known
 from .voc_ground_truth import load_ground_truth
 from .voc_scores import VocDetections, VocScores, score_detections
 
@@ -80,6 +79,7 @@ class VocEvaluator(BoxEvaluator):
             num_classes=len(self.ground_truth.class_names),
             output_folder=output_folder,
             protocol=protocol,
+            rounding="" if round_to_files else "unrounded",
             distributed=distributed,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
         fold_batch_norm(model.head, [outputs[name] for name in model.in_features])
     if dtype != "float32":
         _lower_precision(model, DTYPES[dtype])
+        if hasattr(model, "protocol"):  # which is printed beside the scores
+            model.protocol = replace(model.protocol, dtype=dtype)
     return model
 
 

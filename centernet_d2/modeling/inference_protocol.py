@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from ..decoding.soft_nms import SoftNmsRule
 from ..structures.padded_images import Size, canvas_size, fitting_side
 
-FIXED_FITS = ("whole", "width", "none")
+# What of an image the canvas of "fixed" shows, and how it is told.
+FIXED_FITS = {"whole": "", "width": " by width", "none": " in its pixels"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class InferenceProtocol:
         max_pixels: an image whose canvas has more is refused; 0: no limit.
         clip_boxes: clip boxes to the image.
         drop_empty: drop detections whose clipped box is empty.
+        dtype: what backbone and head compute in; `make_fast` sets it.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
@@ -46,6 +48,7 @@ class InferenceProtocol:
     max_pixels: int = 0
     clip_boxes: bool = False
     drop_empty: bool = False
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if self.resolution not in ("keep_res", "fixed"):
@@ -105,3 +108,43 @@ class InferenceProtocol:
             return canvas_size(size, divisor, self.canvas)
         height, width = self.fixed_size
         return height, width
+
+    def describe(
+        self,
+        notes: Sequence[str] = (),
+        *,
+        published_scales: Sequence[float],
+        published_canvas: str,
+    ) -> str:
+        """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
+
+        The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
+        differ by points between protocols, so the name stands beside every score.
+
+        Args:
+            notes: what else departs from the detector's published protocol, told after these two.
+            published_scales: those that "ms" alone means; others are listed.
+            published_canvas: of "keep_res"; another one is told after the notes.
+        """
+        listed = ", ".join(f"{scale:g}" for scale in self.scales)
+        if len(self.scales) == 1:
+            augmentation = "flip" if self.flip else "none"
+            augmentation += "" if self.scales == (1.0,) else f" at scale {listed}"
+        else:
+            augmentation = "ms" if self.flip else "ms without flip"
+            usual = sorted(self.scales) == list(published_scales)
+            augmentation += "" if usual else f" ({listed})"
+        resolution, canvas = self.resolution, []
+        if resolution == "fixed":
+            resolution = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
+        elif self.canvas != published_canvas:
+            canvas = [f"{self.canvas} canvas"]
+        dtype = [] if self.dtype == "float32" else [self.dtype]
+        return " / ".join([augmentation, resolution, *notes, *canvas, *dtype])
+
+    def soft_nms_notes(self) -> list[str]:
+        """How soft-NMS departs from the published one, for `describe`; [] where it does not."""
+        rule = self.soft_nms
+        mode = "" if rule.mode == "reference" else f"{rule.mode} "
+        method = "" if rule.method == "gaussian" else f"{rule.method} "
+        return [f"{mode}{method}soft-NMS"] if mode or method else []

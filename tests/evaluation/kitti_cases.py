@@ -34,7 +34,7 @@ def read_detections(folder, image_ids, class_names) -> KittiDetections:
     )
 
 
-def slow_curves(truth, detections, overlap, region_share, *, label, level, least, in_image):
+def slow_curves(truth, detections, overlap, region_share, *, label, level, min_overlap, in_image):
     """Precision and orientation similarity (41,) of one class, and how many were to be found.
 
     `overlap(object row, detection row)` and `region_share(region row, detection row)` are given.
@@ -46,24 +46,24 @@ def slow_curves(truth, detections, overlap, region_share, *, label, level, least
     total = sum(counted for objects, _, _ in frames for _, counted in objects)
     scores = []
     for objects, found, _ in frames:
-        pairs = _greedy(objects, found, overlap, least, lambda row, _: detections.scores[row])
+        pairs = _greedy(objects, found, overlap, min_overlap, lambda row, _: detections.scores[row])
         scores += [detections.scores[candidate] for _, candidate, right in pairs if right]
 
     precision, similarity = np.zeros(41), np.zeros(41)
     for number, threshold in enumerate(slow_thresholds(scores, total)):
-        hits, mistakes, agreement = 0, 0, 0.0
+        tp, fp, agreement = 0, 0, 0.0
         for objects, found, regions in frames:
             high = [(row, valid) for row, valid in found if detections.scores[row] >= threshold]
-            pairs = _greedy(objects, high, overlap, least, None)
+            pairs = _greedy(objects, high, overlap, min_overlap, None)
             for row, candidate, right in pairs:
                 turn = truth.boxes3d[row, 7] - detections.boxes3d[candidate, 7]
-                hits, agreement = hits + right, agreement + right * (1 + math.cos(turn)) / 2
+                tp, agreement = tp + right, agreement + right * (1 + math.cos(turn)) / 2
             taken = {candidate for _, candidate, _ in pairs}
             left = [row for row, valid in high if valid and row not in taken]
-            mistakes += sum(not any(region_share(r, row) > least for r in regions) for row in left)
-        if hits + mistakes:
-            precision[number] = hits / (hits + mistakes)
-            similarity[number] = agreement / (hits + mistakes)
+            fp += sum(not any(region_share(r, row) > min_overlap for r in regions) for row in left)
+        if tp + fp:
+            precision[number] = tp / (tp + fp)
+            similarity[number] = agreement / (tp + fp)
     for number in range(40):
         precision[number] = precision[number:].max()
         similarity[number] = similarity[number:].max()
@@ -86,7 +86,7 @@ def _frame(truth, detections, frame, label, limits, in_image):
     return objects, found, regions
 
 
-def _greedy(objects, found, overlap, least, rank):
+def _greedy(objects, found, overlap, min_overlap, rank):
     """(object, detection, whether that is right) as objects choose in turn.
 
     By `rank(detection, overlap)`, or where that is None by overlap, valid ones first.
@@ -96,7 +96,7 @@ def _greedy(objects, found, overlap, least, rank):
         best = None
         for candidate, valid in found:
             shared = overlap(row, candidate)
-            if candidate in taken or not shared > least:
+            if candidate in taken or not shared > min_overlap:
                 continue
             # Of the low ones the first is kept, whatever the overlaps.
             worth = (valid, shared if valid else 0) if rank is None else rank(candidate, shared)

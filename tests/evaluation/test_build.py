@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
+from torch import nn
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.engine.setup import load_config
 from centernet_d2.evaluation import EVALUATOR_REGISTRY, CocoEvaluator, build_evaluator
-from centernet_d2.evaluation.build import protocol_name
+from centernet_d2.evaluation.build import told_by_model
+from centernet_d2.modeling.fast_inference import make_fast
 
 COCO_CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "COCO-Detection"
 
@@ -26,7 +32,7 @@ def test_coco_datasets_get_the_coco_evaluator(cfg, registered, dataset):
     cfg.TEST.ROUND_RESULTS = 2
     cfg.OUTPUT_DIR = "some_folder"
     name = registered(dataset)
-    evaluator = build_evaluator(cfg, name)
+    evaluator = build_evaluator(cfg, name, protocol="none / keep_res")
     assert isinstance(evaluator, CocoEvaluator)
     assert evaluator.round_results == 2
     assert evaluator.backend == "pycocotools"
@@ -62,23 +68,123 @@ def test_unknown_type_names_dataset_type_known_types_and_cure(
         assert part in str(caught.value)
 
 
-def test_users_add_their_own_type(cfg):
-    class Mine(DatasetEvaluator):
-        def __init__(self, cfg, dataset_name, output_folder):
-            self.arguments = (dataset_name, output_folder)
+class Given(DatasetEvaluator):
+    """Keeps what an entry was given, and has results."""
 
-    def type_of_this_test(cfg, dataset_name, output_folder):
-        return Mine(cfg, dataset_name, output_folder)
+    def __init__(self, *arguments, results=None, **context):
+        self.arguments, self.context, self.results = arguments, context, results
 
-    EVALUATOR_REGISTRY.register(type_of_this_test)
-    DatasetCatalog.register("mine", lambda: [])
-    MetadataCatalog.get("mine").evaluator_type = "type_of_this_test"
-    try:
-        assert build_evaluator(cfg, "mine", "out").arguments == ("mine", "out")
-    finally:
-        DatasetCatalog.remove("mine")
-        MetadataCatalog.remove("mine")
-        EVALUATOR_REGISTRY._obj_map.pop("type_of_this_test")
+    def process(self, inputs, outputs):
+        self.seen = inputs
+
+    def evaluate(self):
+        return self.results
+
+
+@pytest.fixture
+def entries():
+    """Register entries under names, and a dataset "mine" whose evaluator_type is the first."""
+
+    def register(**functions):
+        for name, function in functions.items():
+            function.__name__ = name
+            EVALUATOR_REGISTRY.register(function)
+            names.append(name)
+        DatasetCatalog.register("mine", lambda: [])
+        MetadataCatalog.get("mine").evaluator_type = names[0]
+
+    names = []
+    yield register
+    DatasetCatalog.remove("mine")
+    MetadataCatalog.remove("mine")
+    for name in names:
+        EVALUATOR_REGISTRY._obj_map.pop(name)
+
+
+def test_users_add_their_own_type(cfg, entries):
+    def plain(cfg, dataset_name, output_folder):
+        return Given(dataset_name, output_folder)
+
+    entries(type_of_this_test=plain)
+    evaluator = build_evaluator(cfg, "mine", "out", protocol="p", outputs=("pred_masks",))
+    assert evaluator.arguments == ("mine", "out")
+
+
+def test_entries_hear_of_the_model_what_they_ask_for(cfg, entries):
+    def some(cfg, dataset_name, output_folder, *, outputs):
+        return Given(outputs=outputs)
+
+    def everything(cfg, dataset_name, output_folder, **context):
+        return Given(**context)
+
+    entries(asks_for_some=some, asks_for_all=everything)
+    evaluator = build_evaluator(cfg, "mine", "out", protocol="p", outputs=["pred_masks"])
+    assert evaluator.context == {"outputs": ("pred_masks",)}
+    del MetadataCatalog.get("mine").evaluator_type
+    MetadataCatalog.get("mine").evaluator_type = "asks_for_all"
+    evaluator = build_evaluator(cfg, "mine", "out", protocol="p", outputs=["pred_masks"])
+    assert evaluator.context == {"protocol": "p", "outputs": ("pred_masks",)}
+
+
+def test_evaluators_of_the_model_score_beside_that_of_the_dataset(cfg, entries, caplog):
+    def own(cfg, dataset_name, output_folder):
+        return Given(output_folder, results={"bbox": {"AP": 1.0}})
+
+    def further(cfg, dataset_name, output_folder):
+        return Given(output_folder, results={"bbox": {"AP": 9.0, "AP-x": 2.0}, "angle": {"E": 3.0}})
+
+    def on_another_process(cfg, dataset_name, output_folder):
+        return Given(output_folder)
+
+    entries(own=own, further=further, another=on_another_process)
+    names = ("further", "own", "further", "another")
+    evaluator = build_evaluator(cfg, "mine", "out", evaluators=names)
+    assert evaluator.evaluate() == {"bbox": {"AP": 1.0, "AP-x": 2.0}, "angle": {"E": 3.0}}
+    assert "bbox/AP of Given were given already" in caplog.text
+    evaluator.process([{"image_id": 1}], [{}])
+    assert all(e.seen == [{"image_id": 1}] for e in evaluator._evaluators)
+    folders = [e.arguments[0] for e in evaluator._evaluators]
+    assert folders == ["out", "out/further", "out/another"]
+    assert isinstance(build_evaluator(cfg, "mine", "out", evaluators=["own"]), Given)
+    with pytest.raises(ValueError, match=r"evaluators \['nobody'\].*known: .*coco.*EVALUATOR_REGI"):
+        build_evaluator(cfg, "mine", "out", evaluators=["nobody"])
+
+
+def test_models_of_others_are_described_by_what_they_say():
+    assert told_by_model(nn.Linear(1, 1)) == {
+        "protocol": "",
+        "outputs": ("pred_boxes",),
+        "evaluators": (),
+    }
+
+
+@BACKBONE_REGISTRY.register()
+class ProtocolTestBackbone(Backbone):
+    """Two features, as few weights as can be."""
+
+    def __init__(self, cfg, input_shape):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1, stride=4)
+
+    def output_shape(self):
+        return dict.fromkeys(("first", "second"), ShapeSpec(channels=4, stride=4))
+
+    def forward(self, images):
+        return dict.fromkeys(("first", "second"), self.convolution(images))
+
+
+def told(cfg, *overrides):
+    """What a model of the config says, on a backbone that takes no time."""
+    small = (
+        *("MODEL.DEVICE", "cpu", "MODEL.BACKBONE.NAME", "ProtocolTestBackbone"),
+        *("MODEL.HEATMAP.IN_FEATURES", ["first", "second"], "MODEL.HEATMAP.NUM_CLASSES", 2),
+        *("MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 4, "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 3),
+        *("MODEL.CORNERNET.HEAD_CHANNELS", 4, "MODEL.CORNERNET.POOL_CHANNELS", 4),
+    )
+    cfg.merge_from_list([*small, *overrides])
+    model = build_model(cfg).eval()
+    make_fast(model, fold=False, dtype=cfg.TEST.DTYPE)
+    return told_by_model(model)
 
 
 MS = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
@@ -142,8 +248,11 @@ BOX3D_BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
     ],
 )
 def test_protocol_names(cfg, overrides, name):
-    cfg.merge_from_list(list(overrides))
-    assert protocol_name(cfg) == name
+    """Rounding is told by the evaluator of a dataset, the rest by the model."""
+    cfg.MODEL.META_ARCHITECTURE = "PointsCenterNet"
+    model = told(cfg, *overrides)["protocol"]
+    rounding = f" / rounded to {cfg.TEST.ROUND_RESULTS} decimals" * bool(cfg.TEST.ROUND_RESULTS)
+    assert model + rounding == name
 
 
 @pytest.mark.parametrize(
@@ -157,9 +266,18 @@ def test_protocol_names(cfg, overrides, name):
         ("kitti", ("TEST.KITTI.ROUND_RESULTS", 4), " / rounded to 4 decimals"),
     ],
 )
-def test_each_evaluator_tells_of_its_own_rounding(cfg, evaluator_type, overrides, name):
+def test_each_evaluator_tells_of_its_own_rounding(
+    cfg, registered, dataset, monkeypatch, evaluator_type, overrides, name
+):
     cfg.merge_from_list(list(overrides))
-    assert protocol_name(cfg, evaluator_type) == f"none / keep_res{name}"
+    records = [{"image_id": 1, "height": 9, "width": 9, "file_name": "1.png"}]
+    dataset_name = registered(dataset)
+    metadata = MetadataCatalog.get(dataset_name)
+    del metadata.evaluator_type
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: records)
+    metadata.evaluator_type = evaluator_type
+    evaluator = build_evaluator(cfg, dataset_name, "out", protocol="none / keep_res")
+    assert evaluator.protocol == f"none / keep_res{name}"
 
 
 CORNER_MS = ("TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
@@ -223,5 +341,24 @@ TRIPLET_MS = ("TEST.SCALES", [0.6, 1, 1.2, 1.5, 1.8])
     ],
 )
 def test_protocol_names_of_each_detector(config, overrides, name):
-    cfg = load_config(str(COCO_CONFIGS / f"{config}.yaml"), overrides)
-    assert protocol_name(cfg) == name
+    cfg = load_config(str(COCO_CONFIGS / f"{config}.yaml"))
+    assert told(cfg, *overrides)["protocol"] == name
+
+
+def test_points_detectors_tell_the_fields_of_their_tasks(cfg):
+    cfg.MODEL.META_ARCHITECTURE = "PointsCenterNet"
+    assert told(cfg, *POSE)["outputs"] == ("pred_boxes", "pred_keypoints")
+    assert told(cfg, *BOX3D)["outputs"] == ("pred_boxes", "pred_boxes3d")
+
+
+def test_no_evaluator_runs_code_of_another():
+    show = "print(*sys.modules)"
+    code = f"import centernet_d2.evaluation.build, sys; {show}; "
+    code += f"import centernet_d2.evaluation.coco; {show}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    build, with_coco = (
+        [name.split(".")[-1] for name in line.split() if "centernet_d2.evaluation." in name]
+        for line in done.stdout.splitlines()
+    )
+    assert [name for name in build if name.startswith(("coco", "voc", "kitti"))] == []
+    assert [name for name in with_coco if name.startswith(("voc", "kitti"))] == []

@@ -285,33 +285,40 @@ def test_dataset_without_joint_names_is_named(registered, dataset):
         CocoEvaluator(dataset_name=name, iou_types=BOTH)
 
 
+JOINTS = ("pred_boxes", "pred_keypoints")
+
+
 def config(*overrides):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    cfg.merge_from_list(["MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"], *overrides])
+    cfg.merge_from_list(list(overrides))
     return cfg
 
 
-def test_the_task_decides_what_is_scored(registered, dataset, tmp_path, caplog):
+def built(cfg, name, folder=None):
+    """The evaluator of a model with joints."""
+    return build_evaluator(cfg, name, folder, outputs=JOINTS)
+
+
+def test_the_outputs_decide_what_is_scored(registered, dataset, tmp_path, caplog):
     name = registered(dataset)
-    assert build_evaluator(config(), name, str(tmp_path)).iou_types == BOTH
-    boxes = config("MODEL.POINTS_CENTERNET.TASKS", ["box2d"])
-    assert build_evaluator(boxes, name, str(tmp_path)).iou_types == ("bbox",)
-    del MetadataCatalog.get(name).keypoint_names
+    assert built(config(), name, str(tmp_path)).iou_types == BOTH
     assert build_evaluator(config(), name, str(tmp_path)).iou_types == ("bbox",)
+    del MetadataCatalog.get(name).keypoint_names
+    assert built(config(), name, str(tmp_path)).iou_types == ("bbox",)
     assert "boxes alone are scored" in caplog.text
 
 
 def test_detectron2s_key_for_sigmas(registered, dataset, tmp_path):
     name = registered(dataset)
-    assert build_evaluator(config(), name, None).skeleton.oks_sigmas == SIGMAS
+    assert built(config(), name).skeleton.oks_sigmas == SIGMAS
     cfg = config("TEST.KEYPOINT_OKS_SIGMAS", [0.1] * 5)
-    assert build_evaluator(cfg, name, None).skeleton.oks_sigmas == (0.1,) * 5
+    assert built(cfg, name).skeleton.oks_sigmas == (0.1,) * 5
     cfg = config("TEST.KEYPOINT_OKS_SIGMAS", [0.1] * 17)
     with pytest.raises(
         ValueError, match=r"^oks_sigmas \(TEST\.KEYPOINT_OKS_SIGMAS\).* be 5 positive"
     ):
-        build_evaluator(cfg, name, None)
+        built(cfg, name)
 
 
 def _score_in_process(rank: int, folder: str) -> None:
@@ -345,7 +352,7 @@ def test_published_numbers_through_the_registry(test_data, tmp_path, backend, ca
     name = register_from_files(f"coco:{truth}:{folder}")
     caplog.set_level(logging.INFO)
     try:
-        evaluator = build_evaluator(config("TEST.COCO_BACKEND", backend), name, str(tmp_path))
+        evaluator = built(config("TEST.COCO_BACKEND", backend), name, str(tmp_path))
         rows = json.loads((folder / "fce_keypoints" / "dt_dataset.json").read_text())
         boxes = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in rows)]
         instances = make_instances(boxes, [0.0] * len(rows), [0] * len(rows))
@@ -380,7 +387,7 @@ def test_fourteen_joints_of_crowdpose(test_data, tmp_path):
     name = register_from_files(f"coco:{path}:{tmp_path}")
     rows = json.loads((folder / "example_crowdpose_preds.json").read_text())
     try:
-        evaluator = build_evaluator(config(), name, None)
+        evaluator = built(config(), name)
         for image in content["images"]:
             here = [row for row in rows if row["image_id"] == image["id"]]
             joints = np.array([row["keypoints"] for row in here]).reshape(-1, 14, 3)

@@ -61,8 +61,8 @@ def make_found(*rows) -> KittiDetections:
     )
 
 
-def precision(truth, found, level=MODERATE, label=0, least=IMAGE):
-    return score_kitti(truth, found, least)["a"]["image"].precision[label, level]
+def precision(truth, found, level=MODERATE, label=0, min_overlap=IMAGE):
+    return score_kitti(truth, found, min_overlap)["a"]["image"].precision[label, level]
 
 
 A, B, C = (0, 0, 100, 100), (200, 0, 300, 100), (400, 0, 500, 100)
@@ -72,7 +72,7 @@ NOWHERE = (800, 0, 900, 100)
 # ---- by hand ----
 
 
-def test_one_of_two_found_and_one_mistake():
+def test_one_of_two_found_and_one_false_positive():
     """Recall samples: 0 to 0.5 is one threshold at 0.9 (precision 1), one more at 0.9's recall."""
     truth = make_truth((0, 0, A), (1, 0, B))
     found = make_found((0, 0, A, 0.9), (0, 0, NOWHERE, 0.8), (1, 0, B, 0.7))
@@ -97,7 +97,7 @@ def test_one_of_two_found_and_one_mistake():
         ({"neighbor": True}, (False, False, False)),
     ],
 )
-def test_what_does_not_count_is_no_mistake_either(change, counts):
+def test_what_does_not_count_is_no_false_positive_either(change, counts):
     truth = make_truth((0, 0, A), (0, 0, B, change))
     found = make_found((0, 0, B, 0.9), (0, 0, A, 0.8))
     for level, counted in enumerate(counts):
@@ -115,10 +115,10 @@ def test_the_limits_of_height():
         curves = score_kitti(make_truth((0, 0, box)), make_found((0, 0, A, 0.9)), IMAGE)
         assert curves["a"]["image"].objects[0].tolist() == [0, counted, counted]
     truth = make_truth((0, 0, A))
-    for box, mistakes in ((low, 0), (limit, 1), ((0, 0, 100, 40), 1)):
+    for box, fp in ((low, 0), (limit, 1), ((0, 0, 100, 40), 1)):
         moved = np.array(box) + NOWHERE[0]
         found = make_found((0, 0, A, 0.5), (0, 0, moved, 0.9))
-        assert precision(truth, found)[0] == (0.5 if mistakes else 1)
+        assert precision(truth, found)[0] == (0.5 if fp else 1)
 
 
 def test_a_low_detection_of_any_class_takes_an_object():
@@ -126,11 +126,11 @@ def test_a_low_detection_of_any_class_takes_an_object():
     truth = make_truth((0, 0, (0, 0, 100, 26)), (1, 0, A))
     low, right = (0, 1, (0, 0, 100, 24), 0.9), (1, 0, A, 0.4)
     other = (0, 0, (0, 0, 100, 40), 0.8)  # overlaps too, higher and of the class
-    least = {"a": {"image": (0.5, 0.5)}}
-    assert precision(truth, make_found(low, other, right), least=least)[0] == 1
+    min_overlap = {"a": {"image": (0.5, 0.5)}}
+    assert precision(truth, make_found(low, other, right), min_overlap=min_overlap)[0] == 1
     # For the thresholds the surer one is taken, for the curve the one that may count.
-    assert precision(truth, make_found(low, other, right), least=least)[1] == 0
-    assert precision(truth, make_found(other, low, right), least=least)[1] == 0
+    assert precision(truth, make_found(low, other, right), min_overlap=min_overlap)[1] == 0
+    assert precision(truth, make_found(other, low, right), min_overlap=min_overlap)[1] == 0
 
 
 def test_the_best_overlap_wins_the_curve_and_the_best_score_the_threshold():
@@ -140,20 +140,20 @@ def test_the_best_overlap_wins_the_curve_and_the_best_score_the_threshold():
     assert precision(truth, found)[0] == 1  # the threshold is 0.9, the other is below it
     found = make_found((0, 0, loose, 0.5), (0, 0, exact, 0.9))
     assert precision(truth, found)[0] == 1
-    # Both above the threshold of another object's score: one is right, the other is a mistake.
+    # Both above the threshold of another object's score: one is right, the other is false.
     truth = make_truth((0, 0, A), (1, 0, A))
     found = make_found((0, 0, loose, 0.9), (0, 0, exact, 0.8), (1, 0, A, 0.7))
     assert precision(truth, found)[:2].tolist() == [1, 2 / 3]
 
 
-def test_an_overlap_must_exceed_the_least():
+def test_an_overlap_must_exceed_the_minimum():
     truth = make_truth((0, 0, A))
     found = make_found((0, 0, (0, 0, 100, 50), 0.9))
     assert precision(truth, found)[0] == 0
-    assert precision(truth, found, least={"a": {"image": (0.49,)}})[0] == 1
+    assert precision(truth, found, min_overlap={"a": {"image": (0.49,)}})[0] == 1
 
 
-def test_regions_excuse_detections_in_the_image_alone():
+def test_detections_in_regions_do_not_count_in_the_image_alone():
     """By the share of the detection, however small the overlap; never one that an object has."""
     region = (700, 0, 1200, 500)
     truth = make_truth((0, 0, A), (0, DONT_CARE, region))
@@ -280,8 +280,8 @@ def test_as_the_slow_way(seed, metric):
     squeeze = np.array([0.2, 1, 0.2, 1])
     truth = replace(truth, boxes=truth.boxes * squeeze, boxes3d=_closer(truth.boxes3d))
     found = replace(found, boxes=found.boxes * squeeze, boxes3d=_closer(found.boxes3d))
-    least = (0.2, 0.3, 0.2)
-    curves = score_kitti(truth, found, {"a": {metric: least}})["a"][metric]
+    min_overlap = (0.2, 0.3, 0.2)
+    curves = score_kitti(truth, found, {"a": {metric: min_overlap}})["a"][metric]
 
     @cache
     def overlap(row, candidate):
@@ -301,7 +301,7 @@ def test_as_the_slow_way(seed, metric):
                 *(truth, found, overlap, region_share),
                 label=label,
                 level=level,
-                least=least[label],
+                min_overlap=min_overlap[label],
                 in_image=metric == "image",
             )
             assert curves.objects[label, level] == expected[2]

@@ -22,7 +22,7 @@ from centernet_d2.evaluation.kitti_evaluation import (
     RESULT_FOLDER,
     SCORES_FILE,
     TASKS,
-    least_overlaps,
+    min_overlaps,
 )
 from centernet_d2.evaluation.kitti_files import result_file_name
 from centernet_d2.evaluation.kitti_ground_truth import load_ground_truth
@@ -105,7 +105,7 @@ def register(tmp_path):
 
 
 def test_scores_in_percent(register, tmp_path, caplog):
-    """The car is found at 0.9, the mistake lies below; van and region are neither."""
+    """The car is found at 0.9, the false positive lies below; van and region are neither."""
     evaluator = KittiEvaluator(
         dataset_name=register(), output_folder=str(tmp_path / "out"), protocol="p"
     )
@@ -115,7 +115,7 @@ def test_scores_in_percent(register, tmp_path, caplog):
     for task in ("bbox", "aos"):
         assert results[task]["AP11-Car-easy"] == pytest.approx(100 / 11)
         assert results[task]["AP40-Car-easy"] == 0  # one object: recall 0 is the only sample
-    # In space regions do not excuse: the detection in it is the surest, and a mistake.
+    # In space regions do not count: the detection in it is the surest, and false.
     for task in ("bev", "box3d", "bev_loose", "box3d_loose"):
         assert results[task]["AP11-Car-moderate"] == pytest.approx(50 / 11)
     assert math.isnan(results["bbox"]["AP11-Cyclist-hard"])
@@ -310,7 +310,7 @@ def test_an_ignored_region_needs_no_place_in_space():
 
 
 def test_types_of_the_metadata_are_neutral(register):
-    """Here Trucks too are no mistakes, and vans are background."""
+    """Here Trucks too are no false positives, and vans are background."""
     name = register()
     assert load_ground_truth(name).truth.boxes[2].tolist() == [300, 150, 400, 250]
     MetadataCatalog.get(name).neutral_types = {"Truck": "Car", "DontCare": None, "Tram": "Train"}
@@ -372,20 +372,20 @@ def test_no_detection_at_all(register, caplog):
 
 
 def test_overlaps_of_classes():
-    least = least_overlaps(["car", "Pedestrian", "Box"])
-    assert least["strict"] == dict.fromkeys(("image", "ground", "space"), (0.7, 0.5, 0.7))
-    assert least["loose"] == dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
+    min_overlap = min_overlaps(["car", "Pedestrian", "Box"])
+    assert min_overlap["strict"] == dict.fromkeys(("image", "ground", "space"), (0.7, 0.5, 0.7))
+    assert min_overlap["loose"] == dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
 
 
 def test_built_from_a_config(register):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    evaluator = build_evaluator(cfg, register(), "out")
+    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
     assert isinstance(evaluator, KittiEvaluator)
     assert evaluator.round_results == 2
     assert evaluator.protocol.startswith("none / keep_res")
     cfg.TEST.KITTI.ROUND_RESULTS = 0
-    unrounded = build_evaluator(cfg, NAME, "out")
+    unrounded = build_evaluator(cfg, NAME, "out", protocol="none / keep_res")
     assert unrounded.round_results is None
     assert unrounded.protocol.endswith(" / unrounded")
 
@@ -439,7 +439,7 @@ def test_all_samples_equal_the_published_program(jitter36):
     folder, frames = jitter36
     truth = load_ground_truth(NAME).truth
     found = read_detections(folder / "pred" / "data", frames, CLASSES)
-    curves = score_kitti(truth, found, least_overlaps(CLASSES))
+    curves = score_kitti(truth, found, min_overlaps(CLASSES))
     compared = 0
     for column, table in enumerate(("strict", "loose")):
         for file, tasks in FILES.items():
@@ -476,7 +476,7 @@ def test_both_averages_equal_the_published_program(jitter36, tmp_path):
                         actual = results[tasks[column]][f"AP{points}-{name}-{level}"]
                         assert actual == pytest.approx(value, abs=1e-4)
     written = read_detections(tmp_path / RESULT_FOLDER, frames, CLASSES)
-    curves = score_kitti(load_ground_truth(NAME).truth, written, least_overlaps(CLASSES))
+    curves = score_kitti(load_ground_truth(NAME).truth, written, min_overlaps(CLASSES))
     again = average_precision(
         curves["strict"]["space"].precision, curves["strict"]["space"].objects, 40
     )

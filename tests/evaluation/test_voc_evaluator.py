@@ -189,7 +189,7 @@ def test_built_from_a_config(register):
     cfg = get_cfg()
     add_centernet_config(cfg)
     cfg.TEST.VOC.FILE_OFFSET, cfg.TEST.VOC.ROUND = "left_top", False
-    evaluator = build_evaluator(cfg, register(), "out")
+    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
     assert isinstance(evaluator, VocEvaluator)
     assert (evaluator.file_offset, evaluator.round_to_files) == ("left_top", False)
     assert evaluator.protocol.startswith("none / keep_res")

@@ -35,6 +35,7 @@ class CornerNet(HeatmapDetector):
     """Heatmaps of top-left and bottom-right corners, and embeddings that tell which belong."""
 
     keypoints: tuple[str, ...] = CORNERS
+    published_canvas = "odd"
 
     @configurable
     def __init__(
@@ -221,6 +222,12 @@ class CornerNet(HeatmapDetector):
         if images.flipped:
             pairs = unite_pairs(pairs, self.unflip_width(images, last.map_size))
         return pairs_in_image(pairs, last.map_size, images, self.outside_margin)
+
+    def protocol_notes(self) -> list[str]:
+        """Another soft-NMS, or boxes merged at one scale, or at several scales not."""
+        usual = "always" if len(self.protocol.scales) > 1 else "never"
+        merged = self.merge_boxes not in ("several_scales", usual)
+        return self.protocol.soft_nms_notes() + [f"boxes {self.merge_boxes} merged"] * merged
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         """Soft-NMS over the pairs of all views, merging boxes where asked; the best stay."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +30,16 @@ class HeatmapDetector(nn.Module, ABC):
     A detector adds four short methods: `predict`, `losses`, `propose` and `finalize`. The way
     between image, network and output frames, and with it the test protocol, is here and inside the
     model, so that every way of predicting agrees.
+
+    What evaluation asks of it: `describe_protocol()`; `output_fields`, names of the fields of its
+    detections, which decide what is scored; `evaluators`, entries of `EVALUATOR_REGISTRY` that
+    score beside the one of the data set.
     """
+
+    output_fields: Collection[str] = ("pred_boxes",)
+    evaluators: Collection[str] = ()
+    published_scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    published_canvas = "strict"
 
     def __init__(
         self,
@@ -87,6 +96,18 @@ class HeatmapDetector(nn.Module, ABC):
             "channels_last": cfg.MODEL.HEATMAP.CHANNELS_LAST,
             "protocol": InferenceProtocol.from_config(cfg),
         }
+
+    def describe_protocol(self) -> str:
+        """Name the test protocol, which is printed and written beside scores."""
+        return self.protocol.describe(
+            self.protocol_notes(),
+            published_scales=self.published_scales,
+            published_canvas=self.published_canvas,
+        )
+
+    def protocol_notes(self) -> list[str]:
+        """What a detector adds to the protocol's name, where it departs from the published one."""
+        return []
 
     @property
     def device(self) -> torch.device:

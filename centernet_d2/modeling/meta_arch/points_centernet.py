@@ -192,6 +192,26 @@ class PointsCenterNet(HeatmapDetector):
             merge_named(losses, task.heatmap_losses(), "losses")
         return losses
 
+    @property
+    def output_fields(self) -> tuple[str, ...]:
+        """Names of the fields of detections, of all tasks."""
+        return tuple(name for task in self.tasks for name in task.output_fields)
+
+    @property
+    def evaluators(self) -> tuple[str, ...]:
+        """Names of the evaluators that the tasks ask for."""
+        return tuple(dict.fromkeys(name for task in self.tasks for name in task.evaluators))
+
+    def protocol_notes(self) -> list[str]:
+        """NMS, which the published detector has over several scales alone, and the tasks' notes."""
+        several = len(self.protocol.scales) > 1
+        notes = self.protocol.soft_nms_notes() if several else []
+        if self.nms_threshold is not None:
+            notes.append("hard NMS")
+        elif self.soft_nms is not None and not several:
+            notes.append(f"{self.soft_nms.method} NMS")
+        return notes + [note for task in self.tasks for note in task.protocol_notes()]
+
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
         """Raw maps of every stack."""
         return [

@@ -35,6 +35,7 @@ class TripletCenterNet(CornerNet):
     """CornerNet whose pairs need a center of their class in their central region."""
 
     keypoints = (*CORNERS, "center")
+    published_scales = (0.6, 1.0, 1.2, 1.5, 1.8)
 
     @configurable
     def __init__(

@@ -29,9 +29,16 @@ class PointTask(ABC):
     A task names its branches, makes their targets, turns them into losses and decodes them into
     fields of the detections; what has a default here most tasks do without. It has no parameters of
     its own: the branches live in the detector's head.
+
+    Attributes:
+        needs_camera: whether `decode` reads the images' projections.
+        output_fields: names of the fields that `decode` gives.
+        evaluators: entries of `EVALUATOR_REGISTRY` that score them, beside the data set's own.
     """
 
-    needs_camera = False  # whether `decode` reads the images' projections
+    needs_camera = False
+    output_fields: Collection[str] = ()
+    evaluators: Collection[str] = ()
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
@@ -53,6 +60,10 @@ class PointTask(ABC):
     def required_branches(self) -> tuple[str, ...]:
         """Branches of other tasks without which there are no complete detections."""
         return ()
+
+    def protocol_notes(self) -> list[str]:
+        """How `decode` departs from the published protocol, for the name printed beside scores."""
+        return []
 
     def check(self, instances: Instances, source: str) -> None:  # noqa: B027 - most check nothing
         """Raise ValueError where the ground truth of an image lacks what `targets` reads.

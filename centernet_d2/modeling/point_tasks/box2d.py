@@ -21,6 +21,8 @@ from .base import POINT_TASK_REGISTRY, PointTask
 class Box2D(PointTask):
     """Regresses (width, height) in cells of the output map; adds `pred_boxes`."""
 
+    output_fields = ("pred_boxes",)
+
     def __init__(
         self,
         *,
@@ -39,6 +41,10 @@ class Box2D(PointTask):
     def regressions(self, num_classes: int) -> dict[str, int]:
         """Branch `size`: 2 channels, or a pair per class."""
         return {"size": 2 * num_classes if self.class_specific_size else 2}
+
+    def protocol_notes(self) -> list[str]:
+        """Sizes taken to the image as if they were points, as published for 3-D boxes alone."""
+        return ["sizes as points"] if self.size_as_point else []
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets

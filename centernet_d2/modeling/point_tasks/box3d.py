@@ -41,6 +41,7 @@ class Box3D(PointTask):
     """
 
     needs_camera = True
+    output_fields = ("pred_boxes3d",)
 
     def __init__(
         self,
@@ -95,6 +96,10 @@ class Box3D(PointTask):
     def required_branches(self) -> tuple[str, ...]:
         """The size of the box in the image: NMS, evaluators and files take those boxes too."""
         return ("size",)
+
+    def protocol_notes(self) -> list[str]:
+        """The camera of a batch's first image for all, as published, which is not the default."""
+        return ["one camera per batch"] if self.calibration == "first" else []
 
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, where there are no 3-D boxes."""

@@ -39,6 +39,8 @@ class Pose(PointTask):
     counts for objects of classes without joints.
     """
 
+    output_fields = ("pred_keypoints",)
+
     def __init__(
         self,
         *,
@@ -123,6 +125,25 @@ class Pose(PointTask):
     def required_branches(self) -> tuple[str, ...]:
         """The size of the box: snapping reads it, and NMS, evaluators and files take boxes."""
         return ("size",)
+
+    def protocol_notes(self) -> list[str]:
+        """How joints move to peaks, where it is not the published way."""
+        if not self.joint_heatmap:
+            return []
+        if not self.snaps:
+            return ["no snapping"]
+        rule, published = self.snapping, SnappingRule()
+        told = {
+            f"{rule.name} snapping": rule.name != published.name,
+            f"{rule.candidates} candidates": rule.candidates != published.candidates,
+            f"candidates above {rule.score_threshold}": (
+                rule.score_threshold != published.score_threshold
+            ),
+            f"snap distance {rule.max_distance}": (  # the paper's rule has none
+                rule.name == published.name and rule.max_distance != published.max_distance
+            ),
+        }
+        return [note for note, departs in told.items() if departs]
 
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, unless there are J joints per object."""
