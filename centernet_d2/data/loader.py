@@ -22,19 +22,13 @@ from detectron2.data.build import (
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
+from .datasets.from_files import form_of
 from .fields.base import build_fields
 from .mapper import DetectionMapper
 from .samplers import PositionSampler, seeded
 
 DatasetDict = dict[str, Any]
 Mapper = Callable[[DatasetDict], DatasetDict]
-
-# `evaluator_type` in a dataset's metadata -> key there of where its files are, how to give others.
-_FILES = {
-    "pascal_voc": ("dirname", "voc:<folder>:<split>"),
-    "kitti": ("image_dir", "kitti:<folder>:<split>"),
-}
-_COCO_FILES = ("json_file", "coco:<json>:<image dir>")
 
 
 def load_dataset_dicts(
@@ -83,8 +77,8 @@ def _load_one(name: str, key: str) -> list[DatasetDict]:
             "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
         )
     metadata = MetadataCatalog.get(name)
-    place, form = _FILES.get(metadata.get("evaluator_type"), _COCO_FILES)
-    place = metadata.get(place, f"no {place} in its metadata")
+    form = form_of(metadata)
+    place = metadata.get(form.location, f"no {form.location} in its metadata")
     try:
         dicts = DatasetCatalog.get(name)
     except OSError as error:
@@ -92,7 +86,7 @@ def _load_one(name: str, key: str) -> list[DatasetDict]:
         raise kind(
             f"{key}: dataset '{name}' ({place}) cannot be loaded: {error}. Put its files there "
             "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
-            f"your own files as '{form}'."
+            f"your own files as '{form.usage}'."
         ) from error
     if not len(dicts):
         raise ValueError(f"{key}: dataset '{name}' has no images. Check its files ({place}).")
@@ -279,6 +273,7 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
             teaches; see also `load_dataset_dicts`.
     """
     names = cfg.DATASETS.TRAIN
+    fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
     if not has_objects(dicts, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS):
         raise ValueError(
@@ -286,7 +281,7 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
             "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
         )
-    for field in build_fields(cfg):
+    for field in fields:
         field.check_records(dicts, ", ".join(names))
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
@@ -307,9 +302,10 @@ def _test_loader_from_config(
     cfg: CfgNode, dataset_name: str | Sequence[str], *, mapper: Mapper | None = None
 ) -> dict[str, Any]:
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
+    mapper = mapper or build_mapper(cfg, is_train=False)  # before loading, as in training
     return {
         "dataset": load_dataset_dicts(names, key="DATASETS.TEST"),
-        "mapper": mapper or build_mapper(cfg, is_train=False),
+        "mapper": mapper,
         "batch_size": cfg.TEST.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
     }

@@ -15,6 +15,7 @@ from detectron2.structures import BoxMode
 from fvcore.transforms.transform import TransformList
 
 from ..checks import DatasetError
+from ..datasets.columns import keep_annotation_columns, keep_image_columns
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,18 @@ class GroundTruthField(ABC):
 
 
 def build_fields(cfg: CfgNode) -> list[GroundTruthField]:
-    """What the detector of `cfg` learns beside boxes and classes; asked of its class."""
+    """What the detector of `cfg` learns beside boxes and classes; asked of its class.
+
+    The columns that they read survive the loading of COCO files from now on.
+    """
     name = cfg.MODEL.META_ARCHITECTURE
     detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    fields = getattr(detector, "ground_truth_fields", None)
-    return list(fields(cfg)) if fields else []
+    ask = getattr(detector, "ground_truth_fields", None)
+    fields = list(ask(cfg)) if ask else []
+    for field in fields:
+        keep_annotation_columns(*field.annotation_columns)
+        keep_image_columns(*field.image_columns)
+    return fields
 
 
 def source_boxes(annotations: Sequence[Mapping[str, Any]], file_name: str) -> np.ndarray:
