@@ -4,7 +4,7 @@
     tools/convert_checkpoint.py ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
     tools/convert_checkpoint.py published_name_or_address dla34.pth --arch dla_34
 
-INPUT is a file, an address, or a name of the model zoo. Source and architecture are recognised from
+INPUT is a file, an address, or a name of the model zoo. Source and architecture are detected from
 the keys; --arch only checks them. Then, for example:
 
     tools/predict.py --config-file dla34.yaml --weights dla34.pth --input photos/ --output found
@@ -22,7 +22,7 @@ import torch
 import centernet_d2  # noqa: F401  (registers what a config can name)
 from centernet_d2.atomic_write import atomic_write
 from centernet_d2.checkpoint.files import read_tensors
-from centernet_d2.checkpoint.matching_config import CLASSES_OF_VOC, as_yaml, matching_config
+from centernet_d2.checkpoint.matching_config import as_yaml, matching_config
 from centernet_d2.checkpoint.published import Converted, is_detectron2_file, named_conversion
 from centernet_d2.model_zoo.path_handlers import published_file
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"convert_checkpoint: {error}", file=sys.stderr)
         return 1
     print(converted.report())
-    if converted.found.num_classes == CLASSES_OF_VOC:
+    if converted.found.dataset == "voc":
         print(
             f"20 classes: taken for Pascal VOC at {voc_size} x {voc_size} (see --voc-size); "
             "for other data set MODEL.PIXEL_MEAN, PIXEL_STD and TEST.RESOLUTION in the config"

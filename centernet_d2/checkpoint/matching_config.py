@@ -1,55 +1,64 @@
-"""The config that belongs to recognised weights: architecture, pixel statistics, test protocol.
+"""The config that belongs to detected weights: architecture, pixel statistics, test protocol.
 
 Keys are full paths ("MODEL.HEATMAP.NUM_CLASSES"), as in overrides on a command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..config import add_centernet_config
-from .recognised import MMDETECTION, TRIPLET, Overrides, Recognised
+from .backbones import Overrides
+from .detect_source import MMDETECTION, TRIPLET, DetectedSource
+
+COMMON = {
+    "MODEL.META_ARCHITECTURE": "PointsCenterNet",
+    "INPUT.FORMAT": "BGR",
+    "INPUT.MIN_SIZE_TEST": 0,
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
+    "DATALOADER.ASPECT_RATIO_GROUPING": False,
+    "SOLVER.WEIGHT_DECAY": 0.0,
+    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
+    "SOLVER.WARMUP_ITERS": 0,
+}
+
+
+def _pixels(mean: Sequence[float], std: Sequence[float]) -> Overrides:
+    return {"MODEL.PIXEL_MEAN": list(mean), "MODEL.PIXEL_STD": list(std)}
+
 
 # The authors' statistics of COCO in B, G, R order, times 255.
-COCO_PIXELS = {
-    "MODEL.PIXEL_MEAN": [104.01362025, 114.03422265, 119.9165958],
-    "MODEL.PIXEL_STD": [73.6027665, 69.8908125, 70.9150767],
-}
-# ImageNet's statistics in R, G, B order, which the published VOC training applied to B, G, R
-# pixels.
-VOC_PIXELS = {
-    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
-    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
-}
+COCO_PIXELS = _pixels(
+    (104.01362025, 114.03422265, 119.9165958), (73.6027665, 69.8908125, 70.9150767)
+)
+# ImageNet's in R, G, B order, which the published VOC training applied to B, G, R pixels.
+VOC_PIXELS = _pixels((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 # The same in B, G, R order: mmdetection's R, G, B network, turned (see `mmdetection.as_bgr`).
-TURNED_PIXELS = {
-    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
-    "MODEL.PIXEL_STD": [57.375, 57.12, 58.395],
-}
+TURNED_PIXELS = _pixels((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 LEGACY_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "legacy", "MODEL.HEATMAP.MIN_OVERLAP": 0.7}
 EXACT_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "exact", "MODEL.HEATMAP.MIN_OVERLAP": 0.3}
 
-COCO_DATA = {
-    "DATASETS.TRAIN": ["coco_2017_train"],
-    "DATASETS.TEST": ["coco_2017_val"],
+# Dataset of the weights -> where they were trained and evaluated, and how.
+DATA: dict[str, Overrides] = {
+    "coco": {"DATASETS.TRAIN": ["coco_2017_train"], "DATASETS.TEST": ["coco_2017_val"]},
+    "coco_person": {
+        "DATASETS.TRAIN": ["keypoints_coco_2017_train"],
+        "DATASETS.TEST": ["keypoints_coco_2017_val"],
+        # Published: images without a person are left out, and several scales are not cut to 100.
+        "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
+        "TEST.DETECTIONS_PER_IMAGE": 0,
+    },
+    "voc": {
+        "DATASETS.TRAIN": ["voc_2007_trainval", "voc_2012_trainval"],
+        "DATASETS.TEST": ["voc_2007_test"],
+    },
 }
-COCO_JOINT_DATA = {
-    "DATASETS.TRAIN": ["keypoints_coco_2017_train"],
-    "DATASETS.TEST": ["keypoints_coco_2017_val"],
-    # Published: images without a person are not trained on, and several scales are not cut to 100.
-    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": True,
-    "TEST.DETECTIONS_PER_IMAGE": 0,
-}
-VOC_DATA = {
-    "DATASETS.TRAIN": ["voc_2007_trainval", "voc_2012_trainval"],
-    "DATASETS.TEST": ["voc_2007_test"],
-}
-# Weights do not say on which split they were trained.
-KITTI_DATA = {
+# Of all 3-D boxes. Weights do not say on which split they were trained.
+KITTI = {
     "DATASETS.TRAIN": ["kitti_3dop_train"],
     "DATASETS.TEST": ["kitti_3dop_val"],
     "INPUT.TRAIN_SIZE": [384, 1280],
@@ -64,17 +73,6 @@ KITTI_DATA = {
     "TEST.FIXED_FIT": "width",
 }
 KEEP_RESOLUTION = {"TEST.RESOLUTION": "keep_res", "TEST.CANVAS": "strict"}
-
-COMMON = {
-    "MODEL.META_ARCHITECTURE": "PointsCenterNet",
-    "INPUT.FORMAT": "BGR",
-    "INPUT.MIN_SIZE_TEST": 0,
-    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": False,
-    "DATALOADER.ASPECT_RATIO_GROUPING": False,
-    "SOLVER.WEIGHT_DECAY": 0.0,
-    "SOLVER.WEIGHT_DECAY_NORM": 0.0,
-    "SOLVER.WARMUP_ITERS": 0,
-}
 # The corner detectors' frame, and the protocol of their published single-scale numbers.
 CORNER_FRAME = {
     "INPUT.TRAIN_SIZE": [511, 511],
@@ -85,49 +83,33 @@ CORNER_FRAME = {
     "MODEL.HOURGLASS.NORM_INIT": "uniform",
 }
 TRIPLET_RULES = {"MODEL.HEATMAP.TOP_K": 70, "MODEL.CORNERNET.OUTSIDE_MARGIN": 5.0}
-CLASSES_OF_VOC = 20
-CLASSES_OF_COCO = 80
-JOINTS_OF_COCO = 17
 
 
-def matching_config(found: Recognised, *, voc_size: int = 384) -> Overrides:
+def matching_config(found: DetectedSource, *, voc_size: int = 384) -> Overrides:
     """All keys that differ from the defaults for these weights.
 
     20 classes are taken for Pascal VOC, and 3-D boxes for KITTI, whose published networks have
     other pixel statistics and a fixed input; everything else has COCO's.
 
     Args:
-        found: the recognised weights.
+        found: the detected weights.
         voc_size: side of VOC's fixed input, 384 or 512 (both were published; the weights do not
             say).
     """
-    keys: Overrides = COMMON | found.model
-    if found.num_classes == CLASSES_OF_COCO:
-        keys |= COCO_DATA
-    if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
-        return keys | _corner_keys(found)
-    if found.num_classes == 1 and found.num_joints == JOINTS_OF_COCO:
-        keys |= COCO_JOINT_DATA
-    if found.source == MMDETECTION:
-        return keys | TURNED_PIXELS | EXACT_RADIUS | KEEP_RESOLUTION
-    if found.task == "box3d":
-        return keys | VOC_PIXELS | LEGACY_RADIUS | KITTI_DATA
-    if found.num_classes == CLASSES_OF_VOC:
-        # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
-        fixed = {
-            "TEST.RESOLUTION": "fixed",
-            "TEST.FIXED_SIZE": [voc_size, voc_size],
-            "INPUT.TRAIN_SIZE": [voc_size, voc_size],
-        }
-        return keys | VOC_PIXELS | LEGACY_RADIUS | VOC_DATA | fixed
-    return keys | COCO_PIXELS | LEGACY_RADIUS | KEEP_RESOLUTION
-
-
-def _corner_keys(found: Recognised) -> Overrides:
+    keys: Overrides = COMMON | found.model | DATA.get(found.dataset, {})
     pixels = TURNED_PIXELS if found.source == MMDETECTION else COCO_PIXELS
-    if found.source == TRIPLET:
-        return CORNER_FRAME | pixels | LEGACY_RADIUS | TRIPLET_RULES
-    return CORNER_FRAME | pixels | EXACT_RADIUS
+    if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
+        rules = LEGACY_RADIUS | TRIPLET_RULES if found.source == TRIPLET else EXACT_RADIUS
+        return keys | CORNER_FRAME | pixels | rules
+    if found.source == MMDETECTION:
+        return keys | pixels | EXACT_RADIUS | KEEP_RESOLUTION
+    if found.task == "box3d":
+        return keys | VOC_PIXELS | LEGACY_RADIUS | KITTI
+    if found.dataset == "voc":
+        # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
+        sizes = {key: [voc_size, voc_size] for key in ("TEST.FIXED_SIZE", "INPUT.TRAIN_SIZE")}
+        return keys | VOC_PIXELS | LEGACY_RADIUS | {"TEST.RESOLUTION": "fixed"} | sizes
+    return keys | pixels | LEGACY_RADIUS | KEEP_RESOLUTION
 
 
 def config_node(keys: Mapping[str, Any]) -> CfgNode:

@@ -10,102 +10,106 @@ from __future__ import annotations
 from torch import Tensor
 
 from .points_repository import BATCH_COUNTERS
-from .rename import Keep, Rename, RenameTable
+from .rename import Keep, Rename, RenameTable, renames
 
-BRANCHES = {"heatmap_head": "heatmap", "wh_head": "size", "offset_head": "offset"}
-
-# Unit of `neck.deconv_layers` -> index of its convolution in `deconv_layers`; its norm is the next.
-# Units 0, 2, 4 are the (deformable) 3x3 convolutions, 1, 3, 5 the transposed ones.
-CONVOLUTIONS = {0: 0, 1: 3, 2: 6, 3: 9, 4: 12, 5: 15}
-
-NO_BIAS = Keep(
-    r"backbone\.deconv_layers\.(0|6|12)\.bias",
-    "trained without, because a norm follows",
-    fill=0,
-)
+# How names begin -> how those of the authors do, as far as `detect_source` reads them.
+CORNERNET_NAMES = {
+    "backbone.hourglass_modules.": "kps.",
+    "backbone.stem.0.": "pre.0.",
+    "backbone.out_convs.": "cnvs.",
+    "bbox_head.tl_heat.": "tl_heats.",
+    "bbox_head.tl_pool.0.direction1_conv.": "tl_cnvs.0.p1_conv1.",
+}
+POINTS_NAMES = {
+    "backbone.": "",
+    "neck.deconv_layers.0.conv.": "deconv_layers.0.",
+    "neck.deconv_layers.0.conv_offset.": "deconv_layers.0.conv_offset_mask.",
+    "neck.deconv_layers.0.conv.conv_offset.": "deconv_layers.0.conv_offset_mask.",
+    "bbox_head.heatmap_head.": "hm.",
+    "bbox_head.wh_head.": "wh.",
+}
 
 
 def _neck() -> tuple[Rename, ...]:
+    """Units 0, 2, 4 are the (deformable) 3x3 convolutions, 1, 3, 5 the transposed ones."""
     rules = []
-    for unit, index in CONVOLUTIONS.items():
-        published, here = rf"neck\.deconv_layers\.{unit}", f"backbone.deconv_layers.{index}"
-        norm = f"backbone.deconv_layers.{index + 1}"
-        rules += [
-            Rename(rf"{published}\.conv\.(weight|bias)", rf"{here}.\1"),
-            Rename(rf"{published}\.bn\.(\w+)", rf"{norm}.\1"),
-        ]
-        if unit % 2 == 0:  # the last form is today's
-            offset = rf"{published}\.conv(?:_offset|\.conv_offset_mask|\.conv_offset)"
-            rules.append(Rename(rf"{offset}\.(weight|bias)", rf"{here}.conv_offset_mask.\1"))
-    return tuple(rules)
+    for unit in range(6):
+        published, here = f"neck.deconv_layers.{unit}", "backbone.deconv_layers"
+        rules.append(f"{published}.conv.* {here}.{3 * unit}.*")
+        rules.append(f"{published}.bn.* {here}.{3 * unit + 1}.*")
+        if unit % 2 == 0:
+            # The last form is today's.
+            for offset in (".conv_offset", ".conv.conv_offset_mask", ".conv.conv_offset"):
+                rules.append(f"{published}{offset}.* {here}.{3 * unit}.conv_offset_mask.*")
+    return renames("\n".join(rules))
 
 
 RESNET_BOX2D = RenameTable(
     name="mmdetection centernet resnet",
     rules=(
-        Rename(r"backbone\.((?:conv1|bn1|layer[1-4])\..+)", r"backbone.\1"),
         *_neck(),
-        *(
-            Rename(
-                rf"bbox_head\.{published}\.([02])\.(weight|bias)", rf"head.stacks.0.{here}.\1.\2"
-            )
-            for published, here in BRANCHES.items()
+        *renames("""
+            backbone.**                backbone.**
+            bbox_head.heatmap_head.#.* head.stacks.0.heatmap.#.*
+            bbox_head.wh_head.#.*      head.stacks.0.size.#.*
+            bbox_head.offset_head.#.*  head.stacks.0.offset.#.*
+        """),
+    ),
+    kept=(
+        BATCH_COUNTERS,
+        Keep(
+            r"backbone\.deconv_layers\.(0|6|12)\.bias",
+            "trained without, because a norm follows",
+            fill=0,
         ),
     ),
-    kept=(BATCH_COUNTERS, NO_BIAS),
 )
 
-# A unit of convolution and norm, as which mmdetection writes most of CornerNet.
-UNIT = ((r"\.conv", "0"), (r"\.bn", "1"))
 
-
-def _units(published: str, here: str) -> list[Rename]:
-    return [Rename(rf"{published}{part}\.(\w+)", rf"{here}.{index}.\2") for part, index in UNIT]
-
-
-def _hourglass() -> list[Rename]:
-    block, level = r"((?:conv|bn)[12])\.(\w+)", r"((?:low2\.)*(?:up1|low1|low2|low3)\.\d+)"
-    trunk = r"backbone\.hourglass_modules\.(\d+)"
+def _hourglass() -> tuple[Rename, ...]:
     rules = [
-        Rename(r"backbone\.stem\.0\.conv\.(weight|bias)", r"backbone.stem.0.0.\1"),
-        Rename(r"backbone\.stem\.0\.bn\.(\w+)", r"backbone.stem.0.1.\1"),
-        Rename(rf"backbone\.stem\.1\.0\.{block}", r"backbone.stem.1.\1.\2"),
-        Rename(r"backbone\.stem\.1\.0\.downsample\.(.+)", r"backbone.stem.1.skip.\1"),
-        Rename(rf"{trunk}\.{level}\.{block}", r"backbone.hourglasses.\1.\2.\3.\4"),
-        Rename(rf"{trunk}\.{level}\.downsample\.(.+)", r"backbone.hourglasses.\1.\2.skip.\3"),
-        Rename(rf"backbone\.inters\.(\d+)\.{block}", r"backbone.merged.\1.\2.\3"),
+        "backbone.stem.0.conv.* backbone.stem.0.0.*",
+        "backbone.stem.0.bn.* backbone.stem.0.1.*",
+        "backbone.inters.#.** backbone.merged.#.**",
     ]
-    for published, here in (
-        ("conv1x1s", "merge_input"),
-        ("remap_convs", "merge_output"),
-        ("out_convs", "outputs"),
-    ):
-        rules += _units(rf"backbone\.{published}\.(\d+)", rf"backbone.{here}.\1")
-    return rules
+    trunk, own = "backbone.hourglass_modules.#.**.#", "backbone.hourglasses.#.**.#"
+    for published, here in (("backbone.stem.1.0", "backbone.stem.1"), (trunk, own)):
+        rules += [f"{published}.{layer}.* {here}.{layer}.*" for layer in _BLOCK]
+        rules.append(f"{published}.downsample.** {here}.skip.**")
+    for published, here in _UNITS.items():
+        rules += _unit(f"backbone.{published}.#", f"backbone.{here}.#")
+    return renames("\n".join(rules))
 
 
-def _corner(short: str, corner: str) -> list[Rename]:
+_BLOCK = ("conv1", "bn1", "conv2", "bn2")
+# Units of convolution and norm, as which mmdetection writes most of CornerNet.
+_UNITS = {"conv1x1s": "merge_input", "remap_convs": "merge_output", "out_convs": "outputs"}
+_POOLING = {
+    "direction1_conv": "branches.0",
+    "direction2_conv": "branches.1",
+    "aftpool_conv": "merge",
+    "conv1": "shortcut",
+    "conv2": "output",
+}
+
+
+def _unit(published: str, here: str) -> list[str]:
+    return [f"{published}.conv.* {here}.0.*", f"{published}.bn.* {here}.1.*"]
+
+
+def _corner(short: str, corner: str) -> tuple[Rename, ...]:
     rules = []
-    for published, here in (
-        ("direction1_conv", "branches.0"),
-        ("direction2_conv", "branches.1"),
-        ("aftpool_conv", "merge"),
-        ("conv1", "shortcut"),
-        ("conv2", "output"),
-    ):
-        rules += _units(
-            rf"bbox_head\.{short}_pool\.(\d+)\.{published}",
-            rf"head.stacks.\1.{corner}.pooling.{here}",
+    for published, here in _POOLING.items():
+        rules += _unit(
+            f"bbox_head.{short}_pool.#.{published}", f"head.stacks.#.{corner}.pooling.{here}"
         )
     for published, branch in (("heat", "heatmap"), ("emb", "embedding"), ("off", "offset")):
-        rules += [
-            Rename(
-                rf"bbox_head\.{short}_{published}\.(\d+)\.{layer}\.conv\.(weight|bias)",
-                rf"head.stacks.\1.{corner}.{branch}.{index}.\2",
+        for layer, index in ((0, 0), (1, 2)):
+            rules.append(
+                f"bbox_head.{short}_{published}.#.{layer}.conv.* "
+                f"head.stacks.#.{corner}.{branch}.{index}.*"
             )
-            for layer, index in ((0, 0), (1, 2))
-        ]
-    return rules
+    return renames("\n".join(rules))
 
 
 CORNERNET = RenameTable(
@@ -114,8 +118,6 @@ CORNERNET = RenameTable(
     kept=(BATCH_COUNTERS,),
 )
 
-FIRST_CONVOLUTIONS = ("backbone.conv1.weight", "backbone.stem.0.0.weight")
-
 
 def as_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Turn a network of R, G, B images into the equal one of B, G, R images.
@@ -123,5 +125,6 @@ def as_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
     The input channels of the first convolution change places; mean and deviation of the config have
     to do the same.
     """
-    first = next(name for name in FIRST_CONVOLUTIONS if name in state)
+    names = ("backbone.conv1.weight", "backbone.stem.0.0.weight")
+    first = next(name for name in names if name in state)
     return state | {first: state[first].flip(1)}

@@ -1,4 +1,4 @@
-"""Published weights as detectron2 files: recognised, renamed, checked, and cached."""
+"""Published weights as detectron2 files: detected, renamed, checked, and cached."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES, COCO_PERSON_KEYPOINT_NAMES
-from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..atomic_write import atomic_write
 from .cache import cache_dir, sha256_of
+from .detect_source import DetectedSource, detect_source
 from .files import read_tensors
-from .matching_config import COMMON, JOINTS_OF_COCO, config_node
+from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
-from .recognise import Recognised, recognise
 from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
 
 logger = logging.getLogger(__name__)
 
 VERSION = 2  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
-KITTI_CLASS_NAMES = ("Pedestrian", "Car", "Cyclist")
 
 _digests: dict[tuple[str, int, int], str] = {}  # (path, size, time) -> SHA-256
 
@@ -42,7 +39,7 @@ class Converted:
         renamed: what the table did, with the reasons for what was dropped and kept.
     """
 
-    found: Recognised
+    found: DetectedSource
     state_dict: dict[str, Tensor]
     renamed: Renamed
 
@@ -50,11 +47,9 @@ class Converted:
         """What a detectron2 file of these weights holds."""
         return {
             "model": self.state_dict,
-            "joint_names": joint_names(self.found.num_joints),
+            "joint_names": self.found.joint_names,
             "__author__": f"{AUTHOR} {self.found.describe()}",
-            "class_names": class_names(
-                self.found.num_classes, self.found.num_joints, self.found.task
-            ),
+            "class_names": self.found.class_names,
         }
 
     def report(self) -> str:
@@ -74,32 +69,16 @@ class Converted:
         return "\n".join(lines)
 
 
-def class_names(num_classes: int | None, num_joints: int = 0, task: str = "") -> list[str]:
-    """Names of the classes where these tell the dataset: COCO, Pascal VOC or KITTI. Else []."""
-    if task == "box3d":
-        return list(KITTI_CLASS_NAMES) if num_classes == len(KITTI_CLASS_NAMES) else []
-    if num_joints:
-        return ["person"] if (num_classes, num_joints) == (1, JOINTS_OF_COCO) else []
-    coco = [category["name"] for category in COCO_CATEGORIES if category["isthing"]]
-    known = {len(coco): coco, len(VOC_CLASS_NAMES): list(VOC_CLASS_NAMES)}
-    return known.get(num_classes or 0, [])
-
-
-def joint_names(num_joints: int) -> list[str]:
-    """Names of the joints where their number tells the dataset: COCO. Else []."""
-    return list(COCO_PERSON_KEYPOINT_NAMES) if num_joints == JOINTS_OF_COCO else []
-
-
 def convert(checkpoint: Mapping[str, Any]) -> Converted:
     """Rename the tensors of a published file, as `read_tensors` gives it, and check them.
 
     Raises:
         UnknownWeightsError: no known source.
-        RenameError: the keys or shapes are not exactly those of the recognised network.
+        RenameError: the keys or shapes are not exactly those of the detected network.
         ValueError: there is no state dict in it.
     """
     state = published_state_dict(checkpoint)
-    found = recognise(state)
+    found = detect_source(state)
     try:
         renamed = rename_state_dict(state, found.table, model_names(found))
     except RenameError as error:
@@ -108,7 +87,7 @@ def convert(checkpoint: Mapping[str, Any]) -> Converted:
     return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
 
 
-def _fillings(found: Recognised, renamed: Renamed) -> dict[str, Tensor]:
+def _fillings(found: DetectedSource, renamed: Renamed) -> dict[str, Tensor]:
     """What the file lacks and a number stands for; of a start only in layers that it has."""
     if found.task != "start":
         return renamed.filled
@@ -116,7 +95,7 @@ def _fillings(found: Recognised, renamed: Renamed) -> dict[str, Tensor]:
     return {name: v for name, v in renamed.filled.items() if name.rpartition(".")[0] in layers}
 
 
-def model_names(found: Recognised) -> dict[str, Tensor]:
+def model_names(found: DetectedSource) -> dict[str, Tensor]:
     """State dict of the matching model, its tensors without storage."""
     cfg = config_node(COMMON | found.model | {"MODEL.DEVICE": "meta"})
     with torch.device("meta"), torch.random.fork_rng(devices=[]):

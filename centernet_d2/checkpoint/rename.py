@@ -7,6 +7,7 @@ weights still runs and only gives poor results.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,31 @@ class Rename:
 
     pattern: str
     replacement: str
+
+
+def renames(table: str) -> tuple[Rename, ...]:
+    """Rules from lines of two names, the published one and the one here.
+
+    `#` in the first stands for a number, `*` for one part of a name and `**` for one or more; in
+    the second the same signs stand in the same order for what was found. A dot is a dot, the rest
+    is a pattern without groups of its own.
+    """
+    return tuple(
+        Rename(_to_pattern(published), _to_replacement(here))
+        for published, here in (line.split() for line in table.split("\n") if line.strip())
+    )
+
+
+_SIGNS = {"**": r"(.+)", "*": r"(\w+)", "#": r"(\d+)"}
+
+
+def _to_pattern(name: str) -> str:
+    return re.sub(r"\*\*|\*|#", lambda sign: _SIGNS[sign[0]], name.replace(".", r"\."))
+
+
+def _to_replacement(name: str) -> str:
+    numbers = itertools.count(1)
+    return re.sub(r"\*\*|\*|#", lambda _: rf"\{next(numbers)}", name)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
-from ..checkpoint.published import class_names as known_class_names
+from ..checkpoint.detect_source import UnknownWeightsError, detect_source
 from ..checkpoint.published import is_detectron2_file, named_conversion
-from ..checkpoint.recognise import UnknownWeightsError, recognise
 from ..checkpoint.rename import published_state_dict
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED
 
@@ -116,7 +115,7 @@ class Checkpointer(DetectionCheckpointer):
         model - less than half of the smaller of the two is used - are an error in either case,
         raised before the model is touched.
 
-        `path` may also be a file as its authors published it: it is recognised and renamed
+        `path` may also be a file as its authors published it: it is detected and renamed
         (`published:<path>` does the same, and for detectron2's own checkpointer as well).
 
         Returns:
@@ -259,8 +258,8 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
 def load_tensors(filename: str) -> dict[str, Any]:
     """Load a file of tensors and plain values into detectron2's form; code in it is not run.
 
-    A file as its authors published it is recognised and renamed. A bare dict of tensors that is not
-    recognised is taken for a state dict of the model.
+    A file as its authors published it is detected and renamed. A bare dict of tensors that is not
+    detected is taken for a state dict of the model.
 
     Raises:
         ValueError: another kind of file, pickled objects, a damaged file, or one of an unknown
@@ -300,8 +299,7 @@ def saved_class_names(path: str) -> list[str]:
         loaded = files.read_tensors(local, mapped=True)
         if is_detectron2_file(loaded):
             return list(loaded.get("class_names", []))
-        found = recognise(published_state_dict(loaded))
-        return known_class_names(found.num_classes, found.num_joints, found.task)
+        return detect_source(published_state_dict(loaded)).class_names
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return []

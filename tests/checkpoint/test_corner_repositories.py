@@ -12,9 +12,9 @@ from detectron2.modeling import build_model
 from published_networks import corner_shapes, on_meta
 
 from centernet_d2 import Predictor
+from centernet_d2.checkpoint.detect_source import UnknownWeightsError, detect_source
 from centernet_d2.checkpoint.matching_config import config_node, matching_config
 from centernet_d2.checkpoint.published import convert, model_names
-from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
 from centernet_d2.checkpoint.rename import RenameError
 
 ENTRIES = {"CornerNet": 1128, "CenterNet-52": 630, "CenterNet-104": 1260}
@@ -35,7 +35,7 @@ def test_every_key_of_a_published_file_has_one_place(network, counters):
 
 
 def test_what_the_config_says_of_each():
-    cornernet, single, double = (recognise(on_meta(corner_shapes(name))) for name in ENTRIES)
+    cornernet, single, double = (detect_source(on_meta(corner_shapes(name))) for name in ENTRIES)
     assert cornernet.source == "CornerNet"
     assert single.source == double.source == "triplet CenterNet"
     stacks = [f.model["MODEL.HOURGLASS.STACKS"] for f in (cornernet, single, double)]
@@ -175,7 +175,7 @@ def test_legacy_pickles_load_in_every_predictor(detector, tmp_path):
     model = narrow_model(detector)
     path = tmp_path / "CornerNet_500000.pkl"
     legacy_file(path, model)
-    found = recognise({published_name(k): v for k, v in model.state_dict().items()})
+    found = detect_source({published_name(k): v for k, v in model.state_dict().items()})
     keys = matching_config(found) | {"MODEL.DEVICE": "cpu", "MODEL.WEIGHTS": f"published:{path}"}
     keys |= {
         "MODEL.CORNERNET.EMBEDDING_THRESHOLD": 100.0,

@@ -21,6 +21,7 @@ from published_networks import (
 )
 
 from centernet_d2 import Predictor
+from centernet_d2.checkpoint.detect_source import UnknownWeightsError, detect_source
 from centernet_d2.checkpoint.files import WeightFileError, read_tensors
 from centernet_d2.checkpoint.matching_config import (
     COMMON,
@@ -29,14 +30,13 @@ from centernet_d2.checkpoint.matching_config import (
     matching_config,
 )
 from centernet_d2.checkpoint.published import convert, converted_file
-from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
 from centernet_d2.checkpoint.rename import RenameError
 from centernet_d2.engine.checkpointer import Checkpointer, CheckpointMismatchError
 from centernet_d2.engine.setup import load_config
 
 
 def config_for(architecture: str, weights: str, *overrides):
-    found = recognise(on_meta(points_shapes(architecture)))
+    found = detect_source(on_meta(points_shapes(architecture)))
     cfg = config_node(matching_config(found) | {"MODEL.DEVICE": "cpu", "MODEL.WEIGHTS": weights})
     cfg.merge_from_list(list(overrides))
     return cfg
@@ -226,7 +226,7 @@ def test_written_config_agrees_with_the_shipped_one(
         shapes |= {"hm.2.weight": (classes, 64, 1, 1), "hm.2.bias": (classes,)}
         if architecture == "dla_34":
             shapes["hm.2.weight"] = (classes, 256, 1, 1)
-    keys = matching_config(recognise(on_meta(shapes)))
+    keys = matching_config(detect_source(on_meta(shapes)))
     file = tmp_path / "written.yaml"
     file.write_text(as_yaml(keys, "A comment."))
     written, shipped = load_config(str(file)), load_config(str(config_root / f"{name}.yaml"))

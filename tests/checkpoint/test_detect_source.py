@@ -1,4 +1,4 @@
-"""Every known network is recognised from its keys, and its table is a bijection."""
+"""Every known network is detected from its keys, and its table is a bijection."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import torch
 import torchvision
 from published_networks import mmdetection_shapes, on_meta, points_shapes
 
+from centernet_d2.checkpoint.detect_source import (
+    DetectedSource,
+    UnknownWeightsError,
+    detect_source,
+)
 from centernet_d2.checkpoint.matching_config import matching_config
-from centernet_d2.checkpoint.published import class_names, convert, model_names
-from centernet_d2.checkpoint.recognise import UnknownWeightsError, recognise
+from centernet_d2.checkpoint.published import convert, model_names
 from centernet_d2.checkpoint.rename import RenameError
 from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.structures.skeleton import COCO_JOINTS, Skeleton, derive_flip_map
@@ -228,7 +232,7 @@ def test_missing_or_misshaped_tensors_name_the_network():
 )
 def test_other_tasks_are_named(extra, message):
     with pytest.raises(UnknownWeightsError, match=f"dla_34 of the points repository.*{message}"):
-        recognise(on_meta(points_shapes("dla_34") | extra))
+        detect_source(on_meta(points_shapes("dla_34") | extra))
 
 
 @pytest.mark.parametrize(
@@ -245,19 +249,31 @@ def test_other_tasks_are_named(extra, message):
 )
 def test_unknown_weights_say_what_they_look_like(keys, message):
     with pytest.raises(UnknownWeightsError, match=message):
-        recognise(on_meta(dict.fromkeys(keys, (2, 2))))
+        detect_source(on_meta(dict.fromkeys(keys, (2, 2))))
 
 
 def test_resnet_of_unknown_depth():
     shapes = points_shapes("resdcn_18")
     shapes["layer1.2.conv1.weight"] = (64, 64, 3, 3)
     with pytest.raises(UnknownWeightsError, match=r"\(3, 2, 2, 2\) blocks"):
-        recognise(on_meta(shapes))
+        detect_source(on_meta(shapes))
 
 
-def test_class_names_are_known_by_number_where_they_are():
-    assert class_names(80)[:2] == ["person", "bicycle"]
-    assert class_names(20)[0] == "aeroplane"
-    assert class_names(3, task="box3d") == list(KITTI_RULES.classes)
-    assert class_names(3) == class_names(5, task="box3d") == class_names(5) == []
-    assert class_names(None) == []
+@pytest.mark.parametrize(
+    ("task", "numbers", "dataset", "first"),
+    [
+        ("box2d", (80, 0), "coco", ["person", "bicycle"]),
+        ("box2d", (20, 0), "voc", ["aeroplane"]),
+        ("pose", (1, 17), "coco_person", ["person"]),
+        ("box3d", (3, 0), "kitti", list(KITTI_RULES.classes)),
+        *((task, numbers, "", []) for task, numbers in [("box2d", (3, 0)), ("box3d", (5, 0))]),
+        *((task, numbers, "", []) for task, numbers in [("pose", (1, 11)), ("start", (None, 0))]),
+    ],
+)
+def test_class_names_are_known_by_number_where_they_are(task, numbers, dataset, first):
+    classes, joints = numbers
+    found = DetectedSource("", "", task, None, {}, num_classes=classes, num_joints=joints)
+    assert found.dataset == dataset
+    assert found.class_names[: len(first)] == first
+    assert bool(found.class_names) == bool(first)
+    assert bool(found.joint_names) == (joints == 17)

@@ -1,0 +1,305 @@
+"""From the keys of a published file to its source, its architecture, and the config of its network.
+
+Only names and shapes are read. A file of no known source is an error that says what it looks like,
+because half-loaded weights run and give poor results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES, COCO_PERSON_KEYPOINT_NAMES
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
+from torch import Tensor
+
+from . import corner_repositories, imagenet, mmdetection
+from .backbones import Backbone, Overrides, State, UnknownWeightsError, read_backbone
+from .points_repository import TABLES
+from .rename import SHOWN_KEYS, RenameTable
+
+POINTS = "the points repository"
+MMDETECTION = "mmdetection"
+EXTREMENET = "ExtremeNet"
+IMAGENET = "ImageNet classification"
+CORNERNET = "CornerNet"
+TRIPLET = "triplet CenterNet"
+
+# Dataset of published weights -> its classes.
+DATASET_CLASSES: dict[str, tuple[str, ...]] = {
+    "coco": tuple(category["name"] for category in COCO_CATEGORIES if category["isthing"]),
+    "coco_person": ("person",),
+    "voc": tuple(VOC_CLASS_NAMES),
+    "kitti": ("Pedestrian", "Car", "Cyclist"),
+}
+# (task, classes, joints) -> the dataset that they tell.
+DATASETS = {
+    ("box2d", 80, 0): "coco",
+    ("box2d", 20, 0): "voc",
+    ("pose", 1, 17): "coco_person",
+    ("box3d", 3, 0): "kitti",
+}
+# (network, way up) -> how its authors start the regression branches, where not "normal".
+REGRESSION_INIT = {
+    ("resnet", "plain"): "last_normal",
+    ("dla", "deform"): "zero_bias",
+    ("hourglass", ""): "torch",
+}
+# Of COCO's 17 joints: the nose, then left and right of each.
+COCO_FLIP = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left))]
+
+
+@dataclass(frozen=True)
+class DetectedSource:
+    """What a published file is.
+
+    Attributes:
+        source: who published files of this form.
+        architecture: the source's own name, e.g. "resdcn_18".
+        task: "box2d", "pose" or "box3d" (both with boxes), or "start" for weights that only
+            initialise a part of a detector.
+        table: how the keys are renamed.
+        model: config keys and values that build the matching model.
+        num_classes: of the heatmap; None where there is none.
+        num_joints: of "pose".
+    """
+
+    source: str
+    architecture: str
+    task: str
+    table: RenameTable
+    model: Overrides
+    num_classes: int | None = None
+    num_joints: int = 0
+
+    @property
+    def as_bgr(self) -> bool:
+        """Whether the network reads R, G, B images and has to be turned."""
+        return self.source == MMDETECTION
+
+    @property
+    def dataset(self) -> str:
+        """A key of `DATASET_CLASSES` where task, classes and joints tell it, else ""."""
+        return DATASETS.get((self.task, self.num_classes or 0, self.num_joints), "")
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes where the dataset is known, else []."""
+        return list(DATASET_CLASSES.get(self.dataset, ()))
+
+    @property
+    def joint_names(self) -> list[str]:
+        """Names of the joints where their number is COCO's, else []."""
+        return list(COCO_PERSON_KEYPOINT_NAMES) if self.num_joints == len(COCO_FLIP) else []
+
+    def describe(self) -> str:
+        """One phrase for messages."""
+        if self.task == "start":
+            return f"{self.architecture} of {self.source} (a start for training, no detector)"
+        classes = f"{self.num_classes} class{'es' * (self.num_classes != 1)}"
+        joints = f", {self.num_joints} joints" if self.num_joints else ""
+        return f"{self.architecture} of {self.source}, {self.task}, {classes}{joints}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One form of published files.
+
+    Attributes:
+        source: who published them.
+        markers: patterns, each of which some key must match.
+        kind: "points", "corners", or "start".
+        table: how the keys are renamed; None: by backbone and task, `TABLES`.
+        names: how names begin -> how the authors' names begin, where another project hosts them.
+        architecture: of the backbone's `size`, and `dcn` where it has deformable convolutions.
+    """
+
+    source: str
+    markers: tuple[str, ...]
+    kind: str
+    table: RenameTable | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = ""
+
+
+_CORNERS = (r"tl_heats\.0\.1\.weight", r"kps\.0\.up1\.0\.conv1\.weight")
+# The triplet's table knows the cascade's layers, which a CornerNet may be trained with.
+_CASCADE = (*_CORNERS, r"tl_cnvs\.0\.look_conv1\.conv\.weight")
+
+FORMS = (  # the first that fits
+    Form(
+        EXTREMENET,
+        (r"(t_heats|hm_t)\.0\.1\.weight",),
+        "start",
+        corner_repositories.EXTREMENET_TRUNK,
+    ),
+    Form(TRIPLET, (*_CORNERS, r"ct_heats\.0\.1\.weight"), "corners", corner_repositories.TRIPLET),
+    Form(CORNERNET, _CASCADE, "corners", corner_repositories.TRIPLET),
+    Form(CORNERNET, _CORNERS, "corners", corner_repositories.CORNERNET),
+    Form(
+        MMDETECTION,
+        (  # without embeddings it is CentripetalNet, a detector of its own
+            r"bbox_head\.tl_heat\.0\.1\.conv\.weight",
+            r"bbox_head\.tl_emb\.0\.1\.conv\.weight",
+            r"backbone\.hourglass_modules\.0\.up1\.0\.conv1\.weight",
+        ),
+        "corners",
+        mmdetection.CORNERNET,
+        mmdetection.CORNERNET_NAMES,
+        "cornernet, hourglass, {size}",
+    ),
+    Form(
+        POINTS,
+        (
+            r"hm(\.0\.1|\.2)?\.weight",
+            r"(deconv_layers\.0|base\.base_layer\.0|kps\.0\.up1\.0\.conv1)\.weight",
+        ),
+        "points",
+    ),
+    Form(
+        MMDETECTION,
+        (r"bbox_head\.heatmap_head\.2\.weight", r"neck\.deconv_layers\.0\.conv\.weight"),
+        "points",
+        mmdetection.RESNET_BOX2D,
+        mmdetection.POINTS_NAMES,
+        "centernet_resnet{size}{dcn}",
+    ),
+    Form(
+        IMAGENET,
+        (r"fc\.weight", r"conv1\.weight", r"layer4\.0\.conv1\.weight"),
+        "start",
+        imagenet.IMAGENET_RESNET,
+        architecture="resnet{size}",
+    ),
+    Form(
+        IMAGENET,
+        (r"fc\.weight", r"base_layer\.0\.weight", r"level5\.root\.conv\.weight"),
+        "start",
+        imagenet.IMAGENET_DLA,
+        {"": "base."},
+        "dla{size}",
+    ),
+)
+# Pattern of some key -> what weights without a table look like.
+LOOKS = {
+    r"(.*\.)?(tl|br)_heats?\..*": "a corner detector of another kind than those known",
+    r"(proposal_generator|roi_heads)\..*": "a two-stage detector of detectron2",
+    r"bbox_head\..*": "another detector of mmdetection",
+    r"(backbone\.(?!conv1).*|head\..*)": "a model of this package or of detectron2",
+    r"(conv1|layer1)\..*": "a part of a ResNet",
+    r"(base|ida_up|dla_up)\..*": "a part of DLA",
+}
+# Way up of a network without deformable convolutions; a start gets the default one.
+_PLAIN = {POINTS: "plain", MMDETECTION: "conv"}
+
+
+def detect_source(state: State) -> DetectedSource:
+    """Detect what a published state dict is (without wrapper prefixes: `published_state_dict`).
+
+    Raises:
+        UnknownWeightsError: no known source, or a task without a table; the message says what the
+            keys look like.
+    """
+    form = next((form for form in FORMS if all(_some(state, m) for m in form.markers)), None)
+    if form is None:
+        raise UnknownWeightsError(_describe_unknown(state))
+    names = form.names or {"": ""}
+    state = {
+        ours + key.removeprefix(theirs): value
+        for key, value in state.items()
+        for theirs, ours in names.items()
+        if key.startswith(theirs)
+    }
+    backbone = read_backbone(state, plain=_PLAIN.get(form.source, "deform"))
+    architecture = form.architecture or (
+        "hourglass, {size}" if backbone.network == "hourglass" else f"{backbone.family}_{{size}}"
+    )
+    dcn = "_dcnv2" if backbone.upsample == "deform" else ""
+    architecture = architecture.format(size=backbone.size, dcn=dcn)
+    task, keys = "start", {}
+    if form.kind == "points":
+        task, keys = _points_heads(state, backbone, f"{architecture} of {form.source}")
+    elif form.kind == "corners":
+        task, keys = "box2d", _corner_heads(state)
+    return DetectedSource(
+        source=form.source,
+        architecture=architecture,
+        task=task,
+        table=form.table or TABLES[backbone.family, task],
+        model=backbone.keys | keys,
+        num_classes=keys.get("MODEL.HEATMAP.NUM_CLASSES"),
+        num_joints=keys.get("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 0),
+    )
+
+
+def _some(state: State, pattern: str) -> bool:
+    return any(re.fullmatch(pattern, key) for key in state)
+
+
+def _describe_unknown(state: State) -> str:
+    looks = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
+    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), looks)
+    return (
+        f"these weights are not recognised: they look like {looks}. Known are detectors of boxes, "
+        f"poses and 3-D boxes of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of "
+        f"{MMDETECTION} (centernet_resnet18, cornernet), the authors' CornerNet and triplet "
+        f"CenterNet, {EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
+        f"First keys: {', '.join(list(state)[:5])}"
+    )
+
+
+# ------------------------------------------------------------------------------------------- heads
+def _layers(state: State, head: str) -> list[Tensor]:
+    """Weights of a head's convolutions, first to last, of stack 0 in an hourglass; [] for none."""
+    forms = (
+        (f"{head}.0.0.conv.weight", f"{head}.0.1.weight"),
+        (f"{head}.0.weight", f"{head}.2.weight"),
+        (f"{head}.weight",),
+    )
+    return [state[name] for name in next((form for form in forms if form[-1] in state), ())]
+
+
+def _points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, Overrides]:
+    """Task and config keys of the heads of points CenterNet."""
+    heads = {head: _layers(state, head) for head in ("hm", "wh", "hps", "dep", "hm_t")}
+    if heads["hm_t"]:
+        raise UnknownWeightsError(
+            f"these weights are {network} for extreme points: no table for that task"
+        )
+    task = "pose" if heads["hps"] else "box3d" if heads["dep"] else "box2d"
+    if task == "box3d" and not heads["wh"]:
+        raise UnknownWeightsError(
+            f"these weights are of {POINTS} for 3-D boxes without sizes in the image (its option "
+            "--not_reg_bbox): detections of this package have such sizes, and so must the weights"
+        )
+    hidden = heads["hm"][0].shape[0] if len(heads["hm"]) > 1 else 0
+    init = REGRESSION_INIT.get((backbone.network, backbone.upsample), "normal")
+    keys: Overrides = {"HEAD_CHANNELS": hidden, "REGRESSION_INIT": init}
+    if heads["wh"] and heads["wh"][-1].shape[0] > 2:  # a width and a height per class
+        keys["BOX2D.CLASS_SPECIFIC_SIZE"] = True
+    if task != "box2d":
+        keys["TASKS"] = ["box2d", task]
+    if task == "pose":
+        keys["POSE.NUM_JOINTS"] = count = heads["hps"][-1].shape[0] // 2
+        keys["POSE.JOINT_HEATMAP"] = bool(_layers(state, "hm_hp"))
+        keys["POSE.JOINT_OFFSET"] = bool(_layers(state, "hp_offset"))
+        if count == len(COCO_FLIP):  # weights do not say what a flip exchanges: taken for COCO's
+            keys["POSE.FLIP_INDICES"] = COCO_FLIP
+    keys = {f"MODEL.POINTS_CENTERNET.{key}": value for key, value in keys.items()}
+    return task, {"MODEL.HEATMAP.NUM_CLASSES": heads["hm"][-1].shape[0]} | keys
+
+
+def _corner_heads(state: State) -> Overrides:
+    """Config keys of the modules and heads of a corner detector."""
+    heatmap = next(k for k in ("tl_heats.0.1.weight", "tl_heats.0.1.conv.weight") if k in state)
+    cascade = "tl_cnvs.0.look_conv1.conv.weight" in state
+    return {
+        "MODEL.META_ARCHITECTURE": "TripletCenterNet"
+        if "ct_heats.0.1.weight" in state
+        else "CornerNet",
+        "MODEL.HEATMAP.NUM_CLASSES": state[heatmap].shape[0],
+        "MODEL.CORNERNET.HEAD_CHANNELS": state["tl_heats.0.0.conv.weight"].shape[0],
+        "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],
+        "MODEL.CORNERNET.POOLING": "cascade" if cascade else "corner",
+    }
