@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
-from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
-from centernet_d2.data.datasets.shapes.scenes import SceneSettings
-from centernet_d2.data.datasets.shapes.split import SplitSettings
-from centernet_d2.data.datasets.shapes3d.files import SPLIT_NAME, ensure_split3d
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER, STREET_SPLIT
+from centernet_d2.synthetic.settings import (
+    FigureSettings,
+    ShapeSettings,
+    SplitSettings,
+    StreetSettings,
+)
 
 from .small_world import ROOT
 
@@ -27,13 +29,13 @@ SHARE = 0.85  # of the loss at the start; points_tiny reaches 0.72
 def datasets(tmp_path_factory) -> dict[str, str]:
     """Specs of 160 generated pictures by what the names of their configs begin with."""
     specs = {}
-    for kind, scenes in (("", SceneSettings()), ("pose", FigureSettings())):
+    for kind, scenes in (("", ShapeSettings()), ("pose", FigureSettings())):
         folder = tmp_path_factory.mktemp("shapes") / "split"
         ensure_split(SplitSettings(images=160, seed=1, scenes=scenes), str(folder))
         specs[kind] = f"coco:{folder / ANNOTATION_FILE}:{folder / IMAGE_FOLDER}"
     folder = tmp_path_factory.mktemp("streets") / "split"
-    ensure_split3d(Split3dSettings(images=40, seed=1), str(folder))  # these take longer to draw
-    specs["box3d"] = f"kitti:{folder}:{SPLIT_NAME}"
+    ensure_split(SplitSettings(40, 1, StreetSettings()), str(folder))  # these take longer to draw
+    specs["box3d"] = f"kitti:{folder}:{STREET_SPLIT}"
     return specs
 
 

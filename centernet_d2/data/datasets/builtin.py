@@ -1,4 +1,4 @@
-"""What is registered on import: detectron2's own names, KITTI, and the generated shapes.
+"""What is registered on import: detectron2's own names, and KITTI.
 
 COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) and folders; VOC is
 read by this package, see `voc.py`. KITTI's names are in `kitti.py`.
@@ -13,8 +13,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...structures.skeleton import COCO_SIGMAS
 from .kitti import register_kitti
-from .shapes import register_shapes
-from .shapes3d import register_shapes3d
 from .voc import register_voc
 
 
@@ -31,7 +29,5 @@ def _complete_keypoint_metadata() -> None:
 
 
 _complete_keypoint_metadata()
-register_shapes(datasets_root())
-register_shapes3d(datasets_root())
 register_voc(datasets_root())
 register_kitti(datasets_root())
