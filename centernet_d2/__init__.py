@@ -22,7 +22,7 @@ __all__ = ["__version__", *_PUBLIC]
 
 _import_error: Exception | None = None
 try:
-    from . import data, model_zoo, modeling  # noqa: F401  (for their registrations)
+    from . import data, model_zoo, modeling, synthetic  # noqa: F401  (for their registrations)
 except (
     ImportError,
     RuntimeError,

@@ -20,6 +20,7 @@ ALLOWED = {
     "detectron2_versions": set(),
     "modeling": {"layers", "structures", "targets", "losses", "decoding", "detectron2_versions"},
     "data": {"structures", "detectron2_versions"},
+    "synthetic": {"structures", "data", "atomic_write"},
     "evaluation": {"structures", "detectron2_versions", "atomic_write"},
     "visualization": {"structures"},
     "analysis": {"structures", "targets", "modeling", "evaluation"},

@@ -9,13 +9,15 @@ import numpy as np
 from detectron2.config import CfgNode
 from PIL import Image
 
-from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
-from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
-from centernet_d2.data.datasets.shapes.scenes import SceneSettings
-from centernet_d2.data.datasets.shapes.split import SplitSettings
-from centernet_d2.data.datasets.shapes3d.files import SPLIT_NAME, ensure_split3d
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
 from centernet_d2.engine.setup import load_config
+from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER, STREET_SPLIT
+from centernet_d2.synthetic.settings import (
+    FigureSettings,
+    ShapeSettings,
+    SplitSettings,
+    StreetSettings,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("bright", "dark")
@@ -84,11 +86,11 @@ def small_config(spec: str, output: Path, *overrides) -> CfgNode:
 def generated_datasets(folder: Path, *, images: int, streets: int) -> dict[str, str]:
     """Specs of generated pictures by what the names of their configs begin with, "" for shapes."""
     specs = {}
-    for kind, scenes in (("", SceneSettings()), ("pose", FigureSettings())):
+    for kind, scenes in (("", ShapeSettings()), ("pose", FigureSettings())):
         split = folder / f"shapes{kind}" / "split"
         ensure_split(SplitSettings(images=images, seed=1, scenes=scenes), str(split))
         specs[kind] = f"coco:{split / ANNOTATION_FILE}:{split / IMAGE_FOLDER}"
     split = folder / "streets" / "split"
-    ensure_split3d(Split3dSettings(images=streets, seed=1), str(split))  # longer to draw
-    specs["box3d"] = f"kitti:{split}:{SPLIT_NAME}"
+    ensure_split(SplitSettings(streets, 1, StreetSettings()), str(split))  # longer to draw
+    specs["box3d"] = f"kitti:{split}:{STREET_SPLIT}"
     return specs

@@ -6,8 +6,8 @@ import re
 import cv2
 import pytest
 
-from centernet_d2.data.datasets.shapes3d.files import write_split3d
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
+from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.settings import SplitSettings, StreetSettings
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_unknown_demo(load_tool, capsys):
 @pytest.mark.slow
 def test_boxes_in_space_are_trained_scored_and_drawn(load_tool, tmp_path, capsys):
     demo = load_tool("demo")
-    write_split3d(Split3dSettings(images=4, seed=1), str(tmp_path / "streets"))
+    ensure_split(SplitSettings(4, 1, StreetSettings()), str(tmp_path / "streets"))
     name = f"kitti:{tmp_path / 'streets'}:all"
     output = tmp_path / "out"
     overrides = ["DATASETS.TRAIN", f"('{name}',)", "DATASETS.TEST", f"('{name}',)"]

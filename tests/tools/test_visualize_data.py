@@ -9,11 +9,9 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances, Keypoints
 
-from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
-from centernet_d2.data.datasets.shapes.files import ANNOTATION_FILE, IMAGE_FOLDER, ensure_split
-from centernet_d2.data.datasets.shapes.split import SplitSettings
-from centernet_d2.data.datasets.shapes3d.files import write_split3d
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings
+from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
+from centernet_d2.synthetic.settings import FigureSettings, SplitSettings, StreetSettings
 
 from .conftest import CORNER_OVERRIDES
 
@@ -174,8 +172,8 @@ BOX3D_OVERRIDES = [
 
 def test_boxes_in_space_stand_beside_their_view_from_above(load_tool, tiny_yaml, tmp_path):
     folder = tmp_path / "kitti"
-    split = Split3dSettings(images=2, seed=1)
-    write_split3d(split, str(folder))
+    split = SplitSettings(2, 1, StreetSettings())
+    ensure_split(split, str(folder))
     arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out")]
     dataset = ["DATASETS.TRAIN", f"kitti:{folder}:all"]
     assert load_tool("visualize_data").main([*arguments, *BOX3D_OVERRIDES, *dataset]) == 0
@@ -212,7 +210,7 @@ def test_ignored_regions_are_no_objects(load_tool, tiny_yaml, tmp_path, monkeypa
     monkeypatch.setattr(tool, "draw_heatmap", keep_labels)
     monkeypatch.setattr(tool, "side_by_side", keep_titles)
     folder = tmp_path / "kitti"
-    write_split3d(Split3dSettings(images=1, seed=1), str(folder))
+    ensure_split(SplitSettings(1, 1, StreetSettings()), str(folder))
     (label,) = folder.glob("training/label_2/*.txt")
     label.write_text(
         "Car 0 0 0 500 150 700 250 1.5 1.6 4 0 1.6 20 0\n"

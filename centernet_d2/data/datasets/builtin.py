@@ -1,4 +1,4 @@
-"""What is registered on import: detectron2's own names, KITTI, and the generated shapes.
+"""What is registered on import: detectron2's own names, and KITTI.
 
 COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) and folders; VOC is
 read by this package, see `voc.py`. Readers are imported when a name is used.
@@ -15,8 +15,6 @@ import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .lazy import register_lazily
-from .shapes import register_shapes
-from .shapes3d import register_shapes3d
 
 _UNLABELLED = {"voc_2012_test", "kitti_test"}  # known to the evaluation servers alone
 
@@ -74,7 +72,5 @@ def _call(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
     return getattr(import_module(f".{module}", __package__), function)(*args, **kwargs)
 
 
-register_shapes(datasets_root())
-register_shapes3d(datasets_root())
 register_voc(datasets_root())
 register_kitti(datasets_root())

@@ -1,8 +1,7 @@
-"""The generated stick figures: shares, joints on their limbs, left and right, determinism."""
+"""The generated stick figures: shares, joints on their limbs, left and right."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,17 +10,16 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from centernet_d2.data.datasets import shapes
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.datasets.shapes import files
-from centernet_d2.data.datasets.shapes.figure_scenes import FigureSettings
-from centernet_d2.data.datasets.shapes.figures import FIGURE_SKELETON, draw_figure
-from centernet_d2.data.datasets.shapes.render import annotate, render
-from centernet_d2.data.datasets.shapes.split import SplitSettings, make_scenes
 from centernet_d2.data.datasets.skeletons import skeleton_of
+from centernet_d2.synthetic.figures import draw_figure
+from centernet_d2.synthetic.files import ensure_split, make_scenes
+from centernet_d2.synthetic.pictures import annotate
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, FIGURE_JOINTS, IMAGE_FOLDER
+from centernet_d2.synthetic.settings import SPLITS, FigureSettings, SplitSettings
 
 SMALL = SplitSettings(images=12, seed=5, scenes=FigureSettings())
-NAMES = FIGURE_SKELETON.names
+NAMES = tuple(FIGURE_JOINTS["keypoint_names"])
 FROZEN = {  # what the generator made of SMALL when its version was 1
     "count": 23,
     "first": [55.2, 64.58, 2, 58.28, 75.8, 2],
@@ -33,13 +31,13 @@ FROZEN = {  # what the generator made of SMALL when its version was 1
 def val(tmp_path_factory) -> Path:
     """The real shapes_pose_val, in a folder of this test run."""
     folder = tmp_path_factory.mktemp("figures") / "val"
-    files.ensure_split(shapes.SPLITS["shapes_pose_val"], str(folder))
+    ensure_split(SPLITS["shapes_pose_val"], str(folder))
     return folder
 
 
 @pytest.fixture(scope="session")
 def content(val) -> dict:
-    return json.loads((val / files.ANNOTATION_FILE).read_text())
+    return json.loads((val / ANNOTATION_FILE).read_text())
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +69,8 @@ def test_category_and_metadata_say_the_same(content, val):
     skeleton = skeleton_of("shapes_pose_train")
     assert skeleton.names == NAMES
     assert skeleton.oks_sigmas == (0.05,) * len(NAMES)
-    assert skeleton.flip_map == FIGURE_SKELETON.flip_map
+    assert skeleton.metadata() == FIGURE_JOINTS  # sides have the colours of drawn joints
+    assert skeleton.flip_map == tuple(FIGURE_JOINTS["keypoint_flip_map"])
     metadata = MetadataCatalog.get("shapes_pose_val")
     assert metadata.thing_classes == ["figure"]
     assert metadata.evaluator_type == "coco"
@@ -133,7 +132,7 @@ def test_front_and_back_look_different(val, content):
         knee = rows[NAMES.index("left_knee")]
         if min(neck[2], pelvis[2], knee[2]) < 2 or record["bbox"][3] < 50:
             continue
-        path = val / files.IMAGE_FOLDER / f"{record['image_id'] - 1:06d}.png"
+        path = val / IMAGE_FOLDER / f"{record['image_id'] - 1:06d}.png"
         image = cv2.imread(str(path)).astype(float)
         x, y = np.round((neck[:2] + pelvis[:2]) / 2).astype(int)
         column_, row = np.round(knee[:2]).astype(int)
@@ -149,7 +148,7 @@ def test_joints_lie_on_what_is_drawn():
     random = np.random.RandomState(0)
     for _ in range(40):
         figure = draw_figure(80.0, True, 0.5, random).moved(64, 64)
-        body = figure.body
+        body = figure.layer
         x, y = (figure.joints - (body.left, body.top)).T
         assert (body.alpha[np.floor(y).astype(int), np.floor(x).astype(int)] > 0.5).all()
 
@@ -170,7 +169,7 @@ def test_head_is_a_disk_around_its_joint():
 def test_box_is_tight():
     random = np.random.RandomState(2)
     for _ in range(20):
-        body = draw_figure(70.0, False, 0.5, random).body
+        body = draw_figure(70.0, False, 0.5, random).layer
         rows, columns = np.nonzero(body.alpha > 0.05)
         drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         box = np.array(body.box) - [body.left, body.top] * 2
@@ -211,34 +210,15 @@ def test_other_shapes_are_not_annotated():
 def test_frozen_scenes():
     """The same seed means the same figures in every release with this generator version."""
     annotations = [record for scene, _ in make_scenes(SMALL) for record in annotate(scene, 128)]
-    assert files.GENERATOR_VERSION == 1
+    assert FigureSettings.version == 1
     assert len(annotations) == FROZEN["count"]
     assert annotations[0]["keypoints"][:6] == pytest.approx(FROZEN["first"], abs=0.02)
     assert annotations[-1]["keypoints"][-3:] == pytest.approx(FROZEN["last"], abs=0.02)
 
 
-def test_equal_seeds_give_equal_pictures():
-    def digest() -> str:
-        pictures = [render(scene, 128, random).tobytes() for scene, random in make_scenes(SMALL)]
-        return hashlib.sha256(b"".join(pictures)).hexdigest()
-
-    assert digest() == digest()
-
-
-def test_stamp_depends_on_the_settings():
-    other = SplitSettings(images=12, seed=5, scenes=FigureSettings(max_distractors=2))
-    stamps = {files.split_stamp(split) for split in (SMALL, other, SplitSettings(12, 5))}
-    assert len(stamps) == 3
-
-
-def test_older_splits_keep_their_folders():
-    """Figures came later; what was made before is not made again."""
-    assert shapes.split_folder("shapes_val", "root") == "root/shapes/val-v1-f1144f2d"
-
-
 def test_registered_names_give_records(val):
     assert {"shapes_pose_train", "shapes_pose_val"} <= set(DatasetCatalog.list())
-    path, root = val / files.ANNOTATION_FILE, val / files.IMAGE_FOLDER
+    path, root = val / ANNOTATION_FILE, val / IMAGE_FOLDER
     records = load_coco_records(str(path), str(root))
     assert len(records) == 400
     first = next(record for record in records if record["annotations"])

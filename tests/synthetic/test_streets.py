@@ -1,40 +1,26 @@
-"""The generated street scenes: shares, geometry, determinism, and how they get onto the disk."""
+"""The generated street scenes: shares and geometry."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
 
-from centernet_d2.data.datasets import shapes3d
 from centernet_d2.data.datasets.kitti import load_kitti_records
 from centernet_d2.data.datasets.kitti_labels import read_labels, read_projection
-from centernet_d2.data.datasets.shapes3d import files
-from centernet_d2.data.datasets.shapes3d.render import render3d
-from centernet_d2.data.datasets.shapes3d.scenes import (
-    CAMERA,
-    CAMERA_HEIGHT,
-    Scene3d,
-    SceneSettings3d,
-    Solid,
-    level_of,
-    occlusion_of,
-    see,
-)
-from centernet_d2.data.datasets.shapes3d.split import Split3dSettings, make_scenes3d
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
+from centernet_d2.synthetic.files import ensure_split, make_scenes
+from centernet_d2.synthetic.registration import STREET_SPLIT
+from centernet_d2.synthetic.settings import SplitSettings, StreetSettings
+from centernet_d2.synthetic.street_pictures import occlusion_of, render_street
+from centernet_d2.synthetic.streets import CAMERA_HEIGHT, COVER, Solid, level_of, see
 
-SMALL = Split3dSettings(images=6, seed=5)
+SMALL = SplitSettings(images=6, seed=5, scenes=StreetSettings())
 # KITTI's own limits, of the labels: height in pixels, occlusion, truncation.
 LIMITS = ((40, 0, 0.15), (25, 1, 0.3), (25, 2, 0.5))
 FROZEN = {  # what the generator made of SMALL when its version was 1
@@ -48,7 +34,7 @@ FROZEN = {  # what the generator made of SMALL when its version was 1
 def split(tmp_path_factory) -> Path:
     """A split of this test run, a part of the real one in size."""
     folder = tmp_path_factory.mktemp("shapes3d") / "val"
-    files.ensure_split3d(Split3dSettings(images=60, seed=20190418), str(folder))
+    ensure_split(SplitSettings(60, 20190418, StreetSettings()), str(folder))
     return folder
 
 
@@ -128,15 +114,15 @@ def test_labels_tell_one_story(labels, split):
 
 
 def test_solids_stand_apart():
-    for scene, _ in make_scenes3d(SMALL):
-        for index, one in enumerate(scene.solids):
-            for other in scene.solids[:index]:
+    for scene, _ in make_scenes(SMALL):
+        for index, one in enumerate(scene):
+            for other in scene[:index]:
                 apart = np.subtract(one.location, other.location)
                 assert np.hypot(apart[0], apart[2]) >= one.radius + other.radius
 
 
 def test_size_and_camera_are_kittis(split):
-    records = load_kitti_records(str(split), files.SPLIT_NAME)
+    records = load_kitti_records(str(split), STREET_SPLIT)
     sizes = {(record["width"], record["height"]) for record in records}
     assert sizes == {(1242, 375)}
     focal = {record["width"]: record["projection"][0][0] for record in records}
@@ -146,7 +132,7 @@ def test_size_and_camera_are_kittis(split):
 
 
 def colored_scene(*solids):
-    return render3d(Scene3d(CAMERA, list(solids)), np.random.RandomState(3))
+    return render_street(list(solids), np.random.RandomState(3))
 
 
 def test_pictures_show_solids_where_labels_say():
@@ -164,12 +150,12 @@ def test_pictures_show_solids_where_labels_say():
 
 def test_what_is_hidden_is_labelled_so():
     behind = Solid("Pedestrian", (0.0, CAMERA_HEIGHT, 20.0), (1.7, 0.8, 0.8), 0.3)
-    before = Solid("cover", (0.35, CAMERA_HEIGHT, 10.0), (1.6, 0.5, 0.5), 0.0, role="cover")
+    before = Solid(COVER, (0.35, CAMERA_HEIGHT, 10.0), (1.6, 0.5, 0.5), 0.0)
     labels = {label.type: label for label in colored_scene(behind, before).labels}
     assert set(labels) == {"Pedestrian", "Misc"}
     assert labels["Misc"].occluded == 0
     assert labels["Pedestrian"].occluded in (1, 2)
-    covering = Solid("cover", (0.0, CAMERA_HEIGHT, 10.0), (2.6, 2.0, 2.0), 0.0, role="cover")
+    covering = Solid(COVER, (0.0, CAMERA_HEIGHT, 10.0), (2.6, 2.0, 2.0), 0.0)
     assert [label.type for label in colored_scene(behind, covering).labels] == ["Misc"]
     assert [label.type for label in colored_scene(covering, behind).labels] == ["Misc"]
 
@@ -189,8 +175,8 @@ def test_every_face_has_its_colour():
 
 
 def test_a_solid_beside_the_camera_is_not_seen():
-    assert see(Solid("Car", (3.0, CAMERA_HEIGHT, 1.0), (1.5, 1.7, 4.0), 0.0), CAMERA) is None
-    assert see(Solid("Car", (90.0, CAMERA_HEIGHT, 9.0), (1.5, 1.7, 4.0), 0.0), CAMERA) is None
+    assert see(Solid("Car", (3.0, CAMERA_HEIGHT, 1.0), (1.5, 1.7, 4.0), 0.0)) is None
+    assert see(Solid("Car", (90.0, CAMERA_HEIGHT, 9.0), (1.5, 1.7, 4.0), 0.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -219,82 +205,16 @@ def test_occlusion_grows_with_the_hidden_share():
 
 def summary(split=SMALL):
     return [
-        [[solid.kind, *np.round([*solid.location, solid.rotation_y], 6)] for solid in scene.solids]
-        for scene, _ in make_scenes3d(split)
+        [[solid.kind, *np.round([*solid.location, solid.rotation_y], 6)] for solid in scene]
+        for scene, _ in make_scenes(split)
     ]
-
-
-def test_equal_seeds_give_equal_scenes_and_pictures():
-    assert summary() == summary()
-    assert summary() != summary(Split3dSettings(images=6, seed=6))
-    first, second = (render3d(*next(make_scenes3d(SMALL))) for _ in range(2))
-    np.testing.assert_array_equal(first.image, second.image)
-    assert first.labels == second.labels
-
-
-def test_another_process_makes_the_same_scenes():
-    code = (
-        "import json, random, numpy\n"
-        "numpy.random.seed(1); random.seed(1)\n"
-        "from centernet_d2.data.datasets.shapes3d.split import Split3dSettings, make_scenes3d\n"
-        "scenes = make_scenes3d(Split3dSettings(images=6, seed=5))\n"
-        "print(json.dumps([[[s.kind, *numpy.round([*s.location, s.rotation_y], 6)] "
-        "for s in scene.solids] for scene, _ in scenes]))\n"
-    )
-    there = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert json.loads(there) == json.loads(json.dumps(summary()))
 
 
 def test_the_scenes_are_frozen():
     """Fails when numpy's streams differ, or the generator changed: then raise its version."""
     scenes = summary()
-    assert (files.GENERATOR_VERSION, sum(map(len, scenes))) == (1, FROZEN["count"])
+    assert (StreetSettings.version, sum(map(len, scenes))) == (1, FROZEN["count"])
     assert scenes[0][0][0] == FROZEN["first"][0]
     np.testing.assert_allclose(scenes[0][0][1:], FROZEN["first"][1:], atol=1e-5)
     assert scenes[-1][-1][0] == FROZEN["last"][0]
     np.testing.assert_allclose(scenes[-1][-1][1:], FROZEN["last"][1:], atol=1e-5)
-
-
-def test_an_interrupted_run_leaves_no_half_split(tmp_path, monkeypatch):
-    folder = tmp_path / "val"
-
-    def fail(*arguments):
-        raise OSError("No space left on device")
-
-    with monkeypatch.context() as context:
-        context.setattr(files, "_write_frame", fail)
-        with pytest.raises(OSError, match=r"No space left.*DETECTRON2_DATASETS"):
-            files.ensure_split3d(SMALL, str(folder))
-    assert not folder.exists()
-    assert not list(tmp_path.glob(".making-*"))
-    files.ensure_split3d(SMALL, str(folder))
-    monkeypatch.setattr(files, "write_split3d", fail)
-    files.ensure_split3d(SMALL, str(folder))  # it is there
-    assert len(load_kitti_records(str(folder), files.SPLIT_NAME)) == 6
-
-
-def test_a_changed_generator_gets_another_folder(monkeypatch):
-    before = files.split3d_stamp(SMALL)
-    assert files.split3d_stamp(Split3dSettings(images=6, seed=6)) != before
-    other = Split3dSettings(images=6, seed=5, scenes=SceneSettings3d(depths=(5.0, 30.0)))
-    assert files.split3d_stamp(other) != before
-    monkeypatch.setattr(files, "GENERATOR_VERSION", files.GENERATOR_VERSION + 1)
-    assert files.split3d_stamp(SMALL) != before
-
-
-def test_registered_names():
-    for name in ("shapes3d_train", "shapes3d_val"):
-        metadata = MetadataCatalog.get(name)
-        assert metadata.thing_classes == ["Pedestrian", "Car", "Cyclist"]
-        assert metadata.evaluator_type == "kitti"
-        folder = os.path.dirname(metadata.label_dir)
-        assert folder == os.path.dirname(metadata.calib_dir) == os.path.dirname(metadata.image_dir)
-    train, val = (shapes3d.split3d_folder(f"shapes3d_{part}", "/data") for part in ("train", "val"))
-    assert train.startswith("/data/shapes3d/train-v1-")
-    assert val.startswith("/data/shapes3d/val-v1-")

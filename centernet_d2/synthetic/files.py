@@ -1,0 +1,173 @@
+"""A generated split on disk: made once, whole or not at all.
+
+Shapes and figures are PNG pictures and a COCO JSON, streets a folder of KITTI's form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+from iopath.common.file_io import file_lock
+
+from ..atomic_write import atomic_folder
+from ..data.datasets.kitti_folder import CALIBRATION_FOLDER, IMAGE_FOLDER, LABEL_FOLDER
+from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
+from . import registration as names
+from .figures import figure_scenes
+from .pictures import annotate, render
+from .settings import FigureSettings, ShapeSettings, SplitSettings, StreetSettings, split_stamp
+from .shapes import shape_scenes
+from .street_pictures import render_street
+from .streets import PROJECTION, Solid, street_scenes
+
+logger = logging.getLogger(__name__)
+
+_WORLDS = {
+    ShapeSettings: shape_scenes,
+    FigureSettings: figure_scenes,
+    StreetSettings: street_scenes,
+}
+_STREET_LIST = os.path.join("ImageSets", f"{names.STREET_SPLIT}.txt")
+
+
+def make_scenes(split: SplitSettings) -> Iterator[tuple[Any, np.random.RandomState]]:
+    """Yield a split's scenes in order, each with the random state for its colours.
+
+    numpy's `RandomState` streams are frozen by its authors, so that a seed means the same scenes
+    everywhere.
+    """
+    scenes = _WORLDS[type(split.scenes)]
+    random = np.random.RandomState([split.seed, 0])
+    for index, scene in enumerate(scenes(split.scenes, split.images, random)):
+        yield scene, np.random.RandomState([split.seed, 1, index])
+
+
+def ensure_split(split: SplitSettings, folder: str) -> str:
+    """Make a split in `folder` unless it is there; returns the path of its JSON or list.
+
+    Safe for several processes: one makes it beside its place and renames it, the others wait. What
+    an interrupted run left behind is never taken for a finished split.
+
+    Raises:
+        OSError: the folder cannot be written; the message names it and the cure.
+    """
+    is_street = isinstance(split.scenes, StreetSettings)
+    finished = os.path.join(folder, _STREET_LIST if is_street else names.ANNOTATION_FILE)
+    if os.path.isfile(finished):
+        return finished
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(folder)), exist_ok=True)
+        with file_lock(folder):
+            if not os.path.isfile(finished):
+                start = time.perf_counter()
+                with atomic_folder(folder) as temporary:
+                    write_split(split, temporary)
+                seconds = time.perf_counter() - start
+                logger.info("made generated images in %s in %.1f s", folder, seconds)
+    except OSError as error:
+        raise OSError(
+            f"the generated dataset cannot be written to '{folder}' ({error}): make room or set "
+            "the environment variable DETECTRON2_DATASETS to a folder that can be written"
+        ) from error
+    return finished
+
+
+def write_split(split: SplitSettings, folder: str) -> None:
+    """Write pictures and annotations of a split into an existing folder."""
+    is_street = isinstance(split.scenes, StreetSettings)
+    (_write_streets if is_street else _write_pictures)(split, folder)
+
+
+def _write_pictures(split: SplitSettings, folder: str) -> None:
+    side, classes = split.scenes.side, split.scenes.classes
+    image_folder = os.path.join(folder, names.IMAGE_FOLDER)
+    os.makedirs(image_folder, exist_ok=True)
+    images: list[dict] = []
+    annotations: list[dict] = []
+
+    def jobs() -> Iterator[Callable[[], None]]:
+        for number, (scene, random) in enumerate(make_scenes(split), start=1):
+            name = f"{number - 1:06d}.png"
+            yield partial(
+                _write_image, os.path.join(image_folder, name), render(scene, side, random)
+            )
+            images.append({"id": number, "file_name": name, "height": side, "width": side})
+            for record in annotate(scene, side):
+                ids = {"image_id": number, "category_id": classes.index(record.pop("kind")) + 1}
+                annotations.append({**ids, **record, "id": len(annotations) + 1})
+
+    _run(jobs(), waiting=32)  # compressing is a third of the work
+    more = _figure_category() if isinstance(split.scenes, FigureSettings) else {}
+    content = {
+        "info": {"description": "generated shapes", "version": split_stamp(split)},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": k, "name": name, **more} for k, name in enumerate(classes, start=1)],
+    }
+    with open(os.path.join(folder, names.ANNOTATION_FILE), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def _figure_category() -> dict:
+    """Return the joints of the figures' category in a COCO JSON."""
+    joints = names.FIGURE_JOINTS["keypoint_names"]
+    limbs = names.FIGURE_JOINTS["keypoint_connection_rules"]
+    return {
+        "keypoints": joints,
+        "skeleton": [[joints.index(start) + 1, joints.index(end) + 1] for start, end, _ in limbs],
+        "keypoint_flip_map": names.FIGURE_JOINTS["keypoint_flip_map"],
+        "keypoint_oks_sigmas": names.FIGURE_JOINTS["keypoint_oks_sigmas"],
+    }
+
+
+def _write_streets(split: SplitSettings, folder: str) -> None:
+    part = os.path.join(folder, names.STREET_FOLDER)
+    for name in (IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER):
+        os.makedirs(os.path.join(part, name))
+    scenes = enumerate(make_scenes(split))
+    jobs = (partial(_write_frame, part, f"{index:06d}", *scene) for index, scene in scenes)
+    _run(jobs, waiting=8)  # most of the work is in numpy and OpenCV, which run beside each other
+    os.makedirs(os.path.join(folder, os.path.dirname(_STREET_LIST)))
+    _write_text(folder, _STREET_LIST, [f"{index:06d}" for index in range(split.images)])
+
+
+def _write_frame(part: str, name: str, solids: list[Solid], random: np.random.RandomState) -> None:
+    image, labels = render_street(solids, random)
+    _write_image(os.path.join(part, IMAGE_FOLDER, f"{name}.png"), image)
+    rows = [format_label_row(item) for item in labels]
+    _write_text(part, os.path.join(LABEL_FOLDER, f"{name}.txt"), rows)
+    numbers = " ".join(f"{value:.12e}" for value in PROJECTION.ravel())
+    rows = [f"{key}: {numbers}" for key in ("P0", "P1", PROJECTION_KEY, "P3")]  # for all readers
+    _write_text(part, os.path.join(CALIBRATION_FOLDER, f"{name}.txt"), rows)
+
+
+def _run(jobs: Iterable[Callable[[], None]], waiting: int) -> None:
+    """Run jobs on two threads, with at most so many of them waiting."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        running: deque[Future] = deque()
+        for job in jobs:
+            running.append(pool.submit(job))
+            if len(running) > waiting:
+                running.popleft().result()
+        for future in running:
+            future.result()
+
+
+def _write_image(path: str, image: np.ndarray) -> None:
+    if not cv2.imwrite(path, image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+        raise OSError(f"cannot write '{path}'")
+
+
+def _write_text(folder: str, name: str, rows: list[str]) -> None:
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        file.writelines(f"{row}\n" for row in rows)

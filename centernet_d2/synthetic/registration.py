@@ -1,0 +1,81 @@
+"""Registering the generated splits: names and metadata at once, pictures on first use."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data.datasets.builtin import datasets_root
+from .settings import SPLITS, FigureSettings, SplitSettings, StreetSettings, split_folder
+
+ANNOTATION_FILE, IMAGE_FOLDER = "annotations.json", "images"  # of shapes and figures
+STREET_SPLIT, STREET_FOLDER = "all", "training"  # of streets, in a folder of KITTI's form
+
+_PAIRS = [(f"left_{part}", f"right_{part}") for part in ("elbow", "hand", "knee", "foot")]
+_LIMBS = [
+    *(("head", "neck"), ("neck", "pelvis")),
+    *(("neck", "left_elbow"), ("left_elbow", "left_hand")),
+    *(("pelvis", "left_knee"), ("left_knee", "left_foot")),
+    *(("neck", "right_elbow"), ("right_elbow", "right_hand")),
+    *(("pelvis", "right_knee"), ("right_knee", "right_foot")),
+]
+_SIDE_COLORS = {"left": (255, 140, 0), "right": (0, 140, 255)}  # RGB of drawn limbs
+FIGURE_JOINTS = {
+    "keypoint_names": ["head", "neck", "pelvis", *(name for pair in _PAIRS for name in pair)],
+    "keypoint_flip_map": _PAIRS,
+    "keypoint_connection_rules": [
+        (start, end, _SIDE_COLORS.get(end.split("_")[0], (90, 220, 90))) for start, end in _LIMBS
+    ],
+    "keypoint_oks_sigmas": [0.05] * 11,
+}
+
+
+def register_synthetic(root: str) -> None:
+    """Register the generated splits under a datasets root; nothing is made before it is used.
+
+    The metadata (classes, joints, paths) is set here. The files exist once
+    `DatasetCatalog.get(name)` has been called.
+    """
+    for name, split in SPLITS.items():
+        if name not in DatasetCatalog:
+            folder = split_folder(name, root)
+            DatasetCatalog.register(name, partial(load_split, split, folder))
+            MetadataCatalog.get(name).set(**split_metadata(split, folder))
+
+
+def load_split(split: SplitSettings, folder: str) -> list[dict]:
+    """Make a split in `folder` unless it is there, and read its records."""
+    from .files import ensure_split
+
+    ensure_split(split, folder)
+    if isinstance(split.scenes, StreetSettings):
+        from ..data.datasets.kitti import load_kitti_records
+
+        return load_kitti_records(folder, STREET_SPLIT)
+    from ..data.datasets.coco_json import load_coco_records
+
+    return load_coco_records(
+        os.path.join(folder, ANNOTATION_FILE), os.path.join(folder, IMAGE_FOLDER)
+    )
+
+
+def split_metadata(split: SplitSettings, folder: str) -> dict:
+    """Return what detectron2's catalogue says about a split that lies in `folder`."""
+    classes = split.scenes.classes
+    if isinstance(split.scenes, StreetSettings):
+        names = {"image_dir": "image_2", "calib_dir": "calib", "label_dir": "label_2"}
+        paths = {key: os.path.join(folder, STREET_FOLDER, name) for key, name in names.items()}
+        return {"thing_classes": list(classes), "evaluator_type": "kitti", **paths}
+    return {
+        "thing_classes": list(classes),
+        "thing_dataset_id_to_contiguous_id": {k + 1: k for k in range(len(classes))},
+        "json_file": os.path.join(folder, ANNOTATION_FILE),
+        "image_root": os.path.join(folder, IMAGE_FOLDER),
+        "evaluator_type": "coco",
+        **(FIGURE_JOINTS if isinstance(split.scenes, FigureSettings) else {}),
+    }
+
+
+register_synthetic(datasets_root())
