@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from .entries import ENTRIES, Entry
+from .entries import ENTRIES, Benchmark, Entry
 
 INTRODUCTION = """# Model zoo
 
@@ -61,9 +59,8 @@ hourglass serves as a start, and the paper's multi-size variant (section 6.1.1).
 
 def page() -> str:
     """The whole text of MODEL_ZOO.md."""
-    models = [entry for entry in ENTRIES if entry.has_config]
-    metrics = dict.fromkeys(entry.metric for entry in models)
-    tables = [_table(metric, [e for e in models if e.metric == metric]) for metric in metrics]
+    benchmarks = dict.fromkeys(entry.benchmark for entry in ENTRIES if entry.benchmark)
+    tables = [_table(benchmark) for benchmark in benchmarks]
     starts = "\n".join(
         f"| `{entry.name}` ({entry.published_name}) | {_weights(entry)} | {entry.licence} |"
         for entry in ENTRIES
@@ -72,19 +69,19 @@ def page() -> str:
     return "\n".join([INTRODUCTION, *tables]) + AFTER.format(starts=starts)
 
 
-def _table(metric: str, entries: Iterable[Entry]) -> str:
+def _table(benchmark: Benchmark) -> str:
     lines = [
-        f"## {metric}",
+        f"## {benchmark.metric}",
         "",
         "| name | authors' name | parameters | test | published | measured | weights | licence |",
         "| --- | --- | --: | --- | --- | --- | --- | --- |",
     ]
-    for entry in entries:
+    for entry in (entry for entry in ENTRIES if entry.benchmark == benchmark):
         cells = (
             f"[{entry.short_name}](configs/{entry.config})",
             entry.published_name,
             f"{entry.parameters:,}",
-            entry.resolution,
+            benchmark.resolution,
             ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
             ", ".join(f"{view} {value} ({how})" for view, (value, how) in entry.measured.items())
             or "-",

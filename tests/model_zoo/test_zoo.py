@@ -36,7 +36,7 @@ def _no_network(monkeypatch):
 def test_config_and_parameters(entry):
     cfg = model_zoo.get_config(entry.config)
     resolution = cfg.TEST.RESOLUTION
-    assert resolution == entry.resolution
+    assert resolution == entry.benchmark.resolution
     if entry.name.startswith("PascalVOC"):
         assert entry.name.endswith(str(cfg.TEST.FIXED_SIZE[0]))
     cfg.MODEL.DEVICE = "meta"
@@ -65,12 +65,12 @@ def test_entries_are_consistent():
 
 def test_every_published_coco_and_voc_row_is_there():
     points = [e for e in MODELS if e.name.startswith("COCO-Detection/points")]
-    assert len([e for e in points if e.metric.endswith("val2017")]) == 7
+    assert len([e for e in points if e.benchmark.metric.endswith("val2017")]) == 7
     assert len([e for e in MODELS if e.name.startswith("COCO-Keypoints")]) == 4
     assert len([e for e in MODELS if e.name.startswith("PascalVOC")]) == 6
     assert len([e for e in MODELS if e.name.startswith("KITTI")]) == 2
     assert len([e for e in MODELS if "mmdetection" in e.name]) == 3
-    corners = {e.short_name: e.published for e in MODELS if e.metric.endswith("test-dev")}
+    corners = {e.short_name: e.published for e in MODELS if e.benchmark.metric.endswith("test-dev")}
     assert corners == {
         "cornernet_hourglass104": {"flip": 40.6, "ms": 42.2},
         "triplet_hourglass52": {"flip": 41.6, "ms": 43.5},
