@@ -104,7 +104,7 @@ def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dic
     joints = None
     if content.joints is not None:
         shift = np.array([HALF_PIXEL, HALF_PIXEL, 0])
-        joints = (content.joints + shift).reshape(len(keep), -1).tolist()
+        joints = (content.joints + shift).reshape(len(keep), 3 * content.joints.shape[1]).tolist()
     boxes, categories = content.boxes.tolist(), content.category_ids.tolist()
     for row in np.flatnonzero(keep).tolist():
         annotation = {
