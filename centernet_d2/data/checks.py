@@ -7,10 +7,13 @@ suspicion is a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
 
 # A box may reach over the border by this much before it says anything (annotation tools round).
 _TOLERANCE = 1.0
@@ -20,6 +23,20 @@ _XYXY_SHARE = 0.1
 _FAR_SHARE = 0.1
 _SHOWN = 5
 
+_LIKE_XYXY = (
+    "{} reach over their image as [x, y, width, height], but fit it as [x1, y1, x2, y2]: {}. If "
+    "'bbox' holds two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an "
+    "AP near 0"
+)
+_EMPTY = (
+    "dropped {} of zero width or height: {}. Correct 'bbox' or remove the annotations to silence "
+    "this"
+)
+_OUTSIDE = (
+    "dropped {} that lie outside their image: {}. Check 'bbox', and 'width' and 'height' of these "
+    "images"
+)
+
 
 class DatasetError(ValueError):
     """The dataset cannot be used as it is; the message names file, record and key, and the cure."""
@@ -27,12 +44,9 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class BoxReport:
-    """Outcome of `check_boxes`: rows to keep, counts of what was dropped, and messages to log."""
+    """Outcome of `check_boxes`: which of N rows to keep, and messages to log."""
 
     keep: np.ndarray  # (N,) bool
-    empty: int  # zero width or height
-    outside: int  # no part inside the image
-    like_xyxy: int  # leave the image as (x, y, width, height) but fit it as (x1, y1, x2, y2)
     messages: tuple[str, ...]
 
 
@@ -57,48 +71,54 @@ def check_boxes(
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
 
-    def listed(rows: np.ndarray) -> str:
-        return _examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
+    def told(rows: np.ndarray, what: str) -> str:
+        """Fill in how many of the boxes, and which."""
+        found = _examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
+        return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
     bad = ~np.isfinite(boxes).all(axis=1)
     if bad.any():
-        raise DatasetError(
-            f"{source}: {bad.sum()} of {len(boxes)} boxes hold NaN or infinity: {listed(bad)}. "
-            "Correct 'bbox' of these annotations or remove them"
-        )
+        cure = "Correct 'bbox' of these annotations or remove them"
+        raise DatasetError(told(bad, f"{{}} hold NaN or infinity: {{}}. {cure}"))
     negative = (boxes[:, 2:] < 0).any(axis=1)
     if negative.any():
-        raise DatasetError(
-            f"{source}: {negative.sum()} of {len(boxes)} boxes have a negative width or height: "
-            f"{listed(negative)}. 'bbox' is [x, y, width, height]; subtract the corners in the "
-            "other order or remove the annotations"
-        )
+        cure = "subtract the corners in the other order or remove the annotations"
+        what = "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; "
+        raise DatasetError(told(negative, what + cure))
     empty = (boxes[:, 2:] == 0).any(axis=1)
     end = boxes[:, :2] + boxes[:, 2:]
     outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
     like_xyxy = _like_xyxy(boxes, sizes)
-    messages = []
-    if like_xyxy.sum() >= max(1, _XYXY_SHARE * len(boxes)):
-        messages.append(
-            f"{source}: {like_xyxy.sum()} of {len(boxes)} boxes reach over their image as [x, y, "
-            f"width, height], but fit it as [x1, y1, x2, y2]: {listed(like_xyxy)}. If 'bbox' holds "
-            "two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an AP "
-            "near 0"
-        )
-    if empty.any():
-        messages.append(
-            f"{source}: dropped {empty.sum()} of {len(boxes)} boxes of zero width or height: "
-            f"{listed(empty)}. Correct 'bbox' or remove the annotations to silence this"
-        )
-    if outside.any():
-        messages.append(
-            f"{source}: dropped {outside.sum()} of {len(boxes)} boxes that lie outside their "
-            f"image: {listed(outside)}. Check 'bbox', and 'width' and 'height' of these images"
-        )
-    keep = ~(empty | outside)
-    return BoxReport(
-        keep, int(empty.sum()), int(outside.sum()), int(like_xyxy.sum()), tuple(messages)
+    suspected = like_xyxy & (like_xyxy.sum() >= _XYXY_SHARE * len(boxes))
+    suspicions = {_LIKE_XYXY: suspected, _EMPTY: empty, _OUTSIDE: outside}
+    messages = [told(rows, what) for what, rows in suspicions.items() if rows.any()]
+    return BoxReport(~(empty | outside), tuple(messages))
+
+
+def drop_useless_boxes(
+    records: Sequence[dict], *, source: str, describe: Callable[[dict], str]
+) -> None:
+    """Check the XYXY boxes of all records at once; what `check_boxes` drops is removed in place.
+
+    Args:
+        records: with width, height and annotations.
+        source: the folder that the boxes come from, for messages.
+        describe: record -> words that name its file.
+    """
+    entries = [(record, entry) for record in records for entry in record["annotations"]]
+    boxes = np.array([entry["bbox"] for _, entry in entries], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    report = check_boxes(
+        boxes,
+        np.array([(record["width"], record["height"]) for record, _ in entries]),
+        source=source,
+        describe=lambda row: f"{describe(entries[row][0])} (edges x, y, width, height)",
     )
+    for message in report.messages:
+        logger.warning(message)
+    kept = iter(report.keep)
+    for record in records:
+        record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
 
 
 def _like_xyxy(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -131,22 +151,28 @@ def check_joints(
         DatasetError: a row is no list or has another number of values, or a visibility other than
             0, 1, 2, or a labelled joint at NaN or infinity.
     """
-    unlisted = np.array([not isinstance(row, (list, tuple)) for row in rows], dtype=bool)
-    if unlisted.any():
-        first = rows[int(np.flatnonzero(unlisted)[0])]
-        raise DatasetError(
-            f"{source}: {unlisted.sum()} of {len(rows)} annotations have 'keypoints' that are no "
-            f"list: {_examples(unlisted, describe)}. Of the first they are {first!r}; write x, y "
-            "and visibility of one joint after the other"
-        )
-    wrong = np.array([len(row) not in (0, 3 * count) for row in rows], dtype=bool)
-    if wrong.any():
-        first = rows[int(np.flatnonzero(wrong)[0])]
-        raise DatasetError(
-            f"{source}: {wrong.sum()} of {len(rows)} annotations have a wrong number of joints: "
-            f"{_examples(wrong, describe)}. 'keypoints' of the first has {len(first)} numbers; "
-            f"the category names {count} joints, and each takes three: x, y, visibility"
-        )
+
+    def refuse(wrong: Iterable, what: str, cure: str, first: Callable = str) -> None:
+        """Raise where a row is wrong; the first fills in the cure, as `first` shows it."""
+        rows = np.array(list(wrong), dtype=bool)
+        if rows.any():
+            cure = cure.format(first(int(np.flatnonzero(rows)[0])))
+            count = f"{rows.sum()} of {len(rows)} annotations have {what}"
+            raise DatasetError(f"{source}: {count}: {_examples(rows, describe)}{cure}")
+
+    refuse(
+        (not isinstance(row, (list, tuple)) for row in rows),
+        "'keypoints' that are no list",
+        ". Of the first they are {}; write x, y and visibility of one joint after the other",
+        lambda row: repr(rows[row]),
+    )
+    refuse(
+        (len(row) not in (0, 3 * count) for row in rows),
+        "a wrong number of joints",
+        ". 'keypoints' of the first has {} numbers; the category names "
+        f"{count} joints, and each takes three: x, y, visibility",
+        lambda row: len(rows[row]),
+    )
     try:
         joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -155,23 +181,19 @@ def check_joints(
             f"other without inner lists ({error}). Correct the annotations"
         ) from error
     joints = joints.reshape(len(rows), count, 3)
-    strange = ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1)
-    if strange.any():
-        first = joints[int(np.flatnonzero(strange)[0]), :, 2]
-        raise DatasetError(
-            f"{source}: {strange.sum()} of {len(rows)} annotations have a joint whose visibility "
-            f"(every third number of 'keypoints') is not 0 (unlabelled), 1 (covered) or 2 "
-            f"(visible): {_examples(strange, describe)}: {first.tolist()}. Scores have no place "
-            "there; write 2 for joints that are in the image"
-        )
+    refuse(
+        ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
+        "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
+        "(covered) or 2 (visible)",
+        ": {}. Scores have no place there; write 2 for joints that are in the image",
+        lambda row: joints[row, :, 2].tolist(),
+    )
     joints[joints[..., 2] == 0] = 0
-    bad = ~np.isfinite(joints).all(axis=(1, 2))
-    if bad.any():
-        raise DatasetError(
-            f"{source}: {bad.sum()} of {len(rows)} annotations have labelled joints at NaN or "
-            f"infinity: {_examples(bad, describe)}. Correct 'keypoints', or give these joints "
-            "visibility 0"
-        )
+    refuse(
+        ~np.isfinite(joints).all(axis=(1, 2)),
+        "labelled joints at NaN or infinity",
+        ". Correct 'keypoints', or give these joints visibility 0",
+    )
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
     return joints, tuple(_far_joints(joints, boxes, sizes, source, describe))
 

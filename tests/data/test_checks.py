@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -32,13 +34,12 @@ def test_good_boxes_are_silent():
 def test_partly_outside_is_fine():
     result = report([[-5, 10, 20, 20], [90, 70, 30, 30], [10, 10, 20, 20]])
     assert result.keep.all()
-    assert result.outside == 0
+    assert result.messages == ()
 
 
 def test_counts_of_what_is_dropped():
     result = report([[1, 1, 0, 5], [1, 1, 5, 0], [100, 1, 5, 5], [-9, 1, 9, 5], [1, 1, 5, 5]])
     assert result.keep.tolist() == [False, False, False, False, True]
-    assert (result.empty, result.outside) == (2, 2)
     assert "dropped 2 of 5 boxes of zero width or height: row 0 bbox" in result.messages[0]
     assert "dropped 2 of 5 boxes that lie outside their image: row 2" in result.messages[1]
 
@@ -49,8 +50,8 @@ def test_corners_given_as_sizes_are_suspected():
     corners = np.hstack([start, start + random.uniform(5, 20, (200, 2))])
     result = report(corners)
     assert result.keep.sum() > 100  # a suspicion drops nothing
-    assert result.like_xyxy > 20
-    assert f"{result.like_xyxy} of 200 boxes reach over their image" in result.messages[0]
+    found = re.search(r"(\d+) of 200 boxes reach over their image", result.messages[0])
+    assert int(found[1]) > 20
     assert "[x1, y1, x2 - x1, y2 - y1]" in result.messages[0]
 
 

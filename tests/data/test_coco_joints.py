@@ -275,3 +275,9 @@ def test_real_metadata(test_data):
     assert skeleton.flip_map == builtin.flip_map
     assert skeleton.oks_sigmas == COCO_SIGMAS
     assert len(skeleton.edges) == 19
+
+
+def test_a_split_with_joints_but_without_annotations(tmp_path):
+    content = pose_content()
+    del content["annotations"]
+    assert [record["annotations"] for record in load(tmp_path, content)] == [[], [], []]

@@ -108,24 +108,59 @@ def _without_polygons(node: dict) -> dict:
     return node
 
 
+@dataclass(frozen=True)
+class _Table:
+    """One list of records of a file: images, annotations or categories."""
+
+    name: str
+    records: list[dict]
+    source: str
+
+    def column(self, key: str) -> list:
+        """Return what each record has under `key`; DatasetError where one lacks it."""
+        try:
+            return [record[key] for record in self.records]
+        except KeyError:
+            index = next(k for k, record in enumerate(self.records) if key not in record)
+            shown = {name: self.records[index][name] for name in list(self.records[index])[:4]}
+            raise DatasetError(
+                f"'{self.source}': record {index} of '{self.name}' has no '{key}' ({shown}): add "
+                "it, COCO's format requires it"
+            ) from None
+
+    def integers(self, key: str) -> np.ndarray:
+        """Return a column as int64; DatasetError where a value is no whole number."""
+        values = self.column(key)
+        for value in values:
+            if not (isinstance(value, (int, float)) and value == value // 1):
+                raise DatasetError(
+                    f"'{self.source}': '{key}' of '{self.name}' must be whole numbers, one is "
+                    f"{value!r}: number the records and write the numbers without quotes"
+                )
+        return np.array(values, dtype=np.int64)
+
+    def ids(self) -> np.ndarray:
+        """Return the column "id", each only once."""
+        identifiers = self.integers("id")
+        check_unique(identifiers, key=self.name, source=self.source)
+        return identifiers
+
+
 def _compact(content: dict, source: str) -> CocoFile:
-    images = content["images"]
-    if not images:
+    images = _Table("images", content["images"], source)
+    if not images.records:
         raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
-    image_ids = _integers(images, "id", "images", source)
-    check_unique(image_ids, key="images", source=source)
+    image_ids = images.ids()
     order = np.argsort(image_ids, kind="stable")
-    sizes = [_integers(images, key, "images", source) for key in ("width", "height")]
-    _check_sizes(np.stack(sizes, axis=1), images, source)
-    annotations = _known_images(content.get("annotations", []), image_ids, source)
-    owners = _integers(annotations, "image_id", "annotations", source)
-    identifiers = _integers(annotations, "id", "annotations", source)
-    check_unique(identifiers, key="annotations", source=source)
-    names = _column(images, "file_name", "images", source)
-    sizes_by_id = np.stack(sizes, axis=1)[order]
-    rows = np.searchsorted(image_ids[order], owners)
-    boxes = _boxes(annotations, source)
-    category_ids = _integers(annotations, "category_id", "annotations", source)
+    sizes = np.stack([images.integers(key) for key in ("width", "height")], axis=1)
+    _check_sizes(sizes, images.records, source)
+    names = images.column("file_name")
+    records = _known_images(
+        _Table("annotations", content.get("annotations", []), source), image_ids
+    )
+    annotations = _Table("annotations", records, source)
+    rows = np.searchsorted(image_ids[order], annotations.integers("image_id"))
+    boxes = _boxes(annotations)
     categories = _categories(content, source)
     skeleton, having = read_skeleton(content["categories"], source)
     return CocoFile(
@@ -133,60 +168,25 @@ def _compact(content: dict, source: str) -> CocoFile:
         categories=categories,
         image_ids=image_ids[order].tolist(),
         file_names=[names[k] for k in order],
-        image_sizes=sizes_by_id,
+        image_sizes=sizes[order],
         annotation_images=rows,
-        annotation_ids=identifiers,
+        annotation_ids=annotations.ids(),
         boxes=boxes,
-        category_ids=category_ids,
-        crowd=np.array([bool(record.get("iscrowd", 0)) for record in annotations], dtype=bool),
+        category_ids=annotations.integers("category_id"),
+        crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
         skeleton=skeleton,
         pose_categories=tuple(having),
-        image_columns=kept_columns([images[k] for k in order], IMAGE_COLUMNS),
-        annotation_columns=kept_columns(annotations, ANNOTATION_COLUMNS),
+        image_columns=kept_columns([images.records[k] for k in order], IMAGE_COLUMNS),
+        annotation_columns=kept_columns(records, ANNOTATION_COLUMNS),
         joints=read_joints(
-            annotations,
+            records,
             skeleton,
             having,
             names=categories,
             boxes=boxes,
-            image_sizes=sizes_by_id[rows],
+            image_sizes=sizes[order][rows],
             source=source,
         ),
-    )
-
-
-def _column(records: list[dict], key: str, group: str, source: str) -> list:
-    try:
-        return [record[key] for record in records]
-    except KeyError:
-        index = next(k for k, record in enumerate(records) if key not in record)
-        shown = {name: records[index][name] for name in list(records[index])[:4]}
-        raise DatasetError(
-            f"'{source}': record {index} of '{group}' has no '{key}' ({shown}): add it, COCO's "
-            "format requires it"
-        ) from None
-
-
-def _integers(records: list[dict], key: str, group: str, source: str) -> np.ndarray:
-    values = _column(records, key, group, source)
-    wrong = next((value for value in values if not _is_whole(value)), None)
-    if wrong is not None or any(value is None for value in values):
-        raise DatasetError(
-            f"'{source}': '{key}' of '{group}' must be whole numbers, one is {wrong!r}: "
-            "number the records and write the numbers without quotes"
-        )
-    return np.array(values, dtype=np.int64)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, float)) and value == value // 1
-
-
-def _is_box(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(isinstance(number, (int, float)) for number in value)
     )
 
 
@@ -202,44 +202,38 @@ def _check_sizes(sizes: np.ndarray, images: list[dict], source: str) -> None:
 
 
 def _categories(content: dict, source: str) -> dict[int, str]:
-    records = content.get("categories", [])
-    if not records:
+    table = _Table("categories", content.get("categories", []), source)
+    if not table.records:
         raise DatasetError(
             f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
             "class"
         )
-    identifiers = _integers(records, "id", "categories", source)
-    names = _column(records, "name", "categories", source)
-    check_unique(identifiers, key="categories", source=source)
-    return dict(sorted(zip(identifiers.tolist(), names, strict=True)))
+    return dict(sorted(zip(table.ids().tolist(), table.column("name"), strict=True)))
 
 
-def _boxes(annotations: list[dict], source: str) -> np.ndarray:
-    boxes = _column(annotations, "bbox", "annotations", source)
-    wrong = next((k for k, box in enumerate(boxes) if not _is_box(box)), None)
-    if wrong is not None:
-        record = annotations[wrong]
-        raise DatasetError(
-            f"'{source}': annotation id {record.get('id')} of image id {record['image_id']} has "
-            f"'bbox' {boxes[wrong]}; it must be four numbers [x, y, width, height]"
-        )
-    # None stands for NaN in files written by strict encoders.
+def _boxes(annotations: _Table) -> np.ndarray:
+    boxes = annotations.column("bbox")
+    for box, record in zip(boxes, annotations.records, strict=True):
+        is_list = isinstance(box, list) and len(box) == 4
+        if not is_list or not all(isinstance(number, (int, float)) for number in box):
+            raise DatasetError(
+                f"'{annotations.source}': annotation id {record.get('id')} of image id "
+                f"{record['image_id']} has 'bbox' {box}; it must be four numbers [x, y, width, "
+                "height]"
+            )
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
 
 
-def _known_images(annotations: list[dict], image_ids: np.ndarray, source: str) -> list[dict]:
+def _known_images(annotations: _Table, image_ids: np.ndarray) -> list[dict]:
     """Leave out annotations of images that the file does not list; a warning counts them."""
-    owners = _integers(annotations, "image_id", "annotations", source)
+    owners = annotations.integers("image_id")
     known = np.isin(owners, image_ids)
     if known.all():
-        return annotations
-    strange = np.unique(owners[~known])
+        return annotations.records
     logger.warning(
         "%s: ignored %d of %d annotations whose 'image_id' is not in 'images' (such as %s); the "
         "file is a part of a larger one, or its ids do not match",
-        source,
-        int((~known).sum()),
-        len(owners),
-        strange[:5].tolist(),
+        *(annotations.source, int((~known).sum()), len(owners)),
+        np.unique(owners[~known])[:5].tolist(),
     )
-    return [record for record, is_known in zip(annotations, known, strict=True) if is_known]
+    return [record for record, is_known in zip(annotations.records, known, strict=True) if is_known]

@@ -73,6 +73,7 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
     for message in report.messages:
         logger.warning(message)
     _check_image_root(content, image_root)
+    images = zip(content.image_ids, content.file_names, content.image_sizes.tolist(), strict=True)
     records = [
         {
             **columns,
@@ -82,60 +83,41 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
             "image_id": image_id,
             "annotations": [],
         }
-        for image_id, name, (width, height), columns in zip(
-            content.image_ids,
-            content.file_names,
-            content.image_sizes.tolist(),
-            content.image_columns,
-            strict=True,
+        for columns, (image_id, name, (width, height)) in zip(
+            content.image_columns, images, strict=True
         )
     ]
     for image, annotation in _annotations(content, report.keep):
         records[image]["annotations"].append(annotation)
-    without = sum(not record["annotations"] for record in records)
     logger.info(
         "%s: %d images (%d without annotations), %d boxes (%d crowd), %d classes",
-        json_file,
-        len(records),
-        without,
-        int(report.keep.sum()),
-        int((content.crowd & report.keep).sum()),
+        *(json_file, len(records), sum(not record["annotations"] for record in records)),
+        *(int(report.keep.sum()), int((content.crowd & report.keep).sum())),
         len(content.categories),
     )
     return records
 
 
 def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dict]]:
+    """Yield the row of the image and the annotation, of those to keep."""
     contiguous = content.contiguous_ids()
-    columns = (
-        content.annotation_images[keep].tolist(),
-        content.annotation_ids[keep].tolist(),
-        content.boxes[keep].tolist(),
-        content.category_ids[keep].tolist(),
-        content.crowd[keep].tolist(),
-        _joint_rows(content, keep),
-        (content.annotation_columns[row] for row in np.flatnonzero(keep)),
-    )
-    for image, annotation_id, box, category, crowd, joints, further in zip(*columns, strict=True):
+    joints = None
+    if content.joints is not None:
+        shift = np.array([HALF_PIXEL, HALF_PIXEL, 0])
+        joints = (content.joints + shift).reshape(len(keep), 3 * content.joints.shape[1]).tolist()
+    boxes, categories = content.boxes.tolist(), content.category_ids.tolist()
+    for row in np.flatnonzero(keep).tolist():
         annotation = {
-            **further,
-            "id": annotation_id,
-            "bbox": box,
+            **content.annotation_columns[row],
+            "id": int(content.annotation_ids[row]),
+            "bbox": boxes[row],
             "bbox_mode": BoxMode.XYWH_ABS,
-            "category_id": contiguous[category],
-            "iscrowd": int(crowd),
+            "category_id": contiguous[categories[row]],
+            "iscrowd": int(content.crowd[row]),
         }
-        if joints is not None and category in content.pose_categories:
-            annotation["keypoints"] = joints
-        yield image, annotation
-
-
-def _joint_rows(content: CocoFile, keep: np.ndarray) -> list[list[float] | None]:
-    if content.joints is None:
-        return [None] * int(keep.sum())
-    joints = content.joints[keep]
-    joints[..., :2] += HALF_PIXEL
-    return joints.reshape(len(joints), -1).tolist()
+        if joints is not None and categories[row] in content.pose_categories:
+            annotation["keypoints"] = joints[row]
+        yield int(content.annotation_images[row]), annotation
 
 
 def _check_image_root(content: CocoFile, image_root: str) -> None:

@@ -17,17 +17,16 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError, check_boxes
+from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .from_files import FileDataset, may_miss_files, split_folder
 from .kitti_folder import (
@@ -163,11 +162,10 @@ def load_kitti_records(
         logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records
     objects = [_known_objects(frame, rules) for frame in frames]
-    kept = _kept_boxes(part_folder(folder, split), frames, records, objects)
-    for record, found, keep in zip(records, objects, kept, strict=True):
-        record["annotations"] = [
-            annotation_of(item, rules) for item, is_kept in zip(found, keep, strict=True) if is_kept
-        ]
+    for record, found in zip(records, objects, strict=True):
+        record["annotations"] = [annotation_of(item, rules) for item in found]
+    labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+    drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
     _say_without_box(folder, objects, rules)
     _log_counts(folder, split, records, rules)
     return records
@@ -182,16 +180,10 @@ def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
     }
     if item.type in rules.ignored or not has_box3d(item):
         return {**annotation, "ignored": True, "iscrowd": 1}
-    return {
-        **annotation,
-        "iscrowd": 0,
-        "dimensions": list(item.dimensions),
-        "location": list(item.location),
-        "rotation_y": item.rotation_y,
-        "alpha": item.alpha,
-        "truncated": item.truncated,
-        "occluded": item.occluded,
-    }
+    columns = ("dimensions", "location", "rotation_y", "alpha", "truncated", "occluded")
+    values = {name: getattr(item, name) for name in columns}
+    values |= {name: list(values[name]) for name in ("dimensions", "location")}
+    return {**annotation, "iscrowd": 0, **values}
 
 
 def has_box3d(item: KittiObject) -> bool:
@@ -228,45 +220,16 @@ def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
     return found
 
 
-def _kept_boxes(
-    source: str,
-    frames: Sequence[Frame],
-    records: Sequence[dict],
-    objects: Sequence[Sequence[KittiObject]],
-) -> Iterator[np.ndarray]:
-    """Check all 2-D boxes at once; yield per frame which to keep."""
-    counts = [len(found) for found in objects]
-    boxes = np.array([item.box for found in objects for item in found]).reshape(-1, 4)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    sizes = np.array([(record["width"], record["height"]) for record in records])
-    report = check_boxes(
-        np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1),
-        sizes[owners],
-        source=os.path.join(source, LABEL_FOLDER),
-        describe=lambda row: f"'{frames[owners[row]].name}.txt' (left, top, width, height)",
-    )
-    for message in report.messages:
-        logger.warning(message)
-    return iter(np.split(report.keep, np.cumsum(counts)[:-1]))
-
-
 def _say_without_box(
     folder: str, objects: Sequence[Sequence[KittiObject]], rules: ClassRules
 ) -> None:
-    without = [
-        item
-        for found in objects
-        for item in found
-        if item.type in rules.classes and not has_box3d(item)
-    ]
+    labelled = (item for found in objects for item in found if item.type in rules.classes)
+    without = [item for item in labelled if not has_box3d(item)]
     if without:
         logger.warning(
             "%s: %d objects have no 3-D box in front of the camera (z <= 0 or a dimension <= 0), "
             "such as a %s at %s: they are ignored regions of their class",
-            folder,
-            len(without),
-            without[0].type,
-            without[0].location,
+            *(folder, len(without), without[0].type, without[0].location),
         )
 
 

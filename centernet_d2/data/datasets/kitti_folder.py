@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from detectron2.utils.file_io import PathManager
 
-from .split_list import read_split_list
+from .folders import files_by_stem, read_split_list
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def read_split(folder: str, split: str) -> list[str]:
 
 def _all_frames(folder: str, split: str, candidates: Sequence[str]) -> list[str]:
     images = os.path.join(part_folder(folder, split), IMAGE_FOLDER)
-    names = sorted(_stems(images, _IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
+    names = sorted(files_by_stem(images, *_IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
     if not names:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
@@ -119,56 +119,30 @@ def find_frames(
     kinds = {IMAGE_FOLDER: _IMAGE_ENDINGS, CALIBRATION_FOLDER: (".txt",)}
     if labelled:
         kinds[LABEL_FOLDER] = (".txt",)
-    found = {kind: _stems(os.path.join(part, kind), endings) for kind, endings in kinds.items()}
+    found = {kind: files_by_stem(os.path.join(part, kind), *kinds[kind]) for kind in kinds}
     complete = [name for name in names if all(name in files for files in found.values())]
     if len(complete) < len(names):
-        _say_missing(part, split, names, found, complete, allow_missing=allow_missing)
-    return [
-        Frame(
-            name=name,
-            image=found[IMAGE_FOLDER][name],
-            calibration=found[CALIBRATION_FOLDER][name],
-            label=found[LABEL_FOLDER][name] if labelled else None,
-        )
-        for name in complete
-    ]
+        message = _missing(part, split, names, found)
+        if not complete:
+            raise FileNotFoundError(
+                f"{message}; not one is complete. Unpack KITTI's archives of left color images, "
+                "labels and camera calibration matrices there"
+            )
+        if not allow_missing:
+            raise FileNotFoundError(
+                f"{message}. Unpack the archives again or correct the list; KITTI.ALLOW_MISSING "
+                f"True goes on with the {len(complete)} complete frames"
+            )
+        logger.warning("%s; going on with the %d complete frames", message, len(complete))
+    labels = found.get(LABEL_FOLDER, {})
+    images, calibrations = found[IMAGE_FOLDER], found[CALIBRATION_FOLDER]
+    return [Frame(name, images[name], calibrations[name], labels.get(name)) for name in complete]
 
 
-def _say_missing(
-    part: str,
-    split: str,
-    names: Sequence[str],
-    found: dict[str, dict[str, str]],
-    complete: Sequence[str],
-    *,
-    allow_missing: bool,
-) -> None:
+def _missing(part: str, split: str, names: Sequence[str], found: dict[str, dict[str, str]]) -> str:
     counts = []
     for kind, files in found.items():
         missing = [name for name in names if name not in files]
         if missing:
             counts.append(f"{len(missing)} have no file in {kind} (such as {missing[0]})")
-    message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
-    if not complete:
-        raise FileNotFoundError(
-            f"{message}; not one is complete. Unpack KITTI's archives of left color images, labels "
-            "and camera calibration matrices there"
-        )
-    if not allow_missing:
-        raise FileNotFoundError(
-            f"{message}. Unpack the archives again or correct the list; KITTI.ALLOW_MISSING True "
-            f"goes on with the {len(complete)} complete frames"
-        )
-    logger.warning("%s; going on with the %d complete frames", message, len(complete))
-
-
-def _stems(folder: str, endings: Sequence[str]) -> dict[str, str]:
-    """Return file name without ending -> path, of the files with one of these endings."""
-    if not PathManager.isdir(folder):
-        return {}
-    names = [os.path.splitext(name) for name in sorted(PathManager.ls(folder))]
-    return {
-        stem: os.path.join(folder, stem + ending)
-        for stem, ending in names
-        if ending.lower() in endings
-    }
+    return f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"

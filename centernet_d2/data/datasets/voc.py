@@ -16,18 +16,17 @@ import logging
 import os
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError, check_boxes
+from ..checks import DatasetError, drop_useless_boxes
+from .folders import files_by_stem, read_split_list
 from .from_files import FileDataset, split_folder
-from .split_list import read_split_list
 
 logger = logging.getLogger(__name__)
 
@@ -37,35 +36,20 @@ VOC_CLASSES = (
     *("train", "tvmonitor"),
 )
 CLASS_FILE = "classes.txt"  # in a folder of VOC's form with other classes: one name per line
-
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-@dataclass(frozen=True)
-class _Objects:
-    """What one XML says: size as (width, height), and per object class, difficult and box."""
-
-    size: tuple[int, int]
-    classes: list[int]
-    difficult: list[bool]
-    boxes: list[list[float]]  # as in the file: 1-based, both corners included
 
 
 def read_form(spec: str) -> FileDataset:
     """Read `voc:<folder>:<split>`; see `from_files.register_dataset_form`."""
     folder, split = split_folder(spec, holds="Annotations, ImageSets/Main and JPEGImages")
     base = os.path.basename(folder)
+    year = re.search(r"(?:19|20)\d\d$", base)
 
     def register(name: str) -> None:
         read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
-        year = re.search(r"(?:19|20)\d\d$", base)
-        register_voc_split(
-            name,
-            folder,
-            split,
-            class_names=_class_names(folder),
-            year=int(year.group()) if year else 2012,
-        )
+        classes = _class_names(folder)
+        year_of_scores = int(year.group()) if year else 2012
+        register_voc_split(name, folder, split, class_names=classes, year=year_of_scores)
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
 
@@ -102,9 +86,8 @@ def register_voc_split(
         year: 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
         labelled: see `load_voc_records`.
     """
-    DatasetCatalog.register(
-        name, lambda: load_voc_records(folder, split, class_names, labelled=labelled)
-    )
+    load = partial(load_voc_records, folder, split, class_names, labelled=labelled)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
 
 
@@ -146,24 +129,28 @@ def load_voc_records(
         FileNotFoundError: the list, images or XML files are missing.
         DatasetError: the list or an XML file is malformed.
     """
-    identifiers = read_split(folder, split)
-    files = _image_files(folder, split, identifiers)
-    annotation_folder = os.path.join(folder, "Annotations")
-    if labelled is None:
-        labelled = not _stems(annotation_folder, ".xml").keys().isdisjoint(identifiers)
+    names = read_split(folder, split)
+    images = _files(os.path.join(folder, "JPEGImages"), names, split, ".jpg", ".jpeg", ".png")
     records = [
-        {"file_name": files[identifier], "image_id": identifier, "as_stored": True}
-        for identifier in identifiers
+        {"file_name": image, "image_id": name, "as_stored": True}
+        for name, image in zip(names, images, strict=True)
     ]
+    root = os.path.join(folder, "Annotations")
+    if labelled is None:
+        labelled = not files_by_stem(root, ".xml").keys().isdisjoint(names)
     if not labelled:
         logger.info("%s, split %s: %d images, no annotations", folder, split, len(records))
         return records
-    objects = _read_annotations(annotation_folder, split, identifiers, class_names)
-    kept = _kept_boxes(folder, objects)
-    for record, found, keep in zip(records, objects.values(), kept, strict=True):
-        record["width"], record["height"] = found.size
-        record["annotations"] = list(_annotations(found, keep))
-    _log_counts(folder, split, records)
+    indices = {name: index for index, name in enumerate(class_names)}
+    for record, path in zip(records, _files(root, names, split, ".xml"), strict=True):
+        record.update(read_annotation(PathManager.get_local_path(path), indices))
+    drop_useless_boxes(records, source=root, describe=lambda r: f"'{r['image_id']}.xml'")
+    entries = [entry for record in records for entry in record["annotations"]]
+    logger.info(
+        "%s, split %s: %d images (%d without objects), %d boxes (%d difficult)",
+        *(folder, split, len(records), sum(not record["annotations"] for record in records)),
+        *(len(entries), sum(entry["difficult"] for entry in entries)),
+    )
     return records
 
 
@@ -175,64 +162,37 @@ def read_split(folder: str, split: str) -> list[str]:
         DatasetError: it is empty or names an image twice.
     """
     path = os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
-    if not PathManager.isfile(path):
-        there = sorted(_stems(os.path.dirname(path), ".txt"))
-        raise FileNotFoundError(
-            f"image list '{path}' does not exist. "
-            + (
-                f"Splits in this folder: {', '.join(there[:10])}"
-                if there
-                else f"A VOC folder holds Annotations, ImageSets/Main and JPEGImages; unpack the "
-                f"VOCdevkit so that '{folder}' is such a folder (detectron2's datasets root is "
-                "$DETECTRON2_DATASETS, else ./datasets)"
-            )
+    if PathManager.isfile(path):
+        return read_split_list(path, example="2007_000027 (without .jpg)")
+    there = sorted(files_by_stem(os.path.dirname(path), ".txt"))
+    cure = f"Splits in this folder: {', '.join(there[:10])}"
+    if not there:
+        cure = (
+            "A VOC folder holds Annotations, ImageSets/Main and JPEGImages; unpack the VOCdevkit "
+            f"so that '{folder}' is such a folder (detectron2's datasets root is "
+            "$DETECTRON2_DATASETS, else ./datasets)"
         )
-    return read_split_list(path, example="2007_000027 (without .jpg)")
+    raise FileNotFoundError(f"image list '{path}' does not exist. {cure}")
 
 
-def _image_files(folder: str, split: str, identifiers: Sequence[str]) -> dict[str, str]:
-    root = os.path.join(folder, "JPEGImages")
-    there = _stems(root, ".jpg", ".jpeg", ".png")
-    missing = [identifier for identifier in identifiers if identifier not in there]
+def _files(root: str, names: Sequence[str], split: str, *endings: str) -> list[str]:
+    """Return the file of each name in a folder."""
+    there = files_by_stem(root, *endings)
+    missing = [name for name in names if name not in there]
     if missing:
+        which = "images"
+        if endings == (".xml",):
+            which = "annotations too (for VOC 2007 test it is another one than for trainval)"
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(identifiers)} images of split '{split}' are not in "
-            f"'{root}', such as '{missing[0]}.jpg': unpack the archive of the images again, or "
+            f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
+            f"'{root}', such as '{missing[0]}{endings[0]}': unpack the archive of the {which}, or "
             "correct the list"
         )
-    return {identifier: os.path.join(root, there[identifier]) for identifier in identifiers}
+    return [there[name] for name in names]
 
 
-def _stems(folder: str, *endings: str) -> dict[str, str]:
-    """Return file name without ending -> file name, of the files with these endings."""
-    if not PathManager.isdir(folder):
-        return {}
-    names = [os.path.splitext(name) for name in sorted(PathManager.ls(folder))]
-    return {stem: stem + ending for stem, ending in names if ending.lower() in endings}
-
-
-def _read_annotations(
-    folder: str, split: str, identifiers: Sequence[str], class_names: Sequence[str]
-) -> dict[str, _Objects]:
-    """Return image name -> its objects."""
-    there = _stems(folder, ".xml")
-    missing = [identifier for identifier in identifiers if identifier not in there]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(identifiers)} images of split '{split}' have no file in "
-            f"'{folder}', such as '{missing[0]}.xml': unpack the archive of the annotations too "
-            "(for VOC 2007 test it is another one than for trainval), or correct the list"
-        )
-    local = PathManager.get_local_path(folder)
-    indices = {name: index for index, name in enumerate(class_names)}
-    return {
-        identifier: read_annotation(os.path.join(local, there[identifier]), indices)
-        for identifier in identifiers
-    }
-
-
-def read_annotation(path: str, class_indices: dict[str, int]) -> _Objects:
-    """Parse one XML.
+def read_annotation(path: str, class_indices: dict[str, int]) -> dict[str, Any]:
+    """Parse one XML: width, height and annotations as `load_voc_records` returns them.
 
     Raises:
         DatasetError: it is no XML, lacks an element, or has a class that `class_indices` has not.
@@ -244,13 +204,13 @@ def read_annotation(path: str, class_indices: dict[str, int]) -> _Objects:
             f"'{path}' is no valid XML ({error}): it is truncated or another kind of file; copy it "
             "again"
         ) from error
-    size = tuple(_number(root, f"size/{side}", path) for side in ("width", "height"))
-    if min(size) < 1:
+    width, height = (_number(root, f"size/{side}", path) for side in ("width", "height"))
+    if min(width, height) < 1:
         raise DatasetError(
-            f"'{path}': <size> says {size[0]:g} x {size[1]:g} pixels: write the width and height "
-            "of the image"
+            f"'{path}': <size> says {width:g} x {height:g} pixels: write the width and height of "
+            "the image"
         )
-    found = _Objects((int(size[0]), int(size[1])), [], [], [])
+    annotations = []
     for element in root.findall("object"):
         name = (element.findtext("name") or "").strip()
         if name not in class_indices:
@@ -259,10 +219,16 @@ def read_annotation(path: str, class_indices: dict[str, int]) -> _Objects:
                 f"{list(class_indices)[:20]}. Correct it or, where the folder has classes of its "
                 f"own, list them in '{CLASS_FILE}' in the folder, one per line"
             )
-        found.classes.append(class_indices[name])
-        found.difficult.append((element.findtext("difficult") or "0").strip() == "1")
-        found.boxes.append([_number(element, f"bndbox/{corner}", path) for corner in _CORNERS])
-    return found
+        x1, y1, x2, y2 = (_number(element, f"bndbox/{corner}", path) for corner in _CORNERS)
+        annotations.append(
+            {
+                "category_id": class_indices[name],
+                "bbox": [x1 - 1.0, y1 - 1.0, x2, y2],
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "difficult": int((element.findtext("difficult") or "0").strip() == "1"),
+            }
+        )
+    return {"width": int(width), "height": int(height), "annotations": annotations}
 
 
 def _number(element: ElementTree.Element, tag: str, path: str) -> float:
@@ -277,46 +243,3 @@ def _number(element: ElementTree.Element, tag: str, path: str) -> float:
             f"'{path}': <{tag.replace('/', '><')}> {where}{what}; it must be a number. Annotate "
             "the image again, or take it out of the split's list"
         ) from None
-
-
-def _kept_boxes(folder: str, objects: dict[str, _Objects]) -> Iterator[np.ndarray]:
-    """Check all boxes at once; yield per image which to keep."""
-    counts = [len(found.boxes) for found in objects.values()]
-    boxes = np.array([box for found in objects.values() for box in found.boxes]).reshape(-1, 4)
-    owners = np.repeat(np.arange(len(counts)), counts)
-    identifiers = list(objects)
-    sizes = np.array([found.size for found in objects.values()])
-    report = check_boxes(
-        np.concatenate([boxes[:, :2] - 1, boxes[:, 2:] - boxes[:, :2] + 1], axis=1),
-        sizes[owners],
-        source=os.path.join(folder, "Annotations"),
-        describe=lambda row: f"'{identifiers[owners[row]]}.xml' (edges x, y, width, height)",
-    )
-    for message in report.messages:
-        logger.warning(message)
-    return iter(np.split(report.keep, np.cumsum(counts)[:-1]))
-
-
-def _annotations(found: _Objects, keep: np.ndarray) -> Iterator[dict]:
-    rows = zip(found.classes, found.difficult, found.boxes, keep.tolist(), strict=True)
-    for category, difficult, (left, top, right, bottom), is_kept in rows:
-        if is_kept:
-            yield {
-                "category_id": category,
-                "bbox": [left - 1.0, top - 1.0, right, bottom],
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "difficult": int(difficult),
-            }
-
-
-def _log_counts(folder: str, split: str, records: list[dict]) -> None:
-    annotations = [entry for record in records for entry in record["annotations"]]
-    logger.info(
-        "%s, split %s: %d images (%d without objects), %d boxes (%d difficult)",
-        folder,
-        split,
-        len(records),
-        sum(not record["annotations"] for record in records),
-        len(annotations),
-        sum(entry["difficult"] for entry in annotations),
-    )

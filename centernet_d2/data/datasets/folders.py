@@ -1,7 +1,8 @@
-"""The list of a split: a text file with one image name per line."""
+"""Folders of one file per image, and the list of a split: a text file of image names."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 from detectron2.utils.file_io import PathManager
@@ -9,6 +10,18 @@ from detectron2.utils.file_io import PathManager
 from ..checks import DatasetError
 
 _SHOWN = 3
+
+
+def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
+    """Return file name without ending -> path, of the files with one of these endings."""
+    if not PathManager.isdir(folder):
+        return {}
+    names = [os.path.splitext(name) for name in sorted(PathManager.ls(folder))]
+    return {
+        stem: os.path.join(folder, stem + ending)
+        for stem, ending in names
+        if ending.lower() in endings
+    }
 
 
 def read_split_list(path: str, *, example: str) -> list[str]:
