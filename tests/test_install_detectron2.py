@@ -144,6 +144,8 @@ def test_selection_of_files():
     files = wheel.select_files(TREE_MAIN)
     assert "detectron2/model_zoo/configs/common/train.py" in files
     assert not any(path.endswith(".cpp") for path in files)
+    extension = "detectron2/_C.cpython-313-x86_64-linux-gnu.so"  # there after --with-ops
+    assert extension in wheel.select_files({**TREE_MAIN, extension: b""})
 
 
 @pytest.mark.parametrize(

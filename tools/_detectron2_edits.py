@@ -42,17 +42,12 @@ _C = _MissingOps()
 '''
 
 # Both sources need these two, so that setuptools is not needed at run time.
-_PKG_RESOURCES = "setuptools 82 removed pkg_resources", "detectron2/model_zoo/model_zoo.py"
+_GONE = "setuptools 82 removed pkg_resources", "detectron2/model_zoo/model_zoo.py"
 PKG_RESOURCES_EDITS = (
-    Edit(
-        "pkg_resources-import",
-        *_PKG_RESOURCES,
-        r"^import pkg_resources$",
-        "import importlib.resources",
-    ),
+    Edit("pkg_resources-import", *_GONE, r"^import pkg_resources$", "import importlib.resources"),
     Edit(
         "pkg_resources-use",
-        *_PKG_RESOURCES,
+        *_GONE,
         r"pkg_resources\.resource_filename\(\s*"
         r'"detectron2\.model_zoo", os\.path\.join\("configs", config_path\)\s*\)',
         'str(\n        importlib.resources.files("detectron2.model_zoo")'
@@ -66,17 +61,12 @@ _LAYERS = "detectron2/layers/"
 _MUST_IMPORT = "the layers package must import without the extension"
 _MUST_SAY = "a use of a rotated op should say what is missing"
 _STAND_IN = "from detectron2._missing_ops import _C"
+_INSTEAD = r"\bfrom detectron2 import _C$", _STAND_IN
 _BESIDE_TORCH = r"^import torch$", f"import torch\n\n{_STAND_IN}"
 _NAMESPACE = r"\btorch\.ops\.detectron2\.", "_C."
-_ROTATED = _LAYERS + "*rotated*.py"
+_ROTATED, _ALIGN = _LAYERS + "*rotated*.py", _LAYERS + "roi_align_rotated.py"
 _MISSING_OPS_EDITS = (
-    Edit(
-        "missing-ops-deformable",
-        _MUST_IMPORT,
-        _LAYERS + "deform_conv.py",
-        r"\bfrom detectron2 import _C$",
-        _STAND_IN,
-    ),
+    Edit("missing-ops-deformable", _MUST_IMPORT, _LAYERS + "deform_conv.py", *_INSTEAD),
     Edit("missing-ops-nms-import", _MUST_SAY, _LAYERS + "nms.py", *_BESIDE_TORCH),
     Edit("missing-ops-nms-use", _MUST_SAY, _LAYERS + "nms.py", *_NAMESPACE),
 )
@@ -89,14 +79,7 @@ MAIN_MISSING_OPS_EDITS = (
 
 RELEASE_05_EDITS = (
     *_MISSING_OPS_EDITS,
-    Edit(
-        "missing-ops-rotated",
-        _MUST_IMPORT,
-        _ROTATED,
-        r"^from detectron2 import _C$",
-        _STAND_IN,
-        minimum=2,
-    ),
+    Edit("missing-ops-rotated", _MUST_IMPORT, _ROTATED, *_INSTEAD, minimum=2),
     Edit(
         "coco-evaluator-fallback",
         "without the extension the evaluator takes pycocotools, as detectron2 main does",

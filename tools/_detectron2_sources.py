@@ -11,7 +11,7 @@ import sysconfig
 import tarfile
 from pathlib import Path
 
-from _detectron2_wheel import InstallError
+from _detectron2_wheel import PURE_TAG, InstallError
 
 REPOSITORY = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # June 2026
@@ -51,8 +51,12 @@ def git_problem(repository: str) -> str | None:
     return _problem_of_git("ls-remote", "--quiet", repository, "HEAD", seconds=REACH_SECONDS)
 
 
-def checkout_commit(repository: str, folder: Path) -> None:
-    """Fetch the pinned commit alone, without its history, and check it out in an empty folder."""
+def read_git(repository: str, with_ops: bool, folder: Path) -> tuple[dict[str, bytes], str]:
+    """Path in the repository -> content, at the pinned commit, and the wheel's platform tag.
+
+    The commit alone is fetched into an empty folder, without its history; with ops it is compiled.
+    """
+    compiler = require_compiler() if with_ops else None
     problem = git_problem(repository)
     if problem:
         raise InstallError(f"source git is not to be had: {problem}")
@@ -66,15 +70,15 @@ def checkout_commit(repository: str, folder: Path) -> None:
         problem = _problem_of_git("-C", str(folder), *step, seconds=FETCH_SECONDS)
         if problem:
             raise InstallError(problem)
-
-
-def read_tree(checkout: Path) -> dict[str, bytes]:
-    """Path relative to the repository -> content, of the folders that can matter."""
-    paths = [checkout / "LICENSE"]
+    paths, tag = [folder / "LICENSE"], PURE_TAG
     for top in ("detectron2", "configs", "projects"):
-        files = sorted((checkout / top).rglob("*"))
+        files = sorted((folder / top).rglob("*"))
         paths += [path for path in files if path.is_file() and path.suffix in (".py", ".yaml")]
-    return {path.relative_to(checkout).as_posix(): path.read_bytes() for path in paths}
+    if compiler:
+        print(f"compiling detectron2's C++ part with {compiler}: this takes minutes")
+        extension, tag = compile_extension(folder)
+        paths.append(extension)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}, tag
 
 
 # pip is the one client that knows the user's index, mirror, proxy and certificates, but before it

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from _detectron2_edits import REQUIREMENTS, Edit
 
+PURE_TAG = "py3-none-any"
 SOURCE_RECORD = "centernet_d2_source.json"  # read back by centernet_d2.check
 _ZOO_CONFIGS = "detectron2/model_zoo/configs/"
 # Path in the sources -> path in the wheel; what fits none is left out. The 0.5 archive has the
 # configs inside the package already. The projects are those that the official setup.py installs.
 _PLACES = (
     (r"configs/(.+\.(?:yaml|py))", rf"{_ZOO_CONFIGS}\1"),
-    (rf"({_ZOO_CONFIGS}.+\.yaml|detectron2/.+\.py)", r"\1"),
+    (rf"({_ZOO_CONFIGS}.+\.yaml|detectron2/.+\.py|detectron2/_C\.(?!py$).+)", r"\1"),
     (r"projects/[^/]+/((?:point_rend|deeplab|panoptic_deeplab)/.+\.py)", r"detectron2/projects/\1"),
 )
 

@@ -25,12 +25,11 @@ from pathlib import Path
 
 import _detectron2_edits as table
 import _detectron2_sources as origin
-from _detectron2_wheel import InstallError, apply_edits, select_files, write_wheel
+from _detectron2_wheel import PURE_TAG, InstallError, apply_edits, select_files, write_wheel
 from install_opencv import import_problem
 
 # The commit calls itself 0.6, as the release of 2021 does; the local part tells them apart.
 GIT_VERSION = f"0.6+g{origin.COMMIT[:8]}"
-PURE_TAG = "py3-none-any"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,9 +49,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def installed_problem(with_ops: bool = False) -> str | None:
     """Why the detectron2 of this environment cannot stay, or None where it imports."""
-    return import_problem(
-        "import detectron2, detectron2.modeling" + (", detectron2._C" if with_ops else "")
-    )
+    extension = ", detectron2._C" if with_ops else ""
+    return import_problem(f"import detectron2, detectron2.modeling{extension}")
 
 
 def choose_source(
@@ -74,53 +72,35 @@ def choose_source(
 
 def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
     """The wheel of the pinned commit."""
-    compiler = origin.require_compiler() if with_ops else None
     edits = table.PKG_RESOURCES_EDITS + (() if with_ops else table.MAIN_MISSING_OPS_EDITS)
     record = {"source": "git", "repository": repository, "commit": origin.COMMIT}
-    with tempfile.TemporaryDirectory(prefix="detectron2-") as name:
-        checkout = Path(name)
-        origin.checkout_commit(repository, checkout)
-        sources = origin.read_tree(checkout)
-        files, tag = apply_edits(select_files(sources), edits), PURE_TAG
-        if compiler:
-            print(f"compiling detectron2's C++ part with {compiler}: this takes minutes")
-            extension, tag = origin.compile_extension(checkout)
-            files[f"detectron2/{extension.name}"] = extension.read_bytes()
-    return _write(
-        files,
-        version=GIT_VERSION,
-        tag=tag,
-        license_text=sources["LICENSE"],
-        record=record,
-        edits=edits,
-        directory=wheel_dir,
-    )
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
+        sources, tag = origin.read_git(repository, with_ops, Path(folder))
+    return _build(sources, edits, record, GIT_VERSION, wheel_dir, tag)
 
 
 def build_from_archive(wheel_dir: Path) -> Path:
     """The wheel of the 0.5 sources on the package index."""
+    edits = table.PKG_RESOURCES_EDITS + table.RELEASE_05_EDITS
+    record = {"source": "pypi", "archive": origin.ARCHIVE_REQUIREMENT}
+    record["sha256"] = origin.ARCHIVE_SHA256
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
         sources = origin.read_archive(origin.download_archive(Path(folder)))
-    edits = table.PKG_RESOURCES_EDITS + table.RELEASE_05_EDITS
-    files = apply_edits(select_files(sources), edits)
-    archive = {"archive": origin.ARCHIVE_REQUIREMENT, "sha256": origin.ARCHIVE_SHA256}
-    return _write(
+    return _build(sources, edits, record, origin.ARCHIVE_NUMBER, wheel_dir)
+
+
+def _build(sources, edits, record, version: str, wheel_dir: Path, tag: str = PURE_TAG) -> Path:
+    files, pure = apply_edits(select_files(sources), edits), tag == PURE_TAG
+    if pure:
+        files[table.MISSING_OPS_PATH] = table.MISSING_OPS_TEXT.encode()
+    return write_wheel(
         files,
-        version=origin.ARCHIVE_NUMBER,
-        tag=PURE_TAG,
+        version=version,
+        tag=tag,
         license_text=sources["LICENSE"],
-        record={"source": "pypi", **archive},
-        edits=edits,
+        source={**record, "compiled_ops": not pure, "edits": [edit.name for edit in edits]},
         directory=wheel_dir,
     )
-
-
-def _write(files: dict[str, bytes], *, tag: str, record: dict, edits: tuple, **names) -> Path:
-    pure = tag == PURE_TAG
-    if pure:
-        files = files | {table.MISSING_OPS_PATH: table.MISSING_OPS_TEXT.encode()}
-    record = {**record, "compiled_ops": not pure, "edits": [edit.name for edit in edits]}
-    return write_wheel(files, tag=tag, source=record, **names)
 
 
 def install_wheel(wheel: Path) -> None:
