@@ -7,15 +7,62 @@ more for each box that ties with the last. R rows, S kept rows; the frame is the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .group_table import NOTHING, GroupTable
-from .soft_nms_rounds import SELECTIONS, Rounds, SoftNmsRule
+from .soft_nms_rounds import NOTHING, SELECTIONS, Rounds
 
-__all__ = ["SoftNmsResult", "SoftNmsRule", "soft_nms"]
+METHODS = ("linear", "gaussian", "hard")
+EXTENTS = {"inclusive": 1.0, "continuous": 0.0}
+"""What is added to x2 - x1 for a box's width: "inclusive" counts the last pixel (published), so
+that a box of one pixel has x1 = x2; "continuous" is the plain difference."""
+
+
+@dataclass(frozen=True)
+class SoftNmsRule:
+    """How overlap lowers scores; the defaults are the published values, but for `mode`.
+
+    Attributes:
+        method: factor of the score of a box that overlaps a selected one: "gaussian"
+            `exp(-iou^2 / sigma)`; "linear" `1 - iou` where the IoU exceeds `threshold`; "hard" 0
+            there.
+        sigma: of "gaussian".
+        threshold: IoU of "linear" and "hard".
+        score_floor: a box whose score falls below this by overlap is dropped.
+        mode: "clean", or "reference" for what the published code returns: it drops a box by
+            copying the last one over it and does not cut off the tail, so stale copies of other
+            boxes stay among the detections.
+        extent: "inclusive" or "continuous", see EXTENTS.
+    """
+
+    method: str = "gaussian"
+    sigma: float = 0.5
+    threshold: float = 0.5
+    score_floor: float = 0.001
+    mode: str = "clean"
+    extent: str = "inclusive"
+
+    def __post_init__(self) -> None:
+        choices = {"method": METHODS, "mode": tuple(SELECTIONS), "extent": tuple(EXTENTS)}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"TEST.SOFT_NMS.{name.upper()} must be one of {', '.join(map(repr, known))}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        if self.sigma <= 0:
+            raise ValueError(f"TEST.SOFT_NMS.SIGMA must be positive, got {self.sigma}")
+
+    def factor(self, overlap: Tensor) -> Tensor:
+        """IoU -> what the score is multiplied by."""
+        if self.method == "gaussian":
+            # exp2, as torch splits exp over threads from 2048 numbers on, which costs more here.
+            return (overlap * overlap).mul_(-1 / (self.sigma * math.log(2))).exp2_()
+        lowered = 1 - overlap if self.method == "linear" else torch.zeros_like(overlap)
+        return torch.where(overlap > self.threshold, lowered, 1)
 
 
 @dataclass(frozen=True)
@@ -62,23 +109,28 @@ def soft_nms(
     if not len(boxes):
         return SoftNmsResult(classes.new_zeros(0), scores, boxes, images)
     rule, scores = rule or SoftNmsRule(), scores.nan_to_num(nan=torch.inf)
-    table = GroupTable(images * (classes.max() + 1) + classes, images)
-    state = Rounds(table, rule, boxes, scores, corner_scores, merge_exponent)
+    state = Rounds(
+        *(images * (classes.max() + 1) + classes, images, boxes, scores, corner_scores),
+        factor=rule.factor,
+        score_floor=rule.score_floor,
+        extent=EXTENTS[rule.extent],
+        merge_exponent=merge_exponent,
+    )
     settled = SELECTIONS[rule.mode](state, limit)
     return _best(state, settled, limit)
 
 
 def _best(state: Rounds, settled: Tensor, limit: int | None) -> SoftNmsResult:
     """Sort what is settled by image and score, and cut each image to `limit`."""
-    slot = (settled != NOTHING).nonzero().squeeze(1)
-    scores, by_score = settled[slot].sort(descending=True, stable=True)
-    slot = slot[by_score]
-    images, by_image = state.table.image_of_slot[slot].sort(stable=True)
-    scores, slot = scores[by_image], slot[by_image]
+    kept = (settled != NOTHING).nonzero().squeeze(1)
+    scores, by_score = settled[kept].sort(descending=True, stable=True)
+    kept = kept[by_score]
+    images, by_image = state.image[kept].sort(stable=True)
+    scores, kept = scores[by_image], kept[by_image]
     if limit is not None:
         counts = torch.bincount(images)
         last = counts.cumsum(0) - counts + counts.clamp(max=limit) - 1  # of the best `limit`
         stays = scores >= scores[last][images]
-        scores, slot, images = scores[stays], slot[stays], images[stays]
+        scores, kept, images = scores[stays], kept[stays], images[stays]
     scores = scores.masked_fill(scores == torch.inf, torch.nan)
-    return SoftNmsResult(state.row[slot], scores, state.boxes[:4, slot].T, images)
+    return SoftNmsResult(state.row[kept], scores, state.boxes[:4, kept].T, images)

@@ -1,254 +1,224 @@
 """Rounds of soft-NMS: each selects the best open box of every class of every image at once.
 
-G groups (a class of an image), C chunks of L slots (see `GroupTable`), P = C * L.
+R rows in G groups (a class of an image), ordered by group and within one as they were given.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from .group_table import NOTHING, GroupTable
-
-METHODS = ("linear", "gaussian", "hard")
-EXTENTS = {"inclusive": 1.0, "continuous": 0.0}
-"""What is added to x2 - x1 for a box's width: "inclusive" counts the last pixel (published), so
-that a box of one pixel has x1 = x2; "continuous" is the plain difference."""
-
-
-@dataclass(frozen=True)
-class SoftNmsRule:
-    """How overlap lowers scores; the defaults are the published values, but for `mode`.
-
-    Attributes:
-        method: factor of the score of a box that overlaps a selected one: "gaussian"
-            `exp(-iou^2 / sigma)`; "linear" `1 - iou` where the IoU exceeds `threshold`; "hard" 0
-            there.
-        sigma: of "gaussian".
-        threshold: IoU of "linear" and "hard".
-        score_floor: a box whose score falls below this by overlap is dropped.
-        mode: "clean", or "reference" for what the published code returns: it drops a box by
-            copying the last one over it and does not cut off the tail, so stale copies of other
-            boxes stay among the detections.
-        extent: "inclusive" or "continuous", see EXTENTS.
-    """
-
-    method: str = "gaussian"
-    sigma: float = 0.5
-    threshold: float = 0.5
-    score_floor: float = 0.001
-    mode: str = "clean"
-    extent: str = "inclusive"
-
-    def __post_init__(self) -> None:
-        choices = {"method": METHODS, "mode": tuple(SELECTIONS), "extent": tuple(EXTENTS)}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"TEST.SOFT_NMS.{name.upper()} must be one of {', '.join(map(repr, known))}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        if self.sigma <= 0:
-            raise ValueError(f"TEST.SOFT_NMS.SIGMA must be positive, got {self.sigma}")
-
-    def factor(self, overlap: Tensor) -> Tensor:
-        """IoU -> what the score is multiplied by."""
-        if self.method == "gaussian":
-            # exp2, as torch splits exp over threads from 2048 numbers on, which costs more here.
-            return (overlap * overlap).mul_(-1 / (self.sigma * math.log(2))).exp2_()
-        lowered = 1 - overlap if self.method == "linear" else torch.zeros_like(overlap)
-        return torch.where(overlap > self.threshold, lowered, 1)
+NOTHING = -1.0
+"""Score of a row that does not take part; scores are not negative."""
+VECTOR = 64
 
 
 class Rounds:
-    """Boxes and scores in the slots of a table, and what selected boxes do to the others.
+    """Boxes and scores by group, and what selected boxes do to the others.
 
     Attributes:
-        table: where each group's slots are.
-        rule: how overlap lowers scores.
-        row: (P,) input row of each slot.
-        boxes: (5, P) x1, y1, x2, y2 and the area; of a selected box the merged coordinates, where
-            merging is asked for.
-        score: (P,) input scores, NOTHING in empty slots.
-        corner_scores: (2, P) or None.
+        row: (R,) input row of each.
+        group: (R,) int64 from 0.
+        image: (R,) int64 from 0.
+        first: (G,) where each group begins.
+        size: (G,) rows of each group.
+        boxes: (5, R and padding) x1, y1, x2, y2 and the area; of a selected box the merged
+            coordinates, where merging is asked for.
+        score: (R,) input scores.
+        corner_scores: (2, R) or None.
+        score_floor: a score that falls below this drops its box.
     """
 
     def __init__(
         self,
-        table: GroupTable,
-        rule: SoftNmsRule,
+        group: Tensor,
+        image: Tensor,
         boxes: Tensor,
         scores: Tensor,
         corner_scores: Tensor | None,
+        *,
+        factor: Callable[[Tensor], Tensor],
+        score_floor: float,
+        extent: float,
         merge_exponent: float,
     ) -> None:
-        self.table, self.rule, self.merge_exponent = table, rule, merge_exponent
-        self.row = table.row.flatten()
-        extent = EXTENTS[rule.extent]
+        """From unordered rows; `group` (R,) has any labels, each of one image."""
+        self.row = group.argsort(stable=True)
+        _, self.group, self.size = torch.unique_consecutive(
+            group[self.row], return_inverse=True, return_counts=True
+        )
+        self.first, self.longest = self.size.cumsum(0) - self.size, int(self.size.max())
+        self._number = torch.arange(len(group), device=group.device)
+        self.position = self._number - self.first[self.group]
+        self.image = image[self.row]
+        groups_per_image = torch.bincount(self.image[self.first])
+        self._num_images, self._most_groups = len(groups_per_image), int(groups_per_image.max())
         areas = (boxes[:, 2:] - boxes[:, :2] + extent).prod(dim=1, keepdim=True)
-        self.boxes = table.fill(torch.cat([boxes, areas], dim=1)).permute(2, 0, 1).flatten(1)
-        self.score = table.fill(scores, NOTHING).flatten()
-        self.corner_scores = None
-        if corner_scores is not None:
-            self.corner_scores = table.fill(corner_scores).permute(2, 0, 1).flatten(1)
+        # Whole vectors of the processor: what is left over it rounds otherwise, and a row's score
+        # must not depend on how many others are beside it.
+        padding = (0, -len(group) % VECTOR)
+        self.boxes = pad(torch.cat([boxes, areas], dim=1)[self.row].T, padding)
+        self._padded_group = pad(self.group, padding)
+        self.score = scores[self.row]
+        self.corner_scores = None if corner_scores is None else corner_scores[self.row].T
+        self.score_floor, self._factor = score_floor, factor
+        self._extent, self._merge_exponent = extent, merge_exponent
 
-    def meet(self, slot: Tensor) -> tuple[Tensor, Tensor]:
-        """What each group's selected box, in slot (G,), does to the boxes of its group.
+    def highest(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Highest of values (R,) in each group (G,), and its index (G,), the first of equals."""
+        best = values.new_full((len(self.size),), NOTHING)
+        best = best.scatter_reduce(0, self.group, values, "amax")
+        is_best = values == best.index_select(0, self.group)
+        index = torch.where(is_best, self._number, len(values))
+        return best, torch.full_like(self.first, len(values)).scatter_reduce(
+            0, self.group, index, "amin"
+        )
+
+    def is_decided(self, turn: int, remaining: Tensor, settled: Tensor, limit: int | None) -> bool:
+        """Whether no open row can come among the best `limit` of its image, or tie with the last.
+
+        Args:
+            turn: rounds so far, of one selection per group.
+            remaining: (G,) highest score of each group's open rows.
+            settled: (R,) scores that will not change any more, of open rows anything that is not
+                above `remaining`.
+            limit: rows wanted per image; None: all.
+        """
+        if limit is None or turn * self._most_groups < limit:
+            return False  # found out without looking
+        highest = remaining.new_full((self._num_images,), NOTHING)
+        highest = highest.scatter_reduce(0, self.image[self.first], remaining, "amax")
+        above = self.image[settled > highest[self.image]]
+        count = torch.bincount(above, minlength=self._num_images)
+        return bool(((count >= limit) | (highest <= NOTHING)).all())
+
+    def compare(self, selected: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare each group's selected box, at (G,), with the boxes of its group.
 
         Returns:
-            (P,) whether a slot's box overlaps the selected one, and (P,) the factor of its score.
+            (R,) whether a box overlaps the selected one, and (R,) the factor of its score.
         """
-        extent = EXTENTS[self.rule.extent]
-        others = self.boxes.view(5, *self.table.row.shape)
-        chosen = self.boxes.index_select(1, slot).index_select(1, self.table.group)[..., None]
+        others = self.boxes
+        chosen = self.boxes.index_select(1, selected).index_select(1, self._padded_group)
         width = torch.minimum(others[2], chosen[2])
-        width = width.sub_(torch.maximum(others[0], chosen[0])).add_(extent)
+        width = width.sub_(torch.maximum(others[0], chosen[0])).add_(self._extent)
         height = torch.minimum(others[3], chosen[3])
-        height = height.sub_(torch.maximum(others[1], chosen[1])).add_(extent)
+        height = height.sub_(torch.maximum(others[1], chosen[1])).add_(self._extent)
         overlaps = (width > 0).logical_and_(height > 0)
         shared = width.mul_(height)
         union = (others[4] + chosen[4]).sub_(shared)
-        factor = self.rule.factor(shared.div_(union))
-        return overlaps.flatten(), factor.flatten()
+        factor = self._factor(shared.div_(union))
+        return overlaps[: len(self.row)], factor[: len(self.row)]
 
-    def merge(self, slot: Tensor, reached: Tensor, factor: Tensor, corner_scores: Tensor) -> None:
+    def merge(
+        self, selected: Tensor, reached: Tensor, factor: Tensor, corner_scores: Tensor
+    ) -> None:
         """Replace each group's selected box by the mean of itself and of those that it reaches.
 
         Args:
-            slot: (G,) slots of the selected boxes.
-            reached: (P,) slots whose scores they lower.
-            factor: (P,) what these scores are multiplied by.
-            corner_scores: (2, P) that each slot's box is merged with.
+            selected: (G,) where the selected boxes are.
+            reached: (R,) bool, whose scores they lower.
+            factor: (R,) what these scores are multiplied by.
+            corner_scores: (2, R) that each box is merged with.
         """
-        weight = torch.where(reached, (1 - factor) ** self.merge_exponent, 0) * corner_scores
-        weight[:, slot] = corner_scores[:, slot]  # itself, with weight 1
+        weight = torch.where(reached, (1 - factor) ** self._merge_exponent, 0) * corner_scores
+        weight[:, selected] = corner_scores[:, selected]  # itself, with weight 1
         weight = weight.repeat_interleave(2, dim=0)  # top-left for x1, y1, bottom-right for x2, y2
-        shape = (4, *self.table.row.shape)
-        total = self.table.sums(weight.view(shape))
-        mean = self.table.sums((weight * self.boxes[:4]).view(shape)) / total
-        self.boxes[:4, slot] = torch.where(total > 0, mean, self.boxes[:4, slot])
+        sums = weight.new_zeros(8, len(self.size)).index_add_(
+            1, self.group, torch.cat([weight, weight * self.boxes[:4, : len(self.row)]])
+        )
+        total, mean = sums[:4], sums[4:] / sums[:4]
+        self.boxes[:4, selected] = torch.where(total > 0, mean, self.boxes[:4, selected])
 
 
 def select_clean(state: Rounds, limit: int | None) -> Tensor:
-    """Select until the best `limit` are known; (P,) final scores, NOTHING where not selected."""
-    table, rule, open_scores = state.table, state.rule, state.score
+    """Select until the best `limit` are known; (R,) final scores, NOTHING where not selected."""
+    open_scores = state.score
     settled = torch.full_like(open_scores, NOTHING)
-    for turn in range(table.longest):
-        best, slot = table.highest(open_scores)
-        if table.is_decided(turn, best, settled, limit):
+    for turn in range(state.longest):
+        best, selected = state.highest(open_scores)
+        if state.is_decided(turn, best, settled, limit):
             break
-        # A group that has run out names some slot with NOTHING, which must change nothing.
-        settled[slot] = torch.maximum(settled[slot], best)
-        open_scores = open_scores.index_fill(0, slot, NOTHING)
-        overlaps, factor = state.meet(slot)
+        # A group that has run out names some row with NOTHING, which must change nothing.
+        settled[selected] = torch.maximum(settled[selected], best)
+        open_scores = open_scores.index_fill(0, selected, NOTHING)
+        overlaps, factor = state.compare(selected)
         reached = overlaps.logical_and_(open_scores >= 0)
         if state.corner_scores is not None:
-            state.merge(slot, reached, factor, state.corner_scores)
+            state.merge(selected, reached, factor, state.corner_scores)
         lowered = open_scores * factor
-        lowered.masked_fill_(lowered < rule.score_floor, NOTHING)
+        lowered.masked_fill_(lowered < state.score_floor, NOTHING)
         open_scores = torch.where(reached, lowered, open_scores)
     return settled
 
 
 def select_reference(state: Rounds, limit: int | None) -> Tensor:
-    """The published algorithm with all that its rearranging of rows leaves behind; (P,) scores.
+    """The published loop, with the stale copies that it leaves among the detections; (R,) scores.
 
-    A group's slots are the rows of the published array. Round `i` swaps the best open box into
-    position `i`; then a box that falls below the floor is overwritten by the last open one, whose
-    row stays behind the end. Corner scores stay where they are when boxes move, as published.
+    Round `i` swaps the best open box of a group into its position `i`; then a box that falls below
+    the floor is overwritten by the last open one, whose row stays behind the end. Corner scores
+    stay where they are when boxes move, as published.
     """
-    table = state.table
-    position, group = table.position.flatten(), table.group_of_slot
-    end = table.size.clone()  # (G,) number of open and selected boxes
-    for turn in range(table.longest):
-        is_open = (position >= turn) & (position < end[group])
-        best, slot = table.highest(torch.where(is_open, state.score, NOTHING))
-        settled = torch.where(is_open, NOTHING, state.score)
-        if table.is_decided(turn, best, settled, limit):
-            return settled
-        running = best > NOTHING
-        first = torch.where(running, table.first_slot + turn, slot)
-        _swap(state, first, slot)
-        overlaps, factor = state.meet(first)
-        reached = overlaps & is_open & (position > turn)
+    end = state.size  # (G,) number of open and selected boxes
+    for turn in range(state.longest):
+        is_open = (state.position >= turn).logical_and_(state.position < end[state.group])
+        best, found = state.highest(torch.where(is_open, state.score, NOTHING))
+        if state.is_decided(turn, best, state.score, limit):
+            break
+        selected = torch.where(best > NOTHING, state.first + turn, found)
+        for values in (state.boxes, state.score, state.row):
+            values[..., selected], values[..., found] = values[..., found], values[..., selected]
+        overlaps, factor = state.compare(selected)
+        reached = overlaps.logical_and_(is_open).index_fill_(0, selected, False)
         lowered = torch.where(reached, state.score * factor, state.score)
-        dropped = reached & (lowered < state.rule.score_floor)
-        fall = _Fall(table, end, is_open, dropped) if dropped.any() else None
+        dropped = (reached & (lowered < state.score_floor)).nonzero().squeeze(1)
+        source, destination, end = published_moves(state, end, dropped)
         if state.corner_scores is not None:
-            corner_scores = state.corner_scores
-            state.merge(
-                first, reached, factor, corner_scores[:, fall.place()] if fall else corner_scores
-            )
-        if fall is None:
-            state.score = lowered
-        else:
-            fall.rearrange(state, lowered)
-            end = fall.end
+            compared_at = torch.arange(len(lowered), device=lowered.device)
+            compared_at[source] = destination
+            state.merge(selected, reached, factor, state.corner_scores[:, compared_at])
+        if len(source):
+            stays = destination.diff(append=destination.new_tensor([-1])) != 0  # the last one there
+            target, content = destination[stays], source[stays]
+            lowered[target], lowered[source] = lowered[content], state.score[source]
+            state.boxes[:, target], state.row[target] = state.boxes[:, content], state.row[content]
+        state.score = lowered
     return state.score
 
 
-def _swap(state: Rounds, first: Tensor, second: Tensor) -> None:
-    for values in (state.boxes, state.score, state.row):
-        kept = values[..., first]
-        values[..., first] = values[..., second]
-        values[..., second] = kept
+def published_moves(state: Rounds, end: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which boxes the published loop moves in a round: it goes through the open positions.
 
+    Where it drops a box it copies the last open one there, takes that row off the end, and looks at
+    the position again.
 
-class _Fall:
-    """Where the boxes of one round go when some are dropped.
+    Args:
+        state: with the groups' places.
+        end: (G,) number of open and selected boxes before the round.
+        dropped: (D,) the boxes that fall below the floor, ascending.
 
-    The published code runs through the open positions. Where it drops a box it copies the last open
-    box there, takes that row off the end and looks at the position again. So boxes from the end are
-    met in the holes before it: the k-th of them that survives stays in the k-th hole, those that do
-    not are met in the hole that is being filled or, when no survivor is left, at the new end.
+    Returns:
+        (M,) the boxes that are copied, each of which stays behind the end as a stale copy with its
+        old score; (M,) their destinations, where they are compared with the selected box, several
+        for one destination in order; and the new end (G,).
     """
-
-    def __init__(self, table: GroupTable, end: Tensor, is_open: Tensor, dropped: Tensor) -> None:
-        """From the end (G,) before the round, and the open and the dropped slots (P,)."""
-        self.table = table
-        self.end = end - table.sums(dropped.view_as(table.row).long())
-        self.new_end = table.first_slot + self.end  # (G,) slot
-        behind = is_open & (table.position.flatten() >= self.end[table.group_of_slot])
-        self.slot = behind.nonzero().squeeze(1)  # rows behind the new end, in order
-        group = table.group_of_slot[self.slot]
-        self.survives = ~dropped[self.slot]
-        holes = (dropped & ~behind).nonzero().squeeze(1)  # as many as survivors, in each group
-        survivors = _count(group[self.survives], end)
-        earlier = survivors.cumsum(0) - survivors  # holes of the groups before
-        seen = self.survives.long().cumsum(0) - earlier[group]  # of this group, up to this row
-        number = survivors[group] - seen  # survivors of this group nearer to its end
-        fills = number < survivors[group]
-        self.met = self.new_end[group]  # the place where each row's box is met
-        self.met[fills] = holes[(earlier[group] + number)[fills]]
-        self.met_at_end = _count(group[~fills], end)
-
-    def place(self) -> Tensor:
-        """(P,) the slot in which each slot's box is met."""
-        place = torch.arange(self.table.row.numel(), device=self.slot.device)
-        place[self.slot] = self.met
-        return place
-
-    def rearrange(self, state: Rounds, lowered: Tensor) -> None:
-        """Give the open boxes their lowered scores (P,) and move them; `state` is changed."""
-        score = lowered.clone()
-        score[self.slot] = state.score[self.slot]  # rows behind the end keep what they had ...
-        # ... but for the new end, which keeps the last box met there: the one that lay behind it.
-        stays = self.met_at_end > 0
-        last = (self.new_end + (self.met_at_end > 1).long())[stays]
-        source = torch.cat([self.slot[self.survives], last])
-        target = torch.cat([self.met[self.survives], self.new_end[stays]])
-        score[target] = lowered[source]
-        state.score = score
-        state.boxes[:, target] = state.boxes[:, source]
-        state.row[target] = state.row[source]
-
-
-def _count(group: Tensor, end: Tensor) -> Tensor:
-    """How often each group (G,) occurs in `group`."""
-    return torch.zeros_like(end).index_add_(0, group, torch.ones_like(group))
+    if not len(dropped):
+        return dropped, dropped, end
+    places, groups = dropped.tolist(), state.group[dropped].tolist()
+    falls, ends, moves = set(places), (state.first + end).tolist(), []
+    for place, group in zip(places, groups, strict=True):
+        box = place
+        while box in falls and place < ends[group]:
+            ends[group] -= 1
+            box = ends[group]
+            if box == place:
+                break
+            moves.append((box, place))
+    source, destination = dropped.new_tensor(moves).view(-1, 2).unbind(1)
+    return source, destination, end.new_tensor(ends) - state.first
 
 
 SELECTIONS = {"clean": select_clean, "reference": select_reference}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from centernet_d2.decoding.group_table import CHUNK, GroupTable
 from centernet_d2.decoding.soft_nms import SoftNmsRule, soft_nms
+from centernet_d2.decoding.soft_nms_rounds import VECTOR, Rounds
 
 from .published_soft_nms import published_soft_nms
 
@@ -204,8 +204,8 @@ def test_ties_with_the_last_of_the_limit_stay(mode):
 
 
 @pytest.mark.parametrize("mode", ["clean", "reference"])
-def test_groups_of_every_size_around_a_chunk(mode):
-    sizes = [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 2]
+def test_groups_of_every_size_around_a_vector(mode):
+    sizes = [1, VECTOR - 1, VECTOR, VECTOR + 1, 2 * VECTOR, 2]
     classes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
     rows = random_rows(len(classes), 1)
     whole = mode == "reference"
@@ -217,9 +217,9 @@ def test_groups_of_every_size_around_a_chunk(mode):
 
 def test_no_more_rounds_than_the_limit(monkeypatch):
     rounds = []
-    highest = GroupTable.highest
+    highest = Rounds.highest
     monkeypatch.setattr(
-        GroupTable, "highest", lambda self, values: rounds.append(1) or highest(self, values)
+        Rounds, "highest", lambda self, values: rounds.append(1) or highest(self, values)
     )
     rows = random_rows(3000, 0, side=2000)
     ours(rows, limit=100)
