@@ -174,21 +174,21 @@ def build_augmentations(cfg: CfgNode) -> list[Augmentation]:
     with the image. The published corner code flips the crop, which shows the same one pixel
     further to the left.
     """
-    options = cfg.INPUT
+    options, crop = cfg.INPUT, cfg.INPUT.CENTER_CROP
     augmentations: list[Augmentation] = []
     if options.FLIP_PROBABILITY > 0:
         augmentations.append(RandomFlip(options.FLIP_PROBABILITY, options.FLIP_CONVENTION))
     augmentations.append(
         RandomCenterCrop(
             output_size=options.TRAIN_SIZE,
-            mode=options.CENTER_CROP,
-            scales=options.CROP_SCALES,
-            border=options.CROP_BORDER,
-            shift=options.SHIFT,
-            scale=options.SCALE,
-            base=options.CROP_BASE,
-            rotation=options.ROTATION,
-            rotation_probability=options.ROTATION_PROBABILITY,
+            mode=crop.MODE,
+            scales=crop.SCALES,
+            border=crop.BORDER,
+            shift=crop.SHIFT,
+            scale=crop.SCALE,
+            base=crop.BASE,
+            rotation=crop.ROTATION,
+            rotation_probability=crop.ROTATION_PROBABILITY,
         )
     )
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:

@@ -134,7 +134,7 @@ def register_kitti_split(
 
 
 def allow_missing_frames(names: Iterable[str], allowed: bool) -> None:
-    """Say whether these datasets may lack frames of their lists (`KITTI.ALLOW_MISSING`).
+    """Say whether these datasets may lack frames of their lists (`DATASETS.KITTI.ALLOW_MISSING`).
 
     It holds in this process, from the next loading on, for datasets of `register_kitti_split`.
     """

@@ -156,8 +156,8 @@ def _say_missing(
         )
     if not allow_missing:
         raise FileNotFoundError(
-            f"{message}. Unpack the archives again or correct the list; KITTI.ALLOW_MISSING True "
-            f"goes on with the {len(complete)} complete frames"
+            f"{message}. Unpack the archives again or correct the list; "
+            f"DATASETS.KITTI.ALLOW_MISSING True goes on with the {len(complete)} complete frames"
         )
     logger.warning("%s; going on with the %d complete frames", message, len(complete))
 
