@@ -20,7 +20,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import launch as detectron2_launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 logger = logging.getLogger(__name__)
 
@@ -52,46 +51,6 @@ class LazyCall(detectron2.config.LazyCall):
     def __init__(self, target: Any) -> None:
         is_dataclass = dataclasses.is_dataclass(target)
         super().__init__(f"{target.__module__}.{target.__name__}" if is_dataclass else target)
-
-
-def merge_config_file(cfg: CfgNode, path: str) -> None:
-    """Merge the YAML file at `path` into `cfg`, in place, whichever detectron2 version wrote it.
-
-    Keys of main that the installed version lacks are dropped with a warning; any other unknown key
-    is an error. Unlike `cfg.merge_from_file` the YAML may not construct Python objects, so a config
-    file cannot run code.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        KeyError: a key is unknown.
-    """
-    if not PathManager.isfile(path):
-        raise FileNotFoundError(f"Config file '{path}' does not exist. Check --config-file.")
-    loaded = CfgNode(CfgNode.load_yaml_with_base(path, allow_unsafe=False))
-    dropped = drop_unknown_core_keys(loaded, cfg)
-    if dropped:
-        logger.warning("%s: detectron2 %s has no %s; not used.", path, VERSION, ", ".join(dropped))
-    try:
-        cfg.merge_from_other_cfg(loaded)
-    except KeyError as error:
-        raise KeyError(
-            f"{path}: {error.args[0] if error.args else error}. Correct the key, or add it with "
-            "your package's add_..._config(cfg) before merging the file."
-        ) from error
-
-
-def drop_unknown_core_keys(loaded: CfgNode, cfg: CfgNode) -> list[str]:
-    """Remove from `loaded` the keys of `KEYS_OF_MAIN` that `cfg` lacks, and return them."""
-    dropped = []
-    for path in KEYS_OF_MAIN:
-        *parents, key = path.split(".")
-        source, known = loaded, cfg
-        for parent in parents:
-            source, known = source.get(parent, {}), known.get(parent, {})
-        if key in source and key not in known:
-            del source[key]
-            dropped.append(path)
-    return dropped
 
 
 def unify_defaults(cfg: CfgNode) -> None:

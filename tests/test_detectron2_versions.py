@@ -8,6 +8,7 @@ from detectron2.config import get_cfg
 
 from centernet_d2 import detectron2_versions as versions
 from centernet_d2.config import add_centernet_config
+from centernet_d2.config.files import merge_config_file
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_saved_config_loads_again(cfg, tmp_path):
     file.write_text(cfg.dump())
     again = cfg.clone()
     again.SOLVER.BASE_LR = 0.5
-    versions.merge_config_file(again, str(file))
+    merge_config_file(again, str(file))
     assert again.SOLVER.BASE_LR == 0.125
     assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())
 
@@ -39,7 +40,7 @@ def test_config_of_main_loads(cfg, tmp_path, caplog):
         "SOLVER": {"BASE_LR_END": 0.0, "WEIGHT_DECAY_BIAS": None, "MAX_ITER": 77},
         "MODEL": {"ROI_BOX_HEAD": {"USE_FED_LOSS": False}},
     }
-    versions.merge_config_file(cfg, write(tmp_path / "main.yaml", content))
+    merge_config_file(cfg, write(tmp_path / "main.yaml", content))
     assert cfg.SOLVER.MAX_ITER == 77
     assert cfg.SOLVER.WEIGHT_DECAY_BIAS is None
     dropped = "FLOAT32_PRECISION" in caplog.text and "SOLVER.BASE_LR_END" in caplog.text
@@ -58,19 +59,19 @@ def test_main_has_every_key_that_is_dropped_elsewhere(cfg):
 def test_misspelt_key_is_an_error_that_names_file_and_key(cfg, tmp_path):
     file = write(tmp_path / "typo.yaml", {"MODEL": {"HEATMAP": {"NUM_CLASES": 3}}})
     with pytest.raises(KeyError, match=r"typo\.yaml.*NUM_CLASES"):
-        versions.merge_config_file(cfg, file)
+        merge_config_file(cfg, file)
 
 
 def test_config_cannot_run_code(cfg, tmp_path):
     file = tmp_path / "code.yaml"
     file.write_text("OUTPUT_DIR: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(yaml.constructor.ConstructorError):
-        versions.merge_config_file(cfg, str(file))
+        merge_config_file(cfg, str(file))
 
 
 def test_missing_file_is_named(cfg):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
-        versions.merge_config_file(cfg, "nowhere.yaml")
+        merge_config_file(cfg, "nowhere.yaml")
 
 
 def test_biases_decay_as_the_weights_do(cfg):

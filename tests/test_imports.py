@@ -14,7 +14,7 @@ ALLOWED = {
     "targets": {"structures"},
     "losses": {"structures"},
     "decoding": {"structures"},
-    "config": set(),
+    "config": {"detectron2_versions"},
     "atomic_write": set(),
     "check": {"layers", "detectron2_versions"},
     "detectron2_versions": set(),

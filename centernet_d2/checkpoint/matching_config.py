@@ -67,7 +67,7 @@ KITTI = {
     "INPUT.PCA_LIGHTING": 0.0,
     "MODEL.HEATMAP.RADIUS_ROUND_UP": False,
     "MODEL.HEATMAP.SCORE_THRESHOLD": 0.2,
-    "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER": "slots",
+    "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER": "max_objects",
     "TEST.RESOLUTION": "fixed",
     "TEST.FIXED_SIZE": [384, 1280],
     "TEST.FIXED_FIT": "width",
@@ -76,7 +76,7 @@ KEEP_RESOLUTION = {"TEST.RESOLUTION": "keep_res", "TEST.CANVAS": "strict"}
 # The corner detectors' frame, and the protocol of their published single-scale numbers.
 CORNER_FRAME = {
     "INPUT.TRAIN_SIZE": [511, 511],
-    "INPUT.CROP_BASE": "output",
+    "INPUT.CENTER_CROP.BASE": "output",
     "TEST.RESOLUTION": "keep_res",
     "TEST.CANVAS": "odd",
     "TEST.FLIP": True,

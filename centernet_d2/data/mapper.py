@@ -151,7 +151,7 @@ def build_augmentations(
     to the left. Where a field brings images to the network frame in its own way, that stands in
     place of flip and crop.
     """
-    options = cfg.INPUT
+    options, crop = cfg.INPUT, cfg.INPUT.CENTER_CROP
     augmentations: list[Augmentation | Transform] = []
     own = [a for field in fields if (a := field.build_augmentation(cfg)) is not None]
     if own:
@@ -162,14 +162,14 @@ def build_augmentations(
         augmentations.append(
             RandomCenterCrop(
                 output_size=options.TRAIN_SIZE,
-                mode=options.CENTER_CROP,
-                scales=options.CROP_SCALES,
-                border=options.CROP_BORDER,
-                shift=options.SHIFT,
-                scale=options.SCALE,
-                base=options.CROP_BASE,
-                rotation=options.ROTATION,
-                rotation_probability=options.ROTATION_PROBABILITY,
+                mode=crop.MODE,
+                scales=crop.SCALES,
+                border=crop.BORDER,
+                shift=crop.SHIFT,
+                scale=crop.SCALE,
+                base=crop.BASE,
+                rotation=crop.ROTATION,
+                rotation_probability=crop.ROTATION_PROBABILITY,
             )
         )
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:

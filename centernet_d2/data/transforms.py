@@ -191,24 +191,24 @@ class RandomCenterCrop(Augmentation):
     ):
         super().__init__()
         if base not in CROP_BASES:
-            raise ValueError(f"INPUT.CROP_BASE must be one of {CROP_BASES}, got {base!r}")
+            raise ValueError(f"INPUT.CENTER_CROP.BASE must be one of {CROP_BASES}, got {base!r}")
         if mode not in CROP_MODES:
-            raise ValueError(f"INPUT.CENTER_CROP must be one of {CROP_MODES}, got {mode!r}")
+            raise ValueError(f"INPUT.CENTER_CROP.MODE must be one of {CROP_MODES}, got {mode!r}")
         if len(output_size) != 2 or min(output_size) <= 0:
             raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width), got {output_size}")
         if mode == "random_crop" and (len(scales) == 0 or min(scales) <= 0):
-            raise ValueError(f"INPUT.CROP_SCALES must be positive numbers, got {scales}")
+            raise ValueError(f"INPUT.CENTER_CROP.SCALES must be positive numbers, got {scales}")
         if mode == "random_crop" and base == "output" and output_size[1] * min(scales) < 1:
             raise ValueError(
-                f"INPUT.CROP_SCALES has {min(scales)}, which leaves no pixel of INPUT.TRAIN_SIZE "
-                f"{output_size} under INPUT.CROP_BASE 'output': use larger factors"
+                f"INPUT.CENTER_CROP.SCALES has {min(scales)}, which leaves no pixel of "
+                f"INPUT.TRAIN_SIZE {output_size} under BASE 'output': use larger factors"
             )
         if mode == "shift_scale" and not 0 <= scale < 1:
-            raise ValueError(f"INPUT.SCALE must be in 0..1 (1 excluded), got {scale}")
+            raise ValueError(f"INPUT.CENTER_CROP.SCALE must be in 0..1 (1 excluded), got {scale}")
         if not 0 <= rotation <= 90 or not 0 <= rotation_probability <= 1:
             raise ValueError(
-                "INPUT.ROTATION must be in 0..90 degrees and INPUT.ROTATION_PROBABILITY in 0..1, "
-                f"got {rotation} and {rotation_probability}"
+                "INPUT.CENTER_CROP.ROTATION must be in 0..90 degrees and its "
+                f"ROTATION_PROBABILITY in 0..1, got {rotation} and {rotation_probability}"
             )
         self.output_size = (int(output_size[0]), int(output_size[1]))
         self.mode = mode

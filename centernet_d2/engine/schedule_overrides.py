@@ -7,13 +7,7 @@ over a config in epochs empties its partner.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
-
-import yaml
-from detectron2.utils.file_io import PathManager
-from fvcore.common.config import BASE_KEY
+from collections.abc import Collection, Iterable
 
 PARTNERS = {
     "SOLVER.MAX_ITER": "SOLVER.EPOCHS",
@@ -37,23 +31,3 @@ def overridden_epoch_keys(levels: Iterable[Collection[str]]) -> list[str]:
             elif by_hand in level:
                 replaced[in_epochs] = True
     return [key for key, is_replaced in replaced.items() if is_replaced]
-
-
-def file_levels(path: str) -> list[set[str]]:
-    """Return the keys that the YAML file at `path` and its `_BASE_` files set, base first."""
-    with PathManager.open(path) as file:
-        content = yaml.safe_load(file) or {}
-    bases = content.pop(BASE_KEY, [])
-    folder = os.path.dirname(path)
-    levels = []
-    for base in [bases] if isinstance(bases, str) else bases:
-        remote = base.startswith(("http://", "https://"))
-        levels += file_levels(base if remote else os.path.join(folder, os.path.expanduser(base)))
-    return [*levels, set(_dotted(content))]
-
-
-def _dotted(content: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    for key, value in content.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")

@@ -3,8 +3,10 @@ needs."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,56 +14,65 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
+from ..config.checks import check_config, refuse_unread
+from ..config.files import merge_level, override_level, read_levels
 from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
-from ..detectron2_versions import merge_config_file, unify_defaults
+from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name
 from .class_names import other_classes_than_saved, set_class_names
-from .config_values import check_values
 from .joints import set_joints
-from .schedule_overrides import file_levels, overridden_epoch_keys
+from .schedule_overrides import overridden_epoch_keys
+
+__all__ = ["check_config", "load_config", "setup"]
 
 logger = logging.getLogger(__name__)
 _said: set[str] = set()
+_READY = "__ready__"  # attribute of a config: the process that `setup` ran in, and the values then
 
 
-def load_config(path: str = "", overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(
+    path: str = "",
+    overrides: Sequence[Any] = (),
+    add_keys: Iterable[Callable[[CfgNode], None]] = (),
+) -> CfgNode:
     """Build a config: defaults, this package's keys, the file at `path`, then `overrides`.
 
-    A config.yaml that another detectron2 version saved is taken too. What is given by hand wins
-    over what would be computed: SOLVER.MAX_ITER, SOLVER.STEPS, SOLVER.CHECKPOINT_PERIOD or
-    TEST.EVAL_PERIOD in an override, or in a file over its `_BASE_`, empties its partner in epochs,
-    unless that is set beside it. DATASETS.TRAIN and TEST may be one name instead of a tuple.
+    A config.yaml that another detectron2 version, or an earlier version of this package, saved is
+    taken too. What is given by hand takes precedence over what would be computed: SOLVER.MAX_ITER,
+    SOLVER.STEPS, SOLVER.CHECKPOINT_PERIOD or TEST.EVAL_PERIOD in an override, or in a file over its
+    `_BASE_`, empties its partner in epochs, unless that is set beside it. DATASETS.TRAIN and TEST
+    may be one name instead of a tuple.
 
     Args:
         path: YAML file; "" for none.
         overrides: KEY VALUE KEY VALUE ..., as on a command line.
+        add_keys: functions that add keys of one's own to a config, in place; a config.yaml that a
+            run with such keys saved needs them again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError: a key is moved, or not known; the message has the nearest ones.
+        ValueError: a value is of another type than its key, or the key is one of detectron2's that
+            nothing here reads.
     """
     cfg = get_cfg()
     add_centernet_config(cfg)
-    if path:
-        merge_config_file(cfg, path)
-    overrides = list(overrides)
-    if len(overrides) % 2:
-        raise ValueError(f"Overrides come in pairs KEY VALUE; '{overrides[-1]}' has no value.")
-    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        cfg.merge_from_list([key, _one_name(key, value)])
-    for key in overridden_epoch_keys([*(file_levels(path) if path else ()), overrides[::2]]):
+    for add in add_keys:
+        add(cfg)
+    levels = [*(read_levels(path) if path else ()), override_level(list(overrides))]
+    for level in levels:
+        merge_level(cfg, level)
+    for key in overridden_epoch_keys([level.values for level in levels]):
         cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
+    by_hand = (level for level in levels if not level.is_saved)  # that has every key, by default
+    refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
     return cfg
 
 
-def _one_name(key: str, value: Any) -> Any:
-    """Make a tuple of a single dataset name: "coco:a.json:b" for "('coco:a.json:b',)"."""
-    if key not in ("DATASETS.TRAIN", "DATASETS.TEST") or not isinstance(value, str):
-        return value
-    if value.lstrip().startswith(("(", "[")):
-        return value
-    return (value,) if value else ()
-
-
 def setup(cfg: CfgNode) -> CfgNode:
-    """Make a merged config ready: datasets registered, classes read, values checked, device found.
+    """Make a merged config ready: values checked, datasets registered, classes read, device found.
 
+    - Every value is checked, see `check_config`.
     - `coco:<json>:<image dir>` and `voc:<folder>:<split>` in DATASETS.TRAIN and TEST are registered
       and replaced by their short names; DATASETS.FROM_FILES keeps them with absolute paths, so that
       the saved config registers them again, in every process.
@@ -74,18 +85,21 @@ def setup(cfg: CfgNode) -> CfgNode:
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
       training from, wrong to predict with.
 
-    `cfg` is changed in place, frozen or not, and returned; a second call changes nothing.
+    `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
+    same values, of a clone too, returns at once.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
+    if vars(cfg).get(_READY) == _state(cfg):
+        return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
     try:
         add_centernet_config(cfg)
         unify_defaults(cfg)
-        check_values(cfg)
+        check_config(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         register_datasets(cfg)
@@ -95,10 +109,16 @@ def setup(cfg: CfgNode) -> CfgNode:
             _say_once(warning)
         choose_device(cfg)
         leave_resizing_to_the_model(cfg)
+        vars(cfg)[_READY] = _state(cfg)
     finally:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _state(cfg: CfgNode) -> tuple[int, int]:
+    # A started process is sent the attribute, and has none of the datasets registered.
+    return os.getpid(), hash(json.dumps(cfg, default=repr))
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -110,7 +130,7 @@ def register_datasets(cfg: CfgNode) -> None:
             _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
-        allow_missing_files(cfg.DATASETS[key], cfg.KITTI.ALLOW_MISSING)
+        allow_missing_files(cfg.DATASETS[key], cfg.DATASETS.KITTI.ALLOW_MISSING)
 
 
 def _registered(cfg: CfgNode, name: str) -> str:

@@ -31,10 +31,10 @@ def peak_regression_loss(
         target: (P, D).
         kind: "l1" or "smooth_l1".
         normalizer: "elements" divides by P * D (the published L1 loss, half of the paper's value
-            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss), "slots"
-            by 50 N D however many objects there are (published for 3-D boxes); a number divides by
-            itself.
-        num_images: N, for "slots".
+            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss),
+            "max_objects" by 50 N D however many objects there are (published for 3-D boxes); a
+            number divides by itself.
+        num_images: N, for "max_objects".
 
     Returns:
         Scalar.
@@ -57,7 +57,7 @@ def peak_regression_loss(
 
 
 def _count(prediction: Tensor, normalizer: str | float, num_images: int | None) -> float:
-    if normalizer == "slots" and num_images is not None:
+    if normalizer == "max_objects" and num_images is not None:
         return PUBLISHED_SLOTS * num_images * prediction.shape[1]
     if normalizer == "elements":
         return prediction.numel()
@@ -66,6 +66,6 @@ def _count(prediction: Tensor, normalizer: str | float, num_images: int | None) 
     if isinstance(normalizer, str):
         raise ValueError(
             "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER must be 'elements', 'objects' or "
-            f"'slots' (with num_images), got '{normalizer}'"
+            f"'max_objects' (with num_images), got '{normalizer}'"
         )
     return normalizer

@@ -271,10 +271,10 @@ def test_the_config_key_allows_missing_frames(folder):
     assert cfg.MODEL.HEATMAP.NUM_CLASSES == 3
     with pytest.raises(FileNotFoundError, match="ALLOW_MISSING"):
         load_training_dicts(cfg)
-    cfg.KITTI.ALLOW_MISSING = True
+    cfg.DATASETS.KITTI.ALLOW_MISSING = True
     setup(cfg)
     assert len(load_training_dicts(cfg)) == 1
-    cfg.KITTI.ALLOW_MISSING = False
+    cfg.DATASETS.KITTI.ALLOW_MISSING = False
     setup(cfg)
     with pytest.raises(FileNotFoundError, match="ALLOW_MISSING"):
         load_training_dicts(cfg)

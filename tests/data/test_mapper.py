@@ -30,7 +30,7 @@ def config(*overrides):
 
 
 GEOMETRY_ONLY = ("INPUT.COLOR_JITTER", 0.0, "INPUT.PCA_LIGHTING", 0.0)
-PLAIN = (*GEOMETRY_ONLY, "INPUT.FLIP_PROBABILITY", 0.0, "INPUT.CENTER_CROP", "none")
+PLAIN = (*GEOMETRY_ONLY, "INPUT.FLIP_PROBABILITY", 0.0, "INPUT.CENTER_CROP.MODE", "none")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_crowd_rule(record):
 @pytest.mark.parametrize("base", ["image", "output"])
 def test_boxes_follow_the_pixels(record, base):
     """Through random flips and crops, the bright rectangles lie in their boxes."""
-    mapper = DetectionMapper(config(*GEOMETRY_ONLY, "INPUT.CROP_BASE", base), is_train=True)
+    mapper = DetectionMapper(config(*GEOMETRY_ONLY, "INPUT.CENTER_CROP.BASE", base), is_train=True)
     random_state.seed(3)
     compared = 0
     for _ in range(60):
@@ -196,7 +196,8 @@ def test_augmentations_follow_the_config():
     flip, crop, color = build_augmentations(
         config(
             *("INPUT.FLIP_CONVENTION", "edge", "INPUT.FLIP_PROBABILITY", 0.2),
-            *("INPUT.CROP_SCALES", [1.0], "INPUT.CROP_BORDER", 64, "INPUT.COLOR_JITTER", 0.3),
+            *("INPUT.CENTER_CROP.SCALES", [1.0], "INPUT.CENTER_CROP.BORDER", 64),
+            *("INPUT.COLOR_JITTER", 0.3),
         )
     )
     assert (flip.convention, flip.probability) == ("edge", 0.2)

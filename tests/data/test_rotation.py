@@ -1,4 +1,4 @@
-"""INPUT.ROTATION: a turn in the same warp as the crop, for pixels, boxes and points alike."""
+"""INPUT.CENTER_CROP.ROTATION: a turn in the same warp as the crop, for all that moves."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def test_no_rotation_draws_nothing():
 
 @pytest.mark.parametrize("options", [{"rotation": -1.0}, {"rotation_probability": 1.5}])
 def test_wrong_values_are_named(options):
-    with pytest.raises(ValueError, match=r"INPUT\.ROTATION"):
+    with pytest.raises(ValueError, match=r"INPUT\.CENTER_CROP\.ROTATION"):
         RandomCenterCrop((64, 64), **options)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from centernet_d2.engine.config_values import value_of
+from centernet_d2.config import value_of
+from centernet_d2.config.files import read_levels
 from centernet_d2.engine.schedule import schedule_from_config
-from centernet_d2.engine.schedule_overrides import PARTNERS, file_levels, overridden_epoch_keys
+from centernet_d2.engine.schedule_overrides import PARTNERS, overridden_epoch_keys
 from centernet_d2.engine.setup import load_config
 
 BASE = """
@@ -93,7 +94,7 @@ def test_several_bases(tmp_path):
     (tmp_path / "b.yaml").write_text("SOLVER:\n  MAX_ITER: 9\n")
     child = tmp_path / "c.yaml"
     child.write_text("_BASE_: [a.yaml, b.yaml]\n")
-    levels = file_levels(str(child))
+    levels = [set(level.values) for level in read_levels(str(child))]
     keys = {"SOLVER.EPOCHS", "SOLVER.MAX_ITER"}
     assert [level & keys for level in levels] == [{"SOLVER.EPOCHS"}, {"SOLVER.MAX_ITER"}, set()]
     assert overridden_epoch_keys(levels) == ["SOLVER.EPOCHS"]

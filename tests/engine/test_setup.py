@@ -10,7 +10,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import centernet_d2
-from centernet_d2.detectron2_versions import merge_config_file
+from centernet_d2.config.files import merge_config_file
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.setup import load_config, setup
 

@@ -33,15 +33,17 @@ def test_slots_are_the_published_mean_over_50_objects_per_image(num_images):
     padded[0, :2], padded[1, :2] = PREDICTION, TARGET
     expected = (padded[0] - padded[1]).abs().mean().item()
     assert expected == pytest.approx(3.75 / (100 * num_images))
-    loss = peak_regression_loss(PREDICTION, TARGET, normalizer="slots", num_images=num_images)
+    loss = peak_regression_loss(PREDICTION, TARGET, normalizer="max_objects", num_images=num_images)
     assert loss.item() == pytest.approx(expected, rel=2e-6)  # but for the epsilon of 1e-4 / 100
 
 
 def test_slots_divide_by_channels_too():
-    one = peak_regression_loss(PREDICTION[:, :1], TARGET[:, :1], normalizer="slots", num_images=1)
+    one = peak_regression_loss(
+        PREDICTION[:, :1], TARGET[:, :1], normalizer="max_objects", num_images=1
+    )
     assert one.item() == pytest.approx(3.5 / 50, rel=1e-5)
     smooth = peak_regression_loss(
-        PREDICTION, TARGET, kind="smooth_l1", normalizer="slots", num_images=1
+        PREDICTION, TARGET, kind="smooth_l1", normalizer="max_objects", num_images=1
     )
     assert smooth.item() == pytest.approx(2.65625 / 100, rel=1e-5)
 
@@ -56,7 +58,7 @@ def test_published_value_of_corner_offsets():
     assert loss.item() == pytest.approx(0.218739, abs=6e-7)
 
 
-@pytest.mark.parametrize("choice", [{}, {"normalizer": "slots", "num_images": 2}])
+@pytest.mark.parametrize("choice", [{}, {"normalizer": "max_objects", "num_images": 2}])
 def test_without_objects_it_is_zero_and_in_the_graph(choice):
     maps = torch.randn(2, 2, 4, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)
@@ -70,10 +72,10 @@ def test_without_objects_it_is_zero_and_in_the_graph(choice):
 def test_errors_name_the_choice():
     with pytest.raises(ValueError, match="'l1' or 'smooth_l1', got 'l2'"):
         peak_regression_loss(PREDICTION, TARGET, kind="l2")
-    with pytest.raises(ValueError, match="'elements', 'objects' or 'slots'"):
+    with pytest.raises(ValueError, match="'elements', 'objects' or 'max_objects'"):
         peak_regression_loss(PREDICTION, TARGET, normalizer="images")
-    with pytest.raises(ValueError, match=r"'slots' \(with num_images\), got 'slots'"):
-        peak_regression_loss(PREDICTION, TARGET, normalizer="slots")
+    with pytest.raises(ValueError, match=r"'max_objects' \(with num_images\), got 'max_objects'"):
+        peak_regression_loss(PREDICTION, TARGET, normalizer="max_objects")
     with pytest.raises(ValueError, match="differ in shape"):
         peak_regression_loss(PREDICTION, TARGET[:1])
 

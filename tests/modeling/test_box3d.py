@@ -276,7 +276,7 @@ def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("normalizer", "empty"), [("slots", 1.386294), ("objects", 0.0)])
+@pytest.mark.parametrize(("normalizer", "empty"), [("max_objects", 1.386294), ("objects", 0.0)])
 def test_nothing_to_see_trains(count, normalizer, empty):
     model = detector(normalizer=normalizer).train()
     losses = model([training_input(near([]), seed) for seed in range(count)])
@@ -287,7 +287,7 @@ def test_nothing_to_see_trains(count, normalizer, empty):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("normalizer", ["slots", "objects"])
+@pytest.mark.parametrize("normalizer", ["max_objects", "objects"])
 def test_losses_are_the_published_sums(normalizer):
     supervised = [True, False, True]
     batch = [near(gt_3d_supervised=supervised), near(NEAR[1:2])]
@@ -313,7 +313,7 @@ def test_losses_are_the_published_sums(normalizer):
         dimensions += sum(abs(a - b) for a, b in zip(read, thing.dimensions, strict=True))
     assert learned == 3
     slots = 50 * 2
-    divisors = (slots, 3 * slots) if normalizer == "slots" else (learned, learned)
+    divisors = (slots, 3 * slots) if normalizer == "max_objects" else (learned, learned)
     assert losses["loss_depth"].item() == pytest.approx(2 * depth / divisors[0], rel=1e-4)
     assert losses["loss_dimensions"].item() == pytest.approx(3 * dimensions / divisors[1], rel=1e-4)
     expected = orientation_loss(
@@ -450,13 +450,13 @@ def picture(things) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize("normalizer", ["slots", "objects"])
+@pytest.mark.parametrize("normalizer", ["max_objects", "objects"])
 def test_a_few_steps_lower_all_three_losses(normalizer):
     torch.manual_seed(0)
     model = detector(normalizer=normalizer).train()
     inputs = [{"image": picture(NEAR), "instances": near()}]
-    # What "slots" cannot go under: log 2 in both bins of each empty one.
-    floor = 2 * math.log(2) * 47 / 50 if normalizer == "slots" else 0.0
+    # What "max_objects" cannot go under: log 2 in both bins of each empty one.
+    floor = 2 * math.log(2) * 47 / 50 if normalizer == "max_objects" else 0.0
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     history = []
     for _ in range(60):
@@ -497,7 +497,7 @@ def test_settings_reach_the_task(tiny_config):
             *(*TASKS, *weights, *choices, *region, f"{BLOCK}CALIBRATION", "first"),
             *("MODEL.POINTS_CENTERNET.BOX2D.SIZE_AS_POINT", True),
             *("MODEL.HEATMAP.RADIUS_ROUND_UP", False),
-            *("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "slots"),
+            *("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "max_objects"),
         )
     )
     boxes, task = model.tasks
@@ -530,7 +530,7 @@ def test_ground_truth_without_3d_boxes_names_the_image():
         (("TEST.SCALES", [0.5, 1.0]), r"TEST\.SCALES is \[0\.5, 1\.0\].*\[1\.0\] alone"),
         (("TEST.SCALES", [2.0]), r"TEST\.SCALES is \[2\.0\]"),
         ((f"{BLOCK}CALIBRATION", "mean"), "CALIBRATION must be 'each' or 'first', got 'mean'"),
-        ((f"{BLOCK}NORMALIZER", "elements"), "NORMALIZER must be 'slots' or 'objects'"),
+        ((f"{BLOCK}NORMALIZER", "elements"), "NORMALIZER must be 'max_objects' or 'objects'"),
         ((f"{BLOCK}ORIENTATION_LOSS", "l2"), "ORIENTATION_LOSS must be 'smooth_l1' or 'l1'"),
         ((f"{BLOCK}DEFAULT_PROJECTION", [[1.0, 0.0], [0.0, 1.0]]), "DEFAULT_PROJECTION .*3 x 4"),
         ((f"{BLOCK}DEFAULT_SIZE", [0, 0]), r"DEFAULT_SIZE is \[0, 0\]; it must be the height and"),

@@ -65,7 +65,7 @@ def test_heatmaps_lie_on_the_networks_own_canvas(
     keep("draw_truth")
     keep("draw_heatmap")
     arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--count", "1"]
-    overrides = [*tiny_overrides, "INPUT.TRAIN_SIZE", "[60, 60]", "INPUT.CENTER_CROP", "none"]
+    overrides = [*tiny_overrides, "INPUT.TRAIN_SIZE", "[60, 60]", "INPUT.CENTER_CROP.MODE", "none"]
     for key in ("FLIP_PROBABILITY", "COLOR_JITTER", "PCA_LIGHTING"):
         overrides += [f"INPUT.{key}", "0.0"]
     assert tool.main([*arguments, "--heatmaps", *overrides]) == 0
@@ -97,7 +97,7 @@ def test_corner_targets_stand_beside_each_other(load_tool, tiny_overrides, tmp_p
     config = ROOT / "configs" / "Shapes" / "triplet_tiny.yaml"
     arguments = ["--config-file", str(config), "--output", str(tmp_path / "out"), "--count", "1"]
     overrides = [*tiny_overrides, *CORNER_OVERRIDES, "INPUT.TRAIN_SIZE", "[63, 63]"]
-    overrides += ["INPUT.CENTER_CROP", "none", "TEST.CANVAS", "odd"]
+    overrides += ["INPUT.CENTER_CROP.MODE", "none", "TEST.CANVAS", "odd"]
     for key in ("FLIP_PROBABILITY", "COLOR_JITTER", "PCA_LIGHTING"):
         overrides += [f"INPUT.{key}", "0.0"]
     assert tool.main([*arguments, "--heatmaps", *overrides]) == 0
@@ -187,7 +187,12 @@ def test_boxes_in_space_stand_beside_their_view_from_above(load_tool, tiny_yaml,
 @pytest.mark.data
 def test_real_boxes_in_space_are_drawn(load_tool, tiny_yaml, test_data, tmp_path):
     arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out"), "--count", "3"]
-    dataset = ["DATASETS.TRAIN", f"kitti:{test_data}/kitti:3dop/val", "KITTI.ALLOW_MISSING", "True"]
+    dataset = [
+        "DATASETS.TRAIN",
+        f"kitti:{test_data}/kitti:3dop/val",
+        "DATASETS.KITTI.ALLOW_MISSING",
+        "True",
+    ]
     overrides = [*BOX3D_OVERRIDES, "INPUT.TRAIN_SIZE", "[384, 1280]"]
     assert load_tool("visualize_data").main([*arguments, *overrides, *dataset]) == 0
     names = sorted(file.name for file in (tmp_path / "out").iterdir())

@@ -144,7 +144,7 @@ def dataset_name(stem: str, *parts: str) -> str:
 
 
 def allow_missing_files(names: Iterable[str], allowed: bool) -> None:
-    """Say whether these datasets may lack images of their lists (`KITTI.ALLOW_MISSING`).
+    """Say whether these datasets may lack images of their lists (`DATASETS.KITTI.ALLOW_MISSING`).
 
     It holds in this process, from the next loading on, for readers that ask `may_miss_files`.
     """

@@ -130,8 +130,9 @@ def find_frames(
             )
         if not allow_missing:
             raise FileNotFoundError(
-                f"{message}. Unpack the archives again or correct the list; KITTI.ALLOW_MISSING "
-                f"True goes on with the {len(complete)} complete frames"
+                f"{message}. Unpack the archives again or correct the list; "
+                f"DATASETS.KITTI.ALLOW_MISSING True goes on with the {len(complete)} complete "
+                "frames"
             )
         logger.warning("%s; going on with the %d complete frames", message, len(complete))
     labels = found.get(LABEL_FOLDER, {})

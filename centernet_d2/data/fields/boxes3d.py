@@ -91,15 +91,16 @@ class Boxes3DField(GroundTruthField):
                 f"INPUT.FLIP_PROBABILITY is {options.FLIP_PROBABILITY}: a flipped image shows "
                 "another camera and other headings; set it to 0 to train 3-D boxes"
             )
-        if options.ROTATION > 0:
+        if options.CENTER_CROP.ROTATION > 0:
             raise ValueError(
-                f"INPUT.ROTATION is {options.ROTATION}: a turned image shows a camera that leans, "
-                "which 3-D boxes with one heading cannot follow; set it to 0 to train them"
+                f"INPUT.CENTER_CROP.ROTATION is {options.CENTER_CROP.ROTATION}: a turned image "
+                "shows a camera that leans, which 3-D boxes with one heading cannot follow; set it "
+                "to 0 to train them"
             )
         return RandomHalfJitter(
             output_size=options.TRAIN_SIZE,
             resolution=options.BOX3D.RESOLUTION,
             probability=options.BOX3D.JITTER_PROBABILITY,
-            shift=options.SHIFT,
-            scale=options.SCALE,
+            shift=options.CENTER_CROP.SHIFT,
+            scale=options.CENTER_CROP.SCALE,
         )

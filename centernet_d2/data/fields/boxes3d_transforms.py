@@ -57,9 +57,9 @@ class RandomHalfJitter(Augmentation):
         if not 0 <= probability <= 1:
             raise ValueError(f"INPUT.BOX3D.JITTER_PROBABILITY must be in 0..1, got {probability}")
         if not 0 <= scale < 1:
-            raise ValueError(f"INPUT.SCALE must be in 0..1 (1 excluded), got {scale}")
+            raise ValueError(f"INPUT.CENTER_CROP.SCALE must be in 0..1 (1 excluded), got {scale}")
         if shift < 0:
-            raise ValueError(f"INPUT.SHIFT must not be negative, got {shift}")
+            raise ValueError(f"INPUT.CENTER_CROP.SHIFT must not be negative, got {shift}")
         self.output_size = (int(output_size[0]), int(output_size[1]))
         self.resolution = resolution
         self.probability = probability

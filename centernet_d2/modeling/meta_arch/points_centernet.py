@@ -86,7 +86,8 @@ class PointsCenterNet(HeatmapDetector):
             heatmap_weight: weight of the heatmap loss.
             offset_weight: weight of the offset loss.
             regression_loss: "l1" or "smooth_l1".
-            regression_normalizer: "elements", "objects" or "slots", see `peak_regression_loss`.
+            regression_normalizer: "elements", "objects" or "max_objects", see
+                `peak_regression_loss`.
             peak_kernel: side of the window in which a peak must be the maximum.
             top_k: peaks kept per image.
             score_threshold: detections at or below are dropped.

@@ -49,7 +49,7 @@ class Box3D(PointTask):
         depth_weight: float = 1.0,
         dimensions_weight: float = 1.0,
         orientation_weight: float = 1.0,
-        normalizer: str = "slots",
+        normalizer: str = "max_objects",
         orientation_loss: str = "smooth_l1",
         calibration: str = "each",
     ) -> None:
@@ -59,7 +59,7 @@ class Box3D(PointTask):
             depth_weight: weight of that loss, L1 in metres.
             dimensions_weight: weight of that loss, L1 in metres.
             orientation_weight: weight of that loss.
-            normalizer: "slots" or "objects", of all three.
+            normalizer: "max_objects" or "objects", of all three.
             orientation_loss: "smooth_l1" or "l1", of sine and cosine.
             calibration: "each" image's own, or that of the "first" of a batch for all.
         """
@@ -68,9 +68,9 @@ class Box3D(PointTask):
                 "MODEL.POINTS_CENTERNET.BOX3D.CALIBRATION must be 'each' or 'first', got "
                 f"{calibration!r}"
             )
-        if normalizer not in ("slots", "objects"):
+        if normalizer not in ("max_objects", "objects"):
             raise ValueError(
-                "MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER must be 'slots' or 'objects', got "
+                "MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER must be 'max_objects' or 'objects', got "
                 f"{normalizer!r}"
             )
         if orientation_loss not in ("smooth_l1", "l1"):

@@ -308,9 +308,9 @@ def test_flips_are_refused(record):
 
 
 def test_turns_are_refused(record):
-    with pytest.raises(ValueError, match=r"INPUT.ROTATION is 5.0: .*set it to 0"):
-        DetectionMapper(config("INPUT.ROTATION", 5.0), is_train=True)
-    DetectionMapper(config("INPUT.ROTATION", 5.0), is_train=False)
+    with pytest.raises(ValueError, match=r"INPUT.CENTER_CROP.ROTATION is 5.0: .*set it to 0"):
+        DetectionMapper(config("INPUT.CENTER_CROP.ROTATION", 5.0), is_train=True)
+    DetectionMapper(config("INPUT.CENTER_CROP.ROTATION", 5.0), is_train=False)
     turn = RotationTransform(HEIGHT, WIDTH, 2.0)
     with pytest.raises(ValueError, match=r"flips, turns or shears the image"):
         mapped(record, [turn])
@@ -344,8 +344,8 @@ def test_shifts_and_scales_of_ones_own_teach_no_depth(record):
     [
         (("INPUT.BOX3D.RESOLUTION", "keep"), "INPUT.BOX3D.RESOLUTION must be one of"),
         (("INPUT.BOX3D.JITTER_PROBABILITY", 1.5), "INPUT.BOX3D.JITTER_PROBABILITY must be in 0..1"),
-        (("INPUT.SCALE", 1.0), "INPUT.SCALE must be in 0..1"),
-        (("INPUT.SHIFT", -0.1), "INPUT.SHIFT must not be negative"),
+        (("INPUT.CENTER_CROP.SCALE", 1.0), "INPUT.CENTER_CROP.SCALE must be in 0..1"),
+        (("INPUT.CENTER_CROP.SHIFT", -0.1), "INPUT.CENTER_CROP.SHIFT must not be negative"),
         (("INPUT.TRAIN_SIZE", [384]), "INPUT.TRAIN_SIZE must be"),
         (("INPUT.FORMAT", "RGB"), "INPUT.FORMAT is 'RGB'"),
     ],

@@ -134,8 +134,9 @@ class Spy(DetectionMapper):
 @pytest.mark.parametrize("rotation", [0.0, 25.0])
 @pytest.mark.parametrize("mode", ["random_crop", "shift_scale"])
 def test_a_painted_dot_is_where_its_joint_is(records, convention, rotation, mode):
-    overrides = ["INPUT.FLIP_CONVENTION", convention, "INPUT.ROTATION", rotation]
-    overrides += ["INPUT.CENTER_CROP", mode, "INPUT.SHIFT", 0.05, "INPUT.CROP_BORDER", 64]
+    overrides = ["INPUT.FLIP_CONVENTION", convention, "INPUT.CENTER_CROP.ROTATION", rotation]
+    overrides += ["INPUT.CENTER_CROP.MODE", mode, "INPUT.CENTER_CROP.SHIFT", 0.05]
+    overrides += ["INPUT.CENTER_CROP.BORDER", 64]
     mapper = Spy(config(*overrides), is_train=True)
     mapper.watch(records, seeds=25)
     seen = compare(mapper, records, seeds=25)
@@ -175,7 +176,7 @@ def test_without_augmentation_joints_are_those_of_the_file(records):
 
 
 def test_published_flip_by_hand(records):
-    cfg = config("INPUT.FLIP_PROBABILITY", 1.0, "INPUT.CENTER_CROP", "none")
+    cfg = config("INPUT.FLIP_PROBABILITY", 1.0, "INPUT.CENTER_CROP.MODE", "none")
     cfg.INPUT.TRAIN_SIZE = [SIZE[1], SIZE[0]]
     (joints,) = DetectionMapper(cfg, is_train=True)(records[0])["instances"].gt_keypoints.tensor
     flipped = [[SIZE[0] - 1 - x, y, 2] for x, y in DOTS]

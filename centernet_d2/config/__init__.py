@@ -1,0 +1,57 @@
+"""Config keys of this package: one table of key, default, rule and meaning.
+
+`model_keys` and `run_keys` hold the table; `add_centernet_config` adds it to a detectron2 config,
+`check_config` checks the values, `files` reads YAML, `page` writes docs/config.md.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from .model_keys import MODEL_BLOCKS
+from .moved import MOVED_KEYS
+from .rules import Key
+from .run_keys import RUN_BLOCKS
+
+__all__ = ["BLOCKS", "KEYS", "add_centernet_config", "value_of"]
+
+BLOCKS = (*MODEL_BLOCKS, *RUN_BLOCKS)
+KEYS: dict[str, Key] = {key.name: key for block in BLOCKS for key in block.keys}
+
+
+def add_centernet_config(cfg: CfgNode) -> None:
+    """Add the keys of CornerNet, triplet CenterNet and points CenterNet to `cfg`, in place.
+
+    Calling it twice is harmless: keys that are already there keep their values.
+    """
+    for key in KEYS.values():
+        *groups, name = key.name.split(".")
+        node = cfg
+        for group in groups:
+            node = node.setdefault(group, CfgNode())
+        if name not in node:
+            node[name] = copy.deepcopy(key.default)
+    for old, new in MOVED_KEYS.items():  # for those who merge files with detectron2's own method
+        if not cfg.key_is_renamed(old):
+            cfg.register_renamed_key(old, new)
+
+
+def value_of(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a dotted key."""
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of nested mappings, of the leaves alone."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            found |= flattened(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -1,0 +1,199 @@
+"""The door of the config: every value is checked once, by one table of key and rule.
+
+The table has this package's keys (`KEYS`), the keys of detectron2 that are read here
+(`DETECTRON2_RULES`) and those that nothing here reads (`UNREAD`), with the key to use instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from detectron2.config import CfgNode, get_cfg
+
+from . import KEYS, flattened, value_of
+from .moved import moved
+from .rules import Rule, flag, listed, number, one_of, optional, text, weight, whole, word
+
+PACKAGE = __name__.partition(".")[0]
+PIXELS = "3 values, of blue, green and red"
+NEVER_SCALED = (
+    "0: it would scale by the number of processes what SOLVER.BASE_BATCH_SIZE and SOLVER.EPOCHS "
+    "scale by the batch already"
+)
+# Keys of detectron2 that are read here. Those in ALSO_READ are left to detectron2's own errors.
+DETECTRON2_RULES: dict[str, Rule] = {
+    "MODEL.DEVICE": word,
+    "MODEL.META_ARCHITECTURE": word,
+    "MODEL.WEIGHTS": text,
+    "MODEL.PIXEL_MEAN": Rule(PIXELS, listed(number(), count=3).accepts),
+    "MODEL.PIXEL_STD": Rule(
+        f"{PIXELS}, each more than 0", listed(number(above=0), count=3).accepts
+    ),
+    "MODEL.BACKBONE.NAME": word,
+    "MODEL.BACKBONE.FREEZE_AT": whole(),
+    "INPUT.FORMAT": one_of("BGR"),  # images are read, augmented and normalised in this order
+    "INPUT.MIN_SIZE_TEST": whole(),
+    "DATASETS.TRAIN": listed(word),
+    "DATASETS.TEST": listed(word),
+    "DATALOADER.NUM_WORKERS": whole(),
+    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": flag,
+    # The exact resume knows one order, and a moving average (SOLVER.EMA_DECAY) of the statistics.
+    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler"),
+    "SOLVER.IMS_PER_BATCH": whole(1),
+    "SOLVER.BASE_LR": weight,
+    "SOLVER.MAX_ITER": whole(),
+    "SOLVER.STEPS": listed(whole()),
+    "SOLVER.GAMMA": weight,
+    "SOLVER.WARMUP_ITERS": whole(),
+    "SOLVER.WARMUP_FACTOR": weight,
+    "SOLVER.MOMENTUM": weight,
+    "SOLVER.NESTEROV": flag,
+    "SOLVER.WEIGHT_DECAY": weight,
+    "SOLVER.WEIGHT_DECAY_NORM": optional(weight),
+    "SOLVER.WEIGHT_DECAY_BIAS": optional(weight),
+    "SOLVER.BIAS_LR_FACTOR": optional(weight),
+    "SOLVER.CHECKPOINT_PERIOD": whole(),
+    "SOLVER.AMP.ENABLED": flag,
+    "SOLVER.CLIP_GRADIENTS.ENABLED": flag,
+    "SOLVER.REFERENCE_WORLD_SIZE": Rule(NEVER_SCALED, one_of(0).accepts),
+    "TEST.EVAL_PERIOD": whole(),
+    "TEST.DETECTIONS_PER_IMAGE": whole(),
+    "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),
+    "TEST.PRECISE_BN.ENABLED": one_of(False),
+    "SEED": whole(-1),
+    "VIS_PERIOD": whole(),
+    "OUTPUT_DIR": text,
+}
+ALSO_READ = (
+    *("VERSION", "GLOBAL.*", "CUDNN_BENCHMARK", "FLOAT32_PRECISION", "INPUT.MAX_SIZE_TEST"),
+    *("SOLVER.LR_SCHEDULER_NAME", "SOLVER.WARMUP_METHOD", "SOLVER.CLIP_GRADIENTS.*"),
+    *("SOLVER.BASE_LR_END", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
+    *("TEST.EXPECTED_RESULTS", "TEST.PRECISE_BN.NUM_ITER"),
+)
+_CROP = "INPUT.TRAIN_SIZE and INPUT.CENTER_CROP set the training crop"
+_R_CNN = (
+    "it belongs to detectron2's own detectors; those here are set by MODEL.HEATMAP and "
+    "MODEL.POINTS_CENTERNET, CORNERNET or TRIPLET_CENTERNET"
+)
+_TASKS = "MODEL.POINTS_CENTERNET.TASKS says what is detected"
+# Keys of detectron2 that nothing here reads -> what to use instead.
+UNREAD = {
+    "INPUT.RANDOM_FLIP": "use INPUT.FLIP_PROBABILITY",
+    "INPUT.CROP.*": _CROP,
+    "INPUT.MIN_SIZE_TRAIN*": _CROP,
+    "INPUT.MAX_SIZE_TRAIN": _CROP,
+    "INPUT.MASK_FORMAT": "no detector here learns masks",
+    "MODEL.MASK_ON": "no detector here finds masks",
+    "MODEL.KEYPOINT_ON": f"{_TASKS}: ['box2d', 'pose'] for joints",
+    "MODEL.LOAD_PROPOSALS": "no detector here takes proposals",
+    "MODEL.RETINANET.*": _R_CNN,
+    "MODEL.ROI_*": _R_CNN,
+    "MODEL.RPN.*": _R_CNN,
+    "MODEL.ANCHOR_GENERATOR.*": "no detector here has anchors",
+    "MODEL.PROPOSAL_GENERATOR.*": "no detector here takes proposals",
+    "MODEL.SEM_SEG_HEAD.*": "no detector here segments",
+    "MODEL.PANOPTIC_FPN.*": "no detector here segments",
+    "DATASETS.PROPOSAL_FILES_*": "no detector here takes proposals",
+    "DATASETS.PRECOMPUTED_*": "no detector here takes proposals",
+    "DATALOADER.ASPECT_RATIO_GROUPING": (
+        "training crops have one size, INPUT.TRAIN_SIZE; set it to False"
+    ),
+    "DATALOADER.REPEAT_*": "DATALOADER.SAMPLER_TRAIN is TrainingSampler",
+    "TEST.AUG.*": "use TEST.FLIP and TEST.SCALES",
+}
+RESNET_AND_FPN = ("MODEL.RESNETS.*", "MODEL.FPN.*")
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Raise ValueError for the first value that this package cannot use.
+
+    The message names the key, its value and what is allowed. A key of detectron2 that is not at its
+    default and that nothing reads is refused where MODEL.META_ARCHITECTURE is a detector of this
+    package or derives from one.
+    """
+    for key in (*KEYS, *DETECTRON2_RULES):
+        value = value_of(cfg, key)
+        if not rule_of(key).accepts(value):
+            raise ValueError(wrong_value(key, value))
+    _check_registered(cfg)
+    given, defaults = flattened(cfg), flattened(get_cfg())
+    # As JSON, in which tuples are lists: a file has no tuples.
+    changed = [key for key in defaults if json.dumps(given.get(key)) != json.dumps(defaults[key])]
+    refuse_unread(cfg, dict.fromkeys(changed, ""))
+
+
+def rule_of(key: str) -> Rule | None:
+    """Return the rule of a key, None if there is none."""
+    return KEYS[key].rule if key in KEYS else DETECTRON2_RULES.get(key)
+
+
+def wrong_value(key: str, value: Any) -> str:
+    """Return the error for a value that the rule of `key` does not allow."""
+    if renamed := moved({key: value}):
+        return f"{renamed[0]}."
+    return f"{key} is {value!r}; it must be {rule_of(key).says}."
+
+
+def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
+    """Raise ValueError for a key that is set by hand and that nothing reads; see `check_config`.
+
+    Args:
+        cfg: the merged config.
+        given: dotted key -> what has set it, before the message, such as "a.yaml: ".
+    """
+    if not _defined_in(_registered("META_ARCH", cfg.MODEL.META_ARCHITECTURE), PACKAGE):
+        return
+    unread = UNREAD | _unread_of_backbones(cfg)
+    for key, source in given.items():
+        value = value_of(cfg, key)
+        for pattern, instead in unread.items():
+            off = not value or value == "none"  # which is the case anyway
+            if fnmatchcase(key, pattern) and not off:
+                raise ValueError(
+                    f"{source}{key} is {value!r}, and nothing that "
+                    f"{cfg.MODEL.META_ARCHITECTURE} needs reads this key: {instead}."
+                )
+
+
+def _unread_of_backbones(cfg: CfgNode) -> dict[str, str]:
+    """MODEL.RESNETS and FPN, as far as MODEL.BACKBONE.NAME does not read them."""
+    name = cfg.MODEL.BACKBONE.NAME
+    build = _registered("BACKBONE", name)
+    if "fpn" in name or not _defined_in(build, PACKAGE, "detectron2"):
+        return {}
+    instead = f"the backbone is {name}, with a block of its own in MODEL"
+    patterns = RESNET_AND_FPN if _defined_in(build, PACKAGE) else ("MODEL.FPN.*",)
+    return dict.fromkeys(patterns, instead)
+
+
+def _check_registered(cfg: CfgNode) -> None:
+    registries = {"MODEL.META_ARCHITECTURE": "META_ARCH", "MODEL.BACKBONE.NAME": "BACKBONE"}
+    for key, registry in registries.items():
+        name = value_of(cfg, key)
+        if _registered(registry, name) is None:
+            known = [known for known, _ in _registry(registry)]
+            near = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
+            raise ValueError(
+                f"{key} is {name!r}; it must be a registered name, such as "
+                f"{', '.join(map(repr, near))}. Import the module that registers yours first."
+            )
+
+
+def _registry(name: str) -> Any:
+    from detectron2 import modeling
+
+    return getattr(modeling, f"{name}_REGISTRY")
+
+
+def _registered(registry: str, name: str) -> Any:
+    return dict(iter(_registry(registry))).get(name)
+
+
+def _defined_in(thing: Any, *packages: str) -> bool:
+    """Whether a class derives from one of these packages, or a function is of one; None is not."""
+    origins = [each.__module__ for each in getattr(thing, "__mro__", (thing,)) if each is not None]
+    return any(origin.partition(".")[0] in packages for origin in origins)

@@ -1,0 +1,175 @@
+"""Keys of DATASETS, INPUT, SOLVER and TEST; written as those of `model_keys`."""
+
+from __future__ import annotations
+
+from .rules import block, flag, listed, number, one_of, share, size, text, weight, whole, word
+
+# fmt: off
+DATASETS = block(
+    "DATASETS", "Data in files of one's own.",
+    FROM_FILES=([], listed(word),
+        'Datasets given as files, "coco:<json>:<image dir>" or "voc:<folder>:<split>": filled by '
+        "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
+        "config registers them again."),
+)
+KITTI_FILES = block(
+    "DATASETS.KITTI", "How KITTI's files are read; how they are scored is in TEST.KITTI.",
+    ALLOW_MISSING=(False, flag,
+        "Split lists may name frames whose files are not there: True goes on without them (a "
+        "warning counts them), False is an error."),
+)
+INPUT = block(
+    "INPUT", "Training images; what the network sees in inference is in TEST.",
+    TRAIN_SIZE=([512, 512], size, "(height, width) of the training crop, network frame."),
+    FLIP_PROBABILITY=(0.5, share, "Share of samples that are flipped left to right."),
+    FLIP_CONVENTION=("pixel", one_of("pixel", "edge"),
+        "`pixel`: x' = W - 1 - x (published); `edge`: x' = W - x (detectron2)."),
+    COLOR_JITTER=(0.4, number(0, below=1),
+        "Brightness, contrast, saturation: factor 1 + U(-j, j) in random order; 0: off."),
+    PCA_LIGHTING=(0.1, weight,
+        "Standard deviation of the color shift along the COCO principal axes; 0: off."),
+    CROWD_AS_OBJECTS=(True, flag,
+        "Crowd regions: True makes them positives as the published code does, False leaves them "
+        "out."),
+    DIFFICULT_AS_OBJECTS=(True, flag,
+        "VOC's difficult objects: True makes them positives as the published code does."),
+)
+CENTER_CROP = block(
+    "INPUT.CENTER_CROP",
+    "The crop around a drawn center, in one affine map with scale and turn. Of 3-D boxes, which "
+    "are not cropped, SHIFT and SCALE are those of INPUT.BOX3D.JITTER_PROBABILITY.",
+    MODE=("random_crop", one_of("random_crop", "shift_scale", "none"),
+        "`random_crop`: side times one of SCALES, center drawn with a border (published default); "
+        "`shift_scale`: Gaussian shift and scale (published --not_rand_crop); `none`: the image "
+        "centred and scaled to fit."),
+    SCALES=([0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3], listed(number(above=0), least=1),
+        "Of BASE's side; larger: smaller objects."),
+    BASE=("image", one_of("image", "output"),
+        "What SCALES multiply: `image`, the image's side (published points training), or `output`, "
+        "TRAIN_SIZE in pixels of the image, whatever its size (published corner training)."),
+    BORDER=(128, whole(),
+        "Pixels that the crop's center keeps from the border, halved for small images."),
+    SHIFT=(0.1, weight, "`shift_scale`: standard deviation of the shift, in sides."),
+    SCALE=(0.4, number(0, below=1), "`shift_scale`: standard deviation of the scale."),
+    ROTATION=(0.0, number(0, 90),
+        "Turn around the crop's center: standard deviation in degrees, clipped at twice that; 0: "
+        "off (published default). Boxes become the upright box around the turned one, and "
+        "everything is learned from turned images: the published code leaves boxes as they were, "
+        "and so learns only the joint heatmap and the joint offset there."),
+    ROTATION_PROBABILITY=(1.0, share, "Share of samples that ROTATION turns."),
+)
+INPUT_BOX3D = block(
+    "INPUT.BOX3D",
+    'Training images of the point task "box3d", whose ground truth has a camera: neither crops nor '
+    "flipped images.",
+    RESOLUTION=("fixed", one_of("fixed", "keep_res"),
+        "`fixed`: the image's width becomes TRAIN_SIZE's (published); `keep_res`: pixels stay "
+        "pixels."),
+    JITTER_PROBABILITY=(0.5, share,
+        "Share of the images that are shifted and scaled by CENTER_CROP.SHIFT and SCALE (of the "
+        "image's width and height); those teach neither depth nor dimensions (published)."),
+)
+SOLVER = block(
+    "SOLVER",
+    "Length and optimizer. Epochs take precedence over iterations unless those are set by hand "
+    "over a config in epochs.",
+    OPTIMIZER=("Adam", one_of("Adam", "AdamW", "SGD"), "Optimizer."),
+    BASE_BATCH_SIZE=(0, whole(),
+        "BASE_LR belongs to this batch size; the learning rate used is BASE_LR * IMS_PER_BATCH / "
+        "BASE_BATCH_SIZE. 0: BASE_LR is used as it is."),
+    EPOCHS=(0, whole(), "0: MAX_ITER and STEPS are used as they are."),
+    EPOCH_STEPS=([], listed(whole(1), distinct=True),
+        "The learning rate is multiplied by GAMMA after each of these epochs; []: after the "
+        "iterations of STEPS."),
+    CHECKPOINT_EPOCHS=(0, whole(), "0: CHECKPOINT_PERIOD iterations."),
+    AMP_DTYPE=("float16", one_of("float16", "bfloat16"), "Of SOLVER.AMP."),
+    EMA_DECAY=(0.0, number(0, below=1),
+        "Decay of an exponential moving average of the weights, used for evaluation; 0: off."),
+    BEST_METRIC=("", text,
+        'E.g. "bbox/AP": keeps model_best.pth by this evaluation result; empty: off.'),
+)
+TEST = block(
+    "TEST",
+    "Inference, inside the model: every way of predicting agrees. TEST.AUG is detectron2's own, "
+    "for its R-CNN models; nothing here reads it.",
+    RESOLUTION=("keep_res", one_of("keep_res", "fixed"),
+        "`keep_res`: original pixels, centred on a black canvas; `fixed`: scaled to fit "
+        "FIXED_SIZE, centred."),
+    FIXED_SIZE=([512, 512], size, "(height, width), network frame."),
+    FIXED_FIT=("whole", one_of("whole", "width", "none"),
+        "How `fixed` scales: `whole`, the whole image fits; `width`, its width does, and what is "
+        "too high is cut evenly above and below (published for KITTI); `none`, pixels stay "
+        "pixels."),
+    CANVAS=("strict", one_of("strict", "fit", "odd"),
+        "Of keep_res. `strict`: next multiple of the divisor that is strictly larger (published: "
+        "512 -> 544); `fit`: smallest multiple that holds the image (512 -> 512, faster); `odd`: "
+        "one pixel less than a multiple (published for corners: 480 -> 511, 512 -> 639), also in "
+        "training."),
+    FLIP=(False, flag,
+        "See each image and its flipped image: their maps are averaged, their pairs of corners "
+        "united."),
+    SCALES=([1.0], listed(number(above=0), least=1),
+        "Sizes at which each image is seen; published multi-scale, with FLIP: [0.5, 0.75, 1.0, "
+        "1.25, 1.5], of the triplet [0.6, 1.0, 1.2, 1.5, 1.8]."),
+    MAX_PIXELS=(0, whole(),
+        "Images whose canvas (at any of SCALES) has more pixels are refused with an error that "
+        "names them; 0: no limit."),
+    FOLD_NORM=(False, flag,
+        "Fold batch norms into the convolutions before them; equal up to rounding. Of `Predictor` "
+        "and --eval-only, which know when the weights are complete; DTYPE too."),
+    DTYPE=("float32", one_of("float32", "bfloat16", "float16"),
+        "Of backbone and head; the layers that are decoded stay in float32. Half precision moves "
+        "scores and boxes a little."),
+    CLIP_BOXES=(False, flag,
+        "Clip boxes to the image, in the output frame. Published: off; detectron2's own detectors "
+        "have it on."),
+    DROP_EMPTY=(False, flag, "Drop detections whose clipped box is empty; published: off."),
+    EVAL_EPOCHS=(0, whole(), "Evaluate every so many epochs; 0: EVAL_PERIOD iterations."),
+    IMS_PER_BATCH=(1, whole(1),
+        "Images per process and step in evaluation; equal canvases run together."),
+    COCO_BACKEND=("pycocotools", one_of("pycocotools", "faster-coco-eval"),
+        "`faster-coco-eval` is an optional package, with equal numbers."),
+    ROUND_RESULTS=(0, whole(),
+        "Decimals of boxes and scores before scoring; published results: 2; 0: not rounded."),
+    PER_IOU_AP=(False, flag,
+        "COCO: also report AP60, AP70, AP80 and AP90 (CornerNet's journal version, Table 5)."),
+    FALSE_DISCOVERY=(False, flag,
+        "COCO: also report FD, FD5, FD25, FD50, FD_S, FD_M, FD_L, the triplet paper's false "
+        "discovery: 100 minus AP at IoU .05:.05:.50. Takes as long as the other scores together."),
+)
+SOFT_NMS = block(
+    "TEST.SOFT_NMS",
+    "Unites detections class by class: of several SCALES, and of the corner detectors always. The "
+    "TEST.DETECTIONS_PER_IMAGE best stay, ties with the last included (published: 100; 0: no "
+    "limit).",
+    METHOD=("gaussian", one_of("gaussian", "linear", "hard"), "Published: `gaussian`."),
+    SIGMA=(0.5, number(above=0), "Of `gaussian`: a score is multiplied by exp(-iou^2 / sigma)."),
+    THRESHOLD=(0.5, share, "IoU above which `linear` and `hard` lower a score."),
+    SCORE_FLOOR=(0.001, share, "Boxes that overlap lowers below this are dropped."),
+    MODE=("clean", one_of("clean", "reference"),
+        "`reference`: with the stale copies of boxes that the published code leaves behind dropped "
+        "ones (published results)."),
+    EXTENT=("inclusive", one_of("inclusive", "continuous"),
+        "Width of a box: `inclusive` x2 - x1 + 1 (published) or `continuous` x2 - x1."),
+)
+VOC = block(
+    "TEST.VOC", "Scores of Pascal VOC.",
+    FILE_OFFSET=("all", one_of("all", "left_top"),
+        "How a box (edges, XYXY) becomes file coordinates (pixels counted from 1). `all`: 1 is "
+        "added to all four, as published (right and bottom end up one pixel too far); `left_top`: "
+        "to left and top only, the inverse of how the annotations are read."),
+    ROUND=(True, flag,
+        "Score what the result files hold (score with 3 decimals, coordinates with 1), as "
+        "published."),
+)
+KITTI = block(
+    "TEST.KITTI", "Scores of KITTI.",
+    ROUND_RESULTS=(2, whole(),
+        "Decimals of the result files, which are what is scored; the published ones have 2, of the "
+        "score too. 0: the scores are those of the unrounded numbers, the files have 6."),
+)
+# fmt: on
+RUN_BLOCKS = (
+    *(DATASETS, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
+    *(SOLVER, TEST, SOFT_NMS, VOC, KITTI),
+)

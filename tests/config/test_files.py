@@ -1,0 +1,330 @@
+"""Files and overrides: moved keys, misspelt ones, keys that nothing reads, keys of one's own."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_model
+
+import centernet_d2
+from centernet_d2.config import add_centernet_config, value_of
+from centernet_d2.config.checks import check_config
+from centernet_d2.config.files import nearest_keys
+from centernet_d2.config.moved import MOVED_KEYS, MOVED_VALUES
+from centernet_d2.engine import setup as engine_setup
+from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.modeling import PointsCenterNet
+
+POINTS = "COCO-Detection/points_resnet18_dcn_140e.yaml"
+FPN = "COCO-Detection/points_resnet50_fpn_140e.yaml"
+OLD_VALUES = {  # what version 0.1.0 wrote -> what it is now
+    "INPUT.CENTER_CROP": "shift_scale",
+    "INPUT.CROP_SCALES": [0.5, 1.0],
+    "INPUT.CROP_BASE": "output",
+    "INPUT.CROP_BORDER": 64,
+    "INPUT.SHIFT": 0.25,
+    "INPUT.SCALE": 0.125,
+    "INPUT.ROTATION": 5.0,
+    "INPUT.ROTATION_PROBABILITY": 0.5,
+    "KITTI.ALLOW_MISSING": True,
+}
+
+
+def write(path: Path, keys: dict) -> str:
+    content: dict = {}
+    for key, value in keys.items():
+        node = content
+        *groups, name = key.split(".")
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[name] = value
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def error_of(*arguments, **named) -> str:
+    with pytest.raises((KeyError, ValueError)) as caught:
+        load_config(*arguments, **named)
+    return str(caught.value.args[0])
+
+
+@pytest.fixture
+def points(config_root):
+    return str(config_root / POINTS)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A file of one's own, of a detector of this package."""
+    return lambda keys: write(
+        tmp_path / "mine.yaml", {"MODEL.META_ARCHITECTURE": "PointsCenterNet", "VERSION": 2} | keys
+    )
+
+
+# --------------------------------------------------------------------------------------- moved keys
+@pytest.mark.parametrize("old", MOVED_KEYS)
+def test_an_old_key_names_the_new_one(old, plain):
+    expected = f"{old} is now {MOVED_KEYS[old]}."
+    path = plain({old: OLD_VALUES[old]})
+    assert error_of(path) == f"{path}: {expected}"
+    assert error_of("", [old, OLD_VALUES[old]]) == expected
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    with pytest.raises((KeyError, ValueError), match=old.split(".")[0]):  # detectron2's own method
+        cfg.merge_from_file(path)
+
+
+@pytest.mark.parametrize("key", MOVED_VALUES)
+def test_an_old_value_names_the_new_one(key, plain, points):
+    expected = f"{key} 'slots' is now 'max_objects'."
+    path = plain({key: "slots"})
+    assert error_of(path) == f"{path}: {expected}"
+    assert error_of("", [key, "slots"]) == expected
+    cfg = load_config(points)
+    *groups, name = key.split(".")
+    value_of(cfg, ".".join(groups))[name] = "slots"
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        check_config(cfg)
+
+
+def as_saved_by_0_1_0(path: Path, points: str) -> str:
+    content = yaml.safe_load(load_config(points).dump())
+    del content["INPUT"]["CENTER_CROP"], content["DATASETS"]["KITTI"]
+    for key, value in OLD_VALUES.items():
+        block, name = key.split(".")
+        content.setdefault(block, {})[name] = value
+    content["MODEL"]["POINTS_CENTERNET"]["BOX3D"]["NORMALIZER"] = "slots"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_a_saved_config_of_an_earlier_version_loads_with_one_warning(tmp_path, points, caplog):
+    cfg = load_config(as_saved_by_0_1_0(tmp_path / "config.yaml", points))
+    for old, new in MOVED_KEYS.items():
+        assert value_of(cfg, new) == OLD_VALUES[old]
+    assert cfg.MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER == "max_objects"
+    told = [record.getMessage() for record in caplog.records if "earlier version" in record.msg]
+    assert len(told) == 1
+    assert "INPUT.SHIFT is now INPUT.CENTER_CROP.SHIFT; " in told[0]
+    setup(cfg)
+    (tmp_path / "again.yaml").write_text(cfg.dump())
+    assert load_config(str(tmp_path / "again.yaml")).dump() == cfg.dump()
+    assert len([record for record in caplog.records if "earlier version" in record.msg]) == 1
+
+
+# ------------------------------------------------------------------------------------ misspelt keys
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("SOLVER.OPTIMISER", "SOLVER.OPTIMIZER"),
+        ("MODEL.OPTIMIZER", "SOLVER.OPTIMIZER"),
+        ("OPTIMIZER", "SOLVER.OPTIMIZER"),
+        ("MODEL.NUM_CLASSES", "MODEL.HEATMAP.NUM_CLASSES"),
+        ("MODEL.POINTS_CENTRENET.TASKS", "MODEL.POINTS_CENTERNET.TASKS"),
+        ("TEST.KITI.ROUND_RESULTS", "TEST.KITTI.ROUND_RESULTS"),
+        ("INPUT.CENTER_CROP.SCALE_S", "INPUT.CENTER_CROP.SCALES"),
+        ("MODEL.HEATMAP.TOPK", "MODEL.HEATMAP.TOP_K"),
+        ("SOLVER.CENTER_CROP.SHIFT", "INPUT.CENTER_CROP.SHIFT"),
+        ("solver.base_lr", "SOLVER.BASE_LR"),
+        ("SOLVER.LR", "SOLVER.BASE_LR"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_nearest(plain, key, nearest):
+    path = plain({key: 1})
+    for told, source in ((error_of(path), f"{path}: "), (error_of("", [key, 1]), "")):
+        assert told.startswith(f"{source}{key} is no key (nearest: ")
+        assert nearest in re.search(r"nearest: ([^)]*)", told)[1].split(", ")
+        assert "add_keys" in told
+
+
+def test_several_misspelt_keys_are_named_at_once_with_the_file_that_has_them(tmp_path):
+    base = write(tmp_path / "base.yaml", {f"SOLVER.X{i}": 1 for i in range(7)} | {"SEED": 1})
+    child = write(tmp_path / "child.yaml", {"_BASE_": "base.yaml", "SEED": 2})
+    told = error_of(child)
+    assert told.startswith(f"{base}: SOLVER.X0 is no key")
+    assert "SOLVER.X4" in told
+    assert "; 2 more." in told
+
+
+def test_nothing_is_near_what_is_far():
+    assert nearest_keys("QWERTY.ZZZ", ["SOLVER.BASE_LR", "TEST.FLIP"]) == []
+
+
+# -------------------------------------------------------------------------------- values of a file
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("SOLVER.IMS_PER_BATCH", "many", "a whole number, 1 or more"),
+        ("TEST.SCALES", 1.0, "a list of 1 or more entries, each a number, more than 0"),
+        ("MODEL.HEATMAP.TOP_K", 1.5, "a whole number, 1 or more"),
+        ("TEST.FLIP", "yes", "True or False"),
+        ("INPUT.FLIP_PROBABILITY", "nan", "a number, 0 or more and at most 1"),
+        ("MODEL.RESNETS.DEPTH", "deep", "of type int"),
+    ],
+)
+def test_a_value_of_another_type_names_file_key_and_what_is_allowed(plain, key, value, allowed):
+    path = plain({key: value})
+    assert error_of(path) == f"{path}: {key} is {value!r}; it must be {allowed}."
+    assert error_of("", [key, value]) == f"{key} is {value!r}; it must be {allowed}."
+
+
+def test_integers_where_numbers_are_asked_for(plain):
+    cfg = load_config(plain({"SOLVER.BASE_LR": 1, "TEST.FLIP": True}), ["SOLVER.GAMMA", "1"])
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA, cfg.TEST.FLIP) == (1.0, 1.0, True)
+
+
+def test_a_block_without_keys_says_nothing_and_no_mapping_is_named(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("SOLVER:\nINPUT:\n  CENTER_CROP:\n")
+    assert load_config(str(file)) == load_config()
+    file.write_text("- a\n- b\n")
+    assert "a.yaml: a config file holds keys and values" in error_of(str(file))
+
+
+# ------------------------------------------------------------------- keys that nothing reads
+UNREAD = [
+    ("INPUT.RANDOM_FLIP", "vertical", "INPUT.FLIP_PROBABILITY"),
+    ("INPUT.RANDOM_FLIP", "horizontal", "INPUT.FLIP_PROBABILITY"),  # the default, by hand
+    ("INPUT.CROP.ENABLED", True, "INPUT.CENTER_CROP"),
+    ("INPUT.MIN_SIZE_TRAIN", [640], "INPUT.TRAIN_SIZE"),
+    ("INPUT.MAX_SIZE_TRAIN", 1000, "INPUT.TRAIN_SIZE"),
+    ("MODEL.MASK_ON", True, "masks"),
+    ("MODEL.KEYPOINT_ON", True, "MODEL.POINTS_CENTERNET.TASKS"),
+    ("MODEL.ROI_HEADS.NUM_CLASSES", 3, "MODEL.HEATMAP"),
+    ("MODEL.RPN.NMS_THRESH", 0.5, "MODEL.HEATMAP"),
+    ("MODEL.RETINANET.NUM_CLASSES", 3, "MODEL.HEATMAP"),
+    ("MODEL.FPN.OUT_CHANNELS", 128, "block of its own"),
+    ("MODEL.RESNETS.DEPTH", 101, "block of its own"),
+    ("DATALOADER.ASPECT_RATIO_GROUPING", True, "set it to False"),
+    ("DATALOADER.REPEAT_THRESHOLD", 0.5, "SAMPLER_TRAIN"),
+    ("DATASETS.PROPOSAL_FILES_TRAIN", ["a"], "proposals"),
+    ("TEST.AUG.MIN_SIZES", [400], "TEST.SCALES"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "instead"), UNREAD)
+def test_a_key_that_nothing_reads_is_refused_with_what_to_use(
+    points, tmp_path, key, value, instead
+):
+    child = write(tmp_path / "child.yaml", {"_BASE_": points, key: value})
+    for told, source in ((error_of(child), f"{child}: "), (error_of(points, [key, value]), "")):
+        assert told.startswith(f"{source}{key} is ")
+        assert "nothing that PointsCenterNet needs reads this key" in told
+        assert instead in told
+    cfg = load_config(points)
+    default = value_of(cfg, key)
+    cfg.merge_from_list([key, value])
+    if value_of(cfg, key) not in (default, True):  # grouping is off in our files, on by default
+        with pytest.raises(ValueError, match=f"^{re.escape(key)} is .*nothing"):
+            setup(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("MODEL.MASK_ON", False), ("INPUT.RANDOM_FLIP", "none"), ("TEST.AUG.ENABLED", False)],
+)
+def test_what_says_that_a_thing_is_off_may_stand(points, key, value):
+    setup(load_config(points, ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", key, value]))
+
+
+def test_backbones_of_detectron2_read_their_own_keys(config_root, points):
+    fpn = str(config_root / FPN)
+    load_config(fpn, ["MODEL.RESNETS.DEPTH", 101, "MODEL.FPN.NORM", "BN"])
+    resnet = ["MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.DEPTH", 101]
+    load_config(points, resnet)
+    assert "MODEL.FPN.NORM" in error_of(points, [*resnet, "MODEL.FPN.NORM", "BN"])
+
+
+def test_a_backbone_of_ones_own_may_read_any_key(points):
+    def build_my_backbone(cfg, input_shape):
+        raise NotImplementedError
+
+    BACKBONE_REGISTRY.register(build_my_backbone)
+    try:
+        mine = ["MODEL.BACKBONE.NAME", "build_my_backbone"]
+        load_config(points, [*mine, "MODEL.RESNETS.DEPTH", 101, "MODEL.FPN.NORM", "BN"])
+    finally:
+        del BACKBONE_REGISTRY._obj_map["build_my_backbone"]
+
+
+def test_detectors_of_others_are_left_alone_and_derived_ones_are_not(points):
+    retinanet = ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 3]
+    backbone = ["MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"]
+    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    flip = ["INPUT.RANDOM_FLIP", "vertical"]
+    setup(load_config(points, [*retinanet, *backbone, *nothing, *flip]))
+
+    class Derived(PointsCenterNet):
+        pass
+
+    META_ARCH_REGISTRY.register(Derived)
+    try:
+        assert "RANDOM_FLIP" in error_of(points, ["MODEL.META_ARCHITECTURE", "Derived", *flip])
+    finally:
+        del META_ARCH_REGISTRY._obj_map["Derived"]
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "near"),
+    [
+        ("MODEL.META_ARCHITECTURE", "PointCenterNet", "'PointsCenterNet'"),
+        ("MODEL.BACKBONE.NAME", "build_dla34_backbone", "'build_dla_backbone'"),
+    ],
+)
+def test_a_name_that_is_not_registered_is_answered_with_near_ones(points, key, name, near):
+    with pytest.raises(ValueError, match=rf"^{key} is '{name}'; .*{near}.*Import the module"):
+        setup(load_config(points, [key, name]))
+
+
+# ------------------------------------------------------------------------ keys of one's own
+def add_mine(cfg) -> None:
+    cfg.MODEL.MINE = CfgNode({"WIDTH": 3})
+    cfg.MODEL.OPEN = CfgNode(new_allowed=True)
+
+
+def test_own_keys_are_added_merged_saved_and_loaded(tmp_path, points):
+    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    given = [*nothing, "MODEL.MINE.WIDTH", "5", "MODEL.OPEN.ANY", 1]
+    cfg = setup(load_config(points, given, add_keys=[add_mine]))
+    assert (cfg.MODEL.MINE.WIDTH, cfg.MODEL.OPEN.ANY) == (5, 1)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(cfg.dump())
+    again = load_config(str(saved), add_keys=[add_mine])
+    assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())
+    told = error_of(str(saved))
+    assert told.startswith(f"{saved}: MODEL.MINE.WIDTH is no key")
+    assert "load_config(..., add_keys=[add_mine])" in told
+
+
+# ------------------------------------------------------------------------------------- setup once
+def test_setup_runs_once_per_config(points, monkeypatch):
+    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    runs = []
+    checked = engine_setup.check_config
+    monkeypatch.setattr(engine_setup, "check_config", lambda cfg: (runs.append(1), checked(cfg)))
+    cfg = setup(load_config(points, nothing))
+    setup(cfg)
+    setup(cfg.clone())
+    cfg.freeze()
+    assert setup(cfg).is_frozen()
+    assert len(runs) == 1
+    changed = cfg.clone()
+    changed.defrost()
+    changed.TEST.FLIP = True
+    setup(changed)
+    assert len(runs) == 2
+    monkeypatch.setattr(engine_setup.os, "getpid", lambda: -1)  # a started process has no datasets
+    setup(pickle.loads(pickle.dumps(cfg)))
+    assert len(runs) == 3
+    assert "__ready__" not in cfg.dump()
+
+
+def test_public_name_and_the_model_of_what_it_loads(points):
+    assert centernet_d2.load_config is load_config
+    cfg = load_config(points, ["MODEL.DEVICE", "meta", "DATASETS.TRAIN", "()", "DATASETS.TEST", ()])
+    assert isinstance(build_model(setup(cfg)), PointsCenterNet)

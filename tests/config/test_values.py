@@ -1,0 +1,140 @@
+"""Every added key, set to what it cannot be, is fine or one error that names the key."""
+
+from __future__ import annotations
+
+import math
+from fnmatch import fnmatchcase
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from centernet_d2.config import KEYS, add_centernet_config, flattened
+from centernet_d2.config.checks import (
+    ALSO_READ,
+    DETECTRON2_RULES,
+    RESNET_AND_FPN,
+    UNREAD,
+    check_config,
+)
+from centernet_d2.engine.setup import load_config, setup
+
+BAD = {
+    "word": "unknown word",
+    "negative": -1,
+    "negative float": -0.5,
+    "zero": 0,
+    "huge": 10**9,
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "empty list": [],
+    "empty text": "",
+    "None": None,
+    "True": True,
+    "unknown words": ["unknown word"],
+    "nested": [["x"]],
+    "NaN in a list": [math.nan],
+    "negative in a list": [-1, -1],
+    "block": {"A": 1},
+}
+# What is large takes memory, not an error; a data set of any size is somebody's.
+SIZES = ("CHANNELS", "STACKS", "NUM_CLASSES", "NUM_JOINTS", "STEM_KERNEL")
+
+# Enough for a model of each kind whose keys are tried.
+SMALL = [
+    *("MODEL.DEVICE", "meta", "MODEL.META_ARCHITECTURE", "PointsCenterNet"),
+    *("MODEL.HEATMAP.NUM_CLASSES", 2, "MODEL.BACKBONE.NAME", "build_encoder_decoder_backbone"),
+    *("MODEL.HEATMAP.IN_FEATURES", ["decoder"], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0]),
+    *("MODEL.ENCODER_DECODER.CHANNELS", [4, 8], "MODEL.ENCODER_DECODER.BLOCKS", [1, 1]),
+    *("MODEL.ENCODER_DECODER.OUT_CHANNELS", 8, "MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 4),
+    *("MODEL.CORNERNET.HEAD_CHANNELS", 8, "MODEL.CORNERNET.POOL_CHANNELS", 4),
+]
+POSE = [
+    "MODEL.POINTS_CENTERNET.TASKS",
+    ["box2d", "pose"],
+    "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS",
+    2,
+]
+WITH = {  # beginning of a key -> what makes a model read it
+    "MODEL.POINTS_CENTERNET.POSE": POSE,
+    "MODEL.POINTS_CENTERNET.BOX3D": ["MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"]],
+    "MODEL.CORNERNET": ["MODEL.META_ARCHITECTURE", "CornerNet"],
+    "MODEL.TRIPLET_CENTERNET": ["MODEL.META_ARCHITECTURE", "TripletCenterNet"],
+    "MODEL.RESNET_DECONV": [
+        *("MODEL.BACKBONE.NAME", "build_resnet_deconv_backbone"),
+        *("MODEL.HEATMAP.IN_FEATURES", ["deconv"]),
+    ],
+    "MODEL.DLA": [
+        *("MODEL.BACKBONE.NAME", "build_dla_backbone", "MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
+    ],
+    "MODEL.HOURGLASS": [
+        *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+        *("MODEL.HEATMAP.IN_FEATURES", ["stack1"], "MODEL.HOURGLASS.CHANNELS", [8, 8]),
+        *("MODEL.HOURGLASS.BLOCKS", [1, 1], "MODEL.HOURGLASS.STEM_CHANNELS", 8),
+        *("MODEL.HOURGLASS.STACKS", 1),
+    ],
+}
+
+
+def set_value(cfg, key: str, value) -> None:
+    *groups, name = key.split(".")
+    for group in groups:
+        cfg = cfg[group]
+    cfg[name] = value
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_bad_value_is_fine_or_named(key):
+    extra = next((more for start, more in WITH.items() if key.startswith(start)), [])
+    base = load_config("", [*SMALL, *extra])
+    is_built = key.startswith(("MODEL", "TEST")) and not key.startswith("MODEL.TIMM")
+    unclear = []
+    for name, value in BAD.items():
+        cfg = base.clone()
+        set_value(cfg, key, value)
+        try:
+            setup(cfg)
+            if is_built and not (name == "huge" and key.endswith(SIZES)):
+                build_model(cfg)
+        except Exception as error:
+            told = isinstance(error, (ValueError, TypeError)) and key in str(error)
+            if not told or repr(value) not in str(error):
+                unclear.append((name, error))
+    assert unclear == []
+
+
+def test_it_must_be_wrong_to_be_refused():
+    for key in KEYS.values():
+        assert key.rule.accepts(key.default), key.name
+        assert key.doc.endswith((".", ")")), key.name
+        assert key.rule.says, key.name
+
+
+def test_every_key_of_detectron2_is_read_or_refused():
+    known = (*DETECTRON2_RULES, *ALSO_READ, *UNREAD, *RESNET_AND_FPN)
+    keys = list(flattened(get_cfg()))
+    assert [k for k in keys if not any(fnmatchcase(k, each) for each in known)] == []
+    unused = [each for each in known if not any(fnmatchcase(k, each) for k in keys)]
+    assert set(unused) <= {"FLOAT32_PRECISION", "SOLVER.BASE_LR_END", "SOLVER.NUM_DECAYS"} | {
+        "SOLVER.RESCALE_INTERVAL",
+    }
+
+
+@pytest.mark.parametrize("key", DETECTRON2_RULES)
+def test_a_key_of_detectron2_that_is_read_is_checked(key):
+    cfg = load_config("", SMALL)
+    check_config(cfg)
+    set_value(cfg, key, {"A": 1})
+    with pytest.raises(ValueError, match=rf"^{key} is .*'A': 1.*; it must be "):
+        check_config(cfg)
+
+
+def test_adding_twice_keeps_values_and_shares_no_list():
+    cfg, other = get_cfg(), get_cfg()
+    add_centernet_config(cfg)
+    add_centernet_config(other)
+    cfg.TEST.SCALES.append(2.0)
+    cfg.TEST.FLIP = True
+    add_centernet_config(cfg)
+    assert cfg.TEST.FLIP
+    assert (cfg.TEST.SCALES, other.TEST.SCALES) == ([1.0, 2.0], [1.0])
