@@ -273,7 +273,7 @@ def test_detectors_of_others_are_left_alone_and_derived_ones_are_not(points):
     ("key", "name", "near"),
     [
         ("MODEL.META_ARCHITECTURE", "PointCenterNet", "'PointsCenterNet'"),
-        ("MODEL.BACKBONE.NAME", "build_dla34_backbone", "'build_dla_backbone'"),
+        ("MODEL.BACKBONE.NAME", "build_dla34_backbone", "'build_centernet_dla_backbone'"),
     ],
 )
 def test_a_name_that_is_not_registered_is_answered_with_near_ones(points, key, name, near):
