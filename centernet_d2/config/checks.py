@@ -123,10 +123,12 @@ def check_config(cfg: CfgNode) -> None:
         if not rule.accepts(value):
             raise ValueError(wrong_value(key, value))
     _check_registered(cfg)
-    given, defaults = flattened(cfg), flattened(get_cfg())
     # As JSON, in which tuples are lists: a file has no tuples.
-    changed = [key for key in defaults if json.dumps(given.get(key)) != json.dumps(defaults[key])]
-    refuse_unread(cfg, dict.fromkeys(changed, ""))
+    given, defaults = (
+        {key: json.dumps(value, default=repr) for key, value in flattened(each).items()}
+        for each in (cfg, get_cfg())
+    )
+    refuse_unread(cfg, {key: "" for key in defaults if given.get(key) != defaults[key]})
 
 
 def wrong_value(key: str, value: Any) -> str:
@@ -141,13 +143,15 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
 
     Args:
         cfg: the merged config.
-        given: dotted key -> what has set it, before the message, such as "a.yaml: ".
+        given: dotted key -> what has set it, before the message, such as "a.yaml: "; a key that
+            `cfg` does not have is left out.
     """
     if not _defined_in(_registered("META_ARCH", cfg.MODEL.META_ARCHITECTURE), PACKAGE):
         return
     unread = UNREAD | _unread_of_backbones(cfg)
+    values = flattened(cfg)
     for key, source in given.items():
-        value = value_of(cfg, key)
+        value = values.get(key)
         for pattern, instead in unread.items():
             off = not value or value == "none"  # which is the case anyway
             if fnmatchcase(key, pattern) and not off:
