@@ -10,9 +10,68 @@ import argparse
 import sys
 from pathlib import Path
 
-from centernet_d2.config.page import page
+from centernet_d2.config import BLOCKS
+from centernet_d2.config.moved import MOVED_KEYS, MOVED_VALUES
+from centernet_d2.config.rules import Block, Key
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "config.md"
+
+
+HEAD = """# Config keys
+
+<!-- Written by tools/make_config_page.py from centernet_d2/config; edit the table there. -->
+
+Beside these, [detectron2's keys](https://detectron2.readthedocs.io/modules/config.html)
+`MODEL.WEIGHTS`, `MODEL.DEVICE`, `MODEL.PIXEL_*`, `MODEL.BACKBONE`, `DATASETS`, `DATALOADER`,
+`SOLVER`, `TEST.EVAL_PERIOD`, `TEST.DETECTIONS_PER_IMAGE` and the like mean what they do there. One
+that nothing here reads (`INPUT.RANDOM_FLIP`, `MODEL.ROI_HEADS` ...) is refused when it is set, with
+the key to use instead. A misspelt key is answered with the nearest ones, a value with what is
+allowed. Keys of your own are added by functions that are given as `add_keys`.
+
+```python
+cfg = centernet_d2.load_config("configs/a.yaml", ["SOLVER.IMS_PER_BATCH", 8], add_keys=[add_mine])
+centernet_d2.setup(cfg)
+```
+"""
+MOVED = """## Moved
+
+An old name is an error that has the new one; in a config.yaml that a run of an earlier version has
+saved it is read as the new one, with a warning.
+
+| was | is |
+| --- | --- |
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEAD, *map(_section, BLOCKS), _moved()]
+    return "\n".join(parts)
+
+
+def _section(block: Block) -> str:
+    rows = "\n".join(map(_row, block.keys))
+    return (
+        f"## {block.path}\n\n{_text(block.about)}\n\n| key | default | allowed | meaning |\n"
+        f"| --- | --- | --- | --- |\n{rows}\n"
+    )
+
+
+def _row(key: Key) -> str:
+    name = key.name.rpartition(".")[2]
+    rule = _text(key.rule.says).removeprefix("one of ")
+    return f"| `{name}` | `{key.default!r}` | {rule} | {_text(key.doc)} |"
+
+
+def _moved() -> str:
+    rows = [f"| `{old}` | `{new}` |" for old, new in MOVED_KEYS.items()]
+    for key, words in MOVED_VALUES.items():
+        rows += [f"| `{key} {old}` | `{key} {new}` |" for old, new in words.items()]
+    return MOVED + "\n".join(rows) + "\n"
+
+
+def _text(words: str) -> str:
+    return words.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Config keys of this package: one table of key, default, rule and meaning.
 
 `model_keys` and `run_keys` hold the table; `add_centernet_config` adds it to a detectron2 config,
-`check_config` checks the values, `files` reads YAML, `page` writes docs/config.md.
+`checks` checks the values, `files` reads YAML. docs/config.md is written from it.
 """
 
 from __future__ import annotations

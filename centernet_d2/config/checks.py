@@ -24,7 +24,7 @@ NEVER_SCALED = (
     "0: it would scale by the number of processes what SOLVER.BASE_BATCH_SIZE and SOLVER.EPOCHS "
     "scale by the batch already"
 )
-# Keys of detectron2 that are read here. Those in ALSO_READ are left to detectron2's own errors.
+# Keys of detectron2 that are read here.
 DETECTRON2_RULES: dict[str, Rule] = {
     "MODEL.DEVICE": word,
     "MODEL.META_ARCHITECTURE": word,
@@ -68,6 +68,9 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "VIS_PERIOD": whole(),
     "OUTPUT_DIR": text,
 }
+
+RULES = {name: key.rule for name, key in KEYS.items()} | DETECTRON2_RULES
+# Keys of detectron2 that are read and left to its own errors.
 ALSO_READ = (
     *("VERSION", "GLOBAL.*", "CUDNN_BENCHMARK", "FLOAT32_PRECISION", "INPUT.MAX_SIZE_TEST"),
     *("SOLVER.LR_SCHEDULER_NAME", "SOLVER.WARMUP_METHOD", "SOLVER.CLIP_GRADIENTS.*"),
@@ -115,27 +118,24 @@ def check_config(cfg: CfgNode) -> None:
     default and that nothing reads is refused where MODEL.META_ARCHITECTURE is a detector of this
     package or derives from one.
     """
-    for key in (*KEYS, *DETECTRON2_RULES):
+    for key, rule in RULES.items():
         value = value_of(cfg, key)
-        if not rule_of(key).accepts(value):
+        if not rule.accepts(value):
             raise ValueError(wrong_value(key, value))
     _check_registered(cfg)
-    given, defaults = flattened(cfg), flattened(get_cfg())
     # As JSON, in which tuples are lists: a file has no tuples.
-    changed = [key for key in defaults if json.dumps(given.get(key)) != json.dumps(defaults[key])]
-    refuse_unread(cfg, dict.fromkeys(changed, ""))
-
-
-def rule_of(key: str) -> Rule | None:
-    """Return the rule of a key, None if there is none."""
-    return KEYS[key].rule if key in KEYS else DETECTRON2_RULES.get(key)
+    given, defaults = (
+        {key: json.dumps(value, default=repr) for key, value in flattened(each).items()}
+        for each in (cfg, get_cfg())
+    )
+    refuse_unread(cfg, {key: "" for key in defaults if given.get(key) != defaults[key]})
 
 
 def wrong_value(key: str, value: Any) -> str:
-    """Return the error for a value that the rule of `key` does not allow."""
+    """Return the error for a value that `RULES[key]` does not allow."""
     if renamed := moved({key: value}):
         return f"{renamed[0]}."
-    return f"{key} is {value!r}; it must be {rule_of(key).says}."
+    return f"{key} is {value!r}; it must be {RULES[key].says}."
 
 
 def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
@@ -143,13 +143,15 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
 
     Args:
         cfg: the merged config.
-        given: dotted key -> what has set it, before the message, such as "a.yaml: ".
+        given: dotted key -> what has set it, before the message, such as "a.yaml: "; a key that
+            `cfg` does not have is left out.
     """
     if not _defined_in(_registered("META_ARCH", cfg.MODEL.META_ARCHITECTURE), PACKAGE):
         return
     unread = UNREAD | _unread_of_backbones(cfg)
+    values = flattened(cfg)
     for key, source in given.items():
-        value = value_of(cfg, key)
+        value = values.get(key)
         for pattern, instead in unread.items():
             off = not value or value == "none"  # which is the case anyway
             if fnmatchcase(key, pattern) and not off:

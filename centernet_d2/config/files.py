@@ -17,7 +17,7 @@ from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
 from . import flattened
-from .checks import rule_of, wrong_value
+from .checks import RULES, wrong_value
 from .moved import moved, translated
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def _merge(cfg: CfgNode, key: str, value: Any, source: str) -> None:
         cfg.merge_from_other_cfg(CfgNode(nested))
     except (ValueError, AssertionError) as error:  # another type
         told = f"{key} is {value!r}; it must be of type {type(default).__name__}."
-        told = wrong_value(key, value) if rule_of(key) else told
+        told = wrong_value(key, value) if key in RULES else told
         raise ValueError(f"{source}{told}") from error
 
 
@@ -172,7 +172,7 @@ def _takes_any_key(cfg: CfgNode, key: str) -> bool:
         if not isinstance(cfg.get(part), CfgNode):
             break
         cfg = cfg[part]
-    return cfg.is_new_allowed()
+    return bool(cfg.is_new_allowed())
 
 
 def _one_name(key: str, value: Any) -> Any:

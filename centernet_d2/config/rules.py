@@ -57,8 +57,8 @@ def number(
     below: float = math.inf,
 ) -> Rule:
     """A finite number in [low, high], and more than `above` and less than `below`."""
-    bounds = (f"{low} or more", low), (f"more than {above}", above)
-    bounds += (f"at most {high}", high), (f"less than {below}", below)
+    bounds = [(f"{low} or more", low), (f"more than {above}", above)]
+    bounds += [(f"at most {high}", high), (f"less than {below}", below)]
     told = " and ".join(words for words, bound in bounds if math.isfinite(bound))
     return Rule(
         f"a number, {told}" if told else "a number",

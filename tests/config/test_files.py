@@ -117,6 +117,11 @@ def test_a_saved_config_of_an_earlier_version_loads_with_one_warning(tmp_path, p
     assert len([record for record in caplog.records if "earlier version" in record.msg]) == 1
 
 
+def test_keys_of_detectron2s_main_branch_in_a_file_of_ones_own(plain):
+    keys = {"FLOAT32_PRECISION": "", "SOLVER.BASE_LR_END": 0.0, "SEED": 3}
+    assert load_config(plain(keys)).SEED == 3
+
+
 # ------------------------------------------------------------------------------------ misspelt keys
 @pytest.mark.parametrize(
     ("key", "nearest"),
@@ -273,7 +278,7 @@ def test_detectors_of_others_are_left_alone_and_derived_ones_are_not(points):
     ("key", "name", "near"),
     [
         ("MODEL.META_ARCHITECTURE", "PointCenterNet", "'PointsCenterNet'"),
-        ("MODEL.BACKBONE.NAME", "build_dla34_backbone", "'build_centernet_dla_backbone'"),
+        ("MODEL.BACKBONE.NAME", "build_encoder_decodr_backbone", "encoder_decoder_backbone'"),
     ],
 )
 def test_a_name_that_is_not_registered_is_answered_with_near_ones(points, key, name, near):

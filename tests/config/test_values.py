@@ -17,7 +17,13 @@ from centernet_d2.config.checks import (
     UNREAD,
     check_config,
 )
+from centernet_d2.decoding.joints import SNAPPING
+from centernet_d2.engine.optimizer import OPTIMIZERS
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.engine.step_loop import AMP_DTYPES
+from centernet_d2.modeling.fast_inference import DTYPES
+from centernet_d2.targets.gaussian import RadiusRule
+from centernet_d2.targets.ignored import IGNORED_REGIONS
 
 BAD = {
     "word": "unknown word",
@@ -138,3 +144,19 @@ def test_adding_twice_keeps_values_and_shares_no_list():
     add_centernet_config(cfg)
     assert cfg.TEST.FLIP
     assert (cfg.TEST.SCALES, other.TEST.SCALES) == ([1.0, 2.0], [1.0])
+
+
+CHOICES = {  # key -> the words that the code knows
+    "SOLVER.OPTIMIZER": OPTIMIZERS,
+    "SOLVER.AMP_DTYPE": AMP_DTYPES,
+    "TEST.DTYPE": DTYPES,
+    "MODEL.HEATMAP.RADIUS_RULE": [rule.value for rule in RadiusRule],
+    "MODEL.POINTS_CENTERNET.IGNORED_REGION": IGNORED_REGIONS,
+    "MODEL.POINTS_CENTERNET.POSE.SNAPPING": SNAPPING,
+}
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_words_are_those_of_the_code(key):
+    assert all(map(KEYS[key].rule.accepts, CHOICES[key]))
+    assert len(KEYS[key].rule.says.split(",")) == len(CHOICES[key])
