@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
-from .detections import BLACK, FONT, class_color, class_name, side_by_side, text_scale
+from .canvas import BLACK, FONT, class_color, class_name, side_by_side, text_scale
 
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
@@ -62,10 +62,9 @@ def draw_heatmap(
     heatmap: np.ndarray,
     class_names: Sequence[str] = (),
     *,
-    scale: float | tuple[float, float] | None = None,
-    shift: tuple[float, float] = (0.0, 0.0),
     threshold: float = 0.1,
     most: int = 8,
+    **place: Any,
 ) -> np.ndarray:
     """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
 
@@ -75,16 +74,15 @@ def draw_heatmap(
         image: (H, W, 3) uint8 BGR.
         heatmap: as for `overlay_heatmap`.
         class_names: names by class index.
-        scale: as for `overlay_heatmap`.
-        shift: as for `overlay_heatmap`.
         threshold: classes whose highest value is lower are not named (0.1: an untrained detector's
             value everywhere).
         most: classes named, those with the highest values.
+        **place: `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     dimmed = np.round(gray * 0.6).astype(np.uint8)
-    overlay = overlay_heatmap(dimmed, heatmap, scale=scale, shift=shift, strength=1.0)
+    overlay = overlay_heatmap(dimmed, heatmap, strength=1.0, **place)
     highest = _as_array(heatmap).max(axis=(1, 2))
     order = np.argsort(-highest, kind="stable")[:most]
     entries = [
@@ -123,16 +121,7 @@ def draw_heatmaps(
     if len(pictures) == 1:
         return pictures[0]
     titles = [name.replace("_", " ") for name in heatmaps]
-    return side_by_side(extended(pictures), titles)
-
-
-def extended(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures of one width, white below where others are higher."""
-    highest = max(picture.shape[0] for picture in pictures)
-    return [
-        np.pad(picture, ((0, highest - len(picture)), (0, 0), (0, 0)), constant_values=255)
-        for picture in pictures
-    ]
+    return side_by_side(pictures, titles)
 
 
 def target_heatmaps(
