@@ -14,20 +14,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from ..structures.boxes3d import Boxes3D, rescaled_projection
+from . import canvas
 from .birds_eye import beside_birds_eye
-from .canvas import (
-    BLACK,
-    GRAY,
-    Color,
-    as_array,
-    class_color,
-    class_name,
-    draw_caption,
-    draw_line,
-    line_thickness,
-    pixels,
-    text_scale,
-)
+from .canvas import BLACK, GRAY, Color, as_array
 
 NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
 # Edges between the corners of `Boxes3D.corners`: bottom, top, uprights. Corners 0, 1, 4 and 5 are
@@ -61,7 +50,7 @@ def draw_boxes3d(
         thickness: pixels; None: by the image's size.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = max(1, line_thickness(picture) // 2) if thickness is None else thickness
+    thickness = max(1, canvas.line_thickness(picture) // 2) if thickness is None else thickness
     matrix = as_array(projection)
     corners = as_array(boxes.corners())
     drawable = (as_array(boxes.dimensions) > 0).all(axis=1) & np.isfinite(corners).all(axis=(1, 2))
@@ -71,19 +60,14 @@ def draw_boxes3d(
         for rim in (2, 0):  # a dark rim below all edges, so that they show on any background
             for edge, ends in lines:
                 width = (max(1, thickness - 1) if edge in _FRONT_CROSS else thickness) + rim
-                draw_line(picture, ends, BLACK if rim else colors[row], width)
+                canvas.draw_line(picture, ends, BLACK if rim else colors[row], width)
     return picture
 
 
 def projected_lines(
     corners: np.ndarray, projection: np.ndarray
 ) -> list[tuple[tuple[int, int], np.ndarray]]:
-    """Return the visible lines of one box: (corner indices, ends (2, 2) in pixels).
-
-    Args:
-        corners: (8, 3) camera frame.
-        projection: (3, 4).
-    """
+    """Return the visible lines of one (8, 3) box: (corner indices, ends (2, 2) in pixels)."""
     points = np.concatenate([corners, np.ones((8, 1))], axis=1) @ projection.T
     lines = []
     for first, second in (*_EDGES, *_FRONT_CROSS):
@@ -126,17 +110,14 @@ def draw_objects3d(
     if instances.has("gt_ignored"):
         ignored = instances.gt_ignored
     image = np.ascontiguousarray(image).copy()
-    for left, top, right, bottom in pixels(as_array(instances.gt_boxes.tensor[ignored])):
+    corners = as_array(instances.gt_boxes.tensor[ignored])
+    for left, top, right, bottom in canvas.pixels(corners):
         cv2.rectangle(image, (left, top), (right, bottom), GRAY, 1)
     objects = instances[~ignored]
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
-    captions = [
-        f"{class_name(class_names, index)} {depth:.0f} m"
-        for index, depth in zip(
-            objects.gt_classes.tolist(), objects.gt_boxes3d.depth.tolist(), strict=True
-        )
-    ]
-    colors = [class_color(index) for index in objects.gt_classes.tolist()]
+    numbers = [f"{depth:.0f} m" for depth in objects.gt_boxes3d.depth.tolist()]
+    captions = _captions(class_names, objects.gt_classes, numbers)
+    colors = [canvas.class_color(index) for index in objects.gt_classes.tolist()]
     picture = draw_boxes3d(image, objects.gt_boxes3d, projection, colors)
     _draw_captions(picture, objects.gt_boxes, captions, colors)
     return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
@@ -164,12 +145,9 @@ def draw_detections3d(
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
-    classes = found.pred_classes.tolist()
-    colors = [class_color(index) for index in classes]
-    captions = [
-        f"{class_name(class_names, index)} {score:.1f}"
-        for index, score in zip(classes, found.scores.tolist(), strict=True)
-    ]
+    numbers = [f"{score:.1f}" for score in found.scores.tolist()]
+    captions = _captions(class_names, found.pred_classes, numbers)
+    colors = [canvas.class_color(index) for index in found.pred_classes.tolist()]
     picture = draw_boxes3d(image, found.pred_boxes3d, projection, colors)
     _draw_captions(picture, boxes, captions, colors)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
@@ -207,11 +185,16 @@ def readable(
     return image, rescaled_projection(matrix, affine).numpy(), Boxes(boxes.tensor * factor + shift)
 
 
+def _captions(names: Sequence[str], classes: torch.Tensor, numbers: Sequence[str]) -> list[str]:
+    pairs = zip(classes.tolist(), numbers, strict=True)
+    return [f"{canvas.class_name(names, index)} {number}" for index, number in pairs]
+
+
 def _draw_captions(
     picture: np.ndarray, boxes: Boxes, captions: Sequence[str], colors: Sequence[Color]
 ) -> None:
     """Write above the 2-D boxes in small letters, in place, the first on top."""
-    scale = max(0.35, 0.45 * text_scale(picture))
+    scale = max(0.35, 0.45 * canvas.text_scale(picture))
     rows = list(zip(as_array(boxes.tensor), captions, colors, strict=True))
     for box, caption, color in reversed(rows):
-        draw_caption(picture, caption, box[:2], color, scale)
+        canvas.draw_caption(picture, caption, box[:2], color, scale)

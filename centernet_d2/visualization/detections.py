@@ -14,17 +14,8 @@ import numpy as np
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from ..structures.skeleton import HALF_PIXEL
-from .canvas import (
-    BLACK,
-    WHITE,
-    as_array,
-    class_color,
-    class_name,
-    draw_caption,
-    line_thickness,
-    pixels,
-    side_by_side,
-)
+from . import canvas
+from .canvas import BLACK, WHITE, as_array, class_color
 from .skeletons import SkeletonDrawing, draw_skeletons
 
 SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (published joint threshold)
@@ -45,15 +36,15 @@ def draw_boxes(
         captions: N texts; "" draws none.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = line_thickness(picture)
-    corners = np.array(pixels(as_array(boxes)), dtype=int).reshape(-1, 2, 2)
+    thickness = canvas.line_thickness(picture)
+    corners = np.array(canvas.pixels(as_array(boxes)), dtype=int).reshape(-1, 2, 2)
     colors = [class_color(int(index)) for index in classes]
     for ends, color in zip(corners.tolist(), colors, strict=True):
         cv2.rectangle(picture, *ends, BLACK, thickness + 2)
         cv2.rectangle(picture, *ends, color, thickness)
     for place, color, caption in zip(corners[:, 0], colors, captions, strict=True):
         if caption:  # after all outlines, which would cross the text
-            draw_caption(picture, caption, place, color)
+            canvas.draw_caption(picture, caption, place, color)
     return picture
 
 
@@ -84,7 +75,7 @@ def draw_detections(
     order = order[scores[order] >= threshold]
     boxes = as_array(instances.pred_boxes.tensor)[order]
     classes = instances.pred_classes.cpu().numpy()[order]
-    names = [class_name(class_names, index) for index in classes]
+    names = [canvas.class_name(class_names, index) for index in classes]
     captions = [f"{name} {score:.2f}" for name, score in zip(names, scores[order], strict=True)]
     picture = draw_boxes(image, boxes, classes, captions)
     if keypoints and instances.has("corner_scores"):
@@ -118,7 +109,7 @@ def draw_objects(
         drawing: limbs of the joints; None: joints alone.
     """
     classes = instances.gt_classes.cpu().numpy()
-    captions = [class_name(class_names, index) for index in classes]
+    captions = [canvas.class_name(class_names, index) for index in classes]
     picture = draw_boxes(image, instances.gt_boxes.tensor, classes, captions)
     if not instances.has("gt_keypoints"):
         return picture
@@ -149,7 +140,7 @@ def draw_comparison(
     found = draw_detections(
         image, detections, class_names, threshold, keypoints=keypoints, drawing=drawing
     )
-    return side_by_side(
+    return canvas.side_by_side(
         [draw_objects(image, truth, class_names, drawing), found],
         ["ground truth", f"detections, score >= {threshold:g}"],
     )
@@ -177,8 +168,8 @@ def _mark_points(
     picture: np.ndarray, points: np.ndarray, classes: Sequence[int], *, square: bool
 ) -> None:
     """Mark (N, 2) points by squares or disks, in place."""
-    radius = line_thickness(picture) + 1
-    for (x, y), index in zip(pixels(points), classes, strict=True):
+    radius = canvas.line_thickness(picture) + 1
+    for (x, y), index in zip(canvas.pixels(points), classes, strict=True):
         fills = (BLACK, WHITE, class_color(int(index)))
         for size, fill in zip((radius + 1, radius, radius - 1), fills, strict=True):
             if square:
