@@ -31,8 +31,8 @@ from centernet_d2.data.images import read_image
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.run import run
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.visualization.canvas import image_grid
 from centernet_d2.visualization.curves import plot_curves
-from centernet_d2.visualization.detections import image_grid
 from centernet_d2.visualization.results import draw_against_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
 

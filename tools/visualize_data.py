@@ -36,8 +36,8 @@ from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.modeling.meta_arch.heatmap_detector import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
-from centernet_d2.visualization.detections import class_name, side_by_side
-from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, extended, target_heatmaps
+from centernet_d2.visualization.canvas import class_name, side_by_side
+from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, target_heatmaps
 from centernet_d2.visualization.results import draw_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
 
@@ -120,7 +120,7 @@ def draw_sample(
     counts = f"{len(peaks)} of {len(learned)} objects"
     names = [name.replace("_", " ") for name in heatmaps] if len(drawn) > 1 else ["target heatmap"]
     titles = [f"{name}, {counts}" for name in names]
-    return side_by_side(extended([seen, *drawn]), ["given to the model", *titles])
+    return side_by_side([seen, *drawn], ["given to the model", *titles])
 
 
 def heatmap_labels(

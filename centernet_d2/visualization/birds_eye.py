@@ -14,13 +14,9 @@ import numpy as np
 import torch
 
 from ..structures.boxes3d import Boxes3D
-from .detections import BLACK, FONT
+from .canvas import BLACK, FONT, FRACTION_BITS, Color, as_array, draw_line, pixels
 
-Color = tuple[int, int, int]
-"""(B, G, R)"""
-
-FRACTION_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
-FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
+_GROUND = (205, 205, 205)  # of arcs and rays
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ def birds_eye_view(
     groups: Sequence[tuple[Boxes3D, Sequence[Color], bool]],
     frame: BirdsEyeFrame | None = None,
     *,
-    field_of_view: tuple[float, float] | None = None,
+    field_of_view: Sequence[float] = (),
 ) -> np.ndarray:
     """Draw boxes from above as (side, side, 3) uint8 BGR, with arcs every 10 m from the camera.
 
@@ -63,45 +59,29 @@ def birds_eye_view(
     return picture
 
 
-def _draw_ground(
-    picture: np.ndarray, frame: BirdsEyeFrame, field_of_view: tuple[float, float] | None
-) -> None:
-    camera = np.array([0.0, 0.0])
-    if field_of_view is not None:
-        for slope in field_of_view:
-            end = np.array([slope, 1.0]) * frame.extent
-            _line(picture, frame.pixels(camera), frame.pixels(end), (205, 205, 205), 1)
+def _draw_ground(picture: np.ndarray, frame: BirdsEyeFrame, field_of_view: Sequence[float]) -> None:
+    for slope in field_of_view:
+        ray = np.array([[0.0, 0.0], [slope * frame.extent, frame.extent]])
+        draw_line(picture, frame.pixels(ray), _GROUND, 1)
     scale = 0.35 * max(1.0, frame.side / 384)
-    center = tuple(int(value) for value in frame.pixels(camera))
+    camera = tuple(int(value) for value in frame.pixels(np.zeros(2)))
     for metres in range(10, int(frame.extent), 10):
         radius = round(metres * frame.side / frame.extent)
-        cv2.circle(picture, center, radius, (205, 205, 205), 1, cv2.LINE_AA)
-        place = (center[0] + 2, frame.side - radius - 2)
+        cv2.circle(picture, camera, radius, _GROUND, 1, cv2.LINE_AA)
+        place = (camera[0] + 2, frame.side - radius - 2)
         cv2.putText(picture, f"{metres} m", place, FONT, scale, (120, 120, 120), 1, cv2.LINE_AA)
 
 
 def _draw_from_above(
     picture: np.ndarray, corners: np.ndarray, color: Color, *, filled: bool
 ) -> None:
-    points = np.clip(corners, -FAR_PIXEL, FAR_PIXEL)
-    fixed = np.round(points * 2**FRACTION_BITS).astype(np.int32)
-    thin = max(1, picture.shape[0] // 300)
+    outline = [np.array(pixels(corners, FRACTION_BITS), dtype=np.int32)]
+    thin, edge = max(1, picture.shape[0] // 300), BLACK if filled else color
     if filled:
-        cv2.fillPoly(picture, [fixed], color, cv2.LINE_AA, FRACTION_BITS)
-    cv2.polylines(
-        picture, [fixed], True, BLACK if filled else color, thin, cv2.LINE_AA, FRACTION_BITS
-    )
-    edge_color = BLACK if filled else color
-    _line(picture, points[0], points[1], edge_color, 2 * thin)
-    _line(picture, points.mean(axis=0), points[:2].mean(axis=0), edge_color, thin)
-
-
-def _line(
-    picture: np.ndarray, first: np.ndarray, second: np.ndarray, color: Color, width: int
-) -> None:
-    ends = np.clip(np.stack([first, second]), -FAR_PIXEL, FAR_PIXEL) * 2**FRACTION_BITS
-    (x1, y1), (x2, y2) = np.round(ends).astype(int).tolist()
-    cv2.line(picture, (x1, y1), (x2, y2), color, width, cv2.LINE_AA, FRACTION_BITS)
+        cv2.fillPoly(picture, outline, color, cv2.LINE_AA, FRACTION_BITS)
+    cv2.polylines(picture, outline, True, edge, thin, cv2.LINE_AA, FRACTION_BITS)
+    draw_line(picture, corners[:2], edge, 2 * thin)
+    draw_line(picture, np.stack([corners.mean(axis=0), corners[:2].mean(axis=0)]), edge, thin)
 
 
 def beside_birds_eye(
@@ -116,13 +96,6 @@ def beside_birds_eye(
     matrix = as_array(projection)
     slopes = (np.array([0.0, width]) - matrix[0, 2]) / matrix[0, 0]
     frame = BirdsEyeFrame(extent=extent, side=height)
-    above = birds_eye_view(groups, frame, field_of_view=(float(slopes[0]), float(slopes[1])))
+    above = birds_eye_view(groups, frame, field_of_view=slopes)
     gap = np.full((height, 4, 3), 128, dtype=np.uint8)
     return np.concatenate([picture, gap, above], axis=1)
-
-
-def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
-    """Return a tensor or array as a float64 array."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, dtype=np.float64)

@@ -6,7 +6,6 @@ forward, metres); a projection is 3 x 4, to pixels of the image that is drawn on
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import cv2
@@ -15,18 +14,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from ..structures.boxes3d import Boxes3D, rescaled_projection
-from .birds_eye import FAR_PIXEL, FRACTION_BITS, Color, as_array, beside_birds_eye
-from .detections import (
-    BLACK,
-    FONT,
-    WHITE,
-    class_color,
-    class_name,
-    line_thickness,
-    text_scale,
-)
+from . import canvas
+from .birds_eye import beside_birds_eye
+from .canvas import BLACK, GRAY, Color, as_array
 
-GRAY = (150, 150, 150)  # of regions that are ignored
 NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
 # Edges between the corners of `Boxes3D.corners`: bottom, top, uprights. Corners 0, 1, 4 and 5 are
 # the front, and its diagonals say so.
@@ -59,7 +50,7 @@ def draw_boxes3d(
         thickness: pixels; None: by the image's size.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = max(1, line_thickness(picture) // 2) if thickness is None else thickness
+    thickness = max(1, canvas.line_thickness(picture) // 2) if thickness is None else thickness
     matrix = as_array(projection)
     corners = as_array(boxes.corners())
     drawable = (as_array(boxes.dimensions) > 0).all(axis=1) & np.isfinite(corners).all(axis=(1, 2))
@@ -67,30 +58,22 @@ def draw_boxes3d(
     for row in order[drawable[order]]:
         lines = projected_lines(corners[row], matrix)
         for rim in (2, 0):  # a dark rim below all edges, so that they show on any background
-            for edge, ((x1, y1), (x2, y2)) in lines:
-                color = BLACK if rim else colors[row]
+            for edge, ends in lines:
                 width = (max(1, thickness - 1) if edge in _FRONT_CROSS else thickness) + rim
-                cv2.line(picture, (x1, y1), (x2, y2), color, width, cv2.LINE_AA, FRACTION_BITS)
+                canvas.draw_line(picture, ends, BLACK if rim else colors[row], width)
     return picture
 
 
 def projected_lines(
     corners: np.ndarray, projection: np.ndarray
-) -> list[tuple[tuple[int, int], list[tuple[int, int]]]]:
-    """Return the visible lines of one box: (corner indices, ends in 1/16 pixels).
-
-    Args:
-        corners: (8, 3) camera frame.
-        projection: (3, 4).
-    """
+) -> list[tuple[tuple[int, int], np.ndarray]]:
+    """Return the visible lines of one (8, 3) box: (corner indices, ends (2, 2) in pixels)."""
     points = np.concatenate([corners, np.ones((8, 1))], axis=1) @ projection.T
     lines = []
     for first, second in (*_EDGES, *_FRONT_CROSS):
         ends = _cut_near(points[first], points[second])
         if ends is not None:
-            pixels = np.clip(ends[:, :2] / ends[:, 2:], -FAR_PIXEL, FAR_PIXEL)
-            fixed = np.round(pixels * 2**FRACTION_BITS).astype(int).tolist()
-            lines.append(((first, second), [(x, y) for x, y in fixed]))
+            lines.append(((first, second), ends[:, :2] / ends[:, 2:]))
     return lines
 
 
@@ -122,22 +105,21 @@ def draw_objects3d(
         class_names: names by class index.
     """
     instances = instances.to("cpu")
-    image, projection, boxes = readable(image, projection, instances.gt_boxes)
-    instances.gt_boxes = boxes
-    ignored = np.zeros(len(instances), dtype=bool)
+    image, projection, instances.gt_boxes = readable(image, projection, instances.gt_boxes)
+    ignored = torch.zeros(len(instances), dtype=torch.bool)
     if instances.has("gt_ignored"):
-        ignored = instances.gt_ignored.numpy()
-    picture = _draw_ignored(image, instances.gt_boxes.tensor.numpy()[ignored])
-    objects = instances[torch.from_numpy(~ignored)]
+        ignored = instances.gt_ignored
+    image = np.ascontiguousarray(image).copy()
+    corners = as_array(instances.gt_boxes.tensor[ignored])
+    for left, top, right, bottom in canvas.pixels(corners):
+        cv2.rectangle(image, (left, top), (right, bottom), GRAY, 1)
+    objects = instances[~ignored]
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
-    classes = objects.gt_classes.tolist()
-    colors = [class_color(index) for index in classes]
-    picture = draw_boxes3d(picture, objects.gt_boxes3d, projection, colors)
-    captions = [
-        f"{class_name(class_names, index)} {depth:.0f} m"
-        for index, depth in zip(classes, objects.gt_boxes3d.depth.tolist(), strict=True)
-    ]
-    picture = _draw_captions(picture, objects.gt_boxes, captions, colors)
+    numbers = [f"{depth:.0f} m" for depth in objects.gt_boxes3d.depth.tolist()]
+    captions = _captions(class_names, objects.gt_classes, numbers)
+    colors = [canvas.class_color(index) for index in objects.gt_classes.tolist()]
+    picture = draw_boxes3d(image, objects.gt_boxes3d, projection, colors)
+    _draw_captions(picture, objects.gt_boxes, captions, colors)
     return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
 
 
@@ -163,18 +145,14 @@ def draw_detections3d(
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
-    classes = found.pred_classes.tolist()
-    colors = [class_color(index) for index in classes]
+    numbers = [f"{score:.1f}" for score in found.scores.tolist()]
+    captions = _captions(class_names, found.pred_classes, numbers)
+    colors = [canvas.class_color(index) for index in found.pred_classes.tolist()]
     picture = draw_boxes3d(image, found.pred_boxes3d, projection, colors)
-    captions = [
-        f"{class_name(class_names, index)} {score:.1f}"
-        for index, score in zip(classes, found.scores.tolist(), strict=True)
-    ]
-    picture = _draw_captions(picture, boxes, captions, colors)
-    groups: list[tuple[Boxes3D, Sequence[Color], bool]] = []
+    _draw_captions(picture, boxes, captions, colors)
+    groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
-        groups.append((truth.to("cpu"), [GRAY] * len(truth), True))
-    groups.append((found.pred_boxes3d, colors, False))
+        groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
     return beside_birds_eye(picture, groups, projection)
 
 
@@ -207,34 +185,16 @@ def readable(
     return image, rescaled_projection(matrix, affine).numpy(), Boxes(boxes.tensor * factor + shift)
 
 
-def _draw_ignored(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    picture = np.ascontiguousarray(image).copy()
-    corners = np.clip(np.round(boxes), -FAR_PIXEL, FAR_PIXEL).astype(int).tolist()
-    for left, top, right, bottom in corners:
-        cv2.rectangle(picture, (left, top), (right, bottom), GRAY, 1)
-    return picture
+def _captions(names: Sequence[str], classes: torch.Tensor, numbers: Sequence[str]) -> list[str]:
+    pairs = zip(classes.tolist(), numbers, strict=True)
+    return [f"{canvas.class_name(names, index)} {number}" for index, number in pairs]
 
 
 def _draw_captions(
     picture: np.ndarray, boxes: Boxes, captions: Sequence[str], colors: Sequence[Color]
-) -> np.ndarray:
-    """Write above the 2-D boxes on small plates of their colors, in place, the first on top."""
-    scale = max(0.35, 0.45 * text_scale(picture))
-    corners = boxes.tensor.detach().numpy()
-    rows = list(zip(corners, captions, colors, strict=True))
-    for (left, top, _, _), caption, color in reversed(rows):
-        if not (math.isfinite(left) and math.isfinite(top)):
-            continue
-        (width, height), below = cv2.getTextSize(caption, FONT, scale, 1)
-        plate = height + below + 2
-        x = int(np.clip(left, 0, max(0, picture.shape[1] - width - 2)))
-        y = int(np.clip(top - plate, 0, max(0, picture.shape[0] - plate)))
-        cv2.rectangle(picture, (x, y), (x + width + 2, y + plate), color, cv2.FILLED)
-        origin = (x + 1, y + height + 1)
-        cv2.putText(picture, caption, origin, FONT, scale, _readable_on(color), 1, cv2.LINE_AA)
-    return picture
-
-
-def _readable_on(color: Color) -> Color:
-    blue, green, red = color
-    return BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else WHITE
+) -> None:
+    """Write above the 2-D boxes in small letters, in place, the first on top."""
+    scale = max(0.35, 0.45 * canvas.text_scale(picture))
+    rows = list(zip(as_array(boxes.tensor), captions, colors, strict=True))
+    for box, caption, color in reversed(rows):
+        canvas.draw_caption(picture, caption, box[:2], color, scale)

@@ -58,20 +58,16 @@ def plot_curves(
         metrics: which `<task>/<metric>` are drawn, in percent.
     """
     series = read_metrics(metrics_file)
-    losses = {
-        name: s for name, s in series.items() if name.startswith("loss") or name == "total_loss"
-    }
+    losses = {n: s for n, s in series.items() if n.startswith("loss") or n == "total_loss"}
     scores = {n: series[f"{task}/{n}"] for n in metrics if f"{task}/{n}" in series}
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     _draw(left, losses, "loss", marker="")
-    positive = all(value > 0 for _, values in losses.values() for value in values)
-    if losses and positive:
+    if losses and all(value > 0 for _, values in losses.values() for value in values):
         left.set_yscale("log")
     _draw(right, scores, f"{task} AP (percent)", marker="o")
-    right.set_ylim(0, 100)
-    right.set_xlim(left.get_xlim())
+    right.set(ylim=(0, 100), xlim=left.get_xlim())
     os.makedirs(os.path.dirname(os.path.abspath(picture)), exist_ok=True)
     figure.savefig(picture, dpi=120)
 
@@ -80,8 +76,7 @@ def _draw(axes: Axes, series: dict[str, Series], title: str, *, marker: str) -> 
     for name, (iterations, values) in series.items():
         width = 2.0 if name in ("total_loss", "AP") else 1.0
         axes.plot(iterations, values, label=name, marker=marker, linewidth=width)
-    axes.set_title(title)
-    axes.set_xlabel("iteration")
+    axes.set(title=title, xlabel="iteration")
     axes.grid(visible=True, alpha=0.3)
     if series:
         axes.legend()

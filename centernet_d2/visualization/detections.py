@@ -1,4 +1,4 @@
-"""Pictures of boxes with class and score, and of joints, on images of any size; no window opens.
+"""Pictures of boxes with class and score, and of joints, on images of any size.
 
 Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels. `gt_keypoints`
 are pixel indices (0 is the middle of the first pixel), `pred_keypoints` have 0.5 there, as
@@ -7,7 +7,6 @@ detectron2's.
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -15,22 +14,11 @@ import numpy as np
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from ..structures.skeleton import HALF_PIXEL
+from . import canvas
+from .canvas import BLACK, WHITE, as_array, class_color
 from .skeletons import SkeletonDrawing, draw_skeletons
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (published joint threshold)
-
-
-def class_color(index: int) -> tuple[int, int, int]:
-    """Return the color (B, G, R) of a class; neighbours differ clearly, no two are equal.
-
-    Hues go round in steps of the golden ratio, with three levels of saturation and brightness.
-    """
-    hue = (index * 0.618034) % 1.0
-    saturation, brightness = ((0.95, 1.0), (0.6, 1.0), (0.95, 0.75))[index % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
-    return round(255 * blue), round(255 * green), round(255 * red)
 
 
 def draw_boxes(
@@ -48,17 +36,15 @@ def draw_boxes(
         captions: N texts; "" draws none.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = line_thickness(picture)
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    # Far outside, cv2's integer coordinates would overflow.
-    corners = np.clip(np.round(boxes), -30000, 30000).astype(int).tolist()
+    thickness = canvas.line_thickness(picture)
+    corners = np.array(canvas.pixels(as_array(boxes)), dtype=int).reshape(-1, 2, 2)
     colors = [class_color(int(index)) for index in classes]
-    for (left, top, right, bottom), color in zip(corners, colors, strict=True):
-        cv2.rectangle(picture, (left, top), (right, bottom), BLACK, thickness + 2)
-        cv2.rectangle(picture, (left, top), (right, bottom), color, thickness)
-    for (left, top, _, _), color, caption in zip(corners, colors, captions, strict=True):
+    for ends, color in zip(corners.tolist(), colors, strict=True):
+        cv2.rectangle(picture, *ends, BLACK, thickness + 2)
+        cv2.rectangle(picture, *ends, color, thickness)
+    for place, color, caption in zip(corners[:, 0], colors, captions, strict=True):
         if caption:  # after all outlines, which would cross the text
-            _draw_caption(picture, caption, left, top, color)
+            canvas.draw_caption(picture, caption, place, color)
     return picture
 
 
@@ -87,28 +73,24 @@ def draw_detections(
     scores = instances.scores.detach().cpu().numpy()
     order = np.argsort(scores, kind="stable")
     order = order[scores[order] >= threshold]
-    boxes = instances.pred_boxes.tensor.detach().cpu().numpy()[order]
+    boxes = as_array(instances.pred_boxes.tensor)[order]
     classes = instances.pred_classes.cpu().numpy()[order]
-    captions = [
-        f"{class_name(class_names, k)} {score:.2f}"
-        for k, score in zip(classes, scores[order], strict=True)
-    ]
+    names = [canvas.class_name(class_names, index) for index in classes]
+    captions = [f"{name} {score:.2f}" for name, score in zip(names, scores[order], strict=True)]
     picture = draw_boxes(image, boxes, classes, captions)
-    if keypoints:
-        centers = None
-        if instances.has("pred_centers"):
-            centers = instances.pred_centers.detach().cpu().numpy()[order]
-        _mark_keypoints(
-            picture, classes, boxes if instances.has("corner_scores") else None, centers
-        )
+    if keypoints and instances.has("corner_scores"):
+        for corners in (boxes[:, :2], boxes[:, 2:]):
+            _mark_points(picture, corners, classes, square=True)
+    if keypoints and instances.has("pred_centers"):
+        _mark_points(picture, as_array(instances.pred_centers)[order], classes, square=False)
     if not instances.has("pred_keypoints"):
         return picture
-    joints = instances.pred_keypoints.detach().cpu().numpy()[order].astype(np.float64)
+    joints = as_array(instances.pred_keypoints)[order]
     # A joint of a pose scores more than 0; an object of a class without joints has rows of 0.
     sure = joints[..., 2] >= SURE_JOINT
     joints[..., :2] -= HALF_PIXEL
     joints[..., 2] = joints[..., 2] > 0
-    return _draw_joints(picture, joints, drawing, sure)
+    return draw_skeletons(picture, joints, drawing, sure=sure)
 
 
 def draw_objects(
@@ -127,24 +109,12 @@ def draw_objects(
         drawing: limbs of the joints; None: joints alone.
     """
     classes = instances.gt_classes.cpu().numpy()
-    captions = [class_name(class_names, k) for k in classes]
-    picture = draw_boxes(image, instances.gt_boxes.tensor.cpu().numpy(), classes, captions)
+    captions = [canvas.class_name(class_names, index) for index in classes]
+    picture = draw_boxes(image, instances.gt_boxes.tensor, classes, captions)
     if not instances.has("gt_keypoints"):
         return picture
-    joints = instances.gt_keypoints.tensor.cpu().numpy()
-    return _draw_joints(picture, joints, drawing, joints[..., 2] == 2)
-
-
-def _draw_joints(
-    picture: np.ndarray, joints: np.ndarray, drawing: SkeletonDrawing | None, sure: np.ndarray
-) -> np.ndarray:
-    return draw_skeletons(
-        picture,
-        joints,
-        drawing or SkeletonDrawing(),
-        sure=sure,
-        thickness=max(1, line_thickness(picture) - 1),
-    )
+    joints = as_array(instances.gt_keypoints.tensor)
+    return draw_skeletons(picture, joints, drawing, sure=joints[..., 2] == 2)
 
 
 def draw_comparison(
@@ -160,27 +130,18 @@ def draw_comparison(
 ) -> np.ndarray:
     """Draw ground truth and detections of one image beside each other.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        truth: as for `draw_objects`.
-        detections: as for `draw_detections`.
-        class_names: names by class index.
-        threshold: lowest score drawn.
-        keypoints: as for `draw_detections`.
-        smallest_side: small images are enlarged by a whole factor to about this many pixels.
-        drawing: limbs of the joints.
+    Small images are enlarged by a whole factor to about `smallest_side` pixels. The other arguments
+    are those of `draw_objects` and `draw_detections`.
     """
     factor = max(1, round(smallest_side / min(image.shape[:2])))
     if factor > 1:
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         truth, detections = _enlarged(truth, factor), _enlarged(detections, factor)
-    return side_by_side(
-        [
-            draw_objects(image, truth, class_names, drawing),
-            draw_detections(
-                image, detections, class_names, threshold, keypoints=keypoints, drawing=drawing
-            ),
-        ],
+    found = draw_detections(
+        image, detections, class_names, threshold, keypoints=keypoints, drawing=drawing
+    )
+    return canvas.side_by_side(
+        [draw_objects(image, truth, class_names, drawing), found],
         ["ground truth", f"detections, score >= {threshold:g}"],
     )
 
@@ -203,87 +164,16 @@ def _enlarged(instances: Instances, factor: int) -> Instances:
     return instances
 
 
-def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
-    """Put pictures of one height beside each other, each under its title."""
-    titled = []
-    for picture, title in zip(pictures, titles, strict=True):
-        scale = text_scale(picture)
-        (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)  # equal for all titles
-        bar = np.full((height + below + 4, picture.shape[1], 3), 255, dtype=np.uint8)
-        (width, _), _ = cv2.getTextSize(title, FONT, scale, 1)
-        scale *= min(1.0, (picture.shape[1] - 4) / max(width, 1))
-        cv2.putText(bar, title, (2, height + 2), FONT, scale, BLACK, 1, cv2.LINE_AA)
-        titled.append(np.concatenate([bar, picture]))
-    return image_grid(titled, columns=len(titled))
-
-
-def image_grid(
-    pictures: Sequence[np.ndarray], columns: int, *, gap: int = 4, background: int = 128
-) -> np.ndarray:
-    """Put pictures of any sizes into a grid whose cells have the size of the largest."""
-    height = max(picture.shape[0] for picture in pictures)
-    width = max(picture.shape[1] for picture in pictures)
-    rows = -(-len(pictures) // columns)
-    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
-    grid = np.full(shape, background, dtype=np.uint8)
-    for number, picture in enumerate(pictures):
-        y, x = (number // columns) * (height + gap), (number % columns) * (width + gap)
-        grid[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    return grid
-
-
-def class_name(class_names: Sequence[str], index: int) -> str:
-    """Return the name of a class, "class 7" where it has none."""
-    return str(class_names[index]) if 0 <= index < len(class_names) else f"class {index}"
-
-
-def line_thickness(image: np.ndarray) -> int:
-    """Return the pixels of a line that is readable on an image of this size."""
-    return max(1, round(max(image.shape[:2]) / 250))
-
-
-def text_scale(image: np.ndarray) -> float:
-    """Return cv2's font scale for an image of this size: never under 0.35, which is 8 px high."""
-    return max(0.35, max(image.shape[:2]) / 1300)
-
-
-def _mark_keypoints(
-    picture: np.ndarray,
-    classes: Sequence[int],
-    boxes: np.ndarray | None,
-    centers: np.ndarray | None,
+def _mark_points(
+    picture: np.ndarray, points: np.ndarray, classes: Sequence[int], *, square: bool
 ) -> None:
-    """Mark the top-left and bottom-right corners of boxes (N, 4), and centers (N, 2), in place."""
-    radius = line_thickness(picture) + 1
-    corners = [] if boxes is None else [boxes[:, :2], boxes[:, 2:]]
-    for points, is_center in [*((c, False) for c in corners), (centers, True)]:
-        if points is None:
-            continue
-        places = np.clip(np.round(points), -30000, 30000).astype(int).tolist()
-        for (x, y), index in zip(places, classes, strict=True):
-            color = class_color(int(index))
-            for size, fill in ((radius + 1, BLACK), (radius, WHITE), (radius - 1, color)):
-                if is_center:
-                    cv2.circle(picture, (x, y), size, fill, cv2.FILLED)
-                else:
-                    low, high = (x - size, y - size), (x + size, y + size)
-                    cv2.rectangle(picture, low, high, fill, cv2.FILLED)
-
-
-def _draw_caption(
-    picture: np.ndarray, caption: str, left: int, top: int, color: tuple[int, int, int]
-) -> None:
-    """Write on a plate of the class's color above the box, moved into the picture where needed."""
-    scale = text_scale(picture)
-    stroke = max(1, round(scale))
-    (width, height), below = cv2.getTextSize(caption, FONT, scale, stroke)
-    plate = height + below + 2
-    x = max(0, min(left, picture.shape[1] - width - 2))
-    y = max(0, min(top - plate, picture.shape[0] - plate))
-    cv2.rectangle(picture, (x, y), (x + width + 2, y + plate), color, cv2.FILLED)
-    blue, green, red = color
-    is_bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
-    origin = (x + 1, y + height + 1)
-    cv2.putText(
-        picture, caption, origin, FONT, scale, BLACK if is_bright else WHITE, stroke, cv2.LINE_AA
-    )
+    """Mark (N, 2) points by squares or disks, in place."""
+    radius = canvas.line_thickness(picture) + 1
+    for (x, y), index in zip(canvas.pixels(points), classes, strict=True):
+        fills = (BLACK, WHITE, class_color(int(index)))
+        for size, fill in zip((radius + 1, radius, radius - 1), fills, strict=True):
+            if square:
+                low, high = (x - size, y - size), (x + size, y + size)
+                cv2.rectangle(picture, low, high, fill, cv2.FILLED)
+            else:
+                cv2.circle(picture, (x, y), size, fill, cv2.FILLED)

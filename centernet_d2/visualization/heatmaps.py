@@ -10,14 +10,23 @@ import numpy as np
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
-from .detections import BLACK, FONT, class_color, class_name, side_by_side, text_scale
+from .canvas import (
+    BLACK,
+    FONT,
+    Color,
+    as_array,
+    class_color,
+    class_name,
+    side_by_side,
+    text_scale,
+)
 
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
 
 def overlay_heatmap(
     image: np.ndarray,
-    heatmap: np.ndarray,
+    heatmap: np.ndarray | Tensor,
     *,
     scale: float | tuple[float, float] | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
@@ -30,14 +39,13 @@ def overlay_heatmap(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        heatmap: (C, h, w) or (h, w) float in 0..1 (array or tensor); with C = 1 or without C the
-            color is a class's.
+        heatmap: (C, h, w) or (h, w) float in 0..1; with C = 1 or without C the color is a class's.
         scale: image pixels per cell, one number or along (x, y); None: the image's width over the
             map's.
         shift: image position (x, y) of cell (0, 0), negative where the image was padded.
         strength: opacity of value 1.
     """
-    heatmap = _as_array(heatmap)
+    heatmap = _channels(heatmap)
     if heatmap.ndim != 3 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"overlay_heatmap takes an (H, W, 3) image and a (C, h, w) heatmap, not {image.shape} "
@@ -59,13 +67,12 @@ def overlay_heatmap(
 
 def draw_heatmap(
     image: np.ndarray,
-    heatmap: np.ndarray,
+    heatmap: np.ndarray | Tensor,
     class_names: Sequence[str] = (),
     *,
-    scale: float | tuple[float, float] | None = None,
-    shift: tuple[float, float] = (0.0, 0.0),
     threshold: float = 0.1,
     most: int = 8,
+    **place: Any,
 ) -> np.ndarray:
     """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
 
@@ -75,21 +82,18 @@ def draw_heatmap(
         image: (H, W, 3) uint8 BGR.
         heatmap: as for `overlay_heatmap`.
         class_names: names by class index.
-        scale: as for `overlay_heatmap`.
-        shift: as for `overlay_heatmap`.
         threshold: classes whose highest value is lower are not named (0.1: an untrained detector's
             value everywhere).
         most: classes named, those with the highest values.
+        **place: `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    dimmed = np.round(gray * 0.6).astype(np.uint8)
-    overlay = overlay_heatmap(dimmed, heatmap, scale=scale, shift=shift, strength=1.0)
-    highest = _as_array(heatmap).max(axis=(1, 2))
-    order = np.argsort(-highest, kind="stable")[:most]
+    overlay = overlay_heatmap(np.round(gray * 0.6).astype(np.uint8), heatmap, strength=1.0, **place)
+    highest = _channels(heatmap).max(axis=(1, 2))
     entries = [
         (f"{class_name(class_names, k)} {highest[k]:.2f}", class_color(int(k)))
-        for k in order
+        for k in np.argsort(-highest, kind="stable")[:most]
         if highest[k] >= threshold
     ]
     legend = _legend(entries or [(f"no class reaches {threshold:g}", BLACK)], overlay)
@@ -103,9 +107,7 @@ def draw_heatmaps(
     joint_names: Sequence[str] = (),
     **options: Any,
 ) -> np.ndarray:
-    """Draw each kind of keypoint's heatmap over the image, beside each other, titled.
-
-    A single heatmap is drawn without a title, as `draw_heatmap` does.
+    """Draw each kind of keypoint's heatmap with `draw_heatmap`, several beside each other, titled.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -122,17 +124,7 @@ def draw_heatmaps(
     ]
     if len(pictures) == 1:
         return pictures[0]
-    titles = [name.replace("_", " ") for name in heatmaps]
-    return side_by_side(extended(pictures), titles)
-
-
-def extended(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures of one width, white below where others are higher."""
-    highest = max(picture.shape[0] for picture in pictures)
-    return [
-        np.pad(picture, ((0, highest - len(picture)), (0, 0), (0, 0)), constant_values=255)
-        for picture in pictures
-    ]
+    return side_by_side(pictures, [name.replace("_", " ") for name in heatmaps])
 
 
 def target_heatmaps(
@@ -147,31 +139,26 @@ def target_heatmaps(
     return {name: kind.heatmap[image] for name, kind in kinds.items() if kind is not None}
 
 
-def _as_array(heatmap: np.ndarray) -> np.ndarray:
-    """Return an array or tensor as (C, h, w) or whatever else it is, float32."""
-    if hasattr(heatmap, "detach"):
-        heatmap = heatmap.detach().cpu().numpy()
-    heatmap = np.asarray(heatmap, dtype=np.float32)
+def _channels(heatmap: np.ndarray | Tensor) -> np.ndarray:
+    heatmap = as_array(heatmap).astype(np.float32)
     return heatmap[None] if heatmap.ndim == 2 else heatmap
 
 
-def _legend(entries: Sequence[tuple[str, tuple[int, int, int]]], picture: np.ndarray) -> np.ndarray:
+def _legend(entries: Sequence[tuple[str, Color]], picture: np.ndarray) -> np.ndarray:
     """Draw texts behind plates of their colors, as many in a line as fit the picture's width."""
-    width, scale = picture.shape[1], text_scale(picture)
+    scale = text_scale(picture)
     (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)
-    line = height + below + 6
-    places, x, y = [], 4, 0
+    line, x = np.full((height + below + 6, picture.shape[1], 3), 255, dtype=np.uint8), 4
+    lines = [line.copy()]
     for text, color in entries:
         needed = height + 4 + cv2.getTextSize(text, FONT, scale, 1)[0][0]
-        if x > 4 and x + needed > width:
-            x, y = 4, y + line
-        places.append((text, color, x, y))
+        if x > 4 and x + needed > picture.shape[1]:
+            lines.append(line.copy())
+            x = 4
+        plate = (x, 3), (x + height, 3 + height)
+        cv2.rectangle(lines[-1], *plate, color, cv2.FILLED)
+        cv2.rectangle(lines[-1], *plate, BLACK, 1)
+        origin = (x + height + 4, 3 + height)
+        cv2.putText(lines[-1], text, origin, FONT, scale, BLACK, 1, cv2.LINE_AA)
         x += needed + 12
-    legend = np.full((y + line, width, 3), 255, dtype=np.uint8)
-    for text, color, left, top in places:
-        plate = (left, top + 3), (left + height, top + 3 + height)
-        cv2.rectangle(legend, *plate, color, cv2.FILLED)
-        cv2.rectangle(legend, *plate, BLACK, 1)
-        origin = (left + height + 4, top + 3 + height)
-        cv2.putText(legend, text, origin, FONT, scale, BLACK, 1, cv2.LINE_AA)
-    return legend
+    return np.concatenate(lines)

@@ -1,8 +1,11 @@
-"""Pictures of whatever objects an image has, in the plane or in space."""
+"""Pictures of whatever objects an image has, in the plane or in space.
+
+Images are (H, W, 3) uint8, channels B, G, R. `drawing` says which limbs joints have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,9 @@ from .boxes3d import draw_detections3d, draw_objects3d
 from .detections import draw_comparison, draw_detections, draw_objects
 from .skeletons import SkeletonDrawing
 
+Drawer = Callable[[np.ndarray, Instances], np.ndarray]
+"""Picture and detections -> picture with what a field of theirs says."""
+
 
 def draw_result(
     image: np.ndarray,
@@ -22,6 +28,7 @@ def draw_result(
     *,
     keypoints: bool = False,
     drawing: SkeletonDrawing | None = None,
+    drawers: Mapping[str, Drawer] | None = None,
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
@@ -32,8 +39,14 @@ def draw_result(
         threshold: lowest score drawn.
         keypoints: see `draw_detections`; 3-D boxes are drawn without.
         drawing: see `draw_detections`; likewise.
+        drawers: name of a further field -> what draws it, below the boxes, where the instances have
+            it.
     """
     instances, projection = result["instances"], result.get("projection")
+    shown = instances[instances.scores >= threshold]
+    for name, draw in (drawers or {}).items():
+        if instances.has(name):
+            image = draw(image, shown)
     if projection is None or not instances.has("pred_boxes3d"):
         return draw_detections(
             image, instances, class_names, threshold, keypoints=keypoints, drawing=drawing
@@ -49,14 +62,9 @@ def draw_truth(
     projection: np.ndarray | torch.Tensor | None = None,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth: boxes and joints, or 3-D boxes where a projection leads to the pixels.
+    """Draw ground truth: as `draw_objects3d` where a projection leads to pixels, or `draw_objects`.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        truth: as for `draw_objects`, with a projection as for `draw_objects3d`.
-        class_names: names by class index.
-        projection: (3, 4) from the camera frame to pixels of `image`.
-        drawing: limbs of the joints.
+    `projection` is (3, 4), from the camera frame to pixels of `image`.
     """
     if projection is None or not truth.has("gt_boxes3d"):
         return draw_objects(image, truth, class_names, drawing)
@@ -73,12 +81,7 @@ def draw_against_truth(
 ) -> np.ndarray:
     """Draw ground truth and detections side by side, or 3-D boxes with the truth from above.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        truth: as for `draw_truth`.
-        result: as for `draw_result`.
-        class_names: names by class index.
-        drawing: limbs of the joints.
+    `truth` is as for `draw_truth`, `result` as for `draw_result`.
     """
     instances, projection = result["instances"], result.get("projection")
     if projection is None or not truth.has("gt_boxes3d"):

@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 
 from ..structures.skeleton import SIDE_COLORS, Skeleton, edge_side
-
-BLACK = (0, 0, 0)
-_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
+from .canvas import BLACK, FRACTION_BITS, Color, draw_line, line_thickness, pixels
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class SkeletonDrawing:
             return cls()
         return cls(tuple(skeleton.edge_indices()), tuple(skeleton.sides()), tuple(skeleton.names))
 
-    def color(self, joint: int, other: int | None = None) -> tuple[int, int, int]:
-        """Return the colour (B, G, R) of a joint, or of the limb to another joint."""
+    def color(self, joint: int, other: int | None = None) -> Color:
+        """Return the colour of a joint, or of the limb to another joint."""
         first = self.sides[joint] if joint < len(self.sides) else 0
         if other is not None:
             first = edge_side(first, self.sides[other] if other < len(self.sides) else 0)
@@ -40,10 +38,10 @@ class SkeletonDrawing:
 def draw_skeletons(
     image: np.ndarray,
     joints: np.ndarray,
-    drawing: SkeletonDrawing,
+    drawing: SkeletonDrawing | None = None,
     *,
     sure: np.ndarray | None = None,
-    thickness: int = 1,
+    thickness: int | None = None,
 ) -> np.ndarray:
     """Draw limbs and joints on a copy of the image, the last figure on top.
 
@@ -52,31 +50,31 @@ def draw_skeletons(
     Args:
         image: (H, W, 3) uint8 BGR.
         joints: (P, J, 3) x, y in pixel indices, and visibility or score. They may be anywhere.
-        drawing: limbs and sides.
+        drawing: limbs and sides; None: joints alone.
         sure: (P, J) bool, which joints are drawn filled; the others (covered, or of a low score)
             are rings. None: all filled.
-        thickness: of limbs, pixels.
+        thickness: of limbs, pixels; None: by the image's size.
     """
     picture = np.ascontiguousarray(image).copy()
+    drawing = drawing or SkeletonDrawing()
+    thickness = max(1, line_thickness(picture) - 1) if thickness is None else thickness
     joints = np.asarray(joints, dtype=np.float64)
     sure = np.ones(joints.shape[:2], dtype=bool) if sure is None else np.asarray(sure, dtype=bool)
-    radius = round((1 + thickness) * 2**_BITS)
+    radius = (1 + thickness) * 2**FRACTION_BITS
     for figure, filled in zip(joints, sure, strict=True):
         drawn = np.isfinite(figure).all(axis=1) & (figure[:, 2] > 0)
-        # Far outside, cv2's integer coordinates would overflow.
-        points = np.clip(np.where(drawn[:, None], figure[:, :2], 0), -15000, 15000)
-        points = np.round(points * 2**_BITS).astype(int).tolist()
+        points = np.where(drawn[:, None], figure[:, :2], 0)
         limbs = [(a, b) for a, b in drawing.edges if drawn[a] and drawn[b]]
         for rim in (2, 0):  # a dark rim under all limbs, so that they show on any background
             for a, b in limbs:
                 color = BLACK if rim else drawing.color(a, b)
-                ends = (tuple(points[a]), tuple(points[b]))
-                cv2.line(picture, *ends, color, thickness + rim, cv2.LINE_AA, _BITS)
+                draw_line(picture, points[[a, b]], color, thickness + rim)
+        centers = pixels(points, FRACTION_BITS)
         for joint in np.flatnonzero(drawn).tolist():
-            center = tuple(points[joint])
-            rim = radius + 2**_BITS
-            cv2.circle(picture, center, rim, BLACK, cv2.FILLED, cv2.LINE_AA, _BITS)
-            color = drawing.color(joint)
-            style = cv2.FILLED if filled[joint] else 1
-            cv2.circle(picture, center, radius, color, style, cv2.LINE_AA, _BITS)
+            rim, style = radius + 2**FRACTION_BITS, cv2.FILLED if filled[joint] else 1
+            for size, color, fill in (
+                (rim, BLACK, cv2.FILLED),
+                (radius, drawing.color(joint), style),
+            ):
+                cv2.circle(picture, centers[joint], size, color, fill, cv2.LINE_AA, FRACTION_BITS)
     return picture

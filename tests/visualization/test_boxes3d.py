@@ -16,7 +16,7 @@ from centernet_d2.visualization.boxes3d import (
     draw_objects3d,
     readable,
 )
-from centernet_d2.visualization.detections import class_color
+from centernet_d2.visualization.canvas import class_color
 
 PROJECTION = np.array([[700.0, 0, 600, 40], [0, 700.0, 180, 0.2], [0, 0, 1, 0.003]])
 RED = (0, 0, 255)

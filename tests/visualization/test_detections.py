@@ -5,16 +5,18 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from centernet_d2.visualization.detections import (
+from centernet_d2.visualization.canvas import (
     class_color,
     class_name,
+    image_grid,
+    line_thickness,
+    side_by_side,
+)
+from centernet_d2.visualization.detections import (
     draw_boxes,
     draw_comparison,
     draw_detections,
     draw_objects,
-    image_grid,
-    line_thickness,
-    side_by_side,
 )
 
 SIZES = [(120, 160), (480, 640), (1500, 2000)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from centernet_d2.structures.targets import CenterTargets, CornerTargets, KeypointTargets, PeakIndex
-from centernet_d2.visualization.detections import class_color
+from centernet_d2.visualization.canvas import class_color
 from centernet_d2.visualization.heatmaps import (
     draw_heatmap,
     draw_heatmaps,

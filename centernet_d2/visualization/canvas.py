@@ -1,0 +1,117 @@
+"""What all pictures share: colors, lines of sub-pixel accuracy, captions, grids of pictures.
+
+Images are (H, W, 3) uint8, channels B, G, R. No window opens.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Color = tuple[int, int, int]
+"""(B, G, R)"""
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+WHITE, BLACK, GRAY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
+FRACTION_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
+FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
+
+
+def class_color(index: int) -> Color:
+    """Return the color of a class; neighbours differ clearly, no two are equal.
+
+    Hues go round in steps of the golden ratio, with three levels of saturation and brightness.
+    """
+    hue = (index * 0.618034) % 1.0
+    saturation, brightness = ((0.95, 1.0), (0.6, 1.0), (0.95, 0.75))[index % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def class_name(class_names: Sequence[str], index: int) -> str:
+    """Return the name of a class, "class 7" where it has none."""
+    return str(class_names[index]) if 0 <= index < len(class_names) else f"class {index}"
+
+
+def line_thickness(image: np.ndarray) -> int:
+    """Return the pixels of a line that is readable on an image of this size."""
+    return max(1, round(max(image.shape[:2]) / 250))
+
+
+def text_scale(image: np.ndarray) -> float:
+    """Return cv2's font scale for an image of this size: never under 0.35, which is 8 px high."""
+    return max(0.35, max(image.shape[:2]) / 1300)
+
+
+def as_array(values: object) -> np.ndarray:
+    """Return a tensor of any device, or an array, as a float64 array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def pixels(points: np.ndarray, fraction_bits: int = 0) -> list:
+    """Return points as the nearest integers that cv2 takes, in units of 1 / 2**bits pixels."""
+    near = np.clip(points, -FAR_PIXEL, FAR_PIXEL)
+    return np.round(near * 2**fraction_bits).astype(int).tolist()
+
+
+def draw_line(picture: np.ndarray, ends: np.ndarray, color: Color, thickness: int) -> None:
+    """Draw a line between (2, 2) points (x, y), in place."""
+    first, second = pixels(ends, FRACTION_BITS)
+    cv2.line(picture, first, second, color, thickness, cv2.LINE_AA, FRACTION_BITS)
+
+
+def draw_caption(
+    picture: np.ndarray, text: str, place: np.ndarray, color: Color, scale: float | None = None
+) -> None:
+    """Write on a plate of a color above (x, y), moved into the picture where needed, in place."""
+    left, top = place
+    if not (math.isfinite(left) and math.isfinite(top)):
+        return
+    scale = text_scale(picture) if scale is None else scale
+    stroke = max(1, round(scale))
+    (width, height), below = cv2.getTextSize(text, FONT, scale, stroke)
+    plate = height + below + 2
+    x = int(np.clip(left, 0, max(0, picture.shape[1] - width - 2)))
+    y = int(np.clip(top - plate, 0, max(0, picture.shape[0] - plate)))
+    cv2.rectangle(picture, (x, y), (x + width + 2, y + plate), color, cv2.FILLED)
+    blue, green, red = color
+    ink = BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else WHITE
+    cv2.putText(picture, text, (x + 1, y + height + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
+
+
+def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
+    """Put pictures beside each other, each under its title; lower ones are white below."""
+    highest = max(picture.shape[0] for picture in pictures)
+    titled = []
+    for picture, title in zip(pictures, titles, strict=True):
+        missing = ((0, highest - len(picture)), (0, 0), (0, 0))
+        picture = np.pad(picture, missing, constant_values=255)
+        scale = text_scale(picture)
+        (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)  # equal for all titles
+        bar = np.full((height + below + 4, picture.shape[1], 3), 255, dtype=np.uint8)
+        (width, _), _ = cv2.getTextSize(title, FONT, scale, 1)
+        scale *= min(1.0, (picture.shape[1] - 4) / max(width, 1))
+        cv2.putText(bar, title, (2, height + 2), FONT, scale, BLACK, 1, cv2.LINE_AA)
+        titled.append(np.concatenate([bar, picture]))
+    return image_grid(titled, columns=len(titled))
+
+
+def image_grid(
+    pictures: Sequence[np.ndarray], columns: int, *, gap: int = 4, background: int = 128
+) -> np.ndarray:
+    """Put pictures of any sizes into a grid whose cells have the size of the largest."""
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(picture.shape[1] for picture in pictures)
+    rows = -(-len(pictures) // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
+    grid = np.full(shape, background, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        grid[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return grid
