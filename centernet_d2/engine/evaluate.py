@@ -54,15 +54,9 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
         )
     class_names, _ = find_class_names(cfg)
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
-    saved = extras.get("class_names", [])
-    compare_with_checkpoint(class_names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True)
-    compare_with_checkpoint(
-        joint_names(cfg),
-        extras.get("joint_names", []),
-        path=cfg.MODEL.WEIGHTS,
-        must_agree=True,
-        what="joint",
-    )
+    for what, names in (("class", class_names), ("joint", joint_names(cfg))):
+        saved = extras.get(f"{what}_names", [])
+        compare_with_checkpoint(names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True, what=what)
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
-    return class_names or list(saved)
+    return class_names or list(extras.get("class_names", []))

@@ -33,13 +33,7 @@ class TrainingHealthHook(HookBase):
     def __init__(
         self, heatmap_losses: Mapping[str, float] | None = None, *, patience: int = 50
     ) -> None:
-        """Args are kept.
-
-        Args:
-            heatmap_losses: what to watch: names of the heatmap losses -> their weights. A model of
-                this package knows its own, `model.heatmap_losses`.
-            patience: steps.
-        """
+        """Watch `heatmap_losses`, names -> weights; a model of this package has its own."""
         self.patience = patience
         self.heatmap_losses = dict(heatmap_losses or {})
         self.collapsed_steps = dict.fromkeys(self.heatmap_losses, 0)
@@ -53,7 +47,16 @@ class TrainingHealthHook(HookBase):
             collapsed = abs(loss - COLLAPSED * weight) < 1e-2 * weight
             self.collapsed_steps[name] = self.collapsed_steps[name] + 1 if collapsed else 0
             if self._due(self.collapsed_steps[name]):
-                self._tell_collapsed(name, loss, describe_batch(loop.batch))
+                logger.warning(
+                    "%s has been %.4f for %d steps: every object's keypoint is predicted as "
+                    "certain background, the heatmap branch has collapsed. Check the boxes of the "
+                    "dataset (xyxy given as xywh?), and its joints, and lower SOLVER.BASE_LR. "
+                    "Images of this batch: %s",
+                    name,
+                    loss,
+                    self.collapsed_steps[name],
+                    describe_batch(loop.batch),
+                )
         counts = [len(sample["instances"]) for sample in loop.batch if "instances" in sample]
         self.empty_steps = self.empty_steps + 1 if counts and not any(counts) else 0
         if self._due(self.empty_steps):
@@ -64,17 +67,6 @@ class TrainingHealthHook(HookBase):
                 self.empty_steps,
                 describe_batch(loop.batch),
             )
-
-    def _tell_collapsed(self, name: str, loss: float, images: str) -> None:
-        logger.warning(
-            "%s has been %.4f for %d steps: every object's keypoint is predicted as certain "
-            "background, the heatmap branch has collapsed. Check the boxes of the dataset (xyxy "
-            "given as xywh?), and its joints, and lower SOLVER.BASE_LR. Images of this batch: %s",
-            name,
-            loss,
-            self.collapsed_steps[name],
-            images,
-        )
 
     def _due(self, steps: int) -> bool:
         return steps > 0 and steps % self.patience == 0
@@ -106,13 +98,6 @@ class BestCheckpoint(HookBase):
 
     def after_step(self) -> None:
         """Save if the evaluation of this iteration is the best yet."""
-        self._check()
-
-    def after_train(self) -> None:
-        """Consider the last evaluation, which runs after the last step."""
-        self._check()
-
-    def _check(self) -> None:
         value, iteration = self.trainer.storage.latest().get(self.metric, (math.nan, -1))
         if iteration == self._seen_iteration:
             if iteration < 0:
@@ -126,6 +111,8 @@ class BestCheckpoint(HookBase):
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
         write_json(self.record, record)
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
+
+    after_train = after_step  # the last evaluation runs after the last step
 
     def _tell_unknown(self, results: dict | None) -> None:
         """Warn, after the first evaluation, that the metric is none of its results."""

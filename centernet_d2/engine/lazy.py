@@ -11,13 +11,11 @@ from __future__ import annotations
 import copy
 import difflib
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
-from detectron2.utils.file_io import PathManager
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -64,16 +62,6 @@ SETTINGS = {
 }
 NEEDED = ("model", "optimizer", "dataloader.train.dataset", "dataloader.train.mapper", "train")
 LAZY_KEYS = {name: key for key, name in SETTINGS.items()}
-
-
-def is_lazy(path: str) -> bool:
-    """Whether a config file is a LazyConfig: Python, or one that a training saved as YAML."""
-    if path.endswith(".py"):
-        return True
-    if not path or not PathManager.isfile(path):
-        return False
-    with PathManager.open(path) as file:
-        return re.search(r"^dataloader:", file.read(), re.MULTILINE) is not None
 
 
 def load_lazy(path: str, overrides: Sequence[str] = ()) -> DictConfig:

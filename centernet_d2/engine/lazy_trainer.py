@@ -60,7 +60,7 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Build the optimizer of `model`, which it takes itself or as detectron2's do (params)."""
+        """Build the optimizer, which takes `model` itself or, as in detectron2, in its `params`."""
         node = copy.deepcopy(cls.lazy.optimizer)
         node.lr = cfg.SOLVER.BASE_LR
         (node.params if "params" in node else node).model = model

@@ -6,25 +6,28 @@ import argparse
 import contextlib
 import math
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
-from omegaconf import DictConfig
 
 from ..atomic_write import write_json
 from .class_names import without_training_data
-from .evaluate import evaluate_only
-from .lazy import is_lazy, load_lazy, settings, with_values
-from .lazy_trainer import lazy_trainer
-from .setup import setup
+from .setup import load_config, setup
 from .trainer import Trainer
-from .user_modules import AddKeys, import_all, read_config
+
+# The rest is imported where it is used: a training of a YAML config needs neither of them.
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from .user_modules import AddKeys
 
 RESULTS_FILE = "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
@@ -41,6 +44,8 @@ class Job:
     def saved(self, **changed: Any) -> CfgNode | DictConfig:
         """Return what a run saves as its config.yaml, with other values of some config keys."""
         if self.lazy is not None:
+            from .lazy import with_values
+
             return with_values(self.lazy, changed)
         cfg = self.cfg.clone()
         cfg.defrost()
@@ -55,11 +60,29 @@ def read_job(
     add_keys: Iterable[AddKeys] = (),
 ) -> Job:
     """Import the modules that `args` name, and read the config; see `run` for the arguments."""
-    add_keys = [*add_keys, *import_all(getattr(args, "imports", ()))]
+    hooks = list(add_keys)
+    if imports := getattr(args, "imports", ()):
+        from .user_modules import import_all
+
+        hooks += import_all(imports)
     if not is_lazy(args.config_file):
-        return Job(read_config(args.config_file, args.opts, add_keys=add_keys), trainer)
+        keys = {"add_keys": hooks} if hooks else {}
+        return Job(load_config(args.config_file, args.opts, **keys), trainer)
+    from .lazy import load_lazy, settings
+    from .lazy_trainer import lazy_trainer
+
     lazy = load_lazy(args.config_file, args.opts)
-    return Job(settings(lazy, add_keys), lazy_trainer(lazy, trainer), lazy)
+    return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
+
+
+def is_lazy(path: str) -> bool:
+    """Whether a config file is a LazyConfig: Python, or one that a training saved as YAML."""
+    if path.endswith(".py"):
+        return True
+    if not path or not PathManager.isfile(path):
+        return False
+    with PathManager.open(path) as file:
+        return re.search(r"^dataloader:", file.read(), re.MULTILINE) is not None
 
 
 def run(
@@ -81,6 +104,8 @@ def run(
     cfg = prepare(job, args)
     results: OrderedDict[str, Any] | None
     if args.eval_only:
+        from .evaluate import evaluate_only
+
         results = evaluate_only(cfg, trainer=job.trainer)
     else:
         training = job.trainer(cfg)

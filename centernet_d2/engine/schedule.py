@@ -118,19 +118,20 @@ def _check_positive(name: str, value: float) -> None:
 
 def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
     """Compute the schedule that `cfg` asks for on `dataset_size` images."""
+    solver = cfg.SOLVER
     return compute_schedule(
         dataset_size=dataset_size,
-        images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
-        base_learning_rate=cfg.SOLVER.BASE_LR,
-        base_batch_size=cfg.SOLVER.BASE_BATCH_SIZE,
-        epochs=cfg.SOLVER.EPOCHS,
-        epoch_steps=cfg.SOLVER.EPOCH_STEPS,
-        iterations=cfg.SOLVER.MAX_ITER,
-        steps=cfg.SOLVER.STEPS,
+        images_per_batch=solver.IMS_PER_BATCH,
+        base_learning_rate=solver.BASE_LR,
+        base_batch_size=solver.BASE_BATCH_SIZE,
+        epochs=solver.EPOCHS,
+        epoch_steps=solver.EPOCH_STEPS,
+        iterations=solver.MAX_ITER,
+        steps=solver.STEPS,
         evaluation_epochs=cfg.TEST.EVAL_EPOCHS,
         evaluation_period=cfg.TEST.EVAL_PERIOD,
-        checkpoint_epochs=cfg.SOLVER.CHECKPOINT_EPOCHS,
-        checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+        checkpoint_epochs=solver.CHECKPOINT_EPOCHS,
+        checkpoint_period=solver.CHECKPOINT_PERIOD,
     )
 
 

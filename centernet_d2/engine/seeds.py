@@ -32,7 +32,6 @@ SUMMARY_FILE = "seeds.json"
 FINAL_WEIGHTS = "model_final.pth"
 
 
-# -------------------------------------------------------------------------------------- the numbers
 @dataclass(frozen=True)
 class Spread:
     """One metric over several runs; mean and deviation are of the values that are known."""
@@ -56,26 +55,19 @@ def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Su
     Args:
         results: of each run, task -> metric -> number; None and NaN are not known.
     """
-    metrics = {
-        task: list(dict.fromkeys(key for scores in results for key in scores.get(task, ())))
-        for task in dict.fromkeys(task for scores in results for task in scores)
-    }
-    return {
-        task: {key: spread([scores.get(task, {}).get(key) for scores in results]) for key in keys}
-        for task, keys in metrics.items()
-    }
-
-
-def spread(values: Sequence[float | None]) -> Spread:
-    """Return mean and sample deviation of the values that are neither None nor NaN."""
-    # NaN is what differs from itself.
-    cleaned = tuple(None if value is None or value != value else float(value) for value in values)
-    known = [value for value in cleaned if value is not None]
-    return Spread(
-        mean=statistics.fmean(known) if known else None,
-        deviation=statistics.stdev(known) if len(known) > 1 else None,
-        values=cleaned,
-    )
+    names = dict.fromkeys((t, key) for scores in results for t in scores for key in scores[t])
+    summary: Summary = {task: {} for task, _ in names}
+    for task, key in names:
+        values = [scores.get(task, {}).get(key) for scores in results]
+        # NaN is what differs from itself.
+        cleaned = tuple(None if v is None or v != v else float(v) for v in values)
+        known = [value for value in cleaned if value is not None]
+        summary[task][key] = Spread(
+            mean=statistics.fmean(known) if known else None,
+            deviation=statistics.stdev(known) if len(known) > 1 else None,
+            values=cleaned,
+        )
+    return summary
 
 
 def summary_table(summary: Summary) -> str:
@@ -99,16 +91,13 @@ def summary_table(summary: Summary) -> str:
 
 def plain_summary(seeds: Sequence[int], summary: Summary) -> dict[str, object]:
     """Return what is written as JSON."""
-    return {
-        "seeds": list(seeds),
-        "results": {
-            task: {metric: {**vars(found), "count": found.count} for metric, found in rows.items()}
-            for task, rows in summary.items()
-        },
+    rows = {
+        task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
+        for task, metrics in summary.items()
     }
+    return {"seeds": list(seeds), "results": rows}
 
 
-# ----------------------------------------------------------------------------------------- the runs
 def run_child(command: Sequence[str]) -> int:
     """Run a command and return its exit status; it ends with this process, by SIGTERM too."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -154,25 +143,23 @@ def run_seeds(
         SystemExit: a run failed; with its exit status.
     """
     job = read_job(args, add_keys=add_keys)
-    cfg = job.cfg
-    first = max(cfg.SEED, 0)
-    folders = {s: os.path.join(cfg.OUTPUT_DIR, f"seed_{s}") for s in range(first, first + count)}
-    check(cfg, args, folders)
+    output, first = job.cfg.OUTPUT_DIR, max(job.cfg.SEED, 0)
+    folders = {seed: os.path.join(output, f"seed_{seed}") for seed in range(first, first + count)}
+    check(job.cfg, args, folders)
     resume = args.resume and not args.eval_only
-    summary_file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), SUMMARY_FILE)
+    summary_file = os.path.join(result_folder(output, args.eval_only), SUMMARY_FILE)
     if args.machine_rank == 0:
         remove(summary_file)  # it would outlive a series that fails
         if not args.resume and not args.eval_only:
             forget_trainings(folders.values())
     if resume:
-        setup(cfg)  # as a run saves it
+        setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():
         if resume and is_finished(job, seed, folder):
             logger.info("Seed %d is finished: %s", seed, folder)
             continue
         logger.info("Seed %d (%d of %d): %s", seed, seed - first + 1, count, folder)
-        status = run_child([*command, *overrides(job, seed, folder, args.eval_only)])
-        if status:
+        if status := run_child([*command, *overrides(job, seed, folder, args.eval_only)]):
             fail(seed, folder, status, args.eval_only)
     if args.machine_rank:
         return None
@@ -241,10 +228,8 @@ def forget_trainings(folders: Iterable[str]) -> None:
 
 def read_scores(folder: str, eval_only: bool) -> Scores:
     """Read what the run of one seed has written."""
-    file = os.path.join(result_folder(folder, eval_only), RESULTS_FILE)
-    with open(file, encoding="utf-8") as stream:
-        scores: Scores = json.load(stream)
-    return scores
+    with open(os.path.join(result_folder(folder, eval_only), RESULTS_FILE)) as stream:
+        return json.load(stream)  # type: ignore[no-any-return]
 
 
 def fail(seed: int, folder: str, status: int, eval_only: bool) -> None:

@@ -1,7 +1,8 @@
-"""One training step, in full or mixed precision, on CUDA or CPU."""
+"""One training step, in full or mixed precision, on CUDA or CPU, in one or several processes."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import SimpleTrainer
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
@@ -43,15 +46,15 @@ class StepLoop(SimpleTrainer):
         average: WeightAverage | None = None,
         seed: int = 0,
     ) -> None:
-        """Args are kept as given.
+        """Prepare; nothing is loaded before the first step.
 
         Args:
             model: images and instances -> dict of losses; may be wrapped for distributed training.
             data_loader: endless.
             optimizer: of the model's parameters.
-            amp_dtype: float16 or bfloat16 for mixed precision, None for full precision.
-            average: moving average of the weights, updated after each step.
-            seed: seed of the steps.
+            amp_dtype: of mixed precision, None for full precision.
+            average: updated after each step.
+            seed: of the steps.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
@@ -148,3 +151,35 @@ def describe_batch(batch: list[dict[str, Any]]) -> str:
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the model inside a distributed wrapper, or the model itself."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def distributed(model: nn.Module) -> nn.Module:
+    """Wrap `model` where there are several processes: gradients become their mean.
+
+    Each process divides its losses by its own objects, and the mean is over processes, as in the
+    published code (mean of the GPUs' losses): the step is not exactly that of one process with all
+    images.
+    """
+    on_gpu = next(model.parameters()).is_cuda
+    device_ids = [comm.get_local_rank()] if on_gpu else None
+    return create_ddp_model(model, broadcast_buffers=False, device_ids=device_ids)
+
+
+@contextlib.contextmanager
+def buffers_of_main_process(model: nn.Module) -> Iterator[None]:
+    """Let all processes use the main process's buffers inside the block.
+
+    Each process keeps its own statistics of its norms in training; the checkpoint holds those of
+    the main process, and an evaluation split over processes shall score that checkpoint.
+    """
+    if comm.get_world_size() == 1:
+        yield
+        return
+    own = [buffer.clone() for buffer in model.buffers()]
+    for buffer in model.buffers():
+        dist.broadcast(buffer, src=0)
+    try:
+        yield
+    finally:
+        for buffer, value in zip(model.buffers(), own, strict=True):
+            buffer.copy_(value)

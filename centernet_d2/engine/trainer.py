@@ -19,7 +19,6 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..data.datasets.skeletons import skeleton_of
 from ..data.loader import (
     DatasetDict,
     Mapper,
@@ -30,17 +29,15 @@ from ..data.loader import (
     load_training_dicts,
 )
 from ..data.samplers import seed_generators
-from ..structures.skeleton import HOW_TO_NAME_JOINTS
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
 from .joints import joint_names
 from .optimizer import build_optimizer
-from .processes import buffers_of_main_process, distributed
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
-from .step_loop import AMP_DTYPES, StepLoop, unwrapped
+from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +294,12 @@ def _check_best_metric(cfg: CfgNode) -> None:
             f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
             "Name a dataset there, or set SOLVER.BEST_METRIC ''."
         )
-    if "keypoints" in metric.split("/") and not any(map(skeleton_of, datasets)):
+    if "keypoints" not in metric.split("/"):
+        return
+    from ..data.datasets.skeletons import skeleton_of  # only what is asked for is imported
+    from ..structures.skeleton import HOW_TO_NAME_JOINTS
+
+    if not any(map(skeleton_of, datasets)):
         raise ValueError(
             f"SOLVER.BEST_METRIC is '{metric}', but {', '.join(datasets)} of DATASETS.TEST names "
             f"no joints, so that boxes alone are scored. {HOW_TO_NAME_JOINTS}; or set "

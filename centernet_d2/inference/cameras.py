@@ -34,8 +34,8 @@ class ImageCameras:
 
         Args:
             files: the images.
-            calibration: a file of KITTI's form (its row `P2:`) for all images, or a folder that
-                has one named as each image.
+            calibration: a file of KITTI's form (its row `P2:`) for all images, or a folder with one
+                named as each image.
             focal_length: pixels; the camera looks at the middle of the image.
 
         Raises:
@@ -55,16 +55,11 @@ class ImageCameras:
 
         `size` is (height, width). None: not known.
         """
-        if self.focal_length is None:
+        focal = self.focal_length
+        if focal is None:
             return self._calibrated.get(file)
-        height, width = size
-        return np.array(
-            [
-                [self.focal_length, 0, (width - 1) / 2, 0],  # the middle of the first pixel is 0
-                [0, self.focal_length, (height - 1) / 2, 0],
-                [0, 0, 1, 0],
-            ]
-        )
+        middle_y, middle_x = (size[0] - 1) / 2, (size[1] - 1) / 2  # 0: middle of the first pixel
+        return np.array([[focal, 0, middle_x, 0], [0, focal, middle_y, 0], [0, 0, 1, 0]])
 
 
 def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:
@@ -73,7 +68,10 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     Raises:
         DatasetError: one error for all calibration files that are not there or have no projection.
     """
-    paths = {file: _calibration_of(file, calibration) for file in files}
+    paths = dict.fromkeys(files, calibration)
+    if os.path.isdir(calibration):
+        stems = {file: os.path.splitext(os.path.basename(file))[0] for file in files}
+        paths = {file: os.path.join(calibration, f"{stems[file]}.txt") for file in files}
     images = {path: file for file, path in paths.items()}
     found, problems = {}, []
     for path, file in images.items():
@@ -95,16 +93,11 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
 
 
 def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
-    """Warn of images whose pixels are not those that their projection leads to.
+    """Warn of images whose pixels are not those that their projection (3, 4) leads to.
 
-    Args:
-        projections: image file -> (3, 4). A file that is no image is left to whoever reads it.
+    A file that is no image is left to whoever reads it.
     """
-    reasons = [
-        f"'{file}': {reason}"
-        for file, projection in projections.items()
-        if (reason := _why_not_of(file, projection))
-    ]
+    reasons = [f"'{f}': {why}" for f, p in projections.items() if (why := _why_not_of(f, p))]
     if reasons:
         logger.warning(
             "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
@@ -114,12 +107,6 @@ def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
             len(projections),
             _first(reasons),
         )
-
-
-def _calibration_of(file: str, calibration: str) -> str:
-    if not os.path.isdir(calibration):
-        return calibration
-    return os.path.join(calibration, os.path.splitext(os.path.basename(file))[0] + ".txt")
 
 
 def _why_not_of(file: str, projection: np.ndarray) -> str | None:

@@ -46,8 +46,7 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
 
     Args:
         inputs: paths and patterns ("**" crosses folders).
-        excluded_folder: an output folder, whose own pictures are no input of a folder that it lies
-            in.
+        excluded_folder: an output folder, whose pictures are no input of a folder that it lies in.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -71,22 +70,18 @@ def _images_of(given: str) -> list[str]:
     if os.path.isfile(given):
         return [given]
     pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
-    return [
-        path
-        for path in sorted(glob.glob(pattern, recursive=True))
-        if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)
-    ]
+    found = sorted(glob.glob(pattern, recursive=True))
+    return [path for path in found if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)]
 
 
 def _root(given: str) -> str:
-    """Return the folder that an input names: itself, or the part of a pattern before its signs."""
+    """The folder that an input names: itself, or the part of a pattern before its signs."""
     while not os.path.isdir(given) and glob.has_magic(given):
         given = os.path.dirname(given)
     return given
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether `path` lies in `folder`, and is not the folder itself."""
     path, folder = os.path.abspath(path), os.path.abspath(folder)
     return path != folder and os.path.commonpath([path, folder]) == folder
 
@@ -123,19 +118,17 @@ class PredictionWriter:
         if box_format not in BOX_FORMATS:
             raise ValueError(f"Box format '{box_format}' is none of {', '.join(BOX_FORMATS)}.")
         self.folder = folder
+        self.path = os.path.join(folder, PREDICTIONS_FILE)
         self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
         self.class_names = list(class_names)
-        self.score_threshold = score_threshold
-        self.box_format = box_format
-        self.draw = draw
-        self.draw_heatmap = draw_heatmap
+        self.score_threshold, self.box_format = score_threshold, box_format
+        self.draw, self.draw_heatmap = draw, draw_heatmap
         self.heading = {
             "box_format": BOX_FORMATS[box_format],
             "score_threshold": score_threshold,
             "class_names": self.class_names,
             **settings,
         }
-        self.path = os.path.join(folder, PREDICTIONS_FILE)
         self.records = {} if overwrite else self._read_earlier()
         self._owners = {
             record[kind]: key
@@ -145,20 +138,19 @@ class PredictionWriter:
         }
         self.failed: dict[str, str] = {}
         self._saved_at = time.monotonic()
-        inputs = {os.path.abspath(file) for file in files}
+        self._check_names(files)
+
+    def _check_names(self, files: Sequence[str]) -> None:
         names = [name for file in files for name in self._pictures(file).values()]
-        clash = [
-            path
-            for name in names
-            if (path := os.path.abspath(os.path.join(folder, name))) in inputs
-        ]
         if len(set(names)) < len(names):  # photo.jpg beside an input photo.heatmap.jpg
             raise ValueError("Two pictures would have one name: give their inputs other names.")
-        if clash:
-            raise ValueError(
-                f"A picture would overwrite the input '{clash[0]}': choose an --output folder "
-                "outside the input."
-            )
+        inputs = {os.path.abspath(file) for file in files}
+        for path in (os.path.abspath(os.path.join(self.folder, name)) for name in names):
+            if path in inputs:
+                raise ValueError(
+                    f"A picture would overwrite the input '{path}': choose an --output folder "
+                    "outside the input."
+                )
 
     def picture(self, file: str) -> str:
         """Return where a file's picture goes, relative to the output folder.
@@ -185,7 +177,7 @@ class PredictionWriter:
         )
 
     def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
-        """Write the picture and keep the record.
+        """Write the pictures and keep the record.
 
         Args:
             file: of the image.
@@ -228,9 +220,8 @@ class PredictionWriter:
         """Key in the record -> name of each picture that this run makes of a file."""
         name = self.picture(file)
         stem, ending = os.path.splitext(name)
-        wanted = {"picture": self.draw, "heatmap": self.draw_heatmap}
-        names = {"picture": name, "heatmap": f"{stem}.heatmap{ending}"}
-        return {kind: names[kind] for kind, draw in wanted.items() if draw}
+        names = {"picture": name} if self.draw else {}
+        return names | ({"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {})
 
     def _read_earlier(self) -> dict[str, dict[str, Any]]:
         if not os.path.isfile(self.path):
@@ -238,8 +229,7 @@ class PredictionWriter:
         with open(self.path, encoding="utf-8") as file:
             earlier = json.load(file)
         wanted = json.loads(json.dumps(self.heading))
-        different = [key for key in wanted if earlier.get(key) != wanted[key]]
-        if different:
+        if different := [key for key in wanted if earlier.get(key) != wanted[key]]:
             raise ValueError(
                 f"{self.path} was written with another {', '.join(different)}. Give --overwrite to "
                 "predict all images anew, or another --output folder."
@@ -268,8 +258,9 @@ def predict_files(
         batch_size: images per call of `predict`.
         progress: show a progress bar.
     """
-    todo = [file for file in files if not writer.is_done(file)]
-    report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
+    report, todo = PredictionReport(), []
+    for file in files:
+        (report.skipped if writer.is_done(file) else todo).append(file)
     try:
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
             for batch in _read_ahead(todo, batch_size):

@@ -39,17 +39,13 @@ class Predictor:
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Build the model and fill it from MODEL.WEIGHTS.
-
-        Args:
-            cfg: a merged config; it is copied, and `setup` is applied to the copy.
+        """Build the model and fill it from MODEL.WEIGHTS; `setup` is applied to a copy of `cfg`.
 
         Raises:
             ValueError: see `setup` and `load_for_evaluation`.
         """
         self.cfg = setup(without_training_data(cfg))
-        self.model = build_model(self.cfg)
-        self.model.eval()
+        self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
 
     def __call__(self, image: np.ndarray, projection: Any = None) -> dict[str, Any]:
@@ -98,12 +94,12 @@ class Predictor:
         if file_names is None:
             file_names = [None if isinstance(x, np.ndarray) else os.fspath(x) for x in images]
         results: list[dict[str, Any]] = []
-        for first in range(0, len(images), batch_size):
-            part = slice(first, first + batch_size)
-            arrays = [
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            read = [
                 x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in images[part]
             ]
-            results.extend(self._detect(arrays, projections[part], file_names[part]))
+            results += self._detect(read, projections[part], file_names[part])
         return results
 
     @torch.no_grad()
@@ -113,9 +109,6 @@ class Predictor:
         That is, for each kind of keypoint, its probability per class and cell: of the last stack,
         at scale 1. Under TEST.FLIP the points detector's is the mean of both views, as it is
         decoded, and the corner detectors' are those of the image itself.
-
-        Args:
-            image: as for a single call.
 
         Raises:
             TypeError: the detector has no heatmaps.

@@ -28,14 +28,8 @@ def detection_records(
     boxes = instances.pred_boxes.tensor.clone().double()
     if box_format == "xywh":
         boxes[:, 2:] -= boxes[:, :2]
-    rows = zip(
-        boxes.tolist(),
-        instances.scores.tolist(),
-        instances.pred_classes.tolist(),
-        _joints(instances),
-        _boxes3d(instances),
-        strict=True,
-    )
+    columns = (boxes, instances.scores, instances.pred_classes)
+    more = (_joints(instances), _boxes3d(instances))
     return [
         {
             "class_name": class_names[k] if k < len(class_names) else f"class {k}",
@@ -45,7 +39,7 @@ def detection_records(
             **joints,
             **box3d,
         }
-        for box, score, k, joints, box3d in rows
+        for box, score, k, joints, box3d in zip(*(c.tolist() for c in columns), *more, strict=True)
     ]
 
 
@@ -67,14 +61,6 @@ def _boxes3d(instances: Instances) -> list[dict[str, Any]]:
     if not instances.has("pred_boxes3d"):
         return [{}] * len(instances)
     rows = [[round(value, 4) for value in row] for row in instances.pred_boxes3d.tensor.tolist()]
-    return [
-        {
-            "box3d": {
-                "location": row[:3],
-                "dimensions": row[3:6],
-                "rotation_y": row[6],
-                "alpha": row[7],
-            }
-        }
-        for row in rows
-    ]
+    names = ("location", "dimensions", "rotation_y", "alpha")
+    values = [(row[:3], row[3:6], row[6], row[7]) for row in rows]
+    return [{"box3d": dict(zip(names, value, strict=True))} for value in values]
