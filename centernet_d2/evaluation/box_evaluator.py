@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 Detections = dict[str, np.ndarray]
 """Of one image: `boxes` (N, 4) float32 XYXY in original pixels, `scores` (N,) float64, `classes`
 (N,) int64, and what an evaluator adds."""
+Scores = Mapping[str, Mapping[str, float]]
+"""Task -> name -> percent, NaN where there is nothing to average over."""
 
 
 class BoxEvaluator(DatasetEvaluator):
@@ -28,8 +32,12 @@ class BoxEvaluator(DatasetEvaluator):
 
     All images of the ground truth count: one that was never processed is an image without
     detections (and is reported). An image that was processed more than once, as samplers do that
-    fill up the last round, counts once.
+    fill up the last round, counts once. Result files are written to `output_folder`; a split
+    without labels gives these and empty dicts.
     """
+
+    tasks: Sequence[str] = ("bbox",)  # keys of the results
+    scores_file: str
 
     def __init__(
         self,
@@ -37,29 +45,29 @@ class BoxEvaluator(DatasetEvaluator):
         dataset_name: str,
         image_ids: Sequence[int | str],
         num_classes: int,
+        is_labelled: bool,
         output_folder: str | None = None,
         protocol: str = "",
         rounding: str = "",
         distributed: bool = True,
     ):
-        """Args are kept.
+        """Take what the ground truth says, from a subclass, and what its own caller says.
 
         Args:
             dataset_name: for messages.
             image_ids: of the ground truth, in its order.
             num_classes: of the ground truth.
+            is_labelled: whether there is anything to compare detections with.
             output_folder: where files are written; None: nowhere.
             protocol: name of the test protocol, printed and written with the scores.
             rounding: what is told after it, see `rounding_note`.
             distributed: gather the detections of all processes; the main one scores them, others
                 return `{}`.
         """
-        self.dataset_name = dataset_name
-        self.image_ids = list(image_ids)
-        self.num_classes = num_classes
-        self.output_folder = output_folder
+        self.dataset_name, self.image_ids = dataset_name, list(image_ids)
+        self.num_classes, self.is_labelled = num_classes, is_labelled
+        self.output_folder, self.distributed = output_folder, distributed
         self.protocol = " / ".join(filter(None, (protocol, rounding)))
-        self.distributed = distributed
         self.reset()
 
     def reset(self) -> None:
@@ -78,7 +86,56 @@ class BoxEvaluator(DatasetEvaluator):
             if image_id in self._detections:
                 self._repeated += 1
                 continue
-            self._detections[image_id] = self._to_arrays(output["instances"], record)
+            where = f"image {record.get('file_name', image_id)}"
+            self._detections[image_id] = self._checked(
+                self._fields(output["instances"], where), where
+            )
+
+    def evaluate(self) -> OrderedDict:
+        """Score what was processed since `reset()`; collective over all processes.
+
+        Raises:
+            ValueError: detections for an image that the ground truth does not have.
+        """
+        gathered = self._gather()
+        if gathered is None:
+            return OrderedDict()
+        detections = self._joined(gathered)
+        files = ""
+        if self.output_folder:
+            files = self._write_results(detections)
+            logger.info("%d detections of %s: %s", len(detections), self.dataset_name, files)
+        if not self.is_labelled:
+            logger.warning(
+                "Dataset '%s' has no annotations, so there are no scores. %s",
+                self.dataset_name,
+                self._submission(files)
+                if files
+                else "Nothing was written either: the evaluator was given no output folder.",
+            )
+            return OrderedDict((task, {}) for task in self.tasks)
+        if not len(detections):
+            logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
+        results, besides = self._score(detections)
+        if self.output_folder:
+            self._save_scores(results, besides)
+        return OrderedDict(results)
+
+    @abstractmethod
+    def _joined(self, gathered: Mapping[int | str, Detections]) -> Sized:
+        """All detections as they are written and scored, from those of each image."""
+
+    @abstractmethod
+    def _write_results(self, detections: Any) -> str:
+        """Write the files that the benchmark takes; return their path."""
+
+    @abstractmethod
+    def _submission(self, files: str) -> str:
+        """How a split without labels is scored elsewhere."""
+
+    @abstractmethod
+    def _score(self, detections: Any) -> tuple[Scores, dict[str, Any]]:
+        """Score and report; what stands in the file beside the scores comes with them."""
 
     def _fields(self, instances: Instances, where: str) -> Detections:
         """Fields of detections as arrays, one row each; `where` names the image for messages."""
@@ -88,9 +145,7 @@ class BoxEvaluator(DatasetEvaluator):
             "classes": instances.pred_classes.detach().cpu().numpy(),
         }
 
-    def _to_arrays(self, instances: Instances, record: dict) -> Detections:
-        where = f"image {record.get('file_name', record['image_id'])}"
-        fields = self._fields(instances, where)
+    def _checked(self, fields: Detections, where: str) -> Detections:
         classes = fields["classes"]
         if classes.size and not 0 <= classes.min() <= classes.max() < self.num_classes:
             raise ValueError(
@@ -101,41 +156,30 @@ class BoxEvaluator(DatasetEvaluator):
         finite = np.ones(len(classes), dtype=bool)
         for values in fields.values():
             finite &= np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-        if not finite.all():
-            logger.warning(
-                "%s: %d of %d detections have a NaN or infinite number and are left out. Have the "
-                "weights diverged?",
-                where,
-                (~finite).sum(),
-                len(finite),
-            )
-            fields = {name: values[finite] for name, values in fields.items()}
-        return fields
-
-    def _warn_without_scores(self, submission: str) -> None:
-        """Say that the split has no annotations, and what there is instead."""
+        if finite.all():
+            return fields
         logger.warning(
-            "Dataset '%s' has no annotations, so there are no scores. %s",
-            self.dataset_name,
-            submission
-            if self.output_folder
-            else "Nothing was written either: the evaluator was given no output folder.",
+            "%s: %d of %d detections have a NaN or infinite number and are left out. Have the "
+            "weights diverged?",
+            where,
+            (~finite).sum(),
+            len(finite),
         )
+        return {name: values[finite] for name, values in fields.items()}
 
     def _gather(self) -> dict[int | str, Detections] | None:
         """Detections of all processes by image, in the ground truth's order; None: not here."""
-        parts, repeated = [self._detections], self._repeated
+        gathered = [(self._detections, self._repeated)]
         if self.distributed:
             comm.synchronize()
-            gathered = comm.gather((self._detections, self._repeated), dst=0)
+            gathered = comm.gather(gathered[0], dst=0)
             if not comm.is_main_process():
                 return None
-            parts, repeated = [part for part, _ in gathered], sum(count for _, count in gathered)
+        repeated = sum(count for _, count in gathered)
         merged: dict[int | str, Detections] = {}
-        for part in parts:
-            for image_id, arrays in part.items():
-                repeated += image_id in merged
-                merged.setdefault(image_id, arrays)
+        for part, _ in gathered:
+            repeated += sum(image_id in merged for image_id in part)
+            merged = part | merged
         unknown = list(set(merged).difference(self.image_ids))
         if unknown:
             raise ValueError(
@@ -164,19 +208,21 @@ class BoxEvaluator(DatasetEvaluator):
             and `classes` of all.
         """
         places = {image_id: place for place, image_id in enumerate(self.image_ids)}
-        parts = list(gathered.values())
-        counts = [len(part["scores"]) for part in parts]
-        classes = [part["classes"].astype(np.int64) for part in parts]
+        counts = [len(part["scores"]) for part in gathered.values()]
         image = np.repeat([places[image_id] for image_id in gathered], counts).astype(np.int64)
+        empty = {"boxes": np.zeros((0, 4)), "scores": np.zeros(0), "classes": np.zeros(0, np.int64)}
         return image, {
-            "boxes": np.concatenate([np.zeros((0, 4)), *(part["boxes"] for part in parts)]),
-            "scores": np.concatenate([np.zeros(0), *(part["scores"] for part in parts)]),
-            "classes": np.concatenate([np.zeros(0, dtype=np.int64), *classes]),
+            name: np.concatenate([none, *(part[name] for part in gathered.values())])
+            for name, none in empty.items()
         }
 
-    def _save_scores(
-        self, file_name: str, results: Mapping[str, Mapping[str, float]], **besides: Any
-    ) -> None:
+    def _title(self, task: str) -> str:
+        """What heads a table: of which data set, by which protocol."""
+        return f"{task} of {self.dataset_name}" + f", protocol {self.protocol}" * bool(
+            self.protocol
+        )
+
+    def _save_scores(self, results: Scores, besides: Mapping[str, Any]) -> None:
         """Write scores by task, NaN as null, with what they are of and `besides`."""
         content = {
             "dataset": self.dataset_name,
@@ -189,10 +235,16 @@ class BoxEvaluator(DatasetEvaluator):
             },
             **besides,
         }
-        write_json(os.path.join(self.output_folder or "", file_name), content, indent=1)
+        path = os.path.join(self.output_folder or "", self.scores_file)
+        write_json(path, content, indent=1)
 
 
-def class_table(class_ap: dict[str, float], columns: int = 3) -> str:
+def as_table(values: Mapping[str, float]) -> str:
+    """Numbers under their names."""
+    return tabulate([values], headers="keys", floatfmt=".2f", tablefmt="pipe")
+
+
+def class_table(class_ap: Mapping[str, float], columns: int = 3) -> str:
     """Return a table of one number per class, several classes in a row."""
     cells = [cell for item in class_ap.items() for cell in item]
     width = 2 * min(columns, len(class_ap))

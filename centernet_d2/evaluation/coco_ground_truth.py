@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
-from .coco_joints import complete_joints
+if TYPE_CHECKING:
+    from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
     metadata = MetadataCatalog.get(dataset_name)
     json_file = metadata.get("json_file")
     if json_file is None:
-        dataset = _from_dataset_dicts(dataset_name, metadata.get("thing_classes"))
+        dataset = _from_dataset_dicts(dataset_name, metadata, with_joints=with_joints)
     else:
         dataset = _read_json(dataset_name, json_file)
     is_labelled = "annotations" in dataset
@@ -65,14 +66,20 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
     class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
     skeleton, pose_ids = None, ()
     if with_joints:
-        skeleton = Skeleton.from_metadata(metadata, dataset_name)
-        if skeleton is None:
-            raise ValueError(
-                f"Dataset '{dataset_name}' names no joints, so that joints cannot be scored. "
-                f"{HOW_TO_NAME_JOINTS}."
-            )
+        from .coco_joints import complete_joints, skeleton_of
+
+        skeleton = skeleton_of(metadata, dataset_name)
         pose_ids = complete_joints(dataset, skeleton, dataset_name)
     return CocoGroundTruth(dataset, is_labelled, category_ids, class_names, skeleton, pose_ids)
+
+
+def only_categories(dataset: dict, ids: Collection[int]) -> dict:
+    """A COCO dictionary of these categories alone; images stay."""
+    return {
+        **dataset,
+        "categories": [c for c in dataset["categories"] if c["id"] in ids],
+        "annotations": [a for a in dataset["annotations"] if a["category_id"] in ids],
+    }
 
 
 def _read_json(dataset_name: str, json_file: str) -> dict:
@@ -88,12 +95,8 @@ def _read_json(dataset_name: str, json_file: str) -> dict:
             dataset = json.load(file)
     except ValueError as error:
         raise ValueError(f"{json_file} is not readable as JSON ({error}). Copy it anew.") from error
-    missing = [
-        key
-        for key in ("images", "categories")
-        if not isinstance(dataset, dict) or key not in dataset
-    ]
-    if missing:
+    keys = dataset if isinstance(dataset, dict) else ()
+    if missing := [key for key in ("images", "categories") if key not in keys]:
         raise ValueError(
             f"{json_file} (dataset '{dataset_name}') is no COCO annotation file: it lacks "
             f"{missing}."
@@ -101,7 +104,8 @@ def _read_json(dataset_name: str, json_file: str) -> dict:
     return dataset
 
 
-def _from_dataset_dicts(dataset_name: str, class_names: list[str] | None) -> dict:
+def _from_dataset_dicts(dataset_name: str, metadata: Metadata, *, with_joints: bool) -> dict:
+    class_names = metadata.get("thing_classes")
     if not class_names:
         raise ValueError(
             f"Dataset '{dataset_name}' has neither json_file nor thing_classes in its metadata. "
@@ -116,31 +120,26 @@ def _from_dataset_dicts(dataset_name: str, class_names: list[str] | None) -> dic
     }
     if not records or any("annotations" in record for record in records):
         dataset["annotations"] = [
-            {
-                "image_id": record["image_id"],
-                "category_id": annotation["category_id"],
-                "bbox": _to_xywh(annotation),
-                "iscrowd": annotation.get("iscrowd", 0),
-                **_joints(annotation),
-            }
+            {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
             for record in records
             for annotation in record.get("annotations", ())
         ]
     return dataset
 
 
-def _to_xywh(annotation: dict) -> list[float]:
+def _annotation(annotation: dict, *, with_joints: bool) -> dict:
+    """COCO's entry of a detectron2 annotation."""
     box = [float(value) for value in annotation["bbox"]]
-    return list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
+    entry = {
+        "category_id": annotation["category_id"],
+        "bbox": list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS)),
+        "iscrowd": annotation.get("iscrowd", 0),
+    }
+    if with_joints:
+        from .coco_joints import joints_of_annotation
 
-
-def _joints(annotation: dict) -> dict:
-    """COCO's `keypoints` of a detectron2 annotation, which lie half a pixel further."""
-    if "keypoints" not in annotation:
-        return {}
-    joints = np.array(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
-    joints[:, :2] -= HALF_PIXEL
-    return {"keypoints": joints.ravel().tolist()}
+        entry |= joints_of_annotation(annotation)
+    return entry
 
 
 def _complete(dataset_name: str, annotations: list[dict]) -> None:

@@ -7,9 +7,30 @@ on reading and its evaluator takes it off again; so does this one.
 from __future__ import annotations
 
 import numpy as np
+from detectron2.data import Metadata
 from detectron2.structures import Instances
 
-from ..structures.skeleton import HALF_PIXEL, Skeleton
+from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
+
+
+def skeleton_of(metadata: Metadata, name: str) -> Skeleton:
+    """The joints of a dataset, or an error that says how to name them."""
+    skeleton = Skeleton.from_metadata(metadata, name)
+    if skeleton is None:
+        raise ValueError(
+            f"Dataset '{name}' names no joints, so that joints cannot be scored. "
+            f"{HOW_TO_NAME_JOINTS}."
+        )
+    return skeleton
+
+
+def joints_of_annotation(annotation: dict) -> dict[str, list[float]]:
+    """COCO's `keypoints` of a detectron2 annotation; {} where it has none."""
+    if "keypoints" not in annotation:
+        return {}
+    joints = np.array(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
+    joints[:, :2] -= HALF_PIXEL
+    return {"keypoints": joints.ravel().tolist()}
 
 
 def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, ...]:
@@ -70,12 +91,3 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
         )
     joints[..., :2] -= HALF_PIXEL
     return joints
-
-
-def only_categories(dataset: dict, ids: tuple[int, ...]) -> dict:
-    """Return a COCO dictionary of these categories alone; images stay."""
-    return {
-        **dataset,
-        "categories": [c for c in dataset["categories"] if c["id"] in ids],
-        "annotations": [a for a in dataset["annotations"] if a["category_id"] in ids],
-    }

@@ -102,33 +102,30 @@ def run_coco_evaluation(
     iou_thresholds: np.ndarray | None = None,
     oks_sigmas: Sequence[float] | None = None,
 ):
-    """Match and count, and summarize where the thresholds are COCO's own.
+    """Match and count, and summarize where the thresholds are COCO's own (`iou_thresholds` None).
 
-    Args:
-        ground_truth: as for `score_detections`.
-        detections: likewise.
-        iou_type: likewise.
-        backend: likewise.
-        iou_thresholds: other ones than COCO's; None: COCO's.
-        oks_sigmas: as for `score_detections`.
+    The other arguments are those of `score_detections`.
 
     Returns:
         The back end's evaluation, whose `eval["precision"]` has the axes IoU, recall, category,
         area and detections per image (-1: nothing to count), and the lines that it printed.
     """
-    annotations = [
+    found = {key: ground_truth[key] for key in ("images", "categories")}
+    found["annotations"] = [
         {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
         for number, row in enumerate(detections, start=1)
     ]
-    found = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
-        "annotations": annotations,
-    }
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        start = _start_faster_coco_eval if backend == "faster-coco-eval" else _start_pycocotools
-        evaluation = start(ground_truth, found, iou_type)
+        if backend == "faster-coco-eval":
+            from faster_coco_eval import COCO, COCOeval_faster
+
+            sides = (COCO(ground_truth), COCO(found))
+            evaluation = COCOeval_faster(*sides, iou_type, print_function=print)
+        else:
+            from pycocotools.cocoeval import COCOeval
+
+            evaluation = COCOeval(_indexed(ground_truth), _indexed(found), iou_type)
         if oks_sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.array(oks_sigmas)
         if iou_thresholds is not None:
@@ -140,24 +137,14 @@ def run_coco_evaluation(
     return evaluation, printed.getvalue().splitlines()
 
 
-def _start_pycocotools(ground_truth: dict, found: dict, iou_type: str):
+def _indexed(dataset: dict):
+    """pycocotools' form of a dataset; its `loadRes` fails on an empty list of results."""
     from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
 
-    sides = []
-    for dataset in (ground_truth, found):
-        # Not through loadRes, which fails on an empty list of results.
-        side = COCO()
-        side.dataset = dataset
-        side.createIndex()
-        sides.append(side)
-    return COCOeval(*sides, iou_type)
-
-
-def _start_faster_coco_eval(ground_truth: dict, found: dict, iou_type: str):
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    return COCOeval_faster(COCO(ground_truth), COCO(found), iou_type, print_function=print)
+    side = COCO()
+    side.dataset = dataset
+    side.createIndex()
+    return side
 
 
 def mean_percent(fractions: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -17,14 +18,9 @@ _ROW = "{} 0.0 0 " + " ".join(["{:.{decimals}f}"] * 13) + "\n"
 
 def rounded(detections: KittiDetections, decimals: int) -> KittiDetections:
     """The detections as files of so many decimals hold them."""
-    return KittiDetections(
-        frame=detections.frame,
-        label=detections.label,
-        # Plus zero: none is written as -0.00.
-        boxes=detections.boxes.round(decimals) + 0.0,
-        boxes3d=detections.boxes3d.round(decimals) + 0.0,
-        scores=detections.scores.round(decimals) + 0.0,
-    )
+    names = ("boxes", "boxes3d", "scores")
+    # Plus zero: none is written as -0.00.
+    return replace(detections, **{n: getattr(detections, n).round(decimals) + 0.0 for n in names})
 
 
 def write_result_files(

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from .kitti_overlap import OverlapPairs
+from .kitti_objects import OverlapPairs
 
 
 def by_score(pairs: OverlapPairs, scores: np.ndarray) -> OverlapPairs:
-    """Sort each object's detections by falling score (D,), then as in the file."""
-    return _sorted(pairs, np.lexsort((pairs.detection, -scores[pairs.detection], pairs.truth)))
+    """Sort each object's detections by descending score (D,), then as in the file."""
+    return pairs[np.lexsort((pairs.detection, -scores[pairs.detection], pairs.truth))]
 
 
 def by_overlap(pairs: OverlapPairs, valid: np.ndarray) -> OverlapPairs:
-    """Sort each object's detections by falling overlap, then as in the file.
+    """Sort each object's detections by descending overlap, then as in the file.
 
     Those that are not `valid` (D,), too low to count, come last and as in the file.
     """
     last = ~valid[pairs.detection]
-    falling = np.where(last, 0.0, -pairs.overlap)
-    return _sorted(pairs, np.lexsort((pairs.detection, falling, last, pairs.truth)))
+    descending = np.where(last, 0.0, -pairs.overlap)
+    return pairs[np.lexsort((pairs.detection, descending, last, pairs.truth))]
 
 
 def choose(
@@ -49,9 +49,10 @@ def choose(
     chosen = np.full((len(objects), len(thresholds)), nobody)
     free = np.zeros((nobody + 1, len(thresholds)), dtype=bool)
     free[:nobody] = scores[taking_part][:, None] >= thresholds
-    candidates = _table(compact, counts, nobody)
-    columns = np.arange(len(thresholds))
-    turn = _turn(frame[objects])
+    candidates = np.full((len(counts), counts.max(initial=0)), nobody)
+    candidates[np.arange(candidates.shape[1]) < counts[:, None]] = compact
+    columns, frames = np.arange(len(thresholds)), frame[objects]
+    turn = np.arange(len(frames)) - np.searchsorted(frames, frames, "left")  # rank in the frame
     for number in range(turn.max(initial=-1) + 1):
         rows = np.flatnonzero(turn == number)
         offered = candidates[rows]
@@ -61,19 +62,3 @@ def choose(
         chosen[rows] = pick
         free[pick, columns] = False
     return objects, np.append(taking_part, -1)[chosen]
-
-
-def _sorted(pairs: OverlapPairs, order: np.ndarray) -> OverlapPairs:
-    return OverlapPairs(pairs.truth[order], pairs.detection[order], pairs.overlap[order])
-
-
-def _table(values: np.ndarray, counts: np.ndarray, filler: int) -> np.ndarray:
-    """Rows (M, largest count) of a ragged column whose row lengths are `counts` (M,)."""
-    table = np.full((len(counts), counts.max(initial=0)), filler)
-    table[np.arange(table.shape[1]) < counts[:, None]] = values
-    return table
-
-
-def _turn(frame: np.ndarray) -> np.ndarray:
-    """The how-manieth of its frame each is, for an ascending column of frames."""
-    return np.arange(len(frame)) - np.searchsorted(frame, frame, "left")

@@ -41,3 +41,15 @@ class KittiDetections:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+
+@dataclass(frozen=True)
+class OverlapPairs:
+    """P pairs of an object and a detection of its frame, sorted by object, then detection."""
+
+    truth: np.ndarray  # (P,) int64 row of the object
+    detection: np.ndarray  # (P,) int64 row of the detection
+    overlap: np.ndarray  # (P,) float64
+
+    def __getitem__(self, rows: np.ndarray) -> OverlapPairs:
+        return OverlapPairs(self.truth[rows], self.detection[rows], self.overlap[rows])

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .box_overlap import intersection_over_union, pairs_of_equals
+
 # As the published Python evaluation draws them: 0.1 * 3 is slightly more than 0.3 there, and
 # whoever compares to the last digit needs the same.
 RECALL_LEVELS = np.arange(0.0, 1.1, 0.1)
@@ -108,38 +110,21 @@ def best_objects(
     overlap = np.zeros(len(detections))
     if not len(detections) or not len(objects):
         return best, overlap
-    # One number per (class, image), so that the candidates of a detection are a run of `order`.
+    # One number per (class, image)
     images = 1 + max(detections.image.max(), objects.image.max())
     keys = objects.category * images + objects.image
     order = np.argsort(keys, kind="stable")
     wanted = detections.category * images + detections.image
-    first = np.searchsorted(keys[order], wanted, side="left")
-    counts = np.searchsorted(keys[order], wanted, side="right") - first
-
-    owner = np.repeat(np.arange(len(detections)), counts)  # detection of each pair
-    offset = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    candidate = order[first[owner] + offset]
-    values = box_overlaps(
-        detections.boxes[owner], objects.boxes[candidate], inclusive_pixels=inclusive_pixels
-    )
-    np.maximum.at(overlap, owner, values)
-    # Written backwards, the first of equal candidates stays.
-    largest = np.flatnonzero(values == overlap[owner])[::-1]
-    best[owner[largest]] = candidate[largest]
+    for owner, place in pairs_of_equals(wanted, keys[order]):
+        candidate = order[place]
+        values = intersection_over_union(
+            detections.boxes[owner], objects.boxes[candidate], extra=float(inclusive_pixels)
+        )
+        np.maximum.at(overlap, owner, values)
+        # Written backwards, the first of equal candidates stays.
+        largest = np.flatnonzero(values == overlap[owner])[::-1]
+        best[owner[largest]] = candidate[largest]
     return best, overlap
-
-
-def box_overlaps(
-    first: np.ndarray, second: np.ndarray, *, inclusive_pixels: bool = True
-) -> np.ndarray:
-    """Return the IoU of P pairs of boxes (P, 4), XYXY; see `score_detections`."""
-    extra = float(inclusive_pixels)
-    low = np.maximum(first[:, :2], second[:, :2])
-    high = np.minimum(first[:, 2:], second[:, 2:])
-    shared = (high - low + extra).clip(min=0).prod(axis=1)
-    areas = [(boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1) for boxes in (first, second)]
-    union = areas[0] + areas[1] - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
 
 
 def eleven_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:

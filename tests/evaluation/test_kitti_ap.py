@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.kitti_scores import random_split
-from centernet_d2.evaluation import kitti_overlap
+from centernet_d2.evaluation import box_overlap
+from centernet_d2.evaluation.box_overlap import intersection_over_union
 from centernet_d2.evaluation.kitti_ap import (
     average_precision,
     score_kitti,
@@ -22,7 +23,6 @@ from centernet_d2.evaluation.kitti_objects import (
 )
 from centernet_d2.evaluation.kitti_overlap import (
     covered_share,
-    image_overlap,
     overlapping_pairs,
     rotated_overlap,
 )
@@ -215,7 +215,7 @@ def test_thresholds_are_at_most_41():
 def test_image_overlap():
     first = np.array([A, A, A, A], dtype=float)
     second = np.array([A, (50, 0, 150, 100), (100, 0, 200, 100), (0, 0, 0, 0)], dtype=float)
-    assert image_overlap(first, second) == pytest.approx([1, 1 / 3, 0, 0])
+    assert intersection_over_union(first, second) == pytest.approx([1, 1 / 3, 0, 0])
 
 
 def test_overlap_on_the_ground_and_in_space():
@@ -260,7 +260,7 @@ def test_pairs_do_not_depend_on_the_portions(monkeypatch, at_once):
     truth, found = random_split(12, 5, 6, seed=1)
     expected = overlapping_pairs(truth, found, ("image", "space"), 0.1)
     assert len(expected["image"].truth) > 30
-    monkeypatch.setattr(kitti_overlap, "PAIRS_AT_ONCE", at_once)
+    monkeypatch.setattr(box_overlap, "PAIRS_AT_ONCE", at_once)
     again = overlapping_pairs(truth, found, ("image", "space"), 0.1)
     for metric, pairs in expected.items():
         assert np.array_equal(pairs.truth, again[metric].truth)
@@ -286,7 +286,7 @@ def test_as_the_slow_way(seed, metric):
     @cache
     def overlap(row, candidate):
         if metric == "image":
-            return image_overlap(truth.boxes[[row]], found.boxes[[candidate]])[0]
+            return intersection_over_union(truth.boxes[[row]], found.boxes[[candidate]])[0]
         both = rotated_overlap(truth.boxes3d[[row]], found.boxes3d[[candidate]])
         return both[metric == "space"][0]
 

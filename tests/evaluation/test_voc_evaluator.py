@@ -268,7 +268,7 @@ def test_real_images_score_as_with_detectron2s_evaluator(sample, year):
 def test_real_images_score_as_the_slow_way(sample):
     evaluator = VocEvaluator(dataset_name=NAME)
     results = run_rows(evaluator, sample)
-    gathered = evaluator._in_file_coordinates(evaluator._gather())
+    gathered = evaluator._joined(evaluator._gather())
     compared = 0
     for index, name in enumerate(VOC_CLASSES):
         if math.isnan(results[f"AP07-{name}"]):

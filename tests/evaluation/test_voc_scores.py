@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from centernet_d2.evaluation.box_overlap import intersection_over_union
 from centernet_d2.evaluation.voc_scores import (
     VocDetections,
     VocObjects,
     best_objects,
-    box_overlaps,
     eleven_point_precision,
     every_point_precision,
     score_detections,
@@ -74,13 +74,11 @@ def test_difficult_objects_would_change_it():
 def test_an_overlap_equal_to_the_threshold_is_too_little():
     truth = objects((0, 0, 0, 1, 1, 10, 10))
     half = detections((0, 0, 0.9, 1, 1, 10, 5))  # 50 of 100 pixels, corners included
-    assert box_overlaps(half.boxes, truth.boxes)[0] == 0.5
+    assert intersection_over_union(half.boxes, truth.boxes, extra=1)[0] == 0.5
     assert score_detections(half, truth, num_classes=1).every_point[0, 0] == 0
     assert score_detections(half, truth, num_classes=1, strict=False).every_point[0, 0] == 1
     # As edges it is 36 of 81.
-    assert box_overlaps(half.boxes, truth.boxes, inclusive_pixels=False)[0] == pytest.approx(
-        36 / 81
-    )
+    assert intersection_over_union(half.boxes, truth.boxes)[0] == pytest.approx(36 / 81)
 
 
 @pytest.mark.parametrize("inclusive", [True, False])
