@@ -41,7 +41,8 @@ def plain_build(model: CornerNet) -> CornerNet:
         for direction in directional_pool.DIRECTIONS
     }
     replace_modules(plain, lambda module: pools.get(type(module)))
-    plain.best_keypoints = partial(_plain_keypoints, plain.top_k, plain.peak_kernel)
+    peaks = plain.decoding.peaks
+    plain.best_keypoints = partial(_plain_keypoints, peaks.top_k, peaks.kernel)
     return plain
 
 

@@ -99,9 +99,9 @@ def setup(cfg: CfgNode) -> CfgNode:
     try:
         add_centernet_config(cfg)
         unify_defaults(cfg)
+        cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
-        cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)

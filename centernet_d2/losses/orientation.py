@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .peak_regression import PUBLISHED_SLOTS
+from .peak_regression import MAX_OBJECTS
 
 ABSENT_BIN_LOSS = math.log(2)
-"""Published: an empty slot of an image counts in the bins' mean with logits of 0."""
+"""Published: a place that no object of an image fills counts in the bins' mean with logits of 0."""
 
 
 def orientation_loss(
@@ -50,8 +50,8 @@ def orientation_loss(
             by_bin[..., :2].flatten(0, 1), bins.flatten().long(), reduction="sum"
         )
         if normalizer == "max_objects":
-            slots = PUBLISHED_SLOTS * num_images
-            classified = (wrong + 2 * ABSENT_BIN_LOSS * max(slots - len(bins), 0)) / slots
+            room = MAX_OBJECTS * num_images
+            classified = (wrong + 2 * ABSENT_BIN_LOSS * max(room - len(bins), 0)) / room
         else:
             classified = wrong / max(len(bins), 1)
         direction = torch.stack([residual.sin(), residual.cos()], dim=-1).to(prediction.dtype)

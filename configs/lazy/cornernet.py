@@ -18,23 +18,28 @@ from fvcore.common.param_scheduler import MultiStepParamScheduler
 from centernet_d2.data.color import RandomColor
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
+from centernet_d2.decoding.peaks import PeakSearch
 from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.modeling import CornerNet
 from centernet_d2.modeling.backbone import Hourglass
+from centernet_d2.modeling.heads.corner_head import CornerHead
+from centernet_d2.modeling.rules import CornerDecoding, CornerLearning
+from centernet_d2.targets.gaussian import GaussianRule
 
 ITERATIONS_PER_EPOCH = 118287 // 48
 
 model = L(CornerNet)(
     backbone=L(Hourglass)(stacks=2, norm_init="uniform"),
+    head=L(CornerHead)(in_channels=[256, 256], num_classes=80, norm_init="uniform"),
     in_features=["stack1", "stack2"],
     num_classes=80,
-    pixel_mean=[104.01362025, 114.03422265, 119.9165958],
-    pixel_std=[73.6027665, 69.8908125, 70.9150767],
+    pixels={
+        "mean": [104.01362025, 114.03422265, 119.9165958],
+        "std": [73.6027665, 69.8908125, 70.9150767],
+    },
     protocol={"resolution": "keep_res", "canvas": "odd", "flip": True},
-    head={"norm_init": "uniform"},
-    radius_rule="exact",
-    min_overlap=0.3,
-    top_k=100,
+    learning=L(CornerLearning)(gaussian=L(GaussianRule)(radius_rule="exact", min_overlap=0.3)),
+    decoding=L(CornerDecoding)(peaks=L(PeakSearch)(top_k=100)),
 )
 
 dataloader = {

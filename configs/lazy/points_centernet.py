@@ -23,19 +23,24 @@ from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
 from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.backbone import ResNetDeconv
+from centernet_d2.modeling.heads.branches import points_head
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 
 ITERATIONS_PER_EPOCH = 118287 // 114
 
+tasks = [L(Box2D)(size_weight=0.1)]
+
 model = L(PointsCenterNet)(
     backbone=L(ResNetDeconv)(depth=18, upsample="deform", norm="BN"),
+    head=L(points_head)(tasks=tasks, in_channels=[64], num_classes=80, hidden_channels=64),
     in_features=["deconv"],
     num_classes=80,
-    pixel_mean=[104.01362025, 114.03422265, 119.9165958],
-    pixel_std=[73.6027665, 69.8908125, 70.9150767],
+    pixels={
+        "mean": [104.01362025, 114.03422265, 119.9165958],
+        "std": [73.6027665, 69.8908125, 70.9150767],
+    },
     protocol={"resolution": "keep_res"},
-    tasks=[L(Box2D)(size_weight=0.1)],
-    head_channels=64,
+    tasks=tasks,
 )
 
 dataloader = {

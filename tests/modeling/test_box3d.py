@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from detectron2.structures import Instances
 
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
 from centernet_d2.losses.orientation import orientation_loss
+from centernet_d2.modeling.rules import CenterLearning
 from centernet_d2.targets.orientation import orientation_bins
 
 TASKS = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
@@ -111,11 +113,11 @@ def test_a_batch_gives_what_single_images_give():
 def test_images_that_run_apart_keep_their_own_cameras():
     """A random network; the second image has another canvas than the first and the third."""
     torch.manual_seed(0)
-    model = detector(init={"top_k": 20}).eval()
+    model = detector(top_k=20).eval()
     for name, parameter in model.head.named_parameters():
         if name.endswith("weight"):
             torch.nn.init.normal_(parameter, std=0.3)
-    model.score_threshold = 0.0
+    model.decoding = replace(model.decoding, score_threshold=0.0)
     entries = []
     for index, (size, projection) in enumerate(
         [((60, 90), PROJECTION), ((40, 120), NARROW), ((60, 90), NARROW)]
@@ -161,7 +163,9 @@ def test_without_a_projection_the_default_one_is_taken(caplog):
 
 def test_low_scores_take_their_3d_boxes_along():
     model = painted([THINGS], [PROJECTION])
-    model.score_threshold = 0.97  # scores are 0.982, 0.977, 0.971, 0.963
+    model.decoding = replace(
+        model.decoding, score_threshold=0.97
+    )  # scores are 0.982, 0.977, 0.971, 0.963
     (found,) = found_in(model, entry())
     assert_same_boxes(found.pred_boxes3d.tensor, rows_of(THINGS[:3]))
 
@@ -416,7 +420,7 @@ def test_the_ignored_region_is_a_choice():
     ignored = near(gt_ignored=[True, False, False])
     counts = []
     for region in ("center", "box"):
-        model = detector(init={"ignored_region": region})
+        model = detector(learning=CenterLearning(ignored_region=region))
         images = model.training_images([training_input(ignored)])
         heatmap = model.targets(images, [ignored], (16, 24)).heatmap
         counts.append(((heatmap - 0.9999).abs() < 1e-6).sum().item())
@@ -503,7 +507,7 @@ def test_settings_reach_the_task(tiny_config):
     boxes, task = model.tasks
     assert (task.depth_weight, task.dimensions_weight, task.orientation_weight) == (2, 3, 5)
     assert (task.normalizer, task.calibration, boxes.size_as_point) == ("objects", "first", True)
-    assert (model.ignored_region, model.radius["round_up"]) == ("box", False)
+    assert (model.learning.ignored_region, model.learning.gaussian.round_up) == ("box", False)
     sizes = [model([training_input(near(NEAR[:n]))])["loss_size"].item() for n in (1, 3)]
     assert 0 < sizes[0] < sizes[1]  # the divisor does not grow with the objects
 
@@ -546,7 +550,7 @@ def test_wrong_config_values_are_named(tiny_config, overrides, message):
 def test_a_batch_without_cameras_is_named():
     model = painted([THINGS], [PROJECTION])
     images = model.inference_images([torch.zeros(3, *KITTI)], (384, 1280))
-    with pytest.raises(ValueError, match=r"PaddedImages\.projection is not set"):
+    with pytest.raises(ValueError, match=r"PaddedImages\.inputs has no 'projection\'"):
         model.propose(model.predict(images), images)
 
 
