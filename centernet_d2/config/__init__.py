@@ -16,7 +16,7 @@ from .moved import MOVED_KEYS
 from .rules import Key
 from .run_keys import RUN_BLOCKS
 
-__all__ = ["BLOCKS", "KEYS", "add_centernet_config", "value_of"]
+__all__ = ["BLOCKS", "KEYS", "add_centernet_config", "flattened", "value_of"]
 
 BLOCKS = (*MODEL_BLOCKS, *RUN_BLOCKS)
 KEYS: dict[str, Key] = {key.name: key for block in BLOCKS for key in block.keys}

@@ -24,51 +24,40 @@ NEVER_SCALED = (
     "0: it would scale by the number of processes what SOLVER.BASE_BATCH_SIZE and SOLVER.EPOCHS "
     "scale by the batch already"
 )
+
+
+def _all(rule: Rule, *keys: str) -> dict[str, Rule]:
+    return dict.fromkeys(keys, rule)
+
+
 # Keys of detectron2 that are read here.
 DETECTRON2_RULES: dict[str, Rule] = {
-    "MODEL.DEVICE": word,
-    "MODEL.META_ARCHITECTURE": word,
-    "MODEL.WEIGHTS": text,
+    **_all(word, "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "MODEL.DEVICE"),
+    **_all(text, "MODEL.WEIGHTS", "OUTPUT_DIR"),
+    **_all(listed(word), "DATASETS.TRAIN", "DATASETS.TEST"),
+    **_all(whole(), "MODEL.BACKBONE.FREEZE_AT", "INPUT.MIN_SIZE_TEST", "DATALOADER.NUM_WORKERS"),
+    **_all(whole(), "SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD"),
+    **_all(whole(), "TEST.EVAL_PERIOD", "TEST.DETECTIONS_PER_IMAGE", "VIS_PERIOD"),
+    **_all(weight, "SOLVER.BASE_LR", "SOLVER.GAMMA", "SOLVER.WARMUP_FACTOR", "SOLVER.MOMENTUM"),
+    **_all(weight, "SOLVER.WEIGHT_DECAY"),
+    **_all(optional(weight), "SOLVER.WEIGHT_DECAY_NORM", "SOLVER.WEIGHT_DECAY_BIAS"),
+    **_all(optional(weight), "SOLVER.BIAS_LR_FACTOR"),
+    **_all(flag, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "SOLVER.NESTEROV", "SOLVER.AMP.ENABLED"),
+    **_all(flag, "SOLVER.CLIP_GRADIENTS.ENABLED"),
     "MODEL.PIXEL_MEAN": Rule(PIXELS, listed(number(), count=3).accepts),
     "MODEL.PIXEL_STD": Rule(
         f"{PIXELS}, each more than 0", listed(number(above=0), count=3).accepts
     ),
-    "MODEL.BACKBONE.NAME": word,
-    "MODEL.BACKBONE.FREEZE_AT": whole(),
     "INPUT.FORMAT": one_of("BGR"),  # images are read, augmented and normalised in this order
-    "INPUT.MIN_SIZE_TEST": whole(),
-    "DATASETS.TRAIN": listed(word),
-    "DATASETS.TEST": listed(word),
-    "DATALOADER.NUM_WORKERS": whole(),
-    "DATALOADER.FILTER_EMPTY_ANNOTATIONS": flag,
     # The exact resume knows one order, and a moving average (SOLVER.EMA_DECAY) of the statistics.
     "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler"),
-    "SOLVER.IMS_PER_BATCH": whole(1),
-    "SOLVER.BASE_LR": weight,
-    "SOLVER.MAX_ITER": whole(),
-    "SOLVER.STEPS": listed(whole()),
-    "SOLVER.GAMMA": weight,
-    "SOLVER.WARMUP_ITERS": whole(),
-    "SOLVER.WARMUP_FACTOR": weight,
-    "SOLVER.MOMENTUM": weight,
-    "SOLVER.NESTEROV": flag,
-    "SOLVER.WEIGHT_DECAY": weight,
-    "SOLVER.WEIGHT_DECAY_NORM": optional(weight),
-    "SOLVER.WEIGHT_DECAY_BIAS": optional(weight),
-    "SOLVER.BIAS_LR_FACTOR": optional(weight),
-    "SOLVER.CHECKPOINT_PERIOD": whole(),
-    "SOLVER.AMP.ENABLED": flag,
-    "SOLVER.CLIP_GRADIENTS.ENABLED": flag,
-    "SOLVER.REFERENCE_WORLD_SIZE": Rule(NEVER_SCALED, one_of(0).accepts),
-    "TEST.EVAL_PERIOD": whole(),
-    "TEST.DETECTIONS_PER_IMAGE": whole(),
-    "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),
     "TEST.PRECISE_BN.ENABLED": one_of(False),
+    "SOLVER.REFERENCE_WORLD_SIZE": Rule(NEVER_SCALED, one_of(0).accepts),
+    "SOLVER.IMS_PER_BATCH": whole(1),
+    "SOLVER.STEPS": listed(whole()),
+    "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),
     "SEED": whole(-1),
-    "VIS_PERIOD": whole(),
-    "OUTPUT_DIR": text,
 }
-
 RULES = {name: key.rule for name, key in KEYS.items()} | DETECTRON2_RULES
 # Keys of detectron2 that are read and left to its own errors.
 ALSO_READ = (
@@ -87,21 +76,17 @@ _TASKS = "MODEL.POINTS_CENTERNET.TASKS says what is detected"
 UNREAD = {
     "INPUT.RANDOM_FLIP": "use INPUT.FLIP_PROBABILITY",
     "INPUT.CROP.*": _CROP,
-    "INPUT.MIN_SIZE_TRAIN*": _CROP,
-    "INPUT.MAX_SIZE_TRAIN": _CROP,
+    "INPUT.*_SIZE_TRAIN*": _CROP,
     "INPUT.MASK_FORMAT": "no detector here learns masks",
     "MODEL.MASK_ON": "no detector here finds masks",
     "MODEL.KEYPOINT_ON": f"{_TASKS}: ['box2d', 'pose'] for joints",
-    "MODEL.LOAD_PROPOSALS": "no detector here takes proposals",
     "MODEL.RETINANET.*": _R_CNN,
     "MODEL.ROI_*": _R_CNN,
     "MODEL.RPN.*": _R_CNN,
     "MODEL.ANCHOR_GENERATOR.*": "no detector here has anchors",
-    "MODEL.PROPOSAL_GENERATOR.*": "no detector here takes proposals",
+    "*PROPOSAL*": "no detector here takes proposals",
     "MODEL.SEM_SEG_HEAD.*": "no detector here segments",
     "MODEL.PANOPTIC_FPN.*": "no detector here segments",
-    "DATASETS.PROPOSAL_FILES_*": "no detector here takes proposals",
-    "DATASETS.PRECOMPUTED_*": "no detector here takes proposals",
     "DATALOADER.ASPECT_RATIO_GROUPING": (
         "training crops have one size, INPUT.TRAIN_SIZE; set it to False"
     ),

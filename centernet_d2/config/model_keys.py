@@ -226,8 +226,9 @@ RESNET_DECONV = block(
     'ResNet whose last map is up-sampled three times ("Simple Baselines"; the points paper adds '
     "deformable convolutions).",
     DEPTH=(18, one_of(18, 34, 50, 101, 152), "Layers."),
-    UPSAMPLE=("deform", one_of("deform", "plain"),
-        "`deform`: published resdcn; `plain`: published res."),
+    UPSAMPLE=("deform", one_of("deform", "plain", "conv"),
+        "`deform`: published resdcn; `plain`: published res; `conv`: mmdetection's variant without "
+        "deformable convolution."),
     NORM=("BN", norm, "Normalisation."),
     UPSAMPLE_INIT=("", one_of("first_channel_bilinear", "bilinear", "normal", ""),
         "Up-convolutions start `first_channel_bilinear` (as published: only output channel 0 is "

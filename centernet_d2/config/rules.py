@@ -118,4 +118,6 @@ share = number(0, 1)
 size = Rule("[height, width], two whole numbers of 1 or more", listed(whole(1), count=2).accepts)
 channels = whole(1)
 widths = listed(channels, least=1)
-norm = one_of("BN", "SyncBN", "GN", "FrozenBN", "nnSyncBN", "naiveSyncBN", "")
+norm = one_of(  # the names that detectron2 knows
+    *("BN", "SyncBN", "GN", "FrozenBN", "LN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N", "")
+)

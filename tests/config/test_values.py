@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fnmatch import fnmatchcase
+from importlib import import_module
 
 import pytest
 from detectron2.config import get_cfg
@@ -17,13 +18,7 @@ from centernet_d2.config.checks import (
     UNREAD,
     check_config,
 )
-from centernet_d2.decoding.joints import SNAPPING
-from centernet_d2.engine.optimizer import OPTIMIZERS
 from centernet_d2.engine.setup import load_config, setup
-from centernet_d2.engine.step_loop import AMP_DTYPES
-from centernet_d2.modeling.fast_inference import DTYPES
-from centernet_d2.targets.gaussian import RadiusRule
-from centernet_d2.targets.ignored import IGNORED_REGIONS
 
 BAD = {
     "word": "unknown word",
@@ -146,17 +141,41 @@ def test_adding_twice_keeps_values_and_shares_no_list():
     assert (cfg.TEST.SCALES, other.TEST.SCALES) == ([1.0, 2.0], [1.0])
 
 
-CHOICES = {  # key -> the words that the code knows
-    "SOLVER.OPTIMIZER": OPTIMIZERS,
-    "SOLVER.AMP_DTYPE": AMP_DTYPES,
-    "TEST.DTYPE": DTYPES,
-    "MODEL.HEATMAP.RADIUS_RULE": [rule.value for rule in RadiusRule],
-    "MODEL.POINTS_CENTERNET.IGNORED_REGION": IGNORED_REGIONS,
-    "MODEL.POINTS_CENTERNET.POSE.SNAPPING": SNAPPING,
+CHOICES = {  # key -> where the code has the words that it knows
+    "SOLVER.OPTIMIZER": "engine.optimizer.OPTIMIZERS",
+    "SOLVER.AMP_DTYPE": "engine.step_loop.AMP_DTYPES",
+    "MODEL.HEATMAP.RADIUS_RULE": "targets.gaussian.RadiusRule",
+    "MODEL.POINTS_CENTERNET.IGNORED_REGION": "targets.ignored.IGNORED_REGIONS",
+    "MODEL.POINTS_CENTERNET.POSE.SNAPPING": "decoding.joints.SNAPPING",
+    "MODEL.POINTS_CENTERNET.BOX3D.CALIBRATION": "modeling.point_tasks.box3d.CALIBRATIONS",
+    "MODEL.CORNERNET.POOLING": "modeling.heads.corner_head.POOLINGS",
+    "MODEL.CORNERNET.NORM_INIT": "layers.blocks.NORM_INITS",
+    "MODEL.CORNERNET.EMBEDDING_REDUCTION": "losses.associative_embedding.REDUCTIONS",
+    "MODEL.CORNERNET.STACK_REDUCTION": "losses.associative_embedding.REDUCTIONS",
+    "MODEL.CORNERNET.FLIP_CONVENTION": "modeling.corner_views.FLIP_CONVENTIONS",
+    "MODEL.TRIPLET_CENTERNET.CENTER_CHOICE": "decoding.center_check.CHOICES",
+    "MODEL.RESNET_DECONV.DEPTH": "modeling.backbone.resnet_deconv.DEPTHS",
+    "MODEL.RESNET_DECONV.UPSAMPLE": "modeling.backbone.resnet_deconv.WIDTHS",
+    "MODEL.DLA.UPSAMPLE": "modeling.backbone.dla.UPSAMPLES",
+    "MODEL.HOURGLASS.NORM_INIT": "layers.blocks.NORM_INITS",
+    "INPUT.FLIP_CONVENTION": "data.transforms.FLIP_CONVENTIONS",
+    "INPUT.CENTER_CROP.MODE": "data.transforms.CROP_MODES",
+    "INPUT.CENTER_CROP.BASE": "data.transforms.CROP_BASES",
+    "INPUT.BOX3D.RESOLUTION": "data.box3d_transforms.RESOLUTIONS",
+    "TEST.DTYPE": "modeling.fast_inference.DTYPES",
+    "TEST.FIXED_FIT": "modeling.inference_protocol.FIXED_FITS",
+    "TEST.SOFT_NMS.METHOD": "decoding.soft_nms_rounds.METHODS",
+    "TEST.SOFT_NMS.EXTENT": "decoding.soft_nms_rounds.EXTENTS",
+    "TEST.SOFT_NMS.MODE": "decoding.soft_nms_rounds.SELECTIONS",
+    "TEST.VOC.FILE_OFFSET": "evaluation.voc.FILE_OFFSETS",
+    "TEST.COCO_BACKEND": "evaluation.coco_scores.BACKENDS",
 }
 
 
 @pytest.mark.parametrize("key", CHOICES)
 def test_words_are_those_of_the_code(key):
-    assert all(map(KEYS[key].rule.accepts, CHOICES[key]))
-    assert len(KEYS[key].rule.says.split(",")) == len(CHOICES[key])
+    module, _, name = CHOICES[key].rpartition(".")
+    words = [getattr(w, "value", w) for w in getattr(import_module(f"centernet_d2.{module}"), name)]
+    assert KEYS[key].rule.accepts(KEYS[key].default)
+    assert all(map(KEYS[key].rule.accepts, words))
+    assert len(KEYS[key].rule.says.split(",")) == len(words)
