@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -59,18 +59,13 @@ class Placed:
     hidden: tuple[float, float] = (0.0, 1.0)  # limits of the share that is hidden
 
 
-S = TypeVar("S")
+class Composer:
+    """Places things by trial, so that every one stays as visible as the settings want it.
 
-
-class Composer(Generic[S]):
-    """Places things by trial so that every one stays as visible as it must be.
-
-    Args:
-        settings: of the world.
-        random: the only source of chance.
+    `random` is the only source of chance.
     """
 
-    def __init__(self, settings: S, random: np.random.RandomState):
+    def __init__(self, settings: Any, random: np.random.RandomState):
         self.settings = settings
         self.random = random
         self.placed: list[Placed] = []

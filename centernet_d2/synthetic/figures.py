@@ -20,29 +20,26 @@ from .pictures import PictureComposer, Scene, SceneObject, chosen_images
 from .registration import FIGURE_JOINTS
 from .settings import FigureSettings, ShapeSettings
 
-# Lengths in torsos (neck to pelvis).
+# Lengths in torsos (neck to pelvis), angles in radians.
 _HEAD, _HEAD_RADIUS = 0.5, 0.32  # head's middle above the neck
-_SHOULDER, _HIP = 0.34, 0.2  # half widths
-_ARM, _LEG = 0.6, 0.65  # of each half of a limb
-_TORSOS_HIGH = _LEG * 2 + 1 + _HEAD + _HEAD_RADIUS
-# Angles of limbs, radians: from straight down outwards, and of the outer half from the inner one.
-_SHOULDER_TURN, _ELBOW_TURN = (-0.25, 2.8), (-1.7, 1.7)
-_HIP_TURN, _KNEE_TURN = (-0.2, 1.0), (-1.2, 0.5)
+# Joints of a limb, start of one on the right of the picture, length of each half; range of the
+# angle from straight down outwards, and of the outer half's from the inner one's.
+_ARM = (("shoulder", "elbow", "hand"), (0.34, -1.0), 0.6, (-0.25, 2.8), (-1.7, 1.7))
+_LEG = (("hip", "knee", "foot"), (0.2, 0.0), 0.65, (-0.2, 1.0), (-1.2, 0.5))
+_TORSOS_HIGH = _LEG[2] * 2 + 1 + _HEAD + _HEAD_RADIUS
 _TORSO = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 
 
 @dataclass(eq=False, kw_only=True)
 class Figure(SceneObject):
-    """One figure at its place; its layer is the whole silhouette."""
+    """A figure: its layer is the silhouette; from the front, its marks are face and shirt."""
 
     joints: np.ndarray  # (J, 2) in the order of `FIGURE_JOINTS`
-    marks: Layer | None  # face and shirt, over the body; None from behind
 
     def moved(self, x: int, y: int) -> Figure:
         """Return the same figure whole pixels to the right and down."""
-        marks = self.marks.moved(x, y) if self.marks else None
-        joints = self.joints + np.array([x, y])
-        return replace(self, layer=self.layer.moved(x, y), joints=joints, marks=marks)
+        layer, marks = self.layer.moved(x, y), self.marks and self.marks.moved(x, y)
+        return replace(self, layer=layer, joints=self.joints + np.array([x, y]), marks=marks)
 
 
 def figure_scenes(
@@ -60,7 +57,7 @@ def figure_scenes(
         yield composer.finish()
 
 
-class FigureComposer(PictureComposer[FigureSettings]):
+class FigureComposer(PictureComposer):
     """Places figures and other shapes so that every figure can be recognised."""
 
     def add_distractors(self) -> None:
@@ -77,14 +74,6 @@ class FigureComposer(PictureComposer[FigureSettings]):
                 raise RuntimeError("the settings of the generated figures leave no place for one")
             if self.random.uniform() < self.settings.occluded_share:
                 self._cover(self._figures()[-1])
-
-    def add(self, entry: Placed) -> bool:
-        """As `PictureComposer.add`; a figure brings its face and shirt."""
-        if not super().add(entry):
-            return False
-        if isinstance(entry.thing, Figure) and entry.thing.marks:
-            self.scene.objects.append(SceneObject("marks", entry.thing.marks, role="part"))
-        return True
 
     def keeps_limits(self, entry: Placed) -> bool:
         """As `Composer.keeps_limits`; a figure also needs joints that are visible."""
@@ -154,13 +143,10 @@ class FigureComposer(PictureComposer[FigureSettings]):
         figure, flags = entry.thing, self._visibilities(entry)[:, None]
         # COCO counts joints from the middle of the first pixel, pictures here from its edge.
         points = np.where(flags > 0, np.round(figure.joints - 0.5, 2), 0).tolist()
+        rows = [[*point, *flag] for point, flag in zip(points, flags.tolist(), strict=True)]
         x1, y1, x2, y2 = clip_box(figure.layer.box, self.settings.side)
         return {
-            "keypoints": [
-                number
-                for point, flag in zip(points, flags.tolist(), strict=True)
-                for number in point + flag
-            ],
+            "keypoints": [number for row in rows for number in row],
             "num_keypoints": int((flags > 0).sum()),
             "area": round(0.5 * (x2 - x1) * (y2 - y1), 3),  # scale of OKS
             "front": figure.marks is not None,
@@ -190,11 +176,13 @@ def draw_figure(
     left = 1 if is_front else -1  # the side of the picture that the figure's left is on
     points = {"pelvis": (0.0, 0.0), "neck": (0.0, -1.0), "head": (0.0, -1.0 - _HEAD)}
     for name, side in (("left", left), ("right", -left)):
-        arm = (side * _SHOULDER, -1.0), _ARM, _SHOULDER_TURN, _ELBOW_TURN
-        leg = (side * _HIP, 0.0), _LEG, _HIP_TURN, _KNEE_TURN
-        for parts, limb in ((_ARM_PARTS, arm), (_LEG_PARTS, leg)):
-            for part, point in zip(parts, _limb(*limb, side, random), strict=True):
-                points[f"{name}_{part}"] = point
+        for (first, *others), (x, y), length, turn, bend in (_ARM, _LEG):
+            x, angle = side * x, random.uniform(*turn)
+            points[f"{name}_{first}"] = (x, y)
+            angles = (angle, angle + random.uniform(*bend))
+            for part, total in zip(others, angles, strict=True):
+                x, y = x + side * length * math.sin(total), y + length * math.cos(total)
+                points[f"{name}_{part}"] = (x, y)
     lean = random.uniform(-max_lean, max_lean)
     turn = np.array([[math.cos(lean), -math.sin(lean)], [math.sin(lean), math.cos(lean)]])
     shift = random.uniform(0, 1, size=2)
@@ -206,24 +194,11 @@ def draw_figure(
     return Figure("figure", body, joints=joints, marks=marks)
 
 
-_ARM_PARTS, _LEG_PARTS = ("shoulder", "elbow", "hand"), ("hip", "knee", "foot")
-
-
-def _limb(start, length, turn, bend, side, random) -> list[tuple[float, float]]:
-    """Return start, middle and end of a limb that hangs on a side of the picture (1, -1)."""
-    angle = random.uniform(*turn)
-    points = [start]
-    for total in (angle, angle + random.uniform(*bend)):
-        x, y = points[-1]
-        points.append((x + side * length * math.sin(total), y + length * math.cos(total)))
-    return points
-
-
 def _draw_body(points: dict[str, np.ndarray], head_radius: float, thickness: float) -> Layer:
     lines = [
         [points[f"{side}_{name}"] for name in names]
         for side in ("left", "right")
-        for names in (_ARM_PARTS, _LEG_PARTS)
+        for names in (_ARM[0], _LEG[0])
     ]
     torso = [points[name] for name in _TORSO]
     lines += [[points["neck"], points["head"]], [*torso, torso[0]]]

@@ -20,11 +20,15 @@ import numpy as np
 from iopath.common.file_io import file_lock
 
 from ..atomic_write import atomic_folder
-from ..data.datasets.kitti_folder import CALIBRATION_FOLDER, IMAGE_FOLDER, LABEL_FOLDER
 from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
-from . import registration as names
 from .figures import figure_scenes
 from .pictures import annotate, render
+from .registration import (
+    ANNOTATION_FILE,
+    FIGURE_JOINTS,
+    STREET_SPLIT,
+    split_metadata,
+)
 from .settings import FigureSettings, ShapeSettings, SplitSettings, StreetSettings, split_stamp
 from .shapes import shape_scenes
 from .street_pictures import render_street
@@ -37,7 +41,7 @@ _WORLDS = {
     FigureSettings: figure_scenes,
     StreetSettings: street_scenes,
 }
-_STREET_LIST = os.path.join("ImageSets", f"{names.STREET_SPLIT}.txt")
+_STREET_LIST = os.path.join("ImageSets", f"{STREET_SPLIT}.txt")
 
 
 def make_scenes(split: SplitSettings) -> Iterator[tuple[Any, np.random.RandomState]]:
@@ -62,7 +66,7 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
         OSError: the folder cannot be written; the message names it and the cure.
     """
     is_street = isinstance(split.scenes, StreetSettings)
-    finished = os.path.join(folder, _STREET_LIST if is_street else names.ANNOTATION_FILE)
+    finished = os.path.join(folder, _STREET_LIST if is_street else ANNOTATION_FILE)
     if os.path.isfile(finished):
         return finished
     try:
@@ -90,7 +94,7 @@ def write_split(split: SplitSettings, folder: str) -> None:
 
 def _write_pictures(split: SplitSettings, folder: str) -> None:
     side, classes = split.scenes.side, split.scenes.classes
-    image_folder = os.path.join(folder, names.IMAGE_FOLDER)
+    image_folder = split_metadata(split, folder)["image_root"]
     os.makedirs(image_folder, exist_ok=True)
     images: list[dict] = []
     annotations: list[dict] = []
@@ -98,9 +102,8 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
     def jobs() -> Iterator[Callable[[], None]]:
         for number, (scene, random) in enumerate(make_scenes(split), start=1):
             name = f"{number - 1:06d}.png"
-            yield partial(
-                _write_image, os.path.join(image_folder, name), render(scene, side, random)
-            )
+            path = os.path.join(image_folder, name)
+            yield partial(_write_image, path, render(scene, side, random))
             images.append({"id": number, "file_name": name, "height": side, "width": side})
             for record in annotate(scene, side):
                 ids = {"image_id": number, "category_id": classes.index(record.pop("kind")) + 1}
@@ -114,41 +117,44 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
         "annotations": annotations,
         "categories": [{"id": k, "name": name, **more} for k, name in enumerate(classes, start=1)],
     }
-    with open(os.path.join(folder, names.ANNOTATION_FILE), "w", encoding="utf-8") as file:
+    with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:
         json.dump(content, file)
 
 
 def _figure_category() -> dict:
     """Return the joints of the figures' category in a COCO JSON."""
-    joints = names.FIGURE_JOINTS["keypoint_names"]
-    limbs = names.FIGURE_JOINTS["keypoint_connection_rules"]
+    joints = FIGURE_JOINTS["keypoint_names"]
+    limbs = FIGURE_JOINTS["keypoint_connection_rules"]
     return {
         "keypoints": joints,
         "skeleton": [[joints.index(start) + 1, joints.index(end) + 1] for start, end, _ in limbs],
-        "keypoint_flip_map": names.FIGURE_JOINTS["keypoint_flip_map"],
-        "keypoint_oks_sigmas": names.FIGURE_JOINTS["keypoint_oks_sigmas"],
+        "keypoint_flip_map": FIGURE_JOINTS["keypoint_flip_map"],
+        "keypoint_oks_sigmas": FIGURE_JOINTS["keypoint_oks_sigmas"],
     }
 
 
 def _write_streets(split: SplitSettings, folder: str) -> None:
-    part = os.path.join(folder, names.STREET_FOLDER)
-    for name in (IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER):
-        os.makedirs(os.path.join(part, name))
-    scenes = enumerate(make_scenes(split))
-    jobs = (partial(_write_frame, part, f"{index:06d}", *scene) for index, scene in scenes)
-    _run(jobs, waiting=8)  # most of the work is in numpy and OpenCV, which run beside each other
-    os.makedirs(os.path.join(folder, os.path.dirname(_STREET_LIST)))
-    _write_text(folder, _STREET_LIST, [f"{index:06d}" for index in range(split.images)])
+    metadata = split_metadata(split, folder)
+    folders = [metadata[key] for key in ("image_dir", "label_dir", "calib_dir")]
+    for name in (*folders, os.path.join(folder, os.path.dirname(_STREET_LIST))):
+        os.makedirs(name)
+    names = [f"{index:06d}" for index in range(split.images)]
+    scenes = zip(names, make_scenes(split), strict=True)
+    # Most of the work is in numpy and OpenCV, which run beside each other.
+    _run((partial(_write_frame, folders, name, *scene) for name, scene in scenes), waiting=8)
+    _write_rows(os.path.join(folder, _STREET_LIST), names)
 
 
-def _write_frame(part: str, name: str, solids: list[Solid], random: np.random.RandomState) -> None:
-    image, labels = render_street(solids, random)
-    _write_image(os.path.join(part, IMAGE_FOLDER, f"{name}.png"), image)
-    rows = [format_label_row(item) for item in labels]
-    _write_text(part, os.path.join(LABEL_FOLDER, f"{name}.txt"), rows)
+def _write_frame(
+    folders: list[str], name: str, solids: list[Solid], random: np.random.RandomState
+) -> None:
+    images, labels, calibrations = (os.path.join(folder, name) for folder in folders)
+    picture = render_street(solids, random)
+    _write_image(f"{images}.png", picture.image)
+    _write_rows(f"{labels}.txt", [format_label_row(item) for item in picture.labels])
     numbers = " ".join(f"{value:.12e}" for value in PROJECTION.ravel())
-    rows = [f"{key}: {numbers}" for key in ("P0", "P1", PROJECTION_KEY, "P3")]  # for all readers
-    _write_text(part, os.path.join(CALIBRATION_FOLDER, f"{name}.txt"), rows)
+    keys = ("P0", "P1", PROJECTION_KEY, "P3")  # KITTI's readers expect all of them
+    _write_rows(f"{calibrations}.txt", [f"{key}: {numbers}" for key in keys])
 
 
 def _run(jobs: Iterable[Callable[[], None]], waiting: int) -> None:
@@ -168,6 +174,6 @@ def _write_image(path: str, image: np.ndarray) -> None:
         raise OSError(f"cannot write '{path}'")
 
 
-def _write_text(folder: str, name: str, rows: list[str]) -> None:
-    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+def _write_rows(path: str, rows: list[str]) -> None:
+    with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"{row}\n" for row in rows)

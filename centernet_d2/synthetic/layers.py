@@ -41,14 +41,10 @@ class Layer:
 
     def inside(self, side: int) -> tuple[slice, slice, np.ndarray]:
         """Return rows, columns and mask of the part that lies inside a (side, side) picture."""
-        height, width = self.alpha.shape
         top, left = max(self.top, 0), max(self.left, 0)
-        bottom, right = min(self.top + height, side), min(self.left + width, side)
-        part = self.alpha[
-            max(top - self.top, 0) : max(bottom - self.top, 0),
-            max(left - self.left, 0) : max(right - self.left, 0),
-        ]
-        return slice(top, max(bottom, top)), slice(left, max(right, left)), part
+        part = self.alpha[top - self.top :, left - self.left :]
+        part = part[: max(side - top, 0), : max(side - left, 0)]
+        return slice(top, top + part.shape[0]), slice(left, left + part.shape[1]), part
 
     def mask(self, side: int) -> np.ndarray:
         """Return where it is more than half opaque: (side, side) bool."""
@@ -59,13 +55,7 @@ class Layer:
 
 
 class Pen:
-    """Draws one layer over the pixels that the box from `low` to `high` (x, y) touches.
-
-    Args:
-        low: left and upper edge of the layer's box.
-        high: right and lower edge.
-        supersampling: mask samples per pixel and axis.
-    """
+    """Draws one layer with a box from `low` to `high` (x, y), `supersampling` samples a pixel."""
 
     def __init__(self, low: np.ndarray, high: np.ndarray, *, supersampling: int = 4):
         self.low, self.high = low, high
@@ -130,14 +120,7 @@ PAINTERS: dict[str, Callable[[float], Contours]] = {
 def draw_shape(
     kind: str, angle: float, size: tuple[float, float], center: Sequence[float]
 ) -> Layer:
-    """Draw one shape so that the tight box of its outline has this size and this centre.
-
-    Args:
-        kind: a key of `PAINTERS`.
-        angle: radians.
-        size: (width, height) of the tight box, pixels.
-        center: (x, y) of the tight box, pixels.
-    """
+    """Draw one of `PAINTERS` so that the tight box of its outline has this size and this centre."""
     contours = PAINTERS[kind](angle)
     outline = np.concatenate(contours)
     low, high = outline.min(axis=0), outline.max(axis=0)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .composer import Composer, Placed, S
+from .composer import Composer, Placed
 from .layers import Box, Layer, clip_box, draw_shape
+from .settings import FigureSettings, ShapeSettings
 
-# Least distance of a colour to those it must stand out from, grey levels in BGR space.
-_CONTRAST = 80.0
+_CONTRAST = 80.0  # least distance of a colour to others near it, grey levels in BGR space
 
 
 @dataclass(eq=False)
@@ -24,6 +24,7 @@ class SceneObject:
     # "object"; not annotated: "crowd" (a member), "part" (of the object below), "occluder",
     # "distractor", "background".
     role: str = "object"
+    marks: Layer | None = None  # a part of another colour, over the layer
     visible: float = 1.0  # share of the mask inside the picture that later things leave visible
     extra: dict = field(default_factory=dict)  # further fields of the annotation
 
@@ -37,10 +38,10 @@ class Scene:
     crowd_kind: str = ""
 
 
-class PictureComposer(Composer[S]):
-    """What the composers of shapes and of figures share; `settings` name `side` in pixels."""
+class PictureComposer(Composer):
+    """What the composers of shapes and of figures share."""
 
-    def __init__(self, settings: S, random: np.random.RandomState):
+    def __init__(self, settings: ShapeSettings | FigureSettings, random: np.random.RandomState):
         super().__init__(settings, random)
         self.scene = Scene()
 
@@ -53,6 +54,8 @@ class PictureComposer(Composer[S]):
         if not super().add(entry):
             return False
         self.scene.objects.append(entry.thing)
+        if entry.thing.marks:
+            self.scene.objects.append(SceneObject("marks", entry.thing.marks, role="part"))
         return True
 
     def bar(self, length: float, center: np.ndarray) -> Layer:
@@ -96,18 +99,15 @@ def annotate(scene: Scene, side: int) -> list[dict]:
         if item.role == "object"
     ]
     if scene.crowd_box is not None:
-        fields = _box_fields(scene.crowd_box, side)
-        records.append({**fields, "kind": scene.crowd_kind, "iscrowd": 1, "visible": 1.0})
+        crowd = {"kind": scene.crowd_kind, "iscrowd": 1, "visible": 1.0}
+        records.append(_box_fields(scene.crowd_box, side) | crowd)
     return records
 
 
 def _box_fields(box: Box, side: int) -> dict:
     x1, y1, x2, y2 = clip_box(box, side)
-    width, height = x2 - x1, y2 - y1
-    return {
-        "bbox": [round(value, 3) for value in (x1, y1, width, height)],
-        "area": round(width * height, 3),
-    }
+    bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
+    return {"bbox": bbox, "area": round((x2 - x1) * (y2 - y1), 3)}
 
 
 def render(scene: Scene, side: int, random: np.random.RandomState) -> np.ndarray:

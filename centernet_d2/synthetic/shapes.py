@@ -47,7 +47,7 @@ def _specs(settings: ShapeSettings) -> list[ObjectSpec]:
     ]
 
 
-class ShapeComposer(PictureComposer[ShapeSettings]):
+class ShapeComposer(PictureComposer):
     """Places shapes so that each keeps its visible share."""
 
     def add_crowd(self, kind: str) -> None:
@@ -92,8 +92,9 @@ class ShapeComposer(PictureComposer[ShapeSettings]):
         covers: list[ObjectSpec | None] = [None]
         large = [other for other in upper if other.stratum >= spec.stratum]
         if large and self.random.uniform() < 0.5:
-            covers.insert(0, large[self.random.randint(len(large))])
-            upper.remove(covers[0])
+            other = large[self.random.randint(len(large))]
+            upper.remove(other)
+            covers.insert(0, other)
         for cover in covers:
             if self._cover(entry, cover):
                 entry.visible = (1 - self.hidden_share(entry) - 0.02, 1.0)
@@ -138,8 +139,7 @@ class ShapeComposer(PictureComposer[ShapeSettings]):
         low, high = self.settings.size_ranges[spec.stratum]
         x1, y1, x2, y2 = clip_box(layer.box, self.settings.side)
         sides = (x2 - x1, y2 - y1)
-        full = (layer.box[2] - layer.box[0]) * (layer.box[3] - layer.box[1])
-        if min(sides) < low or max(sides) > high or sides[0] * sides[1] < 0.7 * full:
+        if min(sides) < low or max(sides) > high or np.prod(sides) < 0.7 * np.prod(layer.size):
             return None
         return self.place(SceneObject(spec.kind, layer), _FREE)
 

@@ -16,17 +16,7 @@ import cv2
 import numpy as np
 
 from ..data.datasets.kitti_labels import KittiObject
-from .streets import (
-    CAMERA_HEIGHT,
-    COVER,
-    HEIGHT,
-    HIDDEN_LIMITS,
-    PROJECTION,
-    WIDTH,
-    Seen,
-    Solid,
-    see,
-)
+from .streets import CAMERA_HEIGHT, COVER, HEIGHT, PROJECTION, WIDTH, Seen, Solid, occlusion_of, see
 
 _FAR = 1e6
 # Brightness of a cover's faces at the two ends of each axis: along (rear, front), down (top,
@@ -77,23 +67,11 @@ def render_street(solids: Sequence[Solid], random: np.random.RandomState) -> Str
     return StreetPicture(np.clip(np.round(image), 0, 255).astype(np.uint8), labels)
 
 
-def occlusion_of(hidden: float) -> int:
-    """KITTI's occlusion of a hidden share: 0, 1 partly, 2 largely, 3 more than that."""
-    return sum(hidden >= limit for limit in HIDDEN_LIMITS)
-
-
 def _label(seen: Seen, hidden: float) -> KittiObject:
     solid = seen.solid
-    return KittiObject(
-        type="Misc" if solid.kind == COVER else solid.kind,
-        truncated=seen.truncated,
-        occluded=occlusion_of(hidden),
-        alpha=solid.alpha,
-        box=seen.box,
-        dimensions=solid.dimensions,
-        location=solid.location,
-        rotation_y=solid.rotation_y,
-    )
+    kind = "Misc" if solid.kind == COVER else solid.kind
+    place = (solid.dimensions, solid.location, solid.rotation_y)
+    return KittiObject(kind, seen.truncated, occlusion_of(hidden), solid.alpha, seen.box, *place)
 
 
 @cache

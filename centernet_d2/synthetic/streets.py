@@ -106,11 +106,14 @@ def see(solid: Solid) -> Seen | None:
 
 def level_of(height: float, hidden: float, truncated: float) -> int:
     """Index of the first level whose limits an object keeps (easy is 0); 3: of none."""
-    for level, limits in enumerate(zip(LEAST_HEIGHT, HIDDEN_LIMITS, TRUNCATED_LIMITS, strict=True)):
-        least_height, most_hidden, most_truncated = limits
-        if height >= least_height and hidden < most_hidden and truncated <= most_truncated:
-            return level
-    return len(LEAST_HEIGHT)
+    limits = zip(LEAST_HEIGHT, HIDDEN_LIMITS, TRUNCATED_LIMITS, strict=True)
+    kept = [height >= low and hidden < most and truncated <= cut for low, most, cut in limits]
+    return [*kept, True].index(True)
+
+
+def occlusion_of(hidden: float) -> int:
+    """KITTI's occlusion of a hidden share: 0, 1 partly, 2 largely, 3 more than that."""
+    return sum(hidden >= limit for limit in HIDDEN_LIMITS)
 
 
 def street_scenes(
@@ -131,7 +134,7 @@ def street_scenes(
         yield [entry.thing.solid for entry in composer.placed]
 
 
-class StreetComposer(Composer[StreetSettings]):
+class StreetComposer(Composer):
     """Places solids before the camera so that each is of its level."""
 
     def add_objects(self, specs: Sequence[ObjectSpec]) -> list[ObjectSpec]:

@@ -46,26 +46,43 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-@in_every_world
-def test_equal_seeds_give_equal_files_in_every_process(world, tmp_path):
-    """No dict order, hash seed or global random state leaks into pictures and annotations."""
+@pytest.fixture(scope="session")
+def another_process(tmp_path_factory) -> tuple[Path, set[str]]:
+    """Splits of each world made by another process, and the modules that its import loaded."""
     code = (
         "import random, sys, numpy\n"
         "numpy.random.seed(1); random.seed(1)\n"
+        "import centernet_d2\n"
+        "print(*[name for name in sys.modules if name.startswith('centernet_d2.synthetic.')])\n"
         "from centernet_d2.synthetic import files, settings\n"
-        "world = getattr(settings, sys.argv[1])\n"
-        "files.ensure_split(settings.SplitSettings(4, 5, world()), sys.argv[2])\n"
+        "for name in sys.argv[2:]:\n"
+        "    split = settings.SplitSettings(4, 5, getattr(settings, name)())\n"
+        "    files.ensure_split(split, f'{sys.argv[1]}/{name}')\n"
     )
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, world.__name__, str(tmp_path / "there")],
+    folder = tmp_path_factory.mktemp("there")
+    names = [world.__name__ for world in WORLDS]
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(folder), *names],
         env={**os.environ, "PYTHONHASHSEED": "1"},
         check=True,
-    )
+        capture_output=True,
+        text=True,
+    ).stdout
+    return folder, {name.rpartition(".")[2] for name in loaded.split()}
+
+
+def test_importing_the_package_imports_no_world(another_process):
+    assert another_process[1] == {"registration", "settings"}
+
+
+@in_every_world
+def test_equal_seeds_give_equal_files_in_every_process(world, another_process, tmp_path):
+    """No dict order, hash seed or global random state leaks into pictures and annotations."""
     files.ensure_split(small(world), str(tmp_path / "here"))
     files.ensure_split(small(world, seed=6), str(tmp_path / "other"))
-    here, there, other = (digest(tmp_path / name) for name in ("here", "there", "other"))
-    assert here == there
-    assert here != other
+    there = digest(another_process[0] / world.__name__)
+    assert digest(tmp_path / "here") == there
+    assert digest(tmp_path / "other") != there
 
 
 def test_several_processes_make_one_split(tmp_path, monkeypatch):
@@ -149,13 +166,3 @@ def test_metadata_name_what_is_made(world, tmp_path):
     paths = [metadata[key] for key in metadata if key.endswith(("_dir", "_file", "_root"))]
     assert len(paths) >= 2
     assert all(os.path.exists(path) for path in paths)
-
-
-def test_importing_the_package_imports_no_world():
-    code = (
-        "import sys, centernet_d2\n"
-        "print(*[name for name in sys.modules if name.startswith('centernet_d2.synthetic.')])"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert {name.rpartition(".")[2] for name in loaded} == {"registration", "settings"}

@@ -17,8 +17,8 @@ from centernet_d2.structures.boxes3d import Boxes3D, project_points
 from centernet_d2.synthetic.files import ensure_split, make_scenes
 from centernet_d2.synthetic.registration import STREET_SPLIT
 from centernet_d2.synthetic.settings import SplitSettings, StreetSettings
-from centernet_d2.synthetic.street_pictures import occlusion_of, render_street
-from centernet_d2.synthetic.streets import CAMERA_HEIGHT, COVER, Solid, level_of, see
+from centernet_d2.synthetic.street_pictures import render_street
+from centernet_d2.synthetic.streets import CAMERA_HEIGHT, COVER, Solid, level_of, occlusion_of, see
 
 SMALL = SplitSettings(images=6, seed=5, scenes=StreetSettings())
 # KITTI's own limits, of the labels: height in pixels, occlusion, truncation.
