@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,9 @@ from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
-from ..checkpoint.detect_source import UnknownWeightsError, detect_source
+from ..checkpoint.detect_source import UnknownWeightsError
 from ..checkpoint.published import is_detectron2_file, named_conversion
-from ..checkpoint.rename import published_state_dict
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED
+from ..model_zoo.path_handlers import PUBLISHED
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
 # config anyway.
@@ -128,7 +126,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         self._source = path
         if path:
-            name = _without_query(path)  # 0.5 would look for a file of that name
+            name = without_query(path)  # 0.5 would look for a file of that name
             path = PathManager.get_local_path(name)
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"Checkpoint '{name}' does not exist. Check MODEL.WEIGHTS.")
@@ -140,7 +138,7 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        queries = parse_qs(self._source[len(_without_query(self._source)) + 1 :])
+        queries = parse_qs(self._source[len(without_query(self._source)) + 1 :])
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
@@ -280,26 +278,6 @@ def load_tensors(filename: str) -> dict[str, Any]:
         ) from error
 
 
-def _without_query(path: str) -> str:
+def without_query(path: str) -> str:
     """Drop detectron2's queries from a name; those of a published address belong to it."""
     return path if path.startswith(PUBLISHED) else path.partition("?")[0]
-
-
-def saved_class_names(path: str) -> list[str]:
-    """Return the class names in the checkpoint at `path`; [] where there are none.
-
-    Weights of a classifier are not fetched for it.
-    """
-    if not path or path.startswith(IMAGENET):
-        return []
-    try:
-        local = PathManager.get_local_path(_without_query(path))
-        if not os.path.isfile(local) or files.file_kind(local) != "torch":
-            return []
-        loaded = files.read_tensors(local, mapped=True)
-        if is_detectron2_file(loaded):
-            return list(loaded.get("class_names", []))
-        return detect_source(published_state_dict(loaded)).class_names
-    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        return []
