@@ -28,28 +28,42 @@ class Rename:
 
 
 def renames(table: str) -> tuple[Rename, ...]:
-    """Rules from lines of two names, the published one and the one here.
+    """Rules from pairs of names, the published one and the one here, with white space between.
 
-    `#` in the first stands for a number, `*` for one part of a name and `**` for one or more; in
-    the second the same signs stand in the same order for what was found. A dot is a dot, the rest
-    is a pattern without groups of its own.
+    `#` stands for a number, `*` for one part of a name, `**` for one or more parts; the same signs
+    stand in the same order in both names. So do lists `{a,b}`, whose entries belong together.
     """
+    names = table.split()
     return tuple(
-        Rename(_to_pattern(published), _to_replacement(here))
-        for published, here in (line.split() for line in table.split("\n") if line.strip())
+        Rename(_pattern(published), _replacement(here))
+        for pair in zip(names[::2], names[1::2], strict=True)
+        for published, here in _expanded(*pair)
     )
 
 
 _SIGNS = {"**": r"(.+)", "*": r"(\w+)", "#": r"(\d+)"}
 
 
-def _to_pattern(name: str) -> str:
+def _pattern(name: str) -> str:
     return re.sub(r"\*\*|\*|#", lambda sign: _SIGNS[sign[0]], name.replace(".", r"\."))
 
 
-def _to_replacement(name: str) -> str:
+def _replacement(name: str) -> str:
     numbers = itertools.count(1)
     return re.sub(r"\*\*|\*|#", lambda _: rf"\{next(numbers)}", name)
+
+
+def _expanded(published: str, here: str) -> list[tuple[str, str]]:
+    """One pair of names for each entry of the first list, and so on for the lists after it."""
+    if "{" not in published:
+        return [(published, here)]
+    pieces = [re.fullmatch(r"(.*?){(.*?)}(.*)", name).groups() for name in (published, here)]
+    (start, entries, end), (start_here, entries_here, end_here) = pieces
+    return [
+        pair
+        for entry in zip(entries.split(","), entries_here.split(","), strict=True)
+        for pair in _expanded(f"{start}{entry[0]}{end}", f"{start_here}{entry[1]}{end_here}")
+    ]
 
 
 @dataclass(frozen=True)
