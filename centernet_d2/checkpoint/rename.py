@@ -89,10 +89,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class RenameTable:
-    """All rules for the files of one source.
-
-    Every source key must match exactly one of `rules`; their order means nothing.
-    """
+    """All rules for the files of one source, whose keys must each match exactly one of them."""
 
     name: str
     rules: tuple[Rename | Drop, ...]
@@ -110,10 +107,7 @@ class Renamed:
 
 
 class RenameError(ValueError):
-    """A state dict and a table, or a model, do not belong together.
-
-    `problems` maps what is wrong to the full list of keys.
-    """
+    """A state dict and a table, or a model, do not fit: `problems` -> the full list of keys."""
 
     def __init__(self, table_name: str, problems: Mapping[str, list[str]]) -> None:
         self.table_name = table_name
@@ -130,15 +124,10 @@ class RenameError(ValueError):
 def rename_state_dict(
     source: Mapping[str, Tensor], table: RenameTable, target: Mapping[str, Tensor]
 ) -> Renamed:
-    """Give every tensor of `source` the name that `target` knows it by.
+    """Give every tensor of `source` the name that the model's state dict `target` knows it by.
 
-    Args:
-        source: published key -> tensor, without wrapper prefixes (see `published_state_dict`).
-        table: the rules of this source.
-        target: the model's own state dict; only names and shapes are read.
-
-    Returns:
-        The renamed tensors, not copied, and what was dropped and kept, with reasons.
+    `source` has no wrapper prefixes (see `published_state_dict`); of `target` only names and shapes
+    are read. Tensors are not copied.
 
     Raises:
         RenameError: a source key no rule or several rules match, two source keys with one target,
@@ -194,8 +183,7 @@ def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, 
 def published_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
     """The named tensors of a published file, as loaded by `torch.load`.
 
-    Takes the `state_dict` out of a training checkpoint and removes the `module.` that
-    DataParallel puts before every key.
+    Without what surrounds them in a training checkpoint, and DataParallel's "module.".
 
     Raises:
         ValueError: the file holds no named tensors.

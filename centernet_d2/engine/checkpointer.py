@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Checkpointer(DetectionCheckpointer):
     def save(
         self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
     ) -> None:
-        """Write `<save_dir>/<name>.pth`: the whole file appears at once, or the old one stays.
+        """Write `<save_dir>/<name>.pth` whole or not at all.
 
         Args:
             name: file name without its ending.
@@ -69,8 +70,7 @@ class Checkpointer(DetectionCheckpointer):
             extras: further plain values to save.
 
         Raises:
-            OSError: the file cannot be written, for example on a full disk; earlier checkpoints are
-                untouched.
+            OSError: the file cannot be written; earlier checkpoints are untouched.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -179,21 +179,18 @@ class LoadReport:
     def describe(self) -> str:
         """Return the report: one line of counts and one line for each kind of misfit."""
         total = len(self.matched) + len(self.missing) + len(self.misshaped)
-        lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
-        if self.misshaped:
-            lines.append(
-                f"  {len(self.misshaped)} start anew, their shapes differ: "
-                + shorten([f"{name} {shapes}" for name, shapes in self.misshaped.items()])
-            )
-        if self.missing:
-            lines.append(
-                f"  {len(self.missing)} start anew, not in the checkpoint: {shorten(self.missing)}"
-            )
-        if self.unexpected:
-            lines.append(
-                f"  {len(self.unexpected)} of the checkpoint not used: {shorten(self.unexpected)}"
-            )
-        return "\n".join(lines)
+        shapes = [f"{name} {shapes}" for name, shapes in self.misshaped.items()]
+        misfits = {
+            "start anew, their shapes differ": shapes,
+            "start anew, not in the checkpoint": self.missing,
+            "of the checkpoint not used": self.unexpected,
+        }
+        return "\n".join(
+            [
+                f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded.",
+                *(f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x),
+            ]
+        )
 
     def check(self, source: str, *, fail: bool, origin: str = "") -> None:
         """Raise for the weights of another model, and with `fail` for any gap.
@@ -219,7 +216,7 @@ class LoadReport:
 def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadReport:
     """Compare the tensors of a model with those of a checkpoint, by name and shape."""
     if given and all(name.startswith("module.") for name in given):
-        given = {name[len("module.") :]: value for name, value in given.items()}
+        given = {name.removeprefix("module."): value for name, value in given.items()}
     matched, missing, misshaped = [], [], {}
     for name, value in model.items():
         if name not in given:
@@ -229,22 +226,15 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
             misshaped[name] = f"{tuple(given[name].shape)} -> {tuple(value.shape)}"
         else:
             matched.append(name)
-    used = sum(_elements(model[name]) for name in matched)
-    smaller = min(sum(map(_elements, model.values())), sum(map(_elements, given.values())))
+    sizes = {name: math.prod(value.shape) for name, value in model.items()}
+    smaller = min(sum(sizes.values()), sum(math.prod(value.shape) for value in given.values()))
     return LoadReport(
         matched=matched,
         missing=missing,
         unexpected=[name for name in given if name not in model],
         misshaped=misshaped,
-        share=used / smaller if smaller else float(not model),
+        share=sum(sizes[name] for name in matched) / smaller if smaller else float(not model),
     )
-
-
-def _elements(value: Any) -> int:
-    size = 1
-    for side in value.shape:
-        size *= side
-    return size
 
 
 def shorten(names: Sequence[str], most: int = 4) -> str:
