@@ -8,64 +8,36 @@ classes. ExtremeNet itself is not part of this package: its trunk starts the poi
 from __future__ import annotations
 
 from .points_repository import BATCH_COUNTERS, HOURGLASS
-from .rename import Drop, Keep, Rename, RenameTable, renames
+from .rename import Drop, Keep, RenameTable, renames
 
-# Units of convolution and norm; the published code wraps some of them and not the others.
-POOLING = """
-    p1_conv1.conv branches.0.0
-    p1_conv1.bn   branches.0.1
-    p2_conv1.conv branches.1.0
-    p2_conv1.bn   branches.1.1
-    p_conv1       merge.0
-    p_bn1         merge.1
-    conv1         shortcut.0
-    bn1           shortcut.1
-    conv2.conv    output.0
-    conv2.bn      output.1
-"""
-CASCADE = """
-    look_conv1.conv look.0.0
-    look_conv1.bn   look.0.1
-    look_conv2.conv look.1.0
-    look_conv2.bn   look.1.1
-    P1_look_conv    look_merge.0
-    P2_look_conv    look_merge.1
-"""
-CENTER_BRANCHES = {"heats": "heatmap", "regrs": "offset"}
-CORNER_BRANCHES = CENTER_BRANCHES | {"tags": "embedding"}
+# Units of convolution and norm; the published code wraps some of them and not the others. In the
+# two layers of a branch ReLU is index 1 here.
+CORNERS = renames("""
+    {tl,br}_cnvs.#.{p1_conv1,p2_conv1,conv2}.{conv,bn}.*
+        head.stacks.#.{top_left,bottom_right}.pooling.{branches.0,branches.1,output}.{0,1}.*
+    {tl,br}_cnvs.#.{p_conv1,p_bn1,conv1,bn1}.*
+        head.stacks.#.{top_left,bottom_right}.pooling.{merge.0,merge.1,shortcut.0,shortcut.1}.*
+    {tl,br}_{heats,tags,regrs}.#.{0.conv,1}.*
+        head.stacks.#.{top_left,bottom_right}.{heatmap,embedding,offset}.{0,2}.*
+""")
+CASCADE = renames("""
+    {tl,br}_cnvs.#.{look_conv1,look_conv2}.{conv,bn}.*
+        head.stacks.#.{top_left,bottom_right}.pooling.{look.0,look.1}.{0,1}.*
+    {tl,br}_cnvs.#.{P1_look_conv,P2_look_conv}.*
+        head.stacks.#.{top_left,bottom_right}.pooling.{look_merge.0,look_merge.1}.*
+""")
+CENTER = renames("""
+    ct_cnvs.#.{p1_conv1,p2_conv1,conv2}.{conv,bn}.*
+        head.stacks.#.center.pooling.{branches.0,branches.1,output}.{0,1}.*
+    ct_cnvs.#.{p_conv1,p_bn1,conv1,bn1}.*
+        head.stacks.#.center.pooling.{merge.0,merge.1,shortcut.0,shortcut.1}.*
+    ct_{heats,regrs}.#.{0.conv,1}.*
+        head.stacks.#.center.{heatmap,offset}.{0,2}.*
+""")
 
-
-def _keypoint(
-    short: str, keypoint: str, layers: str, branches: dict[str, str]
-) -> tuple[Rename, ...]:
-    rules = []
-    for published, here in (line.split() for line in layers.splitlines() if line):
-        rules.append(f"{short}_cnvs.#.{published}.* head.stacks.#.{keypoint}.pooling.{here}.*")
-    for published, branch in branches.items():
-        here = f"head.stacks.#.{keypoint}.{branch}"
-        rules.append(f"{short}_{published}.#.0.conv.* {here}.0.*")
-        rules.append(f"{short}_{published}.#.1.* {here}.2.*")  # ReLU is index 1 here
-    return renames("\n".join(rules))
-
-
-CORNERNET = RenameTable(
-    name="cornernet",
-    rules=(
-        *HOURGLASS,
-        *_keypoint("tl", "top_left", POOLING, CORNER_BRANCHES),
-        *_keypoint("br", "bottom_right", POOLING, CORNER_BRANCHES),
-    ),
-    kept=(BATCH_COUNTERS,),
-)
+CORNERNET = RenameTable("cornernet", (*HOURGLASS, *CORNERS), (BATCH_COUNTERS,))
 TRIPLET = RenameTable(
-    name="triplet centernet",
-    rules=(
-        *HOURGLASS,
-        *_keypoint("tl", "top_left", POOLING + CASCADE, CORNER_BRANCHES),
-        *_keypoint("br", "bottom_right", POOLING + CASCADE, CORNER_BRANCHES),
-        *_keypoint("ct", "center", POOLING, CENTER_BRANCHES),
-    ),
-    kept=(BATCH_COUNTERS,),
+    "triplet centernet", (*HOURGLASS, *CORNERS, *CASCADE, *CENTER), (BATCH_COUNTERS,)
 )
 EXTREMENET_TRUNK = RenameTable(
     name="extremenet hourglass trunk",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .points_repository import BATCH_COUNTERS
-from .rename import Keep, Rename, RenameTable, renames
+from .rename import Keep, RenameTable, renames
 
 # How names begin -> how those of the authors do, as far as `detect_source` reads them.
 CORNERNET_NAMES = {
@@ -30,31 +30,21 @@ POINTS_NAMES = {
 }
 
 
-def _neck() -> tuple[Rename, ...]:
-    """Units 0, 2, 4 are the (deformable) 3x3 convolutions, 1, 3, 5 the transposed ones."""
-    rules = []
-    for unit in range(6):
-        published, here = f"neck.deconv_layers.{unit}", "backbone.deconv_layers"
-        rules.append(f"{published}.conv.* {here}.{3 * unit}.*")
-        rules.append(f"{published}.bn.* {here}.{3 * unit + 1}.*")
-        if unit % 2 == 0:
-            # The last form is today's.
-            for offset in (".conv_offset", ".conv.conv_offset_mask", ".conv.conv_offset"):
-                rules.append(f"{published}{offset}.* {here}.{3 * unit}.conv_offset_mask.*")
-    return renames("\n".join(rules))
-
-
 RESNET_BOX2D = RenameTable(
     name="mmdetection centernet resnet",
-    rules=(
-        *_neck(),
-        *renames("""
-            backbone.**                backbone.**
-            bbox_head.heatmap_head.#.* head.stacks.0.heatmap.#.*
-            bbox_head.wh_head.#.*      head.stacks.0.size.#.*
-            bbox_head.offset_head.#.*  head.stacks.0.offset.#.*
-        """),
-    ),
+    rules=renames("""
+        backbone.**  backbone.**
+        neck.deconv_layers.{0,1,2,3,4,5}.conv.*  backbone.deconv_layers.{0,3,6,9,12,15}.*
+        neck.deconv_layers.{0,1,2,3,4,5}.bn.*    backbone.deconv_layers.{1,4,7,10,13,16}.*
+
+        neck.deconv_layers.{0,2,4}.conv_offset.*
+            backbone.deconv_layers.{0,6,12}.conv_offset_mask.*
+        neck.deconv_layers.{0,2,4}.conv.{conv_offset_mask,conv_offset}.*
+            backbone.deconv_layers.{0,6,12}.{conv_offset_mask,conv_offset_mask}.*
+
+        bbox_head.{heatmap_head,wh_head,offset_head}.#.*
+            head.stacks.0.{heatmap,size,offset}.#.*
+    """),
     kept=(
         BATCH_COUNTERS,
         Keep(
@@ -64,57 +54,28 @@ RESNET_BOX2D = RenameTable(
         ),
     ),
 )
-
-
-def _hourglass() -> tuple[Rename, ...]:
-    rules = [
-        "backbone.stem.0.conv.* backbone.stem.0.0.*",
-        "backbone.stem.0.bn.* backbone.stem.0.1.*",
-        "backbone.inters.#.** backbone.merged.#.**",
-    ]
-    trunk, own = "backbone.hourglass_modules.#.**.#", "backbone.hourglasses.#.**.#"
-    for published, here in (("backbone.stem.1.0", "backbone.stem.1"), (trunk, own)):
-        rules += [f"{published}.{layer}.* {here}.{layer}.*" for layer in _BLOCK]
-        rules.append(f"{published}.downsample.** {here}.skip.**")
-    for published, here in _UNITS.items():
-        rules += _unit(f"backbone.{published}.#", f"backbone.{here}.#")
-    return renames("\n".join(rules))
-
-
-_BLOCK = ("conv1", "bn1", "conv2", "bn2")
-# Units of convolution and norm, as which mmdetection writes most of CornerNet.
-_UNITS = {"conv1x1s": "merge_input", "remap_convs": "merge_output", "out_convs": "outputs"}
-_POOLING = {
-    "direction1_conv": "branches.0",
-    "direction2_conv": "branches.1",
-    "aftpool_conv": "merge",
-    "conv1": "shortcut",
-    "conv2": "output",
-}
-
-
-def _unit(published: str, here: str) -> list[str]:
-    return [f"{published}.conv.* {here}.0.*", f"{published}.bn.* {here}.1.*"]
-
-
-def _corner(short: str, corner: str) -> tuple[Rename, ...]:
-    rules = []
-    for published, here in _POOLING.items():
-        rules += _unit(
-            f"bbox_head.{short}_pool.#.{published}", f"head.stacks.#.{corner}.pooling.{here}"
-        )
-    for published, branch in (("heat", "heatmap"), ("emb", "embedding"), ("off", "offset")):
-        for layer, index in ((0, 0), (1, 2)):
-            rules.append(
-                f"bbox_head.{short}_{published}.#.{layer}.conv.* "
-                f"head.stacks.#.{corner}.{branch}.{index}.*"
-            )
-    return renames("\n".join(rules))
-
-
 CORNERNET = RenameTable(
     name="mmdetection cornernet",
-    rules=(*_hourglass(), *_corner("tl", "top_left"), *_corner("br", "bottom_right")),
+    rules=renames("""
+        backbone.stem.0.{conv,bn}.*     backbone.stem.0.{0,1}.*
+        backbone.stem.1.0.*.*           backbone.stem.1.*.*
+        backbone.stem.1.0.downsample.** backbone.stem.1.skip.**
+        backbone.inters.#.*.*           backbone.merged.#.*.*
+
+        backbone.hourglass_modules.#.**.#.*.*           backbone.hourglasses.#.**.#.*.*
+        backbone.hourglass_modules.#.**.#.downsample.** backbone.hourglasses.#.**.#.skip.**
+
+        backbone.{conv1x1s,remap_convs,out_convs}.#.{conv,bn}.*
+            backbone.{merge_input,merge_output,outputs}.#.{0,1}.*
+
+        bbox_head.{tl,br}_pool.#.{direction1_conv,direction2_conv}.{conv,bn}.*
+            head.stacks.#.{top_left,bottom_right}.pooling.{branches.0,branches.1}.{0,1}.*
+        bbox_head.{tl,br}_pool.#.{aftpool_conv,conv1,conv2}.{conv,bn}.*
+            head.stacks.#.{top_left,bottom_right}.pooling.{merge,shortcut,output}.{0,1}.*
+
+        bbox_head.{tl,br}_{heat,emb,off}.#.{0,1}.conv.*
+            head.stacks.#.{top_left,bottom_right}.{heatmap,embedding,offset}.{0,2}.*
+    """),
     kept=(BATCH_COUNTERS,),
 )
 

@@ -11,16 +11,18 @@ import re
 
 from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable, renames
 
-# Task -> published name of a prediction -> branch of this package's head.
-BOX2D_BRANCHES = {"hm": "heatmap", "wh": "size", "reg": "offset"}
-POSE_BRANCHES = {
-    **BOX2D_BRANCHES,
-    "hps": "joint_displacement",
-    "hm_hp": "joint_heatmap",
-    "hp_offset": "joint_offset",
+# Task -> published names of its predictions, branches of this package's head.
+BRANCHES = {
+    "box2d": ("{hm,wh,reg}", "{heatmap,size,offset}"),
+    "pose": (
+        "{hm,wh,reg,hps,hm_hp,hp_offset}",
+        "{heatmap,size,offset,joint_displacement,joint_heatmap,joint_offset}",
+    ),
+    "box3d": (
+        "{hm,wh,reg,dep,dim,rot}",
+        "{heatmap,size,offset,depth,dimensions,orientation}",
+    ),
 }
-BOX3D_BRANCHES = {**BOX2D_BRANCHES, "dep": "depth", "dim": "dimensions", "rot": "orientation"}
-BRANCHES = {"box2d": BOX2D_BRANCHES, "pose": POSE_BRANCHES, "box3d": BOX3D_BRANCHES}
 
 # torchvision's names without a prefix; `deconv_layers` beside them. The same rule serves the
 # deformable (resdcn) and the plain (res) form, whose indices differ.
@@ -30,15 +32,13 @@ RESNET = (*RESNET_TRUNK, *renames("deconv_layers.** backbone.deconv_layers.**"))
 # Shared by CornerNet, triplet CenterNet, ExtremeNet and the points hourglass, in any number of
 # stacks. <block>: conv1, bn1, conv2, bn2, skip.0, skip.1, which are the names here as well.
 HOURGLASS = renames("""
-    pre.0.conv.*  backbone.stem.0.0.*
-    pre.0.bn.*    backbone.stem.0.1.*
-    pre.1.**      backbone.stem.1.**
-    kps.#.**      backbone.hourglasses.#.**
-    cnvs.#.conv.* backbone.outputs.#.0.*
-    cnvs.#.bn.*   backbone.outputs.#.1.*
-    inters.#.**   backbone.merged.#.**
-    inters_.#.**  backbone.merge_input.#.**
-    cnvs_.#.**    backbone.merge_output.#.**
+    pre.0.{conv,bn}.*  backbone.stem.0.{0,1}.*
+    pre.1.**           backbone.stem.1.**
+    kps.#.**           backbone.hourglasses.#.**
+    cnvs.#.{conv,bn}.* backbone.outputs.#.{0,1}.*
+    inters.#.**        backbone.merged.#.**
+    inters_.#.**       backbone.merge_input.#.**
+    cnvs_.#.**         backbone.merge_output.#.**
 """)
 
 
@@ -66,21 +66,15 @@ def dla_trunk(prefix: str) -> tuple[Rename | Drop, ...]:
 
 
 # The way up, `dla_up.ida_<stage>` and, in the deformable form, `ida_up` after it.
-DLA_DEFORM_UP = tuple(
-    rule
-    for published, here in (("dla_up.ida_#", "dla_up.#"), ("ida_up", "ida_up"))
-    for rule in renames(f"""
-        {published}.proj_#.conv.**   backbone.{here}.project.#.0.**
-        {published}.proj_#.actf.0.** backbone.{here}.project.#.1.**
-        {published}.node_#.conv.**   backbone.{here}.node.#.0.**
-        {published}.node_#.actf.0.** backbone.{here}.node.#.1.**
-        {published}.up_#.weight      backbone.{here}.up.#.weight
-    """)
-)
+DLA_DEFORM_UP = renames("""
+    dla_up.ida_#.{proj,node}_#.{conv,actf.0}.** backbone.dla_up.#.{project,node}.#.{0,1}.**
+    dla_up.ida_#.up_#.weight                    backbone.dla_up.#.up.#.weight
+    ida_up.{proj,node}_#.{conv,actf.0}.**       backbone.ida_up.{project,node}.#.{0,1}.**
+    ida_up.up_#.weight                          backbone.ida_up.up.#.weight
+""")
 DLA_PLAIN_UP = renames("""
-    dla_up.ida_#.proj_#.**   backbone.dla_up.#.project.#.**
-    dla_up.ida_#.node_#.**   backbone.dla_up.#.node.#.**
-    dla_up.ida_#.up_#.weight backbone.dla_up.#.up.#.weight
+    dla_up.ida_#.{proj,node}_#.** backbone.dla_up.#.{project,node}.#.**
+    dla_up.ida_#.up_#.weight      backbone.dla_up.#.up.#.weight
 """)
 
 BATCH_COUNTERS = Keep(
@@ -92,13 +86,10 @@ BATCH_COUNTERS = Keep(
 
 # <head>.<index>.<parameter>; one published without hidden layer is a bare convolution.
 SEQUENTIAL = """
-    {published}.#.* head.stacks.0.{branch}.#.*
-    {published}.*   head.stacks.0.{branch}.0.*
+    HEAD.#.* head.stacks.0.BRANCH.#.*
+    HEAD.*   head.stacks.0.BRANCH.0.*
 """
-STACKED = """
-    {published}.#.0.conv.* head.stacks.#.{branch}.0.*
-    {published}.#.1.*      head.stacks.#.{branch}.2.*
-"""
+STACKED = "HEAD.#.{0.conv,1}.* head.stacks.#.BRANCH.{0,2}.*"
 # Architecture family of the published code -> rules of its backbone and of its heads.
 ARCHITECTURES = {
     "res": (RESNET, SEQUENTIAL),
@@ -107,21 +98,12 @@ ARCHITECTURES = {
     "dlav0": ((*dla_trunk("base."), *DLA_PLAIN_UP), SEQUENTIAL),
     "hourglass": (HOURGLASS, STACKED),
 }
-
-# By (family, task of this package).
-TABLES = {
+TABLES = {  # by (family, task of this package)
     (family, task): RenameTable(
-        name=f"points {family} {task}",
-        rules=(
-            *backbone,
-            *(
-                rule
-                for published, branch in branches.items()
-                for rule in renames(head.format(published=published, branch=branch))
-            ),
-        ),
-        kept=(BATCH_COUNTERS,),
+        f"points {family} {task}",
+        (*backbone, *renames(heads.replace("HEAD", published).replace("BRANCH", branches))),
+        (BATCH_COUNTERS,),
     )
-    for family, (backbone, head) in ARCHITECTURES.items()
-    for task, branches in BRANCHES.items()
+    for family, (backbone, heads) in ARCHITECTURES.items()
+    for task, (published, branches) in BRANCHES.items()
 }

@@ -28,28 +28,42 @@ class Rename:
 
 
 def renames(table: str) -> tuple[Rename, ...]:
-    """Rules from lines of two names, the published one and the one here.
+    """Rules from pairs of names, the published one and the one here, with white space between.
 
-    `#` in the first stands for a number, `*` for one part of a name and `**` for one or more; in
-    the second the same signs stand in the same order for what was found. A dot is a dot, the rest
-    is a pattern without groups of its own.
+    `#` stands for a number, `*` for one part of a name, `**` for one or more parts; the same signs
+    stand in the same order in both names. So do lists `{a,b}`, whose entries belong together.
     """
+    names = table.split()
     return tuple(
-        Rename(_to_pattern(published), _to_replacement(here))
-        for published, here in (line.split() for line in table.split("\n") if line.strip())
+        Rename(_pattern(published), _replacement(here))
+        for pair in zip(names[::2], names[1::2], strict=True)
+        for published, here in _expanded(*pair)
     )
 
 
 _SIGNS = {"**": r"(.+)", "*": r"(\w+)", "#": r"(\d+)"}
 
 
-def _to_pattern(name: str) -> str:
+def _pattern(name: str) -> str:
     return re.sub(r"\*\*|\*|#", lambda sign: _SIGNS[sign[0]], name.replace(".", r"\."))
 
 
-def _to_replacement(name: str) -> str:
+def _replacement(name: str) -> str:
     numbers = itertools.count(1)
     return re.sub(r"\*\*|\*|#", lambda _: rf"\{next(numbers)}", name)
+
+
+def _expanded(published: str, here: str) -> list[tuple[str, str]]:
+    """One pair of names for each entry of the first list, and so on for the lists after it."""
+    if "{" not in published:
+        return [(published, here)]
+    pieces = [re.fullmatch(r"(.*?){(.*?)}(.*)", name).groups() for name in (published, here)]
+    (start, entries, end), (start_here, entries_here, end_here) = pieces
+    return [
+        pair
+        for entry in zip(entries.split(","), entries_here.split(","), strict=True)
+        for pair in _expanded(f"{start}{entry[0]}{end}", f"{start_here}{entry[1]}{end_here}")
+    ]
 
 
 @dataclass(frozen=True)
@@ -75,10 +89,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class RenameTable:
-    """All rules for the files of one source.
-
-    Every source key must match exactly one of `rules`; their order means nothing.
-    """
+    """All rules for the files of one source, whose keys must each match exactly one of them."""
 
     name: str
     rules: tuple[Rename | Drop, ...]
@@ -96,10 +107,7 @@ class Renamed:
 
 
 class RenameError(ValueError):
-    """A state dict and a table, or a model, do not belong together.
-
-    `problems` maps what is wrong to the full list of keys.
-    """
+    """A state dict and a table, or a model, do not fit: `problems` -> the full list of keys."""
 
     def __init__(self, table_name: str, problems: Mapping[str, list[str]]) -> None:
         self.table_name = table_name
@@ -116,15 +124,10 @@ class RenameError(ValueError):
 def rename_state_dict(
     source: Mapping[str, Tensor], table: RenameTable, target: Mapping[str, Tensor]
 ) -> Renamed:
-    """Give every tensor of `source` the name that `target` knows it by.
+    """Give every tensor of `source` the name that the model's state dict `target` knows it by.
 
-    Args:
-        source: published key -> tensor, without wrapper prefixes (see `published_state_dict`).
-        table: the rules of this source.
-        target: the model's own state dict; only names and shapes are read.
-
-    Returns:
-        The renamed tensors, not copied, and what was dropped and kept, with reasons.
+    `source` has no wrapper prefixes (see `published_state_dict`); of `target` only names and shapes
+    are read. Tensors are not copied.
 
     Raises:
         RenameError: a source key no rule or several rules match, two source keys with one target,
@@ -180,8 +183,7 @@ def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, 
 def published_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
     """The named tensors of a published file, as loaded by `torch.load`.
 
-    Takes the `state_dict` out of a training checkpoint and removes the `module.` that
-    DataParallel puts before every key.
+    Without what surrounds them in a training checkpoint, and DataParallel's "module.".
 
     Raises:
         ValueError: the file holds no named tensors.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,9 @@ from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
-from ..checkpoint.detect_source import UnknownWeightsError, detect_source
+from ..checkpoint.detect_source import UnknownWeightsError
 from ..checkpoint.published import is_detectron2_file, named_conversion
-from ..checkpoint.rename import published_state_dict
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED
+from ..model_zoo.path_handlers import PUBLISHED
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
 # config anyway.
@@ -62,7 +61,7 @@ class Checkpointer(DetectionCheckpointer):
     def save(
         self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
     ) -> None:
-        """Write `<save_dir>/<name>.pth`: the whole file appears at once, or the old one stays.
+        """Write `<save_dir>/<name>.pth` whole or not at all.
 
         Args:
             name: file name without its ending.
@@ -71,8 +70,7 @@ class Checkpointer(DetectionCheckpointer):
             extras: further plain values to save.
 
         Raises:
-            OSError: the file cannot be written, for example on a full disk; earlier checkpoints are
-                untouched.
+            OSError: the file cannot be written; earlier checkpoints are untouched.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -128,7 +126,7 @@ class Checkpointer(DetectionCheckpointer):
         """
         self._source = path
         if path:
-            name = _without_query(path)  # 0.5 would look for a file of that name
+            name = without_query(path)  # 0.5 would look for a file of that name
             path = PathManager.get_local_path(name)
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"Checkpoint '{name}' does not exist. Check MODEL.WEIGHTS.")
@@ -140,7 +138,7 @@ class Checkpointer(DetectionCheckpointer):
             )
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        queries = parse_qs(self._source[len(_without_query(self._source)) + 1 :])
+        queries = parse_qs(self._source[len(without_query(self._source)) + 1 :])
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
@@ -181,21 +179,18 @@ class LoadReport:
     def describe(self) -> str:
         """Return the report: one line of counts and one line for each kind of misfit."""
         total = len(self.matched) + len(self.missing) + len(self.misshaped)
-        lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
-        if self.misshaped:
-            lines.append(
-                f"  {len(self.misshaped)} start anew, their shapes differ: "
-                + shorten([f"{name} {shapes}" for name, shapes in self.misshaped.items()])
-            )
-        if self.missing:
-            lines.append(
-                f"  {len(self.missing)} start anew, not in the checkpoint: {shorten(self.missing)}"
-            )
-        if self.unexpected:
-            lines.append(
-                f"  {len(self.unexpected)} of the checkpoint not used: {shorten(self.unexpected)}"
-            )
-        return "\n".join(lines)
+        shapes = [f"{name} {shapes}" for name, shapes in self.misshaped.items()]
+        misfits = {
+            "start anew, their shapes differ": shapes,
+            "start anew, not in the checkpoint": self.missing,
+            "of the checkpoint not used": self.unexpected,
+        }
+        return "\n".join(
+            [
+                f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded.",
+                *(f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x),
+            ]
+        )
 
     def check(self, source: str, *, fail: bool, origin: str = "") -> None:
         """Raise for the weights of another model, and with `fail` for any gap.
@@ -221,7 +216,7 @@ class LoadReport:
 def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadReport:
     """Compare the tensors of a model with those of a checkpoint, by name and shape."""
     if given and all(name.startswith("module.") for name in given):
-        given = {name[len("module.") :]: value for name, value in given.items()}
+        given = {name.removeprefix("module."): value for name, value in given.items()}
     matched, missing, misshaped = [], [], {}
     for name, value in model.items():
         if name not in given:
@@ -231,22 +226,15 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
             misshaped[name] = f"{tuple(given[name].shape)} -> {tuple(value.shape)}"
         else:
             matched.append(name)
-    used = sum(_elements(model[name]) for name in matched)
-    smaller = min(sum(map(_elements, model.values())), sum(map(_elements, given.values())))
+    sizes = {name: math.prod(value.shape) for name, value in model.items()}
+    smaller = min(sum(sizes.values()), sum(math.prod(value.shape) for value in given.values()))
     return LoadReport(
         matched=matched,
         missing=missing,
         unexpected=[name for name in given if name not in model],
         misshaped=misshaped,
-        share=used / smaller if smaller else float(not model),
+        share=sum(sizes[name] for name in matched) / smaller if smaller else float(not model),
     )
-
-
-def _elements(value: Any) -> int:
-    size = 1
-    for side in value.shape:
-        size *= side
-    return size
 
 
 def shorten(names: Sequence[str], most: int = 4) -> str:
@@ -280,26 +268,6 @@ def load_tensors(filename: str) -> dict[str, Any]:
         ) from error
 
 
-def _without_query(path: str) -> str:
+def without_query(path: str) -> str:
     """Drop detectron2's queries from a name; those of a published address belong to it."""
     return path if path.startswith(PUBLISHED) else path.partition("?")[0]
-
-
-def saved_class_names(path: str) -> list[str]:
-    """Return the class names in the checkpoint at `path`; [] where there are none.
-
-    Weights of a classifier are not fetched for it.
-    """
-    if not path or path.startswith(IMAGENET):
-        return []
-    try:
-        local = PathManager.get_local_path(_without_query(path))
-        if not os.path.isfile(local) or files.file_kind(local) != "torch":
-            return []
-        loaded = files.read_tensors(local, mapped=True)
-        if is_detectron2_file(loaded):
-            return list(loaded.get("class_names", []))
-        return detect_source(published_state_dict(loaded)).class_names
-    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        return []

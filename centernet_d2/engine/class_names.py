@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import pickle
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlparse
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import get_cache_dir
 
-from .checkpointer import saved_class_names, shorten
+from ..checkpoint.detect_source import DATASET_CLASSES, detect_source
+from ..checkpoint.download import is_url
+from ..checkpoint.files import file_kind, read_tensors
+from ..checkpoint.published import is_detectron2_file
+from ..checkpoint.rename import published_state_dict
+from ..model_zoo.lookup import UnknownModelError, find_entry
+from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
+from .checkpointer import shorten, without_query
 
 logger = logging.getLogger(__name__)
 
@@ -64,29 +78,70 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
     return expected
 
 
-def find_class_names(cfg: CfgNode) -> tuple[list[str], str]:
-    """Return the class names and where they were found: datasets, else MODEL.WEIGHTS.
+def saved_class_names(weights: str) -> list[str]:
+    """Class names of `weights` as far as they are known without a download, else [].
 
-    ([], "") where neither knows them.
+    Those of the model zoo are stated with their entry. A file is read where it is local, or where
+    an address was downloaded before.
     """
-    if names := configured_class_names(cfg):
-        return names, f"the metadata of {describe_datasets(cfg)}"
-    if names := saved_class_names(cfg.MODEL.WEIGHTS):
-        return names, f"the checkpoint {cfg.MODEL.WEIGHTS}"
-    return [], ""
+    name = without_query(weights)
+    file = _fetched.get(name) or _expected_file(name)
+    if file.is_file():
+        return list(_class_names_in(file, os.stat(file).st_mtime_ns))
+    if not name.startswith(PUBLISHED):
+        return []
+    try:
+        benchmark = find_entry(name.removeprefix(PUBLISHED)).benchmark
+    except UnknownModelError:
+        return []
+    return list(DATASET_CLASSES[benchmark.dataset]) if benchmark else []
 
 
-def set_class_names(cfg: CfgNode) -> list[str]:
-    """Set MODEL.HEATMAP.NUM_CLASSES where it is 0, and return the class names ([]: unknown).
+def _expected_file(name: str) -> Path:
+    """Where the file of a name is, if it is here."""
+    if is_url(name):
+        return Path(get_cache_dir()) / urlparse(name).path.lstrip("/")  # as PathManager keeps it
+    name = name.removeprefix(PUBLISHED)
+    return downloaded_file(name) if is_url(name) else Path(name).expanduser()
 
-    Names from a checkpoint are also given to the metadata of the datasets of `cfg`, where
-    detectron2's predictor and visualizer look for them.
+
+@functools.lru_cache(maxsize=8)
+def _class_names_in(file: Path, _changed: int) -> tuple[str, ...]:
+    try:
+        if file_kind(file) != "torch":
+            return ()
+        loaded = read_tensors(file, mapped=True)
+        if is_detectron2_file(loaded):
+            return tuple(loaded.get("class_names", ()))
+        return tuple(detect_source(published_state_dict(loaded)).class_names)
+    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return ()
+
+
+_fetched: dict[str, Path] = {}  # name -> its local file
+
+
+def fetch_weights(weights: str) -> None:
+    """Download `weights` where they are not here yet, so that their class names can be read."""
+    if weights and not weights.startswith(IMAGENET):
+        name = without_query(weights)
+        _fetched[name] = Path(PathManager.get_local_path(name))
+
+
+def find_class_names(cfg: CfgNode) -> list[str]:
+    """The class names of the datasets, else of MODEL.WEIGHTS, as far as these are here; else [].
+
+    Names of weights are also given to the metadata of the datasets of `cfg`, where detectron2's
+    predictor and visualizer look for them.
 
     Raises:
-        ValueError: datasets disagree with each other or with NUM_CLASSES, or NUM_CLASSES is 0 and
-            nothing is known.
+        ValueError: datasets disagree with each other or with NUM_CLASSES.
     """
-    names, source = find_class_names(cfg)
+    source = f"the metadata of {describe_datasets(cfg)}"
+    if not (names := configured_class_names(cfg)):
+        source = f"the checkpoint {cfg.MODEL.WEIGHTS}"
+        names = saved_class_names(cfg.MODEL.WEIGHTS)
     count = cfg.MODEL.HEATMAP.NUM_CLASSES
     if names and count not in (0, len(names)):
         raise ValueError(
@@ -94,17 +149,27 @@ def set_class_names(cfg: CfgNode) -> list[str]:
             f"{shorten(names, 8)}. Set MODEL.HEATMAP.NUM_CLASSES to 0 to take the number from "
             "there."
         )
-    if not names and count == 0:
-        raise ValueError(
-            "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
-            f"{describe_datasets(cfg)} none is registered here, and MODEL.WEIGHTS "
-            f"'{cfg.MODEL.WEIGHTS}' holds no class names. Name a dataset in DATASETS.TRAIN or "
-            "TEST, weights of this package, or the number."
-        )
     for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) if names else ():
         if not MetadataCatalog.get(dataset).get("thing_classes"):
             MetadataCatalog.get(dataset).set(thing_classes=names)
-    cfg.MODEL.HEATMAP.NUM_CLASSES = len(names) or count
+    return names
+
+
+def set_class_names(cfg: CfgNode) -> list[str]:
+    """`find_class_names`, which also set MODEL.HEATMAP.NUM_CLASSES where it is 0.
+
+    Raises:
+        ValueError: see there; or NUM_CLASSES is 0 and nothing is known.
+    """
+    names = find_class_names(cfg)
+    if not names and cfg.MODEL.HEATMAP.NUM_CLASSES == 0:
+        raise ValueError(
+            "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
+            f"{describe_datasets(cfg)} none is registered here, and MODEL.WEIGHTS "
+            f"'{cfg.MODEL.WEIGHTS}' holds no class names, or has to be downloaded first. Name a "
+            "dataset in DATASETS.TRAIN or TEST, weights of this package, or the number."
+        )
+    cfg.MODEL.HEATMAP.NUM_CLASSES = len(names) or cfg.MODEL.HEATMAP.NUM_CLASSES
     return names
 
 

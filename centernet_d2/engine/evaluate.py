@@ -13,7 +13,12 @@ from torch import nn
 
 from ..modeling.fast_inference import make_fast
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names, without_training_data
+from .class_names import (
+    compare_with_checkpoint,
+    fetch_weights,
+    find_class_names,
+    without_training_data,
+)
 from .joints import joint_names
 from .setup import setup
 from .trainer import Trainer
@@ -52,7 +57,8 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             "MODEL.WEIGHTS is empty: an untrained model would detect nothing. Name a checkpoint, "
             f"for example MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
         )
-    class_names, _ = find_class_names(cfg)
+    fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
+    class_names = find_class_names(cfg)
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     for what, names in (("class", class_names), ("joint", joint_names(cfg))):
         saved = extras.get(f"{what}_names", [])

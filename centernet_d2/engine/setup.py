@@ -77,7 +77,8 @@ def setup(cfg: CfgNode) -> CfgNode:
       and replaced by their short names; DATASETS.FROM_FILES keeps them with absolute paths, so that
       the saved config registers them again, in every process.
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
-      dataset, of the checkpoint MODEL.WEIGHTS.
+      dataset, of the checkpoint MODEL.WEIGHTS. Nothing is downloaded for it: weights that are not
+      here yet, and are none of the model zoo, are compared where they are loaded.
     - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
       datasets' metadata: number of joints, their flip, the classes that have them.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.

@@ -71,7 +71,7 @@ class Trainer(DefaultTrainer):
         dataset = self.load_dataset(cfg)
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
-        self.class_names, _ = find_class_names(cfg)
+        self.class_names = find_class_names(cfg)
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 

@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..data.images import read_image
-from ..engine.class_names import without_training_data
+from ..engine.class_names import fetch_weights, without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.setup import setup
 
@@ -44,6 +44,8 @@ class Predictor:
         Raises:
             ValueError: see `setup` and `load_for_evaluation`.
         """
+        if not cfg.MODEL.get("HEATMAP", {}).get("NUM_CLASSES"):
+            fetch_weights(cfg.MODEL.WEIGHTS)  # `setup` downloads nothing to count their classes
         self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)

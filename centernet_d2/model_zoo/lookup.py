@@ -26,9 +26,8 @@ def find_entry(name: str) -> Entry:
         UnknownModelError: there is none.
     """
     bare = without_ending(name)
-    for entry in ENTRIES:
-        if bare in names_of(entry):
-            return entry
+    if entry := next((entry for entry in ENTRIES if bare in names_of(entry)), None):
+        return entry
     raise UnknownModelError(
         f"The model zoo has no '{name}'. {near_names(bare, all_names())} All are in "
         "MODEL_ZOO.md and centernet_d2.model_zoo.names()."
@@ -65,7 +64,6 @@ def near_names(name: str, known: Iterable[str]) -> str:
     return f"Near: {', '.join(by_last[found] for found in near)}." if near else ""
 
 
-# ---------------------------------------------------------------------------------------- configs
 def config_folder() -> Path:
     """The shipped configs: inside an installed package, beside it in a checkout."""
     shipped = Path(str(importlib.resources.files(__package__))) / "configs"
@@ -105,7 +103,6 @@ def get_config_file(name: str) -> str:
     raise UnknownModelError(f"There is no config '{name}'. {near_names(bare, known_names)}")
 
 
-# ---------------------------------------------------------------------------------------- weights
 def placed_file(entry: Entry) -> Path:
     """Where an entry's weights are kept, and where a person may put them by hand."""
     return cache_dir() / "weights" / f"{entry.short_name}.pth"

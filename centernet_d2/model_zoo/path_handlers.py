@@ -20,7 +20,7 @@ from detectron2.utils.file_io import PathHandler, PathManager
 from ..atomic_write import atomic_write
 from ..checkpoint import imagenet
 from ..checkpoint.cache import cache_dir
-from ..checkpoint.download import download, is_url
+from ..checkpoint.download import download, is_url, local_name
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
 from .lookup import UnknownModelError, all_names, fetch_weights, find_entry, near_names
@@ -76,7 +76,7 @@ def published_file(name: str) -> Path:
         FileNotFoundError: it is neither a file nor in the zoo; the message lists near names.
     """
     if is_url(name):
-        return download(name, cache_dir() / "downloads")
+        return download(name, downloaded_file(name).parent)
     file = Path(name).expanduser()
     if file.is_file():
         return file
@@ -88,6 +88,11 @@ def published_file(name: str) -> Path:
             f"{near_names(name, all_names())} centernet_d2.model_zoo.names() lists all."
         ) from None
     return fetch_weights(entry)
+
+
+def downloaded_file(url: str) -> Path:
+    """Where the file of an address is kept once it is downloaded."""
+    return cache_dir() / "downloads" / local_name(url)
 
 
 def imagenet_file(source: str) -> Path:

@@ -8,7 +8,9 @@ from centernet_d2.checkpoint.rename import (
     RenameError,
     RenameTable,
     published_state_dict,
+    rename_names,
     rename_state_dict,
+    renames,
 )
 
 TABLE = RenameTable(
@@ -133,3 +135,22 @@ def test_a_key_that_only_starts_like_the_wrapper_stays():
 def test_files_that_are_no_checkpoint(file, message):
     with pytest.raises(ValueError, match=message):
         published_state_dict(file)
+
+
+def test_rules_from_pairs_of_names():
+    rules = renames("""
+        {tl,br}_heats.#.{0.conv,1}.* stacks.#.{top,bottom}.{0,2}.*
+        kps.#.**
+            trunk.#.**
+    """)
+    source = {
+        "tl_heats.10.0.conv.bias": "stacks.10.top.0.bias",
+        "br_heats.1.1.weight": "stacks.1.bottom.2.weight",
+        "kps.0.low2.up1.0.weight": "trunk.0.low2.up1.0.weight",
+    }
+    table = RenameTable("names", rules)
+    assert len(rules) == 5
+    assert list(rename_names(dict.fromkeys(source), table)) == list(source.values())
+    for unknown in ("tl_heats.x.1.weight", "tl_heats.1.1.weight.more", "kpsx0.a", "kps.0."):
+        with pytest.raises(RenameError, match="known to no rule"):
+            rename_names({unknown: None}, table)

@@ -14,8 +14,8 @@ from centernet_d2.engine.checkpointer import (
     CheckpointMismatchError,
     compare_states,
     load_tensors,
-    saved_class_names,
 )
+from centernet_d2.engine.class_names import saved_class_names
 
 
 def network(classes: int = 3, width: int = 16) -> nn.Sequential:

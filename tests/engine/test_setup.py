@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathHandler, PathManager
 
 import centernet_d2
 from centernet_d2.config.files import merge_config_file
 from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.model_zoo.path_handlers import downloaded_file
 
 from .small_world import CLASSES, small_config, write_dataset
 
@@ -99,6 +103,97 @@ def test_application_without_the_dataset_takes_the_names_from_the_checkpoint(con
     cfg = setup(config(*datasets, *weights))
     assert cfg.MODEL.HEATMAP.NUM_CLASSES == 3
     assert MetadataCatalog.get("gone_val").thing_classes == ["one", "two", "three"]
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """Every connection fails the test, and nothing was downloaded before."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError(f"setup opened a connection: {arguments}")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for variable in ("CENTERNET_D2_CACHE", "FVCORE_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+
+
+@pytest.fixture
+def unseen():
+    """Overrides with datasets that are not registered."""
+    yield ["DATASETS.TRAIN", ("unseen_train",), "DATASETS.TEST", ("unseen_val",)]
+    for name in ("unseen_train", "unseen_val"):
+        MetadataCatalog.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "classes"),
+    [
+        ("published:points_dla34_140e", 80),
+        ("published:ctdet_pascal_dla_512.pth", 20),
+        ("published:COCO-Keypoints/points_dla34_1x.yaml", 1),
+        ("published:KITTI-Detection3D/points_dla34_3dop", 3),
+        ("published:extremenet_hourglass104", None),
+        ("published:https://unreachable.invalid/weights.pth", None),
+        ("https://unreachable.invalid/weights.pth", None),
+        ("detectron2://COCO-Detection/weights.pkl", None),
+        ("torchvision:resnet18", None),
+        ("timm:dla34.in1k", None),
+    ],
+)
+def test_setup_opens_no_connection(
+    config, no_network, unseen, monkeypatch, caplog, weights, classes
+):
+    monkeypatch.setattr("centernet_d2.engine.setup._said", set())
+    setup(config("MODEL.WEIGHTS", weights))  # with a dataset of two classes
+    assert ("was trained on" in caplog.text) == bool(classes)
+    if classes:
+        assert f"trained on {classes} classes" in caplog.text
+        cfg = setup(config(*unseen, "MODEL.WEIGHTS", weights))
+        assert classes == cfg.MODEL.HEATMAP.NUM_CLASSES
+    else:
+        with pytest.raises(ValueError, match=r"NUM_CLASSES is 0.*has to be downloaded first"):
+            setup(config(*unseen, "MODEL.WEIGHTS", weights))
+        setup(config(*unseen, "MODEL.WEIGHTS", weights, "MODEL.HEATMAP.NUM_CLASSES", 2))
+
+
+@pytest.mark.parametrize("published", ["published:", ""])
+def test_weights_of_an_address_that_were_downloaded_before_are_read(
+    config, no_network, tmp_path, published
+):
+    url = "https://unreachable.invalid/folder/three.pth"
+    file = downloaded_file(url) if published else tmp_path / "FVCORE_CACHE/folder/three.pth"
+    names = ["one", "two", "three"]
+    Checkpointer(torch.nn.Linear(1, 1), str(file.parent), class_names=names).save(file.stem)
+    cfg = config("DATASETS.TRAIN", (), "DATASETS.TEST", (), "MODEL.WEIGHTS", f"{published}{url}")
+    assert setup(cfg).MODEL.HEATMAP.NUM_CLASSES == 3
+
+
+def test_weights_that_come_over_the_net_are_compared_when_they_are_loaded(config, unseen, tmp_path):
+    """The same errors, by `load_for_evaluation`, as `setup` gives for a local file."""
+    model = torch.nn.Linear(1, 1)
+    names = ["one", "two", "three"]
+    Checkpointer(model, str(tmp_path), class_names=names).save("three")
+
+    class Store(PathHandler):
+        def _get_supported_prefixes(self):
+            return ["classstore:"]
+
+        def _get_local_path(self, path, force=False, **kwargs):
+            return str(tmp_path / path.rpartition("/")[2])
+
+    PathManager.register_handler(Store(), allow_override=True)
+    cfg = setup(config("MODEL.WEIGHTS", "classstore:a/three.pth"))
+    with pytest.raises(ValueError, match=r"other classes.*class 0 is 'one'"):
+        load_for_evaluation(cfg, model)
+    unseen += ["MODEL.HEATMAP.NUM_CLASSES", 2, "MODEL.WEIGHTS"]
+    cfg = setup(config(*unseen, "classstore:b/three.pth"))
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 2, but the checkpoint classstore.*has 3"):
+        load_for_evaluation(cfg, model)
+    cfg = setup(config(*unseen, "classstore:c/three.pth", "MODEL.HEATMAP.NUM_CLASSES", 3))
+    assert load_for_evaluation(cfg, model) == names
+    assert MetadataCatalog.get("unseen_val").thing_classes == names
 
 
 def test_nothing_known_about_the_classes(config):

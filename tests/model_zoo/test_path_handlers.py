@@ -17,7 +17,8 @@ from published_networks import mmdetection_shapes, points_shapes, recorded
 from centernet_d2 import model_zoo
 from centernet_d2.checkpoint import imagenet
 from centernet_d2.checkpoint.files import read_tensors
-from centernet_d2.engine.checkpointer import Checkpointer, saved_class_names
+from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.class_names import saved_class_names
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.model_zoo import path_handlers
