@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
@@ -23,24 +26,11 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
         ImageFileError: it is empty, truncated, no image, without pixels, or of a depth with no
             defined range.
     """
-    if not PathManager.isfile(file_name):
-        raise FileNotFoundError(
-            f"image file '{file_name}' does not exist: check its name and folder"
-        )
-    try:
-        with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-            image.load()
-            format_name = image.format or ""  # the upright copy no longer knows it
-            turned = _upright(image) if upright else image
-            pixels = np.asarray(_eight_bit(turned, format_name, file_name).convert("RGB"))
-    except ImageFileError:
-        raise
-    # Pillow reports damaged files by all of these, depending on the format.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageFileError(
-            f"image file '{file_name}' cannot be read ({type(error).__name__}: {error}): it is "
-            "truncated, damaged or no image; copy or download it again"
-        ) from error
+    with _opened(file_name, "cannot be read", "truncated, damaged or no image") as image:
+        image.load()
+        format_name = image.format or ""  # the upright copy no longer knows it
+        turned = _upright(image) if upright else image
+        pixels = np.asarray(_eight_bit(turned, format_name, file_name).convert("RGB"))
     if pixels.size == 0:
         raise ImageFileError(
             f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
@@ -55,15 +45,26 @@ def read_image_size(file_name: str) -> tuple[int, int]:
         FileNotFoundError: there is no such file.
         ImageFileError: it is no image.
     """
+    with _opened(file_name, "has no readable header", "damaged or no image") as image:
+        return image.size
+
+
+@contextmanager
+def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
+    if not PathManager.isfile(file_name):
+        raise FileNotFoundError(
+            f"image file '{file_name}' does not exist: check its name and folder"
+        )
     try:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
-            return image.size
-    except FileNotFoundError:
+            yield image
+    except ImageFileError:
         raise
+    # Pillow reports damaged files by all of these, depending on the format.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageFileError(
-            f"image file '{file_name}' has no readable header ({type(error).__name__}: {error}): "
-            "it is damaged or no image; copy or download it again"
+            f"image file '{file_name}' {what} ({type(error).__name__}: {error}): it is {cause}; "
+            "copy or download it again"
         ) from error
 
 

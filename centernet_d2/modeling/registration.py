@@ -8,10 +8,12 @@ another package that registers them: they are looked up when a model is built.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TypeVar
 
 import detectron2.modeling
 from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,21 @@ _displaced: set[str] = set()  # our detectors whose names other packages registe
 _said: set[str] = set()
 
 Detector = TypeVar("Detector", bound=type)
+Builder = TypeVar("Builder", bound=Callable)
+
+
+def register_backbone(name: str) -> Callable[[Builder], Builder]:
+    """Return a decorator that registers what takes (cfg, input_shape) under a prefixed name."""
+
+    def register(backbone: Builder) -> Builder:
+        def build(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
+            return backbone(cfg, input_shape)
+
+        build.__name__, build.__module__ = name, backbone.__module__
+        BACKBONE_REGISTRY.register(build)
+        return backbone
+
+    return register
 
 
 def backbone_name(name: str) -> str:

@@ -42,12 +42,8 @@ def draw_boxes3d(
     Edges are cut where they come nearer than `NEAR` to the camera, so that a box beside it shows
     the part that the camera sees.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        boxes: N boxes; those without extent are not drawn.
-        projection: (3, 4).
-        colors: N colors.
-        thickness: pixels; None: by the image's size.
+    Takes N boxes and N colors; boxes without extent are not drawn. `thickness` is in pixels; None:
+    by the image's size.
     """
     picture = np.ascontiguousarray(image).copy()
     thickness = max(1, canvas.line_thickness(picture) // 2) if thickness is None else thickness
@@ -165,14 +161,8 @@ def readable(
 ) -> tuple[np.ndarray, np.ndarray, Boxes]:
     """Enlarge a small image by a whole factor to about `least_height` pixels, with what lies on it.
 
-    Args:
-        image: (H, W, 3) uint8.
-        projection: (3, 4), of this image.
-        boxes: N 2-D boxes in its pixels.
-        least_height: pixels.
-
-    Returns:
-        Image, projection (3, 4) float64 and boxes, in the frame of the returned image.
+    Takes an (H, W, 3) uint8 image, its (3, 4) projection and 2-D boxes in its pixels; returns all
+    three (projection float64) in the frame of the returned image.
     """
     matrix = torch.from_numpy(as_array(projection))
     factor = max(1, round(least_height / image.shape[0]))

@@ -27,13 +27,8 @@ def draw_boxes(
     """Draw boxes with captions on a copy of the image, the last box on top.
 
     Each outline has a dark rim, so that it shows on any background; thickness and text follow the
-    image's size.
-
-    Args:
-        image: (H, W, 3) uint8.
-        boxes: (N, 4); they may reach out of the image.
-        classes: N class indices, for the colors.
-        captions: N texts; "" draws none.
+    image's size. (N, 4) boxes may reach out of the image; N class indices give the colors; a
+    caption "" is not drawn.
     """
     picture = np.ascontiguousarray(image).copy()
     thickness = canvas.line_thickness(picture)
@@ -101,12 +96,8 @@ def draw_objects(
 ) -> np.ndarray:
     """Draw ground truth on a copy of the image.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        instances: `gt_boxes` in the image's pixels, `gt_classes`, and perhaps `gt_keypoints`;
-            covered joints are rings.
-        class_names: names by class index.
-        drawing: limbs of the joints; None: joints alone.
+    `instances` has `gt_boxes` in the image's pixels, `gt_classes`, and perhaps `gt_keypoints`,
+    whose covered joints are rings. The other arguments are those of `draw_detections`.
     """
     classes = instances.gt_classes.cpu().numpy()
     captions = [canvas.class_name(class_names, index) for index in classes]
@@ -149,16 +140,16 @@ def draw_comparison(
 def _enlarged(instances: Instances, factor: int) -> Instances:
     """Return what belongs on an image of `factor` times the size; the given object stays."""
     instances = instances.to("cpu")  # a new object: fields are replaced
-    for name in ("gt_boxes", "pred_boxes"):
-        if instances.has(name):
-            instances.set(name, Boxes(instances.get(name).tensor * factor))
-    if instances.has("pred_centers"):
+    fields = instances.get_fields()
+    for name in {"gt_boxes", "pred_boxes"} & fields.keys():
+        instances.set(name, Boxes(fields[name].tensor * factor))
+    if "pred_centers" in fields:
         instances.pred_centers = instances.pred_centers * factor
-    if instances.has("gt_keypoints"):
+    if "gt_keypoints" in fields:
         joints = instances.gt_keypoints.tensor.clone()
         joints[..., :2] = (joints[..., :2] + HALF_PIXEL) * factor - HALF_PIXEL
         instances.gt_keypoints = Keypoints(joints)
-    if instances.has("pred_keypoints"):
+    if "pred_keypoints" in fields:
         scale = instances.pred_keypoints.new_tensor([factor, factor, 1])
         instances.pred_keypoints = instances.pred_keypoints * scale
     return instances

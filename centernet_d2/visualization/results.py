@@ -32,15 +32,10 @@ def draw_result(
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        result: "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4).
-        class_names: names by class index.
-        threshold: lowest score drawn.
-        keypoints: see `draw_detections`; 3-D boxes are drawn without.
-        drawing: see `draw_detections`; likewise.
-        drawers: name of a further field -> what draws it, below the boxes, where the instances have
-            it.
+    `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4).
+    `drawers` maps names of further fields to what draws them, below the boxes, where the instances
+    have them. The other arguments are those of `draw_detections`; 3-D boxes are drawn without
+    `keypoints` and `drawing`.
     """
     instances, projection = result["instances"], result.get("projection")
     shown = instances[instances.scores >= threshold]

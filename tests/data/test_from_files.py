@@ -26,6 +26,7 @@ from centernet_d2.data.datasets.from_files import (
     register_from_files,
     split_paths,
 )
+from centernet_d2.data.datasets.lazy import LazyMetadata
 
 from .coco_files import coco_content, write_dataset
 
@@ -278,3 +279,20 @@ def test_real_classes(test_data):
     builtin = MetadataCatalog.get("coco_2017_val")
     assert metadata.thing_classes == builtin.thing_classes
     assert metadata.thing_dataset_id_to_contiguous_id == builtin.thing_dataset_id_to_contiguous_id
+
+
+def test_lazy_metadata_is_read_once_and_stays_consistent():
+    reads = []
+
+    def read():
+        reads.append(1)
+        return {"thing_classes": ["a"]}
+
+    metadata = LazyMetadata("lazy_name_of_a_test", read)
+    assert not reads
+    metadata.set(note=1)
+    assert (metadata.note, metadata.get("absent"), metadata.thing_classes) == (1, None, ["a"])
+    assert metadata.as_dict() == {"name": "lazy_name_of_a_test", "thing_classes": ["a"], "note": 1}
+    with pytest.raises(AssertionError, match="different value"):
+        metadata.set(thing_classes=["b"])
+    assert len(reads) == 1

@@ -12,14 +12,16 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from ...structures.skeleton import Skeleton
 from ..checks import DatasetError, check_unique
-from .coco_joints import read_joints, read_skeleton
 from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, kept_columns
+
+if TYPE_CHECKING:
+    from ...structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +164,24 @@ def _compact(content: dict, source: str) -> CocoFile:
     rows = np.searchsorted(image_ids[order], annotations.integers("image_id"))
     boxes = _boxes(annotations)
     categories = _categories(content, source)
-    skeleton, having = read_skeleton(content["categories"], source)
+    joints = {}
+    if any(record.get("keypoints") for record in (*content["categories"], *records)):
+        from .coco_joints import read_joints, read_skeleton  # executed for poses alone
+
+        skeleton, having = read_skeleton(content["categories"], source)
+        joints = {
+            "skeleton": skeleton,
+            "pose_categories": tuple(having),
+            "joints": read_joints(
+                records,
+                skeleton,
+                having,
+                names=categories,
+                boxes=boxes,
+                image_sizes=sizes[order][rows],
+                source=source,
+            ),
+        }
     return CocoFile(
         path=source,
         categories=categories,
@@ -174,19 +193,9 @@ def _compact(content: dict, source: str) -> CocoFile:
         boxes=boxes,
         category_ids=annotations.integers("category_id"),
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
-        skeleton=skeleton,
-        pose_categories=tuple(having),
         image_columns=kept_columns([images.records[k] for k in order], IMAGE_COLUMNS),
         annotation_columns=kept_columns(records, ANNOTATION_COLUMNS),
-        joints=read_joints(
-            records,
-            skeleton,
-            having,
-            names=categories,
-            boxes=boxes,
-            image_sizes=sizes[order][rows],
-            source=source,
-        ),
+        **joints,
     )
 
 

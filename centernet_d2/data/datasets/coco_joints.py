@@ -102,33 +102,33 @@ def read_joints(
     Raises:
         DatasetError: see `check_joints`.
     """
+    has = [record["category_id"] in having for record in annotations]
     unnamed = Counter(
         record["category_id"]
-        for record in annotations
-        if record["category_id"] not in having and _labels_joints(record)
+        for record, has_joints in zip(annotations, has, strict=True)
+        if not has_joints and _labels_joints(record)
     )
     for category, count in unnamed.items():
         logger.warning(
             "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
             'does not name them, so that they are not read. Add "keypoints": [names] to the '
             "category",
-            source,
-            count,
-            names.get(category, category),
+            *(source, count, names.get(category, category)),
         )
     if skeleton is None:
         return None
-    count = len(skeleton.names)
-    rows = [record.get("keypoints") or () for record in annotations]
-    categories = np.array([record["category_id"] for record in annotations], dtype=np.int64)
+    rows = [
+        (record.get("keypoints") or ()) if has_joints else ()
+        for record, has_joints in zip(annotations, has, strict=True)
+    ]
 
     def describe(row: int) -> str:
         record = annotations[row]
         return f"annotation id {record['id']} of image id {record['image_id']}"
 
     joints, messages = check_joints(
-        [row if has else () for row, has in zip(rows, np.isin(categories, having), strict=True)],
-        count,
+        rows,
+        len(skeleton.names),
         boxes=boxes,
         image_sizes=image_sizes,
         source=source,
@@ -176,17 +176,12 @@ def _skeleton(record: dict, source: str) -> Skeleton:
 def _edges(
     limbs: Sequence[Sequence[int]], names: Sequence[str], source: str
 ) -> tuple[tuple[str, str], ...]:
-    """Name the ends of limbs; limbs of joints that there are not are left out with a warning.
-
-    Files cut from COCO often keep the limbs of all 17 joints; these only serve for drawing.
-    """
+    """Name the ends of limbs; those of unknown joints are left out (parts of COCO keep all 17)."""
     kept = [(a, b) for a, b in limbs if 1 <= min(a, b) <= max(a, b) <= len(names)]
     if len(kept) < len(limbs):
         logger.warning(
             "%s: 'skeleton' has %d of %d limbs between joints that 'keypoints' does not name "
             "(joints count from 1 there); these are not drawn",
-            source,
-            len(limbs) - len(kept),
-            len(limbs),
+            *(source, len(limbs) - len(kept), len(limbs)),
         )
     return tuple((names[a - 1], names[b - 1]) for a, b in kept)

@@ -11,7 +11,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ...structures.skeleton import HALF_PIXEL
 from ..checks import check_boxes, check_categories
 from .coco_file import CocoFile, read_coco_json
 from .from_files import FileDataset, split_paths
@@ -103,6 +102,8 @@ def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dic
     contiguous = content.contiguous_ids()
     joints = None
     if content.joints is not None:
+        from ...structures.skeleton import HALF_PIXEL  # executed for poses alone
+
         shift = np.array([HALF_PIXEL, HALF_PIXEL, 0])
         joints = (content.joints + shift).reshape(len(keep), 3 * content.joints.shape[1]).tolist()
     boxes, categories = content.boxes.tolist(), content.category_ids.tolist()

@@ -206,18 +206,15 @@ def _record(frame: Frame) -> dict:
 def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
     """Read a label file; the background's rows are left out."""
     assert frame.label is not None  # of a labelled split
-    known = {*rules.classes, *rules.ignored}
-    found = []
-    for number, item in enumerate(read_labels(frame.label), start=1):
-        if item.type in rules.background:
-            continue
+    objects = read_labels(frame.label)
+    known = {*rules.classes, *rules.ignored, *rules.background}
+    for number, item in enumerate(objects, start=1):
         if item.type not in known:
             raise DatasetError(
                 f"'{frame.label}', object {number} has the type '{item.type}', which is none of "
-                f"{sorted(known | set(rules.background))}: correct it (capital letters count)"
+                f"{sorted(known)}: correct it (capital letters count)"
             )
-        found.append(item)
-    return found
+    return [item for item in objects if item.type not in rules.background]
 
 
 def _say_without_box(
@@ -234,10 +231,10 @@ def _say_without_box(
 
 
 def _log_counts(folder: str, split: str, records: Sequence[dict], rules: ClassRules) -> None:
-    annotations = [entry for record in records for entry in record["annotations"]]
-    ignored = sum(entry.get("ignored", False) for entry in annotations)
-    counts = Counter(entry["category_id"] for entry in annotations if not entry.get("ignored"))
+    entries = [[e for e in record["annotations"] if not e.get("ignored")] for record in records]
+    counts = Counter(entry["category_id"] for found in entries for entry in found)
     named = ", ".join(f"{counts[index]} {name}" for index, name in enumerate(rules.classes))
+    ignored = sum(len(record["annotations"]) for record in records) - sum(map(len, entries))
+    empty = sum(not found for found in entries)
     message = "%s, split %s: %d frames (%d without objects); %s; %d ignored regions"
-    empty = sum(all(entry.get("ignored") for entry in record["annotations"]) for record in records)
     logger.info(message, folder, split, len(records), empty, named, ignored)

@@ -57,11 +57,10 @@ def list_candidates(folder: str, split: str) -> list[str]:
     group, part = split_parts(split)
     # trainval and test are the same frames in every published division.
     groups = ["", "3dop", "subcnn"] if not group and part in WHOLE_SPLITS else [group]
-    return [
-        os.path.join(folder, *parts, f"{part}.txt")
-        for name in groups
-        for parts in ([("ImageSets", name), (f"ImageSets_{name}",)] if name else [("ImageSets",)])
+    places = [
+        f"ImageSets{join}{name}" for name in groups for join in (("/", "_") if name else ("",))
     ]
+    return [os.path.join(folder, place, f"{part}.txt") for place in places]
 
 
 def read_split(folder: str, split: str) -> list[str]:
@@ -77,13 +76,9 @@ def read_split(folder: str, split: str) -> list[str]:
         DatasetError: it is empty or names a frame twice.
     """
     candidates = list_candidates(folder, split)
-    path = next((path for path in candidates if PathManager.isfile(path)), None)
-    if path is None:
-        return _all_frames(folder, split, candidates)
-    return read_split_list(path, example="000007")
-
-
-def _all_frames(folder: str, split: str, candidates: Sequence[str]) -> list[str]:
+    for path in candidates:
+        if PathManager.isfile(path):
+            return read_split_list(path, example="000007")
     images = os.path.join(part_folder(folder, split), IMAGE_FOLDER)
     names = sorted(files_by_stem(images, *_IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
     if not names:
@@ -93,9 +88,8 @@ def _all_frames(folder: str, split: str, candidates: Sequence[str]) -> list[str]
             "with ImageSets, training and testing; the lists of the published splits (3DOP, "
             "SubCNN) are text files with one frame per line that their authors distribute"
         )
-    logger.info(
-        "%s has no list of split '%s': all its %d frames are taken", folder, split, len(names)
-    )
+    message = "%s has no list of split '%s': all its %d frames are taken"
+    logger.info(message, folder, split, len(names))
     return names
 
 

@@ -84,7 +84,7 @@ def parse_label_row(line: str, where: str) -> KittiObject:
             "last being the score; write the missing ones or copy the file again"
         )
     values = [_number(text, f"{where}: {name}") for text, name in zip(texts, _NAMES, strict=False)]
-    truncated, occluded, alpha, left, top, right, bottom = values[:7]
+    truncated, occluded, alpha, left, top, right, bottom, *rest = values
     if occluded != int(occluded):
         raise DatasetError(
             f"{where}: occluded is {occluded:g}, it must be a whole number: 0 visible, 1 partly, 2 "
@@ -95,16 +95,10 @@ def parse_label_row(line: str, where: str) -> KittiObject:
             f"{where}: the box {(left, top, right, bottom)} ends before it begins; columns 5 to 8 "
             "are its left, top, right and bottom edges in pixels"
         )
+    height, width, length, x, y, z, rotation_y, *score = rest
+    box, dimensions, location = (left, top, right, bottom), (height, width, length), (x, y, z)
     return KittiObject(
-        type=kind,
-        truncated=truncated,
-        occluded=int(occluded),
-        alpha=alpha,
-        box=(left, top, right, bottom),
-        dimensions=(values[7], values[8], values[9]),
-        location=(values[10], values[11], values[12]),
-        rotation_y=values[13],
-        score=values[14] if len(values) == LABEL_COLUMNS else None,
+        kind, truncated, int(occluded), alpha, box, dimensions, location, rotation_y, *score
     )
 
 

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import BilinearUpsampling
+from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments, check_three_channels
+from centernet_d2.modeling.registration import register_backbone
 
 UPSAMPLES = ("deform", "plain")
 
@@ -164,11 +165,14 @@ class IterativeUp(nn.Module):
         return results
 
 
-class DLA(Backbone):
+@register_backbone("build_centernet_dla_backbone")
+class DLA(OneMapBackbone):
     """DLA-34 and its way up.
 
     (N, 3, H, W), H and W multiples of 32 -> {"dla_up": (N, 64, H / 4, W / 4)}.
     """
+
+    output = "dla_up"
 
     @configurable
     def __init__(
@@ -220,18 +224,8 @@ class DLA(Backbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Arguments from MODEL.DLA."""
-        if input_shape.channels not in (None, 3):
-            raise ValueError(
-                "DLA reads 3-channel images, but MODEL.PIXEL_MEAN has "
-                f"{input_shape.channels} values; give it 3"
-            )
-        keys = cfg.MODEL.DLA
-        return {
-            "upsample": keys.UPSAMPLE,
-            "norm": keys.NORM,
-            "channels": keys.CHANNELS,
-            "depths": keys.DEPTHS,
-        }
+        check_three_channels("DLA", input_shape)
+        return arguments(cfg.MODEL.DLA)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""
@@ -244,15 +238,6 @@ class DLA(Backbone):
         if self.ida_up is None:
             return {"dla_up": finest[0]}
         return {"dla_up": self.ida_up(finest)[-1]}
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one output, "dla_up"."""
-        return {"dla_up": ShapeSpec(channels=self.out_channels, stride=4)}
-
-    @property
-    def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this."""
-        return 32
 
 
 def _convolutions(
@@ -278,9 +263,3 @@ def _start_convolutions(network: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * math.prod(module.kernel_size)
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-
-
-@BACKBONE_REGISTRY.register()
-def build_centernet_dla_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> DLA:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_dla_backbone"."""
-    return DLA(cfg, input_shape)

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
+from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments
 from centernet_d2.modeling.backbone.top_down import TopDown
+from centernet_d2.modeling.registration import register_backbone
 
 
-class EncoderDecoder(Backbone):
+@register_backbone("build_centernet_encoder_decoder_backbone")
+class EncoderDecoder(OneMapBackbone):
     """Residual encoder, and a decoder that returns to stride 4.
 
     (N, in_channels, H, W), H and W multiples of `size_divisibility` -> {"decoder": (N,
@@ -25,6 +27,8 @@ class EncoderDecoder(Backbone):
 
     Level i of the encoder has stride 4 * 2**i; the decoder is `TopDown`.
     """
+
+    output = "decoder"
 
     @configurable
     def __init__(
@@ -70,19 +74,13 @@ class EncoderDecoder(Backbone):
             rest = [ResidualBlock(next_width, next_width, norm=norm) for _ in range(count - 1)]
             self.encoder.append(nn.Sequential(first, *rest))
             width = next_width
+        self.coarsest_stride = 4 * 2 ** (len(channels) - 1)
         self.decoder = TopDown(channels, out_channels, norm=norm, interpolation=interpolation)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Arguments from MODEL.ENCODER_DECODER."""
-        keys = cfg.MODEL.ENCODER_DECODER
-        return {
-            "in_channels": input_shape.channels or 3,
-            "channels": keys.CHANNELS,
-            "blocks": keys.BLOCKS,
-            "out_channels": keys.OUT_CHANNELS,
-            "norm": keys.NORM,
-        }
+        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.ENCODER_DECODER)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""
@@ -92,20 +90,3 @@ class EncoderDecoder(Backbone):
             features = encode(features)
             levels.append(features)
         return {"decoder": self.decoder(levels)}
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one output, "decoder"."""
-        return {"decoder": ShapeSpec(channels=self.out_channels, stride=4)}
-
-    @property
-    def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this, the coarsest stride."""
-        return 4 * 2 ** (len(self.encoder) - 1)
-
-
-@BACKBONE_REGISTRY.register()
-def build_centernet_encoder_decoder_backbone(
-    cfg: CfgNode, input_shape: ShapeSpec
-) -> EncoderDecoder:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_encoder_decoder_backbone"."""
-    return EncoderDecoder(cfg, input_shape)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from detectron2.modeling.backbone.fpn import FPN, build_resnet_fpn_backbone
 from torch import Tensor, nn
+
+from centernet_d2.modeling.registration import register_backbone
 
 
 class FinestOfPyramid(Backbone):
@@ -50,12 +52,7 @@ class FinestOfPyramid(Backbone):
         return self.pyramid.size_divisibility
 
 
-@BACKBONE_REGISTRY.register()
-def build_centernet_resnet_fpn_stride4_backbone(
-    cfg: CfgNode, input_shape: ShapeSpec
-) -> FinestOfPyramid:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_resnet_fpn_stride4_backbone".
-
-    Configured by detectron2's MODEL.RESNETS and MODEL.FPN.
-    """
+@register_backbone("build_centernet_resnet_fpn_stride4_backbone")
+def build_finest_of_pyramid(cfg: CfgNode, input_shape: ShapeSpec) -> FinestOfPyramid:
+    """Build it from detectron2's MODEL.RESNETS and MODEL.FPN."""
     return FinestOfPyramid(build_resnet_fpn_backbone(cfg, input_shape))

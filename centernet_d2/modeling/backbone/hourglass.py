@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
+from centernet_d2.modeling.backbone.base import arguments
+from centernet_d2.modeling.registration import register_backbone
 
 
 class HourglassModule(nn.Module):
@@ -57,6 +59,7 @@ class HourglassModule(nn.Module):
         return self.up1(features) + F.interpolate(inner, scale_factor=2, mode="nearest")
 
 
+@register_backbone("build_centernet_hourglass_backbone")
 class Hourglass(Backbone):
     """A stem to stride 4, then hourglasses in a row, each with an output map of its own.
 
@@ -124,18 +127,7 @@ class Hourglass(Backbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Arguments from MODEL.HOURGLASS."""
-        keys = cfg.MODEL.HOURGLASS
-        return {
-            "in_channels": input_shape.channels or 3,
-            "stacks": keys.STACKS,
-            "channels": keys.CHANNELS,
-            "blocks": keys.BLOCKS,
-            "stem_channels": keys.STEM_CHANNELS,
-            "stem_kernel": keys.STEM_KERNEL,
-            "out_channels": keys.OUT_CHANNELS,
-            "norm": keys.NORM,
-            "norm_init": keys.NORM_INIT,
-        }
+        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.HOURGLASS)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""
@@ -192,9 +184,3 @@ def _check(stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_ker
         )
     if stem_kernel % 2 == 0:
         raise ValueError(f"Hourglass: stem_kernel is {stem_kernel}; it must be odd")
-
-
-@BACKBONE_REGISTRY.register()
-def build_centernet_hourglass_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Hourglass:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_hourglass_backbone"."""
-    return Hourglass(cfg, input_shape)

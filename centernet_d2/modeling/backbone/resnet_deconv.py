@@ -14,12 +14,13 @@ from functools import partial
 import torchvision
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import fill_bilinear_, upsample_by_two
+from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments, check_three_channels
+from centernet_d2.modeling.registration import register_backbone
 
 DEPTHS = (18, 34, 50, 101, 152)
 WIDTHS = {"deform": (256, 128, 64), "conv": (256, 128, 64), "plain": (256, 256, 256)}
@@ -31,12 +32,15 @@ PUBLISHED_INIT = {
 UPSAMPLE_INITS = ("first_channel_bilinear", "bilinear", "normal")
 
 
-class ResNetDeconv(Backbone):
+@register_backbone("build_centernet_resnet_deconv_backbone")
+class ResNetDeconv(OneMapBackbone):
     """ResNet trunk plus three up-sampling groups.
 
     The trunk is torchvision's: a bottleneck's stride sits on its 3x3 convolution.
     (N, 3, H, W), H and W multiples of 32 -> {"deconv": (N, 64 or 256, H / 4, W / 4)}.
     """
+
+    output = "deconv"
 
     @configurable
     def __init__(
@@ -88,33 +92,14 @@ class ResNetDeconv(Backbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Arguments from MODEL.RESNET_DECONV."""
-        if input_shape.channels not in (None, 3):
-            raise ValueError(
-                "ResNetDeconv reads 3-channel images, but MODEL.PIXEL_MEAN has "
-                f"{input_shape.channels} values; give it 3"
-            )
-        keys = cfg.MODEL.RESNET_DECONV
-        return {
-            "depth": keys.DEPTH,
-            "upsample": keys.UPSAMPLE,
-            "norm": keys.NORM,
-            "upsample_init": keys.UPSAMPLE_INIT,
-        }
+        check_three_channels("ResNetDeconv", input_shape)
+        return arguments(cfg.MODEL.RESNET_DECONV)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return {"deconv": self.deconv_layers(features)}
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one output, "deconv"."""
-        return {"deconv": ShapeSpec(channels=self.out_channels, stride=4)}
-
-    @property
-    def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this."""
-        return 32
 
 
 def _check(name: str, value: object, allowed: tuple) -> None:
@@ -150,9 +135,3 @@ def _start_upsampling(layer: nn.ConvTranspose2d, upsample_init: str) -> None:
         fill_bilinear_(layer.weight, "all")
     else:  # plain form, first layer: no output channel has an input channel to interpolate
         nn.init.normal_(layer.weight, std=0.001)
-
-
-@BACKBONE_REGISTRY.register()
-def build_centernet_resnet_deconv_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNetDeconv:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_resnet_deconv_backbone"."""
-    return ResNetDeconv(cfg, input_shape)

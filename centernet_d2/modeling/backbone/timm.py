@@ -6,18 +6,22 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor
 
+from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments
 from centernet_d2.modeling.backbone.top_down import TopDown
+from centernet_d2.modeling.registration import register_backbone
 
 
-class TimmBackbone(Backbone):
+@register_backbone("build_centernet_timm_backbone")
+class TimmBackbone(OneMapBackbone):
     """A timm feature extractor, and a feature pyramid from its maps back to stride 4.
 
     (N, in_channels, H, W), H and W multiples of the coarsest stride -> {"timm": (N, out_channels, H
     / 4, W / 4)}. Finer maps than stride 4 are not used.
     """
+
+    output = "timm"
 
     @configurable
     def __init__(
@@ -51,6 +55,7 @@ class TimmBackbone(Backbone):
                 "are needed; take a hierarchical model, e.g. a ResNet or ConvNeXt"
             )
         self.trunk = trunk
+        self.coarsest_stride = self.strides[-1]
         self.first_used = used[0]
         channels = trunk.feature_info.channels()
         self.decoder = TopDown([channels[i] for i in used], out_channels, norm=norm)
@@ -59,26 +64,11 @@ class TimmBackbone(Backbone):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Arguments from MODEL.TIMM."""
-        keys = cfg.MODEL.TIMM
-        return {
-            "name": keys.NAME,
-            "in_channels": input_shape.channels or 3,
-            "out_channels": keys.OUT_CHANNELS,
-            "norm": keys.NORM,
-        }
+        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.TIMM)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""
         return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one output, "timm"."""
-        return {"timm": ShapeSpec(channels=self.out_channels, stride=4)}
-
-    @property
-    def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this, the coarsest stride."""
-        return self.strides[-1]
 
 
 def _feature_extractor(name: str, in_channels: int) -> Any:
@@ -100,9 +90,3 @@ def _feature_extractor(name: str, in_channels: int) -> Any:
         raise ValueError(
             f"TimmBackbone: timm gives no feature maps of {name!r}: {error}"
         ) from error
-
-
-@BACKBONE_REGISTRY.register()
-def build_centernet_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """The backbone of MODEL.BACKBONE.NAME "build_centernet_timm_backbone"."""
-    return TimmBackbone(cfg, input_shape)
