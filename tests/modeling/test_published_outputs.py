@@ -60,7 +60,13 @@ def published_file(architecture: str, task: str = "box2d") -> dict:
     return {"epoch": 140, "state_dict": recorded(points_shapes(architecture, task))}
 
 
-@pytest.mark.parametrize(("architecture", "task"), PARAMETERS)
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] if case[0] == "hourglass" else [])
+        for case in PARAMETERS
+    ],
+)
 def test_outputs_are_those_of_the_published_network(architecture, task):
     converted = convert(published_file(architecture, task))
     assert len(converted.renamed.dropped) == DROPPED.get(architecture, 0)
@@ -122,6 +128,7 @@ CORNER_NETWORKS = {  # published name -> (class here, maps, parameters)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CORNER_NETWORKS)
 def test_outputs_are_those_of_the_published_corner_network(network):
     name, maps, parameters = CORNER_NETWORKS[network]
