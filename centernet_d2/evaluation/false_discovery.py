@@ -28,10 +28,10 @@ def false_discovery(
     COCO's matching is run a second time, at IoU .05:.05:.50, with at most 100 detections per image.
 
     Args:
-        ground_truth: as for `score_detections`.
-        detections: likewise.
-        iou_type: likewise.
-        backend: likewise.
+        ground_truth: as for `score_detections`, as are the other arguments.
+        detections: COCO results.
+        iou_type: a key of METRIC_NAMES.
+        backend: a name of BACKENDS.
 
     Returns:
         FD, the mean over those thresholds; FD5, FD25 and FD50 at one each (FD50 is 100 - AP50);

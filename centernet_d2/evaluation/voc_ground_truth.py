@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
+from .ground_truth import are_labelled, read_records
 from .voc_scores import VocObjects
 
 logger = logging.getLogger(__name__)
@@ -36,28 +37,17 @@ def load_ground_truth(dataset_name: str) -> VocGroundTruth:
         FileNotFoundError, DatasetError: see `centernet_d2.data.datasets.voc`.
         ValueError: the metadata has no class names, or only some records have annotations.
     """
+    records, class_names = read_records(dataset_name)
+    is_labelled = are_labelled(dataset_name, records)
     metadata = MetadataCatalog.get(dataset_name)
-    class_names = metadata.get("thing_classes")
-    if not class_names:
-        raise ValueError(
-            f"Dataset '{dataset_name}' has no class names: set thing_classes in its metadata."
-        )
-    records = DatasetCatalog.get(dataset_name)
-    labelled = ["annotations" in record for record in records]
-    if any(labelled) and not all(labelled):
-        raise ValueError(
-            f"Dataset '{dataset_name}': {labelled.count(False)} of {len(records)} records have no "
-            "'annotations'. Give images without objects an empty list."
-        )
-    split = metadata.get("split", "test")
     folder = os.path.basename(os.path.normpath(metadata.get("dirname", "VOC")))
     return VocGroundTruth(
         image_ids=[record["image_id"] for record in records],
-        class_names=list(class_names),
-        objects=_objects(dataset_name, records) if any(labelled) else None,
+        class_names=class_names,
+        objects=_objects(dataset_name, records) if is_labelled else None,
         eleven_point=metadata.get("year") == 2007,
         result_folder=os.path.join("results", folder, "Main"),
-        split=split,
+        split=metadata.get("split", "test"),
     )
 
 
