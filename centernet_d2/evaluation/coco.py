@@ -18,8 +18,7 @@ from detectron2.structures import Instances
 
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, rounding_note
 from .coco_ground_truth import load_ground_truth, only_categories
-from .coco_scores import METRIC_NAMES, check_backend, score_detections
-from .false_discovery import false_discovery
+from .coco_scores import METRIC_NAMES, check_backend, false_discovery, score_detections
 from .json_files import write_json_atomically
 
 logger = logging.getLogger(__name__)
