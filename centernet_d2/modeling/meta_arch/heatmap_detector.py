@@ -32,7 +32,7 @@ class HeatmapDetector(nn.Module, ABC):
 
     What evaluation asks of it: `describe_protocol()`; `output_fields`, names of the fields of its
     detections, which decide what is scored; `evaluators`, entries of `EVALUATOR_REGISTRY` that
-    score beside the one of the data set.
+    score beside the one of the dataset.
     """
 
     output_fields: Collection[str] = ("pred_boxes",)

@@ -32,7 +32,7 @@ class PointTask(ABC):
     Attributes:
         needs_camera: whether `decode` reads the images' projections.
         output_fields: names of the fields that `decode` gives.
-        evaluators: entries of `EVALUATOR_REGISTRY` that score them, beside the data set's own.
+        evaluators: entries of `EVALUATOR_REGISTRY` that score them, beside the dataset's own.
     """
 
     needs_camera = False
