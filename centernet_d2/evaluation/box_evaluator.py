@@ -215,7 +215,7 @@ class BoxEvaluator(DatasetEvaluator):
         }
 
     def _title(self, task: str) -> str:
-        """What heads a table: of which data set, by which protocol."""
+        """What heads a table: of which dataset, by which protocol."""
         protocol = f", protocol {self.protocol}" if self.protocol else ""
         return f"{task} of {self.dataset_name}{protocol}"
 
