@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from ..evaluation.voc_scores import interpolated_precision
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
 
 QUADRANTS = ("all", "top_left", "bottom_right")
@@ -99,10 +100,7 @@ def corner_mean_average_precision(
 def average_precision(right: np.ndarray, count: int) -> float:
     """COCO's AP of detections (n,), best first, of which `right` are; `count` objects exist."""
     hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(right) + 1)
-    # The highest precision at this recall or a higher one; 0 beyond the last.
-    precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(precision[np.searchsorted(hits / count, RECALLS)].mean())
+    return interpolated_precision(hits / count, hits / np.arange(1, len(right) + 1), RECALLS)
 
 
 @torch.no_grad()

@@ -87,9 +87,8 @@ class BoxEvaluator(DatasetEvaluator):
                 self._repeated += 1
                 continue
             where = f"image {record.get('file_name', image_id)}"
-            self._detections[image_id] = self._checked(
-                self._fields(output["instances"], where), where
-            )
+            fields = self._fields(output["instances"], where)
+            self._detections[image_id] = self._checked(fields, where)
 
     def evaluate(self) -> OrderedDict:
         """Score what was processed since `reset()`; collective over all processes.
@@ -106,12 +105,11 @@ class BoxEvaluator(DatasetEvaluator):
             files = self._write_results(detections)
             logger.info("%d detections of %s: %s", len(detections), self.dataset_name, files)
         if not self.is_labelled:
+            nothing = "Nothing was written either: the evaluator was given no output folder."
             logger.warning(
                 "Dataset '%s' has no annotations, so there are no scores. %s",
                 self.dataset_name,
-                self._submission(files)
-                if files
-                else "Nothing was written either: the evaluator was given no output folder.",
+                self._submission(files) if files else nothing,
             )
             return OrderedDict((task, {}) for task in self.tasks)
         if not len(detections):
@@ -217,10 +215,9 @@ class BoxEvaluator(DatasetEvaluator):
         }
 
     def _title(self, task: str) -> str:
-        """What heads a table: of which data set, by which protocol."""
-        return f"{task} of {self.dataset_name}" + f", protocol {self.protocol}" * bool(
-            self.protocol
-        )
+        """What heads a table: of which dataset, by which protocol."""
+        protocol = f", protocol {self.protocol}" if self.protocol else ""
+        return f"{task} of {self.dataset_name}{protocol}"
 
     def _save_scores(self, results: Scores, besides: Mapping[str, Any]) -> None:
         """Write scores by task, NaN as null, with what they are of and `besides`."""

@@ -1,4 +1,4 @@
-"""From a data set's name, a config and what a model says of itself to an evaluator."""
+"""From a dataset's name, a config and what a model says of itself to an evaluator."""
 
 from __future__ import annotations
 

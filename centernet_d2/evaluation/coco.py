@@ -19,8 +19,7 @@ from detectron2.structures import Instances
 from ..atomic_write import write_json
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, rounding_note
 from .coco_ground_truth import load_ground_truth, only_categories
-from .coco_scores import METRIC_NAMES, check_backend, score_detections
-from .false_discovery import false_discovery
+from .coco_scores import METRIC_NAMES, check_backend, false_discovery, score_detections
 
 logger = logging.getLogger(__name__)
 

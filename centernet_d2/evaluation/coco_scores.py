@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,10 @@ METRIC_NAMES = {
 BACKENDS = ("pycocotools", "faster-coco-eval")
 # IoU of the AP that `per_iou` adds to AP50, in percent (CornerNet's journal version, Table 5).
 HIGH_IOUS = (60, 70, 80, 90)
+# False discovery is measured at low IoU, and by COCO's names of areas.
+FALSE_DISCOVERY_IOUS = np.linspace(0.05, 0.5, 10)
+FALSE_DISCOVERY_AREAS = {"FD_S": "small", "FD_M": "medium", "FD_L": "large"}
+FALSE_DISCOVERY_NAMES = ("FD", "FD5", "FD25", "FD50", *FALSE_DISCOVERY_AREAS)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def score_detections(
     metrics = {name: _percent(evaluation.stats[i]) for i, name in enumerate(names)}
     if per_iou:
         for iou in HIGH_IOUS:
-            at = np.isclose(evaluation.params.iouThrs, iou / 100)
+            at = _is_iou(evaluation, iou)
             metrics[f"AP{iou}"] = mean_percent(precision[at][..., 0, -1])
     return CocoScores(
         metrics=metrics,
@@ -91,6 +96,40 @@ def score_detections(
         },
         table="\n".join([line for line in printed if "Average" in line][: len(names)]),
     )
+
+
+def false_discovery(
+    ground_truth: dict,
+    detections: list[dict],
+    *,
+    iou_type: str = "bbox",
+    backend: str = "pycocotools",
+) -> dict[str, float]:
+    """Rates of false discovery, the triplet paper's measure of wrong boxes (its Table 3).
+
+    FD is 100 minus AP at low IoU, so it counts what overlaps no object, or hardly. It is what the
+    published evaluation computes, and not the share of false detections among all: those that a
+    recall never reaches count too, as they do in AP. COCO's matching is run a second time, at IoU
+    .05:.05:.50, with at most 100 detections per image. Arguments are those of `score_detections`.
+
+    Returns:
+        In percent, NaN where there is nothing to find: FD, the mean over those thresholds; FD5,
+        FD25 and FD50 at one each (FD50 is 100 - AP50); FD_S, FD_M and FD_L, the mean for objects of
+        COCO's small, medium and large area.
+    """
+    evaluation, _ = run_coco_evaluation(
+        ground_truth, detections, iou_type, backend, iou_thresholds=FALSE_DISCOVERY_IOUS
+    )
+    # (IoU, recall, category, area), at the largest number of detections per image
+    precision = evaluation.eval["precision"][..., -1]
+    areas = evaluation.params.areaRngLbl
+    everywhere = precision[..., areas.index("all")]
+    rates = {"FD": 100 - mean_percent(everywhere)}
+    for iou in (5, 25, 50):
+        rates[f"FD{iou}"] = 100 - mean_percent(everywhere[_is_iou(evaluation, iou)])
+    for name, area in FALSE_DISCOVERY_AREAS.items():
+        rates[name] = 100 - mean_percent(precision[..., areas.index(area)])
+    return rates
 
 
 def run_coco_evaluation(
@@ -145,6 +184,10 @@ def _indexed(dataset: dict):
     side.dataset = dataset
     side.createIndex()
     return side
+
+
+def _is_iou(evaluation: Any, percent: int) -> np.ndarray:
+    return np.isclose(evaluation.params.iouThrs, percent / 100)
 
 
 def mean_percent(fractions: np.ndarray) -> float:

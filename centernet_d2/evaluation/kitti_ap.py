@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .kitti_matching import by_overlap, by_score, choose
-from .kitti_objects import NO_ALPHA, KittiDetections, KittiTruth
-from .kitti_overlap import OverlapPairs, covered_share, overlapping_pairs
+from .kitti_objects import NO_ALPHA, KittiDetections, KittiTruth, OverlapPairs
+from .kitti_overlap import covered_share, overlapping_pairs
 
 SAMPLES = 41
 OLD_SAMPLES = slice(0, SAMPLES, 4)  # 11 points
@@ -75,17 +75,17 @@ def score_kitti(
     Returns:
         Table -> metric -> curves.
     """
-    metrics = tuple(dict.fromkeys(name for table in min_overlaps.values() for name in table))
-    lowest = min(
-        (v for table in min_overlaps.values() for row in table.values() for v in row), default=0
-    )
+    rows = {
+        (metric, *row) for table in min_overlaps.values() for metric, row in table.items()
+    }  # tables may share some
+    metrics = tuple({metric: None for metric, *_ in sorted(rows)})
+    lowest = min((overlap for _, *row in rows for overlap in row), default=0)
     pairs = overlapping_pairs(truth, detections, metrics, lowest)
     covered = covered_share(truth, detections)
-    done: dict[tuple[str | float, ...], KittiCurves] = {}
-    for table in min_overlaps.values():
-        for metric, row in table.items():
-            if (metric, *row) not in done:  # tables may share rows
-                done[metric, *row] = _curves(truth, detections, pairs[metric], covered, metric, row)
+    done = {
+        (metric, *row): _curves(truth, detections, pairs[metric], covered, metric, row)
+        for metric, *row in rows
+    }
     return {
         name: {metric: done[metric, *row] for metric, row in table.items()}
         for name, table in min_overlaps.items()
@@ -93,13 +93,7 @@ def score_kitti(
 
 
 def average_precision(curves: np.ndarray, objects: np.ndarray, points: int) -> np.ndarray:
-    """AP in percent of curves (..., 41); NaN where there is nothing to be found.
-
-    Args:
-        curves: precision or orientation similarity, of `KittiCurves`.
-        objects: (...) how many were to be found.
-        points: 11 or 40.
-    """
+    """AP (...) in percent of curves (..., 41), from 11 or 40 points; NaN where `objects` is 0."""
     if points not in (11, 40):
         raise ValueError(f"KITTI averages 11 or 40 points, not {points}")
     samples = OLD_SAMPLES if points == 11 else NEW_SAMPLES
@@ -109,14 +103,12 @@ def average_precision(curves: np.ndarray, objects: np.ndarray, points: int) -> n
 def score_thresholds(scores: np.ndarray, objects: int) -> np.ndarray:
     """Scores (at most 41) at which recall comes nearest to 0, 1/40, 2/40 ... 1.
 
-    Args:
-        scores: (P,) of the detections that found an object.
-        objects: how many were to be found.
+    Of `scores` (P,) of the detections that found one of so many `objects`.
     """
-    falling = np.sort(scores)[::-1]
+    descending = np.sort(scores)[::-1]
     thresholds, wanted = [], 0.0
-    for number, score in enumerate(falling, start=1):
-        last = number == len(falling)
+    for number, score in enumerate(descending, start=1):
+        last = number == len(descending)
         recall, following = number / objects, (number + (not last)) / objects
         if not last and following - wanted < wanted - recall:
             continue
@@ -137,6 +129,14 @@ class _Contest:
     scores: np.ndarray  # (D,)
     alphas: tuple[np.ndarray, np.ndarray] | None  # (N,) and (D,), radians; None: not compared
 
+    def choose(
+        self, pairs: OverlapPairs, thresholds: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `kitti_matching.choose` gives, and (M, T) which of the choices are right."""
+        objects, chosen = choose(pairs, self.frame, self.scores, thresholds)
+        found = (chosen >= 0) & self.counted[objects][:, None] & self.valid[chosen]
+        return objects, chosen, found
+
 
 def _curves(
     truth: KittiTruth,
@@ -151,16 +151,15 @@ def _curves(
     precision = np.zeros((len(min_overlaps), len(DIFFICULTIES), SAMPLES))
     orientation = np.zeros_like(precision)
     objects = np.zeros(precision.shape[:2], dtype=np.int64)
-    heights = _whole_heights(detections.boxes)
+    # Heights without their decimals: published code keeps them as whole numbers.
+    heights = np.trunc(np.abs(detections.boxes[:, 3] - detections.boxes[:, 1]))
     for label, min_overlap in enumerate(min_overlaps):
-        of_class = _select(
-            pairs, (truth.label[pairs.truth] == label) & (pairs.overlap > min_overlap)
-        )
+        of_class = pairs[(truth.label[pairs.truth] == label) & (pairs.overlap > min_overlap)]
         for level, difficulty in enumerate(DIFFICULTIES):
             low = heights < difficulty.height
             valid = (detections.label == label) & ~low
             contest = _Contest(
-                pairs=_select(of_class, (valid | low)[of_class.detection]),
+                pairs=of_class[(valid | low)[of_class.detection]],
                 frame=truth.frame,
                 counted=_counted(truth, label, difficulty),
                 valid=valid,
@@ -176,31 +175,21 @@ def _curves(
 
 def _curve(contest: _Contest) -> tuple[np.ndarray, np.ndarray]:
     """Precision (41,) and orientation similarity (41,), none rising with recall."""
-    thresholds = score_thresholds(_scores_of_found(contest), int(contest.counted.sum()))
-    pairs = by_overlap(contest.pairs, contest.valid)
-    objects, chosen = choose(pairs, contest.frame, contest.scores, thresholds)
-    somebody = chosen >= 0
-    found = somebody & contest.counted[objects][:, None] & contest.valid[chosen]
+    # Thresholds are scores of what objects get when they choose by score.
+    surest = by_score(contest.pairs, contest.scores)
+    _, chosen, found = contest.choose(surest, np.array([-math.inf]))
+    thresholds = score_thresholds(contest.scores[chosen[found]], int(contest.counted.sum()))
+    objects, chosen, found = contest.choose(by_overlap(contest.pairs, contest.valid), thresholds)
     # A detection is false unless an object has it, be that one that does not count.
     counts_as_fp = contest.valid & ~contest.in_dont_care
-    sure = _at_least(contest.scores[counts_as_fp], thresholds)
-    fp = sure - (somebody & counts_as_fp[chosen]).sum(axis=0)
-    tp = found.sum(axis=0)
+    sure = np.sort(contest.scores[counts_as_fp])
+    sure = len(sure) - np.searchsorted(sure, thresholds, "left")  # reach each threshold
+    tp, fp = found.sum(axis=0), sure - ((chosen >= 0) & counts_as_fp[chosen]).sum(axis=0)
     agreement = np.zeros(len(thresholds))
     if contest.alphas is not None:
         wanted, given = contest.alphas[0][objects][:, None], contest.alphas[1][chosen]
         agreement = np.where(found, (1 + np.cos(wanted - given)) / 2, 0).sum(axis=0)
     return _sampled(tp, tp + fp), _sampled(agreement, tp + fp)
-
-
-def _scores_of_found(contest: _Contest) -> np.ndarray:
-    """Scores of the detections that objects get when they choose by score."""
-    pairs = by_score(contest.pairs, contest.scores)
-    everything = np.array([-math.inf])
-    objects, chosen = choose(pairs, contest.frame, contest.scores, everything)
-    chosen = chosen[:, 0]
-    found = (chosen >= 0) & contest.counted[objects] & contest.valid[chosen]
-    return contest.scores[chosen[found]]
 
 
 def _sampled(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -223,17 +212,3 @@ def _counted(truth: KittiTruth, label: int, difficulty: Difficulty) -> np.ndarra
         & (truth.truncated <= difficulty.truncated)
         & (truth.boxes[:, 3] - truth.boxes[:, 1] > difficulty.height)
     )
-
-
-def _whole_heights(boxes: np.ndarray) -> np.ndarray:
-    """Heights (D,) without their decimals: published code keeps them as whole numbers."""
-    return np.trunc(np.abs(boxes[:, 3] - boxes[:, 1]))
-
-
-def _at_least(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How many of the scores (S,) reach each threshold (T,)."""
-    return len(scores) - np.searchsorted(np.sort(scores), thresholds, "left")
-
-
-def _select(pairs: OverlapPairs, mask: np.ndarray) -> OverlapPairs:
-    return OverlapPairs(pairs.truth[mask], pairs.detection[mask], pairs.overlap[mask])

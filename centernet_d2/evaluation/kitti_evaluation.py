@@ -126,15 +126,14 @@ class KittiEvaluator(BoxEvaluator):
     def _score(self, detections: KittiDetections) -> tuple[Scores, dict[str, Any]]:
         tables = min_overlaps(self.class_names, in_space=self._in_space)
         curves = score_kitti(self.ground_truth.truth, detections, tables)
-        known = {  # task: curves of the metric, and the one of them that is averaged
-            task: (curves[table][metric], getattr(curves[table][metric], name))
-            for task, (table, metric, name) in TASKS.items()
-            if metric in curves.get(table, {})
-        }
-        known = {task: both for task, both in known.items() if both[1] is not None}
-        results = OrderedDict((task, {}) for task in TASKS)
-        for task, (of_metric, curve) in known.items():
-            results[task] = self._results(curve, of_metric.objects)
+        results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        saved = {}  # shares of 1: class, difficulty, 41 recalls
+        for task, (table, metric, name) in TASKS.items():
+            known = curves.get(table, {}).get(metric)
+            curve = getattr(known, name, None)
+            results[task] = {} if curve is None else self._results(curve, known.objects)
+            if curve is not None:
+                saved[task] = curve.tolist()
         objects = curves["strict"]["image"].objects
         self._report(results, objects)
         self._warn_of_few(objects)
@@ -145,8 +144,7 @@ class KittiEvaluator(BoxEvaluator):
             "least_overlaps": overlaps,  # the key of earlier files, for one release
             "classes": self.class_names,
             "difficulties": LEVELS,
-            # Shares of 1: class, difficulty, 41 recalls.
-            "curves": {task: curve.tolist() for task, (_, curve) in known.items()},
+            "curves": saved,
         }
 
     def _results(self, curve: np.ndarray, objects: np.ndarray) -> dict[str, float]:

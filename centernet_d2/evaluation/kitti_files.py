@@ -33,15 +33,9 @@ def write_result_files(
 ) -> None:
     """Write `<image id>.txt` of every frame; the folder is replaced as a whole.
 
-    A row is the type, 0.0, 0, alpha, left, top, right, bottom, height, width, length, x, y, z,
-    rotation_y, score: pixels, metres, radians.
-
-    Args:
-        folder: of the files; what it held before is gone.
-        image_ids: of all frames; whole numbers are written with 6 digits.
-        class_names: types by label.
-        detections: ordered by frame, the index of an image id.
-        decimals: of all numbers.
+    A row is the type (the class name), 0.0, 0, alpha, left, top, right, bottom, height, width,
+    length, x, y, z, rotation_y, score: pixels, metres, radians. Image ids that are whole numbers
+    are written with 6 digits.
 
     Raises:
         OSError: the folder cannot be written; the message names it and an older one is unchanged.

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
 from ..structures.box3d_records import box3d_row
+from .ground_truth import are_labelled, read_records
 from .kitti_objects import DONT_CARE, NO_BOX3D, KittiTruth
 
 Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
@@ -39,24 +40,17 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         ValueError: the metadata has no class names, only some records have annotations, or one of
             them has no 3-D box in front of the camera and is not `ignored`, see `box3d_row`.
     """
-    records = DatasetCatalog.get(dataset_name)
+    records, class_names = read_records(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
-    class_names = metadata.get("thing_classes")
-    if not class_names:
-        raise ValueError(
-            f"Dataset '{dataset_name}' has no class names: set thing_classes in its metadata."
-        )
     image_ids = [record["image_id"] for record in records]
-    label_dir = metadata.get("label_dir")
     rows: list[list[Row]] | None = None
-    if label_dir:
+    if label_dir := metadata.get("label_dir"):
         paths = [os.path.join(label_dir, f"{image_id}.txt") for image_id in image_ids]
         neutral = metadata.get("neutral_types", NEUTRAL_TYPES)
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
-    elif any("annotations" in record for record in records):
+    elif are_labelled(dataset_name, records):
         rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
-    truth = None if rows is None else _join(rows)
-    return KittiGroundTruth(image_ids=image_ids, class_names=list(class_names), truth=truth)
+    return KittiGroundTruth(image_ids, class_names, None if rows is None else _join(rows))
 
 
 def _rows_of_file(
@@ -86,11 +80,6 @@ def _rows_of_file(
 
 def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
     where = f"Dataset '{dataset_name}', image {record.get('file_name', record['image_id'])}"
-    if "annotations" not in record:
-        raise ValueError(
-            f"{where} has no 'annotations' although others have: give images without objects an "
-            "empty list."
-        )
     rows = []
     for number, entry in enumerate(record["annotations"]):
         label, ignored = entry["category_id"], bool(entry.get("ignored", False))
@@ -102,30 +91,26 @@ def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
             )
         box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
         occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
-        box3d = _box3d_of(entry, f"{where}, annotation {number}", ignored=ignored)
+        try:
+            box3d = box3d_row(entry, f"{where}, annotation {number}")
+        except ValueError:
+            if not ignored:  # or it needs no place in space
+                raise
+            box3d = NO_BOX3D.tolist()
         label = DONT_CARE if label == -1 else label
         rows.append((label, ignored, box, box3d, truncated, occluded))
     return rows
 
 
-def _box3d_of(entry: dict, where: str, *, ignored: bool) -> list[float]:
-    try:
-        return box3d_row(entry, where)
-    except ValueError:
-        if ignored:  # it needs no place in space
-            return NO_BOX3D.tolist()
-        raise
-
-
 def _join(rows: list[list[Row]]) -> KittiTruth:
-    flat = [row for frame in rows for row in frame]
-    columns = list(zip(*flat, strict=True)) or [()] * 6
+    columns = list(zip(*(row for frame in rows for row in frame), strict=True)) or [()] * 6
+    label, neighbor, boxes, boxes3d, truncated, occluded = columns
     return KittiTruth(
         frame=np.repeat(np.arange(len(rows)), [len(frame) for frame in rows]),
-        label=np.array(columns[0], dtype=np.int64),
-        neighbor=np.array(columns[1], dtype=bool),
-        boxes=np.array(columns[2], dtype=np.float64).reshape(-1, 4),
-        boxes3d=np.array(columns[3], dtype=np.float64).reshape(-1, 8),
-        truncated=np.array(columns[4], dtype=np.float64),
-        occluded=np.array(columns[5], dtype=np.int64),
+        label=np.array(label, dtype=np.int64),
+        neighbor=np.array(neighbor, dtype=bool),
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        boxes3d=np.array(boxes3d, dtype=np.float64).reshape(-1, 8),
+        truncated=np.array(truncated, dtype=np.float64),
+        occluded=np.array(occluded, dtype=np.int64),
     )

@@ -13,31 +13,21 @@ import numpy as np
 def polygon_area(polygons: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """Signed areas (N,) of polygons (N, V, 2), positive where x turns towards y.
 
-    Args:
-        polygons: (N, V, 2) corners in order, of any unit.
-        counts: (N,) how many of the V corners each has; None: all.
+    Of the V corners of each, in order, the first `counts` (N,) belong to it; None: all.
     """
     polygons = np.asarray(polygons, dtype=np.float64)
     if not polygons.size:
         return np.zeros(len(polygons))
-    if counts is not None:
-        # What lies behind the last corner becomes the first, which encloses nothing more.
-        beyond = np.arange(polygons.shape[1]) >= counts[:, None]
-        polygons = np.where(beyond[..., None], polygons[:, :1], polygons)
     spread = polygons - polygons[:, :1]  # near the origin, for the digits
-    following = np.roll(spread, -1, axis=1)
-    return _cross(spread, following).sum(axis=1) / 2
+    if counts is not None:  # the others become the first corner, which encloses nothing more
+        spread[np.arange(polygons.shape[1]) >= counts[:, None]] = 0
+    return _cross(spread, np.roll(spread, -1, axis=1)).sum(axis=1) / 2
 
 
 def shared_area(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Area of the intersection of convex polygons, pair by pair.
+    """Area (N,) that convex polygons (N, V, 2) and (N, W, 2) share, pair by pair.
 
-    Args:
-        first: (N, V, 2) corners in order, either way round, of any unit.
-        second: (N, W, 2) likewise.
-
-    Returns:
-        (N,) float64 in the unit's square; 0 where a polygon has no area.
+    Corners are in order, either way round. 0 where a polygon has no area.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if len(first) != len(second):

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
 
 from ..atomic_write import atomic_write
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
-from .voc_ground_truth import load_ground_truth
-from .voc_scores import VocDetections, VocScores, score_detections
+from .ground_truth import are_labelled, read_records
+from .voc_scores import VocDetections, VocObjects, VocScores, score_detections
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ SCORES_FILE = "voc_scores.json"
 THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.5 first, the one of VOC
 SCORE_DECIMALS, BOX_DECIMALS = 3, 1  # of the result files
 FILE_OFFSETS = {"all": (1.0, 1.0, 1.0, 1.0), "left_top": (1.0, 1.0, 0.0, 0.0)}
+_TO_PIXELS = np.array([1.0, 1.0, 0.0, 0.0])  # edges -> the pixels that annotations count from 1
 METRICS = {"AP07": "11-point", "AP12": "every-point"}
 
 
@@ -51,7 +54,7 @@ class VocEvaluator(BoxEvaluator):
         round_to_files: bool = True,
         **shared: Any,
     ):
-        """Read the ground truth.
+        """Read the records of the dataset.
 
         Args:
             dataset_name: a registered dataset whose records have "difficult" in the annotations.
@@ -61,6 +64,10 @@ class VocEvaluator(BoxEvaluator):
             round_to_files: score what the result files hold (scores with 3 decimals, coordinates
                 with 1), as published; False: unrounded.
             **shared: `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
+
+        Raises:
+            FileNotFoundError, DatasetError: see `centernet_d2.data.datasets.voc`.
+            ValueError: the metadata has no class names, or only some records have annotations.
         """
         if file_offset not in FILE_OFFSETS:
             raise ValueError(
@@ -68,12 +75,19 @@ class VocEvaluator(BoxEvaluator):
                 f"{', '.join(map(repr, FILE_OFFSETS))}."
             )
         self.file_offset, self.round_to_files = file_offset, round_to_files
-        self.ground_truth = load_ground_truth(dataset_name)
+        records, self.class_names = read_records(dataset_name)
+        is_labelled = are_labelled(dataset_name, records)
+        self.objects = _objects(dataset_name, records) if is_labelled else None
+        metadata = MetadataCatalog.get(dataset_name)
+        self.own_metric = "AP07" if metadata.get("year") == 2007 else "AP12"
+        self.split = metadata.get("split", "test")
+        folder = os.path.basename(os.path.normpath(metadata.get("dirname", "VOC")))
+        self.result_folder = os.path.join("results", folder, "Main")  # where the devkit looks
         super().__init__(
             dataset_name=dataset_name,
-            image_ids=self.ground_truth.image_ids,
-            num_classes=len(self.ground_truth.class_names),
-            is_labelled=self.ground_truth.objects is not None,
+            image_ids=[record["image_id"] for record in records],
+            num_classes=len(self.class_names),
+            is_labelled=is_labelled,
             rounding="" if round_to_files else "unrounded",
             **shared,
         )
@@ -88,40 +102,31 @@ class VocEvaluator(BoxEvaluator):
 
     def _score(self, detections: VocDetections) -> tuple[Scores, dict[str, Any]]:
         scores = score_detections(
-            detections,
-            self.ground_truth.objects,
-            num_classes=self.num_classes,
-            thresholds=THRESHOLDS,
+            detections, self.objects, num_classes=self.num_classes, thresholds=THRESHOLDS
         )
         results = self._results(scores)
         self._report(results)
-        return {"bbox": results}, {
-            "file_offset": self.file_offset,
-            "round_to_files": self.round_to_files,
-        }
+        options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
+        return {"bbox": results}, options
 
     def _results(self, scores: VocScores) -> dict[str, float]:
-        own = scores.eleven_point if self.ground_truth.eleven_point else scores.every_point
-        by_threshold = [mean_of_known(row) for row in own]
-        results = {
-            "mAP07": mean_of_known(scores.eleven_point[0]),
-            "mAP12": mean_of_known(scores.every_point[0]),
-            "AP": mean_of_known(np.array(by_threshold)),
-            "AP50": by_threshold[0],
-            "AP75": by_threshold[int(np.flatnonzero(scores.thresholds == 0.75)[0])],
-        }
-        for prefix, table in zip(METRICS, (scores.eleven_point, scores.every_point), strict=True):
-            for name, value in zip(self.ground_truth.class_names, table[0], strict=True):
-                results[f"{prefix}-{name}"] = float(value)
-        return {name: 100 * value for name, value in results.items()}
+        tables = {"AP07": scores.eleven_point, "AP12": scores.every_point}
+        own = np.array([mean_of_known(row) for row in tables[self.own_metric]])
+        results = {f"m{prefix}": mean_of_known(table[0]) for prefix, table in tables.items()}
+        results |= {"AP": mean_of_known(own), "AP50": own[0]}
+        results["AP75"] = own[np.flatnonzero(scores.thresholds == 0.75)[0]]
+        for prefix, table in tables.items():
+            names = [f"{prefix}-{name}" for name in self.class_names]
+            results.update(zip(names, table[0], strict=True))
+        return {name: 100 * float(value) for name, value in results.items()}
 
     def _report(self, results: dict[str, float]) -> None:
-        own = METRICS["AP07" if self.ground_truth.eleven_point else "AP12"]
         title = self._title("bbox")
         summary = {name: value for name, value in results.items() if "-" not in name}
+        own = METRICS[self.own_metric]
         lines = [f"In percent, {title} (AP, AP50, AP75: {own}):", as_table(summary)]
         for prefix, metric in METRICS.items():
-            classes = {name: results[f"{prefix}-{name}"] for name in self.ground_truth.class_names}
+            classes = {name: results[f"{prefix}-{name}"] for name in self.class_names}
             lines += [f"{metric} AP at IoU 0.5 of each class, {title}:", class_table(classes)]
         logger.info("%s", "\n".join(lines))
 
@@ -130,13 +135,35 @@ class VocEvaluator(BoxEvaluator):
 
     def _write_results(self, detections: VocDetections) -> str:
         """Write one file per class: image, score, and the box, a line per detection."""
-        folder = os.path.join(self.output_folder, self.ground_truth.result_folder)
+        folder = os.path.join(self.output_folder, self.result_folder)
         image_ids = np.array(self.image_ids)[detections.image]
-        for index, name in enumerate(self.ground_truth.class_names):
-            path = os.path.join(folder, f"comp4_det_{self.ground_truth.split}_{name}.txt")
+        for index, name in enumerate(self.class_names):
+            path = os.path.join(folder, f"comp4_det_{self.split}_{name}.txt")
             with atomic_write(path, "w") as file:
                 for row in np.flatnonzero(detections.category == index):
                     corners = " ".join(f"{v:.{BOX_DECIMALS}f}" for v in detections.boxes[row])
                     score = f"{detections.scores[row]:.{SCORE_DECIMALS}f}"
                     file.write(f"{image_ids[row]} {score} {corners}\n")
         return folder
+
+
+def _objects(dataset_name: str, records: list[dict]) -> VocObjects:
+    """All annotations of the records, in VOC's coordinates: pixels from 1, corners included."""
+    annotations = [entry for record in records for entry in record["annotations"]]
+    if annotations and not any("difficult" in entry for entry in annotations):
+        logger.warning(
+            "Dataset '%s' does not say which objects are difficult: all count. Register VOC "
+            "folders by 'voc:<folder>:<split>' or register_voc_split.",
+            dataset_name,
+        )
+    boxes = [
+        BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
+        for entry in annotations
+    ]
+    counts = [len(record["annotations"]) for record in records]
+    return VocObjects(
+        image=np.repeat(np.arange(len(records)), counts),
+        category=np.array([entry["category_id"] for entry in annotations], dtype=np.int64),
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4) + _TO_PIXELS,
+        difficult=np.array([bool(entry.get("difficult", 0)) for entry in annotations], dtype=bool),
+    )

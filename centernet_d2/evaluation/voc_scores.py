@@ -90,10 +90,11 @@ def score_detections(
     every = eleven.copy()
     for row, threshold in enumerate(thresholds):
         enough = overlap > threshold if strict else overlap >= threshold
-        hits, misses = _judge(np.where(enough, best, -1), objects.difficult)
+        tp, fp = _judge(np.where(enough, best, -1), objects.difficult)
         for index in np.flatnonzero(easy):
             part = slice(starts[index], starts[index + 1])
-            recall, precision = _curve(hits[part], misses[part], easy[index])
+            hits, false = np.cumsum(tp[part]), np.cumsum(fp[part])
+            recall, precision = hits / easy[index], hits / np.maximum(hits + false, 1)
             eleven[row, index] = eleven_point_precision(recall, precision)
             every[row, index] = every_point_precision(recall, precision)
     return VocScores(np.asarray(thresholds, dtype=np.float64), eleven, every, easy)
@@ -129,10 +130,13 @@ def best_objects(
 
 def eleven_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:
     """Return the mean over recalls 0, 0.1, .. 1 of the best precision at that recall or more."""
-    if not len(recall):
-        return 0.0
+    return interpolated_precision(recall, precision, RECALL_LEVELS)
+
+
+def interpolated_precision(recall: np.ndarray, precision: np.ndarray, levels: np.ndarray) -> float:
+    """Return the mean over recall levels of the best precision at that recall or more."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, RECALL_LEVELS, side="left")  # first row that reaches the level
+    at = np.searchsorted(recall, levels, side="left")  # first row that reaches the level
     return float(np.append(envelope, 0.0)[at].mean())
 
 
@@ -143,17 +147,12 @@ def every_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:
 
 
 def _judge(taken: np.ndarray, difficult: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is a true and who a false positive; `taken` (D,): object by rank, -1 for none."""
+    """True and false positives (D,), from the object of each detection by rank, -1 for none."""
     matched = taken >= 0
     ignored = np.zeros_like(matched)
     ignored[matched] = difficult[taken[matched]]
-    hits = np.zeros_like(matched)
+    tp = np.zeros_like(matched)
     candidates = np.flatnonzero(matched & ~ignored)
     _, first = np.unique(taken[candidates], return_index=True)  # the highest score of each object
-    hits[candidates[first]] = True
-    return hits, ~hits & ~ignored
-
-
-def _curve(hits: np.ndarray, misses: np.ndarray, total: int) -> tuple[np.ndarray, np.ndarray]:
-    true, false = np.cumsum(hits), np.cumsum(misses)
-    return true / total, true / np.maximum(true + false, 1)
+    tp[candidates[first]] = True
+    return tp, ~tp & ~ignored

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 
 from centernet_d2.data.images import read_image
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.setup import setup
+from centernet_d2.engine.trainer import Trainer
 from centernet_d2.inference.predictor import Predictor
 
 from .small_world import small_config
@@ -81,3 +83,38 @@ def test_protocols_differ(config, dataset):
     ]
     assert not torch.allclose(scores[0], scores[1], atol=1e-3)
     assert not torch.allclose(scores[1], scores[2][: len(scores[1])], atol=1e-3)
+
+
+class Counts(DatasetEvaluator):
+    """Counts images, and keeps what it was told."""
+
+    def __init__(self, **told):
+        self.told, self.images = told, 0
+
+    def process(self, inputs, outputs):
+        self.images += len(inputs)
+
+    def evaluate(self):
+        return {"counts": {"images": self.images, **self.told}}
+
+
+class PlainTrainer(Trainer):
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+        """As detectron2's trainer has it."""
+        return Counts()
+
+
+class AskingTrainer(Trainer):
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name, output_folder=None, *, protocol, **told):
+        return Counts(is_flipped=protocol.startswith("flip / "), fields=len(told["outputs"]))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"), [(PlainTrainer, {}), (AskingTrainer, {"is_flipped": True, "fields": 1})]
+)
+def test_evaluators_of_ones_own_trainer_are_told_what_they_ask_for(config, trainer, told):
+    cfg = setup(config(*FLIP))
+    model = trainer.build_model(cfg).eval()
+    assert trainer.test(cfg, model) == {"counts": {"images": 10, **told}}

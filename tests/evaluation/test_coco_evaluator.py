@@ -17,8 +17,7 @@ from two_processes import one_of_two
 from centernet_d2.config import add_centernet_config
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.coco import RESULTS_FILE, SCORES_FILE
-from centernet_d2.evaluation.coco_scores import METRIC_NAMES
-from centernet_d2.evaluation.false_discovery import FALSE_DISCOVERY_NAMES, false_discovery
+from centernet_d2.evaluation.coco_scores import FALSE_DISCOVERY_NAMES, METRIC_NAMES, false_discovery
 
 from .conftest import NAME
 from .random_coco import CLASS_NAMES, make_instances, oracle, random_dataset, to_rows

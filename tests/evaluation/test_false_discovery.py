@@ -13,8 +13,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from centernet_d2.evaluation.coco_scores import BACKENDS, score_detections
-from centernet_d2.evaluation.false_discovery import FALSE_DISCOVERY_NAMES, false_discovery
+from centernet_d2.evaluation.coco_scores import (
+    BACKENDS,
+    FALSE_DISCOVERY_NAMES,
+    false_discovery,
+    score_detections,
+)
 
 from .random_coco import random_dataset, random_detections, to_rows
 

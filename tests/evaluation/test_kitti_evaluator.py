@@ -291,7 +291,7 @@ def broken(**changes):
         ([{"annotations": [broken(location=[1, 2])]}], r"annotation 0 has 'location' \[1, 2\]"),
         ([{"annotations": [broken(location=[1, 2, -3])]}], r"annotation 0 .* must be positive"),
         ([{"annotations": [broken(alpha="left")]}], "annotation 0 has 'alpha' 'left'"),
-        ([{"annotations": []}, {}], "image b.png has no 'annotations' although others have"),
+        ([{"annotations": []}, {}], "no 'annotations', such as image b.png, although others have"),
     ],
 )
 def test_bad_records(records, message):

@@ -132,7 +132,7 @@ def test_rounding_makes_ties_and_can_be_turned_off(register):
     for swapped in (False, True):
         for rounded, expected in ((True, 50 if swapped else 100), (False, 100)):
             evaluator = VocEvaluator(dataset_name=name, round_to_files=rounded)
-            evaluator.ground_truth.objects.image[:] = int(swapped)
+            evaluator.objects.image[:] = int(swapped)
             found = (wrong, right) if swapped else (right, wrong)
             for image_id, boxes in zip(("000001", "000002"), found, strict=True):
                 evaluator.process([{"image_id": image_id}], [{"instances": boxes}])
@@ -163,7 +163,7 @@ def test_records_that_do_not_know_difficult_objects(register, caplog):
     DatasetCatalog.register(name, lambda: records)
     evaluator = VocEvaluator(dataset_name=name)
     assert "does not say which objects are difficult" in caplog.text
-    assert not evaluator.ground_truth.objects.difficult.any()
+    assert not evaluator.objects.difficult.any()
     del records[0]["annotations"]
     with pytest.raises(ValueError, match="1 of 3 records have no 'annotations'"):
         VocEvaluator(dataset_name=name)
@@ -260,8 +260,8 @@ def test_real_images_score_as_with_detectron2s_evaluator(sample, year):
     assert 20 < expected["AP50"] < 99
     for key in ("AP", "AP50", "AP75"):
         assert results[key] == pytest.approx(expected[key], abs=1e-9)
-    assert ours.ground_truth.objects.difficult.sum() == 38
-    assert len(ours.ground_truth.objects) == 273
+    assert ours.objects.difficult.sum() == 38
+    assert len(ours.objects) == 273
 
 
 @pytest.mark.data
@@ -273,7 +273,7 @@ def test_real_images_score_as_the_slow_way(sample):
     for index, name in enumerate(VOC_CLASSES):
         if math.isnan(results[f"AP07-{name}"]):
             continue
-        expected = slow_average_precision(gathered, evaluator.ground_truth.objects, index, 0.5)
+        expected = slow_average_precision(gathered, evaluator.objects, index, 0.5)
         actual = results[f"AP07-{name}"] / 100, results[f"AP12-{name}"] / 100
         assert actual == pytest.approx(expected, abs=1e-9)
         compared += 1
