@@ -96,7 +96,8 @@ def _add_points_keys(keys: CN) -> None:
     keys.POINTS_CENTERNET.OFFSET_WEIGHT = 1.0
     keys.POINTS_CENTERNET.REGRESSION_LOSS = "l1"  # "l1" or "smooth_l1"
     # "elements": divide by objects x channels (published code); "objects": by the number of objects
-    # (the paper's 1/N); "slots": by 50 x images x channels (published code for 3-D boxes).
+    # (the paper's 1/N); "max_objects": by 50 x images x channels (published code for 3-D
+    # boxes).
     keys.POINTS_CENTERNET.REGRESSION_NORMALIZER = "elements"
     # What of an ignored object (`gt_ignored`, KITTI's vans and DontCare regions) is no negative:
     # "center" (published: its Gaussian, and nothing is learned at its cell) or "box" (the cells of
@@ -160,9 +161,9 @@ def _add_box3d_keys(points: CN) -> None:
     points.BOX3D.DEPTH_WEIGHT = 1.0
     points.BOX3D.DIMENSIONS_WEIGHT = 1.0
     points.BOX3D.ORIENTATION_WEIGHT = 1.0
-    # "slots": divide by 50 x images x channels (published, so these losses weigh little beside the
-    # heatmap's); "objects": by the objects (the paper's 1/N).
-    points.BOX3D.NORMALIZER = "slots"
+    # "max_objects": divide by 50 x images x channels (published, so these losses weigh little
+    # beside the heatmap's); "objects": by the objects (the paper's 1/N).
+    points.BOX3D.NORMALIZER = "max_objects"
     # Of the orientation's sine and cosine: "smooth_l1" (published) or "l1" (the paper's, which
     # also asks for the last degrees).
     points.BOX3D.ORIENTATION_LOSS = "smooth_l1"

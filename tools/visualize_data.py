@@ -33,7 +33,7 @@ from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.loader import build_mapper, load_dataset_dicts
 from centernet_d2.data.samplers import seeded
 from centernet_d2.engine.user_modules import add_import_argument, read_config
-from centernet_d2.modeling.meta_arch.heatmap_detector import ignored_rows
+from centernet_d2.modeling.inputs import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
 from centernet_d2.visualization.detections import class_name, side_by_side

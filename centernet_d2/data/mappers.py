@@ -163,7 +163,9 @@ def _joint_arguments(pose: CfgNode, datasets: Sequence[str], *, flipped: bool) -
     if flipped and not pose.FLIP_INDICES:
         skeleton = skeleton_of(datasets[0]) if datasets else None
         names = skeleton.names if skeleton else [f"{pose.NUM_JOINTS} joints"]
-        raise ValueError(missing_flip_map(source, names))
+        raise ValueError(
+            missing_flip_map(source, names) + ": INPUT.FLIP_PROBABILITY 0.0 and TEST.FLIP False"
+        )
     return {"num_joints": pose.NUM_JOINTS, "flip_indices": pose.FLIP_INDICES}
 
 

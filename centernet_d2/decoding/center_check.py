@@ -28,13 +28,11 @@ class CenterCheck:
 def check_center_rule(parts: Sequence[int], choice: str) -> None:
     """Raise ValueError for what `center_check` cannot use."""
     if choice not in CHOICES:
-        raise ValueError(
-            f"MODEL.TRIPLET_CENTERNET.CENTER_CHOICE must be one of {CHOICES}, got {choice!r}"
-        )
+        raise ValueError(f"center_choice must be one of {CHOICES}, got {choice!r}")
     if len(parts) != 2 or any(part < 1 or part % 2 == 0 for part in parts):
         raise ValueError(
-            "MODEL.TRIPLET_CENTERNET.REGION_PARTS must be two odd numbers, for small and for large "
-            f"boxes; got {list(parts)}"
+            "region_parts must be two odd numbers, for small and for large boxes; got "
+            f"{list(parts)}"
         )
 
 

@@ -30,23 +30,24 @@ class SnappingRule:
         candidates: peaks looked at per joint and image, M.
         score_threshold: peaks at or below are none.
         max_distance: of "published", in longer sides of the object's box.
+        kernel: side of the window in which a peak must be the maximum, see `local_maxima`.
     """
 
     name: str = "published"
     candidates: int = 100
     score_threshold: float = 0.1
     max_distance: float = 0.3
+    kernel: int = 3
 
     def __post_init__(self) -> None:
         if self.name not in SNAPPING:
             raise ValueError(
-                "MODEL.POINTS_CENTERNET.POSE.SNAPPING must be one of "
-                f"{', '.join(map(repr, SNAPPING))}, got {self.name!r}"
+                f"snapping must be one of {', '.join(map(repr, SNAPPING))}, got {self.name!r}"
             )
         if self.candidates < 1:
             raise ValueError(
-                "MODEL.POINTS_CENTERNET.POSE.CANDIDATES must be 1 or more, got "
-                f"{self.candidates}; SNAPPING 'none' looks at none"
+                f"candidates must be 1 or more, got {self.candidates}; snapping 'none' looks at "
+                "none"
             )
 
 

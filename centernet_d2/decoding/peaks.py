@@ -7,6 +7,8 @@ maxima along each axis and ranks cells before classes, band by band.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,12 +24,31 @@ system again and again, and to get it takes longer than to compute what is in it
 """
 
 
-def check_peak_search(k: int, kernel: int) -> None:
-    """Raise ValueError for a number of peaks or a window that cannot be searched."""
-    if k < 1:
-        raise ValueError(f"MODEL.HEATMAP.TOP_K must be 1 or more, got {k}")
+@dataclass(frozen=True)
+class PeakSearch:
+    """Which cells of a heatmap are found: the `top_k` highest local maxima of each image.
+
+    Attributes:
+        kernel: side of the window in which a peak must be the maximum, odd; see `local_maxima`.
+        top_k: peaks per image, over all classes.
+    """
+
+    kernel: int = 3
+    top_k: int = 100
+
+    def __post_init__(self) -> None:
+        _check_kernel(self.kernel)
+        if not self.top_k >= 1:
+            raise ValueError(f"top_k must be 1 or more, got {self.top_k}")
+
+    def __call__(self, heatmap: Tensor) -> Peaks:
+        """The best peaks of a heatmap (N, C, h, w) of probabilities, see `top_peaks`."""
+        return top_peaks(heatmap, self.top_k, self.kernel)
+
+
+def _check_kernel(kernel: int) -> None:
     if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"MODEL.HEATMAP.PEAK_KERNEL must be odd and positive, got {kernel}")
+        raise ValueError(f"kernel must be odd and positive, got {kernel}")
 
 
 def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
@@ -41,7 +62,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
         heatmap: finite but for NaN, in any memory format, which the result keeps.
         kernel: odd; 1 keeps every cell.
     """
-    check_peak_search(1, kernel)
+    _check_kernel(kernel)
     if not _is_eager_on_cpu(heatmap):
         highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
         return torch.where(heatmap < highest, 0, heatmap)

@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     f"{_POINTS}.IGNORED_REGION": IGNORED_REGIONS,
     f"{_POINTS}.POSE.SNAPPING": SNAPPING,
     f"{_POINTS}.REGRESSION_LOSS": ("l1", "smooth_l1"),
-    f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects", "slots"),
+    f"{_POINTS}.REGRESSION_NORMALIZER": ("elements", "objects", "max_objects"),
     # Images are read, augmented and normalised in this order of channels.
     "INPUT.FORMAT": ("BGR",),
     "INPUT.BOX3D.RESOLUTION": RESOLUTIONS,

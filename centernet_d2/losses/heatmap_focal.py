@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -53,6 +54,23 @@ def heatmap_focal_loss(
         # Both terms are one in the probability of being right: p at positives, 1 - p at negatives.
         right = (logits * sign).sigmoid().clamp(CLAMP, 1 - CLAMP)
         return -(torch.log(right) * _power(1 - right, alpha) * weight).sum() / normalizer
+
+
+@dataclass(frozen=True)
+class FocalLoss:
+    """`heatmap_focal_loss` with its two exponents (published: 2 and 4)."""
+
+    alpha: float = 2.0  # on the error of the prediction
+    beta: float = 4.0  # on the distance from a positive
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, h, w) against a target heatmap (N, C, h, w): a scalar."""
+        return heatmap_focal_loss(logits, target, alpha=self.alpha, beta=self.beta)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .peak_regression import PUBLISHED_SLOTS
+from .peak_regression import MAX_OBJECTS
 
 ABSENT_BIN_LOSS = math.log(2)
-"""Published: an empty slot of an image counts in the bins' mean with logits of 0."""
+"""Published: a place that no object of an image fills counts in the bins' mean with logits of 0."""
 
 
 def orientation_loss(
@@ -20,7 +20,7 @@ def orientation_loss(
     residual: Tensor,
     *,
     num_images: int,
-    normalizer: str = "slots",
+    normalizer: str = "max_objects",
     kind: str = "smooth_l1",
 ) -> Tensor:
     """Cross entropy of both bins, and distance of sine and cosine in the bins that hold the angle.
@@ -34,8 +34,8 @@ def orientation_loss(
         bins: (P, 2) bool, see `orientation_bins`.
         residual: (P, 2) radians.
         num_images: N.
-        normalizer: of the bins' part: "slots" divides by 50 N, and what no object fills counts log
-            2 per bin (published: 2 log 2 without objects); otherwise divides by P.
+        normalizer: of the bins' part: "max_objects" divides by 50 N, and what no object fills
+            counts log 2 per bin (published: 2 log 2 without objects); otherwise divides by P.
         kind: of sine and cosine: "smooth_l1" (published), which hardly asks for less than 10
             degrees, or "l1" (the paper's).
 
@@ -49,9 +49,9 @@ def orientation_loss(
         wrong = F.cross_entropy(
             by_bin[..., :2].flatten(0, 1), bins.flatten().long(), reduction="sum"
         )
-        if normalizer == "slots":
-            slots = PUBLISHED_SLOTS * num_images
-            classified = (wrong + 2 * ABSENT_BIN_LOSS * max(slots - len(bins), 0)) / slots
+        if normalizer == "max_objects":
+            room = MAX_OBJECTS * num_images
+            classified = (wrong + 2 * ABSENT_BIN_LOSS * max(room - len(bins), 0)) / room
         else:
             classified = wrong / max(len(bins), 1)
         direction = torch.stack([residual.sin(), residual.cos()], dim=-1).to(prediction.dtype)

@@ -2,70 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PUBLISHED_SLOTS = 50
+KINDS = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+NORMALIZERS = ("elements", "objects", "max_objects")
+
+MAX_OBJECTS = 50
 """Objects per image that the published code for 3-D boxes makes room for, and divides by."""
 
 EPSILON = 1e-4
 """Added to the normaliser, as published, so that a batch without objects gives zero."""
 
 
-def peak_regression_loss(
-    prediction: Tensor,
-    target: Tensor,
-    *,
-    kind: str = "l1",
-    normalizer: str | float = "elements",
-    num_images: int | None = None,
-) -> Tensor:
+@dataclass(frozen=True)
+class RegressionLoss:
     """Sum of absolute (or smooth) differences over a normaliser.
 
-    Without objects it is zero, yet in the graph.
-    Computed in float32 (or wider) also under autocast.
-
-    Args:
-        prediction: (P, D), see `PeakIndex.gather`.
-        target: (P, D).
+    Attributes:
         kind: "l1" or "smooth_l1".
         normalizer: "elements" divides by P * D (the published L1 loss, half of the paper's value
-            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss), "slots"
-            by 50 N D however many objects there are (published for 3-D boxes); a number divides by
-            itself.
-        num_images: N, for "slots".
-
-    Returns:
-        Scalar.
+            for D = 2), "objects" by P (the paper's 1/N, and the published smooth L1 loss),
+            "max_objects" by 50 N D however many objects there are (published for 3-D boxes); a
+            number divides by itself.
     """
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape"
-        )
-    with torch.autocast(prediction.device.type, enabled=False):
-        if prediction.dtype != torch.float64:
-            prediction = prediction.float()
-        target = target.to(prediction.dtype)
-        if kind == "l1":
-            total = F.l1_loss(prediction, target, reduction="sum")
-        elif kind == "smooth_l1":
-            total = F.smooth_l1_loss(prediction, target, reduction="sum")
-        else:
-            raise ValueError(f"regression loss must be 'l1' or 'smooth_l1', got '{kind}'")
-        return total / (_count(prediction, normalizer, num_images) + EPSILON)
+
+    kind: str = "l1"
+    normalizer: str | float = "elements"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be 'l1' or 'smooth_l1', got '{self.kind}'")
+        check_normalizer(self.normalizer, NORMALIZERS)
+
+    def __call__(
+        self, prediction: Tensor, target: Tensor, *, num_images: int | None = None
+    ) -> Tensor:
+        """The loss of predictions (P, D), see `PeakIndex.gather`, against targets (P, D).
+
+        Without objects it is zero, yet in the graph. Computed in float32 (or wider) also under
+        autocast.
+
+        Args:
+            prediction: (P, D).
+            target: (P, D).
+            num_images: N, for "max_objects".
+
+        Returns:
+            Scalar.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in "
+                "shape"
+            )
+        with torch.autocast(prediction.device.type, enabled=False):
+            if prediction.dtype != torch.float64:
+                prediction = prediction.float()
+            total = KINDS[self.kind](prediction, target.to(prediction.dtype), reduction="sum")
+            return total / (self._count(prediction, num_images) + EPSILON)
+
+    def _count(self, prediction: Tensor, num_images: int | None) -> float:
+        if not isinstance(self.normalizer, str):
+            return self.normalizer
+        if self.normalizer == "elements":
+            return prediction.numel()
+        if self.normalizer == "objects":
+            return prediction.shape[0]
+        if num_images is None:
+            raise ValueError("the normalizer 'max_objects' needs num_images")
+        return MAX_OBJECTS * num_images * prediction.shape[1]
 
 
-def _count(prediction: Tensor, normalizer: str | float, num_images: int | None) -> float:
-    if normalizer == "slots" and num_images is not None:
-        return PUBLISHED_SLOTS * num_images * prediction.shape[1]
-    if normalizer == "elements":
-        return prediction.numel()
-    if normalizer == "objects":
-        return prediction.shape[0]
-    if isinstance(normalizer, str):
-        raise ValueError(
-            "MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER must be 'elements', 'objects' or "
-            f"'slots' (with num_images), got '{normalizer}'"
-        )
-    return normalizer
+def check_normalizer(normalizer: str | float, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless a normaliser is one of the known words or a positive number."""
+    if normalizer == "slots":
+        raise ValueError("normalizer 'slots' is called 'max_objects' now: write that")
+    if isinstance(normalizer, str) and normalizer not in known:
+        first = ", ".join(map(repr, known[:-1]))
+        raise ValueError(f"normalizer must be {first} or {known[-1]!r}, got {normalizer!r}")

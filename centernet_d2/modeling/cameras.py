@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..structures.boxes3d import checked_projection, rescaled_projection
-from ..structures.padded_images import Size
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class Cameras:
     def __init__(
         self,
         projection: Sequence[Sequence[float]] = DEFAULT_PROJECTION,
-        size: Size = DEFAULT_SIZE,
+        size: Sequence[float] = DEFAULT_SIZE,
     ) -> None:
         """Keep the default camera.
 
@@ -39,6 +38,11 @@ class Cameras:
             size: (height, width) of the images that `projection` belongs to.
         """
         self.projection = _checked(projection, "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION")
+        if len(size) != 2 or min(size) <= 0:
+            raise ValueError(
+                f"MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_SIZE is {list(size)}; it must be the height "
+                "and width, in pixels, of the images that DEFAULT_PROJECTION belongs to"
+            )
         self.size = size
         self._said = False
 

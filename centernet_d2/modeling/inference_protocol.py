@@ -10,7 +10,9 @@ from detectron2.config import CfgNode
 
 from ..decoding.soft_nms import SoftNmsRule
 from ..structures.padded_images import Size, canvas_size, fitting_side
+from .checked_values import check_choice, keys_named
 
+CANVASES = ("strict", "fit", "odd")
 FIXED_FITS = ("whole", "width", "none")
 
 
@@ -27,13 +29,11 @@ class InferenceProtocol:
         scales: sizes, relative to the image, at which each image is seen.
         soft_nms: unites the detections of several scales, and of the corner detectors always; a
             rule or its fields as a mapping.
-        detections_per_image: what is left of them then; None: no limit.
+        detections_per_image: the best that stay in the end; None: no limit.
         max_pixels: an image whose canvas has more is refused; 0: no limit.
         clip_boxes: clip boxes to the image.
         drop_empty: drop detections whose clipped box is empty.
     """
-
-    __test__ = False  # not a test case, whatever pytest thinks of the name
 
     resolution: str = "keep_res"
     fixed_size: Size = (512, 512)
@@ -48,15 +48,9 @@ class InferenceProtocol:
     drop_empty: bool = False
 
     def __post_init__(self) -> None:
-        if self.resolution not in ("keep_res", "fixed"):
-            raise ValueError(
-                f"TEST.RESOLUTION must be 'keep_res' or 'fixed', got '{self.resolution}'"
-            )
-        if self.fixed_fit not in FIXED_FITS:
-            raise ValueError(
-                f"TEST.FIXED_FIT must be one of {', '.join(map(repr, FIXED_FITS))}, got "
-                f"'{self.fixed_fit}'"
-            )
+        check_choice("TEST.RESOLUTION", self.resolution, ("keep_res", "fixed"))
+        check_choice("TEST.FIXED_FIT", self.fixed_fit, FIXED_FITS)
+        check_choice("TEST.CANVAS", self.canvas, CANVASES)
         scales = tuple(float(scale) for scale in self.scales)
         if not scales or min(scales) <= 0:
             raise ValueError(
@@ -70,6 +64,15 @@ class InferenceProtocol:
     def from_config(cls, cfg: CfgNode) -> InferenceProtocol:
         """The protocol of `cfg.TEST`."""
         test, soft_nms = cfg.TEST, cfg.TEST.SOFT_NMS
+        with keys_named("TEST.SOFT_NMS"):
+            rule = SoftNmsRule(
+                method=soft_nms.METHOD,
+                sigma=soft_nms.SIGMA,
+                threshold=soft_nms.THRESHOLD,
+                score_floor=soft_nms.SCORE_FLOOR,
+                mode=soft_nms.MODE,
+                extent=soft_nms.EXTENT,
+            )
         return cls(
             resolution=test.RESOLUTION,
             fixed_size=tuple(test.FIXED_SIZE),
@@ -77,14 +80,7 @@ class InferenceProtocol:
             canvas=test.CANVAS,
             flip=test.FLIP,
             scales=test.SCALES,
-            soft_nms=SoftNmsRule(
-                method=soft_nms.METHOD,
-                sigma=soft_nms.SIGMA,
-                threshold=soft_nms.THRESHOLD,
-                score_floor=soft_nms.SCORE_FLOOR,
-                mode=soft_nms.MODE,
-                extent=soft_nms.EXTENT,
-            ),
+            soft_nms=rule,
             detections_per_image=(
                 test.DETECTIONS_PER_IMAGE if test.DETECTIONS_PER_IMAGE > 0 else None
             ),
@@ -92,6 +88,18 @@ class InferenceProtocol:
             clip_boxes=test.CLIP_BOXES,
             drop_empty=test.DROP_EMPTY,
         )
+
+    def check_divisor(self, divisor: int) -> None:
+        """Raise ValueError where the canvas of "fixed" does not suit a network's divisor."""
+        less = 1 if self.canvas == "odd" else 0
+        unfit = any(side < 1 or (side + less) % divisor for side in self.fixed_size)
+        if self.resolution == "fixed" and unfit:
+            raise ValueError(
+                f"TEST.FIXED_SIZE is {list(self.fixed_size)}; both sides must be multiples of "
+                f"{divisor}, the divisor of this network"
+                + ", less one (TEST.CANVAS is 'odd')"
+                * less
+            )
 
     def shown_side(self, size: Size, canvas: Size) -> float:
         """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""

@@ -41,6 +41,17 @@ IMAGE_PLANE_FIELDS: dict[str, Callable[[Any, Scale], Any]] = {
 fields add theirs."""
 
 
+def best_detections(found: Instances, limit: int | None) -> Instances:
+    """The `limit` best detections, ties with the last included; None: all.
+
+    They keep their order, and a score of NaN stays visible.
+    """
+    if limit is None or len(found) <= limit:
+        return found
+    lowest = found.scores.topk(limit).values[-1]
+    return found[~(found.scores < lowest)]
+
+
 def to_output_frame(
     instances: Instances,
     height: int,

@@ -9,8 +9,8 @@ the ratio is taken from the tensors).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -33,8 +33,8 @@ class PaddedImages:
     # are between the images and the maps of the first half.
     flipped: bool = False
     zoom: float = 1.0  # the scale of the test protocol at which the images are seen
-    # (N, 3, 4) from the camera frame to image pixels; None where no point task asks for cameras.
-    projection: Tensor | None = None
+    # What else the detector reads of its inputs: name -> N rows, such as the images' projections.
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_sizes)
@@ -81,7 +81,7 @@ def canvas_size(size: Size, divisor: int, rule: str) -> Size:
         return tuple((side // divisor + 1) * divisor - less for side in size)
     if rule == "fit":
         return tuple(-(-side // divisor) * divisor for side in size)
-    raise ValueError(f"TEST.CANVAS must be 'strict', 'fit' or 'odd', got '{rule}'")
+    raise ValueError(f"canvas must be 'strict', 'fit' or 'odd', got '{rule}'")
 
 
 def fitting_side(size: Size, canvas: Size) -> float:

@@ -153,9 +153,8 @@ def check_flip_indices(flip_indices: Sequence[int], num_joints: int) -> None:
         or any(indices[indices[joint]] != joint for joint in range(num_joints))
     ):
         raise ValueError(
-            f"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES must name for each of {num_joints} joints "
-            f"the one that takes its place in a flipped image, got {indices}; [] takes them from "
-            "the dataset's metadata"
+            f"flip_indices must name for each of {num_joints} joints the one that takes its place "
+            f"in a flipped image, got {indices}; [] takes them from the dataset's metadata"
         )
 
 
@@ -166,8 +165,8 @@ def missing_flip_map(source: str, names: Sequence[str]) -> str:
         f"{list(names)} belong together ('keypoint_flip_map' is missing, and the names are not "
         "pairs such as 'left_hand' and 'right_hand'). Give the pairs, [] if no joint changes: as "
         "'keypoint_flip_map': [[\"a\", \"b\"], ...] beside 'keypoints' in the category of the "
-        "JSON, or as MetadataCatalog.get(name).keypoint_flip_map; or do without flips: "
-        "INPUT.FLIP_PROBABILITY 0.0 and TEST.FLIP False"
+        "JSON, or as MetadataCatalog.get(name).keypoint_flip_map; or do without flips "
+        "in training and in tests"
     )
 
 

@@ -5,14 +5,12 @@ P objects of the batch, N images, C classes, (h, w) output map.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import RadiusRule
+from .gaussian import GaussianRule
 from .ignored import with_ignored
 
 
@@ -25,10 +23,7 @@ def center_targets(
     num_images: int,
     num_classes: int,
     map_size: tuple[int, int],
-    radius_rule: RadiusRule = RadiusRule.LEGACY,
-    min_overlap: float = 0.7,
-    fixed_radius: int = 2,
-    round_up: bool = True,
+    gaussian: GaussianRule,
     regression_mask: Tensor | None = None,
     ignored: Tensor | None = None,
     ignored_region: str = "center",
@@ -47,27 +42,18 @@ def center_targets(
         num_images: N.
         num_classes: C.
         map_size: (h, w).
-        radius_rule: see `RadiusRule`.
-        min_overlap: overlap that the radius guarantees.
-        fixed_radius: radius of `RadiusRule.FIXED`.
-        round_up: see `clipped_objects`.
+        gaussian: rule of the radius.
         regression_mask: (P,) bool, see `CenterTargets.regression_mask`; None: all.
         ignored: (P,) bool, objects that only weaken the heatmap, see `with_ignored`; those may have
             class -1. None: no object.
         ignored_region: see `with_ignored`.
     """
     height, width = map_size
-    radius: dict[str, Any] = {
-        "radius_rule": radius_rule,
-        "min_overlap": min_overlap,
-        "fixed_radius": fixed_radius,
-        "round_up": round_up,
-    }
     if ignored is None:
         ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     found = torch.nonzero(~ignored).flatten()
     objects = clipped_objects(
-        boxes[found], classes[found], image[found], limit=(width - 1, height - 1), **radius
+        boxes[found], classes[found], image[found], limit=(width - 1, height - 1), gaussian=gaussian
     )
     kept = found[objects.kept]
     if regression_mask is None:
@@ -77,7 +63,7 @@ def center_targets(
     heatmap = center.heatmap
     if ignored.any():
         rows = (boxes[ignored], classes[ignored], image[ignored])
-        heatmap = with_ignored(heatmap, *rows, region=ignored_region, **radius)
+        heatmap = with_ignored(heatmap, *rows, region=ignored_region, gaussian=gaussian)
     return CenterTargets(
         heatmap=heatmap,
         peaks=center.peaks,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import KeypointTargets, PeakIndex
-from .gaussian import RadiusRule, draw_gaussians, gaussian_radius
+from .gaussian import GaussianRule, draw_gaussians
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,29 @@ def clipped_objects(
     image: Tensor,
     *,
     limit: tuple[float, float],
-    radius_rule: RadiusRule,
-    min_overlap: float,
-    fixed_radius: int,
-    round_up: bool = True,
+    gaussian: GaussianRule,
 ) -> ClippedObjects:
     """Cut boxes to 0..limit and leave out those without area.
 
     As published, all else is taken from the cut box, so the point of a truncated object moves, and
-    the radius is that of the size rounded up (of 3-D boxes: of the size itself).
+    the radius is that of what is left.
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2.
         classes: (P,) int64 in 0..C-1.
         image: (P,) int64 in 0..N-1.
         limit: largest (x, y) that a box may have.
-        radius_rule: see `RadiusRule`.
-        min_overlap: overlap that the radius guarantees.
-        fixed_radius: radius of `RadiusRule.FIXED`.
-        round_up: take the radius of whole cells.
+        gaussian: rule of the radius.
     """
     cut = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([*limit, *limit]))
     size = cut[:, 2:] - cut[:, :2]
     kept = torch.nonzero((size > 0).all(1)).flatten()
-    width, height = (size[kept].ceil() if round_up else size[kept]).unbind(1)
-    radius = gaussian_radius(
-        height, width, rule=radius_rule, min_overlap=min_overlap, fixed_radius=fixed_radius
-    )
     return ClippedObjects(
-        boxes=cut[kept], classes=classes[kept], image=image[kept], radius=radius, kept=kept
+        boxes=cut[kept],
+        classes=classes[kept],
+        image=image[kept],
+        radius=gaussian.radius(size[kept]),
+        kept=kept,
     )
 
 

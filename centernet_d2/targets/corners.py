@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..structures.targets import CornerTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import RadiusRule
+from .gaussian import GaussianRule
 
 
 @torch.no_grad()
@@ -23,11 +23,8 @@ def corner_targets(
     num_classes: int,
     map_size: tuple[int, int],
     frame_size: tuple[int, int],
-    radius_rule: RadiusRule = RadiusRule.EXACT,
-    min_overlap: float = 0.3,
-    fixed_radius: int = 2,
-    centers: bool = False,
-    center_sigma_divisor: float = 5.0,
+    gaussian: GaussianRule,
+    center_sigma_divisor: float | None = None,
 ) -> CornerTargets:
     """Heatmap, cell and offset of both corners of every object, and of its center where asked.
 
@@ -45,12 +42,9 @@ def corner_targets(
         num_classes: C.
         map_size: (h, w).
         frame_size: (H, W).
-        radius_rule: see `RadiusRule`.
-        min_overlap: overlap that the radius guarantees.
-        fixed_radius: radius of `RadiusRule.FIXED`.
-        centers: whether centers are targets too.
-        center_sigma_divisor: window side over sigma of the centers' Gaussians; see
-            `draw_gaussians`.
+        gaussian: rule of the radius, of the center's Gaussian too.
+        center_sigma_divisor: window side over sigma of the centers' Gaussians, see
+            `draw_gaussians`; None: centers are no targets.
     """
     (frame_height, frame_width), (height, width) = frame_size, map_size
     objects = clipped_objects(
@@ -58,13 +52,11 @@ def corner_targets(
         classes,
         image,
         limit=((frame_width - 1) * width / frame_width, (frame_height - 1) * height / frame_height),
-        radius_rule=radius_rule,
-        min_overlap=min_overlap,
-        fixed_radius=fixed_radius,
+        gaussian=gaussian,
     )
     blank = boxes.new_zeros((num_images, num_classes, height, width))
     center = None
-    if centers:
+    if center_sigma_divisor is not None:
         center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor)
     return CornerTargets(
         top_left=keypoint_targets(objects, objects.top_left, blank),

@@ -5,6 +5,7 @@ P objects, N images, C classes, (h, w) output map; lengths in cells of the outpu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
@@ -30,7 +31,7 @@ class RadiusRule(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> RadiusRule:
         known = tuple(rule.value for rule in cls)
-        raise ValueError(f"MODEL.HEATMAP.RADIUS_RULE must be one of {known}, got {value!r}")
+        raise ValueError(f"radius_rule must be one of {known}, got {value!r}")
 
 
 def overlap_radius(height: Tensor, width: Tensor, min_overlap: float, rule: RadiusRule) -> Tensor:
@@ -65,20 +66,39 @@ def overlap_radius(height: Tensor, width: Tensor, min_overlap: float, rule: Radi
     return torch.stack(radii).amin(0)
 
 
-def gaussian_radius(
-    height: Tensor,
-    width: Tensor,
-    *,
-    rule: RadiusRule,
-    min_overlap: float = 0.7,
-    fixed_radius: int = 2,
-) -> Tensor:
-    """Whole radii (P,) int64 of the objects' Gaussians: truncated, at least 0."""
-    if rule is RadiusRule.FIXED:
-        return torch.full_like(height, fixed_radius, dtype=torch.int64)
-    if rule is RadiusRule.NONE:
-        return torch.zeros_like(height, dtype=torch.int64)
-    return overlap_radius(height, width, min_overlap, rule).clamp(min=0).long()
+@dataclass(frozen=True)
+class GaussianRule:
+    """How large the Gaussian around an object's point is; the defaults are the points detector's.
+
+    Attributes:
+        radius_rule: see `RadiusRule`.
+        min_overlap: overlap that the radius guarantees (published: points 0.7, corners 0.3).
+        fixed_radius: cells, of `RadiusRule.FIXED`.
+        round_up: take the radius of the size rounded up to whole cells (published but for 3-D
+            boxes).
+    """
+
+    radius_rule: RadiusRule | str = RadiusRule.LEGACY
+    min_overlap: float = 0.7
+    fixed_radius: int = 2
+    round_up: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "radius_rule", RadiusRule(self.radius_rule))
+        if not 0 < self.min_overlap <= 1:
+            raise ValueError(f"min_overlap must be in (0, 1], got {self.min_overlap}")
+        if not self.fixed_radius >= 0:
+            raise ValueError(f"fixed_radius must be 0 or more, got {self.fixed_radius}")
+
+    def radius(self, size: Tensor) -> Tensor:
+        """Whole radii (P,) int64 of sizes (P, 2) as (width, height): truncated, at least 0."""
+        if self.radius_rule is RadiusRule.FIXED:
+            return torch.full_like(size[:, 0], self.fixed_radius, dtype=torch.int64)
+        if self.radius_rule is RadiusRule.NONE:
+            return torch.zeros_like(size[:, 0], dtype=torch.int64)
+        width, height = (size.ceil() if self.round_up else size).unbind(1)
+        rule = RadiusRule(self.radius_rule)
+        return overlap_radius(height, width, self.min_overlap, rule).clamp(min=0).long()
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..structures.targets import PeakIndex
 from .clipped_objects import clipped_objects
-from .gaussian import RadiusRule, draw_gaussians
+from .gaussian import GaussianRule, draw_gaussians
 
 ALMOST_ONE = 0.9999
 """Published: the focal loss weighs it by (1 - 0.9999)^4 = 1e-16, and it is no positive."""
@@ -25,10 +25,7 @@ def with_ignored(
     image: Tensor,
     *,
     region: str = "center",
-    radius_rule: RadiusRule = RadiusRule.LEGACY,
-    min_overlap: float = 0.7,
-    fixed_radius: int = 2,
-    round_up: bool = True,
+    gaussian: GaussianRule,
 ) -> Tensor:
     """A copy of a target heatmap that does not punish what is seen at ignored objects.
 
@@ -43,15 +40,11 @@ def with_ignored(
         classes: (P,) int64; -1 is ignored in all classes.
         image: (P,) int64 in 0..N-1.
         region: a name of `IGNORED_REGIONS`.
-        radius_rule: see `RadiusRule`.
-        min_overlap: overlap that the radius guarantees.
-        fixed_radius: radius of `RadiusRule.FIXED`.
-        round_up: see `clipped_objects`.
+        gaussian: rule of the radius.
     """
     if region not in IGNORED_REGIONS:
         raise ValueError(
-            "MODEL.POINTS_CENTERNET.IGNORED_REGION must be one of "
-            f"{', '.join(map(repr, IGNORED_REGIONS))}, got {region!r}"
+            f"region must be one of {', '.join(map(repr, IGNORED_REGIONS))}, got {region!r}"
         )
     _, num_classes, height, width = heatmap.shape
     rows, classes = _one_row_per_class(classes, num_classes)
@@ -60,10 +53,7 @@ def with_ignored(
         classes,
         image[rows],
         limit=(width - 1, height - 1),
-        radius_rule=radius_rule,
-        min_overlap=min_overlap,
-        fixed_radius=fixed_radius,
-        round_up=round_up,
+        gaussian=gaussian,
     )
     positive = heatmap == 1
     if region == "box":

@@ -18,6 +18,7 @@ from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.losses.heatmap_focal import COLLAPSED
+from centernet_d2.modeling.point_tasks.pose import PoseWeights
 
 
 def sample(objects: int, size=(24, 32)) -> dict:
@@ -109,7 +110,7 @@ def test_every_detector_names_the_losses_to_watch(config, architecture):
     ("joint_heatmap", "watched"), [(True, {"loss_joint_heatmap": 2.0}), (False, {})]
 )
 def test_the_joint_heatmap_is_watched(joint_heatmap, watched):
-    model = pose_detector(joint_heatmap=joint_heatmap, heatmap_weight=2.0)
+    model = pose_detector(joint_heatmap=joint_heatmap, weights=PoseWeights(heatmap=2.0))
     assert model.heatmap_losses == {"loss_heatmap": 1.0, **watched}
     figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
     losses = model.train()([{**sample(0, (64, 64)), "instances": figure}])
@@ -117,7 +118,7 @@ def test_the_joint_heatmap_is_watched(joint_heatmap, watched):
 
 
 def test_a_collapsed_joint_heatmap_is_told(caplog):
-    model = pose_detector(heatmap_weight=2.0)
+    model = pose_detector(weights=PoseWeights(heatmap=2.0))
     torch.nn.init.zeros_(model.head.stacks[0]["joint_heatmap"][-1].weight)
     torch.nn.init.constant_(model.head.stacks[0]["joint_heatmap"][-1].bias, -30.0)
     figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])

@@ -16,8 +16,6 @@ from centernet_d2.engine.setup import load_config, setup
 from .small_world import ROOT, generated_datasets
 from .test_resume import differing
 
-pytest.importorskip("centernet_d2.modeling.rules")  # what the files in configs/common are made of
-
 LAZY = ROOT / "configs" / "lazy"
 YAML_OF = {
     "points_centernet": "COCO-Detection/points_resnet18_dcn_140e",

@@ -93,7 +93,7 @@ def test_outputs_of_no_member_change_nothing():
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 3])
-@pytest.mark.parametrize(("normalizer", "value"), [("slots", 1.386294), ("objects", 0.0)])
+@pytest.mark.parametrize(("normalizer", "value"), [("max_objects", 1.386294), ("objects", 0.0)])
 def test_without_objects(num_images, normalizer, value):
     maps = torch.randn(num_images, 8, 4, 4, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)

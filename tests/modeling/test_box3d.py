@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from detectron2.structures import Instances
 
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
 from centernet_d2.losses.orientation import orientation_loss
+from centernet_d2.modeling.rules import CenterLearning
 from centernet_d2.targets.orientation import orientation_bins
 
 TASKS = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
@@ -111,11 +113,11 @@ def test_a_batch_gives_what_single_images_give():
 def test_images_that_run_apart_keep_their_own_cameras():
     """A random network; the second image has another canvas than the first and the third."""
     torch.manual_seed(0)
-    model = detector(init={"top_k": 20}).eval()
+    model = detector(top_k=20).eval()
     for name, parameter in model.head.named_parameters():
         if name.endswith("weight"):
             torch.nn.init.normal_(parameter, std=0.3)
-    model.score_threshold = 0.0
+    model.decoding = replace(model.decoding, score_threshold=0.0)
     entries = []
     for index, (size, projection) in enumerate(
         [((60, 90), PROJECTION), ((40, 120), NARROW), ((60, 90), NARROW)]
@@ -161,7 +163,9 @@ def test_without_a_projection_the_default_one_is_taken(caplog):
 
 def test_low_scores_take_their_3d_boxes_along():
     model = painted([THINGS], [PROJECTION])
-    model.score_threshold = 0.97  # scores are 0.982, 0.977, 0.971, 0.963
+    model.decoding = replace(
+        model.decoding, score_threshold=0.97
+    )  # scores are 0.982, 0.977, 0.971, 0.963
     (found,) = found_in(model, entry())
     assert_same_boxes(found.pred_boxes3d.tensor, rows_of(THINGS[:3]))
 
@@ -276,7 +280,7 @@ def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("normalizer", "empty"), [("slots", 1.386294), ("objects", 0.0)])
+@pytest.mark.parametrize(("normalizer", "empty"), [("max_objects", 1.386294), ("objects", 0.0)])
 def test_nothing_to_see_trains(count, normalizer, empty):
     model = detector(normalizer=normalizer).train()
     losses = model([training_input(near([]), seed) for seed in range(count)])
@@ -287,7 +291,7 @@ def test_nothing_to_see_trains(count, normalizer, empty):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("normalizer", ["slots", "objects"])
+@pytest.mark.parametrize("normalizer", ["max_objects", "objects"])
 def test_losses_are_the_published_sums(normalizer):
     supervised = [True, False, True]
     batch = [near(gt_3d_supervised=supervised), near(NEAR[1:2])]
@@ -313,7 +317,7 @@ def test_losses_are_the_published_sums(normalizer):
         dimensions += sum(abs(a - b) for a, b in zip(read, thing.dimensions, strict=True))
     assert learned == 3
     slots = 50 * 2
-    divisors = (slots, 3 * slots) if normalizer == "slots" else (learned, learned)
+    divisors = (slots, 3 * slots) if normalizer == "max_objects" else (learned, learned)
     assert losses["loss_depth"].item() == pytest.approx(2 * depth / divisors[0], rel=1e-4)
     assert losses["loss_dimensions"].item() == pytest.approx(3 * dimensions / divisors[1], rel=1e-4)
     expected = orientation_loss(
@@ -416,7 +420,7 @@ def test_the_ignored_region_is_a_choice():
     ignored = near(gt_ignored=[True, False, False])
     counts = []
     for region in ("center", "box"):
-        model = detector(init={"ignored_region": region})
+        model = detector(learning=CenterLearning(ignored_region=region))
         images = model.training_images([training_input(ignored)])
         heatmap = model.targets(images, [ignored], (16, 24)).heatmap
         counts.append(((heatmap - 0.9999).abs() < 1e-6).sum().item())
@@ -450,13 +454,13 @@ def picture(things) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize("normalizer", ["slots", "objects"])
+@pytest.mark.parametrize("normalizer", ["max_objects", "objects"])
 def test_a_few_steps_lower_all_three_losses(normalizer):
     torch.manual_seed(0)
     model = detector(normalizer=normalizer).train()
     inputs = [{"image": picture(NEAR), "instances": near()}]
-    # What "slots" cannot go under: log 2 in both bins of each empty one.
-    floor = 2 * math.log(2) * 47 / 50 if normalizer == "slots" else 0.0
+    # What "max_objects" cannot go under: log 2 in both bins of each empty one.
+    floor = 2 * math.log(2) * 47 / 50 if normalizer == "max_objects" else 0.0
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     history = []
     for _ in range(60):
@@ -497,13 +501,13 @@ def test_settings_reach_the_task(tiny_config):
             *(*TASKS, *weights, *choices, *region, f"{BLOCK}CALIBRATION", "first"),
             *("MODEL.POINTS_CENTERNET.BOX2D.SIZE_AS_POINT", True),
             *("MODEL.HEATMAP.RADIUS_ROUND_UP", False),
-            *("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "slots"),
+            *("MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER", "max_objects"),
         )
     )
     boxes, task = model.tasks
     assert (task.depth_weight, task.dimensions_weight, task.orientation_weight) == (2, 3, 5)
     assert (task.normalizer, task.calibration, boxes.size_as_point) == ("objects", "first", True)
-    assert (model.ignored_region, model.radius["round_up"]) == ("box", False)
+    assert (model.learning.ignored_region, model.learning.gaussian.round_up) == ("box", False)
     sizes = [model([training_input(near(NEAR[:n]))])["loss_size"].item() for n in (1, 3)]
     assert 0 < sizes[0] < sizes[1]  # the divisor does not grow with the objects
 
@@ -530,7 +534,7 @@ def test_ground_truth_without_3d_boxes_names_the_image():
         (("TEST.SCALES", [0.5, 1.0]), r"TEST\.SCALES is \[0\.5, 1\.0\].*\[1\.0\] alone"),
         (("TEST.SCALES", [2.0]), r"TEST\.SCALES is \[2\.0\]"),
         ((f"{BLOCK}CALIBRATION", "mean"), "CALIBRATION must be 'each' or 'first', got 'mean'"),
-        ((f"{BLOCK}NORMALIZER", "elements"), "NORMALIZER must be 'slots' or 'objects'"),
+        ((f"{BLOCK}NORMALIZER", "elements"), "NORMALIZER must be 'max_objects' or 'objects'"),
         ((f"{BLOCK}ORIENTATION_LOSS", "l2"), "ORIENTATION_LOSS must be 'smooth_l1' or 'l1'"),
         ((f"{BLOCK}DEFAULT_PROJECTION", [[1.0, 0.0], [0.0, 1.0]]), "DEFAULT_PROJECTION .*3 x 4"),
         ((f"{BLOCK}DEFAULT_SIZE", [0, 0]), r"DEFAULT_SIZE is \[0, 0\]; it must be the height and"),
@@ -546,7 +550,7 @@ def test_wrong_config_values_are_named(tiny_config, overrides, message):
 def test_a_batch_without_cameras_is_named():
     model = painted([THINGS], [PROJECTION])
     images = model.inference_images([torch.zeros(3, *KITTI)], (384, 1280))
-    with pytest.raises(ValueError, match=r"PaddedImages\.projection is not set"):
+    with pytest.raises(ValueError, match=r"PaddedImages\.inputs has no 'projection\'"):
         model.propose(model.predict(images), images)
 
 

@@ -125,14 +125,14 @@ def test_of_a_model_built_without_memory(tiny_config):
     with torch.device("meta"):
         cfg = tiny_config(*tasks, *default, *size, "MODEL.DEVICE", "meta")
         model = build_model(cfg)
-        found = model.cameras.of([entry(100, 200), entry(projection=PROJECTION)])
+        found = model.tasks[1].cameras.of([entry(100, 200), entry(projection=PROJECTION)])
     assert found.device.type == "cpu"
     torch.testing.assert_close(found, torch.tensor([OTHER, PROJECTION]))
 
 
 def test_detectors_without_3d_boxes_want_no_camera(tiny_config, caplog):
     model = build_model(tiny_config()).eval()
-    assert model.cameras is None
+    assert model.read_inputs([{}]) == {}
     with torch.no_grad():
         model([entry(32, 32, projection="whatever")])
     assert not [record for record in caplog.records if "projection" in record.message]

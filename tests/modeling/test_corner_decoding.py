@@ -15,8 +15,10 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 
+from centernet_d2.decoding.peaks import PeakSearch
 from centernet_d2.modeling import CornerNet, TripletCenterNet
 from centernet_d2.modeling.meta_arch import triplet_centernet
+from centernet_d2.modeling.rules import CornerDecoding
 from centernet_d2.structures.predictions import CornerPredictions, KeypointMaps
 
 GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "corner_decode.npz"
@@ -59,21 +61,20 @@ def random_maps(height: int, width: int) -> CornerPredictions:
     )
 
 
-def detector(kind: type[CornerNet], scales, **arguments) -> CornerNet:
+def detector(kind: type[CornerNet], scales, top_k: int, **decoding) -> CornerNet:
     model = kind(
         backbone=Nothing(),
+        head=torch.nn.Identity(),
         in_features=["map"],
         num_classes=CLASSES,
-        pixel_mean=[0.0] * 3,
-        pixel_std=[1.0] * 3,
-        head={"hidden_channels": 4, "pool_channels": 2},
+        pixels={"mean": [0.0] * 3, "std": [1.0] * 3},
         protocol={
             "canvas": "odd",
             "flip": True,
             "scales": scales,
             "soft_nms": {"mode": "reference"},
         },
-        **arguments,
+        decoding=CornerDecoding(PeakSearch(top_k=top_k), **decoding),
     ).eval()
 
     def predict(images):
@@ -215,7 +216,7 @@ def test_a_view_of_a_size_that_does_not_divide(name, zoom):
     found = getattr(found, "pairs", found)
     columns = [found.pred_classes[:, None], found.scores[:, None], found.pred_boxes.tensor]
     found = torch.cat(columns, dim=1).double().numpy()
-    expected = published_view(size, zoom, model.top_k, model.outside_margin)
+    expected = published_view(size, zoom, model.decoding.peaks.top_k, model.decoding.outside_margin)
     assert 20 < len(expected) == len(found)
     apart = np.abs(found[:, None] - expected).max(2)
     assert apart.min(0).max() < 1e-3

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.config import add_centernet_config
-from centernet_d2.modeling import canvas_errors
+from centernet_d2.modeling.canvas import warn_of_border
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.heads.corner_head import CornerHead
 
@@ -170,7 +170,7 @@ def test_training_crops_are_the_network_frame(architecture):
     ],
 )
 def test_crops_that_need_a_border_are_told_once(canvas, side, better, caplog):
-    canvas_errors.warn_of_border.cache_clear()
+    warn_of_border.cache_clear()
     model = built("CornerNet", "TEST.CANVAS", canvas)
     with caplog.at_level(logging.WARNING):
         for seed in range(3):

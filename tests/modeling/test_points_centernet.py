@@ -13,6 +13,9 @@ from detectron2.structures import Boxes, Instances
 from centernet_d2.config import add_centernet_config
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.backbone import EncoderDecoder, ResNetDeconv
+from centernet_d2.modeling.heads.branches import points_head
+from centernet_d2.modeling.inputs import PixelFormat
+from centernet_d2.modeling.point_tasks.base import Branches
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 
 SIZE = 64
@@ -147,8 +150,8 @@ class Copycat(Box2D):
         super().__init__(**arguments)
         self.branch = branch
 
-    def regressions(self, num_classes):
-        return {self.branch: 2}
+    def branches(self, num_classes):
+        return Branches({self.branch: 2})
 
 
 @pytest.mark.parametrize("branch", ["size", "offset"])
@@ -156,10 +159,10 @@ def test_two_tasks_cannot_share_a_branch(branch):
     with pytest.raises(ValueError, match=f"two branches are named '{branch}'"):
         PointsCenterNet(
             backbone=EncoderDecoder(channels=[8], blocks=[1], out_channels=8),
+            head=torch.nn.Identity(),
             in_features=["decoder"],
             num_classes=2,
-            pixel_mean=[0.0] * 3,
-            pixel_std=[1.0] * 3,
+            pixels={"mean": [0.0] * 3, "std": [1.0] * 3},
             tasks=[Box2D(), Copycat(branch)],
         )
 
@@ -257,10 +260,10 @@ def test_yaml_lazy_config_and_python_give_equal_weights(config_root):
     torch.manual_seed(3)
     from_python = PointsCenterNet(
         backbone=ResNetDeconv(depth=18),
+        head=points_head(tasks=[Box2D()], in_channels=[64], num_classes=80),
         in_features=["deconv"],
         num_classes=80,
-        pixel_mean=cfg.MODEL.PIXEL_MEAN,
-        pixel_std=cfg.MODEL.PIXEL_STD,
+        pixels=PixelFormat(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD),
         tasks=[Box2D()],
     )
     reference = from_yaml.state_dict()

@@ -10,7 +10,7 @@ from pose_maps import FLIP, JOINTS, Rendering, flipped_image, perfect_maps, pers
 
 from centernet_d2.decoding.joints import SnappingRule
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
-from centernet_d2.modeling.point_tasks.pose import Pose
+from centernet_d2.modeling.point_tasks.pose import Pose, PoseWeights
 
 POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
 FIVE = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", JOINTS)
@@ -128,7 +128,7 @@ def test_who_has_no_joints_is_guessed_where_nobody_says():
 
 
 def test_weights_are_choices():
-    weights = {"displacement_weight": 2.0, "heatmap_weight": 3.0, "offset_weight": 5.0}
+    weights = {"weights": PoseWeights(displacement=2.0, heatmap=3.0, offset=5.0)}
     found = []
     for arguments in ({}, weights):
         torch.manual_seed(0)

@@ -72,7 +72,7 @@ def test_unknown_pairs_are_an_error_with_its_cures_when_they_are_needed():
     skeleton = Skeleton(("p0", "p1"), source="file 'a.json'")
     with pytest.raises(ValueError, match="flipped") as error:
         skeleton.flip_indices()
-    for part in ("file 'a.json'", "['p0', 'p1']", "keypoint_flip_map", "FLIP_PROBABILITY 0.0"):
+    for part in ("file 'a.json'", "['p0', 'p1']", "keypoint_flip_map", "do without flips"):
         assert part in str(error.value)
 
 

@@ -7,7 +7,9 @@ import math
 import torch
 
 from centernet_d2.targets.centers import center_targets
-from centernet_d2.targets.gaussian import RadiusRule, overlap_radius
+from centernet_d2.targets.gaussian import GaussianRule, RadiusRule, overlap_radius
+
+RULE = GaussianRule()
 
 
 def random_boxes(count: int, seed: int) -> torch.Tensor:
@@ -22,7 +24,7 @@ def test_equals_the_published_steps_one_object_at_a_time():
     classes = torch.arange(40) % 3
     image = torch.arange(40) // 20
     targets = center_targets(
-        boxes, classes, image, num_images=2, num_classes=3, map_size=(height, width)
+        boxes, classes, image, num_images=2, num_classes=3, map_size=(height, width), gaussian=RULE
     )
     row = 0
     for index, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
@@ -59,6 +61,7 @@ def test_two_objects_of_one_class_on_one_cell_are_both_kept():
         num_images=1,
         num_classes=2,
         map_size=(16, 16),
+        gaussian=RULE,
     )
     assert len(targets.peaks) == 2
     assert (targets.heatmap == 1).sum() == 1
@@ -73,6 +76,7 @@ def test_no_objects_give_empty_targets_of_the_right_shape():
         num_images=2,
         num_classes=3,
         map_size=(8, 12),
+        gaussian=RULE,
     )
     assert targets.heatmap.shape == (2, 3, 8, 12)
     assert not targets.heatmap.any()
@@ -83,7 +87,7 @@ def test_no_objects_give_empty_targets_of_the_right_shape():
 def test_arguments_are_not_changed_and_the_answer_repeats():
     boxes = random_boxes(10, seed=5)
     before = boxes.clone()
-    arguments = {"num_images": 1, "num_classes": 1, "map_size": (20, 20)}
+    arguments = {"num_images": 1, "num_classes": 1, "map_size": (20, 20), "gaussian": RULE}
     zeros = torch.zeros(10, dtype=torch.int64)
     first = center_targets(boxes, zeros, zeros, **arguments)
     second = center_targets(boxes, zeros, zeros, **arguments)
@@ -99,6 +103,6 @@ def test_one_positive_cell_without_a_radius():
         num_images=1,
         num_classes=1,
         map_size=(16, 16),
-        radius_rule=RadiusRule.NONE,
+        gaussian=GaussianRule(RadiusRule.NONE),
     )
     assert targets.heatmap.sum() == 1

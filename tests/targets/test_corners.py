@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from centernet_d2.targets.corners import corner_targets
-from centernet_d2.targets.gaussian import RadiusRule, gaussian_radius
+from centernet_d2.targets.gaussian import GaussianRule, RadiusRule
 
 SIDE, CELLS = 511, 128
 RATIO = CELLS / SIDE
@@ -42,7 +42,10 @@ WORKED = [
 ]
 
 
-def targets_of(boxes, classes=None, images=None, **options):
+CORNER_RULE = GaussianRule(RadiusRule.EXACT, 0.3)
+
+
+def targets_of(boxes, classes=None, images=None, gaussian=CORNER_RULE, **options):
     boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4) * RATIO
     zeros = torch.zeros(len(boxes), dtype=torch.int64)
     arguments = {"num_images": 1, "num_classes": 2, "map_size": (CELLS, CELLS)} | options
@@ -51,6 +54,7 @@ def targets_of(boxes, classes=None, images=None, **options):
         zeros if classes is None else torch.as_tensor(classes),
         zeros if images is None else torch.as_tensor(images),
         frame_size=(SIDE, SIDE),
+        gaussian=gaussian,
         **arguments,
     )
 
@@ -60,7 +64,7 @@ KINDS = ("top_left", "bottom_right", "center")
 
 @pytest.mark.parametrize(("box", "cells", "offsets", "size", "radii", "flat"), WORKED)
 def test_worked_examples(box, cells, offsets, size, radii, flat):
-    found = targets_of([box], centers=True)
+    found = targets_of([box], center_sigma_divisor=5.0)
     for kind, cell, offset, index in zip(KINDS, cells, offsets, flat, strict=True):
         keypoint = getattr(found, kind)
         assert (keypoint.peaks.x.item(), keypoint.peaks.y.item()) == cell
@@ -71,8 +75,8 @@ def test_worked_examples(box, cells, offsets, size, radii, flat):
     width, height = (torch.tensor([float(side)]) for side in size)
     rules = ((RadiusRule.EXACT, 0.3), (RadiusRule.LEGACY, 0.7))
     for (rule, overlap), radius in zip(rules, radii, strict=True):
-        assert gaussian_radius(height, width, rule=rule, min_overlap=overlap).item() == radius
-        found = targets_of([box], centers=True, radius_rule=rule, min_overlap=overlap)
+        assert GaussianRule(rule, overlap).radius(torch.stack([width, height], 1)).item() == radius
+        found = targets_of([box], center_sigma_divisor=5.0, gaussian=GaussianRule(rule, overlap))
         for kind, (x, y) in zip(KINDS, cells, strict=True):  # from the box, not from its size
             row = getattr(found, kind).heatmap[0, 0, y]
             assert (row > 0).sum() == min(radius, x) + 1 + min(radius, CELLS - 1 - x)
@@ -81,9 +85,9 @@ def test_worked_examples(box, cells, offsets, size, radii, flat):
 @pytest.mark.parametrize("rule", list(RadiusRule))
 def test_gaussians_have_the_rules_radius_and_each_kinds_sigma(rule):
     box = (200.0, 180.0, 320.0, 300.0)
-    found = targets_of([box], centers=True, radius_rule=rule, min_overlap=0.7, fixed_radius=3)
+    found = targets_of([box], center_sigma_divisor=5.0, gaussian=GaussianRule(rule, 0.7, 3))
     size = torch.tensor([float(math.ceil(120 * RATIO))])
-    radius = gaussian_radius(size, size, rule=rule, min_overlap=0.7, fixed_radius=3).item()
+    radius = GaussianRule(rule, 0.7, 3).radius(torch.stack([size, size], 1)).item()
     for kind, divisor in zip(KINDS, (6, 6, 5), strict=True):
         keypoint = getattr(found, kind)
         y, x = keypoint.peaks.y.item(), keypoint.peaks.x.item()
@@ -96,7 +100,7 @@ def test_gaussians_have_the_rules_radius_and_each_kinds_sigma(rule):
 
 
 def test_boxes_are_cut_at_the_frames_last_pixel():
-    found = targets_of([(-50, -20, 700, 600)], centers=True)
+    found = targets_of([(-50, -20, 700, 600)], center_sigma_divisor=5.0)
     assert found.bottom_right.peaks.x.item() == 127
     assert found.bottom_right.offset[0].tolist() == pytest.approx([0.74951] * 2, abs=5e-6)
     assert (found.center.peaks.x.item(), found.center.peaks.y.item()) == (63, 63)  # of the rest
@@ -148,7 +152,8 @@ def test_equals_the_published_steps_one_object_at_a_time():
         num_classes=3,
         map_size=(height, width),
         frame_size=frame,
-        centers=True,
+        gaussian=CORNER_RULE,
+        center_sigma_divisor=5.0,
     )
     points, rows = ([], [], []), ([], [], [])
     for index, box in enumerate(boxes.tolist()):
@@ -157,7 +162,7 @@ def test_equals_the_published_steps_one_object_at_a_time():
         if x2 <= x1 or y2 <= y1:
             continue
         size = torch.tensor([math.ceil(y2 - y1)]), torch.tensor([math.ceil(x2 - x1)])
-        radius = gaussian_radius(*size, rule=RadiusRule.EXACT, min_overlap=0.3).item()
+        radius = CORNER_RULE.radius(torch.stack(size[::-1], 1)).item()
         for kind, point in enumerate(((x1, y1), (x2, y2), ((x1 + x2) / 2, (y1 + y2) / 2))):
             points[kind].append(point)
             cell = (int(point[0]), int(point[1]))
@@ -193,7 +198,7 @@ def test_two_hundred_objects_of_several_images():
 
 
 def test_no_objects():
-    found = targets_of([], centers=True)
+    found = targets_of([], center_sigma_divisor=5.0)
     assert len(found.image) == 0
     assert found.center.heatmap.shape == (1, 2, CELLS, CELLS)
     assert found.top_left.heatmap.max() == 0
@@ -210,5 +215,6 @@ def test_frames_that_are_not_square():
         num_classes=1,
         map_size=(32, 64),
         frame_size=(127, 255),
+        gaussian=CORNER_RULE,
     )
     assert (found.bottom_right.peaks.x.item(), found.bottom_right.peaks.y.item()) == (63, 31)

@@ -9,9 +9,9 @@ import torch
 
 from centernet_d2.structures.targets import PeakIndex
 from centernet_d2.targets.gaussian import (
+    GaussianRule,
     RadiusRule,
     draw_gaussians,
-    gaussian_radius,
     overlap_radius,
 )
 
@@ -31,12 +31,17 @@ GOLDEN = [
 ]
 
 
+def whole_radius(size, *rule) -> torch.Tensor:
+    height, width = size
+    return GaussianRule(*rule).radius(torch.stack([width, height], dim=1))
+
+
 @pytest.mark.parametrize(("height", "width", "legacy", "exact"), GOLDEN)
 def test_published_radii(height, width, legacy, exact):
     size = torch.tensor([float(height)]), torch.tensor([float(width)])
     for rule, value in ((RadiusRule.LEGACY, legacy), (RadiusRule.EXACT, exact)):
         assert overlap_radius(*size, 0.7, rule).item() == pytest.approx(value, abs=6e-4)
-        assert gaussian_radius(*size, rule=rule).item() == int(value)
+        assert whole_radius(size, rule).item() == int(value)
 
 
 # height, width; exact radius at overlap 0.3 and 0.7, legacy radius at 0.7 and 0.3
@@ -64,7 +69,7 @@ def test_radii_of_the_published_corner_code(height, width, exact_3, exact_7, leg
     )
     for rule, overlap, value in columns:
         assert overlap_radius(*size, overlap, rule).item() == pytest.approx(value, abs=6e-5)
-        assert gaussian_radius(*size, rule=rule, min_overlap=overlap).item() == int(value)
+        assert whole_radius(size, rule, overlap).item() == int(value)
 
 
 def test_a_20_pixel_box_at_overlap_0_3():
@@ -95,8 +100,29 @@ def test_exact_radius_is_the_largest_shift_that_keeps_the_overlap(height, width)
 
 def test_other_rules():
     size = torch.tensor([50.0, 3.0]), torch.tensor([50.0, 3.0])
-    assert gaussian_radius(*size, rule=RadiusRule.FIXED, fixed_radius=4).tolist() == [4, 4]
-    assert gaussian_radius(*size, rule=RadiusRule.NONE).tolist() == [0, 0]
+    assert whole_radius(size, RadiusRule.FIXED, 0.7, 4).tolist() == [4, 4]
+    assert whole_radius(size, RadiusRule.NONE).tolist() == [0, 0]
+
+
+def test_the_radius_is_that_of_whole_cells_where_asked():
+    size = torch.tensor([[19.4, 19.2]])
+    up, exact = (GaussianRule(round_up=choice).radius(size).item() for choice in (True, False))
+    assert up == GaussianRule().radius(torch.tensor([[20.0, 20.0]])).item() == 5
+    assert exact == int(overlap_radius(size[:, 1], size[:, 0], 0.7, RadiusRule.LEGACY).item())
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"radius_rule": "big"}, "radius_rule must be one of .*'legacy'.* got 'big'"),
+        ({"min_overlap": 0.0}, "min_overlap must be in"),
+        ({"min_overlap": math.nan}, "min_overlap must be in"),
+        ({"fixed_radius": -1}, "fixed_radius must be 0 or more"),
+    ],
+)
+def test_rules_that_cannot_be_used_are_named(choice, message):
+    with pytest.raises(ValueError, match=message):
+        GaussianRule(**choice)
 
 
 def peaks(*rows: tuple[int, int, int]) -> PeakIndex:

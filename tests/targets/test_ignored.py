@@ -9,6 +9,7 @@ import torch
 
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
 from centernet_d2.targets.centers import center_targets
+from centernet_d2.targets.gaussian import GaussianRule
 
 HEIGHT, WIDTH, CLASSES, IMAGES = 30, 40, 3, 2
 SCENE = {"num_images": IMAGES, "num_classes": CLASSES, "map_size": (HEIGHT, WIDTH)}
@@ -73,6 +74,10 @@ def published_heatmap(boxes, classes, image, ignored, *, region: str, round_up: 
     return heatmap, positives
 
 
+def rule(round_up: bool = True) -> dict:
+    return {"gaussian": GaussianRule(round_up=round_up), **SCENE}
+
+
 @pytest.mark.parametrize("region", ["center", "box"])
 @pytest.mark.parametrize("round_up", [True, False])
 @pytest.mark.parametrize("seed", [1, 2])
@@ -82,27 +87,25 @@ def test_equals_a_loop_over_annotations(region, round_up, seed):
         boxes, classes, image, ignored, region=region, round_up=round_up
     )
     targets = center_targets(
-        boxes, classes, image, ignored=ignored, ignored_region=region, round_up=round_up, **SCENE
+        boxes, classes, image, ignored=ignored, ignored_region=region, **rule(round_up)
     )
     torch.testing.assert_close(targets.heatmap, expected, atol=2e-6, rtol=0)
     assert (targets.heatmap == 1).sum() == len(set(positives)) > 8
     assert ((expected - 0.9999).abs() < 1e-6).sum() > 5
     # And the other choices give other maps.
-    other = center_targets(
-        boxes, classes, image, ignored=ignored, round_up=not round_up, **SCENE
-    ).heatmap
+    other = center_targets(boxes, classes, image, ignored=ignored, **rule(not round_up)).heatmap
     assert (other - expected).abs().max() > 0.01
 
 
-def test_ignored_objects_have_no_slot():
+def test_ignored_objects_are_no_targets():
     boxes, classes, image, ignored = random_objects(seed=3)
     regression_mask = torch.arange(len(boxes)) % 4 > 0
     with_them = center_targets(
-        boxes, classes, image, ignored=ignored, regression_mask=regression_mask, **SCENE
+        boxes, classes, image, ignored=ignored, regression_mask=regression_mask, **rule()
     )
     found = torch.nonzero(~ignored).flatten()
     without = center_targets(
-        boxes[found], classes[found], image[found], regression_mask=regression_mask[found], **SCENE
+        boxes[found], classes[found], image[found], regression_mask=regression_mask[found], **rule()
     )
     # Rows are those of all objects given, so that a task finds its own fields by them.
     assert with_them.kept.tolist() == found[without.kept].tolist()
@@ -122,7 +125,7 @@ IGNORED = torch.tensor([True, False])
 
 def heatmap_of(boxes=BOXES, ignored=IGNORED, classes=ROWS["classes"], **options):
     rows = {"classes": classes, "image": ROWS["image"]}
-    return center_targets(boxes, ignored=ignored, **rows, **options, **SCENE).heatmap
+    return center_targets(boxes, ignored=ignored, **rows, **options, **rule()).heatmap
 
 
 @pytest.mark.parametrize("region", ["center", "box"])
@@ -169,7 +172,7 @@ def test_positives_on_or_beside_an_ignored_center_stay(region, classes):
 
 def test_only_ignored_objects():
     heatmap = heatmap_of(ignored=torch.tensor([True, True]))
-    targets = center_targets(BOXES, **ROWS, ignored=torch.tensor([True, True]), **SCENE)
+    targets = center_targets(BOXES, **ROWS, ignored=torch.tensor([True, True]), **rule())
     assert len(targets.peaks) == 0
     assert targets.size.shape == (0, 2)
     assert heatmap.max().item() == pytest.approx(0.9999)
@@ -182,5 +185,5 @@ def test_ignored_objects_off_the_map_change_nothing():
 
 
 def test_an_unknown_region_is_named():
-    with pytest.raises(ValueError, match=r"IGNORED_REGION .*'center', 'box'.*'circle'"):
+    with pytest.raises(ValueError, match=r"region must be one of 'center', 'box', got 'circle'"):
         heatmap_of(ignored_region="circle")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from centernet_d2.targets.centers import center_targets
-from centernet_d2.targets.gaussian import RadiusRule, overlap_radius
+from centernet_d2.targets.gaussian import GaussianRule, RadiusRule, overlap_radius
 from centernet_d2.targets.joints import joint_targets
 
 HEIGHT, WIDTH, JOINTS = 36, 44, 5
@@ -32,6 +32,7 @@ def centers_of(boxes, image, **arguments):
         num_images=2,
         num_classes=1,
         map_size=(HEIGHT, WIDTH),
+        gaussian=GaussianRule(),
         **arguments,
     )
 

@@ -46,7 +46,9 @@ def plain_build(model: CornerNet) -> CornerNet:
         for name, child in parent.named_children():
             if type(child) in pools:
                 setattr(parent, name, CummaxPool(pools[type(child)]))
-    plain.best_keypoints = partial(_plain_keypoints, plain.top_k, plain.peak_kernel)
+    plain.best_keypoints = partial(
+        _plain_keypoints, plain.decoding.peaks.top_k, plain.decoding.peaks.kernel
+    )
     return plain
 
 

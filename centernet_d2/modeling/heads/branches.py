@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from ...layers.blocks import PredictionBranch
+from ..point_tasks.base import PointTask, all_branches
 
 NORMAL_STD = 0.001
 
@@ -40,6 +41,7 @@ class BranchHead(nn.Module):
                 `MODEL.POINTS_CENTERNET`).
         """
         super().__init__()
+        self.branches = (*heatmaps, *regressions)
         both = set(heatmaps) & set(regressions)
         if both:
             raise ValueError(
@@ -70,6 +72,37 @@ class BranchHead(nn.Module):
         ]
 
 
+def points_head(
+    *,
+    tasks: Sequence[PointTask],
+    in_channels: Sequence[int],
+    num_classes: int,
+    hidden_channels: int = 64,
+    prior_bias: float = -2.19,
+    regression_init: str = "normal",
+) -> BranchHead:
+    """The head of the points detector: center heatmap, offset and the branches of its tasks."""
+    branches = all_branches(tasks, num_classes)
+    return BranchHead(
+        in_channels=in_channels,
+        heatmaps=branches.heatmaps,
+        regressions=branches.regressions,
+        hidden_channels=hidden_channels,
+        prior_bias=prior_bias,
+        regression_init=regression_init,
+    )
+
+
+def check_head(head: nn.Module, branches: Iterable[str]) -> None:
+    """Raise ValueError where a head says what branches it has, and some are not among them."""
+    missing = [name for name in branches if name not in getattr(head, "branches", branches)]
+    if missing:
+        raise ValueError(
+            f"the head has no branches {missing}, which the point tasks read; build it for the "
+            "same tasks, as `points_head` does"
+        )
+
+
 def initialize_regression(branch: nn.Module, rule: str) -> None:
     """Start a regression branch as the published network of the given kind does."""
     convolutions = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
@@ -79,8 +112,7 @@ def initialize_regression(branch: nn.Module, rule: str) -> None:
         convolutions = convolutions[-1:]
     elif rule not in ("normal", "zero_bias"):
         raise ValueError(
-            "MODEL.POINTS_CENTERNET.REGRESSION_INIT must be 'normal', 'last_normal', "
-            f"'zero_bias' or 'torch', got '{rule}'"
+            f"regression_init must be 'normal', 'last_normal', 'zero_bias' or 'torch', got '{rule}'"
         )
     for layer in convolutions:
         if rule != "zero_bias":

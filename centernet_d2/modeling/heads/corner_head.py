@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ...layers.blocks import PredictionBranch, start_norms
 from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
 from ...structures.predictions import CornerPredictions, KeypointMaps
-from ..checked_values import check_at_least, check_choice
+from ..checked_values import check_at_least, check_choice, keys_named
 
 POOLINGS = {"corner": CornerPooling, "cascade": CascadeCornerPooling}
 
@@ -51,9 +52,9 @@ class CornerHead(nn.Module):
             prior_bias: bias of the last layer of the heatmap branches.
         """
         super().__init__()
-        check_choice("MODEL.CORNERNET.POOLING", pooling, POOLINGS)
-        check_at_least("MODEL.CORNERNET.POOL_CHANNELS", pool_channels, 1)
-        check_at_least("MODEL.CORNERNET.HEAD_CHANNELS", hidden_channels, 1)
+        check_choice("pooling", pooling, POOLINGS)
+        check_at_least("pool_channels", pool_channels, 1)
+        check_at_least("hidden_channels", hidden_channels, 1)
         shared = {"pool_channels": pool_channels, "norm": norm}
 
         def keypoint(module: nn.Module, *, is_corner: bool) -> nn.ModuleDict:
@@ -92,6 +93,28 @@ class CornerHead(nn.Module):
             CornerPredictions(**{name: _maps(parts, feature) for name, parts in stack.items()})
             for stack, feature in stacks
         ]
+
+
+def corner_head(cfg: CfgNode, in_channels: Sequence[int], *, centers: bool) -> CornerHead:
+    """The head of `MODEL.CORNERNET`, whose centers are those of `MODEL.TRIPLET_CENTERNET`."""
+    corner, center_pools = cfg.MODEL.CORNERNET, None
+    if centers:
+        pooling = cfg.MODEL.TRIPLET_CENTERNET.POOLING
+        check_choice("MODEL.TRIPLET_CENTERNET.POOLING", pooling, ("center", "none"))
+        center_pools = pooling == "center"
+    with keys_named("MODEL.CORNERNET", hidden_channels="HEAD_CHANNELS"):
+        return CornerHead(
+            in_channels=in_channels,
+            num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
+            hidden_channels=corner.HEAD_CHANNELS,
+            pool_channels=corner.POOL_CHANNELS,
+            pooling=corner.POOLING,
+            pools=corner.POOLS,
+            center_pools=center_pools,
+            norm=corner.NORM,
+            norm_init=corner.NORM_INIT,
+            prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
+        )
 
 
 def _maps(parts: nn.ModuleDict, features: Tensor) -> KeypointMaps:

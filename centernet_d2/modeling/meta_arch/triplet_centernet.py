@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Instances
+from torch import nn
 
-from ...decoding.center_check import center_check, check_center_rule
+from ...decoding.center_check import center_check
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CornerPredictions
-from ..checked_values import check_at_least, check_choice
 from ..corner_views import keypoints_in_image, unite_keypoints
+from ..inference_protocol import InferenceProtocol
+from ..inputs import PixelFormat
+from ..rules import CornerDecoding, CornerLearning, TripletRule
 from ..test_time_augmentation import image_of_rows, split_by_image
 from .cornernet import CORNERS, CornerNet
-
-KEYS = "MODEL.TRIPLET_CENTERNET"
 
 
 @dataclass(frozen=True)
@@ -40,69 +41,45 @@ class TripletCenterNet(CornerNet):
     def __init__(
         self,
         *,
-        head: dict[str, Any] | None = None,
-        center_pools: bool = True,
-        center_sigma_divisor: float = 5.0,
-        center_weight: float = 1.0,
-        region_side: float = 150.0,
-        region_parts: Sequence[int] = (3, 5),
-        center_choice: str = "first",
-        center_scales: str = "original",
-        **corner: Any,
+        backbone: Backbone,
+        head: nn.Module,
+        in_features: Sequence[str],
+        num_classes: int,
+        pixels: PixelFormat | Mapping[str, Any],
+        protocol: InferenceProtocol | Mapping[str, Any] | None = None,
+        learning: CornerLearning | None = None,
+        decoding: CornerDecoding | None = None,
+        triplet: TripletRule | None = None,
     ) -> None:
-        """Put the parts together; `centernet_d2/config.py` says more about each argument.
-
-        Args:
-            head: arguments of `CornerHead` beside those that follow from the others.
-            center_pools: whether the center's module pools.
-            center_sigma_divisor: side of a center's Gaussian over its sigma.
-            center_weight: weight of the center's losses.
-            region_side: pixels of the image; squared, the largest area of a small box.
-            region_parts: of small and of large boxes, the parts of which the middle one counts.
-            center_choice: "first" or "best".
-            center_scales: "original" or "all".
-            **corner: arguments of `CornerNet`.
-        """
-        super().__init__(head={**(head or {}), "center_pools": center_pools}, **corner)
-        check_center_rule(region_parts, center_choice)
-        check_choice(f"{KEYS}.CENTER_SCALES", center_scales, ("original", "all"))
-        check_at_least(f"{KEYS}.REGION_SIDE", region_side, 0)
-        if not center_sigma_divisor > 0:
-            raise ValueError(
-                f"{KEYS}.CENTER_SIGMA_DIVISOR must be positive, got {center_sigma_divisor}"
-            )
-        if center_scales == "original" and 1.0 not in self.protocol.scales:
+        """Put the parts together: those of `CornerNet`, and what is done with centers."""
+        triplet = triplet or TripletRule()
+        super().__init__(
+            backbone=backbone,
+            head=head,
+            in_features=in_features,
+            num_classes=num_classes,
+            pixels=pixels,
+            protocol=protocol,
+            learning=learning,
+            decoding=decoding,
+        )
+        if triplet.center_scales == "original" and 1.0 not in self.protocol.scales:
             raise ValueError(
                 f"TEST.SCALES is {list(self.protocol.scales)}, but the triplet detector takes its "
-                f"centers from scale 1: add 1.0, or set {KEYS}.CENTER_SCALES to 'all'"
+                "centers from scale 1: add 1.0, or set MODEL.TRIPLET_CENTERNET.CENTER_SCALES to "
+                "'all'"
             )
-        self.center_sigma_divisor, self.center_weight = center_sigma_divisor, center_weight
-        self.region_side, self.region_parts = region_side, tuple(region_parts)
-        self.center_choice, self.center_scales = center_choice, center_scales
+        self.triplet = triplet
+        self.center_sigma_divisor = triplet.center_sigma_divisor
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Arguments of `CornerNet`, and from `MODEL.TRIPLET_CENTERNET`."""
-        triplet = cfg.MODEL.TRIPLET_CENTERNET
-        check_choice(f"{KEYS}.POOLING", triplet.POOLING, ("center", "none"))
-        return {
-            **super().from_config(cfg),
-            "center_pools": triplet.POOLING == "center",
-            "center_sigma_divisor": triplet.CENTER_SIGMA_DIVISOR,
-            "center_weight": triplet.CENTER_WEIGHT,
-            "region_side": triplet.REGION_SIDE,
-            "region_parts": triplet.REGION_PARTS,
-            "center_choice": triplet.CENTER_CHOICE,
-            "center_scales": triplet.CENTER_SCALES,
-        }
+        return {**super().from_config(cfg), "triplet": TripletRule.from_config(cfg)}
 
     def weight_of(self, keypoint: str) -> float:
         """Weight of a keypoint's heatmap and offset losses against those of other keypoints."""
-        return self.center_weight if keypoint == "center" else 1.0
-
-    def center_targets_arguments(self) -> dict[str, Any]:
-        """What `corner_targets` is told about centers."""
-        return {"centers": True, "center_sigma_divisor": self.center_sigma_divisor}
+        return self.triplet.center_weight if keypoint == "center" else 1.0
 
     def propose(
         self, predictions: list[CornerPredictions], images: PaddedImages
@@ -118,7 +95,7 @@ class TripletCenterNet(CornerNet):
             keypoints_in_image(centers, last.map_size, images),
             strict=True,
         ):
-            counted = self.center_scales == "all" or images.zoom == 1
+            counted = self.triplet.center_scales == "all" or images.zoom == 1
             candidates.append(TripletCandidates(pairs, points if counted else points[:0]))
         return candidates
 
@@ -144,9 +121,9 @@ class TripletCenterNet(CornerNet):
             torch.cat([found.scores for found in centers]),
             torch.cat([found.pred_classes for found in centers]),
             image_of_rows(centers),
-            region_side=self.region_side,
-            parts=self.region_parts,
-            choice=self.center_choice,
+            region_side=self.triplet.region_side,
+            parts=self.triplet.region_parts,
+            choice=self.triplet.center_choice,
         )
         all_centers = torch.cat([found.pred_centers for found in centers])
         chosen = []

@@ -1,18 +1,21 @@
 """Point tasks: what the points detector regresses at a center."""
 
-from . import box2d, box3d, pose  # noqa: F401  (register)
 from .base import (
     POINT_TASK_REGISTRY,
+    Branches,
     PointTask,
     build_point_tasks,
-    check_required_branches,
-    merge_named,
+    point_task,
+    point_tasks,
+    register_point_task,
 )
 
 __all__ = [
     "POINT_TASK_REGISTRY",
+    "Branches",
     "PointTask",
     "build_point_tasks",
-    "check_required_branches",
-    "merge_named",
+    "point_task",
+    "point_tasks",
+    "register_point_task",
 ]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from fvcore.common.registry import Registry
@@ -14,54 +19,69 @@ from torch import Tensor
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
+from ..test_time_augmentation import average_flipped
 
+KEY = "MODEL.POINTS_CENTERNET.TASKS"
 POINT_TASK_REGISTRY = Registry("POINT_TASK")
 POINT_TASK_REGISTRY.__doc__ = """
-Registry of point tasks. An entry is a function `build(cfg) -> PointTask`; its name is the one that
-`MODEL.POINTS_CENTERNET.TASKS` uses.
+Registry of point tasks: subclasses of `PointTask` by the name that `MODEL.POINTS_CENTERNET.TASKS`
+uses. `register_point_task` adds one; this package's own are imported when they are asked for.
 """
+BUILT_IN = (
+    "box2d",
+    "box3d",
+    "pose",
+)  # modules beside this one, each registers the task of its name
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Branches of the detector's head: name -> number of channels."""
+
+    regressions: Mapping[str, int] = field(default_factory=dict)
+    heatmaps: Mapping[str, int] = field(default_factory=dict)  # sigmoid is a probability
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.heatmaps
+        yield from self.regressions
 
 
 class PointTask(ABC):
     """One thing that the points detector reads at each center beside class and offset.
 
     A task names its branches, makes their targets, turns them into losses and decodes them into
-    fields of the detections; what has a default here most tasks do without. It has no parameters of
-    its own: the branches live in the detector's head.
+    fields of the detections: four methods. All else has a default, which a task that needs more
+    overrides. It has no parameters of its own: the branches live in the detector's head.
     """
 
-    needs_camera = False  # whether `decode` reads the images' projections
+    name: ClassVar[str]  # in `MODEL.POINTS_CENTERNET.TASKS`
+    # Fields of `centernet_d2.data` that read the ground truth from records and move it with images.
+    fields: Sequence[Any] = ()
+    # What `instances` of a training input have beside boxes and classes.
+    ground_truth: tuple[str, ...] = ()
+    # What the detections have. A field in pixels of the image is scaled to the output by its entry
+    # in `structures.output_fields`, which also says how it is written to JSON files and drawn.
+    output_fields: tuple[str, ...] = ()
+    evaluators: tuple[str, ...] = ()  # names in EVALUATOR_REGISTRY of what scores them
+    required_branches: tuple[str, ...] = ()  # of other tasks, for complete detections
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> PointTask:
+        """The task as a config says; by default it has no keys."""
+        return cls()
+
+    @classmethod
+    def complete_config(cls, cfg: CfgNode) -> str:
+        """Fill keys that the config leaves open from the metadata of its data sets, in place.
+
+        Returns:
+            A warning for the log, or "".
+        """
+        return ""
 
     @abstractmethod
-    def regressions(self, num_classes: int) -> dict[str, int]:
-        """Branch name -> number of channels."""
-
-    def heatmaps(self, num_classes: int) -> dict[str, int]:
-        """Further heatmap branches (such as joints): name -> number of channels."""
-        return {}
-
-    def heatmap_losses(self) -> dict[str, float]:
-        """Names of the losses of such branches -> their weights."""
-        return {}
-
-    def required_branches(self) -> tuple[str, ...]:
-        """Branches of other tasks without which there are no complete detections."""
-        return ()
-
-    def check(self, instances: Instances, source: str) -> None:  # noqa: B027 - most check nothing
-        """Raise ValueError where the ground truth of an image lacks what `targets` reads.
-
-        Args:
-            instances: of one image.
-            source: the image's name, for messages.
-        """
-
-    def regression_mask(self, instances: Sequence[Instances]) -> Tensor | None:
-        """Whose offset and size are learned: (P0,) bool, all objects of the batch in order.
-
-        The others are positives of the heatmap alone. None: a task that has no say in it.
-        """
-        return None
+    def branches(self, num_classes: int) -> Branches:
+        """The task's branches."""
 
     @abstractmethod
     def targets(
@@ -78,6 +98,45 @@ class PointTask(ABC):
     ) -> dict[str, Tensor]:
         """Weighted scalar losses of one stack; zero but in the graph without objects."""
 
+    @abstractmethod
+    def decode(
+        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
+    ) -> list[dict[str, Any]]:
+        """Fields of the detections, per image, each with K rows, in the image frame.
+
+        Args:
+            maps: of the last stack, heatmaps as probabilities.
+            peaks: (N, K) peaks.
+            centers: (N, K, 2) refined centers on the output map.
+            images: converts to the image frame, and has what `read_inputs` read.
+        """
+
+    def heatmap_losses(self) -> dict[str, float]:
+        """Names of the losses of heatmap branches -> their weights; see `HeatmapDetector`."""
+        return {}
+
+    def check(self, instances: Instances, source: str) -> None:
+        """Raise ValueError where the ground truth of an image lacks what `targets` reads.
+
+        Args:
+            instances: of one image.
+            source: the image's name, for messages.
+        """
+        if missing := [name for name in self.ground_truth if not instances.has(name)]:
+            raise ValueError(
+                f"{source}: the point task '{self.name}' learns from '{missing[0]}', and "
+                "'instances' have none. This package's mapper attaches it: call "
+                "centernet_d2.setup(cfg) before the data loader is built, from a config whose "
+                f"{KEY} has '{self.name}'"
+            )
+
+    def regression_mask(self, instances: Sequence[Instances]) -> Tensor | None:
+        """Whose offset and size are learned: (P0,) bool, all objects of the batch in order.
+
+        The others are positives of the heatmap alone. None: a task that has no say in it.
+        """
+        return None
+
     def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
         """What a branch says of an image, from its maps of the flipped image (flip test).
 
@@ -93,49 +152,120 @@ class PointTask(ABC):
         """
         return None
 
-    @abstractmethod
-    def decode(
-        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
-    ) -> list[dict[str, Any]]:
-        """Fields of the detections, per image, each with K rows, in the image frame.
+    def read_inputs(self, entries: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """What `decode` reads of N inputs beside images, for `PaddedImages.inputs`: N rows each."""
+        return {}
 
-        Args:
-            maps: of the last stack, heatmaps as probabilities.
-            peaks: (N, K) peaks.
-            centers: (N, K, 2) refined centers on the output map.
-            images: converts to the image frame.
-        """
+    def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What the output of one input has beside `instances`."""
+        return {}
 
 
-def merge_named(known: dict[str, Any], added: Mapping[str, Any], what: str) -> None:
-    """Add the entries of `added` to `known`, in place; a name that is there already is an error."""
-    for name, value in added.items():
-        if name in known:
-            raise ValueError(
-                f"two {what} are named '{name}'; rename that of one of the point tasks, or remove "
-                "the task from MODEL.POINTS_CENTERNET.TASKS"
-            )
-        known[name] = value
+Task = TypeVar("Task", bound=type[PointTask])
 
 
-def check_required_branches(tasks: Sequence[PointTask], branches: Collection[str]) -> None:
-    """Raise ValueError where a task needs a branch that none of the tasks has."""
-    for task in tasks:
-        if missing := [name for name in task.required_branches() if name not in branches]:
-            raise ValueError(
-                f"the point task {type(task).__name__} needs the branches {missing}, which no task "
-                "has; add the one that does to MODEL.POINTS_CENTERNET.TASKS ('box2d' has 'size')"
-            )
+def register_point_task(task: Task) -> Task:
+    """Class decorator: `MODEL.POINTS_CENTERNET.TASKS` may have the task's name from now on."""
+    POINT_TASK_REGISTRY._do_register(task.name, task)
+    return task
+
+
+def point_task(name: str) -> type[PointTask]:
+    """The registered class of a name; a built-in one is imported when it is asked for first.
+
+    Raises:
+        ValueError: there is none; the nearest names are told.
+    """
+    if name in BUILT_IN:
+        importlib.import_module(f"{__package__}.{name}")
+    if name not in POINT_TASK_REGISTRY:
+        known = sorted({*BUILT_IN, *(known for known, _ in POINT_TASK_REGISTRY)})
+        near = difflib.get_close_matches(str(name), known, n=2)
+        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        raise ValueError(
+            f"{KEY} has {name!r}{hint}; the registered point tasks are {known}. A task of your own "
+            "is registered when its module is imported"
+        )
+    task = POINT_TASK_REGISTRY.get(name)
+    if not isinstance(task, type):
+        raise ValueError(
+            f"the point task {name!r} is registered as a function; register a subclass of "
+            "PointTask with @register_point_task, and build it in its `from_config`"
+        )
+    return task
+
+
+def point_tasks(cfg: CfgNode) -> list[type[PointTask]]:
+    """The classes of `MODEL.POINTS_CENTERNET.TASKS`, in order."""
+    names = cfg.MODEL.POINTS_CENTERNET.TASKS
+    if not names:
+        raise ValueError(f"{KEY} is empty; it must name at least one point task, such as 'box2d'")
+    return [point_task(name) for name in names]
 
 
 def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
     """The tasks of `MODEL.POINTS_CENTERNET.TASKS`, in order."""
-    names = cfg.MODEL.POINTS_CENTERNET.TASKS
-    unknown = [name for name in names if name not in POINT_TASK_REGISTRY]
-    if unknown or not names:
-        known = sorted(name for name, _ in POINT_TASK_REGISTRY)
-        raise ValueError(
-            f"MODEL.POINTS_CENTERNET.TASKS is {list(names)}; "
-            f"it must name at least one of the registered point tasks {known}"
-        )
-    return [POINT_TASK_REGISTRY.get(name)(cfg) for name in names]
+    return [task.from_config(cfg) for task in point_tasks(cfg)]
+
+
+def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:
+    """Center heatmap, offset and the branches of the tasks, in order.
+
+    Raises:
+        ValueError: two have one name, or a task needs a branch that no task has.
+    """
+    of_tasks = [task.branches(num_classes) for task in tasks]
+    heatmaps = merged("branches", {"heatmap": num_classes}, *(each.heatmaps for each in of_tasks))
+    regressions = merged("branches", {"offset": 2}, *(each.regressions for each in of_tasks))
+    merged("branches", heatmaps, regressions)
+    for task in tasks:
+        if missing := [name for name in task.required_branches if name not in regressions]:
+            raise ValueError(
+                f"the point task {type(task).__name__} needs the branches {missing}, which no task "
+                f"has; add the one that does to {KEY} ('box2d' has 'size')"
+            )
+    return Branches(regressions, heatmaps)
+
+
+def decoded_maps(
+    tasks: Sequence[PointTask], last: CenterPredictions, num_classes: int, *, flipped: bool
+) -> CenterMaps:
+    """Probabilities and values of raw maps, the mean of both views where `flipped`.
+
+    Offsets are always those of the image itself, as published.
+    """
+
+    def united(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
+        return average_flipped(maps, unflip) if flipped else maps
+
+    regressions = {}
+    for task in tasks:
+        branches = task.branches(num_classes)
+        for name in branches:
+            maps = last.regressions[name].float()
+            maps = maps.sigmoid() if name in branches.heatmaps else maps
+            regressions[name] = united(maps, partial(task.unflip, name))
+    return CenterMaps(
+        heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
+        offset=united(last.offset.float(), lambda maps: None),
+        regressions=regressions,
+    )
+
+
+def regression_mask(tasks: Sequence[PointTask], instances: Sequence[Instances]) -> Tensor | None:
+    """Whose offset and size are learned by all tasks' leave, (P0,) bool; None: everybody's."""
+    masks = [mask for task in tasks if (mask := task.regression_mask(instances)) is not None]
+    return torch.stack(masks).all(0) if masks else None
+
+
+def merged(what: str, *parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of all parts, in order; a name that comes twice is an error."""
+    found: dict[str, Any] = {}
+    for name, value in (item for part in parts for item in part.items()):
+        if name in found:
+            raise ValueError(
+                f"two {what} are named '{name}'; rename that of one of the point tasks, or remove "
+                f"the task from {KEY}"
+            )
+        found[name] = value
+    return found

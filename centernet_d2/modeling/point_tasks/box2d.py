@@ -11,34 +11,56 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ...decoding.center_boxes import center_boxes
-from ...losses.peak_regression import peak_regression_loss
+from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
-from .base import POINT_TASK_REGISTRY, PointTask
+from ..rules import regression_loss
+from .base import Branches, PointTask, register_point_task
 
 
+@register_point_task
 class Box2D(PointTask):
     """Regresses (width, height) in cells of the output map; adds `pred_boxes`."""
+
+    name = "box2d"
+    output_fields = ("pred_boxes",)
 
     def __init__(
         self,
         *,
         size_weight: float = 0.1,
         class_specific_size: bool = False,
-        loss: str = "l1",
-        normalizer: str = "elements",
+        regression: RegressionLoss | None = None,
         size_as_point: bool = False,
     ) -> None:
+        """Keep the choices; `centernet_d2/config.py` says more about each.
+
+        Args:
+            size_weight: weight of the loss.
+            class_specific_size: one size per class.
+            regression: the loss.
+            size_as_point: map sizes to the image as if they were points.
+        """
         self.size_weight = size_weight
         self.class_specific_size = class_specific_size
-        self.loss = loss
-        self.normalizer = normalizer
+        self.regression = regression or RegressionLoss()
         self.size_as_point = size_as_point
 
-    def regressions(self, num_classes: int) -> dict[str, int]:
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Box2D:
+        """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
+        options = cfg.MODEL.POINTS_CENTERNET.BOX2D
+        return cls(
+            size_weight=options.SIZE_WEIGHT,
+            class_specific_size=options.CLASS_SPECIFIC_SIZE,
+            regression=regression_loss(cfg),
+            size_as_point=options.SIZE_AS_POINT,
+        )
+
+    def branches(self, num_classes: int) -> Branches:
         """Branch `size`: 2 channels, or a pair per class."""
-        return {"size": 2 * num_classes if self.class_specific_size else 2}
+        return Branches({"size": 2 * num_classes if self.class_specific_size else 2})
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
@@ -54,11 +76,9 @@ class Box2D(PointTask):
         if self.class_specific_size:
             row = torch.arange(len(size), device=size.device)
             size = size.unflatten(1, (-1, 2))[row, centers.classes]
-        loss = peak_regression_loss(
+        loss = self.regression(
             size[centers.regression_mask],
             targets[centers.regression_mask],
-            kind=self.loss,
-            normalizer=self.normalizer,
             num_images=centers.num_images,
         )
         return {"loss_size": self.size_weight * loss}
@@ -78,16 +98,3 @@ class Box2D(PointTask):
             size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
             corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
         return [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
-
-
-@POINT_TASK_REGISTRY.register()
-def box2d(cfg: CfgNode) -> Box2D:
-    """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
-    points = cfg.MODEL.POINTS_CENTERNET
-    return Box2D(
-        size_weight=points.BOX2D.SIZE_WEIGHT,
-        class_specific_size=points.BOX2D.CLASS_SPECIFIC_SIZE,
-        loss=points.REGRESSION_LOSS,
-        normalizer=points.REGRESSION_NORMALIZER,
-        size_as_point=points.BOX2D.SIZE_AS_POINT,
-    )

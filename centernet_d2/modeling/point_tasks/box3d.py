@@ -5,8 +5,8 @@ N images, P objects of the batch, K peaks.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,29 +16,35 @@ from torch import Tensor
 
 from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
-from ...losses.peak_regression import peak_regression_loss
+from ...losses.peak_regression import RegressionLoss, check_normalizer
 from ...structures.boxes3d import Boxes3D
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import Box3DTargets, CenterTargets
 from ...targets.orientation import orientation_bins
-from .base import POINT_TASK_REGISTRY, PointTask
-
-logger = logging.getLogger(__name__)
+from ..cameras import Cameras
+from ..checked_values import check_choice, keys_named
+from .base import Branches, PointTask, register_point_task
 
 CALIBRATIONS = ("each", "first")
+BRANCHES = {"depth": 1, "dimensions": 3, "orientation": 8}
 
 
+@register_point_task
 class Box3D(PointTask):
     """Regresses depth, dimensions and observation angle; adds `pred_boxes3d`.
 
     Ground truth beside boxes and classes: `gt_boxes3d` (`Boxes3D`), and perhaps
     `gt_3d_supervised` (P,) bool, whose depth and dimensions are learned (missing: all); in a
     shifted or scaled image they are not what the pixels show. The inputs of inference carry the
-    camera, see `structures.boxes3d` and `HeatmapDetector.cameras`.
+    camera, see `Cameras`; `projection`, 3 x 4 to pixels of the output frame, comes back.
     """
 
-    needs_camera = True
+    name = "box3d"
+    ground_truth = ("gt_boxes3d",)
+    output_fields = ("pred_boxes3d",)
+    # NMS, evaluators and files take the boxes in the image too.
+    required_branches = ("size",)
 
     def __init__(
         self,
@@ -46,9 +52,10 @@ class Box3D(PointTask):
         depth_weight: float = 1.0,
         dimensions_weight: float = 1.0,
         orientation_weight: float = 1.0,
-        normalizer: str = "slots",
+        normalizer: str = "max_objects",
         orientation_loss: str = "smooth_l1",
         calibration: str = "each",
+        cameras: Cameras | None = None,
     ) -> None:
         """Keep the choices; `centernet_d2/config.py` says more about each.
 
@@ -56,47 +63,57 @@ class Box3D(PointTask):
             depth_weight: weight of that loss, L1 in metres.
             dimensions_weight: weight of that loss, L1 in metres.
             orientation_weight: weight of that loss.
-            normalizer: "slots" or "objects", of all three.
+            normalizer: "max_objects" or "objects", of all three.
             orientation_loss: "smooth_l1" or "l1", of sine and cosine.
             calibration: "each" image's own, or that of the "first" of a batch for all.
+            cameras: finds an input's projection; None: with the published default camera.
         """
-        if calibration not in CALIBRATIONS:
-            raise ValueError(
-                "MODEL.POINTS_CENTERNET.BOX3D.CALIBRATION must be 'each' or 'first', got "
-                f"{calibration!r}"
-            )
-        if normalizer not in ("slots", "objects"):
-            raise ValueError(
-                "MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER must be 'slots' or 'objects', got "
-                f"{normalizer!r}"
-            )
-        if orientation_loss not in ("smooth_l1", "l1"):
-            raise ValueError(
-                "MODEL.POINTS_CENTERNET.BOX3D.ORIENTATION_LOSS must be 'smooth_l1' or 'l1', got "
-                f"{orientation_loss!r}"
-            )
+        check_choice("calibration", calibration, CALIBRATIONS)
+        check_normalizer(normalizer, ("max_objects", "objects"))
+        check_choice("orientation_loss", orientation_loss, ("smooth_l1", "l1"))
         self.depth_weight, self.dimensions_weight = depth_weight, dimensions_weight
         self.orientation_weight = orientation_weight
         self.normalizer = normalizer
+        self.regression = RegressionLoss("l1", normalizer)
         self.orientation_loss = orientation_loss
         self.calibration = calibration
+        self.cameras = cameras or Cameras()
 
-    def regressions(self, num_classes: int) -> dict[str, int]:
-        """`depth` 1, `dimensions` 3 (height, width, length) and `orientation` 8 channels."""
-        return {"depth": 1, "dimensions": 3, "orientation": 8}
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Box3D:
+        """The task from `MODEL.POINTS_CENTERNET.BOX3D`.
 
-    def required_branches(self) -> tuple[str, ...]:
-        """The size of the box in the image: NMS, evaluators and files take those boxes too."""
-        return ("size",)
-
-    def check(self, instances: Instances, source: str) -> None:
-        """Raise ValueError, naming the image, where there are no 3-D boxes."""
-        if not instances.has("gt_boxes3d"):
+        Raises:
+            ValueError: TEST.SCALES has another scale than 1: objects would seem nearer or further.
+        """
+        options = cfg.MODEL.POINTS_CENTERNET.BOX3D
+        if list(cfg.TEST.SCALES) != [1.0]:
             raise ValueError(
-                f"{source}: the point task 'box3d' learns from 'gt_boxes3d', and 'instances' have "
-                "none. This package's mapper for 3-D boxes attaches them; it is taken where "
-                "MODEL.POINTS_CENTERNET.TASKS of the config it is built from has 'box3d'"
+                f"TEST.SCALES is {list(cfg.TEST.SCALES)}: an image seen at another scale shows its "
+                "objects at another distance, so 3-D boxes take [1.0] alone"
             )
+        with keys_named("MODEL.POINTS_CENTERNET.BOX3D"):
+            return cls(
+                depth_weight=options.DEPTH_WEIGHT,
+                dimensions_weight=options.DIMENSIONS_WEIGHT,
+                orientation_weight=options.ORIENTATION_WEIGHT,
+                normalizer=options.NORMALIZER,
+                orientation_loss=options.ORIENTATION_LOSS,
+                calibration=options.CALIBRATION,
+                cameras=Cameras(options.DEFAULT_PROJECTION, options.DEFAULT_SIZE),
+            )
+
+    def branches(self, num_classes: int) -> Branches:
+        """`depth` 1, `dimensions` 3 (height, width, length) and `orientation` 8 channels."""
+        return Branches(BRANCHES)
+
+    def read_inputs(self, entries: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """`projection` (N, 3, 4) to pixels of the images."""
+        return {"projection": self.cameras.of(entries)}
+
+    def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """`projection`, 3 x 4 to pixels of the output frame, by which the boxes were placed."""
+        return {"projection": self.cameras.of_output(entry)}
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
@@ -117,43 +134,40 @@ class Box3D(PointTask):
         self, predictions: CenterPredictions, targets: Box3DTargets, centers: CenterTargets
     ) -> dict[str, Tensor]:
         """`loss_depth`, `loss_dimensions` and `loss_orientation`."""
-        read = {
-            name: centers.peaks.gather(maps)
-            for name, maps in predictions.regressions.items()
-            if name in self.regressions(0)
-        }
+        maps = predictions.regressions
+        read = {name: centers.peaks.gather(maps[name]) for name in BRANCHES}
         num_images, rows = centers.num_images, targets.supervised
-        depth = depth_from_output(read["depth"].float())
-        shared = {"normalizer": self.normalizer, "num_images": num_images}
+        loss = partial(self.regression, num_images=num_images)
+        depth = loss(depth_from_output(read["depth"].float())[rows], targets.depth[rows, None])
+        orientation = orientation_loss(
+            read["orientation"],
+            targets.bins,
+            targets.residual,
+            num_images=num_images,
+            normalizer=self.normalizer,
+            kind=self.orientation_loss,
+        )
         return {
-            "loss_depth": self.depth_weight
-            * peak_regression_loss(depth[rows], targets.depth[rows, None], **shared),
+            "loss_depth": self.depth_weight * depth,
             "loss_dimensions": self.dimensions_weight
-            * peak_regression_loss(read["dimensions"][rows], targets.dimensions[rows], **shared),
-            "loss_orientation": self.orientation_weight
-            * orientation_loss(
-                read["orientation"],
-                targets.bins,
-                targets.residual,
-                kind=self.orientation_loss,
-                **shared,
-            ),
+            * loss(read["dimensions"][rows], targets.dimensions[rows]),
+            "loss_orientation": self.orientation_weight * orientation,
         }
 
     def decode(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """`pred_boxes3d`, in the camera frame of each image's projection."""
-        if images.projection is None:
+        if "projection" not in images.inputs:
             raise ValueError(
-                "3-D boxes need the cameras of the images: PaddedImages.projection is not set"
+                "3-D boxes need the cameras of the images: PaddedImages.inputs has no 'projection'"
             )
-        projection = images.projection
+        projection = images.inputs["projection"].to(images.shift)
         if self.calibration == "first":
             projection = projection[:1].expand_as(projection)
         num_images, num_peaks = peaks.scores.shape
         points = images.map_to_image(centers, maps.map_size)
-        read = {name: peaks.gather(maps.regressions[name]) for name in self.regressions(0)}
+        read = {name: peaks.gather(maps.regressions[name]) for name in BRANCHES}
         boxes = boxes_from_outputs(
             points.flatten(0, 1),
             depth_from_output(read["depth"]).flatten(),
@@ -171,26 +185,3 @@ class Box3D(PointTask):
         if instances.has("gt_3d_supervised"):
             return instances.gt_3d_supervised
         return torch.ones(len(instances), dtype=torch.bool, device=instances.gt_classes.device)
-
-
-@POINT_TASK_REGISTRY.register()
-def box3d(cfg: CfgNode) -> Box3D:
-    """The task from `MODEL.POINTS_CENTERNET.BOX3D`.
-
-    Raises:
-        ValueError: TEST.SCALES has another scale than 1: objects would seem nearer or further.
-    """
-    options = cfg.MODEL.POINTS_CENTERNET.BOX3D
-    if list(cfg.TEST.SCALES) != [1.0]:
-        raise ValueError(
-            f"TEST.SCALES is {list(cfg.TEST.SCALES)}: an image seen at another scale shows its "
-            "objects at another distance, so 3-D boxes take [1.0] alone"
-        )
-    return Box3D(
-        depth_weight=options.DEPTH_WEIGHT,
-        dimensions_weight=options.DIMENSIONS_WEIGHT,
-        orientation_weight=options.ORIENTATION_WEIGHT,
-        normalizer=options.NORMALIZER,
-        orientation_loss=options.ORIENTATION_LOSS,
-        calibration=options.CALIBRATION,
-    )

@@ -6,6 +6,7 @@ N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,19 +16,31 @@ from torch import Tensor
 
 from ...decoding.center_boxes import center_boxes
 from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
-from ...losses.heatmap_focal import heatmap_focal_loss
-from ...losses.peak_regression import peak_regression_loss
+from ...losses.heatmap_focal import FocalLoss
+from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, check_flip_indices
 from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
-from .base import POINT_TASK_REGISTRY, PointTask
+from ..checked_values import keys_named
+from ..rules import focal_loss, regression_loss
+from .base import Branches, PointTask, register_point_task
 
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
 HEATMAP_LOSS = "loss_joint_heatmap"
 
 
+@dataclass(frozen=True)
+class PoseWeights:
+    """Weights of the losses of displacements, of the joint heatmap and of the joint offset."""
+
+    displacement: float = 1.0
+    heatmap: float = 1.0
+    offset: float = 1.0
+
+
+@register_point_task
 class Pose(PointTask):
     """Regresses joints from the center and snaps them to joint peaks; adds `pred_keypoints`.
 
@@ -37,6 +50,12 @@ class Pose(PointTask):
     counts for objects of classes without joints.
     """
 
+    name = "pose"
+    ground_truth = ("gt_keypoints",)
+    output_fields = ("pred_keypoints",)
+    # Snapping reads the size of the box, and NMS, evaluators and files take boxes.
+    required_branches = ("size",)
+
     def __init__(
         self,
         *,
@@ -45,16 +64,11 @@ class Pose(PointTask):
         classes: Sequence[int] = (),
         joint_heatmap: bool = True,
         joint_offset: bool = True,
-        displacement_weight: float = 1.0,
-        heatmap_weight: float = 1.0,
-        offset_weight: float = 1.0,
         regress_unlabelled: bool = False,
+        weights: PoseWeights | None = None,
+        focal: FocalLoss | None = None,
+        regression: RegressionLoss | None = None,
         snapping: SnappingRule | None = None,
-        peak_kernel: int = 3,
-        focal_alpha: float = 2.0,
-        focal_beta: float = 4.0,
-        loss: str = "l1",
-        normalizer: str = "elements",
     ) -> None:
         """Keep the choices; `centernet_d2/config.py` says more about each.
 
@@ -65,17 +79,12 @@ class Pose(PointTask):
             joint_heatmap: predict a heatmap per joint ("jd" of the paper's table 5), or not
                 ("reg").
             joint_offset: with the heatmap, predict where in its cell a joint lies.
-            displacement_weight: weight of that loss.
-            heatmap_weight: weight of that loss.
-            offset_weight: weight of that loss.
             regress_unlabelled: learn offset and size of objects without any labelled joint.
-            snapping: rule; None: the published one.
-            peak_kernel: see `local_maxima`, for the joint heatmap.
-            focal_alpha: exponent on the error of the prediction.
-            focal_beta: exponent on the distance from a positive.
-            loss: "l1" or "smooth_l1", of the joint offset; displacements always have "l1", as
-                published.
-            normalizer: "elements" or "objects" (here: labelled joints).
+            weights: of the losses.
+            focal: loss of the joint heatmap.
+            regression: of the joint offset; displacements always have "l1", as published. The
+                normaliser "objects" is here the number of labelled joints.
+            snapping: where regressed joints move to.
         """
         if num_joints < 1:
             raise ValueError(
@@ -86,44 +95,60 @@ class Pose(PointTask):
         self.num_joints = num_joints
         self.flip_indices, self.classes = list(flip_indices), list(classes)
         self.joint_heatmap, self.joint_offset = joint_heatmap, joint_heatmap and joint_offset
-        self.displacement_weight = displacement_weight
-        self.heatmap_weight, self.offset_weight = heatmap_weight, offset_weight
         self.regress_unlabelled = regress_unlabelled
+        self.weights = weights or PoseWeights()
+        self.focal = focal or FocalLoss()
+        self.regression = regression or RegressionLoss()
+        self.displacement_loss = replace(self.regression, kind="l1")
         self.snapping = snapping or SnappingRule()
-        self.peak_kernel = peak_kernel
-        self.focal_alpha, self.focal_beta = focal_alpha, focal_beta
-        self.loss, self.normalizer = loss, normalizer
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Pose:
+        """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
+        options = cfg.MODEL.POINTS_CENTERNET.POSE
+        with keys_named("MODEL.POINTS_CENTERNET.POSE"):
+            return cls(
+                num_joints=options.NUM_JOINTS,
+                flip_indices=options.FLIP_INDICES,
+                classes=options.CLASSES,
+                joint_heatmap=options.JOINT_HEATMAP,
+                joint_offset=options.JOINT_OFFSET,
+                regress_unlabelled=options.REGRESS_UNLABELLED,
+                weights=PoseWeights(
+                    options.DISPLACEMENT_WEIGHT, options.HEATMAP_WEIGHT, options.OFFSET_WEIGHT
+                ),
+                focal=focal_loss(cfg),
+                regression=regression_loss(cfg),
+                snapping=SnappingRule(
+                    name=options.SNAPPING,
+                    candidates=options.CANDIDATES,
+                    score_threshold=options.CANDIDATE_SCORE,
+                    max_distance=options.SNAP_DISTANCE,
+                    kernel=cfg.MODEL.HEATMAP.PEAK_KERNEL,
+                ),
+            )
 
     @property
     def snaps(self) -> bool:
         """Whether joints move to peaks."""
         return self.joint_heatmap and self.snapping.name != "none"
 
-    def regressions(self, num_classes: int) -> dict[str, int]:
-        """`joint_displacement`, 2 J channels x0, y0, x1, y1 ..., and `joint_offset`."""
-        offset = {OFFSET: 2} if self.joint_offset else {}
-        return {DISPLACEMENT: 2 * self.num_joints, **offset}
+    def branches(self, num_classes: int) -> Branches:
+        """`joint_displacement`, 2 J channels x0, y0, x1, y1 ..., and those of joint peaks.
 
-    def heatmaps(self, num_classes: int) -> dict[str, int]:
-        """`joint_heatmap`, one channel per joint."""
-        return {HEATMAP: self.num_joints} if self.joint_heatmap else {}
+        These are `joint_heatmap`, one channel per joint, and `joint_offset`.
+        """
+        offset = {OFFSET: 2} if self.joint_offset else {}
+        heatmaps = {HEATMAP: self.num_joints} if self.joint_heatmap else {}
+        return Branches({DISPLACEMENT: 2 * self.num_joints, **offset}, heatmaps)
 
     def heatmap_losses(self) -> dict[str, float]:
         """That of the joint heatmap."""
-        return {HEATMAP_LOSS: self.heatmap_weight} if self.joint_heatmap else {}
-
-    def required_branches(self) -> tuple[str, ...]:
-        """The size of the box: snapping reads it, and NMS, evaluators and files take boxes."""
-        return ("size",)
+        return {HEATMAP_LOSS: self.weights.heatmap} if self.joint_heatmap else {}
 
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, unless there are J joints per object."""
-        if not instances.has("gt_keypoints"):
-            raise ValueError(
-                f"{source}: the point task 'pose' learns from 'gt_keypoints', and 'instances' have "
-                "none. This package's mapper attaches them: call centernet_d2.setup(cfg) before "
-                "the data loader is built"
-            )
+        super().check(instances, source)
         found = tuple(instances.gt_keypoints.tensor.shape[1:])
         if found != (self.num_joints, 3):
             raise ValueError(
@@ -154,24 +179,15 @@ class Pose(PointTask):
         """`loss_joint_displacement` and, with a joint heatmap, that of heatmap and offset."""
         maps = predictions.regressions
         rows = centers.peaks.gather(maps[DISPLACEMENT]).unflatten(1, (-1, 2))
-        displacement = peak_regression_loss(
-            rows[targets.owner, targets.joint],
-            targets.displacement,
-            normalizer=self.normalizer,
-            num_images=centers.num_images,
+        displacement = self.displacement_loss(
+            rows[targets.owner, targets.joint], targets.displacement, num_images=centers.num_images
         )
-        losses = {"loss_joint_displacement": self.displacement_weight * displacement}
+        losses = {"loss_joint_displacement": self.weights.displacement * displacement}
         if self.joint_heatmap:
-            losses[HEATMAP_LOSS] = self.heatmap_weight * heatmap_focal_loss(
-                maps[HEATMAP], targets.heatmap, alpha=self.focal_alpha, beta=self.focal_beta
-            )
+            losses[HEATMAP_LOSS] = self.weights.heatmap * self.focal(maps[HEATMAP], targets.heatmap)
         if self.joint_offset:
-            losses["loss_joint_offset"] = self.offset_weight * peak_regression_loss(
-                targets.peaks.gather(maps[OFFSET]),
-                targets.offset,
-                kind=self.loss,
-                normalizer=self.normalizer,
-                num_images=centers.num_images,
+            losses["loss_joint_offset"] = self.weights.offset * self.regression(
+                targets.peaks.gather(maps[OFFSET]), targets.offset, num_images=centers.num_images
             )
         return losses
 
@@ -219,7 +235,7 @@ class Pose(PointTask):
         if not self.snaps:
             return joints, scores
         candidates = joint_peaks(
-            heatmap, maps.regressions.get(OFFSET), self.snapping.candidates, self.peak_kernel
+            heatmap, maps.regressions.get(OFFSET), self.snapping.candidates, self.snapping.kernel
         )
         boxes = center_boxes(peaks, centers, maps.regressions["size"])
         joints, moved, peak_scores = snap_joints(joints, boxes, candidates, self.snapping)
@@ -237,32 +253,3 @@ class Pose(PointTask):
         if not self.classes:
             return torch.ones_like(classes, dtype=torch.bool)
         return torch.isin(classes, classes.new_tensor(self.classes))
-
-
-@POINT_TASK_REGISTRY.register()
-def pose(cfg: CfgNode) -> Pose:
-    """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
-    points, heatmap = cfg.MODEL.POINTS_CENTERNET, cfg.MODEL.HEATMAP
-    options = points.POSE
-    return Pose(
-        num_joints=options.NUM_JOINTS,
-        flip_indices=options.FLIP_INDICES,
-        classes=options.CLASSES,
-        joint_heatmap=options.JOINT_HEATMAP,
-        joint_offset=options.JOINT_OFFSET,
-        displacement_weight=options.DISPLACEMENT_WEIGHT,
-        heatmap_weight=options.HEATMAP_WEIGHT,
-        offset_weight=options.OFFSET_WEIGHT,
-        regress_unlabelled=options.REGRESS_UNLABELLED,
-        snapping=SnappingRule(
-            name=options.SNAPPING,
-            candidates=options.CANDIDATES,
-            score_threshold=options.CANDIDATE_SCORE,
-            max_distance=options.SNAP_DISTANCE,
-        ),
-        peak_kernel=heatmap.PEAK_KERNEL,
-        focal_alpha=heatmap.FOCAL_ALPHA,
-        focal_beta=heatmap.FOCAL_BETA,
-        loss=points.REGRESSION_LOSS,
-        normalizer=points.REGRESSION_NORMALIZER,
-    )

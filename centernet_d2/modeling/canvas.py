@@ -1,0 +1,127 @@
+"""The canvas of a batch, and what is said where it does not suit a network."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+from ..structures.padded_images import PaddedImages, Size, canvas_size, center_on_canvas
+from .inference_protocol import InferenceProtocol
+from .inputs import checked_image
+from .test_time_augmentation import place_zoomed, with_flipped_images, zoomed_size
+
+logger = logging.getLogger(__name__)
+
+
+class OnCanvas(nn.Module):
+    """The way of a detector's images onto a canvas, and through its backbone."""
+
+    backbone: Backbone
+    in_features: list[str]  # its outputs that carry predictions
+    stride: int  # of these
+    protocol: InferenceProtocol
+    channels_last: bool
+    pixel_mean: Tensor  # (3,) in 0..255
+    pixel_std: Tensor  # (3,)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.pixel_mean.device
+
+    @property
+    def divisor(self) -> int:
+        """What the network frame's sides must be multiples of."""
+        return max(self.backbone.size_divisibility, self.stride)
+
+    def features(self, images: PaddedImages) -> list[Tensor]:
+        """The backbone's maps that carry predictions, one per stack.
+
+        Raises:
+            ValueError: they have not the size of the canvas over the stride, rounded up, that
+                targets and decoding expect.
+        """
+        height, width = images.tensor.shape[-2:]
+        unfit = ValueError(
+            f"MODEL.BACKBONE gives no map of stride {self.stride}, rounded up, of a canvas of "
+            f"{width} x {height}. Give it sides that are multiples of {self.divisor}: TEST.CANVAS "
+            "'fit' (or 'strict'), and INPUT.TRAIN_SIZE of such sides."
+        )
+        try:
+            outputs = self.backbone(images.tensor)
+        except RuntimeError as error:
+            if "must match" in str(error) and (height % self.divisor or width % self.divisor):
+                raise unfit from error
+            raise
+        maps = [outputs[name] for name in self.in_features]
+        expected = (-(-height // self.stride), -(-width // self.stride))
+        if any(each.shape[-2:] != expected for each in maps):
+            raise unfit
+        return maps
+
+    def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
+        """Training crops, which are the network frame already; others share a common canvas."""
+        images = [checked_image(entry) for entry in batched_inputs]
+        largest = (max(i.shape[-2] for i in images), max(i.shape[-1] for i in images))
+        rule = "odd" if self.protocol.canvas == "odd" else "fit"
+        canvas = canvas_size(largest, self.divisor, rule)
+        if canvas != largest:
+            warn_of_border(largest, canvas, self.divisor, rule)
+        return center_on_canvas(images, canvas, **self._normalization)
+
+    def inference_images(
+        self, images: list[Tensor], canvas: Size, zoom: float = 1.0
+    ) -> PaddedImages:
+        """Images of one canvas at one scale, as the test protocol wants them."""
+        placed = place_zoomed(images, canvas, zoom, self.protocol, **self._normalization)
+        return with_flipped_images(placed) if self.protocol.flip else placed
+
+    def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
+        """The batch with what `read_inputs` reads."""
+        return replace(images, inputs=self.read_inputs(entries))
+
+    def read_inputs(self, entries: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """What `propose` reads of N inputs beside their images, N rows each; here nothing."""
+        return {}
+
+    def canvas_of(self, entry: dict[str, Any], zoom: float) -> Size:
+        """The canvas of an input's image at one scale, in inference."""
+        height, width = checked_image(entry).shape[-2:]
+        return self.protocol.canvas_of(zoomed_size((height, width), zoom), self.divisor)
+
+    @property
+    def _normalization(self) -> dict[str, Any]:
+        return {
+            "mean": self.pixel_mean,
+            "std": self.pixel_std,
+            "channels_last": self.channels_last,
+        }
+
+
+def by_canvas(canvases: Sequence[Size]) -> dict[Size, list[int]]:
+    """Each canvas -> the places in the sequence where it is."""
+    groups: dict[Size, list[int]] = defaultdict(list)
+    for index, canvas in enumerate(canvases):
+        groups[canvas].append(index)
+    return groups
+
+
+@functools.cache  # tells each case once
+def warn_of_border(size: Size, canvas: Size, divisor: int, rule: str) -> None:
+    """Warn that training images of `size` need a larger canvas, and of which sides would not."""
+    less = 1 if rule == "odd" else 0
+    smaller = [max((side + less) // divisor, 1) * divisor - less for side in size]
+    logger.warning(
+        "Training images of %d x %d are put on a canvas of %d x %d, whose border costs time and "
+        "memory and holds nothing. Sides that fit this network are those of INPUT.TRAIN_SIZE %s "
+        "or %s (height, width).",
+        *(size[1], size[0], canvas[1], canvas[0], smaller, list(canvas)),
+    )

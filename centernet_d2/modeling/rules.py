@@ -1,0 +1,244 @@
+"""The detectors' rules: what is learned and what is decoded, each built from a config here.
+
+The parts (`GaussianRule`, `FocalLoss`, `PeakSearch` and their like) are defined in the rooms of
+their concepts; here they are put together, one object for training and one for inference per
+detector. `centernet_d2/config.py` says more about each value, with its source.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from detectron2.config import CfgNode
+from detectron2.structures import Instances
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from ..decoding.center_check import check_center_rule
+from ..decoding.peaks import PeakSearch
+from ..decoding.soft_nms import SoftNmsRule
+from ..losses.associative_embedding import REDUCTIONS
+from ..losses.heatmap_focal import FocalLoss
+from ..losses.peak_regression import RegressionLoss
+from ..structures.predictions import CenterPredictions
+from ..structures.targets import CenterTargets
+from ..targets.gaussian import GaussianRule, RadiusRule
+from ..targets.ignored import IGNORED_REGIONS
+from .checked_values import check_at_least, check_choice, keys_named
+from .corner_views import FLIP_CONVENTIONS
+
+Rule = TypeVar("Rule")
+
+
+def rule_from(kind: type[Rule], cfg: CfgNode, block: str, **given: Any) -> Rule:
+    """A rule whose fields are the keys of their names, in capitals, of a block of a config.
+
+    Args:
+        kind: dataclass.
+        cfg: the config.
+        block: such as "MODEL.CORNERNET"; has a key for every field that is not given.
+        **given: fields that have another key.
+    """
+    node = functools.reduce(getattr, block.split("."), cfg)
+    names = [field.name for field in fields(kind) if field.name not in given]  # type: ignore[arg-type]
+    with keys_named(block):
+        return kind(**{name: node[name.upper()] for name in names}, **given)
+
+
+def gaussian_rule(cfg: CfgNode) -> GaussianRule:
+    """From `MODEL.HEATMAP`."""
+    round_up = cfg.MODEL.HEATMAP.RADIUS_ROUND_UP
+    return rule_from(GaussianRule, cfg, "MODEL.HEATMAP", round_up=round_up)
+
+
+def focal_loss(cfg: CfgNode) -> FocalLoss:
+    """From `MODEL.HEATMAP`."""
+    with keys_named("MODEL.HEATMAP", alpha="FOCAL_ALPHA", beta="FOCAL_BETA"):
+        return FocalLoss(cfg.MODEL.HEATMAP.FOCAL_ALPHA, cfg.MODEL.HEATMAP.FOCAL_BETA)
+
+
+def peak_search(cfg: CfgNode) -> PeakSearch:
+    """From `MODEL.HEATMAP`."""
+    with keys_named("MODEL.HEATMAP", kernel="PEAK_KERNEL"):
+        return PeakSearch(cfg.MODEL.HEATMAP.PEAK_KERNEL, cfg.MODEL.HEATMAP.TOP_K)
+
+
+def regression_loss(cfg: CfgNode) -> RegressionLoss:
+    """From `MODEL.POINTS_CENTERNET`."""
+    points, block = cfg.MODEL.POINTS_CENTERNET, "MODEL.POINTS_CENTERNET"
+    with keys_named(block, kind="REGRESSION_LOSS", normalizer="REGRESSION_NORMALIZER"):
+        return RegressionLoss(points.REGRESSION_LOSS, points.REGRESSION_NORMALIZER)
+
+
+@dataclass(frozen=True)
+class CenterLearning:
+    """How centers are learned; what point tasks learn is theirs."""
+
+    gaussian: GaussianRule = field(default_factory=GaussianRule)
+    focal: FocalLoss = field(default_factory=FocalLoss)
+    regression: RegressionLoss = field(default_factory=RegressionLoss)  # of the offset
+    heatmap_weight: float = 1.0
+    offset_weight: float = 1.0
+    ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
+
+    def __post_init__(self) -> None:
+        check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> CenterLearning:
+        """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
+        return rule_from(
+            cls,
+            cfg,
+            "MODEL.POINTS_CENTERNET",
+            gaussian=gaussian_rule(cfg),
+            focal=focal_loss(cfg),
+            regression=regression_loss(cfg),
+        )
+
+    def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
+        """`loss_heatmap` and `loss_offset` of one stack."""
+        rows = centers.regression_mask
+        offset = self.regression(
+            centers.peaks.gather(predictions.offset)[rows],
+            centers.offset[rows],
+            num_images=centers.num_images,
+        )
+        heatmap = self.focal(predictions.heatmap, centers.heatmap)
+        return {
+            "loss_heatmap": self.heatmap_weight * heatmap,
+            "loss_offset": self.offset_weight * offset,
+        }
+
+
+@dataclass(frozen=True)
+class CenterDecoding:
+    """Which peaks become detections."""
+
+    peaks: PeakSearch = field(default_factory=PeakSearch)
+    score_threshold: float = 0.0  # detections at or below are dropped
+    nms_threshold: float | None = None  # IoU of a class-wise hard NMS; None: none, as published
+    # Of detections at one scale; None: none, as published. Several scales are united by the test
+    # protocol's rule.
+    soft_nms: SoftNmsRule | None = None
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> CenterDecoding:
+        """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET.BOX2D`.
+
+        Args:
+            cfg: the config.
+            soft_nms: what soft-NMS takes from the test protocol, all but method and threshold.
+        """
+        heatmap, boxes = cfg.MODEL.HEATMAP, cfg.MODEL.POINTS_CENTERNET.BOX2D
+        check_choice(
+            "MODEL.POINTS_CENTERNET.BOX2D.NMS", boxes.NMS, ("none", "hard", "linear", "gaussian")
+        )
+        soft = boxes.NMS in ("linear", "gaussian")
+        return cls(
+            peaks=peak_search(cfg),
+            score_threshold=heatmap.SCORE_THRESHOLD,
+            nms_threshold=boxes.NMS_THRESHOLD if boxes.NMS == "hard" else None,
+            soft_nms=replace(soft_nms, method=boxes.NMS, threshold=boxes.NMS_THRESHOLD)
+            if soft
+            else None,
+        )
+
+    def select(self, found: Instances) -> Instances:
+        """The detections of an image that score enough and survive hard NMS."""
+        if self.score_threshold > 0:
+            found = found[found.scores > self.score_threshold]
+        if self.nms_threshold is None:
+            return found
+        boxes = found.pred_boxes.tensor
+        return found[batched_nms(boxes, found.scores, found.pred_classes, self.nms_threshold)]
+
+
+@dataclass(frozen=True)
+class CornerLearning:
+    """How corners are learned, and the triplet's centers with them."""
+
+    gaussian: GaussianRule = field(default_factory=lambda: GaussianRule(RadiusRule.EXACT, 0.3))
+    focal: FocalLoss = field(default_factory=FocalLoss)
+    heatmap_weight: float = 1.0
+    offset_weight: float = 1.0
+    pull_weight: float = 0.1  # embeddings of one object's corners together
+    push_weight: float = 0.1  # those of different objects apart
+    embedding_reduction: str = "sum"  # over the images of a batch, or "mean"
+    stack_reduction: str = "mean"  # over stacks, or "sum"
+
+    def __post_init__(self) -> None:
+        check_choice("embedding_reduction", self.embedding_reduction, REDUCTIONS)
+        check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> CornerLearning:
+        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
+        parts = {"gaussian": gaussian_rule(cfg), "focal": focal_loss(cfg)}
+        return rule_from(cls, cfg, "MODEL.CORNERNET", **parts)
+
+
+@dataclass(frozen=True)
+class CornerDecoding:
+    """Which corners become pairs, and which pairs detections."""
+
+    peaks: PeakSearch = field(default_factory=PeakSearch)  # of each kind of keypoint, per view
+    embedding_threshold: float = 0.5  # largest difference of the embeddings of a pair
+    max_pairs: int = 1000  # per view
+    # Pixels of the view by which a box may leave the image; None: any.
+    outside_margin: float | None = None
+    flip_convention: str = "edge"  # or "pixel", see `corner_views.unflip_width`
+    merge_boxes: str = "several_scales"  # or "always" or "never"
+    merge_exponent: float = 10.0  # of the weights of merged boxes
+    score_threshold: float = 0.0  # detections at or below are dropped
+
+    def __post_init__(self) -> None:
+        check_choice("flip_convention", self.flip_convention, FLIP_CONVENTIONS)
+        check_choice("merge_boxes", self.merge_boxes, ("several_scales", "always", "never"))
+        check_at_least("embedding_threshold", self.embedding_threshold, 0)
+        check_at_least("max_pairs", self.max_pairs, 1)
+        check_at_least("merge_exponent", self.merge_exponent, 0)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> CornerDecoding:
+        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
+        margin = cfg.MODEL.CORNERNET.OUTSIDE_MARGIN
+        return rule_from(
+            cls,
+            cfg,
+            "MODEL.CORNERNET",
+            peaks=peak_search(cfg),
+            outside_margin=margin if margin >= 0 else None,
+            score_threshold=cfg.MODEL.HEATMAP.SCORE_THRESHOLD,
+        )
+
+
+@dataclass(frozen=True)
+class TripletRule:
+    """How the triplet's centers are learned, and which of them confirm a pair."""
+
+    center_sigma_divisor: float = 5.0  # side of a center's Gaussian over its sigma
+    center_weight: float = 1.0  # of the center's losses
+    region_side: float = 150.0  # pixels of the image; squared, the largest area of a small box
+    # Of small and of large boxes, the parts of which the middle one counts.
+    region_parts: Sequence[int] = (3, 5)
+    center_choice: str = "first"  # or "best"
+    center_scales: str = "original"  # or "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "region_parts", tuple(self.region_parts))
+        check_center_rule(self.region_parts, self.center_choice)
+        check_choice("center_scales", self.center_scales, ("original", "all"))
+        check_at_least("region_side", self.region_side, 0)
+        if not self.center_sigma_divisor > 0:
+            raise ValueError(
+                f"center_sigma_divisor must be positive, got {self.center_sigma_divisor}"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> TripletRule:
+        """From `MODEL.TRIPLET_CENTERNET`."""
+        return rule_from(cls, cfg, "MODEL.TRIPLET_CENTERNET")
