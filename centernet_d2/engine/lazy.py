@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -124,7 +125,8 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
         value = OmegaConf.select(lazy, key)
         if value is not None:
             _set(cfg, name, value)
-    cfg.MODEL.META_ARCHITECTURE = target_of(lazy.model).__name__
+    if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
+        cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
     return cfg
 
