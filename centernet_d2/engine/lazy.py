@@ -66,11 +66,9 @@ LAZY_KEYS = {name: key for key, name in SETTINGS.items()}
 
 
 def load_lazy(path: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Load a lazy file and change what `overrides` say.
+    """Load a lazy file, Python or saved as YAML, and change what `overrides` say.
 
-    Args:
-        path: Python, or the YAML that `LazyConfig.save` wrote.
-        overrides: `key=value` each, in detectron2's form; `+key=value` adds a key.
+    They are `key=value` in detectron2's form; `+key=value` adds a key.
 
     Raises:
         ValueError: an override has another form or an unknown key, or the file lacks a part or sets
