@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.config import LazyConfig, instantiate
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
@@ -19,7 +18,6 @@ from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
 from centernet_d2.layers.directional_pool import _DirectionalPool
-from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -133,42 +131,6 @@ def test_as_many_parameters_without_pools(name):
         model = build_model(cfg)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[path]
     assert not [m for m in model.modules() if isinstance(m, _DirectionalPool)]
-
-
-LAZY = {  # LazyConfig -> the YAML that it says it equals
-    "points_centernet": "points_resnet18_dcn_140e",
-    "cornernet": "cornernet_hourglass104",
-    "triplet_centernet": "triplet_hourglass104",
-}
-
-
-@pytest.mark.parametrize("name", LAZY)
-def test_lazy_configs_build_the_model_of_their_yaml(name):
-    lazy = LazyConfig.load(str(CONFIGS / "lazy" / f"{name}.py"))
-    cfg = setup(loaded(f"COCO-Detection/{LAZY[name]}.yaml", "MODEL.DEVICE", "meta"))
-    with torch.device("meta"):
-        ours, theirs = instantiate(lazy.model), build_model(cfg)
-    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (ours, theirs)]
-    assert shapes[0] == shapes[1]
-    plain = (int, float, str, bool, tuple, type(None), InferenceProtocol)
-    for key, value in vars(theirs).items():
-        if isinstance(value, plain) and not key.startswith("_"):
-            assert getattr(ours, key) == value, key
-
-
-@pytest.mark.parametrize("name", LAZY)
-def test_lazy_configs_have_the_schedule_of_their_yaml(name):
-    lazy = LazyConfig.load(str(CONFIGS / "lazy" / f"{name}.py"))
-    cfg = load_config(str(CONFIGS / f"COCO-Detection/{LAZY[name]}.yaml"))
-    cfg.SOLVER.IMS_PER_BATCH = lazy.dataloader.train.total_batch_size
-    schedule = schedule_from_config(cfg, 118287)
-    assert lazy.train.max_iter == schedule.iterations
-    milestones = [*schedule.steps, schedule.iterations]
-    per_epoch = schedule.iterations_per_epoch
-    assert [per_epoch * m for m in lazy.lr_multiplier.scheduler.milestones] == milestones
-    assert lazy.optimizer.lr == pytest.approx(schedule.learning_rate)
-    assert lazy.train.eval_period == schedule.evaluation_period
-    assert lazy.train.checkpointer.period == schedule.checkpoint_period
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

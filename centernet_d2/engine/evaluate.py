@@ -25,9 +25,7 @@ from .trainer import Trainer
 
 
 def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedDict[str, Any]:
-    """Evaluate MODEL.WEIGHTS on DATASETS.TEST, and verify TEST.EXPECTED_RESULTS.
-
-    DATASETS.TRAIN is left out: only the checkpoint and the test data must agree.
+    """Evaluate MODEL.WEIGHTS on DATASETS.TEST, without DATASETS.TRAIN; verify the scores.
 
     Raises:
         ValueError: no evaluation dataset, or weights of another model or of other classes.

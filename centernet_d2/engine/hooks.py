@@ -115,7 +115,7 @@ class BestCheckpoint(HookBase):
     after_train = after_step  # the last evaluation runs after the last step
 
     def _tell_unknown(self, results: dict | None) -> None:
-        """Warn, after the first evaluation, that the metric is none of its results."""
+        """Warn once that the metric is no result of an evaluation that was done."""
         if results is None or self._told:
             return
         self._told = True
@@ -140,7 +140,7 @@ class VisualizationHook(HookBase):
         self.threshold = threshold
 
     def after_step(self) -> None:
-        """Draw where the period is due."""
+        """Draw if it is due."""
         if (self.trainer.iter + 1) % self.period == 0:
             sample = self.trainer._trainer.batch[0]
             picture = self.draw(sample, detect(unwrapped(self.trainer.model), sample))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, LazyConfig, get_cfg
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -65,11 +66,9 @@ LAZY_KEYS = {name: key for key, name in SETTINGS.items()}
 
 
 def load_lazy(path: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Load a lazy file and change what `overrides` say.
+    """Load a lazy file, Python or saved as YAML, and change what `overrides` say.
 
-    Args:
-        path: Python, or the YAML that `LazyConfig.save` wrote.
-        overrides: `key=value` each, in detectron2's form; `+key=value` adds a key.
+    They are `key=value` in detectron2's form; `+key=value` adds a key.
 
     Raises:
         ValueError: an override has another form or an unknown key, or the file lacks a part or sets
@@ -124,22 +123,23 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
         value = OmegaConf.select(lazy, key)
         if value is not None:
             _set(cfg, name, value)
-    cfg.MODEL.META_ARCHITECTURE = target_of(lazy.model).__name__
+    if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
+        cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
     return cfg
 
 
 def _set_tasks(cfg: CfgNode, model: DictConfig) -> None:
     """Let the config say which point tasks the model has, for evaluators and checkpoints."""
-    tasks = {target_of(node).__name__.lower(): node for node in model.get("tasks") or ()}
+    points = cfg.MODEL.POINTS_CENTERNET
+    tasks = {target_of(node).name: node for node in model.get("tasks") or ()}
     if tasks:
-        cfg.MODEL.POINTS_CENTERNET.TASKS = list(tasks)
-    if pose := tasks.get("pose"):
-        values = OmegaConf.to_container(pose, resolve=True)
-        own = cfg.MODEL.POINTS_CENTERNET.POSE
-        own.NUM_JOINTS = values["num_joints"]
-        own.FLIP_INDICES = values.get("flip_indices", [])
-        own.CLASSES = values.get("classes", [])
+        points.TASKS = list(tasks)
+    for name, node in tasks.items():
+        block = points.get(name.upper(), {})
+        for key, value in OmegaConf.to_container(node, resolve=True).items():
+            if key.upper() in block and type(value) is type(block[key.upper()]):
+                block[key.upper()] = value
 
 
 def target_of(node: DictConfig) -> Any:

@@ -42,14 +42,15 @@ class Job:
     lazy: DictConfig | None = None
 
     def saved(self, **changed: Any) -> CfgNode | DictConfig:
-        """Return what a run saves as its config.yaml, with other values of some config keys."""
+        """Return what a run saves as its config.yaml, with other values of some top-level keys."""
         if self.lazy is not None:
             from .lazy import with_values
 
             return with_values(self.lazy, changed)
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.merge_from_list([part for pair in changed.items() for part in pair])
+        for key, value in changed.items():
+            cfg[key] = value
         return cfg
 
 

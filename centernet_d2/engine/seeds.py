@@ -7,6 +7,7 @@ training to the next; it trains five and gives mean and standard deviation (sect
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import os
@@ -89,15 +90,6 @@ def summary_table(summary: Summary) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
-def plain_summary(seeds: Sequence[int], summary: Summary) -> dict[str, object]:
-    """Return what is written as JSON."""
-    rows = {
-        task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
-        for task, metrics in summary.items()
-    }
-    return {"seeds": list(seeds), "results": rows}
-
-
 def run_child(command: Sequence[str]) -> int:
     """Run a command and return its exit status; it ends with this process, by SIGTERM too."""
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -151,7 +143,12 @@ def run_seeds(
     if args.machine_rank == 0:
         remove(summary_file)  # it would outlive a series that fails
         if not args.resume and not args.eval_only:
-            forget_trainings(folders.values())
+            # Nothing of an earlier series passes for this one's, should this one be cut off and
+            # resumed. Weights and logs stay until they are written over.
+            for folder, name in itertools.product(
+                folders.values(), (RESULTS_FILE, "last_checkpoint")
+            ):
+                remove(os.path.join(folder, name))
     if resume:
         setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():
@@ -163,8 +160,16 @@ def run_seeds(
             fail(seed, folder, status, args.eval_only)
     if args.machine_rank:
         return None
-    summary = summarize([read_scores(folder, args.eval_only) for folder in folders.values()])
-    write_json(summary_file, plain_summary(list(folders), summary), indent=1)
+    results: list[Scores] = []
+    for folder in folders.values():
+        with open(os.path.join(result_folder(folder, args.eval_only), RESULTS_FILE)) as stream:
+            results.append(json.load(stream))
+    summary = summarize(results)
+    rows = {
+        task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
+        for task, metrics in summary.items()
+    }
+    write_json(summary_file, {"seeds": list(folders), "results": rows}, indent=1)
     logger.info(
         "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s",
         summary_file,
@@ -214,22 +219,6 @@ def is_finished(job: Job, seed: int, folder: str) -> bool:
     expected = job.saved(SEED=seed, OUTPUT_DIR=folder)
     with open(file, encoding="utf-8") as stream:
         return bool(stream.read() == (dump_lazy(expected) if job.lazy else expected.dump()))
-
-
-def forget_trainings(folders: Iterable[str]) -> None:
-    """Let nothing of an earlier series pass for this one's, should this one be cut off and resumed.
-
-    Weights and logs stay until they are written over.
-    """
-    for folder in folders:
-        remove(os.path.join(folder, RESULTS_FILE))
-        remove(os.path.join(folder, "last_checkpoint"))
-
-
-def read_scores(folder: str, eval_only: bool) -> Scores:
-    """Read what the run of one seed has written."""
-    with open(os.path.join(result_folder(folder, eval_only), RESULTS_FILE)) as stream:
-        return json.load(stream)  # type: ignore[no-any-return]
 
 
 def fail(seed: int, folder: str, status: int, eval_only: bool) -> None:

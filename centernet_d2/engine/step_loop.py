@@ -115,7 +115,7 @@ class StepLoop(SimpleTrainer):
         return {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
 
     def _checked(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Bring all losses to the host at once and stop at one that is not finite."""
+        """Bring all losses to the host at once; stop at one that is not finite."""
         values = torch.stack([loss.detach().float() for loss in losses.values()]).tolist()
         numbers = dict(zip(losses, values, strict=True))
         if all(map(math.isfinite, values)):
@@ -144,7 +144,7 @@ class StepLoop(SimpleTrainer):
 
 
 def describe_batch(batch: list[dict[str, Any]]) -> str:
-    """Name the images of a batch, "none" for an empty one."""
+    """Name the images of a batch."""
     return ", ".join(map(describe_image, batch)) or "none"
 
 
@@ -167,10 +167,9 @@ def distributed(model: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def buffers_of_main_process(model: nn.Module) -> Iterator[None]:
-    """Let all processes use the main process's buffers inside the block.
+    """Let all processes use the main process's buffers inside the block: a checkpoint holds those.
 
-    Each process keeps its own statistics of its norms in training; the checkpoint holds those of
-    the main process, and an evaluation split over processes shall score that checkpoint.
+    In training each process keeps the statistics of its norms.
     """
     if comm.get_world_size() == 1:
         yield

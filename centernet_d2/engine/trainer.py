@@ -57,9 +57,7 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, loader and hooks.
 
-        Args:
-            cfg: a merged config. It is copied; `setup` and the computed schedule are applied to the
-                copy, `self.cfg`.
+        `setup` and the computed schedule are applied to a copy of `cfg`, `self.cfg`.
 
         Raises:
             ValueError: the config contradicts itself or the data; see `setup` and
@@ -91,9 +89,7 @@ class Trainer(DefaultTrainer):
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model)
-        self.start_iter = 0
-        self.start_position = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.start_iter, self.start_position, self.max_iter = 0, 0, cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
 
     # ------------------------------------------------------------------------------------ building
@@ -207,10 +203,8 @@ class Trainer(DefaultTrainer):
         if resume:
             self.checkpointer.mismatch = "fail"
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        for what, names in (
-            ("class", self.checkpointer.class_names),
-            ("joint", self.checkpointer.joint_names),
-        ):
+        for what in ("class", "joint"):
+            names = getattr(self.checkpointer, f"{what}_names")
             saved = extras.get(f"{what}_names", [])
             compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
         if resume:

@@ -38,25 +38,10 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(
-    path: str,
-    overrides: Sequence[str] = (),
-    *,
-    imports: Iterable[str] = (),
-    add_keys: Iterable[AddKeys] = (),
+    path: str, overrides: Sequence[str] = (), *, imports: Iterable[str] = ()
 ) -> CfgNode:
-    """Import modules, and load a config with the keys that they and `add_keys` add.
-
-    Args:
-        path: see `load_config`, as `overrides`.
-        overrides: KEY VALUE KEY VALUE ...
-        imports: module names and files.
-        add_keys: functions that add keys to the config they are given, called in this order before
-            those of the modules.
-
-    Raises:
-        ImportError: see `import_user_module`.
-    """
-    hooks = [*add_keys, *import_all(imports)]
+    """Import modules, and load a config with the keys that they add; see `load_config`."""
+    hooks = import_all(imports)
     return load_config(path, overrides, **({"add_keys": hooks} if hooks else {}))
 
 
@@ -74,13 +59,15 @@ def import_user_module(name: str) -> ModuleType:
     Raises:
         ImportError: it is not there, or fails; the message says which and what to do.
     """
-    is_file = name.endswith(".py")
+    if name.endswith(".py") and not os.path.isfile(name):
+        raise ImportError(f"--import {name}: there is no such file. Check its path.")
     try:
-        return _import_file(os.path.abspath(name)) if is_file else _import_name(name)
+        if name.endswith(".py"):
+            return _import_file(os.path.abspath(name))
+        _add_to_path(os.getcwd())  # a program's own folder stands there in its place
+        return importlib.import_module(name)
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and is_file and not os.path.isfile(name):
-            reason = "there is no such file. Give its path from the current folder"
-        elif isinstance(error, ModuleNotFoundError) and error.name in _packages_of(name):
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             reason = (
                 f"{error}. Install its package (pip install -e .), start in the folder that holds "
                 "it, or give the path of a file: --import path/to/file.py"
@@ -93,29 +80,15 @@ def import_user_module(name: str) -> ModuleType:
         raise ImportError(f"--import {name}: {reason}.") from error
 
 
-def _packages_of(name: str) -> list[str]:
-    """Return "a", "a.b", "a.b.c" of "a.b.c"."""
-    parts = name.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-
-
-def _import_name(name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:  # a program's own folder stands there in its place
-        sys.path.append(os.getcwd())
-    return importlib.import_module(name)
-
-
 def _import_file(path: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0]
-    known = sys.modules.get(name)
-    if known is not None:
+    if (known := sys.modules.get(name)) is not None:
         if os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):
             return known
         raise ValueError(f"a module named '{name}' is imported already; rename the file")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    if os.path.dirname(path) not in sys.path:
-        sys.path.append(os.path.dirname(path))
+    _add_to_path(os.path.dirname(path))
     sys.modules[name] = module  # what it defines can be pickled
     try:
         spec.loader.exec_module(module)
@@ -123,3 +96,8 @@ def _import_file(path: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _add_to_path(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.append(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.config import LazyConfig
 from detectron2.engine import default_argument_parser
 
 from centernet_d2.engine import seeds
@@ -305,3 +306,32 @@ def test_program_with_two_seeds(series, tmp_path):
 
     series(2, "--resume", "SOLVER.MAX_ITER", "3")
     assert series.commands == []  # both are finished
+
+
+def test_seeds_of_a_lazy_config(tmp_path):
+    ran = []
+
+    def child(command) -> int:
+        args = default_argument_parser().parse_args(command)
+        job = seeds.read_job(args)
+        folder = Path(job.cfg.OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        LazyConfig.save(job.saved(), str(folder / "config.yaml"))
+        (folder / "results.json").write_text(json.dumps({"bbox": {"AP": 10.0 * job.cfg.SEED}}))
+        ran.append(f"{folder.name} of {job.cfg.SEED}, {job.cfg.SOLVER.MAX_ITER} steps")
+        return 0
+
+    def series(*arguments: str):
+        file = str(ROOT / "configs" / "lazy" / "points_tiny.py")
+        command = ["--config-file", file, *arguments, f"train.output_dir={tmp_path}"]
+        args = default_argument_parser().parse_args(command)
+        return run_seeds(2, args, command=command, run_child=child)
+
+    first = ["seed_0 of 0, 5 steps", "seed_1 of 1, 5 steps"]
+    assert series("train.max_iter=5")["bbox"]["AP"].values == (0.0, 10.0)
+    series("--resume", "train.max_iter=5")  # all are finished
+    assert ran == first
+    series("--resume", "train.max_iter=6")
+    assert ran == [*first, "seed_0 of 0, 6 steps", "seed_1 of 1, 6 steps"]
+    with pytest.raises(ValueError, match="each seed's own weights"):
+        series("--eval-only", "train.init_checkpoint=one.pth")
