@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.structures import Instances
 
-from ..structures.skeleton import HALF_PIXEL
+from ..structures.output_fields import OUTPUT_FIELDS, OutputField
 
 BOX_FORMATS = {
     "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
@@ -18,7 +18,7 @@ BOX_FORMATS = {
 def detection_records(
     instances: Instances, class_names: Sequence[str], box_format: str
 ) -> list[dict[str, Any]]:
-    """Class, score and box of each detection, and its joints and 3-D box where it has them.
+    """Class, score and box of each detection, and what its further fields write.
 
     Args:
         instances: on the CPU, in pixels of the image.
@@ -32,8 +32,7 @@ def detection_records(
         boxes.tolist(),
         instances.scores.tolist(),
         instances.pred_classes.tolist(),
-        _joints(instances),
-        _boxes3d(instances),
+        _further(instances),
         strict=True,
     )
     return [
@@ -42,39 +41,17 @@ def detection_records(
             "class_index": k,
             "score": round(score, 6),
             "box": [round(value, 3) for value in box],
-            **joints,
-            **box3d,
+            **more,
         }
-        for box, score, k, joints, box3d in rows
+        for box, score, k, more in rows
     ]
 
 
-def _joints(instances: Instances) -> list[dict[str, Any]]:
-    """[x, y, score] of each joint, 0 is the first pixel's middle; nothing for a class without."""
-    if not instances.has("pred_keypoints"):
-        return [{}] * len(instances)
-    half_pixel = instances.pred_keypoints.new_tensor([HALF_PIXEL, HALF_PIXEL, 0])
-    figures = (instances.pred_keypoints - half_pixel).tolist()
-    found = instances.pred_keypoints.flatten(1).any(dim=1).tolist()  # zeros: a class without joints
-    return [
-        {"joints": [[round(value, 3) for value in joint] for joint in figure]} if known else {}
-        for figure, known in zip(figures, found, strict=True)
-    ]
-
-
-def _boxes3d(instances: Instances) -> list[dict[str, Any]]:
-    """Location (middle of the bottom), dimensions (height, width, length), angles; camera frame."""
-    if not instances.has("pred_boxes3d"):
-        return [{}] * len(instances)
-    rows = [[round(value, 4) for value in row] for row in instances.pred_boxes3d.tensor.tolist()]
-    return [
-        {
-            "box3d": {
-                "location": row[:3],
-                "dimensions": row[3:6],
-                "rotation_y": row[6],
-                "alpha": row[7],
-            }
-        }
-        for row in rows
-    ]
+def _further(instances: Instances) -> list[dict[str, Any]]:
+    """What the registered output fields of the detections write, row by row."""
+    rows: list[dict[str, Any]] = [{} for _ in range(len(instances))]
+    for name in instances.get_fields():
+        record = OUTPUT_FIELDS.get(name, OutputField()).record
+        for row, more in zip(rows, record(instances) if record else rows, strict=True):
+            row.update(more)
+    return rows
