@@ -15,6 +15,10 @@ def add_centernet_config(cfg: CN) -> None:
 
     Calling it twice is harmless: keys that are already there keep their values.
     """
+    if "HEATMAP" not in cfg.MODEL:
+        # Freeze the first so many stages of the backbone, the stem among them: no gradients, norms
+        # with fixed statistics. All recipes here train everything; detectron2's default is 2.
+        cfg.MODEL.BACKBONE.FREEZE_AT = 0
     for path, block in {
         "MODEL": _model_keys(),
         "INPUT": _input_keys(),

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...structures.padded_images import PaddedImages
+from ..backbone.freeze import freeze_stages
 from ..canvas import OnCanvas, by_canvas
 from ..inference_protocol import InferenceProtocol
 from ..inputs import (
@@ -86,8 +87,10 @@ class HeatmapDetector(OnCanvas, ABC):
         `head_widths` of backbone and features says how wide the inputs of a head are.
         """
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
+        backbone = build_backbone(cfg)
+        freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT)
         return {
-            "backbone": build_backbone(cfg),
+            "backbone": backbone,
             "in_features": cfg.MODEL.HEATMAP.IN_FEATURES,
             "num_classes": cfg.MODEL.HEATMAP.NUM_CLASSES,
             "pixels": PixelFormat(
