@@ -7,9 +7,23 @@ scales every image-plane field, on a copy, and clips and drops only when told.
 
 from __future__ import annotations
 
+from typing import Any
+
 from detectron2.structures import Instances
 
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField
+from .inference_protocol import InferenceProtocol
+
+
+def to_output(found: Instances, entry: dict[str, Any], protocol: InferenceProtocol) -> Instances:
+    """The detections of one input as the protocol wants them, in its frame (`height`, `width`)."""
+    return to_output_frame(
+        best_detections(found, protocol.detections_per_image),
+        entry.get("height", found.image_size[0]),
+        entry.get("width", found.image_size[1]),
+        clip_boxes=protocol.clip_boxes,
+        drop_empty=protocol.drop_empty,
+    )
 
 
 def best_detections(found: Instances, limit: int | None) -> Instances:

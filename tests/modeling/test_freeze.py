@@ -29,7 +29,7 @@ def test_the_first_stages_keep_weights_and_statistics(name):
     build, number = BACKBONES[name]
     torch.manual_seed(0)
     backbone = build()
-    stages = backbone.stages()
+    stages = backbone.freezable_stages()
     assert len(stages) == number
     frozen = tuple(f"{part}." for stage in stages[:2] for part in stage)
     freeze_stages(backbone, 2)

@@ -98,8 +98,8 @@ def test_its_field_is_written_and_drawn():
     found.pred_classes, found.pred_share = torch.tensor([0]), torch.tensor([0.125])
     (row,) = detection_records(found, ["cat"], "xyxy")
     assert row["share"] == 0.12
-    image = torch.zeros(8, 8, 3, dtype=torch.uint8).numpy()
-    assert draw_result(image, {"instances": found})[7, 7].tolist() == [255] * 3
+    image = torch.zeros(99, 99, 3, dtype=torch.uint8).numpy()
+    assert draw_result(image, {"instances": found})[98, 98].tolist() == [255] * 3
     assert not image.any()
     with pytest.raises(ValueError, match="'pred_share' is registered already"):
         register_output_field("pred_share")

@@ -93,7 +93,7 @@ class EncoderDecoder(Backbone):
             levels.append(features)
         return {"decoder": self.decoder(levels)}
 
-    def stages(self) -> list[tuple[str, ...]]:
+    def freezable_stages(self) -> list[tuple[str, ...]]:
         """The stem and the levels of the encoder, see `freeze_stages`."""
         return [("stem",), *((f"encoder.{level}",) for level in range(len(self.encoder)))]
 

@@ -16,7 +16,7 @@ PLAIN_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 class Staged(Protocol):
     """A backbone that says what its stages are."""
 
-    def stages(self) -> Sequence[Sequence[str]]:
+    def freezable_stages(self) -> Sequence[Sequence[str]]:
         """Names of the submodules of each stage, the stem first."""
 
 
@@ -34,7 +34,7 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
         raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {count}; it must be 0 (nothing) or more")
     if not isinstance(backbone, Staged) or count == 0:
         return
-    stages = backbone.stages()
+    stages = backbone.freezable_stages()
     if count > len(stages):
         raise ValueError(
             f"MODEL.BACKBONE.FREEZE_AT is {count}, but {type(backbone).__name__} has "
@@ -47,8 +47,7 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
 def _freeze(backbone: nn.Module, name: str) -> None:
     stage = backbone.get_submodule(name)
     for kind, norm in stage.named_modules():
-        mixed = isinstance(norm, PLAIN_NORMS) and type(norm).forward not in _FORWARDS
-        if mixed:
+        if isinstance(norm, PLAIN_NORMS) and type(norm).forward not in _FORWARDS:
             raise ValueError(
                 f"MODEL.BACKBONE.FREEZE_AT cannot freeze {name}.{kind}, a {type(norm).__name__}, "
                 "which does more than normalise; set it to 0"

@@ -151,7 +151,7 @@ class Hourglass(Backbone):
                 features = self.merged[stack](torch.relu_(united))
         return outputs
 
-    def stages(self) -> list[tuple[str, ...]]:
+    def freezable_stages(self) -> list[tuple[str, ...]]:
         """The stem, then each stack with what leads to the next one, see `freeze_stages`."""
         stacks = []
         for stack in range(len(self.outputs)):

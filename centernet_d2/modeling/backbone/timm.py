@@ -71,7 +71,7 @@ class TimmBackbone(Backbone):
         """See the class."""
         return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
 
-    def stages(self) -> list[tuple[str, ...]]:
+    def freezable_stages(self) -> list[tuple[str, ...]]:
         """The trunk's modules up to each of its maps, see `freeze_stages`."""
         stages: list[tuple[str, ...]] = []
         modules: tuple[str, ...] = ()
