@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, Instances, Keypoints
 
 from centernet_d2.inference.records import detection_records
 from centernet_d2.losses.peak_regression import RegressionLoss
 from centernet_d2.modeling.point_tasks import Branches, PointTask, point_task, register_point_task
+from centernet_d2.structures.boxes3d import Boxes3D
 from centernet_d2.structures.output_fields import OUTPUT_FIELDS, register_output_field
 from centernet_d2.visualization.results import draw_result
 
@@ -84,6 +85,26 @@ def test_it_trains_and_predicts_with_what_it_reads_of_the_inputs(model):
     assert biased["instances"].pred_share.min() > 3 > plain["instances"].pred_share.max()
     assert model.output_fields == ("pred_boxes", "pred_share")
     assert model.evaluators == ("share",)
+
+
+def test_the_three_tasks_of_the_package_train_and_predict_together(tiny_config):
+    torch.manual_seed(0)
+    joints = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 2)
+    model = build_model(tiny_config(KEY, ["box2d", "pose", "box3d"], *joints))
+    one = entry()
+    one["instances"].gt_keypoints = Keypoints([[[20.0, 20.0, 2.0], [30.0, 25.0, 1.0]]])
+    one["instances"].gt_boxes3d = Boxes3D(torch.tensor([[0.0, 1, 9, 1.5, 1.6, 4, 0.1, 0.1]]))
+    losses = model([one])
+    names = "heatmap offset size depth dimensions orientation joint_displacement joint_heatmap"
+    assert set(losses) == {f"loss_{name}" for name in [*names.split(), "joint_offset"]}
+    sum(losses.values()).backward()
+    with torch.no_grad():
+        (output,) = model.eval()([{"image": one["image"], "height": 128, "width": 128}])
+    assert model.output_fields == ("pred_boxes", "pred_keypoints", "pred_boxes3d")
+    assert all(output["instances"].has(name) for name in model.output_fields)
+    assert output["projection"].shape == (3, 4)
+    (row, *_) = detection_records(output["instances"][:1], [], "xyxy")
+    assert set(row) == {"class_name", "class_index", "score", "box", "joints", "box3d"}
 
 
 def test_missing_ground_truth_names_image_field_and_cure(model):
