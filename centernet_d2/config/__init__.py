@@ -27,6 +27,9 @@ def add_centernet_config(cfg: CfgNode) -> None:
 
     Calling it twice is harmless: keys that are already there keep their values.
     """
+    if "HEATMAP" not in cfg.MODEL:
+        # All recipes here train the whole backbone; detectron2's default freezes two stages.
+        cfg.MODEL.BACKBONE.FREEZE_AT = 0
     for key in KEYS.values():
         *groups, name = key.name.split(".")
         node = cfg

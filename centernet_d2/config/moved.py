@@ -24,6 +24,12 @@ MOVED_VALUES = {
     f"{_POINTS}.BOX3D.NORMALIZER": {"slots": "max_objects"},
 }
 
+# Backbones that had no frozen stages, whatever MODEL.BACKBONE.FREEZE_AT said.
+NEVER_FROZEN = {
+    f"build_{name}_backbone"
+    for name in ("dla", "encoder_decoder", "hourglass", "resnet_deconv", "timm")
+}
+
 
 def moved(values: dict[str, Any]) -> list[str]:
     """Return what is moved among dotted keys and their values, as sentences without a dot."""
@@ -36,9 +42,11 @@ def moved(values: dict[str, Any]) -> list[str]:
 
 
 def translated(values: dict[str, Any]) -> dict[str, Any]:
-    """Return `values` with the new names of keys and values."""
+    """Return `values` with the new names of keys and values, and what they meant."""
     renamed = {MOVED_KEYS.get(key, key): value for key, value in values.items()}
     for key, words in MOVED_VALUES.items():
         if isinstance(renamed.get(key), str):
             renamed[key] = words.get(renamed[key], renamed[key])
+    if renamed.get("MODEL.BACKBONE.NAME") in NEVER_FROZEN:
+        renamed["MODEL.BACKBONE.FREEZE_AT"] = 0
     return renamed

@@ -140,8 +140,8 @@ TEST = block(
 SOFT_NMS = block(
     "TEST.SOFT_NMS",
     "Unites detections class by class: of several SCALES, and of the corner detectors always. The "
-    "TEST.DETECTIONS_PER_IMAGE best stay, ties with the last included (published: 100; 0: no "
-    "limit).",
+    "TEST.DETECTIONS_PER_IMAGE best of every detector stay in the end, ties with the last included "
+    "(published: 100; 0: no limit).",
     METHOD=("gaussian", one_of("gaussian", "linear", "hard"), "Published: `gaussian`."),
     SIGMA=(0.5, number(above=0), "Of `gaussian`: a score is multiplied by exp(-iou^2 / sigma)."),
     THRESHOLD=(0.5, share, "IoU above which `linear` and `hard` lower a score."),

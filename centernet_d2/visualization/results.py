@@ -5,19 +5,17 @@ Images are (H, W, 3) uint8, channels B, G, R. `drawing` says which limbs joints 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from ..structures.output_fields import OUTPUT_FIELDS, OutputField
 from .boxes3d import draw_detections3d, draw_objects3d
 from .detections import draw_comparison, draw_detections, draw_objects
 from .skeletons import SkeletonDrawing
-
-Drawer = Callable[[np.ndarray, Instances], np.ndarray]
-"""Picture and detections -> picture with what a field of theirs says."""
 
 
 def draw_result(
@@ -28,20 +26,15 @@ def draw_result(
     *,
     keypoints: bool = False,
     drawing: SkeletonDrawing | None = None,
-    drawers: Mapping[str, Drawer] | None = None,
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
     `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4).
-    `drawers` maps names of further fields to what draws them, below the boxes, where the instances
-    have them. The other arguments are those of `draw_detections`; 3-D boxes are drawn without
-    `keypoints` and `drawing`.
+    What registered output fields draw lies below the boxes. The other arguments are those of
+    `draw_detections`; 3-D boxes are drawn without `keypoints` and `drawing`.
     """
     instances, projection = result["instances"], result.get("projection")
-    shown = instances[instances.scores >= threshold]
-    for name, draw in (drawers or {}).items():
-        if instances.has(name):
-            image = draw(image, shown)
+    image = _with_further_fields(image, instances[instances.scores >= threshold])
     if projection is None or not instances.has("pred_boxes3d"):
         return draw_detections(
             image, instances, class_names, threshold, keypoints=keypoints, drawing=drawing
@@ -85,3 +78,13 @@ def draw_against_truth(
     if truth.has("gt_ignored"):
         boxes = boxes[~truth.gt_ignored]
     return draw_detections3d(image, instances, projection, class_names, truth=boxes)
+
+
+def _with_further_fields(image: np.ndarray, instances: Instances) -> np.ndarray:
+    """The image with what the registered output fields draw, under boxes and captions."""
+    fields = [OUTPUT_FIELDS.get(name, OutputField()) for name in instances.get_fields()]
+    drawings = [field.draw for field in fields if field.draw is not None]
+    image = image.copy() if drawings else image
+    for draw in drawings:
+        draw(image, instances)
+    return image

@@ -18,7 +18,6 @@ from centernet_d2.visualization.detections import (
     draw_detections,
     draw_objects,
 )
-from centernet_d2.visualization.results import draw_result
 
 SIZES = [(120, 160), (480, 640), (1500, 2000)]
 
@@ -195,19 +194,3 @@ def test_grid_and_titles():
     grid = image_grid([pair, left, right], columns=2)
     assert grid.shape == (2 * pair.shape[0] + 4, 2 * pair.shape[1] + 4, 3)
     np.testing.assert_array_equal(grid[: pair.shape[0], : pair.shape[1]], pair)
-
-
-def test_fields_that_a_task_adds_are_drawn_where_they_are():
-    def draw(picture, shown):
-        picture = picture.copy()
-        picture[: 10 * len(shown), : int(shown.pred_angle.sum())] = 7
-        return picture
-
-    found = detections([[100, 100, 300, 300]] * 2, [0.9, 0.1], [0, 1])
-    plain = draw_result(blank(), {"instances": found}, drawers={"pred_angle": draw})
-    np.testing.assert_array_equal(plain, draw_detections(blank(), found))
-    found.pred_angle = torch.tensor([20.0, 50.0])
-    drawn = draw_result(blank(), {"instances": found}, drawers={"pred_angle": draw})
-    different = changed(plain, drawn)
-    assert different[:10, :20].all()
-    assert different.sum() == 200

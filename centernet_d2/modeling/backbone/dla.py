@@ -239,6 +239,11 @@ class DLA(OneMapBackbone):
             return {"dla_up": finest[0]}
         return {"dla_up": self.ida_up(finest)[-1]}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """Of the trunk, see `freeze_stages`: down to stride 2, then one for each stride."""
+        stem = ("base.base_layer", "base.level0", "base.level1")
+        return [stem, *((f"base.level{level}",) for level in range(2, self.base.levels))]
+
 
 def _convolutions(
     count: int, in_channels: int, out_channels: int, *, stride: int, norm: str

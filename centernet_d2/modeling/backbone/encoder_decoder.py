@@ -90,3 +90,7 @@ class EncoderDecoder(OneMapBackbone):
             features = encode(features)
             levels.append(features)
         return {"decoder": self.decoder(levels)}
+
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """The stem and the levels of the encoder, see `freeze_stages`."""
+        return [("stem",), *((f"encoder.{level}",) for level in range(len(self.encoder)))]

@@ -101,6 +101,10 @@ class ResNetDeconv(OneMapBackbone):
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return {"deconv": self.deconv_layers(features)}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """Of the trunk, see `freeze_stages`."""
+        return [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+
 
 def _check(name: str, value: object, allowed: tuple) -> None:
     if value not in allowed:
