@@ -57,13 +57,10 @@ def check_boxes(
     source: str,
     describe: Callable[[int], str],
 ) -> BoxReport:
-    """Check N boxes (x, y, width, height) against their images.
+    """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
-    Args:
-        boxes: (N, 4) float.
-        image_sizes: (N, 2), width and height of the image of each box.
-        source: the file that the boxes come from, for messages.
-        describe: row -> words that name its image and annotation.
+    In messages `source` is the file that they come from, and `describe` names the image and the
+    annotation of a row.
 
     Raises:
         DatasetError: a box has NaN, infinity or a negative width or height.
@@ -100,10 +97,7 @@ def drop_useless_boxes(
 ) -> None:
     """Check the XYXY boxes of all records at once; what `check_boxes` drops is removed in place.
 
-    Args:
-        records: with width, height and annotations.
-        source: the folder that the boxes come from, for messages.
-        describe: record -> words that name its file.
+    In messages `source` is the folder, and `describe` names the file of a record.
     """
     entries = [(record, entry) for record in records for entry in record["annotations"]]
     boxes = np.array([entry["bbox"] for _, entry in entries], dtype=np.float64).reshape(-1, 4)
@@ -139,13 +133,8 @@ def check_joints(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Check the joints of N annotations; returns (N, J, 3) float64 and messages to log.
 
-    Args:
-        rows: per annotation x, y, visibility of its joints one after the other; (): none labelled.
-        count: J, joints of the skeleton.
-        boxes: (N, 4) x, y, width, height.
-        image_sizes: (N, 2) width, height.
-        source: the file, for messages.
-        describe: row -> words that name its image and annotation.
+    `rows` holds per annotation x, y, visibility of its joints one after the other, or () where none
+    is labelled; `count` is J. The other arguments are those of `check_boxes`.
 
     Raises:
         DatasetError: a row is no list or has another number of values, or a visibility other than

@@ -43,10 +43,8 @@ def birds_eye_view(
 
     The front edge is drawn thicker, as published, and a line leads from the middle to it.
 
-    Args:
-        groups: (boxes, colors, filled), drawn one over the other.
-        frame: what is shown.
-        field_of_view: x / z at the left and right border of the image, drawn as two rays.
+    `groups` of (boxes, colors, filled) are drawn one over the other; `field_of_view` is x / z at
+    the left and right border of the image, drawn as two rays.
     """
     frame = frame or BirdsEyeFrame()
     picture = np.full((frame.side, frame.side, 3), 235, dtype=np.uint8)

@@ -93,12 +93,9 @@ def draw_objects3d(
 ) -> np.ndarray:
     """Draw ground truth in the image and, beside it, from above.
 
-    Args:
-        image: (H, W, 3) uint8 BGR; a small one is enlarged, see `readable`.
-        instances: `gt_boxes` in the image's pixels, `gt_classes`, `gt_boxes3d`, and perhaps
-            `gt_ignored`; ignored regions are gray 2-D boxes.
-        projection: (3, 4), of this image.
-        class_names: names by class index.
+    `instances` has `gt_boxes` in the image's pixels, `gt_classes`, `gt_boxes3d`, and perhaps
+    `gt_ignored`: ignored regions are gray 2-D boxes. `projection` is (3, 4), of this image; a small
+    image is enlarged, see `readable`.
     """
     instances = instances.to("cpu")
     image, projection, instances.gt_boxes = readable(image, projection, instances.gt_boxes)
@@ -130,13 +127,9 @@ def draw_detections3d(
 ) -> np.ndarray:
     """Draw the detections that score `threshold` or more in the image and, beside it, from above.
 
-    Args:
-        image: (H, W, 3) uint8 BGR; a small one is enlarged, see `readable`.
-        instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
-        projection: (3, 4), of this image.
-        class_names: names by class index.
-        threshold: lowest score drawn (0.3: the published demo's value).
-        truth: drawn from above in gray, below the detections.
+    `instances` has `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
+    `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
+    drawn from above in gray, below the detections. (0.3: the published demo's value.)
     """
     found = instances.to("cpu")
     found = found[found.scores >= threshold]

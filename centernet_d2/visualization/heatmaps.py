@@ -78,14 +78,8 @@ def draw_heatmap(
 
     The picture keeps the image's width and grows by the lines of the names at its bottom.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        heatmap: as for `overlay_heatmap`.
-        class_names: names by class index.
-        threshold: classes whose highest value is lower are not named (0.1: an untrained detector's
-            value everywhere).
-        most: classes named, those with the highest values.
-        **place: `scale` and `shift` of `overlay_heatmap`.
+    Of the `most` classes with the highest values, those that reach `threshold` are named (0.1: an
+    untrained detector's value everywhere). `place` is `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -109,12 +103,8 @@ def draw_heatmaps(
 ) -> np.ndarray:
     """Draw each kind of keypoint's heatmap with `draw_heatmap`, several beside each other, titled.
 
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        heatmaps: name ("top_left", "center" ...) -> heatmap, as for `overlay_heatmap`.
-        class_names: names by class index.
-        joint_names: names of the channels of "joint_heatmap".
-        **options: further arguments of `draw_heatmap`.
+    `heatmaps` maps names ("top_left", "center" ...) to heatmaps as for `overlay_heatmap`;
+    `joint_names` are those of the channels of "joint_heatmap".
     """
     if not heatmaps:
         raise ValueError("draw_heatmaps takes one heatmap or more, and was given none.")

@@ -90,14 +90,8 @@ def read_joints(
     'keypoints' have all joints so. None without a skeleton. Labelled joints of other categories are
     not read, which a warning says.
 
-    Args:
-        annotations: of the file.
-        skeleton: see `read_skeleton`.
-        having: ids of the categories with joints.
-        names: id of every category -> its name.
-        boxes: (N, 4) x, y, width, height.
-        image_sizes: (N, 2) width, height of the image of each annotation.
-        source: the file, for messages.
+    `skeleton` and `having` (ids of the categories with joints) are from `read_skeleton`, `names`
+    maps every category's id to its name; boxes (N, 4) and image_sizes (N, 2) as in `check_boxes`.
 
     Raises:
         DatasetError: see `check_joints`.

@@ -100,12 +100,9 @@ def register_kitti_split(
 ) -> None:
     """Register one split of a folder of KITTI's form.
 
-    Args:
-        name: dataset name.
-        folder: holds ImageSets, training and testing.
-        split: "3dop/train", "train", "test" or the path of a list, see `kitti_folder.read_split`.
-        labelled: whether its frames have label files; None: all but the split "test" do.
-        rules: what becomes of the types in the label files, in training and in the scores.
+    Its frames have label files if `labelled`; None: all splits but "test" do. `rules` say what
+    becomes of the types in the label files, in training and in the scores. Folder and split are
+    those of `kitti_folder.read_split`.
     """
     if labelled is None:
         labelled = split_parts(split)[1] != TEST_SPLIT

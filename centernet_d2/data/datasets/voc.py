@@ -78,13 +78,8 @@ def register_voc_split(
 ) -> None:
     """Register one split of a folder of VOC's form; nothing is read before it is used.
 
-    Args:
-        name: dataset name.
-        folder: holds `Annotations`, `ImageSets/Main` and `JPEGImages`.
-        split: file in `ImageSets/Main`, without ".txt".
-        class_names: names as the XML files have them.
-        year: 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
-        labelled: see `load_voc_records`.
+    `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP. The
+    other arguments are those of `load_voc_records`.
     """
     load = partial(load_voc_records, folder, split, class_names, labelled=labelled)
     DatasetCatalog.register(name, load)
