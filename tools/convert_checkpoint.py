@@ -23,7 +23,7 @@ import centernet_d2  # noqa: F401  (registers what a config can name)
 from centernet_d2.atomic_write import atomic_write
 from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.checkpoint.matching_config import as_yaml, matching_config
-from centernet_d2.checkpoint.published import Converted, is_detectron2_file, named_conversion
+from centernet_d2.checkpoint.published import Converted, convert, is_detectron2_file
 from centernet_d2.model_zoo.path_handlers import published_file
 
 
@@ -73,7 +73,7 @@ def load(name: str, architecture: str | None) -> Converted:
     checkpoint = read_tensors(published_file(name))
     if is_detectron2_file(checkpoint):
         raise ValueError(f"'{name}' is a detectron2 file already; use it as MODEL.WEIGHTS.")
-    converted = named_conversion(checkpoint, name)
+    converted = convert(checkpoint, name)
     if architecture and architecture != converted.found.architecture.partition(",")[0]:
         raise ValueError(
             f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "

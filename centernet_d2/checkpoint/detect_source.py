@@ -110,9 +110,9 @@ class Form:
         source: who published them.
         markers: patterns, each of which some key must match.
         kind: "points", "corners", or "start".
-        table: how the keys are renamed; None: by backbone and task, `TABLES`.
-        names: how names begin -> how the authors' names begin, where another project hosts them.
-        architecture: of the backbone's `size`, and `dcn` where it has deformable convolutions.
+        table: how the keys are renamed; None: that of `TABLES` for backbone and task.
+        names: how names begin -> how the points and corner repositories' do, where they differ.
+        architecture: format of its name, from {size} and {dcn}; "": as the repositories call it.
     """
 
     source: str

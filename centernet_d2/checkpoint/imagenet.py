@@ -16,37 +16,32 @@ from torch import Tensor
 from centernet_d2.checkpoint.download import download
 from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.checkpoint.points_repository import BATCH_COUNTERS, RESNET_TRUNK, dla_trunk
-from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable
+from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable, renames
 
-NEW_HEAD = Keep(r"head\..+", "heads are not pre-trained")
 
-IMAGENET_RESNET = RenameTable(
-    name="imagenet resnet",
-    rules=(*RESNET_TRUNK, Drop(r"fc\.(weight|bias)", "classifier of 1000 ImageNet classes")),
-    kept=(
-        BATCH_COUNTERS,
-        Keep(r"backbone\.deconv_layers\..+", "up-sampling is not pre-trained"),
-        NEW_HEAD,
-    ),
+def _table(name: str, rules: tuple[Rename | Drop, ...], own: str, reason: str) -> RenameTable:
+    kept = (BATCH_COUNTERS, Keep(own, reason), Keep(r"head\..+", "heads are not pre-trained"))
+    return RenameTable(f"imagenet {name}", rules, kept)
+
+
+IMAGENET_RESNET = _table(
+    "resnet",
+    (*RESNET_TRUNK, Drop(r"fc\.(weight|bias)", "classifier of 1000 ImageNet classes")),
+    r"backbone\.deconv_layers\..+",
+    "up-sampling is not pre-trained",
 )
-IMAGENET_DLA = RenameTable(
-    name="imagenet dla",
-    rules=dla_trunk(""),
-    kept=(
-        BATCH_COUNTERS,
-        Keep(r"backbone\.(dla_up|ida_up)\..+", "up-sampling is not pre-trained"),
-        NEW_HEAD,
-    ),
+IMAGENET_DLA = _table(
+    "dla",
+    dla_trunk(""),
+    r"backbone\.(dla_up|ida_up)\..+",
+    "up-sampling is not pre-trained",
 )
 # A timm model as a feature extractor, whose names are those inside `TimmBackbone`.
-IMAGENET_TIMM = RenameTable(
-    name="imagenet timm",
-    rules=(Rename(r"(.+)", r"backbone.trunk.\1"),),
-    kept=(
-        BATCH_COUNTERS,
-        Keep(r"backbone\.decoder\..+", "the decoder is not pre-trained"),
-        NEW_HEAD,
-    ),
+IMAGENET_TIMM = _table(
+    "timm",
+    renames("** backbone.trunk.**"),
+    r"backbone\.decoder\..+",
+    "the decoder is not pre-trained",
 )
 
 # Pattern of a source's name -> its table; the first that matches holds.

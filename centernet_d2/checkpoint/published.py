@@ -69,20 +69,30 @@ class Converted:
         return "\n".join(lines)
 
 
-def convert(checkpoint: Mapping[str, Any]) -> Converted:
+def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
     """Rename the tensors of a published file, as `read_tensors` gives it, and check them.
+
+    Args:
+        checkpoint: content of the file.
+        name: of the file, for errors.
 
     Raises:
         UnknownWeightsError: no known source.
         RenameError: the keys or shapes are not exactly those of the detected network.
         ValueError: there is no state dict in it.
     """
-    state = published_state_dict(checkpoint)
-    found = detect_source(state)
     try:
+        state = published_state_dict(checkpoint)
+        found = detect_source(state)
         renamed = rename_state_dict(state, found.table, model_names(found))
     except RenameError as error:
-        raise RenameError(f"{error.table_name}, for {found.describe()}", error.problems) from None
+        file = f", file '{name}'" if name else ""
+        table = f"{error.table_name}, for {found.describe()}{file}"
+        raise RenameError(table, error.problems) from None
+    except ValueError as error:
+        if not name:
+            raise
+        raise type(error)(f"'{name}': {error}") from error
     tensors = renamed.state_dict | _fillings(found, renamed)
     return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
 
@@ -128,22 +138,12 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
         # Under another ending detectron2's checkpointer would hand it to pickle.
         content, what = dict(checkpoint), "a copy"
     else:
-        converted = named_conversion(checkpoint, str(path))
+        converted = convert(checkpoint, str(path))
         content, what = converted.file_content(), converted.found.describe()
     with atomic_write(file) as stream:
         torch.save(content, stream)
     logger.info("%s: %s. Kept as %s.", path, what, file)
     return file
-
-
-def named_conversion(checkpoint: Mapping[str, Any], name: str) -> Converted:
-    """`convert`, with the file's name in its errors."""
-    try:
-        return convert(checkpoint)
-    except RenameError as error:
-        raise RenameError(f"{error.table_name}, file '{name}'", error.problems) from None
-    except ValueError as error:
-        raise type(error)(f"'{name}': {error}") from error
 
 
 def _digest(path: Path) -> str:

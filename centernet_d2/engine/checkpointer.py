@@ -17,7 +17,7 @@ from torch import nn
 from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import UnknownWeightsError
-from ..checkpoint.published import is_detectron2_file, named_conversion
+from ..checkpoint.published import convert, is_detectron2_file
 from ..model_zoo.path_handlers import PUBLISHED
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
@@ -257,7 +257,7 @@ def load_tensors(filename: str) -> dict[str, Any]:
     if is_detectron2_file(loaded):
         return loaded
     try:
-        return named_conversion(loaded, filename).file_content()
+        return convert(loaded, filename).file_content()
     except UnknownWeightsError as error:
         if all(isinstance(value, torch.Tensor) for value in loaded.values()):
             return {"model": loaded}

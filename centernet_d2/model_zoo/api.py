@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, LazyConfig, get_cfg, instantiate
+from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.modeling import build_model
 from torch import nn
 
 from ..checkpoint.files import read_tensors
+from ..checkpoint.matching_config import config_node
 from ..checkpoint.published import converted_file
-from ..config import add_centernet_config
 from .lookup import fetch_weights, find_entry, get_config_file
 from .path_handlers import PUBLISHED
 
@@ -48,8 +48,7 @@ def get_config(config_path: str, trained: bool = False) -> Any:
         if trained:
             lazy.train.init_checkpoint = url
         return lazy
-    cfg = get_cfg()
-    add_centernet_config(cfg)
+    cfg = config_node({})
     cfg.merge_from_file(file)
     if trained:
         cfg.MODEL.WEIGHTS = url
@@ -74,8 +73,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     if device is None and not torch.cuda.is_available():
         device = "cpu"
     if isinstance(cfg, CfgNode):
-        if device is not None:
-            cfg.MODEL.DEVICE = device
+        cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
         weights = cfg.MODEL.WEIGHTS
         model = build_model(cfg)
     else:

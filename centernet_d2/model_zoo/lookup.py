@@ -93,14 +93,15 @@ def get_config_file(name: str) -> str:
     if (folder / name).is_file():
         return str(folder / name)
     bare = without_ending(name)
-    for known in config_names():
-        if bare in (without_ending(known), without_ending(known).rpartition("/")[2]):
-            return str(folder / known)
-    entry = next((entry for entry in ENTRIES if bare in names_of(entry)), None)
-    if entry is not None and entry.has_config:
-        return str(folder / entry.config)
-    known_names = [*map(without_ending, config_names()), *all_names()]
-    raise UnknownModelError(f"There is no config '{name}'. {near_names(bare, known_names)}")
+    known = {without_ending(config): config for config in config_names()}
+    for full, config in known.items():
+        if bare in (full, full.rpartition("/")[2]):
+            return str(folder / config)
+    for entry in ENTRIES:
+        if bare in names_of(entry) and entry.has_config:
+            return str(folder / entry.config)
+    near = near_names(bare, [*known, *all_names()])
+    raise UnknownModelError(f"There is no config '{name}'. {near}")
 
 
 def placed_file(entry: Entry) -> Path:

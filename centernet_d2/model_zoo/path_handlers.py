@@ -11,6 +11,7 @@ slashes, because detectron2's main branch takes names apart as addresses.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +33,30 @@ IMAGENET = ("torchvision:", "timm:")
 
 
 class WeightsHandler(PathHandler):
-    """What both kinds of names share: read only, every name is a file once it is asked for."""
+    """Names of weights, read only; each is a file once `local_file` is asked for it."""
+
+    def __init__(self, prefixes: Sequence[str], local_file: Callable[[str], Path]) -> None:
+        super().__init__()
+        self.prefixes, self.local_file = list(prefixes), local_file
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return self.prefixes
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(self.local_file(path))
 
     def _isfile(self, path: str, **kwargs: Any) -> bool:
         try:
-            return Path(self._get_local_path(path)).is_file()
+            return self.local_file(path).is_file()
         except (ValueError, OSError):
             return False
 
-    def _exists(self, path: str, **kwargs: Any) -> bool:
-        return self._isfile(path)
+    _exists = _isfile
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:
         if set(mode) - set("rbt"):
             raise OSError(f"'{path}' can only be read")
-        return open(self._get_local_path(path), mode, buffering)
-
-
-class PublishedHandler(WeightsHandler):
-    """`published:<file, address or zoo name>`."""
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return [PUBLISHED]
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        return str(converted_file(published_file(path.removeprefix(PUBLISHED))))
-
-
-class ImageNetHandler(WeightsHandler):
-    """`torchvision:<model>` and `timm:<model>`."""
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return list(IMAGENET)
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        return str(imagenet_file(path))
+        return open(self.local_file(path), mode, buffering)
 
 
 def published_file(name: str) -> Path:
@@ -120,6 +110,9 @@ def imagenet_file(source: str) -> Path:
 
 
 def register() -> None:
-    """Register the handlers with detectron2's PathManager; calling it twice is harmless."""
-    for handler in (PublishedHandler(), ImageNetHandler()):
-        PathManager.register_handler(handler, allow_override=True)
+    """Register the names with detectron2's PathManager; calling it twice is harmless."""
+    for prefixes, local_file in (
+        ([PUBLISHED], lambda path: converted_file(published_file(path.removeprefix(PUBLISHED)))),
+        (IMAGENET, imagenet_file),
+    ):
+        PathManager.register_handler(WeightsHandler(prefixes, local_file), allow_override=True)
