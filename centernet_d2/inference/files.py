@@ -258,7 +258,8 @@ def predict_files(
         batch_size: images per call of `predict`.
         progress: show a progress bar.
     """
-    report, todo = PredictionReport(), []
+    report = PredictionReport()
+    todo: list[str] = []
     for file in files:
         (report.skipped if writer.is_done(file) else todo).append(file)
     try:

@@ -78,9 +78,11 @@ def canvas_size(size: Size, divisor: int, rule: str) -> Size:
     """
     if rule in ("strict", "odd"):
         less = 1 if rule == "odd" else 0
-        return tuple((side // divisor + 1) * divisor - less for side in size)
+        height, width = ((side // divisor + 1) * divisor - less for side in size)
+        return height, width
     if rule == "fit":
-        return tuple(-(-side // divisor) * divisor for side in size)
+        height, width = (-(-side // divisor) * divisor for side in size)
+        return height, width
     raise ValueError(f"canvas must be 'strict', 'fit' or 'odd', got '{rule}'")
 
 
@@ -150,7 +152,7 @@ def scale_to_canvas(
     in fixed point, from 5 on exact, which moves single pixels by up to 3 grey levels.
     """
     if shown_sides is None:
-        shown_sides = [fitting_side(tuple(image.shape[-2:]), canvas) for image in images]
+        shown_sides = [fitting_side((i.shape[-2], i.shape[-1]), canvas) for i in images]
     warped = []
     scales, shifts = [], []
     for image, shown_side in zip(images, shown_sides, strict=True):
