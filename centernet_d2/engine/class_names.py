@@ -22,6 +22,7 @@ from ..checkpoint.published import is_detectron2_file
 from ..checkpoint.rename import published_state_dict
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
+from ..structures.names import difference, plural
 from .checkpointer import shorten, without_query
 
 logger = logging.getLogger(__name__)
@@ -192,19 +193,6 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
 def describe_datasets(cfg: CfgNode) -> str:
     """Name the datasets of `cfg`."""
     return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
-
-
-def difference(expected: Sequence[str], found: Sequence[str], what: str = "class") -> str:
-    """Say where two different lists of names (of classes, of joints) first differ."""
-    for index, pair in enumerate(zip(expected, found, strict=False)):
-        if pair[0] != pair[1]:
-            return f"{what} {index} is '{pair[0]}' in the first and '{pair[1]}' in the second"
-    return f"{len(expected)} {plural(what)} in the first and {len(found)} in the second"
-
-
-def plural(what: str) -> str:
-    """Return "classes" for "class", "joints" for "joint"."""
-    return f"{what}es" if what.endswith("s") else f"{what}s"
 
 
 def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:

@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..modeling.fast_inference import make_fast
+from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import (
     compare_with_checkpoint,
@@ -19,7 +20,6 @@ from .class_names import (
     find_class_names,
     without_training_data,
 )
-from .joints import joint_names
 from .setup import setup
 from .trainer import Trainer
 
@@ -58,7 +58,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
     class_names = find_class_names(cfg)
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
-    for what, names in (("class", class_names), ("joint", joint_names(cfg))):
+    for what, names in (("class", class_names), ("joint", output_names(cfg).get("joint", []))):
         saved = extras.get(f"{what}_names", [])
         compare_with_checkpoint(names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True, what=what)
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":

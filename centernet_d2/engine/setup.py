@@ -18,9 +18,8 @@ from ..config.checks import check_config, refuse_unread
 from ..config.files import merge_level, override_level, read_levels
 from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
 from ..detectron2_versions import unify_defaults
-from ..modeling.registration import backbone_name, check_detector_name
+from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from .class_names import other_classes_than_saved, set_class_names
-from .joints import set_joints
 from .schedule_overrides import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
@@ -106,7 +105,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)
-        if warning := set_joints(cfg):
+        for warning in complete_config(cfg):
             _say_once(warning)
         choose_device(cfg)
         leave_resizing_to_the_model(cfg)

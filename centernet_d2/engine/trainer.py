@@ -29,11 +29,11 @@ from ..data.loader import (
     load_training_dicts,
 )
 from ..data.samplers import seed_generators
+from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
-from .joints import joint_names
 from .optimizer import build_optimizer
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
@@ -155,7 +155,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             class_names=self.class_names,
-            joint_names=joint_names(cfg),
+            joint_names=output_names(cfg).get("joint", ()),
             mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
             trainer=weakref.proxy(self),
         )

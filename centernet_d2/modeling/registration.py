@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import detectron2.modeling
 from detectron2.config import CfgNode
@@ -91,3 +91,20 @@ def check_detector_name(name: str) -> None:
             "was registered before centernet_d2 was imported. Import centernet_d2 first, or build "
             f"centernet_d2.modeling.{name}(cfg) without its name"
         )
+
+
+def complete_config(cfg: CfgNode) -> list[str]:
+    """Let the detector of `cfg` fill what the config leaves open; return its warnings."""
+    return _asked(cfg, "complete_config", [])
+
+
+def output_names(cfg: CfgNode) -> dict[str, list[str]]:
+    """What the detector of `cfg` finds beside classes, see `HeatmapDetector.output_names`."""
+    return _asked(cfg, "output_names", {})
+
+
+def _asked(cfg: CfgNode, method: str, default: Any) -> Any:
+    """What the class answers; the default for detectors of others, which have no such method."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    return getattr(detector, method)(cfg) if hasattr(detector, method) else default

@@ -41,11 +41,6 @@ with open(sys.argv[1], "w") as file:
 # Parts of the names of files that belong to another task, form of dataset or way of running.
 OTHERS = ("joint", "skeleton", "pose", "box3d", "boxes3d", "kitti", "camera", "voc", "corner")
 OTHERS_RUN = ("predictor", "inference/", "seeds", "lazy", "benchmark", "analysis/", "shapes")
-# Called all the same; to be left when their rooms ask for them only where a task does.
-PENDING = {
-    *("data/datasets/coco_joints.py", "data/datasets/kitti.py"),
-    *("engine/joints.py", "structures/skeleton.py"),
-}
 MOST_CALLED = 52
 
 
@@ -58,7 +53,7 @@ def test_two_steps_call_the_files_of_their_own_task(config, tmp_path):
     found = json.loads(report.read_text())
     print("\n".join(["called:", *found["functions"], "imported:", *found["imported"]]))
     wrong = {f for f in found["called"] if any(part in f for part in (*OTHERS, *OTHERS_RUN))}
-    assert wrong <= PENDING
+    assert not wrong
     assert len(found["called"]) <= MOST_CALLED
     needless = (
         "engine/lazy",

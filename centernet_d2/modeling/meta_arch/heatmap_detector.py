@@ -115,6 +115,14 @@ class HeatmapDetector(OnCanvas, ABC):
         """Fill keys that `cfg` leaves open from its data sets' metadata; return warnings."""
         return []
 
+    @classmethod
+    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
+        """What is found beside classes, such as "joint" -> the names of all, as checkpoints tell.
+
+        They are compared with those of a checkpoint, so that nothing is given a wrong name.
+        """
+        return {}
+
     @abstractmethod
     def predict(self, images: PaddedImages) -> list[Any]:
         """Raw maps, one typed object per stack."""

@@ -112,6 +112,11 @@ class PointsCenterNet(HeatmapDetector):
         """What the tasks fill in."""
         return [warning for task in point_tasks(cfg) if (warning := task.complete_config(cfg))]
 
+    @classmethod
+    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
+        """What the tasks find."""
+        return merged("output names", *(task.output_names(cfg) for task in point_tasks(cfg)))
+
     def protocol_notes(self) -> list[str]:
         """NMS, which the published detector has over several scales alone, and the tasks' notes."""
         several = len(self.protocol.scales) > 1

@@ -83,6 +83,11 @@ class PointTask(ABC):
         """
         return ""
 
+    @classmethod
+    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
+        """Names of the things that the task finds; see `HeatmapDetector.output_names`."""
+        return {}
+
     @abstractmethod
     def branches(self, num_classes: int) -> Branches:
         """The task's branches."""

@@ -29,6 +29,7 @@ from ...targets.joints import joint_targets
 from ..checked_values import keys_named
 from ..rules import focal_loss, regression_loss
 from .base import Branches, PointTask, register_point_task
+from .pose_config import complete_joints, joint_names
 
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
 HEATMAP_LOSS = "loss_joint_heatmap"
@@ -136,6 +137,16 @@ class Pose(PointTask):
         """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
         return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
+
+    @classmethod
+    def complete_config(cls, cfg: CfgNode) -> str:
+        """Number of joints, their flip and the classes that have them; see `complete_joints`."""
+        return complete_joints(cfg)
+
+    @classmethod
+    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
+        """The joints."""
+        return {"joint": joint_names(cfg)}
 
     def protocol_notes(self) -> list[str]:
         """How joints move to peaks, where it is not the published way."""

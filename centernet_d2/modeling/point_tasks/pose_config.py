@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..data.datasets.skeletons import skeleton_of
-from ..structures.skeleton import HOW_TO_NAME_JOINTS, Skeleton, check_flip_indices
-from .class_names import describe_datasets, difference
+from ...data.datasets.skeletons import classes_with_joints, common_skeleton, registered
+from ...structures.skeleton import HOW_TO_NAME_JOINTS, Skeleton, check_flip_indices
 
 _POSE = "MODEL.POINTS_CENTERNET.POSE"
 
 
-def set_joints(cfg: CfgNode) -> str:
-    """Fill what `MODEL.POINTS_CENTERNET.POSE` leaves open; nothing without the task "pose".
+def complete_joints(cfg: CfgNode) -> str:
+    """Fill what `MODEL.POINTS_CENTERNET.POSE` leaves open.
 
     Taken from the metadata of DATASETS.TRAIN and TEST: NUM_JOINTS 0 from `keypoint_names`,
     FLIP_INDICES [] from `keypoint_flip_map` (or from left and right in the names), CLASSES [] from
@@ -31,20 +28,19 @@ def set_joints(cfg: CfgNode) -> str:
         ValueError: datasets disagree with each other or with what is set, NUM_JOINTS is 0 and
             nothing is known, or a flip is used and nothing says what it exchanges.
     """
-    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
-        return ""
     pose, num_classes = cfg.MODEL.POINTS_CENTERNET.POSE, cfg.MODEL.HEATMAP.NUM_CLASSES
     if any(not 0 <= index < num_classes for index in pose.CLASSES):
         raise ValueError(
             f"{_POSE}.CLASSES is {pose.CLASSES}, but classes are numbered 0 to {num_classes - 1}; "
             "set it to [] to take the classes with joints from the dataset"
         )
-    skeleton = common_skeleton(cfg)
+    skeleton = common_skeleton(_datasets(cfg))
     if skeleton is None:
         warning = _taken_on_trust(cfg)
     else:
         warning = _take(skeleton, cfg)
-        pose.CLASSES = pose.CLASSES or _classes_with_joints(cfg)
+        having = classes_with_joints(_datasets(cfg))
+        pose.CLASSES = pose.CLASSES or (having if len(having) < num_classes else [])
     check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS)
     _check_sigmas(cfg.TEST.KEYPOINT_OKS_SIGMAS, pose.NUM_JOINTS)
     return warning
@@ -55,12 +51,12 @@ def _taken_on_trust(cfg: CfgNode) -> str:
     if pose.NUM_JOINTS == 0:
         raise ValueError(
             f"MODEL.POINTS_CENTERNET.TASKS has 'pose', {_POSE}.NUM_JOINTS is 0, and "
-            f"{describe_datasets(cfg)} names no joints. {HOW_TO_NAME_JOINTS}; or set the number"
+            f"{_told(cfg)} names no joints. {HOW_TO_NAME_JOINTS}; or set the number"
         )
-    if not registered_datasets(cfg):
+    if not registered(_datasets(cfg)):
         return ""
     return (
-        f"{describe_datasets(cfg)} names no joints: {_POSE} is believed, which says "
+        f"{_told(cfg)} names no joints: {_POSE} is believed, which says "
         f"{pose.NUM_JOINTS} joints and FLIP_INDICES {pose.FLIP_INDICES}. {HOW_TO_NAME_JOINTS}"
     )
 
@@ -100,63 +96,15 @@ def _check_sigmas(sigmas: Sequence[float], count: int) -> None:
         )
 
 
-def common_skeleton(cfg: CfgNode) -> Skeleton | None:
-    """The skeleton that all datasets of `cfg` with joints agree on; None where there is none.
-
-    What one dataset does not know of a flip another may. Tolerances and limbs are each dataset's
-    own: the first one's stand here.
-
-    Raises:
-        ValueError: two datasets differ in the joints, or in what a flip exchanges.
-    """
-    common: Skeleton | None = None
-    for name in registered_datasets(cfg):
-        skeleton = skeleton_of(name)
-        if skeleton is None:
-            continue
-        common = common or skeleton
-        if skeleton.names != common.names:
-            raise ValueError(
-                f"{common.source} and {skeleton.source} have different joints "
-                f"({difference(common.names, skeleton.names, 'joint')}). Give both the same "
-                "'keypoint_names' in the same order"
-            )
-        if common.flip_map is None:
-            common = replace(common, flip_map=skeleton.flip_map)
-        elif skeleton.flip_map is not None and skeleton.flip_indices() != common.flip_indices():
-            raise ValueError(
-                f"{common.source} and {skeleton.source} have different pairs of joints that a "
-                f"flip exchanges: {common.flip_map} and {skeleton.flip_map} (where none are "
-                "given, by left and right in the names). Give both the same 'keypoint_flip_map'"
-            )
-    return common
-
-
 def joint_names(cfg: CfgNode) -> list[str]:
-    """The names of the joints that the model finds; [] without the task "pose", or if unknown."""
-    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
-        return []
-    skeleton = common_skeleton(cfg)
+    """The names of the joints that the model finds; [] if unknown."""
+    skeleton = common_skeleton(_datasets(cfg))
     return list(skeleton.names) if skeleton else []
 
 
-def _classes_with_joints(cfg: CfgNode) -> list[int]:
-    """Indices of the classes that any dataset's `keypoint_classes` names; [] where none does."""
-    found: set[int] = set()
-    for name in registered_datasets(cfg):
-        metadata = MetadataCatalog.get(name)
-        classes = list(metadata.get("thing_classes") or ())
-        having = metadata.get("keypoint_classes") or ()
-        if unknown := set(having) - set(classes):
-            raise ValueError(
-                f"metadata of dataset '{name}': 'keypoint_classes' names {sorted(unknown)}, which "
-                f"are none of its thing_classes {classes}. Correct the names"
-            )
-        found |= {classes.index(entry) for entry in having}
-    return sorted(found) if len(found) < cfg.MODEL.HEATMAP.NUM_CLASSES else []
+def _datasets(cfg: CfgNode) -> list[str]:
+    return [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
 
 
-def registered_datasets(cfg: CfgNode) -> list[str]:
-    """The datasets of `cfg` that are registered here, each once."""
-    names = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
-    return [name for name in names if name in DatasetCatalog.list()]
+def _told(cfg: CfgNode) -> str:
+    return ", ".join(dict.fromkeys(_datasets(cfg))) or "no dataset"

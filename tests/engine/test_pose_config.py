@@ -11,11 +11,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from centernet_d2.data.datasets.skeletons import common_skeleton
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import evaluate_only
-from centernet_d2.engine.joints import common_skeleton, joint_names, set_joints
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.modeling.registration import complete_config, output_names
 from centernet_d2.structures.skeleton import COCO_JOINTS
 
 from .small_world import CLASSES, ROOT, write_dataset
@@ -53,11 +54,14 @@ def register():
 
 def pose_config(train=(), test=(), *overrides) -> CfgNode:
     datasets = ("DATASETS.TRAIN", tuple(train), "DATASETS.TEST", tuple(test))
-    return load_config("", [*TASKS, "MODEL.HEATMAP.NUM_CLASSES", 1, *datasets, *overrides])
+    detector = ("MODEL.META_ARCHITECTURE", "PointsCenterNet")
+    return load_config(
+        "", [*detector, *TASKS, "MODEL.HEATMAP.NUM_CLASSES", 1, *datasets, *overrides]
+    )
 
 
 def filled(cfg: CfgNode) -> tuple[int, list[int], list[int]]:
-    assert set_joints(cfg) == ""
+    assert complete_config(cfg) == []
     pose = cfg.MODEL.POINTS_CENTERNET.POSE
     return pose.NUM_JOINTS, pose.FLIP_INDICES, pose.CLASSES
 
@@ -107,7 +111,7 @@ def test_nothing_is_read_without_the_task(register):
     name = register("three_joints", keypoint_names=NAMES)
     cfg = pose_config([name], [], "MODEL.POINTS_CENTERNET.TASKS", ["box2d"])
     assert filled(cfg) == (0, [], [])
-    assert joint_names(cfg) == []
+    assert output_names(cfg).get("joint", []) == []
 
 
 def test_the_configs_of_persons_agree_with_cocos_metadata():
@@ -115,7 +119,7 @@ def test_the_configs_of_persons_agree_with_cocos_metadata():
     flip = list(as_shipped.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES)
     opened = load_config(str(PERSONS), [f"{POSE}.NUM_JOINTS", 0, f"{POSE}.FLIP_INDICES", []])
     assert filled(as_shipped) == filled(opened) == (17, flip, [])
-    assert joint_names(as_shipped) == list(COCO_JOINTS)
+    assert output_names(as_shipped)["joint"] == list(COCO_JOINTS)
 
 
 # ---- contradictions ----
@@ -125,7 +129,7 @@ def test_17_joints_in_another_order_do_not_take_cocos_flip(register):
     name = register("ap10k", keypoint_names=AP10K)
     cfg = load_config(str(PERSONS), ["DATASETS.TRAIN", (name,), "DATASETS.TEST", ()])
     with pytest.raises(ValueError, match=r"POSE\.FLIP_INDICES is \[0, 2, 1, 4, 3.*ap10k") as error:
-        set_joints(cfg)
+        complete_config(cfg)
     assert str(AP10K_FLIP) in str(error.value)
     assert "set FLIP_INDICES to [], and NUM_JOINTS to 0" in str(error.value)
     cfg.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES = []
@@ -136,43 +140,43 @@ def test_another_number_of_joints_names_both_and_the_cure(register):
     name = register("three_joints", keypoint_names=NAMES)
     cfg = load_config(str(PERSONS), ["DATASETS.TRAIN", (name,), "DATASETS.TEST", ()])
     with pytest.raises(ValueError, match=r"NUM_JOINTS is 17.*has 3 joints: nose, left_eye.*to 0"):
-        set_joints(cfg)
+        complete_config(cfg)
 
 
 def test_a_given_flip_is_believed_where_the_data_says_nothing_but_not_in_silence(register):
     name = register("nameless_sides", keypoint_names=["p0", "p1", "p2"])
     cfg = pose_config([name], [], f"{POSE}.FLIP_INDICES", [1, 0, 2])
-    assert "does not say which joints a flip exchanges" in set_joints(cfg)
+    assert "does not say which joints a flip exchanges" in complete_config(cfg)[0]
     assert cfg.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES == [1, 0, 2]
     with pytest.raises(ValueError, match=r"FLIP_INDICES must name for each of 3 joints"):
-        set_joints(pose_config([name], [], f"{POSE}.FLIP_INDICES", [1, 0]))
+        complete_config(pose_config([name], [], f"{POSE}.FLIP_INDICES", [1, 0]))
 
 
 def test_a_flip_needs_pairs_and_no_flip_needs_none(register):
     name = register("nameless_sides", keypoint_names=["p0", "p1", "p2"])
     with pytest.raises(ValueError, match=r"nameless_sides.*keypoint_flip_map.*FLIP_PROBABILITY"):
-        set_joints(pose_config([name]))
+        complete_config(pose_config([name]))
     none = ("INPUT.FLIP_PROBABILITY", 0.0)
     assert filled(pose_config([name], [], *none)) == (3, [], [])
     with pytest.raises(ValueError, match="keypoint_flip_map"):
-        set_joints(pose_config([name], [], *none, "TEST.FLIP", True))
+        complete_config(pose_config([name], [], *none, "TEST.FLIP", True))
 
 
 def test_datasets_with_different_joints(register):
     first = register("first_joints", keypoint_names=NAMES)
     second = register("second_joints", keypoint_names=[*NAMES[:2], "right_ear"])
     with pytest.raises(ValueError, match=r"'first_joints'.*'second_joints'.*joint 2 is 'right_eye"):
-        set_joints(pose_config([first], [second]))
+        complete_config(pose_config([first], [second]))
     third = register("third_joints", keypoint_names=NAMES[:2])
     with pytest.raises(ValueError, match="3 joints in the first and 2 in the second"):
-        set_joints(pose_config([first, third]))
+        complete_config(pose_config([first, third]))
 
 
 def test_datasets_with_different_flips(register):
     first = register("first_joints", keypoint_names=NAMES)
     second = register("second_joints", keypoint_names=NAMES, keypoint_flip_map=[])
     with pytest.raises(ValueError, match=r"'first_joints'.*'second_joints'.*'keypoint_flip_map'"):
-        set_joints(pose_config([first], [second]))
+        complete_config(pose_config([first], [second]))
 
 
 def test_what_one_dataset_does_not_know_of_a_flip_another_may(register):
@@ -182,25 +186,25 @@ def test_what_one_dataset_does_not_know_of_a_flip_another_may(register):
     boxes = register("only_boxes")
     cfg = pose_config([boxes, first], [second])
     assert filled(cfg) == (3, [2, 1, 0], [])
-    assert common_skeleton(cfg).oks_sigmas == (0.1,) * 3
-    assert joint_names(cfg) == names
-    assert common_skeleton(pose_config([boxes])) is None
+    assert common_skeleton([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]).oks_sigmas == (0.1,) * 3
+    assert output_names(cfg)["joint"] == names
+    assert common_skeleton([boxes]) is None
 
 
 def test_unknown_names_and_indices_of_classes(register):
     name = register("three_joints", keypoint_names=NAMES, keypoint_classes=["animal", "person"])
     with pytest.raises(ValueError, match=r"three_joints.*keypoint_classes.*\['person'\].*animal"):
-        set_joints(pose_config([name]))
+        complete_config(pose_config([name]))
     with pytest.raises(ValueError, match=r"POSE\.CLASSES is \[1\].*0 to 0"):
-        set_joints(pose_config([name], [], f"{POSE}.CLASSES", [1]))
+        complete_config(pose_config([name], [], f"{POSE}.CLASSES", [1]))
 
 
 @pytest.mark.parametrize("sigmas", [[0.1] * 17, [0.1, 0.1, 0.0]])
 def test_wrong_sigmas_name_their_key_before_anything_runs(register, sigmas):
     name = register("three_joints", keypoint_names=NAMES)
     with pytest.raises(ValueError, match=r"^TEST\.KEYPOINT_OKS_SIGMAS is .* be 3 positive numbers"):
-        set_joints(pose_config([name], [], "TEST.KEYPOINT_OKS_SIGMAS", sigmas))
-    set_joints(pose_config([name], [], "TEST.KEYPOINT_OKS_SIGMAS", [0.1] * 3))
+        complete_config(pose_config([name], [], "TEST.KEYPOINT_OKS_SIGMAS", sigmas))
+    complete_config(pose_config([name], [], "TEST.KEYPOINT_OKS_SIGMAS", [0.1] * 3))
 
 
 # ---- data without joints ----
@@ -208,7 +212,7 @@ def test_wrong_sigmas_name_their_key_before_anything_runs(register, sigmas):
 
 def test_no_number_and_no_names(register):
     with pytest.raises(ValueError, match=r"NUM_JOINTS is 0, and only_boxes names no joints") as e:
-        set_joints(pose_config([register("only_boxes")]))
+        complete_config(pose_config([register("only_boxes")]))
     for cure in ("'coco:<json>:<image dir>'", "register_coco_instances", "keypoint_names="):
         assert cure in str(e.value)
 
