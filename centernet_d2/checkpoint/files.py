@@ -56,18 +56,6 @@ _NOT_WEIGHTS = {
 }
 
 
-def check_kind(path: str | os.PathLike[str], name: str = "") -> None:
-    """Raise WeightFileError for a file that torch did not save, naming what it is.
-
-    Args:
-        path: the file.
-        name: what to call it in the message, by default its path.
-    """
-    kind = file_kind(path)
-    if kind != "torch":
-        raise WeightFileError(f"'{name or path}' {_NOT_WEIGHTS[kind]}")
-
-
 def read_tensors(
     path: str | os.PathLike[str], name: str = "", *, mapped: bool = False
 ) -> dict[str, Any]:
@@ -86,7 +74,8 @@ def read_tensors(
             that holds no dict.
     """
     name = name or os.fspath(path)
-    check_kind(path, name)
+    if (kind := file_kind(path)) != "torch":
+        raise WeightFileError(f"'{name}' {_NOT_WEIGHTS[kind]}")
     try:
         with torch.serialization.safe_globals(_numpy_values()):
             loaded = torch.load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
-
-_digests: dict[tuple[str, int, int], str] = {}  # (path, size, time) -> SHA-256
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,9 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
             is left behind.
     """
     path = Path(path)
-    file = cache_dir() / "converted" / f"{path.stem[:60]}-{_digest(path)[:16]}-v{VERSION}.pth"
+    status = path.stat()
+    digest = _digest(str(path.absolute()), status.st_size, status.st_mtime_ns)
+    file = cache_dir() / "converted" / f"{path.stem[:60]}-{digest[:16]}-v{VERSION}.pth"
     if file.is_file():
         return file
     checkpoint = read_tensors(path)
@@ -146,9 +147,6 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def _digest(path: Path) -> str:
-    status = path.stat()
-    key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
-    if key not in _digests:
-        _digests[key] = sha256_of(path)
-    return _digests[key]
+@functools.lru_cache
+def _digest(path: str, _size: int, _changed: int) -> str:
+    return sha256_of(path)

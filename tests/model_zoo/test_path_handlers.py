@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 from published_networks import mmdetection_shapes, points_shapes, recorded
 
-from centernet_d2 import model_zoo
+from centernet_d2 import Predictor, model_zoo
 from centernet_d2.checkpoint import imagenet
 from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.engine.checkpointer import Checkpointer
@@ -75,11 +75,15 @@ def test_address(published, cache):
         asked = f"{name}?id=7"  # main's own checkpointer drops what follows "?"
         Checkpointer(model, mismatch="fail").load(asked)
         assert saved_class_names(asked)[0] == "person"
+        cfg.MODEL.HEATMAP.NUM_CLASSES = 0  # the weights say it, once they are here
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.WEIGHTS = (), (), f"{name}?id=8"
+        assert saved_class_names(cfg.MODEL.WEIGHTS) == []
+        assert Predictor(cfg).class_names[0] == "person"
         server.shutdown()
     theirs = read_tensors(published)["state_dict"]["backbone.layer1.0.conv1.weight"]
     assert torch.equal(model.backbone.layer1[0].conv1.weight, theirs)
     assert PathManager.isfile(name)  # from the cache: the server is gone
-    assert len(list((cache / "downloads").iterdir())) == 2
+    assert len(list((cache / "downloads").iterdir())) == 3
 
 
 def test_unknown_name_lists_near_ones():
