@@ -21,6 +21,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
+from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule_overrides import overridden_epoch_keys
 from .user_modules import AddKeys
 
@@ -131,9 +132,9 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
 
 def _set_tasks(cfg: CfgNode, model: DictConfig) -> None:
     """Let the config say which point tasks the model has, for evaluators and checkpoints."""
-    tasks = {target_of(node).__name__.lower(): node for node in model.get("tasks") or ()}
-    if tasks:
-        cfg.MODEL.POINTS_CENTERNET.TASKS = list(tasks)
+    tasks = {getattr(target_of(node), "name", ""): node for node in model.get("tasks") or ()}
+    if known := [name for name in tasks if name in POINT_TASK_REGISTRY]:
+        cfg.MODEL.POINTS_CENTERNET.TASKS = known
     if pose := tasks.get("pose"):
         values = OmegaConf.to_container(pose, resolve=True)
         own = cfg.MODEL.POINTS_CENTERNET.POSE
