@@ -60,7 +60,7 @@ def test_fitting_canvas_holds_the_image_exactly():
 
 
 def test_an_unknown_canvas_is_named():
-    with pytest.raises(ValueError, match="canvas must be .*'loose'"):
+    with pytest.raises(ValueError, match=r"canvas must be .*'loose'"):
         canvas_size((1, 1), 32, "loose")
 
 
