@@ -15,6 +15,10 @@ def add_centernet_config(cfg: CN) -> None:
 
     Calling it twice is harmless: keys that are already there keep their values.
     """
+    if "HEATMAP" not in cfg.MODEL:
+        # Freeze the first so many stages of the backbone, the stem among them: no gradients, norms
+        # with fixed statistics. All recipes here train everything; detectron2's default is 2.
+        cfg.MODEL.BACKBONE.FREEZE_AT = 0
     for path, block in {
         "MODEL": _model_keys(),
         "INPUT": _input_keys(),
@@ -381,8 +385,8 @@ def _test_keys() -> CN:
     # 1.5], of the triplet [0.6, 1.0, 1.2, 1.5, 1.8].
     keys.SCALES = [1.0]
     # Unites detections class by class: of several SCALES, and of the corner detectors always. The
-    # TEST.DETECTIONS_PER_IMAGE best stay, ties with the last included (published: 100; 0: no
-    # limit).
+    # TEST.DETECTIONS_PER_IMAGE best of every detector stay in the end, ties with the last included
+    # (published: 100; 0: no limit).
     keys.SOFT_NMS = CN()
     keys.SOFT_NMS.METHOD = "gaussian"  # "gaussian" (published), "linear" or "hard"
     keys.SOFT_NMS.SIGMA = 0.5  # of "gaussian": a score is multiplied by exp(-iou^2 / sigma)

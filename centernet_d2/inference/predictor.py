@@ -121,6 +121,8 @@ class Predictor:
         images = self.model.inference_images([entry["image"]], canvas)
         last = self.model.predict(images)[-1]
         maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
+        if not maps:
+            raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
         return ImageHeatmaps(

@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.structures import Instances
 
-from ..structures.skeleton import HALF_PIXEL
+from ..structures.output_fields import OUTPUT_FIELDS, OutputField
 
 BOX_FORMATS = {
     "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
@@ -18,7 +18,7 @@ BOX_FORMATS = {
 def detection_records(
     instances: Instances, class_names: Sequence[str], box_format: str
 ) -> list[dict[str, Any]]:
-    """Class, score and box of each detection, and its joints and 3-D box where it has them.
+    """Class, score and box of each detection, and what its further fields write.
 
     Args:
         instances: on the CPU, in pixels of the image.
@@ -28,39 +28,30 @@ def detection_records(
     boxes = instances.pred_boxes.tensor.clone().double()
     if box_format == "xywh":
         boxes[:, 2:] -= boxes[:, :2]
-    columns = (boxes, instances.scores, instances.pred_classes)
-    more = (_joints(instances), _boxes3d(instances))
+    rows = zip(
+        boxes.tolist(),
+        instances.scores.tolist(),
+        instances.pred_classes.tolist(),
+        _further(instances),
+        strict=True,
+    )
     return [
         {
             "class_name": class_names[k] if k < len(class_names) else f"class {k}",
             "class_index": k,
             "score": round(score, 6),
             "box": [round(value, 3) for value in box],
-            **joints,
-            **box3d,
+            **more,
         }
-        for box, score, k, joints, box3d in zip(*(c.tolist() for c in columns), *more, strict=True)
+        for box, score, k, more in rows
     ]
 
 
-def _joints(instances: Instances) -> list[dict[str, Any]]:
-    """[x, y, score] of each joint, 0 is the first pixel's middle; nothing for a class without."""
-    if not instances.has("pred_keypoints"):
-        return [{}] * len(instances)
-    half_pixel = instances.pred_keypoints.new_tensor([HALF_PIXEL, HALF_PIXEL, 0])
-    figures = (instances.pred_keypoints - half_pixel).tolist()
-    found = instances.pred_keypoints.flatten(1).any(dim=1).tolist()  # zeros: a class without joints
-    return [
-        {"joints": [[round(value, 3) for value in joint] for joint in figure]} if known else {}
-        for figure, known in zip(figures, found, strict=True)
-    ]
-
-
-def _boxes3d(instances: Instances) -> list[dict[str, Any]]:
-    """Location (middle of the bottom), dimensions (height, width, length), angles; camera frame."""
-    if not instances.has("pred_boxes3d"):
-        return [{}] * len(instances)
-    rows = [[round(value, 4) for value in row] for row in instances.pred_boxes3d.tensor.tolist()]
-    names = ("location", "dimensions", "rotation_y", "alpha")
-    values = [(row[:3], row[3:6], row[6], row[7]) for row in rows]
-    return [{"box3d": dict(zip(names, value, strict=True))} for value in values]
+def _further(instances: Instances) -> list[dict[str, Any]]:
+    """What the registered output fields of the detections write, row by row."""
+    rows: list[dict[str, Any]] = [{} for _ in range(len(instances))]
+    for name in instances.get_fields():
+        record = OUTPUT_FIELDS.get(name, OutputField()).record
+        for row, more in zip(rows, record(instances) if record else rows, strict=True):
+            row.update(more)
+    return rows

@@ -85,8 +85,9 @@ class OnCanvas(nn.Module):
         return with_flipped_images(placed) if self.protocol.flip else placed
 
     def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
-        """The batch with what `read_inputs` reads."""
-        return replace(images, inputs=self.read_inputs(entries))
+        """The batch with what `read_inputs` reads, on the model's device."""
+        inputs = {name: rows.to(self.device) for name, rows in self.read_inputs(entries).items()}
+        return replace(images, inputs=inputs)
 
     def read_inputs(self, entries: list[dict[str, Any]]) -> dict[str, Tensor]:
         """What `propose` reads of N inputs beside their images, N rows each; here nothing."""

@@ -7,38 +7,23 @@ scales every image-plane field, on a copy, and clips and drops only when told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from detectron2.structures import Boxes, Instances
-from torch import Tensor
+from detectron2.structures import Instances
 
-Scale = tuple[float, float]
-"""(x, y)"""
-
-
-def _scale_boxes(boxes: Boxes, scale: Scale) -> Boxes:
-    boxes = boxes.clone()
-    boxes.scale(*scale)
-    return boxes
+from ..structures.output_fields import OUTPUT_FIELDS, OutputField
+from .inference_protocol import InferenceProtocol
 
 
-def _scale_points(points: Tensor, scale: Scale) -> Tensor:
-    # (K, ..., 2 or more): x, y and whatever follows them (a score, a visibility). `pred_keypoints`
-    # count from the edge of the first pixel as detectron2's, so that a factor is all they need.
-    points = points.clone()
-    points[..., 0] *= scale[0]
-    points[..., 1] *= scale[1]
-    return points
-
-
-IMAGE_PLANE_FIELDS: dict[str, Callable[[Any, Scale], Any]] = {
-    "pred_boxes": _scale_boxes,
-    "pred_centers": _scale_points,
-    "pred_keypoints": _scale_points,
-}
-"""Field name -> function(value, scale) -> new value. Point tasks with further
-fields add theirs."""
+def to_output(found: Instances, entry: dict[str, Any], protocol: InferenceProtocol) -> Instances:
+    """The detections of one input as the protocol wants them, in its frame (`height`, `width`)."""
+    return to_output_frame(
+        best_detections(found, protocol.detections_per_image),
+        entry.get("height", found.image_size[0]),
+        entry.get("width", found.image_size[1]),
+        clip_boxes=protocol.clip_boxes,
+        drop_empty=protocol.drop_empty,
+    )
 
 
 def best_detections(found: Instances, limit: int | None) -> Instances:
@@ -73,9 +58,8 @@ def to_output_frame(
     scale = (width / instances.image_size[1], height / instances.image_size[0])
     result = Instances((height, width))
     for name, value in instances.get_fields().items():
-        if name in IMAGE_PLANE_FIELDS:
-            value = IMAGE_PLANE_FIELDS[name](value, scale)
-        result.set(name, value)
+        rescale = OUTPUT_FIELDS.get(name, OutputField()).scale
+        result.set(name, value if rescale is None else rescale(value, scale))
     if not result.has("pred_boxes") or not (clip_boxes or drop_empty):
         return result
     clipped = result.pred_boxes.clone()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from ..structures.output_fields import OUTPUT_FIELDS, OutputField
 from .boxes3d import draw_detections3d, draw_objects3d
 from .detections import draw_comparison, draw_detections, draw_objects
 from .skeletons import SkeletonDrawing
@@ -34,6 +35,7 @@ def draw_result(
         drawing: see `draw_detections`; likewise.
     """
     instances, projection = result["instances"], result.get("projection")
+    image = _with_further_fields(image, instances[instances.scores >= threshold])
     if projection is None or not instances.has("pred_boxes3d"):
         return draw_detections(
             image, instances, class_names, threshold, keypoints=keypoints, drawing=drawing
@@ -87,3 +89,13 @@ def draw_against_truth(
     if truth.has("gt_ignored"):
         boxes = boxes[~truth.gt_ignored]
     return draw_detections3d(image, instances, projection, class_names, truth=boxes)
+
+
+def _with_further_fields(image: np.ndarray, instances: Instances) -> np.ndarray:
+    """The image with what the registered output fields draw, under boxes and captions."""
+    fields = [OUTPUT_FIELDS.get(name, OutputField()) for name in instances.get_fields()]
+    drawings = [field.draw for field in fields if field.draw is not None]
+    image = image.copy() if drawings else image
+    for draw in drawings:
+        draw(image, instances)
+    return image

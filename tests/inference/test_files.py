@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+import centernet_d2.modeling.point_tasks.pose  # noqa: F401 (registers pred_keypoints)
 from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.visualization.results import draw_result
 

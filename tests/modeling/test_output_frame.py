@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+import centernet_d2.modeling.point_tasks.pose  # noqa: F401 (registers pred_keypoints)
 from centernet_d2.modeling.output_frame import to_output_frame
 
 

@@ -245,6 +245,11 @@ class DLA(Backbone):
             return {"dla_up": finest[0]}
         return {"dla_up": self.ida_up(finest)[-1]}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """Of the trunk, see `freeze_stages`: down to stride 2, then one for each stride."""
+        stem = ("base.base_layer", "base.level0", "base.level1")
+        return [stem, *((f"base.level{level}",) for level in range(2, self.base.levels))]
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the one output, "dla_up"."""
         return {"dla_up": ShapeSpec(channels=self.out_channels, stride=4)}

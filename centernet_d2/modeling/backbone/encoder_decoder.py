@@ -93,6 +93,10 @@ class EncoderDecoder(Backbone):
             levels.append(features)
         return {"decoder": self.decoder(levels)}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """The stem and the levels of the encoder, see `freeze_stages`."""
+        return [("stem",), *((f"encoder.{level}",) for level in range(len(self.encoder)))]
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the one output, "decoder"."""
         return {"decoder": ShapeSpec(channels=self.out_channels, stride=4)}

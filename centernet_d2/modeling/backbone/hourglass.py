@@ -151,6 +151,15 @@ class Hourglass(Backbone):
                 features = self.merged[stack](torch.relu_(united))
         return outputs
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """The stem, then each stack with what leads to the next one, see `freeze_stages`."""
+        stacks = []
+        for stack in range(len(self.outputs)):
+            between = ("merge_input", "merge_output", "merged") * (stack < len(self.merged))
+            parts = ("hourglasses", "outputs", *between)
+            stacks.append(tuple(f"{part}.{stack}" for part in parts))
+        return [("stem",), *stacks]
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each stack's output."""
         return {

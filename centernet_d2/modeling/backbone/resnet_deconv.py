@@ -107,6 +107,10 @@ class ResNetDeconv(Backbone):
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return {"deconv": self.deconv_layers(features)}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """Of the trunk, see `freeze_stages`."""
+        return [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the one output, "deconv"."""
         return {"deconv": ShapeSpec(channels=self.out_channels, stride=4)}

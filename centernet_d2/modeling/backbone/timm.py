@@ -71,6 +71,16 @@ class TimmBackbone(Backbone):
         """See the class."""
         return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
 
+    def freezable_stages(self) -> list[tuple[str, ...]]:
+        """The trunk's modules up to each of its maps, see `freeze_stages`."""
+        stages: list[tuple[str, ...]] = []
+        modules: tuple[str, ...] = ()
+        for name, _ in self.trunk.named_children():
+            modules += (f"trunk.{name}",)
+            if name in getattr(self.trunk, "return_layers", {}):
+                stages, modules = [*stages, modules], ()
+        return stages
+
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the one output, "timm"."""
         return {"timm": ShapeSpec(channels=self.out_channels, stride=4)}

@@ -49,10 +49,9 @@ class CornerNet(HeatmapDetector):
         learning: CornerLearning | None = None,
         decoding: CornerDecoding | None = None,
     ) -> None:
-        """Put the parts together.
+        """Put the parts together: those of `HeatmapDetector`, then the rules.
 
-        All arguments but the last two are those of `HeatmapDetector`; the head gives
-        `CornerPredictions` for each stack, such as `CornerHead`.
+        The head gives `CornerPredictions` for each stack, such as `CornerHead`.
         """
         super().__init__(
             backbone=backbone,
@@ -62,8 +61,7 @@ class CornerNet(HeatmapDetector):
             pixels=pixels,
             protocol=protocol,
         )
-        self.learning = learning or CornerLearning()
-        self.decoding = decoding or CornerDecoding()
+        self.learning, self.decoding = learning or CornerLearning(), decoding or CornerDecoding()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...structures.padded_images import PaddedImages
+from ..backbone.freeze import freeze_stages
 from ..canvas import OnCanvas, by_canvas
 from ..inference_protocol import InferenceProtocol
 from ..inputs import (
@@ -23,7 +24,7 @@ from ..inputs import (
     ignored_rows,
 )
 from ..memory import annotate_oom, check_canvas
-from ..output_frame import best_detections, to_output_frame
+from ..output_frame import to_output
 
 
 class HeatmapDetector(OnCanvas, ABC):
@@ -86,8 +87,10 @@ class HeatmapDetector(OnCanvas, ABC):
         `head_widths` of backbone and features says how wide the inputs of a head are.
         """
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
+        backbone = build_backbone(cfg)
+        freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT)
         return {
-            "backbone": build_backbone(cfg),
+            "backbone": backbone,
             "in_features": cfg.MODEL.HEATMAP.IN_FEATURES,
             "num_classes": cfg.MODEL.HEATMAP.NUM_CLASSES,
             "pixels": PixelFormat(
@@ -172,7 +175,7 @@ class HeatmapDetector(OnCanvas, ABC):
         views = [self.candidates(batched_inputs, zoom) for zoom in protocol.scales]
         united = [self.join(of_image) for of_image in zip(*views, strict=True)]
         return [
-            {"instances": self._to_output(found, entry), **self.extra_outputs(entry)}
+            {"instances": to_output(found, entry, protocol), **self.extra_outputs(entry)}
             for found, entry in zip(self.finalize(united), batched_inputs, strict=True)
         ]
 
@@ -191,12 +194,3 @@ class HeatmapDetector(OnCanvas, ABC):
                 found = self.propose(self.predict(images), images)
             proposed.update(zip(members, found, strict=True))
         return [proposed[index] for index in range(len(batched_inputs))]
-
-    def _to_output(self, found: Instances, entry: dict[str, Any]) -> Instances:
-        return to_output_frame(
-            best_detections(found, self.protocol.detections_per_image),
-            entry.get("height", found.image_size[0]),
-            entry.get("width", found.image_size[1]),
-            clip_boxes=self.protocol.clip_boxes,
-            drop_empty=self.protocol.drop_empty,
-        )

@@ -59,10 +59,9 @@ class PointsCenterNet(HeatmapDetector):
         learning: CenterLearning | None = None,
         decoding: CenterDecoding | None = None,
     ) -> None:
-        """Put the parts together.
+        """Put the parts together: those of `HeatmapDetector`, then tasks and rules.
 
-        All arguments but the last three are those of `HeatmapDetector`; the head gives, for each
-        stack, branch name -> map, such as `points_head` of the same tasks.
+        The head gives branch name -> map for each stack, such as `points_head` of the same tasks.
         """
         super().__init__(
             backbone=backbone,
@@ -75,10 +74,8 @@ class PointsCenterNet(HeatmapDetector):
         self.tasks = list(tasks)
         check_head(head, all_branches(self.tasks, num_classes))
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
-        evaluators = (name for task in self.tasks for name in task.evaluators)
-        self.evaluators = tuple(dict.fromkeys(evaluators))
-        self.learning = learning or CenterLearning()
-        self.decoding = decoding or CenterDecoding()
+        self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
+        self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -105,8 +102,8 @@ class PointsCenterNet(HeatmapDetector):
     @property
     def heatmap_losses(self) -> dict[str, float]:
         """That of the centers, and those of the tasks."""
-        centers = {"loss_heatmap": self.learning.heatmap_weight}
-        return merged("losses", centers, *(task.heatmap_losses() for task in self.tasks))
+        own = {"loss_heatmap": self.learning.heatmap_weight}
+        return merged("losses", own, *(task.heatmap_losses() for task in self.tasks))
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
         """Raw maps of every stack."""
@@ -172,7 +169,7 @@ class PointsCenterNet(HeatmapDetector):
         peaks = self.decoding.peaks(maps.heatmap)
         centers = peak_centers(peaks, maps.offset)
         rows = zip(images.image_sizes, peaks.scores, peaks.classes, strict=True)
-        candidates = [Instances(size, scores=s, pred_classes=classes) for size, s, classes in rows]
+        candidates = [Instances(size, scores=s, pred_classes=k) for size, s, k in rows]
         for task in self.tasks:
             fields_of_images = task.decode(maps, peaks, centers, images)
             for found, fields in zip(candidates, fields_of_images, strict=True):
@@ -182,10 +179,10 @@ class PointsCenterNet(HeatmapDetector):
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         """Unite scales, and drop low scores and, where asked, overlapping boxes of one class."""
-        several = len(self.protocol.scales) > 1
-        soft_nms = self.protocol.soft_nms if several else self.decoding.soft_nms
+        protocol = self.protocol
+        soft_nms = protocol.soft_nms if len(protocol.scales) > 1 else self.decoding.soft_nms
         if soft_nms is not None:
-            candidates = unite(candidates, soft_nms, self.protocol.detections_per_image)
+            candidates = unite(candidates, soft_nms, protocol.detections_per_image)
         return [self.decoding.select(found) for found in candidates]
 
     def decoded_maps(self, last: CenterPredictions, *, flipped: bool) -> CenterMaps:
@@ -198,5 +195,5 @@ class PointsCenterNet(HeatmapDetector):
     def decoded_heatmaps(self, last: CenterPredictions, *, flipped: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
         maps = self.decoded_maps(last, flipped=flipped)
-        names = [name for task in self.tasks for name in task.branches(self.num_classes).heatmaps]
-        return {"center": maps.heatmap, **{name: maps.regressions[name] for name in names}}
+        heatmaps = [n for task in self.tasks for n in task.branches(self.num_classes).heatmaps]
+        return {"center": maps.heatmap, **{name: maps.regressions[name] for name in heatmaps}}

@@ -18,6 +18,7 @@ from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
 from ...losses.peak_regression import RegressionLoss, check_normalizer
 from ...structures.boxes3d import Boxes3D
+from ...structures.output_fields import register_output_field
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import Box3DTargets, CenterTargets
@@ -185,3 +186,17 @@ class Box3D(PointTask):
         if instances.has("gt_3d_supervised"):
             return instances.gt_3d_supervised
         return torch.ones(len(instances), dtype=torch.bool, device=instances.gt_classes.device)
+
+
+def box3d_records(instances: Instances) -> list[dict[str, Any]]:
+    """`box3d`: middle of the bottom, height, width and length, and angles; camera frame."""
+    names = ("location", "dimensions", "rotation_y", "alpha")
+    parts = (slice(0, 3), slice(3, 6), 6, 7)
+    rows = [[round(value, 4) for value in row] for row in instances.pred_boxes3d.tensor.tolist()]
+    return [
+        {"box3d": {name: row[part] for name, part in zip(names, parts, strict=True)}}
+        for row in rows
+    ]
+
+
+register_output_field("pred_boxes3d", record=box3d_records)

@@ -18,6 +18,7 @@ from ...decoding.center_boxes import center_boxes
 from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
 from ...losses.heatmap_focal import FocalLoss
 from ...losses.peak_regression import RegressionLoss
+from ...structures.output_fields import register_output_field, scale_points
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, check_flip_indices
@@ -253,3 +254,17 @@ class Pose(PointTask):
         if not self.classes:
             return torch.ones_like(classes, dtype=torch.bool)
         return torch.isin(classes, classes.new_tensor(self.classes))
+
+
+def joint_records(instances: Instances) -> list[dict[str, Any]]:
+    """`joints`, [x, y, score] each, 0 is the first pixel's middle; none for a class without."""
+    half_pixel = instances.pred_keypoints.new_tensor([HALF_PIXEL, HALF_PIXEL, 0])
+    figures = (instances.pred_keypoints - half_pixel).tolist()
+    found = instances.pred_keypoints.flatten(1).any(dim=1).tolist()  # zeros: a class without joints
+    return [
+        {"joints": [[round(value, 3) for value in joint] for joint in figure]} if known else {}
+        for figure, known in zip(figures, found, strict=True)
+    ]
+
+
+register_output_field("pred_keypoints", scale=scale_points, record=joint_records)

@@ -1,0 +1,70 @@
+"""MODEL.BACKBONE.FREEZE_AT: the first stages of every backbone stay as they are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+
+from centernet_d2.config import add_centernet_config
+from centernet_d2.modeling.backbone import DLA, EncoderDecoder, Hourglass, ResNetDeconv
+from centernet_d2.modeling.backbone.freeze import freeze_stages
+
+BACKBONES = {
+    "resnet": (lambda: ResNetDeconv(depth=18, upsample="plain"), 5),
+    "dla": (lambda: DLA(upsample="plain", channels=[8] * 6), 5),
+    "hourglass": (
+        lambda: Hourglass(
+            stacks=2, channels=[8, 8], blocks=[1, 1], stem_channels=8, out_channels=8
+        ),
+        3,
+    ),
+    "encoder": (lambda: EncoderDecoder(channels=[8, 8], blocks=[1, 1], out_channels=8), 3),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_first_stages_keep_weights_and_statistics(name):
+    build, number = BACKBONES[name]
+    torch.manual_seed(0)
+    backbone = build()
+    stages = backbone.freezable_stages()
+    assert len(stages) == number
+    frozen = tuple(f"{part}." for stage in stages[:2] for part in stage)
+    freeze_stages(backbone, 2)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    parameters = [p for p in backbone.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, 0.1)
+    backbone.train()
+    sum(maps.square().mean() for maps in backbone(torch.randn(2, 3, 64, 64)).values()).backward()
+    optimizer.step()
+    changed = {key for key, value in backbone.state_dict().items() if not value.equal(before[key])}
+    assert changed
+    assert not [key for key in changed if key.startswith(frozen)]
+    assert not [
+        key for key, p in backbone.named_parameters() if key.startswith(frozen) == p.requires_grad
+    ]
+    assert [key for key in before if key.startswith(frozen) and key.endswith("running_var")]
+
+
+def test_the_default_freezes_nothing_and_a_config_says_how_much(tiny_config):
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    assert cfg.MODEL.BACKBONE.FREEZE_AT == 0
+    cfg.MODEL.BACKBONE.FREEZE_AT = 3
+    add_centernet_config(cfg)
+    assert cfg.MODEL.BACKBONE.FREEZE_AT == 3
+    assert all(p.requires_grad for p in build_model(tiny_config()).parameters())
+    model = build_model(tiny_config("MODEL.BACKBONE.FREEZE_AT", 1))
+    fixed = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert fixed
+    assert all(name.startswith("backbone.stem.") for name in fixed)
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(-1, "must be 0"), (9, "EncoderDecoder has 5 stages")]
+)
+def test_impossible_counts_are_named(tiny_config, count, message):
+    with pytest.raises(ValueError, match=f"FREEZE_AT is {count}.*{message}"):
+        build_model(tiny_config("MODEL.BACKBONE.FREEZE_AT", count))
