@@ -12,6 +12,10 @@ r"""Train or evaluate a detector.
 An own dataset needs MODEL.HEATMAP.NUM_CLASSES 0 where the config states another number (it is 0 in
 configs/Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
 
+A LazyConfig trains as well; its overrides are key=value:
+
+    tools/train_net.py --config-file configs/lazy/points_tiny.py train.output_dir=output/lazy
+
 `--num-gpus N` starts N processes: one per GPU or, without a GPU, N on the CPU.
 
 `--import` imports a module of one's own in every process, before the config is read: a dotted name

@@ -21,6 +21,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
+from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule_overrides import overridden_epoch_keys
 from .user_modules import AddKeys
 
@@ -132,12 +133,12 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
 def _set_tasks(cfg: CfgNode, model: DictConfig) -> None:
     """Let the config say which point tasks the model has, for evaluators and checkpoints."""
     points = cfg.MODEL.POINTS_CENTERNET
-    tasks = {target_of(node).name: node for node in model.get("tasks") or ()}
-    if tasks:
-        points.TASKS = list(tasks)
-    for name, node in tasks.items():
+    tasks = {getattr(target_of(node), "name", ""): node for node in model.get("tasks") or ()}
+    if known := [name for name in tasks if name in POINT_TASK_REGISTRY]:
+        points.TASKS = known
+    for name in known:
         block = points.get(name.upper(), {})
-        for key, value in OmegaConf.to_container(node, resolve=True).items():
+        for key, value in OmegaConf.to_container(tasks[name], resolve=True).items():
             if key.upper() in block and type(value) is type(block[key.upper()]):
                 block[key.upper()] = value
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 PREDICTIONS_FILE = "predictions.json"
 _WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".ppm", ".pgm", ".gif")
+_PICTURES = ("picture", "heatmap")  # keys of their names in an image's record
 _SECONDS_BETWEEN_SAVES = 30
 
 
@@ -130,12 +131,8 @@ class PredictionWriter:
             **settings,
         }
         self.records = {} if overwrite else self._read_earlier()
-        self._owners = {
-            record[kind]: key
-            for key, record in self.records.items()
-            for kind in ("picture", "heatmap")
-            if kind in record
-        }
+        kept = [(key, r.get(kind)) for key, r in self.records.items() for kind in _PICTURES]
+        self._owners = {name: key for key, name in kept if name}
         self.failed: dict[str, str] = {}
         self._saved_at = time.monotonic()
         self._check_names(files)
@@ -194,9 +191,10 @@ class PredictionWriter:
         }
         if (projection := result.get("projection")) is not None:
             record["projection"] = projection.tolist()
+        shown = {**result, "instances": kept}
         for kind, name in self._pictures(file).items():
             if kind == "picture" and self.draw:
-                drawn = self.draw(image, {**result, "instances": kept})
+                drawn = self.draw(image, shown)
             elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)

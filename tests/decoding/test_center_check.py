@@ -253,8 +253,8 @@ def test_images_do_not_meet():
 
 
 def test_wrong_options():
-    with pytest.raises(ValueError, match=r"CENTER_CHOICE must be one of .*got 'last'"):
+    with pytest.raises(ValueError, match=r"center_choice must be one of .*got 'last'"):
         one_pair((45, 30)).check(choice="last")
     for parts in ((3,), (2, 5), (3, 4), (3, -1), (3, 5, 7)):
-        with pytest.raises(ValueError, match="REGION_PARTS must be two odd numbers"):
+        with pytest.raises(ValueError, match="region_parts must be two odd numbers"):
             one_pair((45, 30)).check(parts=parts)

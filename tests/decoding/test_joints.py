@@ -195,7 +195,10 @@ def test_no_persons_and_no_images():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"name": "nearest"}, "POSE.SNAPPING.*'paper'"), ({"candidates": 0}, "POSE.CANDIDATES")],
+    [
+        ({"name": "nearest"}, "snapping must be one of .*'paper'"),
+        ({"candidates": 0}, "candidates must be 1 or more, got 0"),
+    ],
 )
 def test_wrong_rules_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):

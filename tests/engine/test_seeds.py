@@ -273,14 +273,17 @@ def test_options_of_the_program(monkeypatch, capsys):
     args, rest = train_net.parse_arguments(arguments)
     assert rest == ["--config-file", "a.yaml", "--resume", "SEED", "3", "A", "-1"]
     assert (args.seeds, args.resume, args.opts) == (5, True, ["SEED", "3", "A", "-1"])
-    args, rest = train_net.parse_arguments(["--config-file", "a.yaml"])
-    assert (args.seeds, rest) == (None, ["--config-file", "a.yaml"])
+    arguments = ["--config-file", "a.yaml", "--import", "a.b", "--import", "c.py"]
+    args, rest = train_net.parse_arguments(arguments)
+    assert (args.seeds, args.imports, rest) == (None, ["a.b", "c.py"], arguments)
     for wrong in (["--seed", "42"], ["--seeds", "0"], ["--seeds", "-1"], ["--seeds"]):
         with pytest.raises(SystemExit):
             train_net.parse_arguments(wrong)
     with pytest.raises(SystemExit):
         train_net.parse_arguments(["--help"])
-    assert "--seeds N" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--seeds N" in shown
+    assert "--import MODULE" in shown
 
 
 @pytest.mark.slow

@@ -27,6 +27,9 @@ from ..checks import DatasetError
 from ..datasets.skeletons import skeleton_of
 from .base import GroundTruthField, MovedImage
 
+NO_FLIPS = "(INPUT.FLIP_PROBABILITY 0.0, TEST.FLIP False)"
+"""How to do without flips, for messages."""
+
 
 class JointsField(GroundTruthField):
     """Joints of each object, as the point task `pose` learns them.
@@ -88,7 +91,7 @@ class JointsField(GroundTruthField):
         if cfg.INPUT.FLIP_PROBABILITY > 0 and not self.flip_indices:
             skeleton = skeleton_of(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
             names = skeleton.names if skeleton else [f"{self.num_joints} joints"]
-            raise ValueError(missing_flip_map(source, names))
+            raise ValueError(f"{missing_flip_map(source, names)} {NO_FLIPS}")
 
 
 def source_joints(

@@ -136,7 +136,8 @@ class Pose(PointTask):
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
         """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
-        return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
+        with keys_named("MODEL.POINTS_CENTERNET.POSE"):
+            return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> str:

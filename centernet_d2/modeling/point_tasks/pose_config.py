@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 
 from ...data.datasets.skeletons import classes_with_joints, common_skeleton, registered
-from ...structures.skeleton import HOW_TO_NAME_JOINTS, Skeleton, check_flip_indices
+from ...data.fields.joints import NO_FLIPS
+from ...structures.skeleton import (
+    HOW_TO_NAME_JOINTS,
+    Skeleton,
+    check_flip_indices,
+    missing_flip_map,
+)
+from ..checked_values import keys_named
 
 _POSE = "MODEL.POINTS_CENTERNET.POSE"
 
@@ -41,7 +48,8 @@ def complete_joints(cfg: CfgNode) -> str:
         warning = _take(skeleton, cfg)
         having = classes_with_joints(_datasets(cfg))
         pose.CLASSES = pose.CLASSES or (having if len(having) < num_classes else [])
-    check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS)
+    with keys_named(_POSE):
+        check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS)
     _check_sigmas(cfg.TEST.KEYPOINT_OKS_SIGMAS, pose.NUM_JOINTS)
     return warning
 
@@ -76,8 +84,10 @@ def _take(skeleton: Skeleton, cfg: CfgNode) -> str:
             f"{skeleton.source} does not say which joints a flip exchanges: {_POSE}.FLIP_INDICES "
             f"{given} is believed"
         )
-    if skeleton.flip_map is not None or cfg.INPUT.FLIP_PROBABILITY > 0 or cfg.TEST.FLIP:
+    if skeleton.flip_map is not None:
         pose.FLIP_INDICES = skeleton.flip_indices()
+    elif cfg.INPUT.FLIP_PROBABILITY > 0 or cfg.TEST.FLIP:
+        raise ValueError(f"{missing_flip_map(skeleton.source, skeleton.names)} {NO_FLIPS}")
     if given and given != pose.FLIP_INDICES:
         raise ValueError(
             f"{_POSE}.FLIP_INDICES is {given}, but by {skeleton.source} a flip makes of the "
