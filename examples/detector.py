@@ -19,13 +19,14 @@ from fvcore.nn import giou_loss, sigmoid_focal_loss
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from centernet_d2.modeling.meta_arch.heatmap_detector import HeatmapDetector, objects_on_map
+from centernet_d2.modeling.inputs import objects_on_map
+from centernet_d2.modeling.meta_arch.heatmap_detector import HeatmapDetector
 from centernet_d2.structures.padded_images import PaddedImages
 
 
 def add_config(cfg: CfgNode) -> None:
     """Keys of one's own, added before the config file is read."""
-    cfg.MODEL.SIDES = CfgNode({"INNER": 0.5, "NMS_THRESHOLD": 0.6, "CANDIDATES": 300})
+    cfg.MODEL.SIDES = CfgNode({"INNER": 0.5, "NMS_THRESHOLD": 0.6, "TOP_K": 300})
 
 
 @META_ARCH_REGISTRY.register()
@@ -33,9 +34,9 @@ class SideDetector(HeatmapDetector):
     """Four methods, and the arguments that are its own."""
 
     @configurable
-    def __init__(self, *, inner: float, nms_threshold: float, candidates: int, **shared: Any):
+    def __init__(self, *, inner: float, nms_threshold: float, top_k: int, **shared: Any):
         super().__init__(**shared)
-        self.inner, self.nms_threshold, self.candidates = inner, nms_threshold, candidates
+        self.inner, self.nms_threshold, self.top_k = inner, nms_threshold, top_k
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -56,14 +57,14 @@ class SideDetector(HeatmapDetector):
         logits, sides = predictions[0]
         boxes, classes, image = objects_on_map(images, instances, logits.shape[-2:])
         target, wanted = torch.zeros_like(logits), torch.zeros_like(sides)
-        cells = cell_boxes(torch.zeros_like(sides[:1]))[0, :2]
+        cells = cell_boxes(torch.zeros_like(sides))[0, :2]
         middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-        away = (cells - middle[:, :, None, None]).abs() / size[:, :, None, None]
-        inside = (away < self.inner / 2).all(1)
+        away = (cells - middle[:, :, None, None]).abs() * 2 / size[:, :, None, None]
+        inside = (away < self.inner).all(1)
         for row in size.prod(1).argsort(descending=True).tolist():
-            target[image[row], :, inside[row]] = 0
-            target[image[row], classes[row], inside[row]] = 1
-            wanted[image[row], :, inside[row]] = boxes[row, :, None]
+            target[image[row]][:, inside[row]] = 0
+            target[image[row], classes[row]][inside[row]] = 1
+            wanted[image[row]][:, inside[row]] = boxes[row, :, None]
         n, y, x = torch.nonzero(target.amax(1), as_tuple=True)
         overlap = giou_loss(cell_boxes(sides)[n, :, y, x], wanted[n, :, y, x], "sum")
         focal = sigmoid_focal_loss(logits, target, 0.25, 2, "sum")
@@ -72,22 +73,17 @@ class SideDetector(HeatmapDetector):
     def propose(self, predictions: Any, images: PaddedImages) -> list[Instances]:
         """The best cells, without the flipped images' second opinion, in the image frame."""
         logits, sides = (maps[: len(images)] for maps in predictions[0])
-        scores, best = logits.sigmoid().flatten(1).topk(min(self.candidates, logits[0].numel()))
-        cells = sides[0, 0].numel()
-        boxes = cell_boxes(sides).view(-1, 2, 2, cells).permute(0, 3, 1, 2)
-        boxes = images.map_to_image(boxes, sides.shape[-2:]).flatten(2)
-        rows = zip(images.image_sizes, boxes, scores, best % cells, best // cells, strict=True)
-        return [
-            Instances(size, pred_boxes=Boxes(all_boxes[cell]), scores=score, pred_classes=label)
-            for size, all_boxes, score, cell, label in rows
-        ]
+        scores, best = logits.sigmoid().flatten(1).topk(min(self.top_k, logits[0].numel()))
+        label, cell = best // sides[0, 0].numel(), best % sides[0, 0].numel()
+        boxes = cell_boxes(sides).flatten(2).gather(2, cell[:, None].expand(-1, 4, -1))
+        boxes = images.map_to_image(boxes.mT.unflatten(2, (2, 2)), sides.shape[-2:]).flatten(2)
+        rows = zip(images.image_sizes, map(Boxes, boxes), scores, label, strict=True)
+        return [Instances(s, pred_boxes=b, scores=p, pred_classes=c) for s, b, p, c in rows]
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
-        """NMS class by class, over all scales."""
-        rows = [(c.pred_boxes.tensor, c.scores, c.pred_classes) for c in candidates]
-        kept = [batched_nms(*row, self.nms_threshold) for row in rows]
-        limit = self.protocol.detections_per_image
-        return [found[keep[:limit]] for found, keep in zip(candidates, kept, strict=True)]
+        """NMS class by class, over all scales; the base class keeps the best."""
+        found = [(c, c.pred_boxes.tensor, c.scores, c.pred_classes) for c in candidates]
+        return [c[batched_nms(*rows, self.nms_threshold)] for c, *rows in found]
 
 
 def cell_boxes(sides: Tensor) -> Tensor:
