@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .moved_modules import say_new_names
+
 __version__ = "0.1.0"
 
 _PUBLIC = {
@@ -21,6 +23,7 @@ _PUBLIC = {
 }
 __all__ = ["__version__", *_PUBLIC]
 
+say_new_names()
 _import_error: Exception | None = None
 try:
     from . import data, model_zoo, modeling, synthetic  # noqa: F401  (for their registrations)

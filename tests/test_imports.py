@@ -18,6 +18,7 @@ ALLOWED = {
     "atomic_write": set(),
     "check": {"layers", "detectron2_versions"},
     "detectron2_versions": set(),
+    "moved_modules": set(),
     "modeling": {"layers", "structures", "targets", "losses", "decoding", "detectron2_versions"},
     "data": {"structures", "detectron2_versions"},
     "synthetic": {"structures", "data", "atomic_write"},
