@@ -21,7 +21,6 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
-from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule_overrides import overridden_epoch_keys
 from .user_modules import AddKeys
 
@@ -132,15 +131,15 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
 
 def _set_tasks(cfg: CfgNode, model: DictConfig) -> None:
     """Let the config say which point tasks the model has, for evaluators and checkpoints."""
-    tasks = {getattr(target_of(node), "name", ""): node for node in model.get("tasks") or ()}
-    if known := [name for name in tasks if name in POINT_TASK_REGISTRY]:
-        cfg.MODEL.POINTS_CENTERNET.TASKS = known
-    if pose := tasks.get("pose"):
-        values = OmegaConf.to_container(pose, resolve=True)
-        own = cfg.MODEL.POINTS_CENTERNET.POSE
-        own.NUM_JOINTS = values["num_joints"]
-        own.FLIP_INDICES = values.get("flip_indices", [])
-        own.CLASSES = values.get("classes", [])
+    points = cfg.MODEL.POINTS_CENTERNET
+    tasks = {target_of(node).name: node for node in model.get("tasks") or ()}
+    if tasks:
+        points.TASKS = list(tasks)
+    for name, node in tasks.items():
+        block = points.get(name.upper(), {})
+        for key, value in OmegaConf.to_container(node, resolve=True).items():
+            if key.upper() in block and type(value) is type(block[key.upper()]):
+                block[key.upper()] = value
 
 
 def target_of(node: DictConfig) -> Any:

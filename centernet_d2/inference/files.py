@@ -191,9 +191,11 @@ class PredictionWriter:
         }
         if (projection := result.get("projection")) is not None:
             record["projection"] = projection.tolist()
-        shown = {**result, "instances": kept}
         for kind, name in self._pictures(file).items():
-            drawn = self.draw(image, shown) if kind == "picture" else self.draw_heatmap(image)
+            if kind == "picture" and self.draw:
+                drawn = self.draw(image, {**result, "instances": kept})
+            elif self.draw_heatmap:
+                drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not cv2.imwrite(path, drawn):
