@@ -9,7 +9,7 @@ from types import ModuleType
 
 MOVED = {
     "checkpoint.recognise": "centernet_d2.checkpoint.detect_source",
-    "data.box3d_mapper": "centernet_d2.data.mapper, with fields=[data.fields.boxes3d.Boxes3DField()]",
+    "data.box3d_mapper": "centernet_d2.data.mapper, with data.fields.boxes3d.Boxes3DField",
     "data.datasets.shapes": "centernet_d2.synthetic",
     "data.datasets.shapes3d": "centernet_d2.synthetic",
     "data.joints": "centernet_d2.data.fields.joints",
@@ -25,7 +25,7 @@ MOVED = {
 
 
 class MovedModules(MetaPathFinder):
-    """The last finder: what nobody has found may have moved."""
+    """The first finder: a folder of an old name, left with caches alone, is a module to others."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -39,4 +39,4 @@ class MovedModules(MetaPathFinder):
 def say_new_names() -> None:
     """Install the finder, once."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())
+        sys.meta_path.insert(0, MovedModules())

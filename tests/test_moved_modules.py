@@ -18,5 +18,5 @@ def test_an_old_name_says_a_new_one_that_is_there(name):
 
 
 def test_what_never_was_is_not_found_as_usual():
-    with pytest.raises(ModuleNotFoundError, match="No module named 'centernet_d2.nothing'"):
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'centernet_d2\.nothing'"):
         import_module("centernet_d2.nothing")

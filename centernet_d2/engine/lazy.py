@@ -21,7 +21,6 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
-from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule_overrides import overridden_epoch_keys
 from .user_modules import AddKeys
 

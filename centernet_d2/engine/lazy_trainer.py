@@ -98,10 +98,14 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None, **told: Any
     ) -> DatasetEvaluator:
-        """Build the file's evaluator, else the one that the dataset asks for."""
+        """Build the file's evaluator, else the one that the dataset asks for.
+
+        `told` are further arguments, where an evaluator has them.
+        """
         if "evaluator" not in cls.lazy.dataloader:
-            return super().build_evaluator(cfg, dataset_name, output_folder)
+            return super().build_evaluator(cfg, dataset_name, output_folder, **told)
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-        return cls.part("dataloader.evaluator", dataset_name=dataset_name, output_folder=folder)
+        place = {"dataset_name": dataset_name, "output_folder": folder}
+        return cls.part("dataloader.evaluator", **place, **told)

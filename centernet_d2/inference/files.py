@@ -191,10 +191,9 @@ class PredictionWriter:
         }
         if (projection := result.get("projection")) is not None:
             record["projection"] = projection.tolist()
-        shown = {**result, "instances": kept}
         for kind, name in self._pictures(file).items():
             if kind == "picture" and self.draw:
-                drawn = self.draw(image, shown)
+                drawn = self.draw(image, {**result, "instances": kept})
             elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
