@@ -1,13 +1,14 @@
 """Colour transforms of the published points recipe on float32 images in 0..255.
 
 They leave coordinates alone, and by detectron2's convention the inverse of such a transform does
-nothing. No values are
-clipped: the published code normalises what comes out as it is, so pixels may leave 0..255.
+nothing. No values are clipped: the published code normalises what comes out as it is, so pixels may
+leave 0..255.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import NoOpTransform, Transform
 
 from . import random_state
+from .transforms import require
 
 # Principal axes of COCO colours in BGR order, of images in 0..1 (constants of CornerNet, used by
 # the points code).
@@ -41,8 +43,7 @@ class ColorTransform(Transform):
     def __init__(self, steps: Sequence[tuple[str, float]], shift: Sequence[float] = (0, 0, 0)):
         super().__init__()
         for name, _ in steps:
-            if name not in COLOR_STEPS:
-                raise ValueError(f"ColorTransform: step {name!r} is not one of {COLOR_STEPS}")
+            require(name in COLOR_STEPS, "step", name, f"one of {COLOR_STEPS}")
         self.steps = tuple((name, float(factor)) for name, factor in steps)
         self.shift = tuple(float(value) for value in shift)
 
@@ -74,22 +75,16 @@ class ColorTransform(Transform):
         return NoOpTransform()
 
 
+@dataclass(eq=False, repr=False)
 class RandomColor(Augmentation):
-    """Colour jitter in random order, then PCA lighting: a shift along the colours' principal axes.
+    """Colour jitter in random order, then a shift along the colours' principal axes (PCA)."""
 
-    Args:
-        jitter: each factor is 1 + U(-jitter, jitter); 0 turns the three steps off.
-        lighting: standard deviation of the draw per axis; 0 turns the shift off.
-    """
+    jitter: float = 0.4  # each factor is 1 + U(-jitter, jitter); 0: none of the three steps
+    lighting: float = 0.1  # standard deviation of the draw per axis; 0: no shift
 
-    def __init__(self, jitter: float = 0.4, lighting: float = 0.1):
-        super().__init__()
-        if not 0 <= jitter < 1:
-            raise ValueError(f"INPUT.COLOR_JITTER must be in 0..1 (1 excluded), got {jitter}")
-        if lighting < 0:
-            raise ValueError(f"INPUT.PCA_LIGHTING must not be negative, got {lighting}")
-        self.jitter = jitter
-        self.lighting = lighting
+    def __post_init__(self) -> None:
+        require(0 <= self.jitter < 1, "jitter", self.jitter, "in 0..1 (1 excluded)")
+        require(self.lighting >= 0, "lighting", self.lighting, "0 or more")
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw order, factors and shift from numpy's global random state."""

@@ -151,6 +151,18 @@ def _one_thread_per_worker(worker_id: int) -> None:
         sys.modules["cv2"].setNumThreads(0)
 
 
+def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_data.DataLoader:
+    return torch_data.DataLoader(
+        dataset,
+        num_workers=num_workers,
+        collate_fn=as_list,
+        worker_init_fn=_one_thread_per_worker,
+        # Its own generator: drawing the workers' base seed must not move the global stream.
+        generator=torch.Generator().manual_seed(dataset.seed),
+        **order,
+    )
+
+
 class TrainLoader:
     """Endless iterable of batches; nothing is started before the first batch is asked for.
 
@@ -159,27 +171,11 @@ class TrainLoader:
     """
 
     def __init__(
-        self,
-        dataset: MappedSamples,
-        *,
-        batch_size: int,
-        num_workers: int = 0,
-        shuffle: bool = True,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        self, dataset: MappedSamples, sampler: PositionSampler, *, num_workers: int = 0
     ) -> None:
         self.dataset = dataset
+        self.sampler = sampler
         self.num_workers = num_workers
-        self.sampler = PositionSampler(
-            len(dataset),
-            batch_size=batch_size,
-            seed=dataset.seed,
-            shuffle=shuffle,
-            start=start,
-            rank=rank,
-            world_size=world_size,
-        )
 
     def set_position(self, *, start: int, seed: int) -> None:
         """Continue at image `start` of the stream of `seed`; before the first batch."""
@@ -188,17 +184,7 @@ class TrainLoader:
 
     def __iter__(self) -> Iterator[list[DatasetDict]]:
         """Start the workers and yield batches without end; closing the iterator ends them."""
-        batches = iter(
-            torch_data.DataLoader(
-                self.dataset,
-                batch_sampler=self.sampler,
-                num_workers=self.num_workers,
-                collate_fn=as_list,
-                worker_init_fn=_one_thread_per_worker,
-                # Its own generator: drawing the workers' base seed must not move the global stream.
-                generator=seeded_generator(self.dataset.seed),
-            )
-        )
+        batches = iter(_batches(self.dataset, self.num_workers, batch_sampler=self.sampler))
         try:
             yield from batches
         finally:
@@ -208,11 +194,6 @@ class TrainLoader:
                 batches._shutdown_workers()
 
 
-def seeded_generator(seed: int) -> torch.Generator:
-    """Return a torch CPU generator seeded by `seed`."""
-    return torch.Generator().manual_seed(seed)
-
-
 def _train_loader_from_config(
     cfg: CfgNode,
     *,
@@ -220,10 +201,8 @@ def _train_loader_from_config(
     mapper: Mapper | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
-    if dataset is None:
-        dataset = load_training_dicts(cfg)
     return {
-        "dataset": dataset,
+        "dataset": load_training_dicts(cfg) if dataset is None else dataset,
         "mapper": mapper or build_mapper(cfg, is_train=True),
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
@@ -246,23 +225,24 @@ def build_train_loader(
 
     Args:
         dataset: dataset dicts.
-        mapper: dataset dict -> sample; uses numpy's, `random`'s and torch's global generators only.
+        mapper: uses numpy's, `random`'s and torch's global generators only.
         total_batch_size: images per step over all processes.
         num_workers: loader processes; 0 reads in this process.
-        seed: seed of the order and of every sample's randomness, equal in all processes.
-        shuffle: False keeps the dataset's order.
+        seed: of the order and of every sample's randomness, equal in all processes.
+        shuffle: see `PositionSampler`, as for `start`.
         start: images consumed already.
     """
     dicts = DatasetFromList(list(dataset), copy=False)  # serialised: workers share its memory
-    return TrainLoader(
-        MappedSamples(dicts, mapper, seed=seed),
+    sampler = PositionSampler(
+        len(dicts),
         batch_size=total_batch_size,
-        num_workers=num_workers,
+        seed=seed,
         shuffle=shuffle,
         start=start,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
+    return TrainLoader(MappedSamples(dicts, mapper, seed=seed), sampler, num_workers=num_workers)
 
 
 def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
@@ -321,21 +301,11 @@ def build_test_loader(
 ) -> torch_data.DataLoader:
     """Build the evaluation loader of this process: each image once, over all processes.
 
-    Args:
-        dataset: dataset dicts.
-        mapper: dataset dict -> sample.
-        batch_size: images per process and step; detectron2 0.5 knows 1 only.
-        num_workers: loader processes; 0 reads in this process.
+    `batch_size` is of a process and step; detectron2 0.5 knows 1 only.
     """
-    return torch_data.DataLoader(
-        MappedSamples(DatasetFromList(list(dataset), copy=False), mapper),
-        batch_size=batch_size,
-        sampler=InferenceSampler(len(dataset)),
-        num_workers=num_workers,
-        collate_fn=as_list,
-        worker_init_fn=_one_thread_per_worker,
-        generator=seeded_generator(0),
-    )
+    samples = MappedSamples(DatasetFromList(list(dataset), copy=False), mapper)
+    sampler = InferenceSampler(len(dataset))
+    return _batches(samples, num_workers, batch_size=batch_size, sampler=sampler)
 
 
 def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:

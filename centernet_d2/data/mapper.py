@@ -46,12 +46,8 @@ class DetectionMapper:
     ):
         """Or from a config, see `from_config`.
 
-        Args:
-            is_train: attach ground truth and augment.
-            augmentations: applied in order, in training only.
-            crowd_as_objects: crowd regions are objects (as in the published training) or left out.
-            difficult_as_objects: VOC's difficult objects likewise.
-            fields: ground truth beside boxes and classes.
+        In training `augmentations` are applied in order; crowd regions, and VOC's difficult
+        objects, are objects (as published) or left out; `fields` are beside boxes and classes.
         """
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations if is_train else ())
@@ -65,14 +61,8 @@ class DetectionMapper:
         """Read INPUT, and of the detector which fields it learns.
 
         Raises:
-            ValueError: FORMAT is one that the transforms are not made for, or INPUT does to images
-                what a field cannot follow.
+            ValueError: INPUT does to images what a field cannot follow.
         """
-        if cfg.INPUT.FORMAT != "BGR":
-            raise ValueError(
-                f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: images are read, augmented and normalised "
-                "as 'BGR'; set it so"
-            )
         fields = build_fields(cfg)
         return {
             "is_train": is_train,
@@ -151,7 +141,7 @@ def build_augmentations(
     to the left. Where a field brings images to the network frame in its own way, that stands in
     place of flip and crop.
     """
-    options, crop = cfg.INPUT, cfg.INPUT.CENTER_CROP
+    options = cfg.INPUT
     augmentations: list[Augmentation | Transform] = []
     own = [a for field in fields if (a := field.build_augmentation(cfg)) is not None]
     if own:
@@ -159,19 +149,8 @@ def build_augmentations(
     else:
         if options.FLIP_PROBABILITY > 0:
             augmentations.append(RandomFlip(options.FLIP_PROBABILITY, options.FLIP_CONVENTION))
-        augmentations.append(
-            RandomCenterCrop(
-                output_size=options.TRAIN_SIZE,
-                mode=crop.MODE,
-                scales=crop.SCALES,
-                border=crop.BORDER,
-                shift=crop.SHIFT,
-                scale=crop.SCALE,
-                base=crop.BASE,
-                rotation=crop.ROTATION,
-                rotation_probability=crop.ROTATION_PROBABILITY,
-            )
-        )
+        crop = {key.lower(): value for key, value in options.CENTER_CROP.items()}
+        augmentations.append(RandomCenterCrop(options.TRAIN_SIZE, **crop))
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:
         augmentations.append(RandomColor(options.COLOR_JITTER, options.PCA_LIGHTING))
     return augmentations

@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
 
+@dataclass(eq=False)
 class PositionSampler(Sampler[list[tuple[int, int]]]):
     """Endless batches of (index, position) for one process.
 
@@ -25,46 +27,25 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
     published runs split 114 images over 4 GPUs in such a way).
     """
 
-    def __init__(
-        self,
-        size: int,
-        *,
-        batch_size: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        """Args are kept as given.
+    size: int  # images of the dataset
+    _: KW_ONLY
+    batch_size: int = 1  # images per step, over all processes
+    seed: int = 0  # of the permutations, equal in all processes
+    shuffle: bool = True  # False keeps the dataset's order
+    start: int = 0  # images consumed already, over all processes
+    rank: int = 0
+    world_size: int = 1
 
-        Args:
-            size: number of images of the dataset.
-            batch_size: images per step, over all processes.
-            seed: seed of the permutations, equal in all processes.
-            shuffle: False keeps the dataset's order.
-            start: images consumed already, over all processes.
-            rank: number of this process.
-            world_size: number of processes.
-
-        Raises:
-            ValueError: no images, or fewer images per step than processes.
-        """
-        if size < 1:
+    def __post_init__(self) -> None:
+        """Raise ValueError for no images, or fewer images per step than processes."""
+        if self.size < 1:
             raise ValueError("There are no training images. Check DATASETS.TRAIN.")
-        if batch_size < world_size:
+        if self.batch_size < self.world_size:
             raise ValueError(
-                f"SOLVER.IMS_PER_BATCH {batch_size} is less than the number of processes "
-                f"{world_size}, so some would have no image. Set SOLVER.IMS_PER_BATCH to "
-                f"{world_size} or more, or --num-gpus to {batch_size} or less."
+                f"SOLVER.IMS_PER_BATCH {self.batch_size} is less than the number of processes "
+                f"{self.world_size}, so some would have no image. Set SOLVER.IMS_PER_BATCH to "
+                f"{self.world_size} or more, or --num-gpus to {self.batch_size} or less."
             )
-        self.size = size
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield this process's share of each batch, from `start` on, without end."""
@@ -90,10 +71,9 @@ def epoch_order(size: int, epoch: int, *, seed: int, shuffle: bool = True) -> np
 
 @contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Seed `random`, numpy's global and torch's CPU generator by `key` and restore all three after.
+    """Seed `random`, numpy's global and torch's CPU generator and restore all three after.
 
-    Args:
-        key: non-negative integers, for example (seed, position).
+    `key` are non-negative integers, for example (seed, position).
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     seed_generators(*key)

@@ -7,6 +7,7 @@ warp sees it, so that an image and the boxes drawn on it go through the same num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -121,25 +122,23 @@ class PixelFlipTransform(HFlipTransform):
         return coords
 
 
+def require(holds: bool, name: str, value: object, what: str) -> None:
+    """Raise ValueError unless an argument holds what it must."""
+    if not holds:
+        raise ValueError(f"{name} must be {what}, got {value!r}")
+
+
+@dataclass(eq=False, repr=False)
 class RandomFlip(Augmentation):
-    """Flip horizontally with a probability.
+    """Flip horizontally with a probability."""
 
-    Args:
-        probability: of a flip, 0..1.
-        convention: "pixel": x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's
-            HFlipTransform).
-    """
+    probability: float = 0.5
+    convention: str = "pixel"  # x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's)
 
-    def __init__(self, probability: float = 0.5, convention: str = "pixel"):
-        super().__init__()
-        if convention not in FLIP_CONVENTIONS:
-            raise ValueError(
-                f"INPUT.FLIP_CONVENTION must be one of {FLIP_CONVENTIONS}, got {convention!r}"
-            )
-        if not 0 <= probability <= 1:
-            raise ValueError(f"INPUT.FLIP_PROBABILITY must be in 0..1, got {probability}")
-        self.probability = probability
-        self.convention = convention
+    def __post_init__(self) -> None:
+        known = f"one of {FLIP_CONVENTIONS}"
+        require(self.convention in FLIP_CONVENTIONS, "convention", self.convention, known)
+        require(0 <= self.probability <= 1, "probability", self.probability, "in 0..1")
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw one number and return the flip of this image, or a transform that does nothing."""
@@ -149,76 +148,54 @@ class RandomFlip(Augmentation):
         return flip(image.shape[1])
 
 
+@dataclass(eq=False, repr=False)
 class RandomCenterCrop(Augmentation):
     """Crop around a random centre, scaled to a fixed output size (published training input).
 
-    Args:
-        output_size: (height, width) of the network frame.
-        mode: "random_crop": the side of the crop is its base times one of `scales`, its centre a
-            whole pixel that keeps `border` from the image border (halved until it fits small
-            images); "shift_scale": side and centre jittered by clipped Gaussians; "none": the
-            whole image, centred and scaled to fit.
-        scales: factors of the side for "random_crop", equally probable; larger shows smaller
-            objects.
-        border: pixels, for "random_crop".
-        base: of "random_crop": "image", the image's fitting side (published points training), or
-            "output", the width of the output, so that objects are scaled the same in images of all
-            sizes; then the side is a whole number of pixels (published corner training: 306 to 664
-            for an output of 511). The published corner code pastes whole pixels and resizes them
-            with half-pixel centres, which places them up to a third of an output pixel beside the
-            boxes; here pixels and boxes go through the same numbers.
-        shift, scale: standard deviations for "shift_scale", in sides; both are clipped (at 2 shift
-            and 1 scale).
-        rotation: standard deviation of a turn around the crop's centre, degrees, clipped at twice
-            that; 0: none, and no number is drawn.
-        rotation_probability: of a turn, 0..1.
+    By `mode`:
+
+    - "random_crop": the side of the crop is its base times one of `scales`, its centre a whole
+      pixel that keeps `border` from the image border (halved until it fits small images). The base
+      is the "image"'s fitting side (published points training), or the width of the "output", so
+      that objects are scaled the same in images of all sizes; then the side is a whole number of
+      pixels (published corner training: 306 to 664 for an output of 511). The published corner code
+      pastes whole pixels and resizes them with half-pixel centres, which places them up to a third
+      of an output pixel beside the boxes; here pixels and boxes go through the same numbers.
+    - "shift_scale": side and centre jittered by clipped Gaussians.
+    - "none": the whole image, centred and scaled to fit.
 
     The image's fitting side is that of `structures.padded_images.fitting_side`, which the test
     protocol of fixed resolution uses too.
     """
 
-    def __init__(
-        self,
-        output_size: Sequence[int],
-        mode: str = "random_crop",
-        scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
-        border: int = 128,
-        shift: float = 0.1,
-        scale: float = 0.4,
-        base: str = "image",
-        rotation: float = 0.0,
-        rotation_probability: float = 1.0,
-    ):
-        super().__init__()
-        if base not in CROP_BASES:
-            raise ValueError(f"INPUT.CENTER_CROP.BASE must be one of {CROP_BASES}, got {base!r}")
-        if mode not in CROP_MODES:
-            raise ValueError(f"INPUT.CENTER_CROP.MODE must be one of {CROP_MODES}, got {mode!r}")
-        if len(output_size) != 2 or min(output_size) <= 0:
-            raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width), got {output_size}")
-        if mode == "random_crop" and (len(scales) == 0 or min(scales) <= 0):
-            raise ValueError(f"INPUT.CENTER_CROP.SCALES must be positive numbers, got {scales}")
-        if mode == "random_crop" and base == "output" and output_size[1] * min(scales) < 1:
-            raise ValueError(
-                f"INPUT.CENTER_CROP.SCALES has {min(scales)}, which leaves no pixel of "
-                f"INPUT.TRAIN_SIZE {output_size} under BASE 'output': use larger factors"
-            )
-        if mode == "shift_scale" and not 0 <= scale < 1:
-            raise ValueError(f"INPUT.CENTER_CROP.SCALE must be in 0..1 (1 excluded), got {scale}")
-        if not 0 <= rotation <= 90 or not 0 <= rotation_probability <= 1:
-            raise ValueError(
-                "INPUT.CENTER_CROP.ROTATION must be in 0..90 degrees and its "
-                f"ROTATION_PROBABILITY in 0..1, got {rotation} and {rotation_probability}"
-            )
-        self.output_size = (int(output_size[0]), int(output_size[1]))
-        self.mode = mode
-        self.scales = tuple(scales)
-        self.border = border
-        self.shift = shift
-        self.scale = scale
-        self.base = base
-        self.rotation = rotation
-        self.rotation_probability = rotation_probability
+    output_size: Sequence[int]  # (height, width) of the network frame
+    mode: str = "random_crop"
+    # Factors of the side, equally probable; larger shows smaller objects.
+    scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+    border: int = 128  # pixels
+    # Standard deviations for "shift_scale", in sides, clipped at 2 shift and 1 scale.
+    shift: float = 0.1
+    scale: float = 0.4
+    base: str = "image"
+    # Standard deviation of a turn around the crop's centre, degrees, clipped at twice that; 0:
+    # none, and no number is drawn.
+    rotation: float = 0.0
+    rotation_probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.output_size, self.scales = frame_size(self.output_size), tuple(self.scales)
+        width, scales, share = self.output_size[1], self.scales, self.rotation_probability
+        require(self.base in CROP_BASES, "base", self.base, f"one of {CROP_BASES}")
+        require(self.mode in CROP_MODES, "mode", self.mode, f"one of {CROP_MODES}")
+        if self.mode == "random_crop":
+            require(min(scales, default=0) > 0, "scales", scales, "positive numbers")
+            least = 1 / width if self.base == "output" else 0
+            what = f"large enough to leave a pixel of an output {width} wide"
+            require(min(scales) >= least, "scales", scales, what)
+        if self.mode == "shift_scale":
+            require(0 <= self.scale < 1, "scale", self.scale, "in 0..1 (1 excluded)")
+        require(0 <= self.rotation <= 90, "rotation", self.rotation, "in 0..90 degrees")
+        require(0 <= share <= 1, "rotation_probability", share, "in 0..1")
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw side, centre and angle from numpy's global random state and return the crop."""
@@ -244,6 +221,12 @@ class RandomCenterCrop(Augmentation):
         if self.rotation == 0 or random_state.uniform() >= self.rotation_probability:
             return 0.0
         return float(np.clip(random_state.normal(), -2, 2) * self.rotation)
+
+
+def frame_size(size: Sequence[int]) -> tuple[int, int]:
+    """Return a checked (height, width)."""
+    require(len(size) == 2 and min(size) > 0, "output_size", size, "(height, width)")
+    return int(size[0]), int(size[1])
 
 
 def crop_border(size: int, border: int = 128) -> int:

@@ -10,7 +10,7 @@ the ratio is taken from the tensors).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -41,49 +41,41 @@ class PaddedImages:
 
     def image_to_map(self, points: Tensor, image: Tensor, map_size: Size) -> Tensor:
         """Points (P, ..., 2) as (x, y), of images `image` (P,): image frame -> output map."""
-        scale, shift = self._broadcast(self.scale[image], self.shift[image], points)
+        scale, shift = _beside(points, self.scale[image, None], self.shift[image])
         return (points * scale + shift) / self._ratio(map_size)
 
     def map_to_image(self, points: Tensor, map_size: Size) -> Tensor:
         """Points (N, ..., 2) as (x, y), first axis the image: output map -> image frame."""
-        scale, shift = self._broadcast(self.scale, self.shift, points)
+        scale, shift = _beside(points, self.scale[:, None], self.shift)
         return (points * self._ratio(map_size) - shift) / scale
-
-    def lengths_to_image(self, lengths: Tensor, map_size: Size) -> Tensor:
-        """Lengths (N, ..., 2) along (x, y): output map of `map_size` -> image frame (no shift)."""
-        scale, _ = self._broadcast(self.scale, self.shift, lengths)
-        return lengths * self._ratio(map_size) / scale
 
     def _ratio(self, map_size: Size) -> Tensor:
         height, width = self.tensor.shape[-2:]
         return self.shift.new_tensor([width / map_size[1], height / map_size[0]])
 
-    @staticmethod
-    def _broadcast(scale: Tensor, shift: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        middle = [1] * (points.dim() - 2)
-        return scale.view(-1, *middle, 1), shift.view(-1, *middle, 2)
+
+def _beside(points: Tensor, *values: Tensor) -> list[Tensor]:
+    """Values (N, D) with axes of length 1 for the middle axes of points (N, ..., 2)."""
+    middle = [1] * (points.dim() - 2)
+    return [value.view(len(value), *middle, value.shape[1]) for value in values]
 
 
 def canvas_size(size: Size, divisor: int, rule: str) -> Size:
     """The network frame of an image of `size` that keeps its resolution.
 
     Args:
-        size: (height, width) of the image.
-        divisor: what the network's height and width must be multiples of, a power of two for
-            "strict".
-        rule: "strict", the next multiple that is strictly larger (published: `(size | divisor - 1)
-            + 1`, so 512 -> 544); "odd", one pixel less than that (published for corners: `size |
-            divisor - 1`, so 511 -> 511 and 512 -> 639); or "fit", the smallest multiple that holds
-            the image.
+        size: of the image.
+        divisor: what the network's height and width must be multiples of; "strict" and "odd" are
+            the published bit formulas where it is a power of two.
+        rule: "strict", the next multiple that is strictly larger (`(size | divisor - 1) + 1`, so
+            512 -> 544); "odd", one pixel less than that (published for corners, `size | divisor -
+            1`, so 511 -> 511 and 512 -> 639); "fit", the smallest multiple that holds the image.
     """
-    if rule in ("strict", "odd"):
-        less = 1 if rule == "odd" else 0
-        height, width = ((side // divisor + 1) * divisor - less for side in size)
-        return height, width
-    if rule == "fit":
-        height, width = (-(-side // divisor) * divisor for side in size)
-        return height, width
-    raise ValueError(f"canvas must be 'strict', 'fit' or 'odd', got '{rule}'")
+    if rule not in ("strict", "fit", "odd"):
+        raise ValueError(f"canvas must be 'strict', 'fit' or 'odd', got '{rule}'")
+    more, less = int(rule != "fit"), int(rule == "odd")
+    height, width = (-(-(side + more) // divisor) * divisor - less for side in size)
+    return height, width
 
 
 def fitting_side(size: Size, canvas: Size) -> float:
@@ -111,7 +103,7 @@ def center_on_canvas(
 
     Args:
         images: N tensors (3, height, width) in 0..255, none larger than `canvas`.
-        canvas: (H, W) of the network frame.
+        canvas: of the network frame.
         mean: (3,) in 0..255 units; the result lives on its device.
         std: (3,) likewise.
         channels_last: memory format of the result.
@@ -153,21 +145,19 @@ def scale_to_canvas(
     """
     if shown_sides is None:
         shown_sides = [fitting_side((i.shape[-2], i.shape[-1]), canvas) for i in images]
-    warped = []
-    scales, shifts = [], []
-    for image, shown_side in zip(images, shown_sides, strict=True):
-        height, width = image.shape[-2:]
-        scale = canvas[1] / shown_side
-        shift = (canvas[1] / 2 - scale * width / 2, canvas[0] / 2 - scale * height / 2)
-        warped.append(_warp(image, scale, shift, canvas))
-        scales.append(scale)
-        shifts.append(shift)
+    scales = [canvas[1] / shown_side for shown_side in shown_sides]
+    shifts = [
+        (canvas[1] / 2 - scale * image.shape[-1] / 2, canvas[0] / 2 - scale * image.shape[-2] / 2)
+        for image, scale in zip(images, scales, strict=True)
+    ]
+    placed = zip(images, scales, shifts, strict=True)
+    warped = [_warp(image, scale, shift, canvas) for image, scale, shift in placed]
     padded = center_on_canvas(warped, canvas, mean, std, channels_last=channels_last)
-    return PaddedImages(
-        tensor=padded.tensor,
+    return replace(
+        padded,
         image_sizes=tuple((image.shape[-2], image.shape[-1]) for image in images),
-        scale=torch.tensor(scales, dtype=mean.dtype, device=mean.device),
-        shift=torch.tensor(shifts, dtype=mean.dtype, device=mean.device).view(-1, 2),
+        scale=padded.scale.new_tensor(scales),
+        shift=padded.shift.new_tensor(shifts).view(-1, 2),
     )
 
 

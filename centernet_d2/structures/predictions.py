@@ -8,33 +8,34 @@ import torch
 from torch import Tensor
 
 
+class OutputMaps:
+    """Maps that a heatmap is among."""
+
+    heatmap: Tensor  # (N, C, h, w)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of the output map."""
+        return self.heatmap.shape[-2], self.heatmap.shape[-1]
+
+
 @dataclass(frozen=True)
-class CenterPredictions:
+class CenterPredictions(OutputMaps):
     """Raw maps of the points detector, one object per stack."""
 
     heatmap: Tensor  # (N, C, h, w) logits
     offset: Tensor  # (N, 2, h, w) center minus cell, (x, y) in cells
     regressions: dict[str, Tensor]  # branch of a point task -> (N, D, h, w)
 
-    @property
-    def map_size(self) -> tuple[int, int]:
-        """(h, w) of the output map."""
-        return self.heatmap.shape[-2], self.heatmap.shape[-1]
-
 
 @dataclass(frozen=True)
-class CenterMaps:
+class CenterMaps(OutputMaps):
     """What the points detector decodes: maps of the last stack in float32, views averaged."""
 
     heatmap: Tensor  # (N, C, h, w) probabilities
     offset: Tensor  # (N, 2, h, w) center minus cell, (x, y) in cells
     # Branch of a point task -> (N, D, h, w); its heatmaps are probabilities too.
     regressions: dict[str, Tensor]
-
-    @property
-    def map_size(self) -> tuple[int, int]:
-        """(h, w) of the output map."""
-        return self.heatmap.shape[-2], self.heatmap.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,12 @@ class Peaks:
 
 
 @dataclass(frozen=True)
-class KeypointMaps:
+class KeypointMaps(OutputMaps):
     """Maps of one kind of keypoint: top-left corners, bottom-right corners, or centers."""
 
     heatmap: Tensor  # (N, C, h, w) logits from the head, probabilities where they are decoded
     offset: Tensor  # (N, 2, h, w) point minus cell, (x, y) in cells
     embedding: Tensor | None = None  # (N, 1, h, w), of corners: alike in corners of one object
-
-    @property
-    def map_size(self) -> tuple[int, int]:
-        """(h, w) of the output map."""
-        return self.heatmap.shape[-2], self.heatmap.shape[-1]
 
 
 @dataclass(frozen=True)

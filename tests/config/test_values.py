@@ -161,7 +161,7 @@ CHOICES = {  # key -> where the code has the words that it knows
     "INPUT.FLIP_CONVENTION": "data.transforms.FLIP_CONVENTIONS",
     "INPUT.CENTER_CROP.MODE": "data.transforms.CROP_MODES",
     "INPUT.CENTER_CROP.BASE": "data.transforms.CROP_BASES",
-    "INPUT.BOX3D.RESOLUTION": "data.box3d_transforms.RESOLUTIONS",
+    "INPUT.BOX3D.RESOLUTION": "data.fields.boxes3d_transforms.RESOLUTIONS",
     "TEST.DTYPE": "modeling.fast_inference.DTYPES",
     "TEST.FIXED_FIT": "modeling.inference_protocol.FIXED_FITS",
     "TEST.SOFT_NMS.METHOD": "decoding.soft_nms_rounds.METHODS",

@@ -215,11 +215,6 @@ def test_plain_python_builds_the_same_mapper(record):
     assert torch.equal(built(record)["image"], configured(record)["image"])
 
 
-def test_another_pixel_format_is_an_error():
-    with pytest.raises(ValueError, match=r"INPUT.FORMAT is 'RGB'.*'BGR'"):
-        DetectionMapper(config("INPUT.FORMAT", "RGB"), is_train=False)
-
-
 def test_exif_rotated_file_with_upright_annotations(record):
     """Boxes were drawn on the upright picture: the file's orientation flag changes nothing."""
     upright = Image.open(record["file_name"])

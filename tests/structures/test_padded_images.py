@@ -120,9 +120,6 @@ def test_both_ways_are_inverse_for_ragged_batches():
         image = torch.arange(2).repeat_interleave(5)
         on_map = padded.image_to_map(ragged, image, map_size).view(2, 5, 2)
         assert torch.allclose(padded.map_to_image(on_map, map_size), points, atol=1e-4)
-        # A length is the difference of two points: no shift.
-        lengths = padded.lengths_to_image(on_map[:, 1:] - on_map[:, :1], map_size)
-        assert torch.allclose(lengths, points[:, 1:] - points[:, :1], atol=1e-4)
 
 
 def test_ratio_comes_from_the_tensors_not_from_a_stride():

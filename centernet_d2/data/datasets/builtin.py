@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from functools import partial
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .lazy import register_lazily
-
-_UNLABELLED = {"voc_2012_test", "kitti_test"}  # known to the evaluation servers alone
 
 # Registered name -> split; "trainval" and "test" are the same frames in both divisions.
 KITTI_SPLITS = {
@@ -39,33 +38,34 @@ def register_voc(root: str) -> None:
 
     detectron2's registrations of these names are taken over; one that somebody else made stays.
     """
-    for year in (2007, 2012):
-        for split in ("trainval", "train", "val", "test"):
-            name, folder = f"voc_{year}_{split}", os.path.join(root, f"VOC{year}")
-            if name in DatasetCatalog:
-                if DatasetCatalog[name].__module__ != "detectron2.data.datasets.pascal_voc":
-                    continue
-                DatasetCatalog.remove(name)
-                MetadataCatalog.remove(name)
-            labelled = name not in _UNLABELLED
-            register_lazily(
-                name,
-                partial(_call, "voc", "load_voc_records", folder, split, labelled=labelled),
-                partial(_call, "voc", "voc_metadata", folder, split, year=year),
-            )
+    for year, split in product((2007, 2012), ("trainval", "train", "val", "test")):
+        name, folder = f"voc_{year}_{split}", os.path.join(root, f"VOC{year}")
+        if name in DatasetCatalog:
+            if DatasetCatalog[name].__module__ != "detectron2.data.datasets.pascal_voc":
+                continue
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+        register_lazily(
+            name,
+            partial(_call, "voc", "load_voc_records", folder, split, labelled=_labelled(name)),
+            partial(_call, "voc", "voc_metadata", folder, split, year=year),
+        )
 
 
 def register_kitti(root: str) -> None:
     """Register `KITTI_SPLITS` of `<root>/kitti`; nothing is read before a split is used."""
-    folder = os.path.join(root, "kitti")
     for name, split in KITTI_SPLITS.items():
         if name not in DatasetCatalog:
-            labelled = name not in _UNLABELLED
+            where, labelled = (os.path.join(root, "kitti"), split), _labelled(name)
             register_lazily(
                 name,
-                partial(_call, "kitti", "load_registered", name, folder, split, labelled=labelled),
-                partial(_call, "kitti", "kitti_metadata", folder, split, labelled=labelled),
+                partial(_call, "kitti", "load_registered", name, *where, labelled=labelled),
+                partial(_call, "kitti", "kitti_metadata", *where, labelled=labelled),
             )
+
+
+def _labelled(name: str) -> bool:
+    return name not in ("voc_2012_test", "kitti_test")  # known to the evaluation servers alone
 
 
 def _call(module: str, function: str, *args: Any, **kwargs: Any) -> Any:

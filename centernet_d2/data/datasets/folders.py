@@ -27,11 +27,8 @@ def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
 def read_split_list(path: str, *, example: str) -> list[str]:
     """Return the names in their order; what follows a name on its line is not read.
 
-    (VOC's lists of one class have a second column: 1, 0 or -1.)
-
-    Args:
-        path: the list.
-        example: a name as it is to be written, for the message.
+    (VOC's lists of one class have a second column: 1, 0 or -1.) `example` is a name as it is to be
+    written, for the message.
 
     Raises:
         DatasetError: the list is empty or names an image twice.

@@ -46,8 +46,8 @@ class DatasetForm:
     reader: Reader | str
     pattern: str
     example: str
-    evaluator_type: str
-    location: str
+    evaluator_type: str = ""
+    location: str = "file_spec"
 
     @property
     def usage(self) -> str:
@@ -187,9 +187,7 @@ def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
 def split_folder(spec: str, *, holds: str) -> tuple[str, str]:
     """Split `<prefix>:<folder>:<split>` at its last colon into an existing folder and a split.
 
-    Args:
-        spec: the whole specification.
-        holds: what is in such a folder, for the message.
+    `holds` says what is in such a folder, for the message.
     """
     folder, _, split = spec.partition(":")[2].rpartition(":")
     if not folder or not split:

@@ -154,7 +154,12 @@ def load_kitti_records(
         ImageFileError: an image has no readable header.
     """
     frames = find_frames(folder, split, labelled=labelled, allow_missing=allow_missing)
-    records = [_record(frame) for frame in frames]
+    records = []
+    for frame in frames:
+        width, height = read_image_size(frame.image)
+        projection = read_projection(frame.calibration).tolist()
+        record = {"file_name": frame.image, "image_id": frame.name, "height": height}
+        records.append({**record, "width": width, "as_stored": True, "projection": projection})
     if not labelled:
         logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records
@@ -163,7 +168,13 @@ def load_kitti_records(
         record["annotations"] = [annotation_of(item, rules) for item in found]
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
     drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
-    _say_without_box(folder, objects, rules)
+    labelled_items = (item for found in objects for item in found if item.type in rules.classes)
+    if without := [item for item in labelled_items if not has_box3d(item)]:
+        logger.warning(
+            "%s: %d objects have no 3-D box in front of the camera (z <= 0 or a dimension <= 0), "
+            "such as a %s at %s: they are ignored regions of their class",
+            *(folder, len(without), without[0].type, without[0].location),
+        )
     _log_counts(folder, split, records, rules)
     return records
 
@@ -177,27 +188,15 @@ def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
     }
     if item.type in rules.ignored or not has_box3d(item):
         return {**annotation, "ignored": True, "iscrowd": 1}
-    columns = ("dimensions", "location", "rotation_y", "alpha", "truncated", "occluded")
-    values = {name: getattr(item, name) for name in columns}
-    values |= {name: list(values[name]) for name in ("dimensions", "location")}
-    return {**annotation, "iscrowd": 0, **values}
+    scalars = ("rotation_y", "alpha", "truncated", "occluded")
+    values = {name: getattr(item, name) for name in scalars}
+    box = {"dimensions": list(item.dimensions), "location": list(item.location)}
+    return {**annotation, "iscrowd": 0, **box, **values}
 
 
 def has_box3d(item: KittiObject) -> bool:
     """Whether a row says where the object is: in front of the camera, with an extent."""
     return item.location[2] > 0 and min(item.dimensions) > 0
-
-
-def _record(frame: Frame) -> dict:
-    width, height = read_image_size(frame.image)
-    return {
-        "file_name": frame.image,
-        "image_id": frame.name,
-        "height": height,
-        "width": width,
-        "as_stored": True,
-        "projection": read_projection(frame.calibration).tolist(),
-    }
 
 
 def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
@@ -212,19 +211,6 @@ def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
                 f"{sorted(known)}: correct it (capital letters count)"
             )
     return [item for item in objects if item.type not in rules.background]
-
-
-def _say_without_box(
-    folder: str, objects: Sequence[Sequence[KittiObject]], rules: ClassRules
-) -> None:
-    labelled = (item for found in objects for item in found if item.type in rules.classes)
-    without = [item for item in labelled if not has_box3d(item)]
-    if without:
-        logger.warning(
-            "%s: %d objects have no 3-D box in front of the camera (z <= 0 or a dimension <= 0), "
-            "such as a %s at %s: they are ignored regions of their class",
-            *(folder, len(without), without[0].type, without[0].location),
-        )
 
 
 def _log_counts(folder: str, split: str, records: Sequence[dict], rules: ClassRules) -> None:

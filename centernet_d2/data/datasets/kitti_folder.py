@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
 
@@ -25,14 +25,13 @@ WHOLE_SPLITS = ("trainval", TEST_SPLIT)
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame's files."""
 
     name: str  # "000007"
     image: str
     calibration: str
-    label: str | None  # None in a split without labels
+    label: str | None = None  # None in a split without labels
 
 
 def split_parts(split: str) -> tuple[str, str]:
@@ -66,10 +65,8 @@ def list_candidates(folder: str, split: str) -> list[str]:
 def read_split(folder: str, split: str) -> list[str]:
     """Return the frames that a split lists, in its order; a second column is not read.
 
-    Args:
-        folder: the KITTI folder.
-        split: "3dop/train", "train", "test" or the path of a list, see `list_candidates`.
-            "trainval" and "test" without a list are all images that there are.
+    `split` is "3dop/train", "train", "test" or the path of a list, see `list_candidates`;
+    "trainval" and "test" without a list are all images that there are.
 
     Raises:
         FileNotFoundError: there is no such list; the message names where it was looked for.
@@ -96,13 +93,10 @@ def read_split(folder: str, split: str) -> list[str]:
 def find_frames(
     folder: str, split: str, *, labelled: bool = True, allow_missing: bool = False
 ) -> list[Frame]:
-    """Return the files of every frame of a split.
+    """Return the files of every frame of a split (see `read_split`).
 
-    Args:
-        folder: the KITTI folder.
-        split: see `read_split`.
-        labelled: every frame must have its label file.
-        allow_missing: leave out frames of which a file is missing, with a warning.
+    Where `labelled`, every frame must have its label file; `allow_missing` leaves out frames of
+    which a file is missing, with a warning.
 
     Raises:
         FileNotFoundError: files are missing (without `allow_missing`), or no frame is complete;
@@ -110,13 +104,22 @@ def find_frames(
     """
     names = read_split(folder, split)
     part = part_folder(folder, split)
-    kinds = {IMAGE_FOLDER: _IMAGE_ENDINGS, CALIBRATION_FOLDER: (".txt",)}
-    if labelled:
-        kinds[LABEL_FOLDER] = (".txt",)
-    found = {kind: files_by_stem(os.path.join(part, kind), *kinds[kind]) for kind in kinds}
+    kinds = [IMAGE_FOLDER, CALIBRATION_FOLDER, *([LABEL_FOLDER] if labelled else [])]
+    found = {
+        kind: files_by_stem(
+            os.path.join(part, kind), *(_IMAGE_ENDINGS if kind == IMAGE_FOLDER else [".txt"])
+        )
+        for kind in kinds
+    }
     complete = [name for name in names if all(name in files for files in found.values())]
     if len(complete) < len(names):
-        message = _missing(part, split, names, found)
+        missing = {kind: [name for name in names if name not in found[kind]] for kind in kinds}
+        counts = [
+            f"{len(lost)} have no file in {kind} (such as {lost[0]})"
+            for kind, lost in missing.items()
+            if lost
+        ]
+        message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
         if not complete:
             raise FileNotFoundError(
                 f"{message}; not one is complete. Unpack KITTI's archives of left color images, "
@@ -129,15 +132,4 @@ def find_frames(
                 "frames"
             )
         logger.warning("%s; going on with the %d complete frames", message, len(complete))
-    labels = found.get(LABEL_FOLDER, {})
-    images, calibrations = found[IMAGE_FOLDER], found[CALIBRATION_FOLDER]
-    return [Frame(name, images[name], calibrations[name], labels.get(name)) for name in complete]
-
-
-def _missing(part: str, split: str, names: Sequence[str], found: dict[str, dict[str, str]]) -> str:
-    counts = []
-    for kind, files in found.items():
-        missing = [name for name in names if name not in files]
-        if missing:
-            counts.append(f"{len(missing)} have no file in {kind} (such as {missing[0]})")
-    return f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
+    return [Frame(name, *(files[name] for files in found.values())) for name in complete]

@@ -63,19 +63,11 @@ def read_labels(path: str) -> list[KittiObject]:
             occlusion that is no whole number, or a box whose right or bottom lies before its left
             or top; the message names the row.
     """
-    return [
-        parse_label_row(line, f"'{path}', row {number}")
-        for number, line in enumerate(_lines(path, "label"), start=1)
-        if line.strip()
-    ]
+    lines = enumerate(_lines(path, "label"), start=1)
+    return [_parse_row(line, f"'{path}', row {number}") for number, line in lines if line.strip()]
 
 
-def parse_label_row(line: str, where: str) -> KittiObject:
-    """Parse one row; `where` names file and row in errors ("'000007.txt', row 3").
-
-    Raises:
-        DatasetError: see `read_labels`.
-    """
+def _parse_row(line: str, where: str) -> KittiObject:
     kind, *texts = line.split()
     if len(texts) + 1 not in (LABEL_COLUMNS, LABEL_COLUMNS + 1):
         raise DatasetError(

@@ -33,12 +33,6 @@ class LazyMetadata(Metadata):
 def register_lazily(
     name: str, load: Callable[[], list[dict]], metadata: Callable[[], dict[str, Any]]
 ) -> None:
-    """Register a dataset by functions that import what they need.
-
-    Args:
-        name: dataset name.
-        load: returns its records.
-        metadata: returns what `MetadataCatalog.get(name)` is to say.
-    """
+    """Register a dataset by functions that import what they need: its records, its metadata."""
     DatasetCatalog.register(name, load)
     MetadataCatalog[name] = LazyMetadata(name, metadata)

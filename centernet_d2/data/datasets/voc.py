@@ -113,12 +113,8 @@ def load_voc_records(
     annotations (bbox, bbox_mode XYXY_ABS, category_id, difficult 0 or 1). Difficult objects and
     images without objects are kept.
 
-    Args:
-        folder: holds `Annotations`, `ImageSets/Main` and `JPEGImages`.
-        split: file in `ImageSets/Main`, without ".txt".
-        class_names: names as the XML files have them.
-        labelled: False: no XML is read and records have no "annotations"; True: every image must
-            have its XML; None: False where not one image has one.
+    `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
+    "annotations"; True: every image must have its XML; None: False where not one image has one.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import Transform, TransformList
 
 from .. import random_state
-from ..transforms import CenterAffineTransform
+from ..transforms import CenterAffineTransform, frame_size, require
 
 RESOLUTIONS = ("fixed", "keep_res")
 _NO_TURN = 1e-6  # rounding, of what a pixel moves sideways
@@ -23,48 +24,29 @@ class FitTransform(CenterAffineTransform):
     """
 
 
+@dataclass(eq=False, repr=False)
 class RandomHalfJitter(Augmentation):
     """The whole image on the network frame; a share of the images shifted and scaled at random.
 
     Published: half of them, by up to a fifth of the image's sides and to 0.6 to 1.4 of its extent.
-
-    Args:
-        output_size: (height, width) of the network frame.
-        resolution: "fixed", the image's width becomes the frame's (published; a 1242 x 375 image
-            on 1280 x 384 loses 1.2 rows of the frame at top and bottom), or "keep_res", an image
-            pixel becomes a pixel.
-        probability: share of the images that are jittered, 0..1.
-        shift: standard deviation of the shift, in widths and heights of the image; clipped at two
-            of them.
-        scale: standard deviation of the scale, clipped at one of them.
     """
 
-    def __init__(
-        self,
-        output_size: Sequence[int],
-        resolution: str = "fixed",
-        probability: float = 0.5,
-        shift: float = 0.1,
-        scale: float = 0.4,
-    ):
-        super().__init__()
-        if len(output_size) != 2 or min(output_size) <= 0:
-            raise ValueError(f"INPUT.TRAIN_SIZE must be (height, width), got {output_size}")
-        if resolution not in RESOLUTIONS:
-            raise ValueError(
-                f"INPUT.BOX3D.RESOLUTION must be one of {RESOLUTIONS}, got {resolution!r}"
-            )
-        if not 0 <= probability <= 1:
-            raise ValueError(f"INPUT.BOX3D.JITTER_PROBABILITY must be in 0..1, got {probability}")
-        if not 0 <= scale < 1:
-            raise ValueError(f"INPUT.CENTER_CROP.SCALE must be in 0..1 (1 excluded), got {scale}")
-        if shift < 0:
-            raise ValueError(f"INPUT.CENTER_CROP.SHIFT must not be negative, got {shift}")
-        self.output_size = (int(output_size[0]), int(output_size[1]))
-        self.resolution = resolution
-        self.probability = probability
-        self.shift = shift
-        self.scale = scale
+    output_size: Sequence[int]  # (height, width) of the network frame
+    # The image's width becomes the frame's (published; a 1242 x 375 image on 1280 x 384 loses 1.2
+    # rows of the frame at top and bottom), or, with "keep_res", an image pixel becomes a pixel.
+    resolution: str = "fixed"
+    probability: float = 0.5  # share of the images that are jittered
+    shift: float = 0.1  # standard deviation, in the image's sides; clipped at two of them
+    scale: float = 0.4  # standard deviation; clipped at one
+
+    def __post_init__(self) -> None:
+        self.output_size = frame_size(self.output_size)
+        require(
+            self.resolution in RESOLUTIONS, "resolution", self.resolution, f"one of {RESOLUTIONS}"
+        )
+        require(0 <= self.probability <= 1, "probability", self.probability, "in 0..1")
+        require(0 <= self.scale < 1, "scale", self.scale, "in 0..1 (1 excluded)")
+        require(self.shift >= 0, "shift", self.shift, "0 or more")
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw from numpy's global random state and return the way to the network frame."""

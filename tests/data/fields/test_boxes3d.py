@@ -340,19 +340,18 @@ def test_shifts_and_scales_of_ones_own_teach_no_depth(record):
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    "wrong",
     [
-        (("INPUT.BOX3D.RESOLUTION", "keep"), "INPUT.BOX3D.RESOLUTION must be one of"),
-        (("INPUT.BOX3D.JITTER_PROBABILITY", 1.5), "INPUT.BOX3D.JITTER_PROBABILITY must be in 0..1"),
-        (("INPUT.CENTER_CROP.SCALE", 1.0), "INPUT.CENTER_CROP.SCALE must be in 0..1"),
-        (("INPUT.CENTER_CROP.SHIFT", -0.1), "INPUT.CENTER_CROP.SHIFT must not be negative"),
-        (("INPUT.TRAIN_SIZE", [384]), "INPUT.TRAIN_SIZE must be"),
-        (("INPUT.FORMAT", "RGB"), "INPUT.FORMAT is 'RGB'"),
+        {"resolution": "keep"},
+        {"probability": 1.5},
+        {"scale": 1.0},
+        {"shift": -0.1},
+        {"output_size": (384,)},
     ],
 )
-def test_bad_config_values_are_named(override, message):
-    with pytest.raises(ValueError, match=message):
-        DetectionMapper(config(*override), is_train=True)
+def test_bad_values_are_named(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        RandomHalfJitter(**{"output_size": (384, 1280), **wrong})
 
 
 def test_colours_are_jittered_only_when_told():
