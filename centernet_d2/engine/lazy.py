@@ -22,7 +22,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
 from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
-from .schedule_overrides import overridden_epoch_keys
+from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
 
 # Key of a lazy file -> config key that it sets; what a file leaves out has the config's default.
