@@ -10,8 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from centernet_d2.config import BLOCKS
-from centernet_d2.config.moved import MOVED_KEYS, MOVED_VALUES
+from centernet_d2.config import BLOCKS, MOVED_KEYS, MOVED_VALUES
 from centernet_d2.config.rules import Block, Key
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "config.md"

@@ -10,9 +10,102 @@ import argparse
 import sys
 from pathlib import Path
 
-from centernet_d2.model_zoo.page import page
+from centernet_d2.model_zoo.entries import ENTRIES, Benchmark, Entry
 
 FILE = Path(__file__).resolve().parents[1] / "MODEL_ZOO.md"
+
+INTRODUCTION = """# Model zoo
+
+<!-- Written by tools/make_model_zoo.py from centernet_d2/model_zoo/entries.py; do not edit. -->
+
+Every row is a config of this repository and the weights that the authors of its recipe released.
+No weights are hosted here: they are fetched from their authors, recognised, and renamed.
+
+- **published**: the number that the authors of the weights print for them.
+- **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
+- **test**: `TEST.RESOLUTION` of the numbers. none, flip and ms are the views that are united: the
+  image alone, with its flipped image, and at the scales 0.5, 0.75, 1, 1.25 and 1.5 with theirs (of
+  triplet CenterNet 0.6, 1, 1.2, 1.5 and 1.8).
+
+```python
+from centernet_d2 import Predictor, model_zoo
+
+predictor = Predictor(model_zoo.get_config("COCO-Detection/points_dla34_230e", trained=True))
+```
+
+`MODEL.WEIGHTS published:<name>` does the same on a command line and in detectron2's own
+`DefaultPredictor`; `<name>` is that of a row, with or without its folder, or its authors' name.
+
+Weights marked *form* are on Google Drive, which at times answers with a form instead of the file.
+Then open the page in a browser and either save the file under the name that the error message
+gives, or anywhere and set `MODEL.WEIGHTS published:<file>`.
+"""
+
+AFTER = """
+## To start a training from
+
+| name | weights | licence |
+| --- | --- | --- |
+{starts}
+
+`torchvision:resnet18` (34, 50, 101, 152) and `timm:dla34.in1k` name ImageNet weights in the same
+way. They are fetched when they are loaded: never for a model that is given a checkpoint.
+
+## About the numbers
+
+The authors of the points paper state a spread of up to 0.4 AP (COCO) and 1 mAP (VOC) between equal
+trainings. VOC's mAP is the 11-point one of the published code. Checksums: those of mmdetection are
+in its file names; the others were never published, so none is stated.
+
+The numbers of CornerNet and triplet CenterNet are those of their papers on test-dev, with
+`TEST.SOFT_NMS.MODE reference` and `TEST.ROUND_RESULTS 2`; on val2017 the triplet paper
+gives 41.3 and 44.8 (Hourglass-52 and -104). CornerNet's link has held weights of the corrected
+radius since March 2019; older copies are of the same form and score less.
+
+Out of scope: ExtremeNet's re-implementation in the points repository (exdet), of which only the
+hourglass serves as a start, and the paper's multi-size variant (section 6.1.1).
+"""
+
+
+def page() -> str:
+    """The whole text of MODEL_ZOO.md."""
+    benchmarks = dict.fromkeys(entry.benchmark for entry in ENTRIES if entry.benchmark)
+    tables = [_table(benchmark) for benchmark in benchmarks]
+    starts = "\n".join(
+        f"| `{entry.name}` ({entry.published_name}) | {_weights(entry)} | {entry.licence} |"
+        for entry in ENTRIES
+        if not entry.has_config
+    )
+    return "\n".join([INTRODUCTION, *tables]) + AFTER.format(starts=starts)
+
+
+def _table(benchmark: Benchmark) -> str:
+    lines = [
+        f"## {benchmark.metric}",
+        "",
+        "| name | authors' name | parameters | test | published | measured | weights | licence |",
+        "| --- | --- | --: | --- | --- | --- | --- | --- |",
+    ]
+    for entry in (entry for entry in ENTRIES if entry.benchmark == benchmark):
+        cells = (
+            f"[{entry.short_name}](configs/{entry.config})",
+            entry.published_name,
+            f"{entry.parameters:,}",
+            benchmark.resolution,
+            ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
+            ", ".join(f"{view} {value} ({how})" for view, (value, how) in entry.measured.items())
+            or "-",
+            _weights(entry),
+            entry.licence,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _weights(entry: Entry) -> str:
+    location = entry.weights
+    link = f"[form]({location.page})" if location.page else f"[file]({location.url})"
+    return f"{link}, sha256 {location.sha256}..." if location.sha256 else link
 
 
 def main() -> int:

@@ -14,8 +14,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from . import KEYS, flattened, value_of
-from .moved import moved
+from . import KEYS, flattened, moved, value_of
 from .rules import Rule, flag, listed, number, one_of, optional, text, weight, whole, word
 
 PACKAGE = __name__.partition(".")[0]

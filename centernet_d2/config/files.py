@@ -16,9 +16,8 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
-from . import flattened
+from . import flattened, moved, translated
 from .checks import RULES, wrong_value
-from .moved import moved, translated
 
 logger = logging.getLogger(__name__)
 

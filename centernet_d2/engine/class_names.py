@@ -85,6 +85,8 @@ def saved_class_names(weights: str) -> list[str]:
     Those of the model zoo are stated with their entry. A file is read where it is local, or where
     an address was downloaded before.
     """
+    if not weights:
+        return []
     name = without_query(weights)
     file = _fetched.get(name) or _expected_file(name)
     if file.is_file():

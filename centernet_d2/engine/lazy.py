@@ -21,7 +21,8 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
-from .schedule_overrides import overridden_epoch_keys
+from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
+from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
 
 # Key of a lazy file -> config key that it sets; what a file leaves out has the config's default.

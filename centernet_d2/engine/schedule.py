@@ -1,16 +1,40 @@
 """Learning rate and iterations from the recipe, the batch and the dataset's length.
 
 A recipe states a learning rate for its own batch size, and epochs. What a run needs - a learning
-rate, iterations, steps - follows from them. Pure arithmetic; only the two functions at the end know
-`cfg`.
+rate, iterations, steps - follows from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
+
+# Key in iterations, given by hand -> key in epochs, from which iterations are computed.
+PARTNERS = {
+    "SOLVER.MAX_ITER": "SOLVER.EPOCHS",
+    "SOLVER.STEPS": "SOLVER.EPOCH_STEPS",
+    "TEST.EVAL_PERIOD": "TEST.EVAL_EPOCHS",
+    "SOLVER.CHECKPOINT_PERIOD": "SOLVER.CHECKPOINT_EPOCHS",
+}
+
+
+def overridden_epoch_keys(levels: Iterable[Collection[str]]) -> list[str]:
+    """Return the keys in epochs that the keys in iterations replace.
+
+    Epochs take precedence where both are set, so a key in iterations that is set over a config in
+    epochs empties its partner.
+
+    Args:
+        levels: the keys that each level sets itself, base first: files, then the command line.
+    """
+    replaced: dict[str, bool] = {}
+    for level in levels:
+        for by_hand, in_epochs in PARTNERS.items():
+            if in_epochs in level or by_hand in level:
+                replaced[in_epochs] = in_epochs not in level
+    return [key for key, is_replaced in replaced.items() if is_replaced]
 
 
 @dataclass(frozen=True)
@@ -43,69 +67,38 @@ class Schedule:
         )
 
 
-def compute_schedule(
-    *,
-    dataset_size: int,
-    images_per_batch: int,
-    base_learning_rate: float,
-    base_batch_size: int = 0,
-    epochs: int = 0,
-    epoch_steps: Sequence[int] = (),
-    iterations: int = 0,
-    steps: Sequence[int] = (),
-    evaluation_epochs: int = 0,
-    evaluation_period: int = 0,
-    checkpoint_epochs: int = 0,
-    checkpoint_period: int = 5000,
-) -> Schedule:
-    """Compute the schedule of a run.
+def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
+    """Compute the schedule that `cfg` asks for on `dataset_size` training images.
 
-    An epoch is `dataset_size // images_per_batch` iterations (the published loader drops the last,
-    smaller batch), and at least 1. The learning rate is multiplied after each epoch of
-    `epoch_steps`.
-
-    Args:
-        dataset_size: number of training images.
-        images_per_batch: images per step, over all processes.
-        base_learning_rate: learning rate of a batch of `base_batch_size` images.
-        base_batch_size: 0 uses `base_learning_rate` as it is.
-        epochs: length of the run; 0 uses `iterations` and `steps` as they are.
-        epoch_steps: epochs after which the learning rate is lowered; none uses `steps`.
-        iterations: length of the run where `epochs` is 0.
-        steps: iterations after which the learning rate is lowered where `epochs` is 0 or
-            `epoch_steps` empty.
-        evaluation_epochs: epochs between evaluations; 0 uses `evaluation_period`.
-        evaluation_period: iterations between evaluations; 0: only at the end.
-        checkpoint_epochs: epochs between checkpoints; 0 uses `checkpoint_period`.
-        checkpoint_period: iterations between checkpoints.
+    An epoch is `dataset_size // SOLVER.IMS_PER_BATCH` iterations (the published loader drops the
+    last, smaller batch), and at least 1. What is set in epochs takes precedence over iterations.
 
     Raises:
-        ValueError: an argument makes no run, with the name of its config key.
+        ValueError: a value makes no run; the message names its config key.
     """
+    solver, rate, origin = cfg.SOLVER, cfg.SOLVER.BASE_LR, ""
+    batch, base_batch = solver.IMS_PER_BATCH, solver.BASE_BATCH_SIZE
     _check_positive("the number of training images (DATASETS.TRAIN)", dataset_size)
-    _check_positive("SOLVER.IMS_PER_BATCH", images_per_batch)
-    _check_positive("SOLVER.BASE_LR", base_learning_rate)
-    per_epoch = max(dataset_size // images_per_batch, 1)
-    origin = ""
-    if base_batch_size:
-        origin = f"{base_learning_rate:.6g} x {images_per_batch}/{base_batch_size}"
-        base_learning_rate *= images_per_batch / base_batch_size
-    if epochs:
-        iterations = epochs * per_epoch
-        steps = [epoch * per_epoch for epoch in epoch_steps] or steps
+    _check_positive("SOLVER.IMS_PER_BATCH", batch)
+    _check_positive("SOLVER.BASE_LR", rate)
+    if base_batch:
+        origin = f"{rate:.6g} x {batch}/{base_batch}"
+        rate *= batch / base_batch
+    per_epoch = max(dataset_size // batch, 1)
+    iterations = solver.EPOCHS * per_epoch or solver.MAX_ITER
     _check_positive("SOLVER.EPOCHS or SOLVER.MAX_ITER", iterations)
-    if checkpoint_epochs:
-        checkpoint_period = checkpoint_epochs * per_epoch
+    steps = [epoch * per_epoch for epoch in solver.EPOCH_STEPS] if solver.EPOCHS else []
+    checkpoint_period = solver.CHECKPOINT_EPOCHS * per_epoch or solver.CHECKPOINT_PERIOD
     _check_positive("SOLVER.CHECKPOINT_PERIOD or SOLVER.CHECKPOINT_EPOCHS", checkpoint_period)
     return Schedule(
         dataset_size=dataset_size,
-        images_per_batch=images_per_batch,
+        images_per_batch=batch,
         iterations_per_epoch=per_epoch,
-        learning_rate=base_learning_rate,
+        learning_rate=rate,
         iterations=iterations,
         # Strictly increasing and inside the run, as detectron2's scheduler demands.
-        steps=tuple(sorted({int(step) for step in steps if 0 < step < iterations})),
-        evaluation_period=evaluation_epochs * per_epoch if evaluation_epochs else evaluation_period,
+        steps=tuple(sorted({int(s) for s in steps or solver.STEPS if 0 < s < iterations})),
+        evaluation_period=cfg.TEST.EVAL_EPOCHS * per_epoch or cfg.TEST.EVAL_PERIOD,
         checkpoint_period=checkpoint_period,
         learning_rate_origin=origin,
     )
@@ -114,25 +107,6 @@ def compute_schedule(
 def _check_positive(name: str, value: float) -> None:
     if not value > 0:
         raise ValueError(f"{name} is {value}; it must be more than 0.")
-
-
-def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
-    """Compute the schedule that `cfg` asks for on `dataset_size` images."""
-    solver = cfg.SOLVER
-    return compute_schedule(
-        dataset_size=dataset_size,
-        images_per_batch=solver.IMS_PER_BATCH,
-        base_learning_rate=solver.BASE_LR,
-        base_batch_size=solver.BASE_BATCH_SIZE,
-        epochs=solver.EPOCHS,
-        epoch_steps=solver.EPOCH_STEPS,
-        iterations=solver.MAX_ITER,
-        steps=solver.STEPS,
-        evaluation_epochs=cfg.TEST.EVAL_EPOCHS,
-        evaluation_period=cfg.TEST.EVAL_PERIOD,
-        checkpoint_epochs=solver.CHECKPOINT_EPOCHS,
-        checkpoint_period=solver.CHECKPOINT_PERIOD,
-    )
 
 
 def fix_schedule(cfg: CfgNode, schedule: Schedule) -> CfgNode:

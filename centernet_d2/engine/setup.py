@@ -20,7 +20,7 @@ from ..data.datasets.from_files import allow_missing_files, is_file_spec, regist
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from .class_names import other_classes_than_saved, set_class_names
-from .schedule_overrides import overridden_epoch_keys
+from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
 

@@ -61,7 +61,7 @@ class Trainer(DefaultTrainer):
 
         Raises:
             ValueError: the config contradicts itself or the data; see `setup` and
-                `compute_schedule`.
+                `schedule_from_config`.
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())

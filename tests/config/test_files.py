@@ -12,10 +12,9 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_model
 
 import centernet_d2
-from centernet_d2.config import add_centernet_config, value_of
+from centernet_d2.config import MOVED_KEYS, MOVED_VALUES, add_centernet_config, value_of
 from centernet_d2.config.checks import check_config
 from centernet_d2.config.files import nearest_keys
-from centernet_d2.config.moved import MOVED_KEYS, MOVED_VALUES
 from centernet_d2.engine import setup as engine_setup
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.modeling import PointsCenterNet

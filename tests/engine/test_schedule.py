@@ -7,21 +7,28 @@ from pathlib import Path
 import pytest
 
 from centernet_d2.data.samplers import PositionSampler
-from centernet_d2.engine.schedule import compute_schedule, fix_schedule, schedule_from_config
+from centernet_d2.engine.schedule import Schedule, fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 COCO_TRAIN = 118287
 RECIPE = {
-    "base_learning_rate": 5e-4,
-    "base_batch_size": 128,
-    "epochs": 140,
-    "epoch_steps": [90, 120],
+    "SOLVER.BASE_LR": 5e-4,
+    "SOLVER.BASE_BATCH_SIZE": 128,
+    "SOLVER.EPOCHS": 140,
+    "SOLVER.EPOCH_STEPS": [90, 120],
 }
 
 
+def schedule_of(dataset_size: int, batch: int, keys: dict) -> Schedule:
+    cfg = load_config()
+    keys = {"SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_ITER": 0, "SOLVER.STEPS": (), **keys}
+    cfg.merge_from_list([part for pair in keys.items() for part in pair])
+    return schedule_from_config(cfg, dataset_size)
+
+
 def test_published_batch():
-    schedule = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=128, **RECIPE)
+    schedule = schedule_of(COCO_TRAIN, 128, RECIPE)
     assert schedule.iterations_per_epoch == 924  # 118287 // 128: the last, smaller batch is dropped
     assert schedule.learning_rate == 5e-4
     assert schedule.iterations == 924 * 140
@@ -29,7 +36,7 @@ def test_published_batch():
 
 
 def test_smaller_batch_scales_rate_and_iterations():
-    schedule = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=2, **RECIPE)
+    schedule = schedule_of(COCO_TRAIN, 2, RECIPE)
     assert schedule.learning_rate == pytest.approx(5e-4 / 64)
     assert schedule.iterations == 59143 * 140
 
@@ -63,21 +70,20 @@ def test_corner_detectors_see_the_published_number_of_images_at_any_batch(
 
 
 def test_dataset_smaller_than_the_batch_has_one_iteration_per_epoch():
-    schedule = compute_schedule(dataset_size=5, images_per_batch=128, **RECIPE)
+    schedule = schedule_of(5, 128, RECIPE)
     assert schedule.iterations == 140
     assert schedule.steps == (90, 120)
 
 
 def test_fixed_by_hand():
-    schedule = compute_schedule(
-        dataset_size=100,
-        images_per_batch=7,
-        base_learning_rate=0.3,
-        iterations=50,
-        steps=[20, 20, 60, 50],
-        evaluation_period=9,
-        checkpoint_period=11,
-    )
+    given = {
+        "SOLVER.BASE_LR": 0.3,
+        "SOLVER.MAX_ITER": 50,
+        "SOLVER.STEPS": [20, 20, 60, 50],
+        "TEST.EVAL_PERIOD": 9,
+        "SOLVER.CHECKPOINT_PERIOD": 11,
+    }
+    schedule = schedule_of(100, 7, given)
     assert schedule.learning_rate == 0.3
     assert schedule.iterations == 50
     assert schedule.steps == (20,)  # repeated steps and steps outside the run are left out
@@ -86,46 +92,45 @@ def test_fixed_by_hand():
 
 
 def test_steps_by_hand_are_used_beside_epochs():
-    given = {**RECIPE, "epoch_steps": [], "steps": [700]}
-    assert compute_schedule(dataset_size=1280, images_per_batch=128, **given).steps == (700,)
+    given = {**RECIPE, "SOLVER.EPOCH_STEPS": [], "SOLVER.STEPS": [700]}
+    assert schedule_of(1280, 128, given).steps == (700,)
 
 
 def test_the_rate_tells_how_it_came_about():
-    recipe = {**RECIPE, "base_batch_size": 114}
-    text = compute_schedule(dataset_size=1280, images_per_batch=112, **recipe).describe()
+    recipe = {**RECIPE, "SOLVER.BASE_BATCH_SIZE": 114}
+    text = schedule_of(1280, 112, recipe).describe()
     assert "Learning rate 0.000491228 (0.0005 x 112/114)," in text
-    recipe["base_batch_size"] = 0
-    text = compute_schedule(dataset_size=1280, images_per_batch=112, **recipe).describe()
+    recipe["SOLVER.BASE_BATCH_SIZE"] = 0
+    text = schedule_of(1280, 112, recipe).describe()
     assert "Learning rate 0.0005," in text
 
 
 def test_periods_in_epochs():
-    schedule = compute_schedule(
-        dataset_size=100, images_per_batch=8, evaluation_epochs=2, checkpoint_epochs=3, **RECIPE
-    )
+    periods = {"TEST.EVAL_EPOCHS": 2, "SOLVER.CHECKPOINT_EPOCHS": 3}
+    schedule = schedule_of(100, 8, RECIPE | periods)
     assert schedule.evaluation_period == 24
     assert schedule.checkpoint_period == 36
 
 
 def test_description_names_the_numbers():
-    text = compute_schedule(dataset_size=COCO_TRAIN, images_per_batch=64, **RECIPE).describe()
+    text = schedule_of(COCO_TRAIN, 64, RECIPE).describe()
     for part in ("118287 images", "64 per step", "1848 iterations per epoch", "0.00025", "258720"):
         assert part in text
 
 
 @pytest.mark.parametrize(
-    ("change", "key"),
+    ("size", "change", "key"),
     [
-        ({"dataset_size": 0}, "DATASETS.TRAIN"),
-        ({"images_per_batch": 0}, "SOLVER.IMS_PER_BATCH"),
-        ({"base_learning_rate": 0.0}, "SOLVER.BASE_LR"),
-        ({"epochs": 0}, "SOLVER.MAX_ITER"),
-        ({"checkpoint_period": 0}, "SOLVER.CHECKPOINT_PERIOD"),
+        (0, {}, "DATASETS.TRAIN"),
+        (10, {"SOLVER.IMS_PER_BATCH": 0}, "SOLVER.IMS_PER_BATCH"),
+        (10, {"SOLVER.BASE_LR": 0.0}, "SOLVER.BASE_LR"),
+        (10, {"SOLVER.EPOCHS": 0}, "SOLVER.MAX_ITER"),
+        (10, {"SOLVER.CHECKPOINT_PERIOD": 0}, "SOLVER.CHECKPOINT_PERIOD"),
     ],
 )
-def test_impossible_values_name_their_key(change, key):
+def test_impossible_values_name_their_key(size, change, key):
     with pytest.raises(ValueError, match=key):
-        compute_schedule(**{"dataset_size": 10, "images_per_batch": 2, **RECIPE, **change})
+        schedule_of(size, 2, RECIPE | change)
 
 
 def test_fixing_twice_changes_nothing(config):

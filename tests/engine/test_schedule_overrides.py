@@ -8,8 +8,7 @@ import pytest
 
 from centernet_d2.config import value_of
 from centernet_d2.config.files import read_levels
-from centernet_d2.engine.schedule import schedule_from_config
-from centernet_d2.engine.schedule_overrides import PARTNERS, overridden_epoch_keys
+from centernet_d2.engine.schedule import PARTNERS, overridden_epoch_keys, schedule_from_config
 from centernet_d2.engine.setup import load_config
 
 BASE = """

@@ -94,7 +94,8 @@ class HeatmapDetector(OnCanvas, ABC):
         """
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
         backbone = build_backbone(cfg)
-        freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT)
+        if cfg.MODEL.BACKBONE.FREEZE_AT:
+            freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT)
         return {
             "backbone": backbone,
             "in_features": cfg.MODEL.HEATMAP.IN_FEATURES,

@@ -1,0 +1,44 @@
+"""docs/config.md and MODEL_ZOO.md are what their tables say."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from centernet_d2.config import KEYS
+from centernet_d2.model_zoo import ENTRIES
+
+TOOLS = {"make_config_page": "## MODEL.HEATMAP", "make_model_zoo": "## To start a training from"}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_page_is_in_step(load_tool, monkeypatch, name):
+    tool = load_tool(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--check"])
+    assert tool.main() == 0, f"run tools/{name}.py"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_page_that_is_not_in_step_is_said(load_tool, monkeypatch, tmp_path, capsys, name):
+    tool = load_tool(name)
+    monkeypatch.setattr(tool, "FILE", tmp_path / "page.md")
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--check"])
+    assert tool.main() == 1
+    assert f"tools/{name}.py" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
+    assert tool.main() == 0
+    assert TOOLS[name] in tool.FILE.read_text(encoding="utf-8")
+
+
+def test_every_key_has_a_row(load_tool):
+    sections = load_tool("make_config_page").page().split("\n## ")
+    of_block = {text.splitlines()[0]: text for text in sections}
+    for key in KEYS:
+        block, _, name = key.rpartition(".")
+        assert f"\n| `{name}` | " in of_block[block], key
+
+
+def test_every_entry_of_the_zoo_is_named(load_tool):
+    page = load_tool("make_model_zoo").page()
+    assert [entry.name for entry in ENTRIES if entry.short_name not in page] == []
