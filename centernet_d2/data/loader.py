@@ -23,7 +23,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
 from .datasets.from_files import form_of
-from .fields.base import build_fields
+from .fields.base import GroundTruthField, build_fields
 from .mapper import DetectionMapper
 from .samplers import PositionSampler, seeded
 
@@ -255,7 +255,23 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    if not has_objects(dicts, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS):
+    check_training_dicts(dicts, names, fields, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS)
+    return dicts
+
+
+def check_training_dicts(
+    dicts: Sequence[DatasetDict],
+    names: Sequence[str],
+    fields: Sequence[GroundTruthField] = (),
+    *,
+    crowd_as_objects: bool = True,
+) -> None:
+    """Print how many objects each class of the datasets `names` has.
+
+    Raises:
+        ValueError: there is nothing to learn from; see `load_training_dicts`.
+    """
+    if not has_objects(dicts, crowd_as_objects=crowd_as_objects):
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
@@ -266,7 +282,6 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
         print_instances_class_histogram(dicts, class_names)
-    return dicts
 
 
 def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool:

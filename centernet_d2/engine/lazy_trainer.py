@@ -14,7 +14,9 @@ from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ..data.loader import DatasetDict, Mapper
+from ..data.fields.base import keep_columns
+from ..data.loader import DatasetDict, Mapper, check_training_dicts
+from ..data.mapper import DetectionMapper
 from .lazy import target_of
 from .trainer import Trainer
 
@@ -48,8 +50,13 @@ class LazyParts(Trainer):
 
     @classmethod
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
-        """Load the training images' records; their number gives the schedule."""
-        return cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
+        """Load and check the training images' records; their number gives the schedule."""
+        mapper = cls.build_mapper(cfg, is_train=True)
+        dicts = cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
+        if isinstance(mapper, DetectionMapper):
+            crowds = mapper.crowd_as_objects
+            check_training_dicts(dicts, cfg.DATASETS.TRAIN, mapper.fields, crowd_as_objects=crowds)
+        return dicts
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -75,8 +82,10 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
-        """Build the mapper of one of the loaders."""
-        return cls.part(f"dataloader.{'train' if is_train else 'test'}.mapper")
+        """Build the mapper of one of the loaders; what its fields read is loaded from now on."""
+        mapper = cls.part(f"dataloader.{'train' if is_train else 'test'}.mapper")
+        keep_columns(getattr(mapper, "fields", ()))
+        return mapper
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> Any:
@@ -86,6 +95,7 @@ class LazyParts(Trainer):
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Build the loader of one evaluation dataset."""
+        cls.build_mapper(cfg, is_train=False)  # before loading
         dataset = cls.part("dataloader.test.dataset", names=[dataset_name])
         return cls._loader("test", cfg, dataset=dataset)
 

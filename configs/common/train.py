@@ -5,8 +5,7 @@ and the dataset, or in iterations where the epochs are 0. An override in iterati
 line empties the epochs. `optimizer.lr` is that of `base_batch_size` images; 0: of any number.
 """
 
-from detectron2.config import LazyCall as L
-
+from centernet_d2.detectron2_versions import LazyCall as L
 from centernet_d2.engine.optimizer import build_optimizer
 
 train = {

@@ -1,7 +1,6 @@
 """`COCO-Detection/points_resnet18_dcn_140e.yaml` as a LazyConfig."""
 
-from detectron2.config import LazyCall as L
-
+from centernet_d2.detectron2_versions import LazyCall as L
 from centernet_d2.modeling.backbone import ResNetDeconv
 
 from ..common.data.coco import dataloader

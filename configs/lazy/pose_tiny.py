@@ -1,8 +1,7 @@
 """`Shapes/pose_tiny.yaml` as a LazyConfig: stick figures and their joints."""
 
-from detectron2.config import LazyCall as L
-
 from centernet_d2.data.fields.joints import JointsField
+from centernet_d2.detectron2_versions import LazyCall as L
 from centernet_d2.modeling.point_tasks.pose import Pose
 
 from ..common.data.shapes import dataloader

@@ -8,15 +8,18 @@ import re
 
 import pytest
 import torch
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import LazyCall, get_cfg, instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer, default_argument_parser
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.events import EventStorage
+from omegaconf import DictConfig
 from torch import nn
 
 from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.lazy import load_lazy, settings
+from centernet_d2.engine.lazy_trainer import lazy_trainer
 from centernet_d2.engine.run import read_job, run
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
@@ -194,3 +197,23 @@ def test_what_is_wrong_is_said(write, text, overrides, words):
     pattern = "(?s)" + ".*".join(map(re.escape, words))
     with pytest.raises(ValueError, match=pattern):
         settings(load_lazy(write(text), overrides))
+
+
+def test_a_training_without_objects_is_refused_as_with_yaml(name):
+    records = [{**record, "annotations": []} for record in DatasetCatalog.get(name)]
+    DatasetCatalog.register("nothing_to_learn", lambda: records)
+    MetadataCatalog.get("nothing_to_learn").set(thing_classes=["thing"])
+    parts = {
+        "dataset": LazyCall(load_dataset_dicts)(names=[name]),
+        "mapper": LazyCall(DetectionMapper)(is_train=True),
+    }
+    trainer = lazy_trainer(
+        DictConfig({"dataloader": {"train": parts}}, flags={"allow_objects": True})
+    )
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = ("nothing_to_learn",)
+    try:
+        with pytest.raises(ValueError, match="nothing_to_learn have no object to learn from"):
+            trainer.load_dataset(cfg)
+    finally:
+        DatasetCatalog.remove("nothing_to_learn")

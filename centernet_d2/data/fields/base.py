@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,15 @@ def build_fields(cfg: CfgNode) -> list[GroundTruthField]:
     detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
     ask = getattr(detector, "ground_truth_fields", None)
     fields = list(ask(cfg)) if ask else []
+    keep_columns(fields)
+    return fields
+
+
+def keep_columns(fields: Iterable[GroundTruthField]) -> None:
+    """Let what the fields read survive the loading of COCO files from now on."""
     for field in fields:
         keep_annotation_columns(*field.annotation_columns)
         keep_image_columns(*field.image_columns)
-    return fields
 
 
 def source_boxes(annotations: Sequence[Mapping[str, Any]], file_name: str) -> np.ndarray:

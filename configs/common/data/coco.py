@@ -1,11 +1,10 @@
 """COCO as both papers' detectors see it; the corner detectors crop in another way."""
 
-from detectron2.config import LazyCall as L
-
 from centernet_d2.data.color import RandomColor
 from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
+from centernet_d2.detectron2_versions import LazyCall as L
 
 dataloader = {
     "train": L(build_train_loader)(

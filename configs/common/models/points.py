@@ -1,7 +1,6 @@
 """Points CenterNet as published for boxes; a config adds backbone, features and classes."""
 
-from detectron2.config import LazyCall as L
-
+from centernet_d2.detectron2_versions import LazyCall as L
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.heads.branches import points_head
 from centernet_d2.modeling.point_tasks.box2d import Box2D

@@ -1,7 +1,6 @@
 """Trunks that learn generated pictures in minutes on two CPU cores."""
 
-from detectron2.config import LazyCall as L
-
+from centernet_d2.detectron2_versions import LazyCall as L
 from centernet_d2.modeling.backbone import EncoderDecoder, Hourglass
 
 points_backbone = L(EncoderDecoder)()
