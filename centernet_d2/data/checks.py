@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,11 @@ _XYXY_SHARE = 0.1
 _FAR_SHARE = 0.1
 _SHOWN = 5
 
+_NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
+_NEGATIVE = (
+    "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; subtract the corners "
+    "in the other order or remove the annotations"
+)
 _LIKE_XYXY = (
     "{} reach over their image as [x, y, width, height], but fit it as [x1, y1, x2, y2]: {}. If "
     "'bbox' holds two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an "
@@ -42,8 +47,7 @@ class DatasetError(ValueError):
     """The dataset cannot be used as it is; the message names file, record and key, and the cure."""
 
 
-@dataclass(frozen=True)
-class BoxReport:
+class BoxReport(NamedTuple):
     """Outcome of `check_boxes`: which of N rows to keep, and messages to log."""
 
     keep: np.ndarray  # (N,) bool
@@ -51,11 +55,7 @@ class BoxReport:
 
 
 def check_boxes(
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    *,
-    source: str,
-    describe: Callable[[int], str],
+    boxes: np.ndarray, image_sizes: np.ndarray, *, source: str, describe: Callable[[int], str]
 ) -> BoxReport:
     """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
@@ -73,19 +73,18 @@ def check_boxes(
         found = _examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
-    bad = ~np.isfinite(boxes).all(axis=1)
-    if bad.any():
-        cure = "Correct 'bbox' of these annotations or remove them"
-        raise DatasetError(told(bad, f"{{}} hold NaN or infinity: {{}}. {cure}"))
-    negative = (boxes[:, 2:] < 0).any(axis=1)
-    if negative.any():
-        cure = "subtract the corners in the other order or remove the annotations"
-        what = "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; "
-        raise DatasetError(told(negative, what + cure))
+    for what, wrong in (
+        (_NO_NUMBER, ~np.isfinite(boxes).all(axis=1)),
+        (_NEGATIVE, (boxes[:, 2:] < 0).any(axis=1)),
+    ):
+        if wrong.any():
+            raise DatasetError(told(wrong, what))
     empty = (boxes[:, 2:] == 0).any(axis=1)
     end = boxes[:, :2] + boxes[:, 2:]
     outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
-    like_xyxy = _like_xyxy(boxes, sizes)
+    reaches_over = (end > sizes + _TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
+    fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + _TOLERANCE)
+    like_xyxy = reaches_over & fits.all(axis=1)
     suspected = like_xyxy & (like_xyxy.sum() >= _XYXY_SHARE * len(boxes))
     suspicions = {_LIKE_XYXY: suspected, _EMPTY: empty, _OUTSIDE: outside}
     messages = [told(rows, what) for what, rows in suspicions.items() if rows.any()]
@@ -113,13 +112,6 @@ def drop_useless_boxes(
     kept = iter(report.keep)
     for record in records:
         record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
-
-
-def _like_xyxy(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    end = boxes[:, :2] + boxes[:, 2:]
-    reaches_over = (end > sizes + _TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
-    corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return reaches_over & corners & (boxes[:, 2:] <= sizes + _TOLERANCE).all(axis=1)
 
 
 def check_joints(
@@ -217,11 +209,7 @@ def _far_joints(
 
 
 def check_categories(
-    used: np.ndarray,
-    known: Sequence[int],
-    *,
-    source: str,
-    describe: Callable[[int], str],
+    used: np.ndarray, known: Sequence[int], *, source: str, describe: Callable[[int], str]
 ) -> None:
     """Raise `DatasetError` where annotations use category ids that the file does not define."""
     unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
@@ -245,14 +233,12 @@ def check_unique(ids: np.ndarray, *, key: str, source: str) -> None:
         )
 
 
-def check_image_size(
-    file_name: str, recorded: tuple[int, int] | None, actual: tuple[int, int]
-) -> None:
+def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[int, int]) -> None:
     """Raise `DatasetError` where an image file's (width, height) is not what its record says.
 
     Boxes drawn on an image of another size or orientation would be wrong in silence.
     """
-    if recorded is None or tuple(recorded) == tuple(actual):
+    if tuple(recorded) == tuple(actual):
         return
     cause = (
         "the file was resized or exchanged after annotating; correct 'width', 'height' and the "

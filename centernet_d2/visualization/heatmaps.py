@@ -10,16 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
-from .canvas import (
-    BLACK,
-    FONT,
-    Color,
-    as_array,
-    class_color,
-    class_name,
-    side_by_side,
-    text_scale,
-)
+from .canvas import BLACK, FONT, Color, as_array, class_color, class_name, side_by_side, text_scale
 
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
@@ -76,9 +67,8 @@ def draw_heatmap(
 ) -> np.ndarray:
     """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
 
-    The picture keeps the image's width and grows by the lines of the names at its bottom.
-
-    Of the `most` classes with the highest values, those that reach `threshold` are named (0.1: an
+    The picture keeps the image's width and grows by the lines of the names at its bottom. Of the
+    `most` classes with the highest values, those that reach `threshold` are named (0.1: an
     untrained detector's value everywhere). `place` is `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.

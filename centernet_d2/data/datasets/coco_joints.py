@@ -25,6 +25,16 @@ _FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
 }
 
 
+def read_pose(
+    categories: Sequence[dict], annotations: Sequence[dict], *, source: str, **places: np.ndarray
+) -> dict[str, Any]:
+    """Return the fields `skeleton`, `pose_categories` and `joints` of a `CocoFile`."""
+    skeleton, having = read_skeleton(categories, source)
+    names = {record["id"]: record["name"] for record in categories}
+    joints = read_joints(annotations, skeleton, having, names=names, source=source, **places)
+    return {"skeleton": skeleton, "pose_categories": tuple(having), "joints": joints}
+
+
 def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | None, list[int]]:
     """Return the skeleton of a JSON's categories and the ids of those that have it.
 
@@ -57,7 +67,12 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
     merged = skeletons[0]
     for key, (field, compared) in _FIELDS.items():
         pairs = zip(categories, skeletons, strict=True)
-        giving = [(record["name"], skeleton) for record, skeleton in pairs if _gives(record, key)]
+        giving = [
+            (record["name"], skeleton)
+            for record, skeleton in pairs
+            # An empty flip map says that no joint changes.
+            if record.get(key) or (key == FLIP_MAP and record.get(key) is not None)
+        ]
         for name, skeleton in giving[1:]:
             if compared(skeleton) != compared(giving[0][1]):
                 raise DatasetError(
@@ -67,11 +82,6 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
         if giving:
             merged = replace(merged, **{field: getattr(giving[0][1], field)})
     return merged
-
-
-def _gives(category: dict, key: str) -> bool:
-    value = category.get(key)
-    return value is not None if key == FLIP_MAP else bool(value)  # no pairs: no joint changes
 
 
 def read_joints(
@@ -97,10 +107,11 @@ def read_joints(
         DatasetError: see `check_joints`.
     """
     has = [record["category_id"] in having for record in annotations]
+    rows = [record.get("keypoints") for record in annotations]
     unnamed = Counter(
         record["category_id"]
-        for record, has_joints in zip(annotations, has, strict=True)
-        if not has_joints and _labels_joints(record)
+        for record, own, keypoints in zip(annotations, has, rows, strict=True)
+        if not own and isinstance(keypoints, list) and any(keypoints[2::3])
     )
     for category, count in unnamed.items():
         logger.warning(
@@ -111,17 +122,12 @@ def read_joints(
         )
     if skeleton is None:
         return None
-    rows = [
-        (record.get("keypoints") or ()) if has_joints else ()
-        for record, has_joints in zip(annotations, has, strict=True)
-    ]
 
     def describe(row: int) -> str:
-        record = annotations[row]
-        return f"annotation id {record['id']} of image id {record['image_id']}"
+        return "annotation id {id} of image id {image_id}".format_map(annotations[row])
 
     joints, messages = check_joints(
-        rows,
+        [(keypoints or ()) if own else () for own, keypoints in zip(has, rows, strict=True)],
         len(skeleton.names),
         boxes=boxes,
         image_sizes=image_sizes,
@@ -131,11 +137,6 @@ def read_joints(
     for message in messages:
         logger.warning(message)
     return joints
-
-
-def _labels_joints(annotation: dict) -> bool:
-    joints = annotation.get("keypoints")
-    return isinstance(joints, list) and any(joints[2::3])
 
 
 def _skeleton(record: dict, source: str) -> Skeleton:
@@ -156,13 +157,8 @@ def _skeleton(record: dict, source: str) -> Skeleton:
             f"'keypoint_oks_sigmas' numbers ({error}). Correct the category"
         ) from error
     try:
-        return Skeleton(
-            names=names,
-            flip_map=derive_flip_map(names) if flip_map is None else flip_map,
-            edges=edges,
-            oks_sigmas=sigmas,
-            source=source,
-        )
+        flip_map = derive_flip_map(names) if flip_map is None else flip_map
+        return Skeleton(names, flip_map, edges, sigmas, source)
     except ValueError as error:
         raise DatasetError(str(error)) from error
 

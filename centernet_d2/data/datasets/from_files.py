@@ -71,7 +71,7 @@ def register_dataset_form(
     """Add a form of specifications, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
 
     Args:
-        prefix: letters before the first colon.
+        prefix: what stands before the first colon.
         reader: takes the whole specification and returns a `FileDataset`; ValueError says what is
             wrong with it (see `split_paths`, `split_folder`, `form_error`). As
             "package.module:function" it is imported when it is first used.
@@ -163,20 +163,17 @@ def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
     the home folder; the paths returned are absolute. `kind` names the file in messages.
     """
     rest = spec.partition(":")[2]
-    splits = [
-        (os.path.expanduser(rest[:at]), os.path.expanduser(rest[at + 1 :]))
-        for at, character in enumerate(rest)
-        if character == ":" and rest[:at] and rest[at + 1 :]
-    ]
-    if not splits:
-        raise form_error(spec)
     tried = []
-    for file, folder in splits:
+    for colon in re.finditer("(?<=.):(?=.)", rest):
+        file = os.path.expanduser(rest[: colon.start()])
+        folder = os.path.expanduser(rest[colon.end() :])
         found = [PathManager.isfile(file), PathManager.isdir(folder)]
         if all(found):
             return absolute(file), absolute(folder)
         states = ["found" if exists else "missing" for exists in found]
         tried.append(f"{kind} '{file}' ({states[0]}), images '{folder}' ({states[1]})")
+    if not tried:
+        raise form_error(spec)
     raise ValueError(
         f"dataset '{spec}' names no existing {kind} and image folder; tried: "
         f"{'; '.join(tried)}. Paths are relative to '{os.getcwd()}'; correct the part that is "
@@ -219,27 +216,19 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-register_dataset_form(
-    "coco",
-    f"{__package__}.coco_json:read_form",
-    pattern="<json>:<image dir>",
-    example="coco:annotations/train.json:images/train",
-    evaluator_type="coco",
-    location="json_file",
-)
-register_dataset_form(
-    "voc",
-    f"{__package__}.voc:read_form",
-    pattern="<folder>:<split>",
-    example="voc:VOCdevkit/VOC2007:trainval",
-    evaluator_type="pascal_voc",
-    location="dirname",
-)
-register_dataset_form(
-    "kitti",
-    f"{__package__}.kitti:read_form",
-    pattern="<folder>:<split>",
-    example="kitti:my/kitti:3dop/train",
-    evaluator_type="kitti",
-    location="image_dir",
-)
+for _prefix, _module, _pattern, _example, _evaluator_type, _location in (
+    (
+        *("coco", "coco_json", "<json>:<image dir>", "annotations/train.json:images/train"),
+        *("coco", "json_file"),
+    ),
+    ("voc", "voc", "<folder>:<split>", "VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
+    ("kitti", "kitti", "<folder>:<split>", "my/kitti:3dop/train", "kitti", "image_dir"),
+):
+    register_dataset_form(
+        _prefix,
+        f"{__package__}.{_module}:read_form",
+        pattern=_pattern,
+        example=f"{_prefix}:{_example}",
+        evaluator_type=_evaluator_type,
+        location=_location,
+    )

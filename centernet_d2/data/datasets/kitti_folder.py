@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
