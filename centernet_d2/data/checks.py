@@ -8,7 +8,7 @@ suspicion is a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,9 @@ import numpy as np
 logger = logging.getLogger(__name__)
 
 # A box may reach over the border by this much before it says anything (annotation tools round).
-_TOLERANCE = 1.0
+TOLERANCE = 1.0
 # Share of boxes that leave the image as xywh, but fit as xyxy, from which on the file is suspected.
 _XYXY_SHARE = 0.1
-# Share of labelled joints far outside their object's box from which on the file is suspected.
-_FAR_SHARE = 0.1
 _SHOWN = 5
 
 _NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
@@ -70,7 +68,7 @@ def check_boxes(
 
     def told(rows: np.ndarray, what: str) -> str:
         """Fill in how many of the boxes, and which."""
-        found = _examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
+        found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
     for what, wrong in (
@@ -82,8 +80,8 @@ def check_boxes(
     empty = (boxes[:, 2:] == 0).any(axis=1)
     end = boxes[:, :2] + boxes[:, 2:]
     outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
-    reaches_over = (end > sizes + _TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
-    fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + _TOLERANCE)
+    reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
+    fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + TOLERANCE)
     like_xyxy = reaches_over & fits.all(axis=1)
     suspected = like_xyxy & (like_xyxy.sum() >= _XYXY_SHARE * len(boxes))
     suspicions = {_LIKE_XYXY: suspected, _EMPTY: empty, _OUTSIDE: outside}
@@ -114,100 +112,6 @@ def drop_useless_boxes(
         record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
 
 
-def check_joints(
-    rows: Sequence[Sequence[float]],
-    count: int,
-    *,
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    source: str,
-    describe: Callable[[int], str],
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Check the joints of N annotations; returns (N, J, 3) float64 and messages to log.
-
-    `rows` holds per annotation x, y, visibility of its joints one after the other, or () where none
-    is labelled; `count` is J. The other arguments are those of `check_boxes`.
-
-    Raises:
-        DatasetError: a row is no list or has another number of values, or a visibility other than
-            0, 1, 2, or a labelled joint at NaN or infinity.
-    """
-
-    def refuse(wrong: Iterable, what: str, cure: str, first: Callable = str) -> None:
-        """Raise where a row is wrong; the first fills in the cure, as `first` shows it."""
-        rows = np.array(list(wrong), dtype=bool)
-        if rows.any():
-            cure = cure.format(first(int(np.flatnonzero(rows)[0])))
-            count = f"{rows.sum()} of {len(rows)} annotations have {what}"
-            raise DatasetError(f"{source}: {count}: {_examples(rows, describe)}{cure}")
-
-    refuse(
-        (not isinstance(row, (list, tuple)) for row in rows),
-        "'keypoints' that are no list",
-        ". Of the first they are {}; write x, y and visibility of one joint after the other",
-        lambda row: repr(rows[row]),
-    )
-    refuse(
-        (len(row) not in (0, 3 * count) for row in rows),
-        "a wrong number of joints",
-        ". 'keypoints' of the first has {} numbers; the category names "
-        f"{count} joints, and each takes three: x, y, visibility",
-        lambda row: len(rows[row]),
-    )
-    try:
-        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
-            f"other without inner lists ({error}). Correct the annotations"
-        ) from error
-    joints = joints.reshape(len(rows), count, 3)
-    refuse(
-        ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
-        "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
-        "(covered) or 2 (visible)",
-        ": {}. Scores have no place there; write 2 for joints that are in the image",
-        lambda row: joints[row, :, 2].tolist(),
-    )
-    joints[joints[..., 2] == 0] = 0
-    refuse(
-        ~np.isfinite(joints).all(axis=(1, 2)),
-        "labelled joints at NaN or infinity",
-        ". Correct 'keypoints', or give these joints visibility 0",
-    )
-    sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
-    return joints, tuple(_far_joints(joints, boxes, sizes, source, describe))
-
-
-def _far_joints(
-    joints: np.ndarray,
-    boxes: np.ndarray,
-    sizes: np.ndarray,
-    source: str,
-    describe: Callable[[int], str],
-) -> Iterator[str]:
-    """Suspicions about labelled joints: outside the image, or nowhere near their own box."""
-    labelled = joints[..., 2] > 0
-    points = joints[..., :2]
-    over = ((points < -_TOLERANCE) | (points > sizes[:, None] - 1 + _TOLERANCE)).any(axis=-1)
-    over &= labelled
-    if over.any():
-        yield (
-            f"{source}: {over.sum()} of {labelled.sum()} labelled joints lie outside their image: "
-            f"{_examples(over.any(axis=1), describe)}. They are learned where a crop reaches over "
-            "the image; give joints that are not in the image visibility 0"
-        )
-    start, side = boxes[:, None, :2], boxes[:, None, 2:]
-    far = ((points < start - side / 2) | (points > start + 1.5 * side)).any(axis=-1) & labelled
-    if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
-        yield (
-            f"{source}: {far.sum()} of {labelled.sum()} labelled joints lie more than half a box "
-            f"outside the box of their object: {_examples(far.any(axis=1), describe)}. Are "
-            "'keypoints' x, y, visibility in pixels of the image (not shares, not y, x), and "
-            "'bbox' [x, y, width, height]?"
-        )
-
-
 def check_categories(
     used: np.ndarray, known: Sequence[int], *, source: str, describe: Callable[[int], str]
 ) -> None:
@@ -218,7 +122,7 @@ def check_categories(
         raise DatasetError(
             f"{source}: {unknown.sum()} annotations have a 'category_id' that 'categories' does "
             f"not define: ids {ids[:10].tolist()}, defined are {list(known)[:20]}: "
-            f"{_examples(unknown, describe)}. Add the categories or correct the ids"
+            f"{examples(unknown, describe)}. Add the categories or correct the ids"
         )
 
 
@@ -256,7 +160,8 @@ def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[in
     )
 
 
-def _examples(rows: np.ndarray, describe: Callable[[int], str]) -> str:
+def examples(rows: np.ndarray, describe: Callable[[int], str]) -> str:
+    """Describe the first of the rows that are True."""
     found = np.flatnonzero(rows)
     words = [describe(int(row)) for row in found[:_SHOWN]]
     return "; ".join(words) + ("; ..." if len(found) > _SHOWN else "")

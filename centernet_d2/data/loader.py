@@ -293,11 +293,7 @@ def _test_loader_from_config(
 
 @configurable(from_config=_test_loader_from_config)
 def build_test_loader(
-    dataset: Sequence[DatasetDict],
-    *,
-    mapper: Mapper,
-    batch_size: int = 1,
-    num_workers: int = 0,
+    dataset: Sequence[DatasetDict], *, mapper: Mapper, batch_size: int = 1, num_workers: int = 0
 ) -> torch_data.DataLoader:
     """Build the evaluation loader of this process: each image once, over all processes.
 

@@ -59,10 +59,7 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
     """
     content = read_coco_json(json_file)
     check_categories(
-        content.category_ids,
-        list(content.categories),
-        source=json_file,
-        describe=content.describe,
+        content.category_ids, list(content.categories), source=json_file, describe=content.describe
     )
     sizes = content.image_sizes[content.annotation_images]
     report = check_boxes(content.boxes, sizes, source=json_file, describe=content.describe)

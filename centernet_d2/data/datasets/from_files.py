@@ -40,14 +40,16 @@ Reader = Callable[[str], FileDataset]
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """One form of specifications; see `register_dataset_form`."""
+    """One form of specifications."""
 
-    prefix: str
+    prefix: str  # what stands before the first colon
+    # Takes the whole specification; ValueError says what is wrong with it (see `split_paths`,
+    # `split_folder`, `form_error`). As "package.module:function" it is imported at its first use.
     reader: Reader | str
-    pattern: str
-    example: str
-    evaluator_type: str = ""
-    location: str = "file_spec"
+    pattern: str  # what follows the prefix, for messages: "<json>:<image dir>"
+    example: str  # a whole specification, for messages
+    evaluator_type: str = ""  # of the metadata, by which datasets registered in code are known too
+    location: str = "file_spec"  # key of the metadata that says where the files are, for messages
 
     @property
     def usage(self) -> str:
@@ -59,26 +61,8 @@ _forms: dict[str, DatasetForm] = {}
 _may_miss_files: dict[str, bool] = {}
 
 
-def register_dataset_form(
-    prefix: str,
-    reader: Reader | str,
-    *,
-    pattern: str,
-    example: str,
-    evaluator_type: str = "",
-    location: str = "file_spec",
-) -> None:
-    """Add a form of specifications, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
-
-    Args:
-        prefix: what stands before the first colon.
-        reader: takes the whole specification and returns a `FileDataset`; ValueError says what is
-            wrong with it (see `split_paths`, `split_folder`, `form_error`). As
-            "package.module:function" it is imported when it is first used.
-        pattern: what follows the prefix, for messages: "<json>:<image dir>".
-        example: a whole specification, for messages.
-        evaluator_type: of the metadata, by which datasets registered in code are known as well.
-        location: key of the metadata that says where the files are, for messages.
+def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
+    """Add a `DatasetForm`, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
 
     Raises:
         ValueError: the prefix is taken, or holds anything but letters, digits, "_" and "-".
@@ -87,7 +71,7 @@ def register_dataset_form(
         raise ValueError(
             f"dataset form '{prefix}': the prefix must be a word that is none of {sorted(_forms)}"
         )
-    _forms[prefix] = DatasetForm(prefix, reader, pattern, example, evaluator_type, location)
+    _forms[prefix] = DatasetForm(prefix, reader, **options)
 
 
 def is_file_spec(name: str) -> bool:
