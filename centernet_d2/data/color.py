@@ -63,12 +63,10 @@ class ColorTransform(Transform):
         return image
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points unchanged."""
+        """Return the points, or labels, unchanged."""
         return coords
 
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Return the labels unchanged."""
-        return segmentation
+    apply_segmentation = apply_coords
 
     def inverse(self) -> Transform:
         """Colours have no geometry: nothing to undo."""

@@ -36,10 +36,8 @@ def load_dataset_dicts(
 ) -> list[DatasetDict]:
     """Load the named datasets, one after the other, as one list.
 
-    Args:
-        names: registered dataset names.
-        filter_empty: leave out images that have no annotation but crowd and ignored regions.
-        key: config key that gave the names, for messages.
+    `filter_empty` leaves out images that have no annotation but crowd and ignored regions; `key` is
+    the config key that gave the names, for messages.
 
     Raises:
         ValueError: no name is given, or a dataset holds no (usable) image.
@@ -255,7 +253,12 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    if not has_objects(dicts, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS):
+    annotations = (entry for record in dicts for entry in record.get("annotations", ()))
+    crowd_as_objects = cfg.INPUT.CROWD_AS_OBJECTS
+    if not any(
+        (crowd_as_objects or not entry.get("iscrowd", 0)) and not entry.get("ignored")
+        for entry in annotations
+    ):
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
@@ -267,15 +270,6 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     if class_names and all("annotations" in record for record in dicts):
         print_instances_class_histogram(dicts, class_names)
     return dicts
-
-
-def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool:
-    """Whether any record has an annotation that training uses."""
-    return any(
-        (crowd_as_objects or not annotation.get("iscrowd", 0)) and not annotation.get("ignored")
-        for record in dicts
-        for annotation in record.get("annotations", ())
-    )
 
 
 def _test_loader_from_config(

@@ -43,8 +43,7 @@ class CenterAffineTransform(Transform):
         angle: float = 0.0,
     ):
         super().__init__()
-        if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"CenterAffineTransform: scale must be positive, got {scale}")
+        require(0 < scale < np.inf, "CenterAffineTransform: scale", scale, "positive")
         self.scale = float(scale)
         self.shift = (float(shift[0]), float(shift[1]))
         self.input_size = (int(input_size[0]), int(input_size[1]))
@@ -95,15 +94,8 @@ class CenterAffineTransform(Transform):
         if image.dtype == bool:  # OpenCV has no boolean images
             return self._warp(image.astype(np.uint8), interpolation).astype(bool)
         matrix = np.column_stack([self.scale * _turn(self.angle), self.shift])
-        height, width = self.output_size
-        return cv2.warpAffine(
-            np.ascontiguousarray(image),
-            matrix,
-            (width, height),
-            flags=interpolation,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=0,
-        )
+        size = self.output_size[::-1]  # outside is 0, OpenCV's default
+        return cv2.warpAffine(np.ascontiguousarray(image), matrix, size, flags=interpolation)
 
 
 class PixelFlipTransform(HFlipTransform):
@@ -205,10 +197,8 @@ class RandomCenterCrop(Augmentation):
         if self.mode == "random_crop":
             factor = self.scales[random_state.randint(len(self.scales))]
             side = int(self.output_size[1] * factor) if self.base == "output" else side * factor
-            center = (
-                float(_random_center(width, self.border)),
-                float(_random_center(height, self.border)),
-            )
+            borders = ((length, crop_border(length, self.border)) for length in (width, height))
+            center = tuple(float(random_state.randint(b, length - b)) for length, b in borders)
         elif self.mode == "shift_scale":
             moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
@@ -245,8 +235,3 @@ def _turn(angle: float) -> np.ndarray:
     radians = np.deg2rad(angle)
     sine, cosine = np.sin(radians), np.cos(radians)
     return np.array([[cosine, sine], [-sine, cosine]])
-
-
-def _random_center(size: int, border: int) -> int:
-    border = crop_border(size, border)
-    return random_state.randint(border, size - border)

@@ -167,11 +167,8 @@ def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
     / P[0, 0]` and y likewise, as published. The published models are trained on z itself as
     `depth`; what they give is 5 mm too near for that.
 
-    Args:
-        points: (N, 2) pixels (u, v).
-        depth: (N,) the third projected coordinate, metres.
-        projection: (3, 4) or (N, 3, 4), of the frame of `points`; its left half must have an
-            inverse.
+    Takes (N, 2) pixels (u, v), the third projected coordinate `depth` (N,) in metres, and the
+    projection (3, 4) or (N, 3, 4) of that frame, whose left half must have an inverse.
     """
     projection = _beside(projection, points)
     scaled = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) * depth.unsqueeze(-1)

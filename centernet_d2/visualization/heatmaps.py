@@ -30,9 +30,8 @@ def overlay_heatmap(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        heatmap: (C, h, w) or (h, w) float in 0..1; with C = 1 or without C the color is a class's.
-        scale: image pixels per cell, one number or along (x, y); None: the image's width over the
-            map's.
+        heatmap: (C, h, w) or (h, w) in 0..1; with C = 1 or without C the color is a class's.
+        scale: image pixels per cell, also as (x, y); None: the image's width over the map's.
         shift: image position (x, y) of cell (0, 0), negative where the image was padded.
         strength: opacity of value 1.
     """

@@ -136,8 +136,8 @@ def _far_joints(
     if over.any():
         yield (
             f"{over.sum()} {of} outside their image: {examples(over.any(axis=1), describe)}. They "
-            "are learned where a crop reaches over the image; give joints that are not in the image "
-            "visibility 0"
+            "are learned where a crop reaches over the image; give joints that are not in the "
+            "image visibility 0"
         )
     if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
         yield (
