@@ -8,21 +8,24 @@ suspicion is a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 logger = logging.getLogger(__name__)
 
 # A box may reach over the border by this much before it says anything (annotation tools round).
-_TOLERANCE = 1.0
+TOLERANCE = 1.0
 # Share of boxes that leave the image as xywh, but fit as xyxy, from which on the file is suspected.
 _XYXY_SHARE = 0.1
-# Share of labelled joints far outside their object's box from which on the file is suspected.
-_FAR_SHARE = 0.1
 _SHOWN = 5
 
+_NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
+_NEGATIVE = (
+    "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; subtract the corners "
+    "in the other order or remove the annotations"
+)
 _LIKE_XYXY = (
     "{} reach over their image as [x, y, width, height], but fit it as [x1, y1, x2, y2]: {}. If "
     "'bbox' holds two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an "
@@ -42,8 +45,7 @@ class DatasetError(ValueError):
     """The dataset cannot be used as it is; the message names file, record and key, and the cure."""
 
 
-@dataclass(frozen=True)
-class BoxReport:
+class BoxReport(NamedTuple):
     """Outcome of `check_boxes`: which of N rows to keep, and messages to log."""
 
     keep: np.ndarray  # (N,) bool
@@ -51,11 +53,7 @@ class BoxReport:
 
 
 def check_boxes(
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    *,
-    source: str,
-    describe: Callable[[int], str],
+    boxes: np.ndarray, image_sizes: np.ndarray, *, source: str, describe: Callable[[int], str]
 ) -> BoxReport:
     """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
@@ -70,22 +68,21 @@ def check_boxes(
 
     def told(rows: np.ndarray, what: str) -> str:
         """Fill in how many of the boxes, and which."""
-        found = _examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
+        found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
-    bad = ~np.isfinite(boxes).all(axis=1)
-    if bad.any():
-        cure = "Correct 'bbox' of these annotations or remove them"
-        raise DatasetError(told(bad, f"{{}} hold NaN or infinity: {{}}. {cure}"))
-    negative = (boxes[:, 2:] < 0).any(axis=1)
-    if negative.any():
-        cure = "subtract the corners in the other order or remove the annotations"
-        what = "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; "
-        raise DatasetError(told(negative, what + cure))
+    for what, wrong in (
+        (_NO_NUMBER, ~np.isfinite(boxes).all(axis=1)),
+        (_NEGATIVE, (boxes[:, 2:] < 0).any(axis=1)),
+    ):
+        if wrong.any():
+            raise DatasetError(told(wrong, what))
     empty = (boxes[:, 2:] == 0).any(axis=1)
     end = boxes[:, :2] + boxes[:, 2:]
     outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
-    like_xyxy = _like_xyxy(boxes, sizes)
+    reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
+    fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + TOLERANCE)
+    like_xyxy = reaches_over & fits.all(axis=1)
     suspected = like_xyxy & (like_xyxy.sum() >= _XYXY_SHARE * len(boxes))
     suspicions = {_LIKE_XYXY: suspected, _EMPTY: empty, _OUTSIDE: outside}
     messages = [told(rows, what) for what, rows in suspicions.items() if rows.any()]
@@ -115,113 +112,8 @@ def drop_useless_boxes(
         record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
 
 
-def _like_xyxy(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    end = boxes[:, :2] + boxes[:, 2:]
-    reaches_over = (end > sizes + _TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
-    corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return reaches_over & corners & (boxes[:, 2:] <= sizes + _TOLERANCE).all(axis=1)
-
-
-def check_joints(
-    rows: Sequence[Sequence[float]],
-    count: int,
-    *,
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    source: str,
-    describe: Callable[[int], str],
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Check the joints of N annotations; returns (N, J, 3) float64 and messages to log.
-
-    `rows` holds per annotation x, y, visibility of its joints one after the other, or () where none
-    is labelled; `count` is J. The other arguments are those of `check_boxes`.
-
-    Raises:
-        DatasetError: a row is no list or has another number of values, or a visibility other than
-            0, 1, 2, or a labelled joint at NaN or infinity.
-    """
-
-    def refuse(wrong: Iterable, what: str, cure: str, first: Callable = str) -> None:
-        """Raise where a row is wrong; the first fills in the cure, as `first` shows it."""
-        rows = np.array(list(wrong), dtype=bool)
-        if rows.any():
-            cure = cure.format(first(int(np.flatnonzero(rows)[0])))
-            count = f"{rows.sum()} of {len(rows)} annotations have {what}"
-            raise DatasetError(f"{source}: {count}: {_examples(rows, describe)}{cure}")
-
-    refuse(
-        (not isinstance(row, (list, tuple)) for row in rows),
-        "'keypoints' that are no list",
-        ". Of the first they are {}; write x, y and visibility of one joint after the other",
-        lambda row: repr(rows[row]),
-    )
-    refuse(
-        (len(row) not in (0, 3 * count) for row in rows),
-        "a wrong number of joints",
-        ". 'keypoints' of the first has {} numbers; the category names "
-        f"{count} joints, and each takes three: x, y, visibility",
-        lambda row: len(rows[row]),
-    )
-    try:
-        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
-            f"other without inner lists ({error}). Correct the annotations"
-        ) from error
-    joints = joints.reshape(len(rows), count, 3)
-    refuse(
-        ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
-        "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
-        "(covered) or 2 (visible)",
-        ": {}. Scores have no place there; write 2 for joints that are in the image",
-        lambda row: joints[row, :, 2].tolist(),
-    )
-    joints[joints[..., 2] == 0] = 0
-    refuse(
-        ~np.isfinite(joints).all(axis=(1, 2)),
-        "labelled joints at NaN or infinity",
-        ". Correct 'keypoints', or give these joints visibility 0",
-    )
-    sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
-    return joints, tuple(_far_joints(joints, boxes, sizes, source, describe))
-
-
-def _far_joints(
-    joints: np.ndarray,
-    boxes: np.ndarray,
-    sizes: np.ndarray,
-    source: str,
-    describe: Callable[[int], str],
-) -> Iterator[str]:
-    """Suspicions about labelled joints: outside the image, or nowhere near their own box."""
-    labelled = joints[..., 2] > 0
-    points = joints[..., :2]
-    over = ((points < -_TOLERANCE) | (points > sizes[:, None] - 1 + _TOLERANCE)).any(axis=-1)
-    over &= labelled
-    if over.any():
-        yield (
-            f"{source}: {over.sum()} of {labelled.sum()} labelled joints lie outside their image: "
-            f"{_examples(over.any(axis=1), describe)}. They are learned where a crop reaches over "
-            "the image; give joints that are not in the image visibility 0"
-        )
-    start, side = boxes[:, None, :2], boxes[:, None, 2:]
-    far = ((points < start - side / 2) | (points > start + 1.5 * side)).any(axis=-1) & labelled
-    if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
-        yield (
-            f"{source}: {far.sum()} of {labelled.sum()} labelled joints lie more than half a box "
-            f"outside the box of their object: {_examples(far.any(axis=1), describe)}. Are "
-            "'keypoints' x, y, visibility in pixels of the image (not shares, not y, x), and "
-            "'bbox' [x, y, width, height]?"
-        )
-
-
 def check_categories(
-    used: np.ndarray,
-    known: Sequence[int],
-    *,
-    source: str,
-    describe: Callable[[int], str],
+    used: np.ndarray, known: Sequence[int], *, source: str, describe: Callable[[int], str]
 ) -> None:
     """Raise `DatasetError` where annotations use category ids that the file does not define."""
     unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
@@ -230,7 +122,7 @@ def check_categories(
         raise DatasetError(
             f"{source}: {unknown.sum()} annotations have a 'category_id' that 'categories' does "
             f"not define: ids {ids[:10].tolist()}, defined are {list(known)[:20]}: "
-            f"{_examples(unknown, describe)}. Add the categories or correct the ids"
+            f"{examples(unknown, describe)}. Add the categories or correct the ids"
         )
 
 
@@ -245,14 +137,12 @@ def check_unique(ids: np.ndarray, *, key: str, source: str) -> None:
         )
 
 
-def check_image_size(
-    file_name: str, recorded: tuple[int, int] | None, actual: tuple[int, int]
-) -> None:
+def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[int, int]) -> None:
     """Raise `DatasetError` where an image file's (width, height) is not what its record says.
 
     Boxes drawn on an image of another size or orientation would be wrong in silence.
     """
-    if recorded is None or tuple(recorded) == tuple(actual):
+    if tuple(recorded) == tuple(actual):
         return
     cause = (
         "the file was resized or exchanged after annotating; correct 'width', 'height' and the "
@@ -270,7 +160,8 @@ def check_image_size(
     )
 
 
-def _examples(rows: np.ndarray, describe: Callable[[int], str]) -> str:
+def examples(rows: np.ndarray, describe: Callable[[int], str]) -> str:
+    """Describe the first of the rows that are True."""
     found = np.flatnonzero(rows)
     words = [describe(int(row)) for row in found[:_SHOWN]]
     return "; ".join(words) + ("; ..." if len(found) > _SHOWN else "")

@@ -8,7 +8,6 @@ leave 0..255.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -63,26 +62,26 @@ class ColorTransform(Transform):
         return image
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points unchanged."""
+        """Return the points, or labels, unchanged."""
         return coords
 
-    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """Return the labels unchanged."""
-        return segmentation
+    apply_segmentation = apply_coords
 
     def inverse(self) -> Transform:
         """Colours have no geometry: nothing to undo."""
         return NoOpTransform()
 
 
-@dataclass(eq=False, repr=False)
 class RandomColor(Augmentation):
     """Colour jitter in random order, then a shift along the colours' principal axes (PCA)."""
 
-    jitter: float = 0.4  # each factor is 1 + U(-jitter, jitter); 0: none of the three steps
-    lighting: float = 0.1  # standard deviation of the draw per axis; 0: no shift
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        jitter: float = 0.4,  # each factor is 1 + U(-jitter, jitter); 0: none of the three steps
+        lighting: float = 0.1,  # standard deviation of the draw per axis; 0: no shift
+    ) -> None:
+        super().__init__()
+        self._init(locals())
         require(0 <= self.jitter < 1, "jitter", self.jitter, "in 0..1 (1 excluded)")
         require(self.lighting >= 0, "lighting", self.lighting, "0 or more")
 

@@ -36,10 +36,8 @@ def load_dataset_dicts(
 ) -> list[DatasetDict]:
     """Load the named datasets, one after the other, as one list.
 
-    Args:
-        names: registered dataset names.
-        filter_empty: leave out images that have no annotation but crowd and ignored regions.
-        key: config key that gave the names, for messages.
+    `filter_empty` leaves out images that have no annotation but crowd and ignored regions; `key` is
+    the config key that gave the names, for messages.
 
     Raises:
         ValueError: no name is given, or a dataset holds no (usable) image.
@@ -271,7 +269,11 @@ def check_training_dicts(
     Raises:
         ValueError: there is nothing to learn from; see `load_training_dicts`.
     """
-    if not has_objects(dicts, crowd_as_objects=crowd_as_objects):
+    annotations = (entry for record in dicts for entry in record.get("annotations", ()))
+    if not any(
+        (crowd_as_objects or not entry.get("iscrowd", 0)) and not entry.get("ignored")
+        for entry in annotations
+    ):
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
@@ -282,15 +284,6 @@ def check_training_dicts(
     class_names = MetadataCatalog.get(names[0]).get("thing_classes")
     if class_names and all("annotations" in record for record in dicts):
         print_instances_class_histogram(dicts, class_names)
-
-
-def has_objects(dicts: Sequence[DatasetDict], *, crowd_as_objects: bool) -> bool:
-    """Whether any record has an annotation that training uses."""
-    return any(
-        (crowd_as_objects or not annotation.get("iscrowd", 0)) and not annotation.get("ignored")
-        for record in dicts
-        for annotation in record.get("annotations", ())
-    )
 
 
 def _test_loader_from_config(
@@ -308,11 +301,7 @@ def _test_loader_from_config(
 
 @configurable(from_config=_test_loader_from_config)
 def build_test_loader(
-    dataset: Sequence[DatasetDict],
-    *,
-    mapper: Mapper,
-    batch_size: int = 1,
-    num_workers: int = 0,
+    dataset: Sequence[DatasetDict], *, mapper: Mapper, batch_size: int = 1, num_workers: int = 0
 ) -> torch_data.DataLoader:
     """Build the evaluation loader of this process: each image once, over all processes.
 

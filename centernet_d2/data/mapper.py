@@ -28,10 +28,9 @@ class DetectionMapper:
 
     In training: the augmented image in the network frame and `instances` with `gt_boxes` (XYXY),
     `gt_classes` (int64) and what the fields add. Boxes reach over the image where the crop cuts
-    them (targets clip, each in its own way); objects without any part inside are left out. Images
-    without objects are kept. In evaluation: the image as it is, and no instances.
-
-    All randomness comes from numpy's global state, so that a sample is repeated by seeding it.
+    them (targets clip, each in its own way); objects without any part inside are left out, images
+    without objects are kept. In evaluation: the image as it is, and no instances. All randomness
+    comes from numpy's global state, so that a sample is repeated by seeding it.
     """
 
     @configurable
@@ -106,7 +105,7 @@ class DetectionMapper:
         height, width = image.size
         seen &= (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         classes = np.array([entry["category_id"] for entry in annotations], dtype=np.int64)
-        ignored = np.array([is_ignored(entry) for entry in annotations], dtype=bool)
+        ignored = np.array([bool(entry.get("ignored")) for entry in annotations], dtype=bool)
         instances = Instances(image.size)
         instances.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))
         instances.gt_classes = torch.from_numpy(classes)
@@ -118,17 +117,12 @@ class DetectionMapper:
         return instances[torch.from_numpy(seen)]
 
     def _is_kept(self, annotation: Mapping[str, Any]) -> bool:
-        if is_ignored(annotation):
+        if annotation.get("ignored"):  # of KITTI: neither object nor background
             return self.keeps_ignored
         return bool(
             (self.crowd_as_objects or not annotation.get("iscrowd", 0))
             and (self.difficult_as_objects or not annotation.get("difficult", 0))
         )
-
-
-def is_ignored(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation (of KITTI) is neither object nor background."""
-    return bool(annotation.get("ignored", False))
 
 
 def build_augmentations(

@@ -7,7 +7,6 @@ warp sees it, so that an image and the boxes drawn on it go through the same num
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -43,8 +42,7 @@ class CenterAffineTransform(Transform):
         angle: float = 0.0,
     ):
         super().__init__()
-        if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"CenterAffineTransform: scale must be positive, got {scale}")
+        require(0 < scale < np.inf, "CenterAffineTransform: scale", scale, "positive")
         self.scale = float(scale)
         self.shift = (float(shift[0]), float(shift[1]))
         self.input_size = (int(input_size[0]), int(input_size[1]))
@@ -95,15 +93,8 @@ class CenterAffineTransform(Transform):
         if image.dtype == bool:  # OpenCV has no boolean images
             return self._warp(image.astype(np.uint8), interpolation).astype(bool)
         matrix = np.column_stack([self.scale * _turn(self.angle), self.shift])
-        height, width = self.output_size
-        return cv2.warpAffine(
-            np.ascontiguousarray(image),
-            matrix,
-            (width, height),
-            flags=interpolation,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=0,
-        )
+        size = self.output_size[::-1]  # outside is 0, OpenCV's default
+        return cv2.warpAffine(np.ascontiguousarray(image), matrix, size, flags=interpolation)
 
 
 class PixelFlipTransform(HFlipTransform):
@@ -128,14 +119,17 @@ def require(holds: bool, name: str, value: object, what: str) -> None:
         raise ValueError(f"{name} must be {what}, got {value!r}")
 
 
-@dataclass(eq=False, repr=False)
 class RandomFlip(Augmentation):
     """Flip horizontally with a probability."""
 
-    probability: float = 0.5
-    convention: str = "pixel"  # x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        probability: float = 0.5,
+        # x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's).
+        convention: str = "pixel",
+    ) -> None:
+        super().__init__()
+        self._init(locals())
         known = f"one of {FLIP_CONVENTIONS}"
         require(self.convention in FLIP_CONVENTIONS, "convention", self.convention, known)
         require(0 <= self.probability <= 1, "probability", self.probability, "in 0..1")
@@ -148,7 +142,6 @@ class RandomFlip(Augmentation):
         return flip(image.shape[1])
 
 
-@dataclass(eq=False, repr=False)
 class RandomCenterCrop(Augmentation):
     """Crop around a random centre, scaled to a fixed output size (published training input).
 
@@ -168,21 +161,24 @@ class RandomCenterCrop(Augmentation):
     protocol of fixed resolution uses too.
     """
 
-    output_size: Sequence[int]  # (height, width) of the network frame
-    mode: str = "random_crop"
-    # Factors of the side, equally probable; larger shows smaller objects.
-    scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
-    border: int = 128  # pixels
-    # Standard deviations for "shift_scale", in sides, clipped at 2 shift and 1 scale.
-    shift: float = 0.1
-    scale: float = 0.4
-    base: str = "image"
-    # Standard deviation of a turn around the crop's centre, degrees, clipped at twice that; 0:
-    # none, and no number is drawn.
-    rotation: float = 0.0
-    rotation_probability: float = 1.0
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        output_size: Sequence[int],  # (height, width) of the network frame
+        mode: str = "random_crop",
+        # Factors of the side, equally probable; larger shows smaller objects.
+        scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
+        border: int = 128,  # pixels
+        # Standard deviations for "shift_scale", in sides, clipped at 2 shift and 1 scale.
+        shift: float = 0.1,
+        scale: float = 0.4,
+        base: str = "image",
+        # Standard deviation of a turn around the crop's centre, degrees, clipped at twice that; 0:
+        # none, and no number is drawn.
+        rotation: float = 0.0,
+        rotation_probability: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self._init(locals())
         self.output_size, self.scales = frame_size(self.output_size), tuple(self.scales)
         width, scales, share = self.output_size[1], self.scales, self.rotation_probability
         require(self.base in CROP_BASES, "base", self.base, f"one of {CROP_BASES}")
@@ -205,10 +201,8 @@ class RandomCenterCrop(Augmentation):
         if self.mode == "random_crop":
             factor = self.scales[random_state.randint(len(self.scales))]
             side = int(self.output_size[1] * factor) if self.base == "output" else side * factor
-            center = (
-                float(_random_center(width, self.border)),
-                float(_random_center(height, self.border)),
-            )
+            borders = ((length, crop_border(length, self.border)) for length in (width, height))
+            center = tuple(float(random_state.randint(b, length - b)) for length, b in borders)
         elif self.mode == "shift_scale":
             moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
@@ -245,8 +239,3 @@ def _turn(angle: float) -> np.ndarray:
     radians = np.deg2rad(angle)
     sine, cosine = np.sin(radians), np.cos(radians)
     return np.array([[cosine, sine], [-sine, cosine]])
-
-
-def _random_center(size: int, border: int) -> int:
-    border = crop_border(size, border)
-    return random_state.randint(border, size - border)

@@ -17,11 +17,9 @@ NO_ALPHA = -10.0  # KITTI's mark of an angle that is not known
 def box3d_row(annotation: Mapping[str, Any], where: str) -> list[float]:
     """Return x, y, z, height, width, length, rotation_y, alpha of an annotation.
 
-    Args:
-        annotation: with `location`, `dimensions`, `rotation_y` and perhaps `alpha`. Left out, None
-            or -10, as KITTI marks it, alpha is `rotation_y - atan2(x, z)`; it is always in
-            [-pi, pi).
-        where: begins the message, such as "image file 'a.png': annotation 0".
+    The annotation has `location`, `dimensions`, `rotation_y` and perhaps `alpha`. Left out, None or
+    -10, as KITTI marks it, alpha is `rotation_y - atan2(x, z)`; it is always in [-pi, pi). `where`
+    begins the message, such as "image file 'a.png': annotation 0".
 
     Raises:
         ValueError: a key is missing or has values that no box in front of a camera has.

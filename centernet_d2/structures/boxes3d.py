@@ -145,11 +145,9 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
 
 def project_points(points: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Project points of the camera frame into the image.
+    """Project points (..., 3) of the camera frame into the image.
 
-    Args:
-        points: (..., 3) metres, or (N, ..., 3) where there are N projections.
-        projection: (3, 4), or (N, 3, 4) for one projection per first index of `points`.
+    `projection` is (3, 4), or (N, 3, 4) for one per first index of `points`.
 
     Returns:
         Pixels (..., 2) as (x, y), and the depth (...) by which was divided: with KITTI's
@@ -169,19 +167,15 @@ def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
     / P[0, 0]` and y likewise, as published. The published models are trained on z itself as
     `depth`; what they give is 5 mm too near for that.
 
-    Args:
-        points: (N, 2) pixels (u, v).
-        depth: (N,) the third projected coordinate, metres.
-        projection: (3, 4) or (N, 3, 4), of the frame of `points`; its left half must have an
-            inverse.
+    Takes (N, 2) pixels (u, v), the third projected coordinate `depth` (N,) in metres, and the
+    projection (3, 4) or (N, 3, 4) of that frame, whose left half must have an inverse.
     """
     projection = _beside(projection, points)
     scaled = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1) * depth.unsqueeze(-1)
     first, second, third = projection[..., :3].unbind(-2)
     # The inverse by cross products of the rows: exact enough for a camera, and it can be exported.
-    across = torch.stack(
-        [_cross(second, third), _cross(third, first), _cross(first, second)], dim=-1
-    )
+    pairs = ((second, third), (third, first), (first, second))
+    across = torch.stack([torch.linalg.cross(a, b, dim=-1) for a, b in pairs], dim=-1)
     determinant = (first * across[..., 0]).sum(-1, keepdim=True)
     return (across @ (scaled - projection[..., 3]).unsqueeze(-1)).squeeze(-1) / determinant
 
@@ -189,10 +183,8 @@ def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
 def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:
     """rotation_y (N,) in [-pi, pi) of objects seen at column `u` under observation angle `alpha`.
 
-    Args:
-        alpha: (N,) radians.
-        u: (N,) pixels; published code takes the middle of the 2-D box.
-        projection: (3, 4) or (N, 3, 4), of the frame of `u`.
+    `u` (N,) are pixels in the frame of `projection`, (3, 4) or (N, 3, 4); published code takes the
+    middle of the 2-D box.
     """
     return wrap_angle(alpha + _ray_angle(u, projection))
 
@@ -208,10 +200,7 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
     Points in front of the camera must come out with a positive depth, so that focal lengths and
     the entry in row 3, column 3 are positive; by the latter all is divided. The depth must be that
     along z: a matrix with a rotation in it is one of points in another frame. A skew is allowed.
-
-    Args:
-        projection: anything that can be read as a matrix.
-        where: begins the message, such as "image file 'a.png': 'projection' of its record".
+    `where` begins the message, such as "image file 'a.png': 'projection' of its record".
     """
     if isinstance(projection, Tensor):
         projection = projection.detach().cpu().numpy()
@@ -243,14 +232,9 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
 
 
 def rescaled_projection(projection: Tensor, matrix: Tensor) -> Tensor:
-    """The projection into an image that was warped.
+    """The projection (..., 3, 4) into an image that was warped, of the same type and device.
 
-    Args:
-        projection: (..., 3, 4) to pixels of the image before.
-        matrix: (2, 3) or (..., 2, 3) affine map of (x, y, 1) before to (x, y) after, pixels.
-
-    Returns:
-        (..., 3, 4) to pixels of the image after, of the type and on the device of `projection`.
+    `matrix` (2, 3) or (..., 2, 3) is the affine map of pixels (x, y, 1) before to (x, y) after.
     """
     matrix = torch.as_tensor(matrix, dtype=projection.dtype, device=projection.device)
     image_plane = matrix @ projection
@@ -267,7 +251,3 @@ def _beside(projection: Tensor, points: Tensor) -> Tensor:
     if projection.dim() == 2:
         return projection
     return projection.view(-1, *[1] * (points.dim() - 2), 3, 4)
-
-
-def _cross(first: Tensor, second: Tensor) -> Tensor:
-    return torch.linalg.cross(first, second, dim=-1)

@@ -40,21 +40,15 @@ OUTPUT_FIELDS: dict[str, OutputField] = {}
 """Field name -> what is done with it."""
 
 
-def register_output_field(
-    name: str,
-    *,
-    scale: Callable[[Any, Scale], Any] | None = None,
-    record: Callable[[Instances], list[dict[str, Any]]] | None = None,
-    draw: Callable[[np.ndarray, Instances], None] | None = None,
-) -> None:
-    """Say what is done with a field, see `OutputField`.
+def register_output_field(name: str, **uses: Callable[..., Any]) -> None:
+    """Say what is done with a field: `scale`, `record` and `draw` of `OutputField`.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in OUTPUT_FIELDS:
         raise ValueError(f"the output field '{name}' is registered already; take another name")
-    OUTPUT_FIELDS[name] = OutputField(scale, record, draw)
+    OUTPUT_FIELDS[name] = OutputField(**uses)
 
 
 def scale_boxes(boxes: Any, scale: Scale) -> Any:

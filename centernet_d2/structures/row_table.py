@@ -9,10 +9,8 @@ from torch import Tensor
 def rows_by_group(group: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
     """Table (G, L) of the rows of each group; -1 fills up.
 
-    Args:
-        group: (R,) int64 in 0..G-1, the group of each row.
-        counts: (G,) int64, the rows of each group; the largest is L.
-        order: (R,) int64, all rows in the order that they have within their groups; None: as given.
+    `group` (R,) int64 is the group, 0..G-1, of each row; `counts` (G,) int64 the rows of each, the
+    largest is L; `order` (R,) int64 all rows in the order that they have within their groups.
     """
     if order is None:
         order = torch.arange(len(group), device=group.device)

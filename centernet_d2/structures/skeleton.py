@@ -86,13 +86,9 @@ class Skeleton:
 
     @classmethod
     def from_metadata(cls, metadata: Any, dataset_name: str) -> Skeleton | None:
-        """Return the skeleton in a dataset's metadata; None where it names no joints.
+        """Return the skeleton in detectron2's metadata; None where it names no joints.
 
         A flip map that is not given is derived from the names.
-
-        Args:
-            metadata: detectron2's, or whatever else has a dictionary's `get`.
-            dataset_name: for messages.
 
         Raises:
             ValueError: see `Skeleton`.
@@ -131,13 +127,12 @@ class Skeleton:
 
     def metadata(self) -> dict[str, Any]:
         """Return what `MetadataCatalog.get(name).set(...)` takes."""
-        rules = []
-        sides = self.sides()
-        for (a, b), (name_a, name_b) in zip(self.edge_indices(), self.edges, strict=True):
-            rules.append((name_a, name_b, SIDE_COLORS[edge_side(sides[a], sides[b])]))
+        side = dict(zip(self.names, self.sides(), strict=True))
         fields = {
             "keypoint_names": list(self.names),
-            "keypoint_connection_rules": rules,
+            "keypoint_connection_rules": [
+                (a, b, SIDE_COLORS[edge_side(side[a], side[b])]) for a, b in self.edges
+            ],
             "keypoint_oks_sigmas": list(self.oks_sigmas),
         }
         if self.flip_map is not None:

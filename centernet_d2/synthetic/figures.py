@@ -14,12 +14,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..structures.skeleton import Skeleton
 from .composer import Placed
 from .layers import Box, Layer, Pen, clip_box, draw_shape
 from .pictures import PictureComposer, Scene, SceneObject, chosen_images
-from .registration import FIGURE_JOINTS
 from .settings import FigureSettings, ShapeSettings
 
+_PAIRS = tuple((f"left_{part}", f"right_{part}") for part in ("elbow", "hand", "knee", "foot"))
+SKELETON = Skeleton(
+    names=("head", "neck", "pelvis", *(name for pair in _PAIRS for name in pair)),
+    flip_map=_PAIRS,
+    edges=(
+        *(("head", "neck"), ("neck", "pelvis")),
+        *(("neck", "left_elbow"), ("left_elbow", "left_hand")),
+        *(("pelvis", "left_knee"), ("left_knee", "left_foot")),
+        *(("neck", "right_elbow"), ("right_elbow", "right_hand")),
+        *(("pelvis", "right_knee"), ("right_knee", "right_foot")),
+    ),
+    source="generated figures",
+)
 # Lengths in torsos (neck to pelvis), angles in radians.
 _HEAD, _HEAD_RADIUS = 0.5, 0.32  # head's middle above the neck
 # Joints of a limb, start of one on the right of the picture, length of each half; range of the
@@ -34,7 +47,7 @@ _TORSO = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 class Figure(SceneObject):
     """A figure: its layer is the silhouette; from the front, its marks are face and shirt."""
 
-    joints: np.ndarray  # (J, 2) in the order of `FIGURE_JOINTS`
+    joints: np.ndarray  # (J, 2) in the order of `SKELETON`
 
     def moved(self, x: int, y: int) -> Figure:
         """Return the same figure whole pixels to the right and down."""
@@ -166,11 +179,8 @@ def draw_figure(
 ) -> Figure:
     """Draw a figure in a random pose, with its pelvis near the origin.
 
-    Args:
-        height: pixels from head to foot of one that stands straight.
-        is_front: seen from the front.
-        max_lean: the whole figure leans to a side by up to this angle, radians.
-        random: the source of the pose.
+    `height` is in pixels from head to foot of one that stands straight; the whole figure leans to a
+    side by up to `max_lean` radians.
     """
     torso = height / _TORSOS_HIGH
     left = 1 if is_front else -1  # the side of the picture that the figure's left is on
@@ -189,7 +199,7 @@ def draw_figure(
     placed = {name: torso * turn @ np.array(point) + shift for name, point in points.items()}
     thickness = max(1.8, torso * random.uniform(0.13, 0.2))
     body = _draw_body(placed, torso * _HEAD_RADIUS, thickness)
-    joints = np.array([placed[name] for name in FIGURE_JOINTS["keypoint_names"]])
+    joints = np.array([placed[name] for name in SKELETON.names])
     marks = _draw_marks(placed, torso, body) if is_front else None
     return Figure("figure", body, joints=joints, marks=marks)
 

@@ -21,14 +21,9 @@ from iopath.common.file_io import file_lock
 
 from ..atomic_write import atomic_folder
 from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
-from .figures import figure_scenes
+from .figures import SKELETON, figure_scenes
 from .pictures import annotate, render
-from .registration import (
-    ANNOTATION_FILE,
-    FIGURE_JOINTS,
-    STREET_SPLIT,
-    split_metadata,
-)
+from .registration import ANNOTATION_FILE, STREET_SPLIT, split_metadata
 from .settings import FigureSettings, ShapeSettings, SplitSettings, StreetSettings, split_stamp
 from .shapes import shape_scenes
 from .street_pictures import render_street
@@ -40,6 +35,12 @@ _WORLDS = {
     ShapeSettings: shape_scenes,
     FigureSettings: figure_scenes,
     StreetSettings: street_scenes,
+}
+_FIGURE_CATEGORY = {
+    "keypoints": SKELETON.names,
+    "skeleton": [(a + 1, b + 1) for a, b in SKELETON.edge_indices()],
+    "keypoint_flip_map": SKELETON.flip_map,
+    "keypoint_oks_sigmas": SKELETON.oks_sigmas,
 }
 _STREET_LIST = os.path.join("ImageSets", f"{STREET_SPLIT}.txt")
 
@@ -110,7 +111,7 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
                 annotations.append({**ids, **record, "id": len(annotations) + 1})
 
     _run(jobs(), waiting=32)  # compressing is a third of the work
-    more = _figure_category() if isinstance(split.scenes, FigureSettings) else {}
+    more = _FIGURE_CATEGORY if isinstance(split.scenes, FigureSettings) else {}
     content = {
         "info": {"description": "generated shapes", "version": split_stamp(split)},
         "images": images,
@@ -119,18 +120,6 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
     }
     with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:
         json.dump(content, file)
-
-
-def _figure_category() -> dict:
-    """Return the joints of the figures' category in a COCO JSON."""
-    joints = FIGURE_JOINTS["keypoint_names"]
-    limbs = FIGURE_JOINTS["keypoint_connection_rules"]
-    return {
-        "keypoints": joints,
-        "skeleton": [[joints.index(start) + 1, joints.index(end) + 1] for start, end, _ in limbs],
-        "keypoint_flip_map": FIGURE_JOINTS["keypoint_flip_map"],
-        "keypoint_oks_sigmas": FIGURE_JOINTS["keypoint_oks_sigmas"],
-    }
 
 
 def _write_streets(split: SplitSettings, folder: str) -> None:

@@ -5,44 +5,29 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from ..data.datasets.builtin import datasets_root
+from ..data.datasets.lazy import register_lazily
 from .settings import SPLITS, FigureSettings, SplitSettings, StreetSettings, split_folder
 
 ANNOTATION_FILE, IMAGE_FOLDER = "annotations.json", "images"  # of shapes and figures
 STREET_SPLIT, STREET_FOLDER = "all", "training"  # of streets, in a folder of KITTI's form
 
-_PAIRS = [(f"left_{part}", f"right_{part}") for part in ("elbow", "hand", "knee", "foot")]
-_LIMBS = [
-    *(("head", "neck"), ("neck", "pelvis")),
-    *(("neck", "left_elbow"), ("left_elbow", "left_hand")),
-    *(("pelvis", "left_knee"), ("left_knee", "left_foot")),
-    *(("neck", "right_elbow"), ("right_elbow", "right_hand")),
-    *(("pelvis", "right_knee"), ("right_knee", "right_foot")),
-]
-_SIDE_COLORS = {"left": (255, 140, 0), "right": (0, 140, 255)}  # RGB of drawn limbs
-FIGURE_JOINTS = {
-    "keypoint_names": ["head", "neck", "pelvis", *(name for pair in _PAIRS for name in pair)],
-    "keypoint_flip_map": _PAIRS,
-    "keypoint_connection_rules": [
-        (start, end, _SIDE_COLORS.get(end.split("_")[0], (90, 220, 90))) for start, end in _LIMBS
-    ],
-    "keypoint_oks_sigmas": [0.05] * 11,
-}
-
 
 def register_synthetic(root: str) -> None:
-    """Register the generated splits under a datasets root; nothing is made before it is used.
+    """Register the generated splits under a datasets root.
 
-    The metadata (classes, joints, paths) is set here. The files exist once
-    `DatasetCatalog.get(name)` has been called.
+    The files exist once `DatasetCatalog.get(name)` has been called, the metadata before.
     """
     for name, split in SPLITS.items():
         if name not in DatasetCatalog:
             folder = split_folder(name, root)
-            DatasetCatalog.register(name, partial(load_split, split, folder))
-            MetadataCatalog.get(name).set(**split_metadata(split, folder))
+            load, metadata = (
+                partial(load_split, split, folder),
+                partial(split_metadata, split, folder),
+            )
+            register_lazily(name, load, metadata)
 
 
 def load_split(split: SplitSettings, folder: str) -> list[dict]:
@@ -63,18 +48,22 @@ def load_split(split: SplitSettings, folder: str) -> list[dict]:
 
 def split_metadata(split: SplitSettings, folder: str) -> dict:
     """Return what detectron2's catalogue says about a split that lies in `folder`."""
-    classes = split.scenes.classes
+    classes, joints = split.scenes.classes, {}
     if isinstance(split.scenes, StreetSettings):
         names = {"image_dir": "image_2", "calib_dir": "calib", "label_dir": "label_2"}
         paths = {key: os.path.join(folder, STREET_FOLDER, name) for key, name in names.items()}
         return {"thing_classes": list(classes), "evaluator_type": "kitti", **paths}
+    if isinstance(split.scenes, FigureSettings):
+        from .figures import SKELETON
+
+        joints = SKELETON.metadata()
     return {
         "thing_classes": list(classes),
         "thing_dataset_id_to_contiguous_id": {k + 1: k for k in range(len(classes))},
         "json_file": os.path.join(folder, ANNOTATION_FILE),
         "image_root": os.path.join(folder, IMAGE_FOLDER),
         "evaluator_type": "coco",
-        **(FIGURE_JOINTS if isinstance(split.scenes, FigureSettings) else {}),
+        **joints,
     }
 
 

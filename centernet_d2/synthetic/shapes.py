@@ -21,7 +21,13 @@ def shape_scenes(
     """Yield the scenes of a split in order."""
     empty = chosen_images(images, settings.empty_share, random)
     crowded = chosen_images(images, settings.crowd_share, random) - empty
-    sampler = StratifiedSampler(_specs(settings), random)
+    specs = [  # a round, in which every class and size range is equally frequent
+        ObjectSpec(kind, size_range, covered=copy == 0)
+        for kind in settings.classes
+        for size_range in range(len(settings.size_ranges))
+        for copy in range(round(1 / settings.covered_share))
+    ]
+    sampler = StratifiedSampler(specs, random)
     for index in range(images):
         composer = ShapeComposer(settings, random)
         composer.add_background_bars()
@@ -35,16 +41,6 @@ def shape_scenes(
                 unmet += composer.add_objects(sampler.draw(1))
             sampler.put_back(unmet)
         yield composer.finish()
-
-
-def _specs(settings: ShapeSettings) -> list[ObjectSpec]:
-    """One round of specs, in which every class and size range is equally frequent."""
-    return [
-        ObjectSpec(kind, size_range, covered=copy == 0)
-        for kind in settings.classes
-        for size_range in range(len(settings.size_ranges))
-        for copy in range(round(1 / settings.covered_share))
-    ]
 
 
 class ShapeComposer(PictureComposer):

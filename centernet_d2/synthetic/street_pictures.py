@@ -59,19 +59,14 @@ def render_street(solids: Sequence[Solid], random: np.random.RandomState) -> Str
         owner[window][drawn] = index
         views.append((seen, index, np.count_nonzero(hit)))
     visible = np.bincount(owner[owner >= 0].ravel(), minlength=len(solids))
-    labels = [
-        _label(seen, 1 - visible[index] / alone)
-        for seen, index, alone in views
-        if alone > 0 and visible[index] > 0
-    ]
+    labels = []
+    for seen, index, alone in views:
+        if alone > 0 and visible[index] > 0:
+            solid, hidden = seen.solid, occlusion_of(1 - visible[index] / alone)
+            kind = "Misc" if solid.kind == COVER else solid.kind
+            place = (solid.dimensions, solid.location, solid.rotation_y)
+            labels.append(KittiObject(kind, seen.truncated, hidden, solid.alpha, seen.box, *place))
     return StreetPicture(np.clip(np.round(image), 0, 255).astype(np.uint8), labels)
-
-
-def _label(seen: Seen, hidden: float) -> KittiObject:
-    solid = seen.solid
-    kind = "Misc" if solid.kind == COVER else solid.kind
-    place = (solid.dimensions, solid.location, solid.rotation_y)
-    return KittiObject(kind, seen.truncated, occlusion_of(hidden), solid.alpha, seen.box, *place)
 
 
 @cache
@@ -86,9 +81,8 @@ def _rays() -> tuple[np.ndarray, np.ndarray]:
 def _cast(seen: Seen, faces: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
     """Cast the rays of a solid's box.
 
-    Returns:
-        The window (rows, columns) of the picture, the depth (h, w) of the solid in it, `_FAR` where
-        a ray passes, and the colours (P, 3) of the others.
+    Returns the window (rows, columns) of the picture, the depth (h, w) of the solid in it, `_FAR`
+    where a ray passes, and the colours (P, 3) of the others.
     """
     left, top = (int(np.floor(value)) for value in seen.box[:2])
     right, bottom = (int(np.ceil(value)) + 1 for value in seen.box[2:])

@@ -174,11 +174,10 @@ class StreetComposer(Composer):
     def _add_far(self, spec: ObjectSpec, _: list[ObjectSpec]) -> bool:
         """Place an object so far away that its height makes it moderate."""
 
-        def draw() -> Solid:
-            depth = self.random.uniform(0.7, 1) * self.settings.depths[1]
-            return self._solid(spec.kind, self._place(depth))
+        def depth() -> float:
+            return self.random.uniform(0.7, 1) * self.settings.depths[1]
 
-        return self._add_seen(spec, draw)
+        return self._add_seen(spec, lambda: self._solid(spec.kind, self._place(depth())))
 
     def _add_truncated(self, spec: ObjectSpec, _: list[ObjectSpec]) -> bool:
         """Place an object at the left or right border of the image."""

@@ -41,19 +41,26 @@ def birds_eye_view(
 ) -> np.ndarray:
     """Draw boxes from above as (side, side, 3) uint8 BGR, with arcs every 10 m from the camera.
 
-    The front edge is drawn thicker, as published, and a line leads from the middle to it.
-
-    `groups` of (boxes, colors, filled) are drawn one over the other; `field_of_view` is x / z at
-    the left and right border of the image, drawn as two rays.
+    The front edge is drawn thicker, as published, and a line leads from the middle to it. `groups`
+    of (boxes, colors, filled) are drawn one over the other; `field_of_view` is x / z at the left
+    and right border of the image, drawn as two rays.
     """
     frame = frame or BirdsEyeFrame()
     picture = np.full((frame.side, frame.side, 3), 235, dtype=np.uint8)
     _draw_ground(picture, frame, field_of_view)
+    thin = max(1, frame.side // 300)
     for boxes, colors, filled in groups:
-        bottoms = as_array(boxes.birds_eye())
-        for corners, color in zip(bottoms, colors, strict=True):
-            if np.isfinite(corners).all() and np.ptp(corners, axis=0).max() > 0:
-                _draw_from_above(picture, frame.pixels(corners), color, filled=filled)
+        for bottom, color in zip(as_array(boxes.birds_eye()), colors, strict=True):
+            if not np.isfinite(bottom).all() or np.ptp(bottom, axis=0).max() <= 0:
+                continue
+            corners, edge = frame.pixels(bottom), BLACK if filled else color
+            outline = [np.array(pixels(corners, FRACTION_BITS), dtype=np.int32)]
+            if filled:
+                cv2.fillPoly(picture, outline, color, cv2.LINE_AA, FRACTION_BITS)
+            cv2.polylines(picture, outline, True, edge, thin, cv2.LINE_AA, FRACTION_BITS)
+            draw_line(picture, corners[:2], edge, 2 * thin)
+            front = np.stack([corners.mean(axis=0), corners[:2].mean(axis=0)])
+            draw_line(picture, front, edge, thin)
     return picture
 
 
@@ -70,30 +77,15 @@ def _draw_ground(picture: np.ndarray, frame: BirdsEyeFrame, field_of_view: Seque
         cv2.putText(picture, f"{metres} m", place, FONT, scale, (120, 120, 120), 1, cv2.LINE_AA)
 
 
-def _draw_from_above(
-    picture: np.ndarray, corners: np.ndarray, color: Color, *, filled: bool
-) -> None:
-    outline = [np.array(pixels(corners, FRACTION_BITS), dtype=np.int32)]
-    thin, edge = max(1, picture.shape[0] // 300), BLACK if filled else color
-    if filled:
-        cv2.fillPoly(picture, outline, color, cv2.LINE_AA, FRACTION_BITS)
-    cv2.polylines(picture, outline, True, edge, thin, cv2.LINE_AA, FRACTION_BITS)
-    draw_line(picture, corners[:2], edge, 2 * thin)
-    draw_line(picture, np.stack([corners.mean(axis=0), corners[:2].mean(axis=0)]), edge, thin)
-
-
 def beside_birds_eye(
     picture: np.ndarray,
     groups: Sequence[tuple[Boxes3D, Sequence[Color], bool]],
     projection: np.ndarray | torch.Tensor,
-    *,
-    extent: float = 64.0,
 ) -> np.ndarray:
     """Put the view from above (see `birds_eye_view`) to the right of a picture, equally high."""
     height, width = picture.shape[:2]
     matrix = as_array(projection)
     slopes = (np.array([0.0, width]) - matrix[0, 2]) / matrix[0, 0]
-    frame = BirdsEyeFrame(extent=extent, side=height)
-    above = birds_eye_view(groups, frame, field_of_view=slopes)
+    above = birds_eye_view(groups, BirdsEyeFrame(side=height), field_of_view=slopes)
     gap = np.full((height, 4, 3), 128, dtype=np.uint8)
     return np.concatenate([picture, gap, above], axis=1)

@@ -16,7 +16,7 @@ from detectron2.structures import Boxes, Instances
 from ..structures.boxes3d import Boxes3D, rescaled_projection
 from . import canvas
 from .birds_eye import beside_birds_eye
-from .canvas import BLACK, GRAY, Color, as_array
+from .canvas import GRAY, Color, as_array
 
 NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
 # Edges between the corners of `Boxes3D.corners`: bottom, top, uprights. Corners 0, 1, 4 and 5 are
@@ -34,43 +34,28 @@ def draw_boxes3d(
     boxes: Boxes3D,
     projection: np.ndarray | torch.Tensor,
     colors: Sequence[Color],
-    *,
-    thickness: int | None = None,
 ) -> np.ndarray:
-    """Draw the edges of boxes on a copy of the image, the nearest on top, fronts crossed.
+    """Draw the edges of N boxes on a copy of the image, the nearest on top, fronts crossed.
 
     Edges are cut where they come nearer than `NEAR` to the camera, so that a box beside it shows
-    the part that the camera sees.
-
-    Takes N boxes and N colors; boxes without extent are not drawn. `thickness` is in pixels; None:
-    by the image's size.
+    the part that the camera sees. Boxes without extent are not drawn.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = max(1, canvas.line_thickness(picture) // 2) if thickness is None else thickness
+    thickness = max(1, canvas.line_thickness(picture) // 2)
     matrix = as_array(projection)
     corners = as_array(boxes.corners())
     drawable = (as_array(boxes.dimensions) > 0).all(axis=1) & np.isfinite(corners).all(axis=(1, 2))
     order = np.argsort(-as_array(boxes.depth), kind="stable")
     for row in order[drawable[order]]:
-        lines = projected_lines(corners[row], matrix)
-        for rim in (2, 0):  # a dark rim below all edges, so that they show on any background
-            for edge, ends in lines:
-                width = (max(1, thickness - 1) if edge in _FRONT_CROSS else thickness) + rim
-                canvas.draw_line(picture, ends, BLACK if rim else colors[row], width)
+        points = np.concatenate([corners[row], np.ones((8, 1))], axis=1) @ matrix.T
+        lines = []
+        for edge in (*_EDGES, *_FRONT_CROSS):
+            ends = _cut_near(*points[list(edge)])
+            if ends is not None:
+                width = max(1, thickness - 1) if edge in _FRONT_CROSS else thickness
+                lines.append((ends[:, :2] / ends[:, 2:], colors[row], width))
+        canvas.draw_rimmed_lines(picture, lines)
     return picture
-
-
-def projected_lines(
-    corners: np.ndarray, projection: np.ndarray
-) -> list[tuple[tuple[int, int], np.ndarray]]:
-    """Return the visible lines of one (8, 3) box: (corner indices, ends (2, 2) in pixels)."""
-    points = np.concatenate([corners, np.ones((8, 1))], axis=1) @ projection.T
-    lines = []
-    for first, second in (*_EDGES, *_FRONT_CROSS):
-        ends = _cut_near(points[first], points[second])
-        if ends is not None:
-            lines.append(((first, second), ends[:, :2] / ends[:, 2:]))
-    return lines
 
 
 def _cut_near(first: np.ndarray, second: np.ndarray) -> np.ndarray | None:
@@ -109,10 +94,10 @@ def draw_objects3d(
     objects = instances[~ignored]
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
     numbers = [f"{depth:.0f} m" for depth in objects.gt_boxes3d.depth.tolist()]
-    captions = _captions(class_names, objects.gt_classes, numbers)
+    names = [canvas.class_name(class_names, index) for index in objects.gt_classes.tolist()]
     colors = [canvas.class_color(index) for index in objects.gt_classes.tolist()]
     picture = draw_boxes3d(image, objects.gt_boxes3d, projection, colors)
-    _draw_captions(picture, objects.gt_boxes, captions, colors)
+    _draw_captions(picture, objects.gt_boxes, names, numbers, colors)
     return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
 
 
@@ -135,10 +120,10 @@ def draw_detections3d(
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
     numbers = [f"{score:.1f}" for score in found.scores.tolist()]
-    captions = _captions(class_names, found.pred_classes, numbers)
+    names = [canvas.class_name(class_names, index) for index in found.pred_classes.tolist()]
     colors = [canvas.class_color(index) for index in found.pred_classes.tolist()]
     picture = draw_boxes3d(image, found.pred_boxes3d, projection, colors)
-    _draw_captions(picture, boxes, captions, colors)
+    _draw_captions(picture, boxes, names, numbers, colors)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
         groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
@@ -146,19 +131,15 @@ def draw_detections3d(
 
 
 def readable(
-    image: np.ndarray,
-    projection: np.ndarray | torch.Tensor,
-    boxes: Boxes,
-    *,
-    least_height: int = 360,
+    image: np.ndarray, projection: np.ndarray | torch.Tensor, boxes: Boxes
 ) -> tuple[np.ndarray, np.ndarray, Boxes]:
-    """Enlarge a small image by a whole factor to about `least_height` pixels, with what lies on it.
+    """Enlarge a small image by a whole factor to about 360 rows, with what lies on it.
 
-    Takes an (H, W, 3) uint8 image, its (3, 4) projection and 2-D boxes in its pixels; returns all
-    three (projection float64) in the frame of the returned image.
+    Takes an image, its (3, 4) projection and 2-D boxes in its pixels; returns all three (projection
+    float64) in the frame of the returned image.
     """
     matrix = torch.from_numpy(as_array(projection))
-    factor = max(1, round(least_height / image.shape[0]))
+    factor = max(1, round(360 / image.shape[0]))
     if factor == 1:
         return image, matrix.numpy(), boxes
     # A pixel becomes a square of pixels, whose middle is not its first one.
@@ -168,16 +149,15 @@ def readable(
     return image, rescaled_projection(matrix, affine).numpy(), Boxes(boxes.tensor * factor + shift)
 
 
-def _captions(names: Sequence[str], classes: torch.Tensor, numbers: Sequence[str]) -> list[str]:
-    pairs = zip(classes.tolist(), numbers, strict=True)
-    return [f"{canvas.class_name(names, index)} {number}" for index, number in pairs]
-
-
 def _draw_captions(
-    picture: np.ndarray, boxes: Boxes, captions: Sequence[str], colors: Sequence[Color]
+    picture: np.ndarray,
+    boxes: Boxes,
+    names: Sequence[str],
+    numbers: Sequence[str],
+    colors: Sequence[Color],
 ) -> None:
     """Write above the 2-D boxes in small letters, in place, the first on top."""
     scale = max(0.35, 0.45 * canvas.text_scale(picture))
-    rows = list(zip(as_array(boxes.tensor), captions, colors, strict=True))
-    for box, caption, color in reversed(rows):
-        canvas.draw_caption(picture, caption, box[:2], color, scale)
+    rows = list(zip(as_array(boxes.tensor), names, numbers, colors, strict=True))
+    for box, name, number, color in reversed(rows):
+        canvas.draw_caption(picture, f"{name} {number}", box[:2], color, scale)

@@ -51,8 +51,7 @@ def plot_curves(
 ) -> None:
     """Draw losses and, where evaluated, AP as a picture; the ending of its name is its format.
 
-    The folder of `picture` is made. Of detectron2's `metrics.json`, `<task>/<metric>` are drawn, in
-    percent.
+    The folder of `picture` is made. `<task>/<metric>` of `metrics.json` are drawn, in percent.
     """
     series = read_metrics(metrics_file)
     losses = {n: s for n, s in series.items() if n.startswith("loss") or n == "total_loss"}

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from detectron2.structures import Boxes, Instances, Keypoints
 
+from ..structures.output_fields import scale_boxes, scale_points
 from ..structures.skeleton import HALF_PIXEL
 from . import canvas
 from .canvas import BLACK, WHITE, as_array, class_color
@@ -57,13 +58,12 @@ def draw_detections(
     Args:
         image: (H, W, 3) uint8 BGR.
         instances: `pred_boxes` in the image's pixels, `scores`, `pred_classes`, and perhaps
-            `pred_keypoints` (K, J, 3) x, y, score.
+            `pred_keypoints` (K, J, 3) x, y, score; joints that score under `SURE_JOINT` are rings.
         class_names: names by class index; a class without one is drawn as "class 7".
         threshold: lowest score drawn (0.3: the published demo's value).
         keypoints: mark what a box was made from, as far as the detector says it: both corners
             (`corner_scores` (N, 2)) by squares, the center (`pred_centers` (N, 2)) by a disk.
-        drawing: limbs of the joints; None: joints alone. Joints that score under `SURE_JOINT` are
-            rings.
+        drawing: limbs of the joints; None: joints alone.
     """
     scores = instances.scores.detach().cpu().numpy()
     order = np.argsort(scores, kind="stable")
@@ -141,17 +141,13 @@ def _enlarged(instances: Instances, factor: int) -> Instances:
     """Return what belongs on an image of `factor` times the size; the given object stays."""
     instances = instances.to("cpu")  # a new object: fields are replaced
     fields = instances.get_fields()
-    for name in {"gt_boxes", "pred_boxes"} & fields.keys():
-        instances.set(name, Boxes(fields[name].tensor * factor))
-    if "pred_centers" in fields:
-        instances.pred_centers = instances.pred_centers * factor
+    for name in {"gt_boxes", "pred_boxes", "pred_centers", "pred_keypoints"} & fields.keys():
+        scale = scale_boxes if isinstance(fields[name], Boxes) else scale_points
+        instances.set(name, scale(fields[name], (factor, factor)))
     if "gt_keypoints" in fields:
         joints = instances.gt_keypoints.tensor.clone()
         joints[..., :2] = (joints[..., :2] + HALF_PIXEL) * factor - HALF_PIXEL
         instances.gt_keypoints = Keypoints(joints)
-    if "pred_keypoints" in fields:
-        scale = instances.pred_keypoints.new_tensor([factor, factor, 1])
-        instances.pred_keypoints = instances.pred_keypoints * scale
     return instances
 
 

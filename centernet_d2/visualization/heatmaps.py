@@ -10,16 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
-from .canvas import (
-    BLACK,
-    FONT,
-    Color,
-    as_array,
-    class_color,
-    class_name,
-    side_by_side,
-    text_scale,
-)
+from .canvas import BLACK, FONT, Color, as_array, class_color, class_name, side_by_side, text_scale
 
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
@@ -39,9 +30,8 @@ def overlay_heatmap(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        heatmap: (C, h, w) or (h, w) float in 0..1; with C = 1 or without C the color is a class's.
-        scale: image pixels per cell, one number or along (x, y); None: the image's width over the
-            map's.
+        heatmap: (C, h, w) or (h, w) in 0..1; with C = 1 or without C the color is a class's.
+        scale: image pixels per cell, also as (x, y); None: the image's width over the map's.
         shift: image position (x, y) of cell (0, 0), negative where the image was padded.
         strength: opacity of value 1.
     """
@@ -76,9 +66,8 @@ def draw_heatmap(
 ) -> np.ndarray:
     """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
 
-    The picture keeps the image's width and grows by the lines of the names at its bottom.
-
-    Of the `most` classes with the highest values, those that reach `threshold` are named (0.1: an
+    The picture keeps the image's width and grows by the lines of the names at its bottom. Of the
+    `most` classes with the highest values, those that reach `threshold` are named (0.1: an
     untrained detector's value everywhere). `place` is `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.

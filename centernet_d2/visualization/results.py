@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from ..structures.output_fields import OUTPUT_FIELDS, OutputField
+from ..structures.output_fields import OUTPUT_FIELDS
 from .boxes3d import draw_detections3d, draw_objects3d
 from .detections import draw_comparison, draw_detections, draw_objects
 from .skeletons import SkeletonDrawing
@@ -82,8 +82,8 @@ def draw_against_truth(
 
 def _with_further_fields(image: np.ndarray, instances: Instances) -> np.ndarray:
     """The image with what the registered output fields draw, under boxes and captions."""
-    fields = [OUTPUT_FIELDS.get(name, OutputField()) for name in instances.get_fields()]
-    drawings = [field.draw for field in fields if field.draw is not None]
+    fields = [OUTPUT_FIELDS.get(name) for name in instances.get_fields()]
+    drawings = [field.draw for field in fields if field and field.draw]
     image = image.copy() if drawings else image
     for draw in drawings:
         draw(image, instances)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..structures.skeleton import SIDE_COLORS, Skeleton, edge_side
-from .canvas import BLACK, FRACTION_BITS, Color, draw_line, line_thickness, pixels
+from .canvas import BLACK, FRACTION_BITS, Color, draw_rimmed_lines, line_thickness, pixels
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class SkeletonDrawing:
 
     def color(self, joint: int, other: int | None = None) -> Color:
         """Return the colour of a joint, or of the limb to another joint."""
-        first = self.sides[joint] if joint < len(self.sides) else 0
+        sides = dict(enumerate(self.sides))
+        first = sides.get(joint, 0)
         if other is not None:
-            first = edge_side(first, self.sides[other] if other < len(self.sides) else 0)
+            first = edge_side(first, sides.get(other, 0))
         red, green, blue = SIDE_COLORS[first]
         return blue, green, red
 
@@ -45,11 +46,10 @@ def draw_skeletons(
 ) -> np.ndarray:
     """Draw limbs and joints on a copy of the image, the last figure on top.
 
-    A joint with a third value of 0 or below is not drawn, nor are its limbs.
-
     Args:
         image: (H, W, 3) uint8 BGR.
-        joints: (P, J, 3) x, y in pixel indices, and visibility or score. They may be anywhere.
+        joints: (P, J, 3) x, y in pixel indices, and visibility or score. They may be anywhere; one
+            whose third value is 0 or below is not drawn, nor are its limbs.
         drawing: limbs and sides; None: joints alone.
         sure: (P, J) bool, which joints are drawn filled; the others (covered, or of a low score)
             are rings. None: all filled.
@@ -65,16 +65,12 @@ def draw_skeletons(
         drawn = np.isfinite(figure).all(axis=1) & (figure[:, 2] > 0)
         points = np.where(drawn[:, None], figure[:, :2], 0)
         limbs = [(a, b) for a, b in drawing.edges if drawn[a] and drawn[b]]
-        for rim in (2, 0):  # a dark rim under all limbs, so that they show on any background
-            for a, b in limbs:
-                color = BLACK if rim else drawing.color(a, b)
-                draw_line(picture, points[[a, b]], color, thickness + rim)
+        lines = [(points[[a, b]], drawing.color(a, b), thickness) for a, b in limbs]
+        draw_rimmed_lines(picture, lines)
         centers = pixels(points, FRACTION_BITS)
         for joint in np.flatnonzero(drawn).tolist():
-            rim, style = radius + 2**FRACTION_BITS, cv2.FILLED if filled[joint] else 1
-            for size, color, fill in (
-                (rim, BLACK, cv2.FILLED),
-                (radius, drawing.color(joint), style),
-            ):
-                cv2.circle(picture, centers[joint], size, color, fill, cv2.LINE_AA, FRACTION_BITS)
+            where, rim = (picture, centers[joint]), radius + 2**FRACTION_BITS
+            style = cv2.FILLED if filled[joint] else 1
+            cv2.circle(*where, rim, BLACK, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
+            cv2.circle(*where, radius, drawing.color(joint), style, cv2.LINE_AA, FRACTION_BITS)
     return picture

@@ -80,7 +80,6 @@ def test_categories_and_ids():
 
 def test_image_size():
     check_image_size("a.jpg", (4, 3), (4, 3))
-    check_image_size("a.jpg", None, (4, 3))
     with pytest.raises(DatasetError, match=r"'a.jpg'.*\(3, 4\).*\(4, 3\).*EXIF"):
         check_image_size("a.jpg", (4, 3), (3, 4))
     with pytest.raises(DatasetError, match="resized") as error:

@@ -12,14 +12,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.synthetic.figures import draw_figure
+from centernet_d2.synthetic.figures import SKELETON, draw_figure
 from centernet_d2.synthetic.files import ensure_split, make_scenes
 from centernet_d2.synthetic.pictures import annotate
-from centernet_d2.synthetic.registration import ANNOTATION_FILE, FIGURE_JOINTS, IMAGE_FOLDER
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
 from centernet_d2.synthetic.settings import SPLITS, FigureSettings, SplitSettings
 
 SMALL = SplitSettings(images=12, seed=5, scenes=FigureSettings())
-NAMES = tuple(FIGURE_JOINTS["keypoint_names"])
+NAMES = SKELETON.names
 FROZEN = {  # what the generator made of SMALL when its version was 1
     "count": 23,
     "first": [55.2, 64.58, 2, 58.28, 75.8, 2],
@@ -69,8 +69,8 @@ def test_category_and_metadata_say_the_same(content, val):
     skeleton = skeleton_of("shapes_pose_train")
     assert skeleton.names == NAMES
     assert skeleton.oks_sigmas == (0.05,) * len(NAMES)
-    assert skeleton.metadata() == FIGURE_JOINTS  # sides have the colours of drawn joints
-    assert skeleton.flip_map == tuple(FIGURE_JOINTS["keypoint_flip_map"])
+    assert skeleton.metadata() == SKELETON.metadata()  # sides have the colours of drawn joints
+    assert skeleton.flip_map == SKELETON.flip_map
     metadata = MetadataCatalog.get("shapes_pose_val")
     assert metadata.thing_classes == ["figure"]
     assert metadata.evaluator_type == "coco"

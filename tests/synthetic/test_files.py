@@ -14,8 +14,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.synthetic import files
+from centernet_d2.synthetic.figures import SKELETON
 from centernet_d2.synthetic.registration import (
-    FIGURE_JOINTS,
     IMAGE_FOLDER,
     load_split,
     split_metadata,
@@ -156,7 +156,7 @@ def test_registered_names_know_their_metadata_before_anything_is_made():
         root = metadata.label_dir if is_street else metadata.image_root
         assert {os.path.dirname(metadata.get(key)) for key in paths} == {os.path.dirname(root)}
     assert StreetSettings.classes == KITTI_RULES.classes
-    assert MetadataCatalog.get("shapes_pose_val").keypoint_names == FIGURE_JOINTS["keypoint_names"]
+    assert MetadataCatalog.get("shapes_pose_val").keypoint_names == list(SKELETON.names)
 
 
 @in_every_world

@@ -155,7 +155,13 @@ def _compact(content: dict, source: str) -> CocoFile:
     image_ids = images.ids()
     order = np.argsort(image_ids, kind="stable")
     sizes = np.stack([images.integers(key) for key in ("width", "height")], axis=1)
-    _check_sizes(sizes, images.records, source)
+    if (empty := (sizes <= 0).any(axis=1)).any():
+        first = images.records[int(np.flatnonzero(empty)[0])]
+        raise DatasetError(
+            f"'{source}': {empty.sum()} images have no pixels, such as image id {first['id']} "
+            f"('{first.get('file_name')}') of width {first['width']} and height "
+            f"{first['height']}: correct 'width' and 'height' or remove the images"
+        )
     names = images.column("file_name")
     records = _known_images(
         _Table("annotations", content.get("annotations", []), source), image_ids
@@ -163,25 +169,20 @@ def _compact(content: dict, source: str) -> CocoFile:
     annotations = _Table("annotations", records, source)
     rows = np.searchsorted(image_ids[order], annotations.integers("image_id"))
     boxes = _boxes(annotations)
-    categories = _categories(content, source)
+    table = _Table("categories", content.get("categories", []), source)
+    if not table.records:
+        raise DatasetError(
+            f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
+            "class"
+        )
+    categories = dict(sorted(zip(table.ids().tolist(), table.column("name"), strict=True)))
     joints = {}
-    if any(record.get("keypoints") for record in (*content["categories"], *records)):
-        from .coco_joints import read_joints, read_skeleton  # executed for poses alone
+    if any(record.get("keypoints") for record in (*table.records, *records)):
+        from .coco_joints import read_pose  # executed for poses alone
 
-        skeleton, having = read_skeleton(content["categories"], source)
-        joints = {
-            "skeleton": skeleton,
-            "pose_categories": tuple(having),
-            "joints": read_joints(
-                records,
-                skeleton,
-                having,
-                names=categories,
-                boxes=boxes,
-                image_sizes=sizes[order][rows],
-                source=source,
-            ),
-        }
+        joints = read_pose(
+            table.records, records, boxes=boxes, image_sizes=sizes[order][rows], source=source
+        )
     return CocoFile(
         path=source,
         categories=categories,
@@ -197,27 +198,6 @@ def _compact(content: dict, source: str) -> CocoFile:
         annotation_columns=kept_columns(records, ANNOTATION_COLUMNS),
         **joints,
     )
-
-
-def _check_sizes(sizes: np.ndarray, images: list[dict], source: str) -> None:
-    empty = (sizes <= 0).any(axis=1)
-    if empty.any():
-        first = images[int(np.flatnonzero(empty)[0])]
-        raise DatasetError(
-            f"'{source}': {empty.sum()} images have no pixels, such as image id {first['id']} "
-            f"('{first.get('file_name')}') of width {first['width']} and height "
-            f"{first['height']}: correct 'width' and 'height' or remove the images"
-        )
-
-
-def _categories(content: dict, source: str) -> dict[int, str]:
-    table = _Table("categories", content.get("categories", []), source)
-    if not table.records:
-        raise DatasetError(
-            f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
-            "class"
-        )
-    return dict(sorted(zip(table.ids().tolist(), table.column("name"), strict=True)))
 
 
 def _boxes(annotations: _Table) -> np.ndarray:

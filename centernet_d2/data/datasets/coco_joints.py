@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...structures.skeleton import Skeleton, derive_flip_map
-from ..checks import DatasetError, check_joints
+from ..checks import TOLERANCE, DatasetError, examples
 
 logger = logging.getLogger(__name__)
 
+# Share of labelled joints far outside their object's box from which on the file is suspected.
+_FAR_SHARE = 0.1
 FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
 # Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
 # stand, or the two of a pair, says nothing.
@@ -23,6 +25,126 @@ _FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
     LIMBS: ("edges", lambda skeleton: {frozenset(limb) for limb in skeleton.edges}),
     SIGMAS: ("oks_sigmas", lambda skeleton: skeleton.oks_sigmas),
 }
+
+
+def read_pose(
+    categories: Sequence[dict],
+    annotations: Sequence[dict],
+    *,
+    boxes: np.ndarray,
+    image_sizes: np.ndarray,
+    source: str,
+) -> dict[str, Any]:
+    """Return the fields `skeleton`, `pose_categories` and `joints` of a `CocoFile`.
+
+    `joints` are as in the file; unlabelled ones are 0, 0, 0, and so are all of annotations without
+    'keypoints'. Labelled joints of categories without a skeleton are not read, which a warning
+    says. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`.
+
+    Raises:
+        DatasetError: see `read_skeleton`; or 'keypoints' is no list or has another number of
+            values, or a visibility other than 0, 1, 2, or a labelled joint at NaN or infinity.
+    """
+    skeleton, having = read_skeleton(categories, source)
+    rows = [record.get("keypoints") or () for record in annotations]
+    unnamed: Counter[int] = Counter()
+    for row, record in enumerate(annotations):
+        if record["category_id"] not in having:
+            labelled = isinstance(rows[row], list) and any(rows[row][2::3])
+            unnamed[record["category_id"]] += labelled
+            rows[row] = ()
+    names = {record["id"]: record["name"] for record in categories}
+    for category, count in (+unnamed).items():
+        logger.warning(
+            "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
+            'does not name them, so that they are not read. Add "keypoints": [names] to the '
+            "category",
+            *(source, count, names.get(category, category)),
+        )
+    joints = None
+    if skeleton is not None:
+
+        def describe(row: int) -> str:
+            return "annotation id {id} of image id {image_id}".format_map(annotations[row])
+
+        joints = _checked_joints(rows, len(skeleton.names), source, describe)
+        for message in _far_joints(joints, boxes, image_sizes, describe):
+            logger.warning("%s: %s", source, message)
+    return {"skeleton": skeleton, "pose_categories": tuple(having), "joints": joints}
+
+
+def _checked_joints(
+    rows: Sequence[Sequence[float]], count: int, source: str, describe: Callable[[int], str]
+) -> np.ndarray:
+    """(N, J, 3) float64 of x, y, visibility of `count` joints one after the other, or ()."""
+
+    def refuse(wrong: Iterable, what: str, cure: str, first: Callable = str) -> None:
+        """Raise where a row is wrong; the first fills in the cure, as `first` shows it."""
+        bad = np.array(list(wrong), dtype=bool)
+        if bad.any():
+            cure = cure.format(first(int(np.flatnonzero(bad)[0])))
+            having = f"{bad.sum()} of {len(bad)} annotations have {what}"
+            raise DatasetError(f"{source}: {having}: {examples(bad, describe)}{cure}")
+
+    refuse(
+        (not isinstance(row, (list, tuple)) for row in rows),
+        "'keypoints' that are no list",
+        ". Of the first they are {}; write x, y and visibility of one joint after the other",
+        lambda row: repr(rows[row]),
+    )
+    refuse(
+        (len(row) not in (0, 3 * count) for row in rows),
+        "a wrong number of joints",
+        ". 'keypoints' of the first has {} numbers; the category names "
+        f"{count} joints, and each takes three: x, y, visibility",
+        lambda row: len(rows[row]),
+    )
+    try:
+        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
+            f"other without inner lists ({error}). Correct the annotations"
+        ) from error
+    joints = joints.reshape(len(rows), count, 3)
+    refuse(
+        ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
+        "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
+        "(covered) or 2 (visible)",
+        ": {}. Scores have no place there; write 2 for joints that are in the image",
+        lambda row: joints[row, :, 2].tolist(),
+    )
+    joints[joints[..., 2] == 0] = 0
+    refuse(
+        ~np.isfinite(joints).all(axis=(1, 2)),
+        "labelled joints at NaN or infinity",
+        ". Correct 'keypoints', or give these joints visibility 0",
+    )
+    return joints
+
+
+def _far_joints(
+    joints: np.ndarray, boxes: np.ndarray, sizes: np.ndarray, describe: Callable[[int], str]
+) -> Iterator[str]:
+    """Suspicions about labelled joints: outside the image, or nowhere near their own box."""
+    labelled, points = joints[..., 2] > 0, joints[..., :2]
+    over = (points < -TOLERANCE) | (points > sizes[:, None] - 1 + TOLERANCE)
+    start, side = boxes[:, None, :2], boxes[:, None, 2:]
+    far = (points < start - side / 2) | (points > start + 1.5 * side)
+    over, far = (outside.any(axis=-1) & labelled for outside in (over, far))
+    of = f"of {labelled.sum()} labelled joints lie"
+    if over.any():
+        yield (
+            f"{over.sum()} {of} outside their image: {examples(over.any(axis=1), describe)}. They "
+            "are learned where a crop reaches over the image; give joints that are not in the "
+            "image visibility 0"
+        )
+    if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
+        yield (
+            f"{far.sum()} {of} more than half a box outside the box of their object: "
+            f"{examples(far.any(axis=1), describe)}. Are 'keypoints' x, y, visibility in pixels of "
+            "the image (not shares, not y, x), and 'bbox' [x, y, width, height]?"
+        )
 
 
 def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | None, list[int]]:
@@ -57,7 +179,12 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
     merged = skeletons[0]
     for key, (field, compared) in _FIELDS.items():
         pairs = zip(categories, skeletons, strict=True)
-        giving = [(record["name"], skeleton) for record, skeleton in pairs if _gives(record, key)]
+        giving = [
+            (record["name"], skeleton)
+            for record, skeleton in pairs
+            # An empty flip map says that no joint changes.
+            if record.get(key) or (key == FLIP_MAP and record.get(key) is not None)
+        ]
         for name, skeleton in giving[1:]:
             if compared(skeleton) != compared(giving[0][1]):
                 raise DatasetError(
@@ -67,75 +194,6 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
         if giving:
             merged = replace(merged, **{field: getattr(giving[0][1], field)})
     return merged
-
-
-def _gives(category: dict, key: str) -> bool:
-    value = category.get(key)
-    return value is not None if key == FLIP_MAP else bool(value)  # no pairs: no joint changes
-
-
-def read_joints(
-    annotations: Sequence[dict],
-    skeleton: Skeleton | None,
-    having: Sequence[int],
-    *,
-    names: Mapping[int, str],
-    boxes: np.ndarray,
-    image_sizes: np.ndarray,
-    source: str,
-) -> np.ndarray | None:
-    """Return the joints of N annotations as (N, J, 3) float64 (x, y, visibility), as in the file.
-
-    x and y are pixel indices, as COCO has them. Unlabelled joints are 0, 0, 0; annotations without
-    'keypoints' have all joints so. None without a skeleton. Labelled joints of other categories are
-    not read, which a warning says.
-
-    `skeleton` and `having` (ids of the categories with joints) are from `read_skeleton`, `names`
-    maps every category's id to its name; boxes (N, 4) and image_sizes (N, 2) as in `check_boxes`.
-
-    Raises:
-        DatasetError: see `check_joints`.
-    """
-    has = [record["category_id"] in having for record in annotations]
-    unnamed = Counter(
-        record["category_id"]
-        for record, has_joints in zip(annotations, has, strict=True)
-        if not has_joints and _labels_joints(record)
-    )
-    for category, count in unnamed.items():
-        logger.warning(
-            "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
-            'does not name them, so that they are not read. Add "keypoints": [names] to the '
-            "category",
-            *(source, count, names.get(category, category)),
-        )
-    if skeleton is None:
-        return None
-    rows = [
-        (record.get("keypoints") or ()) if has_joints else ()
-        for record, has_joints in zip(annotations, has, strict=True)
-    ]
-
-    def describe(row: int) -> str:
-        record = annotations[row]
-        return f"annotation id {record['id']} of image id {record['image_id']}"
-
-    joints, messages = check_joints(
-        rows,
-        len(skeleton.names),
-        boxes=boxes,
-        image_sizes=image_sizes,
-        source=source,
-        describe=describe,
-    )
-    for message in messages:
-        logger.warning(message)
-    return joints
-
-
-def _labels_joints(annotation: dict) -> bool:
-    joints = annotation.get("keypoints")
-    return isinstance(joints, list) and any(joints[2::3])
 
 
 def _skeleton(record: dict, source: str) -> Skeleton:
@@ -156,13 +214,8 @@ def _skeleton(record: dict, source: str) -> Skeleton:
             f"'keypoint_oks_sigmas' numbers ({error}). Correct the category"
         ) from error
     try:
-        return Skeleton(
-            names=names,
-            flip_map=derive_flip_map(names) if flip_map is None else flip_map,
-            edges=edges,
-            oks_sigmas=sigmas,
-            source=source,
-        )
+        flip_map = derive_flip_map(names) if flip_map is None else flip_map
+        return Skeleton(names, flip_map, edges, sigmas, source)
     except ValueError as error:
         raise DatasetError(str(error)) from error
 

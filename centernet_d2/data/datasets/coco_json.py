@@ -24,6 +24,10 @@ def read_form(spec: str) -> FileDataset:
 
     def register(name: str) -> None:
         content = read_coco_json(json_file)
+        joints = {}
+        if content.skeleton is not None:
+            classes = [content.categories[identifier] for identifier in content.pose_categories]
+            joints = {**content.skeleton.metadata(), "keypoint_classes": classes}
         DatasetCatalog.register(name, lambda: load_coco_records(json_file, image_root))
         MetadataCatalog.get(name).set(
             thing_classes=list(content.categories.values()),
@@ -31,18 +35,11 @@ def read_form(spec: str) -> FileDataset:
             json_file=json_file,
             image_root=image_root,
             evaluator_type="coco",
-            **_joint_metadata(content),
+            **joints,
         )
 
     stem = os.path.splitext(os.path.basename(json_file))[0]
     return FileDataset(stem, (json_file, image_root), register)
-
-
-def _joint_metadata(content: CocoFile) -> dict:
-    if content.skeleton is None:
-        return {}
-    classes = [content.categories[identifier] for identifier in content.pose_categories]
-    return {**content.skeleton.metadata(), "keypoint_classes": classes}
 
 
 def load_coco_records(json_file: str, image_root: str) -> list[dict]:
@@ -62,30 +59,25 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
     """
     content = read_coco_json(json_file)
     check_categories(
-        content.category_ids,
-        list(content.categories),
-        source=json_file,
-        describe=content.describe,
+        content.category_ids, list(content.categories), source=json_file, describe=content.describe
     )
     sizes = content.image_sizes[content.annotation_images]
     report = check_boxes(content.boxes, sizes, source=json_file, describe=content.describe)
     for message in report.messages:
         logger.warning(message)
-    _check_image_root(content, image_root)
-    images = zip(content.image_ids, content.file_names, content.image_sizes.tolist(), strict=True)
-    records = [
-        {
-            **columns,
-            "file_name": os.path.join(image_root, name),
-            "height": height,
-            "width": width,
-            "image_id": image_id,
-            "annotations": [],
-        }
-        for columns, (image_id, name, (width, height)) in zip(
-            content.image_columns, images, strict=True
+    first = os.path.join(image_root, content.file_names[0])
+    if not PathManager.isfile(first):
+        raise FileNotFoundError(
+            f"image file '{first}', the first of '{json_file}', does not exist: check the image "
+            f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
         )
-    ]
+    records: list[dict] = []
+    for row, columns in enumerate(content.image_columns):
+        width, height = content.image_sizes[row].tolist()
+        file_name = os.path.join(image_root, content.file_names[row])
+        standard = {"file_name": file_name, "height": height, "width": width}
+        identity = {"image_id": content.image_ids[row], "annotations": []}
+        records.append({**columns, **standard, **identity})
     for image, annotation in _annotations(content, report.keep):
         records[image]["annotations"].append(annotation)
     logger.info(
@@ -119,12 +111,3 @@ def _annotations(content: CocoFile, keep: np.ndarray) -> Iterator[tuple[int, dic
         if joints is not None and categories[row] in content.pose_categories:
             annotation["keypoints"] = joints[row]
         yield int(content.annotation_images[row]), annotation
-
-
-def _check_image_root(content: CocoFile, image_root: str) -> None:
-    first = os.path.join(image_root, content.file_names[0])
-    if not PathManager.isfile(first):
-        raise FileNotFoundError(
-            f"image file '{first}', the first of '{content.path}', does not exist: check the image "
-            f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
-        )

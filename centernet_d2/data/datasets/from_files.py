@@ -40,14 +40,16 @@ Reader = Callable[[str], FileDataset]
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """One form of specifications; see `register_dataset_form`."""
+    """One form of specifications."""
 
-    prefix: str
+    prefix: str  # what stands before the first colon
+    # Takes the whole specification; ValueError says what is wrong with it (see `split_paths`,
+    # `split_folder`, `form_error`). As "package.module:function" it is imported at its first use.
     reader: Reader | str
-    pattern: str
-    example: str
-    evaluator_type: str = ""
-    location: str = "file_spec"
+    pattern: str  # what follows the prefix, for messages: "<json>:<image dir>"
+    example: str  # a whole specification, for messages
+    evaluator_type: str = ""  # of the metadata, by which datasets registered in code are known too
+    location: str = "file_spec"  # key of the metadata that says where the files are, for messages
 
     @property
     def usage(self) -> str:
@@ -59,26 +61,8 @@ _forms: dict[str, DatasetForm] = {}
 _may_miss_files: dict[str, bool] = {}
 
 
-def register_dataset_form(
-    prefix: str,
-    reader: Reader | str,
-    *,
-    pattern: str,
-    example: str,
-    evaluator_type: str = "",
-    location: str = "file_spec",
-) -> None:
-    """Add a form of specifications, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
-
-    Args:
-        prefix: letters before the first colon.
-        reader: takes the whole specification and returns a `FileDataset`; ValueError says what is
-            wrong with it (see `split_paths`, `split_folder`, `form_error`). As
-            "package.module:function" it is imported when it is first used.
-        pattern: what follows the prefix, for messages: "<json>:<image dir>".
-        example: a whole specification, for messages.
-        evaluator_type: of the metadata, by which datasets registered in code are known as well.
-        location: key of the metadata that says where the files are, for messages.
+def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
+    """Add a `DatasetForm`, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
 
     Raises:
         ValueError: the prefix is taken, or holds anything but letters, digits, "_" and "-".
@@ -87,7 +71,7 @@ def register_dataset_form(
         raise ValueError(
             f"dataset form '{prefix}': the prefix must be a word that is none of {sorted(_forms)}"
         )
-    _forms[prefix] = DatasetForm(prefix, reader, pattern, example, evaluator_type, location)
+    _forms[prefix] = DatasetForm(prefix, reader, **options)
 
 
 def is_file_spec(name: str) -> bool:
@@ -163,20 +147,17 @@ def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
     the home folder; the paths returned are absolute. `kind` names the file in messages.
     """
     rest = spec.partition(":")[2]
-    splits = [
-        (os.path.expanduser(rest[:at]), os.path.expanduser(rest[at + 1 :]))
-        for at, character in enumerate(rest)
-        if character == ":" and rest[:at] and rest[at + 1 :]
-    ]
-    if not splits:
-        raise form_error(spec)
     tried = []
-    for file, folder in splits:
+    for colon in re.finditer("(?<=.):(?=.)", rest):
+        file = os.path.expanduser(rest[: colon.start()])
+        folder = os.path.expanduser(rest[colon.end() :])
         found = [PathManager.isfile(file), PathManager.isdir(folder)]
         if all(found):
             return absolute(file), absolute(folder)
         states = ["found" if exists else "missing" for exists in found]
         tried.append(f"{kind} '{file}' ({states[0]}), images '{folder}' ({states[1]})")
+    if not tried:
+        raise form_error(spec)
     raise ValueError(
         f"dataset '{spec}' names no existing {kind} and image folder; tried: "
         f"{'; '.join(tried)}. Paths are relative to '{os.getcwd()}'; correct the part that is "
@@ -219,27 +200,19 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-register_dataset_form(
-    "coco",
-    f"{__package__}.coco_json:read_form",
-    pattern="<json>:<image dir>",
-    example="coco:annotations/train.json:images/train",
-    evaluator_type="coco",
-    location="json_file",
-)
-register_dataset_form(
-    "voc",
-    f"{__package__}.voc:read_form",
-    pattern="<folder>:<split>",
-    example="voc:VOCdevkit/VOC2007:trainval",
-    evaluator_type="pascal_voc",
-    location="dirname",
-)
-register_dataset_form(
-    "kitti",
-    f"{__package__}.kitti:read_form",
-    pattern="<folder>:<split>",
-    example="kitti:my/kitti:3dop/train",
-    evaluator_type="kitti",
-    location="image_dir",
-)
+for _prefix, _module, _pattern, _example, _evaluator_type, _location in (
+    (
+        *("coco", "coco_json", "<json>:<image dir>", "annotations/train.json:images/train"),
+        *("coco", "json_file"),
+    ),
+    ("voc", "voc", "<folder>:<split>", "VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
+    ("kitti", "kitti", "<folder>:<split>", "my/kitti:3dop/train", "kitti", "image_dir"),
+):
+    register_dataset_form(
+        _prefix,
+        f"{__package__}.{_module}:read_form",
+        pattern=_pattern,
+        example=f"{_prefix}:{_example}",
+        evaluator_type=_evaluator_type,
+        location=_location,
+    )

@@ -47,14 +47,9 @@ class GroundTruthField(ABC):
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
         """Names and values of `Instances` fields, a row per annotation, in the network frame.
 
-        Args:
-            annotations: of one image, in detectron2's standard form; their numbers are in pixels of
-                the file.
-            image: where those pixels went.
-
-        Returns:
-            Field name -> what `Instances` holds and a (P,) bool tensor indexes: a tensor, `Boxes`,
-            `Keypoints` ... Objects without any part inside the image are left out by the mapper.
+        The annotations have detectron2's standard form, in pixels of the file. Values are what
+        `Instances` holds and a (P,) bool tensor indexes: a tensor, `Boxes`, `Keypoints` ... Objects
+        without any part inside the image are left out by the mapper.
 
         Raises:
             DatasetError: an annotation cannot be used; the message names image, key and cure.

@@ -43,13 +43,7 @@ class JointsField(GroundTruthField):
     annotation_columns = ("keypoints",)
 
     def __init__(self, *, num_joints: int, flip_indices: Sequence[int] = ()) -> None:
-        """Check the two against each other.
-
-        Args:
-            num_joints: J.
-            flip_indices: the joint that takes each one's place in a flipped image; (): not known,
-                an error once an image is flipped.
-        """
+        """`flip_indices`: the joint in each one's place in a flipped image; (): not known."""
         check_flip_indices(flip_indices, num_joints)
         self.num_joints = num_joints
         self.flip_indices = tuple(flip_indices)
@@ -57,9 +51,7 @@ class JointsField(GroundTruthField):
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
         """`gt_keypoints` and `gt_without_joints`."""
         joints, without = source_joints(annotations, self.num_joints, image.file_name)
-        joints = move_joints(
-            joints, image.transforms, image.size, self.flip_indices, image.file_name
-        )
+        joints = move_joints(joints, image, self.flip_indices)
         return {
             "gt_keypoints": Keypoints(torch.from_numpy(joints)),
             "gt_without_joints": torch.from_numpy(without),
@@ -99,11 +91,8 @@ def source_joints(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints of a record's N annotations, and whose annotation labels none of them.
 
-    Args:
-        annotations: detectron2's, with "keypoints" (3 J numbers x, y, visibility) or without. Some
-            files have zeros there in classes without joints; the task that learns knows these.
-        num_joints: J.
-        file_name: of the image, for messages.
+    The annotations have "keypoints" (3 J numbers x, y, visibility) or none. Some files have zeros
+    there in classes without joints; the task that learns knows these.
 
     Returns:
         (N, J, 3) float64 in pixel indices of the file, unlabelled joints 0, 0, 0; and (N,) bool,
@@ -138,41 +127,29 @@ def source_joints(
     return joints, without
 
 
-def move_joints(
-    joints: np.ndarray,
-    transforms: Transform,
-    image_size: tuple[int, int],
-    flip_indices: Sequence[int],
-    file_name: str,
-) -> np.ndarray:
-    """Move (N, J, 3) joints as the image was moved; a flip also exchanges left and right.
+def move_joints(joints: np.ndarray, image: MovedImage, flip_indices: Sequence[int]) -> np.ndarray:
+    """Move (N, J, 3) joints of `source_joints` with their image; a flip exchanges left and right.
 
     Returns (N, J, 3) float32. Joints outside the new image (published: inside is x in [0, width), y
     in [0, height)) become unlabelled, as if they had never been annotated: 0, 0, 0.
 
-    Args:
-        joints: see `source_joints`; not changed.
-        transforms: what was done to the image.
-        image_size: (height, width) of the new image.
-        flip_indices: J, the joint that takes each one's place in a flipped image; () is an error
-            once an image is flipped.
-        file_name: of the image, for messages.
+    Raises:
+        DatasetError: the image was flipped, and `flip_indices` are not known.
     """
     moved = joints.copy()
-    moved[..., :2] = move_points(transforms, joints[..., :2].reshape(-1, 2)).reshape(
-        *joints.shape[:2], 2
-    )
-    if is_flipped(transforms):
+    points = joints[..., :2].reshape(-1, 2)
+    moved[..., :2] = move_points(image.transforms, points).reshape(*joints.shape[:2], 2)
+    if is_flipped(image.transforms):
         if len(flip_indices) != joints.shape[1]:
             raise DatasetError(
-                f"image file '{file_name}' was flipped, and nothing says which joints become "
+                f"image file '{image.file_name}' was flipped, and nothing says which joints become "
                 f"which: {len(flip_indices)} flip indices for {joints.shape[1]} joints. Give the "
                 "dataset's metadata a keypoint_flip_map, or use no flip "
                 "(INPUT.FLIP_PROBABILITY 0.0)"
             )
         moved = moved[:, list(flip_indices)]
     moved = moved.astype(np.float32)  # before the comparison, which rounding could undo
-    height, width = image_size
+    height, width = image.size
     inside = ((moved[..., :2] >= 0) & (moved[..., :2] < (width, height))).all(axis=-1)
     moved[~(inside & (moved[..., 2] > 0))] = 0
     return moved
