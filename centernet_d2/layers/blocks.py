@@ -9,6 +9,8 @@ import torch
 from detectron2.layers import get_norm
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
+
 
 def make_norm(norm: str, channels: int) -> nn.Module:
     """The normalisation layer of detectron2's name `norm`, e.g. "BN", "SyncBN", "GN"; "" is none.
@@ -31,18 +33,13 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 NORM_INITS = ("ones", "uniform")
 
 
-def start_norms(network: nn.Module, rule: str, key: str = "norm_init") -> None:
-    """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did.
-
-    Raises:
-        ValueError: another rule; `key` names it in the message.
-    """
-    if rule not in NORM_INITS:
-        raise ValueError(f"{key} must be one of {NORM_INITS}, got {rule!r}")
+def start_norms(network: nn.Module, norm_init: str) -> None:
+    """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did."""
+    check_choice("norm_init", norm_init, NORM_INITS)
     for module in network.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
-            nn.init.uniform_(weight) if rule == "uniform" else nn.init.ones_(weight)
+            nn.init.uniform_(weight) if norm_init == "uniform" else nn.init.ones_(weight)
 
 
 class ConvNormRelu(nn.Sequential):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
 from .blocks import ConvNormRelu, make_norm
 from .directional_pool import BottomPool, LeftPool, RightPool, TopPool
 
@@ -137,8 +138,7 @@ class CenterPooling(_PoolingModule):
 
 
 def _corner_pools(corner: str, pools: bool) -> list[nn.Module]:
-    if corner not in CORNERS:
-        raise ValueError(f"corner must be one of {tuple(CORNERS)}, got {corner!r}")
+    check_choice("corner", corner, CORNERS)
     return [pool() if pools else nn.Identity() for pool in CORNERS[corner]]
 
 

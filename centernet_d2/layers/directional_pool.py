@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
+
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
@@ -44,8 +46,7 @@ def directional_pool(features: Tensor, direction: str) -> Tensor:
         features: any floating dtype, on any device.
         direction: "top", "bottom", "left" or "right".
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
+    check_choice("direction", direction, DIRECTIONS)
     if features.dim() != 4:
         raise ValueError(f"directional_pool takes (N, C, H, W), got {tuple(features.shape)}")
     axis, from_end = DIRECTIONS[direction]

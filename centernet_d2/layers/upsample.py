@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checked_values import check_at_least, check_choice
+
 BILINEAR_CHANNELS = ("all", "first")
 
 
@@ -19,8 +21,7 @@ def bilinear_kernel(size: int) -> Tensor:
     Returns:
         (size, size) float64 tensor, the outer product of the 1-D profile with itself.
     """
-    if size < 1:
-        raise ValueError(f"bilinear_kernel: size must be at least 1, got {size}")
+    check_at_least("size", size, 1)
     stride = (size + 1) // 2
     profile = 1 - (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / stride
     return torch.outer(profile, profile)
@@ -45,8 +46,7 @@ def fill_bilinear_(weight: Tensor, channels: str = "all") -> Tensor:
         ValueError: an unknown `channels`, a kernel that is not square, or "all" for a dense kernel
             with unequal numbers of input and output channels.
     """
-    if channels not in BILINEAR_CHANNELS:
-        raise ValueError(f"fill_bilinear_: channels {channels!r} is none of {BILINEAR_CHANNELS}")
+    check_choice("channels", channels, BILINEAR_CHANNELS)
     if weight.dim() != 4 or weight.shape[2] != weight.shape[3]:
         raise ValueError(
             f"fill_bilinear_: needs a (in, out, k, k) kernel, got {tuple(weight.shape)}"

@@ -456,7 +456,7 @@ def test_a_small_hourglass_learns(stacks):
         ({"channels": [8], "blocks": [1]}, r"two at least, .* got \[8\] and \[1\]"),
         ({"channels": [8, 8], "blocks": [1, 0]}, "at least 1"),
         ({"stem_kernel": 4}, "must be odd"),
-        ({"norm_init": "zeros"}, r"NORM_INIT must be one of .*, got 'zeros'"),
+        ({"norm_init": "zeros"}, r"norm_init must be one of .*, got 'zeros'"),
     ],
 )
 def test_hourglass_errors(argument, message):

@@ -122,7 +122,7 @@ class Hourglass(Backbone):
         self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
         self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
-        start_norms(self, norm_init, "MODEL.HOURGLASS.NORM_INIT")
+        start_norms(self, norm_init)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
