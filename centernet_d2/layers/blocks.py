@@ -16,9 +16,6 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     """The normalisation layer of detectron2's name `norm`, e.g. "BN", "SyncBN", "GN"; "" is none.
 
     "GN" has detectron2's 32 groups where they divide `channels`, else the most groups that do.
-
-    Raises:
-        ValueError: `norm` is not a name that detectron2 knows.
     """
     if norm == "GN":
         return nn.GroupNorm(math.gcd(32, channels), channels)
@@ -118,14 +115,8 @@ class PredictionBranch(nn.Sequential):
     """One output of a head: conv3x3 - ReLU - conv1x1, both with bias, without normalisation.
 
     (N, in_channels, H, W) -> (N, out_channels, H, W), raw values. The layers are indices 0, 1, 2.
-    Parameters start as torch starts them.
-
-    Args:
-        in_channels: channels of the feature map.
-        hidden_channels: width between the two layers; 0 gives a single conv1x1 at index 0.
-        out_channels: channels of the prediction.
-        prior_bias: value of the last layer's bias, e.g. -2.19 for a heatmap whose cells start near
-            probability 0.1; None keeps torch's.
+    With 0 `hidden_channels` a single conv1x1 is index 0. Parameters start as torch starts them but
+    for the last layer's `prior_bias`: -2.19 lets a heatmap's cells start near probability 0.1.
     """
 
     def __init__(
