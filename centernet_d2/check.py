@@ -240,7 +240,7 @@ def try_directional_pool(importer: Importer = import_module) -> str:
     own = importer("centernet_d2.layers.directional_pool")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     maps = torch.rand(1, 2, 5, 6, device=device)
-    torch.testing.assert_close(own.bottom_pool(maps), maps.cummax(2).values)
+    torch.testing.assert_close(own.directional_pool(maps, "bottom"), maps.cummax(2).values)
     return f"runs on {device}, equals torch's"
 
 

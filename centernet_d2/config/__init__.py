@@ -7,13 +7,19 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import inspect
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
 
 from .model_keys import MODEL_BLOCKS
 from .rules import Key
 from .run_keys import RUN_BLOCKS
+
+__all__ = ["BLOCKS", "KEYS", "add_centernet_config", "flattened", "from_block", "value_of"]
+
+Kind = TypeVar("Kind")
 
 BLOCKS = (*MODEL_BLOCKS, *RUN_BLOCKS)
 KEYS: dict[str, Key] = {key.name: key for block in BLOCKS for key in block.keys}
@@ -71,6 +77,27 @@ def value_of(cfg: CfgNode, key: str) -> Any:
     for part in key.split("."):
         cfg = cfg[part]
     return cfg
+
+
+def from_block(
+    kind: type[Kind],
+    cfg: CfgNode,
+    block: str,
+    keys: Mapping[str, str] | None = None,
+    **given: Any,
+) -> Kind:
+    """Build what takes the keys of a config's block by their names in lower case.
+
+    Args:
+        kind: class with explicit arguments.
+        cfg: the config.
+        block: such as "MODEL.CORNERNET"; has a key for every argument that is not given.
+        keys: argument -> its key in the block, where that has another name.
+        **given: arguments that are no keys of the block.
+    """
+    node, keys = value_of(cfg, block), keys or {}
+    names = [name for name in inspect.signature(kind).parameters if name not in given]
+    return kind(**{name: node[keys.get(name, name.upper())] for name in names}, **given)
 
 
 def flattened(content: Any, prefix: str = "") -> dict[str, Any]:

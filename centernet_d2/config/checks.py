@@ -102,10 +102,7 @@ def check_config(cfg: CfgNode) -> None:
     default and that nothing reads is refused where MODEL.META_ARCHITECTURE is a detector of this
     package or derives from one.
     """
-    for key, rule in RULES.items():
-        value = value_of(cfg, key)
-        if not rule.accepts(value):
-            raise ValueError(wrong_value(key, value))
+    check_values(cfg)
     _check_registered(cfg)
     # As JSON, in which tuples are lists: a file has no tuples.
     given, defaults = (
@@ -113,6 +110,13 @@ def check_config(cfg: CfgNode) -> None:
         for each in (cfg, get_cfg())
     )
     refuse_unread(cfg, {key: "" for key in defaults if given.get(key) != defaults[key]})
+
+
+def check_values(cfg: CfgNode, groups: tuple[str, ...] = ("",)) -> None:
+    """Raise ValueError for the first wrong value among the keys that begin as `groups` say."""
+    for key, rule in RULES.items():
+        if key.startswith(groups) and not rule.accepts(value_of(cfg, key)):
+            raise ValueError(wrong_value(key, value_of(cfg, key)))
 
 
 def wrong_value(key: str, value: Any) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checked_values import check_choice
 from ..structures.row_table import rows_by_group
 
 CHOICES = ("first", "best")
@@ -27,13 +28,10 @@ class CenterCheck:
 
 def check_center_rule(parts: Sequence[int], choice: str) -> None:
     """Raise ValueError for what `center_check` cannot use."""
-    if choice not in CHOICES:
-        raise ValueError(f"center_choice must be one of {CHOICES}, got {choice!r}")
+    check_choice("center_choice", choice, CHOICES)
     if len(parts) != 2 or any(part < 1 or part % 2 == 0 for part in parts):
-        raise ValueError(
-            "region_parts must be two odd numbers, for small and for large boxes; got "
-            f"{list(parts)}"
-        )
+        wanted = "two odd numbers, for small and for large boxes"
+        raise ValueError(f"region_parts must be {wanted}; got {list(parts)}")
 
 
 def central_regions(boxes: Tensor, *, region_side: float, parts: Sequence[int]) -> Tensor:

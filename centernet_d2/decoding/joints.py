@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checked_values import check_at_least, check_choice
 from .center_boxes import NO_OFFSET
 from .peaks import channel_peaks
 
@@ -40,15 +41,8 @@ class SnappingRule:
     kernel: int = 3
 
     def __post_init__(self) -> None:
-        if self.name not in SNAPPING:
-            raise ValueError(
-                f"snapping must be one of {', '.join(map(repr, SNAPPING))}, got {self.name!r}"
-            )
-        if self.candidates < 1:
-            raise ValueError(
-                f"candidates must be 1 or more, got {self.candidates}; snapping 'none' looks at "
-                "none"
-            )
+        check_choice("snapping", self.name, SNAPPING)
+        check_at_least("candidates", self.candidates, 1)
 
 
 @dataclass(frozen=True)

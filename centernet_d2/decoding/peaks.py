@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checked_values import check_at_least, check_odd
 from ..structures.predictions import Peaks
 
 BAND_VALUES = 2**18
@@ -37,18 +38,12 @@ class PeakSearch:
     top_k: int = 100
 
     def __post_init__(self) -> None:
-        _check_kernel(self.kernel)
-        if not self.top_k >= 1:
-            raise ValueError(f"top_k must be 1 or more, got {self.top_k}")
+        check_odd("kernel", self.kernel)
+        check_at_least("top_k", self.top_k, 1)
 
     def __call__(self, heatmap: Tensor) -> Peaks:
         """The best peaks of a heatmap (N, C, h, w) of probabilities, see `top_peaks`."""
         return top_peaks(heatmap, self.top_k, self.kernel)
-
-
-def _check_kernel(kernel: int) -> None:
-    if kernel < 1 or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd and positive, got {kernel}")
 
 
 def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
@@ -62,7 +57,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
         heatmap: finite but for NaN, in any memory format, which the result keeps.
         kernel: odd; 1 keeps every cell.
     """
-    _check_kernel(kernel)
+    check_odd("kernel", kernel)
     if not _is_eager_on_cpu(heatmap):
         highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
         return torch.where(heatmap < highest, 0, heatmap)
@@ -73,8 +68,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
 
 
 def _is_eager_on_cpu(heatmap: Tensor) -> bool:
-    is_traced = torch.jit.is_tracing()
-    in_graph = torch.compiler.is_compiling() or is_traced
+    in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return heatmap.device.type == "cpu" and not in_graph
 
 

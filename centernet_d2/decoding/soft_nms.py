@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checked_values import check_choice, check_positive
 from .soft_nms_rounds import NOTHING, SELECTIONS, Rounds
 
 METHODS = ("linear", "gaussian", "hard")
@@ -46,15 +47,10 @@ class SoftNmsRule:
     extent: str = "inclusive"
 
     def __post_init__(self) -> None:
-        choices = {"method": METHODS, "mode": tuple(SELECTIONS), "extent": tuple(EXTENTS)}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"TEST.SOFT_NMS.{name.upper()} must be one of {', '.join(map(repr, known))}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        if self.sigma <= 0:
-            raise ValueError(f"TEST.SOFT_NMS.SIGMA must be positive, got {self.sigma}")
+        check_choice("method", self.method, METHODS)
+        check_choice("mode", self.mode, SELECTIONS)
+        check_choice("extent", self.extent, EXTENTS)
+        check_positive("sigma", self.sigma)
 
     def factor(self, overlap: Tensor) -> Tensor:
         """IoU -> what the score is multiplied by."""

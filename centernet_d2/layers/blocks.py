@@ -9,14 +9,13 @@ import torch
 from detectron2.layers import get_norm
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
+
 
 def make_norm(norm: str, channels: int) -> nn.Module:
     """The normalisation layer of detectron2's name `norm`, e.g. "BN", "SyncBN", "GN"; "" is none.
 
     "GN" has detectron2's 32 groups where they divide `channels`, else the most groups that do.
-
-    Raises:
-        ValueError: `norm` is not a name that detectron2 knows.
     """
     if norm == "GN":
         return nn.GroupNorm(math.gcd(32, channels), channels)
@@ -31,18 +30,13 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 NORM_INITS = ("ones", "uniform")
 
 
-def start_norms(network: nn.Module, rule: str, key: str = "norm_init") -> None:
-    """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did.
-
-    Raises:
-        ValueError: another rule; `key` names it in the message.
-    """
-    if rule not in NORM_INITS:
-        raise ValueError(f"{key} must be one of {NORM_INITS}, got {rule!r}")
+def start_norms(network: nn.Module, norm_init: str) -> None:
+    """Start the factors of all norms at "ones", or "uniform" in (0, 1) as torch 0.4 did."""
+    check_choice("norm_init", norm_init, NORM_INITS)
     for module in network.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
-            nn.init.uniform_(weight) if rule == "uniform" else nn.init.ones_(weight)
+            nn.init.uniform_(weight) if norm_init == "uniform" else nn.init.ones_(weight)
 
 
 class ConvNormRelu(nn.Sequential):
@@ -121,14 +115,8 @@ class PredictionBranch(nn.Sequential):
     """One output of a head: conv3x3 - ReLU - conv1x1, both with bias, without normalisation.
 
     (N, in_channels, H, W) -> (N, out_channels, H, W), raw values. The layers are indices 0, 1, 2.
-    Parameters start as torch starts them.
-
-    Args:
-        in_channels: channels of the feature map.
-        hidden_channels: width between the two layers; 0 gives a single conv1x1 at index 0.
-        out_channels: channels of the prediction.
-        prior_bias: value of the last layer's bias, e.g. -2.19 for a heatmap whose cells start near
-            probability 0.1; None keeps torch's.
+    With 0 `hidden_channels` a single conv1x1 is index 0. Parameters start as torch starts them but
+    for the last layer's `prior_bias`: -2.19 lets a heatmap's cells start near probability 0.1.
     """
 
     def __init__(

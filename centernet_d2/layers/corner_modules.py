@@ -6,32 +6,49 @@ triplet CenterNet section 3.2, in the order of its published code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
 from .blocks import ConvNormRelu, make_norm
-from .directional_pool import BottomPool, LeftPool, RightPool, TopPool
+from .directional_pool import DirectionalPool
 
-CORNERS = {"top_left": (TopPool, LeftPool), "bottom_right": (BottomPool, RightPool)}
-"""Corner -> pools along the columns and along the rows."""
+CORNERS = {"top_left": ("top", "left"), "bottom_right": ("bottom", "right")}
+"""Corner -> directions of the pools along the columns and along the rows."""
 
 
 class _PoolingModule(nn.Module):
-    """Two pooled branches, added, and a shortcut: what the three modules share."""
+    """Two pooled branches, added, and a shortcut: what the three modules share.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        directions: of the pools in series along the columns, and of those along the rows.
+        pool_channels: width of the pooled branches.
+        pools: False leaves the pools out, at equal parameters.
+        norm: of all convolutions, as detectron2 names it.
+    """
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        pool_channels: int,
-        pools: list[nn.Module],
-        norm: str,
+        directions: Sequence[Sequence[str]],
+        *,
+        pool_channels: int = 128,
+        pools: bool = True,
+        norm: str = "BN",
     ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
         )
-        self.pools = nn.ModuleList(pools)
+        self.pools = nn.ModuleList(
+            nn.Sequential(*map(DirectionalPool, series if pools else ())) for series in directions
+        )
         self.merge = _conv_norm(pool_channels, out_channels, 3, norm)
         self.shortcut = _conv_norm(in_channels, out_channels, 1, norm)
         self.output = ConvNormRelu(out_channels, out_channels, norm=norm)
@@ -50,28 +67,12 @@ class CornerPooling(_PoolingModule):
     """Corner pooling: each cell sees the box edges that would start (or end) at it."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        pool_channels: int = 128,
-        corner: str = "top_left",
-        pools: bool = True,
-        norm: str = "BN",
+        self, in_channels: int, out_channels: int, *, corner: str = "top_left", **options: Any
     ) -> None:
-        """Build the module.
-
-        Args:
-            in_channels: C.
-            out_channels: C'.
-            pool_channels: width of the pooled branches.
-            corner: "top_left" or "bottom_right".
-            pools: False leaves the pools out, at equal parameters.
-            norm: of all convolutions, as detectron2 names it.
-        """
-        super().__init__(
-            in_channels, out_channels, pool_channels, _corner_pools(corner, pools), norm
-        )
+        """Build the module of a corner, "top_left" or "bottom_right"; see `_PoolingModule`."""
+        check_choice("corner", corner, CORNERS)
+        directions = [[direction] for direction in CORNERS[corner]]
+        super().__init__(in_channels, out_channels, directions, **options)
 
 
 class CascadeCornerPooling(CornerPooling):
@@ -88,19 +89,12 @@ class CascadeCornerPooling(CornerPooling):
         out_channels: int,
         *,
         pool_channels: int = 128,
-        corner: str = "top_left",
-        pools: bool = True,
         norm: str = "BN",
+        **options: Any,
     ) -> None:
         """Build the module; see `CornerPooling`."""
-        super().__init__(
-            in_channels,
-            out_channels,
-            pool_channels=pool_channels,
-            corner=corner,
-            pools=pools,
-            norm=norm,
-        )
+        shared = {"pool_channels": pool_channels, "norm": norm}
+        super().__init__(in_channels, out_channels, **shared, **options)
         self.look = nn.ModuleList(
             ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
         )
@@ -118,28 +112,11 @@ class CascadeCornerPooling(CornerPooling):
 class CenterPooling(_PoolingModule):
     """Center pooling: each cell sees the largest values of its column and of its row."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        pool_channels: int = 128,
-        pools: bool = True,
-        norm: str = "BN",
-    ) -> None:
-        """Build the module; see `CornerPooling`."""
+    def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
+        """Build the module; see `_PoolingModule`."""
         # Of two scans in series, so that of equal values the published one gets the gradient.
-        both = [[TopPool(), BottomPool()], [LeftPool(), RightPool()]]
-        modules: list[nn.Module] = [
-            nn.Sequential(*series) if pools else nn.Identity() for series in both
-        ]
-        super().__init__(in_channels, out_channels, pool_channels, modules, norm)
-
-
-def _corner_pools(corner: str, pools: bool) -> list[nn.Module]:
-    if corner not in CORNERS:
-        raise ValueError(f"corner must be one of {tuple(CORNERS)}, got {corner!r}")
-    return [pool() if pools else nn.Identity() for pool in CORNERS[corner]]
+        directions = [["top", "bottom"], ["left", "right"]]
+        super().__init__(in_channels, out_channels, directions, **options)
 
 
 def _conv_norm(in_channels: int, out_channels: int, kernel_size: int, norm: str) -> nn.Sequential:

@@ -49,9 +49,6 @@ def modulated_deform_conv2d(
     Returns:
         (N, C', H', W'), in the dtype of `x`, or autocast's dtype where autocast is on. Positions
         and bilinear weights are computed in at least float32.
-
-    Raises:
-        ValueError: shapes that do not fit each other.
     """
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if not traced:  # a graph would keep the checks as limits on its input sizes
@@ -89,12 +86,7 @@ class DeformConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.conv_offset_mask = nn.Conv2d(
-            in_channels,
-            3 * kernel_size**2,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
+            in_channels, 3 * kernel_size**2, kernel_size, stride, padding, dilation
         )
         self.reset_parameters()
 
@@ -179,9 +171,7 @@ def _cast_for_autocast(
     if x.dtype == torch.float64 or not _autocast_is_on(device):
         return x, weight, bias, x.dtype
     dtype = torch.get_autocast_dtype(device)
-    if (
-        device != "cpu"
-    ):  # the reference computes in float32, so casting first would only lose digits
+    if device != "cpu":  # the reference computes in float32: casting first would lose digits
         return x, weight, bias, dtype
     return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), dtype
 

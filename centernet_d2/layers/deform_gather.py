@@ -94,13 +94,7 @@ class _Geometry:
 def _corners(
     offset: Tensor, mask: Tensor, block: tuple[slice, slice], geometry: _Geometry
 ) -> tuple[Tensor, Tensor]:
-    """The four corners of each sample: their rows of the map and their weights.
-
-    Args:
-        offset: (n, p, T, 2) of the block's images and cells.
-        mask: (n, p, T).
-        block: which images and which cells.
-        geometry: sizes and undisplaced positions.
+    """The four corners of each sample, from offset (n, p, T, 2) and mask (n, p, T) of a block.
 
     Returns:
         index (n, p, T, 4) int32 into the (N * H * W, C) rows, and weight (n, p, T, 4) = bilinear x
@@ -109,26 +103,15 @@ def _corners(
     images, cells = block
     first_row = torch.arange(images.start, images.stop, dtype=torch.int32, device=mask.device)
     first_row = (first_row * (geometry.height * geometry.width))[:, None, None]
-    top, bottom, top_weight, bottom_weight = _neighbours(
-        offset[..., 0] + geometry.grid_y[cells], geometry.height
-    )
-    left, right, left_weight, right_weight = _neighbours(
-        offset[..., 1] + geometry.grid_x[cells], geometry.width
-    )
+    y, x = offset[..., 0] + geometry.grid_y[cells], offset[..., 1] + geometry.grid_x[cells]
+    top, bottom, top_weight, bottom_weight = _neighbours(y, geometry.height)
+    left, right, left_weight, right_weight = _neighbours(x, geometry.width)
     top = top * geometry.width + first_row
     bottom = bottom * geometry.width + first_row
     index = torch.stack((top + left, top + right, bottom + left, bottom + right), dim=-1)
     top_weight, bottom_weight = top_weight * mask, bottom_weight * mask
-    weight = torch.stack(
-        (
-            top_weight * left_weight,
-            top_weight * right_weight,
-            bottom_weight * left_weight,
-            bottom_weight * right_weight,
-        ),
-        dim=-1,
-    )
-    return index, weight
+    weights = [v * h for v in (top_weight, bottom_weight) for h in (left_weight, right_weight)]
+    return index, torch.stack(weights, dim=-1)
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
+
 logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
@@ -44,8 +46,7 @@ def directional_pool(features: Tensor, direction: str) -> Tensor:
         features: any floating dtype, on any device.
         direction: "top", "bottom", "left" or "right".
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {tuple(DIRECTIONS)}, got {direction!r}")
+    check_choice("direction", direction, DIRECTIONS)
     if features.dim() != 4:
         raise ValueError(f"directional_pool takes (N, C, H, W), got {tuple(features.shape)}")
     axis, from_end = DIRECTIONS[direction]
@@ -79,56 +80,16 @@ def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
     return features
 
 
-def top_pool(features: Tensor) -> Tensor:
-    """Maximum from each cell down to the bottom of its column."""
-    return directional_pool(features, "top")
+class DirectionalPool(nn.Module):
+    """`directional_pool` as a module."""
 
-
-def bottom_pool(features: Tensor) -> Tensor:
-    """Maximum from the top of its column down to each cell."""
-    return directional_pool(features, "bottom")
-
-
-def left_pool(features: Tensor) -> Tensor:
-    """Maximum from each cell to the right end of its row."""
-    return directional_pool(features, "left")
-
-
-def right_pool(features: Tensor) -> Tensor:
-    """Maximum from the left end of its row to each cell."""
-    return directional_pool(features, "right")
-
-
-class _DirectionalPool(nn.Module):
-    direction: str
+    def __init__(self, direction: str) -> None:
+        super().__init__()
+        self.direction = direction
 
     def forward(self, features: Tensor) -> Tensor:
         """See `directional_pool`."""
         return directional_pool(features, self.direction)
-
-
-class TopPool(_DirectionalPool):
-    """`top_pool` as a module."""
-
-    direction = "top"
-
-
-class BottomPool(_DirectionalPool):
-    """`bottom_pool` as a module."""
-
-    direction = "bottom"
-
-
-class LeftPool(_DirectionalPool):
-    """`left_pool` as a module."""
-
-    direction = "left"
-
-
-class RightPool(_DirectionalPool):
-    """`right_pool` as a module."""
-
-    direction = "right"
 
 
 # ------------------------------------------------------------------------------- as operators

@@ -6,21 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checked_values import check_at_least, check_choice
+
 BILINEAR_CHANNELS = ("all", "first")
 
 
 def bilinear_kernel(size: int) -> Tensor:
-    """The 2-D kernel with which a transposed convolution interpolates bilinearly.
+    """The (size, size) float64 kernel with which a transposed convolution interpolates bilinearly.
 
-    Args:
-        size: side of the kernel, for stride ceil(size / 2); e.g. 4 for stride 2, whose 1-D profile
-            is (.25, .75, .75, .25).
-
-    Returns:
-        (size, size) float64 tensor, the outer product of the 1-D profile with itself.
+    It is for stride ceil(size / 2), the outer product of a 1-D profile with itself: of size 4, for
+    stride 2, (.25, .75, .75, .25).
     """
-    if size < 1:
-        raise ValueError(f"bilinear_kernel: size must be at least 1, got {size}")
+    check_at_least("size", size, 1)
     stride = (size + 1) // 2
     profile = 1 - (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / stride
     return torch.outer(profile, profile)
@@ -28,7 +25,7 @@ def bilinear_kernel(size: int) -> Tensor:
 
 @torch.no_grad()
 def fill_bilinear_(weight: Tensor, channels: str = "all") -> Tensor:
-    """Fill a transposed convolution's kernel with bilinear interpolation, in place.
+    """Fill a transposed convolution's kernel with bilinear interpolation, in place; return it.
 
     Args:
         weight: (in_channels, out_channels / groups, k, k).
@@ -38,15 +35,11 @@ def fill_bilinear_(weight: Tensor, channels: str = "all") -> Tensor:
             behaviour of the deformable ResNet, whose filling routine was written for depthwise
             kernels). The two agree for a depthwise kernel (C, 1, k, k).
 
-    Returns:
-        `weight` itself.
-
     Raises:
-        ValueError: an unknown `channels`, a kernel that is not square, or "all" for a dense kernel
-            with unequal numbers of input and output channels.
+        ValueError: a kernel that is not square, or "all" for a dense kernel with unequal numbers of
+            input and output channels.
     """
-    if channels not in BILINEAR_CHANNELS:
-        raise ValueError(f"fill_bilinear_: channels {channels!r} is none of {BILINEAR_CHANNELS}")
+    check_choice("channels", channels, BILINEAR_CHANNELS)
     if weight.dim() != 4 or weight.shape[2] != weight.shape[3]:
         raise ValueError(
             f"fill_bilinear_: needs a (in, out, k, k) kernel, got {tuple(weight.shape)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checked_values import check_choice
 from ..structures.row_table import rows_by_group
 
 EPSILON = 1e-4
@@ -48,8 +49,7 @@ def associative_embedding_loss(
     Returns:
         (pull, push), scalars.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+    check_choice("reduction", reduction, REDUCTIONS)
     with torch.autocast(top_left.device.type, enabled=False):
         if top_left.dtype != torch.float64:
             top_left, bottom_right = top_left.float(), bottom_right.float()

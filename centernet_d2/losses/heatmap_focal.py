@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checked_values import check_at_least
+
 CLAMP = 1e-4
 """Probabilities are kept this far from 0 and 1, as published."""
 
@@ -64,9 +66,8 @@ class FocalLoss:
     beta: float = 4.0  # on the distance from a positive
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        check_at_least("alpha", self.alpha, 0)
+        check_at_least("beta", self.beta, 0)
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, h, w) against a target heatmap (N, C, h, w): a scalar."""

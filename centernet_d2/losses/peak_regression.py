@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checked_values import check_choice
+
 KINDS = {"l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 NORMALIZERS = ("elements", "objects", "max_objects")
 
@@ -34,8 +36,7 @@ class RegressionLoss:
     normalizer: str | float = "elements"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be 'l1' or 'smooth_l1', got '{self.kind}'")
+        check_choice("kind", self.kind, KINDS)
         check_normalizer(self.normalizer, NORMALIZERS)
 
     def __call__(
@@ -81,6 +82,5 @@ def check_normalizer(normalizer: str | float, known: tuple[str, ...]) -> None:
     """Raise ValueError unless a normaliser is one of the known words or a positive number."""
     if normalizer == "slots":
         raise ValueError("normalizer 'slots' is called 'max_objects' now: write that")
-    if isinstance(normalizer, str) and normalizer not in known:
-        first = ", ".join(map(repr, known[:-1]))
-        raise ValueError(f"normalizer must be {first} or {known[-1]!r}, got {normalizer!r}")
+    if isinstance(normalizer, str):
+        check_choice("normalizer", normalizer, known)

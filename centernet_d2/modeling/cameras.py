@@ -31,17 +31,11 @@ class Cameras:
         projection: Sequence[Sequence[float]] = DEFAULT_PROJECTION,
         size: Sequence[float] = DEFAULT_SIZE,
     ) -> None:
-        """Keep the default camera.
-
-        Args:
-            projection: 3 x 4, of an input that brings none.
-            size: (height, width) of the images that `projection` belongs to.
-        """
+        """Keep the camera of an input that brings none, of images of `size` (height, width)."""
         self.projection = _checked(projection, "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION")
         if len(size) != 2 or min(size) <= 0:
             raise ValueError(
-                f"MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_SIZE is {list(size)}; it must be the height "
-                "and width, in pixels, of the images that DEFAULT_PROJECTION belongs to"
+                f"size must be the height and width of the default projection's images, got {size}"
             )
         self.size = size
         self._said = False

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checked_values import check_choice
 from ..layers.blocks import PredictionBranch
 from .fuse import fold_batch_norm
 
@@ -16,7 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @torch.no_grad()
 def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") -> nn.Module:
-    """Change a detector in place into one that only predicts, and faster.
+    """Change a detector in place into one that only predicts, and faster; return it.
 
     Training it, or loading a checkpoint into it, is over: make it fast after loading. Detections
     are those of the model as it was, up to rounding: of float32 for "float32"; for "bfloat16" the
@@ -27,17 +28,10 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
         model: a detector in eval mode (`backbone`, `head`, `in_features`, `divisor`, `pixel_mean`).
         fold: fold batch norms into the convolutions before them.
         dtype: of backbone and head, "float32", "bfloat16" or "float16".
-
-    Returns:
-        `model`.
-
-    Raises:
-        ValueError: the model is in training mode, or an unknown dtype.
     """
     if model.training:
         raise ValueError("make_fast needs a model in eval mode: call model.eval() first")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is none of {tuple(DTYPES)}")
+    check_choice("dtype", dtype, DTYPES)
     if fold:
         images = _small_images(model)
         fold_batch_norm(model.backbone, images)

@@ -8,9 +8,10 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ..checked_values import check_choice
+from ..config import from_block
 from ..decoding.soft_nms import SoftNmsRule
 from ..structures.padded_images import Size, canvas_size, fitting_side
-from .checked_values import check_choice, keys_named
 
 CANVASES = ("strict", "fit", "odd")
 # What of an image the canvas of "fixed" shows, and how it is told.
@@ -51,14 +52,12 @@ class InferenceProtocol:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        check_choice("TEST.RESOLUTION", self.resolution, ("keep_res", "fixed"))
-        check_choice("TEST.FIXED_FIT", self.fixed_fit, FIXED_FITS)
-        check_choice("TEST.CANVAS", self.canvas, CANVASES)
+        check_choice("resolution", self.resolution, ("keep_res", "fixed"))
+        check_choice("fixed_fit", self.fixed_fit, FIXED_FITS)
+        check_choice("canvas", self.canvas, CANVASES)
         scales = tuple(float(scale) for scale in self.scales)
         if not scales or min(scales) <= 0:
-            raise ValueError(
-                f"TEST.SCALES must be one or more positive numbers, got {list(self.scales)}"
-            )
+            raise ValueError(f"scales must be one or more positive numbers, got {list(scales)}")
         object.__setattr__(self, "scales", scales)
         if not isinstance(self.soft_nms, SoftNmsRule):
             object.__setattr__(self, "soft_nms", SoftNmsRule(**self.soft_nms))
@@ -66,30 +65,15 @@ class InferenceProtocol:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> InferenceProtocol:
         """The protocol of `cfg.TEST`."""
-        test, soft_nms = cfg.TEST, cfg.TEST.SOFT_NMS
-        with keys_named("TEST.SOFT_NMS"):
-            rule = SoftNmsRule(
-                method=soft_nms.METHOD,
-                sigma=soft_nms.SIGMA,
-                threshold=soft_nms.THRESHOLD,
-                score_floor=soft_nms.SCORE_FLOOR,
-                mode=soft_nms.MODE,
-                extent=soft_nms.EXTENT,
-            )
-        return cls(
-            resolution=test.RESOLUTION,
-            fixed_size=tuple(test.FIXED_SIZE),
-            fixed_fit=test.FIXED_FIT,
-            canvas=test.CANVAS,
-            flip=test.FLIP,
-            scales=test.SCALES,
-            soft_nms=rule,
-            detections_per_image=(
-                test.DETECTIONS_PER_IMAGE if test.DETECTIONS_PER_IMAGE > 0 else None
-            ),
-            max_pixels=test.MAX_PIXELS,
-            clip_boxes=test.CLIP_BOXES,
-            drop_empty=test.DROP_EMPTY,
+        limit = cfg.TEST.DETECTIONS_PER_IMAGE
+        return from_block(
+            cls,
+            cfg,
+            "TEST",
+            fixed_size=tuple(cfg.TEST.FIXED_SIZE),
+            soft_nms=from_block(SoftNmsRule, cfg, "TEST.SOFT_NMS"),
+            detections_per_image=limit if limit > 0 else None,
+            dtype="float32",  # until `make_fast`
         )
 
     def check_divisor(self, divisor: int) -> None:
@@ -118,11 +102,7 @@ class InferenceProtocol:
         return height, width
 
     def describe(
-        self,
-        notes: Sequence[str] = (),
-        *,
-        published_scales: Sequence[float],
-        published_canvas: str,
+        self, notes: Sequence[str] = (), *, published_scales: Sequence[float], published_canvas: str
     ) -> str:
         """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
 

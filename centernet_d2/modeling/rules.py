@@ -7,16 +7,16 @@ detector. `docs/config.md` says more about each value, with its source.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from ..checked_values import check_at_least, check_choice, check_positive
+from ..config import from_block
 from ..decoding.center_check import check_center_rule
 from ..decoding.peaks import PeakSearch
 from ..decoding.soft_nms import SoftNmsRule
@@ -27,50 +27,30 @@ from ..structures.predictions import CenterPredictions
 from ..structures.targets import CenterTargets
 from ..targets.gaussian import GaussianRule, RadiusRule
 from ..targets.ignored import IGNORED_REGIONS
-from .checked_values import check_at_least, check_choice, keys_named
 from .corner_views import FLIP_CONVENTIONS
 
-Rule = TypeVar("Rule")
-
-
-def rule_from(kind: type[Rule], cfg: CfgNode, block: str, **given: Any) -> Rule:
-    """A rule whose fields are the keys of their names, in capitals, of a block of a config.
-
-    Args:
-        kind: dataclass.
-        cfg: the config.
-        block: such as "MODEL.CORNERNET"; has a key for every field that is not given.
-        **given: fields that have another key.
-    """
-    node = functools.reduce(getattr, block.split("."), cfg)
-    names = [field.name for field in fields(kind) if field.name not in given]  # type: ignore[arg-type]
-    with keys_named(block):
-        return kind(**{name: node[name.upper()] for name in names}, **given)
+HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 
 
 def gaussian_rule(cfg: CfgNode) -> GaussianRule:
     """From `MODEL.HEATMAP`."""
-    round_up = cfg.MODEL.HEATMAP.RADIUS_ROUND_UP
-    return rule_from(GaussianRule, cfg, "MODEL.HEATMAP", round_up=round_up)
+    return from_block(GaussianRule, cfg, HEATMAP, {"round_up": "RADIUS_ROUND_UP"})
 
 
 def focal_loss(cfg: CfgNode) -> FocalLoss:
     """From `MODEL.HEATMAP`."""
-    with keys_named("MODEL.HEATMAP", alpha="FOCAL_ALPHA", beta="FOCAL_BETA"):
-        return FocalLoss(cfg.MODEL.HEATMAP.FOCAL_ALPHA, cfg.MODEL.HEATMAP.FOCAL_BETA)
+    return from_block(FocalLoss, cfg, HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"})
 
 
 def peak_search(cfg: CfgNode) -> PeakSearch:
     """From `MODEL.HEATMAP`."""
-    with keys_named("MODEL.HEATMAP", kernel="PEAK_KERNEL"):
-        return PeakSearch(cfg.MODEL.HEATMAP.PEAK_KERNEL, cfg.MODEL.HEATMAP.TOP_K)
+    return from_block(PeakSearch, cfg, HEATMAP, {"kernel": "PEAK_KERNEL"})
 
 
 def regression_loss(cfg: CfgNode) -> RegressionLoss:
     """From `MODEL.POINTS_CENTERNET`."""
-    points, block = cfg.MODEL.POINTS_CENTERNET, "MODEL.POINTS_CENTERNET"
-    with keys_named(block, kind="REGRESSION_LOSS", normalizer="REGRESSION_NORMALIZER"):
-        return RegressionLoss(points.REGRESSION_LOSS, points.REGRESSION_NORMALIZER)
+    keys = {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}
+    return from_block(RegressionLoss, cfg, POINTS, keys)
 
 
 @dataclass(frozen=True)
@@ -90,14 +70,9 @@ class CenterLearning:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> CenterLearning:
         """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
-        return rule_from(
-            cls,
-            cfg,
-            "MODEL.POINTS_CENTERNET",
-            gaussian=gaussian_rule(cfg),
-            focal=focal_loss(cfg),
-            regression=regression_loss(cfg),
-        )
+        gaussian, focal, regression = gaussian_rule(cfg), focal_loss(cfg), regression_loss(cfg)
+        parts = {"gaussian": gaussian, "focal": focal, "regression": regression}
+        return from_block(cls, cfg, POINTS, **parts)
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` and `loss_offset` of one stack."""
@@ -133,18 +108,13 @@ class CenterDecoding:
             cfg: the config.
             soft_nms: what soft-NMS takes from the test protocol, all but method and threshold.
         """
-        heatmap, boxes = cfg.MODEL.HEATMAP, cfg.MODEL.POINTS_CENTERNET.BOX2D
-        check_choice(
-            "MODEL.POINTS_CENTERNET.BOX2D.NMS", boxes.NMS, ("none", "hard", "linear", "gaussian")
-        )
-        soft = boxes.NMS in ("linear", "gaussian")
+        nms, threshold = (cfg.MODEL.POINTS_CENTERNET.BOX2D[key] for key in ("NMS", "NMS_THRESHOLD"))
+        soft = nms in ("linear", "gaussian")
         return cls(
             peaks=peak_search(cfg),
-            score_threshold=heatmap.SCORE_THRESHOLD,
-            nms_threshold=boxes.NMS_THRESHOLD if boxes.NMS == "hard" else None,
-            soft_nms=replace(soft_nms, method=boxes.NMS, threshold=boxes.NMS_THRESHOLD)
-            if soft
-            else None,
+            score_threshold=cfg.MODEL.HEATMAP.SCORE_THRESHOLD,
+            nms_threshold=threshold if nms == "hard" else None,
+            soft_nms=replace(soft_nms, method=nms, threshold=threshold) if soft else None,
         )
 
     def select(self, found: Instances) -> Instances:
@@ -178,7 +148,7 @@ class CornerLearning:
     def from_config(cls, cfg: CfgNode) -> CornerLearning:
         """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         parts = {"gaussian": gaussian_rule(cfg), "focal": focal_loss(cfg)}
-        return rule_from(cls, cfg, "MODEL.CORNERNET", **parts)
+        return from_block(cls, cfg, "MODEL.CORNERNET", **parts)
 
 
 @dataclass(frozen=True)
@@ -206,7 +176,7 @@ class CornerDecoding:
     def from_config(cls, cfg: CfgNode) -> CornerDecoding:
         """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         margin = cfg.MODEL.CORNERNET.OUTSIDE_MARGIN
-        return rule_from(
+        return from_block(
             cls,
             cfg,
             "MODEL.CORNERNET",
@@ -233,12 +203,9 @@ class TripletRule:
         check_center_rule(self.region_parts, self.center_choice)
         check_choice("center_scales", self.center_scales, ("original", "all"))
         check_at_least("region_side", self.region_side, 0)
-        if not self.center_sigma_divisor > 0:
-            raise ValueError(
-                f"center_sigma_divisor must be positive, got {self.center_sigma_divisor}"
-            )
+        check_positive("center_sigma_divisor", self.center_sigma_divisor)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> TripletRule:
         """From `MODEL.TRIPLET_CENTERNET`."""
-        return rule_from(cls, cfg, "MODEL.TRIPLET_CENTERNET")
+        return from_block(cls, cfg, "MODEL.TRIPLET_CENTERNET")

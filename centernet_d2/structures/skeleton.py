@@ -140,7 +140,9 @@ class Skeleton:
         return fields
 
 
-def check_flip_indices(flip_indices: Sequence[int], num_joints: int) -> None:
+def check_flip_indices(
+    flip_indices: Sequence[int], num_joints: int, name: str = "flip_indices"
+) -> None:
     """Raise ValueError unless () or J indices of which each one's partner points back at it."""
     indices = list(flip_indices)
     if indices and (
@@ -148,7 +150,7 @@ def check_flip_indices(flip_indices: Sequence[int], num_joints: int) -> None:
         or any(indices[indices[joint]] != joint for joint in range(num_joints))
     ):
         raise ValueError(
-            f"flip_indices must name for each of {num_joints} joints the one that takes its place "
+            f"{name} must name for each of {num_joints} joints the one that takes its place "
             f"in a flipped image, got {indices}; [] takes them from the dataset's metadata"
         )
 

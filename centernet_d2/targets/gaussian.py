@@ -11,6 +11,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from ..checked_values import check_at_least
 from ..structures.targets import PeakIndex
 
 
@@ -30,7 +31,7 @@ class RadiusRule(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> RadiusRule:
-        known = tuple(rule.value for rule in cls)
+        known = ", ".join(repr(rule.value) for rule in cls)
         raise ValueError(f"radius_rule must be one of {known}, got {value!r}")
 
 
@@ -87,8 +88,7 @@ class GaussianRule:
         object.__setattr__(self, "radius_rule", RadiusRule(self.radius_rule))
         if not 0 < self.min_overlap <= 1:
             raise ValueError(f"min_overlap must be in (0, 1], got {self.min_overlap}")
-        if not self.fixed_radius >= 0:
-            raise ValueError(f"fixed_radius must be 0 or more, got {self.fixed_radius}")
+        check_at_least("fixed_radius", self.fixed_radius, 0)
 
     def radius(self, size: Tensor) -> Tensor:
         """Whole radii (P,) int64 of sizes (P, 2) as (width, height): truncated, at least 0."""

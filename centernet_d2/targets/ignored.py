@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..checked_values import check_choice
 from ..structures.targets import PeakIndex
 from .clipped_objects import clipped_objects
 from .gaussian import GaussianRule, draw_gaussians
@@ -42,18 +43,11 @@ def with_ignored(
         region: a name of `IGNORED_REGIONS`.
         gaussian: rule of the radius.
     """
-    if region not in IGNORED_REGIONS:
-        raise ValueError(
-            f"region must be one of {', '.join(map(repr, IGNORED_REGIONS))}, got {region!r}"
-        )
+    check_choice("region", region, IGNORED_REGIONS)
     _, num_classes, height, width = heatmap.shape
     rows, classes = _one_row_per_class(classes, num_classes)
     objects = clipped_objects(
-        boxes[rows],
-        classes,
-        image[rows],
-        limit=(width - 1, height - 1),
-        gaussian=gaussian,
+        boxes[rows], classes, image[rows], limit=(width - 1, height - 1), gaussian=gaussian
     )
     positive = heatmap == 1
     if region == "box":

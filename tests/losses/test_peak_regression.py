@@ -65,9 +65,9 @@ def test_without_objects_it_is_zero_and_in_the_graph(normalizer):
 
 
 def test_errors_name_the_choice():
-    with pytest.raises(ValueError, match="'l1' or 'smooth_l1', got 'l2'"):
+    with pytest.raises(ValueError, match="'l1', 'smooth_l1', got 'l2'"):
         RegressionLoss("l2")
-    with pytest.raises(ValueError, match="'elements', 'objects' or 'max_objects', got 'images'"):
+    with pytest.raises(ValueError, match="'elements', 'objects', 'max_objects', got 'images'"):
         RegressionLoss(normalizer="images")
     with pytest.raises(ValueError, match="normalizer 'slots' is called 'max_objects' now"):
         RegressionLoss(normalizer="slots")

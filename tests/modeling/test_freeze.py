@@ -63,7 +63,7 @@ def test_the_default_freezes_nothing_and_a_config_says_how_much(tiny_config):
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(-1, "must be 0"), (9, "EncoderDecoder has 5 stages")]
+    ("count", "message"), [(-1, "must be .*0 or more"), (9, "EncoderDecoder has 5 stages")]
 )
 def test_impossible_counts_are_named(tiny_config, count, message):
     with pytest.raises(ValueError, match=f"FREEZE_AT is {count}.*{message}"):

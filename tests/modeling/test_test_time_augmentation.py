@@ -507,14 +507,14 @@ def test_flip_images_keep_the_memory_format():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scales": []}, r"TEST\.SCALES.*\[\]"),
-        ({"scales": [1.0, 0.0]}, r"TEST\.SCALES"),
-        ({"resolution": "huge"}, r"TEST\.RESOLUTION"),
-        ({"fixed_fit": "height"}, r"TEST\.FIXED_FIT .*'width' or 'none', got 'height'"),
-        ({"soft_nms": {"method": "none"}}, r"TEST\.SOFT_NMS\.METHOD"),
+        ({"scales": []}, r"^scales .*\[\]"),
+        ({"scales": [1.0, 0.0]}, r"^scales"),
+        ({"resolution": "huge"}, r"^resolution"),
+        ({"fixed_fit": "height"}, r"^fixed_fit .*'width', 'none', got 'height'"),
+        ({"soft_nms": {"method": "none"}}, r"^method"),
     ],
 )
-def test_wrong_protocols_name_their_key(fields, message):
+def test_wrong_protocols_name_their_argument(fields, message):
     with pytest.raises(ValueError, match=message):
         InferenceProtocol(**fields)
 

@@ -16,6 +16,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from centernet_d2.checked_values import check_choice
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import BilinearUpsampling
@@ -30,16 +31,8 @@ class AggregationTree(nn.Module):
 
     (N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride). A tree of depth 1 has two
     blocks and a root, a 1x1 convolution over their concatenated outputs and what ancestors hand
-    down; a deeper one is two trees of one depth less, of which the second's root serves both.
-
-    Args:
-        depth: 1 or more.
-        in_channels: width of the input.
-        out_channels: width of every block and of the output.
-        stride: of the first block.
-        passed_channels: summed width of the maps that ancestors hand to the root.
-        keep_input: the root also sees the (pooled) input of the tree.
-        norm: detectron2's name of the normalisation.
+    down (summed width `passed_channels`); a deeper one is two trees of one depth less, of which the
+    second's root serves both. With `keep_input` the root also sees the (pooled) input of the tree.
     """
 
     def __init__(
@@ -141,9 +134,7 @@ class IterativeUp(nn.Module):
     ) -> None:
         super().__init__()
         self.deform = deform
-        self.project = nn.ModuleList([nn.Identity()])
-        self.up = nn.ModuleList([nn.Identity()])
-        self.node = nn.ModuleList([nn.Identity()])
+        self.project, self.up, self.node = (nn.ModuleList([nn.Identity()]) for _ in range(3))
         for width, factor in zip(channels[1:], factors[1:], strict=True):
             if deform:
                 self.project.append(_deform_node(width, out_channels, norm))
@@ -178,25 +169,17 @@ class DLA(OneMapBackbone):
     def __init__(
         self,
         *,
-        upsample: str = "deform",
-        norm: str = "BN",
+        upsample: str = "deform",  # published dla_34; or "plain", published dlav0_34
+        norm: str = "BN",  # detectron2's name of the normalisation
         channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
         depths: Sequence[int] = (1, 1, 1, 2, 2, 1),
     ) -> None:
-        """Build the network with random weights; pre-trained ones are loaded as a checkpoint.
+        """Build the network with random weights; the arguments are the keys of MODEL.DLA.
 
-        Args:
-            upsample: "deform" (published dla_34) or "plain" (published dlav0_34).
-            norm: detectron2's name of the normalisation.
-            channels: width at strides 1, 2, 4, 8, 16, 32; that at stride 4 is the output's.
-            depths: convolutions at strides 1 and 2, then the depth of the trees.
-
-        Raises:
-            ValueError: an argument is not one of these.
+        Pre-trained weights are loaded as a checkpoint.
         """
         super().__init__()
-        if upsample not in UPSAMPLES:
-            raise ValueError(f"DLA: upsample {upsample!r} is none of {UPSAMPLES}")
+        check_choice("upsample", upsample, UPSAMPLES)
         if len(channels) != 6 or len(depths) != 6 or min(depths) < 1:
             raise ValueError(
                 "DLA: channels and depths need one entry for each of the strides 1, 2, 4, 8, 16, "

@@ -34,27 +34,14 @@ class EncoderDecoder(OneMapBackbone):
     def __init__(
         self,
         *,
-        in_channels: int = 3,
-        channels: Sequence[int] = (32, 64, 96, 128),
-        blocks: Sequence[int] = (1, 1, 1, 1),
-        out_channels: int = 64,
-        norm: str = "BN",
-        interpolation: str = "nearest",
+        in_channels: int = 3,  # of the image
+        channels: Sequence[int] = (32, 64, 96, 128),  # of each level, from stride 4 on
+        blocks: Sequence[int] = (1, 1, 1, 1),  # residual blocks of each level
+        out_channels: int = 64,  # of the decoder
+        norm: str = "BN",  # detectron2's name of the normalisation
+        interpolation: str = "nearest",  # or "bilinear" doubling in the decoder
     ) -> None:
-        """Build the network.
-
-        Args:
-            in_channels: channels of the image.
-            channels: width of each encoder level, from stride 4 on.
-            blocks: number of residual blocks of each level, at least 1.
-            out_channels: width of the decoder and of the output.
-            norm: detectron2's name of the normalisation.
-            interpolation: "nearest" or "bilinear" doubling in the decoder.
-
-        Raises:
-            ValueError: `channels` and `blocks` differ in length or are empty, or a value is out of
-                range.
-        """
+        """Build the network; the arguments are the keys of MODEL.ENCODER_DECODER."""
         super().__init__()
         if len(channels) != len(blocks) or not channels or min(blocks) < 1:
             raise ValueError(

@@ -9,6 +9,8 @@ from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import Backbone
 from torch import nn
 
+from ...checked_values import check_at_least
+
 PLAIN_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
@@ -30,8 +32,7 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
         ValueError: the count is negative or larger than the number of stages, or a norm of these
             is one that cannot be frozen.
     """
-    if count < 0:
-        raise ValueError(f"MODEL.BACKBONE.FREEZE_AT is {count}; it must be 0 (nothing) or more")
+    check_at_least("MODEL.BACKBONE.FREEZE_AT", count, 0)
     if not isinstance(backbone, Staged) or count == 0:
         return
     stages = backbone.freezable_stages()

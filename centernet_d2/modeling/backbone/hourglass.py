@@ -15,6 +15,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from centernet_d2.checked_values import check_at_least, check_odd
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
 from centernet_d2.modeling.backbone.base import arguments
 from centernet_d2.modeling.registration import register_backbone
@@ -24,13 +25,9 @@ class HourglassModule(nn.Module):
     """One hourglass: halve the map, work on it, double it again, and add the untouched path.
 
     (N, channels[0], H, W), H and W multiples of 2**levels -> the same shape, where levels =
-    len(channels) - 1. No pooling: the first block of `low1` has stride 2. No layer follows the
+    len(channels) - 1; `channels` and `blocks` (of each path) begin at the outermost level, and the
+    innermost is one path. No pooling: the first block of `low1` has stride 2. No layer follows the
     addition. Parameter names (up1, low1, low2, low3) are the published ones.
-
-    Args:
-        channels: width at each level, from the outermost on.
-        blocks: residual blocks of each path at each level; the innermost level is one path.
-        norm: detectron2's name of the normalisation.
     """
 
     def __init__(self, channels: Sequence[int], blocks: Sequence[int], *, norm: str) -> None:
@@ -76,35 +73,26 @@ class Hourglass(Backbone):
     def __init__(
         self,
         *,
-        in_channels: int = 3,
+        in_channels: int = 3,  # of the image
         stacks: int = 2,
+        # Width and residual blocks at strides 4, 8, 16 ...; one more than an hourglass has levels.
         channels: Sequence[int] = (256, 256, 384, 384, 384, 512),
         blocks: Sequence[int] = (2, 2, 2, 2, 2, 4),
-        stem_channels: int = 128,
-        stem_kernel: int = 7,
-        out_channels: int = 256,
-        norm: str = "BN",
-        norm_init: str = "ones",
+        stem_channels: int = 128,  # at stride 2
+        stem_kernel: int = 7,  # of the first convolution
+        out_channels: int = 256,  # of each stack
+        norm: str = "BN",  # detectron2's name of the normalisation
+        norm_init: str = "ones",  # or "uniform", see `start_norms`
     ) -> None:
-        """Build the network with random weights.
-
-        Args:
-            in_channels: channels of the image.
-            stacks: number of hourglasses, 1 or more.
-            channels: width at strides 4, 8, 16 ...; one more than an hourglass has levels.
-            blocks: residual blocks at these strides, each at least 1.
-            stem_channels: width at stride 2.
-            stem_kernel: side of the first convolution's kernel, odd.
-            out_channels: width of each stack's output.
-            norm: detectron2's name of the normalisation.
-            norm_init: factors of the normalisation start at "ones" (torch today) or "uniform" in
-                (0, 1) (torch 0.4, with which the papers trained from scratch).
-
-        Raises:
-            ValueError: an argument is out of range.
-        """
+        """Build the network with random weights; the arguments are the keys of MODEL.HOURGLASS."""
         super().__init__()
-        _check(stacks, channels, blocks, stem_kernel)
+        check_at_least("stacks", stacks, 1)
+        check_odd("stem_kernel", stem_kernel)
+        if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
+            raise ValueError(
+                "Hourglass: channels and blocks need one entry per stride, two at least, each "
+                f"block count at least 1; got {list(channels)} and {list(blocks)}"
+            )
         self.levels = len(channels) - 1
         self.out_channels = out_channels
         width = channels[0]
@@ -122,7 +110,7 @@ class Hourglass(Backbone):
         self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
         self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
-        start_norms(self, norm_init, "MODEL.HOURGLASS.NORM_INIT")
+        start_norms(self, norm_init)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -181,15 +169,3 @@ def _conv1x1(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, bias=not norm), make_norm(norm, out_channels)
     )
-
-
-def _check(stacks: int, channels: Sequence[int], blocks: Sequence[int], stem_kernel: int) -> None:
-    if stacks < 1:
-        raise ValueError(f"Hourglass: stacks is {stacks}; it must be 1 or more")
-    if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
-        raise ValueError(
-            "Hourglass: channels and blocks need one entry per stride, two at least, each block "
-            f"count at least 1; got {list(channels)} and {list(blocks)}"
-        )
-    if stem_kernel % 2 == 0:
-        raise ValueError(f"Hourglass: stem_kernel is {stem_kernel}; it must be odd")

@@ -16,6 +16,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
+from centernet_d2.checked_values import check_choice
 from centernet_d2.layers.blocks import make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import fill_bilinear_, upsample_by_two
@@ -24,11 +25,6 @@ from centernet_d2.modeling.registration import register_backbone
 
 DEPTHS = (18, 34, 50, 101, 152)
 WIDTHS = {"deform": (256, 128, 64), "conv": (256, 128, 64), "plain": (256, 256, 256)}
-PUBLISHED_INIT = {
-    "deform": "first_channel_bilinear",
-    "conv": "first_channel_bilinear",
-    "plain": "normal",
-}
 UPSAMPLE_INITS = ("first_channel_bilinear", "bilinear", "normal")
 
 
@@ -47,40 +43,25 @@ class ResNetDeconv(OneMapBackbone):
         self,
         *,
         depth: int = 18,
-        upsample: str = "deform",
-        norm: str = "BN",
-        upsample_init: str = "",
+        upsample: str = "deform",  # published resdcn; "plain": published res; or "conv"
+        norm: str = "BN",  # detectron2's name of the normalisation
+        upsample_init: str = "",  # of the transposed convolutions; "": the one of `upsample`
     ) -> None:
-        """Build the network with random weights; pre-trained ones are loaded as a checkpoint.
+        """Build the network with random weights; the arguments are the keys of MODEL.RESNET_DECONV.
 
-        Args:
-            depth: 18, 34, 50, 101 or 152.
-            upsample: "deform" (published resdcn), "plain" (published res) or "conv" (mmdetection's
-                variant without deformable convolution).
-            norm: detectron2's name of the normalisation, e.g. "BN", "SyncBN", "GN", "FrozenBN".
-            upsample_init: how the transposed convolutions start: "first_channel_bilinear",
-                "bilinear", "normal" (N(0, 0.001)), or "" for the one published with `upsample`.
-
-        Raises:
-            ValueError: an argument is not one of these.
+        Pre-trained weights are loaded as a checkpoint.
         """
         super().__init__()
-        _check("depth", depth, DEPTHS)
-        _check("upsample", upsample, tuple(WIDTHS))
-        upsample_init = upsample_init or PUBLISHED_INIT[upsample]
-        _check("upsample_init", upsample_init, UPSAMPLE_INITS)
-
+        published_init = "normal" if upsample == "plain" else "first_channel_bilinear"
+        upsample_init = upsample_init or published_init
+        check_choice("depth", depth, DEPTHS)
+        check_choice("upsample", upsample, WIDTHS)
+        check_choice("upsample_init", upsample_init, UPSAMPLE_INITS)
         trunk = getattr(torchvision.models, f"resnet{depth}")(
             weights=None, norm_layer=partial(make_norm, norm)
         )
-        self.conv1, self.bn1, self.relu, self.maxpool = (
-            trunk.conv1,
-            trunk.bn1,
-            trunk.relu,
-            trunk.maxpool,
-        )
-        self.layer1, self.layer2 = trunk.layer1, trunk.layer2
-        self.layer3, self.layer4 = trunk.layer3, trunk.layer4
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            setattr(self, name, getattr(trunk, name))
         self.deconv_layers = _upsampling(
             trunk.fc.in_features, WIDTHS[upsample], upsample=upsample, norm=norm
         )
@@ -104,11 +85,6 @@ class ResNetDeconv(OneMapBackbone):
     def freezable_stages(self) -> list[tuple[str, ...]]:
         """Of the trunk, see `freeze_stages`."""
         return [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
-
-
-def _check(name: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ValueError(f"ResNetDeconv: {name} {value!r} is none of {allowed}")
 
 
 def _upsampling(

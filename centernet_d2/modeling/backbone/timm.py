@@ -27,18 +27,12 @@ class TimmBackbone(OneMapBackbone):
     def __init__(
         self,
         *,
-        name: str = "resnet18",
-        in_channels: int = 3,
-        out_channels: int = 64,
-        norm: str = "BN",
+        name: str = "resnet18",  # a model of `timm.list_models()`, e.g. "convnextv2_atto"
+        in_channels: int = 3,  # of the image
+        out_channels: int = 64,  # of the pyramid and of the output
+        norm: str = "BN",  # of the pyramid; the trunk keeps its own
     ) -> None:
         """Build the network with random weights; MODEL.WEIGHTS "timm:<name>" loads timm's.
-
-        Args:
-            name: a model of `timm.list_models()`, e.g. "convnextv2_atto".
-            in_channels: channels of the image.
-            out_channels: width of the pyramid and of the output.
-            norm: detectron2's name of the normalisation of the pyramid; the trunk keeps its own.
 
         Raises:
             ImportError: timm is not installed.
@@ -54,9 +48,8 @@ class TimmBackbone(OneMapBackbone):
                 f"TimmBackbone: {name!r} gives maps of strides {strides}, but strides 4, 8, 16 ... "
                 "are needed; take a hierarchical model, e.g. a ResNet or ConvNeXt"
             )
-        self.trunk = trunk
+        self.trunk, self.first_used = trunk, used[0]
         self.coarsest_stride = self.strides[-1]
-        self.first_used = used[0]
         channels = trunk.feature_info.channels()
         self.decoder = TopDown([channels[i] for i in used], out_channels, norm=norm)
         self.out_channels = out_channels

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from centernet_d2.checked_values import check_choice
 from centernet_d2.layers.blocks import ConvNormRelu
 
 INTERPOLATIONS = ("nearest", "bilinear")
@@ -17,12 +18,7 @@ class TopDown(nn.Module):
 
     From the coarsest map to the finest: double, add the next map through a 1x1 convolution, then a
     3x3 convolution. [(N, channels[i], H / 2**i, W / 2**i)] -> (N, out_channels, H, W).
-
-    Args:
-        channels: width of each map, the finest first.
-        out_channels: width of the output.
-        norm: detectron2's name of the normalisation.
-        interpolation: "nearest" or "bilinear" doubling.
+    `interpolation` of the doubling is "nearest" or "bilinear".
     """
 
     def __init__(
@@ -34,10 +30,7 @@ class TopDown(nn.Module):
         interpolation: str = "nearest",
     ) -> None:
         super().__init__()
-        if interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"TopDown: interpolation {interpolation!r} is none of {INTERPOLATIONS}"
-            )
+        check_choice("interpolation", interpolation, INTERPOLATIONS)
         self.interpolation = interpolation
         self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in channels)
         self.merge = nn.ModuleList(

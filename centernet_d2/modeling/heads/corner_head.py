@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from ...checked_values import check_at_least, check_choice
 from ...layers.blocks import PredictionBranch, start_norms
 from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
 from ...structures.predictions import CornerPredictions, KeypointMaps
-from ..checked_values import check_at_least, check_choice, keys_named
 
 POOLINGS = {"corner": CornerPooling, "cascade": CascadeCornerPooling}
 
@@ -79,7 +79,7 @@ class CornerHead(nn.Module):
                 module = CenterPooling(width, hidden_channels, pools=center_pools, **shared)
                 keypoints["center"] = keypoint(module, is_corner=False)
             self.stacks.append(nn.ModuleDict(keypoints))
-        start_norms(self, norm_init, "MODEL.CORNERNET.NORM_INIT")
+        start_norms(self, norm_init)
 
     def forward(self, features: Sequence[Tensor]) -> list[CornerPredictions]:
         """Features (N, D, h, w) per stack -> maps, per stack.
@@ -97,24 +97,19 @@ class CornerHead(nn.Module):
 
 def corner_head(cfg: CfgNode, in_channels: Sequence[int], *, centers: bool) -> CornerHead:
     """The head of `MODEL.CORNERNET`, whose centers are those of `MODEL.TRIPLET_CENTERNET`."""
-    corner, center_pools = cfg.MODEL.CORNERNET, None
-    if centers:
-        pooling = cfg.MODEL.TRIPLET_CENTERNET.POOLING
-        check_choice("MODEL.TRIPLET_CENTERNET.POOLING", pooling, ("center", "none"))
-        center_pools = pooling == "center"
-    with keys_named("MODEL.CORNERNET", hidden_channels="HEAD_CHANNELS"):
-        return CornerHead(
-            in_channels=in_channels,
-            num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
-            hidden_channels=corner.HEAD_CHANNELS,
-            pool_channels=corner.POOL_CHANNELS,
-            pooling=corner.POOLING,
-            pools=corner.POOLS,
-            center_pools=center_pools,
-            norm=corner.NORM,
-            norm_init=corner.NORM_INIT,
-            prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
-        )
+    corner, heatmap = cfg.MODEL.CORNERNET, cfg.MODEL.HEATMAP
+    return CornerHead(
+        in_channels=in_channels,
+        num_classes=heatmap.NUM_CLASSES,
+        hidden_channels=corner.HEAD_CHANNELS,
+        pool_channels=corner.POOL_CHANNELS,
+        pooling=corner.POOLING,
+        pools=corner.POOLS,
+        center_pools=cfg.MODEL.TRIPLET_CENTERNET.POOLING == "center" if centers else None,
+        norm=corner.NORM,
+        norm_init=corner.NORM_INIT,
+        prior_bias=heatmap.PRIOR_BIAS,
+    )
 
 
 def _maps(parts: nn.ModuleDict, features: Tensor) -> KeypointMaps:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import Backbone
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...decoding.corner_pairs import keypoints_at_peaks, pair_corners
 from ...losses.associative_embedding import associative_embedding_loss
@@ -19,12 +17,11 @@ from ...structures.targets import CornerTargets, KeypointTargets
 from ...targets.corners import corner_targets
 from ..corner_views import pairs_in_image, unflip_width, unite_pairs
 from ..heads.corner_head import corner_head
-from ..inference_protocol import InferenceProtocol
-from ..inputs import PixelFormat, head_widths, objects_on_map, stacks_united
+from ..inputs import head_widths, objects_on_map, stacks_united
 from ..registration import register_detector
 from ..rules import CornerDecoding, CornerLearning
 from ..test_time_augmentation import unite
-from .heatmap_detector import HeatmapDetector
+from .heatmap_detector import HeatmapDetector, SharedParts
 
 CORNERS = ("top_left", "bottom_right")
 OFFSET_LOSS = RegressionLoss("smooth_l1", "objects")  # published
@@ -42,27 +39,12 @@ class CornerNet(HeatmapDetector):
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        head: nn.Module,
-        in_features: Sequence[str],
-        num_classes: int,
-        pixels: PixelFormat | Mapping[str, Any],
-        protocol: InferenceProtocol | Mapping[str, Any] | None = None,
         learning: CornerLearning | None = None,
         decoding: CornerDecoding | None = None,
+        **shared: Unpack[SharedParts],
     ) -> None:
-        """Put the parts together: those of `HeatmapDetector`, then the rules.
-
-        The head gives `CornerPredictions` for each stack, such as `CornerHead`.
-        """
-        super().__init__(
-            backbone=backbone,
-            head=head,
-            in_features=in_features,
-            num_classes=num_classes,
-            pixels=pixels,
-            protocol=protocol,
-        )
+        """Put the parts together; the head gives `CornerPredictions`, such as `CornerHead`."""
+        super().__init__(**shared)
         self.learning, self.decoding = learning or CornerLearning(), decoding or CornerDecoding()
 
     @classmethod
@@ -112,10 +94,7 @@ class CornerNet(HeatmapDetector):
         )
 
     def losses(
-        self,
-        predictions: list[CornerPredictions],
-        images: PaddedImages,
-        instances: list[Instances],
+        self, predictions: list[CornerPredictions], images: PaddedImages, instances: list[Instances]
     ) -> dict[str, Tensor]:
         """Per keypoint `loss_heatmap_...` and `loss_offset_...`; `loss_pull` and `loss_push`."""
         targets = self.targets(images, instances, predictions[0].map_size)
@@ -192,7 +171,4 @@ class CornerNet(HeatmapDetector):
         pull, push = associative_embedding_loss(
             *embeddings, targets.image, targets.num_images, reduction=rule.embedding_reduction
         )
-        return losses | {
-            "loss_pull": rule.pull_weight * pull,
-            "loss_push": rule.push_weight * push,
-        }
+        return losses | {"loss_pull": rule.pull_weight * pull, "loss_push": rule.push_weight * push}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from detectron2.config import CfgNode
@@ -12,21 +12,27 @@ from detectron2.modeling import Backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ...config.checks import check_values
 from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ..backbone.freeze import freeze_stages
 from ..canvas import OnCanvas, by_canvas
 from ..inference_protocol import InferenceProtocol
-from ..inputs import (
-    PixelFormat,
-    check_num_classes,
-    checked_classes,
-    feature_shapes,
-    ignored_rows,
-)
+from ..inputs import PixelFormat, check_num_classes, checked_classes, feature_shapes, ignored_rows
 from ..memory import annotate_oom, check_canvas
 from ..output_frame import to_output
 from ..registration import build_backbone
+
+
+class SharedParts(TypedDict):
+    """What every detector is built from, see `HeatmapDetector`."""
+
+    backbone: Backbone
+    head: nn.Module
+    in_features: Sequence[str]
+    num_classes: int
+    pixels: PixelFormat | Mapping[str, Any]
+    protocol: NotRequired[InferenceProtocol | Mapping[str, Any] | None]
 
 
 class HeatmapDetector(OnCanvas, ABC):
@@ -92,6 +98,7 @@ class HeatmapDetector(OnCanvas, ABC):
 
         `head_widths` of backbone and features says how wide the inputs of a head are.
         """
+        check_values(cfg, ("MODEL.", "TEST."))  # `setup` did, which is not everybody's way
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
         backbone = build_backbone(cfg)
         if cfg.MODEL.BACKBONE.FREEZE_AT:

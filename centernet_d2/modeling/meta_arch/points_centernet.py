@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import Backbone
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...data.fields.base import GroundTruthField
 from ...decoding.center_boxes import peak_centers
@@ -17,11 +16,8 @@ from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
-from ..checked_values import keys_named
 from ..heads.branches import check_head, points_head
-from ..inference_protocol import InferenceProtocol
 from ..inputs import (
-    PixelFormat,
     checked_classes,
     head_widths,
     ignored_rows,
@@ -41,7 +37,7 @@ from ..point_tasks.base import (
 from ..registration import register_detector
 from ..rules import CenterDecoding, CenterLearning
 from ..test_time_augmentation import unite
-from .heatmap_detector import HeatmapDetector
+from .heatmap_detector import HeatmapDetector, SharedParts
 
 
 @register_detector
@@ -52,30 +48,18 @@ class PointsCenterNet(HeatmapDetector):
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        head: nn.Module,
-        in_features: Sequence[str],
-        num_classes: int,
-        pixels: PixelFormat | Mapping[str, Any],
-        protocol: InferenceProtocol | Mapping[str, Any] | None = None,
         tasks: Sequence[PointTask],
         learning: CenterLearning | None = None,
         decoding: CenterDecoding | None = None,
+        **shared: Unpack[SharedParts],
     ) -> None:
-        """Put the parts together: those of `HeatmapDetector`, then tasks and rules.
+        """Put the parts together.
 
         The head gives branch name -> map for each stack, such as `points_head` of the same tasks.
         """
-        super().__init__(
-            backbone=backbone,
-            head=head,
-            in_features=in_features,
-            num_classes=num_classes,
-            pixels=pixels,
-            protocol=protocol,
-        )
+        super().__init__(**shared)
         self.tasks = list(tasks)
-        check_head(head, all_branches(self.tasks, num_classes))
+        check_head(self.head, all_branches(self.tasks, self.num_classes))
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
         self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
         self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
@@ -85,15 +69,14 @@ class PointsCenterNet(HeatmapDetector):
         """Arguments from `MODEL.HEATMAP`, `MODEL.POINTS_CENTERNET` and `TEST`."""
         shared = super().from_config(cfg)
         tasks, points = build_point_tasks(cfg), cfg.MODEL.POINTS_CENTERNET
-        with keys_named("MODEL.POINTS_CENTERNET"):
-            head = points_head(
-                tasks=tasks,
-                in_channels=head_widths(shared["backbone"], shared["in_features"]),
-                num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
-                hidden_channels=points.HEAD_CHANNELS,
-                prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
-                regression_init=points.REGRESSION_INIT,
-            )
+        head = points_head(
+            tasks=tasks,
+            in_channels=head_widths(shared["backbone"], shared["in_features"]),
+            num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
+            hidden_channels=points.HEAD_CHANNELS,
+            prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
+            regression_init=points.REGRESSION_INIT,
+        )
         return {
             **shared,
             "head": head,
@@ -174,10 +157,7 @@ class PointsCenterNet(HeatmapDetector):
         )
 
     def losses(
-        self,
-        predictions: list[CenterPredictions],
-        images: PaddedImages,
-        instances: list[Instances],
+        self, predictions: list[CenterPredictions], images: PaddedImages, instances: list[Instances]
     ) -> dict[str, Tensor]:
         """`loss_heatmap`, `loss_offset` and the tasks' losses, averaged over stacks."""
         centers = self.targets(images, instances, predictions[0].map_size)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import Backbone
 from detectron2.structures import Instances
-from torch import nn
 
 from ...decoding.center_check import center_check
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CornerPredictions
 from ..corner_views import keypoints_in_image, unite_keypoints
-from ..inference_protocol import InferenceProtocol
-from ..inputs import PixelFormat
 from ..registration import register_detector
-from ..rules import CornerDecoding, CornerLearning, TripletRule
+from ..rules import TripletRule
 from ..test_time_augmentation import image_of_rows, split_by_image
 from .cornernet import CORNERS, CornerNet
 
@@ -40,31 +36,10 @@ class TripletCenterNet(CornerNet):
     published_scales = (0.6, 1.0, 1.2, 1.5, 1.8)
 
     @configurable
-    def __init__(
-        self,
-        *,
-        backbone: Backbone,
-        head: nn.Module,
-        in_features: Sequence[str],
-        num_classes: int,
-        pixels: PixelFormat | Mapping[str, Any],
-        protocol: InferenceProtocol | Mapping[str, Any] | None = None,
-        learning: CornerLearning | None = None,
-        decoding: CornerDecoding | None = None,
-        triplet: TripletRule | None = None,
-    ) -> None:
+    def __init__(self, *, triplet: TripletRule | None = None, **shared: Any) -> None:
         """Put the parts together: those of `CornerNet`, and what is done with centers."""
+        super().__init__(**shared)
         triplet = triplet or TripletRule()
-        super().__init__(
-            backbone=backbone,
-            head=head,
-            in_features=in_features,
-            num_classes=num_classes,
-            pixels=pixels,
-            protocol=protocol,
-            learning=learning,
-            decoding=decoding,
-        )
         if triplet.center_scales == "original" and 1.0 not in self.protocol.scales:
             raise ValueError(
                 f"TEST.SCALES is {list(self.protocol.scales)}, but the triplet detector takes its "

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ...config import from_block
 from ...decoding.center_boxes import center_boxes
 from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
@@ -21,7 +22,10 @@ from .base import Branches, PointTask, register_point_task
 
 @register_point_task
 class Box2D(PointTask):
-    """Regresses (width, height) in cells of the output map; adds `pred_boxes`."""
+    """Regresses (width, height) in cells of the output map; adds `pred_boxes`.
+
+    `docs/config.md` says more about each choice.
+    """
 
     name = "box2d"
     output_fields = ("pred_boxes",)
@@ -29,34 +33,19 @@ class Box2D(PointTask):
     def __init__(
         self,
         *,
-        size_weight: float = 0.1,
-        class_specific_size: bool = False,
-        regression: RegressionLoss | None = None,
-        size_as_point: bool = False,
+        size_weight: float = 0.1,  # of the loss
+        class_specific_size: bool = False,  # one size per class
+        regression: RegressionLoss | None = None,  # the loss
+        size_as_point: bool = False,  # map sizes to the image as if they were points
     ) -> None:
-        """Keep the choices; `docs/config.md` says more about each.
-
-        Args:
-            size_weight: weight of the loss.
-            class_specific_size: one size per class.
-            regression: the loss.
-            size_as_point: map sizes to the image as if they were points.
-        """
-        self.size_weight = size_weight
-        self.class_specific_size = class_specific_size
-        self.regression = regression or RegressionLoss()
-        self.size_as_point = size_as_point
+        self.size_weight, self.class_specific_size = size_weight, class_specific_size
+        self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Box2D:
         """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
-        options = cfg.MODEL.POINTS_CENTERNET.BOX2D
-        return cls(
-            size_weight=options.SIZE_WEIGHT,
-            class_specific_size=options.CLASS_SPECIFIC_SIZE,
-            regression=regression_loss(cfg),
-            size_as_point=options.SIZE_AS_POINT,
-        )
+        block = "MODEL.POINTS_CENTERNET.BOX2D"
+        return from_block(cls, cfg, block, regression=regression_loss(cfg))
 
     def protocol_notes(self) -> list[str]:
         """Sizes taken to the image as if they were points, as published for 3-D boxes alone."""

@@ -14,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ...checked_values import check_choice
+from ...config import from_block
 from ...data.fields.base import GroundTruthField
 from ...data.fields.boxes3d import Boxes3DField
 from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
@@ -26,7 +28,6 @@ from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import Box3DTargets, CenterTargets
 from ...targets.orientation import orientation_bins
 from ..cameras import Cameras
-from ..checked_values import check_choice, keys_named
 from .base import Branches, PointTask, register_point_task
 
 CALIBRATIONS = ("each", "first")
@@ -41,6 +42,7 @@ class Box3D(PointTask):
     `gt_3d_supervised` (P,) bool, whose depth and dimensions are learned (missing: all); in a
     shifted or scaled image they are not what the pixels show. The inputs of inference carry the
     camera, see `Cameras`; `projection`, 3 x 4 to pixels of the output frame, comes back.
+    `docs/config.md` says more about each choice.
     """
 
     name = "box3d"
@@ -52,35 +54,21 @@ class Box3D(PointTask):
     def __init__(
         self,
         *,
-        depth_weight: float = 1.0,
-        dimensions_weight: float = 1.0,
-        orientation_weight: float = 1.0,
-        normalizer: str = "max_objects",
-        orientation_loss: str = "smooth_l1",
-        calibration: str = "each",
-        cameras: Cameras | None = None,
+        depth_weight: float = 1.0,  # of that loss, L1 in metres
+        dimensions_weight: float = 1.0,  # of that loss, L1 in metres
+        orientation_weight: float = 1.0,  # of that loss
+        normalizer: str = "max_objects",  # of all three, or "objects"
+        orientation_loss: str = "smooth_l1",  # of sine and cosine, or "l1"
+        calibration: str = "each",  # image's own, or that of the "first" of a batch for all
+        cameras: Cameras | None = None,  # finds an input's projection
     ) -> None:
-        """Keep the choices; `docs/config.md` says more about each.
-
-        Args:
-            depth_weight: weight of that loss, L1 in metres.
-            dimensions_weight: weight of that loss, L1 in metres.
-            orientation_weight: weight of that loss.
-            normalizer: "max_objects" or "objects", of all three.
-            orientation_loss: "smooth_l1" or "l1", of sine and cosine.
-            calibration: "each" image's own, or that of the "first" of a batch for all.
-            cameras: finds an input's projection; None: with the published default camera.
-        """
         check_choice("calibration", calibration, CALIBRATIONS)
         check_normalizer(normalizer, ("max_objects", "objects"))
         check_choice("orientation_loss", orientation_loss, ("smooth_l1", "l1"))
         self.depth_weight, self.dimensions_weight = depth_weight, dimensions_weight
-        self.orientation_weight = orientation_weight
-        self.normalizer = normalizer
-        self.regression = RegressionLoss("l1", normalizer)
-        self.orientation_loss = orientation_loss
-        self.calibration = calibration
-        self.cameras = cameras or Cameras()
+        self.orientation_weight, self.orientation_loss = orientation_weight, orientation_loss
+        self.normalizer, self.regression = normalizer, RegressionLoss("l1", normalizer)
+        self.calibration, self.cameras = calibration, cameras or Cameras()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Box3D:
@@ -89,22 +77,14 @@ class Box3D(PointTask):
         Raises:
             ValueError: TEST.SCALES has another scale than 1: objects would seem nearer or further.
         """
-        options = cfg.MODEL.POINTS_CENTERNET.BOX3D
         if list(cfg.TEST.SCALES) != [1.0]:
             raise ValueError(
                 f"TEST.SCALES is {list(cfg.TEST.SCALES)}: an image seen at another scale shows its "
                 "objects at another distance, so 3-D boxes take [1.0] alone"
             )
-        with keys_named("MODEL.POINTS_CENTERNET.BOX3D"):
-            return cls(
-                depth_weight=options.DEPTH_WEIGHT,
-                dimensions_weight=options.DIMENSIONS_WEIGHT,
-                orientation_weight=options.ORIENTATION_WEIGHT,
-                normalizer=options.NORMALIZER,
-                orientation_loss=options.ORIENTATION_LOSS,
-                calibration=options.CALIBRATION,
-                cameras=Cameras(options.DEFAULT_PROJECTION, options.DEFAULT_SIZE),
-            )
+        options = cfg.MODEL.POINTS_CENTERNET.BOX3D
+        cameras = Cameras(options.DEFAULT_PROJECTION, options.DEFAULT_SIZE)
+        return from_block(cls, cfg, "MODEL.POINTS_CENTERNET.BOX3D", cameras=cameras)
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ...config import from_block
 from ...data.fields.base import GroundTruthField
 from ...data.fields.joints import JointsField
 from ...decoding.center_boxes import center_boxes
@@ -26,11 +27,11 @@ from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, check_flip_indices
 from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
-from ..checked_values import keys_named
 from ..rules import focal_loss, regression_loss
 from .base import Branches, PointTask, register_point_task
 from .pose_config import complete_joints, joint_names
 
+BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
 HEATMAP_LOSS = "loss_joint_heatmap"
 
@@ -51,7 +52,7 @@ class Pose(PointTask):
     Ground truth beside boxes and classes: `gt_keypoints` (P, J, 3), pixel indices and visibility (0
     is not labelled), and `gt_without_joints` (P,) bool, the objects whose annotation labels no
     joint. Where the latter is missing, objects without a visible joint are taken for such. Neither
-    counts for objects of classes without joints.
+    counts for objects of classes without joints. `docs/config.md` says more about each choice.
     """
 
     name = "pose"
@@ -63,45 +64,29 @@ class Pose(PointTask):
     def __init__(
         self,
         *,
-        num_joints: int,
-        flip_indices: Sequence[int] = (),
-        classes: Sequence[int] = (),
-        joint_heatmap: bool = True,
-        joint_offset: bool = True,
-        regress_unlabelled: bool = False,
+        num_joints: int,  # J
+        flip_indices: Sequence[int] = (),  # who takes each joint's place in a flip; (): no flip
+        classes: Sequence[int] = (),  # those with joints; (): all
+        joint_heatmap: bool = True,  # one per joint ("jd" of the paper's table 5), or not ("reg")
+        joint_offset: bool = True,  # with the heatmap, predict where in its cell a joint lies
+        regress_unlabelled: bool = False,  # learn offset and size also without a labelled joint
         weights: PoseWeights | None = None,
-        focal: FocalLoss | None = None,
+        focal: FocalLoss | None = None,  # of the joint heatmap
+        # Of the joint offset; displacements always have "l1", as published. The normaliser
+        # "objects" is here the number of labelled joints.
         regression: RegressionLoss | None = None,
-        snapping: SnappingRule | None = None,
+        snapping: SnappingRule | None = None,  # where regressed joints move to
     ) -> None:
-        """Keep the choices; `docs/config.md` says more about each.
-
-        Args:
-            num_joints: J.
-            flip_indices: the joint that takes each one's place in a flip; (): no flip is used.
-            classes: indices of the classes with joints; (): all.
-            joint_heatmap: predict a heatmap per joint ("jd" of the paper's table 5), or not
-                ("reg").
-            joint_offset: with the heatmap, predict where in its cell a joint lies.
-            regress_unlabelled: learn offset and size of objects without any labelled joint.
-            weights: of the losses.
-            focal: loss of the joint heatmap.
-            regression: of the joint offset; displacements always have "l1", as published. The
-                normaliser "objects" is here the number of labelled joints.
-            snapping: where regressed joints move to.
-        """
         if num_joints < 1:
             raise ValueError(
-                f"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS is {num_joints}; set it, or call, before "
-                "building the model, centernet_d2.setup(cfg), which takes it from the dataset"
+                f"{BLOCK}.NUM_JOINTS is {num_joints}; set it, or call, before building the model, "
+                "centernet_d2.setup(cfg), which takes it from the dataset"
             )
-        check_flip_indices(flip_indices, num_joints)
-        self.num_joints = num_joints
+        check_flip_indices(flip_indices, num_joints, f"{BLOCK}.FLIP_INDICES")
+        self.num_joints, self.regress_unlabelled = num_joints, regress_unlabelled
         self.flip_indices, self.classes = list(flip_indices), list(classes)
         self.joint_heatmap, self.joint_offset = joint_heatmap, joint_heatmap and joint_offset
-        self.regress_unlabelled = regress_unlabelled
-        self.weights = weights or PoseWeights()
-        self.focal = focal or FocalLoss()
+        self.weights, self.focal = weights or PoseWeights(), focal or FocalLoss()
         self.regression = regression or RegressionLoss()
         self.displacement_loss = replace(self.regression, kind="l1")
         self.snapping = snapping or SnappingRule()
@@ -109,35 +94,25 @@ class Pose(PointTask):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Pose:
         """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
-        options = cfg.MODEL.POINTS_CENTERNET.POSE
-        with keys_named("MODEL.POINTS_CENTERNET.POSE"):
-            return cls(
-                num_joints=options.NUM_JOINTS,
-                flip_indices=options.FLIP_INDICES,
-                classes=options.CLASSES,
-                joint_heatmap=options.JOINT_HEATMAP,
-                joint_offset=options.JOINT_OFFSET,
-                regress_unlabelled=options.REGRESS_UNLABELLED,
-                weights=PoseWeights(
-                    options.DISPLACEMENT_WEIGHT, options.HEATMAP_WEIGHT, options.OFFSET_WEIGHT
-                ),
-                focal=focal_loss(cfg),
-                regression=regression_loss(cfg),
-                snapping=SnappingRule(
-                    name=options.SNAPPING,
-                    candidates=options.CANDIDATES,
-                    score_threshold=options.CANDIDATE_SCORE,
-                    max_distance=options.SNAP_DISTANCE,
-                    kernel=cfg.MODEL.HEATMAP.PEAK_KERNEL,
-                ),
-            )
+        weights = {name: f"{name.upper()}_WEIGHT" for name in ("displacement", "heatmap", "offset")}
+        snapping = {"name": "SNAPPING", "max_distance": "SNAP_DISTANCE"}
+        snapping["score_threshold"] = "CANDIDATE_SCORE"
+        kernel = cfg.MODEL.HEATMAP.PEAK_KERNEL
+        return from_block(
+            cls,
+            cfg,
+            BLOCK,
+            weights=from_block(PoseWeights, cfg, BLOCK, weights),
+            focal=focal_loss(cfg),
+            regression=regression_loss(cfg),
+            snapping=from_block(SnappingRule, cfg, BLOCK, snapping, kernel=kernel),
+        )
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
         """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
-        with keys_named("MODEL.POINTS_CENTERNET.POSE"):
-            return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
+        return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> str:

@@ -14,7 +14,6 @@ from ...structures.skeleton import (
     check_flip_indices,
     missing_flip_map,
 )
-from ..checked_values import keys_named
 
 _POSE = "MODEL.POINTS_CENTERNET.POSE"
 
@@ -48,8 +47,7 @@ def complete_joints(cfg: CfgNode) -> str:
         warning = _take(skeleton, cfg)
         having = classes_with_joints(_datasets(cfg))
         pose.CLASSES = pose.CLASSES or (having if len(having) < num_classes else [])
-    with keys_named(_POSE):
-        check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS)
+    check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS, f"{_POSE}.FLIP_INDICES")
     _check_sigmas(cfg.TEST.KEYPOINT_OKS_SIGMAS, pose.NUM_JOINTS)
     return warning
 
