@@ -44,7 +44,12 @@ SIZES = ("CHANNELS", "STACKS", "NUM_CLASSES", "NUM_JOINTS", "STEM_KERNEL")
 # Enough for a model of each kind whose keys are tried.
 SMALL = [
     *("MODEL.DEVICE", "meta", "MODEL.META_ARCHITECTURE", "PointsCenterNet"),
-    *("MODEL.HEATMAP.NUM_CLASSES", 2, "MODEL.BACKBONE.NAME", "build_centernet_encoder_decoder_backbone"),
+    *(
+        "MODEL.HEATMAP.NUM_CLASSES",
+        2,
+        "MODEL.BACKBONE.NAME",
+        "build_centernet_encoder_decoder_backbone",
+    ),
     *("MODEL.HEATMAP.IN_FEATURES", ["decoder"], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0]),
     *("MODEL.ENCODER_DECODER.CHANNELS", [4, 8], "MODEL.ENCODER_DECODER.BLOCKS", [1, 1]),
     *("MODEL.ENCODER_DECODER.OUT_CHANNELS", 8, "MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 4),
