@@ -49,8 +49,7 @@ class Job:
             return with_values(self.lazy, changed)
         cfg = self.cfg.clone()
         cfg.defrost()
-        for key, value in changed.items():
-            cfg[key] = value
+        cfg.update(changed)
         return cfg
 
 

@@ -7,7 +7,6 @@ training to the next; it trains five and gives mean and standard deviation (sect
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import os
@@ -56,35 +55,26 @@ def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Su
     Args:
         results: of each run, task -> metric -> number; None and NaN are not known.
     """
-    names = dict.fromkeys((t, key) for scores in results for t in scores for key in scores[t])
-    summary: Summary = {task: {} for task, _ in names}
-    for task, key in names:
+    summary: Summary = {}
+    for task, key in dict.fromkeys((t, k) for scores in results for t in scores for k in scores[t]):
         values = [scores.get(task, {}).get(key) for scores in results]
         # NaN is what differs from itself.
         cleaned = tuple(None if v is None or v != v else float(v) for v in values)
         known = [value for value in cleaned if value is not None]
-        summary[task][key] = Spread(
-            mean=statistics.fmean(known) if known else None,
-            deviation=statistics.stdev(known) if len(known) > 1 else None,
-            values=cleaned,
-        )
+        mean = statistics.fmean(known) if known else None
+        deviation = statistics.stdev(known) if len(known) > 1 else None
+        summary.setdefault(task, {})[key] = Spread(mean, deviation, cleaned)
     return summary
 
 
 def summary_table(summary: Summary) -> str:
     """Return a row per metric of which any value is known."""
-    rows = [
-        (
-            task,
-            metric,
-            f"{found.mean:.2f}",
-            "" if found.deviation is None else f"± {found.deviation:.2f}",
-            f"{found.count} of {len(found.values)}",
-        )
-        for task, metrics in summary.items()
-        for metric, found in metrics.items()
-        if found.mean is not None
-    ]
+    rows = []
+    for task, metric, found in ((t, m, f) for t, fs in summary.items() for m, f in fs.items()):
+        if found.mean is not None:
+            deviation = "" if found.deviation is None else f"± {found.deviation:.2f}"
+            known = f"{found.count} of {len(found.values)}"
+            rows.append((task, metric, f"{found.mean:.2f}", deviation, known))
     headers = ("task", "metric", "mean", "deviation", "seeds")
     align = ("left", "left", "right", "right", "right")
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
@@ -145,10 +135,9 @@ def run_seeds(
         if not args.resume and not args.eval_only:
             # Nothing of an earlier series passes for this one's, should this one be cut off and
             # resumed. Weights and logs stay until they are written over.
-            for folder, name in itertools.product(
-                folders.values(), (RESULTS_FILE, "last_checkpoint")
-            ):
-                remove(os.path.join(folder, name))
+            for folder in folders.values():
+                remove(os.path.join(folder, RESULTS_FILE))
+                remove(os.path.join(folder, "last_checkpoint"))
     if resume:
         setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():
@@ -157,7 +146,14 @@ def run_seeds(
             continue
         logger.info("Seed %d (%d of %d): %s", seed, seed - first + 1, count, folder)
         if status := run_child([*command, *overrides(job, seed, folder, args.eval_only)]):
-            fail(seed, folder, status, args.eval_only)
+            logger.error(
+                "Seed %d failed with exit status %d in %s; its log is there. %s",
+                *(seed, status, result_folder(folder, args.eval_only)),
+                "Start the evaluation again."
+                if args.eval_only
+                else "The same command with --resume goes on there; seeds that are finished stay.",
+            )
+            sys.exit(status)
     if args.machine_rank:
         return None
     results: list[Scores] = []
@@ -170,11 +166,8 @@ def run_seeds(
         for task, metrics in summary.items()
     }
     write_json(summary_file, {"seeds": list(folders), "results": rows}, indent=1)
-    logger.info(
-        "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s",
-        summary_file,
-        summary_table(summary),
-    )
+    text = "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s"
+    logger.info(text, summary_file, summary_table(summary))
     return summary
 
 
@@ -219,17 +212,3 @@ def is_finished(job: Job, seed: int, folder: str) -> bool:
     expected = job.saved(SEED=seed, OUTPUT_DIR=folder)
     with open(file, encoding="utf-8") as stream:
         return bool(stream.read() == (dump_lazy(expected) if job.lazy else expected.dump()))
-
-
-def fail(seed: int, folder: str, status: int, eval_only: bool) -> None:
-    """Say which run failed, and exit as it did."""
-    logger.error(
-        "Seed %d failed with exit status %d in %s; its log is there. %s",
-        seed,
-        status,
-        result_folder(folder, eval_only),
-        "Start the evaluation again."
-        if eval_only
-        else "The same command with --resume goes on there; seeds that are finished stay.",
-    )
-    sys.exit(status)
