@@ -15,9 +15,8 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..atomic_write import atomic_write
-from .cache import cache_dir, sha256_of
 from .detect_source import DetectedSource, detect_source
-from .files import read_tensors
+from .files import cache_dir, read_tensors, sha256_of
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
 from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
@@ -53,15 +52,11 @@ class Converted:
 
     def report(self) -> str:
         """A few lines: what it is, how many tensors, what was left out and why."""
-        lines = [
-            self.found.describe(),
-            f"{len(self.renamed.state_dict)} tensors, "
-            f"{sum(t.numel() for t in self.state_dict.values()):,} numbers",
-        ]
-        for what, reasons in (
-            ("dropped", self.renamed.dropped),
-            ("not in the file", self.renamed.kept),
-        ):
+        numbers = sum(tensor.numel() for tensor in self.state_dict.values())
+        counts = f"{len(self.renamed.state_dict)} tensors, {numbers:,} numbers"
+        lines = [self.found.describe(), counts]
+        left_out = {"dropped": self.renamed.dropped, "not in the file": self.renamed.kept}
+        for what, reasons in left_out.items():
             for reason in dict.fromkeys(reasons.values()):
                 keys = [key for key, given in reasons.items() if given == reason]
                 lines.append(f"{what}: {len(keys)} ({keys[0]} ...): {reason}")
@@ -92,16 +87,12 @@ def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
         if not name:
             raise
         raise type(error)(f"'{name}': {error}") from error
-    tensors = renamed.state_dict | _fillings(found, renamed)
+    filled = renamed.filled
+    if found.task == "start":  # only in the layers that it has
+        layers = {name.rpartition(".")[0] for name in renamed.state_dict}
+        filled = {name: v for name, v in filled.items() if name.rpartition(".")[0] in layers}
+    tensors = renamed.state_dict | filled
     return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
-
-
-def _fillings(found: DetectedSource, renamed: Renamed) -> dict[str, Tensor]:
-    """What the file lacks and a number stands for; of a start only in layers that it has."""
-    if found.task != "start":
-        return renamed.filled
-    layers = {name.rpartition(".")[0] for name in renamed.state_dict}
-    return {name: v for name, v in renamed.filled.items() if name.rpartition(".")[0] in layers}
 
 
 def model_names(found: DetectedSource) -> dict[str, Tensor]:
