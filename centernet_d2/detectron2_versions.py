@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.config import CfgNode
 from detectron2.engine import launch as detectron2_launch
-from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.engine.launch import DEFAULT_TIMEOUT, _find_free_port
 from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
@@ -97,27 +97,13 @@ def launch(
         raise ValueError("--dist-url auto works on one machine; give tcp://<first machine>:<port>.")
     # 0.5 asserts CUDA in every process that it starts, so those without a GPU are started here.
     if gpus or num_machines * num_processes_per_machine <= 1:
-        detectron2_launch(
-            main_function,
-            num_processes_per_machine,
-            num_machines=num_machines,
-            machine_rank=machine_rank,
-            dist_url=dist_url,
-            args=args,
-        )
+        machines = (num_machines, machine_rank, dist_url)
+        detectron2_launch(main_function, num_processes_per_machine, *machines, args)
         return
     if dist_url == "auto":
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+        dist_url = f"tcp://127.0.0.1:{_find_free_port()}"
     world = (num_machines * num_processes_per_machine, num_processes_per_machine, machine_rank)
     mp.spawn(_gloo_worker, (main_function, world, dist_url, args), num_processes_per_machine)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _gloo_worker(

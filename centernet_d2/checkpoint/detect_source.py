@@ -238,8 +238,8 @@ def _some(state: State, pattern: str) -> bool:
 
 
 def _describe_unknown(state: State) -> str:
-    looks = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
-    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), looks)
+    unknown = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
+    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), unknown)
     return (
         f"these weights are not recognised: they look like {looks}. Known are detectors of boxes, "
         f"poses and 3-D boxes of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of "
@@ -294,10 +294,9 @@ def _corner_heads(state: State) -> Overrides:
     """Config keys of the modules and heads of a corner detector."""
     heatmap = next(k for k in ("tl_heats.0.1.weight", "tl_heats.0.1.conv.weight") if k in state)
     cascade = "tl_cnvs.0.look_conv1.conv.weight" in state
+    detector = "TripletCenterNet" if "ct_heats.0.1.weight" in state else "CornerNet"
     return {
-        "MODEL.META_ARCHITECTURE": "TripletCenterNet"
-        if "ct_heats.0.1.weight" in state
-        else "CornerNet",
+        "MODEL.META_ARCHITECTURE": detector,
         "MODEL.HEATMAP.NUM_CLASSES": state[heatmap].shape[0],
         "MODEL.CORNERNET.HEAD_CHANNELS": state["tl_heats.0.0.conv.weight"].shape[0],
         "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],

@@ -66,8 +66,7 @@ def read_job(
 
         hooks += import_all(imports)
     if not is_lazy(args.config_file):
-        keys = {"add_keys": hooks} if hooks else {}
-        return Job(load_config(args.config_file, args.opts, **keys), trainer)
+        return Job(load_config(args.config_file, args.opts, hooks), trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer
 
