@@ -76,13 +76,9 @@ def launch(
 ) -> None:
     """Run `main_function(*args)` in every process of a job, on GPUs or on the CPU over gloo.
 
-    Args:
-        main_function: importable function (it is found again by name in started processes).
-        num_processes_per_machine: processes on each machine; with GPUs, the number of GPUs.
-        num_machines: machines of the job.
-        machine_rank: number of this machine, from 0.
-        dist_url: where the processes meet, "auto" for a free local port (one machine only).
-        args: arguments of `main_function`.
+    The function has to be importable, as started processes find it by name. With GPUs there is a
+    process for each. The machines of a job have ranks from 0, and their processes meet at
+    `dist_url`; on one machine it may be "auto", a free local port.
 
     Raises:
         ValueError: more processes than GPUs, or "auto" on several machines.

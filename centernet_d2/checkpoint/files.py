@@ -77,9 +77,7 @@ _NOT_WEIGHTS = {
 }
 
 
-def read_tensors(
-    path: str | os.PathLike[str], name: str = "", *, mapped: bool = False
-) -> dict[str, Any]:
+def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[str, Any]:
     """Load a file that torch saved, in either of its formats, whatever its ending.
 
     Tensors arrive on the CPU. Besides them only plain values, and numbers of numpy (optimizers
@@ -87,14 +85,13 @@ def read_tensors(
 
     Args:
         path: the file.
-        name: what to call it in messages, by default its path.
         mapped: leave the tensors on the disk until they are used, where the format allows it.
 
     Raises:
         WeightFileError: another kind of file, a damaged one, one with other objects in it, or one
             that holds no dict.
     """
-    name = name or os.fspath(path)
+    name = os.fspath(path)
     if (kind := file_kind(path)) != "torch":
         raise WeightFileError(f"'{name}' {_NOT_WEIGHTS[kind]}")
     try:

@@ -29,17 +29,11 @@ AUTHOR = "centernet_d2, converted from"
 
 @dataclass(frozen=True)
 class Converted:
-    """Published weights under this package's names.
-
-    Attributes:
-        found: what they are.
-        state_dict: the model's names -> tensors; the whole model unless `found.task` is "start".
-        renamed: what the table did, with the reasons for what was dropped and kept.
-    """
+    """Published weights under this package's names."""
 
     found: DetectedSource
-    state_dict: dict[str, Tensor]
-    renamed: Renamed
+    state_dict: dict[str, Tensor]  # of the whole model, unless `found.task` is "start"
+    renamed: Renamed  # what the table did, with reasons
 
     def file_content(self) -> dict[str, Any]:
         """What a detectron2 file of these weights holds."""
@@ -64,11 +58,7 @@ class Converted:
 
 
 def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
-    """Rename the tensors of a published file, as `read_tensors` gives it, and check them.
-
-    Args:
-        checkpoint: content of the file.
-        name: of the file, for errors.
+    """Rename the tensors of a published file, which errors call `name`, and check them.
 
     Raises:
         UnknownWeightsError: no known source.

@@ -10,15 +10,10 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Rule:
-    """What a key allows.
+    """What a key allows."""
 
-    Attributes:
-        says: what is allowed, after "it must be".
-        accepts: whether a value, of any type, is allowed.
-    """
-
-    says: str
-    accepts: Callable[[Any], bool]
+    says: str  # what is allowed, after "it must be"
+    accepts: Callable[[Any], bool]  # whether a value, of any type, is allowed
 
 
 class Key(NamedTuple):

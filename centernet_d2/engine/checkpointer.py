@@ -33,11 +33,9 @@ class Checkpointer(DetectionCheckpointer):
     """detectron2's checkpointer: whole files or none, tensors only, and a short report.
 
     Attributes:
-        class_names: saved with every checkpoint, so that an application without the dataset can
-            name its detections.
-        joint_names: likewise; [] for a model that finds none.
-        averaged_state: where set, called when saving for the tensors stored as "model" (an average
-            of the weights).
+        class_names, joint_names: saved with every checkpoint, so that an application without the
+            dataset can name its detections.
+        averaged_state: where set, gives the tensors that are saved as "model".
         mismatch: "fail" or "report", see `load`.
     """
 

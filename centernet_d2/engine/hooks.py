@@ -125,8 +125,7 @@ class BestCheckpoint(HookBase):
 class VisualizationHook(HookBase):
     """Every `period` steps draw the batch's first image, its objects and its detections.
 
-    The picture (objects left, detections right) goes to detectron2's event storage, that is to
-    TensorBoard.
+    The picture goes to detectron2's event storage, that is to TensorBoard.
     """
 
     def __init__(self, period: int, class_names: list[str], *, threshold: float = 0.3) -> None:

@@ -116,9 +116,6 @@ def run_seeds(
         run_child: runs a command and returns its exit status.
         add_keys: as the program gives them to `run`.
 
-    Returns:
-        The summary; None on another machine than the first.
-
     Raises:
         ValueError: nothing to evaluate on, or the same weights for all seeds.
         FileNotFoundError: the weights of a seed are to be evaluated and not there.

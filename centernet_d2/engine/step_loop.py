@@ -48,13 +48,8 @@ class StepLoop(SimpleTrainer):
     ) -> None:
         """Prepare; nothing is loaded before the first step.
 
-        Args:
-            model: images and instances -> dict of losses; may be wrapped for distributed training.
-            data_loader: endless.
-            optimizer: of the model's parameters.
-            amp_dtype: of mixed precision, None for full precision.
-            average: updated after each step.
-            seed: of the steps.
+        `model` may be wrapped for distributed training and `data_loader` is endless; `amp_dtype` is
+        that of mixed precision, None for full precision.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type

@@ -247,13 +247,8 @@ def predict_files(
     A file that cannot be read is reported and the rest goes on. What is done is saved every half
     minute and at the end, also when the run is interrupted.
 
-    Args:
-        predict: files and their BGR images -> results with "instances" in their pixels, such as
-            those of `Predictor.batch`.
-        files: image files.
-        writer: takes the results and knows what is done already.
-        batch_size: images per call of `predict`.
-        progress: show a progress bar.
+    `predict` takes at most `batch_size` files and their BGR images, and returns results with
+    "instances" in their pixels, such as those of `Predictor.batch`.
     """
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
     skipped = set(report.skipped)
