@@ -89,13 +89,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes private folders
-        _take_place(temporary, path)
+        _replace_folder(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _take_place(temporary: str, path: str) -> None:
+def _replace_folder(temporary: str, path: str) -> None:
     older = f"{temporary}.old"
     if os.path.isdir(path):  # a folder that holds files cannot be written over in one step
         os.replace(path, older)

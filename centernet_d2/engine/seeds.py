@@ -16,13 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from ..atomic_write import write_json
 from .lazy import LAZY_KEYS, dump_lazy
-from .run import RESULTS_FILE, Job, Scores, read_job, remove, result_folder
+from .run import RESULTS_FILE, Job, read_job, result_folder
 from .setup import setup
 from .user_modules import AddKeys
 
@@ -128,13 +129,13 @@ def run_seeds(
     resume = args.resume and not args.eval_only
     summary_file = os.path.join(result_folder(output, args.eval_only), SUMMARY_FILE)
     if args.machine_rank == 0:
-        remove(summary_file)  # it would outlive a series that fails
+        Path(summary_file).unlink(missing_ok=True)  # it would outlive a series that fails
         if not args.resume and not args.eval_only:
             # Nothing of an earlier series passes for this one's, should this one be cut off and
             # resumed. Weights and logs stay until they are written over.
             for folder in folders.values():
-                remove(os.path.join(folder, RESULTS_FILE))
-                remove(os.path.join(folder, "last_checkpoint"))
+                for name in (RESULTS_FILE, "last_checkpoint"):
+                    Path(folder, name).unlink(missing_ok=True)
     if resume:
         setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():
@@ -153,11 +154,8 @@ def run_seeds(
             sys.exit(status)
     if args.machine_rank:
         return None
-    results: list[Scores] = []
-    for folder in folders.values():
-        with open(os.path.join(result_folder(folder, args.eval_only), RESULTS_FILE)) as stream:
-            results.append(json.load(stream))
-    summary = summarize(results)
+    files = [Path(result_folder(f, args.eval_only), RESULTS_FILE) for f in folders.values()]
+    summary = summarize([json.loads(file.read_text(encoding="utf-8")) for file in files])
     rows = {
         task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
         for task, metrics in summary.items()
@@ -203,9 +201,9 @@ def is_finished(job: Job, seed: int, folder: str) -> bool:
 
     A run removes the results that it finds before it saves its config.yaml.
     """
-    file = os.path.join(folder, "config.yaml")
-    if not os.path.isfile(file) or not os.path.isfile(os.path.join(folder, RESULTS_FILE)):
+    file = Path(folder, "config.yaml")
+    if not file.is_file() or not Path(folder, RESULTS_FILE).is_file():
         return False
     expected = job.saved(SEED=seed, OUTPUT_DIR=folder)
-    with open(file, encoding="utf-8") as stream:
-        return bool(stream.read() == (dump_lazy(expected) if job.lazy else expected.dump()))
+    saved = file.read_text(encoding="utf-8")
+    return bool(saved == (dump_lazy(expected) if job.lazy else expected.dump()))
