@@ -1,5 +1,4 @@
-"""From a merged config to one that a model can be built from: the one call that an application
-needs."""
+"""From a file to a config, and from a merged config to one that a model can be built from."""
 
 from __future__ import annotations
 
