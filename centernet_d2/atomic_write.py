@@ -28,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     """
     path = os.fspath(path)
     try:
-        with _remote_file(path, mode) if "://" in path else _local_file(path, mode) as stream:
+        with _opened(path, mode) as stream:
             yield stream
     except OSError as error:
         message = (
@@ -49,14 +49,14 @@ def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None =
         json.dump(value, file, indent=indent, allow_nan=False)
 
 
-def _remote_file(path: str, mode: str) -> IO[Any]:
-    from detectron2.utils.file_io import PathManager
-
-    return PathManager.open(path, mode)
-
-
 @contextmanager
-def _local_file(path: str, mode: str) -> Iterator[IO[Any]]:
+def _opened(path: str, mode: str) -> Iterator[IO[Any]]:
+    if "://" in path:
+        from detectron2.utils.file_io import PathManager
+
+        with PathManager.open(path, mode) as stream:
+            yield stream
+        return
     folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
@@ -89,13 +89,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
         yield temporary
         os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes private folders
-        _take_place(temporary, path)
+        _replace_folder(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _take_place(temporary: str, path: str) -> None:
+def _replace_folder(temporary: str, path: str) -> None:
     older = f"{temporary}.old"
     if os.path.isdir(path):  # a folder that holds files cannot be written over in one step
         os.replace(path, older)

@@ -1,8 +1,8 @@
 """``python -m centernet_d2.check``: what is installed, does it work, and how to cure what does not.
 
 It has to run where torch is broken or detectron2 is missing, so this file imports the standard
-library only; everything else is imported inside a check that turns the failure into a finding.
-The checks take what they look at as arguments, so tests can hand them a broken machine.
+library only; everything else is imported inside a check, whose failure becomes a finding. The
+checks take what they look at as arguments, so tests can hand them a broken machine.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module, metadata
-from types import ModuleType
 from typing import Any
 
-Importer = Callable[[str], ModuleType]
+Importer = Callable[[str], Any]
 
 MINIMUM_PYTHON = (3, 11)
 TESTED_PAIR = "torch==2.15.0 torchvision==0.29.2"  # as in requirements/torch.txt
@@ -25,23 +24,17 @@ CURE_PAIR = (
     "(a CPU-only or older torch does not load the index's torchvision)"
 )
 CURE_DETECTRON2 = "{python} tools/install_detectron2.py"
+CURE_ABOVE = "what is named above first"
 SOURCE_RECORD = "centernet_d2_source.json"  # written into the wheel by tools/install_detectron2.py
 
 OPENCV_WHEELS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
+    *("opencv-python", "opencv-python-headless"),
+    *("opencv-contrib-python", "opencv-contrib-python-headless"),
 )
 # Module to import -> distribution that holds it.
 LIBRARIES = {
-    "numpy": "numpy",
-    "PIL": "pillow",
-    "pycocotools": "pycocotools",
-    "fvcore": "fvcore",
-    "iopath": "iopath",
-    "matplotlib": "matplotlib",
-    "tqdm": "tqdm",
+    **{"numpy": "numpy", "PIL": "pillow", "pycocotools": "pycocotools", "fvcore": "fvcore"},
+    **{"iopath": "iopath", "matplotlib": "matplotlib", "tqdm": "tqdm"},
 }
 
 
@@ -55,6 +48,16 @@ class Finding:
     cure: str = ""
 
 
+def attempt(name: str, look: Callable[[], str], cure: str | Callable[[Exception], str]) -> Finding:
+    """What `look` says of something, or why it fails in one line and the cure of that."""
+    try:
+        return Finding(name, True, look())
+    except Exception as error:
+        last = (str(error).strip().splitlines() or [""])[-1]
+        cure = cure if isinstance(cure, str) else cure(error)
+        return Finding(name, False, f"{type(error).__name__}: {last}", cure)
+
+
 def installed_version(distribution: str) -> str | None:
     """The version of an installed distribution, or None."""
     try:
@@ -63,46 +66,39 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def last_line(error: BaseException) -> str:
-    """The error in one line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[-1]}"
-
-
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Python is new enough."""
-    detail = ".".join(str(part) for part in version)
-    ok = tuple(version[:2]) >= MINIMUM_PYTHON
-    wanted = ".".join(str(part) for part in MINIMUM_PYTHON)
-    cure = "" if ok else f"use Python {wanted} or newer: make PYTHON=python3.12 install"
-    return Finding("python", ok, f"{detail} at {sys.executable}", cure)
-
-
-def check_library(module: str, distribution: str, importer: Importer = import_module) -> Finding:
-    """An ordinary dependency imports."""
-    try:
-        importer(module)
-    except Exception as error:
-        return Finding(distribution, False, last_line(error), f"{{pip}} install {distribution}")
-    return Finding(distribution, True, installed_version(distribution) or "version unknown")
+    detail = f"{'.'.join(map(str, version))} at {sys.executable}"
+    if tuple(version[:2]) >= MINIMUM_PYTHON:
+        return Finding("python", True, detail)
+    wanted = ".".join(map(str, MINIMUM_PYTHON))
+    cure = f"use Python {wanted} or newer: make PYTHON=python3.12 install"
+    return Finding("python", False, detail, cure)
 
 
 def check_torch(importer: Importer = import_module) -> Finding:
     """Torch imports."""
-    try:
-        torch: Any = importer("torch")
-    except Exception as error:
-        return Finding("torch", False, last_line(error), CURE_PAIR)
-    return Finding("torch", True, f"{torch.__version__}, built for CUDA {torch.version.cuda}")
+
+    def look() -> str:
+        torch = importer("torch")
+        return f"{torch.__version__}, built for CUDA {torch.version.cuda}"
+
+    return attempt("torch", look, CURE_PAIR)
 
 
 def check_torchvision(importer: Importer = import_module) -> Finding:
     """Torchvision imports, which it only does beside its own torch."""
-    try:
-        torchvision: Any = importer("torchvision")
-    except Exception as error:
-        return Finding("torchvision", False, last_line(error), CURE_PAIR)
-    return Finding("torchvision", True, str(torchvision.__version__))
+    return attempt("torchvision", lambda: str(importer("torchvision").__version__), CURE_PAIR)
+
+
+def check_library(module: str, distribution: str, importer: Importer = import_module) -> Finding:
+    """An ordinary dependency imports."""
+
+    def look() -> str:
+        importer(module)
+        return installed_version(distribution) or "version unknown"
+
+    return attempt(distribution, look, f"{{pip}} install {distribution}")
 
 
 def check_opencv(
@@ -117,50 +113,40 @@ def check_opencv(
             f"{' '.join(wheels)} && {{pip}} install {wheels[0]}"
         )
         return Finding("opencv", False, f"several wheels at once: {', '.join(wheels)}", cure)
-    try:
-        cv2: Any = importer("cv2")
-    except Exception as error:
-        cure = "{pip} install opencv-python-headless"
-        if wheels:  # usually opencv-python on a machine without libGL
-            cure = f"{{pip}} uninstall --yes {wheels[0]} && {cure}"
-        return Finding("opencv", False, last_line(error), cure)
-    return Finding("opencv", True, f"{cv2.__version__} ({', '.join(wheels) or 'not by pip'})")
+    cure = "{pip} install opencv-python-headless"
+    if wheels:  # usually opencv-python on a machine without libGL
+        cure = f"{{pip}} uninstall --yes {wheels[0]} && {cure}"
+    origin = ", ".join(wheels) or "not by pip"
+    return attempt("opencv", lambda: f"{importer('cv2').__version__} ({origin})", cure)
 
 
 def describe_source(read_text: Callable[[str], str | None]) -> str:
     """Where an installed detectron2 came from, by the files beside its metadata."""
-    record = read_text(SOURCE_RECORD)
-    if record:
+    if record := read_text(SOURCE_RECORD):
         source = json.loads(record)
         ops = "with its C++ part" if source.get("compiled_ops") else "pure Python"
         if source["source"] == "git":
             return f"source git, commit {source['commit'][:8]} of {source['repository']}, {ops}"
         return f"source pypi, archive {source['archive']}, {len(source['edits'])} edits, {ops}"
-    direct_url = read_text("direct_url.json")
-    if direct_url:
+    if direct_url := read_text("direct_url.json"):
         return f"source {json.loads(direct_url).get('url', 'unknown')}"
     return "source unknown: not installed by tools/install_detectron2.py"
 
 
-def detectron2_source() -> str:
-    """Where the detectron2 of this environment came from."""
-    try:
-        return describe_source(metadata.distribution("detectron2").read_text)
-    except metadata.PackageNotFoundError:
-        return "source unknown: no installed distribution"
-
-
-def check_detectron2(
-    importer: Importer = import_module, source: Callable[[], str] = detectron2_source
-) -> Finding:
+def check_detectron2(importer: Importer = import_module) -> Finding:
     """Detectron2 imports, its model and its model zoo."""
-    try:
-        detectron2: Any = importer("detectron2")
+
+    def look() -> str:
+        detectron2 = importer("detectron2")
         importer("detectron2.modeling")
         importer("detectron2.model_zoo")
-    except Exception as error:
-        return Finding("detectron2", False, last_line(error), _detectron2_cure(error))
-    return Finding("detectron2", True, f"{detectron2.__version__}, {source()}")
+        try:
+            source = describe_source(metadata.distribution("detectron2").read_text)
+        except metadata.PackageNotFoundError:
+            source = "source unknown: no installed distribution"
+        return f"{detectron2.__version__}, {source}"
+
+    return attempt("detectron2", look, _detectron2_cure)
 
 
 def _detectron2_cure(error: Exception) -> str:
@@ -181,29 +167,33 @@ def _detectron2_cure(error: Exception) -> str:
 
 def check_package(importer: Importer = import_module) -> Finding:
     """centernet_d2 itself imported in full."""
-    package: Any = importer("centernet_d2")
-    error = getattr(package, "_import_error", None)
-    if error is None:
-        return Finding("centernet_d2", True, f"{package.__version__} at {package.__path__[0]}")
-    return Finding("centernet_d2", False, last_line(error), "what is named above first")
+
+    def look() -> str:
+        package = importer("centernet_d2")
+        if error := getattr(package, "_import_error", None):
+            raise error
+        return f"{package.__version__} at {package.__path__[0]}"
+
+    return attempt("centernet_d2", look, CURE_ABOVE)
 
 
-def describe_devices(importer: Importer = import_module) -> Finding:
-    """CPU threads and CUDA devices; never a failure, since everything runs on a CPU."""
-    try:
-        torch: Any = importer("torch")
+def check_devices(importer: Importer = import_module) -> Finding:
+    """CPU threads and CUDA devices; a CPU alone is no failure, since everything runs on it."""
+
+    def look() -> str:
+        torch = importer("torch")
         threads = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
         if not torch.cuda.is_available():
-            return Finding("devices", True, f"{threads}; no CUDA device")
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    except Exception as error:
-        return Finding("devices", False, last_line(error), "torch first, see above")
-    return Finding("devices", True, f"{threads}; CUDA: {', '.join(names)}")
+            return f"{threads}; no CUDA device"
+        names = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
+        return f"{threads}; CUDA: {', '.join(names)}"
+
+    return attempt("devices", look, "torch first, see above")
 
 
-def try_nms(importer: Importer = import_module) -> str:
+def try_nms() -> str:
     """Two boxes that overlap, one survives."""
-    torch, ops = importer("torch"), importer("torchvision.ops")
+    torch, ops = import_module("torch"), import_module("torchvision.ops")
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0]])
     kept = ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5)
     if kept.tolist() != [0]:
@@ -211,9 +201,9 @@ def try_nms(importer: Importer = import_module) -> str:
     return "runs"
 
 
-def try_deformable_convolution(importer: Importer = import_module) -> str:
+def try_deformable_convolution() -> str:
     """torchvision's operator with zero offsets is a plain convolution."""
-    torch, ops = importer("torch"), importer("torchvision.ops")
+    torch, ops = import_module("torch"), import_module("torchvision.ops")
     image, weight = torch.rand(1, 3, 6, 7), torch.rand(4, 3, 3, 3)
     offset, mask = torch.zeros(1, 18, 6, 7), torch.ones(1, 9, 6, 7)
     result = ops.deform_conv2d(image, offset, weight, padding=1, mask=mask)
@@ -222,10 +212,10 @@ def try_deformable_convolution(importer: Importer = import_module) -> str:
     return "runs, equals a plain convolution at zero offsets"
 
 
-def try_own_deformable_convolution(importer: Importer = import_module) -> str:
+def try_own_deformable_convolution() -> str:
     """This package's operator gives torchvision's numbers."""
-    torch, ops = importer("torch"), importer("torchvision.ops")
-    own = importer("centernet_d2.layers.deform_conv")
+    torch, ops = import_module("torch"), import_module("torchvision.ops")
+    own = import_module("centernet_d2.layers.deform_conv")
     image, weight = torch.rand(1, 3, 6, 7), torch.rand(4, 3, 3, 3)
     offset, mask = torch.randn(1, 18, 6, 7), torch.rand(1, 9, 6, 7)
     result = own.modulated_deform_conv2d(image, offset, mask, weight)
@@ -234,47 +224,38 @@ def try_own_deformable_convolution(importer: Importer = import_module) -> str:
     return "runs, equals torchvision's"
 
 
-def try_directional_pool(importer: Importer = import_module) -> str:
+def try_directional_pool() -> str:
     """This package's pools give torch's numbers, on the GPU where there is one."""
-    torch = importer("torch")
-    own = importer("centernet_d2.layers.directional_pool")
+    torch, own = import_module("torch"), import_module("centernet_d2.layers.directional_pool")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     maps = torch.rand(1, 2, 5, 6, device=device)
     torch.testing.assert_close(own.directional_pool(maps, "bottom"), maps.cummax(2).values)
     return f"runs on {device}, equals torch's"
 
 
-def try_coco_evaluation(importer: Importer = import_module) -> str:
+def try_coco_evaluation() -> str:
     """pycocotools with its compiled part."""
-    importer("pycocotools.cocoeval").COCOeval(iouType="bbox")
-    importer("pycocotools.mask")
+    import_module("pycocotools.cocoeval").COCOeval(iouType="bbox")
+    import_module("pycocotools.mask")
     return "imports"
 
 
-OPERATORS: dict[str, Callable[[], str]] = {
-    "torchvision nms": try_nms,
-    "torchvision deform_conv2d": try_deformable_convolution,
-    "centernet_d2 deform_conv": try_own_deformable_convolution,
-    "centernet_d2 pools": try_directional_pool,
-    "COCOeval": try_coco_evaluation,
+# Name -> what runs the operator, cure.
+OPERATORS = {
+    "torchvision nms": (try_nms, CURE_PAIR),
+    "torchvision deform_conv2d": (try_deformable_convolution, CURE_PAIR),
+    "centernet_d2 deform_conv": (try_own_deformable_convolution, CURE_ABOVE),
+    "centernet_d2 pools": (try_directional_pool, CURE_ABOVE),
+    "COCOeval": (try_coco_evaluation, CURE_ABOVE),
 }
-
-
-def check_operator(name: str, attempt: Callable[[], str]) -> Finding:
-    """An operator runs."""
-    try:
-        return Finding(name, True, attempt())
-    except Exception as error:
-        cure = CURE_PAIR if name.startswith("torchvision") else "what is named above first"
-        return Finding(name, False, last_line(error), cure)
 
 
 def collect_findings() -> list[Finding]:
     """Every check, in the order in which a cure should be tried."""
     findings = [check_python(), check_torch(), check_torchvision()]
     findings += [check_library(module, name) for module, name in LIBRARIES.items()]
-    findings += [check_opencv(), check_detectron2(), check_package(), describe_devices()]
-    return findings + [check_operator(name, attempt) for name, attempt in OPERATORS.items()]
+    findings += [check_opencv(), check_detectron2(), check_package(), check_devices()]
+    return findings + [attempt(name, *operator) for name, operator in OPERATORS.items()]
 
 
 def format_report(findings: Iterable[Finding]) -> str:

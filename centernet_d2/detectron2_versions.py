@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.config import CfgNode
 from detectron2.engine import launch as detectron2_launch
-from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.engine.launch import DEFAULT_TIMEOUT, _find_free_port
 from detectron2.utils import comm
 
 logger = logging.getLogger(__name__)
@@ -76,13 +76,9 @@ def launch(
 ) -> None:
     """Run `main_function(*args)` in every process of a job, on GPUs or on the CPU over gloo.
 
-    Args:
-        main_function: importable function (it is found again by name in started processes).
-        num_processes_per_machine: processes on each machine; with GPUs, the number of GPUs.
-        num_machines: machines of the job.
-        machine_rank: number of this machine, from 0.
-        dist_url: where the processes meet, "auto" for a free local port (one machine only).
-        args: arguments of `main_function`.
+    The function has to be importable, as started processes find it by name. With GPUs there is a
+    process for each. The machines of a job have ranks from 0, and their processes meet at
+    `dist_url`; on one machine it may be "auto", a free local port.
 
     Raises:
         ValueError: more processes than GPUs, or "auto" on several machines.
@@ -97,27 +93,13 @@ def launch(
         raise ValueError("--dist-url auto works on one machine; give tcp://<first machine>:<port>.")
     # 0.5 asserts CUDA in every process that it starts, so those without a GPU are started here.
     if gpus or num_machines * num_processes_per_machine <= 1:
-        detectron2_launch(
-            main_function,
-            num_processes_per_machine,
-            num_machines=num_machines,
-            machine_rank=machine_rank,
-            dist_url=dist_url,
-            args=args,
-        )
+        machines = (num_machines, machine_rank, dist_url)
+        detectron2_launch(main_function, num_processes_per_machine, *machines, args)
         return
     if dist_url == "auto":
-        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+        dist_url = f"tcp://127.0.0.1:{_find_free_port()}"
     world = (num_machines * num_processes_per_machine, num_processes_per_machine, machine_rank)
     mp.spawn(_gloo_worker, (main_function, world, dist_url, args), num_processes_per_machine)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _gloo_worker(

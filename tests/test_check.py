@@ -68,7 +68,7 @@ def test_torch_and_torchvision_that_do_not_match():
 
 def test_missing_torch():
     assert "torch==" in check.check_torch(importer_that({"torch": missing("torch")})).cure
-    assert not check.describe_devices(importer_that({"torch": missing("torch")})).ok
+    assert not check.check_devices(importer_that({"torch": missing("torch")})).ok
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_missing_library():
 
 @pytest.mark.parametrize("name", list(check.OPERATORS))
 def test_operator_that_fails(name):
-    def attempt():
+    def look():
         raise RuntimeError("first line\nlast line")
 
-    finding = check.check_operator(name, attempt)
+    finding = check.attempt(name, look, check.OPERATORS[name][1])
     assert not finding.ok
     assert finding.detail == "RuntimeError: last line"
     assert finding.cure

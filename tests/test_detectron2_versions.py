@@ -8,7 +8,12 @@ from detectron2.config import get_cfg
 
 from centernet_d2 import detectron2_versions as versions
 from centernet_d2.config import add_centernet_config
-from centernet_d2.config.files import merge_config_file
+from centernet_d2.config.files import merge_level, read_levels
+
+
+def merge_config_file(cfg, path):
+    for level in read_levels(path):
+        merge_level(cfg, level)
 
 
 @pytest.fixture

@@ -61,17 +61,18 @@ def read_backbone(state: State, *, plain: str) -> Backbone:
     marker = "ida_up.up_1.weight" if is_dla else "deconv_layers.0.conv_offset_mask.weight"
     upsample = "deform" if marker in state else plain
     if is_dla:
-        return Backbone(
-            "dla",
-            "34",
-            upsample,
-            {
-                "MODEL.BACKBONE.NAME": "build_centernet_dla_backbone",
-                "MODEL.DLA.UPSAMPLE": upsample,
-                "MODEL.HEATMAP.IN_FEATURES": ["dla_up"],
-            },
+        keys = {
+            "MODEL.BACKBONE.NAME": "build_centernet_dla_backbone",
+            "MODEL.DLA.UPSAMPLE": upsample,
+            "MODEL.HEATMAP.IN_FEATURES": ["dla_up"],
+        }
+        return Backbone("dla", "34", upsample, keys)
+    blocks = tuple(_count(state, rf"layer{layer}\.(\d+)\.conv1\.weight") for layer in range(1, 5))
+    depth = RESNET_DEPTHS.get(("layer1.0.conv3.weight" in state, blocks))
+    if depth is None:
+        raise UnknownWeightsError(
+            f"these weights are a ResNet with {blocks} blocks, which is no known depth"
         )
-    depth = _resnet_depth(state)
     keys = {
         "MODEL.BACKBONE.NAME": "build_centernet_resnet_deconv_backbone",
         "MODEL.RESNET_DECONV.DEPTH": depth,
@@ -79,16 +80,6 @@ def read_backbone(state: State, *, plain: str) -> Backbone:
         "MODEL.HEATMAP.IN_FEATURES": ["deconv"],
     }
     return Backbone("resnet", str(depth), upsample, keys)
-
-
-def _resnet_depth(state: State) -> int:
-    blocks = tuple(_count(state, rf"layer{layer}\.(\d+)\.conv1\.weight") for layer in range(1, 5))
-    kind = ("layer1.0.conv3.weight" in state, blocks)
-    if kind not in RESNET_DEPTHS:
-        raise UnknownWeightsError(
-            f"these weights are a ResNet with {blocks} blocks, which is no known depth"
-        )
-    return RESNET_DEPTHS[kind]
 
 
 def _hourglass(state: State) -> tuple[int, Overrides]:

@@ -52,25 +52,14 @@ COCO_FLIP = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left
 
 @dataclass(frozen=True)
 class DetectedSource:
-    """What a published file is.
+    """What a published file is."""
 
-    Attributes:
-        source: who published files of this form.
-        architecture: the source's own name, e.g. "resdcn_18".
-        task: "box2d", "pose" or "box3d" (both with boxes), or "start" for weights that only
-            initialise a part of a detector.
-        table: how the keys are renamed.
-        model: config keys and values that build the matching model.
-        num_classes: of the heatmap; None where there is none.
-        num_joints: of "pose".
-    """
-
-    source: str
-    architecture: str
-    task: str
+    source: str  # who published files of this form
+    architecture: str  # the source's own name, e.g. "resdcn_18"
+    task: str  # "box2d", "pose", "box3d" (both with boxes), "start": only a part of a detector
     table: RenameTable
-    model: Overrides
-    num_classes: int | None = None
+    model: Overrides  # that build the matching model
+    num_classes: int | None = None  # None where there is no heatmap
     num_joints: int = 0
 
     @property
@@ -104,23 +93,15 @@ class DetectedSource:
 
 @dataclass(frozen=True)
 class Form:
-    """One form of published files.
+    """One form of published files."""
 
-    Attributes:
-        source: who published them.
-        markers: patterns, each of which some key must match.
-        kind: "points", "corners", or "start".
-        table: how the keys are renamed; None: that of `TABLES` for backbone and task.
-        names: how names begin -> how the points and corner repositories' do, where they differ.
-        architecture: format of its name, from {size} and {dcn}; "": as the repositories call it.
-    """
-
-    source: str
-    markers: tuple[str, ...]
-    kind: str
-    table: RenameTable | None = None
+    source: str  # who published them
+    markers: tuple[str, ...]  # patterns, each of which some key must match
+    kind: str  # "points", "corners", "start"
+    table: RenameTable | None = None  # None: that of `TABLES` for backbone and task
+    # How names begin -> how those of the points and corner repositories do, where they differ.
     names: Mapping[str, str] = field(default_factory=dict)
-    architecture: str = ""
+    architecture: str = ""  # from {size} and {dcn}; "": as the repositories call it
 
 
 _CORNERS = (r"tl_heats\.0\.1\.weight", r"kps\.0\.up1\.0\.conv1\.weight")
@@ -238,8 +219,8 @@ def _some(state: State, pattern: str) -> bool:
 
 
 def _describe_unknown(state: State) -> str:
-    looks = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
-    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), looks)
+    unknown = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
+    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), unknown)
     return (
         f"these weights are not recognised: they look like {looks}. Known are detectors of boxes, "
         f"poses and 3-D boxes of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of "
@@ -294,10 +275,9 @@ def _corner_heads(state: State) -> Overrides:
     """Config keys of the modules and heads of a corner detector."""
     heatmap = next(k for k in ("tl_heats.0.1.weight", "tl_heats.0.1.conv.weight") if k in state)
     cascade = "tl_cnvs.0.look_conv1.conv.weight" in state
+    detector = "TripletCenterNet" if "ct_heats.0.1.weight" in state else "CornerNet"
     return {
-        "MODEL.META_ARCHITECTURE": "TripletCenterNet"
-        if "ct_heats.0.1.weight" in state
-        else "CornerNet",
+        "MODEL.META_ARCHITECTURE": detector,
         "MODEL.HEATMAP.NUM_CLASSES": state[heatmap].shape[0],
         "MODEL.CORNERNET.HEAD_CHANNELS": state["tl_heats.0.0.conv.weight"].shape[0],
         "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],

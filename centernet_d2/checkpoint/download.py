@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
-from .cache import sha256_of
-from .files import WeightFileError, file_kind
+from .files import WeightFileError, file_kind, sha256_of
 
 try:
     import fcntl
@@ -87,7 +86,12 @@ def _fetch_whole(url: str, part: Path) -> None:
         if attempt < TRIES - 1:
             logger.warning("%s: %s; trying again.", url, problem)
             time.sleep(PAUSE_SECONDS * 2**attempt)
-    raise DownloadError(_failure(url, problem, part))
+    size = part.stat().st_size if part.exists() else 0
+    kept = f" {size:,} bytes are kept in {part}, from which the next try goes on." if size else ""
+    raise DownloadError(
+        f"Could not download {url}: {problem}.{kept} Try again, or fetch the file by other means "
+        'and name it in MODEL.WEIGHTS published:<file>; MODEL.WEIGHTS "" starts from scratch.'
+    )
 
 
 @contextlib.contextmanager
@@ -128,7 +132,8 @@ def _fetch(url: str, part: Path) -> bool:
             return False
         raise
     with response:
-        goes_on = response.status == GONE_ON and _starts_at(response, have)
+        content_range = response.headers.get("Content-Range", "")
+        goes_on = response.status == GONE_ON and content_range.startswith(f"bytes {have}-")
         start = have if goes_on else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
@@ -137,11 +142,6 @@ def _fetch(url: str, part: Path) -> bool:
             while block := response.read(BLOCK):
                 stream.write(block)
     return total is None or part.stat().st_size == total
-
-
-def _starts_at(response: http.client.HTTPResponse, byte: int) -> bool:
-    given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return given is not None and int(given[1]) == byte
 
 
 def _check(part: Path, url: str, sha256: str | None) -> None:
@@ -158,12 +158,3 @@ def _check(part: Path, url: str, sha256: str | None) -> None:
             f"'{url}' has SHA-256 {found}, expected {sha256}: it was damaged on the way or "
             "replaced. Nothing is kept; download it again, or from elsewhere."
         )
-
-
-def _failure(url: str, problem: Exception | str, part: Path) -> str:
-    size = part.stat().st_size if part.exists() else 0
-    kept = f" {size:,} bytes are kept in {part}, from which the next try goes on." if size else ""
-    return (
-        f"Could not download {url}: {problem}.{kept} Try again, or fetch the file by other means "
-        'and name it in MODEL.WEIGHTS published:<file>; MODEL.WEIGHTS "" starts from scratch.'
-    )

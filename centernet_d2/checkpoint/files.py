@@ -1,4 +1,4 @@
-"""Reading weight files of any origin: what kind of file it is, and its tensors only.
+"""Weight files of any origin: where they are kept, what kind of file it is, its tensors only.
 
 No code of a file is ever run: torch reads it with `weights_only`, and what is no torch file is
 named (a web page, a Git LFS pointer, a plain pickle) instead of being unpickled.
@@ -6,12 +6,17 @@ named (a web page, a Git LFS pointer, a plain pickle) instead of being unpickled
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import torch
+from iopath.common.file_io import get_cache_dir
+
+CACHE_VARIABLE = "CENTERNET_D2_CACHE"
 
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
@@ -22,6 +27,22 @@ HTML_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 class WeightFileError(ValueError):
     """A file is no weight file, is damaged, or holds more than tensors and plain values."""
+
+
+def cache_dir() -> Path:
+    """The folder of this package's downloads and converted files; it need not exist.
+
+    $CENTERNET_D2_CACHE, else `centernet_d2` in the cache of detectron2's own downloads, which is
+    $FVCORE_CACHE or ~/.torch/iopath_cache.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    return Path(own).expanduser() if own else Path(get_cache_dir()) / "centernet_d2"
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_kind(path: str | os.PathLike[str]) -> str:
@@ -56,9 +77,7 @@ _NOT_WEIGHTS = {
 }
 
 
-def read_tensors(
-    path: str | os.PathLike[str], name: str = "", *, mapped: bool = False
-) -> dict[str, Any]:
+def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[str, Any]:
     """Load a file that torch saved, in either of its formats, whatever its ending.
 
     Tensors arrive on the CPU. Besides them only plain values, and numbers of numpy (optimizers
@@ -66,14 +85,13 @@ def read_tensors(
 
     Args:
         path: the file.
-        name: what to call it in messages, by default its path.
         mapped: leave the tensors on the disk until they are used, where the format allows it.
 
     Raises:
         WeightFileError: another kind of file, a damaged one, one with other objects in it, or one
             that holds no dict.
     """
-    name = name or os.fspath(path)
+    name = os.fspath(path)
     if (kind := file_kind(path)) != "torch":
         raise WeightFileError(f"'{name}' {_NOT_WEIGHTS[kind]}")
     try:
@@ -106,10 +124,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _numpy_values() -> list[Any]:
-    """What rebuilds numpy's numbers and arrays: data, no code.
-
-    Under the names of numpy 1 and 2.
-    """
+    """What rebuilds numpy's numbers and arrays (data, no code), as numpy 1 and 2 name it."""
     import numpy
     from numpy._core import multiarray
 

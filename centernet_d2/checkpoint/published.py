@@ -15,9 +15,8 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..atomic_write import atomic_write
-from .cache import cache_dir, sha256_of
 from .detect_source import DetectedSource, detect_source
-from .files import read_tensors
+from .files import cache_dir, read_tensors, sha256_of
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
 from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
@@ -30,17 +29,11 @@ AUTHOR = "centernet_d2, converted from"
 
 @dataclass(frozen=True)
 class Converted:
-    """Published weights under this package's names.
-
-    Attributes:
-        found: what they are.
-        state_dict: the model's names -> tensors; the whole model unless `found.task` is "start".
-        renamed: what the table did, with the reasons for what was dropped and kept.
-    """
+    """Published weights under this package's names."""
 
     found: DetectedSource
-    state_dict: dict[str, Tensor]
-    renamed: Renamed
+    state_dict: dict[str, Tensor]  # of the whole model, unless `found.task` is "start"
+    renamed: Renamed  # what the table did, with reasons
 
     def file_content(self) -> dict[str, Any]:
         """What a detectron2 file of these weights holds."""
@@ -53,15 +46,11 @@ class Converted:
 
     def report(self) -> str:
         """A few lines: what it is, how many tensors, what was left out and why."""
-        lines = [
-            self.found.describe(),
-            f"{len(self.renamed.state_dict)} tensors, "
-            f"{sum(t.numel() for t in self.state_dict.values()):,} numbers",
-        ]
-        for what, reasons in (
-            ("dropped", self.renamed.dropped),
-            ("not in the file", self.renamed.kept),
-        ):
+        numbers = sum(tensor.numel() for tensor in self.state_dict.values())
+        counts = f"{len(self.renamed.state_dict)} tensors, {numbers:,} numbers"
+        lines = [self.found.describe(), counts]
+        left_out = {"dropped": self.renamed.dropped, "not in the file": self.renamed.kept}
+        for what, reasons in left_out.items():
             for reason in dict.fromkeys(reasons.values()):
                 keys = [key for key, given in reasons.items() if given == reason]
                 lines.append(f"{what}: {len(keys)} ({keys[0]} ...): {reason}")
@@ -69,11 +58,7 @@ class Converted:
 
 
 def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
-    """Rename the tensors of a published file, as `read_tensors` gives it, and check them.
-
-    Args:
-        checkpoint: content of the file.
-        name: of the file, for errors.
+    """Rename the tensors of a published file, which errors call `name`, and check them.
 
     Raises:
         UnknownWeightsError: no known source.
@@ -92,16 +77,12 @@ def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
         if not name:
             raise
         raise type(error)(f"'{name}': {error}") from error
-    tensors = renamed.state_dict | _fillings(found, renamed)
+    filled = renamed.filled
+    if found.task == "start":  # only in the layers that it has
+        layers = {name.rpartition(".")[0] for name in renamed.state_dict}
+        filled = {name: v for name, v in filled.items() if name.rpartition(".")[0] in layers}
+    tensors = renamed.state_dict | filled
     return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
-
-
-def _fillings(found: DetectedSource, renamed: Renamed) -> dict[str, Tensor]:
-    """What the file lacks and a number stands for; of a start only in layers that it has."""
-    if found.task != "start":
-        return renamed.filled
-    layers = {name.rpartition(".")[0] for name in renamed.state_dict}
-    return {name: v for name, v in renamed.filled.items() if name.rpartition(".")[0] in layers}
 
 
 def model_names(found: DetectedSource) -> dict[str, Tensor]:

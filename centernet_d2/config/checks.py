@@ -134,15 +134,16 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
         given: dotted key -> what has set it, before the message, such as "a.yaml: "; a key that
             `cfg` does not have is left out.
     """
-    if not _defined_in(_registered("META_ARCH", cfg.MODEL.META_ARCHITECTURE), PACKAGE):
+    if not _defined_in(_registered("META_ARCH").get(cfg.MODEL.META_ARCHITECTURE), PACKAGE):
         return
     unread = UNREAD | _unread_of_backbones(cfg)
     values = flattened(cfg)
     for key, source in given.items():
         value = values.get(key)
+        if not value or value == "none":  # which is the case anyway
+            continue
         for pattern, instead in unread.items():
-            off = not value or value == "none"  # which is the case anyway
-            if fnmatchcase(key, pattern) and not off:
+            if fnmatchcase(key, pattern):
                 raise ValueError(
                     f"{source}{key} is {value!r}, and nothing that "
                     f"{cfg.MODEL.META_ARCHITECTURE} needs reads this key: {instead}."
@@ -152,7 +153,7 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
 def _unread_of_backbones(cfg: CfgNode) -> dict[str, str]:
     """MODEL.RESNETS and FPN, as far as MODEL.BACKBONE.NAME does not read them."""
     name = cfg.MODEL.BACKBONE.NAME
-    build = _registered("BACKBONE", name)
+    build = _registered("BACKBONE").get(name)
     if "fpn" in name or not _defined_in(build, PACKAGE, "detectron2"):
         return {}
     instead = f"the backbone is {name}, with a block of its own in MODEL"
@@ -164,8 +165,7 @@ def _check_registered(cfg: CfgNode) -> None:
     registries = {"MODEL.META_ARCHITECTURE": "META_ARCH", "MODEL.BACKBONE.NAME": "BACKBONE"}
     for key, registry in registries.items():
         name = value_of(cfg, key)
-        if _registered(registry, name) is None:
-            known = [known for known, _ in _registry(registry)]
+        if name not in (known := _registered(registry)):
             near = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
             raise ValueError(
                 f"{key} is {name!r}; it must be a registered name, such as "
@@ -173,14 +173,10 @@ def _check_registered(cfg: CfgNode) -> None:
             )
 
 
-def _registry(name: str) -> Any:
+def _registered(kind: str) -> dict[str, Any]:
     from detectron2 import modeling
 
-    return getattr(modeling, f"{name}_REGISTRY")
-
-
-def _registered(registry: str, name: str) -> Any:
-    return dict(iter(_registry(registry))).get(name)
+    return dict(iter(getattr(modeling, f"{kind}_REGISTRY")))
 
 
 def _defined_in(thing: Any, *packages: str) -> bool:

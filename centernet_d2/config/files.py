@@ -72,15 +72,6 @@ def override_level(overrides: Sequence[Any]) -> Level:
     return Level("", {key: _one_name(key, value) for key, value in pairs})
 
 
-def merge_config_file(cfg: CfgNode, path: str) -> None:
-    """Merge the YAML file at `path` into `cfg`, in place, whichever detectron2 version wrote it.
-
-    See `merge_level` for what is raised.
-    """
-    for level in read_levels(path):
-        merge_level(cfg, level)
-
-
 def merge_level(cfg: CfgNode, level: Level) -> None:
     """Merge the keys of a level into `cfg`, in place.
 
@@ -95,33 +86,26 @@ def merge_level(cfg: CfgNode, level: Level) -> None:
     blocks = {key.rpartition(".")[0] for key in known}
     # A block without a key in it, "SOLVER:", says nothing.
     values = {k: v for k, v in level.values.items() if not (v is None and k in blocks)}
-    if renamed := moved(values):
+    source = level.source
+    if renamed := "; ".join(moved(values)):
         if not level.is_saved:
-            raise KeyError(f"{level.source}{'; '.join(renamed)}.")
-        logger.warning(
-            "%sit was saved by an earlier version, and is read so: %s.",
-            level.source,
-            "; ".join(renamed),
-        )
+            raise KeyError(f"{source}{renamed}.")
+        logger.warning("%sit was saved by an earlier version, and is read so: %s.", source, renamed)
         values = translated(values)
-    dropped = [key for key in KEYS_OF_MAIN if key in values and key not in known]
-    if dropped:
+    if dropped := [key for key in KEYS_OF_MAIN if key in values and key not in known]:
         names = ", ".join(dropped)
-        logger.warning("%sdetectron2 %s has no %s; not used.", level.source, VERSION, names)
+        logger.warning("%sdetectron2 %s has no %s; not used.", source, VERSION, names)
     left = {key: value for key, value in values.items() if key not in dropped}
     if unknown := [key for key in left if key not in known and not _takes_any_key(cfg, key)]:
-        raise KeyError(f"{level.source}{unknown_keys(unknown, known)}")
+        raise KeyError(f"{source}{unknown_keys(unknown, known)}")
     for key, value in left.items():
-        _merge(cfg, key, value, level.source)
+        _merge(cfg, key, value, known.get(key), source)
 
 
 def unknown_keys(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error for keys that no config has, with the nearest of the `known` ones."""
-    known = list(known)
-    told = []
-    for key in unknown[:5]:
-        near = nearest_keys(key, known)
-        told.append(f"{key} is no key" + f" (nearest: {', '.join(near)})" * bool(near))
+    near = {key: ", ".join(nearest_keys(key, list(known))) for key in unknown[:5]}
+    told = [f"{key} is no key" + f" (nearest: {keys})" * bool(keys) for key, keys in near.items()]
     more = f"; {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{'; '.join(told)}{more}. Correct it. {OWN_KEYS}."
 
@@ -144,17 +128,16 @@ def nearest_keys(key: str, known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))[:3]
 
 
-def _merge(cfg: CfgNode, key: str, value: Any, source: str) -> None:
-    default = flattened(cfg).get(key)
+def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> None:
     nested = _as_float(value) if isinstance(default, float) else value
     for part in reversed(key.split(".")):
         nested = {part: nested}
     try:
         cfg.merge_from_other_cfg(CfgNode(nested))
     except (ValueError, AssertionError) as error:  # another type
-        told = f"{key} is {value!r}; it must be of type {type(default).__name__}."
-        told = wrong_value(key, value) if key in RULES else told
-        raise ValueError(f"{source}{told}") from error
+        kind = type(default).__name__
+        told = f"{key} is {value!r}; it must be of type {kind}."
+        raise ValueError(f"{source}{wrong_value(key, value) if key in RULES else told}") from error
 
 
 def _as_float(value: Any) -> Any:
@@ -176,8 +159,7 @@ def _takes_any_key(cfg: CfgNode, key: str) -> bool:
 
 def _one_name(key: str, value: Any) -> Any:
     """Make a tuple of a single dataset name: "coco:a.json:b" for "('coco:a.json:b',)"."""
-    if key not in ("DATASETS.TRAIN", "DATASETS.TEST") or not isinstance(value, str):
-        return value
-    if value.lstrip().startswith(("(", "[")):
+    is_name = key in ("DATASETS.TRAIN", "DATASETS.TEST") and isinstance(value, str)
+    if not is_name or value.lstrip().startswith(("(", "[")):
         return value
     return (value,) if value else ()

@@ -10,15 +10,10 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Rule:
-    """What a key allows.
+    """What a key allows."""
 
-    Attributes:
-        says: what is allowed, after "it must be".
-        accepts: whether a value, of any type, is allowed.
-    """
-
-    says: str
-    accepts: Callable[[Any], bool]
+    says: str  # what is allowed, after "it must be"
+    accepts: Callable[[Any], bool]  # whether a value, of any type, is allowed
 
 
 class Key(NamedTuple):
@@ -45,8 +40,8 @@ def block(path: str, about: str, **keys: tuple[Any, Rule, str]) -> Block:
 
 def one_of(*words: Any) -> Rule:
     """One of these values, of the same type."""
-    known = [(type(word), word) for word in words]
-    return Rule(_listed(words), lambda value: _is_plain(value) and (type(value), value) in known)
+    says = f"one of {', '.join(map(repr, words))}" if len(words) > 1 else repr(words[0])
+    return Rule(says, lambda value: any(type(value) is type(w) and value == w for w in words))
 
 
 def number(
@@ -98,16 +93,6 @@ def listed(entry: Rule, *, count: int = 0, least: int = 0, distinct: bool = Fals
 def optional(rule: Rule) -> Rule:
     """What `rule` allows, or None."""
     return Rule(f"{rule.says}, or None", lambda value: value is None or rule.accepts(value))
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool, type(None)))
-
-
-def _listed(words: tuple[Any, ...]) -> str:
-    if len(words) == 1:
-        return repr(words[0])
-    return f"one of {', '.join(map(repr, words))}"
 
 
 flag = Rule("True or False", lambda value: isinstance(value, bool))

@@ -33,11 +33,9 @@ class Checkpointer(DetectionCheckpointer):
     """detectron2's checkpointer: whole files or none, tensors only, and a short report.
 
     Attributes:
-        class_names: saved with every checkpoint, so that an application without the dataset can
-            name its detections.
-        joint_names: likewise; [] for a model that finds none.
-        averaged_state: where set, called when saving for the tensors stored as "model" (an average
-            of the weights).
+        class_names, joint_names: saved with every checkpoint, so that an application without the
+            dataset can name its detections.
+        averaged_state: where set, gives the tensors that are saved as "model".
         mismatch: "fail" or "report", see `load`.
     """
 
@@ -75,14 +73,14 @@ class Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
-        data: dict[str, Any] = {
+        rest = {} if weights_only else self.checkpointables
+        data = {
             "model": dict(model_state),
             "class_names": self.class_names,
             "joint_names": self.joint_names,
+            **{key: item.state_dict() for key, item in rest.items()},
+            **extras,
         }
-        if not weights_only:
-            data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
-        data.update(extras)
         file = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", file)
         try:
@@ -100,8 +98,7 @@ class Checkpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Write the name of the checkpoint to resume from, whole or not at all."""
-        file = os.path.join(self.save_dir, "last_checkpoint")
-        with atomic_write(file, "w") as stream:
+        with atomic_write(os.path.join(self.save_dir, "last_checkpoint"), "w") as stream:
             stream.write(last_filename_basename)
 
     # ------------------------------------------------------------------------------------- loading
@@ -132,10 +129,8 @@ class Checkpointer(DetectionCheckpointer):
                 raise FileNotFoundError(f"Checkpoint '{name}' does not exist. Check MODEL.WEIGHTS.")
         try:
             return super().load(path, checkpointables)
-        finally:
-            self._parsed_url_during_load = (
-                None  # main keeps it when loading fails, and then asserts
-            )
+        finally:  # main keeps it when loading fails, and then asserts
+            self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         queries = parse_qs(self._source[len(without_query(self._source)) + 1 :])
@@ -179,26 +174,22 @@ class LoadReport:
     def describe(self) -> str:
         """Return the report: one line of counts and one line for each kind of misfit."""
         total = len(self.matched) + len(self.missing) + len(self.misshaped)
-        shapes = [f"{name} {shapes}" for name, shapes in self.misshaped.items()]
         misfits = {
-            "start anew, their shapes differ": shapes,
+            "start anew, their shapes differ": [" ".join(pair) for pair in self.misshaped.items()],
             "start anew, not in the checkpoint": self.missing,
             "of the checkpoint not used": self.unexpected,
         }
-        return "\n".join(
-            [
-                f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded.",
-                *(f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x),
-            ]
-        )
+        lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
+        lines += [f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x]
+        return "\n".join(lines)
 
     def check(self, source: str, *, fail: bool, origin: str = "") -> None:
-        """Raise for the weights of another model, and with `fail` for any gap.
+        """Raise for weights of another model, and with `fail` for any gap; `origin`: what they are.
 
-        `origin` says what the weights are, where that is known.
+        Raises:
+            CheckpointMismatchError: the message has the report.
         """
-        if origin:
-            source = f"{source} ({origin})"
+        source += f" ({origin})" if origin else ""
         if self.share < 0.5:
             raise CheckpointMismatchError(
                 f"'{source}' holds the weights of another model: only {self.share:.0%} fits. Use "
@@ -217,23 +208,21 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
     """Compare the tensors of a model with those of a checkpoint, by name and shape."""
     if given and all(name.startswith("module.") for name in given):
         given = {name.removeprefix("module."): value for name, value in given.items()}
-    matched, missing, misshaped = [], [], {}
-    for name, value in model.items():
-        if name not in given:
-            if name not in _SET_FROM_CONFIG:
-                missing.append(name)
-        elif tuple(given[name].shape) != tuple(value.shape):
-            misshaped[name] = f"{tuple(given[name].shape)} -> {tuple(value.shape)}"
-        else:
-            matched.append(name)
-    sizes = {name: math.prod(value.shape) for name, value in model.items()}
-    smaller = min(sum(sizes.values()), sum(math.prod(value.shape) for value in given.values()))
+    shapes = {name: tuple(value.shape) for name, value in model.items()}
+    others = {name: tuple(value.shape) for name, value in given.items()}
+    matched = [name for name, shape in shapes.items() if others.get(name) == shape]
+    smaller = min(sum(map(math.prod, each.values())) for each in (shapes, others))
+    used = sum(math.prod(shapes[name]) for name in matched)
     return LoadReport(
         matched=matched,
-        missing=missing,
-        unexpected=[name for name in given if name not in model],
-        misshaped=misshaped,
-        share=sum(sizes[name] for name in matched) / smaller if smaller else float(not model),
+        missing=[name for name in shapes if name not in {*others, *_SET_FROM_CONFIG}],
+        unexpected=[name for name in others if name not in shapes],
+        misshaped={
+            name: f"{others[name]} -> {shape}"
+            for name, shape in shapes.items()
+            if others.get(name, shape) != shape
+        },
+        share=used / smaller if smaller else float(not model),
     )
 
 

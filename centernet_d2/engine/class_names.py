@@ -36,8 +36,8 @@ def dataset_class_names(name: str) -> list[str]:
     """
     if name not in DatasetCatalog.list():
         return []
-    names = MetadataCatalog.get(name).get("thing_classes")
-    if names is None:
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("thing_classes") is None:
         try:
             DatasetCatalog.get(name)
         except OSError as error:
@@ -45,13 +45,12 @@ def dataset_class_names(name: str) -> list[str]:
                 "Dataset '%s' cannot be loaded, its classes are not known: %s", name, error
             )
             return []
-        names = MetadataCatalog.get(name).get("thing_classes")
-    if names is None:
+    if metadata.get("thing_classes") is None:
         raise ValueError(
             f"Dataset '{name}' has no class names. Set them after registering it: "
             f"MetadataCatalog.get('{name}').set(thing_classes=['first', 'second'])."
         )
-    return list(names)
+    return list(metadata.thing_classes)
 
 
 def configured_class_names(cfg: CfgNode) -> list[str]:
@@ -60,16 +59,12 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
     Raises:
         ValueError: two datasets differ.
     """
-    known = {
-        name: classes
-        for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-        if (classes := dataset_class_names(name))
-    }
-    if not known:
-        return []
-    (first, expected), *others = known.items()
-    for name, classes in others:
-        if classes != expected:
+    first, expected = "", []
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        classes = dataset_class_names(name)
+        if not expected:
+            first, expected = name, classes
+        elif classes and classes != expected:
             raise ValueError(
                 f"Datasets '{first}' and '{name}' have different classes: "
                 f"{difference(expected, classes)}. Give both the same list in the same order (for "
@@ -212,18 +207,13 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 def compare_with_checkpoint(
     names: Sequence[str], saved: Sequence[str], *, path: str, must_agree: bool, what: str = "class"
 ) -> None:
-    """Compare the classes (or joints) of the data with those that a checkpoint was trained on.
+    """Compare the classes (or joints) of the data with those `saved` in a checkpoint at `path`.
 
-    Args:
-        names: of the datasets; [] is not compared.
-        saved: of the checkpoint; [] is not compared.
-        path: the checkpoint, for messages.
-        must_agree: True for evaluation and resuming, where a difference makes every result wrong.
-            Fine-tuning may differ and is told so.
-        what: one of the things that are named, for messages.
+    [] is not compared. `what` is one of the things that are named.
 
     Raises:
-        ValueError: they differ and must agree.
+        ValueError: they differ and must agree, which is for evaluation and resuming, where a
+            difference makes every result wrong. Fine-tuning may differ and is told so.
     """
     if not names or not saved or list(names) == list(saved):
         return
@@ -239,7 +229,5 @@ def compare_with_checkpoint(
     logger.warning(
         "%s. The branches whose size depends on the %s start anew where the number differs (see "
         "the report above) and otherwise from the other %s' weights.",
-        text,
-        plural(what),
-        plural(what),
+        *(text, plural(what), plural(what)),
     )

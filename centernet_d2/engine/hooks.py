@@ -52,10 +52,7 @@ class TrainingHealthHook(HookBase):
                     "certain background, the heatmap branch has collapsed. Check the boxes of the "
                     "dataset (xyxy given as xywh?), and its joints, and lower SOLVER.BASE_LR. "
                     "Images of this batch: %s",
-                    name,
-                    loss,
-                    self.collapsed_steps[name],
-                    describe_batch(loop.batch),
+                    *(name, loss, self.collapsed_steps[name], describe_batch(loop.batch)),
                 )
         counts = [len(sample["instances"]) for sample in loop.batch if "instances" in sample]
         self.empty_steps = self.empty_steps + 1 if counts and not any(counts) else 0
@@ -99,13 +96,11 @@ class BestCheckpoint(HookBase):
     def after_step(self) -> None:
         """Save if the evaluation of this iteration is the best yet."""
         value, iteration = self.trainer.storage.latest().get(self.metric, (math.nan, -1))
-        if iteration == self._seen_iteration:
-            if iteration < 0:
-                self._tell_unknown(getattr(self.trainer, "_last_eval_results", None))
+        if iteration < 0:
+            self._tell_unknown(getattr(self.trainer, "_last_eval_results", None))
+        if iteration == self._seen_iteration or not value > self.best:  # also for NaN
             return
         self._seen_iteration = iteration
-        if not value > self.best:  # also for NaN
-            return
         self.best = value
         record = {"metric": self.metric, "value": value, "iteration": iteration}
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
@@ -130,14 +125,11 @@ class BestCheckpoint(HookBase):
 class VisualizationHook(HookBase):
     """Every `period` steps draw the batch's first image, its objects and its detections.
 
-    The picture (objects left, detections right) goes to detectron2's event storage, that is to
-    TensorBoard.
+    The picture goes to detectron2's event storage, that is to TensorBoard.
     """
 
     def __init__(self, period: int, class_names: list[str], *, threshold: float = 0.3) -> None:
-        self.period = period
-        self.class_names = class_names
-        self.threshold = threshold
+        self.period, self.class_names, self.threshold = period, class_names, threshold
 
     def after_step(self) -> None:
         """Draw if it is due."""

@@ -21,6 +21,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
+from ..config.files import merge_level, override_level
 from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
@@ -121,9 +122,11 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     # Nothing lowers the learning rate that the file does not name; images are as they are.
     cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS, cfg.INPUT.MIN_SIZE_TEST = (), 0, 0
     for key, name in SETTINGS.items():
-        value = OmegaConf.select(lazy, key)
-        if value is not None:
-            _set(cfg, name, value)
+        if (value := OmegaConf.select(lazy, key)) is not None:
+            plain = (
+                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
+            )
+            merge_level(cfg, override_level([name, plain])._replace(source=f"{key}: "))
     if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
         cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
@@ -163,24 +166,6 @@ def dump_lazy(lazy: DictConfig) -> str:
         LazyConfig.save(lazy, file)
         with open(file, encoding="utf-8") as stream:
             return stream.read()
-
-
-def _set(cfg: CfgNode, name: str, value: Any) -> None:
-    *parents, last = name.split(".")
-    for parent in parents:
-        cfg = cfg[parent]
-    if isinstance(value, ListConfig):
-        value = OmegaConf.to_container(value, resolve=True)
-    if name.startswith("DATASETS."):
-        value = (value,) if isinstance(value, str) else tuple(value)
-    kind = type(cfg[last])
-    if kind is float and type(value) is int:
-        value = float(value)
-    if kind in (list, tuple) and isinstance(value, list):
-        value = kind(value)
-    if type(value) is not kind:
-        raise ValueError(f"{LAZY_KEYS[name]} is {value!r}; it must be of type {kind.__name__}.")
-    cfg[last] = value
 
 
 def _keys(lazy: DictConfig, prefix: str = "") -> Iterable[str]:

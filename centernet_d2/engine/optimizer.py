@@ -49,18 +49,10 @@ def build_optimizer(
 
     Adam keeps torch's betas and epsilon, as the published runs do.
 
-    Args:
-        model: whose parameters that require a gradient are optimized.
-        lr: learning rate.
-        name: a key of `OPTIMIZERS`.
-        weight_decay: of all parameters but those below.
-        weight_decay_norm: of the parameters of norms; None: as the others.
-        weight_decay_bias: of biases; None: as the others.
-        bias_lr_factor: factor of the learning rate of biases.
-        sgd: momentum and nesterov, of SGD alone.
-        clipping: kind, largest value, and order of the norm. The kinds "value" and "norm" are
-            detectron2's (each parameter by itself); "full_model" clips the norm of all gradients
-            taken together.
+    `name` is a key of `OPTIMIZERS`. The decay of norms or biases that is None is `weight_decay`.
+    `sgd` has momentum and nesterov, of SGD alone. `clipping` is kind, largest value, and order of
+    the norm: the kinds "value" and "norm" are detectron2's (each parameter by itself), "full_model"
+    clips the norm of all gradients taken together.
 
     Raises:
         ValueError: the name, or the kind of clipping, is unknown.

@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detectron2.config import CfgNode
@@ -49,8 +50,7 @@ class Job:
             return with_values(self.lazy, changed)
         cfg = self.cfg.clone()
         cfg.defrost()
-        for key, value in changed.items():
-            cfg[key] = value
+        cfg.update(changed)
         return cfg
 
 
@@ -67,8 +67,7 @@ def read_job(
 
         hooks += import_all(imports)
     if not is_lazy(args.config_file):
-        keys = {"add_keys": hooks} if hooks else {}
-        return Job(load_config(args.config_file, args.opts, **keys), trainer)
+        return Job(load_config(args.config_file, args.opts, hooks), trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer
 
@@ -130,7 +129,7 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
     setup(job.cfg).freeze()
     if comm.is_main_process():
-        remove(os.path.join(folder, RESULTS_FILE))
+        Path(folder, RESULTS_FILE).unlink(missing_ok=True)
     default_setup(job.saved(OUTPUT_DIR=folder), args)
     return job.cfg
 
@@ -142,12 +141,6 @@ def result_folder(output_dir: str, eval_only: bool) -> str:
     stay as they are.
     """
     return os.path.join(output_dir, "inference") if eval_only else output_dir
-
-
-def remove(file: str) -> None:
-    """Remove a file that may not be there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(file)
 
 
 def plain_scores(results: Mapping[str, Any], task: str = "") -> Scores:

@@ -7,7 +7,6 @@ training to the next; it trains five and gives mean and standard deviation (sect
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import logging
 import os
@@ -17,13 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from ..atomic_write import write_json
 from .lazy import LAZY_KEYS, dump_lazy
-from .run import RESULTS_FILE, Job, Scores, read_job, remove, result_folder
+from .run import RESULTS_FILE, Job, read_job, result_folder
 from .setup import setup
 from .user_modules import AddKeys
 
@@ -56,35 +56,26 @@ def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Su
     Args:
         results: of each run, task -> metric -> number; None and NaN are not known.
     """
-    names = dict.fromkeys((t, key) for scores in results for t in scores for key in scores[t])
-    summary: Summary = {task: {} for task, _ in names}
-    for task, key in names:
+    summary: Summary = {}
+    for task, key in dict.fromkeys((t, k) for scores in results for t in scores for k in scores[t]):
         values = [scores.get(task, {}).get(key) for scores in results]
         # NaN is what differs from itself.
         cleaned = tuple(None if v is None or v != v else float(v) for v in values)
         known = [value for value in cleaned if value is not None]
-        summary[task][key] = Spread(
-            mean=statistics.fmean(known) if known else None,
-            deviation=statistics.stdev(known) if len(known) > 1 else None,
-            values=cleaned,
-        )
+        mean = statistics.fmean(known) if known else None
+        deviation = statistics.stdev(known) if len(known) > 1 else None
+        summary.setdefault(task, {})[key] = Spread(mean, deviation, cleaned)
     return summary
 
 
 def summary_table(summary: Summary) -> str:
     """Return a row per metric of which any value is known."""
-    rows = [
-        (
-            task,
-            metric,
-            f"{found.mean:.2f}",
-            "" if found.deviation is None else f"± {found.deviation:.2f}",
-            f"{found.count} of {len(found.values)}",
-        )
-        for task, metrics in summary.items()
-        for metric, found in metrics.items()
-        if found.mean is not None
-    ]
+    rows = []
+    for task, metric, found in ((t, m, f) for t, fs in summary.items() for m, f in fs.items()):
+        if found.mean is not None:
+            deviation = "" if found.deviation is None else f"± {found.deviation:.2f}"
+            known = f"{found.count} of {len(found.values)}"
+            rows.append((task, metric, f"{found.mean:.2f}", deviation, known))
     headers = ("task", "metric", "mean", "deviation", "seeds")
     align = ("left", "left", "right", "right", "right")
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
@@ -126,9 +117,6 @@ def run_seeds(
         run_child: runs a command and returns its exit status.
         add_keys: as the program gives them to `run`.
 
-    Returns:
-        The summary; None on another machine than the first.
-
     Raises:
         ValueError: nothing to evaluate on, or the same weights for all seeds.
         FileNotFoundError: the weights of a seed are to be evaluated and not there.
@@ -141,14 +129,13 @@ def run_seeds(
     resume = args.resume and not args.eval_only
     summary_file = os.path.join(result_folder(output, args.eval_only), SUMMARY_FILE)
     if args.machine_rank == 0:
-        remove(summary_file)  # it would outlive a series that fails
+        Path(summary_file).unlink(missing_ok=True)  # it would outlive a series that fails
         if not args.resume and not args.eval_only:
             # Nothing of an earlier series passes for this one's, should this one be cut off and
             # resumed. Weights and logs stay until they are written over.
-            for folder, name in itertools.product(
-                folders.values(), (RESULTS_FILE, "last_checkpoint")
-            ):
-                remove(os.path.join(folder, name))
+            for folder in folders.values():
+                for name in (RESULTS_FILE, "last_checkpoint"):
+                    Path(folder, name).unlink(missing_ok=True)
     if resume:
         setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():
@@ -157,24 +144,25 @@ def run_seeds(
             continue
         logger.info("Seed %d (%d of %d): %s", seed, seed - first + 1, count, folder)
         if status := run_child([*command, *overrides(job, seed, folder, args.eval_only)]):
-            fail(seed, folder, status, args.eval_only)
+            logger.error(
+                "Seed %d failed with exit status %d in %s; its log is there. %s",
+                *(seed, status, result_folder(folder, args.eval_only)),
+                "Start the evaluation again."
+                if args.eval_only
+                else "The same command with --resume goes on there; seeds that are finished stay.",
+            )
+            sys.exit(status)
     if args.machine_rank:
         return None
-    results: list[Scores] = []
-    for folder in folders.values():
-        with open(os.path.join(result_folder(folder, args.eval_only), RESULTS_FILE)) as stream:
-            results.append(json.load(stream))
-    summary = summarize(results)
+    files = [Path(result_folder(f, args.eval_only), RESULTS_FILE) for f in folders.values()]
+    summary = summarize([json.loads(file.read_text(encoding="utf-8")) for file in files])
     rows = {
         task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
         for task, metrics in summary.items()
     }
     write_json(summary_file, {"seeds": list(folders), "results": rows}, indent=1)
-    logger.info(
-        "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s",
-        summary_file,
-        summary_table(summary),
-    )
+    text = "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s"
+    logger.info(text, summary_file, summary_table(summary))
     return summary
 
 
@@ -213,23 +201,9 @@ def is_finished(job: Job, seed: int, folder: str) -> bool:
 
     A run removes the results that it finds before it saves its config.yaml.
     """
-    file = os.path.join(folder, "config.yaml")
-    if not os.path.isfile(file) or not os.path.isfile(os.path.join(folder, RESULTS_FILE)):
+    file = Path(folder, "config.yaml")
+    if not file.is_file() or not Path(folder, RESULTS_FILE).is_file():
         return False
     expected = job.saved(SEED=seed, OUTPUT_DIR=folder)
-    with open(file, encoding="utf-8") as stream:
-        return bool(stream.read() == (dump_lazy(expected) if job.lazy else expected.dump()))
-
-
-def fail(seed: int, folder: str, status: int, eval_only: bool) -> None:
-    """Say which run failed, and exit as it did."""
-    logger.error(
-        "Seed %d failed with exit status %d in %s; its log is there. %s",
-        seed,
-        status,
-        result_folder(folder, eval_only),
-        "Start the evaluation again."
-        if eval_only
-        else "The same command with --resume goes on there; seeds that are finished stay.",
-    )
-    sys.exit(status)
+    saved = file.read_text(encoding="utf-8")
+    return bool(saved == (dump_lazy(expected) if job.lazy else expected.dump()))

@@ -1,5 +1,4 @@
-"""From a merged config to one that a model can be built from: the one call that an application
-needs."""
+"""From a file to a config, and from a merged config to one that a model can be built from."""
 
 from __future__ import annotations
 
@@ -107,8 +106,15 @@ def setup(cfg: CfgNode) -> CfgNode:
             _say_once(warning)
         for warning in complete_config(cfg):
             _say_once(warning)
-        choose_device(cfg)
-        leave_resizing_to_the_model(cfg)
+        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+            _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
+            cfg.MODEL.DEVICE = "cpu"
+        if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
+            _say_once(
+                f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
+                "brings images into its own frame (TEST.RESOLUTION)."
+            )
+            cfg.INPUT.MIN_SIZE_TEST = 0
         vars(cfg)[_READY] = _state(cfg)
     finally:
         if frozen:
@@ -141,23 +147,6 @@ def _registered(cfg: CfgNode, name: str) -> str:
     if absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]
     return short
-
-
-def choose_device(cfg: CfgNode) -> None:
-    """Set MODEL.DEVICE to "cpu" where it names a GPU that torch cannot use."""
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
-        cfg.MODEL.DEVICE = "cpu"
-
-
-def leave_resizing_to_the_model(cfg: CfgNode) -> None:
-    """Set INPUT.MIN_SIZE_TEST to 0, so that detectron2's predictor hands over original pixels."""
-    if cfg.INPUT.MIN_SIZE_TEST:
-        _say_once(
-            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model brings "
-            "images into its own frame (TEST.RESOLUTION)."
-        )
-        cfg.INPUT.MIN_SIZE_TEST = 0
 
 
 def _say_once(message: str) -> None:

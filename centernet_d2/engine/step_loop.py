@@ -48,13 +48,8 @@ class StepLoop(SimpleTrainer):
     ) -> None:
         """Prepare; nothing is loaded before the first step.
 
-        Args:
-            model: images and instances -> dict of losses; may be wrapped for distributed training.
-            data_loader: endless.
-            optimizer: of the model's parameters.
-            amp_dtype: of mixed precision, None for full precision.
-            average: updated after each step.
-            seed: of the steps.
+        `model` may be wrapped for distributed training and `data_loader` is endless; `amp_dtype` is
+        that of mixed precision, None for full precision.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
@@ -63,8 +58,7 @@ class StepLoop(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(
             self.device_type, enabled=amp_dtype is torch.float16
         )
-        self.average = average
-        self.seed = seed
+        self.average, self.seed = average, seed
         self._batches: Iterator[list[dict[str, Any]]] | None = None
         self.batch: list[dict[str, Any]] = []
         self.previous_batch: list[dict[str, Any]] = []
@@ -84,8 +78,13 @@ class StepLoop(SimpleTrainer):
         self.previous_batch, self.batch = self.batch, next(self._batches)
         data_time = time.perf_counter() - start
 
-        self._seed_step()
-        losses = self._forward()
+        seed_generators(self.seed, self.iter, comm.get_rank())
+        if self.device_type == "cuda":
+            torch.cuda.manual_seed(int(torch.randint(2**31, ())))
+        enabled = self.amp_dtype is not None
+        with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=enabled):
+            losses = self.model(self.batch)
+        losses = {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
         total = sum(losses.values())
         self.optimizer.zero_grad()
         self.grad_scaler.scale(total).backward()
@@ -102,17 +101,6 @@ class StepLoop(SimpleTrainer):
         if hasattr(self._batches, "close"):
             self._batches.close()
         self._batches = None
-
-    def _seed_step(self) -> None:
-        seed_generators(self.seed, self.iter, comm.get_rank())
-        if self.device_type == "cuda":
-            torch.cuda.manual_seed(int(torch.randint(2**31, ())))
-
-    def _forward(self) -> dict[str, torch.Tensor]:
-        enabled = self.amp_dtype is not None
-        with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=enabled):
-            losses = self.model(self.batch)
-        return {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
 
     def _checked(self, losses: dict[str, torch.Tensor]) -> dict[str, float]:
         """Bring all losses to the host at once; stop at one that is not finite."""

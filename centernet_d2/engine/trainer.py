@@ -73,10 +73,8 @@ class Trainer(DefaultTrainer):
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 
-        model = self.build_model(cfg)
-        self.average = (
-            WeightAverage(model, decay=cfg.SOLVER.EMA_DECAY) if cfg.SOLVER.EMA_DECAY else None
-        )
+        model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
+        self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
         self._trainer = StepLoop(
@@ -173,9 +171,8 @@ class Trainer(DefaultTrainer):
             TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
         ]
         if comm.is_main_process():
-            result.append(
-                hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
-            )
+            period = cfg.SOLVER.CHECKPOINT_PERIOD
+            result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
         if cfg.DATASETS.TEST:
             result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate))
         if comm.is_main_process():
@@ -226,8 +223,7 @@ class Trainer(DefaultTrainer):
             logger.warning(
                 "Nothing to train: iteration %d of %d is done. For a longer run raise "
                 "SOLVER.EPOCHS or MAX_ITER.",
-                self.start_iter,
-                self.max_iter,
+                *(self.start_iter, self.max_iter),
             )
         try:
             super().train()

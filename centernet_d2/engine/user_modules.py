@@ -41,8 +41,7 @@ def read_config(
     path: str, overrides: Sequence[str] = (), *, imports: Iterable[str] = ()
 ) -> CfgNode:
     """Import modules, and load a config with the keys that they add; see `load_config`."""
-    hooks = import_all(imports)
-    return load_config(path, overrides, **({"add_keys": hooks} if hooks else {}))
+    return load_config(path, overrides, import_all(imports))
 
 
 def import_all(names: Iterable[str]) -> list[AddKeys]:
@@ -67,15 +66,14 @@ def import_user_module(name: str) -> ModuleType:
         _add_to_path(os.getcwd())  # a program's own folder stands there in its place
         return importlib.import_module(name)
     except Exception as error:
+        reason = (
+            f"it raises {type(error).__name__}: {error}. The traceback above names the line of it "
+            "to correct"
+        )
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             reason = (
                 f"{error}. Install its package (pip install -e .), start in the folder that holds "
                 "it, or give the path of a file: --import path/to/file.py"
-            )
-        else:
-            reason = (
-                f"it raises {type(error).__name__}: {error}. The traceback above names the line "
-                "of it to correct"
             )
         raise ImportError(f"--import {name}: {reason}.") from error
 

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -70,18 +71,15 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     """
     paths = dict.fromkeys(files, calibration)
     if os.path.isdir(calibration):
-        stems = {file: os.path.splitext(os.path.basename(file))[0] for file in files}
-        paths = {file: os.path.join(calibration, f"{stems[file]}.txt") for file in files}
+        paths = {f: os.path.join(calibration, f"{Path(f).stem}.txt") for f in files}
     images = {path: file for file, path in paths.items()}
     found, problems = {}, []
     for path, file in images.items():
-        if not os.path.isfile(path):
-            problems.append(f"there is no '{path}' (of image '{file}')")
-            continue
         try:
             found[path] = read_projection(path)
         except (OSError, DatasetError) as error:
-            problems.append(str(error))
+            missing = f"there is no '{path}' (of image '{file}')"
+            problems.append(str(error) if os.path.isfile(path) else missing)
     if problems:
         raise DatasetError(
             f"--calibration '{calibration}': {len(problems)} of {len(images)} calibration files "

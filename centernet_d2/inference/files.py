@@ -118,8 +118,7 @@ class PredictionWriter:
         """
         if box_format not in BOX_FORMATS:
             raise ValueError(f"Box format '{box_format}' is none of {', '.join(BOX_FORMATS)}.")
-        self.folder = folder
-        self.path = os.path.join(folder, PREDICTIONS_FILE)
+        self.folder, self.path = folder, os.path.join(folder, PREDICTIONS_FILE)
         self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
         self.class_names = list(class_names)
         self.score_threshold, self.box_format = score_threshold, box_format
@@ -247,18 +246,12 @@ def predict_files(
     A file that cannot be read is reported and the rest goes on. What is done is saved every half
     minute and at the end, also when the run is interrupted.
 
-    Args:
-        predict: files and their BGR images -> results with "instances" in their pixels, such as
-            those of `Predictor.batch`.
-        files: image files.
-        writer: takes the results and knows what is done already.
-        batch_size: images per call of `predict`.
-        progress: show a progress bar.
+    `predict` takes at most `batch_size` files and their BGR images, and returns results with
+    "instances" in their pixels, such as those of `Predictor.batch`.
     """
-    report = PredictionReport()
-    todo: list[str] = []
-    for file in files:
-        (report.skipped if writer.is_done(file) else todo).append(file)
+    report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
+    skipped = set(report.skipped)
+    todo = [file for file in files if file not in skipped]
     try:
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
             for batch in _read_ahead(todo, batch_size):

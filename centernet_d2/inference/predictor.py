@@ -62,8 +62,10 @@ class Predictor:
             {"instances": Instances} with boxes in pixels of `image`; of a detector of 3-D boxes
             also the "projection" that they were placed by.
         """
-        return self._detect([image], [projection], [None])[0]
+        check_image(image)  # no file either
+        return self.batch([image], projections=[projection])[0]
 
+    @torch.no_grad()
     def batch(
         self,
         images: Sequence[np.ndarray | str | os.PathLike[str]],
@@ -98,10 +100,12 @@ class Predictor:
         results: list[dict[str, Any]] = []
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            read = [
-                x if isinstance(x, np.ndarray) else read_image(os.fspath(x)) for x in images[part]
-            ]
-            results += self._detect(read, projections[part], file_names[part])
+            entries = []
+            for x, *known in zip(images[part], projections[part], file_names[part], strict=True):
+                image = x if isinstance(x, np.ndarray) else read_image(os.fspath(x))
+                more = zip(("projection", "file_name"), known, strict=True)
+                entries.append(self._input(image) | {k: v for k, v in more if v is not None})
+            results += self.model(entries)
         return results
 
     @torch.no_grad()
@@ -117,10 +121,9 @@ class Predictor:
         """
         if not hasattr(self.model, "decoded_heatmaps"):
             raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
-        entry = self._input(image)
-        size = tuple(entry["image"].shape[-2:])
-        canvas = self.model.protocol.canvas_of(size, self.model.divisor)
-        images = self.model.inference_images([entry["image"]], canvas)
+        tensor = self._input(image)["image"]
+        canvas = self.model.protocol.canvas_of(tuple(tensor.shape[-2:]), self.model.divisor)
+        images = self.model.inference_images([tensor], canvas)
         last = self.model.predict(images)[-1]
         maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
         if not maps:
@@ -132,19 +135,6 @@ class Predictor:
             scale=tuple((second - first).tolist()),
             shift=tuple(first.tolist()),
         )
-
-    @torch.no_grad()
-    def _detect(
-        self,
-        images: Sequence[np.ndarray],
-        projections: Sequence[Any],
-        file_names: Sequence[str | None],
-    ) -> list[dict[str, Any]]:
-        entries = [self._input(image) for image in images]
-        for entry, projection, name in zip(entries, projections, file_names, strict=True):
-            known = {"projection": projection, "file_name": name}
-            entry.update({key: value for key, value in known.items() if value is not None})
-        return self.model(entries)
 
     def _input(self, image: np.ndarray) -> dict[str, Any]:
         check_image(image)

@@ -28,11 +28,16 @@ def detection_records(
     boxes = instances.pred_boxes.tensor.clone().double()
     if box_format == "xywh":
         boxes[:, 2:] -= boxes[:, :2]
+    further: list[dict[str, Any]] = [{} for _ in range(len(instances))]
+    for name in instances.get_fields():
+        if record := OUTPUT_FIELDS.get(name, OutputField()).record:
+            for row, more in zip(further, record(instances), strict=True):
+                row.update(more)
     rows = zip(
         boxes.tolist(),
         instances.scores.tolist(),
         instances.pred_classes.tolist(),
-        _further(instances),
+        further,
         strict=True,
     )
     return [
@@ -45,13 +50,3 @@ def detection_records(
         }
         for box, score, k, more in rows
     ]
-
-
-def _further(instances: Instances) -> list[dict[str, Any]]:
-    """What the registered output fields of the detections write, row by row."""
-    rows: list[dict[str, Any]] = [{} for _ in range(len(instances))]
-    for name in instances.get_fields():
-        record = OUTPUT_FIELDS.get(name, OutputField()).record
-        for row, more in zip(rows, record(instances) if record else rows, strict=True):
-            row.update(more)
-    return rows

@@ -74,11 +74,9 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         device = "cpu"
     if isinstance(cfg, CfgNode):
         cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
-        weights = cfg.MODEL.WEIGHTS
-        model = build_model(cfg)
+        model, weights = build_model(cfg), cfg.MODEL.WEIGHTS
     else:
-        weights = cfg.train.get("init_checkpoint", "")
-        model = instantiate(cfg.model)
+        model, weights = instantiate(cfg.model), cfg.train.get("init_checkpoint", "")
         model = model if device is None else model.to(device)
     if trained:
         file = converted_file(fetch_weights(find_entry(config_path)))

@@ -17,18 +17,11 @@ MMDETECTION_LICENCE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Location:
-    """Where weights can be had.
+    """Where weights can be had."""
 
-    Attributes:
-        url: address of the file itself.
-        page: address of a page with a form in front of the file (a quota or confirmation), for a
-            person with a browser; "" where the url just works.
-        sha256: of the file, whole or its first digits; None until somebody has seen the file.
-    """
-
-    url: str
-    page: str = ""
-    sha256: str | None = None
+    url: str  # of the file itself
+    page: str = ""  # with a form in front of the file, for a browser; "" where the url just works
+    sha256: str | None = None  # whole or its first digits; None until somebody has seen the file
 
 
 @dataclass(frozen=True)
@@ -43,25 +36,16 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model, or weights that only start a training (then without a config).
+    """One model, or weights that only start a training (then without a config)."""
 
-    Attributes:
-        name: folder and name of the config, without its ending.
-        published_name: what the authors of the weights call them.
-        licence: of the repository that published the weights.
-        benchmark: what the numbers are; None for a start.
-        parameters: of the network in training; 0 for a start.
-        published: view protocol ("none", "flip", "ms"), or what is scored, -> value printed by the
-            authors.
-        measured: view protocol -> (value obtained with this package, how).
-    """
-
-    name: str
-    published_name: str
-    licence: str
-    benchmark: Benchmark | None = None
-    parameters: int = 0
+    name: str  # folder and name of the config, without its ending
+    published_name: str  # what the authors of the weights call them
+    licence: str  # of the repository that published the weights
+    benchmark: Benchmark | None = None  # None for a start
+    parameters: int = 0  # of the network in training; 0 for a start
+    # View protocol ("none", "flip", "ms"), or what is scored, -> value printed by the authors.
     published: Mapping[str, float] = field(default_factory=dict)
+    # View protocol -> (value obtained with this package, how).
     measured: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     @property

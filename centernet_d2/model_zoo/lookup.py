@@ -7,9 +7,8 @@ import importlib.resources
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..checkpoint.cache import cache_dir
 from ..checkpoint.download import DownloadError, download
-from ..checkpoint.files import WeightFileError
+from ..checkpoint.files import WeightFileError, cache_dir
 from .entries import ENTRIES, Entry
 
 ENDINGS = (".yaml", ".pth", ".py")
@@ -51,8 +50,8 @@ def names_of(entry: Entry) -> tuple[str, ...]:
 
 def without_ending(name: str) -> str:
     """Drop a file ending."""
-    ending = next((ending for ending in ENDINGS if name.endswith(ending)), "")
-    return name.removesuffix(ending)
+    stem, dot, ending = name.rpartition(".")
+    return stem if f"{dot}{ending}" in ENDINGS else name
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
@@ -93,20 +92,15 @@ def get_config_file(name: str) -> str:
     if (folder / name).is_file():
         return str(folder / name)
     bare = without_ending(name)
-    known = {without_ending(config): config for config in config_names()}
-    for full, config in known.items():
+    configs = {without_ending(config): config for config in config_names()}
+    for full, config in configs.items():
         if bare in (full, full.rpartition("/")[2]):
             return str(folder / config)
     for entry in ENTRIES:
         if bare in names_of(entry) and entry.has_config:
             return str(folder / entry.config)
-    near = near_names(bare, [*known, *all_names()])
+    near = near_names(bare, [*configs, *all_names()])
     raise UnknownModelError(f"There is no config '{name}'. {near}")
-
-
-def placed_file(entry: Entry) -> Path:
-    """Where an entry's weights are kept, and where a person may put them by hand."""
-    return cache_dir() / "weights" / f"{entry.short_name}.pth"
 
 
 def fetch_weights(entry: Entry) -> Path:
@@ -115,7 +109,7 @@ def fetch_weights(entry: Entry) -> Path:
     Raises:
         DownloadError: it cannot be had without a person; the message says what to do.
     """
-    file = placed_file(entry)
+    file = cache_dir() / "weights" / f"{entry.short_name}.pth"  # or put there by hand
     location = entry.weights
     try:
         return download(location.url, file.parent, name=file.name, sha256=location.sha256)

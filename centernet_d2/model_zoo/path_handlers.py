@@ -20,8 +20,8 @@ from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..atomic_write import atomic_write
 from ..checkpoint import imagenet
-from ..checkpoint.cache import cache_dir
 from ..checkpoint.download import download, is_url, local_name
+from ..checkpoint.files import cache_dir
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
 from .lookup import UnknownModelError, all_names, fetch_weights, find_entry, near_names
@@ -98,10 +98,8 @@ def imagenet_file(source: str) -> Path:
     file = cache_dir() / "converted" / f"{name}-v{VERSION}.pth"
     if not file.is_file():
         state = imagenet.imagenet_state_dict(source)
-        if table is imagenet.IMAGENET_TIMM:  # any network: nothing to check it against
-            tensors = rename_names(state, table)
-        else:
-            tensors = convert(state).state_dict
+        is_any = table is imagenet.IMAGENET_TIMM  # network: nothing to check it against
+        tensors = rename_names(state, table) if is_any else convert(state).state_dict
         content = {"model": tensors, "__author__": f"{AUTHOR} {source}"}
         with atomic_write(file) as stream:
             torch.save(content, stream)

@@ -189,8 +189,8 @@ def test_a_trainer_of_ones_own_comes_over_the_files_parts(write):
         ("train.ema_deca = 0.1", [], ["'train.ema_deca'", "nothing here reads", "ema_decay"]),
         ("lr_multiplier.step = [3]", [], ["'lr_multiplier.step'", "lr_multiplier.steps"]),
         ("del optimizer", [], ["has no optimizer", "configs/lazy"]),
-        ("", ["train.ema_decay=True"], ["train.ema_decay is True", "float"]),
-        ("", ["train.max_iter=ten"], ["train.max_iter is 'ten'", "int"]),
+        ("", ["train.ema_decay=True"], ["train.ema_decay: SOLVER.EMA_DECAY is True", "a number"]),
+        ("", ["train.max_iter=ten"], ["train.max_iter: ", "MAX_ITER is 'ten'", "a whole number"]),
     ],
 )
 def test_what_is_wrong_is_said(write, text, overrides, words):

@@ -107,7 +107,7 @@ class Series:
         args = default_argument_parser().parse_args(command[1:])
         given = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
         seed, folder = int(given["SEED"]), Path(given["OUTPUT_DIR"])
-        seeds.remove(folder / "results.json")
+        (folder / "results.json").unlink(missing_ok=True)
         if seed in self.failing:
             return self.failing[seed]
         folder = folder / "inference" if args.eval_only else folder
