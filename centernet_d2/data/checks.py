@@ -112,31 +112,6 @@ def drop_useless_boxes(
         record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
 
 
-def check_categories(
-    used: np.ndarray, known: Sequence[int], *, source: str, describe: Callable[[int], str]
-) -> None:
-    """Raise `DatasetError` where annotations use category ids that the file does not define."""
-    unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
-    if unknown.any():
-        ids = np.unique(np.asarray(used)[unknown])
-        raise DatasetError(
-            f"{source}: {unknown.sum()} annotations have a 'category_id' that 'categories' does "
-            f"not define: ids {ids[:10].tolist()}, defined are {list(known)[:20]}: "
-            f"{examples(unknown, describe)}. Add the categories or correct the ids"
-        )
-
-
-def check_unique(ids: np.ndarray, *, key: str, source: str) -> None:
-    """Raise `DatasetError` where ids occur twice; `key` names them ("images", "annotations")."""
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        twice = values[counts > 1]
-        raise DatasetError(
-            f"{source}: {len(twice)} ids occur more than once in '{key}': "
-            f"{twice[:_SHOWN].tolist()}. Give each record of '{key}' its own 'id'"
-        )
-
-
 def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[int, int]) -> None:
     """Raise `DatasetError` where an image file's (width, height) is not what its record says.
 

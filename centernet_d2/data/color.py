@@ -73,17 +73,15 @@ class ColorTransform(Transform):
 
 
 class RandomColor(Augmentation):
-    """Colour jitter in random order, then a shift along the colours' principal axes (PCA)."""
+    """Colour jitter in random order, then a shift along the colours' principal axes (PCA).
 
-    def __init__(
-        self,
-        jitter: float = 0.4,  # each factor is 1 + U(-jitter, jitter); 0: none of the three steps
-        lighting: float = 0.1,  # standard deviation of the draw per axis; 0: no shift
-    ) -> None:
-        super().__init__()
+    Each factor is 1 + U(-jitter, jitter), `lighting` the standard deviation per axis; 0: none.
+    """
+
+    def __init__(self, jitter: float = 0.4, lighting: float = 0.1):
         self._init(locals())
-        require(0 <= self.jitter < 1, "jitter", self.jitter, "in 0..1 (1 excluded)")
-        require(self.lighting >= 0, "lighting", self.lighting, "0 or more")
+        require(0 <= jitter < 1, "jitter", jitter, "in 0..1 (1 excluded)")
+        require(lighting >= 0, "lighting", lighting, "0 or more")
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw order, factors and shift from numpy's global random state."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -91,6 +93,7 @@ def _load_one(name: str, key: str) -> list[DatasetDict]:
     return list(dicts)
 
 
+@dataclass(eq=False)
 class MappedSamples(torch_data.Dataset):
     """Dataset of mapped samples; an item is asked for as an index or as (index, position).
 
@@ -98,10 +101,9 @@ class MappedSamples(torch_data.Dataset):
     numbers in any worker.
     """
 
-    def __init__(self, dicts: Sequence[DatasetDict], mapper: Mapper, *, seed: int = 0) -> None:
-        self.dicts = dicts
-        self.mapper = mapper
-        self.seed = seed
+    dicts: Sequence[DatasetDict]
+    mapper: Mapper
+    seed: int = 0
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -109,15 +111,11 @@ class MappedSamples(torch_data.Dataset):
 
     def __getitem__(self, item: int | tuple[int, int]) -> DatasetDict:
         """Return the mapped sample; an error says which image it was."""
-        if isinstance(item, tuple):
-            with seeded(self.seed, item[1]):
-                return self._mapped(item[0])
-        return self._mapped(item)
-
-    def _mapped(self, index: int) -> DatasetDict:
+        index, *position = item if isinstance(item, tuple) else (item,)
         record = self.dicts[index]
         try:
-            sample = self.mapper(record)
+            with seeded(self.seed, *position) if position else nullcontext():
+                sample = self.mapper(record)
         except Exception as error:
             error.add_note(
                 f"While reading {describe_image(record)}. Correct it or remove its record from the "
@@ -161,6 +159,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
     )
 
 
+@dataclass(eq=False)
 class TrainLoader:
     """Endless iterable of batches; nothing is started before the first batch is asked for.
 
@@ -168,12 +167,9 @@ class TrainLoader:
     knows where it stands; `start` may therefore be set until then.
     """
 
-    def __init__(
-        self, dataset: MappedSamples, sampler: PositionSampler, *, num_workers: int = 0
-    ) -> None:
-        self.dataset = dataset
-        self.sampler = sampler
-        self.num_workers = num_workers
+    dataset: MappedSamples
+    sampler: PositionSampler
+    num_workers: int = 0
 
     def set_position(self, *, start: int, seed: int) -> None:
         """Continue at image `start` of the stream of `seed`; before the first batch."""

@@ -120,19 +120,17 @@ def require(holds: bool, name: str, value: object, what: str) -> None:
 
 
 class RandomFlip(Augmentation):
-    """Flip horizontally with a probability."""
+    """Flip horizontally with a probability.
 
-    def __init__(
-        self,
-        probability: float = 0.5,
-        # x' = W - 1 - x (published code); "edge": x' = W - x (detectron2's).
-        convention: str = "pixel",
-    ) -> None:
-        super().__init__()
+    `convention` "pixel" is x' = W - 1 - x (published code), "edge" x' = W - x (detectron2's).
+    """
+
+    def __init__(self, probability: float = 0.5, convention: str = "pixel"):
         self._init(locals())
-        known = f"one of {FLIP_CONVENTIONS}"
-        require(self.convention in FLIP_CONVENTIONS, "convention", self.convention, known)
-        require(0 <= self.probability <= 1, "probability", self.probability, "in 0..1")
+        require(
+            convention in FLIP_CONVENTIONS, "convention", convention, f"one of {FLIP_CONVENTIONS}"
+        )
+        require(0 <= probability <= 1, "probability", probability, "in 0..1")
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw one number and return the flip of this image, or a transform that does nothing."""
@@ -154,8 +152,12 @@ class RandomCenterCrop(Augmentation):
       pixels (published corner training: 306 to 664 for an output of 511). The published corner code
       pastes whole pixels and resizes them with half-pixel centres, which places them up to a third
       of an output pixel beside the boxes; here pixels and boxes go through the same numbers.
-    - "shift_scale": side and centre jittered by clipped Gaussians.
+    - "shift_scale": side and centre jittered by Gaussians whose standard deviations, in sides, are
+      `scale` and `shift`, clipped at 1 scale and 2 shift.
     - "none": the whole image, centred and scaled to fit.
+
+    With `rotation_probability` it is turned around its centre: `rotation` is the standard deviation
+    in degrees, clipped at twice that; with 0 no number is drawn.
 
     The image's fitting side is that of `structures.padded_images.fitting_side`, which the test
     protocol of fixed resolution uses too.
@@ -163,34 +165,30 @@ class RandomCenterCrop(Augmentation):
 
     def __init__(
         self,
-        output_size: Sequence[int],  # (height, width) of the network frame
+        output_size: Sequence[int],
         mode: str = "random_crop",
-        # Factors of the side, equally probable; larger shows smaller objects.
         scales: Sequence[float] = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
-        border: int = 128,  # pixels
-        # Standard deviations for "shift_scale", in sides, clipped at 2 shift and 1 scale.
+        border: int = 128,
         shift: float = 0.1,
         scale: float = 0.4,
         base: str = "image",
-        # Standard deviation of a turn around the crop's centre, degrees, clipped at twice that; 0:
-        # none, and no number is drawn.
         rotation: float = 0.0,
         rotation_probability: float = 1.0,
-    ) -> None:
-        super().__init__()
+    ):
+        """`output_size` is (height, width) of the network frame, `border` in pixels."""
+        output_size, scales = frame_size(output_size), tuple(scales)
         self._init(locals())
-        self.output_size, self.scales = frame_size(self.output_size), tuple(self.scales)
-        width, scales, share = self.output_size[1], self.scales, self.rotation_probability
-        require(self.base in CROP_BASES, "base", self.base, f"one of {CROP_BASES}")
-        require(self.mode in CROP_MODES, "mode", self.mode, f"one of {CROP_MODES}")
-        if self.mode == "random_crop":
+        require(base in CROP_BASES, "base", base, f"one of {CROP_BASES}")
+        require(mode in CROP_MODES, "mode", mode, f"one of {CROP_MODES}")
+        if mode == "random_crop":
             require(min(scales, default=0) > 0, "scales", scales, "positive numbers")
-            least = 1 / width if self.base == "output" else 0
-            what = f"large enough to leave a pixel of an output {width} wide"
+            least = 1 / output_size[1] if base == "output" else 0
+            what = f"large enough to leave a pixel of an output {output_size[1]} wide"
             require(min(scales) >= least, "scales", scales, what)
-        if self.mode == "shift_scale":
-            require(0 <= self.scale < 1, "scale", self.scale, "in 0..1 (1 excluded)")
-        require(0 <= self.rotation <= 90, "rotation", self.rotation, "in 0..90 degrees")
+        if mode == "shift_scale":
+            require(0 <= scale < 1, "scale", scale, "in 0..1 (1 excluded)")
+        require(0 <= rotation <= 90, "rotation", rotation, "in 0..90 degrees")
+        share = rotation_probability
         require(0 <= share <= 1, "rotation_probability", share, "in 0..1")
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:

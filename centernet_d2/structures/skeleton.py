@@ -172,10 +172,9 @@ def default_sigmas(names: Sequence[str]) -> tuple[float, ...]:
 
     The names decide, not their number: animals with 17 joints have no person's tolerances.
     """
-    known = dict(zip(COCO_JOINTS, COCO_SIGMAS, strict=True))
-    if set(names) != set(COCO_JOINTS):
-        return (DEFAULT_SIGMA,) * len(names)
-    return tuple(known[name] for name in names)
+    is_person = set(names) == set(COCO_JOINTS)
+    known = dict(zip(COCO_JOINTS, COCO_SIGMAS, strict=True)) if is_person else {}
+    return tuple(known.get(name, DEFAULT_SIGMA) for name in names)
 
 
 def derive_flip_map(names: Sequence[str]) -> Pairs | None:

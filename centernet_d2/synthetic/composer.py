@@ -70,9 +70,9 @@ class Composer:
         self.random = random
         self.placed: list[Placed] = []
 
-    def attempt(self, propose: Callable[[], Placed | None], tries: int = TRIES) -> Placed | None:
-        """Add the first proposal that fits; None when none of `tries` does."""
-        for _ in range(tries):
+    def attempt(self, propose: Callable[[], Placed | None]) -> Placed | None:
+        """Add the first proposal that fits; None when none of `TRIES` does."""
+        for _ in range(TRIES):
             entry = propose()
             if entry is not None and self.add(entry):
                 return entry

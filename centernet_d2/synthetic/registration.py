@@ -1,4 +1,4 @@
-"""Registering the generated splits: names and metadata at once, pictures on first use."""
+"""Registering the generated splits: names at once, metadata and pictures on first use."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from functools import partial
 
 from detectron2.data import DatasetCatalog
 
-from ..data.datasets.builtin import datasets_root
-from ..data.datasets.lazy import register_lazily
+from ..data.datasets.builtin import datasets_root, register_lazily
 from .settings import SPLITS, FigureSettings, SplitSettings, StreetSettings, split_folder
 
 ANNOTATION_FILE, IMAGE_FOLDER = "annotations.json", "images"  # of shapes and figures
@@ -22,12 +21,8 @@ def register_synthetic(root: str) -> None:
     """
     for name, split in SPLITS.items():
         if name not in DatasetCatalog:
-            folder = split_folder(name, root)
-            load, metadata = (
-                partial(load_split, split, folder),
-                partial(split_metadata, split, folder),
-            )
-            register_lazily(name, load, metadata)
+            where = split, split_folder(name, root)
+            register_lazily(name, partial(load_split, *where), partial(split_metadata, *where))
 
 
 def load_split(split: SplitSettings, folder: str) -> list[dict]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
 from .canvas import BLACK, FONT, Color, as_array, class_color, class_name, side_by_side, text_scale
 
+_MOST_NAMED = 8  # classes in a legend
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
 
 
@@ -61,14 +62,13 @@ def draw_heatmap(
     class_names: Sequence[str] = (),
     *,
     threshold: float = 0.1,
-    most: int = 8,
     **place: Any,
 ) -> np.ndarray:
     """Overlay a heatmap on the dimmed gray image, and name the classes with their highest values.
 
-    The picture keeps the image's width and grows by the lines of the names at its bottom. Of the
-    `most` classes with the highest values, those that reach `threshold` are named (0.1: an
-    untrained detector's value everywhere). `place` is `scale` and `shift` of `overlay_heatmap`.
+    The picture keeps the image's width and grows by the lines of the names at its bottom: those
+    that reach `threshold` (0.1: an untrained detector's value everywhere), eight at most. `place`
+    is `scale` and `shift` of `overlay_heatmap`.
     """
     # Colors of the image would pass for classes, bright parts drown low values.
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -76,7 +76,7 @@ def draw_heatmap(
     highest = _channels(heatmap).max(axis=(1, 2))
     entries = [
         (f"{class_name(class_names, k)} {highest[k]:.2f}", class_color(int(k)))
-        for k in np.argsort(-highest, kind="stable")[:most]
+        for k in np.argsort(-highest, kind="stable")[:_MOST_NAMED]
         if highest[k] >= threshold
     ]
     legend = _legend(entries or [(f"no class reaches {threshold:g}", BLACK)], overlay)

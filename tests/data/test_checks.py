@@ -7,13 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from centernet_d2.data.checks import (
-    DatasetError,
-    check_boxes,
-    check_categories,
-    check_image_size,
-    check_unique,
-)
+from centernet_d2.data.checks import DatasetError, check_boxes, check_image_size
 
 SIZE = (100.0, 80.0)
 
@@ -67,15 +61,6 @@ def test_many_examples_are_cut_short():
     with pytest.raises(DatasetError, match=r"7 of 7 boxes.*row 4.*; \.\.\.\.") as error:
         report([[1, 1, -5, 5]] * 7)
     assert "row 5" not in str(error.value)
-
-
-def test_categories_and_ids():
-    check_categories(np.array([3, 7, 3]), [3, 7], source="a", describe=str)
-    check_unique(np.array([1, 2, 3]), key="images", source="a")
-    with pytest.raises(
-        DatasetError, match=r"2 annotations.*ids \[4, 5\], defined are \[3, 7\]: 1; 2"
-    ):
-        check_categories(np.array([3, 4, 5]), [3, 7], source="a", describe=str)
 
 
 def test_image_size():

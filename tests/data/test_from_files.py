@@ -16,6 +16,7 @@ from detectron2.data.datasets import load_coco_json
 
 from centernet_d2 import setup
 from centernet_d2.data.datasets import coco_file, columns, from_files
+from centernet_d2.data.datasets.builtin import LazyMetadata
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import (
     FileDataset,
@@ -26,7 +27,6 @@ from centernet_d2.data.datasets.from_files import (
     register_from_files,
     split_paths,
 )
-from centernet_d2.data.datasets.lazy import LazyMetadata
 
 from .coco_files import coco_content, write_dataset
 

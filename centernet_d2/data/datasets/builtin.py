@@ -7,6 +7,7 @@ read by this package, see `voc.py`. Readers are imported when a name is used.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from itertools import product
@@ -14,8 +15,7 @@ from typing import Any
 
 import detectron2.data.datasets  # noqa: F401  (registers detectron2's names)
 from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from .lazy import register_lazily
+from detectron2.data.catalog import Metadata
 
 # Registered name -> split; "trainval" and "test" are the same frames in both divisions.
 KITTI_SPLITS = {
@@ -31,6 +31,35 @@ KITTI_SPLITS = {
 def datasets_root() -> str:
     """Return detectron2's datasets root: $DETECTRON2_DATASETS, else ./datasets."""
     return os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets"))
+
+
+class LazyMetadata(Metadata):
+    """detectron2's metadata of one dataset, read by a function at the first use."""
+
+    def __init__(self, name: str, read: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(name=name)
+        self.__dict__["_read"] = read
+
+    def __getattr__(self, key: str) -> Any:
+        """Fill in what `read` returns; afterwards this is detectron2's own error."""
+        read = self.__dict__.pop("_read", None)
+        if read is None:
+            return super().__getattr__(key)
+        self.set(**read())
+        return getattr(self, key)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it."""
+        self.get("thing_classes")
+        return super().as_dict()
+
+
+def register_lazily(
+    name: str, load: Callable[[], list[dict]], metadata: Callable[[], dict[str, Any]]
+) -> None:
+    """Register a dataset by functions that import what they need: its records, its metadata."""
+    DatasetCatalog.register(name, load)
+    MetadataCatalog[name] = LazyMetadata(name, metadata)
 
 
 def register_voc(root: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError, check_unique
+from ..checks import DatasetError
 from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, kept_columns
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ class _Table:
     def ids(self) -> np.ndarray:
         """Return the column "id", each only once."""
         identifiers = self.integers("id")
-        check_unique(identifiers, key=self.name, source=self.source)
+        values, counts = np.unique(identifiers, return_counts=True)
+        if len(twice := values[counts > 1]):
+            raise DatasetError(
+                f"{self.source}: {len(twice)} ids occur more than once in '{self.name}': "
+                f"{twice[:5].tolist()}. Give each record of '{self.name}' its own 'id'"
+            )
         return identifiers
 
 
@@ -155,13 +160,7 @@ def _compact(content: dict, source: str) -> CocoFile:
     image_ids = images.ids()
     order = np.argsort(image_ids, kind="stable")
     sizes = np.stack([images.integers(key) for key in ("width", "height")], axis=1)
-    if (empty := (sizes <= 0).any(axis=1)).any():
-        first = images.records[int(np.flatnonzero(empty)[0])]
-        raise DatasetError(
-            f"'{source}': {empty.sum()} images have no pixels, such as image id {first['id']} "
-            f"('{first.get('file_name')}') of width {first['width']} and height "
-            f"{first['height']}: correct 'width' and 'height' or remove the images"
-        )
+    _check_sizes(sizes, images)
     names = images.column("file_name")
     records = _known_images(
         _Table("annotations", content.get("annotations", []), source), image_ids
@@ -176,13 +175,12 @@ def _compact(content: dict, source: str) -> CocoFile:
             "class"
         )
     categories = dict(sorted(zip(table.ids().tolist(), table.column("name"), strict=True)))
-    joints = {}
+    pose = {}
     if any(record.get("keypoints") for record in (*table.records, *records)):
         from .coco_joints import read_pose  # executed for poses alone
 
-        joints = read_pose(
-            table.records, records, boxes=boxes, image_sizes=sizes[order][rows], source=source
-        )
+        places = {"boxes": boxes, "image_sizes": sizes[order][rows]}
+        pose = read_pose(table.records, records, source=source, **places)
     return CocoFile(
         path=source,
         categories=categories,
@@ -196,8 +194,19 @@ def _compact(content: dict, source: str) -> CocoFile:
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
         image_columns=kept_columns([images.records[k] for k in order], IMAGE_COLUMNS),
         annotation_columns=kept_columns(records, ANNOTATION_COLUMNS),
-        **joints,
+        **pose,
     )
+
+
+def _check_sizes(sizes: np.ndarray, images: _Table) -> None:
+    empty = (sizes <= 0).any(axis=1)
+    if empty.any():
+        first = images.records[int(np.flatnonzero(empty)[0])]
+        raise DatasetError(
+            f"'{images.source}': {empty.sum()} images have no pixels, such as image id "
+            f"{first['id']} ('{first.get('file_name')}') of width {first['width']} and height "
+            f"{first['height']}: correct 'width' and 'height' or remove the images"
+        )
 
 
 def _boxes(annotations: _Table) -> np.ndarray:

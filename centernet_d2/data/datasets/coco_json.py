@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import check_boxes, check_categories
+from ..checks import DatasetError, check_boxes, examples
 from .coco_file import CocoFile, read_coco_json
 from .from_files import FileDataset, split_paths
 
@@ -58,9 +58,14 @@ def load_coco_records(json_file: str, image_root: str) -> list[dict]:
             `image_root`.
     """
     content = read_coco_json(json_file)
-    check_categories(
-        content.category_ids, list(content.categories), source=json_file, describe=content.describe
-    )
+    used, known = content.category_ids, list(content.categories)
+    unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
+    if unknown.any():
+        raise DatasetError(
+            f"{json_file}: {unknown.sum()} annotations have a 'category_id' that 'categories' does "
+            f"not define: ids {np.unique(used[unknown])[:10].tolist()}, defined are {known[:20]}: "
+            f"{examples(unknown, content.describe)}. Add the categories or correct the ids"
+        )
     sizes = content.image_sizes[content.annotation_images]
     report = check_boxes(content.boxes, sizes, source=json_file, describe=content.describe)
     for message in report.messages:

@@ -90,17 +90,14 @@ def form_of(metadata: Metadata) -> DatasetForm:
 def register_from_files(spec: str) -> str:
     """Register a specification and return the short name that it is registered under.
 
-    - `coco:<json>:<image dir>`: a COCO JSON, classes and joints from its categories.
-    - `voc:<folder>:<split>`: a folder with `Annotations`, `ImageSets/Main/<split>.txt` and
-      `JPEGImages`; VOC's classes, or those in `classes.txt` in the folder, one per line.
-    - `kitti:<folder>:<split>`: a folder of KITTI's form (`ImageSets`, `training`); the split is
-      "3dop/train", "train" (of `ImageSets/train.txt`), "test", or the path of a list that ends in
-      ".txt". Without a folder `training/label_2` it has no labels.
-    - what `register_dataset_form` added.
+    `coco:` takes classes and joints from the categories of the JSON; `voc:` VOC's classes, or those
+    in `classes.txt` in the folder, one per line; `kitti:` a split such as "3dop/train", "train" (of
+    `ImageSets/train.txt`) or "test", or the path of a list that ends in ".txt", and labels where
+    there is a folder `training/label_2`.
 
-    The name is safe as a folder name and equal in every process. Classes are known now, records are
-    only read when the dataset is used. The metadata keeps the specification with absolute paths as
-    `file_spec`. Calling it again returns the same name.
+    The name is safe as a folder name and equal in every process; calling it again returns the same.
+    Classes are known now, records are only read when the dataset is used. The metadata keeps the
+    specification with absolute paths as `file_spec`.
 
     Raises:
         ValueError: the specification has no known form, or names no existing files; the message

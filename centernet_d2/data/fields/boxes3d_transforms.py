@@ -27,27 +27,26 @@ class RandomHalfJitter(Augmentation):
     """The whole image on the network frame; a share of the images shifted and scaled at random.
 
     Published: half of them, by up to a fifth of the image's sides and to 0.6 to 1.4 of its extent.
+    With `resolution` "fixed" the image's width becomes the frame's (published; a 1242 x 375 image
+    on 1280 x 384 loses 1.2 rows of the frame at top and bottom), with "keep_res" an image pixel
+    becomes a pixel. `shift` (in the image's sides) and `scale` are standard deviations, clipped at
+    two and one of them.
     """
 
     def __init__(
         self,
-        output_size: Sequence[int],  # (height, width) of the network frame
-        # The image's width becomes the frame's (published; a 1242 x 375 image on 1280 x 384 loses
-        # 1.2 rows of the frame at top and bottom), or, with "keep_res", pixels stay pixels.
+        output_size: Sequence[int],
         resolution: str = "fixed",
-        probability: float = 0.5,  # share of the images that are jittered
-        shift: float = 0.1,  # standard deviation, in the image's sides; clipped at two of them
-        scale: float = 0.4,  # standard deviation; clipped at one
-    ) -> None:
-        super().__init__()
+        probability: float = 0.5,
+        shift: float = 0.1,
+        scale: float = 0.4,
+    ):
+        output_size = frame_size(output_size)
         self._init(locals())
-        self.output_size = frame_size(self.output_size)
-        require(
-            self.resolution in RESOLUTIONS, "resolution", self.resolution, f"one of {RESOLUTIONS}"
-        )
-        require(0 <= self.probability <= 1, "probability", self.probability, "in 0..1")
-        require(0 <= self.scale < 1, "scale", self.scale, "in 0..1 (1 excluded)")
-        require(self.shift >= 0, "shift", self.shift, "0 or more")
+        require(resolution in RESOLUTIONS, "resolution", resolution, f"one of {RESOLUTIONS}")
+        require(0 <= probability <= 1, "probability", probability, "in 0..1")
+        require(0 <= scale < 1, "scale", scale, "in 0..1 (1 excluded)")
+        require(shift >= 0, "shift", shift, "0 or more")
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw from numpy's global random state and return the way to the network frame."""
