@@ -43,26 +43,18 @@ class BoxEvaluator(DatasetEvaluator):
         self,
         *,
         dataset_name: str,
-        image_ids: Sequence[int | str],
+        image_ids: Sequence[int | str],  # of the ground truth, in its order
         num_classes: int,
-        is_labelled: bool,
-        output_folder: str | None = None,
-        protocol: str = "",
-        rounding: str = "",
+        is_labelled: bool,  # whether there is anything to compare detections with
+        output_folder: str | None = None,  # where files are written; None: nowhere
+        protocol: str = "",  # name of the test protocol, printed and written with the scores
+        rounding: str = "",  # what is told after it, see `rounding_note`
         distributed: bool = True,
     ):
         """Take what the ground truth says, from a subclass, and what its own caller says.
 
-        Args:
-            dataset_name: for messages.
-            image_ids: of the ground truth, in its order.
-            num_classes: of the ground truth.
-            is_labelled: whether there is anything to compare detections with.
-            output_folder: where files are written; None: nowhere.
-            protocol: name of the test protocol, printed and written with the scores.
-            rounding: what is told after it, see `rounding_note`.
-            distributed: gather the detections of all processes; the main one scores them, others
-                return `{}`.
+        Where `distributed`, the detections of all processes are gathered; the main one scores them,
+        others return `{}`.
         """
         self.dataset_name, self.image_ids = dataset_name, list(image_ids)
         self.num_classes, self.is_labelled = num_classes, is_labelled
@@ -159,9 +151,7 @@ class BoxEvaluator(DatasetEvaluator):
         logger.warning(
             "%s: %d of %d detections have a NaN or infinite number and are left out. Have the "
             "weights diverged?",
-            where,
-            (~finite).sum(),
-            len(finite),
+            *(where, (~finite).sum(), len(finite)),
         )
         return {name: values[finite] for name, values in fields.items()}
 
@@ -199,11 +189,10 @@ class BoxEvaluator(DatasetEvaluator):
         return {image_id: merged[image_id] for image_id in self.image_ids if image_id in merged}
 
     def _stacked(self, gathered: Mapping[int | str, Detections]) -> tuple[np.ndarray, Detections]:
-        """All detections by image, and then as the model gave them.
+        """All D detections by image, and then as the model gave them.
 
-        Returns:
-            (D,) int64, the place of each detection's image in `image_ids`; and `boxes`, `scores`
-            and `classes` of all.
+        First (D,) int64, the place of each one's image in `image_ids`; then all `boxes`, `scores`
+        and `classes`.
         """
         places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         counts = [len(part["scores"]) for part in gathered.values()]
@@ -232,8 +221,7 @@ class BoxEvaluator(DatasetEvaluator):
             },
             **besides,
         }
-        path = os.path.join(self.output_folder or "", self.scores_file)
-        write_json(path, content, indent=1)
+        write_json(os.path.join(self.output_folder or "", self.scores_file), content, indent=1)
 
 
 def as_table(values: Mapping[str, float]) -> str:

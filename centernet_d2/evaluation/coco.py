@@ -24,7 +24,6 @@ from .coco_scores import METRIC_NAMES, check_backend, false_discovery, score_det
 logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "coco_instances_results.json"  # COCO results, ready to be submitted
-SCORES_FILE = "coco_scores.json"  # the scores with dataset and protocol
 
 
 class CocoEvaluator(BoxEvaluator):
@@ -40,7 +39,7 @@ class CocoEvaluator(BoxEvaluator):
     nothing to average over. What counts is said at `BoxEvaluator`.
     """
 
-    scores_file = SCORES_FILE
+    scores_file = "coco_scores.json"
 
     def __init__(
         self,
