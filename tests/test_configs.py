@@ -17,7 +17,7 @@ from centernet_d2.engine.optimizer import build_optimizer
 from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
-from centernet_d2.layers.directional_pool import _DirectionalPool
+from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -130,7 +130,7 @@ def test_as_many_parameters_without_pools(name):
     with torch.device("meta"):
         model = build_model(cfg)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[path]
-    assert not [m for m in model.modules() if isinstance(m, _DirectionalPool)]
+    assert not [m for m in model.modules() if isinstance(m, DirectionalPool)]
 
 
 @pytest.mark.parametrize("name", TRAINABLE)

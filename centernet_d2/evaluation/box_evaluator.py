@@ -68,11 +68,7 @@ class BoxEvaluator(DatasetEvaluator):
         self._repeated = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Take the detections of some images: `inputs` have "image_id", `outputs` have "instances".
-
-        Raises:
-            ValueError: a class index that the dataset does not have.
-        """
+        """Take the detections of some images: `inputs` have "image_id", `outputs` "instances"."""
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
             if image_id in self._detections:
@@ -83,11 +79,7 @@ class BoxEvaluator(DatasetEvaluator):
             self._detections[image_id] = self._checked(fields, where)
 
     def evaluate(self) -> OrderedDict:
-        """Score what was processed since `reset()`; collective over all processes.
-
-        Raises:
-            ValueError: detections for an image that the ground truth does not have.
-        """
+        """Score what was processed since `reset()`; collective over all processes."""
         gathered = self._gather()
         if gathered is None:
             return OrderedDict()
@@ -177,14 +169,11 @@ class BoxEvaluator(DatasetEvaluator):
             )
         unseen = [image_id for image_id in self.image_ids if image_id not in merged]
         if unseen or repeated:
+            example = f" (such as image_id {unseen[0]!r})" if unseen else ""
             logger.warning(
                 "Dataset '%s': %d of %d images were never processed and count as images without "
                 "detections%s; %d were processed more than once and count once.",
-                self.dataset_name,
-                len(unseen),
-                len(self.image_ids),
-                f" (such as image_id {unseen[0]!r})" if unseen else "",
-                repeated,
+                *(self.dataset_name, len(unseen), len(self.image_ids), example, repeated),
             )
         return {image_id: merged[image_id] for image_id in self.image_ids if image_id in merged}
 

@@ -79,13 +79,11 @@ class KittiEvaluator(BoxEvaluator):
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
     ):
-        """Read the ground truth.
+        """Read the ground truth, see `kitti_ground_truth`.
 
-        Args:
-            dataset_name: a registered dataset; see `kitti_ground_truth`.
-            round_results: decimals of the result files, scores included, that are scored too, as
-                published; None: score what the model gave, and write 6.
-            **shared: `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
+        `round_results` are the decimals of the result files, scores included, that are scored too,
+        as published; None: score what the model gave, and write 6. `shared` are `output_folder`,
+        `protocol` and `distributed` of `BoxEvaluator`.
         """
         self.round_results = round_results
         self.ground_truth = load_ground_truth(dataset_name)

@@ -54,10 +54,10 @@ class VocEvaluator(BoxEvaluator):
         round_to_files: bool = True,
         **shared: Any,
     ) -> None:
-        """Read the records of the dataset.
+        """Read the records of the dataset, which have "difficult" in the annotations.
 
         Args:
-            dataset_name: a registered dataset whose records have "difficult" in the annotations.
+            dataset_name: of a registered dataset.
             file_offset: from edges to VOC's pixels, which count from 1: "all" adds 1 to all four
                 coordinates, as published; "left_top" to left and top only, which is the inverse of
                 how annotations are read.
