@@ -28,7 +28,7 @@ ALLOWED = {
     "synthetic": {"structures", "data", "atomic_write"},
     "evaluation": {"structures", "detectron2_versions", "atomic_write", "checked_values"},
     "visualization": {"structures"},
-    "analysis": {"structures", "targets", "modeling", "evaluation"},
+    "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
     "checkpoint": {"config", "atomic_write"},
     "model_zoo": {"config", "checkpoint", "atomic_write"},
 }

@@ -8,6 +8,7 @@ detector pairs (the best K after the peaks' NMS, offsets applied), of the image 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from ..checked_values import check_at_least, check_choice
 from ..evaluation.voc_scores import interpolated_precision
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
 
@@ -69,19 +71,16 @@ def corner_mean_average_precision(
 ) -> float:
     """Mean over classes of the AP of corners of one kind, in percent.
 
+    The mean is over classes with a true corner in the quadrant; NaN where there is none.
+
     Args:
         found: of each image.
         truth: of each image, without crowd regions.
         radius: pixels of the image.
         quadrant: one of QUADRANTS, for found and true corners alike.
-
-    Returns:
-        The mean over classes with a true corner in the quadrant; NaN where there is none.
     """
-    if quadrant not in QUADRANTS:
-        raise ValueError(f"quadrant is {quadrant!r}; known: {', '.join(QUADRANTS)}")
-    if radius < 0:
-        raise ValueError(f"radius is {radius}: give pixels, 0 or more")
+    check_choice("quadrant", quadrant, QUADRANTS)
+    check_at_least("radius", radius, 0)
     found = [corners.within(quadrant) for corners in found]
     truth = [corners.within(quadrant) for corners in truth]
     pairs = zip(found, truth, strict=True)
@@ -133,10 +132,7 @@ def corner_quadrants(
 ) -> dict[str, dict[str, float]]:
     """Corner mAP in percent by kind of corner and quadrant.
 
-    Args:
-        model: a corner detector in evaluation mode.
-        batches: inputs with `image` and, in its frame, `instances`.
-        radius: pixels of the image.
+    Inputs have `image` and, in its frame, `instances`; `radius` is in pixels of the image.
     """
     if not isinstance(model, CornerNet):
         raise ValueError(
@@ -144,19 +140,14 @@ def corner_quadrants(
             "or TripletCenterNet."
         )
     found, truth = [], []
-    for batch in batches:
-        for entry in batch:
-            found.append(found_corners(model, entry))
-            truth.append(true_corners(model.checked_objects(entry)))
-    return {
-        name: {
-            quadrant: corner_mean_average_precision(
-                [corners[name] for corners in found],
-                [corners[name] for corners in truth],
-                radius=radius,
-                quadrant=quadrant,
-            )
+    for entry in itertools.chain.from_iterable(batches):
+        found.append(found_corners(model, entry))
+        truth.append(true_corners(model.checked_objects(entry)))
+    scores: dict[str, dict[str, float]] = {}
+    for name in CORNERS:
+        both = [[corners[name] for corners in side] for side in (found, truth)]
+        scores[name] = {
+            quadrant: corner_mean_average_precision(*both, radius=radius, quadrant=quadrant)
             for quadrant in QUADRANTS
         }
-        for name in CORNERS
-    }
+    return scores

@@ -41,18 +41,9 @@ class Oracle(nn.Module):
     """
 
     def __init__(self, model: CornerNet, substitutes: Collection[str]) -> None:
-        """Keep the detector, which is not changed.
-
-        Args:
-            model: a corner detector.
-            substitutes: names of SUBSTITUTES; none: all is predicted.
-
-        Raises:
-            ValueError: an unknown name, or one that the detector has no use for.
-        """
+        """Keep the detector, which is not changed; no `substitutes`: all is predicted."""
         super().__init__()
-        unknown = sorted(set(substitutes).difference(SUBSTITUTES))
-        if unknown:
+        if unknown := sorted(set(substitutes).difference(SUBSTITUTES)):
             raise ValueError(f"No ground truth for {unknown}; known: {', '.join(SUBSTITUTES)}.")
         if not isinstance(model, CornerNet):
             raise ValueError(

@@ -14,18 +14,13 @@ NO_OFFSET = 0.5
 def peak_centers(peaks: Peaks, offset: Tensor | None) -> Tensor:
     """Centers (N, K, 2) as (x, y) on the output map: cell plus offset (N, 2, h, w) there."""
     cell = torch.stack([peaks.x, peaks.y], dim=-1)
-    if offset is None:
-        return cell + NO_OFFSET
-    return cell + peaks.gather(offset)
+    return cell + (NO_OFFSET if offset is None else peaks.gather(offset))
 
 
 def center_boxes(peaks: Peaks, centers: Tensor, size: Tensor) -> Tensor:
-    """Boxes (N, K, 4) x1, y1, x2, y2 around the centers, on the output map, not clipped.
+    """Boxes (N, K, 4) x1, y1, x2, y2 around the centers (N, K, 2), on the output map, not clipped.
 
-    Args:
-        peaks: where to read.
-        centers: (N, K, 2) on the output map.
-        size: (N, 2, h, w) width and height in cells, or (N, 2 * C, h, w) with one pair per class.
+    `size` is (N, 2, h, w) width and height in cells, or (N, 2 * C, h, w) with one pair per class.
     """
     values = peaks.gather(size)
     if values.shape[-1] > 2:

@@ -19,7 +19,7 @@ CHOICES = ("first", "best")
 
 @dataclass(frozen=True)
 class CenterCheck:
-    """What stays: image by image, by falling score."""
+    """What stays: image by image, by descending score."""
 
     rows: Tensor  # (S,) int64, rows of the pairs
     scores: Tensor  # (S,) mean of the scores of both corners and the center

@@ -14,15 +14,8 @@ NO_PAIR = -1.0
 def keypoints_at_peaks(maps: KeypointMaps, k: int, kernel: int = 3) -> Keypoints:
     """The `k` best local maxima of each image over all classes, with what is predicted there.
 
-    There are fewer where the map has fewer cells.
-
-    Args:
-        maps: heatmap as probabilities.
-        k: number of keypoints per image in total, not per class.
-        kernel: see `local_maxima`.
-
-    Returns:
-        Points on the output map, cell plus offset, not clipped.
+    Heatmaps are probabilities; see `top_peaks`. Points are on the output map, cell plus offset, not
+    clipped.
     """
     peaks = top_peaks(maps.heatmap, k, kernel)
     cell = torch.stack([peaks.x, peaks.y], dim=-1)
@@ -47,14 +40,8 @@ def pair_corners(
     A pair has one class, a bottom-right corner that is neither left of nor above the top-left one,
     and embeddings that differ by the threshold at most. Its score is the mean of both corners'.
 
-    Args:
-        top_left: corners with embeddings.
-        bottom_right: likewise.
-        embedding_threshold: see above (published: 0.5).
-        max_pairs: rows of the result at most (published: 1000); rows that are no pair fill up.
-
-    Returns:
-        Boxes in the frame of the corners, pairs first, by falling score.
+    There are at most `max_pairs` rows (published: 1000), pairs first, by descending score; rows
+    that are no pair fill up. Boxes are in the frame of the corners.
     """
     if top_left.embedding is None or bottom_right.embedding is None:
         raise ValueError("pair_corners needs the embeddings of both corners")

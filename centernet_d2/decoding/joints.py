@@ -16,29 +16,24 @@ from .center_boxes import NO_OFFSET
 from .peaks import channel_peaks
 
 SNAPPING = ("published", "paper", "none")
+INF = float("inf")
 
 
 @dataclass(frozen=True)
 class SnappingRule:
     """When a regressed joint moves to a peak of the joint heatmap.
 
-    Attributes:
-        name: "published" (the published code): the nearest peak of all is looked at, and taken
-            where it lies in the object's box and no further away than `max_distance`; so a nearest
-            peak outside the box keeps a second-nearest inside from being taken. "paper" (section
-            4.2): the nearest of the peaks in the box, however far. "none": joints stay where they
-            were regressed to.
-        candidates: peaks looked at per joint and image, M.
-        score_threshold: peaks at or below are none.
-        max_distance: of "published", in longer sides of the object's box.
-        kernel: side of the window in which a peak must be the maximum, see `local_maxima`.
+    "published" (the published code): the nearest peak of all is looked at, and taken where it lies
+    in the object's box and no further away than `max_distance`; so a nearest peak outside the box
+    keeps a second-nearest inside from being taken. "paper" (section 4.2): the nearest of the peaks
+    in the box, however far. "none": joints stay where they were regressed to.
     """
 
     name: str = "published"
-    candidates: int = 100
-    score_threshold: float = 0.1
-    max_distance: float = 0.3
-    kernel: int = 3
+    candidates: int = 100  # peaks looked at per joint and image, M
+    score_threshold: float = 0.1  # peaks at or below are none
+    max_distance: float = 0.3  # of "published", in longer sides of the object's box
+    kernel: int = 3  # side of the window in which a peak must be the maximum, see `local_maxima`
 
     def __post_init__(self) -> None:
         check_choice("snapping", self.name, SNAPPING)
@@ -55,13 +50,9 @@ class JointPeaks:
 
 
 def joint_peaks(heatmap: Tensor, offset: Tensor | None, k: int, kernel: int = 3) -> JointPeaks:
-    """Find the peaks of a joint heatmap (N, J, h, w).
+    """The `k` best peaks of each joint's heatmap (N, J, h, w), probabilities.
 
-    Args:
-        heatmap: probabilities.
-        offset: (N, 2, h, w) joint minus cell, for all joints; None: joints lie half a cell further.
-        k: peaks per joint.
-        kernel: see `local_maxima`.
+    `offset` (N, 2, h, w) is joint minus cell, for all joints; None: joints lie half a cell further.
     """
     scores, y, x = channel_peaks(heatmap, k, kernel)
     if offset is None:
@@ -122,9 +113,6 @@ def scores_at(heatmap: Tensor, joints: Tensor) -> Tensor:
     x = joints[..., 0].nan_to_num().clamp(0, width - 1).long()
     y = joints[..., 1].nan_to_num().clamp(0, height - 1).long()
     return heatmap.flatten(2).gather(2, (y * width + x).transpose(1, 2)).transpose(1, 2)
-
-
-INF = float("inf")
 
 
 def _inside(x: Tensor, y: Tensor, corners: tuple[Tensor, ...]) -> Tensor:

@@ -27,15 +27,10 @@ system again and again, and to get it takes longer than to compute what is in it
 
 @dataclass(frozen=True)
 class PeakSearch:
-    """Which cells of a heatmap are found: the `top_k` highest local maxima of each image.
+    """Which cells of a heatmap are found: the `top_k` highest local maxima of each image."""
 
-    Attributes:
-        kernel: side of the window in which a peak must be the maximum, odd; see `local_maxima`.
-        top_k: peaks per image, over all classes.
-    """
-
-    kernel: int = 3
-    top_k: int = 100
+    kernel: int = 3  # side of the window in which a peak must be the maximum, see `local_maxima`
+    top_k: int = 100  # peaks per image, over all classes
 
     def __post_init__(self) -> None:
         check_odd("kernel", self.kernel)
@@ -51,11 +46,8 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
 
     A cell stays when no cell of the window of side `kernel` around it is higher, so all cells of a
     plateau stay (published behaviour). NaN, which is neither higher nor lower, stays visible
-    instead of turning into a score of 0; so do its neighbours.
-
-    Args:
-        heatmap: finite but for NaN, in any memory format, which the result keeps.
-        kernel: odd; 1 keeps every cell.
+    instead of turning into a score of 0; so do its neighbours. The heatmap is finite but for NaN,
+    in any memory format, which the result keeps; the kernel is odd, and 1 keeps every cell.
     """
     check_odd("kernel", kernel)
     if not _is_eager_on_cpu(heatmap):
@@ -86,12 +78,8 @@ def _highest_along(values: Tensor, axis: int, reach: int) -> Tensor:
 def channel_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     """The `k` highest local maxima of each channel: scores, y and x, each (N, C, K), best first.
 
-    There are fewer where the map has fewer cells; where it has fewer maxima, the last score 0.
-
-    Args:
-        heatmap: (N, C, h, w) probabilities.
-        k: number of peaks per channel.
-        kernel: see `local_maxima`.
+    The heatmap (N, C, h, w) has probabilities. There are fewer peaks where it has fewer cells;
+    where it has fewer maxima, the last score 0.
     """
     height, width = heatmap.shape[-2:]
     scores, cell = local_maxima(heatmap, kernel).flatten(2).topk(min(k, height * width))
@@ -102,13 +90,9 @@ def channel_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> tuple[Tensor, Ten
 def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
     """The `k` highest local maxima of each image over all classes, best first.
 
-    There are fewer where the map has fewer cells, all classes counted. Which of equal scores come
-    first, or last among the `k`, is not defined (published behaviour) but always the same.
-
-    Args:
-        heatmap: (N, C, h, w) probabilities.
-        k: number of peaks per image in total, not per class; see `channel_peaks`.
-        kernel: see `local_maxima`.
+    The heatmap (N, C, h, w) has probabilities. There are fewer peaks where it has fewer cells, all
+    classes counted. Which of equal scores come first, or last among the `k`, is not defined
+    (published behaviour) but always the same.
     """
     if not _is_eager_on_cpu(heatmap):
         return _best_cells(local_maxima(heatmap, kernel), k)

@@ -26,25 +26,18 @@ that a box of one pixel has x1 = x2; "continuous" is the plain difference."""
 class SoftNmsRule:
     """How overlap lowers scores; the defaults are the published values, but for `mode`.
 
-    Attributes:
-        method: factor of the score of a box that overlaps a selected one: "gaussian"
-            `exp(-iou^2 / sigma)`; "linear" `1 - iou` where the IoU exceeds `threshold`; "hard" 0
-            there.
-        sigma: of "gaussian".
-        threshold: IoU of "linear" and "hard".
-        score_floor: a box whose score falls below this by overlap is dropped.
-        mode: "clean", or "reference" for what the published code returns: it drops a box by
-            copying the last one over it and does not cut off the tail, so stale copies of other
-            boxes stay among the detections.
-        extent: "inclusive" or "continuous", see EXTENTS.
+    The score of a box that overlaps a selected one is multiplied by `exp(-iou^2 / sigma)`
+    ("gaussian") or, where the IoU exceeds `threshold`, by `1 - iou` ("linear") or 0 ("hard"). The
+    mode "reference" gives what the published code returns: it drops a box by copying the last one
+    over it and does not cut off the tail, so stale copies of other boxes stay among the detections.
     """
 
-    method: str = "gaussian"
-    sigma: float = 0.5
-    threshold: float = 0.5
-    score_floor: float = 0.001
-    mode: str = "clean"
-    extent: str = "inclusive"
+    method: str = "gaussian"  # or "linear" or "hard"
+    sigma: float = 0.5  # of "gaussian"
+    threshold: float = 0.5  # of "linear" and "hard"
+    score_floor: float = 0.001  # a box whose score falls below this by overlap is dropped
+    mode: str = "clean"  # or "reference"
+    extent: str = "inclusive"  # or "continuous", see EXTENTS
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)

@@ -80,12 +80,8 @@ class Rounds:
     def is_decided(self, turn: int, remaining: Tensor, settled: Tensor, limit: int | None) -> bool:
         """Whether no open row can come among the best `limit` of its image, or tie with the last.
 
-        Args:
-            turn: rounds so far, of one selection per group.
-            remaining: (G,) highest score of each group's open rows.
-            settled: (R,) scores that will not change any more, of open rows anything that is not
-                above `remaining`.
-            limit: rows wanted per image; None: all.
+        After `turn` rounds `remaining` (G,) are the highest scores of the groups' open rows, and
+        `settled` (R,) those that will not change any more, of open rows anything not above these.
         """
         if limit is None or turn * self._most_groups < limit:
             return False  # found out without looking
@@ -98,8 +94,7 @@ class Rounds:
     def compare(self, selected: Tensor) -> tuple[Tensor, Tensor]:
         """Compare each group's selected box, at (G,), with the boxes of its group.
 
-        Returns:
-            (R,) whether a box overlaps the selected one, and (R,) the factor of its score.
+        Gives (R,) whether a box overlaps the selected one, and (R,) the factor of its score.
         """
         others = self.boxes
         chosen = self.boxes.index_select(1, selected).index_select(1, self._padded_group)
@@ -116,13 +111,10 @@ class Rounds:
     def merge(
         self, selected: Tensor, reached: Tensor, factor: Tensor, corner_scores: Tensor
     ) -> None:
-        """Replace each group's selected box by the mean of itself and of those that it reaches.
+        """Replace each group's selected box, at (G,), by the mean of it and of those it reaches.
 
-        Args:
-            selected: (G,) where the selected boxes are.
-            reached: (R,) bool, whose scores they lower.
-            factor: (R,) what these scores are multiplied by.
-            corner_scores: (2, R) that each box is merged with.
+        These are `reached` (R,) bool, whose scores are multiplied by `factor` (R,); each box is
+        merged with `corner_scores` (2, R).
         """
         weight = torch.where(reached, (1 - factor) ** self._merge_exponent, 0) * corner_scores
         weight[:, selected] = corner_scores[:, selected]  # itself, with weight 1
@@ -195,10 +187,8 @@ def published_moves(state: Rounds, end: Tensor, dropped: Tensor) -> tuple[Tensor
     Where it drops a box it copies the last open one there, takes that row off the end, and looks at
     the position again.
 
-    Args:
-        state: with the groups' places.
-        end: (G,) number of open and selected boxes before the round.
-        dropped: (D,) the boxes that fall below the floor, ascending.
+    `end` (G,) is the number of open and selected boxes before the round; the boxes `dropped` (D,),
+    ascending, fall below the floor.
 
     Returns:
         (M,) the boxes that are copied, each of which stays behind the end as a stale copy with its

@@ -43,26 +43,18 @@ class BoxEvaluator(DatasetEvaluator):
         self,
         *,
         dataset_name: str,
-        image_ids: Sequence[int | str],
+        image_ids: Sequence[int | str],  # of the ground truth, in its order
         num_classes: int,
-        is_labelled: bool,
-        output_folder: str | None = None,
-        protocol: str = "",
-        rounding: str = "",
+        is_labelled: bool,  # whether there is anything to compare detections with
+        output_folder: str | None = None,  # where files are written; None: nowhere
+        protocol: str = "",  # name of the test protocol, printed and written with the scores
+        rounding: str = "",  # what is told after it, see `rounding_note`
         distributed: bool = True,
     ):
         """Take what the ground truth says, from a subclass, and what its own caller says.
 
-        Args:
-            dataset_name: for messages.
-            image_ids: of the ground truth, in its order.
-            num_classes: of the ground truth.
-            is_labelled: whether there is anything to compare detections with.
-            output_folder: where files are written; None: nowhere.
-            protocol: name of the test protocol, printed and written with the scores.
-            rounding: what is told after it, see `rounding_note`.
-            distributed: gather the detections of all processes; the main one scores them, others
-                return `{}`.
+        Where `distributed`, the detections of all processes are gathered; the main one scores them,
+        others return `{}`.
         """
         self.dataset_name, self.image_ids = dataset_name, list(image_ids)
         self.num_classes, self.is_labelled = num_classes, is_labelled
@@ -76,11 +68,7 @@ class BoxEvaluator(DatasetEvaluator):
         self._repeated = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Take the detections of some images: `inputs` have "image_id", `outputs` have "instances".
-
-        Raises:
-            ValueError: a class index that the dataset does not have.
-        """
+        """Take the detections of some images: `inputs` have "image_id", `outputs` "instances"."""
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
             if image_id in self._detections:
@@ -91,11 +79,7 @@ class BoxEvaluator(DatasetEvaluator):
             self._detections[image_id] = self._checked(fields, where)
 
     def evaluate(self) -> OrderedDict:
-        """Score what was processed since `reset()`; collective over all processes.
-
-        Raises:
-            ValueError: detections for an image that the ground truth does not have.
-        """
+        """Score what was processed since `reset()`; collective over all processes."""
         gathered = self._gather()
         if gathered is None:
             return OrderedDict()
@@ -159,9 +143,7 @@ class BoxEvaluator(DatasetEvaluator):
         logger.warning(
             "%s: %d of %d detections have a NaN or infinite number and are left out. Have the "
             "weights diverged?",
-            where,
-            (~finite).sum(),
-            len(finite),
+            *(where, (~finite).sum(), len(finite)),
         )
         return {name: values[finite] for name, values in fields.items()}
 
@@ -187,23 +169,19 @@ class BoxEvaluator(DatasetEvaluator):
             )
         unseen = [image_id for image_id in self.image_ids if image_id not in merged]
         if unseen or repeated:
+            example = f" (such as image_id {unseen[0]!r})" if unseen else ""
             logger.warning(
                 "Dataset '%s': %d of %d images were never processed and count as images without "
                 "detections%s; %d were processed more than once and count once.",
-                self.dataset_name,
-                len(unseen),
-                len(self.image_ids),
-                f" (such as image_id {unseen[0]!r})" if unseen else "",
-                repeated,
+                *(self.dataset_name, len(unseen), len(self.image_ids), example, repeated),
             )
         return {image_id: merged[image_id] for image_id in self.image_ids if image_id in merged}
 
     def _stacked(self, gathered: Mapping[int | str, Detections]) -> tuple[np.ndarray, Detections]:
-        """All detections by image, and then as the model gave them.
+        """All D detections by image, and then as the model gave them.
 
-        Returns:
-            (D,) int64, the place of each detection's image in `image_ids`; and `boxes`, `scores`
-            and `classes` of all.
+        First (D,) int64, the place of each one's image in `image_ids`; then all `boxes`, `scores`
+        and `classes`.
         """
         places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         counts = [len(part["scores"]) for part in gathered.values()]
@@ -232,8 +210,7 @@ class BoxEvaluator(DatasetEvaluator):
             },
             **besides,
         }
-        path = os.path.join(self.output_folder or "", self.scores_file)
-        write_json(path, content, indent=1)
+        write_json(os.path.join(self.output_folder or "", self.scores_file), content, indent=1)
 
 
 def as_table(values: Mapping[str, float]) -> str:

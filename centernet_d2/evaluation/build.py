@@ -46,10 +46,6 @@ def build_evaluator(
         outputs: names of the fields of the model's detections; they decide what is scored.
         evaluators: further entries of the registry. Each writes to a folder of its name in the
             output folder, and its results are merged with the dataset's own.
-
-    Raises:
-        ValueError: the dataset is not registered, or no entry has its `evaluator_type` or the name
-            of a further evaluator.
     """
     if dataset_name not in DatasetCatalog.list():
         raise ValueError(
@@ -144,11 +140,8 @@ def coco(
     if with_joints and not MetadataCatalog.get(dataset_name).get("keypoint_names"):
         from ..structures.skeleton import HOW_TO_NAME_JOINTS
 
-        logger.warning(
-            "Dataset '%s' names no joints: boxes alone are scored. %s",
-            dataset_name,
-            HOW_TO_NAME_JOINTS,
-        )
+        message = "Dataset '%s' names no joints: boxes alone are scored. %s"
+        logger.warning(message, dataset_name, HOW_TO_NAME_JOINTS)
         with_joints = False
     return CocoEvaluator(
         dataset_name=dataset_name,

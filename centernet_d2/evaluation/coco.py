@@ -24,7 +24,6 @@ from .coco_scores import METRIC_NAMES, check_backend, false_discovery, score_det
 logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "coco_instances_results.json"  # COCO results, ready to be submitted
-SCORES_FILE = "coco_scores.json"  # the scores with dataset and protocol
 
 
 class CocoEvaluator(BoxEvaluator):
@@ -40,35 +39,27 @@ class CocoEvaluator(BoxEvaluator):
     nothing to average over. What counts is said at `BoxEvaluator`.
     """
 
-    scores_file = SCORES_FILE
+    scores_file = "coco_scores.json"
 
     def __init__(
         self,
         *,
         dataset_name: str,
-        iou_types: Sequence[str] = ("bbox",),
-        backend: str = "pycocotools",
-        round_results: int | None = None,
-        per_iou_ap: bool = False,
-        false_discovery: bool = False,
-        oks_sigmas: Sequence[float] | None = None,
+        iou_types: Sequence[str] = ("bbox",),  # what to score, keys of `METRIC_NAMES`
+        backend: str = "pycocotools",  # or "faster-coco-eval" (optional package, equal numbers)
+        round_results: int | None = None,  # decimals; None: not rounded
+        per_iou_ap: bool = False,  # report AP60, AP70, AP80 and AP90 too
+        false_discovery: bool = False,  # report these rates too; takes as long again
+        oks_sigmas: Sequence[float] | None = None,  # tolerance of each joint
         **shared: Any,
     ):
         """Read the ground truth.
 
-        Args:
-            dataset_name: a registered dataset, either with `json_file` in its metadata or given as
-                dataset dicts.
-            iou_types: what to score, keys of `METRIC_NAMES`: boxes, and joints in the dataset's
-                metadata (`structures/skeleton.py`).
-            backend: "pycocotools" or "faster-coco-eval" (optional package, equal numbers).
-            round_results: decimals that boxes, joints and scores are rounded to before scoring and
-                writing; None: not rounded. The results files behind the points paper's scores have
-                2.
-            per_iou_ap: report AP60, AP70, AP80 and AP90 too.
-            false_discovery: report the rates of `false_discovery` too; takes as long again.
-            oks_sigmas: tolerance of each joint; None: those of the dataset's metadata.
-            **shared: `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
+        The dataset has a `json_file` in its metadata or is given as dataset dicts; what it says of
+        joints (`structures/skeleton.py`), their sigmas too, is in the metadata. `round_results`
+        concerns boxes, joints and scores, before scoring and writing; the files behind the points
+        paper's scores have 2 decimals. `shared` are `output_folder`, `protocol` and `distributed`
+        of `BoxEvaluator`.
         """
         unknown = [name for name in iou_types if name not in METRIC_NAMES]
         if unknown:

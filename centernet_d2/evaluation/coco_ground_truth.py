@@ -34,10 +34,6 @@ class CocoGroundTruth:
 def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGroundTruth:
     """Read the JSON named in the dataset's metadata; without one, convert its dataset dicts.
 
-    Args:
-        dataset_name: a registered dataset.
-        with_joints: joints are to be scored.
-
     Raises:
         FileNotFoundError: the JSON is not there.
         ValueError: the JSON is broken or no COCO file, its categories are not those of the
@@ -159,9 +155,6 @@ def _complete(dataset_name: str, annotations: list[dict]) -> None:
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
     if renumber or without_area:
-        logger.info(
-            "Dataset '%s': %d annotations had no area (width x height is used)%s.",
-            dataset_name,
-            len(without_area),
-            "; ids were missing, repeated or 0 and are numbered anew" if renumber else "",
-        )
+        more = "; ids were missing, repeated or 0 and are numbered anew" if renumber else ""
+        message = "Dataset '%s': %d annotations had no area (width x height is used)%s."
+        logger.info(message, dataset_name, len(without_area), more)

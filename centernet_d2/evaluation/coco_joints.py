@@ -40,14 +40,8 @@ def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, 
     joints, else all. Their annotations without `keypoints` get unlabelled ones, and
     `num_keypoints`, the number of labelled joints, is counted where it is missing. Objects without
     labelled joints are neither to be found nor false when found.
-
-    Args:
-        dataset: COCO ground truth, changed in place.
-        skeleton: of the dataset.
-        name: of the dataset, for messages.
-
-    Raises:
-        ValueError: an annotation has another number of joints.
+    `dataset`, COCO ground truth, is changed in place. An annotation with another number of joints
+    is an error.
     """
     annotations = dataset["annotations"]
     ids = [c["id"] for c in dataset["categories"] if c.get("keypoints")]
@@ -71,11 +65,7 @@ def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, 
 
 
 def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.ndarray:
-    """Return `pred_keypoints` (N, J, 3) as COCO has them: (N, J, 3) float64 x, y, score.
-
-    Raises:
-        ValueError: there are none, or of another number of joints.
-    """
+    """Return `pred_keypoints` (N, J, 3) as COCO has them: (N, J, 3) float64 x, y, score."""
     count = len(skeleton.names)
     if not instances.has("pred_keypoints"):
         raise ValueError(

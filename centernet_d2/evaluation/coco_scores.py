@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..checked_values import check_choice
+
 # Names of COCOeval.stats, in its order. An IoU type that is not here is not scored.
 METRIC_NAMES = {
     "bbox": (
@@ -42,15 +44,14 @@ class CocoScores:
 
 def check_backend(backend: str) -> None:
     """Raise where `backend` is no known back end or its package is not installed."""
-    if backend not in BACKENDS:
-        raise ValueError(f"TEST.COCO_BACKEND is '{backend}'; known: {', '.join(BACKENDS)}.")
+    check_choice("backend", backend, BACKENDS)
     if backend == "faster-coco-eval":
         try:
             import faster_coco_eval  # noqa: F401
         except ImportError as error:
             raise ImportError(
-                "TEST.COCO_BACKEND is 'faster-coco-eval' and that package is not installed: "
-                "`pip install faster-coco-eval`, or set it to 'pycocotools' (equal numbers)."
+                "the backend 'faster-coco-eval' (TEST.COCO_BACKEND) is not installed: "
+                "`pip install faster-coco-eval`, or take 'pycocotools' (equal numbers)."
             ) from error
 
 
@@ -69,8 +70,8 @@ def score_detections(
     joints: 20) detections per image.
 
     Args:
-        ground_truth: COCO dictionary with "images", "categories" and "annotations" (each with id,
-            area, iscrowd; for joints keypoints and num_keypoints).
+        ground_truth: COCO dictionary; annotations have id, area and iscrowd, for joints keypoints
+            and num_keypoints.
         detections: COCO results (image_id, category_id, bbox XYWH in original pixels, score; for
             joints keypoints). None at all scores 0.
         iou_type: a key of METRIC_NAMES.
@@ -82,18 +83,15 @@ def score_detections(
         ground_truth, detections, iou_type, backend, oks_sigmas=oks_sigmas
     )
     names = METRIC_NAMES[iou_type]
-    precision = evaluation.eval["precision"]  # (IoU, recall, category, area, detections per image)
+    # (IoU, recall, category), of all areas, at the largest number of detections per image
+    precision = evaluation.eval["precision"][..., 0, -1]
     metrics = {name: _percent(evaluation.stats[i]) for i, name in enumerate(names)}
-    if per_iou:
-        for iou in HIGH_IOUS:
-            at = _is_iou(evaluation, iou)
-            metrics[f"AP{iou}"] = mean_percent(precision[at][..., 0, -1])
+    for iou in HIGH_IOUS if per_iou else ():
+        metrics[f"AP{iou}"] = mean_percent(precision[_is_iou(evaluation, iou)])
+    categories = enumerate(evaluation.params.catIds)
     return CocoScores(
         metrics=metrics,
-        class_ap={
-            category_id: mean_percent(precision[:, :, k, 0, -1])
-            for k, category_id in enumerate(evaluation.params.catIds)
-        },
+        class_ap={category: mean_percent(precision[:, :, k]) for k, category in categories},
         table="\n".join([line for line in printed if "Average" in line][: len(names)]),
     )
 
@@ -103,7 +101,7 @@ def false_discovery(
     detections: list[dict],
     *,
     iou_type: str = "bbox",
-    backend: str = "pycocotools",
+    backend: str = BACKENDS[0],
 ) -> dict[str, float]:
     """Rates of false discovery, the triplet paper's measure of wrong boxes (its Table 3).
 
@@ -142,8 +140,6 @@ def run_coco_evaluation(
     oks_sigmas: Sequence[float] | None = None,
 ):
     """Match and count, and summarize where the thresholds are COCO's own (`iou_thresholds` None).
-
-    The other arguments are those of `score_detections`.
 
     Returns:
         The back end's evaluation, whose `eval["precision"]` has the axes IoU, recall, category,

@@ -6,11 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 
 def read_records(dataset_name: str) -> tuple[list[dict], list[str]]:
-    """Records and class names.
-
-    Raises:
-        ValueError: the metadata has no class names.
-    """
+    """Records and class names; ValueError where the metadata has none."""
     class_names = MetadataCatalog.get(dataset_name).get("thing_classes")
     if not class_names:
         raise ValueError(
@@ -20,11 +16,7 @@ def read_records(dataset_name: str) -> tuple[list[dict], list[str]]:
 
 
 def are_labelled(dataset_name: str, records: list[dict]) -> bool:
-    """Whether the records have annotations.
-
-    Raises:
-        ValueError: only some have; the message names the first that has none.
-    """
+    """Whether the records have annotations; ValueError, naming the first without, if only some."""
     without = [record for record in records if "annotations" not in record]
     if without and len(without) < len(records):
         name = without[0].get("file_name", without[0]["image_id"])

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..checked_values import check_choice
 from .kitti_matching import by_overlap, by_score, choose
 from .kitti_objects import NO_ALPHA, KittiDetections, KittiTruth, OverlapPairs
 from .kitti_overlap import covered_share, overlapping_pairs
@@ -63,11 +64,11 @@ def score_kitti(
     detections: KittiDetections,
     min_overlaps: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> dict[str, dict[str, KittiCurves]]:
-    """Score detections.
+    """Score the detections of all frames.
 
     Args:
-        truth: the labelled objects of all frames.
-        detections: of the same frames.
+        truth: of the same frames.
+        detections: of all frames.
         min_overlaps: table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class,
             the overlap that must be exceeded. A detection of whose box more than the "image" one of
             its class lies in a DontCare region is no false positive.
@@ -75,9 +76,8 @@ def score_kitti(
     Returns:
         Table -> metric -> curves.
     """
-    rows = {
-        (metric, *row) for table in min_overlaps.values() for metric, row in table.items()
-    }  # tables may share some
+    tables = min_overlaps.values()  # which may share rows
+    rows = {(metric, *row) for table in tables for metric, row in table.items()}
     metrics = tuple({metric: None for metric, *_ in sorted(rows)})
     lowest = min((overlap for _, *row in rows for overlap in row), default=0)
     pairs = overlapping_pairs(truth, detections, metrics, lowest)
@@ -94,8 +94,7 @@ def score_kitti(
 
 def average_precision(curves: np.ndarray, objects: np.ndarray, points: int) -> np.ndarray:
     """AP (...) in percent of curves (..., 41), from 11 or 40 points; NaN where `objects` is 0."""
-    if points not in (11, 40):
-        raise ValueError(f"KITTI averages 11 or 40 points, not {points}")
+    check_choice("points", points, (11, 40))
     samples = OLD_SAMPLES if points == 11 else NEW_SAMPLES
     return np.where(objects > 0, 100 * curves[..., samples].mean(axis=-1), math.nan)
 

@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 # KITTI's development kit looks for the files of a result in a folder `data`. What lies there is
 # replaced, so the folder above it has a name of its own.
 RESULT_FOLDER = os.path.join("kitti_results", "data")
-SCORES_FILE = "kitti_scores.json"
 PUBLISHED_DECIMALS, FULL_DECIMALS = 2, 6  # of result files, the latter where none are rounded
 
 # Of a class: overlap in the image, and on the ground and in space by the official and by the loose
@@ -75,18 +74,16 @@ class KittiEvaluator(BoxEvaluator):
     """
 
     tasks = tuple(TASKS)
-    scores_file = SCORES_FILE
+    scores_file = "kitti_scores.json"
 
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
     ):
-        """Read the ground truth.
+        """Read the ground truth, see `kitti_ground_truth`.
 
-        Args:
-            dataset_name: a registered dataset; see `kitti_ground_truth`.
-            round_results: decimals of the result files, scores included, that are scored too, as
-                published; None: score what the model gave, and write 6.
-            **shared: `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
+        `round_results` are the decimals of the result files, scores included, that are scored too,
+        as published; None: score what the model gave, and write 6. `shared` are `output_folder`,
+        `protocol` and `distributed` of `BoxEvaluator`.
         """
         self.round_results = round_results
         self.ground_truth = load_ground_truth(dataset_name)
@@ -160,7 +157,6 @@ class KittiEvaluator(BoxEvaluator):
         return f"AP{points}-{self.class_names[label]}-{LEVELS[level]}"
 
     def _report(self, results: Scores, objects: np.ndarray) -> None:
-        protocol = f", protocol {self.protocol}" if self.protocol else ""
         headers = ["", "IoU >", *(f"AP{points} {level}" for points in POINTS for level in LEVELS)]
         overlaps = min_overlaps(self.class_names)
         lines = []
@@ -171,10 +167,9 @@ class KittiEvaluator(BoxEvaluator):
                 for task, values in results.items()
                 if values
             ]
-            counts = ", ".join(
-                f"{n} {level}" for n, level in zip(objects[label], LEVELS, strict=True)
-            )
-            title = f"{name} in percent, {self.dataset_name}{protocol} (to be found: {counts}):"
+            counts = zip(objects[label], LEVELS, strict=True)
+            wanted = ", ".join(f"{count} {level}" for count, level in counts)
+            title = f"In percent, {self._title(name)} (to be found: {wanted}):"
             lines += [title, tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")]
         logger.info("%s", "\n".join(lines))
 
@@ -190,8 +185,7 @@ class KittiEvaluator(BoxEvaluator):
             logger.warning(
                 "KITTI samples %d recalls, and here are fewer objects than that. Even a perfect "
                 "detector gets no more than: %s.",
-                SAMPLES,
-                "; ".join(few),
+                *(SAMPLES, "; ".join(few)),
             )
 
     def _submission(self, files: str) -> str:

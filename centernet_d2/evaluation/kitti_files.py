@@ -38,8 +38,7 @@ def write_result_files(
     are written with 6 digits.
 
     Raises:
-        OSError: the folder cannot be written; the message names it and an older one is unchanged.
-        ValueError: an image id that cannot be a file's name.
+        OSError: the folder cannot be written; an older one is unchanged.
     """
     names = [result_file_name(image_id) for image_id in image_ids]
     box3d = detections.boxes3d
@@ -64,11 +63,7 @@ def write_result_files(
 
 
 def result_file_name(image_id: str | int) -> str:
-    """The name of a frame's result file.
-
-    Raises:
-        ValueError: the image id is a path or empty.
-    """
+    """The name of a frame's result file, or ValueError for an image id that is a path or empty."""
     name = f"{image_id:06d}" if isinstance(image_id, Integral) else str(image_id)
     if not name or name in (".", "..") or os.path.basename(name) != name:
         raise ValueError(

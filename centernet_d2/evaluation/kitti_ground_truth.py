@@ -36,9 +36,8 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
     `kitti_labels.NEUTRAL_TYPES`). Records serve datasets of other cameras.
 
     Raises:
-        FileNotFoundError, DatasetError: see `centernet_d2.data.datasets.kitti_labels`.
-        ValueError: the metadata has no class names, only some records have annotations, or one of
-            them has no 3-D box in front of the camera and is not `ignored`, see `box3d_row`.
+        ValueError: an annotation has no 3-D box in front of the camera and is not `ignored`, see
+            `box3d_row`.
     """
     records, class_names = read_records(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)

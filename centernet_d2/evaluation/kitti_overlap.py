@@ -58,15 +58,10 @@ def covered_share(truth: KittiTruth, detections: KittiDetections) -> np.ndarray:
 
 
 def rotated_overlap(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps from above and in space, pair by pair.
+    """Intersection over union of rectangles from above (P,), and of boxes in space (P,).
 
-    Args:
-        first: (P, 8) as `Boxes3D.tensor`: metres, y points down and belongs to the bottom.
-        second: (P, 8) likewise.
-
-    Returns:
-        Intersection over union of the rectangles from above (P,), and of the boxes (P,); 0 where a
-        box has a dimension that is not positive.
+    Pair by pair of (P, 8) as `Boxes3D.tensor`: metres, y points down and belongs to the bottom. 0
+    where a box has a dimension that is not positive.
     """
     ground, space = np.zeros(len(first)), np.zeros(len(first))
     near = np.flatnonzero(_may_touch(first, second))

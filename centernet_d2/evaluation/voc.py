@@ -12,13 +12,13 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..atomic_write import atomic_write
+from ..checked_values import check_choice
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
 from .ground_truth import are_labelled, read_records
 from .voc_scores import VocDetections, VocObjects, VocScores, score_detections
 
 logger = logging.getLogger(__name__)
 
-SCORES_FILE = "voc_scores.json"
 THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.5 first, the one of VOC
 SCORE_DECIMALS, BOX_DECIMALS = 3, 1  # of the result files
 FILE_OFFSETS = {"all": (1.0, 1.0, 1.0, 1.0), "left_top": (1.0, 1.0, 0.0, 0.0)}
@@ -44,7 +44,7 @@ class VocEvaluator(BoxEvaluator):
     devkit and server take. What counts is said at `BoxEvaluator` and in `voc_scores.py`.
     """
 
-    scores_file = SCORES_FILE
+    scores_file = "voc_scores.json"
 
     def __init__(
         self,
@@ -53,27 +53,19 @@ class VocEvaluator(BoxEvaluator):
         file_offset: str = "all",
         round_to_files: bool = True,
         **shared: Any,
-    ):
-        """Read the records of the dataset.
+    ) -> None:
+        """Read the records of the dataset, which have "difficult" in the annotations.
 
         Args:
-            dataset_name: a registered dataset whose records have "difficult" in the annotations.
+            dataset_name: of a registered dataset.
             file_offset: from edges to VOC's pixels, which count from 1: "all" adds 1 to all four
                 coordinates, as published; "left_top" to left and top only, which is the inverse of
                 how annotations are read.
             round_to_files: score what the result files hold (scores with 3 decimals, coordinates
                 with 1), as published; False: unrounded.
             **shared: `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
-
-        Raises:
-            FileNotFoundError, DatasetError: see `centernet_d2.data.datasets.voc`.
-            ValueError: the metadata has no class names, or only some records have annotations.
         """
-        if file_offset not in FILE_OFFSETS:
-            raise ValueError(
-                f"TEST.VOC.FILE_OFFSET is {file_offset!r}; it must be one of "
-                f"{', '.join(map(repr, FILE_OFFSETS))}."
-            )
+        check_choice("file_offset", file_offset, FILE_OFFSETS)
         self.file_offset, self.round_to_files = file_offset, round_to_files
         records, self.class_names = read_records(dataset_name)
         is_labelled = are_labelled(dataset_name, records)

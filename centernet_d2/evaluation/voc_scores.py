@@ -68,18 +68,11 @@ def score_detections(
     inclusive_pixels: bool = True,
     strict: bool = True,
 ) -> VocScores:
-    """Score all classes at all thresholds.
+    """Score all classes at all thresholds, which overlaps must exceed.
 
-    Equal scores keep the order in which the detections are given.
-
-    Args:
-        detections: of all images.
-        objects: of all images.
-        num_classes: C.
-        thresholds: overlaps that a detection must exceed.
-        inclusive_pixels: corners are pixels that belong to the box, so that its width is
-            x2 - x1 + 1 (VOC); False: x2 - x1.
-        strict: an overlap equal to the threshold is too little (VOC); False: it is enough.
+    Equal scores keep the order in which the detections are given. With `inclusive_pixels` corners
+    are pixels that belong to the box, so that its width is x2 - x1 + 1 (VOC), else it is x2 - x1.
+    `strict`: an overlap equal to the threshold is too little (VOC), else it is enough.
     """
     order = np.lexsort([-detections.scores, detections.category])  # stable: by class, then score
     best, overlap = best_objects(detections, objects, inclusive_pixels=inclusive_pixels)

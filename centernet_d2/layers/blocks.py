@@ -57,12 +57,7 @@ class ConvNormRelu(nn.Sequential):
     ) -> None:
         super().__init__(
             nn.Conv2d(
-                in_channels,
-                out_channels,
-                kernel_size,
-                stride=stride,
-                padding=kernel_size // 2,
-                bias=not norm,
+                in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=not norm
             ),
             make_norm(norm, out_channels),
             nn.ReLU(inplace=True),

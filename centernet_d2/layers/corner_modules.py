@@ -93,8 +93,8 @@ class CascadeCornerPooling(CornerPooling):
         **options: Any,
     ) -> None:
         """Build the module; see `CornerPooling`."""
-        shared = {"pool_channels": pool_channels, "norm": norm}
-        super().__init__(in_channels, out_channels, **shared, **options)
+        options |= {"pool_channels": pool_channels, "norm": norm}
+        super().__init__(in_channels, out_channels, **options)
         self.look = nn.ModuleList(
             ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
         )

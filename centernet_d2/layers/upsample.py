@@ -79,13 +79,7 @@ class BilinearUpsampling(nn.ConvTranspose2d):
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__(
-            channels,
-            channels,
-            kernel_size=2 * factor,
-            stride=factor,
-            padding=factor // 2,
-            groups=channels,
-            bias=False,
+            channels, channels, 2 * factor, factor, factor // 2, groups=channels, bias=False
         )
         fill_bilinear_(self.weight)
 

@@ -40,9 +40,6 @@ def heatmap_focal_loss(
         beta: exponent on the distance from a positive.
         normalizer: n, a scalar tensor. None: the number of positives in the whole batch
             (published), at least 1, so that a batch without objects is not divided.
-
-    Returns:
-        Scalar.
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = _wide(logits)

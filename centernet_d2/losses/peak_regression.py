@@ -44,16 +44,8 @@ class RegressionLoss:
     ) -> Tensor:
         """The loss of predictions (P, D), see `PeakIndex.gather`, against targets (P, D).
 
-        Without objects it is zero, yet in the graph. Computed in float32 (or wider) also under
-        autocast.
-
-        Args:
-            prediction: (P, D).
-            target: (P, D).
-            num_images: N, for "max_objects".
-
-        Returns:
-            Scalar.
+        A scalar; without objects it is zero, yet in the graph. Computed in float32 (or wider) also
+        under autocast. "max_objects" needs `num_images`, N.
         """
         if prediction.shape != target.shape:
             raise ValueError(

@@ -6,10 +6,4 @@ from .meta_arch.points_centernet import PointsCenterNet
 from .meta_arch.triplet_centernet import TripletCenterNet
 from .point_tasks import POINT_TASK_REGISTRY, PointTask
 
-__all__ = [
-    "POINT_TASK_REGISTRY",
-    "CornerNet",
-    "PointTask",
-    "PointsCenterNet",
-    "TripletCenterNet",
-]
+__all__ = ["POINT_TASK_REGISTRY", "CornerNet", "PointTask", "PointsCenterNet", "TripletCenterNet"]

@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..config import KEYS
 from ..structures.boxes3d import checked_projection, rescaled_projection
+from .inputs import source_of
 
 logger = logging.getLogger(__name__)
 
-# Published default, of images of KITTI's usual size: left color camera of one of its drives.
-DEFAULT_PROJECTION = (
-    (707.0493, 0.0, 604.0814, 45.75831),
-    (0.0, 707.0493, 180.5066, -0.3454157),
-    (0.0, 0.0, 1.0, 0.004981016),
-)
-DEFAULT_SIZE = (375, 1242)
+# Published, of images of KITTI's usual size: left color camera of one of its drives.
+BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
+DEFAULT_PROJECTION = KEYS[f"{BLOCK}.DEFAULT_PROJECTION"].default
+DEFAULT_SIZE = KEYS[f"{BLOCK}.DEFAULT_SIZE"].default
 
 
 class Cameras:
@@ -32,7 +31,7 @@ class Cameras:
         size: Sequence[float] = DEFAULT_SIZE,
     ) -> None:
         """Keep the camera of an input that brings none, of images of `size` (height, width)."""
-        self.projection = _checked(projection, "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION")
+        self.projection = _checked(projection, f"{BLOCK}.DEFAULT_PROJECTION")
         if len(size) != 2 or min(size) <= 0:
             raise ValueError(
                 f"size must be the height and width of the default projection's images, got {size}"
@@ -41,14 +40,10 @@ class Cameras:
         self._said = False
 
     def of(self, entries: Sequence[dict[str, Any]]) -> Tensor:
-        """Projections (N, 3, 4) float32 of the inputs.
+        """Projections (N, 3, 4) float32 of inputs with `image`, or an error that names the image.
 
-        Args:
-            entries: with `image`, and `projection`, 3 x 4 to pixels of the output frame (`height`,
-                `width`), or `image_projection` to pixels of `image`, which goes before it.
-
-        Raises:
-            ValueError: naming the image, a projection that is none.
+        They have `projection`, 3 x 4 to pixels of the output frame (`height`, `width`), or
+        `image_projection` to pixels of `image`, which goes before it.
         """
         return torch.from_numpy(np.stack([self._of_one(entry) for entry in entries]))
 
@@ -59,7 +54,7 @@ class Cameras:
         return torch.from_numpy(_moved(self._of_one(entry), factors, 0.0))
 
     def _of_one(self, entry: dict[str, Any]) -> np.ndarray:
-        name = entry.get("file_name", "(no file name)")
+        name = source_of(entry)
         height, width = entry["image"].shape[-2:]
         if entry.get("image_projection") is not None:
             return _checked(entry["image_projection"], f"{name}: 'image_projection'")
@@ -77,16 +72,15 @@ class Cameras:
         return _moved(self.projection, (factor, factor), lower)
 
     def _say(self, name: str) -> None:
-        if self._said:
-            return
+        if not self._said:
+            logger.warning(
+                "%s comes without a projection: 3-D boxes are placed by "
+                "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION, scaled to the image, here and "
+                "wherever there is none. Give 'projection', 3 x 4, with each input; "
+                "tools/predict.py takes --calibration or --focal-length.",
+                name,
+            )
         self._said = True
-        logger.warning(
-            "%s comes without a projection: 3-D boxes are placed by "
-            "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION, scaled to the image, here and "
-            "wherever there is none. Give 'projection', 3 x 4, with each input; tools/predict.py "
-            "takes --calibration or --focal-length.",
-            name,
-        )
 
 
 def _moved(projection: np.ndarray, factors: tuple[float, float], lower: float) -> np.ndarray:

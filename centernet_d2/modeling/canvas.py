@@ -45,9 +45,7 @@ class OnCanvas(nn.Module):
     def features(self, images: PaddedImages) -> list[Tensor]:
         """The backbone's maps that carry predictions, one per stack.
 
-        Raises:
-            ValueError: they have not the size of the canvas over the stride, rounded up, that
-                targets and decoding expect.
+        ValueError unless they have the size of the canvas over the stride, rounded up.
         """
         height, width = images.tensor.shape[-2:]
         unfit = ValueError(
@@ -100,11 +98,7 @@ class OnCanvas(nn.Module):
 
     @property
     def _normalization(self) -> dict[str, Any]:
-        return {
-            "mean": self.pixel_mean,
-            "std": self.pixel_std,
-            "channels_last": self.channels_last,
-        }
+        return {"mean": self.pixel_mean, "std": self.pixel_std, "channels_last": self.channels_last}
 
 
 def by_canvas(canvases: Sequence[Size]) -> dict[Size, list[int]]:

@@ -67,14 +67,10 @@ def pairs_in_image(
 
     What counts as the image is what the view shows of it: seen at another scale its sides are
     rounded down to whole pixels, and the last part of a pixel is cut off too (published). A box
-    without area after the cut stays (published): `TEST.DROP_EMPTY` drops it.
+    without area after the cut stays (published): `TEST.DROP_EMPTY` drops it. NaN stays visible.
 
-    Args:
-        pairs: on the output map; rows with score NO_PAIR are left out. NaN stays visible.
-        map_size: (h, w).
-        images: converts to the image frame.
-        outside_margin: a pair whose box reaches so many pixels of the view (an image pixel is
-            `images.zoom` of them) over the image is left out; None: none is.
+    A pair whose box reaches `outside_margin` pixels of the view (an image pixel is `images.zoom` of
+    them) over the image is left out; None: none is.
 
     Returns:
         Per image `pred_boxes`, `scores`, `pred_classes` and `corner_scores` (rows, 2).
@@ -115,9 +111,8 @@ def keypoints_in_image(
     Nothing is cut: they may lie outside the image (published).
     """
     points = images.map_to_image(keypoints.points, map_size)
+    columns = (images.image_sizes, points, keypoints.scores, keypoints.classes)
     return [
         Instances(size, pred_centers=centers, scores=scores, pred_classes=classes)
-        for size, centers, scores, classes in zip(
-            images.image_sizes, points, keypoints.scores, keypoints.classes, strict=True
-        )
+        for size, centers, scores, classes in zip(*columns, strict=True)
     ]

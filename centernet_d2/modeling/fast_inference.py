@@ -33,7 +33,8 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
         raise ValueError("make_fast needs a model in eval mode: call model.eval() first")
     check_choice("dtype", dtype, DTYPES)
     if fold:
-        images = _small_images(model)
+        shape = (1, len(model.pixel_mean), 2 * model.divisor, 2 * model.divisor)
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
         fold_batch_norm(model.backbone, images)
         outputs = model.backbone(images)
         fold_batch_norm(model.head, [outputs[name] for name in model.in_features])
@@ -42,13 +43,6 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
         if hasattr(model, "protocol"):  # which is printed beside the scores
             model.protocol = replace(model.protocol, dtype=dtype)
     return model
-
-
-def _small_images(model: nn.Module) -> Tensor:
-    side = 2 * model.divisor
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, len(model.pixel_mean), side, side, generator=generator)
-    return images.to(model.device)
 
 
 def _lower_precision(model: nn.Module, dtype: torch.dtype) -> None:

@@ -39,7 +39,6 @@ def fold_batch_norm(network: nn.Module, images: Any) -> int:
         How many norms were folded.
 
     Raises:
-        ValueError: the network is in training mode.
         RuntimeError: the outputs changed, because the network uses a convolution's output otherwise
             than through its norm. The network is unusable then.
     """

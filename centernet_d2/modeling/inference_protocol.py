@@ -20,36 +20,22 @@ FIXED_FITS = {"whole": "", "width": " by width", "none": " in its pixels"}
 
 @dataclass(frozen=True)
 class InferenceProtocol:
-    """What the keys of `TEST` say; the default is the plain published protocol of COCO.
+    """What the keys of `TEST` say; the default is the plain published protocol of COCO."""
 
-    Attributes:
-        resolution: "keep_res" or "fixed".
-        fixed_size: (height, width), the canvas of "fixed".
-        fixed_fit: "whole", "width" or "none", what of an image the canvas of "fixed" shows.
-        canvas: "strict", "fit" or "odd", see `canvas_size`.
-        flip: see each image and its flipped image.
-        scales: sizes, relative to the image, at which each image is seen.
-        soft_nms: unites the detections of several scales, and of the corner detectors always; a
-            rule or its fields as a mapping.
-        detections_per_image: the best that stay in the end; None: no limit.
-        max_pixels: an image whose canvas has more is refused; 0: no limit.
-        clip_boxes: clip boxes to the image.
-        drop_empty: drop detections whose clipped box is empty.
-        dtype: what backbone and head compute in; `make_fast` sets it.
-    """
-
-    resolution: str = "keep_res"
-    fixed_size: Size = (512, 512)
-    fixed_fit: str = "whole"
-    canvas: str = "strict"
-    flip: bool = False
-    scales: Sequence[float] = (1.0,)
+    resolution: str = "keep_res"  # or "fixed"
+    fixed_size: Size = (512, 512)  # (height, width), the canvas of "fixed"
+    fixed_fit: str = "whole"  # what of an image that canvas shows; or "width" or "none"
+    canvas: str = "strict"  # or "fit" or "odd", see `canvas_size`
+    flip: bool = False  # see each image and its flipped image
+    scales: Sequence[float] = (1.0,)  # at which each image is seen, relative to itself
+    # Unites the detections of several scales, and of the corner detectors always; a rule or its
+    # fields as a mapping.
     soft_nms: SoftNmsRule | Mapping[str, Any] = field(default_factory=SoftNmsRule)
-    detections_per_image: int | None = 100
-    max_pixels: int = 0
-    clip_boxes: bool = False
-    drop_empty: bool = False
-    dtype: str = "float32"
+    detections_per_image: int | None = 100  # the best that stay in the end; None: no limit
+    max_pixels: int = 0  # an image whose canvas has more is refused; 0: no limit
+    clip_boxes: bool = False  # clip boxes to the image
+    drop_empty: bool = False  # drop detections whose clipped box is empty
+    dtype: str = "float32"  # what backbone and head compute in; `make_fast` sets it
 
     def __post_init__(self) -> None:
         check_choice("resolution", self.resolution, ("keep_res", "fixed"))
@@ -106,13 +92,9 @@ class InferenceProtocol:
     ) -> str:
         """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
 
-        The augmentation is "none", "flip" or "ms" (several scales, with flip). Scores of one model
-        differ by points between protocols, so the name stands beside every score.
-
-        Args:
-            notes: what else departs from the detector's published protocol, told after these two.
-            published_scales: those that "ms" alone means; others are listed.
-            published_canvas: of "keep_res"; another one is told after the notes.
+        The augmentation is "none", "flip" or "ms" (several scales, with flip; others than the
+        published ones are listed). After these two come `notes`, what else departs from the
+        detector's published protocol, and another canvas than the published one of "keep_res".
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:

@@ -89,9 +89,8 @@ def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
     """The ground truth of one input, or an error that names it: classes in 0..num_classes - 1."""
     instances = entry["instances"]
     lowest = -ignored_rows(instances).long()  # an ignored object may belong to all classes, -1
-    wrong = instances.gt_classes[
-        (instances.gt_classes < lowest) | (instances.gt_classes >= num_classes)
-    ]
+    classes = instances.gt_classes
+    wrong = classes[(classes < lowest) | (classes >= num_classes)]
     if len(wrong):
         raise ValueError(
             f"{source_of(entry)}: class {wrong[0].item()} is not in 0..{num_classes - 1} "

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 
 from ..structures.padded_images import Size
+from .inputs import source_of
 
 _CURES = (
     "Make it smaller: TEST.RESOLUTION fixed scales images to TEST.FIXED_SIZE, smaller TEST.SCALES "
@@ -16,11 +17,8 @@ _CURES = (
 )
 # How allocators say it: torch on CUDA, torch on a CPU (two wordings), OpenCV, NumPy.
 _OUT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "insufficient memory",
-    "unable to allocate",
+    *("out of memory", "not enough memory", "can't allocate memory"),
+    *("insufficient memory", "unable to allocate"),
 )
 _USUAL = (512, 512)
 
@@ -60,4 +58,4 @@ def annotate_oom(
 
 def _describe(entry: dict[str, Any]) -> str:
     height, width = entry["image"].shape[-2:]
-    return f"{entry.get('file_name', '(no file name)')} ({width} x {height})"
+    return f"{source_of(entry)} ({width} x {height})"

@@ -45,15 +45,10 @@ def to_output_frame(
     clip_boxes: bool = False,
     drop_empty: bool = False,
 ) -> Instances:
-    """Scale all image-plane fields to an image of (height, width).
+    """Scale all image-plane fields, on a copy, to an image of (height, width).
 
-    Args:
-        instances: detections; not changed.
-        height: of the output frame.
-        width: of the output frame.
-        clip_boxes: clip boxes to the output frame (published results: off).
-        drop_empty: drop detections whose clipped box has no area; the boxes that stay are clipped
-            only with `clip_boxes`.
+    `clip_boxes` clips boxes to it (published results: off); `drop_empty` drops detections whose
+    clipped box has no area, and clips none of the others.
     """
     scale = (width / instances.image_size[1], height / instances.image_size[0])
     result = Instances((height, width))

@@ -102,12 +102,7 @@ class CenterDecoding:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> CenterDecoding:
-        """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET.BOX2D`.
-
-        Args:
-            cfg: the config.
-            soft_nms: what soft-NMS takes from the test protocol, all but method and threshold.
-        """
+        """From `MODEL.HEATMAP`, `...BOX2D` and, but for method and threshold, `soft_nms`."""
         nms, threshold = (cfg.MODEL.POINTS_CENTERNET.BOX2D[key] for key in ("NMS", "NMS_THRESHOLD"))
         soft = nms in ("linear", "gaussian")
         return cls(

@@ -59,14 +59,8 @@ def place_zoomed(
 
     On a canvas that follows the images ("keep_res") a view at half the scale has half the canvas.
     On a "fixed" one the scaled image keeps its proportion to the canvas, as published: at scale 0.5
-    it fills half of it, and at 1.5 the border of the image is cut off.
-
-    Args:
-        images: N tensors (3, height, width) in 0..255.
-        canvas: (H, W) of the network frame.
-        zoom: the scale.
-        protocol: whose resolution is taken.
-        **normalization: further arguments of `center_on_canvas`.
+    it fills half of it, and at 1.5 the border of the image is cut off. Images are N tensors (3,
+    height, width) in 0..255, `normalization` further arguments of `center_on_canvas`.
     """
     zoomed = [zoom_image(image, zoom) for image in images]
     if protocol.resolution == "keep_res":
@@ -90,11 +84,9 @@ def with_flipped_images(images: PaddedImages) -> PaddedImages:
 def average_flipped(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
     """Maps (2 N, D, h, w) of images and their flipped images -> the mean of both, (N, D, h, w).
 
-    Args:
-        maps: what is averaged: probabilities, not logits.
-        unflip: from the flipped image's maps, reversed along x already, to what they say of the
-            image itself (swapping left and right channels, negating x components); None where only
-            the image's own maps are to be used.
+    What is averaged are probabilities, not logits. `unflip` makes of the flipped image's maps,
+    reversed along x already, what they say of the image itself (swapping left and right channels,
+    negating x components), or None where only the image's own maps are to be used.
     """
     own, flipped = maps.chunk(2)
     turned = unflip(flipped.flip(3))
@@ -110,13 +102,8 @@ def unite(
 ) -> list[Instances]:
     """Soft-NMS over the candidates of each image, class by class; the best `limit` stay.
 
-    Args:
-        candidates: per image, with `pred_boxes`, `scores`, `pred_classes` and any further fields,
-            which follow their boxes.
-        rule: how overlap lowers scores.
-        limit: see `soft_nms`; None: no limit.
-        merge_exponent: where given, boxes become means with those that they overlap, weighted by
-            the candidates' `corner_scores`; see `soft_nms`.
+    Further fields follow their `pred_boxes`. Where `merge_exponent` is given, boxes become means
+    with those that they overlap, weighted by the candidates' `corner_scores`; see `soft_nms`.
     """
     if not candidates:
         return []
@@ -124,15 +111,8 @@ def unite(
     if merge_exponent is not None:
         corner_scores = torch.cat([found.corner_scores for found in candidates])
         merging = {"corner_scores": corner_scores, "merge_exponent": merge_exponent}
-    kept = soft_nms(
-        torch.cat([found.pred_boxes.tensor for found in candidates]),
-        torch.cat([found.scores for found in candidates]),
-        torch.cat([found.pred_classes for found in candidates]),
-        image_of_rows(candidates),
-        rule=rule,
-        limit=limit,
-        **merging,
-    )
+    boxes = torch.cat([found.pred_boxes.tensor for found in candidates])
+    kept = soft_nms(boxes, *joined_rows(candidates), rule=rule, limit=limit, **merging)
     united = []
     for found, (rows, scores, boxes) in zip(
         candidates, split_by_image(kept.rows, candidates, kept.scores, kept.boxes), strict=True
@@ -141,6 +121,14 @@ def unite(
         chosen.scores, chosen.pred_boxes = scores, Boxes(boxes)
         united.append(chosen)
     return united
+
+
+def joined_rows(candidates: Sequence[Instances]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, classes and image numbers of all images' candidates, one after the other."""
+    scores, classes = (
+        torch.cat([found.get(name) for found in candidates]) for name in ("scores", "pred_classes")
+    )
+    return scores, classes, image_of_rows(candidates)
 
 
 def image_of_rows(candidates: Sequence[Instances]) -> Tensor:
@@ -153,12 +141,9 @@ def image_of_rows(candidates: Sequence[Instances]) -> Tensor:
 def split_by_image(
     rows: Tensor, candidates: Sequence[Instances], *values: Tensor
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Rows of all images' candidates, image by image -> per image its own rows, and their values.
+    """Per image its own rows, and their values, of `rows` (S,) that count through all images.
 
-    Args:
-        rows: (S,) int64, counted through all images.
-        candidates: per image, as they were concatenated.
-        *values: tensors of S rows.
+    They are ordered by image, and `values` are tensors of S rows.
     """
     counts = torch.tensor([len(found) for found in candidates], device=rows.device)
     images = image_of_rows(candidates)[rows]

@@ -69,20 +69,12 @@ def overlap_radius(height: Tensor, width: Tensor, min_overlap: float, rule: Radi
 
 @dataclass(frozen=True)
 class GaussianRule:
-    """How large the Gaussian around an object's point is; the defaults are the points detector's.
-
-    Attributes:
-        radius_rule: see `RadiusRule`.
-        min_overlap: overlap that the radius guarantees (published: points 0.7, corners 0.3).
-        fixed_radius: cells, of `RadiusRule.FIXED`.
-        round_up: take the radius of the size rounded up to whole cells (published but for 3-D
-            boxes).
-    """
+    """How large the Gaussian around a point is; the defaults are the points detector's."""
 
     radius_rule: RadiusRule | str = RadiusRule.LEGACY
-    min_overlap: float = 0.7
-    fixed_radius: int = 2
-    round_up: bool = True
+    min_overlap: float = 0.7  # that the radius guarantees (published: points 0.7, corners 0.3)
+    fixed_radius: int = 2  # cells, of `RadiusRule.FIXED`
+    round_up: bool = True  # of the size, to whole cells, first (published but for 3-D boxes)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius_rule", RadiusRule(self.radius_rule))

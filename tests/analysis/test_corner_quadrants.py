@@ -149,9 +149,9 @@ def test_nothing_found_nothing_there_and_wrong_arguments():
     assert corner_mean_average_precision([nothing], [one], radius=1) == 0
     assert math.isnan(corner_mean_average_precision([nothing], [corners([], [])], radius=1))
     assert math.isnan(corner_mean_average_precision([], [], radius=1))
-    with pytest.raises(ValueError, match=r"'left'.*top_left"):
+    with pytest.raises(ValueError, match=r"quadrant .*top_left.*'left'"):
         corner_mean_average_precision([nothing], [one], radius=1, quadrant="left")
-    with pytest.raises(ValueError, match="radius is -1"):
+    with pytest.raises(ValueError, match="radius must be 0 or more, got -1"):
         corner_mean_average_precision([nothing], [one], radius=-1)
 
 

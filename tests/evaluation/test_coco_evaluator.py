@@ -16,7 +16,7 @@ from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
-from centernet_d2.evaluation.coco import RESULTS_FILE, SCORES_FILE
+from centernet_d2.evaluation.coco import RESULTS_FILE
 from centernet_d2.evaluation.coco_scores import FALSE_DISCOVERY_NAMES, METRIC_NAMES, false_discovery
 
 from .conftest import NAME
@@ -82,7 +82,7 @@ def test_no_objects_at_all(registered, dataset, detections, tmp_path):
     name = registered({**dataset, "annotations": []})
     results = run(CocoEvaluator(dataset_name=name, output_folder=str(tmp_path)), detections)
     assert math.isnan(results["bbox"]["AP"])
-    scores = json.loads((tmp_path / SCORES_FILE).read_text())
+    scores = json.loads((tmp_path / CocoEvaluator.scores_file).read_text())
     assert scores["scores"]["bbox"]["AP"] is None
 
 
@@ -152,7 +152,7 @@ def test_false_discovery_and_ap_by_iou_stand_beside_ap(
     expected = false_discovery(dataset, rows)
     assert {key: results[key] for key in expected} == pytest.approx(expected, abs=1e-9)
     assert results["FD50"] == pytest.approx(100 - results["AP50"], abs=1e-9)
-    scores = json.loads((tmp_path / SCORES_FILE).read_text())["scores"]["bbox"]
+    scores = json.loads((tmp_path / CocoEvaluator.scores_file).read_text())["scores"]["bbox"]
     assert scores["FD"] == pytest.approx(results["FD"])
     report = next(m for m in caplog.messages if "Average Precision" in m)
     assert "False discovery in percent" in report
@@ -171,7 +171,10 @@ def test_protocol_stands_beside_every_score(registered, dataset, detections, tmp
     assert report.count(f"bbox of {NAME}, protocol none / keep_res") == 3
     assert report.count("Average") == 12
     assert "traffic light" in report
-    assert json.loads((tmp_path / SCORES_FILE).read_text())["protocol"] == "none / keep_res"
+    assert (
+        json.loads((tmp_path / CocoEvaluator.scores_file).read_text())["protocol"]
+        == "none / keep_res"
+    )
 
 
 def test_class_that_the_dataset_lacks(registered, dataset):

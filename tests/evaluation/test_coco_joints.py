@@ -19,7 +19,7 @@ from two_processes import one_of_two
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
-from centernet_d2.evaluation.coco import RESULTS_FILE, SCORES_FILE
+from centernet_d2.evaluation.coco import RESULTS_FILE
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
 
 from .random_coco import make_instances, unregister
@@ -149,7 +149,7 @@ def test_results_file(registered, dataset, detections, tmp_path):
     assert all(("keypoints" in row) == (row["category_id"] == PERSON) for row in rows)
     for row, expected in zip(persons, to_rows(detections), strict=True):
         assert row["keypoints"] == pytest.approx(expected["keypoints"], abs=1e-9)
-    scores = json.loads((tmp_path / SCORES_FILE).read_text())
+    scores = json.loads((tmp_path / CocoEvaluator.scores_file).read_text())
     assert scores["oks_sigmas"] == list(SIGMAS)
     assert set(scores["scores"]) == {"bbox", "keypoints"}
 

@@ -101,7 +101,7 @@ def test_perfect_detections_score_100(dataset):
 
 
 def test_unknown_backend_is_named():
-    with pytest.raises(ValueError, match=r"COCO_BACKEND is 'fast'.*faster-coco-eval"):
+    with pytest.raises(ValueError, match=r"backend must be .*faster-coco-eval.* got 'fast'"):
         check_backend("fast")
 
 

@@ -195,7 +195,7 @@ def test_nothing_to_find_and_nothing_found():
         assert np.isnan(average_precision(curves.precision, curves.objects, 11)).all()
     curves = score_kitti(make_truth((0, 0, A)), nothing, IMAGE)["a"]["image"]
     assert (average_precision(curves.precision, curves.objects, 40) == 0).all()
-    with pytest.raises(ValueError, match="11 or 40 points, not 101"):
+    with pytest.raises(ValueError, match="points must be one of 11, 40, got 101"):
         average_precision(curves.precision, curves.objects, 101)
 
 

@@ -20,7 +20,6 @@ from centernet_d2.evaluation import KittiEvaluator, build_evaluator
 from centernet_d2.evaluation.kitti_ap import average_precision, score_kitti
 from centernet_d2.evaluation.kitti_evaluation import (
     RESULT_FOLDER,
-    SCORES_FILE,
     TASKS,
     min_overlaps,
 )
@@ -124,13 +123,13 @@ def test_scores_in_percent(register, tmp_path, caplog):
     assert results["bbox"]["AP11"] == pytest.approx(100 / 11)  # Car alone has objects
     assert list(results["bbox"])[:3] == ["AP40", "AP11", "AP40-Pedestrian-easy"]
     print_csv_format(results)
-    title = f"Car in percent, {NAME}, protocol p (to be found: 1 easy, 1 moderate, 1 hard):"
+    title = f"In percent, Car of {NAME}, protocol p (to be found: 1 easy, 1 moderate, 1 hard):"
     assert title in caplog.text
     assert "| bev_loose   |    0.50 |" in caplog.text
     assert (
         "no more than: Pedestrian hard (1): AP40 0.0, AP11 9.1; Car easy (1): AP40" in caplog.text
     )
-    saved = json.loads((tmp_path / "out" / SCORES_FILE).read_text())
+    saved = json.loads((tmp_path / "out" / KittiEvaluator.scores_file).read_text())
     assert saved["protocol"] == "p"
     assert saved["scores"]["bbox"]["AP11-Cyclist-hard"] is None
     assert saved["scores"]["bev"]["AP11-Car-easy"] == results["bev"]["AP11-Car-easy"]
@@ -147,7 +146,7 @@ def test_result_files_have_the_published_format(register, tmp_path):
     evaluator = KittiEvaluator(dataset_name=register(), output_folder=str(out))
     run(evaluator)
     assert sorted(os.listdir(out / RESULT_FOLDER)) == ["000001.txt", "000004.txt", "000009.txt"]
-    assert sorted(os.listdir(out)) == ["data", "kitti_results", SCORES_FILE]
+    assert sorted(os.listdir(out)) == ["data", "kitti_results", KittiEvaluator.scores_file]
     assert os.listdir(out / "kitti_results") == ["data"]
     assert (out / "data" / "mine.txt").read_text() == "not a result"
     assert (out / RESULT_FOLDER / "000009.txt").read_text() == ""
@@ -196,7 +195,7 @@ def test_a_full_disk_leaves_the_older_files(register, tmp_path, monkeypatch):
         evaluator.evaluate()
     monkeypatch.undo()
     assert (tmp_path / "out" / RESULT_FOLDER / "000001.txt").read_text() == before
-    assert sorted(os.listdir(tmp_path / "out")) == ["kitti_results", SCORES_FILE]
+    assert sorted(os.listdir(tmp_path / "out")) == ["kitti_results", KittiEvaluator.scores_file]
 
 
 def test_a_split_without_labels_gives_files_only(tmp_path, caplog):
@@ -207,7 +206,7 @@ def test_a_split_without_labels_gives_files_only(tmp_path, caplog):
     assert "has no annotations, so there are no scores" in caplog.text
     assert f"The files to submit are in {tmp_path / RESULT_FOLDER}: zip them." in caplog.text
     assert len((tmp_path / RESULT_FOLDER / "000004.txt").read_text().splitlines()) == 2
-    assert not (tmp_path / SCORES_FILE).exists()
+    assert not (tmp_path / KittiEvaluator.scores_file).exists()
 
 
 def test_a_detector_of_2d_boxes_is_scored_in_the_image(register, tmp_path):

@@ -20,7 +20,6 @@ from two_processes import one_of_two
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.voc import VOC_CLASSES, register_voc_split
 from centernet_d2.evaluation import VocEvaluator, build_evaluator
-from centernet_d2.evaluation.voc import SCORES_FILE
 
 from .voc_cases import slow_average_precision
 
@@ -92,7 +91,7 @@ def test_scores_in_percent(register, tmp_path):
     assert results["AP50"] == results["mAP07"]  # 2007: 11 points
     assert list(results)[:5] == ["mAP07", "mAP12", "AP", "AP50", "AP75"]
     print_csv_format({"bbox": results})
-    saved = json.loads((tmp_path / SCORES_FILE).read_text())
+    saved = json.loads((tmp_path / VocEvaluator.scores_file).read_text())
     assert saved["protocol"] == "p"
     assert saved["scores"]["bbox"]["AP07-dog"] is None
     assert saved["scores"]["bbox"]["mAP07"] == results["mAP07"]
@@ -121,7 +120,7 @@ def test_file_offset(register, tmp_path):
     name = register()
     exact = VocEvaluator(dataset_name=name, file_offset="left_top")
     assert run(exact, offset=(1, 1, 0, 0))["bbox"]["mAP12"] == pytest.approx((CAT_12 + 100) / 2)
-    with pytest.raises(ValueError, match=r"FILE_OFFSET is 'none'.*'all', 'left_top'"):
+    with pytest.raises(ValueError, match=r"file_offset must .*'all', 'left_top', got 'none'"):
         VocEvaluator(dataset_name=name, file_offset="none")
 
 
@@ -150,7 +149,7 @@ def test_a_split_without_annotations_gives_files_only(register, tmp_path, caplog
     file = tmp_path / "results" / "VOC2012" / "Main" / "comp4_det_test_cat.txt"
     assert str(file.parent) in caplog.text
     assert len(file.read_text().splitlines()) == 5
-    assert not (tmp_path / SCORES_FILE).exists()
+    assert not (tmp_path / VocEvaluator.scores_file).exists()
 
 
 def test_records_that_do_not_know_difficult_objects(register, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -9,18 +10,34 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 
 
-class OneMapBackbone(Backbone):
-    """Base of backbones with one output of stride 4.
+class ConfiguredBackbone(Backbone):
+    """Base of backbones whose arguments are the keys of a block of MODEL, and `in_channels`.
 
-    Attributes:
-        output: its name.
-        out_channels: its width.
-        coarsest_stride: height and width of the input must be multiples of it.
+    One that does not take the latter reads images of 3 channels, as published weights do.
     """
 
-    output: str
-    out_channels: int
-    coarsest_stride: int = 32
+    block: str  # its name
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Arguments from the block."""
+        arguments = {key.lower(): value for key, value in cfg.MODEL[cls.block].items()}
+        if "in_channels" in inspect.signature(cls).parameters:
+            return {"in_channels": input_shape.channels or 3, **arguments}
+        if input_shape.channels not in (None, 3):
+            raise ValueError(
+                f"{cls.__name__} reads 3-channel images, but MODEL.PIXEL_MEAN has "
+                f"{input_shape.channels} values; give it 3"
+            )
+        return arguments
+
+
+class OneMapBackbone(ConfiguredBackbone):
+    """Base of backbones with one output of stride 4."""
+
+    output: str  # its name
+    out_channels: int  # its width
+    coarsest_stride: int = 32  # height and width of the input must be multiples of it
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of the output."""
@@ -30,17 +47,3 @@ class OneMapBackbone(Backbone):
     def size_divisibility(self) -> int:
         """Height and width of the input must be multiples of this."""
         return self.coarsest_stride
-
-
-def arguments(keys: CfgNode) -> dict[str, Any]:
-    """Return the values of a config block by the names of arguments: its keys in lower case."""
-    return {key.lower(): value for key, value in keys.items()}
-
-
-def check_three_channels(name: str, input_shape: ShapeSpec) -> None:
-    """Raise ValueError for images of another number of channels than published weights read."""
-    if input_shape.channels not in (None, 3):
-        raise ValueError(
-            f"{name} reads 3-channel images, but MODEL.PIXEL_MEAN has {input_shape.channels} "
-            "values; give it 3"
-        )

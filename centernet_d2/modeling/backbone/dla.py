@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.config import configurable
 from torch import Tensor, nn
 
 from centernet_d2.checked_values import check_choice
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import BilinearUpsampling
-from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments, check_three_channels
+from centernet_d2.modeling.backbone.base import OneMapBackbone
 from centernet_d2.modeling.registration import register_backbone
 
 UPSAMPLES = ("deform", "plain")
@@ -52,16 +52,10 @@ class AggregationTree(nn.Module):
         passed_channels += in_channels if keep_input else 0
         if depth > 1:
             self.root = None
-            self.tree1: nn.Module = AggregationTree(
-                depth - 1, in_channels, out_channels, stride=stride, norm=norm
-            )
-            self.tree2: nn.Module = AggregationTree(
-                depth - 1,
-                out_channels,
-                out_channels,
-                passed_channels=passed_channels + out_channels,
-                norm=norm,
-            )
+            tree = partial(AggregationTree, depth - 1, out_channels=out_channels, norm=norm)
+            passed_channels += out_channels
+            self.tree1: nn.Module = tree(in_channels=in_channels, stride=stride)
+            self.tree2: nn.Module = tree(in_channels=out_channels, passed_channels=passed_channels)
         else:
             self.tree1 = ResidualBlock(
                 in_channels, out_channels, stride=stride, norm=norm, pooled_skip=True
@@ -93,13 +87,9 @@ class DlaTrunk(nn.Module):
         self.level0 = _convolutions(depths[0], channels[0], channels[0], stride=1, norm=norm)
         self.level1 = _convolutions(depths[1], channels[0], channels[1], stride=2, norm=norm)
         for level in range(2, len(channels)):
+            widths = channels[level - 1 : level + 1]
             tree = AggregationTree(
-                depths[level],
-                channels[level - 1],
-                channels[level],
-                stride=2,
-                keep_input=level > 2,
-                norm=norm,
+                depths[level], *widths, stride=2, keep_input=level > 2, norm=norm
             )
             setattr(self, f"level{level}", tree)
         self.levels = len(channels)
@@ -164,6 +154,7 @@ class DLA(OneMapBackbone):
     """
 
     output = "dla_up"
+    block = "DLA"
 
     @configurable
     def __init__(
@@ -203,12 +194,6 @@ class DLA(OneMapBackbone):
             )
         else:
             _start_convolutions(self.dla_up)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Arguments from MODEL.DLA."""
-        check_three_channels("DLA", input_shape)
-        return arguments(cfg.MODEL.DLA)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.config import configurable
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
-from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments
+from centernet_d2.modeling.backbone.base import OneMapBackbone
 from centernet_d2.modeling.backbone.top_down import TopDown
 from centernet_d2.modeling.registration import register_backbone
 
@@ -29,6 +28,7 @@ class EncoderDecoder(OneMapBackbone):
     """
 
     output = "decoder"
+    block = "ENCODER_DECODER"
 
     @configurable
     def __init__(
@@ -63,11 +63,6 @@ class EncoderDecoder(OneMapBackbone):
             width = next_width
         self.coarsest_stride = 4 * 2 ** (len(channels) - 1)
         self.decoder = TopDown(channels, out_channels, norm=norm, interpolation=interpolation)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Arguments from MODEL.ENCODER_DECODER."""
-        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.ENCODER_DECODER)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""

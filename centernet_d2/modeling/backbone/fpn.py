@@ -17,15 +17,11 @@ from centernet_d2.modeling.registration import register_backbone
 
 
 class FinestOfPyramid(Backbone):
-    """The finest map of a feature pyramid: (N, 3, H, W) -> {"p2": (N, D, H / 4, W / 4)}.
-
-    Args:
-        pyramid: detectron2's; changed in place.
-    """
+    """The finest map of detectron2's pyramid: (N, 3, H, W) -> {"p2": (N, D, H / 4, W / 4)}."""
 
     def __init__(self, pyramid: FPN) -> None:
         super().__init__()
-        self.pyramid = pyramid
+        self.pyramid = pyramid  # changed in place
         shapes = pyramid.output_shape()
         self.finest = min(shapes, key=lambda name: shapes[name].stride)
         level = self.finest.removeprefix("p")

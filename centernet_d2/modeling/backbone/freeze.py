@@ -26,11 +26,8 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
     """Freeze the first stages in place, as `MODEL.BACKBONE.FREEZE_AT` says.
 
     As in detectron2, their parameters have no gradient and their batch norms become
-    `FrozenBatchNorm2d`. detectron2's own backbones do so themselves when they are built.
-
-    Raises:
-        ValueError: the count is negative or larger than the number of stages, or a norm of these
-            is one that cannot be frozen.
+    `FrozenBatchNorm2d`. detectron2's own backbones do so themselves when they are built. More
+    stages than there are, or a norm that cannot be frozen, is an error.
     """
     check_at_least("MODEL.BACKBONE.FREEZE_AT", count, 0)
     if not isinstance(backbone, Staged) or count == 0:

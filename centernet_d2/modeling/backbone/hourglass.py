@@ -10,14 +10,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode, configurable
+from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from centernet_d2.checked_values import check_at_least, check_odd
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
-from centernet_d2.modeling.backbone.base import arguments
+from centernet_d2.modeling.backbone.base import ConfiguredBackbone
 from centernet_d2.modeling.registration import register_backbone
 
 
@@ -57,7 +56,7 @@ class HourglassModule(nn.Module):
 
 
 @register_backbone("build_centernet_hourglass_backbone")
-class Hourglass(Backbone):
+class Hourglass(ConfiguredBackbone):
     """A stem to stride 4, then hourglasses in a row, each with an output map of its own.
 
     (N, in_channels, H, W) -> {"stack1": (N, D, h, w), "stack2": ...} with D = out_channels and h =
@@ -68,6 +67,8 @@ class Hourglass(Backbone):
     stacks read what went into the stack before and what came out of it; predictions are not fed
     back.
     """
+
+    block = "HOURGLASS"
 
     @configurable
     def __init__(
@@ -111,11 +112,6 @@ class Hourglass(Backbone):
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
         self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
         start_norms(self, norm_init)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Arguments from MODEL.HOURGLASS."""
-        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.HOURGLASS)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""

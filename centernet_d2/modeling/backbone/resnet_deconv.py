@@ -12,15 +12,14 @@ from __future__ import annotations
 from functools import partial
 
 import torchvision
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.config import configurable
 from torch import Tensor, nn
 
 from centernet_d2.checked_values import check_choice
 from centernet_d2.layers.blocks import make_norm
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.upsample import fill_bilinear_, upsample_by_two
-from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments, check_three_channels
+from centernet_d2.modeling.backbone.base import OneMapBackbone
 from centernet_d2.modeling.registration import register_backbone
 
 DEPTHS = (18, 34, 50, 101, 152)
@@ -37,6 +36,7 @@ class ResNetDeconv(OneMapBackbone):
     """
 
     output = "deconv"
+    block = "RESNET_DECONV"
 
     @configurable
     def __init__(
@@ -69,12 +69,6 @@ class ResNetDeconv(OneMapBackbone):
             if isinstance(module, nn.ConvTranspose2d):
                 _start_upsampling(module, upsample_init)
         self.out_channels = WIDTHS[upsample][-1]
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Arguments from MODEL.RESNET_DECONV."""
-        check_three_channels("ResNetDeconv", input_shape)
-        return arguments(cfg.MODEL.RESNET_DECONV)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
+from detectron2.config import configurable
 from torch import Tensor
 
-from centernet_d2.modeling.backbone.base import OneMapBackbone, arguments
+from centernet_d2.modeling.backbone.base import OneMapBackbone
 from centernet_d2.modeling.backbone.top_down import TopDown
 from centernet_d2.modeling.registration import register_backbone
 
@@ -22,6 +21,7 @@ class TimmBackbone(OneMapBackbone):
     """
 
     output = "timm"
+    block = "TIMM"
 
     @configurable
     def __init__(
@@ -53,11 +53,6 @@ class TimmBackbone(OneMapBackbone):
         channels = trunk.feature_info.channels()
         self.decoder = TopDown([channels[i] for i in used], out_channels, norm=norm)
         self.out_channels = out_channels
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Arguments from MODEL.TIMM."""
-        return {"in_channels": input_shape.channels or 3, **arguments(cfg.MODEL.TIMM)}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """See the class."""

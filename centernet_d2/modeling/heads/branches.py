@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from ...checked_values import check_choice
 from ...layers.blocks import PredictionBranch
 from ..point_tasks.base import PointTask, all_branches
 
 NORMAL_STD = 0.001
+REGRESSION_INITS = ("normal", "last_normal", "zero_bias", "torch")  # MODEL.POINTS_CENTERNET's
 
 
 class BranchHead(nn.Module):
@@ -21,25 +24,14 @@ class BranchHead(nn.Module):
     def __init__(
         self,
         *,
-        in_channels: Sequence[int],
+        in_channels: Sequence[int],  # of each stack's feature map
         heatmaps: Mapping[str, int],
         regressions: Mapping[str, int],
-        hidden_channels: int,
-        prior_bias: float = -2.19,
-        regression_init: str = "normal",
+        hidden_channels: int,  # of the 3x3 convolution before the last 1x1; 0 leaves it out
+        prior_bias: float = -2.19,  # of the last layer of heatmap branches
+        regression_init: str = "normal",  # see `initialize_regression`
     ) -> None:
-        """Build the branches.
-
-        Args:
-            in_channels: width of each stack's feature map.
-            heatmaps: name -> channels of the branches whose sigmoid is a probability; they start at
-                `prior_bias`.
-            regressions: name -> channels of the others.
-            hidden_channels: width of the 3x3 convolution before the last 1x1; 0 leaves it out.
-            prior_bias: bias of the last layer of heatmap branches.
-            regression_init: "normal", "last_normal", "zero_bias" or "torch" (see
-                `MODEL.POINTS_CENTERNET`).
-        """
+        """Build the branches, name -> channels; the sigmoid of a heatmap is a probability."""
         super().__init__()
         self.branches = (*heatmaps, *regressions)
         both = set(heatmaps) & set(regressions)
@@ -51,9 +43,8 @@ class BranchHead(nn.Module):
         for width in in_channels:
             branches = nn.ModuleDict()
             for name, channels in heatmaps.items():
-                branches[name] = PredictionBranch(
-                    width, hidden_channels, channels, prior_bias=prior_bias
-                )
+                branch = PredictionBranch(width, hidden_channels, channels, prior_bias=prior_bias)
+                branches[name] = branch
             for name, channels in regressions.items():
                 branches[name] = PredictionBranch(width, hidden_channels, channels)
                 initialize_regression(branches[name], regression_init)
@@ -73,23 +64,18 @@ class BranchHead(nn.Module):
 
 
 def points_head(
-    *,
-    tasks: Sequence[PointTask],
-    in_channels: Sequence[int],
-    num_classes: int,
-    hidden_channels: int = 64,
-    prior_bias: float = -2.19,
-    regression_init: str = "normal",
+    *, tasks: Sequence[PointTask], num_classes: int, hidden_channels: int = 64, **options: Any
 ) -> BranchHead:
-    """The head of the points detector: center heatmap, offset and the branches of its tasks."""
+    """The head of the points detector: center heatmap, offset and the branches of its tasks.
+
+    `in_channels` and the other options are those of `BranchHead`.
+    """
     branches = all_branches(tasks, num_classes)
     return BranchHead(
-        in_channels=in_channels,
         heatmaps=branches.heatmaps,
         regressions=branches.regressions,
         hidden_channels=hidden_channels,
-        prior_bias=prior_bias,
-        regression_init=regression_init,
+        **options,
     )
 
 
@@ -105,16 +91,11 @@ def check_head(head: nn.Module, branches: Iterable[str]) -> None:
 
 def initialize_regression(branch: nn.Module, rule: str) -> None:
     """Start a regression branch as the published network of the given kind does."""
-    convolutions = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
+    check_choice("regression_init", rule, REGRESSION_INITS)
     if rule == "torch":
         return
-    if rule == "last_normal":
-        convolutions = convolutions[-1:]
-    elif rule not in ("normal", "zero_bias"):
-        raise ValueError(
-            f"regression_init must be 'normal', 'last_normal', 'zero_bias' or 'torch', got '{rule}'"
-        )
-    for layer in convolutions:
+    convolutions = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions[-1:] if rule == "last_normal" else convolutions:
         if rule != "zero_bias":
             nn.init.normal_(layer.weight, std=NORMAL_STD)
         nn.init.zeros_(layer.bias)

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ...checked_values import check_at_least, check_choice
+from ...config import from_block
 from ...layers.blocks import PredictionBranch, start_norms
 from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
 from ...structures.predictions import CornerPredictions, KeypointMaps
@@ -26,31 +27,18 @@ class CornerHead(nn.Module):
     def __init__(
         self,
         *,
-        in_channels: Sequence[int],
+        in_channels: Sequence[int],  # of each stack's feature map
         num_classes: int,
-        hidden_channels: int = 256,
-        pool_channels: int = 128,
-        pooling: str = "corner",
-        pools: bool = True,
-        center_pools: bool | None = None,
-        norm: str = "BN",
-        norm_init: str = "ones",
-        prior_bias: float = -2.19,
+        hidden_channels: int = 256,  # of the modules' output and of the branches' 3x3 convolution
+        pool_channels: int = 128,  # of the modules' pooled branches
+        pooling: str = "corner",  # module of the corners, or "cascade"
+        pools: bool = True,  # whether the corners' modules pool; they keep all their parameters
+        center_pools: bool | None = None,  # likewise the centers' module; None: no centers
+        norm: str = "BN",  # of the modules
+        norm_init: str = "ones",  # or "uniform", see `start_norms`
+        prior_bias: float = -2.19,  # of the last layer of the heatmap branches
     ) -> None:
-        """Build the modules.
-
-        Args:
-            in_channels: width of each stack's feature map.
-            num_classes: channels of each heatmap.
-            hidden_channels: width of the modules' output and of the branches' 3x3 convolution.
-            pool_channels: width of the modules' pooled branches.
-            pooling: module of the corners, "corner" or "cascade".
-            pools: whether the corners' modules pool; if not they keep all their parameters.
-            center_pools: centers are predicted, and their module pools; None: no centers.
-            norm: of the modules.
-            norm_init: "ones" or "uniform", see `start_norms`.
-            prior_bias: bias of the last layer of the heatmap branches.
-        """
+        """Build the modules."""
         super().__init__()
         check_choice("pooling", pooling, POOLINGS)
         check_at_least("pool_channels", pool_channels, 1)
@@ -97,18 +85,15 @@ class CornerHead(nn.Module):
 
 def corner_head(cfg: CfgNode, in_channels: Sequence[int], *, centers: bool) -> CornerHead:
     """The head of `MODEL.CORNERNET`, whose centers are those of `MODEL.TRIPLET_CENTERNET`."""
-    corner, heatmap = cfg.MODEL.CORNERNET, cfg.MODEL.HEATMAP
-    return CornerHead(
+    return from_block(
+        CornerHead,
+        cfg,
+        "MODEL.CORNERNET",
+        {"hidden_channels": "HEAD_CHANNELS"},
         in_channels=in_channels,
-        num_classes=heatmap.NUM_CLASSES,
-        hidden_channels=corner.HEAD_CHANNELS,
-        pool_channels=corner.POOL_CHANNELS,
-        pooling=corner.POOLING,
-        pools=corner.POOLS,
+        num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
         center_pools=cfg.MODEL.TRIPLET_CENTERNET.POOLING == "center" if centers else None,
-        norm=corner.NORM,
-        norm_init=corner.NORM_INIT,
-        prior_bias=heatmap.PRIOR_BIAS,
+        prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
     )
 
 

@@ -80,11 +80,8 @@ class CornerNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CornerTargets:
         """Ground truth of the keypoints, on the output map."""
-        boxes, classes, image = objects_on_map(images, instances, map_size)
         return corner_targets(
-            boxes,
-            classes,
-            image,
+            *objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,

@@ -25,14 +25,15 @@ from ..registration import build_backbone
 
 
 class SharedParts(TypedDict):
-    """What every detector is built from, see `HeatmapDetector`."""
+    """What every detector is built from."""
 
     backbone: Backbone
+    # Maps of the backbone, one per stack -> what `predict` returns; in inference of the last alone.
     head: nn.Module
-    in_features: Sequence[str]
+    in_features: Sequence[str]  # the backbone's outputs that carry predictions, all of one stride
     num_classes: int
-    pixels: PixelFormat | Mapping[str, Any]
-    protocol: NotRequired[InferenceProtocol | Mapping[str, Any] | None]
+    pixels: PixelFormat | Mapping[str, Any]  # or its fields
+    protocol: NotRequired[InferenceProtocol | Mapping[str, Any] | None]  # None: COCO's, published
 
 
 class HeatmapDetector(OnCanvas, ABC):
@@ -66,17 +67,7 @@ class HeatmapDetector(OnCanvas, ABC):
         pixels: PixelFormat | Mapping[str, Any],
         protocol: InferenceProtocol | Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep what all detectors need.
-
-        Args:
-            backbone: detectron2 backbone.
-            head: maps of the backbone, one per stack -> what `predict` returns; in inference of the
-                last stack alone.
-            in_features: the backbone's outputs that carry predictions, all of one stride.
-            num_classes: number of classes.
-            pixels: mean, deviation and memory format of the images, or its fields as a mapping.
-            protocol: test protocol, or its fields as a mapping; None: the published one of COCO.
-        """
+        """Keep what all detectors need; see `SharedParts`."""
         super().__init__()
         check_num_classes(num_classes)
         pixels = pixels if isinstance(pixels, PixelFormat) else PixelFormat(**pixels)
@@ -161,9 +152,7 @@ class HeatmapDetector(OnCanvas, ABC):
     def decoded_heatmaps(self, last: Any, *, flipped: bool) -> dict[str, Tensor]:
         """Kind of keypoint -> probabilities (N, C, h, w), for pictures of them; here none.
 
-        Args:
-            last: what `predict` gives of the last stack.
-            flipped: whether its second half is that of the flipped images.
+        From what `predict` gives of the last stack; where `flipped`, half is of flipped images.
         """
         return {}
 

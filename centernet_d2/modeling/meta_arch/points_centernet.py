@@ -142,11 +142,8 @@ class PointsCenterNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
-        boxes, classes, image = objects_on_map(images, instances, map_size)
         return center_targets(
-            boxes,
-            classes,
-            image,
+            *objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,

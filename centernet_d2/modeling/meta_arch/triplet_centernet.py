@@ -16,7 +16,7 @@ from ...structures.predictions import CornerPredictions
 from ..corner_views import keypoints_in_image, unite_keypoints
 from ..registration import register_detector
 from ..rules import TripletRule
-from ..test_time_augmentation import image_of_rows, split_by_image
+from ..test_time_augmentation import joined_rows, split_by_image
 from .cornernet import CORNERS, CornerNet
 
 
@@ -63,18 +63,14 @@ class TripletCenterNet(CornerNet):
     ) -> list[TripletCandidates]:
         """Pairs and centers of the last stack, in the image frame."""
         last = predictions[-1]
-        centers = self.best_keypoints(last.center)
+        keypoints = self.best_keypoints(last.center)
         if images.flipped:
-            centers = unite_keypoints(centers, self.unflip_width(images, last.map_size))
-        candidates = []
-        for pairs, points in zip(
-            super().propose(predictions, images),
-            keypoints_in_image(centers, last.map_size, images),
-            strict=True,
-        ):
-            counted = self.triplet.center_scales == "all" or images.zoom == 1
-            candidates.append(TripletCandidates(pairs, points if counted else points[:0]))
-        return candidates
+            keypoints = unite_keypoints(keypoints, self.unflip_width(images, last.map_size))
+        centers = keypoints_in_image(keypoints, last.map_size, images)
+        if self.triplet.center_scales == "original" and images.zoom != 1:
+            centers = [found[:0] for found in centers]
+        pairs = super().propose(predictions, images)
+        return [TripletCandidates(*found) for found in zip(pairs, centers, strict=True)]
 
     def join(self, views: Sequence[TripletCandidates]) -> TripletCandidates:
         """Candidates of one image at several scales, one scale after the other."""
@@ -85,24 +81,19 @@ class TripletCenterNet(CornerNet):
 
     def finalize(self, candidates: list[TripletCandidates]) -> list[Instances]:
         """Keep the pairs with a center, scored by all three keypoints; then as `CornerNet`."""
-        pairs = [found.pairs for found in candidates]
-        centers = [found.centers for found in candidates]
         if not candidates:
             return []
+        pairs = [found.pairs for found in candidates]
+        centers = [found.centers for found in candidates]
+        boxes = torch.cat([found.pred_boxes.tensor for found in pairs])
+        all_centers = torch.cat([found.pred_centers for found in centers])
         checked = center_check(
-            torch.cat([found.pred_boxes.tensor for found in pairs]),
-            torch.cat([found.scores for found in pairs]),
-            torch.cat([found.pred_classes for found in pairs]),
-            image_of_rows(pairs),
-            torch.cat([found.pred_centers for found in centers]),
-            torch.cat([found.scores for found in centers]),
-            torch.cat([found.pred_classes for found in centers]),
-            image_of_rows(centers),
+            *(boxes, *joined_rows(pairs)),
+            *(all_centers, *joined_rows(centers)),
             region_side=self.triplet.region_side,
             parts=self.triplet.region_parts,
             choice=self.triplet.center_choice,
         )
-        all_centers = torch.cat([found.pred_centers for found in centers])
         chosen = []
         for found, (rows, scores, matched) in zip(
             pairs, split_by_image(checked.rows, pairs, checked.scores, checked.centers), strict=True

@@ -28,11 +28,7 @@ POINT_TASK_REGISTRY.__doc__ = """
 Registry of point tasks: subclasses of `PointTask` by the name that `MODEL.POINTS_CENTERNET.TASKS`
 uses. `register_point_task` adds one; this package's own are imported when they are asked for.
 """
-BUILT_IN = (
-    "box2d",
-    "box3d",
-    "pose",
-)  # modules beside this one, each registers the task of its name
+BUILT_IN = ("box2d", "box3d", "pose")  # modules beside this one, that register tasks so named
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,7 @@ class PointTask(ABC):
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> str:
-        """Fill keys that the config leaves open from the metadata of its data sets, in place.
-
-        Returns:
-            A warning for the log, or "".
-        """
+        """Fill keys that the config leaves open from its data sets' metadata; return a warning."""
         return ""
 
     @classmethod
@@ -129,12 +121,7 @@ class PointTask(ABC):
         return []
 
     def check(self, instances: Instances, source: str) -> None:
-        """Raise ValueError where the ground truth of an image lacks what `targets` reads.
-
-        Args:
-            instances: of one image.
-            source: the image's name, for messages.
-        """
+        """Raise ValueError, naming the image, where its ground truth lacks what `targets` reads."""
         if missing := [name for name in self.ground_truth if not instances.has(name)]:
             raise ValueError(
                 f"{source}: the point task '{self.name}' learns from '{missing[0]}', and "
@@ -154,14 +141,9 @@ class PointTask(ABC):
         """What a branch says of an image, from its maps of the flipped image (flip test).
 
         The mean of this and the image's own maps is decoded. A task whose values have a side
-        negates x components and swaps left and right channels here.
-
-        Args:
-            branch: one of the task's branches.
-            maps: (N, D, h, w), reversed along x already; of a heatmap branch probabilities.
-
-        Returns:
-            (N, D, h, w), or None to decode the image's own maps alone, as by default.
+        negates x components and swaps left and right channels here. `maps` (N, D, h, w) are
+        reversed along x already, and probabilities of a heatmap branch. None, as by default: the
+        image's own maps alone are decoded.
         """
         return None
 
@@ -184,11 +166,7 @@ def register_point_task(task: Task) -> Task:
 
 
 def point_task(name: str) -> type[PointTask]:
-    """The registered class of a name; a built-in one is imported when it is asked for first.
-
-    Raises:
-        ValueError: there is none; the nearest names are told.
-    """
+    """The registered class of a name; a built-in one is imported when it is asked for first."""
     if name in BUILT_IN:
         importlib.import_module(f"{__package__}.{name}")
     if name not in POINT_TASK_REGISTRY:
@@ -222,11 +200,7 @@ def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
 
 
 def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:
-    """Center heatmap, offset and the branches of the tasks, in order.
-
-    Raises:
-        ValueError: two have one name, or a task needs a branch that no task has.
-    """
+    """Center heatmap, offset and the branches of the tasks, which have each one's required ones."""
     of_tasks = [task.branches(num_classes) for task in tasks]
     heatmaps = merged("branches", {"heatmap": num_classes}, *(each.heatmaps for each in of_tasks))
     regressions = merged("branches", {"offset": 2}, *(each.regressions for each in of_tasks))

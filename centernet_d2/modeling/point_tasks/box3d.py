@@ -139,10 +139,10 @@ class Box3D(PointTask):
             normalizer=self.normalizer,
             kind=self.orientation_loss,
         )
+        dimensions = loss(read["dimensions"][rows], targets.dimensions[rows])
         return {
             "loss_depth": self.depth_weight * depth,
-            "loss_dimensions": self.dimensions_weight
-            * loss(read["dimensions"][rows], targets.dimensions[rows]),
+            "loss_dimensions": self.dimensions_weight * dimensions,
             "loss_orientation": self.orientation_weight * orientation,
         }
 
@@ -181,13 +181,9 @@ class Box3D(PointTask):
 
 def box3d_records(instances: Instances) -> list[dict[str, Any]]:
     """`box3d`: middle of the bottom, height, width and length, and angles; camera frame."""
-    names = ("location", "dimensions", "rotation_y", "alpha")
-    parts = (slice(0, 3), slice(3, 6), 6, 7)
+    parts = {"location": slice(0, 3), "dimensions": slice(3, 6), "rotation_y": 6, "alpha": 7}
     rows = [[round(value, 4) for value in row] for row in instances.pred_boxes3d.tensor.tolist()]
-    return [
-        {"box3d": {name: row[part] for name, part in zip(names, parts, strict=True)}}
-        for row in rows
-    ]
+    return [{"box3d": {name: row[part] for name, part in parts.items()}} for row in rows]
 
 
 register_output_field("pred_boxes3d", record=box3d_records)

@@ -65,7 +65,7 @@ class Pose(PointTask):
         self,
         *,
         num_joints: int,  # J
-        flip_indices: Sequence[int] = (),  # who takes each joint's place in a flip; (): no flip
+        flip_indices: Sequence[int] = (),  # what takes each one's place in a flip; (): no flip
         classes: Sequence[int] = (),  # those with joints; (): all
         joint_heatmap: bool = True,  # one per joint ("jd" of the paper's table 5), or not ("reg")
         joint_offset: bool = True,  # with the heatmap, predict where in its cell a joint lies
@@ -95,8 +95,11 @@ class Pose(PointTask):
     def from_config(cls, cfg: CfgNode) -> Pose:
         """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
         weights = {name: f"{name.upper()}_WEIGHT" for name in ("displacement", "heatmap", "offset")}
-        snapping = {"name": "SNAPPING", "max_distance": "SNAP_DISTANCE"}
-        snapping["score_threshold"] = "CANDIDATE_SCORE"
+        snapping = {
+            "name": "SNAPPING",
+            "score_threshold": "CANDIDATE_SCORE",
+            "max_distance": "SNAP_DISTANCE",
+        }
         kernel = cfg.MODEL.HEATMAP.PEAK_KERNEL
         return from_block(
             cls,
@@ -132,16 +135,14 @@ class Pose(PointTask):
             return ["no snapping"]
         rule, published = self.snapping, SnappingRule()
         told = {
-            f"{rule.name} snapping": rule.name != published.name,
-            f"{rule.candidates} candidates": rule.candidates != published.candidates,
-            f"candidates above {rule.score_threshold}": (
-                rule.score_threshold != published.score_threshold
-            ),
-            f"snap distance {rule.max_distance}": (  # the paper's rule has none
-                rule.name == published.name and rule.max_distance != published.max_distance
-            ),
+            "name": f"{rule.name} snapping",
+            "candidates": f"{rule.candidates} candidates",
+            "score_threshold": f"candidates above {rule.score_threshold}",
+            "max_distance": f"snap distance {rule.max_distance}",
         }
-        return [note for note, departs in told.items() if departs]
+        if rule.name != published.name:  # the paper's rule has no distance
+            del told["max_distance"]
+        return [told[name] for name in told if getattr(rule, name) != getattr(published, name)]
 
     @property
     def snaps(self) -> bool:

@@ -27,8 +27,7 @@ def complete_joints(cfg: CfgNode) -> str:
     is set stays, and so does everything where no dataset is registered here, as when predicting
     from a saved config.
 
-    Returns:
-        A warning of what is taken on trust, since no dataset names it; "" if nothing is.
+    Returns a warning of what is taken on trust, since no dataset names it; "" if nothing is.
 
     Raises:
         ValueError: datasets disagree with each other or with what is set, NUM_JOINTS is 0 and
