@@ -6,9 +6,10 @@ With --check nothing is written, and the exit status is 1 where it is not in ste
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+from _pages import write_or_check
 
 from centernet_d2.config import BLOCKS, MOVED_KEYS, MOVED_VALUES
 from centernet_d2.config.rules import Block, Key
@@ -75,18 +76,7 @@ def _text(words: str) -> str:
 
 def main() -> int:
     """Write or check; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="only say whether it is in step")
-    if not parser.parse_args().check:
-        FILE.write_text(page(), encoding="utf-8")
-        print(FILE)
-        return 0
-    if FILE.is_file() and FILE.read_text(encoding="utf-8") == page():
-        return 0
-    print(f"{FILE} is not in step with the table; run tools/make_config_page.py", file=sys.stderr)
-    return 1
+    return write_or_check(FILE, page, __doc__)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def load_tool(monkeypatch):
         spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
+        monkeypatch.syspath_prepend(ROOT / "tools")  # as for a program that is started there
         spec.loader.exec_module(module)
         return module
 
