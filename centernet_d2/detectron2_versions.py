@@ -31,16 +31,11 @@ DECAY_OF_BIASES_0_5 = 1e-4  # default of SOLVER.WEIGHT_DECAY_BIAS in 0.5; None i
 
 # Core config keys that main has and 0.5 lacks. A config.yaml written under main holds all of them.
 # It is a list, not "whatever is unknown", so that a misspelt key stays an error.
+_BOX_HEAD = ("FED_LOSS_FREQ_WEIGHT_POWER", "FED_LOSS_NUM_CLASSES", "USE_FED_LOSS", "USE_SIGMOID_CE")
 KEYS_OF_MAIN = (
-    "DATALOADER.REPEAT_SQRT",
-    "FLOAT32_PRECISION",
-    "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER",
-    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES",
-    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS",
-    "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE",
-    "SOLVER.BASE_LR_END",
-    "SOLVER.NUM_DECAYS",
-    "SOLVER.RESCALE_INTERVAL",
+    *("DATALOADER.REPEAT_SQRT", "FLOAT32_PRECISION"),
+    *(f"MODEL.ROI_BOX_HEAD.{name}" for name in _BOX_HEAD),
+    *("SOLVER.BASE_LR_END", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
 )
 
 

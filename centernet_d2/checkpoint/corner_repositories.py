@@ -45,12 +45,8 @@ EXTREMENET_TRUNK = RenameTable(
         *HOURGLASS,
         # ExtremeNet's own names, and those after the points repository's conversion.
         Drop(
-            r"(?:[tlbr]_heats|hm_[tlbr])\.\d+\..+",
-            "heatmaps of extreme points, which the points detector does not predict",
-        ),
-        Drop(
-            r"(?:[tlbr]_regrs|reg_[tlbr])\.\d+\..+",
-            "offsets of extreme points, which the points detector does not predict",
+            r"(?:[tlbr]_(?:heats|regrs)|(?:hm|reg)_[tlbr])\.\d+\..+",
+            "heatmaps and offsets of extreme points, which the points detector does not predict",
         ),
         Drop(
             r"(?:ct_heats|hm_c)\.\d+\..+",

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from centernet_d2.checkpoint.download import download
-from centernet_d2.checkpoint.files import read_tensors
-from centernet_d2.checkpoint.points_repository import BATCH_COUNTERS, RESNET_TRUNK, dla_trunk
-from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable, renames
+from .download import download
+from .files import read_tensors
+from .points_repository import BATCH_COUNTERS, RESNET_TRUNK, dla_trunk
+from .rename import Drop, Keep, Rename, RenameTable, renames
 
 
 def _table(name: str, rules: tuple[Rename | Drop, ...], own: str, reason: str) -> RenameTable:
@@ -31,10 +31,7 @@ IMAGENET_RESNET = _table(
     "up-sampling is not pre-trained",
 )
 IMAGENET_DLA = _table(
-    "dla",
-    dla_trunk(""),
-    r"backbone\.(dla_up|ida_up)\..+",
-    "up-sampling is not pre-trained",
+    "dla", dla_trunk(""), r"backbone\.(dla_up|ida_up)\..+", "up-sampling is not pre-trained"
 )
 # A timm model as a feature extractor, whose names are those inside `TimmBackbone`.
 IMAGENET_TIMM = _table(

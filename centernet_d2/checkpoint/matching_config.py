@@ -89,12 +89,8 @@ def matching_config(found: DetectedSource, *, voc_size: int = 384) -> Overrides:
     """All keys that differ from the defaults for these weights.
 
     20 classes are taken for Pascal VOC, and 3-D boxes for KITTI, whose published networks have
-    other pixel statistics and a fixed input; everything else has COCO's.
-
-    Args:
-        found: the detected weights.
-        voc_size: side of VOC's fixed input, 384 or 512 (both were published; the weights do not
-            say).
+    other pixel statistics and a fixed input; everything else has COCO's. `voc_size` is the side of
+    VOC's, 384 or 512 (both were published; the weights do not say).
     """
     keys: Overrides = COMMON | found.model | DATA.get(found.dataset, {})
     pixels = TURNED_PIXELS if found.source == MMDETECTION else COCO_PIXELS
@@ -123,12 +119,11 @@ def config_node(keys: Mapping[str, Any]) -> CfgNode:
 def as_yaml(keys: Mapping[str, Any], comment: str) -> str:
     """A config file that `load_config` or `cfg.merge_from_file` reads, `comment` above it."""
     tree: dict[str, Any] = {}
-    for path, value in keys.items():
+    for path, value in {**keys, "VERSION": 2}.items():
         node = tree
         *parents, name = path.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
         node[name] = value
-    tree["VERSION"] = 2
     lines = "".join(f"# {line}\n" for line in comment.splitlines())
     return lines + yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)

@@ -47,11 +47,7 @@ RESNET_BOX2D = RenameTable(
     """),
     kept=(
         BATCH_COUNTERS,
-        Keep(
-            r"backbone\.deconv_layers\.(0|6|12)\.bias",
-            "trained without, because a norm follows",
-            fill=0,
-        ),
+        Keep(r"backbone\.deconv_layers\.(0|6|12)\.bias", "trained without: a norm follows", fill=0),
     ),
 )
 CORNERNET = RenameTable(

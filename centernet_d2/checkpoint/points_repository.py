@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from centernet_d2.checkpoint.rename import Drop, Keep, Rename, RenameTable, renames
+from .rename import Drop, Keep, Rename, RenameTable, renames
 
 # Task -> published names of its predictions, branches of this package's head.
 BRANCHES = {
@@ -18,10 +18,7 @@ BRANCHES = {
         "{hm,wh,reg,hps,hm_hp,hp_offset}",
         "{heatmap,size,offset,joint_displacement,joint_heatmap,joint_offset}",
     ),
-    "box3d": (
-        "{hm,wh,reg,dep,dim,rot}",
-        "{heatmap,size,offset,depth,dimensions,orientation}",
-    ),
+    "box3d": ("{hm,wh,reg,dep,dim,rot}", "{heatmap,size,offset,depth,dimensions,orientation}"),
 }
 
 # torchvision's names without a prefix; `deconv_layers` beside them. The same rule serves the

@@ -78,8 +78,7 @@ class BestCheckpoint(HookBase):
     """
 
     def __init__(self, checkpointer: Checkpointer, metric: str) -> None:
-        self.checkpointer = checkpointer
-        self.metric = metric
+        self.checkpointer, self.metric = checkpointer, metric
         self.record = os.path.join(checkpointer.save_dir, "model_best.json")
         self.best = -math.inf
         self._seen_iteration = -1

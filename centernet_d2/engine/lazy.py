@@ -123,10 +123,9 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS, cfg.INPUT.MIN_SIZE_TEST = (), 0, 0
     for key, name in SETTINGS.items():
         if (value := OmegaConf.select(lazy, key)) is not None:
-            plain = (
-                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
-            )
-            merge_level(cfg, override_level([name, plain])._replace(source=f"{key}: "))
+            if isinstance(value, ListConfig):
+                value = OmegaConf.to_container(value, resolve=True)
+            merge_level(cfg, override_level([name, value])._replace(source=f"{key}: "))
     if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
         cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)

@@ -46,7 +46,7 @@ def read_config(
 
 def import_all(names: Iterable[str]) -> list[AddKeys]:
     """Import modules, and return the `add_config` of those that have one."""
-    modules = [import_user_module(name) for name in names]
+    modules = map(import_user_module, names)
     return [module.add_config for module in modules if hasattr(module, "add_config")]
 
 

@@ -91,19 +91,14 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
 
 
 def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
-    """Warn of images whose pixels are not those that their projection (3, 4) leads to.
-
-    A file that is no image is left to whoever reads it.
-    """
+    """Warn of images whose pixels are not those that their projection (3, 4) leads to."""
     reasons = [f"'{f}': {why}" for f, p in projections.items() if (why := _why_not_of(f, p))]
     if reasons:
         logger.warning(
             "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
             "misplaced:%s\nA calibration is of the pixels as they were stored: give the images "
             "that it was made for, neither turned nor resized.",
-            len(reasons),
-            len(projections),
-            _first(reasons),
+            *(len(reasons), len(projections), _first(reasons)),
         )
 
 
