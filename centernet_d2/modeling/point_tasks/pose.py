@@ -115,6 +115,7 @@ class Pose(PointTask):
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
         """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
+        check_flip_indices(options.FLIP_INDICES, options.NUM_JOINTS, f"{BLOCK}.FLIP_INDICES")
         return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @classmethod
