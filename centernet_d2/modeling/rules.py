@@ -28,6 +28,7 @@ from ..structures.targets import CenterTargets
 from ..targets.gaussian import GaussianRule, RadiusRule
 from ..targets.ignored import IGNORED_REGIONS
 from .corner_views import FLIP_CONVENTIONS
+from .inference_protocol import InferenceProtocol
 
 HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 
@@ -111,6 +112,15 @@ class CenterDecoding:
             nms_threshold=threshold if nms == "hard" else None,
             soft_nms=replace(soft_nms, method=nms, threshold=threshold) if soft else None,
         )
+
+    def protocol_notes(self, protocol: InferenceProtocol) -> list[str]:
+        """What of NMS is told: all, but for soft-NMS over several scales as published."""
+        several = len(protocol.scales) > 1
+        notes = protocol.soft_nms_notes() if several else []
+        if self.nms_threshold is not None:
+            return [*notes, "hard NMS"]
+        told = self.soft_nms is not None and not several
+        return [*notes, f"{self.soft_nms.method} NMS"] if told else notes
 
     def select(self, found: Instances) -> Instances:
         """The detections of an image that score enough and survive hard NMS."""

@@ -13,7 +13,6 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...config.checks import check_values
-from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ..backbone.freeze import freeze_stages
 from ..canvas import OnCanvas, by_canvas
@@ -22,6 +21,7 @@ from ..inputs import PixelFormat, check_num_classes, checked_classes, feature_sh
 from ..memory import annotate_oom, check_canvas
 from ..output_frame import to_output
 from ..registration import build_backbone
+from .defaults import DetectorDefaults
 
 
 class SharedParts(TypedDict):
@@ -36,26 +36,14 @@ class SharedParts(TypedDict):
     protocol: NotRequired[InferenceProtocol | Mapping[str, Any] | None]  # None: COCO's, published
 
 
-class HeatmapDetector(OnCanvas, ABC):
+class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
     """Base of the detectors: images to losses or detections, on a canvas, in several views.
 
     A detector adds four short methods: `predict`, `losses`, `propose` and `finalize`. The way
     between image, network and output frames, and with it the test protocol, is here and inside the
     model, so that every way of predicting agrees. All else that is read of a detector has a
-    default: the names that follow, `decoded_heatmaps`, `read_inputs` and `extra_outputs`.
+    default, see `DetectorDefaults`.
     """
-
-    # Names of the losses of heatmaps -> their weights in the sum. Training watches these for
-    # collapse (`TrainingHealthHook`); {}: there is nothing to watch.
-    heatmap_losses: Mapping[str, float] = {}
-    # Fields of the detections beside scores and classes; see `structures.output_fields`.
-    output_fields: Sequence[str] = ("pred_boxes",)
-    # Names in EVALUATOR_REGISTRY of what scores them; (): by the type of each data set.
-    evaluators: Sequence[str] = ()
-
-    # Of the published protocol, from which the name that is printed beside scores departs.
-    published_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5)
-    published_canvas = "strict"
 
     def __init__(
         self,
@@ -104,24 +92,6 @@ class HeatmapDetector(OnCanvas, ABC):
             "protocol": InferenceProtocol.from_config(cfg),
         }
 
-    @classmethod
-    def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """What a detector of `cfg` learns beside boxes and classes; the mapper moves it."""
-        return []
-
-    @classmethod
-    def complete_config(cls, cfg: CfgNode) -> list[str]:
-        """Fill keys that `cfg` leaves open from its data sets' metadata; return warnings."""
-        return []
-
-    @classmethod
-    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
-        """What is found beside classes, such as "joint" -> the names of all, as checkpoints tell.
-
-        They are compared with those of a checkpoint, so that nothing is given a wrong name.
-        """
-        return {}
-
     @abstractmethod
     def predict(self, images: PaddedImages) -> list[Any]:
         """Raw maps, one typed object per stack."""
@@ -148,29 +118,6 @@ class HeatmapDetector(OnCanvas, ABC):
     def join(self, views: Sequence[Any]) -> Any:
         """Candidates of one image at several scales -> all of them, one scale after the other."""
         return Instances.cat(list(views))
-
-    def decoded_heatmaps(self, last: Any, *, flipped: bool) -> dict[str, Tensor]:
-        """Kind of keypoint -> probabilities (N, C, h, w), for pictures of them; here none.
-
-        From what `predict` gives of the last stack; where `flipped`, half is of flipped images.
-        """
-        return {}
-
-    def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """What the output of one input has beside `instances`; here nothing."""
-        return {}
-
-    def describe_protocol(self) -> str:
-        """Name the test protocol, which is printed and written beside scores."""
-        return self.protocol.describe(
-            self.protocol_notes(),
-            published_scales=self.published_scales,
-            published_canvas=self.published_canvas,
-        )
-
-    def protocol_notes(self) -> list[str]:
-        """What a detector adds to the protocol's name, where it departs from the published one."""
-        return []
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, detections in inference.

@@ -101,14 +101,9 @@ class PointsCenterNet(HeatmapDetector):
         return merged("output names", *(task.output_names(cfg) for task in point_tasks(cfg)))
 
     def protocol_notes(self) -> list[str]:
-        """NMS, which the published detector has over several scales alone, and the tasks' notes."""
-        several = len(self.protocol.scales) > 1
-        notes = self.protocol.soft_nms_notes() if several else []
-        if self.decoding.nms_threshold is not None:
-            notes.append("hard NMS")
-        elif self.decoding.soft_nms is not None and not several:
-            notes.append(f"{self.decoding.soft_nms.method} NMS")
-        return notes + [note for task in self.tasks for note in task.protocol_notes()]
+        """What NMS and the tasks do in another way than published."""
+        notes = [note for task in self.tasks for note in task.protocol_notes()]
+        return self.decoding.protocol_notes(self.protocol) + notes
 
     @property
     def heatmap_losses(self) -> dict[str, float]:
