@@ -26,12 +26,12 @@ from centernet_d2.structures.output_fields import register_output_field
 
 
 class VisibleShareField(GroundTruthField):
-    """`gt_visible_share` (P,) float32; objects that state none are wholly visible."""
+    """`gt_visible_share` (P,) float32."""
 
     annotation_columns = ("visible_share",)
 
     def rows(self, annotations, image):
-        shares = [float(entry.get("visible_share", 1.0)) for entry in annotations]
+        shares = [float(entry["visible_share"]) for entry in annotations]
         return {"gt_visible_share": torch.tensor(shares)}
 
 
@@ -93,7 +93,7 @@ class ShareError(DatasetEvaluator):
                 box = BoxMode.convert(each["bbox"], each["bbox_mode"], BoxMode.XYXY_ABS)
                 overlap = pairwise_iou(Boxes([box]), found.pred_boxes)[0]
                 for share in found.pred_visible_share[overlap >= 0.5][:1].tolist():  # the best
-                    self.errors.append(abs(share - each.get("visible_share", 1.0)))
+                    self.errors.append(abs(share - each["visible_share"]))
 
     def evaluate(self):
         errors = list(itertools.chain.from_iterable(comm.gather(self.errors)))

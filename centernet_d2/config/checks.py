@@ -140,7 +140,8 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
     values = flattened(cfg)
     for key, source in given.items():
         value = values.get(key)
-        if not value or value == "none":  # which is the case anyway
+        flips = key == "INPUT.RANDOM_FLIP" and cfg.INPUT.FLIP_PROBABILITY > 0
+        if not value or (value == "none" and not flips):  # which is the case anyway
             continue
         for pattern, instead in unread.items():
             if fnmatchcase(key, pattern):

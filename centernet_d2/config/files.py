@@ -27,7 +27,8 @@ SAVED = {
     *("SEED", "CUDNN_BENCHMARK", "VIS_PERIOD", "GLOBAL"),
 }
 OWN_KEYS = (
-    "For a key of your own call load_config(..., add_keys=[add_mine]), where add_mine(cfg) adds it"
+    "For a key of your own call load_config(..., add_keys=[add_mine]), where add_mine(cfg) adds "
+    "it, or give the tools --import file.py before the keys, whose add_config(cfg) does"
 )
 
 

@@ -16,7 +16,7 @@ from detectron2.data.transforms import AugInput, Augmentation, AugmentationList
 from detectron2.structures import Boxes, Instances
 from fvcore.transforms.transform import Transform
 
-from .checks import check_image_size
+from .checks import DatasetError, check_image_size
 from .color import RandomColor
 from .fields.base import GroundTruthField, MovedImage, build_fields, source_boxes
 from .images import read_image
@@ -112,9 +112,25 @@ class DetectionMapper:
         if self.keeps_ignored:
             instances.gt_ignored = torch.from_numpy(ignored)
         for field in self.fields:
-            for name, value in field.rows(annotations, image).items():
+            for name, value in self._rows(field, annotations, image).items():
                 instances.set(name, value)
         return instances[torch.from_numpy(seen)]
+
+    @staticmethod
+    def _rows(
+        field: GroundTruthField, annotations: Sequence[Mapping[str, Any]], image: MovedImage
+    ) -> dict[str, Any]:
+        try:
+            return field.rows(annotations, image)
+        except KeyError as error:
+            if not error.args or error.args[0] not in field.annotation_columns:
+                raise
+            raise DatasetError(
+                f"image file '{image.file_name}': an annotation has no '{error.args[0]}', which "
+                f"{type(field).__name__} reads. Add it to the annotations; COCO files are "
+                "read with it as 'coco:<json>:<image dir>', by detectron2's own loader with "
+                "extra_annotation_keys"
+            ) from error
 
     def _is_kept(self, annotation: Mapping[str, Any]) -> bool:
         if annotation.get("ignored"):  # of KITTI: neither object nor background

@@ -49,12 +49,16 @@ class Schedule:
     steps: tuple[int, ...]
     evaluation_period: int
     checkpoint_period: int
+    scheduler: str = ""  # SOLVER.LR_SCHEDULER_NAME
+    warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
     def describe(self) -> str:
         """Return the schedule in two lines, for the log."""
         epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
+        steps = "lowered along a cosine" if "Cosine" in self.scheduler else steps
+        steps = f"{steps} after {self.warm_up} of warm-up" if self.warm_up else steps
         period = self.evaluation_period
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
         origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
@@ -100,6 +104,8 @@ def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
         steps=tuple(sorted({int(s) for s in steps or solver.STEPS if 0 < s < iterations})),
         evaluation_period=cfg.TEST.EVAL_EPOCHS * per_epoch or cfg.TEST.EVAL_PERIOD,
         checkpoint_period=checkpoint_period,
+        scheduler=solver.LR_SCHEDULER_NAME,
+        warm_up=solver.WARMUP_ITERS,
         learning_rate_origin=origin,
     )
 

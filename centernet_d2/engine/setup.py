@@ -16,6 +16,7 @@ from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
 from ..config.files import merge_level, override_level, read_levels
 from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
+from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from .class_names import other_classes_than_saved, set_class_names
@@ -106,6 +107,7 @@ def setup(cfg: CfgNode) -> CfgNode:
             _say_once(warning)
         for warning in complete_config(cfg):
             _say_once(warning)
+        build_fields(cfg)  # whoever loads records from now on gets the columns that they read
         if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
             _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
             cfg.MODEL.DEVICE = "cpu"

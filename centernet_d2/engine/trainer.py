@@ -29,6 +29,7 @@ from ..data.loader import (
     load_training_dicts,
 )
 from ..data.samplers import seed_generators
+from ..evaluation.build import check_outputs
 from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
@@ -74,6 +75,7 @@ class Trainer(DefaultTrainer):
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
+        check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)

@@ -82,6 +82,18 @@ def build_evaluator(
     return MergedEvaluators(built) if further else built[0]
 
 
+def check_outputs(dataset_names: Collection[str], outputs: Collection[str]) -> None:
+    """Raise ValueError before a training whose evaluation would find no boxes to score."""
+    for name in dataset_names if "pred_boxes" not in outputs else ():
+        kind = MetadataCatalog.get(name).get("evaluator_type")
+        if kind in ("coco", "pascal_voc", "kitti"):
+            raise ValueError(
+                f"The detections have {list(outputs)} and no boxes, which evaluator_type '{kind}' "
+                f"of dataset '{name}' scores. Add 'box2d' to MODEL.POINTS_CENTERNET.TASKS, set "
+                'another evaluator_type, or DATASETS.TEST "()"'
+            )
+
+
 def told_by_model(model: Any) -> dict[str, Any]:
     """The keyword arguments of `build_evaluator` that a model gives; others' models tell less."""
     describe = getattr(model, "describe_protocol", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -80,6 +81,9 @@ def only_categories(dataset: dict, ids: Collection[int]) -> dict:
 
 def _read_json(dataset_name: str, json_file: str) -> dict:
     path = PathManager.get_local_path(json_file)
+    if not os.path.isfile(path):  # a generated dataset is made when its records are asked for
+        with contextlib.suppress(OSError):
+            DatasetCatalog.get(dataset_name)
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "

@@ -194,6 +194,7 @@ def test_a_block_without_keys_says_nothing_and_no_mapping_is_named(tmp_path):
 UNREAD = [
     ("INPUT.RANDOM_FLIP", "vertical", "INPUT.FLIP_PROBABILITY"),
     ("INPUT.RANDOM_FLIP", "horizontal", "INPUT.FLIP_PROBABILITY"),  # the default, by hand
+    ("INPUT.RANDOM_FLIP", "none", "INPUT.FLIP_PROBABILITY"),  # flips stay on
     ("INPUT.CROP.ENABLED", True, "INPUT.CENTER_CROP"),
     ("INPUT.MIN_SIZE_TRAIN", [640], "INPUT.TRAIN_SIZE"),
     ("INPUT.MAX_SIZE_TRAIN", 1000, "INPUT.TRAIN_SIZE"),
@@ -230,7 +231,7 @@ def test_a_key_that_nothing_reads_is_refused_with_what_to_use(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("MODEL.MASK_ON", False), ("INPUT.RANDOM_FLIP", "none"), ("TEST.AUG.ENABLED", False)],
+    [("MODEL.MASK_ON", False), ("TEST.AUG.ENABLED", False)],
 )
 def test_what_says_that_a_thing_is_off_may_stand(points, key, value):
     setup(load_config(points, ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", key, value]))

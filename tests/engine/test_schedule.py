@@ -105,6 +105,14 @@ def test_the_rate_tells_how_it_came_about():
     assert "Learning rate 0.0005," in text
 
 
+def test_warm_up_and_cosine_are_told():
+    told = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 50}
+    flat = {**RECIPE, "SOLVER.EPOCH_STEPS": [], "SOLVER.STEPS": []}
+    text = schedule_of(1280, 128, flat | told).describe()
+    assert "lowered along a cosine after 50 of warm-up;" in text
+    assert "constant;" in schedule_of(1280, 128, flat | {"SOLVER.WARMUP_ITERS": 0}).describe()
+
+
 def test_periods_in_epochs():
     periods = {"TEST.EVAL_EPOCHS": 2, "SOLVER.CHECKPOINT_EPOCHS": 3}
     schedule = schedule_of(100, 8, RECIPE | periods)

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 
 from centernet_d2 import Predictor, Trainer, setup
+from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets import columns
+from centernet_d2.data.fields.base import GroundTruthField
 from centernet_d2.data.images import read_image
+from centernet_d2.data.mapper import DetectionMapper
 
 from .small_world import small_config, write_dataset
 
@@ -71,3 +76,31 @@ def test_what_one_task_misses_is_named_with_the_others_there(spec, tmp_path):
     trainer = Trainer(small_config(spec, tmp_path / "run", *TASKS))
     with pytest.raises(ValueError, match=r"0001\.png': its record has no 'projection'"):
         trainer.train()
+
+
+def test_set_up_lets_columns_survive_whoever_loads_first(spec, tmp_path):
+    columns.ANNOTATION_COLUMNS.clear()
+    columns.IMAGE_COLUMNS.clear()
+    cfg = setup(small_config(spec, tmp_path / "run", *TASKS))
+    record = DatasetCatalog.get(cfg.DATASETS.TEST[0])[0]
+    assert record["projection"] == PROJECTION
+    assert record["annotations"][0]["location"] == [0.1, 0.5, 9.0]
+
+
+def test_a_missing_column_names_image_column_and_cure(spec, tmp_path):
+    class Aspect(GroundTruthField):
+        annotation_columns = ("aspect",)
+
+        def rows(self, annotations, image):
+            return {"gt_aspect": torch.tensor([entry["aspect"] for entry in annotations])}
+
+    cfg = setup(small_config(spec, tmp_path / "run"))
+    mapper = DetectionMapper(is_train=True, fields=[Aspect()])
+    with pytest.raises(DatasetError, match=r"0001\.png': .* no 'aspect', which Aspect reads"):
+        mapper(DatasetCatalog.get(cfg.DATASETS.TRAIN[0])[0])
+
+
+def test_without_boxes_it_is_said_before_training(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr("centernet_d2.modeling.point_tasks.box2d.Box2D.output_fields", ())
+    with pytest.raises(ValueError, match=r"no boxes, which evaluator_type 'coco'.*Add 'box2d'"):
+        Trainer(small_config(spec, tmp_path / "run"))

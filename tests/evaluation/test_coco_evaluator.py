@@ -17,6 +17,7 @@ from two_processes import one_of_two
 from centernet_d2.config import add_centernet_config
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.coco import RESULTS_FILE
+from centernet_d2.evaluation.coco_ground_truth import load_ground_truth
 from centernet_d2.evaluation.coco_scores import FALSE_DISCOVERY_NAMES, METRIC_NAMES, false_discovery
 
 from .conftest import NAME
@@ -359,3 +360,20 @@ def _score_file(evaluator, results_file: Path, categories: list[int]) -> dict[st
         )
         evaluator.process([{"image_id": image_id}], [{"instances": instances}])
     return evaluator.evaluate()["bbox"]
+
+
+def test_a_generated_dataset_is_made_for_the_evaluator_too(tmp_path):
+    file = tmp_path / "made" / "annotations.json"
+
+    def make():
+        file.parent.mkdir()
+        file.write_text('{"images": [], "categories": [{"id": 1, "name": "a"}]}')
+        return []
+
+    DatasetCatalog.register("made_on_first_use", make)
+    MetadataCatalog.get("made_on_first_use").set(json_file=str(file), thing_classes=["a"])
+    try:
+        assert load_ground_truth("made_on_first_use").class_names == ("a",)
+    finally:
+        DatasetCatalog.remove("made_on_first_use")
+        MetadataCatalog.remove("made_on_first_use")

@@ -31,9 +31,9 @@ class MovedImage:
 class GroundTruthField(ABC):
     """One kind of ground truth: how it is read from a record, moved with the image and checked.
 
-    A detector lists what it learns beside boxes and classes (`HeatmapDetector.ground_truth_fields`,
-    for the points detector `PointTask.fields`), and `DetectionMapper` moves the list. One method is
-    enough; the others have defaults that most fields keep.
+    A detector lists what it learns beside boxes and classes (its class method
+    `ground_truth_fields`, for the points detector that of its tasks), and `DetectionMapper` moves
+    the list. One method is enough; the others have defaults that most fields keep.
     """
 
     annotation_columns: tuple[str, ...] = ()

@@ -175,7 +175,7 @@ def point_task(name: str) -> type[PointTask]:
         hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
         raise ValueError(
             f"{KEY} has {name!r}{hint}; the registered point tasks are {known}. A task of your own "
-            "is registered when its module is imported"
+            "is registered when its module is imported (--import file.py)"
         )
     task = POINT_TASK_REGISTRY.get(name)
     if not isinstance(task, type):
