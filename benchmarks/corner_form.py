@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from centernet_d2.layers import directional_pool
+from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 from centernet_d2.structures.predictions import KeypointMaps, Keypoints
@@ -36,14 +36,14 @@ def plain_build(model: CornerNet) -> CornerNet:
     """A copy that computes with torch's plain operators, in the standard memory layout."""
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
     plain.channels_last = False
-    pools = {
-        getattr(directional_pool, f"{direction.capitalize()}Pool"): CummaxPool(direction)
-        for direction in directional_pool.DIRECTIONS
-    }
-    replace_modules(plain, lambda module: pools.get(type(module)))
+    replace_modules(plain, _plain_pool)
     peaks = plain.decoding.peaks
     plain.best_keypoints = partial(_plain_keypoints, peaks.top_k, peaks.kernel)
     return plain
+
+
+def _plain_pool(module: nn.Module) -> nn.Module | None:
+    return CummaxPool(module.direction) if isinstance(module, DirectionalPool) else None
 
 
 def _plain_keypoints(k: int, kernel: int, maps: KeypointMaps) -> Keypoints:

@@ -8,7 +8,7 @@ import pytest
 from data.voc_files import write_voc  # the folder beside this one
 
 from centernet_d2.engine.trainer import Trainer
-from centernet_d2.evaluation.voc import SCORES_FILE
+from centernet_d2.evaluation.voc import VocEvaluator
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_trains_evaluates_and_keeps_the_best(config, folder, tmp_path):
     trainer.train()
     output = tmp_path / "run"
     assert (output / "model_best.pth").is_file()
-    scores = json.loads((output / "inference" / SCORES_FILE).read_text())
+    scores = json.loads((output / "inference" / VocEvaluator.scores_file).read_text())
     assert scores["images"] == 5
     assert {"mAP07", "mAP12", "AP50", "AP07-cat"} <= set(scores["scores"]["bbox"])
     files = list((output / "inference" / "results" / "VOC2007" / "Main").iterdir())
