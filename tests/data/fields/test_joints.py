@@ -307,7 +307,7 @@ def test_number_of_joints_that_nobody_has_set_is_named():
 
 @pytest.mark.parametrize("indices", [[0, 1], [0, 1, 1], [1, 2, 0], [0, 1, 3]])
 def test_wrong_flip_indices_are_named(indices):
-    with pytest.raises(ValueError, match=r"flip_indices must name for each of 3 joints"):
+    with pytest.raises(ValueError, match=r"POSE.FLIP_INDICES must name for each of 3 joints"):
         DetectionMapper(config(flip_indices=indices), is_train=True)
 
 
