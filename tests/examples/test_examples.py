@@ -92,6 +92,11 @@ def test_a_point_task_with_its_own_ground_truth(world):
     scores, log = train(world, with_import("point_task.py"), *tasks)
     assert set(scores) == {"bbox", "visible_share"}
     assert "loss_visible_share" in log
+    again, weights = world / "again", world / "point_task" / "model_final.pth"
+    command = [sys.executable, *with_import("point_task.py"), "--config-file", "small.yaml"]
+    command += ["--eval-only", "OUTPUT_DIR", str(again), "MODEL.WEIGHTS", str(weights), *tasks]
+    subprocess.run(command, cwd=world, check=True, capture_output=True, timeout=300)
+    assert json.loads((again / "inference" / "results.json").read_text()) == scores
 
 
 @pytest.mark.slow
