@@ -90,20 +90,19 @@ class LazyParts(Trainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> Any:
         """Build the training loader; `given` are arguments of it."""
-        return cls._loader("train", cfg, **given)
+        return cls._loader("train", cls.build_mapper(cfg, is_train=True), **given)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Build the loader of one evaluation dataset."""
-        cls.build_mapper(cfg, is_train=False)  # before loading
+        mapper = cls.build_mapper(cfg, is_train=False)  # before loading
         dataset = cls.part("dataloader.test.dataset", names=[dataset_name])
-        return cls._loader("test", cfg, dataset=dataset)
+        return cls._loader("test", mapper, dataset=dataset)
 
     @classmethod
-    def _loader(cls, kind: str, cfg: CfgNode, **given: Any) -> Any:
+    def _loader(cls, kind: str, mapper: Mapper, **given: Any) -> Any:
         node = cls.lazy.dataloader[kind]
         own = {k: v for k, v in node.items() if k not in ("_target_", "dataset", "mapper")}
-        mapper = cls.build_mapper(cfg, is_train=kind == "train")
         return target_of(node)(mapper=mapper, **{**own, **given})
 
     @classmethod

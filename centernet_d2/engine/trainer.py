@@ -29,7 +29,7 @@ from ..data.loader import (
     load_training_dicts,
 )
 from ..data.samplers import seed_generators
-from ..evaluation.build import check_outputs
+from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
 from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
@@ -127,8 +127,6 @@ class Trainer(DefaultTrainer):
 
         `told` are keyword arguments of `evaluation.build_evaluator`, by `test` from the model.
         """
-        from ..evaluation.build import build_evaluator
-
         return build_evaluator(cfg, dataset_name, output_folder, **told)
 
     @classmethod
@@ -140,8 +138,6 @@ class Trainer(DefaultTrainer):
     ) -> OrderedDict[str, Any]:
         """Evaluate a model on DATASETS.TEST; evaluators hear from it what it gives, and how."""
         if evaluators is None:
-            from ..evaluation.build import call_with_context, told_by_model
-
             told = told_by_model(unwrapped(model))
             evaluators = [
                 call_with_context(cls.build_evaluator, cfg, name, **told)

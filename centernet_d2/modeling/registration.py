@@ -16,6 +16,8 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
 
+from ..data.fields.base import detector_class
+
 logger = logging.getLogger(__name__)
 
 PREFIX = "build_centernet_"
@@ -105,6 +107,5 @@ def output_names(cfg: CfgNode) -> dict[str, list[str]]:
 
 def _asked(cfg: CfgNode, method: str, default: Any) -> Any:
     """What the class answers; the default for detectors of others, which have no such method."""
-    name = cfg.MODEL.META_ARCHITECTURE
-    detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    detector = detector_class(cfg.MODEL.META_ARCHITECTURE)
     return getattr(detector, method)(cfg) if hasattr(detector, method) else default

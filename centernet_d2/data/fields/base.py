@@ -76,12 +76,15 @@ def build_fields(cfg: CfgNode) -> list[GroundTruthField]:
 
     The columns that they read survive the loading of COCO files from now on.
     """
-    name = cfg.MODEL.META_ARCHITECTURE
-    detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    ask = getattr(detector, "ground_truth_fields", None)
+    ask = getattr(detector_class(cfg.MODEL.META_ARCHITECTURE), "ground_truth_fields", None)
     fields = list(ask(cfg)) if ask else []
     keep_columns(fields)
     return fields
+
+
+def detector_class(name: str) -> Any:
+    """The detector that is registered as MODEL.META_ARCHITECTURE; None: there is none."""
+    return META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
 
 
 def keep_columns(fields: Iterable[GroundTruthField]) -> None:
