@@ -1,0 +1,36 @@
+"""Files of text in the encodings that editors write."""
+
+from __future__ import annotations
+
+import pytest
+
+from centernet_d2.text_files import TextFileError, read_text
+
+TEXT = 'a line\n{"name": "Kätzchen 猫"}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_text_is_the_same_in_every_encoding(tmp_path, encoding, end):
+    file = tmp_path / "file.txt"
+    file.write_bytes(TEXT.replace("\n", end).encode(encoding))
+    assert read_text(str(file)) == TEXT
+
+
+def test_big_endian_with_its_mark(tmp_path):
+    file = tmp_path / "file.txt"
+    file.write_bytes(b"\xfe\xff" + TEXT.encode("utf-16-be"))
+    assert read_text(str(file)) == TEXT
+
+
+@pytest.mark.parametrize("content", [b"caf\xe9", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\xff\xfea"])
+def test_what_is_no_text_is_named(tmp_path, content):
+    file = tmp_path / "file.txt"
+    file.write_bytes(content)
+    with pytest.raises(TextFileError, match=r"file\.txt' is no text in UTF-8 .*save it as UTF-8"):
+        read_text(str(file))
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_text(str(tmp_path / "none.txt"))
