@@ -97,7 +97,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    if vars(cfg).get(_READY) == _state(cfg):
+    if _is_ready(cfg):
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -122,17 +122,21 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = _state(cfg)
+        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:
             cfg.freeze()
     return cfg
 
 
-def _state(cfg: CfgNode) -> tuple[int, int, int]:
+def _is_ready(cfg: CfgNode) -> bool:
+    state, said = vars(cfg).get(_READY, (None, None))
+    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
+
+
+def _state(cfg: CfgNode) -> tuple[int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
-    files = hash(what_files_say(cfg.DATASETS.get("FROM_FILES", ())))
-    return os.getpid(), hash(json.dumps(cfg, default=repr)), files
+    return os.getpid(), hash(json.dumps(cfg, default=repr))
 
 
 def register_datasets(cfg: CfgNode) -> None:
