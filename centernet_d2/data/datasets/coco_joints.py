@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from ...structures.skeleton import Skeleton, derive_flip_map
-from ..checks import TOLERANCE, DatasetError, examples
+from ..checks import LARGEST, TOLERANCE, DatasetError, examples
 from .columns import Table
 
 logger = logging.getLogger(__name__)
 
 # Share of labelled joints far outside their object's box from which on the file is suspected.
 _FAR_SHARE = 0.1
+# Types of what stands in 'keypoints'; null is fine where a joint is not labelled.
+_NUMBERS = frozenset({int, float, bool, type(None)})
 FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
 # Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
 # stand, or the two of a pair, says nothing.
@@ -122,12 +124,18 @@ def _checked_joints(
         f"{count} joints, and each takes three: x, y, visibility",
         lambda row: len(rows[row]),
     )
+    refuse(
+        (not _NUMBERS.issuperset(map(type, row)) for row in rows),
+        "'keypoints' that are not numbers",
+        ". Of the first they are {}; write x, y and visibility of one joint after the other, "
+        "without quotes and inner lists",
+        lambda row: f"{rows[row]!r:.80}",
+    )
     try:
         joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except OverflowError as error:
         raise DatasetError(
-            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
-            f"other without inner lists ({error}). Correct the annotations"
+            f"{source}: 'keypoints' hold a number that is none ({error}): correct it"
         ) from error
     joints = joints.reshape(len(rows), count, 3)
     refuse(
@@ -139,8 +147,8 @@ def _checked_joints(
     )
     joints[joints[..., 2] == 0] = 0
     refuse(
-        ~np.isfinite(joints).all(axis=(1, 2)),
-        "labelled joints at NaN or infinity",
+        ~(np.abs(joints) <= LARGEST).all(axis=(1, 2)),
+        "labelled joints at NaN or infinity, or beyond 1e12",
         ". Correct 'keypoints', or give these joints visibility 0",
     )
     return joints
