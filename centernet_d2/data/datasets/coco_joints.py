@@ -131,13 +131,13 @@ def _checked_joints(
         "without quotes and inner lists",
         lambda row: f"{rows[row]!r:.80}",
     )
+    values = [row or [0] * (3 * count) for row in map(list, rows)]
     try:
-        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
-    except OverflowError as error:
-        raise DatasetError(
-            f"{source}: 'keypoints' hold a number that is none ({error}): correct it"
-        ) from error
-    joints = joints.reshape(len(rows), count, 3)
+        joints = np.array(values, dtype=np.float64).reshape(len(rows), count, 3)
+        too_large: Iterable = (np.abs(joints) > LARGEST).any(axis=(1, 2))
+    except OverflowError:  # of a number of 309 digits
+        too_large = (any(value is not None and abs(value) > LARGEST for value in v) for v in values)
+    refuse(too_large, "'keypoints' beyond 1e12", ". Correct them")
     refuse(
         ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
         "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
@@ -147,8 +147,8 @@ def _checked_joints(
     )
     joints[joints[..., 2] == 0] = 0
     refuse(
-        ~(np.abs(joints) <= LARGEST).all(axis=(1, 2)),
-        "labelled joints at NaN or infinity, or beyond 1e12",
+        ~np.isfinite(joints).all(axis=(1, 2)),
+        "labelled joints at NaN or infinity",
         ". Correct 'keypoints', or give these joints visibility 0",
     )
     return joints
