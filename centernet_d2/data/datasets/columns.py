@@ -69,8 +69,8 @@ class Table:
     def of(cls, content: dict, name: str, source: str) -> Table:
         """The list `name` of a file; [] where it has none."""
         records = content.get(name, [])
-        what = "an object" if isinstance(records, dict) else _shown(records)
         if not isinstance(records, list):
+            what = "an object" if isinstance(records, dict) else _shown(records)
             raise DatasetError(
                 f"'{source}': '{name}' is {what}, it must be a list of objects {{...}}, [] where "
                 "there are none: write it as COCO's format has it"
