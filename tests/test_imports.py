@@ -15,7 +15,7 @@ ALLOWED = {
     "targets": {"structures", "checked_values"},
     "losses": {"structures", "checked_values"},
     "decoding": {"structures", "checked_values"},
-    "config": {"detectron2_versions", "text_files"},
+    "config": {"checked_values", "detectron2_versions", "text_files"},
     "atomic_write": set(),
     "text_files": set(),
     "check": {"layers", "detectron2_versions"},

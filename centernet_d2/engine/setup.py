@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
 from ..config.files import merge_level, override_level, read_levels
+from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
@@ -108,9 +108,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
-            cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
         if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
             _say_once(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
@@ -122,6 +120,20 @@ def setup(cfg: CfgNode) -> CfgNode:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _device_here(name: str) -> str:
+    """Return a device that this machine has: `name`, or "cpu" for a GPU where there is none."""
+    if has_device(name):
+        return name
+    gpus = gpu_count()
+    if name.startswith("cuda") and not gpus:
+        _say_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        return "cpu"
+    raise ValueError(
+        f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
+        + (f", or 'cuda:0' to 'cuda:{gpus - 1}'." if gpus else ".")
+    )
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:
