@@ -15,7 +15,12 @@ from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
 from ..config.files import merge_level, override_level, read_levels
 from ..config.rules import gpu_count, has_device
-from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
+from ..data.datasets.from_files import (
+    allow_missing_files,
+    is_file_spec,
+    register_from_files,
+    what_files_say,
+)
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
@@ -86,7 +91,7 @@ def setup(cfg: CfgNode) -> CfgNode:
       training from, wrong to predict with.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
-    same values, of a clone too, returns at once.
+    same values, of a clone too, returns at once while the datasets' files say the same.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
@@ -136,9 +141,10 @@ def _device_here(name: str) -> str:
     )
 
 
-def _state(cfg: CfgNode) -> tuple[int, int]:
+def _state(cfg: CfgNode) -> tuple[int, int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
-    return os.getpid(), hash(json.dumps(cfg, default=repr))
+    files = hash(what_files_say(cfg.DATASETS.get("FROM_FILES", ())))
+    return os.getpid(), hash(json.dumps(cfg, default=repr)), files
 
 
 def register_datasets(cfg: CfgNode) -> None:

@@ -212,6 +212,17 @@ def test_home_made_files_without_counts(registered, dataset, detections):
     np.testing.assert_allclose(values(run(evaluator, detections)), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("key", "value"), [("num_keypoints", 0), ("area", 0), ("area", 1)])
+def test_derived_columns_that_are_wrong_do_not_count(registered, dataset, detections, key, value):
+    for annotation in dataset["annotations"]:
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    expected = run(CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH), detections)
+    for annotation in dataset["annotations"]:
+        annotation[key] = value
+    name = registered(dataset, name="derived_evaluation_test")
+    assert run(CocoEvaluator(dataset_name=name, iou_types=BOTH), detections) == expected
+
+
 def test_categories_without_names_are_known_by_their_annotations(registered, dataset, detections):
     expected = oracle(dataset, to_rows(detections)) * 100
     del dataset["categories"][1]["keypoints"]
