@@ -45,6 +45,7 @@ ALLOWED_MODULES = {
     "evaluation": {"centernet_d2.data.datasets.kitti_labels"},
     "modeling": {
         *(f"centernet_d2.data.fields.{name}" for name in ("base", "joints", "boxes3d")),
+        "centernet_d2.data.frames",
         "centernet_d2.data.datasets.skeletons",
     },
 }
