@@ -46,6 +46,7 @@ ALLOWED_MODULES = {
     "evaluation": {f"centernet_d2.data.datasets.{name}" for name in ("kitti_labels", "coco_file")},
     "modeling": {
         *(f"centernet_d2.data.fields.{name}" for name in ("base", "joints", "boxes3d")),
+        "centernet_d2.data.frames",
         "centernet_d2.data.datasets.skeletons",
     },
 }
