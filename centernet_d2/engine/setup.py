@@ -97,7 +97,8 @@ def setup(cfg: CfgNode) -> CfgNode:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    if vars(cfg).get(_READY) == _state(cfg):
+    config, *files = vars(cfg).get(_READY) or (None,)
+    if config == _state(cfg) and files == [_files(cfg)]:
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -120,7 +121,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = _state(cfg)
+        vars(cfg)[_READY] = (_state(cfg), _files(cfg))
     finally:
         if frozen:
             cfg.freeze()
@@ -141,10 +142,13 @@ def _device_here(name: str) -> str:
     )
 
 
-def _state(cfg: CfgNode) -> tuple[int, int, int]:
+def _state(cfg: CfgNode) -> tuple[int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
-    files = hash(what_files_say(cfg.DATASETS.get("FROM_FILES", ())))
-    return os.getpid(), hash(json.dumps(cfg, default=repr)), files
+    return os.getpid(), hash(json.dumps(cfg, default=repr))
+
+
+def _files(cfg: CfgNode) -> tuple[str, ...]:
+    return what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def register_datasets(cfg: CfgNode) -> None:
