@@ -10,9 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
+
+from .ground_truth import annotations_by_class, read_records
 
 if TYPE_CHECKING:
     from ..structures.skeleton import Skeleton
@@ -43,7 +45,7 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
     metadata = MetadataCatalog.get(dataset_name)
     json_file = metadata.get("json_file")
     if json_file is None:
-        dataset = _from_dataset_dicts(dataset_name, metadata, with_joints=with_joints)
+        dataset = _from_dataset_dicts(dataset_name, with_joints=with_joints)
     else:
         dataset = _read_json(dataset_name, json_file)
     is_labelled = "annotations" in dataset
@@ -104,25 +106,17 @@ def _read_json(dataset_name: str, json_file: str) -> dict:
     return dataset
 
 
-def _from_dataset_dicts(dataset_name: str, metadata: Metadata, *, with_joints: bool) -> dict:
-    class_names = metadata.get("thing_classes")
-    if not class_names:
-        raise ValueError(
-            f"Dataset '{dataset_name}' has neither json_file nor thing_classes in its metadata. "
-            f"Set one: MetadataCatalog.get('{dataset_name}').thing_classes = [...]."
-        )
-    records = DatasetCatalog.get(dataset_name)
+def _from_dataset_dicts(dataset_name: str, *, with_joints: bool) -> dict:
+    records, class_names = read_records(dataset_name)
     dataset = {
-        "images": [
-            {"id": r["image_id"], "height": r["height"], "width": r["width"]} for r in records
-        ],
+        "images": [{"id": record["image_id"]} for record in records],
         "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
     }
-    if not records or any("annotations" in record for record in records):
+    if records.labelled:
         dataset["annotations"] = [
             {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
             for record in records
-            for annotation in record.get("annotations", ())
+            for annotation in annotations_by_class(record, len(class_names))
         ]
     return dataset
 
@@ -133,7 +127,7 @@ def _annotation(annotation: dict, *, with_joints: bool) -> dict:
     entry = {
         "category_id": annotation["category_id"],
         "bbox": list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS)),
-        "iscrowd": annotation.get("iscrowd", 0),
+        "iscrowd": int(annotation.get("iscrowd") or 0),
     }
     if with_joints:
         from .coco_joints import joints_of_annotation
