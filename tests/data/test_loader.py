@@ -15,7 +15,7 @@ from centernet_d2.data.loader import (
     load_training_dicts,
 )
 
-BOX = {"bbox": [0, 0, 1, 1], "bbox_mode": 0, "category_id": 0}
+BOX = {"bbox": [0, 0, 2, 2], "bbox_mode": 0, "category_id": 0}
 
 
 def records(count: int) -> list[dict]:
