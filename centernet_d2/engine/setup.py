@@ -97,8 +97,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    config, *files = vars(cfg).get(_READY) or (None,)
-    if config == _state(cfg) and files == [_files(cfg)]:
+    if _is_ready(cfg):
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -121,7 +120,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = (_state(cfg), _files(cfg))
+        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:
             cfg.freeze()
@@ -142,13 +141,14 @@ def _device_here(name: str) -> str:
     )
 
 
+def _is_ready(cfg: CfgNode) -> bool:
+    state, said = vars(cfg).get(_READY, (None, None))
+    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
+
+
 def _state(cfg: CfgNode) -> tuple[int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
     return os.getpid(), hash(json.dumps(cfg, default=repr))
-
-
-def _files(cfg: CfgNode) -> tuple[str, ...]:
-    return what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def register_datasets(cfg: CfgNode) -> None:
