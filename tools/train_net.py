@@ -39,6 +39,7 @@ from collections.abc import Sequence
 from detectron2.engine import default_argument_parser
 from detectron2.utils.logger import setup_logger
 
+from centernet_d2.checked_values import argument, whole
 from centernet_d2.detectron2_versions import launch
 from centernet_d2.engine.run import run
 from centernet_d2.engine.seeds import run_seeds
@@ -51,7 +52,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     own = argparse.ArgumentParser(allow_abbrev=False, add_help=False, usage=argparse.SUPPRESS)
     own.add_argument_group("several seeds").add_argument(
         "--seeds",
-        type=number_of_seeds,
+        type=argument(whole(1)),
         metavar="N",
         help="train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after "
         "the other, each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every "
@@ -62,13 +63,6 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     parser = default_argument_parser(epilog=f"{own.format_help()}\n{__doc__}")
     add_import_argument(parser)
     return parser.parse_args(rest, seeds), rest
-
-
-def number_of_seeds(text: str) -> int:
-    """Return the number that `text` is, if there can be as many seeds."""
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
