@@ -38,15 +38,17 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def read_image_size(file_name: str) -> tuple[int, int]:
-    """Read (width, height) from a file's header; the pixels are as they are stored.
+def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]:
+    """Read (width, height) from a file's header, of the pixels as they are stored or `upright`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: it is no image.
     """
     with _opened(file_name, "has no readable header", "damaged or no image") as image:
-        return image.size
+        # Without EXIF in its header a PNG would be decoded for it.
+        orientation = image.getexif().get(0x0112) if upright and "exif" in image.info else 1
+        return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
 
 
 @contextmanager
