@@ -30,6 +30,7 @@ from centernet_d2 import setup
 from centernet_d2.analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from centernet_d2.analysis.oracle import SUBSTITUTES, Oracle
 from centernet_d2.atomic_write import write_json
+from centernet_d2.checked_values import argument, weight
 from centernet_d2.data.loader import build_test_loader
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
@@ -55,7 +56,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
     quadrants.add_argument(
-        "--radius", type=float, default=8.0, help="pixels within which a corner is right, default 8"
+        "--radius",
+        type=argument(weight),
+        default=8.0,
+        help="pixels within which a corner is right, default 8",
     )
     for command in (oracle, quadrants):
         command.add_argument("--config-file", required=True, help="YAML of the detector")

@@ -25,6 +25,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 from centernet_d2 import Predictor
+from centernet_d2.checked_values import argument, whole
 from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.fields.base import build_fields
 from centernet_d2.data.images import read_image
@@ -71,7 +72,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("demo", choices=DEMOS, help="which detector")
     parser.add_argument("--output", help="folder, default output/demo_<detector>")
     parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
-    parser.add_argument("--images", type=int, default=12, help="images in the picture, default 12")
+    parser.add_argument(
+        "--images", type=argument(whole(1)), default=12, help="images in the picture, default 12"
+    )
     parser.add_argument("opts", nargs="*", help="config overrides: KEY VALUE ...")
     return parser.parse_intermixed_args(arguments)
 

@@ -45,6 +45,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
+from centernet_d2.checked_values import argument, whole
 from centernet_d2.detectron2_versions import launch
 from centernet_d2.engine.processes import passed_on
 from centernet_d2.engine.run import run
@@ -58,7 +59,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     own = argparse.ArgumentParser(allow_abbrev=False, add_help=False, usage=argparse.SUPPRESS)
     own.add_argument_group("several seeds").add_argument(
         "--seeds",
-        type=number_of_seeds,
+        type=argument(whole(1)),
         metavar="N",
         help="train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after "
         "the other, each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every "
@@ -75,13 +76,6 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
         "start a new one; nothing is deleted",
     )
     return parser.parse_args(rest, seeds), rest
-
-
-def number_of_seeds(text: str) -> int:
-    """Return the number that `text` is, if there can be as many seeds."""
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .rules import block, flag, listed, number, one_of, share, size, text, weight, whole, word
+from ..checked_values import flag, listed, number, one_of, share, text, weight, whole, word
+from .rules import block, size
 
 # fmt: off
 DATASETS = block(

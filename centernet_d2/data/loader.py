@@ -287,8 +287,11 @@ def _test_loader_from_config(
 ) -> dict[str, Any]:
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
     mapper = mapper or build_mapper(cfg, is_train=False)  # before loading, as in training
+    dataset = load_dataset_dicts(names, key="DATASETS.TEST")
+    for field in build_fields(cfg):
+        field.check_test_records(dataset, ", ".join(names))
     return {
-        "dataset": load_dataset_dicts(names, key="DATASETS.TEST"),
+        "dataset": dataset,
         "mapper": mapper,
         "batch_size": cfg.TEST.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,

@@ -8,14 +8,19 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
 from ..config.files import merge_level, override_level, read_levels
-from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
+from ..config.rules import gpu_count, has_device
+from ..data.datasets.from_files import (
+    allow_missing_files,
+    is_file_spec,
+    register_from_files,
+    what_files_say,
+)
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
@@ -86,13 +91,14 @@ def setup(cfg: CfgNode) -> CfgNode:
       training from, wrong to predict with.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
-    same values, of a clone too, returns at once.
+    same values, of a clone too, returns at once while the datasets' files say the same.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    if vars(cfg).get(_READY) == _state(cfg):
+    config, *files = vars(cfg).get(_READY) or (None,)
+    if config == _state(cfg) and files == [_files(cfg)]:
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -108,25 +114,41 @@ def setup(cfg: CfgNode) -> CfgNode:
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
-            cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
         if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
             _say_once(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = _state(cfg)
+        vars(cfg)[_READY] = (_state(cfg), _files(cfg))
     finally:
         if frozen:
             cfg.freeze()
     return cfg
 
 
+def _device_here(name: str) -> str:
+    """Return a device that this machine has: `name`, or "cpu" for a GPU where there is none."""
+    if has_device(name):
+        return name
+    gpus = gpu_count()
+    if name.startswith("cuda") and not gpus:
+        _say_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        return "cpu"
+    raise ValueError(
+        f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
+        + (f", or 'cuda:0' to 'cuda:{gpus - 1}'." if gpus else ".")
+    )
+
+
 def _state(cfg: CfgNode) -> tuple[int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
     return os.getpid(), hash(json.dumps(cfg, default=repr))
+
+
+def _files(cfg: CfgNode) -> tuple[str, ...]:
+    return what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def register_datasets(cfg: CfgNode) -> None:

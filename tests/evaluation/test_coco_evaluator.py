@@ -222,6 +222,25 @@ def test_home_made_files_score_like_complete_ones(registered, dataset, detection
     )
 
 
+def test_ignored_objects_are_crowd_regions(registered, dataset, detections):
+    evaluator = CocoEvaluator(dataset_name=registered(dataset))
+    expected = run(evaluator, detections)["bbox"]
+    for annotation in dataset["annotations"]:
+        annotation["ignore"] = annotation["iscrowd"]
+        annotation["iscrowd"] = 0
+    name = registered(dataset, name="ignored_evaluation_test")
+    assert run(CocoEvaluator(dataset_name=name), detections)["bbox"] == expected
+
+
+def test_boxes_that_training_drops_are_not_to_be_found(registered, dataset, detections):
+    expected = run(CocoEvaluator(dataset_name=registered(dataset)), detections)["bbox"]
+    for bbox in ([5, 5, 0, 9], [700, 5, 9, 9]):  # the images are 640 wide
+        annotation = {**dataset["annotations"][0], "id": 1000 + bbox[0], "bbox": bbox, "area": 81}
+        dataset["annotations"].append(annotation)
+    name = registered(dataset, name="useless_evaluation_test")
+    assert run(CocoEvaluator(dataset_name=name), detections)["bbox"] == expected
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_dataset_dicts_without_json(dataset, detections, labelled):
     name = "evaluation_test_dicts"
@@ -262,13 +281,20 @@ def test_dataset_dicts_without_json(dataset, detections, labelled):
         assert results == {"bbox": {}}
 
 
+IMAGE = '{"id": 1, "file_name": "a.jpg", "width": 4, "height": 3}'
+
+
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
         (None, FileNotFoundError, "not at .*DETECTRON2_DATASETS"),
-        ("{", ValueError, "not readable as JSON"),
-        ('{"images": []}', ValueError, r"no COCO annotation file: it lacks \['categories'\]"),
-        ('{"images": [], "categories": []}', ValueError, r"category ids \[3, 7, 12, 40\]"),
+        ("{", ValueError, "is no valid JSON"),
+        (f'{{"images": [{IMAGE}]}}', ValueError, "'categories' is missing"),
+        (
+            f'{{"images": [{IMAGE}], "categories": [{{"id": 1, "name": "a"}}]}}',
+            ValueError,
+            r"category ids \[3, 7, 12, 40\]",
+        ),
     ],
 )
 def test_broken_ground_truth_is_named(registered, dataset, tmp_path, content, error, message):
@@ -367,7 +393,7 @@ def test_a_generated_dataset_is_made_for_the_evaluator_too(tmp_path):
 
     def make():
         file.parent.mkdir()
-        file.write_text('{"images": [], "categories": [{"id": 1, "name": "a"}]}')
+        file.write_text(f'{{"images": [{IMAGE}], "categories": [{{"id": 1, "name": "a"}}]}}')
         return []
 
     DatasetCatalog.register("made_on_first_use", make)
