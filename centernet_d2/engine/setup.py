@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
-from ..config.files import merge_level, override_level, read_levels
+from ..config.files import expand_paths, merge_level, override_level, read_levels
+from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
     allow_missing_files,
     is_file_spec,
@@ -24,6 +24,7 @@ from ..data.datasets.from_files import (
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
+from ..text_files import expanded
 from .class_names import other_classes_than_saved, set_class_names
 from .schedule import overridden_epoch_keys
 
@@ -63,13 +64,14 @@ def load_config(
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [*(read_levels(path) if path else ()), override_level(list(overrides))]
+    levels = [*(read_levels(expanded(path)) if path else ()), override_level(overrides)]
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
         cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
     by_hand = (level for level in levels if not level.is_saved)  # that has every key, by default
     refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
+    expand_paths(cfg)
     return cfg
 
 
@@ -106,6 +108,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         unify_defaults(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
+        expand_paths(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
@@ -113,9 +116,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
-            cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
         if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
             _say_once(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
@@ -127,6 +128,20 @@ def setup(cfg: CfgNode) -> CfgNode:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _device_here(name: str) -> str:
+    """Return a device that this machine has: `name`, or "cpu" for a GPU where there is none."""
+    if has_device(name):
+        return name
+    gpus = gpu_count()
+    if name.startswith("cuda") and not gpus:
+        _say_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        return "cpu"
+    raise ValueError(
+        f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
+        + (f", or 'cuda:0' to 'cuda:{gpus - 1}'." if gpus else ".")
+    )
 
 
 def _is_ready(cfg: CfgNode) -> bool:

@@ -14,7 +14,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..data.datasets.coco_file import CocoFile, read_coco_json
-from .ground_truth import are_labelled, read_records
+from .ground_truth import annotations_by_class, read_records
 
 if TYPE_CHECKING:
     from ..structures.skeleton import Skeleton
@@ -149,20 +149,18 @@ def _from_file(content: CocoFile) -> dict:
 def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
     """The COCO dictionary of a dataset's records, and whether they have annotations."""
     records, class_names = read_records(dataset_name)
-    is_labelled = not records or are_labelled(dataset_name, records)
     annotations = [
         {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
         for record in records
-        for annotation in record.get("annotations", ())
+        if records.labelled
+        for annotation in annotations_by_class(record, len(class_names))
     ]
     dataset = {
-        "images": [
-            {"id": r["image_id"], "height": r["height"], "width": r["width"]} for r in records
-        ],
+        "images": [{"id": record["image_id"]} for record in records],
         "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
         "annotations": [{"id": k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
-    return dataset, is_labelled
+    return dataset, records.labelled
 
 
 def _annotation(annotation: dict, *, with_joints: bool) -> dict:
@@ -173,7 +171,7 @@ def _annotation(annotation: dict, *, with_joints: bool) -> dict:
         "category_id": annotation["category_id"],
         "bbox": box,
         "area": box[2] * box[3],
-        "iscrowd": int(bool(annotation.get("iscrowd") or annotation.get("ignored"))),
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
     }
     if with_joints:
         from .coco_joints import joints_of_annotation

@@ -95,9 +95,9 @@ def register_from_files(spec: str) -> str:
     """Register a specification and return the short name that it is registered under.
 
     `coco:` takes classes and joints from the categories of the JSON; `voc:` VOC's classes, or those
-    in `classes.txt` in the folder, one per line; `kitti:` a split such as "3dop/train", "train" (of
-    `ImageSets/train.txt`) or "test", or the path of a list that ends in ".txt", and labels where
-    there is a folder `training/label_2`.
+    in `classes.txt` in the folder, one per line; `kitti:` KITTI's or likewise, a split such as
+    "3dop/train", "train" (of `ImageSets/train.txt`) or "test", or the path of a list that ends in
+    ".txt", and labels where there is a folder `training/label_2`.
 
     The name is safe as a folder name and equal in every process; calling it again returns the same,
     and registers it anew where its files say something else than before: then what was added to its
