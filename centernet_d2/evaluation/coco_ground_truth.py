@@ -64,7 +64,14 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
             f"{json_file} does not have. The JSON and the registered class list belong to "
             "different datasets; register it anew."
         )
-    class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
+    in_file = tuple(names[i] for i in category_ids)
+    class_names = tuple(metadata.get("thing_classes") or in_file)
+    if class_names != in_file and sorted(class_names) == sorted(in_file):
+        raise ValueError(
+            f"Dataset '{dataset_name}': thing_classes of its metadata is {list(class_names)}, the "
+            f"categories of {json_file} have these names in another order, {list(in_file)}, so "
+            "that scores would stand beside wrong names. Set thing_classes in the order of the file"
+        )
     if skeleton is not None:
         pose_ids = content.pose_categories if content else ()
         pose_ids = complete_joints(dataset, skeleton, dataset_name, pose_ids)

@@ -159,6 +159,11 @@ BAD = {
         True,
     ),
     "one file, two images": (_image("file_name", "0.png"), ["1 files", "0.png", "Join"], False),
+    "the same object twice": (
+        _content("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
+        ["boxes.json", "2 of 3 annotations have the category and the box", "id 8", "id 9", "1.png"],
+        False,
+    ),
     "no images": (_without("images"), ["boxes.json", "'images' is empty"], True),
     "no categories": (_without("categories"), ["'categories'", "add one"], True),
     "zero size": (

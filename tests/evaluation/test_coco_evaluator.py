@@ -353,6 +353,13 @@ def test_broken_ground_truth_is_named(registered, dataset, tmp_path, content, er
     assert str(file) in str(caught.value)
 
 
+def test_names_of_the_file_in_another_order_are_refused(registered, dataset):
+    for category, name in zip(dataset["categories"], CLASS_NAMES[::-1], strict=True):
+        category["name"] = name
+    with pytest.raises(ValueError, match="in another order, \\['traffic light', 'square'"):
+        CocoEvaluator(dataset_name=registered(dataset))
+
+
 def test_iou_type_without_scores_is_named(registered, dataset):
     with pytest.raises(ValueError, match=r"\['segm'\].*known: bbox"):
         CocoEvaluator(dataset_name=registered(dataset), iou_types=("bbox", "segm"))

@@ -179,6 +179,8 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
     boxes, rows, numbers = boxes[kept], rows[kept], numbers[kept]
+    category_ids = annotations.whole_numbers("category_id")
+    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), source, describe)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
@@ -196,7 +198,7 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         annotation_images=rows,
         annotation_ids=numbers,
         boxes=boxes,
-        category_ids=annotations.whole_numbers("category_id"),
+        category_ids=category_ids,
         areas=areas(annotations, boxes, describe),
         crowd=annotations.flags("iscrowd"),
         ignored=_ignored(annotations),
@@ -219,6 +221,20 @@ def _warn_of_shared_files(file_names: Sequence[str], source: str) -> None:
         "of its own. Join their annotations under one image id",
         *(source, len(shared), shared[:5]),
     )
+
+
+def _warn_of_repeats(objects: np.ndarray, source: str, describe: Callable[[int], str]) -> None:
+    """Say which rows (image, category, box) stand there again: one detection finds one of them."""
+    keys = objects @ np.sqrt([2, 3, 5, 7, 11, 13])  # equal rows have equal keys, and sort fast
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    repeats = (objects == objects[first[inverse]]).all(axis=1)
+    repeats &= first[inverse] != np.arange(len(objects))
+    if repeats.any():
+        logger.warning(
+            "%s: %d of %d annotations have the category and the box of another one of their image: "
+            "%s. All are kept, and no detector finds each; remove them if they are not meant",
+            *(source, repeats.sum(), len(repeats), examples(repeats, describe)),
+        )
 
 
 def _known_images(annotations: Table, image_ids: np.ndarray) -> Table:
