@@ -353,11 +353,26 @@ def test_broken_ground_truth_is_named(registered, dataset, tmp_path, content, er
     assert str(file) in str(caught.value)
 
 
-def test_names_of_the_file_in_another_order_are_refused(registered, dataset):
-    for category, name in zip(dataset["categories"], CLASS_NAMES[::-1], strict=True):
-        category["name"] = name
-    with pytest.raises(ValueError, match="in another order, \\['traffic light', 'square'"):
-        CocoEvaluator(dataset_name=registered(dataset))
+@pytest.mark.parametrize("change", ["other order", "one more"])
+def test_names_that_are_not_those_of_the_categories_are_refused(registered, dataset, change):
+    name = registered(dataset)
+    names = CLASS_NAMES[::-1] if change == "other order" else [*CLASS_NAMES, "more"]
+    del MetadataCatalog.get(name).thing_classes
+    MetadataCatalog.get(name).thing_classes = list(names)
+    with pytest.raises(ValueError, match=r"thing_classes .* \['disk', .* beside wrong names"):
+        CocoEvaluator(dataset_name=name)
+
+
+def test_categories_of_one_name_keep_both_scores(registered, dataset, detections):
+    expected = run(CocoEvaluator(dataset_name=registered(dataset)), detections)["bbox"]
+    dataset["categories"][1]["name"] = "disk"
+    name = registered(dataset, name="two_disks")
+    del MetadataCatalog.get(name).thing_classes
+    MetadataCatalog.get(name).thing_classes = ["disk", "disk", *CLASS_NAMES[2:]]
+    scores = run(CocoEvaluator(dataset_name=name), detections)["bbox"]
+    assert scores["AP-disk (id 3)"] == expected["AP-disk"]
+    assert scores["AP-disk (id 7)"] == expected["AP-ring"]
+    assert len(scores) == len(expected)
 
 
 def test_iou_type_without_scores_is_named(registered, dataset):

@@ -245,9 +245,8 @@ def annotation_ids(annotations: Table) -> np.ndarray:
     Nothing refers to them: they only name annotations in messages.
     """
     values = [record.get("id") for record in annotations.records]
-    whole = set(map(type, values)) <= {int} and max(map(abs, values), default=0) < 2**63
-    if whole and len(set(values)) == len(values):
-        return np.array(values, dtype=np.int64)
+    if all(map(_is_whole, values)) and len(set(values)) == len(values):
+        return np.array(list(map(int, values)), dtype=np.int64)
     logger.warning(
         "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 to "
         "%d in the order of the file",
