@@ -133,7 +133,7 @@ BAD = {
     "iscrowd a list": (_annotation("iscrowd", [0]), ["101", "'iscrowd' [0]", "0 or 1"], True),
     "annotations null": (
         _content("annotations", None),
-        ["boxes.json", "'annotations' is null", "list of objects"],
+        ["boxes.json", "'annotations' is null", "list of objects", "[] where there are none"],
         True,
     ),
     "annotations nested": (
