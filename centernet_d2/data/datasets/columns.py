@@ -107,7 +107,8 @@ class Table:
     def whole_numbers(self, key: str) -> np.ndarray:
         """A column as int64."""
         values = self.column(key)
-        self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
+        if not all(map(_is_whole, values)):
+            self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
         return np.array(list(map(int, values)), dtype=np.int64)
 
     def ids(self) -> np.ndarray:
