@@ -19,7 +19,7 @@ from ..data.datasets.from_files import allow_missing_files, is_file_spec, regist
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
-from .class_names import other_classes_than_saved, set_class_names
+from .class_names import other_classes_than_saved, set_class_names, set_joints
 from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
@@ -79,7 +79,8 @@ def setup(cfg: CfgNode) -> CfgNode:
       dataset, of the checkpoint MODEL.WEIGHTS. Nothing is downloaded for it: weights that are not
       here yet, and are none of the model zoo, are compared where they are loaded.
     - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
-      datasets' metadata: number of joints, their flip, the classes that have them.
+      datasets' metadata, or where they name no joints from MODEL.WEIGHTS: number of joints, their
+      flip, the classes that have them.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
     - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
@@ -105,6 +106,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)
+        set_joints(cfg)
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
