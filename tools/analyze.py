@@ -30,12 +30,14 @@ from centernet_d2 import setup
 from centernet_d2.analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from centernet_d2.analysis.oracle import SUBSTITUTES, Oracle
 from centernet_d2.atomic_write import write_json
+from centernet_d2.checked_values import argument, weight
 from centernet_d2.data.loader import build_test_loader
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.evaluation.build import build_evaluator, told_by_model
+from centernet_d2.text_files import expanded_output
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,13 +57,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
     quadrants.add_argument(
-        "--radius", type=float, default=8.0, help="pixels within which a corner is right, default 8"
+        "--radius",
+        type=argument(weight),
+        default=8.0,
+        help="pixels within which a corner is right, default 8",
     )
     for command in (oracle, quadrants):
         command.add_argument("--config-file", required=True, help="YAML of the detector")
         add_import_argument(command)
         command.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
-        command.add_argument("--output", help="folder of the numbers as JSON; default OUTPUT_DIR")
+        command.add_argument(
+            "--output",
+            type=expanded_output,
+            help="folder of the numbers as JSON; default OUTPUT_DIR",
+        )
         command.add_argument(
             "--opts", nargs=argparse.REMAINDER, default=[], help="last: overrides KEY VALUE ..."
         )

@@ -23,6 +23,9 @@ sys.path.insert(0, ROOT)  # benchmarks/ is part of a checkout, not of the instal
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections  # noqa: E402
 from centernet_d2.atomic_write import write_json  # noqa: E402
+from centernet_d2.checked_values import argument, whole  # noqa: E402
+from centernet_d2.config.rules import device_here  # noqa: E402
+from centernet_d2.text_files import expanded_output  # noqa: E402
 
 DEFAULT_CONFIGS = [
     os.path.join(ROOT, "configs", name)
@@ -45,14 +48,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
     parser.add_argument("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8], help="batch sizes")
-    parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of images")
-    parser.add_argument("--rounds", type=int, default=15, help="measurements, default 15")
-    parser.add_argument("--warm-up", type=int, default=3, help="runs before, default 3")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 ...")
-    parser.add_argument("--threads", type=int, help="of torch on the CPU")
+    count = argument(whole(1))
+    batches = [1, 2, 4, 8]
+    parser.add_argument("--batches", nargs="+", type=count, default=batches, help="batch sizes")
+    parser.add_argument("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
+    parser.add_argument("--rounds", type=count, default=15, help="measurements, default 15")
+    parser.add_argument(
+        "--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3"
+    )
+    parser.add_argument(
+        "--device", type=argument(device_here), default="cpu", help="cpu (default), cuda ..."
+    )
+    parser.add_argument("--threads", type=count, help="of torch on the CPU")
     parser.add_argument("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
-    parser.add_argument("--json", help="file for all numbers, with the machine they belong to")
+    parser.add_argument(
+        "--json", type=expanded_output, help="file for all numbers, with the machine they belong to"
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
     )

@@ -35,7 +35,7 @@ from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.engine.class_names import dataset_class_names
 from centernet_d2.model_zoo.path_handlers import published_file
 from centernet_d2.structures.skeleton import Skeleton, derive_flip_map
-from centernet_d2.text_files import read_text
+from centernet_d2.text_files import expanded, expanded_output, read_text
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,8 +43,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", help="published file, its address, or a name of the model zoo")
-    parser.add_argument("output", type=Path, help="the .pth to write; the .yaml goes beside it")
+    parser.add_argument(
+        "input", type=expanded, help="published file, its address, or a name of the model zoo"
+    )
+    parser.add_argument(
+        "output",
+        type=lambda given: Path(expanded_output(given)),
+        help="the .pth to write; the .yaml goes beside it",
+    )
     parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
     parser.add_argument("--classes", help=f"names of the classes: {names}a,b,c")

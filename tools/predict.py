@@ -22,10 +22,12 @@ import numpy as np
 from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
+from centernet_d2.checked_values import argument, number, share, whole
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.inference.cameras import ImageCameras
 from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.inference.records import BOX_FORMATS
+from centernet_d2.text_files import expanded, expanded_output
 from centernet_d2.visualization.heatmaps import draw_heatmaps
 from centernet_d2.visualization.results import draw_result
 from centernet_d2.visualization.skeletons import SkeletonDrawing
@@ -39,11 +41,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
     parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
-    parser.add_argument("--input", nargs="+", required=True, help="images, folders, patterns")
-    parser.add_argument("--output", required=True, help="folder of pictures and predictions.json")
-    parser.add_argument("--score-threshold", type=float, default=0.3, help="default 0.3")
+    parser.add_argument(
+        "--input", nargs="+", required=True, type=expanded, help="images, folders, patterns"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=expanded_output,
+        help="folder of pictures and predictions.json",
+    )
+    parser.add_argument(
+        "--score-threshold", type=argument(share), default=0.3, help="0 to 1, default 0.3"
+    )
     parser.add_argument("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
-    parser.add_argument("--batch-size", type=int, default=8, help="images at once, default 8")
+    parser.add_argument(
+        "--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8"
+    )
     parser.add_argument("--no-pictures", action="store_true", help="no pictures of detections")
     parser.add_argument(
         "--heatmap",
@@ -59,12 +72,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     camera = parser.add_mutually_exclusive_group()
     camera.add_argument(
         "--calibration",
+        type=expanded,
         help="of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt; "
         "it is of the pixels as stored, so of images neither resized nor turned by EXIF",
     )
     camera.add_argument(
         "--focal-length",
-        type=float,
+        type=argument(number(above=0)),
         help="of 3-D boxes: pixels, of a camera that looks at the middle of the image",
     )
     parser.add_argument("--overwrite", action="store_true", help="predict finished images again")

@@ -29,6 +29,7 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from centernet_d2 import setup
+from centernet_d2.checked_values import argument, whole
 from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.data.loader import build_mapper, load_dataset_dicts
 from centernet_d2.data.samplers import seeded
@@ -36,6 +37,7 @@ from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.modeling.inputs import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
+from centernet_d2.text_files import expanded_output
 from centernet_d2.visualization.canvas import class_name, side_by_side
 from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, target_heatmaps
 from centernet_d2.visualization.results import draw_truth
@@ -49,11 +51,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
-    parser.add_argument("--output", required=True, help="folder of the pictures")
-    parser.add_argument("--count", type=int, default=20, help="images, default 20")
-    parser.add_argument("--repeat", type=int, default=1, help="augmentations of each, default 1")
+    parser.add_argument(
+        "--output", required=True, type=expanded_output, help="folder of the pictures"
+    )
+    for name, default, what in (("count", 20, "images"), ("repeat", 1, "augmentations of each")):
+        help_text = f"{what}, default {default}"
+        parser.add_argument(f"--{name}", type=argument(whole(1)), default=default, help=help_text)
     parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
-    parser.add_argument("--seed", type=int, default=0, help="of the augmentation, default 0")
+    seed_help = "of the augmentation, default 0"
+    parser.add_argument("--seed", type=argument(whole(0)), default=0, help=seed_help)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
     return parser.parse_args(arguments)
 

@@ -14,8 +14,20 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from ..checked_values import (
+    Rule,
+    flag,
+    listed,
+    number,
+    one_of,
+    optional,
+    text,
+    weight,
+    whole,
+    word,
+)
 from . import KEYS, flattened, moved, value_of
-from .rules import Rule, flag, listed, number, one_of, optional, text, weight, whole, word
+from .rules import device
 
 PACKAGE = __name__.partition(".")[0]
 PIXELS = "3 values, of blue, green and red"
@@ -31,7 +43,8 @@ def _all(rule: Rule, *keys: str) -> dict[str, Rule]:
 
 # Keys of detectron2 that are read here.
 DETECTRON2_RULES: dict[str, Rule] = {
-    **_all(word, "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "MODEL.DEVICE"),
+    **_all(word, "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"),
+    "MODEL.DEVICE": device,
     **_all(text, "MODEL.WEIGHTS", "OUTPUT_DIR"),
     **_all(listed(word), "DATASETS.TRAIN", "DATASETS.TEST"),
     **_all(whole(), "MODEL.BACKBONE.FREEZE_AT", "INPUT.MIN_SIZE_TEST", "DATALOADER.NUM_WORKERS"),
@@ -55,7 +68,7 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "SOLVER.IMS_PER_BATCH": whole(1),
     "SOLVER.STEPS": listed(whole()),
     "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),
-    "SEED": whole(-1),
+    "SEED": whole(-1, 2**31),  # ranks and seeds are added to it, and numpy takes 32 bits
 }
 RULES = {name: key.rule for name, key in KEYS.items()} | DETECTRON2_RULES
 # Keys of detectron2 that are read and left to its own errors.

@@ -6,22 +6,8 @@ that is an inherited oddity is *named*, so that another choice is one word away.
 
 from __future__ import annotations
 
-from .rules import (
-    Rule,
-    block,
-    channels,
-    flag,
-    listed,
-    norm,
-    number,
-    one_of,
-    share,
-    size,
-    weight,
-    whole,
-    widths,
-    word,
-)
+from ..checked_values import Rule, flag, listed, number, one_of, share, weight, whole, word
+from .rules import block, channels, norm, size, widths
 
 # fmt: off
 GENERAL = block(

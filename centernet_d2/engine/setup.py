@@ -8,18 +8,24 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
-from ..config.files import merge_level, override_level, read_levels
+from ..config.files import expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
-from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
+from ..config.rules import gpu_count, has_device
+from ..data.datasets.from_files import (
+    allow_missing_files,
+    is_file_spec,
+    register_from_files,
+    what_files_say,
+)
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
+from ..text_files import expanded
 from .class_names import other_classes_than_saved, set_class_names, set_joints
 from .schedule import overridden_epoch_keys
 
@@ -59,7 +65,7 @@ def load_config(
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [*(read_levels(path) if path else ()), override_level(list(overrides))]
+    levels = [*(read_levels(expanded(path)) if path else ()), override_level(overrides)]
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
@@ -68,6 +74,7 @@ def load_config(
         refuse_contradictions(cfg, levels)
     by_hand = (level for level in levels if not level.is_saved)  # that has every key, by default
     refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
+    expand_paths(cfg)
     return cfg
 
 
@@ -91,13 +98,13 @@ def setup(cfg: CfgNode) -> CfgNode:
       training from, wrong to predict with.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
-    same values, of a clone too, returns at once.
+    same values, of a clone too, returns at once while the datasets' files say the same.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    if vars(cfg).get(_READY) == _state(cfg):
+    if _is_ready(cfg):
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -106,6 +113,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         unify_defaults(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
+        expand_paths(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
         if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
             _say_once(changed)
@@ -116,20 +124,37 @@ def setup(cfg: CfgNode) -> CfgNode:
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            _say_once(f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but torch sees no GPU: using 'cpu'.")
-            cfg.MODEL.DEVICE = "cpu"
+        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
         if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
             _say_once(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = _state(cfg)
+        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _device_here(name: str) -> str:
+    """Return a device that this machine has: `name`, or "cpu" for a GPU where there is none."""
+    if has_device(name):
+        return name
+    gpus = gpu_count()
+    if name.startswith("cuda") and not gpus:
+        _say_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        return "cpu"
+    raise ValueError(
+        f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
+        + (f", or 'cuda:0' to 'cuda:{gpus - 1}'." if gpus else ".")
+    )
+
+
+def _is_ready(cfg: CfgNode) -> bool:
+    state, said = vars(cfg).get(_READY, (None, None))
+    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:

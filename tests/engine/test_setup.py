@@ -216,6 +216,26 @@ def test_device_falls_to_the_cpu_and_says_so_once(config, caplog, monkeypatch):
     assert caplog.text.count("torch sees no GPU") == 1
 
 
+@pytest.mark.parametrize("device", ["gpu", "GPU", "", "cuda:x", "cuda:-1", "CPU", " cpu", 0])
+def test_what_is_no_device_is_told_before_anything_is_registered(config, dataset, device):
+    cfg = config()
+    cfg.MODEL.DEVICE = device
+    says = f"MODEL.DEVICE is {device!r}; it must be a device of torch, such as 'cuda', 'cuda:1' or "
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}'cpu'"):
+        setup(cfg)
+    assert list(cfg.DATASETS.TRAIN) == [dataset]
+
+
+def test_a_device_that_is_not_here_names_those_that_are(config, monkeypatch):
+    with pytest.raises(ValueError, match=r"'vulkan', which this machine or .* have: use 'cpu'"):
+        setup(config("MODEL.DEVICE", "vulkan"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert setup(config("MODEL.DEVICE", "cuda:1")).MODEL.DEVICE == "cuda:1"
+    with pytest.raises(ValueError, match=r"'cuda:7'.*use 'cpu', or 'cuda:0' to 'cuda:1'\.$"):
+        setup(config("MODEL.DEVICE", "cuda:7"))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -1,0 +1,82 @@
+"""Numbers on the command line: what cannot be used is one sentence before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from centernet_d2.checked_values import argument, check_value, number, share, whole
+
+# Of each tool what it cannot do without, and its arguments that are numbers or devices.
+WHOLE, COUNT = "a whole number, 0 or more", "a whole number, 1 or more"
+NUMBERS = {
+    "predict": (
+        ["--config-file", "a.yaml", "--input", "a.png", "--output", "out"],
+        {
+            "--score-threshold": "a number, 0 or more and at most 1",
+            "--batch-size": COUNT,
+            "--focal-length": "a number, more than 0",
+        },
+    ),
+    "visualize_data": (
+        ["--config-file", "a.yaml", "--output", "out"],
+        {"--count": COUNT, "--repeat": COUNT, "--seed": WHOLE},
+    ),
+    "analyze": (["corner-quadrants", "--config-file", "a"], {"--radius": "a number, 0 or more"}),
+    "benchmark": (
+        [],
+        {
+            **dict.fromkeys(("--batches", "--rounds", "--threads"), COUNT),
+            **{"--warm-up": WHOLE, "--device": "a device that this machine has"},
+        },
+    ),
+    "demo": (["points"], {"--images": COUNT}),
+    "train_net": ([], {"--seeds": COUNT}),
+}
+CASES = [(tool, name) for tool, (_, names) in NUMBERS.items() for name in names]
+
+
+@pytest.mark.parametrize(("tool", "name"), CASES)
+def test_a_wrong_number_is_one_sentence(load_tool, capsys, tool, name):
+    needed, names = NUMBERS[tool]
+    for wrong in ("-1", "nan", "inf", "-inf", "x", "", "1e999", "cuda:99"):
+        with pytest.raises(SystemExit) as stopped:
+            load_tool(tool).parse_arguments([*needed, f"{name}={wrong}"])
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert f"argument {name}: {wrong!r}; it must be {names[name]}" in said
+
+
+@pytest.mark.parametrize(("tool", "name"), CASES)
+def test_zero_and_large_numbers(load_tool, capsys, tool, name):
+    needed, names = NUMBERS[tool]
+    parse = load_tool(tool).parse_arguments
+    for given in ("0", "1000000000", "1e9"):
+        fits = {
+            COUNT: given == "1000000000",
+            WHOLE: given != "1e9",
+            "a number, 0 or more": True,
+            "a number, more than 0": given != "0",
+            "a number, 0 or more and at most 1": given == "0",
+        }.get(names[name], False)
+        if fits:
+            parsed = parse([*needed, f"{name}={given}"])
+            values = vars(parsed[0] if tool == "train_net" else parsed)
+            found = values[name.strip("-").replace("-", "_")]
+            assert found == ([float(given)] if name == "--batches" else float(given))
+        else:
+            with pytest.raises(SystemExit):
+                parse([*needed, f"{name}={given}"])
+            assert f"{given!r}; it must be" in capsys.readouterr().err
+
+
+def test_the_rules_of_arguments():
+    assert argument(share)("1e-3") == 1e-3
+    assert type(argument(whole(1))("7")) is int
+    check_value("count", __import__("numpy").int64(3), whole(1))
+    for value in (True, 2.0, "3", None, 10**400 * -1):
+        with pytest.raises(ValueError, match=f"^count must be {re.escape(COUNT)}, got"):
+            check_value("count", value, whole(1))
+    assert not number().accepts(10**400)  # no float
+    assert not whole(0, 5).accepts(6)
