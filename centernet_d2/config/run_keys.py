@@ -13,6 +13,12 @@ DATASETS = block(
         "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
         "config registers them again."),
 )
+VOC_FILES = block(
+    "DATASETS.VOC", "How folders of VOC's form are read; how they are scored is in TEST.VOC.",
+    MISSING_XML=("error", one_of("error", "negative"),
+        "What an image of a split without XML file is, where others have one: `error`, or "
+        "`negative`, an image without objects (a warning counts them)."),
+)
 KITTI_FILES = block(
     "DATASETS.KITTI", "How KITTI's files are read; how they are scored is in TEST.KITTI.",
     ALLOW_MISSING=(False, flag,
@@ -171,6 +177,6 @@ KITTI = block(
 )
 # fmt: on
 RUN_BLOCKS = (
-    *(DATASETS, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
+    *(DATASETS, VOC_FILES, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
     *(SOLVER, TEST, SOFT_NMS, VOC, KITTI),
 )

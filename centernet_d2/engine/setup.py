@@ -157,6 +157,8 @@ def register_datasets(cfg: CfgNode) -> None:
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
         allow_missing_files(cfg.DATASETS[key], cfg.DATASETS.KITTI.ALLOW_MISSING)
+        negative = cfg.DATASETS.VOC.MISSING_XML == "negative"
+        allow_missing_files(cfg.DATASETS[key], negative, kind="xml")
 
 
 def _registered(cfg: CfgNode, name: str) -> str:

@@ -62,7 +62,7 @@ class DatasetForm:
 
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
-_may_miss_files: dict[str, bool] = {}
+_may_miss_files: dict[tuple[str, str], bool] = {}
 
 
 def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
@@ -163,17 +163,18 @@ def dataset_name(stem: str, *parts: str) -> str:
     return f"{safe[:48]}_{digest}"
 
 
-def allow_missing_files(names: Iterable[str], allowed: bool) -> None:
-    """Say whether these datasets may lack images of their lists (`DATASETS.KITTI.ALLOW_MISSING`).
+def allow_missing_files(names: Iterable[str], allowed: bool, kind: str = "frame") -> None:
+    """Say whether these datasets may lack files of images that their lists name.
 
-    It holds in this process, from the next loading on, for readers that ask `may_miss_files`.
+    Of the kinds "frame" (`DATASETS.KITTI.ALLOW_MISSING`) and "xml" (`DATASETS.VOC.MISSING_XML`). It
+    holds in this process, from the next loading on, for readers that ask `may_miss_files`.
     """
-    _may_miss_files.update(dict.fromkeys(names, allowed))
+    _may_miss_files.update({(name, kind): allowed for name in names})
 
 
-def may_miss_files(name: str) -> bool:
-    """Whether a dataset may lack images of its list; see `allow_missing_files`."""
-    return _may_miss_files.get(name, False)
+def may_miss_files(name: str, kind: str = "frame") -> bool:
+    """Whether a dataset may lack files of that kind; see `allow_missing_files`."""
+    return _may_miss_files.get((name, kind), False)
 
 
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
