@@ -48,7 +48,9 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
         ImageFileError: it is no image.
     """
     with _opened(file_name, "has no readable header", "damaged or no image") as image:
-        turned = upright and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
+        # Without EXIF in its header a PNG would be decoded for it.
+        known = upright and "exif" in image.info
+        turned = known and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
         return image.size[::-1] if turned else image.size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,6 +78,24 @@ def only_categories(dataset: dict, ids: Collection[int]) -> dict:
         "categories": [c for c in dataset["categories"] if c["id"] in ids],
         "annotations": [a for a in dataset["annotations"] if a["category_id"] in ids],
     }
+
+
+def out_of_reach(dataset: dict, limit: int, *keys: str) -> tuple[int, int, int]:
+    """How many objects cannot be found where at most `limit` detections count.
+
+    `keys` are those of an annotation by which detections are counted: "image_id", "category_id".
+    Crowd regions, and objects without labelled joints where these are counted, are not to be found.
+
+    Returns:
+        How many are too many, of how many, and the most that stand together.
+    """
+    counts = Counter(
+        tuple(annotation[key] for key in keys)
+        for annotation in dataset["annotations"]
+        if not annotation["iscrowd"] and annotation.get("num_keypoints", 1)
+    )
+    beyond = sum(max(0, count - limit) for count in counts.values())
+    return beyond, counts.total(), max(counts.values(), default=0)
 
 
 def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> CocoFile:
