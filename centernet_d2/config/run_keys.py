@@ -48,6 +48,13 @@ INPUT = block(
     CROWD_AS_OBJECTS=(True, flag,
         "Crowd regions: True makes them positives as the published code does, False leaves them "
         "out."),
+    EXIF_ORIENTATION=("apply", one_of("apply", "ignore"),
+        "What a photo's EXIF mark says of its orientation, in training, evaluation and prediction: "
+        "`apply`, pixels are turned upright; `ignore`, they are taken as stored, for annotations "
+        "that were drawn on them so. KITTI and VOC are always taken as stored."),
+    MAX_PIXELS=(0, whole(),
+        "Image files with more pixels are refused, with an error that names them; 0: Pillow's "
+        "limit, 178,956,970. Of the canvas in inference it is TEST.MAX_PIXELS."),
     DIFFICULT_AS_OBJECTS=(True, flag,
         "VOC's difficult objects: True makes them positives as the published code does."),
 )

@@ -26,7 +26,7 @@ from detectron2.utils.file_io import PathManager
 from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .folders import CLASS_FILE, files_by_stem, read_class_names, read_split_list
-from .from_files import FileDataset, may_miss_files, split_folder
+from .from_files import FileDataset, is_chosen, split_folder
 from .voc_xml import VocImage, read_xml
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def voc_metadata(
 
 def load_registered(name: str, *where: Any, **options: Any) -> list[dict]:
     """Load the records of a registered name, by the choice that the config made for it."""
-    missing_xml = "negative" if may_miss_files(name, "xml") else "error"
+    missing_xml = "negative" if is_chosen(name, "without_xml") else "error"
     return load_voc_records(*where, missing_xml=missing_xml, **options)
 
 
