@@ -224,7 +224,8 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    check_training_dicts(dicts, names, fields, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS)
+    keys = ("CROWD_AS_OBJECTS", "DIFFICULT_AS_OBJECTS")
+    check_training_dicts(dicts, names, fields, **{key.lower(): cfg.INPUT[key] for key in keys})
     return dicts
 
 
@@ -234,6 +235,7 @@ def check_training_dicts(
     fields: Sequence[GroundTruthField] = (),
     *,
     crowd_as_objects: bool = True,
+    difficult_as_objects: bool = True,
 ) -> None:
     """Print how many objects each class of the datasets `names` has.
 
@@ -241,14 +243,14 @@ def check_training_dicts(
         ValueError: there is nothing to learn from; see `load_training_dicts`.
     """
     annotations = (entry for record in dicts for entry in record.get("annotations", ()))
-    if not any(
-        (crowd_as_objects or not entry.get("iscrowd", 0)) and not entry.get("ignored")
-        for entry in annotations
-    ):
+    kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}
+    left_out = [key for key, are_objects in kinds.items() if not are_objects]
+    if all(any(map(entry.get, left_out)) for entry in annotations):
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
-            "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
+            "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS, "
+            "difficult objects with INPUT.DIFFICULT_AS_OBJECTS)."
         )
     for field in fields:
         field.check_records(dicts, ", ".join(names))
