@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
 from ..structures.box3d_records import NO_BOX3D, box3d_row
 from .ground_truth import are_labelled, read_records
 from .kitti_objects import DONT_CARE, KittiTruth
-
-logger = logging.getLogger(__name__)
 
 Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
 """label, neighbor, box (4), 3-D box (8), truncated, occluded"""
@@ -54,22 +51,7 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
     elif are_labelled(dataset_name, records):
         rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
-    truth = None if rows is None else _join(rows)
-    if truth is not None:
-        _tell_of_unknown(truth, dataset_name)
-    return KittiGroundTruth(image_ids, class_names, truth)
-
-
-def _tell_of_unknown(truth: KittiTruth, dataset_name: str) -> None:
-    objects = (truth.label != DONT_CARE) & ~truth.neighbor
-    no_box, no_heading = objects & ~truth.in_space, objects & ~truth.headed
-    if no_box.any() or no_heading.any():
-        logger.warning(
-            "Dataset '%s': of %d objects, %d have no 3-D box and are not to be found by the scores "
-            "on the ground and in space, where what is found there is false; %d have no known "
-            "heading and are left out of the orientation's score.",
-            *(dataset_name, objects.sum(), no_box.sum(), no_heading.sum()),
-        )
+    return KittiGroundTruth(image_ids, class_names, None if rows is None else _join(rows))
 
 
 def _rows_of_file(

@@ -174,6 +174,32 @@ def test_no_complete_frame_is_an_error_whatever_is_allowed(folder):
         load_kitti_records(str(folder), "3dop/train", allow_missing=True)
 
 
+@pytest.mark.parametrize("name", ["3", "000003.png", "training/image_2/000003.png"])
+def test_a_list_that_names_files_otherwise_is_told_how(folder, name):
+    (folder / LIST).write_text(f"{name}\n")
+    with pytest.raises(FileNotFoundError, match=rf"the list must have .* '000003' for '{name}'"):
+        load_kitti_records(str(folder), "3dop/train")
+
+
+def test_changed_classes_are_read_anew(folder):
+    """In one process, as by a notebook: names and records are of the file as it is now."""
+    with_classes(folder, "Car\n", CAR)
+    name = register_from_files(f"kitti:{folder}:3dop/train")
+    classes, found = with_classes(folder, "Van\nCar\nPedestrian\n", PEDESTRIAN)
+    assert name == register_from_files(f"kitti:{folder}:3dop/train")
+    assert classes == MetadataCatalog.get(name).thing_classes == ["Van", "Car", "Pedestrian"]
+    assert [entry["category_id"] for entry in found] == [1, 0, 2, EVERY_CLASS]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_in_other_encodings(folder, encoding):
+    """Of labels and calibrations, as Windows' editors and shells write them."""
+    expected = load_kitti_records(str(folder), "3dop/train")
+    for path in folder.glob("training/[cl]*/*.txt"):
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert load_kitti_records(str(folder), "3dop/train") == expected
+
+
 def test_a_test_split_has_no_labels(folder):
     write_kitti(folder, {"000000": []}, lists={}, part="testing")
     (folder / "testing" / "label_2" / "000000.txt").unlink()
