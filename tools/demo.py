@@ -32,6 +32,7 @@ from centernet_d2.data.images import read_image
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.run import run
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.text_files import expanded_output
 from centernet_d2.visualization.canvas import image_grid
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.results import draw_against_truth
@@ -70,7 +71,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("demo", choices=DEMOS, help="which detector")
-    parser.add_argument("--output", help="folder, default output/demo_<detector>")
+    parser.add_argument(
+        "--output", type=expanded_output, help="folder, default output/demo_<detector>"
+    )
     parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
     parser.add_argument(
         "--images", type=argument(whole(1)), default=12, help="images in the picture, default 12"
@@ -85,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = DEMOS[args.demo]
     output = args.output or os.path.join("output", f"demo_{args.demo}")
     metrics_file = os.path.join(output, "metrics.json")
-    if os.path.exists(metrics_file):  # detectron2 appends; the plot is of this run
-        os.remove(metrics_file)
     command = ["--config-file", os.path.join(ROOT, demo.config), "OUTPUT_DIR", output, *args.opts]
     run_args = default_argument_parser().parse_args(command)
+    run_args.overwrite = True  # an earlier demo moves into a folder old_<n>
+    run_args.command = [os.path.join("tools", "train_net.py"), *command]
     cfg = setup(load_config(run_args.config_file, run_args.opts))
     scores = {name: value / 100 for name, value in (run(run_args) or {})[demo.task].items()}
     weights = os.path.join(output, "model_final.pth")

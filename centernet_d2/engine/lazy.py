@@ -21,7 +21,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
-from ..config.files import merge_level, override_level
+from ..config.files import expand_paths, merge_level, override_level
 from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
@@ -43,12 +43,15 @@ SETTINGS = {
     "train.checkpointer.period": "SOLVER.CHECKPOINT_PERIOD",
     "train.checkpointer.epochs": "SOLVER.CHECKPOINT_EPOCHS",
     "train.best_metric": "SOLVER.BEST_METRIC",
+    "train.early_stopping": "SOLVER.EARLY_STOPPING",
     "train.eval_period": "TEST.EVAL_PERIOD",
     "train.eval_epochs": "TEST.EVAL_EPOCHS",
     "train.expected_results": "TEST.EXPECTED_RESULTS",
     "train.fold_norm": "TEST.FOLD_NORM",
     "train.test_dtype": "TEST.DTYPE",
     "train.vis_period": "VIS_PERIOD",
+    "train.check_images": "DATASETS.CHECK_IMAGES",
+    "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
     "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",
     "lr_multiplier.steps": "SOLVER.STEPS",
     "lr_multiplier.epoch_steps": "SOLVER.EPOCH_STEPS",
@@ -129,6 +132,7 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
         cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
+    expand_paths(cfg)
     return cfg
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -12,7 +15,7 @@ from detectron2.structures import BoxMode
 
 from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
 from ..structures.box3d_records import NO_BOX3D, box3d_row
-from .ground_truth import are_labelled, read_records
+from .ground_truth import read_records
 from .kitti_objects import DONT_CARE, KittiTruth
 
 Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
@@ -49,8 +52,8 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         paths = [os.path.join(label_dir, f"{image_id}.txt") for image_id in image_ids]
         neutral = metadata.get("neutral_types", NEUTRAL_TYPES)
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
-    elif are_labelled(dataset_name, records):
-        rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
+    elif records.labelled:
+        rows = [_rows_of_record(record, dataset_name) for record in records]
     return KittiGroundTruth(image_ids, class_names, None if rows is None else _join(rows))
 
 
@@ -79,19 +82,13 @@ def _rows_of_file(
     return rows
 
 
-def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
+def _rows_of_record(record: dict, dataset_name: str) -> list[Row]:
     where = f"Dataset '{dataset_name}', image {record.get('file_name', record['image_id'])}"
     rows = []
     for number, entry in enumerate(record["annotations"]):
         label, ignored = entry["category_id"], bool(entry.get("ignored", False))
-        if not (0 <= label < classes or (ignored and label == -1)):
-            raise ValueError(
-                f"{where}, annotation {number}: category_id {label} is no class of the dataset's "
-                f"{classes}. Use 0 to {classes - 1}, or -1 with ignored True for a region that "
-                "counts for no class."
-            )
         box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
-        occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
+        occluded, truncated = (_level(entry, key, where) for key in ("occluded", "truncated"))
         try:
             box3d = box3d_row(entry, f"{where}, annotation {number}")
         except ValueError:
@@ -99,8 +96,18 @@ def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
                 raise
             box3d = NO_BOX3D.tolist()
         label = DONT_CARE if label == -1 else label
-        rows.append((label, ignored, box, box3d, truncated, occluded))
+        rows.append((label, ignored, box, box3d, truncated, int(occluded)))
     return rows
+
+
+def _level(entry: Mapping[str, Any], key: str, where: str) -> float:
+    value = entry.get(key) or 0
+    if not (isinstance(value, Real) and math.isfinite(value)):
+        raise ValueError(
+            f"{where}: an annotation has '{key}' {value!r}; it must be a number: occluded 0 "
+            "(visible) to 3, truncated 0 to 1, -1 where it is not labelled"
+        )
+    return float(value)
 
 
 def _join(rows: list[list[Row]]) -> KittiTruth:
