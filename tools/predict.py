@@ -95,8 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
     files = find_images(args.input, excluded_folder=args.output)
-    cameras = ImageCameras(files, calibration=args.calibration, focal_length=args.focal_length)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    camera = {"calibration": args.calibration, "focal_length": args.focal_length}
+    cameras = ImageCameras(files, **camera, upright=upright)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
     )
     predict = functools.partial(predict_batch, predictor, cameras)
-    report = predict_files(predict, files, writer, batch_size=args.batch_size)
+    report = predict_files(predict, files, writer, batch_size=args.batch_size, read=predictor.read)
     logger.info(
         "%d images done, %d were done before, %d could not be read: %s",
         len(report.done),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from detectron2.data.build import (
 )
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
+from PIL import Image
 
 from .fields.base import GroundTruthField, build_fields
 from .mapper import DetectionMapper
@@ -113,7 +115,8 @@ def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
     return batch
 
 
-def _one_thread_per_worker(worker_id: int) -> None:
+def _start_worker(pixel_limit: int | None, worker_id: int) -> None:
+    Image.MAX_IMAGE_PIXELS = pixel_limit  # of a started process it would be Pillow's own
     # OpenCV would start a pool of one thread per core in every worker.
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
@@ -124,7 +127,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
         dataset,
         num_workers=num_workers,
         collate_fn=as_list,
-        worker_init_fn=_one_thread_per_worker,
+        worker_init_fn=partial(_start_worker, Image.MAX_IMAGE_PIXELS),
         # Its own generator: drawing the workers' base seed must not move the global stream.
         generator=torch.Generator().manual_seed(dataset.seed),
         **order,

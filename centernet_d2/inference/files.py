@@ -240,6 +240,7 @@ def predict_files(
     *,
     batch_size: int = 8,
     progress: bool = True,
+    read: Callable[[str], np.ndarray] = read_image,
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
 
@@ -247,14 +248,14 @@ def predict_files(
     minute and at the end, also when the run is interrupted.
 
     `predict` takes at most `batch_size` files and their BGR images, and returns results with
-    "instances" in their pixels, such as those of `Predictor.batch`.
+    "instances" in their pixels, such as those of `Predictor.batch`; `read` is `Predictor.read`.
     """
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
     skipped = set(report.skipped)
     todo = [file for file in files if file not in skipped]
     try:
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
-            for batch in _read_ahead(todo, batch_size):
+            for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results = predict(*map(list, zip(*readable, strict=True))) if readable else []
                 for (file, image), result in zip(readable, results, strict=True):
@@ -271,21 +272,23 @@ def predict_files(
 
 
 def _read_ahead(
-    files: Sequence[str], batch_size: int
+    files: Sequence[str], batch_size: int, read: Callable[[str], np.ndarray]
 ) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
     """Yield batches of (file, image or the error of reading it); one batch is read in advance."""
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(max_workers=4) as pool:
         waiting = None
         for batch in [*batches, None]:
-            following = [(f, pool.submit(_read_or_error, f)) for f in batch] if batch else None
+            following = (
+                [(f, pool.submit(_read_or_error, f, read)) for f in batch] if batch else None
+            )
             if waiting:
                 yield [(file, future.result()) for file, future in waiting]
             waiting = following
 
 
-def _read_or_error(file: str) -> np.ndarray | Exception:
+def _read_or_error(file: str, read: Callable[[str], np.ndarray]) -> np.ndarray | Exception:
     try:
-        return read_image(file)
+        return read(file)
     except (OSError, ValueError) as error:
         return error

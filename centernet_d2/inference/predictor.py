@@ -65,6 +65,10 @@ class Predictor:
         check_image(image)  # no file either
         return self.batch([image], projections=[projection])[0]
 
+    def read(self, file: str) -> np.ndarray:
+        """Read an image file as the config says: INPUT.EXIF_ORIENTATION and MAX_PIXELS."""
+        return read_image(file, upright=self.cfg.INPUT.EXIF_ORIENTATION == "apply")
+
     @torch.no_grad()
     def batch(
         self,
@@ -102,7 +106,7 @@ class Predictor:
             part = slice(start, start + batch_size)
             entries = []
             for x, *known in zip(images[part], projections[part], file_names[part], strict=True):
-                image = x if isinstance(x, np.ndarray) else read_image(os.fspath(x))
+                image = x if isinstance(x, np.ndarray) else self.read(os.fspath(x))
                 more = zip(("projection", "file_name"), known, strict=True)
                 entries.append(self._input(image) | {k: v for k, v in more if v is not None})
             results += self.model(entries)

@@ -64,7 +64,7 @@ def list_candidates(folder: str, split: str) -> list[str]:
 
 
 def read_split(folder: str, split: str) -> list[str]:
-    """Return the frames that a split lists, in its order; a second column is not read.
+    """Return the frames that a split lists, in its order; see `read_split_list`.
 
     `split` is "3dop/train", "train", "test" or the path of a list, see `list_candidates`;
     "trainval" and "test" without a list are all images that there are.
@@ -74,11 +74,11 @@ def read_split(folder: str, split: str) -> list[str]:
         DatasetError: it is empty or names a frame twice.
     """
     candidates = list_candidates(folder, split)
+    images = files_by_stem(os.path.join(part_folder(folder, split), IMAGE_FOLDER), *_IMAGE_ENDINGS)
     for path in candidates:
         if PathManager.isfile(path):
-            return read_split_list(path, example="000007")
-    images = os.path.join(part_folder(folder, split), IMAGE_FOLDER)
-    names = sorted(files_by_stem(images, *_IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
+            return read_split_list(path, known=images, example="000007")
+    names = sorted(images) if split in WHOLE_SPLITS else []
     if not names:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
