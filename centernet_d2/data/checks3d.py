@@ -16,8 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..structures.box3d_records import NO_ANGLE
 from ..structures.boxes3d import Boxes3D, project_points
 from ..structures.cameras import camera_doubt
+from ..structures.padded_images import LEAST_LOST, Size, canvas_of_whole, lost_share, shown_side
 from .checks import DatasetError, examples
 
 _SUSPECT_SHARE = 0.1  # nothing is said of less: a few slips do not spoil a training
@@ -28,6 +30,7 @@ _NEAR = 0.1  # metres; a corner nearer than that has no place in the image
 _OTHER_ANGLE = 0.2  # radians between alpha and what it follows from
 _MOST_TURNS = 4 * math.pi  # radians; more are surely degrees
 _LONGEST = 100.0  # metres, of the median object
+_DIVISOR = 32  # of the sides of most networks' frames
 _PARTS = ("height", "width", "length")
 # From 'location' as it is written to x right, y down, z forward in metres.
 _PLACES = {
@@ -42,13 +45,13 @@ _PLACES = {
 
 
 class Labels3D(NamedTuple):
-    """Objects of many images."""
+    """Objects of many images; those without a 3-D box have `NO_BOX3D`."""
 
     boxes: np.ndarray  # (N, 4) XYXY, pixels of the files
     boxes3d: np.ndarray  # (N, 8) as `Boxes3D.tensor`
-    image: np.ndarray  # (N,) int64, index of the image
+    image: np.ndarray  # (N,) int64, index of the image; -1: of one without a camera
     number: np.ndarray  # (N,) int64, place among the annotations of its image
-    sizes: np.ndarray  # (M, 2) width and height
+    sizes: np.ndarray  # (M, 2) width and height, of images with a camera
     projections: np.ndarray  # (M, 3, 4), checked ones
     names: tuple[str, ...]  # M, of the files
 
@@ -61,17 +64,33 @@ class Labels3D(NamedTuple):
         return Labels3D(*(part[rows] for part in self[:4]), *self[4:])
 
 
-def check_labels3d(labels: Labels3D) -> list[str]:
-    """Warnings about objects with a 3-D box and a heading, and about cameras.
+class NetworkFrame(NamedTuple):
+    """How images come into a frame of fixed size: centred, at one scale."""
+
+    size: Size
+    fit: str  # see `structures.padded_images.shown_side`
+    key: str  # of the config, that says `size`
+
+
+def check_labels3d(
+    labels: Labels3D, *, frame: NetworkFrame | None = None, trained: bool = True
+) -> list[str]:
+    """Warnings about labels and cameras, what is not `trained`, and what `frame` does not show.
 
     Raises:
-        DatasetError: angles are in degrees, dimensions not in metres, or a focal length is not in
-            pixels.
+        DatasetError: angles are in degrees, dimensions not in metres, a focal length is not in
+            pixels, or not one object to be trained has a 3-D box in front of the camera.
     """
-    _check_ranges(labels)
+    known = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 6] != NO_ANGLE) & (labels.image >= 0)
+    placed = labels.select(known)
+    _check_ranges(placed)
     found = [_camera_message(labels)]
-    if len(labels.boxes3d) >= _FEWEST:
-        found.append(_fit_message(labels) or _alpha_message(labels))
+    if known.sum() >= _FEWEST:
+        found.append(_fit_message(placed) or _alpha_message(placed))
+    if trained:
+        found.append(_unlearned_message(labels, " ".join(found)))
+    if frame is not None:
+        found.append(_frame_message(labels, frame, trained=trained))
     return [message for message in found if message]
 
 
@@ -192,4 +211,48 @@ def _alpha_message(labels: Labels3D) -> str:
         f"'alpha' of {wrong.sum()} of {len(alpha)} objects is not rotation_y - atan2(x, z): {found}"
         ". Headings will be learned wrongly; leave alpha out (or write -10) where it is not known, "
         "and it follows from rotation_y and location"
+    )
+
+
+def _unlearned_message(labels: Labels3D, why: str) -> str:
+    places, count = labels.boxes3d[:, :3].tolist(), len(labels.boxes3d)
+    without = (labels.boxes3d[:, 3] <= 0) | (labels.boxes3d[:, 2] <= 0)
+    unknown = ~without & (labels.boxes3d[:, 7] == NO_ANGLE)
+    if count and without.all():
+        raise DatasetError(
+            f"not one of {count} objects has a 3-D box in front of the camera, which the point "
+            "task 'box3d' learns from. Write 'location', 'dimensions' and 'rotation_y', or take "
+            f"'box3d' out of MODEL.POINTS_CENTERNET.TASKS. {why}"
+        )
+    found = examples(without | unknown, lambda k: f"{labels.describe(k)} location {places[k]}")
+    return found and (
+        f"of {count} objects {without.sum()} have no 3-D box in front of the camera and are "
+        f"learned as boxes in the image alone, {unknown.sum()} have no known heading (rotation_y "
+        f"and alpha -10), which is not learned: {found}"
+    )
+
+
+def _frame_message(labels: Labels3D, frame: NetworkFrame, *, trained: bool) -> str:
+    sizes = [(int(height), int(width)) for width, height in labels.sizes]
+    sides = [shown_side(size, frame.size, frame.fit) for size in sizes]
+    shares = [lost_share(size, frame.size, side) for size, side in zip(sizes, sides, strict=True)]
+    cut = np.array(shares) > LEAST_LOST
+    if not cut.any():
+        return ""
+    rows = labels.select(labels.image >= 0)
+    half = np.array(sides)[rows.image, None] * (1, frame.size[0] / frame.size[1]) / 2
+    first, last = (rows.boxes.reshape(-1, 2, 2) - rows.sizes[rows.image, None] / 2).swapaxes(0, 1)
+    outside = (np.abs(first + last) / 2 > half).any(axis=1) & cut[rows.image]
+    # Published training learns the middle of what is left of them.
+    partly = outside & ((first < half) & (last > -half)).all(axis=1)
+    learned = f", of which {partly.sum()} are learned at the middle of the part inside" * trained
+    worst = int(np.argmax(shares))
+    of_cut = [size for size, is_cut in zip(sizes, cut, strict=True) if is_cut]
+    whole = canvas_of_whole(of_cut, frame.size, _DIVISOR, frame.fit)
+    return (
+        f"{frame.key} {list(frame.size)} does not show all of {cut.sum()} of {len(cut)} images; on "
+        f"average {np.mean(np.array(shares)[cut]):.0%} of them is cut ({shares[worst]:.0%} of "
+        f"'{labels.names[worst]}', {sizes[worst][1]} x {sizes[worst][0]}), and the middle of "
+        f"{outside.sum()} of {len(outside)} objects lies outside{learned}. INPUT.TRAIN_SIZE and "
+        f"TEST.FIXED_SIZE {list(whole)} (height, width) show everything"
     )

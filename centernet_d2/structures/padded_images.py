@@ -114,12 +114,15 @@ def canvas_of_whole(sizes: Sequence[Size], canvas: Size, divisor: int, fit: str)
 
     Both sides are multiples of `divisor`; by the fit "width" the longer one stays about as it is.
     """
-    height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
-    if fit != "none":
-        height, width = max(sizes, key=lambda size: size[0] / size[1])
-        shown = max(math.ceil(width * max(canvas) / max(height, width) / divisor), 1) * divisor
-        height, width = height * shown / width, shown
-    return math.ceil(height / divisor) * divisor, math.ceil(width / divisor) * divisor
+
+    def up(side: float) -> int:
+        return max(math.ceil(side / divisor), 1) * divisor
+
+    if fit == "none":
+        return up(max(size[0] for size in sizes)), up(max(size[1] for size in sizes))
+    tallest = max(sizes, key=lambda size: size[0] / size[1])
+    width = up(tallest[1] * max(canvas) / max(tallest))
+    return up(tallest[0] * width / tallest[1]), width
 
 
 def center_on_canvas(

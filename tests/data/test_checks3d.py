@@ -11,9 +11,9 @@ import torch
 from detectron2.structures import BoxMode
 
 from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.checks3d import NetworkFrame
 from centernet_d2.data.datasets.kitti import load_kitti_records
 from centernet_d2.data.fields.boxes3d import Boxes3DField
-from centernet_d2.data.frames import NetworkFrame
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
 
 PROJECTION = np.array([[700.0, 0, 600, 45], [0, 700, 180, 0.2], [0, 0, 1, 0.003]])
@@ -176,7 +176,10 @@ def test_good_labels_cause_no_word(caplog):
         assert said_of(caplog, source, labels) == []
     unknown = changed(lambda entry: entry.update(alpha=-10, rotation_y=-10))
     (found,) = said_of(caplog, "no headings", unknown)
-    assert "the heading of 24 of 24 objects is not known" in found
+    assert found.startswith(
+        "of 24 objects 0 have no 3-D box in front of the camera and are learned"
+    )
+    assert "24 have no known heading (rotation_y and alpha -10), which is not learned" in found
 
 
 def test_evaluation_takes_labels_and_cameras_where_there_are(caplog):

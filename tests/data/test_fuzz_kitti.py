@@ -10,10 +10,10 @@ from detectron2.data import DatasetCatalog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from centernet_d2.data.checks3d import NetworkFrame
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.fields.boxes3d import Boxes3DField
 from centernet_d2.data.fields.boxes3d_transforms import RandomHalfJitter
-from centernet_d2.data.frames import NetworkFrame
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.evaluation import KittiEvaluator
 
@@ -92,7 +92,7 @@ def used(folder) -> None:
 
 
 @settings(
-    max_examples=150,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,

@@ -193,9 +193,9 @@ def test_changed_classes_are_read_anew(folder):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_in_other_encodings(folder, encoding):
-    """Of labels and calibrations, as Windows' editors and shells write them."""
+    """Of the list, labels and calibrations, as Windows' editors and shells write them."""
     expected = load_kitti_records(str(folder), "3dop/train")
-    for path in folder.glob("training/[cl]*/*.txt"):
+    for path in [folder / LIST, *folder.glob("training/[cl]*/*.txt")]:
         path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
     assert load_kitti_records(str(folder), "3dop/train") == expected
 
@@ -220,9 +220,8 @@ def test_objects_without_a_3d_box_are_objects_in_the_image(folder, caplog):
         Boxes3DField().check_records(records, str(folder))
     assert not any(entry.get("ignored") for entry in annotations)
     assert "3 frames (1 without objects); 1 Pedestrian, 4 Car, 0 Cyclist; 1 ignored" in caplog.text
-    assert "3 of 5 objects have no 3-D box in front of the camera: '000003.png' annotation 0" in (
-        caplog.text
-    )
+    assert "of 5 objects 3 have no 3-D box in front of the camera and are learned" in caplog.text
+    assert "not learned: '000003.png' annotation 0 location [-6.53, 2.39, -0.49]; " in caplog.text
     instances = DetectionMapper(is_train=True, fields=[Boxes3DField()])(records[0])["instances"]
     assert instances.gt_3d_supervised.tolist() == [False, True, False, False]
     assert instances.gt_boxes3d.alpha.tolist() == pytest.approx([1.85, 1.85, -10, -10])

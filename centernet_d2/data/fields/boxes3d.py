@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ...structures.box3d_records import NO_ANGLE, box3d_row
+from ...structures.box3d_records import box3d_row
 from ...structures.boxes3d import Boxes3D, rescaled_projection
-from ..checks import DatasetError, examples
-from ..checks3d import Labels3D, check_labels3d
+from ..checks import DatasetError
+from ..checks3d import Labels3D, NetworkFrame, check_labels3d
 from ..datasets.kitti_labels import check_projection
-from ..frames import NetworkFrame, check_frame
 from ..images import read_image_size
 from .base import GroundTruthField, MovedImage, source_boxes
 from .boxes3d_transforms import RandomHalfJitter, affine_matrix, keeps_distances
@@ -110,14 +109,10 @@ class Boxes3DField(GroundTruthField):
         is_train: bool,
     ) -> None:
         labels = gather_labels(records, need_projection=is_train)
-        known = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 6] != NO_ANGLE)
         try:
-            messages = check_labels3d(labels.select(known & (labels.image >= 0)))
-            messages += _not_learned(labels, messages) if is_train else []
+            messages = check_labels3d(labels, frame=frame, trained=is_train)
         except DatasetError as error:
             raise DatasetError(f"{source}: {error}") from error
-        if frame is not None:
-            messages += check_frame(records, frame, trained=is_train)
         for message in messages:
             _warn_once(f"{source}: {message}")
 
@@ -149,7 +144,7 @@ class Boxes3DField(GroundTruthField):
 
 
 def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:
-    """The objects of records; those without a 3-D box have `NO_BOX3D`, without a camera image -1.
+    """The objects of records that are not ignored.
 
     Raises:
         DatasetError: a label or a projection cannot be used, or a needed projection is missing.
@@ -186,34 +181,6 @@ def _rows_of(annotations: Sequence[Mapping[str, Any]], file_name: str) -> list[l
         ]
     except ValueError as error:
         raise DatasetError(str(error)) from error
-
-
-def _not_learned(labels: Labels3D, messages: Sequence[str]) -> list[str]:
-    """Say which objects teach no 3-D box or no heading; DatasetError where not one does.
-
-    `messages` may say why.
-    """
-    placed = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 2] > 0)
-    unknown = placed & (labels.boxes3d[:, 7] == NO_ANGLE)
-    count, rows, told = len(placed), labels.boxes3d[:, :3].tolist(), []
-    if count and not placed.any():
-        raise DatasetError(
-            f"not one of {count} objects has a 3-D box in front of the camera, which the point "
-            "task 'box3d' learns from. Write 'location', 'dimensions' and 'rotation_y', or take "
-            f"'box3d' out of MODEL.POINTS_CENTERNET.TASKS. {' '.join(messages[:1])}"
-        )
-    if not placed.all():
-        found = examples(~placed, lambda row: f"{labels.describe(row)} location {rows[row]}")
-        told.append(
-            f"{(~placed).sum()} of {count} objects have no 3-D box in front of the camera: {found}"
-            ". They are learned as boxes in the image alone"
-        )
-    if unknown.any():
-        told.append(
-            f"the heading of {unknown.sum()} of {count} objects is not known (rotation_y and alpha "
-            "-10): their orientation is not learned"
-        )
-    return told
 
 
 def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray | None:
