@@ -78,8 +78,14 @@ def launch(
     `dist_url`; on one machine it may be "auto", a free local port.
 
     Raises:
-        ValueError: more processes than GPUs, or "auto" on several machines.
+        ValueError: a number of processes or machines that cannot be, more processes than GPUs, or
+            "auto" on several machines.
     """
+    numbers = {"--num-gpus": num_processes_per_machine, "--machine-rank": machine_rank}
+    for name, number in (numbers | {"--num-machines": num_machines - 1}).items():
+        if number < 0:
+            at_least = int(name == "--num-machines")
+            raise ValueError(f"{name} is {number + at_least}; it must be {at_least} or more.")
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus and num_processes_per_machine > gpus:
         raise ValueError(

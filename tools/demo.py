@@ -87,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo = DEMOS[args.demo]
     output = args.output or os.path.join("output", f"demo_{args.demo}")
     metrics_file = os.path.join(output, "metrics.json")
-    if os.path.exists(metrics_file):  # detectron2 appends; the plot is of this run
-        os.remove(metrics_file)
     command = ["--config-file", os.path.join(ROOT, demo.config), "OUTPUT_DIR", output, *args.opts]
     run_args = default_argument_parser().parse_args(command)
+    run_args.overwrite = True  # an earlier demo moves into a folder old_<n>
+    run_args.command = [os.path.join("tools", "train_net.py"), *command]
     cfg = setup(load_config(run_args.config_file, run_args.opts))
     scores = {name: value / 100 for name, value in (run(run_args) or {})[demo.task].items()}
     weights = os.path.join(output, "model_final.pth")

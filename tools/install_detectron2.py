@@ -7,8 +7,9 @@
 auto   what is importable stays; else git; where git or its host is missing, pypi
 git    the official repository at one pinned commit, as a pure-Python wheel;
        --with-ops compiles its C++ part too (a compiler is needed, minutes)
-pypi   the official 0.5 Python sources from an archive on the package index, pinned by sha256,
-       with the edits that today's Python, numpy and Pillow need
+pypi   the Python files of release 0.5 from the package index (an archive of a third party, pinned
+       by sha256; they are those of the official tag v0.5, byte by byte), with the edits that
+       today's Python, numpy and Pillow need
 
 The standard library, pip and (for git) git are all this needs. Nothing of the fetched sources is
 executed, except by --with-ops.

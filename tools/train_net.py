@@ -9,6 +9,9 @@ r"""Train or evaluate a detector.
     tools/train_net.py --config-file $CONFIG OUTPUT_DIR output/mine \
         DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images
 
+An OUTPUT_DIR that holds a run is refused: `--resume` goes on with it, `--overwrite` moves it aside.
+A training that is stopped, by Ctrl-C or SIGTERM, saves what is done and says how to go on.
+
 An own dataset needs MODEL.HEATMAP.NUM_CLASSES 0 where the config states another number (it is 0 in
 configs/Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
 
@@ -32,15 +35,19 @@ config keys.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
+from multiprocessing import active_children
 
 from detectron2.engine import default_argument_parser
 from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException
 
 from centernet_d2.checked_values import argument, whole
 from centernet_d2.detectron2_versions import launch
+from centernet_d2.engine.processes import passed_on
 from centernet_d2.engine.run import run
 from centernet_d2.engine.seeds import run_seeds
 from centernet_d2.engine.user_modules import add_import_argument
@@ -62,6 +69,12 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[
     seeds, rest = own.parse_known_args(arguments)
     parser = default_argument_parser(epilog=f"{own.format_help()}\n{__doc__}")
     add_import_argument(parser)
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="move the run that lies in OUTPUT_DIR into a folder old_1 (old_2, ...) there, and "
+        "start a new one; nothing is deleted",
+    )
     return parser.parse_args(rest, seeds), rest
 
 
@@ -72,14 +85,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         setup_logger(distributed_rank=args.machine_rank, name="centernet_d2")
         run_seeds(args.seeds, args, command=[sys.executable, os.path.abspath(__file__), *rest])
         return
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
+    machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank}
+    job = functools.partial(
+        launch, run, args.num_gpus, **machines, dist_url=args.dist_url, args=(args,)
     )
+    if args.num_gpus * args.num_machines <= 1:
+        job()
+        return
+    with passed_on(lambda: [child.pid for child in active_children()]) as signals:
+        try:
+            job()
+        except ProcessExitedException:
+            if not signals:
+                raise
+    if signals:  # the processes have said where the training stands
+        sys.exit(128 + signals[0])
 
 
 if __name__ == "__main__":

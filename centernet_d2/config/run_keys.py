@@ -12,6 +12,16 @@ DATASETS = block(
         'Datasets given as files, "coco:<json>:<image dir>" or "voc:<folder>:<split>": filled by '
         "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
         "config registers them again."),
+    CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
+        "How closely image files are looked at before a training or an evaluation; each includes "
+        "those before. `exist`: they are there (0.02 s per 10,000 files of a local disk); `ends`: "
+        "first and last bytes are those of a whole file (0.2 s); `header`: sizes are those of the "
+        "annotations (1 s); `decode`: all pixels can be read (minutes). Addresses (s3://...) are "
+        "left to the loader."),
+    SKIP_UNREADABLE=(False, flag,
+        "Training images in which CHECK_IMAGES finds a fault: True leaves them out and counts them "
+        "in a warning, False is an error. Of evaluation images it is always one, as their objects "
+        "count in the score."),
 )
 KITTI_FILES = block(
     "DATASETS.KITTI", "How KITTI's files are read; how they are scored is in TEST.KITTI.",
@@ -88,6 +98,8 @@ SOLVER = block(
         "Decay of an exponential moving average of the weights, used for evaluation; 0: off."),
     BEST_METRIC=("", text,
         'E.g. "bbox/AP": keeps model_best.pth by this evaluation result; empty: off.'),
+    EARLY_STOPPING=(0, whole(),
+        "End the training after so many evaluations without a better BEST_METRIC; 0: off."),
 )
 TEST = block(
     "TEST",
@@ -130,6 +142,10 @@ TEST = block(
         "Images per process and step in evaluation; equal canvases run together."),
     COCO_BACKEND=("pycocotools", one_of("pycocotools", "faster-coco-eval"),
         "`faster-coco-eval` is an optional package, with equal numbers."),
+    COCO_MAX_DETECTIONS=(0, whole(),
+        "COCO: detections of an image and class that count; 0: COCO's own 100, of joints 20. Data "
+        "with more objects per image needs more, with TEST.DETECTIONS_PER_IMAGE and "
+        "MODEL.HEATMAP.TOP_K; another number than COCO's is printed beside the scores."),
     ROUND_RESULTS=(0, whole(),
         "Decimals of boxes and scores before scoring; published results: 2; 0: not rounded."),
     PER_IOU_AP=(False, flag,

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1.0
 # Share of boxes that leave the image as xywh, but fit as xyxy, from which on the file is suspected.
 _XYXY_SHARE = 0.1
+# Share of boxes that lie in the first pixel of larger images, from which on they are no pixels.
+_RELATIVE_SHARE = 0.9
 _SHOWN = 5
 
 _NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
@@ -26,18 +28,22 @@ _NEGATIVE = (
     "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; subtract the corners "
     "in the other order or remove the annotations"
 )
+_RELATIVE = (
+    "{} have no number above 1, in images that are larger: {}. These are shares of the image; "
+    "'bbox' is in pixels: multiply x and width by the image's width, y and height by its height"
+)
 _LIKE_XYXY = (
     "{} reach over their image as [x, y, width, height], but fit it as [x1, y1, x2, y2]: {}. If "
     "'bbox' holds two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an "
     "AP near 0"
 )
 _EMPTY = (
-    "dropped {} of zero width or height: {}. Correct 'bbox' or remove the annotations to silence "
-    "this"
+    "dropped {} of zero width or height: {}. They are neither learned nor to be found; correct "
+    "'bbox' or remove the annotations to silence this"
 )
 _OUTSIDE = (
-    "dropped {} that lie outside their image: {}. Check 'bbox', and 'width' and 'height' of these "
-    "images"
+    "dropped {} that lie outside their image: {}. They are neither learned nor to be found; check "
+    "'bbox', and 'width' and 'height' of these images"
 )
 
 
@@ -61,7 +67,8 @@ def check_boxes(
     annotation of a row.
 
     Raises:
-        DatasetError: a box has NaN, infinity or a negative width or height.
+        DatasetError: a box has NaN, infinity or a negative width or height, or the boxes are
+            shares of their images (0 to 1) instead of pixels.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
@@ -71,13 +78,15 @@ def check_boxes(
         found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
+    empty = (boxes[:, 2:] == 0).any(axis=1)
+    relative = ~empty & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
     for what, wrong in (
         (_NO_NUMBER, ~np.isfinite(boxes).all(axis=1)),
         (_NEGATIVE, (boxes[:, 2:] < 0).any(axis=1)),
+        (_RELATIVE, relative & (relative.sum() >= _RELATIVE_SHARE * (~empty).sum())),
     ):
         if wrong.any():
             raise DatasetError(told(wrong, what))
-    empty = (boxes[:, 2:] == 0).any(axis=1)
     end = boxes[:, :2] + boxes[:, 2:]
     outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
     reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)

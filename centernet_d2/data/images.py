@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+
+_EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that turn by a quarter
 
 
 class ImageFileError(ValueError):
@@ -38,15 +40,18 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def read_image_size(file_name: str) -> tuple[int, int]:
-    """Read (width, height) from a file's header; the pixels are as they are stored.
+def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]:
+    """Read (width, height) from a file's header; as stored, or as its EXIF orientation turns it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ImageFileError: it is no image.
     """
     with _opened(file_name, "has no readable header", "damaged or no image") as image:
-        return image.size
+        # Without EXIF in its header a PNG would be decoded for it.
+        known = upright and "exif" in image.info
+        turned = known and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
+        return image.size[::-1] if turned else image.size
 
 
 @contextmanager

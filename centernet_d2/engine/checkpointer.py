@@ -101,6 +101,12 @@ class Checkpointer(DetectionCheckpointer):
         with atomic_write(os.path.join(self.save_dir, "last_checkpoint"), "w") as stream:
             stream.write(last_filename_basename)
 
+    def remove(self, name: str) -> None:
+        """Remove `<save_dir>/<name>.pth`, which another checkpoint has replaced, if it is there."""
+        file = os.path.join(self.save_dir, f"{name}.pth")
+        if self.save_dir and self.save_to_disk and PathManager.isfile(file):
+            PathManager.rm(file)
+
     # ------------------------------------------------------------------------------------- loading
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load weights (and, for a resumed run, the rest) from `path`; "" loads nothing.

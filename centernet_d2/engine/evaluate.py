@@ -28,13 +28,16 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     """Evaluate MODEL.WEIGHTS on DATASETS.TEST, without DATASETS.TRAIN; verify the scores.
 
     Raises:
-        ValueError: no evaluation dataset, or weights of another model or of other classes.
+        ValueError: no evaluation dataset, one that cannot be scored, or weights of another model or
+            of other classes.
+        FileNotFoundError: image files are missing.
     """
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
+    trainer.check_evaluation(cfg, model)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)

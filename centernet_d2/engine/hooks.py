@@ -1,4 +1,4 @@
-"""What happens beside the steps: watched losses, the best checkpoint, pictures."""
+"""What happens beside the steps: watched losses, checkpoints, the end, pictures."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.structures import Instances
+from detectron2.utils import comm
 
 from ..atomic_write import write_json
 from ..losses.heatmap_focal import COLLAPSED
 from .checkpointer import Checkpointer
+from .processes import StopSignals
 from .step_loop import describe_batch, unwrapped
 
 logger = logging.getLogger(__name__)
@@ -69,20 +72,144 @@ class TrainingHealthHook(HookBase):
         return steps > 0 and steps % self.patience == 0
 
 
+class CheckpointHook(hooks.PeriodicCheckpointer):
+    """Save so often that little is lost however a training ends, and stop it at a signal.
+
+    Checkpoints with a number are written every `period` steps and stay; `model_final.pth` ends the
+    run. Between them `model_last.pth`, which each time takes the place of the one before, is
+    written every `least` steps, before an evaluation, and where the training stops. Weights that
+    are not finite are never saved. Register it in every process, behind the learning rate's hook
+    and before the evaluation's.
+
+    Attributes:
+        complete: the last iteration of which weights and learning rate are up to date.
+        saved: the last iteration of which there is a checkpoint.
+    """
+
+    LAST = "model_last"
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        *,
+        period: int,
+        least: int,
+        evaluation_period: int = 0,
+        signals: StopSignals,
+    ) -> None:
+        super().__init__(checkpointer, period)
+        self.least, self.evaluation_period = max(least, 1), evaluation_period
+        self.signals = signals
+        self.complete = self.saved = -1
+
+    def before_train(self) -> None:
+        """Start from the checkpoint that is resumed, if one is."""
+        super().before_train()
+        self.complete = self.saved = self.trainer.start_iter - 1
+
+    def after_step(self) -> None:
+        """Save if it is due, and stop if a process was asked to."""
+        self.complete = iteration = self.trainer.iter
+        done = iteration + 1
+        stopping = self.signals.agreed()
+        if done % self.period == 0 or done >= self.max_iter:
+            self._check_weights()
+            super().after_step()
+            self.saved = iteration
+            if done >= self.max_iter:
+                self.checkpointer.remove(self.LAST)
+        elif stopping or done % self.least == 0 or is_due(done, self.evaluation_period):
+            self.save_last()
+        if stopping:
+            comm.synchronize()  # a process that is gone would have the others ended while they save
+            self.signals.stop()
+
+    def save_last(self, name: str = LAST) -> None:
+        """Save the state of `trainer.iter`.
+
+        Raises:
+            FloatingPointError: the weights are not finite; earlier checkpoints stay.
+        """
+        self._check_weights()
+        self.checkpointer.save(name, iteration=self.trainer.iter)
+        self.saved = self.trainer.iter
+
+    def save_complete_step(self) -> None:
+        """Save the state after the last complete step, where it is whole and not saved yet."""
+        loop, stopped_at = self.trainer._trainer, self.trainer.iter
+        if self.complete <= self.saved or not loop.undo_half_a_step(self.complete):
+            return
+        self.trainer.iter = self.complete
+        try:
+            self.save_last()
+        finally:
+            self.trainer.iter = stopped_at
+
+    def close(self, error: BaseException, how: str) -> str:
+        """Save what is done where `error` ends a training; return a line on `how` to go on."""
+        try:
+            self.save_complete_step()
+        except (OSError, FloatingPointError) as problem:
+            logger.error("%s", problem)
+        cause = "Training failed" if isinstance(error, Exception) else "Training was stopped"
+        file, done = self.checkpointer.get_checkpoint_file(), self.saved + 1
+        if not file or not done:
+            return f"{cause} before the first checkpoint: nothing is saved."
+        return f"{cause}. {done} of {self.max_iter} iterations are in {file}; to go on: {how}"
+
+    def _check_weights(self) -> None:
+        if not all(bool(p.isfinite().all()) for p in self.checkpointer.model.parameters()):
+            raise FloatingPointError(
+                f"The weights are not finite after iteration {self.trainer.iter} and are not "
+                f"saved. The last batch: {describe_batch(self.trainer._trainer.batch)}. Lower "
+                "SOLVER.BASE_LR, warm up (SOLVER.WARMUP_ITERS) or clip "
+                "(SOLVER.CLIP_GRADIENTS.ENABLED True)."
+            )
+
+
+class EvaluationHook(hooks.EvalHook):
+    """detectron2's, which would also evaluate where the last step failed or was to be the last."""
+
+    def after_train(self) -> None:
+        """Evaluate at the end of a whole run."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+        else:
+            del self._func  # which holds the trainer
+
+
+def is_due(steps: int, period: int) -> bool:
+    """Whether something that is done every `period` steps is due after so many; 0: never."""
+    return period > 0 and steps % period == 0
+
+
 class BestCheckpoint(HookBase):
     """Keep `model_best.pth`: the weights with the highest value of one evaluation result.
 
-    The value stands beside it in `model_best.json`, so that a resumed run does not overwrite a
-    better one. The file holds weights only and is not what a run resumes from. Register it after
-    the evaluation hook.
+    The value stands beside it in `model_best.json` and in every checkpoint, so that a resumed run
+    does not overwrite a better one. The file holds weights only and is not what a run resumes from.
+    Register it after the evaluation hook.
+
+    Attributes:
+        best: the highest value so far.
+        without_better: evaluations since it.
     """
 
     def __init__(self, checkpointer: Checkpointer, metric: str) -> None:
         self.checkpointer, self.metric = checkpointer, metric
         self.record = os.path.join(checkpointer.save_dir, "model_best.json")
-        self.best = -math.inf
+        self.best, self.without_better = -math.inf, 0
         self._seen_iteration = -1
         self._told = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"metric": self.metric, "best": self.best, "without_better": self.without_better}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the state of a checkpoint, if it is of the same metric."""
+        if state["metric"] == self.metric:
+            self.best, self.without_better = state["best"], state["without_better"]
 
     def before_train(self) -> None:
         """Take over the best value of the run that is resumed."""
@@ -90,17 +217,20 @@ class BestCheckpoint(HookBase):
             with open(self.record, encoding="utf-8") as file:
                 saved = json.load(file)
             if saved["metric"] == self.metric:
-                self.best = saved["value"]
+                self.best = max(self.best, saved["value"])
 
     def after_step(self) -> None:
         """Save if the evaluation of this iteration is the best yet."""
         value, iteration = self.trainer.storage.latest().get(self.metric, (math.nan, -1))
         if iteration < 0:
             self._tell_unknown(getattr(self.trainer, "_last_eval_results", None))
-        if iteration == self._seen_iteration or not value > self.best:  # also for NaN
+        if iteration in (self._seen_iteration, -1):
             return
         self._seen_iteration = iteration
-        self.best = value
+        if not value > self.best:  # also for NaN
+            self.without_better += 1
+            return
+        self.best, self.without_better = value, 0
         record = {"metric": self.metric, "value": value, "iteration": iteration}
         self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
         write_json(self.record, record)
@@ -118,6 +248,56 @@ class BestCheckpoint(HookBase):
             "is not kept: stop and correct it, and continue with --resume.",
             self.metric,
             ", ".join(sorted(flatten_results_dict(results))) or "none",
+        )
+
+
+class StoppedEarly(BaseException):
+    """Ends a training that gets no better; detectron2 reports each `Exception` as a fault."""
+
+    def __init__(self, message: str, iteration: int) -> None:
+        super().__init__(message)
+        self.iteration = iteration  # the last
+
+
+class EarlyStopping(HookBase):
+    """End a training after `patience` evaluations without a better value of the best metric.
+
+    The count is in the checkpoints, with that of `BestCheckpoint`, which counts in the main process
+    and behind which this is registered, in every process.
+    """
+
+    def __init__(
+        self, best: BestCheckpoint | None, keeper: CheckpointHook, *, patience: int, period: int
+    ) -> None:
+        self.best, self.keeper = best, keeper
+        self.patience, self.period = patience, period
+
+    def before_train(self) -> None:
+        """End at once where a resumed run has ended so before."""
+        if self._is_over():
+            self._end(self.trainer.start_iter - 1)
+
+    def after_step(self) -> None:
+        """If this step was evaluated, end with `model_final.pth`, or save the count."""
+        done = self.trainer.iter + 1
+        if not is_due(done, self.period) or done >= self.trainer.max_iter:
+            return
+        if not self._is_over():
+            self.keeper.save_last()
+            return
+        self.keeper.save_last("model_final")
+        self.keeper.checkpointer.remove(self.keeper.LAST)
+        self._end(self.trainer.iter)
+
+    def _is_over(self) -> bool:
+        worse = self.best.without_better if self.best else 0
+        return max(comm.all_gather(worse)) >= self.patience  # the main process knows it
+
+    def _end(self, iteration: int) -> None:
+        raise StoppedEarly(
+            f"{self.patience} evaluations without a better SOLVER.BEST_METRIC "
+            "(SOLVER.EARLY_STOPPING)",
+            iteration,
         )
 
 

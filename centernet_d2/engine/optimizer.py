@@ -87,6 +87,119 @@ def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"params": parameters, **dict(settings)} for settings, parameters in merged.items()]
 
 
+# Setting of a parameter group -> what sets it, for messages.
+SETTINGS = {
+    "initial_lr": "SOLVER.BASE_LR",
+    "weight_decay": "SOLVER.WEIGHT_DECAY (_NORM, _BIAS)",
+    "momentum": "SOLVER.MOMENTUM",
+    "nesterov": "SOLVER.NESTEROV",
+    "dampening": "the optimizer's dampening",
+    "betas": "the optimizer's betas",
+    "eps": "the optimizer's eps",
+    "amsgrad": "the optimizer's amsgrad",
+}
+
+
+def kind_of(optimizer: torch.optim.Optimizer) -> str:
+    """Return the name of an optimizer, as SOLVER.OPTIMIZER has it."""
+    return type(optimizer).__name__.removesuffix("WithClipping")
+
+
+def parameter_names(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> list[str]:
+    """Return the names of an optimizer's parameters, in its order."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
+
+
+def resume_optimizer(
+    optimizer: torch.optim.Optimizer,
+    saved: Mapping[str, Any],
+    *,
+    names: list[str],
+    saved_names: list[str] | None,
+    saved_kind: str | None,
+    keeps_rate: bool = True,
+) -> list[str]:
+    """Give an optimizer the moments of a checkpoint; its own settings stay.
+
+    The rate that a scheduler has set last is the checkpoint's.
+
+    Args:
+        optimizer: as the config asks for it.
+        saved: `state_dict()` of the checkpoint's optimizer.
+        names: `parameter_names` of the optimizer.
+        saved_names: and of the checkpoint's; None in older checkpoints.
+        saved_kind: `kind_of` the checkpoint's optimizer; None in older checkpoints.
+        keeps_rate: whether `initial_lr` is a setting that stays; else the checkpoint's goes on.
+
+    Returns:
+        One sentence for each setting that differs.
+
+    Raises:
+        ValueError: the checkpoint is of another optimizer, or of parameters that are grouped in
+            another way and not named.
+    """
+    kind, groups = kind_of(optimizer), saved["param_groups"]
+    if saved_kind is None:  # its settings tell as much
+        has_betas = "betas" in groups[0]
+        same = has_betas == ("betas" in optimizer.param_groups[0])
+        saved_kind = kind if same else "Adam" if has_betas else "SGD"
+    if saved_kind != kind:
+        raise ValueError(
+            f"SOLVER.OPTIMIZER is '{kind}', and the run to resume has '{saved_kind}', whose state "
+            f"does not fit. Set SOLVER.OPTIMIZER {saved_kind}; or start a new run with '{kind}' "
+            "from its weights, by MODEL.WEIGHTS and another OUTPUT_DIR."
+        )
+    own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    sizes = [[len(g["params"]) for g in each] for each in (groups, optimizer.param_groups)]
+    regrouped = sizes[0] != sizes[1] or (saved_names is not None and saved_names != names)
+    if regrouped:
+        saved = _in_order(saved, optimizer, names, saved_names)
+    optimizer.load_state_dict(dict(saved))
+    told = []
+    for key, config_key in SETTINGS.items():
+        before, now = (_distinct(each, key) for each in (groups, own))
+        kept = keeps_rate or key != "initial_lr"
+        if before and now and before != now:
+            new, old = (_words(each) for each in ((now, before) if kept else (before, now)))
+            told.append(f"{config_key}: {new} is used, {'the run had' if kept else 'not'} {old}.")
+        if not kept:
+            continue
+        for group, mine in zip(optimizer.param_groups, own, strict=True):
+            if key in mine and (regrouped or key in group):
+                group[key] = mine[key]
+    return told
+
+
+def _in_order(
+    saved: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
+    names: list[str],
+    saved_names: list[str] | None,
+) -> dict[str, Any]:
+    """Return a saved state in the order and the groups of an optimizer."""
+    if saved_names is None or sorted(saved_names) != sorted(names):
+        raise ValueError(
+            "The optimizer of the run to resume has its parameters in other groups. Set "
+            "SOLVER.WEIGHT_DECAY, WEIGHT_DECAY_NORM, WEIGHT_DECAY_BIAS, BIAS_LR_FACTOR and "
+            "MODEL.BACKBONE.FREEZE_AT as there; or start a new run from its weights, by "
+            "MODEL.WEIGHTS and another OUTPUT_DIR."
+        )
+    place = {name: index for index, name in enumerate(saved_names)}
+    moved = {k: saved["state"][place[n]] for k, n in enumerate(names) if place[n] in saved["state"]}
+    return {"state": moved, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _distinct(groups: list[dict[str, Any]], key: str) -> list[Any]:
+    """The different values of a setting over the groups, in order of occurrence."""
+    values = [tuple(v) if isinstance(v := g[key], list) else v for g in groups if key in g]
+    return list(dict.fromkeys(values))
+
+
+def _words(values: list[Any]) -> str:
+    return " and ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
+
+
 def _with_clipping(
     optimizer: type[torch.optim.Optimizer], kind: str, maximum: float, norm_type: float
 ) -> type[torch.optim.Optimizer]:

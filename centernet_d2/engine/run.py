@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import math
 import os
 import re
+import shlex
+import signal
+import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +26,8 @@ from detectron2.utils.logger import setup_logger
 from ..atomic_write import write_json
 from ..text_files import expanded, read_text
 from .class_names import without_training_data
+from .processes import told_by
+from .run_folder import move_aside, refuse_used_folder
 from .setup import load_config, setup
 from .trainer import Trainer
 
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from .user_modules import AddKeys
+
+logger = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
@@ -97,9 +105,15 @@ def run(
     The numbers of the last evaluation are written as `results.json` beside the saved config.
 
     Args:
-        args: parsed; `imports`, where it is there, names modules to import, see `user_modules`.
+        args: parsed. Where they are there, `imports` names modules to import, see `user_modules`,
+            `overwrite` moves an earlier run in OUTPUT_DIR aside, and `command` is the program with
+            its arguments, for a message that says how to resume; else it is this process's.
         trainer: a subclass that builds some parts in its own way, in training and evaluation.
         add_keys: functions cfg -> None that add config keys of one's own.
+
+    Raises:
+        FileExistsError: a new run where another one lies, before anything is written there.
+        SystemExit: a training was stopped by SIGINT (130) or SIGTERM (143).
     """
     job = read_job(args, trainer=trainer, add_keys=add_keys)
     cfg = prepare(job, args)
@@ -110,8 +124,12 @@ def run(
         results = evaluate_only(cfg, trainer=job.trainer)
     else:
         training = job.trainer(cfg)
+        training.how_to_resume = resume_command(getattr(args, "command", sys.argv))
         training.resume_or_load(resume=args.resume)
-        results = training.train()
+        try:
+            results = training.train()
+        except KeyboardInterrupt:  # it has said where it stands
+            sys.exit(128 + signal.SIGINT)
     if results is not None and comm.is_main_process():
         file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), RESULTS_FILE)
         write_json(file, plain_scores(results), indent=1)
@@ -125,9 +143,15 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     the one beside a config.yaml is always of that config, and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
+    aside = told_by(
+        comm.is_main_process(),
+        lambda: clear_folder(job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS),
+    )
     if args.eval_only:
         job = replace(job, cfg=without_training_data(job.cfg))
-    logger = setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
+    setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
+    if aside:
+        logger.warning("The earlier run in %s is now in %s.", folder, aside)
     setup(job.cfg).freeze()
     if comm.is_main_process():
         Path(folder, RESULTS_FILE).unlink(missing_ok=True)
@@ -136,6 +160,36 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     told = argparse.Namespace(**vars(args) | {"config_file": ""})
     default_setup(job.saved(OUTPUT_DIR=folder), told)
     return job.cfg
+
+
+def clear_folder(folder: str, args: argparse.Namespace, *, needed: str = "") -> str:
+    """See that a training mixes with no other run; return where one was moved to, or "".
+
+    Args:
+        folder: of the new training.
+        args: of the command line, see `run`.
+        needed: a file that the training reads, which is not moved.
+
+    Raises:
+        FileExistsError: one does, and `args` neither resume nor overwrite.
+        ValueError: `args` do both.
+    """
+    overwrite = getattr(args, "overwrite", False)
+    if overwrite and args.resume:
+        raise ValueError("--resume goes on with a run and --overwrite starts a new one: give one.")
+    if args.eval_only or args.resume:
+        return ""
+    if overwrite:
+        return move_aside(folder, needed=(args.config_file, needed))
+    refuse_used_folder(folder)
+    return ""
+
+
+def resume_command(command: Sequence[str]) -> str:
+    """Return the command by which a stopped program goes on; options stand before overrides."""
+    program, *rest = command
+    given = [word for word in rest if word not in ("--resume", "--overwrite")]
+    return shlex.join([sys.executable, program, "--resume", *given])
 
 
 def result_folder(output_dir: str, eval_only: bool) -> str:

@@ -6,8 +6,9 @@ rate, iterations, steps - follows from them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from detectron2.config import CfgNode
 
@@ -53,8 +54,11 @@ class Schedule:
     warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
-    def describe(self) -> str:
-        """Return the schedule in two lines, for the log."""
+    def describe(self, multiplier: Callable[[int], float] | None = None) -> str:
+        """Return the schedule in two lines, for the log; in three where the rate changes.
+
+        `multiplier` gives what the learning rate is multiplied by in an iteration.
+        """
         epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
         steps = "lowered along a cosine" if "Cosine" in self.scheduler else steps
@@ -67,8 +71,52 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"checkpoint every {self.checkpoint_period} iterations."
+            f"checkpoint every {self.checkpoint_period} iterations." + self._rates(multiplier)
         )
+
+    def _rates(self, multiplier: Callable[[int], float] | None) -> str:
+        last = self.iterations - 1
+        marks = sorted({0, min(self.warm_up, last), *self.steps, last})
+        rates = {i: self.learning_rate * multiplier(i) for i in marks} if multiplier else {}
+        if len({f"{rate:.3g}" for rate in rates.values()}) < 2:
+            return ""
+        return f"\nRate: {', '.join(f'{rate:.3g} in iteration {i}' for i, rate in rates.items())}."
+
+    def too_long_warm_up(self) -> str:
+        """Return a warning where the warm-up takes the whole run, else ""."""
+        if 0 < self.iterations <= self.warm_up:
+            return (
+                f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
+                f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
+            )
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the values for a checkpoint."""
+        return asdict(self)
+
+    def changes(self, saved: Mapping[str, Any]) -> list[str]:
+        """Return a sentence for each value that is not that of a checkpoint's `state_dict`.
+
+        The learning rate is the optimizer's to tell.
+        """
+        own = self.state_dict()
+        return [
+            f"{key}: {own[field]} is used, the run had {saved[field]}."
+            for field, key in TOLD.items()
+            if field in saved and saved[field] != own[field]
+        ]
+
+
+# Value of a schedule -> what sets it, for messages.
+TOLD = {
+    "dataset_size": "Training images (DATASETS.TRAIN)",
+    "images_per_batch": "SOLVER.IMS_PER_BATCH",
+    "iterations": "SOLVER.MAX_ITER",
+    "steps": "SOLVER.STEPS",
+    "scheduler": "SOLVER.LR_SCHEDULER_NAME",
+    "warm_up": "SOLVER.WARMUP_ITERS",
+}
 
 
 def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:

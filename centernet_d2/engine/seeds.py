@@ -10,7 +10,6 @@ import argparse
 import json
 import logging
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from tabulate import tabulate
 
 from ..atomic_write import write_json
 from .lazy import LAZY_KEYS, dump_lazy
-from .run import RESULTS_FILE, Job, read_job, result_folder
+from .processes import passed_on
+from .run import RESULTS_FILE, Job, clear_folder, read_job, result_folder
 from .setup import setup
 from .user_modules import AddKeys
 
@@ -82,12 +82,9 @@ def summary_table(summary: Summary) -> str:
 
 
 def run_child(command: Sequence[str]) -> int:
-    """Run a command and return its exit status; it ends with this process, by SIGTERM too."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        status = subprocess.call(command)  # kills the child when this process is interrupted
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """Run a command and return its exit status; it gets the signals that end this process."""
+    with subprocess.Popen(command) as child, passed_on(lambda: [child.pid]):
+        status = child.wait()
     return status if status >= 0 else 128 - status  # a shell's way to say "by signal"
 
 
@@ -120,6 +117,7 @@ def run_seeds(
     Raises:
         ValueError: nothing to evaluate on, or the same weights for all seeds.
         FileNotFoundError: the weights of a seed are to be evaluated and not there.
+        FileExistsError: an earlier series is there, and `args` neither resume nor overwrite.
         SystemExit: a run failed; with its exit status.
     """
     job = read_job(args, add_keys=add_keys)
@@ -129,13 +127,10 @@ def run_seeds(
     resume = args.resume and not args.eval_only
     summary_file = os.path.join(result_folder(output, args.eval_only), SUMMARY_FILE)
     if args.machine_rank == 0:
+        for folder in folders.values():  # of all seeds, before the first is trained
+            if aside := clear_folder(folder, args, needed=job.cfg.MODEL.WEIGHTS):
+                logger.warning("The earlier run in %s is now in %s.", folder, aside)
         Path(summary_file).unlink(missing_ok=True)  # it would outlive a series that fails
-        if not args.resume and not args.eval_only:
-            # Nothing of an earlier series passes for this one's, should this one be cut off and
-            # resumed. Weights and logs stay until they are written over.
-            for folder in folders.values():
-                for name in (RESULTS_FILE, "last_checkpoint"):
-                    Path(folder, name).unlink(missing_ok=True)
     if resume:
         setup(job.cfg)  # as a run saves it
     for seed, folder in folders.items():

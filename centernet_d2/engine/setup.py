@@ -15,7 +15,12 @@ from ..config import add_centernet_config
 from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import expand_paths, merge_level, override_level, read_levels
 from ..config.rules import gpu_count, has_device
-from ..data.datasets.from_files import allow_missing_files, is_file_spec, register_from_files
+from ..data.datasets.from_files import (
+    allow_missing_files,
+    is_file_spec,
+    register_from_files,
+    what_files_say,
+)
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
@@ -88,13 +93,13 @@ def setup(cfg: CfgNode) -> CfgNode:
       training from, wrong to predict with.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
-    same values, of a clone too, returns at once.
+    same values, of a clone too, returns at once while the datasets' files say the same.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    if vars(cfg).get(_READY) == _state(cfg):
+    if _is_ready(cfg):
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -119,7 +124,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = _state(cfg)
+        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:
             cfg.freeze()
@@ -138,6 +143,11 @@ def _device_here(name: str) -> str:
         f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
         + (f", or 'cuda:0' to 'cuda:{gpus - 1}'." if gpus else ".")
     )
+
+
+def _is_ready(cfg: CfgNode) -> bool:
+    state, said = vars(cfg).get(_READY, (None, None))
+    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:

@@ -63,6 +63,8 @@ class StepLoop(SimpleTrainer):
         self.batch: list[dict[str, Any]] = []
         self.previous_batch: list[dict[str, Any]] = []
         self.losses: dict[str, float] = {}
+        self._buffers: list[torch.Tensor] = []  # copies, as they were before the current step
+        self._updating, self._done = False, -1  # inside an update; the last iteration that is done
 
     def run_step(self) -> None:
         """Do one step.
@@ -72,6 +74,7 @@ class StepLoop(SimpleTrainer):
         """
         if not self.model.training:
             raise RuntimeError("The model was left in evaluation mode; a hook must restore it.")
+        self._copy_buffers()
         start = time.perf_counter()
         if self._batches is None:
             self._batches = iter(self.data_loader)
@@ -91,10 +94,36 @@ class StepLoop(SimpleTrainer):
         # Only here: reading the losses waits for a GPU, which backward has given work by now.
         self.losses = self._checked(losses)
         self._log(data_time)
+        self._updating = True
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.average:
             self.average.update(unwrapped(self.model))
+        self._updating, self._done = False, self.iter
+
+    @torch.no_grad()
+    def _copy_buffers(self) -> None:
+        buffers = list(self.model.buffers())
+        if not self._buffers:
+            self._buffers = [buffer.clone() for buffer in buffers]
+        elif buffers:
+            torch._foreach_copy_(self._buffers, buffers)
+
+    @torch.no_grad()
+    def undo_half_a_step(self, complete: int) -> bool:
+        """Bring a model whose step failed to its state after iteration `complete`, the last whole.
+
+        Norms gather statistics before a step can fail; weights only change at its end.
+
+        Returns:
+            False where weights have changed since, which cannot be undone.
+        """
+        if self._updating or self._done > complete:
+            return False
+        if self.iter > complete and self._buffers:
+            for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
+                buffer.copy_(before)
+        return True
 
     def stop_loading(self) -> None:
         """End the loader's workers; a further step starts them anew."""

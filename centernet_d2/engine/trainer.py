@@ -6,19 +6,21 @@ import contextlib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from ..data.image_files import check_image_files, find_faults
 from ..data.loader import (
     DatasetDict,
     Mapper,
@@ -34,8 +36,18 @@ from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
-from .hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
-from .optimizer import build_optimizer
+from .hooks import (
+    BestCheckpoint,
+    CheckpointHook,
+    EarlyStopping,
+    EvaluationHook,
+    StoppedEarly,
+    TrainingHealthHook,
+    VisualizationHook,
+)
+from .optimizer import build_optimizer, kind_of, parameter_names, resume_optimizer
+from .processes import StopSignals, told_by
+from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -53,21 +65,37 @@ class Trainer(DefaultTrainer):
     A checkpoint holds under "model" the weights that are evaluated (with SOLVER.EMA_DECAY the
     average), so that `--eval-only` and predictors repeat the printed score, and under "trainer" all
     that an exact resume needs.
+
+    Attributes:
+        how_to_resume: what to do to go on with this run, for messages.
     """
+
+    how_to_resume = "Trainer(cfg).resume_or_load(resume=True), or --resume"
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, loader and hooks.
 
-        `setup` and the computed schedule are applied to a copy of `cfg`, `self.cfg`.
+        `setup` and the computed schedule are applied to a copy of `cfg`, `self.cfg`. What the run
+        will need is looked at now: records, image files and evaluators, also of DATASETS.TEST.
 
         Raises:
             ValueError: the config contradicts itself or the data; see `setup` and
                 `schedule_from_config`.
+            FileNotFoundError: image files are missing.
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
         _check_best_metric(cfg)
-        dataset = self.load_dataset(cfg)
+        self.signals = StopSignals()
+        self._keeper: CheckpointHook | None = None
+        # Before the writers leave theirs.
+        self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))
+        dataset = check_images(
+            cfg,
+            self.load_dataset(cfg),
+            f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}",
+            skip=cfg.DATASETS.SKIP_UNREADABLE,
+        )
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
         self.class_names = find_class_names(cfg)
@@ -76,6 +104,7 @@ class Trainer(DefaultTrainer):
 
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
+        self.check_evaluation(cfg, model)
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
@@ -145,6 +174,25 @@ class Trainer(DefaultTrainer):
             ]
         return super().test(cfg, model, evaluators)
 
+    @classmethod
+    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> None:
+        """Build loaders and evaluators of DATASETS.TEST and look at the image files, for errors.
+
+        Where a subclass evaluates in its own way, by `test`, an error is a warning.
+        """
+        own = cls.test.__func__ is not Trainer.test.__func__  # type: ignore[attr-defined]
+        for name in cfg.DATASETS.TEST:
+            try:
+                loader = cls.build_test_loader(cfg, name)
+                records = getattr(getattr(loader, "dataset", None), "dicts", ())
+                check_images(cfg, list(records), f"DATASETS.TEST {name}")
+                told = told_by_model(unwrapped(model))
+                call_with_context(cls.build_evaluator, cfg, name, **told)
+            except Exception as error:
+                if not own:
+                    raise
+                logger.warning("An evaluation on %s may fail: %s", name, error)
+
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
         """Build the checkpointer of this run's folder."""
         checkpointer = Checkpointer(
@@ -168,14 +216,24 @@ class Trainer(DefaultTrainer):
             # A model from elsewhere has no heatmaps, or does not say so.
             TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
         ]
-        if comm.is_main_process():
-            period = cfg.SOLVER.CHECKPOINT_PERIOD
-            result.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+        period = cfg.TEST.EVAL_PERIOD if cfg.DATASETS.TEST else 0
+        self._keeper = CheckpointHook(
+            self.checkpointer,
+            period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            least=cfg.SOLVER.MAX_ITER // 10,
+            evaluation_period=period,
+            signals=self.signals,
+        )
+        result.append(self._keeper)
         if cfg.DATASETS.TEST:
-            result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, self.evaluate))
+            result.append(EvaluationHook(period, self.evaluate))
+        best = None
+        if comm.is_main_process() and cfg.SOLVER.BEST_METRIC:
+            best = BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC)
+            result.append(best)
+        if patience := cfg.SOLVER.EARLY_STOPPING:
+            result.append(EarlyStopping(best, self._keeper, patience=patience, period=period))
         if comm.is_main_process():
-            if cfg.SOLVER.BEST_METRIC:
-                result.append(BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC))
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
@@ -191,12 +249,20 @@ class Trainer(DefaultTrainer):
         """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
 
         Raises:
-            ValueError: resuming with other classes, joints or another model than the checkpoint's.
+            ValueError: resuming with other classes, joints, optimizer or another model than the
+                checkpoint's.
+            FileExistsError: a new run where another one lies.
+            FileNotFoundError: the checkpoint to resume is not there, but others are.
         """
-        resume = resume and self.checkpointer.has_checkpoint()
-        path = self.checkpointer.get_checkpoint_file() if resume else self.cfg.MODEL.WEIGHTS
-        if resume:
+        folder = self.cfg.OUTPUT_DIR
+        path = file_to_resume(folder, self.checkpointer.get_checkpoint_file()) if resume else ""
+        if path:
             self.checkpointer.mismatch = "fail"
+        elif resume:
+            tell_nothing_to_resume(folder)
+            self._holds_run = False  # or of one that left no checkpoint
+        self._refuse_used_folder(resumes=bool(path))
+        resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         for what in ("class", "joint"):
             names = getattr(self.checkpointer, f"{what}_names")
@@ -207,13 +273,25 @@ class Trainer(DefaultTrainer):
         elif self.average:
             self.average.load(unwrapped(self.model).state_dict(), updates=0)
 
+    def _refuse_used_folder(self, *, resumes: bool) -> None:
+        if self._holds_run and not resumes:
+            refuse_used_folder(self.cfg.OUTPUT_DIR)
+
     def train(self) -> OrderedDict[str, Any] | None:
         """Train from where the run stands to the end; return the last evaluation's results.
 
+        However it ends, the log's last line says where the run stands and how to go on. SIGINT and
+        SIGTERM end it after the current step.
+
         Raises:
-            SystemExit: the results miss TEST.EXPECTED_RESULTS.
+            FileExistsError: a new run where another one lies.
+            KeyboardInterrupt: stopped by SIGINT; all that is done is saved.
+            SystemExit: the results miss TEST.EXPECTED_RESULTS, or it was stopped by SIGTERM.
         """
-        logger.info("%s", self.schedule.describe())
+        self._refuse_used_folder(resumes=self.start_iter > 0)
+        logger.info("%s", self.schedule.describe(self._multiplier()))
+        if warning := self.schedule.too_long_warm_up():
+            logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
         self.data_loader.set_position(start=self.start_position, seed=self.seed)
         self._trainer.seed = self.seed
@@ -223,18 +301,54 @@ class Trainer(DefaultTrainer):
                 "SOLVER.EPOCHS or MAX_ITER.",
                 *(self.start_iter, self.max_iter),
             )
+        keeper = self._keeper if self._keeper in self._hooks else None  # else a subclass keeps it
         try:
-            super().train()
+            with self.signals if keeper else contextlib.nullcontext():
+                self._train(keeper)
         finally:
             self._trainer.stop_loading()
-        return getattr(self, "_last_eval_results", None)
+        results = getattr(self, "_last_eval_results", None)
+        if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
+            verify_results(self.cfg, results or {})
+        return results
+
+    def _train(self, keeper: CheckpointHook | None) -> None:
+        """Train; `keeper` saves what is done, however it ends."""
+        try:
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        except StoppedEarly as end:
+            logger.info("Stopped early after %d iterations: %s.", end.iteration + 1, end)
+            if not hasattr(self, "_last_eval_results"):
+                self.evaluate()  # of a resumed run that had ended so before
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            if keeper is None:
+                raise
+            line = keeper.close(error, self.how_to_resume)
+            logger.error("%s", line)
+            if not isinstance(error, Exception):
+                raise
+            if self.signals.received:  # which has ended a worker of the loader first
+                self.signals.stop()
+            error.add_note(line)
+            raise
+
+    def _multiplier(self) -> Callable[[int], float] | None:
+        """What the learning rate is multiplied by in an iteration, where the scheduler says it."""
+        scheduler = self.scheduler
+        if not isinstance(scheduler, LRMultiplier):
+            return None
+        return lambda iteration: scheduler._multiplier(iteration / scheduler._max_iter)
 
     def evaluate(self) -> OrderedDict[str, Any]:
         """Evaluate on DATASETS.TEST with the weights that a checkpoint would hold."""
         model = unwrapped(self.model)
         average = self.average.applied_to(model) if self.average else contextlib.nullcontext()
-        with average, buffers_of_main_process(model):
-            self._last_eval_results = self.test(self.cfg, model)
+        self.signals.at_once = True  # the steps are saved
+        try:
+            with average, buffers_of_main_process(model):
+                self._last_eval_results = self.test(self.cfg, model)
+        finally:
+            self.signals.at_once = False
         return self._last_eval_results
 
     # --------------------------------------------------------------------------------------- state
@@ -248,6 +362,9 @@ class Trainer(DefaultTrainer):
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
         state["optimizer"] = self.optimizer.state_dict()
+        state["optimizer_kind"] = kind_of(self.optimizer)
+        state["optimizer_parameters"] = parameter_names(self.optimizer, unwrapped(self.model))
+        state["schedule"] = self.schedule.state_dict()
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
         state["images_seen"] = self.images_seen
@@ -257,9 +374,14 @@ class Trainer(DefaultTrainer):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a checkpoint; its "model" is loaded already."""
+        """Take over the state of a checkpoint; its "model" is loaded already.
+
+        Settings of optimizer and schedule are the config's; each that differs is told.
+        """
         TrainerBase.load_state_dict(self, state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        changes = self.schedule.changes(state.get("schedule", {})) + self._resume_optimizer(state)
+        for change in changes:
+            logger.warning("Resuming with another config. %s", change)
         if state["grad_scaler"]:
             self._trainer.grad_scaler.load_state_dict(state["grad_scaler"])
         if self.cfg.SEED < 0:
@@ -273,6 +395,35 @@ class Trainer(DefaultTrainer):
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
 
+    def _resume_optimizer(self, state: dict[str, Any]) -> list[str]:
+        computed = isinstance(self.scheduler, LRMultiplier)  # from the iteration, not from a rate
+        changes = resume_optimizer(
+            self.optimizer,
+            state["optimizer"],
+            names=parameter_names(self.optimizer, unwrapped(self.model)),
+            saved_names=state.get("optimizer_parameters"),
+            saved_kind=state.get("optimizer_kind"),
+            keeps_rate=computed,
+        )
+        if computed:
+            groups = self.optimizer.param_groups
+            self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
+            for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
+                group["lr"] = rate
+        return changes
+
+
+def check_images(
+    cfg: CfgNode, records: list[DatasetDict], source: str, *, skip: bool | None = None
+) -> list[DatasetDict]:
+    """Look at the records' image files as DATASETS.CHECK_IMAGES says; see `check_image_files`.
+
+    One process of each machine looks.
+    """
+    level = cfg.DATASETS.CHECK_IMAGES
+    faults = told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level))
+    return check_image_files(records, faults, source=source, skip=skip)
+
 
 def _check_best_metric(cfg: CfgNode) -> None:
     """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC."""
@@ -281,6 +432,11 @@ def _check_best_metric(cfg: CfgNode) -> None:
         raise ValueError(
             f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
             "Name a dataset there, or set SOLVER.BEST_METRIC ''."
+        )
+    if cfg.SOLVER.EARLY_STOPPING and not metric:
+        raise ValueError(
+            f"SOLVER.EARLY_STOPPING is {cfg.SOLVER.EARLY_STOPPING}, but SOLVER.BEST_METRIC is "
+            "empty: nothing says what is better. Name a result there, such as 'bbox/AP'."
         )
     if "keypoints" not in metric.split("/"):
         return

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import os
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
+from ..data.datasets.coco_file import CocoFile, read_coco_json
+from .ground_truth import annotations_by_class, read_records
+
 if TYPE_CHECKING:
     from ..structures.skeleton import Skeleton
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,10 @@ class CocoGroundTruth:
 
 
 def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGroundTruth:
-    """Read the JSON named in the dataset's metadata; without one, convert its dataset dicts.
+    """Take the checked form of the JSON that the metadata names, else the dataset's records.
+
+    Both are what a training on the dataset gets: boxes that it drops are not to be found either,
+    and `ignored` objects count as crowd regions.
 
     Raises:
         FileNotFoundError: the JSON is not there.
@@ -41,15 +44,16 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
             metadata, or joints are to be scored that the metadata does not name.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    json_file = metadata.get("json_file")
-    if json_file is None:
-        dataset = _from_dataset_dicts(dataset_name, metadata, with_joints=with_joints)
-    else:
-        dataset = _read_json(dataset_name, json_file)
-    is_labelled = "annotations" in dataset
-    dataset.setdefault("annotations", [])
-    _complete(dataset_name, dataset["annotations"])
+    skeleton, pose_ids, content = None, (), None
+    if with_joints:
+        from .coco_joints import complete_joints, skeleton_of
 
+        skeleton = skeleton_of(metadata, dataset_name)
+    if json_file := metadata.get("json_file"):
+        content = _read_json(dataset_name, json_file, skeleton)
+        dataset, is_labelled = _from_file(content), content.is_labelled
+    else:
+        dataset, is_labelled = _from_records(dataset_name, with_joints=with_joints)
     names = {category["id"]: category["name"] for category in dataset["categories"]}
     contiguous = metadata.get("thing_dataset_id_to_contiguous_id") if json_file else None
     category_ids = tuple(sorted(contiguous, key=contiguous.get) if contiguous else sorted(names))
@@ -61,12 +65,9 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
             "different datasets; register it anew."
         )
     class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
-    skeleton, pose_ids = None, ()
-    if with_joints:
-        from .coco_joints import complete_joints, skeleton_of
-
-        skeleton = skeleton_of(metadata, dataset_name)
-        pose_ids = complete_joints(dataset, skeleton, dataset_name)
+    if skeleton is not None:
+        pose_ids = content.pose_categories if content else ()
+        pose_ids = complete_joints(dataset, skeleton, dataset_name, pose_ids)
     return CocoGroundTruth(dataset, is_labelled, category_ids, class_names, skeleton, pose_ids)
 
 
@@ -79,86 +80,101 @@ def only_categories(dataset: dict, ids: Collection[int]) -> dict:
     }
 
 
-def _read_json(dataset_name: str, json_file: str) -> dict:
-    path = PathManager.get_local_path(json_file)
-    if not os.path.isfile(path):  # a generated dataset is made when its records are asked for
+def out_of_reach(dataset: dict, limit: int, *keys: str) -> tuple[int, int, int]:
+    """How many objects cannot be found where at most `limit` detections count.
+
+    `keys` are those of an annotation by which detections are counted: "image_id", "category_id".
+    Crowd regions, and objects without labelled joints where these are counted, are not to be found.
+
+    Returns:
+        How many are too many, of how many, and the most that stand together.
+    """
+    counts = Counter(
+        tuple(annotation[key] for key in keys)
+        for annotation in dataset["annotations"]
+        if not annotation["iscrowd"] and annotation.get("num_keypoints", 1)
+    )
+    beyond = sum(max(0, count - limit) for count in counts.values())
+    return beyond, counts.total(), max(counts.values(), default=0)
+
+
+def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> CocoFile:
+    if not PathManager.isfile(json_file):  # a generated dataset is made when it is asked for
         with contextlib.suppress(OSError):
             DatasetCatalog.get(dataset_name)
-    if not os.path.isfile(path):
+    if not PathManager.isfile(json_file):
         raise FileNotFoundError(
             f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "
             "there, set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or "
             "give your own files in DATASETS.TEST as 'coco:<json>:<image dir>'."
         )
-    try:
-        with open(path, encoding="utf-8") as file:
-            dataset = json.load(file)
-    except ValueError as error:
-        raise ValueError(f"{json_file} is not readable as JSON ({error}). Copy it anew.") from error
-    keys = dataset if isinstance(dataset, dict) else ()
-    if missing := [key for key in ("images", "categories") if key not in keys]:
-        raise ValueError(
-            f"{json_file} (dataset '{dataset_name}') is no COCO annotation file: it lacks "
-            f"{missing}."
-        )
-    return dataset
+    content = read_coco_json(json_file)
+    if skeleton is not None and content.skeleton is None:  # the metadata alone names the joints
+        content = read_coco_json(json_file, skeleton=skeleton)
+    content.check_registered(MetadataCatalog.get(dataset_name))
+    return content
 
 
-def _from_dataset_dicts(dataset_name: str, metadata: Metadata, *, with_joints: bool) -> dict:
-    class_names = metadata.get("thing_classes")
-    if not class_names:
-        raise ValueError(
-            f"Dataset '{dataset_name}' has neither json_file nor thing_classes in its metadata. "
-            f"Set one: MetadataCatalog.get('{dataset_name}').thing_classes = [...]."
-        )
-    records = DatasetCatalog.get(dataset_name)
-    dataset = {
-        "images": [
-            {"id": r["image_id"], "height": r["height"], "width": r["width"]} for r in records
-        ],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
+def _from_file(content: CocoFile) -> dict:
+    """The COCO dictionary of a file; annotations are numbered anew.
+
+    COCO's scoring takes id 0 for "no match", and keeps one annotation per id.
+    """
+    columns = {
+        "image_id": np.array(content.image_ids)[content.annotation_images],
+        "category_id": content.category_ids,
+        "bbox": content.boxes,
+        "area": content.areas,
+        "iscrowd": (content.crowd | content.ignored).astype(int),
     }
-    if not records or any("annotations" in record for record in records):
-        dataset["annotations"] = [
-            {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
-            for record in records
-            for annotation in record.get("annotations", ())
-        ]
-    return dataset
+    if content.joints is not None:
+        count, joints, _ = content.joints.shape
+        columns["keypoints"] = content.joints.reshape(count, 3 * joints)
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    keys = ("id", *columns)
+    sizes = content.image_sizes.tolist()
+    images = zip(content.image_ids, content.file_names, sizes, strict=True)
+    return {
+        "images": [
+            {"id": identifier, "file_name": name, "width": width, "height": height}
+            for identifier, name, (width, height) in images
+        ],
+        "categories": [{"id": i, "name": name} for i, name in content.categories.items()],
+        "annotations": [
+            dict(zip(keys, (number, *row), strict=True)) for number, row in enumerate(rows, start=1)
+        ],
+    }
+
+
+def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
+    """The COCO dictionary of a dataset's records, and whether they have annotations."""
+    records, class_names = read_records(dataset_name)
+    annotations = [
+        {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
+        for record in records
+        if records.labelled
+        for annotation in annotations_by_class(record, len(class_names))
+    ]
+    dataset = {
+        "images": [{"id": record["image_id"]} for record in records],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
+        "annotations": [{"id": k, **entry} for k, entry in enumerate(annotations, start=1)],
+    }
+    return dataset, records.labelled
 
 
 def _annotation(annotation: dict, *, with_joints: bool) -> dict:
     """COCO's entry of a detectron2 annotation."""
     box = [float(value) for value in annotation["bbox"]]
+    box = list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
     entry = {
         "category_id": annotation["category_id"],
-        "bbox": list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS)),
-        "iscrowd": annotation.get("iscrowd", 0),
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
     }
     if with_joints:
         from .coco_joints import joints_of_annotation
 
         entry |= joints_of_annotation(annotation)
     return entry
-
-
-def _complete(dataset_name: str, annotations: list[dict]) -> None:
-    """Fill in place what COCO's scoring reads and home-made files often lack.
-
-    Ids are numbered anew where they are missing, repeated or 0: COCO's scoring takes id 0 for "no
-    match" and keeps one annotation per id, so that such files are scored wrongly without a word.
-    """
-    without_area = [a for a in annotations if a.get("area") is None]
-    for annotation in without_area:
-        annotation["area"] = float(annotation["bbox"][2]) * float(annotation["bbox"][3])
-    for annotation in annotations:
-        annotation.setdefault("iscrowd", 0)
-    ids = {annotation.get("id") for annotation in annotations}
-    renumber = len(ids) < len(annotations) or None in ids or 0 in ids
-    if renumber:
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number
-    if renumber or without_area:
-        more = "; ids were missing, repeated or 0 and are numbered anew" if renumber else ""
-        message = "Dataset '%s': %d annotations had no area (width x height is used)%s."
-        logger.info(message, dataset_name, len(without_area), more)

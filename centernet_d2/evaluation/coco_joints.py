@@ -6,6 +6,8 @@ on reading and its evaluator takes it off again; so does this one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import Instances
@@ -33,18 +35,19 @@ def joints_of_annotation(annotation: dict) -> dict[str, list[float]]:
     return {"keypoints": joints.ravel().tolist()}
 
 
-def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, ...]:
+def complete_joints(
+    dataset: dict, skeleton: Skeleton, name: str, pose_ids: Sequence[int] = ()
+) -> tuple[int, ...]:
     """Fill in what COCO's keypoint scoring reads; return the ids of the categories with joints.
 
-    These are the categories that name `keypoints`; where none does, those of annotations with
-    joints, else all. Their annotations without `keypoints` get unlabelled ones, and
-    `num_keypoints`, the number of labelled joints, is counted where it is missing. Objects without
-    labelled joints are neither to be found nor false when found.
-    `dataset`, COCO ground truth, is changed in place. An annotation with another number of joints
-    is an error.
+    These are `pose_ids`; where there are none, those of annotations with joints, else all. Their
+    annotations without `keypoints` get unlabelled ones, and `num_keypoints`, the number of labelled
+    joints, is counted. Objects without labelled joints are neither to be found nor false when
+    found. `dataset`, COCO ground truth, is changed in place. An annotation with another number of
+    joints is an error.
     """
     annotations = dataset["annotations"]
-    ids = [c["id"] for c in dataset["categories"] if c.get("keypoints")]
+    ids = list(pose_ids)
     ids = ids or sorted({a["category_id"] for a in annotations if a.get("keypoints")})
     ids = ids or [category["id"] for category in dataset["categories"]]
     count = len(skeleton.names)
@@ -54,13 +57,13 @@ def complete_joints(dataset: dict, skeleton: Skeleton, name: str) -> tuple[int, 
         joints = annotation.get("keypoints") or [0] * (3 * count)
         if len(joints) != 3 * count:
             raise ValueError(
-                f"Dataset '{name}': annotation id {annotation['id']} of image id "
-                f"{annotation['image_id']} has {len(joints)} numbers in 'keypoints', its metadata "
+                f"Dataset '{name}': annotation {annotation['id']}, of image id "
+                f"{annotation['image_id']}, has {len(joints)} numbers in 'keypoints', its metadata "
                 f"names {count} joints (x, y, visibility each). Correct the annotation or "
                 "keypoint_names"
             )
         annotation["keypoints"] = joints
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in joints[2::3]))
+        annotation["num_keypoints"] = sum(v > 0 for v in joints[2::3])
     return tuple(ids)
 
 

@@ -11,6 +11,9 @@ paper's repository evaluates with. What is often got wrong:
   one the 40 behind recall 0.
 - The old score's sample at recall 0 alone is worth 9.09 points: a class in which a single object is
   found surely has them.
+- What an object's label does not say, no score asks: without a 3-D box it is not to be found on the
+  ground and in space, without a heading neither found nor missed in the orientation's score.
+  (KITTI's program takes the marks -1000 and -10 for numbers; its objects have none.)
 - There is one sample per object at most. A perfect detector of n < 41 objects gets AP40 of
   (n - 1) / 40 and no more, so scores of a handful of frames are low.
 """
@@ -19,13 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..checked_values import check_choice
+from ..structures.box3d_records import NO_ANGLE
 from .kitti_matching import by_overlap, by_score, choose
-from .kitti_objects import NO_ALPHA, KittiDetections, KittiTruth, OverlapPairs
+from .kitti_objects import KittiDetections, KittiTruth, OverlapPairs
 from .kitti_overlap import covered_share, overlapping_pairs
 
 SAMPLES = 41
@@ -57,6 +61,7 @@ class KittiCurves:
     precision: np.ndarray  # (C, 3, 41)
     orientation: np.ndarray | None  # (C, 3, 41) where the metric is "image" and angles are known
     objects: np.ndarray  # (C, 3) int64, how many were to be found
+    headed: np.ndarray  # (C, 3) int64, and of these by `orientation`
 
 
 def score_kitti(
@@ -146,10 +151,11 @@ def _curves(
     min_overlaps: Sequence[float],
 ) -> KittiCurves:
     alphas = truth.boxes3d[:, 7], detections.boxes3d[:, 7]
-    with_alphas = metric == "image" and not (alphas[1] == NO_ALPHA).any()
+    with_alphas = metric == "image" and not (alphas[1] == NO_ANGLE).any()
+    known = np.ones(len(truth), dtype=bool) if metric == "image" else truth.in_space
     precision = np.zeros((len(min_overlaps), len(DIFFICULTIES), SAMPLES))
     orientation = np.zeros_like(precision)
-    objects = np.zeros(precision.shape[:2], dtype=np.int64)
+    objects, headed = np.zeros((2, *precision.shape[:2]), dtype=np.int64)
     # Heights without their decimals: published code keeps them as whole numbers.
     heights = np.trunc(np.abs(detections.boxes[:, 3] - detections.boxes[:, 1]))
     for label, min_overlap in enumerate(min_overlaps):
@@ -160,7 +166,7 @@ def _curves(
             contest = _Contest(
                 pairs=of_class[(valid | low)[of_class.detection]],
                 frame=truth.frame,
-                counted=_counted(truth, label, difficulty),
+                counted=_counted(truth, label, difficulty) & known,
                 valid=valid,
                 # Regions are drawn in the image alone.
                 in_dont_care=(covered > min_overlap) & (metric == "image"),
@@ -169,7 +175,11 @@ def _curves(
             )
             objects[label, level] = contest.counted.sum()
             precision[label, level], orientation[label, level] = _curve(contest)
-    return KittiCurves(precision, orientation if with_alphas else None, objects)
+            of_headed = replace(contest, counted=contest.counted & truth.headed)
+            headed[label, level] = of_headed.counted.sum()
+            if with_alphas and headed[label, level] < objects[label, level]:
+                orientation[label, level] = _curve(of_headed)[1]
+    return KittiCurves(precision, orientation if with_alphas else None, objects, headed)
 
 
 def _curve(contest: _Contest) -> tuple[np.ndarray, np.ndarray]:

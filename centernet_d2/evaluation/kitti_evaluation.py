@@ -12,11 +12,12 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
+from ..structures.box3d_records import NO_BOX3D
 from .box_evaluator import BoxEvaluator, Detections, Scores, mean_of_known, rounding_note
 from .kitti_ap import DIFFICULTIES, SAMPLES, average_precision, score_kitti
 from .kitti_files import rounded, write_result_files
 from .kitti_ground_truth import load_ground_truth
-from .kitti_objects import NO_BOX3D, KittiDetections
+from .kitti_objects import KittiDetections
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +129,10 @@ class KittiEvaluator(BoxEvaluator):
         for task, (table, metric, name) in TASKS.items():
             known = curves.get(table, {}).get(metric)
             curve = getattr(known, name, None)
-            results[task] = {} if curve is None else self._results(curve, known.objects)
+            results[task] = {}
             if curve is not None:
+                objects = known.headed if name == "orientation" else known.objects
+                results[task] = self._results(curve, objects)
                 saved[task] = curve.tolist()
         objects = curves["strict"]["image"].objects
         self._report(results, objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
-from ..structures.box3d_records import box3d_row
-from .ground_truth import are_labelled, read_records
-from .kitti_objects import DONT_CARE, NO_BOX3D, KittiTruth
+from ..structures.box3d_records import NO_BOX3D, box3d_row
+from .ground_truth import read_records
+from .kitti_objects import DONT_CARE, KittiTruth
+
+logger = logging.getLogger(__name__)
 
 Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
 """label, neighbor, box (4), 3-D box (8), truncated, occluded"""
@@ -35,9 +38,11 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
     those are, and which mark regions, say `neutral_types` of the metadata, by default KITTI's (see
     `kitti_labels.NEUTRAL_TYPES`). Records serve datasets of other cameras.
 
+    What is not known of an object's 3-D box or heading has KITTI's marks, in files as in records
+    (see `structures.box3d_records`).
+
     Raises:
-        ValueError: an annotation has no 3-D box in front of the camera and is not `ignored`, see
-            `box3d_row`.
+        ValueError: an annotation has values that are no numbers, see `box3d_row`.
     """
     records, class_names = read_records(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)
@@ -47,9 +52,24 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         paths = [os.path.join(label_dir, f"{image_id}.txt") for image_id in image_ids]
         neutral = metadata.get("neutral_types", NEUTRAL_TYPES)
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
-    elif are_labelled(dataset_name, records):
-        rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
-    return KittiGroundTruth(image_ids, class_names, None if rows is None else _join(rows))
+    elif records.labelled:
+        rows = [_rows_of_record(record, dataset_name) for record in records]
+    truth = None if rows is None else _join(rows)
+    if truth is not None:
+        _tell_of_unknown(truth, dataset_name)
+    return KittiGroundTruth(image_ids, class_names, truth)
+
+
+def _tell_of_unknown(truth: KittiTruth, dataset_name: str) -> None:
+    objects = (truth.label != DONT_CARE) & ~truth.neighbor
+    no_box, no_heading = objects & ~truth.in_space, objects & ~truth.headed
+    if no_box.any() or no_heading.any():
+        logger.warning(
+            "Dataset '%s': of %d objects, %d have no 3-D box and are not to be found by the scores "
+            "on the ground and in space, where what is found there is false; %d have no known "
+            "heading and are left out of the orientation's score.",
+            *(dataset_name, objects.sum(), no_box.sum(), no_heading.sum()),
+        )
 
 
 def _rows_of_file(
@@ -72,22 +92,16 @@ def _rows_of_file(
             continue
         label = labels[kind]
         neighbor = kind not in classes and label != DONT_CARE
-        box3d = (*item.location, *item.dimensions, item.rotation_y, item.alpha)
+        box3d = box3d_row(vars(item), item.type)
         rows.append((label, neighbor, item.box, box3d, item.truncated, item.occluded))
     return rows
 
 
-def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
+def _rows_of_record(record: dict, dataset_name: str) -> list[Row]:
     where = f"Dataset '{dataset_name}', image {record.get('file_name', record['image_id'])}"
     rows = []
     for number, entry in enumerate(record["annotations"]):
         label, ignored = entry["category_id"], bool(entry.get("ignored", False))
-        if not (0 <= label < classes or (ignored and label == -1)):
-            raise ValueError(
-                f"{where}, annotation {number}: category_id {label} is no class of the dataset's "
-                f"{classes}. Use 0 to {classes - 1}, or -1 with ignored True for a region that "
-                "counts for no class."
-            )
         box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
         occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
         try:

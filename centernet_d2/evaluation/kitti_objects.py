@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..structures.box3d_records import NO_ALPHA
+from ..structures.box3d_records import NO_ANGLE
 
-NO_LOCATION, NO_DIMENSION = -1000.0, -1.0  # KITTI's marks for what is not known, as NO_ALPHA
 DONT_CARE = -1  # label of a region that counts for no class
-NO_BOX3D = np.array([NO_LOCATION] * 3 + [NO_DIMENSION] * 3 + [NO_ALPHA] * 2)
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,16 @@ class KittiTruth:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def headed(self) -> np.ndarray:
+        """(N,) bool: whose observation angle is known."""
+        return self.boxes3d[:, 7] != NO_ANGLE
+
+    @property
+    def in_space(self) -> np.ndarray:
+        """(N,) bool: whose 3-D box is known."""
+        return (self.boxes3d[:, 3] > 0) & (self.boxes3d[:, 6] != NO_ANGLE)
 
 
 @dataclass(frozen=True)

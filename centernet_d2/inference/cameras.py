@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..data.checks import DatasetError
 from ..data.datasets.kitti_labels import read_projection
+from ..structures.cameras import camera_doubt
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class ImageCameras:
 
         Args:
             files: the images.
-            calibration: a file of KITTI's form (its row `P2:`) for all images, or a folder with one
-                named as each image.
+            calibration: a file that `read_projection` reads (row `P2:`) for all images, or a folder
+                with one named as each image.
             focal_length: pixels; the camera looks at the middle of the image.
 
         Raises:
@@ -77,7 +78,7 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     for path, file in images.items():
         try:
             found[path] = read_projection(path)
-        except (OSError, DatasetError) as error:
+        except (OSError, ValueError) as error:
             missing = f"there is no '{path}' (of image '{file}')"
             problems.append(str(error) if os.path.isfile(path) else missing)
     if problems:
@@ -111,10 +112,7 @@ def _why_not_of(file: str, projection: np.ndarray) -> str | None:
         return None
     if turned:
         return "its EXIF orientation turns it"
-    x, y = projection[:2, 2] / projection[2, 2]
-    if not (0 <= x < width and 0 <= y < height):
-        return f"the principal point ({x:.0f}, {y:.0f}) lies outside its {width} x {height} pixels"
-    return None
+    return camera_doubt(projection, (height, width), f"the calibration of '{file}'") or None
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..config import KEYS
-from ..structures.boxes3d import checked_projection, rescaled_projection
+from ..structures.boxes3d import rescaled_projection
+from ..structures.cameras import camera_doubt, checked_projection
 from .inputs import source_of
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Cameras:
                 f"size must be the height and width of the default projection's images, got {size}"
             )
         self.size = size
-        self._said = False
+        self._said = self._doubted = False
 
     def of(self, entries: Sequence[dict[str, Any]]) -> Tensor:
         """Projections (N, 3, 4) float32 of inputs with `image`, or an error that names the image.
@@ -59,7 +60,17 @@ class Cameras:
         if entry.get("image_projection") is not None:
             return _checked(entry["image_projection"], f"{name}: 'image_projection'")
         if entry.get("projection") is not None:
-            projection = _checked(entry["projection"], f"{name}: 'projection'")
+            where = f"{name}: 'projection'"
+            projection = _checked(entry["projection"], where)
+            size = entry.get("height", height), entry.get("width", width)
+            if (doubt := camera_doubt(projection, size, where)) and not self._doubted:
+                self._doubted = True
+                logger.warning(
+                    "%s may not be that of the image: %s. It leads to pixels of the image as it is "
+                    "given, neither resized nor cropped after calibrating; else 3-D boxes are "
+                    "misplaced, here and wherever it is so.",
+                    *(where, doubt),
+                )
             across, down = width / entry.get("width", width), height / entry.get("height", height)
             return _moved(projection, (across, down), 0.0)
         self._say(name)

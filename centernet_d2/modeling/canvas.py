@@ -13,7 +13,15 @@ import torch
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
-from ..structures.padded_images import PaddedImages, Size, canvas_size, center_on_canvas
+from ..structures.padded_images import (
+    LEAST_LOST,
+    PaddedImages,
+    Size,
+    canvas_of_whole,
+    canvas_size,
+    center_on_canvas,
+    lost_share,
+)
 from .inference_protocol import InferenceProtocol
 from .inputs import checked_image
 from .test_time_augmentation import place_zoomed, with_flipped_images, zoomed_size
@@ -31,6 +39,7 @@ class OnCanvas(nn.Module):
     channels_last: bool
     pixel_mean: Tensor  # (3,) in 0..255
     pixel_std: Tensor  # (3,)
+    told_of_cut = False  # whether it was said that the canvas does not show all of an image
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +88,26 @@ class OnCanvas(nn.Module):
         self, images: list[Tensor], canvas: Size, zoom: float = 1.0
     ) -> PaddedImages:
         """Images of one canvas at one scale, as the test protocol wants them."""
+        if self.protocol.resolution == "fixed" and zoom == 1 and not self.told_of_cut:
+            self._tell_of_cut(images, canvas)
         placed = place_zoomed(images, canvas, zoom, self.protocol, **self._normalization)
         return with_flipped_images(placed) if self.protocol.flip else placed
+
+    def _tell_of_cut(self, images: list[Tensor], canvas: Size) -> None:
+        """Warn, once, of the first image of which the canvas of "fixed" does not show all."""
+        for height, width in (image.shape[-2:] for image in images):
+            size = int(height), int(width)
+            share = lost_share(size, canvas, self.protocol.shown_side(size, canvas))
+            if share > LEAST_LOST:
+                self.told_of_cut = True
+                logger.warning(
+                    "TEST.FIXED_FIT '%s' on TEST.FIXED_SIZE %s does not show %.0f%% of an image of "
+                    "%d x %d, and nothing is found there, nor in others that are too high or wide. "
+                    "TEST.FIXED_SIZE %s (height, width) shows all of it.",
+                    *(self.protocol.fixed_fit, list(canvas), 100 * share, width, height),
+                    list(canvas_of_whole(size, canvas, self.divisor, self.protocol.fixed_fit)),
+                )
+                return
 
     def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
         """The batch with what `read_inputs` reads, on the model's device."""

@@ -4,7 +4,7 @@ The camera frame is KITTI's: x right, y down, z forward, in metres. The location
 middle of its bottom face, its dimensions are (height, width, length), and a rotation about y of 0
 has the length along +x; a quarter turn further it points to -z. `alpha`, the observation angle, is
 that rotation seen along the ray to the object: what an image shows. A projection is a 3 x 4 matrix
-to pixels of the frame that it belongs to. torch and NumPy alone are needed here.
+to pixels of the frame that it belongs to (`cameras.py`). torch alone is needed here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from torch import Tensor
 _ALONG_LENGTH = (0.5, 0.5, -0.5, -0.5, 0.5, 0.5, -0.5, -0.5)
 _ALONG_WIDTH = (0.5, -0.5, -0.5, 0.5, 0.5, -0.5, -0.5, 0.5)
 _UPWARD = (0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
-_NO_ROTATION = 1e-4  # radians; more would put a point 100 m to the side off by a centimetre
 
 
 class Boxes3D:
@@ -192,43 +190,6 @@ def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:
 def rotation_y_to_alpha(rotation_y: Tensor, u: Tensor, projection: Tensor) -> Tensor:
     """Observation angle (N,) in [-pi, pi) of objects at column `u`; see `alpha_to_rotation_y`."""
     return wrap_angle(rotation_y - _ray_angle(u, projection))
-
-
-def checked_projection(projection: Any, where: str) -> np.ndarray:
-    """Return a projection as (3, 4) float64 whose depth is in metres, or raise ValueError.
-
-    Points in front of the camera must come out with a positive depth, so that focal lengths and
-    the entry in row 3, column 3 are positive; by the latter all is divided. The depth must be that
-    along z: a matrix with a rotation in it is one of points in another frame. A skew is allowed.
-    `where` begins the message, such as "image file 'a.png': 'projection' of its record".
-    """
-    if isinstance(projection, Tensor):
-        projection = projection.detach().cpu().numpy()
-    try:
-        matrix = np.asarray(projection, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where} is no matrix of numbers ({error}): write 3 x 4 numbers"
-        ) from error
-    if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
-        raise ValueError(
-            f"{where} must be 3 x 4 finite numbers, has shape {matrix.shape}: write the "
-            "matrix that takes (x, y, z, 1) in metres to pixels (a 3 x 3 matrix of intrinsics gets "
-            "a fourth column of zeros)"
-        )
-    across, down, along = matrix.diagonal().tolist()
-    if min(across, down, along) <= 0:
-        raise ValueError(
-            f"{where} has focal lengths {across:g} and {down:g} and {along:g} in row 3, column 3; "
-            "all must be positive: x points to the right, y down and z forward"
-        )
-    matrix = matrix / along
-    if np.abs(matrix[2, :2]).max() > _NO_ROTATION:
-        raise ValueError(
-            f"{where} begins row 3 with {matrix[2, 0]:g} and {matrix[2, 1]:g}, which must be 0: "
-            "fold no rotation in, give the boxes in the frame of the camera that looks along z"
-        )
-    return matrix
 
 
 def rescaled_projection(projection: Tensor, matrix: Tensor) -> Tensor:

@@ -64,9 +64,10 @@ class Box3DTargets:
 
     depth: Tensor  # (P,) z of the location
     dimensions: Tensor  # (P, 3) height, width, length
-    bins: Tensor  # (P, 2) bool, which of both bins hold the observation angle
-    residual: Tensor  # (P, 2) observation angle minus the bins' middles
+    bins: Tensor  # (Q, 2) bool, which of both bins hold the observation angle, of Q headed ones
+    residual: Tensor  # (Q, 2) observation angle minus the bins' middles
     supervised: Tensor  # (P,) bool, whose depth and dimensions are learned
+    headed: Tensor  # (P,) bool, whose observation angle is known
 
 
 @dataclass(frozen=True)

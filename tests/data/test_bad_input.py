@@ -26,6 +26,21 @@ def _annotation(key, value, index=1):
     return change
 
 
+def _all_boxes(box):
+    def change(content, root):
+        for annotation in content["annotations"]:
+            annotation["bbox"] = box
+
+    return change
+
+
+def _content(key, value):
+    def change(content, root):
+        content[key] = value
+
+    return change
+
+
 def _image(key, value, index=1):
     def change(content, root):
         content["images"][index][key] = value
@@ -64,11 +79,6 @@ def _turn(path):
     picture.save(path, exif=exif)
 
 
-def _corners(content, root):
-    for record in content["annotations"]:
-        record["bbox"] = [22, 18, 39, 29]
-
-
 BAD = {
     # name: (what is done, words of an error or warning, is an error)
     "missing image": (_file(lambda path: path.unlink()), ["1.png", "image folder"], True),
@@ -100,12 +110,55 @@ BAD = {
         ["boxes.json", "'category_id'", "[5]", "[3, 7]", "1.png", "Add the categories"],
         True,
     ),
-    "category as text": (_annotation("category_id", "3"), ["'category_id'", "'3'", "quotes"], True),
+    "category as text": (_annotation("category_id", "3"), ["'category_id'", '"3"', "quotes"], True),
     "same image id twice": (_image("id", 10), ["boxes.json", "[10]", "'images'", "own 'id'"], True),
-    "same annotation id twice": (_annotation("id", 100), ["[100]", "'annotations'"], True),
+    "same annotation id twice": (
+        _annotation("id", 100),
+        ["boxes.json", "'id' of annotations", "repeated", "numbered 1 to 3"],
+        False,
+    ),
     "image without width": (_without("images", "width"), ["'images'", "'width'", "1.png"], True),
     "annotation without box": (_without("annotations", "bbox"), ["record 1", "'bbox'"], True),
     "0 x 0 image": (_image("height", 0, index=2), ["2.png", "no pixels", "'height'"], True),
+    "huge id": (_image("id", 2**70), ["boxes.json", "record 1", "'id' 118", "2^63"], True),
+    "no file name": (_image("file_name", None), ["'file_name' null", "'images'", "text"], True),
+    "huge number in a box": (_annotation("bbox", [1, 2, 10**400, 4]), ["101", "'bbox'"], True),
+    "true in a box": (_annotation("bbox", [True, 2, 3, 4]), ["101", "'bbox' [true, 2"], True),
+    "area as text": (
+        _annotation("area", "12"),
+        ["boxes.json", "101", "'area' \"12\"", "without quotes"],
+        True,
+    ),
+    "iscrowd 2": (_annotation("iscrowd", 2), ["101", "'iscrowd' 2", "0 or 1"], True),
+    "iscrowd a list": (_annotation("iscrowd", [0]), ["101", "'iscrowd' [0]", "0 or 1"], True),
+    "annotations null": (
+        _content("annotations", None),
+        ["boxes.json", "'annotations' is null", "list of objects"],
+        True,
+    ),
+    "annotations nested": (
+        _content("annotations", [[{}]]),
+        ["boxes.json", "record 0 of 'annotations'", "without inner lists"],
+        True,
+    ),
+    "images an object": (_content("images", {"10": {}}), ["'images' is an object"], True),
+    "an image null": (_content("images", [None]), ["record 0 of 'images' is null"], True),
+    "categories words": (
+        _content("categories", ["a", "b"]),
+        ["boxes.json", "record 0 of 'categories' is \"a\"", "object"],
+        True,
+    ),
+    "category without a word": (
+        _content("categories", [{"id": 3, "name": None}, {"id": 7, "name": "b"}]),
+        ["boxes.json", "'id': 3", "'name' null", "name of a class"],
+        True,
+    ),
+    "shares of the image": (
+        _all_boxes([0.25, 0.5, 0.125, 0.25]),
+        ["boxes.json", "3 of 3 boxes", "0.png", "multiply x and width by the image's width"],
+        True,
+    ),
+    "one file, two images": (_image("file_name", "0.png"), ["1 files", "0.png", "Join"], False),
     "no images": (_without("images"), ["boxes.json", "'images' is empty"], True),
     "no categories": (_without("categories"), ["'categories'", "add one"], True),
     "zero size": (
@@ -119,7 +172,7 @@ BAD = {
         False,
     ),
     "corners given as sizes": (
-        _corners,
+        _all_boxes([22, 18, 39, 29]),
         ["boxes.json", "3 of 3", "0.png", "[x1, y1, x2, y2]", "write [x1, y1, x2 - x1, y2 - y1]"],
         False,
     ),

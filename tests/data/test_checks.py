@@ -38,6 +38,15 @@ def test_counts_of_what_is_dropped():
     assert "dropped 2 of 5 boxes that lie outside their image: row 2" in result.messages[1]
 
 
+def test_shares_of_the_image_are_no_pixels():
+    shares = [[0.1, 0.2, 0.5, 0.25]] * 18
+    with pytest.raises(DatasetError, match=r"18 of 20 boxes have no number above 1.*multiply x"):
+        report([*shares, [10, 10, 20, 20], [0, 0, 1.5, 1]])
+    assert report([*shares, *[[10, 10, 20, 20]] * 3]).messages == ()  # a few tiny ones
+    one_pixel = check_boxes([[0, 0, 1, 1]], [[1, 1]], source="x", describe=str)
+    assert one_pixel.keep.all()
+
+
 def test_corners_given_as_sizes_are_suspected():
     random = np.random.RandomState(0)
     start = random.uniform(0, 60, (200, 2))

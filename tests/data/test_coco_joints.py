@@ -14,7 +14,7 @@ from centernet_d2.data.datasets.coco_file import read_coco_json
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA
+from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA, Skeleton
 
 from .coco_files import coco_content, write_dataset
 
@@ -277,7 +277,35 @@ def test_real_metadata(test_data):
     assert len(skeleton.edges) == 19
 
 
-def test_a_split_with_joints_but_without_annotations(tmp_path):
+@pytest.mark.parametrize("content", ["no annotations", "none kept", "no key"])
+def test_joints_of_nobody(tmp_path, content):
+    empty = pose_content()
+    if content == "no key":
+        del empty["annotations"]
+    else:
+        empty["annotations"] = empty["annotations"][: content == "none kept"]
+    for annotation in empty.get("annotations", ()):
+        annotation["bbox"][2] = 0
+    assert [record["annotations"] for record in load(tmp_path, empty)] == [[], [], []]
+    found = read_coco_json(str(tmp_path / "boxes.json"))
+    assert (found.joints.shape, found.pose_categories) == ((0, 3, 3), (3,))
+
+
+@pytest.mark.parametrize(("stated", "wrong"), [(2, 0), (None, 0), (0, 1), (3, 1), ("2", 1)])
+def test_labelled_joints_are_counted_whatever_the_file_says(tmp_path, caplog, stated, wrong):
     content = pose_content()
-    del content["annotations"]
-    assert [record["annotations"] for record in load(tmp_path, content)] == [[], [], []]
+    content["annotations"][0]["num_keypoints"] = stated
+    load(tmp_path, content)
+    assert (f"'num_keypoints' of {wrong} of 3" in caplog.text) is (wrong > 0)
+    assert (f"{stated!r} beside 2 in annotation id 100" in caplog.text) is (wrong > 0)
+
+
+def test_joints_that_the_metadata_names(tmp_path):
+    content = pose_content()
+    del content["categories"][1]["keypoints"]
+    path, _ = write_dataset(tmp_path, content)
+    skeleton = Skeleton(tuple(NAMES), None, (), (), "metadata")
+    found = read_coco_json(str(path), skeleton=skeleton)
+    assert found.pose_categories == (3,)
+    assert found.joints[0].tolist() == [[5, 6, 2], [7.25, 8, 1], [0, 0, 0]]
+    assert read_coco_json(str(path)).joints is None

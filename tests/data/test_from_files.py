@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from centernet_d2 import setup
+from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets import coco_file, columns, from_files
 from centernet_d2.data.datasets.builtin import LazyMetadata
 from centernet_d2.data.datasets.coco_json import load_coco_records
@@ -27,6 +28,7 @@ from centernet_d2.data.datasets.from_files import (
     register_from_files,
     split_paths,
 )
+from centernet_d2.evaluation import CocoEvaluator
 
 from .coco_files import coco_content, write_dataset
 
@@ -39,7 +41,7 @@ def test_registering_needs_no_code_and_knows_the_classes_first(tmp_path, monkeyp
     assert metadata.thing_dataset_id_to_contiguous_id == {3: 0, 7: 1}
     assert metadata.evaluator_type == "coco"
     assert (metadata.json_file, metadata.image_root) == (str(path), str(root))
-    monkeypatch.setattr(json, "load", None)  # the JSON was parsed once
+    monkeypatch.setattr(json, "loads", None)  # the JSON was parsed once
     records = DatasetCatalog.get(name)
     assert [record["image_id"] for record in records] == [10, 11, 12]
     assert [record["annotations"][0]["category_id"] for record in records] == [0, 1, 0]
@@ -197,6 +199,68 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert coco_file.read_coco_json(str(path)) is first
     write_dataset(tmp_path, coco_content(images=4))
     assert len(load_coco_records(str(path), str(root))) == 4
+
+
+def _renamed(tmp_path, *names):
+    content = coco_content()
+    for category, name in zip(content["categories"], names, strict=True):
+        category["name"] = name
+    write_dataset(tmp_path, content)
+
+
+def test_a_changed_file_is_registered_again_with_its_names(tmp_path, caplog):
+    path, root = write_dataset(tmp_path, coco_content())
+    spec = f"coco:{path}:{root}"
+    name = register_from_files(spec)
+    MetadataCatalog.get(name).set(own="kept")
+    assert register_from_files(spec) == name
+    assert (MetadataCatalog.get(name).own, caplog.text) == ("kept", "")
+    _renamed(tmp_path, "dog", "cat")
+    with pytest.raises(DatasetError, match=r"boxes.json' has changed since .* 'thing_classes' was"):
+        DatasetCatalog.get(name)
+    with pytest.raises(DatasetError, match=r"has changed since .* call centernet_d2.setup"):
+        CocoEvaluator(dataset_name=name)
+    assert register_from_files(spec) == name
+    assert MetadataCatalog.get(name).thing_classes == ["cat", "dog"]
+    assert f"Dataset '{name}' has changed and is registered anew" in caplog.text
+    assert len(DatasetCatalog.get(name)) == 3
+    assert CocoEvaluator(dataset_name=name).ground_truth.class_names == ("cat", "dog")
+
+
+def test_a_file_that_broke_leaves_the_dataset_registered(tmp_path):
+    path, root = write_dataset(tmp_path, coco_content())
+    name = register_from_files(f"coco:{path}:{root}")
+    path.write_text("{")
+    with pytest.raises(DatasetError, match="no valid JSON"):
+        register_from_files(f"coco:{path}:{root}")
+    assert MetadataCatalog.get(name).thing_classes == ["first", "second"]
+    with pytest.raises(DatasetError, match="no valid JSON"):
+        DatasetCatalog.get(name)
+
+
+def test_a_config_that_is_set_up_sees_a_changed_file(tmp_path, tiny_config):
+    path, root = write_dataset(tmp_path, coco_content())
+    files = ("DATASETS.TRAIN", (f"coco:{path}:{root}",), "DATASETS.TEST", ())
+    cfg = setup(tiny_config(*files, "MODEL.HEATMAP.NUM_CLASSES", 0))
+    _renamed(tmp_path, "dog", "cat")
+    (name,) = setup(cfg).DATASETS.TRAIN
+    assert MetadataCatalog.get(name).thing_classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("removed", [DatasetCatalog, MetadataCatalog])
+def test_a_name_that_was_removed_is_registered_again(tmp_path, removed):
+    path, root = write_dataset(tmp_path, coco_content())
+    name = register_from_files(f"coco:{path}:{root}")
+    removed.remove(name)
+    assert register_from_files(f"coco:{path}:{root}") == name
+    assert len(DatasetCatalog.get(name)) == 3
+    assert MetadataCatalog.get(name).thing_classes == ["first", "second"]
+
+
+def test_folder_and_file_in_the_other_order(tmp_path):
+    path, root = write_dataset(tmp_path, coco_content())
+    with pytest.raises(ValueError, match=re.escape(f"write 'coco:{path}:{root}'")):
+        register_from_files(f"coco:{root}:{path}")
 
 
 def test_columns_that_are_asked_for_survive_loading(tmp_path, monkeypatch):

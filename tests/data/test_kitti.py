@@ -6,10 +6,11 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.build import print_instances_class_histogram
-from detectron2.structures import BoxMode
+from detectron2.structures import BoxMode, Instances
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.checks import DatasetError
@@ -23,10 +24,12 @@ from centernet_d2.data.datasets.kitti import (
     register_kitti_split,
 )
 from centernet_d2.data.datasets.kitti_folder import find_frames, read_split
+from centernet_d2.data.fields.boxes3d import Boxes3DField
 from centernet_d2.data.images import ImageFileError
 from centernet_d2.data.loader import load_training_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.setup import setup
+from centernet_d2.evaluation import KittiEvaluator
 from centernet_d2.evaluation.kitti_ground_truth import load_ground_truth
 
 from .kitti_files import (
@@ -180,15 +183,23 @@ def test_a_test_split_has_no_labels(folder):
     assert find_frames(str(folder), "test", labelled=False)[0].label is None
 
 
-def test_objects_behind_the_camera_are_ignored_with_a_count(folder, caplog):
+def test_objects_without_a_3d_box_are_objects_in_the_image(folder, caplog):
+    """Behind the camera, with KITTI's marks of what is not known, or of 8 columns."""
     file = folder / "training" / "label_2" / "000003.txt"
-    file.write_text("\n".join([BEHIND, CAR, CAR.replace("1.67", "-1")]))
+    file.write_text("\n".join([BEHIND, CAR, CAR.replace("1.67", "-1"), " ".join(CAR.split()[:8])]))
     with caplog.at_level(logging.INFO):
-        annotations = load_kitti_records(str(folder), "3dop/train")[0]["annotations"]
-    assert [entry.get("ignored", False) for entry in annotations] == [True, False, True]
-    assert [entry["category_id"] for entry in annotations] == [1, 1, 1]
-    assert "2 objects have no 3-D box in front of the camera" in caplog.text
-    assert "3 frames (1 without objects); 1 Pedestrian, 1 Car, 0 Cyclist; 3 ignored" in caplog.text
+        records = load_kitti_records(str(folder), "3dop/train")
+        assert not [r for r in caplog.records if r.levelno >= logging.WARNING]  # nothing for 2-D
+        annotations = records[0]["annotations"]
+        Boxes3DField().check_records(records, str(folder))
+    assert not any(entry.get("ignored") for entry in annotations)
+    assert "3 frames (1 without objects); 1 Pedestrian, 4 Car, 0 Cyclist; 1 ignored" in caplog.text
+    assert "3 of 5 objects have no 3-D box in front of the camera: '000003.png' annotation 0" in (
+        caplog.text
+    )
+    instances = DetectionMapper(is_train=True, fields=[Boxes3DField()])(records[0])["instances"]
+    assert instances.gt_3d_supervised.tolist() == [False, True, False, False]
+    assert instances.gt_boxes3d.alpha.tolist() == pytest.approx([1.85, 1.85, -10, -10])
 
 
 def test_useless_boxes_are_dropped_with_a_count(folder, caplog):
@@ -212,6 +223,65 @@ def test_a_damaged_image_is_named(folder):
     (folder / "training" / "image_2" / "000007.png").write_bytes(b"no picture")
     with pytest.raises(ImageFileError, match=r"000007.png' has no readable header"):
         load_kitti_records(str(folder), "3dop/train")
+
+
+def with_classes(folder, content, row) -> tuple[list[str], list[dict]]:
+    (folder / "classes.txt").write_text(content)
+    rows = [CAR, VAN, row, DONT_CARE]
+    (folder / "training" / "label_2" / "000003.txt").write_text("\n".join(rows))
+    name = register_from_files(f"kitti:{folder}:3dop/train")
+    return MetadataCatalog.get(name).thing_classes, DatasetCatalog.get(name)[0]["annotations"]
+
+
+def test_own_classes(folder):
+    """What KITTI's other types mean beside them stays: a Van for a Car, DontCare for all."""
+    classes, found = with_classes(folder, "\ufeffBus\nCar\n", CAR.replace("Car", "Bus"))
+    assert classes == ["Bus", "Car"]
+    assert [(e["category_id"], e.get("ignored", False)) for e in found] == [
+        *((1, False), (1, True), (0, False), (EVERY_CLASS, True))
+    ]
+
+
+def test_own_classes_without_kittis(folder):
+    _, found = with_classes(folder, "Bus\nVan\n", CAR.replace("Car", "Bus"))
+    assert [(e["category_id"], e.get("ignored", False)) for e in found] == [
+        *((1, False), (0, False), (EVERY_CLASS, True))  # cars are background
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "message"),
+    [
+        ("Bus\n", CAR.replace("Car", "bus"), r"object 3 has the type 'bus'.*'classes.txt' in the"),
+        ("\n", CAR, r"classes.txt' must hold the name of each class once"),
+        ("Car\ncar\n", CAR, r"two differ in capital letters alone"),
+        ("Car\nDontCare\n", CAR, r"names 'DontCare': .* marks regions"),
+        ("fire engine\n", CAR, r"names 'fire engine': a type .* one word without blanks"),
+    ],
+)
+def test_own_classes_that_do_not_fit_are_named(folder, content, row, message):
+    with pytest.raises(DatasetError, match=message):
+        with_classes(folder, content, row)
+
+
+def test_labels_of_boxes_alone_train_and_score_boxes(folder):
+    """KITTI's marks, zeros or 8 columns; a perfect detector of 2-D boxes finds them."""
+    rows = [" ".join(CAR.split()[:8]), " ".join([*PEDESTRIAN.split()[:8], *["0"] * 7])]
+    for frame in FRAMES:
+        (folder / "training" / "label_2" / f"{frame}.txt").write_text("\n".join(rows))
+    name = register_from_files(f"kitti:{folder}:3dop/train")
+    records = DatasetCatalog.get(name)
+    instances = DetectionMapper(is_train=True)(records[0])["instances"]
+    assert instances.gt_classes.tolist() == [1, 0]
+    evaluator = KittiEvaluator(dataset_name=name)
+    for record in records:
+        found = Instances((375, 1242), pred_boxes=instances.gt_boxes)
+        found.pred_classes, found.scores = instances.gt_classes, torch.ones(2)
+        evaluator.process([record], [{"instances": found}])
+    results = evaluator.evaluate()
+    assert results["bbox"]["AP11-Pedestrian-hard"] == pytest.approx(100 / 11)
+    with pytest.raises(DatasetError, match="not one of 6 objects has a 3-D box in front of"):
+        Boxes3DField().check_records(records, name)
 
 
 def test_registered_names(tmp_path):

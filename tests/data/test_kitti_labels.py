@@ -14,6 +14,7 @@ from centernet_d2.data.datasets.kitti_labels import (
     read_labels,
     read_projection,
 )
+from centernet_d2.structures.box3d_records import NO_BOX3D, box3d_row
 
 from .kitti_files import CALIBRATION, CAR, DONT_CARE, PEDESTRIAN, PROJECTION
 
@@ -77,7 +78,7 @@ def test_missing_files_are_named(tmp_path):
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "1.txt"
     path.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(DatasetError, match=r"1.txt' is no text file"):
+    with pytest.raises(ValueError, match=r"1.txt' is no text in UTF-8 \(byte 0"):
         read_labels(str(path))
 
 
@@ -106,9 +107,51 @@ def test_malformed_calibrations_are_named(tmp_path, content, message):
         read_projection(str(path))
 
 
-def test_projections_of_other_shapes_are_refused():
-    with pytest.raises(DatasetError, match=r"here must be 3 x 4.*\(3, 3\).*fourth column"):
-        check_projection(np.eye(3).tolist(), "here")
+K = [[700.0, 0, 600], [0, 710, 180], [0, 0, 1]]
+ROW = "700 0 600 0 0 710 180 0 0 0 1 0"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"P2: {ROW}\n",
+        f"corner_dist: 9.95e-02\nP_rect_00: {'1 ' * 12}\nP_rect_02: {ROW}\n",
+        "P2: 700 0 600 0 710 180 0 0 1\n",
+        f"P2 {ROW}\n",
+        f"P2: [{ROW.replace(' ', ', ')}]\r\n",
+        "700 0 600\n0 710 180\n0 0 1\n",  # numpy.savetxt of the matrix
+        "7.0e2,0,600,0\n0,710,180,0\n0,0,1,0\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_forms_of_calibrations(tmp_path, content, encoding):
+    path = tmp_path / "calib.txt"
+    path.write_bytes(content.encode(encoding))
+    expected = np.pad(K, ((0, 0), (0, 1)))
+    np.testing.assert_array_equal(read_projection(str(path)), expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_labels_in_other_encodings(tmp_path, encoding):
+    path = tmp_path / "000007.txt"
+    path.write_bytes(f"{CAR}\r\n".encode(encoding))
+    assert read_labels(str(path)) == labels(tmp_path, CAR)
+
+
+def test_eight_columns_are_a_label_without_a_3d_box(tmp_path):
+    (item,) = labels(tmp_path, " ".join(CAR.split()[:8]))
+    assert (item.alpha, item.box) == (1.85, (387.63, 181.54, 423.81, 203.12))
+    assert box3d_row(vars(item), "here") == NO_BOX3D.tolist()
+
+
+def test_matrices_of_other_shapes_are_taken_or_refused():
+    expected = np.pad(K, ((0, 0), (0, 1)))
+    for matrix in (K, np.pad(K, ((0, 1), (0, 1))) + np.diag([0, 0, 0, 1.0]), expected):
+        np.testing.assert_array_equal(check_projection(matrix, "here"), expected)
+    with pytest.raises(DatasetError, match=r"here must be 3 x 4 \(or 3 x 3\).*\(4,\)"):
+        check_projection([700, 700, 600, 180], "here")
+    with pytest.raises(DatasetError, match=r"here begins row 3 with 600 and 180.*not transposed"):
+        check_projection(np.transpose(K), "here")
     with pytest.raises(DatasetError, match=r"here is no matrix"):
         check_projection("P2", "here")
     with pytest.raises(DatasetError, match=r"finite"):

@@ -151,6 +151,10 @@ def test_from_files_with_classes_of_its_own(tmp_path):
     assert MetadataCatalog.get(name).thing_classes == ["bolt", "nut"]
     assert MetadataCatalog.get(name).year == 2012
     assert DatasetCatalog.get(name)[0]["annotations"][0]["category_id"] == 1
+    (folder / "classes.txt").write_text("bolt\nwasher\nnut\n")
+    assert register_from_files(f"voc:{folder}:train") == name
+    assert MetadataCatalog.get(name).thing_classes == ["bolt", "washer", "nut"]
+    assert DatasetCatalog.get(name)[0]["annotations"][0]["category_id"] == 2
     (folder / "classes.txt").write_text("nut\nnut\n")
     (folder / "ImageSets" / "Main" / "val.txt").write_text("1\n")
     with pytest.raises(DatasetError, match="name of each class once"):

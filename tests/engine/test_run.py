@@ -30,8 +30,10 @@ def command(config, tmp_path):
     return make
 
 
-def call(arguments: list[str]):
-    return run(default_argument_parser().parse_args(arguments))
+def call(arguments: list[str], **more):
+    args = default_argument_parser().parse_args(arguments)
+    vars(args).update(more)
+    return run(args)
 
 
 def test_train_resume_and_evaluate(command, tmp_path):

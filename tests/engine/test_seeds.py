@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,13 +99,16 @@ class Series:
 
     def __call__(self, count: int, *arguments: str):
         arguments = ["--config-file", str(self.config_file), *arguments]
-        args = default_argument_parser().parse_args(arguments)
+        parser = default_argument_parser()
+        parser.add_argument("--overwrite", action="store_true")
+        args = parser.parse_args(arguments)
         self.commands.clear()
         return run_seeds(count, args, command=["train", *arguments], run_child=self.child)
 
     def child(self, command) -> int:
         self.commands.append(list(command))
-        args = default_argument_parser().parse_args(command[1:])
+        words = [word for word in command[1:] if word != "--overwrite"]
+        args = default_argument_parser().parse_args(words)
         given = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
         seed, folder = int(given["SEED"]), Path(given["OUTPUT_DIR"])
         (folder / "results.json").unlink(missing_ok=True)
@@ -187,18 +191,25 @@ def test_resume_does_not_take_results_of_another_config(series):
     assert series.ran == ["7", "8"]
 
 
-def test_an_earlier_series_is_not_resumed(series):
+def test_an_earlier_series_is_refused_or_moved_aside(series):
     series(3)
-    for folder in series.folder.glob("seed_*"):
-        (folder / "last_checkpoint").write_text("model_final.pth")
+    trained = (series.folder / "seeds.json").read_bytes()
+    shutil.rmtree(series.folder / "seed_7")
+    with pytest.raises(FileExistsError, match=r"seed_8.*--resume.*another OUTPUT_DIR.*--overwrite"):
+        series(3)
+    assert series.commands == []  # nor is the first seed begun, whose folder is free
+    assert (series.folder / "seeds.json").read_bytes() == trained
     series.failing = {7: 1}
     with pytest.raises(SystemExit):
-        series(3)  # anew
-    assert not list(series.folder.glob("seed_*/last_checkpoint"))
+        series(3, "--overwrite")
     assert not (series.folder / "seeds.json").exists()
+    moved = [f"seed_{seed}/old_1/{n}" for seed in (8, 9) for n in ("config.yaml", "results.json")]
+    assert [name for name in moved if not (series.folder / name).is_file()] == []
     series.failing = {}
     series(3, "--resume")
     assert series.ran == ["7", "8", "9"]
+    with pytest.raises(ValueError, match="give one"):
+        series(3, "--resume", "--overwrite")
 
 
 def test_evaluation_of_every_seeds_own_weights(series, caplog):
@@ -261,7 +272,7 @@ def test_run_leaves_results_of_its_own_config_only(config, series):
     again = series.folder / "inference" / "results.json"
     assert json.loads(again.read_text())["bbox"].keys() == results["bbox"].keys()
     assert file.exists()
-    call("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()")
+    call("--resume", "SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()")
     assert not file.exists()  # nothing was evaluated
 
 

@@ -223,7 +223,7 @@ def test_what_is_no_device_is_told_before_anything_is_registered(config, dataset
     says = f"MODEL.DEVICE is {device!r}; it must be a device of torch, such as 'cuda', 'cuda:1' or "
     with pytest.raises(ValueError, match=f"^{re.escape(says)}'cpu'"):
         setup(cfg)
-    assert (dataset,) == cfg.DATASETS.TRAIN
+    assert list(cfg.DATASETS.TRAIN) == [dataset]
 
 
 def test_a_device_that_is_not_here_names_those_that_are(config, monkeypatch):

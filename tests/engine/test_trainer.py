@@ -163,7 +163,7 @@ def test_fine_tuning_on_other_classes_warns_and_reports(config, tmp_path, caplog
     train(tuned)
     assert "2 start anew, their shapes differ" in caplog.text
     assert "was trained on other classes" in caplog.text
-    tuned.MODEL.CHECKPOINT_MISMATCH = "fail"
+    tuned.MODEL.CHECKPOINT_MISMATCH, tuned.OUTPUT_DIR = "fail", str(tmp_path / "again")
     with pytest.raises(CheckpointMismatchError):
         train(tuned)
 
@@ -207,6 +207,7 @@ def test_too_few_images_for_the_processes(config, monkeypatch):
     from detectron2.utils import comm
 
     monkeypatch.setattr(comm, "get_world_size", lambda: 8)
+    monkeypatch.setattr(comm, "all_gather", lambda data: [data])
     monkeypatch.setattr(comm, "shared_random_seed", lambda: 1)
     with pytest.raises(ValueError, match=r"SOLVER\.IMS_PER_BATCH 4 .* processes 8"):
         Trainer(config())

@@ -22,6 +22,7 @@ from centernet_d2.evaluation import CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.coco import RESULTS_FILE
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
 
+from . import random_coco
 from .random_coco import make_instances, unregister
 from .random_joints import (
     CLASS_NAMES,
@@ -94,7 +95,9 @@ def test_sigmas_matter_and_can_be_given(registered, dataset, detections):
     assert expected[0] > oracle(dataset, to_rows(detections))[0] * 100 + 10
 
 
-def test_equals_detectron2s_evaluator_on_the_same_detections(registered, detections, dataset):
+def test_equals_detectron2s_evaluator_on_the_same_detections(
+    registered, detections, dataset, tmp_path
+):
     """Its `pred_keypoints` are half a pixel further than COCO's, and so are ours."""
     dataset["annotations"] = [a for a in dataset["annotations"] if a["category_id"] == PERSON]
     dataset["categories"] = dataset["categories"][1:]
@@ -106,7 +109,14 @@ def test_equals_detectron2s_evaluator_on_the_same_detections(registered, detecti
     for image_id, instances in detections.items():
         persons[image_id] = instances[instances.pred_classes == 1]
         persons[image_id].pred_classes = torch.zeros_like(persons[image_id].pred_classes)
-    ours = run(CocoEvaluator(dataset_name=name, iou_types=BOTH), persons)["keypoints"]
+    evaluator = CocoEvaluator(dataset_name=name, iou_types=BOTH, output_folder=str(tmp_path))
+    results = run(evaluator, persons)
+    ours = results["keypoints"]
+    # The file is one of results for either task, as COCO's own tools read it.
+    written = json.loads((tmp_path / RESULTS_FILE).read_text())
+    assert oracle(dataset, written)[0] * 100 == pytest.approx(ours["AP"], abs=1e-9)
+    boxes = random_coco.oracle(dataset, written)
+    assert boxes[0] * 100 == pytest.approx(results["bbox"]["AP"], abs=1e-9)
     theirs = COCOEvaluator(name, BOTH, False, use_fast_impl=False, kpt_oks_sigmas=SIGMAS)
     theirs = run(theirs, persons)["keypoints"]
     assert {key: ours[key] for key in theirs} == pytest.approx(theirs, abs=1e-9)
@@ -200,6 +210,17 @@ def test_home_made_files_without_counts(registered, dataset, detections):
             annotation.pop("keypoints", None)
     evaluator = CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
     np.testing.assert_allclose(values(run(evaluator, detections)), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("key", "value"), [("num_keypoints", 0), ("area", 0), ("area", 1)])
+def test_derived_columns_that_are_wrong_do_not_count(registered, dataset, detections, key, value):
+    for annotation in dataset["annotations"]:
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    expected = run(CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH), detections)
+    for annotation in dataset["annotations"]:
+        annotation[key] = value
+    name = registered(dataset, name="derived_evaluation_test")
+    assert run(CocoEvaluator(dataset_name=name, iou_types=BOTH), detections) == expected
 
 
 def test_categories_without_names_are_known_by_their_annotations(registered, dataset, detections):

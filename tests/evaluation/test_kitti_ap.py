@@ -17,7 +17,6 @@ from centernet_d2.evaluation.kitti_ap import (
 )
 from centernet_d2.evaluation.kitti_objects import (
     DONT_CARE,
-    NO_BOX3D,
     KittiDetections,
     KittiTruth,
 )
@@ -26,6 +25,7 @@ from centernet_d2.evaluation.kitti_overlap import (
     overlapping_pairs,
     rotated_overlap,
 )
+from centernet_d2.structures.box3d_records import NO_BOX3D
 
 from .kitti_cases import slow_curves, slow_thresholds
 

@@ -16,6 +16,8 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
+from centernet_d2.data.datasets.kitti import annotation_of
+from centernet_d2.data.datasets.kitti_labels import read_labels
 from centernet_d2.evaluation import KittiEvaluator, build_evaluator
 from centernet_d2.evaluation.kitti_ap import average_precision, score_kitti
 from centernet_d2.evaluation.kitti_evaluation import (
@@ -25,7 +27,7 @@ from centernet_d2.evaluation.kitti_evaluation import (
 )
 from centernet_d2.evaluation.kitti_files import result_file_name
 from centernet_d2.evaluation.kitti_ground_truth import load_ground_truth
-from centernet_d2.evaluation.kitti_objects import NO_BOX3D
+from centernet_d2.structures.box3d_records import NO_BOX3D
 from centernet_d2.structures.boxes3d import Boxes3D
 
 from .kitti_cases import read_detections
@@ -70,7 +72,8 @@ def run(evaluator, images=tuple(DETECTIONS), **options):
 
 
 def register_records(records, **metadata):
-    DatasetCatalog.register(NAME, lambda: records)
+    size = {"height": 375, "width": 1242}
+    DatasetCatalog.register(NAME, lambda: [{**size, **record} for record in records])
     MetadataCatalog.get(NAME).set(
         thing_classes=list(CLASSES), evaluator_type="kitti", **{"label_dir": None, **metadata}
     )
@@ -155,6 +158,43 @@ def test_result_files_have_the_published_format(register, tmp_path):
         "Car 0.0 0 0.10 100.00 150.00 200.00 250.00 1.50 1.60 4.00 1.00 1.70 20.00 0.15 0.90"
     )
     assert os.stat(out / RESULT_FOLDER).st_mode & 0o055 == os.stat(out).st_mode & 0o055
+
+
+def marked(row, **values):
+    columns = row.split()
+    for number, value in values.items():
+        columns[int(number[1:])] = str(value)
+    return " ".join(columns)
+
+
+@pytest.mark.parametrize(
+    ("values", "unknown"),
+    [
+        ({"_3": -10}, {}),  # alpha follows from rotation_y, and the other way round
+        ({"_14": -10}, {}),
+        ({"_3": -10, "_14": -10}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
+        ({f"_{k}": -1 for k in (8, 9, 10)}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
+        ({f"_{k}": 0 for k in range(8, 15)}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
+    ],
+)
+@pytest.mark.parametrize("source", ["files", "records"])
+def test_no_score_asks_for_what_labels_do_not_say(tmp_path, source, values, unknown, caplog):
+    """The first of two cars is fully known: it alone counts where the second is unknown."""
+    rows = [CAR, marked(CAR, **{"_4": 300, "_6": 400, "_11": 8, "_3": -0.23, **values})]
+    folder = write_labels(tmp_path, {"000001": rows})
+    entries = [annotation_of(item) for item in read_labels(f"{folder}/000001.txt")]
+    record = {"image_id": "000001", "annotations": entries}
+    name = register_records([record], label_dir=folder if source == "files" else None)
+    second = (1, 0.8, (300, 150, 400, 250), (8, 1.7, 20, 1.5, 1.6, 4, 0.15, -0.23))
+    evaluator = KittiEvaluator(dataset_name=name)
+    found = instances([FOUND_CAR, second])
+    evaluator.process([{"image_id": "000001"}], [{"instances": found}])
+    results = evaluator.evaluate()
+    assert [results[task]["AP11-Car-easy"] for task in TASKS] == [pytest.approx(100 / 11)] * 6
+    curves = {task: results[task]["AP40-Car-easy"] for task in TASKS}
+    known = dict.fromkeys(TASKS, 2.5) | dict.fromkeys(unknown, 0.0)
+    assert curves == pytest.approx(known)
+    assert ("have no known heading" in caplog.text) == bool(unknown)
 
 
 def test_files_hold_what_is_scored(register, tmp_path):
@@ -281,16 +321,18 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([{"annotations": [broken(category_id=3)]}], "category_id 3 is no class of the .* 3"),
-        ([{"annotations": [broken(category_id=-1)]}], "or -1 with ignored True"),
+        (
+            [{"annotations": [broken(category_id=3)]}],
+            "annotation 0 of record 0 .* has 3. .* from 0 to 2",
+        ),
+        ([{"annotations": [broken(category_id=-1)]}], "have 'category_id' -1 and no 'ignored' 1"),
         (
             [{"annotations": [broken(location=None)]}],
             r"image a.png, annotation 0 has 'location' None; it must be 3 finite number",
         ),
         ([{"annotations": [broken(location=[1, 2])]}], r"annotation 0 has 'location' \[1, 2\]"),
-        ([{"annotations": [broken(location=[1, 2, -3])]}], r"annotation 0 .* must be positive"),
         ([{"annotations": [broken(alpha="left")]}], "annotation 0 has 'alpha' 'left'"),
-        ([{"annotations": []}, {}], "no 'annotations', such as image b.png, although others have"),
+        ([{"annotations": []}, {}], "no 'annotations', although others have: record 1 .'b.png'"),
     ],
 )
 def test_bad_records(records, message):
@@ -300,8 +342,8 @@ def test_bad_records(records, message):
 
 
 def test_an_ignored_region_needs_no_place_in_space():
-    behind = broken(location=[0, 1, -3], ignored=True)
-    name = register_records([{"image_id": 0, "annotations": [behind, broken(ignored=True)]}])
+    nowhere = broken(location=[0, 1], ignored=True)
+    name = register_records([{"image_id": 0, "annotations": [nowhere, broken(ignored=True)]}])
     truth = load_ground_truth(name).truth
     assert np.array_equal(truth.boxes3d[0], NO_BOX3D)
     assert truth.boxes3d[1, 2] == 10
@@ -328,7 +370,7 @@ def test_bad_datasets(register, tmp_path):
     with pytest.raises(ValueError, match=r"000004\.txt', row 2 has 14 columns"):
         KittiEvaluator(dataset_name=name)
     MetadataCatalog.remove(name)
-    with pytest.raises(ValueError, match="set thing_classes"):
+    with pytest.raises(ValueError, match="thing_classes of its metadata is None"):
         KittiEvaluator(dataset_name=name)
 
 

@@ -75,6 +75,23 @@ def test_one_missing_file_for_all_is_one_problem(files, tmp_path):
         ImageCameras(files, calibration=str(tmp_path / "nothing.txt"))
 
 
+def test_an_image_that_was_resized_after_calibrating_is_said(files, tmp_path, caplog):
+    """Halved or doubled: the principal point is no longer near the middle."""
+    for file, size in zip(files[1:3], ((60, 20), (240, 80)), strict=True):
+        Image.new("RGB", size).save(file)
+    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
+        ImageCameras(files, calibration=str(tmp_path / "calib"))
+    (message,) = caplog.messages
+    assert message.startswith("2 of 5 images do not fit their calibration")
+    assert f"'{files[2]}': the principal point (62, 20) lies far from the middle of its" in message
+
+
+def test_a_focal_length_that_is_not_in_pixels_is_an_error(files, tmp_path):
+    (tmp_path / "calib" / "b.txt").write_text("P2: 1.5 0 60 0 1.5 20 0 0 1\n")
+    with pytest.raises(ValueError, match=r"calibration of '.*b.jpg' has a focal length of 1.5 pix"):
+        ImageCameras(files, calibration=str(tmp_path / "calib"))
+
+
 @pytest.mark.parametrize(("x", "y"), [(130, 20), (60, 40), (-1, 20), (60, -0.5)])
 def test_a_principal_point_outside_the_image_is_said(files, tmp_path, caplog, x, y):
     (tmp_path / "calib" / "b.txt").write_text(ROW.format(x=x, y=y))

@@ -110,6 +110,25 @@ def test_a_batch_gives_what_single_images_give():
 
 
 @torch.no_grad()
+def test_a_frame_that_shows_part_of_an_image_is_said_once(caplog):
+    tiny = {**FIXED, "fixed_size": (96, 320)}
+    kittis = [entry(size) for size in (KITTI, (370, 1224), (376, 1241), (374, 1238))]
+    high = [entry((720, 1280)), entry((1080, 1920))]
+    detector(protocol=tiny).eval()(kittis)
+    detector(protocol={**tiny, "fixed_fit": "whole"}).eval()(high)
+    assert not [message for message in caplog.messages if "FIXED" in message]
+    for fit, share, cure in (("width", 47, "[192, 320]"), ("none", 97, "[736, 1280]")):
+        model = detector(protocol={**tiny, "fixed_fit": fit}).eval()
+        model(kittis[:1] if fit == "width" else [])
+        for _ in range(2):
+            model(high)
+        found = [message for message in caplog.messages if f"TEST.FIXED_FIT '{fit}'" in message]
+        assert len(found) == 1
+        assert f"[96, 320] does not show {share}% of an image of 1280 x 720" in found[0]
+        assert f"TEST.FIXED_SIZE {cure} (height, width) shows all of it" in found[0]
+
+
+@torch.no_grad()
 def test_images_that_run_apart_keep_their_own_cameras():
     """A random network; the second image has another canvas than the first and the third."""
     torch.manual_seed(0)
@@ -357,6 +376,20 @@ def test_the_observation_angle_is_learned_in_every_image():
     again = near(gt_3d_supervised=[False] * 3)
     again.gt_boxes3d.tensor[:, 6] += 0.5  # the rotation itself is not
     assert losses_of(again)["loss_orientation"] == plain["loss_orientation"]
+
+
+def test_an_unknown_observation_angle_is_not_learned():
+    """As if its object had none: the two others' angles alone count, its box does."""
+    unknown, turned = near(), near()
+    unknown.gt_boxes3d.tensor[1, 7] = turned.gt_boxes3d.tensor[1, 7] = -10.0
+    turned.gt_boxes3d.tensor[1, 6] += 1
+    plain, found = losses_of(near()), losses_of(unknown)
+    assert losses_of(turned) == found
+    for name in LOSSES | BOX_LOSSES:
+        assert (found[name] == plain[name]) == (name != "loss_orientation")
+    nobody = near()
+    nobody.gt_boxes3d.tensor[:, 7] = -10.0
+    assert losses_of(nobody)["loss_orientation"].item() == pytest.approx(2 * math.log(2), abs=1e-6)
 
 
 def test_weights_are_choices():

@@ -61,6 +61,26 @@ def test_that_of_the_output_frame_is_scaled_to_the_image():
     torch.testing.assert_close(Cameras().of([resized])[0], torch.tensor(PROJECTION))
 
 
+def test_intrinsics_and_a_fourth_row_are_taken():
+    intrinsics = [row[:3] for row in PROJECTION]
+    for given in (intrinsics, [[*row, 0] for row in intrinsics] + [[0, 0, 0, 1]]):
+        found = Cameras().of([entry(projection=given)])[0]
+        torch.testing.assert_close(found[:, :3], torch.tensor(intrinsics))
+        assert not found[:, 3].any()
+
+
+def test_a_camera_of_another_image_is_said_once(caplog):
+    cameras = Cameras()
+    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
+        cameras.of([entry(projection=PROJECTION), entry(188, 621, projection=PROJECTION)])
+        cameras.of([entry(188, 621, projection=PROJECTION)])
+        cameras.of([entry(188, 621, image_projection=PROJECTION)])  # its record was checked
+    (message,) = caplog.messages
+    assert "000123.png: 'projection' may not be that of the image: the principal point" in message
+    with pytest.raises(ValueError, match=r"000123.png: 'projection' has a focal length of 4 pix"):
+        cameras.of([entry(projection=[[4.0, 0, 600], [0, 4.0, 180], [0, 0, 1]])])
+
+
 def test_the_default_camera_is_scaled_and_said_once(caplog):
     cameras = Cameras(PROJECTION, (375, 1242))
     with caplog.at_level(logging.WARNING, logger="centernet_d2"):
@@ -97,7 +117,7 @@ def changed(row, column, value):
 @pytest.mark.parametrize(
     ("projection", "message"),
     [
-        ([row[:3] for row in PROJECTION], "3 x 4"),
+        ([row[:2] for row in PROJECTION], "3 x 4"),
         (PROJECTION[:2], "3 x 4"),
         ([[1.0, 2.0], [3.0]], "no matrix of numbers"),
         ("calib.txt", "no matrix of numbers"),
@@ -115,7 +135,7 @@ def test_a_malformed_projection_names_the_image(key, projection, message):
 
 def test_a_malformed_default_names_its_key():
     with pytest.raises(ValueError, match=r"DEFAULT_PROJECTION .*3 x 4"):
-        Cameras([[1.0, 0.0, 0.0]] * 3)
+        Cameras([[1.0, 0.0]] * 3)
 
 
 def test_of_a_model_built_without_memory(tiny_config):

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from centernet_d2.structures.boxes3d import (
     Boxes3D,
     alpha_to_rotation_y,
-    checked_projection,
     project_points,
     rescaled_projection,
     rotation_y_to_alpha,
     unproject,
     wrap_angle,
 )
+from centernet_d2.structures.cameras import checked_projection
 
 # The published default: the camera of a KITTI tracking sequence.
 PROJECTION = torch.tensor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 
 from centernet_d2.data.datasets.kitti import load_kitti_records
 from centernet_d2.data.datasets.kitti_labels import read_labels, read_projection
+from centernet_d2.data.fields.boxes3d import Boxes3DField
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
 from centernet_d2.synthetic.files import ensure_split, make_scenes
 from centernet_d2.synthetic.registration import STREET_SPLIT
@@ -55,6 +57,14 @@ def level(item) -> int:
         if height >= least and item.occluded <= occluded and item.truncated <= truncated:
             return index
     return 3
+
+
+def test_labels_and_cameras_fit(split, caplog):
+    records = load_kitti_records(str(split), "all")
+    with caplog.at_level(logging.WARNING):
+        Boxes3DField().check_records(records, "streets")
+    assert len(records) == 60
+    assert not caplog.messages
 
 
 def test_at_least_30_percent_moderate_and_hard(objects):

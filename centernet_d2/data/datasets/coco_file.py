@@ -2,7 +2,8 @@
 
 `detectron2.data.datasets.load_coco_json` knows the classes only after it has built every record,
 keeps all polygons and trusts the boxes. Here the file is parsed once per process, without the
-polygons, and every surprise is named.
+polygons, and every surprise is named. Training and scoring use this one checked form: what is
+dropped here is neither learned nor to be found.
 """
 
 from __future__ import annotations
@@ -10,15 +11,26 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from detectron2.data import Metadata
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError
-from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, kept_columns
+from ...text_files import TextFileError, read_text
+from ..checks import DatasetError, check_boxes, examples
+from .columns import (
+    ANNOTATION_COLUMNS,
+    IMAGE_COLUMNS,
+    Table,
+    annotation_ids,
+    areas,
+    class_names,
+    kept_columns,
+)
 
 if TYPE_CHECKING:
     from ...structures.skeleton import Skeleton
@@ -30,18 +42,21 @@ _cache: dict[str, tuple[tuple, CocoFile]] = {}
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What detection and pose need of a COCO JSON, by image id; M images, N annotations."""
+    """What detection and pose need of a COCO JSON, by image id; M images, N useful annotations."""
 
     path: str
-    categories: dict[int, str]  # id -> name, sorted by id
+    categories: dict[int, str]  # id -> name, sorted by id; each name once
     image_ids: list[int]  # M
     file_names: list[str]  # M
     image_sizes: np.ndarray  # (M, 2) int64: width, height
+    is_labelled: bool  # False: a split without the list "annotations", such as COCO's test-dev
     annotation_images: np.ndarray  # (N,) int64: row of the image
     annotation_ids: np.ndarray  # (N,) int64
     boxes: np.ndarray  # (N, 4) float64: x, y, width, height
     category_ids: np.ndarray  # (N,) int64
+    areas: np.ndarray  # (N,) float64: in pixels, of the object's outline where the file has it
     crowd: np.ndarray  # (N,) bool
+    ignored: np.ndarray  # (N,) bool: neither learned nor to be found, nor false when found
     skeleton: Skeleton | None = None  # of the categories that have joints
     pose_categories: tuple[int, ...] = ()  # their ids
     joints: np.ndarray | None = None  # (N, J, 3) float64: x, y as pixel indices, visibility
@@ -52,55 +67,76 @@ class CocoFile:
         """Category id -> class index, in the order of the ids, as detectron2 maps them."""
         return {category: index for index, category in enumerate(self.categories)}
 
-    def describe(self, row: int) -> str:
-        """Name annotation `row` and its image for a message."""
-        image = self.annotation_images[row]
-        return (
-            f"annotation id {self.annotation_ids[row]} of image id {self.image_ids[image]} "
-            f"('{self.file_names[image]}')"
-        )
+    def metadata(self) -> dict[str, Any]:
+        """What the file says of its classes and joints, under detectron2's keys."""
+        joints = {}
+        if self.skeleton is not None:
+            classes = [self.categories[identifier] for identifier in self.pose_categories]
+            joints = {**self.skeleton.metadata(), "keypoint_classes": classes}
+        return {
+            "thing_classes": list(self.categories.values()),
+            "thing_dataset_id_to_contiguous_id": self.contiguous_ids(),
+            **joints,
+        }
+
+    def check_registered(self, metadata: Metadata) -> None:
+        """Raise DatasetError where a dataset was registered from another version of the file.
+
+        Datasets that are registered in code have names of their own, which are not compared.
+        """
+        if not metadata.get("file_spec"):
+            return
+        for key, value in self.metadata().items():
+            if metadata.get(key) != value:
+                raise DatasetError(
+                    f"'{self.path}' has changed since dataset '{metadata.name}' was registered: "
+                    f"'{key}' was {metadata.get(key)} and is {value}. Load the config anew and "
+                    "call centernet_d2.setup(cfg), which registers it again"
+                )
 
 
-def read_coco_json(json_file: str) -> CocoFile:
+def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoFile:
     """Parse a COCO instances (or image_info) JSON, once per process while the file is unchanged.
 
-    It is parsed again where further columns are asked for since (see `columns.py`).
+    It is parsed again where further columns are asked for since (see `columns.py`). `skeleton`
+    names the joints of a file whose categories do not, of a dataset that is registered in code.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DatasetError: it is no COCO JSON, holds no images or categories, or repeats ids; the message
-            names the key.
+        DatasetError: it is no COCO JSON, holds no images or categories, or a value is not what it
+            must be; the message names file, record and key.
     """
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(
             f"annotation file '{json_file}' does not exist: check the path of the dataset"
         )
-    local = PathManager.get_local_path(json_file)
-    status = os.stat(local)
-    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS)
-    stamp = (status.st_mtime, status.st_size, *asked)
+    status = os.stat(PathManager.get_local_path(json_file))
+    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton
+    stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size, *asked)
     cached = _cache.get(json_file)
     if cached is None or cached[0] != stamp:
-        cached = (stamp, _compact(_parse(local, json_file), json_file))
+        cached = (stamp, _compact(_parse(json_file), json_file, skeleton))
         _cache[json_file] = cached
     return cached[1]
 
 
-def _parse(path: str, source: str) -> dict:
+def _parse(source: str) -> dict:
+    # Polygons are most of such a file: dropped while parsing unless a field asks for them.
+    hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
     try:
-        with open(path, encoding="utf-8") as file:
-            # Polygons are most of such a file: dropped while parsing unless a field asks for them.
-            hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
-            content = json.load(file, object_hook=hook)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_text(source), object_hook=hook)
+    except TextFileError as error:
+        raise DatasetError(str(error)) from error
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"'{source}' is no valid JSON ({error}): it is truncated or another kind of file; copy "
             "it again"
         ) from error
     if not isinstance(content, dict) or "images" not in content:
+        inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
-            f"'{source}' has no key 'images': it is no COCO annotation file (a detection result "
-            "file is no dataset)"
+            f"'{source}' has no key 'images' (it holds {inside}): it is no COCO annotation file (a "
+            "detection result file is no dataset)"
         )
     return content
 
@@ -110,128 +146,116 @@ def _without_polygons(node: dict) -> dict:
     return node
 
 
-@dataclass(frozen=True)
-class _Table:
-    """One list of records of a file: images, annotations or categories."""
-
-    name: str
-    records: list[dict]
-    source: str
-
-    def column(self, key: str) -> list:
-        """Return what each record has under `key`; DatasetError where one lacks it."""
-        try:
-            return [record[key] for record in self.records]
-        except KeyError:
-            index = next(k for k, record in enumerate(self.records) if key not in record)
-            shown = {name: self.records[index][name] for name in list(self.records[index])[:4]}
-            raise DatasetError(
-                f"'{self.source}': record {index} of '{self.name}' has no '{key}' ({shown}): add "
-                "it, COCO's format requires it"
-            ) from None
-
-    def integers(self, key: str) -> np.ndarray:
-        """Return a column as int64; DatasetError where a value is no whole number."""
-        values = self.column(key)
-        for value in values:
-            if not (isinstance(value, (int, float)) and value == value // 1):
-                raise DatasetError(
-                    f"'{self.source}': '{key}' of '{self.name}' must be whole numbers, one is "
-                    f"{value!r}: number the records and write the numbers without quotes"
-                )
-        return np.array(values, dtype=np.int64)
-
-    def ids(self) -> np.ndarray:
-        """Return the column "id", each only once."""
-        identifiers = self.integers("id")
-        values, counts = np.unique(identifiers, return_counts=True)
-        if len(twice := values[counts > 1]):
-            raise DatasetError(
-                f"{self.source}: {len(twice)} ids occur more than once in '{self.name}': "
-                f"{twice[:5].tolist()}. Give each record of '{self.name}' its own 'id'"
-            )
-        return identifiers
-
-
-def _compact(content: dict, source: str) -> CocoFile:
-    images = _Table("images", content["images"], source)
+def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
+    images = Table.of(content, "images", source)
     if not images.records:
         raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
+    order = np.argsort(images.ids(), kind="stable")
+    images = images.rows(order)
     image_ids = images.ids()
-    order = np.argsort(image_ids, kind="stable")
-    sizes = np.stack([images.integers(key) for key in ("width", "height")], axis=1)
-    _check_sizes(sizes, images)
-    names = images.column("file_name")
-    records = _known_images(
-        _Table("annotations", content.get("annotations", []), source), image_ids
+    sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
+    images.refuse(
+        (sizes <= 0).any(axis=1), "width" if (sizes[:, 0] <= 0).any() else "height", _NO_PIXELS
     )
-    annotations = _Table("annotations", records, source)
-    rows = np.searchsorted(image_ids[order], annotations.integers("image_id"))
-    boxes = _boxes(annotations)
-    table = _Table("categories", content.get("categories", []), source)
-    if not table.records:
-        raise DatasetError(
-            f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
-            "class"
+    file_names = images.texts("file_name")
+    _warn_of_shared_files(file_names, source)
+    table = Table.of(content, "categories", source)
+    categories = class_names(table)
+    annotations = _known_images(Table.of(content, "annotations", source), image_ids)
+    rows = np.searchsorted(image_ids, annotations.whole_numbers("image_id"))
+    numbers = annotation_ids(annotations)
+
+    def describe(row: int) -> str:
+        return (
+            f"annotation id {numbers[row]} of image id {image_ids[rows[row]]} "
+            f"('{file_names[rows[row]]}')"
         )
-    categories = dict(sorted(zip(table.ids().tolist(), table.column("name"), strict=True)))
+
+    _check_categories(annotations, categories, describe)
+    boxes = annotations.boxes()
+    report = check_boxes(boxes, sizes[rows], source=source, describe=describe)
+    for message in report.messages:
+        logger.warning(message)
+    kept = np.flatnonzero(report.keep)
+    annotations = annotations.rows(kept)
+    boxes, rows, numbers = boxes[kept], rows[kept], numbers[kept]
     pose = {}
-    if any(record.get("keypoints") for record in (*table.records, *records)):
+    records = (*table.records, *annotations.records)
+    if skeleton is not None or any(record.get("keypoints") for record in records):
         from .coco_joints import read_pose  # executed for poses alone
 
-        places = {"boxes": boxes, "image_sizes": sizes[order][rows]}
-        pose = read_pose(table.records, records, source=source, **places)
+        places = {"boxes": boxes, "image_sizes": sizes[rows]}
+        pose = read_pose(table, annotations, **places, describe=describe, skeleton=skeleton)
     return CocoFile(
         path=source,
         categories=categories,
-        image_ids=image_ids[order].tolist(),
-        file_names=[names[k] for k in order],
-        image_sizes=sizes[order],
+        image_ids=image_ids.tolist(),
+        file_names=file_names,
+        image_sizes=sizes,
+        is_labelled="annotations" in content,
         annotation_images=rows,
-        annotation_ids=annotations.ids(),
+        annotation_ids=numbers,
         boxes=boxes,
-        category_ids=annotations.integers("category_id"),
-        crowd=np.array([bool(record.get("iscrowd", 0)) for record in records], dtype=bool),
-        image_columns=kept_columns([images.records[k] for k in order], IMAGE_COLUMNS),
-        annotation_columns=kept_columns(records, ANNOTATION_COLUMNS),
+        category_ids=annotations.whole_numbers("category_id"),
+        areas=areas(annotations, boxes, describe),
+        crowd=annotations.flags("iscrowd"),
+        ignored=_ignored(annotations),
+        image_columns=kept_columns(images.records, IMAGE_COLUMNS),
+        annotation_columns=kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
 
 
-def _check_sizes(sizes: np.ndarray, images: _Table) -> None:
-    empty = (sizes <= 0).any(axis=1)
-    if empty.any():
-        first = images.records[int(np.flatnonzero(empty)[0])]
-        raise DatasetError(
-            f"'{images.source}': {empty.sum()} images have no pixels, such as image id "
-            f"{first['id']} ('{first.get('file_name')}') of width {first['width']} and height "
-            f"{first['height']}: correct 'width' and 'height' or remove the images"
-        )
+_NO_PIXELS = "the image has no pixels; correct 'width' and 'height' or remove the image"
 
 
-def _boxes(annotations: _Table) -> np.ndarray:
-    boxes = annotations.column("bbox")
-    for box, record in zip(boxes, annotations.records, strict=True):
-        is_list = isinstance(box, list) and len(box) == 4
-        if not is_list or not all(isinstance(number, (int, float)) for number in box):
-            raise DatasetError(
-                f"'{annotations.source}': annotation id {record.get('id')} of image id "
-                f"{record['image_id']} has 'bbox' {box}; it must be four numbers [x, y, width, "
-                "height]"
-            )
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+def _warn_of_shared_files(file_names: Sequence[str], source: str) -> None:
+    """Say where two images are one file: each is trained and scored without the other's objects."""
+    if len(set(file_names)) == len(file_names):
+        return
+    shared = [name for name, count in Counter(file_names).items() if count > 1]
+    logger.warning(
+        "%s: %d files are 'file_name' of more than one image, such as %s; each counts as an image "
+        "of its own. Join their annotations under one image id",
+        *(source, len(shared), shared[:5]),
+    )
 
 
-def _known_images(annotations: _Table, image_ids: np.ndarray) -> list[dict]:
+def _known_images(annotations: Table, image_ids: np.ndarray) -> Table:
     """Leave out annotations of images that the file does not list; a warning counts them."""
-    owners = annotations.integers("image_id")
+    owners = annotations.whole_numbers("image_id")
     known = np.isin(owners, image_ids)
     if known.all():
-        return annotations.records
+        return annotations
     logger.warning(
         "%s: ignored %d of %d annotations whose 'image_id' is not in 'images' (such as %s); the "
         "file is a part of a larger one, or its ids do not match",
         *(annotations.source, int((~known).sum()), len(owners)),
         np.unique(owners[~known])[:5].tolist(),
     )
-    return [record for record, is_known in zip(annotations.records, known, strict=True) if is_known]
+    return annotations.rows(np.flatnonzero(known))
+
+
+def _check_categories(
+    annotations: Table, categories: dict[int, str], describe: Callable[[int], str]
+) -> None:
+    used, known = annotations.whole_numbers("category_id"), list(categories)
+    unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
+    if unknown.any():
+        raise DatasetError(
+            f"{annotations.source}: {unknown.sum()} annotations have a 'category_id' that "
+            f"'categories' does not define: ids {np.unique(used[unknown])[:10].tolist()}, defined "
+            f"are {known[:20]}: {examples(unknown, describe)}. Add the categories or correct the "
+            "ids"
+        )
+
+
+def _ignored(annotations: Table) -> np.ndarray:
+    ignored = annotations.flags("ignore")
+    if ignored.any():
+        logger.warning(
+            "%s: %d of %d annotations have 'ignore' 1: they are not learned, and in the scores "
+            "they are neither to be found nor is a detection there false, as in a crowd region",
+            *(annotations.source, ignored.sum(), len(ignored)),
+        )
+    return ignored

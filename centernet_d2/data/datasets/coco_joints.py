@@ -12,6 +12,7 @@ import numpy as np
 
 from ...structures.skeleton import Skeleton, derive_flip_map
 from ..checks import TOLERANCE, DatasetError, examples
+from .columns import Table
 
 logger = logging.getLogger(__name__)
 
@@ -28,32 +29,40 @@ _FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
 
 
 def read_pose(
-    categories: Sequence[dict],
-    annotations: Sequence[dict],
+    categories: Table,
+    annotations: Table,
     *,
     boxes: np.ndarray,
     image_sizes: np.ndarray,
-    source: str,
+    describe: Callable[[int], str],
+    skeleton: Skeleton | None = None,
 ) -> dict[str, Any]:
     """Return the fields `skeleton`, `pose_categories` and `joints` of a `CocoFile`.
 
     `joints` are as in the file; unlabelled ones are 0, 0, 0, and so are all of annotations without
     'keypoints'. Labelled joints of categories without a skeleton are not read, which a warning
-    says. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`.
+    says; where no category has one, `skeleton` is that of all whose annotations have joints, or of
+    all. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`; `describe` names an
+    annotation.
 
     Raises:
         DatasetError: see `read_skeleton`; or 'keypoints' is no list or has another number of
             values, or a visibility other than 0, 1, 2, or a labelled joint at NaN or infinity.
     """
-    skeleton, having = read_skeleton(categories, source)
-    rows = [record.get("keypoints") or () for record in annotations]
+    source, records = annotations.source, annotations.records
+    found, having = read_skeleton(categories.records, source)
+    if found is None and skeleton is not None:
+        found = skeleton
+        having = sorted({r["category_id"] for r in records if r.get("keypoints")})
+        having = having or sorted(record["id"] for record in categories.records)
+    rows = [record.get("keypoints") or () for record in records]
     unnamed: Counter[int] = Counter()
-    for row, record in enumerate(annotations):
+    for row, record in enumerate(records):
         if record["category_id"] not in having:
             labelled = isinstance(rows[row], list) and any(rows[row][2::3])
             unnamed[record["category_id"]] += labelled
             rows[row] = ()
-    names = {record["id"]: record["name"] for record in categories}
+    names = {record["id"]: record["name"] for record in categories.records}
     for category, count in (+unnamed).items():
         logger.warning(
             "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
@@ -62,15 +71,29 @@ def read_pose(
             *(source, count, names.get(category, category)),
         )
     joints = None
-    if skeleton is not None:
-
-        def describe(row: int) -> str:
-            return "annotation id {id} of image id {image_id}".format_map(annotations[row])
-
-        joints = _checked_joints(rows, len(skeleton.names), source, describe)
+    if found is not None:
+        joints = _checked_joints(rows, len(found.names), source, describe)
+        _compare_counts(annotations, joints, describe)
         for message in _far_joints(joints, boxes, image_sizes, describe):
             logger.warning("%s: %s", source, message)
-    return {"skeleton": skeleton, "pose_categories": tuple(having), "joints": joints}
+    return {"skeleton": found, "pose_categories": tuple(having), "joints": joints}
+
+
+def _compare_counts(annotations: Table, joints: np.ndarray, describe: Callable[[int], str]) -> None:
+    """Say where 'num_keypoints' is not the number of labelled joints, which is what counts."""
+    counts = (joints[..., 2] > 0).sum(axis=1).tolist()
+    pairs = zip(annotations.records, counts, strict=True)
+    stated = [record.get("num_keypoints") for record in annotations.records]
+    wrong = np.array([r.get("num_keypoints") not in (None, count) for r, count in pairs], bool)
+    if wrong.any():
+        told = examples(
+            wrong, lambda row: f"{stated[row]!r} beside {counts[row]} in {describe(row)}"
+        )
+        logger.warning(
+            "%s: 'num_keypoints' of %d of %d annotations is not the number of their labelled "
+            "joints: %s. The joints are counted; correct the number or leave it out",
+            *(annotations.source, wrong.sum(), len(wrong), told),
+        )
 
 
 def _checked_joints(

@@ -1,11 +1,25 @@
-"""Columns of annotation files that records keep because a ground-truth field reads them.
+"""Columns of annotation files: as lists of checked values, and those that a field asks for.
 
-Values are kept as the file has them: what lies in pixels is not shifted or scaled. A column that a
-file lacks is missing from its records as well; the field that needs it says so. What every record
-holds (boxes, categories, joints, sizes) is never read a second time.
+Values that are asked for are kept as the file has them: what lies in pixels is not shifted or
+scaled. A column that a file lacks is missing from its records as well; the field that needs it says
+so. What every record holds (boxes, categories, joints, sizes) is never read a second time.
 """
 
 from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..checks import DatasetError, examples
+
+logger = logging.getLogger(__name__)
 
 ANNOTATION_COLUMNS: set[str] = set()
 IMAGE_COLUMNS: set[str] = set()
@@ -14,6 +28,12 @@ _READ_ALWAYS = {
     *("id", "image_id", "category_id", "bbox", "bbox_mode", "iscrowd", "keypoints"),
     *("file_name", "height", "width", "annotations"),
 }
+_NUMBERS = {int, float}  # what JSON's numbers become; bool, though a kind of int, is none
+_FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
+# An area of at most _NO_AREA in a box of at least _SOME_BOX square pixels stands for none.
+_NO_AREA, _SOME_BOX = 1.0, 100.0
+# What of a record is shown in messages, where it has it.
+_IDENTITY = ("id", "image_id", "file_name", "name")
 
 
 def keep_annotation_columns(*names: str) -> None:
@@ -26,6 +46,236 @@ def keep_image_columns(*names: str) -> None:
     IMAGE_COLUMNS.update(set(names) - _READ_ALWAYS)
 
 
-def kept_columns(records: list[dict], names: set[str]) -> list[dict]:
+def kept_columns(records: Sequence[dict], names: set[str]) -> list[dict]:
     """Return, for each record of a file, those of its columns that are asked for."""
+    if not names:
+        return [{}] * len(records)
     return [{name: record[name] for name in names if name in record} for record in records]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One list of records of a JSON file: images, annotations or categories.
+
+    Every method raises DatasetError, naming file, record, key and cure, where a value is not what
+    it must be.
+    """
+
+    name: str
+    records: list[dict]
+    source: str
+
+    @classmethod
+    def of(cls, content: dict, name: str, source: str) -> Table:
+        """The list `name` of a file; [] where it has none."""
+        records = content.get(name, [])
+        what = "an object" if isinstance(records, dict) else _shown(records)
+        if not isinstance(records, list):
+            raise DatasetError(
+                f"'{source}': '{name}' is {what}, it must be a list of objects {{...}}, [] where "
+                "there are none: write it as COCO's format has it"
+            )
+        table = cls(name, records, source)
+        if set(map(type, records)) - {dict}:
+            row = next(k for k, record in enumerate(records) if not isinstance(record, dict))
+            raise DatasetError(
+                f"'{source}': record {row} of '{name}' is {_shown(records[row])}, it must be an "
+                f"object {{...}}: '{name}' is one list of them, without inner lists"
+            )
+        return table
+
+    def rows(self, numbers: Iterable[int]) -> Table:
+        """The table of these rows."""
+        return replace(self, records=[self.records[number] for number in numbers])
+
+    def refuse(self, wrong: Iterable[bool], key: str, cure: str) -> None:
+        """Raise DatasetError where a record is wrong: how many are, and the first of them."""
+        rows = [row for row, is_wrong in enumerate(wrong) if is_wrong]
+        if not rows:
+            return
+        record = self.records[rows[0]]
+        shown = {name: record[name] for name in _IDENTITY if name in record}
+        having = f"'{key}' {_shown(record[key])}" if key in record else f"no '{key}'"
+        others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        raise DatasetError(
+            f"'{self.source}': record {rows[0]} of '{self.name}' {shown}{others} has {having}: "
+            f"{cure}"
+        )
+
+    def column(self, key: str, cure: str = "add it, COCO's format requires it") -> list:
+        """What each record has under `key`, of which each must have something."""
+        try:
+            return [record[key] for record in self.records]
+        except KeyError:
+            return self.refuse((key not in record for record in self.records), key, cure)
+
+    def whole_numbers(self, key: str) -> np.ndarray:
+        """A column as int64."""
+        values = self.column(key)
+        if not set(map(type, values)) <= {int}:
+            self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
+            values = list(map(int, values))
+        try:
+            return np.array(values, dtype=np.int64)
+        except OverflowError:
+            return self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
+
+    def ids(self) -> np.ndarray:
+        """The column "id" as int64, each only once."""
+        identifiers = self.whole_numbers("id")
+        values, counts = np.unique(identifiers, return_counts=True)
+        if len(twice := values[counts > 1]):
+            raise DatasetError(
+                f"{self.source}: {len(twice)} ids occur more than once in '{self.name}': "
+                f"{twice[:5].tolist()}. Give each record of '{self.name}' its own 'id'"
+            )
+        return identifiers
+
+    def texts(self, key: str) -> list[str]:
+        """A column of texts that are not empty."""
+        values = self.column(key)
+        wrong = (not isinstance(value, str) or not value.strip() for value in values)
+        self.refuse(wrong, key, "it must be a text")
+        return values
+
+    def numbers(self, key: str) -> np.ndarray:
+        """A column as float64, NaN where a record has none."""
+        values = [record.get(key) for record in self.records]
+        if set(map(type, values)) <= _NUMBERS | {type(None)}:
+            try:
+                return np.array(values, dtype=np.float64)
+            except OverflowError:
+                pass  # a whole number that no float64 holds
+        wrong = (value is not None and not _is_number(value) for value in values)
+        return self.refuse(wrong, key, "it must be a number, written without quotes")
+
+    def boxes(self, key: str = "bbox") -> np.ndarray:
+        """A column of four numbers each as (N, 4) float64."""
+        values = self.column(key)
+        fours = all(isinstance(value, list) and len(value) == 4 for value in values)
+        if fours and set(map(type, chain.from_iterable(values))) <= _NUMBERS:
+            try:
+                return np.array(values, dtype=np.float64).reshape(-1, 4)
+            except OverflowError:
+                pass  # as in `numbers`
+        is_box = (isinstance(v, list) and len(v) == 4 and all(map(_is_number, v)) for v in values)
+        cure = "it must be four numbers [x, y, width, height], without quotes"
+        return self.refuse((not good for good in is_box), key, cure)
+
+    def flags(self, key: str) -> np.ndarray:
+        """A column of 0 and 1 as bool, False where it is missing; texts are read, with a warning.
+
+        `bool("0")` would be True.
+        """
+        values = [record.get(key) for record in self.records]
+        texts = sum(isinstance(value, str) for value in values)
+        if texts:
+            values = [value.lower() if isinstance(value, str) else value for value in values]
+        try:
+            found = np.array([_FLAGS[value] for value in values], dtype=bool)
+        except (KeyError, TypeError):
+            wrong = (isinstance(v, (list, dict)) or v not in _FLAGS for v in values)
+            return self.refuse(wrong, key, "it must be 0 or 1, written without quotes")
+        if texts:
+            logger.warning(
+                "%s: %d of %d '%s' of '%s' are texts ('0', '1', 'false', 'true') and are read as 0 "
+                "and 1; write them without quotes to silence this",
+                *(self.source, texts, len(values), key, self.name),
+            )
+        return found
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in the file, shortened."""
+    return f"{json.dumps(value, ensure_ascii=False):.80}"
+
+
+_WHOLE = "it must be a whole number between -2^63 and 2^63, written without quotes"
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON's value is a number that float64 holds; NaN and infinity are."""
+    try:
+        return type(value) in _NUMBERS and isinstance(float(value), float)
+    except OverflowError:
+        return False
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) in _NUMBERS and -(2**63) <= value < 2**63 and value == value // 1
+
+
+def class_names(table: Table) -> dict[int, str]:
+    """Id -> name, sorted by id; names that are numbers become texts, repeated ones are told apart.
+
+    A warning says so.
+    """
+    if not table.records:
+        raise DatasetError(
+            f"'{table.source}': 'categories' is missing or empty; add one {{'id': ..., 'name': "
+            "...} per class"
+        )
+    names = table.column("name")
+    if any(type(name) is int for name in names):
+        logger.warning(
+            "%s: names of 'categories' are numbers, such as %s, and are taken as texts",
+            *(table.source, next(name for name in names if type(name) is int)),
+        )
+    names = [str(name) if type(name) is int else name for name in names]
+    wrong = (not isinstance(name, str) or not name.strip() for name in names)
+    table.refuse(wrong, "name", "it must be the name of a class, a text that is not empty")
+    categories = dict(sorted(zip(table.ids().tolist(), names, strict=True)))
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    if repeated:
+        categories = {
+            identifier: f"{name} (id {identifier})" if name in repeated else name
+            for identifier, name in categories.items()
+        }
+        logger.warning(
+            "%s: several of 'categories' have the same name; they stay classes of their own and "
+            "are told apart as %s. Give each its own name, or remove those that are not meant",
+            *(table.source, [name for name in categories.values() if name not in names]),
+        )
+    return categories
+
+
+def annotation_ids(annotations: Table) -> np.ndarray:
+    """The ids, or 1 to N, with a warning, where they do not number the annotations.
+
+    Nothing refers to them: they only name annotations in messages.
+    """
+    values = [record.get("id") for record in annotations.records]
+    whole = set(map(type, values)) <= {int} and max(map(abs, values), default=0) < 2**63
+    if whole and len(set(values)) == len(values):
+        return np.array(values, dtype=np.int64)
+    logger.warning(
+        "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 to "
+        "%d in the order of the file",
+        *(annotations.source, len(values)),
+    )
+    return np.arange(1, len(values) + 1)
+
+
+def areas(annotations: Table, boxes: np.ndarray, describe: Callable[[int], str]) -> np.ndarray:
+    """The areas of the file, and width x height where it has none or one that cannot be meant.
+
+    Areas of outlines, such as COCO's own, are anything up to the box; they stay as they are.
+    """
+    found, products = annotations.numbers("area"), boxes[:, 2] * boxes[:, 3]
+    missing = np.array([record.get("area") is None for record in annotations.records], dtype=bool)
+    possible = (found > 0) & (found <= 2 * (boxes[:, 2] + 1) * (boxes[:, 3] + 1))
+    wrong = ~missing & ~(possible & ((found > _NO_AREA) | (products < _SOME_BOX)))
+    if missing.any():
+        logger.info(
+            "%s: %d of %d annotations have no 'area'; width x height of 'bbox' is used",
+            *(annotations.source, missing.sum(), len(missing)),
+        )
+    if wrong.any():
+        logger.warning(
+            "%s: 'area' of %d of %d annotations cannot be that of their object: %s. Width x height "
+            "of 'bbox' is used, for the scores of small, medium and large objects and for the "
+            "tolerance of joints. Correct 'area' or leave it out",
+            *(annotations.source, wrong.sum(), len(wrong)),
+            examples(wrong, lambda row: f"{found[row]:g} of {describe(row)}"),
+        )
+    return np.where(missing | wrong, products, found)

@@ -7,8 +7,10 @@ from collections import Counter
 
 from detectron2.utils.file_io import PathManager
 
+from ...text_files import read_text
 from ..checks import DatasetError
 
+CLASS_FILE = "classes.txt"  # in a folder with classes of its own: one name per line
 _SHOWN = 3
 
 
@@ -22,6 +24,23 @@ def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
         for stem, ending in names
         if ending.lower() in endings
     }
+
+
+def read_class_names(folder: str) -> list[str] | None:
+    """Return the names that `CLASS_FILE` in a folder lists, one per line; None: there is no file.
+
+    Raises:
+        DatasetError: it names no class, or one twice.
+    """
+    path = os.path.join(folder, CLASS_FILE)
+    if not PathManager.isfile(path):
+        return None
+    names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    if not names or len(set(names)) < len(names):
+        raise DatasetError(
+            f"'{path}' must hold the name of each class once, one per line; it holds {names[:20]}"
+        )
+    return names
 
 
 def read_split_list(path: str, *, example: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import os
 import pkgutil
 import re
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class DatasetForm:
 
 
 _forms: dict[str, DatasetForm] = {}
+_read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
 _may_miss_files: dict[str, bool] = {}
 
 
@@ -91,13 +95,14 @@ def register_from_files(spec: str) -> str:
     """Register a specification and return the short name that it is registered under.
 
     `coco:` takes classes and joints from the categories of the JSON; `voc:` VOC's classes, or those
-    in `classes.txt` in the folder, one per line; `kitti:` a split such as "3dop/train", "train" (of
-    `ImageSets/train.txt`) or "test", or the path of a list that ends in ".txt", and labels where
-    there is a folder `training/label_2`.
+    in `classes.txt` in the folder, one per line; `kitti:` KITTI's or likewise, a split such as
+    "3dop/train", "train" (of `ImageSets/train.txt`) or "test", or the path of a list that ends in
+    ".txt", and labels where there is a folder `training/label_2`.
 
-    The name is safe as a folder name and equal in every process; calling it again returns the same.
-    Classes are known now, records are only read when the dataset is used. The metadata keeps the
-    specification with absolute paths as `file_spec`.
+    The name is safe as a folder name and equal in every process; calling it again returns the same,
+    and registers it anew where its files say something else than before: then what was added to its
+    metadata since is gone. Classes are known now, records are only read when the dataset is used.
+    The metadata keeps the specification with absolute paths as `file_spec`.
 
     Raises:
         ValueError: the specification has no known form, or names no existing files; the message
@@ -111,10 +116,44 @@ def register_from_files(spec: str) -> str:
     reader = pkgutil.resolve_name(form.reader) if isinstance(form.reader, str) else form.reader
     dataset = reader(spec)
     name = dataset_name(dataset.stem, *dataset.parts)
-    if name not in DatasetCatalog:
-        dataset.register(name)
-        MetadataCatalog.get(name).set(file_spec=":".join([prefix, *dataset.parts]))
+    if name not in DatasetCatalog or name in _read:  # else it is somebody's own
+        _register(name, dataset, ":".join([prefix, *dataset.parts]))
     return name
+
+
+def _register(name: str, dataset: FileDataset, spec: str) -> None:
+    """Let the form register what its files say now; keep what is registered if that is the same."""
+    catalogs = (DatasetCatalog, MetadataCatalog)
+    before = [catalog.pop(name, None) for catalog in catalogs]
+    same = False
+    try:
+        dataset.register(name)
+        MetadataCatalog.get(name).set(file_spec=spec)
+        read = repr(MetadataCatalog.get(name).as_dict())
+        same = read == _read.get(name) and None not in before
+        if not same and name in _read:
+            logger.warning("Dataset '%s' has changed and is registered anew (%s)", name, spec)
+        _read[name] = read
+    finally:
+        if same or name not in DatasetCatalog:  # the files cannot be read now: as it was
+            for catalog, entry in zip(catalogs, before, strict=True):
+                catalog.pop(name, None)
+                if entry is not None:
+                    catalog[name] = entry
+
+
+def what_files_say(specs: Iterable[str]) -> tuple[str, ...]:
+    """What the metadata of these specifications holds, registered anew where files have changed.
+
+    "" for those that cannot be registered.
+    """
+    said = []
+    for spec in specs:
+        try:
+            said.append(_read.get(register_from_files(spec), ""))
+        except (ValueError, OSError):
+            said.append("")
+    return tuple(said)
 
 
 def dataset_name(stem: str, *parts: str) -> str:
@@ -151,6 +190,9 @@ def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
         found = [PathManager.isfile(file), PathManager.isdir(folder)]
         if all(found):
             return absolute(file), absolute(folder)
+        if PathManager.isdir(file) and PathManager.isfile(folder):
+            right = f"{spec.partition(':')[0]}:{folder}:{file}"
+            raise ValueError(f"dataset '{spec}' has the folder before the {kind}: write '{right}'")
         states = ["found" if exists else "missing" for exists in found]
         tried.append(f"{kind} '{file}' ({states[0]}), images '{folder}' ({states[1]})")
     if not tried:

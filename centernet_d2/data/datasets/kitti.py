@@ -28,6 +28,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
+from .folders import CLASS_FILE, read_class_names
 from .from_files import FileDataset, may_miss_files, split_folder
 from .kitti_folder import (
     CALIBRATION_FOLDER,
@@ -77,6 +78,41 @@ KITTI_RULES = ClassRules(
 )
 
 
+def folder_rules(folder: str) -> ClassRules:
+    """The rules of a folder: KITTI's, or of the classes that its `classes.txt` names.
+
+    KITTI's other types keep what they mean beside those (Van is ignored for Car, DontCare for all)
+    or are background; any other type in a label file is an error.
+
+    Raises:
+        DatasetError: the names cannot be types of KITTI's label files.
+    """
+    classes = read_class_names(folder)
+    if classes is None:
+        return KITTI_RULES
+    path = os.path.join(folder, CLASS_FILE)
+    for name in classes:
+        if len(name.split()) != 1 or name == "DontCare":
+            raise DatasetError(
+                f"'{path}' names '{name}': a type in label files is one word without blanks, and "
+                "DontCare marks regions, not objects. Rename or remove it"
+            )
+    if len({name.lower() for name in classes}) < len(classes):
+        raise DatasetError(
+            f"'{path}' holds {classes[:20]}, of which two differ in capital letters alone, which "
+            "KITTI's scores do not tell apart: rename one"
+        )
+    known = {*KITTI_RULES.classes, *KITTI_RULES.ignored, *KITTI_RULES.background} - {*classes}
+    ignored = {kind: of for kind, of in KITTI_RULES.ignored.items() if kind in known}
+    ignored = {kind: of for kind, of in ignored.items() if of is None or of in classes}
+    return ClassRules(
+        classes=tuple(classes),
+        ignored=ignored,
+        background=tuple(sorted(known - {*ignored})),
+        only_in_training=tuple(kind for kind in KITTI_RULES.only_in_training if kind in ignored),
+    )
+
+
 def read_form(spec: str) -> FileDataset:
     """Read `kitti:<folder>:<split>`; see `from_files.register_dataset_form`."""
     folder, split = split_folder(spec, holds="ImageSets and training (or testing)")
@@ -84,7 +120,9 @@ def read_form(spec: str) -> FileDataset:
     def register(name: str) -> None:
         read_split(folder, split)  # a wrong folder or split is said now
         labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-        register_kitti_split(name, folder, split, labelled=PathManager.isdir(labels))
+        register_kitti_split(
+            name, folder, split, labelled=PathManager.isdir(labels), rules=folder_rules(folder)
+        )
 
     stem = f"{os.path.basename(folder)}_{split.removesuffix('.txt')}"
     return FileDataset(stem, (folder, split), register)
@@ -144,8 +182,8 @@ def load_kitti_records(
 
     Keys: file_name, image_id (the frame's name, "000007"), height, width, as_stored (True: pixels
     are not turned, since the calibration is of the file's), projection and, in a labelled split,
-    annotations. Boxes without area or outside their image are left out with a warning; an object
-    that has no place in front of the camera or no dimensions becomes an ignored region.
+    annotations. Boxes without area or outside their image are left out with a warning. Objects
+    keep KITTI's marks of what is not known (see `structures.box3d_records`).
 
     Raises:
         FileNotFoundError: see `find_frames`.
@@ -168,13 +206,6 @@ def load_kitti_records(
         record["annotations"] = [annotation_of(item, rules) for item in found]
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
     drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
-    labelled_items = (item for found in objects for item in found if item.type in rules.classes)
-    if without := [item for item in labelled_items if not has_box3d(item)]:
-        logger.warning(
-            "%s: %d objects have no 3-D box in front of the camera (z <= 0 or a dimension <= 0), "
-            "such as a %s at %s: they are ignored regions of their class",
-            *(folder, len(without), without[0].type, without[0].location),
-        )
     _log_counts(folder, split, records, rules)
     return records
 
@@ -186,17 +217,12 @@ def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
         "bbox_mode": BoxMode.XYXY_ABS,
         "category_id": rules.category(item.type),
     }
-    if item.type in rules.ignored or not has_box3d(item):
+    if item.type in rules.ignored:
         return {**annotation, "ignored": True, "iscrowd": 1}
     scalars = ("rotation_y", "alpha", "truncated", "occluded")
     values = {name: getattr(item, name) for name in scalars}
     box = {"dimensions": list(item.dimensions), "location": list(item.location)}
     return {**annotation, "iscrowd": 0, **box, **values}
-
-
-def has_box3d(item: KittiObject) -> bool:
-    """Whether a row says where the object is: in front of the camera, with an extent."""
-    return item.location[2] > 0 and min(item.dimensions) > 0
 
 
 def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
@@ -208,7 +234,8 @@ def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
         if item.type not in known:
             raise DatasetError(
                 f"'{frame.label}', object {number} has the type '{item.type}', which is none of "
-                f"{sorted(known)}: correct it (capital letters count)"
+                f"{sorted(known)}: correct it (capital letters count), or list classes of your own "
+                f"in '{CLASS_FILE}' in the dataset's folder, one per line"
             )
     return [item for item in objects if item.type not in rules.background]
 

@@ -11,17 +11,22 @@ Source: the description of the columns that comes with KITTI's object developmen
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from ...structures.boxes3d import checked_projection
+from ...structures.box3d_records import NO_ANGLE, NO_DIMENSION, NO_LOCATION
+from ...structures.cameras import checked_projection
+from ...text_files import read_text
 from ..checks import DatasetError
 
 LABEL_COLUMNS = 15  # a result has the score as column 16
+BOX_COLUMNS = 8  # of a label without a 3-D box
 PROJECTION_KEY = "P2"  # of the left color camera, whose pictures lie in image_2
+RAW_PROJECTION_KEY = "P_rect_02"  # the same in KITTI's raw data
 # What KITTI's scores take neither for an object nor for background: type -> the class that it may
 # be taken for; None: a region of every class.
 NEUTRAL_TYPES: dict[str, str | None] = {
@@ -29,7 +34,9 @@ NEUTRAL_TYPES: dict[str, str | None] = {
     "Person_sitting": "Pedestrian",
     "DontCare": None,
 }
-_PROJECTION_VALUES = 12
+_SHAPES = {12: (3, 4), 9: (3, 3)}  # of a projection with so many numbers
+_SEPARATORS = re.compile(r"[,;:=\[\]]")  # of a calibration's names and numbers, beside blanks
+_NO_BOX3D = (*[NO_DIMENSION] * 3, *[NO_LOCATION] * 3, NO_ANGLE)
 _NAMES = (
     *("truncated", "occluded", "alpha", "left", "top", "right", "bottom"),
     *("height", "width", "length", "x", "y", "z", "rotation_y", "score"),
@@ -43,25 +50,26 @@ class KittiObject:
     type: str  # class name as in the file
     truncated: float  # share of the object outside the image, 0..1; -1: not labelled
     occluded: int  # 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1: not labelled
-    alpha: float  # -10: none
+    alpha: float  # -10: not known
     box: tuple[float, float, float, float]  # x1, y1, x2, y2, pixels from 0
     dimensions: tuple[float, float, float]  # height, width, length; -1: none
     location: tuple[float, float, float]  # x, y, z of the bottom centre; -1000: none
-    rotation_y: float  # -10: none
+    rotation_y: float  # -10: not known
     score: float | None = None  # None in a label
 
 
 def read_labels(path: str) -> list[KittiObject]:
     """Read a label file (15 columns) or a result file (16: the last is the score).
 
-    A file without rows is an image without objects. The values of a DontCare row (-1, -1000, -10)
-    are kept as they are.
+    A file without rows is an image without objects. A row of 8 columns has no 3-D box: the others
+    get KITTI's marks of that (-1, -1000, -10), which are kept as they are in DontCare rows too.
 
     Raises:
         FileNotFoundError: there is no such file.
         DatasetError: a row has another number of columns, something that is no finite number, an
             occlusion that is no whole number, or a box whose right or bottom lies before its left
             or top; the message names the row.
+        TextFileError: it is no text.
     """
     lines = enumerate(_lines(path, "label"), start=1)
     return [_parse_row(line, f"'{path}', row {number}") for number, line in lines if line.strip()]
@@ -69,13 +77,16 @@ def read_labels(path: str) -> list[KittiObject]:
 
 def _parse_row(line: str, where: str) -> KittiObject:
     kind, *texts = line.split()
-    if len(texts) + 1 not in (LABEL_COLUMNS, LABEL_COLUMNS + 1):
+    if len(texts) + 1 not in (BOX_COLUMNS, LABEL_COLUMNS, LABEL_COLUMNS + 1):
         raise DatasetError(
             f"{where} has {len(texts) + 1} columns. A label has 15 (type, truncated, occluded, "
-            "alpha, 4 of the box, 3 dimensions, 3 of the location, rotation_y), a result 16, the "
-            "last being the score; write the missing ones or copy the file again"
+            "alpha, 4 of the box, 3 dimensions, 3 of the location, rotation_y), or the first 8 of "
+            "these where there is no 3-D box, a result 16, the last being the score; the type has "
+            "no blanks. Write the missing ones (0 0 -10 before a box of which nothing else is "
+            "known) or copy the file again"
         )
     values = [_number(text, f"{where}: {name}") for text, name in zip(texts, _NAMES, strict=False)]
+    values += _NO_BOX3D if len(texts) + 1 == BOX_COLUMNS else ()
     truncated, occluded, alpha, left, top, right, bottom, *rest = values
     if occluded != int(occluded):
         raise DatasetError(
@@ -113,29 +124,39 @@ def format_label_row(item: KittiObject, decimals: int = 2) -> str:
 def read_projection(path: str) -> np.ndarray:
     """Return P2 of a calibration file: (3, 4) float64, camera frame in metres -> image_2's pixels.
 
-    The row is found by its name, wherever it stands.
+    The row is found by its name, wherever it stands; KITTI's raw data names it `P_rect_02`. It has
+    12 numbers or, without the fourth column of the matrix, 9. A file that holds nothing but so many
+    numbers is that matrix, row by row.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DatasetError: it has no row P2, or that row is not 12 finite numbers of a camera (see
+        DatasetError: it has no such row, or that row is not 12 or 9 finite numbers of a camera (see
             `check_projection`).
+        TextFileError: it is no text.
     """
-    for number, line in enumerate(_lines(path, "calibration"), start=1):
-        name, _, content = line.partition(":")
-        if name.strip() == PROJECTION_KEY:
-            where = f"'{path}', row {number} (P2)"
-            values = [_number(text, where) for text in content.split()]
-            if len(values) != _PROJECTION_VALUES:
-                raise DatasetError(
-                    f"{where} has {len(values)} numbers instead of the 12 of a 3 x 4 matrix: the "
-                    "file is truncated or another kind of file; copy it again"
-                )
-            return check_projection(np.array(values).reshape(3, 4), where)
+    rows = [_SEPARATORS.sub(" ", line).split() for line in _lines(path, "calibration")]
+    for number, (name, *texts) in enumerate((row or [""] for row in rows), start=1):
+        if name in (PROJECTION_KEY, RAW_PROJECTION_KEY):
+            return _matrix(texts, f"'{path}', row {number} ({name})")
+    texts = [text for row in rows for text in row]
+    if len(texts) in _SHAPES and texts[0][:1] in "+-.0123456789":
+        return _matrix(texts, f"'{path}'")
     raise DatasetError(
         f"'{path}' has no row 'P2: ' with the 12 numbers of the left color camera's 3 x 4 "
-        "projection: it is truncated or another kind of file; copy it again from KITTI's 'camera "
-        "calibration matrices of object data set'"
+        "projection (or 'P_rect_02: ', or the 9 numbers of a 3 x 3 matrix): it is truncated or "
+        "another kind of file; copy it again from KITTI's 'camera calibration matrices of object "
+        "data set'"
     )
+
+
+def _matrix(texts: Sequence[str], where: str) -> np.ndarray:
+    values = [_number(text, where) for text in texts]
+    if len(values) not in _SHAPES:
+        raise DatasetError(
+            f"{where} has {len(values)} numbers instead of the 12 of a 3 x 4 matrix (or the 9 of a "
+            "3 x 3 one): the file is truncated or another kind of file; copy it again"
+        )
+    return check_projection(np.array(values).reshape(_SHAPES[len(values)]), where)
 
 
 def check_projection(projection: object, where: str) -> np.ndarray:
@@ -152,11 +173,7 @@ def _lines(path: str, kind: str) -> list[str]:
             f"{kind} file '{path}' does not exist: unpack the archive of the {kind} files again, "
             "or take the frame out of the split's list"
         )
-    try:
-        with PathManager.open(path, "r") as file:
-            return file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"'{path}' is no text file ({error.reason}): copy it again") from error
+    return read_text(path).splitlines()
 
 
 def _number(text: str, where: str) -> float:

@@ -25,7 +25,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
-from .folders import files_by_stem, read_split_list
+from .folders import CLASS_FILE, files_by_stem, read_class_names, read_split_list
 from .from_files import FileDataset, split_folder
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-CLASS_FILE = "classes.txt"  # in a folder of VOC's form with other classes: one name per line
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -47,24 +46,11 @@ def read_form(spec: str) -> FileDataset:
 
     def register(name: str) -> None:
         read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
-        classes = _class_names(folder)
+        classes = read_class_names(folder) or VOC_CLASSES
         year_of_scores = int(year.group()) if year else 2012
         register_voc_split(name, folder, split, class_names=classes, year=year_of_scores)
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
-
-
-def _class_names(folder: str) -> Sequence[str]:
-    path = os.path.join(folder, CLASS_FILE)
-    if not PathManager.isfile(path):
-        return VOC_CLASSES
-    with PathManager.open(path) as file:
-        names = [line.strip() for line in file if line.strip()]
-    if not names or len(set(names)) < len(names):
-        raise DatasetError(
-            f"'{path}' must hold the name of each class once, one per line; it holds {names[:20]}"
-        )
-    return names
 
 
 def register_voc_split(

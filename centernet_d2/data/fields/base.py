@@ -62,6 +62,9 @@ class GroundTruthField(ABC):
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:  # noqa: B027
         """Raise ValueError where nothing can be learned from the training records of `source`."""
 
+    def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:  # noqa: B027
+        """Say what is wrong with the evaluation records of `source`, which may have no labels."""
+
     def build_augmentation(self, cfg: CfgNode) -> Augmentation | None:
         """What brings training images to the network frame in place of the usual crop; None: that.
 

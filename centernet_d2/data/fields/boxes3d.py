@@ -5,18 +5,26 @@ They serve KITTI and any camera whose records have the same keys, see `datasets/
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ...structures.box3d_records import box3d_row
+from ...structures.box3d_records import NO_ANGLE, box3d_row
 from ...structures.boxes3d import Boxes3D, rescaled_projection
-from ..checks import DatasetError
+from ..checks import DatasetError, examples
+from ..checks3d import Labels3D, check_labels3d
 from ..datasets.kitti_labels import check_projection
-from .base import GroundTruthField, MovedImage
+from ..frames import NetworkFrame, check_frame
+from ..images import read_image_size
+from .base import GroundTruthField, MovedImage, source_boxes
 from .boxes3d_transforms import RandomHalfJitter, affine_matrix, keeps_distances
+
+logger = logging.getLogger(__name__)
 
 
 class Boxes3DField(GroundTruthField):
@@ -26,10 +34,11 @@ class Boxes3DField(GroundTruthField):
     every class):
 
     - `gt_boxes3d`: `Boxes3D` in the camera frame, which no augmentation changes; zeros where
-      `gt_ignored`;
-    - `gt_3d_supervised` (P,) bool: depth and dimensions can be learned here; False for ignored ones
-      and in an image that anything but its fit into the network frame (`FitTransform`) moved or
-      scaled: there, objects do not seem as far as they are.
+      `gt_ignored`, and KITTI's marks (`NO_BOX3D`) of objects that have none;
+    - `gt_3d_supervised` (P,) bool: depth and dimensions can be learned here; False for ignored
+      objects, those without a 3-D box in front of the camera, and in an image that anything but its
+      fit into the network frame (`FitTransform`) moved or scaled: there, objects do not seem as far
+      as they are.
 
     The input gains `projection` (3, 4) float32, which leads to pixels of the file, and
     `image_projection`, to pixels of `image`. In evaluation it may be missing; the model has a
@@ -40,23 +49,26 @@ class Boxes3DField(GroundTruthField):
     image_columns = ("projection",)
     keeps_ignored = True
 
+    def __init__(
+        self, *, training: NetworkFrame | None = None, evaluation: NetworkFrame | None = None
+    ) -> None:
+        """Take what the network will see of images, to say what that leaves out; None: all."""
+        self.training, self.evaluation = training, evaluation
+
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
         """`gt_boxes3d` and `gt_3d_supervised`; see `box3d_row` for what may be left out.
 
         Raises:
-            DatasetError: an object lacks a key or has values that no box in front of a camera has.
+            DatasetError: an object lacks a key or has values that are no numbers.
         """
         ignored = torch.tensor([bool(entry.get("ignored")) for entry in annotations]).bool()
         boxes3d = torch.zeros(len(annotations), 8)
         for row in torch.nonzero(~ignored).flatten().tolist():
-            where = f"image file '{image.file_name}': annotation {row}"
-            try:
-                boxes3d[row] = torch.tensor(box3d_row(annotations[row], where))
-            except ValueError as error:
-                raise DatasetError(str(error)) from error
+            boxes3d[row] = torch.tensor(_checked_row(annotations[row], image.file_name, row))
+        placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
         return {
             "gt_boxes3d": Boxes3D(boxes3d),
-            "gt_3d_supervised": ~ignored & keeps_distances(image.transforms),
+            "gt_3d_supervised": placed & keeps_distances(image.transforms),
         }
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
@@ -65,19 +77,50 @@ class Boxes3DField(GroundTruthField):
         Raises:
             DatasetError: the record of a training image has no projection.
         """
-        if record.get("projection") is None:
-            if image.is_train:
-                raise DatasetError(
-                    f"image file '{image.file_name}': its record has no 'projection'. Add the "
-                    "3 x 4 matrix that takes (x, y, z, 1) of the camera frame, in metres, to "
-                    "pixels of this file"
-                )
+        projection = _projection_of(record, required=image.is_train)
+        if projection is None:
             return {key: value for key, value in record.items() if key != "projection"}
-        where = f"image file '{image.file_name}': 'projection' of its record"
-        projection = torch.from_numpy(check_projection(record["projection"], where))
         matrix = torch.from_numpy(affine_matrix(image.transforms))
-        moved = rescaled_projection(projection, matrix).float()
-        return {**record, "projection": projection.float(), "image_projection": moved}
+        moved = rescaled_projection(torch.from_numpy(projection), matrix).float()
+        return {
+            **record,
+            "projection": torch.from_numpy(projection).float(),
+            "image_projection": moved,
+        }
+
+    def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
+        """Check labels and cameras (see `checks3d`), and say what training does not see.
+
+        Raises:
+            DatasetError: a label or projection cannot be used, or no object has a 3-D box.
+        """
+        self._check(records, source, self.training, is_train=True)
+
+    def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
+        """The same of evaluation, whose records may lack labels and projections.
+
+        Raises:
+            DatasetError: a label or projection cannot be used.
+        """
+        self._check(records, source, self.evaluation, is_train=False)
+
+    def _check(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        source: str,
+        frame: NetworkFrame | None,
+        *,
+        is_train: bool,
+    ) -> None:
+        labels = gather_labels(records, need_projection=is_train)
+        known = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 6] != NO_ANGLE)
+        messages = check_labels3d(labels.select(known & (labels.image >= 0)), source=source)
+        if is_train:
+            messages += _not_learned(labels, source, messages)
+        if frame is not None:
+            messages += check_frame(records, frame, source, trained=is_train)
+        for message in messages:
+            _warn_once(message)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
         """The whole image on the network frame, a share of the images shifted and scaled.
@@ -104,3 +147,91 @@ class Boxes3DField(GroundTruthField):
             shift=options.CENTER_CROP.SHIFT,
             scale=options.CENTER_CROP.SCALE,
         )
+
+
+def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:
+    """All objects of records; those without a 3-D box have `NO_BOX3D`, without a camera image -1.
+
+    Raises:
+        DatasetError: a label or a projection cannot be used, or a needed projection is missing.
+    """
+    boxes, boxes3d, places, cameras = [np.zeros((0, 4))], [], [], []
+    for record in records:
+        name = record["file_name"]
+        projection = _projection_of(record, required=need_projection)
+        image = -1 if projection is None else len(cameras)
+        if projection is not None:
+            size = record.get("width"), record.get("height")
+            cameras.append((size if all(size) else read_image_size(name), projection, name))
+        entries = [
+            (place, entry)
+            for place, entry in enumerate(record.get("annotations", ()))
+            if not entry.get("ignored")
+        ]
+        boxes3d += [_checked_row(entry, name, place) for place, entry in entries]
+        boxes.append(source_boxes([entry for _, entry in entries], name))
+        places += [(image, place) for place, _ in entries]
+    sizes, projections, names = zip(*cameras, strict=True) if cameras else ((), (), ())
+    return Labels3D(
+        np.concatenate(boxes),
+        np.array(boxes3d, dtype=np.float64).reshape(-1, 8),
+        *np.array(places, dtype=np.int64).reshape(-1, 2).T,
+        np.array(sizes, dtype=np.float64).reshape(-1, 2),
+        np.array(projections, dtype=np.float64).reshape(-1, 3, 4),
+        names,
+    )
+
+
+def _not_learned(labels: Labels3D, source: str, messages: Sequence[str]) -> list[str]:
+    """Say which objects teach no 3-D box or no heading; DatasetError where not one does.
+
+    `messages` may say why.
+    """
+    placed = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 2] > 0)
+    count, told = len(placed), []
+    if count and not placed.any():
+        why = f". {messages[0]}" if messages else ""
+        raise DatasetError(
+            f"{source}: not one of {count} objects has a 3-D box in front of the camera, which the "
+            "point task 'box3d' learns from. Write 'location', 'dimensions' and 'rotation_y', or "
+            f"take 'box3d' out of MODEL.POINTS_CENTERNET.TASKS{why}"
+        )
+    if not placed.all():
+        rows = labels.boxes3d[:, :3].tolist()
+        found = examples(~placed, lambda row: f"{labels.describe(row)} location {rows[row]}")
+        told.append(
+            f"{source}: {(~placed).sum()} of {count} objects have no 3-D box in front of the "
+            f"camera: {found}. They are learned as boxes in the image alone"
+        )
+    unknown = placed & (labels.boxes3d[:, 7] == NO_ANGLE)
+    if unknown.any():
+        told.append(
+            f"{source}: the heading of {unknown.sum()} of {count} objects is not known (rotation_y "
+            "and alpha -10): their orientation is not learned"
+        )
+    return told
+
+
+def _checked_row(annotation: Mapping[str, Any], file_name: str, place: int) -> list[float]:
+    try:
+        return box3d_row(annotation, f"image file '{file_name}': annotation {place}")
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray | None:
+    name = record["file_name"]
+    if record.get("projection") is not None:
+        where = f"image file '{name}': 'projection' of its record"
+        return check_projection(record["projection"], where)
+    if required:
+        raise DatasetError(
+            f"image file '{name}': its record has no 'projection'. Add the 3 x 4 matrix that takes "
+            "(x, y, z, 1) of the camera frame, in metres, to pixels of this file"
+        )
+    return None
+
+
+@functools.cache  # records are loaded more than once
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)

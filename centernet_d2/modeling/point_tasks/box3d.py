@@ -18,9 +18,11 @@ from ...checked_values import check_choice
 from ...config import from_block
 from ...data.fields.base import GroundTruthField
 from ...data.fields.boxes3d import Boxes3DField
+from ...data.frames import NetworkFrame
 from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
 from ...losses.peak_regression import RegressionLoss, check_normalizer
+from ...structures.box3d_records import NO_ANGLE
 from ...structures.boxes3d import Boxes3D
 from ...structures.output_fields import register_output_field
 from ...structures.padded_images import PaddedImages
@@ -40,7 +42,8 @@ class Box3D(PointTask):
 
     Ground truth beside boxes and classes: `gt_boxes3d` (`Boxes3D`), and perhaps
     `gt_3d_supervised` (P,) bool, whose depth and dimensions are learned (missing: all); in a
-    shifted or scaled image they are not what the pixels show. The inputs of inference carry the
+    shifted or scaled image they are not what the pixels show. The orientation of a box whose alpha
+    is -10, KITTI's mark of what is not known, is not learned. The inputs of inference carry the
     camera, see `Cameras`; `projection`, 3 x 4 to pixels of the output frame, comes back.
     `docs/config.md` says more about each choice.
     """
@@ -89,7 +92,13 @@ class Box3D(PointTask):
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
         """Boxes in the camera frame, and the camera."""
-        return [Boxes3DField()]
+        fit = "width" if cfg.INPUT.BOX3D.RESOLUTION == "fixed" else "none"
+        training = NetworkFrame(tuple(cfg.INPUT.TRAIN_SIZE), fit, "INPUT.TRAIN_SIZE")
+        options, evaluation = cfg.TEST, None
+        if options.RESOLUTION == "fixed":
+            size = tuple(options.FIXED_SIZE)
+            evaluation = NetworkFrame(size, options.FIXED_FIT, "TEST.FIXED_SIZE")
+        return [Boxes3DField(training=training, evaluation=evaluation)]
 
     def protocol_notes(self) -> list[str]:
         """The camera of a batch's first image for all, as published, which is not the default."""
@@ -107,6 +116,10 @@ class Box3D(PointTask):
         """`projection`, 3 x 4 to pixels of the output frame, by which the boxes were placed."""
         return {"projection": self.cameras.of_output(entry)}
 
+    def no_objects(self) -> dict[str, Any]:
+        """No boxes."""
+        return {"gt_boxes3d": Boxes3D(torch.zeros(0, 8))}
+
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
     ) -> Box3DTargets:
@@ -114,12 +127,14 @@ class Box3D(PointTask):
         boxes = Boxes3D.cat([entry.gt_boxes3d for entry in instances])[centers.kept]
         supervised = torch.cat([self._supervised(entry) for entry in instances])[centers.kept]
         bins, residual = orientation_bins(boxes.alpha)
+        headed = boxes.alpha != NO_ANGLE
         return Box3DTargets(
             depth=boxes.depth,
             dimensions=boxes.dimensions,
-            bins=bins,
-            residual=residual,
+            bins=bins[headed],
+            residual=residual[headed],
             supervised=supervised,
+            headed=headed,
         )
 
     def losses(
@@ -132,7 +147,7 @@ class Box3D(PointTask):
         loss = partial(self.regression, num_images=num_images)
         depth = loss(depth_from_output(read["depth"].float())[rows], targets.depth[rows, None])
         orientation = orientation_loss(
-            read["orientation"],
+            read["orientation"][targets.headed],
             targets.bins,
             targets.residual,
             num_images=num_images,

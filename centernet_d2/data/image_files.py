@@ -1,0 +1,178 @@
+"""Every image file of a dataset is looked at before anything is computed with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from .checks import check_image_size
+from .images import read_image, read_image_size
+
+logger = logging.getLogger(__name__)
+
+# How closely a file is looked at; each level includes those before it.
+LEVELS = ("none", "exist", "ends", "header", "decode")
+# First bytes of a format -> what a whole file of it ends with.
+_ENDS = {
+    b"\xff\xd8\xff": b"\xff\xd9",
+    b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82",
+    b"GIF8": b";",
+}
+_SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
+_BAR_FROM = 5000  # files from which on a terminal shows a bar
+_CHUNK = 128  # files that a thread takes at once
+
+
+class Faults(NamedTuple):
+    """Rows of a list of records whose image files cannot be used."""
+
+    missing: list[int]
+    unusable: dict[int, Exception]  # row -> what is wrong, with the file's name and the cure
+
+
+def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
+    """Look at the records' local image files, as closely as `level` says, one of `LEVELS`.
+
+    "exist" asks for the files alone, folder by folder. "ends" also looks at the first and last
+    bytes of each; only a file whose ends are not those of a whole one is decoded. "header" compares
+    the size in every file's header with the record's, and "decode" reads all pixels.
+
+    An address ("s3://...") is left to the loader, which names it where it cannot be read.
+    """
+    names = {row: record.get("file_name") for row, record in enumerate(records)}
+    local = {row: str(name) for row, name in names.items() if name and "://" not in str(name)}
+    if level == "none":
+        return Faults([], {})
+    absent = missing_files(local.values())
+    missing = [row for row, name in local.items() if name in absent]
+    if level == "exist":
+        return Faults(missing, {})
+    rows = [row for row, name in local.items() if name not in absent]
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+
+    def look(chunk: list[int]) -> dict[int, Exception]:
+        found = {row: _fault(local[row], records[row], level) for row in chunk}
+        return {row: fault for row, fault in found.items() if fault is not None}
+
+    unusable: dict[int, Exception] = {}
+    hidden = True if len(rows) < _BAR_FROM else None  # None: hidden where there is no terminal
+    with (
+        ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool,
+        tqdm(total=len(rows), desc="Image files", unit="file", disable=hidden) as bar,
+    ):
+        for chunk, found in zip(chunks, pool.map(look, chunks), strict=True):
+            unusable |= found
+            bar.update(len(chunk))
+    return Faults(missing, unusable)
+
+
+def missing_files(names: Iterable[str]) -> set[str]:
+    """Return those of the local files that do not exist."""
+    folders: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name in names:
+        folder, base = os.path.split(name)
+        folders[folder].append((base, name))
+    absent: set[str] = set()
+    for folder, files in folders.items():
+        if len(files) < _SCAN_FROM:
+            absent.update(name for _, name in files if not os.path.isfile(name))
+            continue
+        try:
+            with os.scandir(folder or ".") as entries:
+                present = {entry.name for entry in entries if entry.is_file()}
+        except (FileNotFoundError, NotADirectoryError):
+            present = set()
+        absent.update(name for base, name in files if base not in present)
+    return absent
+
+
+def has_whole_ends(file_name: str) -> bool | None:
+    """Whether a file begins and ends as a whole image does; None where its format does not say."""
+    handle = os.open(file_name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        size = os.fstat(handle).st_size
+        start = file.read(12)
+        file.seek(max(size - 12, 0))
+        end = file.read(12)
+    for first, last in _ENDS.items():
+        if start.startswith(first):
+            return end.endswith(last)
+    if start.startswith(b"RIFF") and start.endswith(b"WEBP"):
+        return size >= 8 + int.from_bytes(start[4:8], "little")
+    if start.startswith(b"BM"):
+        return size >= max(int.from_bytes(start[2:6], "little"), 26)
+    return None
+
+
+def _fault(file_name: str, record: dict[str, Any], level: str) -> Exception | None:
+    """What is wrong with an existing file, or None."""
+    size, upright = (record.get("width"), record.get("height")), not record.get("as_stored", False)
+    try:
+        whole = has_whole_ends(file_name)
+        decodes = level == "decode" or whole is False
+        if not decodes and (level == "header" or whole is None):
+            found = read_image_size(file_name, upright=upright)
+            decodes = level == "header" and None not in size and found != size  # to be sure
+        if decodes:
+            height, width = read_image(file_name, upright=upright).shape[:2]
+            if level != "ends" and None not in size:
+                check_image_size(file_name, size, (width, height))
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+def check_image_files(
+    records: Sequence[dict[str, Any]], faults: Faults, *, source: str, skip: bool | None = None
+) -> list[dict[str, Any]]:
+    """Return the records whose files can be used; see `find_faults`.
+
+    Args:
+        records: those that `faults` is of.
+        faults: what was found.
+        source: config key and dataset, for messages.
+        skip: leave the others out and count them in a warning; None: that is no choice.
+
+    Raises:
+        FileNotFoundError: files are missing, and `skip` is not set; the message says how many,
+            which, and the cure.
+        ValueError: likewise, files cannot be read or are not as their records say, or none is left.
+    """
+    total, wrong = len(records), {*faults.missing, *faults.unusable}
+    if not wrong:
+        return list(records)
+    told = []
+    if faults.missing:
+        first = _first(records, faults.missing)
+        told.append(f"{len(faults.missing)} of {total} image files do not exist, first {first}")
+    if faults.unusable:
+        first = str(next(iter(faults.unusable.values())))
+        told.append(f"{len(faults.unusable)} of {total} image files cannot be used, first: {first}")
+    message = f"{source}: {'. '.join(told)}."
+    if skip and len(wrong) < total:
+        logger.warning("%s All %d are left out (DATASETS.SKIP_UNREADABLE).", message, len(wrong))
+        return [record for row, record in enumerate(records) if row not in wrong]
+    cure = " Put them there, or correct the image folder given with the dataset."
+    choice = " Or set DATASETS.SKIP_UNREADABLE True to train without them."
+    names = " File names that only a mapper of your own can read: DATASETS.CHECK_IMAGES 'none'."
+    kind = FileNotFoundError if faults.missing else ValueError
+    raise kind(
+        message
+        + (cure if faults.missing else "")
+        + (choice if skip is False else "")
+        + (names if len(faults.missing) == total else "")
+    )
+
+
+def _first(records: Sequence[dict[str, Any]], rows: Sequence[int]) -> str:
+    """Name the first of the files, and the folder that lacks most."""
+    names = [str(records[row]["file_name"]) for row in rows]
+    folder, count = Counter(map(os.path.dirname, names)).most_common(1)[0]
+    state = "" if os.path.isdir(folder or ".") else ", which does not exist"
+    return f"'{names[0]}'; {count} of them in folder '{folder or '.'}'{state}"

@@ -1,0 +1,119 @@
+"""What the processes of a job do together: one looks and all hear; all stop at a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+
+Result = TypeVar("Result")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def told_by(asked: bool, look: Callable[[], Result]) -> Result:
+    """Call `look` in the processes that are `asked`; all get the first one's result, or its error.
+
+    All processes call it together; the result can be pickled.
+
+    Raises:
+        Exception: what `look` raised, the same in every process, so that none waits for another.
+    """
+    if comm.get_world_size() == 1:
+        return look()
+    outcome: Any = None
+    if asked:
+        try:
+            outcome = (look(), None)
+        except Exception as error:
+            outcome = (None, error)
+    outcomes = [heard for heard in comm.all_gather(outcome) if heard is not None]
+    for _, error in outcomes:
+        if error is not None:
+            raise error
+    return outcomes[0][0]
+
+
+class StopSignals:
+    """Inside its block SIGINT and SIGTERM ask for a stop after the current step.
+
+    The same signal a second time stops at once, and so does the first while `at_once` is set. A
+    signal that was ignored before stays so; in a thread that is not the main one nothing changes.
+
+    Attributes:
+        received: number of the signal that asked first, 0 for none.
+        at_once: whether a signal need not wait for a step, as there is nothing to save.
+    """
+
+    def __init__(self) -> None:
+        self.received, self.at_once = 0, False
+        self._before: dict[int, Any] = {}
+        self._seen: set[int] = set()
+        self._process = os.getpid()
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            kept = (signal.SIG_IGN, None)
+            numbers = [number for number in STOPPING if signal.getsignal(number) not in kept]
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker of the loader: the main process ends it
+            return
+        again = number in self._seen
+        self._seen.add(number)
+        self.received = self.received or number
+        if again or self.at_once:
+            self.stop()
+        name = signal.Signals(number).name  # not through logging, which may be at work right now
+        os.write(2, f"{name}: stopping after this step; once more stops at once.\n".encode())
+
+    def agreed(self) -> bool:
+        """Whether any process was asked to stop; all call it together, after the same step."""
+        if comm.get_world_size() > 1:
+            number = torch.tensor([self.received])
+            group = comm._get_global_gloo_group()
+            dist.all_reduce(number, op=dist.ReduceOp.MAX, group=group)
+            self.received = int(number)
+        return self.received > 0
+
+    def stop(self) -> None:
+        """End as a process does at the signal: KeyboardInterrupt, or exit status 143 of SIGTERM."""
+        if self.received == signal.SIGTERM:
+            sys.exit(128 + self.received)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def passed_on(children: Callable[[], Iterable[int]]) -> Iterator[list[int]]:
+    """Inside the block pass SIGINT and SIGTERM on to child processes, as SIGTERM, and wait on.
+
+    Yields:
+        The numbers of the signals received so far. A terminal sends SIGINT to the children itself.
+    """
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for child in children():
+            os.kill(child, signal.SIGTERM)
+
+    before = {number: signal.signal(number, pass_on) for number in STOPPING}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
