@@ -12,7 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
-from ..config.checks import check_config, refuse_unread
+from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
@@ -112,6 +112,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     try:
         add_centernet_config(cfg)
         unify_defaults(cfg)
+        check_values(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
         expand_paths(cfg)
