@@ -7,6 +7,7 @@ and a sample that cannot be read is an error that names it, never another image 
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -141,7 +142,8 @@ def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
     return batch
 
 
-def _one_thread_per_worker(worker_id: int) -> None:
+def _prepare_worker(worker_id: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends it
     # OpenCV would start a pool of one thread per core in every worker.
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
@@ -152,7 +154,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
         dataset,
         num_workers=num_workers,
         collate_fn=as_list,
-        worker_init_fn=_one_thread_per_worker,
+        worker_init_fn=_prepare_worker,
         # Its own generator: drawing the workers' base seed must not move the global stream.
         generator=torch.Generator().manual_seed(dataset.seed),
         **order,
