@@ -141,8 +141,8 @@ def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[in
     if tuple(recorded) == tuple(actual)[::-1]:
         cause = (
             "width and height are exchanged, most likely by an EXIF orientation that the "
-            "annotation tool did not apply; save the file with its pixels in upright order and "
-            "without EXIF orientation, or annotate the upright image"
+            "annotation tool did not apply; set INPUT.EXIF_ORIENTATION ignore, which takes the "
+            "pixels as stored, or save the file with its pixels in upright order and without it"
         )
     raise DatasetError(
         f"image file '{file_name}' has (width, height) {tuple(actual)}, its dataset record says "
