@@ -7,6 +7,7 @@ and a sample that cannot be read is an error that names it, never another image 
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -116,6 +117,7 @@ def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
 
 
 def _start_worker(pixel_limit: int | None, worker_id: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends it
     Image.MAX_IMAGE_PIXELS = pixel_limit  # of a started process it would be Pillow's own
     # OpenCV would start a pool of one thread per core in every worker.
     if "cv2" in sys.modules:

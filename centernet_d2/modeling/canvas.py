@@ -114,7 +114,7 @@ class OnCanvas(nn.Module):
                     "%d x %d, and nothing is found there, nor in others that are too high or wide. "
                     "TEST.FIXED_SIZE %s (height, width) shows all of it.",
                     *(self.protocol.fixed_fit, list(canvas), 100 * share, width, height),
-                    list(canvas_of_whole(size, canvas, self.divisor, self.protocol.fixed_fit)),
+                    list(canvas_of_whole([size], canvas, self.divisor, self.protocol.fixed_fit)),
                 )
                 return
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
@@ -119,6 +121,7 @@ def find_frames(
             if lost
         ]
         message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
+        message += _as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
         if not complete:
             raise FileNotFoundError(
                 f"{message}; not one is complete. Unpack KITTI's archives of left color images, "
@@ -126,9 +129,17 @@ def find_frames(
             )
         if not allow_missing:
             raise FileNotFoundError(
-                f"{message}. Unpack the archives again or correct the list; "
+                f"{message}. Unpack the archives again or correct the list (an image without "
+                "objects has an empty label file); "
                 f"DATASETS.KITTI.ALLOW_MISSING True goes on with the {len(complete)} complete "
                 "frames"
             )
         logger.warning("%s; going on with the %d complete frames", message, len(complete))
     return [Frame(name, *(files[name] for files in found.values())) for name in complete]
+
+
+def _as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:
+    """What the list must say instead where its names have a folder or an ending, or lack zeros."""
+    pairs = ((name, meant) for name in missing for meant in (Path(name).stem, name.zfill(6)))
+    meant = next((f"'{meant}' for '{name}'" for name, meant in pairs if meant in there), "")
+    return f"; the list must have the frames' names, {meant}" if meant else ""
