@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
+from PIL import Image
 
 from centernet_d2 import setup
 from centernet_d2.engine.setup import load_config
@@ -74,6 +75,25 @@ def test_same_detections_as_the_predictor(
     ):
         left, top, width, height = detection["box"]
         assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)
+
+
+@pytest.mark.parametrize(("choice", "size"), [("apply", [64, 40]), ("ignore", [40, 64])])
+def test_records_and_pictures_are_of_the_pixels_that_the_config_asks_for(
+    load_tool, tiny_yaml, tiny_overrides, weights, tmp_path, choice, size
+):
+    """A photo of 64 x 40 stored pixels whose EXIF mark turns it by a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 40), (90, 20, 200)).save(tmp_path / "photo.jpg", exif=exif)
+    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--score-threshold", "0"]
+    arguments += ["--input", str(tmp_path / "photo.jpg"), "--output", str(tmp_path / "out")]
+    overrides = [*tiny_overrides, "INPUT.EXIF_ORIENTATION", choice]
+    assert load_tool("predict").main([*arguments, "--opts", *overrides]) == 0
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [record["height"], record["width"]] == size
+    with Image.open(tmp_path / "out" / "photo.jpg") as picture:
+        assert [picture.height, picture.width] == size
+        assert 0x0112 not in picture.getexif()
 
 
 def test_heatmaps_are_drawn_where_asked_for(
