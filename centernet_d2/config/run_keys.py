@@ -118,6 +118,17 @@ TEST = block(
     "TEST",
     "Inference, inside the model: every way of predicting agrees. TEST.AUG is detectron2's own, "
     "for its R-CNN models; nothing here reads it.",
+    PROTOCOL=("", one_of("", "published", "clean"),
+        "All keys that decide how detections are decoded and scored, at once, see "
+        "`config/protocols.py`; `centernet_d2.setup(cfg)` sets them and says which changed. "
+        "`published`: what the authors' code does: soft-NMS that leaves stale copies, of widths "
+        "with the last pixel (CornerNet, triplet, points with several SCALES); boxes, joints and "
+        "scores with 2 decimals (all three, and KITTI's files); sizes of 3-D detectors as points "
+        "(points); VOC's files with 1 added to all sides and rounded (points); boxes of flipped "
+        "images one network pixel to the right (CornerNet, triplet); the first center that fits "
+        "(triplet); and the published value of every other such key. `clean`: none of these "
+        "oddities. Empty: the keys as they are. A key that stands beside the word and contradicts "
+        "it is an error."),
     RESOLUTION=("keep_res", one_of("keep_res", "fixed"),
         "`keep_res`: original pixels, centred on a black canvas; `fixed`: scaled to fit "
         "FIXED_SIZE, centred."),

@@ -35,6 +35,7 @@ class InferenceProtocol:
     max_pixels: int = 0  # an image whose canvas has more is refused; 0: no limit
     clip_boxes: bool = False  # clip boxes to the image
     drop_empty: bool = False  # drop detections whose clipped box is empty
+    name: str = ""  # TEST.PROTOCOL, which is printed; it decides nothing here
     dtype: str = "float32"  # what backbone and head compute in; `make_fast` sets it
 
     def __post_init__(self) -> None:
@@ -56,6 +57,7 @@ class InferenceProtocol:
             cls,
             cfg,
             "TEST",
+            {"name": "PROTOCOL"},
             fixed_size=tuple(cfg.TEST.FIXED_SIZE),
             soft_nms=from_block(SoftNmsRule, cfg, "TEST.SOFT_NMS"),
             detections_per_image=limit if limit > 0 else None,
@@ -91,8 +93,9 @@ class InferenceProtocol:
         """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
 
         The augmentation is "none", "flip" or "ms" (several scales, with flip; others than the
-        published ones are listed). After these two come `notes`, what else departs from the
-        detector's published protocol, and another canvas than the published one of "keep_res".
+        published ones are listed). After these two come TEST.PROTOCOL, `notes`, what else departs
+        from the detector's published protocol, and another canvas than the published one of
+        "keep_res".
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
@@ -108,7 +111,8 @@ class InferenceProtocol:
         elif self.canvas != published_canvas:
             canvas = [f"{self.canvas} canvas"]
         dtype = [] if self.dtype == "float32" else [self.dtype]
-        return " / ".join([augmentation, resolution, *notes, *canvas, *dtype])
+        name = [f"{self.name} protocol"] if self.name else []
+        return " / ".join([augmentation, resolution, *name, *notes, *canvas, *dtype])
 
     def soft_nms_notes(self) -> list[str]:
         """How soft-NMS departs from the published one, for `describe`; [] where it does not."""

@@ -21,6 +21,7 @@ from centernet_d2.data.loader import build_test_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.record_checks import check_records
 from centernet_d2.data.records import check_class_names, checked_records
+from centernet_d2.evaluation.build import build_evaluator
 from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.evaluation.voc import VocEvaluator
 
@@ -262,6 +263,29 @@ def test_an_ignored_region_counts_for_no_class(evaluator):
         found.pred_classes = torch.tensor([label, label])
         scores.process([record], [{"instances": found if label == 0 else found[:1]}])
     assert scores.evaluate()["bbox"]["AP50"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("kind", ["coco", "pascal_voc", "kitti"])
+@pytest.mark.parametrize("annotations", [[], None, KeyError])
+def test_nothing_to_be_found_is_said(tiny_config, caplog, kind, annotations):
+    """Empty lists give NaN and a word; no annotations give no scores and a word."""
+    bare = [{k: v for k, v in r.items() if k != "annotations"} for r in two_records()]
+    given = {} if annotations is KeyError else {"annotations": annotations}
+    records = [{**record, **given} for record in bare]
+    name = register(records, evaluator_type=kind, label_dir=None)
+    scores = build_evaluator(tiny_config(), name)
+    found = Instances((100, 200), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+    found.pred_classes = torch.zeros(0, dtype=torch.int64)
+    scores.distributed, scores.output_folder = False, None
+    scores.process(records, [{"instances": found}] * 2)
+    results = scores.evaluate()["bbox"]
+    if annotations == []:
+        assert results
+        assert all(np.isnan(value) for value in results.values())
+        assert "has no object to be found, so all scores are NaN" in caplog.text
+    else:
+        assert results == {}
+        assert "has no annotations, so there are no scores" in caplog.text
 
 
 @pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
