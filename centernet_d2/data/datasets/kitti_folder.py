@@ -83,8 +83,9 @@ def read_split(folder: str, split: str) -> list[str]:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
             f"the list of split '{split}' is neither of {tried}. '{folder}' must be a KITTI folder "
-            "with ImageSets, training and testing; the lists of the published splits (3DOP, "
-            "SubCNN) are text files with one frame per line that their authors distribute"
+            "with ImageSets, training and testing (not one of these); the lists of the published "
+            "splits (3DOP, SubCNN) are text files with one frame per line that their authors "
+            "distribute. The split 'trainval' needs none: it is all frames then"
         )
     message = "%s has no list of split '%s': all its %d frames are taken"
     logger.info(message, folder, split, len(names))
