@@ -191,7 +191,8 @@ def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray |
     if required:
         raise DatasetError(
             f"image file '{name}': its record has no 'projection'. Add the 3 x 4 matrix that takes "
-            "(x, y, z, 1) of the camera frame, in metres, to pixels of this file"
+            "(x, y, z, 1) of the camera frame, in metres, to pixels of this file; in a KITTI "
+            "folder, unpack the archive of calibrations"
         )
     return None
 
