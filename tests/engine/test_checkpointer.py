@@ -14,7 +14,7 @@ from centernet_d2.engine.checkpointer import (
     CheckpointMismatchError,
     load_tensors,
 )
-from centernet_d2.engine.class_names import saved_class_names
+from centernet_d2.engine.saved_names import saved_class_names
 
 
 def network(classes: int = 3, width: int = 16) -> nn.Sequential:

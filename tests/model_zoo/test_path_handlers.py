@@ -18,7 +18,7 @@ from centernet_d2 import Predictor, model_zoo
 from centernet_d2.checkpoint import imagenet
 from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.engine.checkpointer import Checkpointer
-from centernet_d2.engine.class_names import saved_class_names
+from centernet_d2.engine.saved_names import saved_class_names
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.model_zoo import path_handlers
@@ -169,6 +169,7 @@ def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path,
     cfg = tiny_config("OUTPUT_DIR", str(tmp_path), "MODEL.WEIGHTS", "torchvision:resnet18")
     trainer = Trainer.__new__(Trainer)
     trainer.cfg, trainer.class_names, trainer.average = cfg, [], None
+    trainer._holds_run = False
     model = build_model(cfg)
     trainer.checkpointer = Trainer.build_checkpointer(trainer, cfg, model)
     trainer.checkpointer.checkpointables.clear()
