@@ -6,7 +6,10 @@ tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_f
 tools/predict.py --config-file configs/KITTI-Detection3D/points_dla34_3dop.yaml \
     --weights published:ddd_3dop.pth --input street.png --output predictions --focal-length 1000
 
-A second call goes on where the first one stopped. Exit status 1: some image could not be read.
+A second call goes on where the first one stopped. An image that cannot be read, or is too large for
+TEST.MAX_PIXELS or the memory, is reported and listed in the JSON, the others go on, and the exit
+status is 1. Videos are not read: make frames, and give their folder. A file under several names is
+predicted once.
 """
 
 from __future__ import annotations
@@ -93,8 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
     files = find_images(args.input, excluded_folder=args.output)
-    cameras = ImageCameras(files, calibration=args.calibration, focal_length=args.focal_length)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    camera = {"calibration": args.calibration, "focal_length": args.focal_length}
+    cameras = ImageCameras(files, **camera, upright=upright)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
@@ -119,9 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
     )
     predict = functools.partial(predict_batch, predictor, cameras)
-    report = predict_files(predict, files, writer, batch_size=args.batch_size)
+    report = predict_files(predict, files, writer, batch_size=args.batch_size, read=predictor.read)
     logger.info(
-        "%d images done, %d were done before, %d could not be read: %s",
+        "%d images done, %d were done before, %d could not be predicted: %s",
         len(report.done),
         len(report.skipped),
         len(report.failed),

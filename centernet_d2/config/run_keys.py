@@ -23,6 +23,12 @@ DATASETS = block(
         "in a warning, False is an error. Of evaluation images it is always one, as their objects "
         "count in the score."),
 )
+VOC_FILES = block(
+    "DATASETS.VOC", "How folders of VOC's form are read; how they are scored is in TEST.VOC.",
+    MISSING_XML=("error", one_of("error", "negative"),
+        "What an image of a split without XML file is, where others have one: `error`, or "
+        "`negative`, an image without objects (a warning counts them)."),
+)
 KITTI_FILES = block(
     "DATASETS.KITTI", "How KITTI's files are read; how they are scored is in TEST.KITTI.",
     ALLOW_MISSING=(False, flag,
@@ -42,6 +48,13 @@ INPUT = block(
     CROWD_AS_OBJECTS=(True, flag,
         "Crowd regions: True makes them positives as the published code does, False leaves them "
         "out."),
+    EXIF_ORIENTATION=("apply", one_of("apply", "ignore"),
+        "What a photo's EXIF mark says of its orientation, in training, evaluation and prediction: "
+        "`apply`, pixels are turned upright; `ignore`, they are taken as stored, for annotations "
+        "that were drawn on them so. KITTI and VOC are always taken as stored."),
+    MAX_PIXELS=(0, whole(),
+        "Image files with more pixels are refused, with an error that names them; 0: Pillow's "
+        "limit, 178,956,970. Of the canvas in inference it is TEST.MAX_PIXELS."),
     DIFFICULT_AS_OBJECTS=(True, flag,
         "VOC's difficult objects: True makes them positives as the published code does."),
 )
@@ -198,6 +211,6 @@ KITTI = block(
 )
 # fmt: on
 RUN_BLOCKS = (
-    *(DATASETS, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
+    *(DATASETS, VOC_FILES, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
     *(SOLVER, TEST, SOFT_NMS, VOC, KITTI),
 )

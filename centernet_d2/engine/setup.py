@@ -12,17 +12,18 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
-from ..config.checks import check_config, refuse_unread
+from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
-    allow_missing_files,
+    choose,
     is_file_spec,
     register_from_files,
     what_files_say,
 )
 from ..data.fields.base import build_fields
+from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
@@ -111,6 +112,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     try:
         add_centernet_config(cfg)
         unify_defaults(cfg)
+        check_values(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
         expand_paths(cfg)
@@ -171,7 +173,13 @@ def register_datasets(cfg: CfgNode) -> None:
             _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
-        allow_missing_files(cfg.DATASETS[key], cfg.DATASETS.KITTI.ALLOW_MISSING)
+        for choice, made in (
+            ("missing_frames", cfg.DATASETS.KITTI.ALLOW_MISSING),
+            ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
+            ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
+        ):
+            choose(cfg.DATASETS[key], choice, made)
+    limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 
 def _registered(cfg: CfgNode, name: str) -> str:

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from ..checked_values import check_choice
 from ..config import from_block
 from ..decoding.soft_nms import SoftNmsRule
-from ..structures.padded_images import Size, canvas_size, fitting_side
+from ..structures.padded_images import Size, canvas_size, shown_side
 
 CANVASES = ("strict", "fit", "odd")
 # What of an image the canvas of "fixed" shows, and how it is told.
@@ -78,9 +78,7 @@ class InferenceProtocol:
 
     def shown_side(self, size: Size, canvas: Size) -> float:
         """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""
-        if self.fixed_fit == "whole":
-            return fitting_side(size, canvas)
-        return float(size[1] if self.fixed_fit == "width" else canvas[1])
+        return shown_side(size, canvas, self.fixed_fit)
 
     def canvas_of(self, size: Size, divisor: int) -> Size:
         """Network frame of an image of `size`."""
