@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.records import check_class_names
 from ..structures.names import difference, plural
+from ..structures.skeleton import Skeleton
 from .checkpointer import shorten
 from .saved_names import HOW_TO_NAME, SavedNames, saved_names, tell_once
-
-if TYPE_CHECKING:  # a training of boxes needs none
-    from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlparse
 
 from detectron2.utils.file_io import PathManager
@@ -22,10 +22,8 @@ from ..checkpoint.unwrap import unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import plural
+from ..structures.skeleton import Skeleton
 from .checkpointer import shorten, without_query
-
-if TYPE_CHECKING:  # a training of boxes needs none
-    from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +53,6 @@ class SavedNames:
     @property
     def skeleton(self) -> Skeleton | None:
         """The joints; None where none are named."""
-        if not self.joints.get("joint_names"):
-            return None
-        from ..structures.skeleton import Skeleton
-
         return Skeleton.from_saved(self.joints, f"checkpoint '{self.source}'")
 
     def names(self, what: str) -> list[str]:
