@@ -70,11 +70,6 @@ class SavedNames:
         )
 
 
-def saved_class_names(weights: str) -> list[str]:
-    """The class names of `saved_names`."""
-    return list(saved_names(weights).classes)
-
-
 def saved_names(weights: str) -> SavedNames:
     """Names in `weights` as far as they are known without a download.
 

@@ -14,7 +14,7 @@ from centernet_d2.engine.checkpointer import (
     CheckpointMismatchError,
     load_tensors,
 )
-from centernet_d2.engine.saved_names import saved_class_names
+from centernet_d2.engine.saved_names import saved_names
 
 
 def network(classes: int = 3, width: int = 16) -> nn.Sequential:
@@ -51,7 +51,7 @@ def test_round_trip(tmp_path):
     assert state.value == 5
     assert extras["class_names"] == ["a", "b", "c"]
     assert extras["iteration"] == 9
-    assert saved_class_names(str(tmp_path / "first.pth")) == ["a", "b", "c"]
+    assert list(saved_names(str(tmp_path / "first.pth")).classes) == ["a", "b", "c"]
 
 
 def test_weights_only_and_untagged(tmp_path):
@@ -167,7 +167,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
     with pytest.raises(ValueError, match=rf"{name}.*which c"):
         Checkpointer(network()).load(str(file))
     assert not trace.exists()
-    assert saved_class_names(str(file)) == []
+    assert list(saved_names(str(file)).classes) == []
 
 
 @pytest.mark.parametrize(
