@@ -90,7 +90,8 @@ POSE = block(
     "MODEL.POINTS_CENTERNET.POSE",
     'The point task "pose": joints of persons, or of whatever a dataset gives joints to. It stands '
     'beside "box2d" in TASKS: its detections have boxes. What NUM_JOINTS, FLIP_INDICES and CLASSES '
-    "leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata.",
+    "leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata, the first two from "
+    "MODEL.WEIGHTS where these name no joints.",
     NUM_JOINTS=(0, whole(), "Number of joints; 0: the datasets'."),
     FLIP_INDICES=([], listed(whole(), distinct=True),
         "For each joint the one that takes its place in a flip (left and right exchanged). [] with "

@@ -34,7 +34,7 @@ from ..data.samplers import seed_generators
 from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names, names_of_loaded
+from .class_names import compare_with_checkpoint, find_class_names, tell_other_flips
 from .ema import WeightAverage, copy_into
 from .hooks import (
     BestCheckpoint,
@@ -48,6 +48,7 @@ from .hooks import (
 from .optimizer import build_optimizer, kind_of, parameter_names, resume_optimizer
 from .processes import StopSignals, told_by
 from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
+from .saved_names import names_of_loaded
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -264,10 +265,12 @@ class Trainer(DefaultTrainer):
         self._refuse_used_folder(resumes=bool(path))
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        saved = names_of_loaded(path, extras)
-        for what in ("class", "joint"):
-            names = getattr(self.checkpointer, f"{what}_names")
-            compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
+        if path:
+            saved = names_of_loaded(path, extras)
+            for what in ("class", "joint"):
+                names = getattr(self.checkpointer, f"{what}_names")
+                compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
+            tell_other_flips(self.checkpointer.skeleton, saved)
         if resume:
             self.start_iter = self.iter + 1
         elif self.average:
