@@ -100,8 +100,8 @@ def _some(texts: Sequence[str]) -> str:
 
 def _not_read(left: Counter[str]) -> str:
     """Say which endings of photos and videos are not read, and what to do."""
-    cures = ["convert photos to .jpg or .png"]
-    cures += [_MAKE_FRAMES.format("VIDEO")] if any(ending in _VIDEOS for ending in left) else []
+    cures = ["convert photos to .jpg or .png"] if left.keys() - {*_VIDEOS} else []
+    cures += [_MAKE_FRAMES.format("VIDEO")] if left.keys() & {*_VIDEOS} else []
     return f"{', '.join(f'{n} {ending}' for ending, n in left.items())}; {'; '.join(cures)}."
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ..checked_values import check_value, whole
 from .text import draw_text, line_size, text_size
 
 Color = tuple[int, int, int]
@@ -124,6 +125,7 @@ def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.nd
 
 def image_grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Put pictures of any sizes into a gray grid whose cells have the size of the largest."""
+    check_value("columns", columns, whole(1))
     gap = 4
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)
