@@ -151,7 +151,8 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             self.save_complete_step()
         except (OSError, FloatingPointError) as problem:
             logger.error("%s", problem)
-        cause = "Training failed" if isinstance(error, Exception) else "Training was stopped"
+        failed = isinstance(error, Exception) and not self.signals.received
+        cause = "Training failed" if failed else "Training was stopped"
         file, done = self.checkpointer.get_checkpoint_file(), self.saved + 1
         if not file or not done:
             return f"{cause} before the first checkpoint: nothing is saved."

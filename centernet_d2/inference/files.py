@@ -290,6 +290,7 @@ def predict_files(
     *,
     batch_size: int = 8,
     progress: bool = True,
+    read: Callable[[str], np.ndarray] = read_image,
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
 
@@ -299,7 +300,7 @@ def predict_files(
     also when the run is interrupted.
 
     `predict` takes at most `batch_size` files and their BGR images, and returns results with
-    "instances" in their pixels, such as those of `Predictor.batch`.
+    "instances" in their pixels, such as those of `Predictor.batch`; `read` is `Predictor.read`.
     """
     check_value("batch_size", batch_size, whole(1))
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
@@ -307,7 +308,7 @@ def predict_files(
     todo, refused = [file for file in files if file not in skipped], 0
     try:
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
-            for batch in _read_ahead(todo, batch_size):
+            for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 unusable = {file: image for file, image in batch if isinstance(image, Exception)}
                 for (file, image), result in zip(readable, _each(predict, readable), strict=True):
@@ -343,21 +344,23 @@ def _each(
 
 
 def _read_ahead(
-    files: Sequence[str], batch_size: int
+    files: Sequence[str], batch_size: int, read: Callable[[str], np.ndarray]
 ) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
     """Yield batches of (file, image or the error of reading it); one batch is read in advance."""
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(max_workers=4) as pool:
         waiting = None
         for batch in [*batches, None]:
-            following = [(f, pool.submit(_read_or_error, f)) for f in batch] if batch else None
+            following = (
+                [(f, pool.submit(_read_or_error, f, read)) for f in batch] if batch else None
+            )
             if waiting:
                 yield [(file, future.result()) for file, future in waiting]
             waiting = following
 
 
-def _read_or_error(file: str) -> np.ndarray | Exception:
+def _read_or_error(file: str, read: Callable[[str], np.ndarray]) -> np.ndarray | Exception:
     try:
-        return read_image(file)
+        return read(file)
     except (OSError, ValueError, MemoryError) as error:
         return error

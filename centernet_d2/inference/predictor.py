@@ -16,9 +16,16 @@ from torch import Tensor
 
 from ..checked_values import check_value, whole
 from ..data.images import read_image
-from ..engine.class_names import fetch_weights, without_training_data
+from ..engine.class_names import (
+    configured_class_names,
+    fetch_weights,
+    saved_names,
+    without_training_data,
+)
 from ..engine.evaluate import load_for_evaluation
 from ..engine.setup import setup
+from ..modeling.registration import output_skeleton
+from ..structures.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Predictor:
     Attributes:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
+        skeleton: joints, from the same; None where neither names them.
+        guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -57,6 +66,19 @@ class Predictor:
         self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
+        saved = saved_names(self.cfg.MODEL.WEIGHTS)
+        has_joints = "pred_keypoints" in getattr(self.model, "output_fields", ())
+        of_datasets: Skeleton | None = output_skeleton(self.cfg)
+        self.skeleton = of_datasets or (saved.skeleton if has_joints else None)
+        known: dict[str, Any] = {"class_names": configured_class_names(self.cfg)}
+        known["joint_names"] = not has_joints or of_datasets
+        self.guessed = [key for key in saved.guessed if not known[key]]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Of joints, where there are any, see `Skeleton.saved`, and "guessed"; plain values."""
+        joints = self.skeleton.saved() if self.skeleton else {}
+        return joints | ({"guessed": self.guessed} if self.guessed else {})
 
     def __call__(self, image: np.ndarray, projection: Any = None) -> dict[str, Any]:
         """Detect in one image; the same detections as detectron2's `DefaultPredictor`.
@@ -72,6 +94,10 @@ class Predictor:
         """
         check_image(image)  # no file either
         return self.batch([image], projections=[projection])[0]
+
+    def read(self, file: str) -> np.ndarray:
+        """Read an image file as the config says: INPUT.EXIF_ORIENTATION and MAX_PIXELS."""
+        return read_image(file, upright=self.cfg.INPUT.EXIF_ORIENTATION == "apply")
 
     @torch.no_grad()
     def batch(
@@ -124,7 +150,7 @@ class Predictor:
         """The model's input of an array or a file."""
         if isinstance(x, (str, os.PathLike)):
             name = name or os.fspath(x)
-            x = read_image(os.fspath(x))
+            x = self.read(os.fspath(x))
         more = {"projection": projection, "file_name": name}
         return self._input(x) | {k: v for k, v in more.items() if v is not None}
 
