@@ -45,11 +45,12 @@ def read_text(path: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def expanded(path: str) -> str:
+def expanded(path: str | os.PathLike[str]) -> str:
     """Return a path, or a pattern, with the home folder for "~" and values for "$NAME".
 
     What is there under its name as it stands is that; an unknown variable stays.
     """
+    path = os.fspath(path)
     if os.path.exists(path):
         return path
     return os.path.expandvars(_HOME.sub(lambda home: os.path.expanduser(home[0]), path))

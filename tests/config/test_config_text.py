@@ -179,6 +179,7 @@ def test_paths_of_a_config_by_file_override_python_and_lazy(home, tmp_path):
     assert (out, f"{home}/a.pth") == (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     assert (f"coco:runs/five/a.json:{home}/b",) == cfg.DATASETS.TEST
     assert out == load_config("", ["OUTPUT_DIR", "~/$RUNS"]).OUTPUT_DIR
+    assert load_config(Path(home, "a.yaml")).OUTPUT_DIR == out
     (Path(home) / "b.yaml").write_text("_BASE_: ~/a.yaml")
     assert out == load_config(f"{home}/b.yaml").OUTPUT_DIR
     cfg = load_config("", ["MODEL.META_ARCHITECTURE", "PointsCenterNet", "DATASETS.TRAIN", "()"])
