@@ -154,7 +154,7 @@ def expand_paths(cfg: CfgNode) -> None:
             elif isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
                 node[name] = type(value)(map(expand, value))
         except PathError as error:
-            raise ValueError(f"{key} is {error}.") from error
+            raise ValueError(f"{key}: {error}.") from error
 
 
 def merge_level(cfg: CfgNode, level: Level) -> None:

@@ -168,7 +168,7 @@ def test_no_folder_is_named_by_a_variable(home, given):
         expanded_output(given)
     with pytest.raises(argparse.ArgumentTypeError):
         expanded_output(given)
-    with pytest.raises(ValueError, match=r"^OUTPUT_DIR is '.*is no user or variable here"):
+    with pytest.raises(ValueError, match=r"^OUTPUT_DIR: '.*is no user or variable here"):
         load_config("", ["OUTPUT_DIR", given])
 
 
