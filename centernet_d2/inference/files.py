@@ -82,7 +82,8 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
             if (first := files.setdefault(_identity(path), path)) != path:
                 others.append(f"'{path}' is '{first}'")
     if others:
-        logger.warning("Files given twice are predicted once: %s", _some(others))
+        told = (len(others), "; ".join(others[:3]))
+        logger.warning("Files given twice are predicted once: %d, such as %s.", *told)
     if left:
         logger.warning("Left out of the input: %s", _not_read(left))
     return list(files.values())
@@ -92,10 +93,6 @@ def _identity(path: str) -> tuple[int, int, str]:
     """What all spellings of one file share, and two files, hard links too, do not."""
     status, real = os.stat(path), os.path.realpath(path)
     return status.st_dev, status.st_ino, unicodedata.normalize("NFC", real).casefold()
-
-
-def _some(texts: Sequence[str]) -> str:
-    return f"{len(texts)}, such as {'; '.join(texts[:3])}."
 
 
 def _not_read(left: Counter[str]) -> str:

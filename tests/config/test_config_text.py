@@ -83,8 +83,9 @@ def test_texts_that_look_like_numbers_on_the_command_line():
         ("SEED: !!python/name:os.x", "mine.yaml: line 1: could not determine a constructor for"),
         ("SEED: !!int x", "mine.yaml: invalid literal for int() with base 10: 'x'. Correct"),
         ("SEED: \x01", "mine.yaml: unacceptable character #x0001: special characters are not"),
-        ("[" * 600, "mine.yaml: it is nested without an end."),
-        ("MODEL: &m {X: *m}", "mine.yaml: it is nested without an end. Remove the alias (*name)."),
+        ("[" * 600, "mine.yaml: maximum recursion depth exceeded"),
+        ("MODEL: &m {X: *m}", "mine.yaml: maximum recursion depth exceeded"),
+        ("{SEED: 1, SEED: 1}", "mine.yaml: line 1: 'SEED' stands in line 1 already."),
         (
             "MODEL: {WEIGHTS: a}\nMODEL.WEIGHTS: b",
             "mine.yaml: MODEL.WEIGHTS is set twice.",
@@ -179,7 +180,7 @@ def test_paths_of_a_config_by_file_override_python_and_lazy(home, tmp_path):
     assert (out, f"{home}/a.pth") == (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
     assert (f"coco:runs/five/a.json:{home}/b",) == cfg.DATASETS.TEST
     assert out == load_config("", ["OUTPUT_DIR", "~/$RUNS"]).OUTPUT_DIR
-    assert load_config(Path(home, "a.yaml")).OUTPUT_DIR == out
+    assert out == load_config(Path(home, "a.yaml")).OUTPUT_DIR
     (Path(home) / "b.yaml").write_text("_BASE_: ~/a.yaml")
     assert out == load_config(f"{home}/b.yaml").OUTPUT_DIR
     cfg = load_config("", ["MODEL.META_ARCHITECTURE", "PointsCenterNet", "DATASETS.TRAIN", "()"])
