@@ -185,6 +185,11 @@ def unknown_keys(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error for keys that no config has, with the nearest of the `known` ones."""
     near = {key: ", ".join(nearest_keys(key, list(known))) for key in unknown[:5]}
     told = [f"{key} is no key" + f" (nearest: {keys})" * bool(keys) for key, keys in near.items()]
+    groups = [key for key in unknown if any(each.startswith(f"{key}.") for each in known)]
+    if groups:
+        return (
+            f"{groups[0]} is a group of keys, and takes no value itself. Indent its keys below it."
+        )
     more = f"; {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{'; '.join(told)}{more}. Correct it. {OWN_KEYS}."
 

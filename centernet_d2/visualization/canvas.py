@@ -103,8 +103,12 @@ def write_picture(path: str, picture: np.ndarray) -> None:
         OSError: it cannot be written.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    if not cv2.imwrite(path, picture):
-        raise OSError(f"Cannot write the picture {path}: is the disk full?")
+    try:
+        written = cv2.imwrite(path, picture)
+    except cv2.error as error:  # an ending without an encoder, or too many pixels for it
+        raise OSError(f"Cannot write the picture {path}: {error.err or error}") from error
+    if not written:
+        raise OSError(f"Cannot write the picture {path}: is the disk full, or the size too large?")
 
 
 def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:

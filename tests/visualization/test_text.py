@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from matplotlib import font_manager
 
 from centernet_d2.visualization import text as text_room
-from centernet_d2.visualization.canvas import draw_caption, image_grid, side_by_side
+from centernet_d2.visualization.canvas import draw_caption, image_grid, side_by_side, write_picture
 from centernet_d2.visualization.detections import draw_detections
 from centernet_d2.visualization.heatmaps import draw_heatmap
 from centernet_d2.visualization.results import draw_result
@@ -122,3 +122,12 @@ def test_thresholds_that_no_score_has(threshold):
         draw_heatmap(picture, heatmap, threshold=threshold)
     with pytest.raises(ValueError, match="columns must be a whole number, 1 or more, got 0"):
         image_grid([picture], columns=0)
+
+
+@pytest.mark.parametrize("name", ["a.nothing", "a", "folder.png"])
+def test_a_picture_that_cannot_be_written_is_told(tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
+    write_picture(str(tmp_path / "new" / "a.png"), np.zeros((3, 4, 3), np.uint8))
+    assert cv2.imread(str(tmp_path / "new" / "a.png")).shape == (3, 4, 3)
+    with pytest.raises(OSError, match=rf"Cannot write the picture .*{name}: "):
+        write_picture(str(tmp_path / name), np.zeros((3, 4, 3), np.uint8))
