@@ -47,18 +47,21 @@ def read_text(path: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def expanded(path: str) -> str:
+def expanded(path: str | os.PathLike[str]) -> str:
     """Return a path, or a pattern, with the home folder for "~" and values for "$NAME".
 
     What is there under its name as it stands is that; an unknown variable stays.
     """
+    path = os.fspath(path)
     if os.path.exists(path):
         return path
     return os.path.expandvars(_HOME.sub(lambda home: os.path.expanduser(home[0]), path))
 
 
-def expanded_output(path: str) -> str:
+def expanded_output(path: str, source: str = "") -> str:
     """Return `expanded` of a place to write to; also a `type` of a command line's argument.
+
+    `source` comes before the error.
 
     Raises:
         PathError: a "~" or a variable stays, of which a folder of that name would be made.
@@ -67,7 +70,7 @@ def expanded_output(path: str) -> str:
     left = _HOME.search(found) or _VARIABLE.search(found)
     if left and not os.path.exists(found) and "://" not in found:
         raise PathError(
-            f"{path!r} has {left[0]!r}, which is no user or variable here: correct or set it, or "
-            "make the folder first if that is its name"
+            f"{source}{path!r} has {left[0]!r}, which is no user or variable here: correct or set "
+            "it, or make the folder first if that is its name."
         )
     return found

@@ -32,7 +32,7 @@ def config_root() -> Path:
     return ROOT / "configs"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """A function that gives a small points config for the CPU: 5 classes, 64-pixel crops,
     ResNet-free."""

@@ -30,7 +30,7 @@ ALLOWED = {
     "evaluation": {
         *("structures", "detectron2_versions", "atomic_write", "checked_values", "text_files"),
     },
-    "visualization": {"structures"},
+    "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
     "checkpoint": {"config", "atomic_write"},
     "model_zoo": {"config", "checkpoint", "atomic_write"},

@@ -37,7 +37,7 @@ from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.evaluation.build import build_evaluator, told_by_model
-from centernet_d2.text_files import expanded_output
+from centernet_d2.text_files import expanded, expanded_output
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,7 +65,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     for command in (oracle, quadrants):
         command.add_argument("--config-file", required=True, help="YAML of the detector")
         add_import_argument(command)
-        command.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
+        command.add_argument(
+            "--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS of the config"
+        )
         command.add_argument(
             "--output",
             type=expanded_output,

@@ -28,6 +28,11 @@ that nothing here reads (`INPUT.RANDOM_FLIP`, `MODEL.ROI_HEADS` ...) is refused 
 the key to use instead. A misspelt key is answered with the nearest ones, a value with what is
 allowed. Keys of your own are added by functions that are given as `add_keys`.
 
+A file is YAML in UTF-8 or, with a byte order mark, UTF-16. Beyond YAML's own rules a key twice, an
+empty file and a circle of `_BASE_` are errors, `1e-4` is a number, and a date is a text. "~" and
+`$NAME` are expanded in `OUTPUT_DIR`, `MODEL.WEIGHTS`, `DATASETS` and `_BASE_` as a shell does, but
+for what exists under its name as it stands.
+
 ```python
 cfg = centernet_d2.load_config("configs/a.yaml", ["SOLVER.IMS_PER_BATCH", 8], add_keys=[add_mine])
 centernet_d2.setup(cfg)

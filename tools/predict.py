@@ -43,7 +43,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
-    parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
+    parser.add_argument(
+        "--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS of the config"
+    )
     parser.add_argument(
         "--input", nargs="+", required=True, type=expanded, help="images, folders, patterns"
     )

@@ -14,18 +14,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from ..checked_values import (
-    Rule,
-    flag,
-    listed,
-    number,
-    one_of,
-    optional,
-    text,
-    weight,
-    whole,
-    word,
-)
+from ..checked_values import Rule, flag, listed, number, one_of, optional, text, weight, whole, word
 from . import KEYS, flattened, moved, value_of
 from .rules import device
 

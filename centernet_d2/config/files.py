@@ -18,8 +18,8 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
-from ..text_files import PathError, expanded, expanded_output, read_text
-from . import flattened, leaves, moved, translated, value_of
+from ..text_files import expanded, expanded_output, read_text
+from . import flattened, leaves, moved, translated
 from .checks import RULES, wrong_value
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ OWN_KEYS = (
 )
 # What `ast.literal_eval`, yacs's too, raises for a text.
 _NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-_DATASET_KEYS = ("TRAIN", "TEST", "FROM_FILES")
 
 
 class Level(NamedTuple):
@@ -54,12 +53,12 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, line) != line:
-                told = f"'{key.value}' stands in line {first[key.value]} already"
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in lines:
+                told = f"'{key.value}' stands in line {lines[key.value]} already"
                 raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
         return node
 
 
@@ -108,21 +107,18 @@ def _read_yaml(path: str) -> dict[str, Any]:
     """Return the content of a YAML file, or raise ValueError with its name and place."""
     if path.endswith(".py"):
         raise ValueError(f"{path} is Python, a LazyConfig: only tools/train_net.py takes these.")
+    text = read_text(path)
     try:
-        content = yaml.load(read_text(path), _Loader)
+        content = yaml.load(text, _Loader)
         list(leaves(content if isinstance(content, dict) else {}))
-    except RecursionError:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        told = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ValueError(
-            f"{path}: it is nested without an end. Remove the alias (*name)."
-        ) from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ValueError(
-            f"{path}: {line}{error.problem}. Correct the YAML: indented with blanks, each key "
-            "once, texts with special signs in quotes."
+            f"{path}: {line}{told}. Correct the YAML: indented with blanks, each key once, texts "
+            "with special signs in quotes, no alias (*name) of itself."
         ) from error
-    except (yaml.YAMLError, ValueError) as error:  # a sign or number that none can be
-        raise ValueError(f"{path}: {' '.join(str(error).split())}. Correct the YAML.") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: a config file holds keys and values, this one {content!r:.60}.")
     return content
@@ -144,17 +140,15 @@ def expand_paths(cfg: CfgNode) -> None:
     Raises:
         ValueError: OUTPUT_DIR would be a folder named "~" or "$NAME".
     """
-    for key in ("OUTPUT_DIR", "MODEL.WEIGHTS", *(f"DATASETS.{n}" for n in _DATASET_KEYS)):
-        *groups, name = key.split(".")
-        node = value_of(cfg, groups[0]) if groups else cfg
-        value, expand = node[name], expanded_output if key == "OUTPUT_DIR" else expanded
-        try:
-            if isinstance(value, str):
-                node[name] = expand(value)
-            elif isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-                node[name] = type(value)(map(expand, value))
-        except PathError as error:
-            raise ValueError(f"{key} is {error}.") from error
+    if isinstance(cfg.OUTPUT_DIR, str):  # `check_values` tells what is none
+        cfg.OUTPUT_DIR = expanded_output(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
+    names = ("TRAIN", "TEST", "FROM_FILES")
+    for node, name in ((cfg.MODEL, "WEIGHTS"), *((cfg.DATASETS, name) for name in names)):
+        value = node[name]
+        if isinstance(value, str):
+            node[name] = expanded(value)
+        elif isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+            node[name] = type(value)(map(expanded, value))
 
 
 def merge_level(cfg: CfgNode, level: Level) -> None:
@@ -191,6 +185,11 @@ def unknown_keys(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error for keys that no config has, with the nearest of the `known` ones."""
     near = {key: ", ".join(nearest_keys(key, list(known))) for key in unknown[:5]}
     told = [f"{key} is no key" + f" (nearest: {keys})" * bool(keys) for key, keys in near.items()]
+    groups = [key for key in unknown if any(each.startswith(f"{key}.") for each in known)]
+    if groups:
+        return (
+            f"{groups[0]} is a group of keys, and takes no value itself. Indent its keys below it."
+        )
     more = f"; {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{'; '.join(told)}{more}. Correct it. {OWN_KEYS}."
 

@@ -38,7 +38,7 @@ _READY = "__ready__"  # attribute of a config: the process that `setup` ran in, 
 
 
 def load_config(
-    path: str = "",
+    path: str | os.PathLike[str] = "",
     overrides: Sequence[Any] = (),
     add_keys: Iterable[Callable[[CfgNode], None]] = (),
 ) -> CfgNode:

@@ -76,6 +76,10 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     if os.path.isdir(calibration):
         paths = {f: os.path.join(calibration, f"{Path(f).stem}.txt") for f in files}
     images = {path: file for file, path in paths.items()}
+    shared = [f"'{f}' and '{images[p]}': '{p}'" for f, p in paths.items() if images[p] != f]
+    if shared and os.path.isdir(calibration):
+        told = "%d images share a calibration, found by their name alone, with another:%s"
+        logger.warning(told, len(shared), _first(shared))
     found, problems = {}, []
     for path, file in images.items():
         try:

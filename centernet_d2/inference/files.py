@@ -82,7 +82,8 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
             if (first := files.setdefault(_identity(path), path)) != path:
                 others.append(f"'{path}' is '{first}'")
     if others:
-        logger.warning("Files given twice are predicted once: %s", _some(others))
+        told = (len(others), "; ".join(others[:3]))
+        logger.warning("Files given twice are predicted once: %d, such as %s.", *told)
     if left:
         logger.warning("Left out of the input: %s", _not_read(left))
     return list(files.values())
@@ -94,14 +95,10 @@ def _identity(path: str) -> tuple[int, int, str]:
     return status.st_dev, status.st_ino, unicodedata.normalize("NFC", real).casefold()
 
 
-def _some(texts: Sequence[str]) -> str:
-    return f"{len(texts)}, such as {'; '.join(texts[:3])}."
-
-
 def _not_read(left: Counter[str]) -> str:
     """Say which endings of photos and videos are not read, and what to do."""
-    cures = ["convert photos to .jpg or .png"]
-    cures += [_MAKE_FRAMES.format("VIDEO")] if any(ending in _VIDEOS for ending in left) else []
+    cures = ["convert photos to .jpg or .png"] if left.keys() - {*_VIDEOS} else []
+    cures += [_MAKE_FRAMES.format("VIDEO")] if left.keys() & {*_VIDEOS} else []
     return f"{', '.join(f'{n} {ending}' for ending, n in left.items())}; {'; '.join(cures)}."
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from ..checked_values import check_value, share
 from ..structures.boxes3d import Boxes3D, rescaled_projection
 from . import canvas
 from .birds_eye import beside_birds_eye
@@ -122,6 +123,7 @@ def draw_detections3d(
     `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
     drawn from above in gray, below the detections. (0.3: the published demo's value.)
     """
+    check_value("threshold", threshold, share)
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ..checked_values import check_value, whole
 from .text import draw_text, line_size, text_size
 
 Color = tuple[int, int, int]
@@ -102,8 +103,12 @@ def write_picture(path: str, picture: np.ndarray) -> None:
         OSError: it cannot be written.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    if not cv2.imwrite(path, picture):
-        raise OSError(f"Cannot write the picture {path}: is the disk full?")
+    try:
+        written = cv2.imwrite(path, picture)
+    except cv2.error as error:  # an ending without an encoder, or too many pixels for it
+        raise OSError(f"Cannot write the picture {path}: {error.err or error}") from error
+    if not written:
+        raise OSError(f"Cannot write the picture {path}: is the disk full, or the size too large?")
 
 
 def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
@@ -124,6 +129,7 @@ def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.nd
 
 def image_grid(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Put pictures of any sizes into a gray grid whose cells have the size of the largest."""
+    check_value("columns", columns, whole(1))
     gap = 4
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from detectron2.structures import Boxes, Instances, Keypoints
 
+from ..checked_values import check_value, share
 from ..structures.output_fields import scale_boxes, scale_points
 from ..structures.skeleton import HALF_PIXEL
 from . import canvas
@@ -65,6 +66,7 @@ def draw_detections(
             (`corner_scores` (N, 2)) by squares, the center (`pred_centers` (N, 2)) by a disk.
         drawing: limbs of the joints; None: joints alone.
     """
+    check_value("threshold", threshold, share)
     scores = instances.scores.detach().cpu().numpy()
     order = np.argsort(scores, kind="stable")
     order = order[scores[order] >= threshold]

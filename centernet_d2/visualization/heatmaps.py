@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from ..checked_values import check_value, share
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
 from .canvas import BLACK, Color, as_array, class_color, class_name, side_by_side, text_scale
 from .text import draw_text, line_size, text_size
@@ -71,6 +72,7 @@ def draw_heatmap(
     that reach `threshold` (0.1: an untrained detector's value everywhere), eight at most. `place`
     is `scale` and `shift` of `overlay_heatmap`.
     """
+    check_value("threshold", threshold, share)
     # Colors of the image would pass for classes, bright parts drown low values.
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     overlay = overlay_heatmap(np.round(gray * 0.6).astype(np.uint8), heatmap, strength=1.0, **place)

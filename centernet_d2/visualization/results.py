@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
+from ..checked_values import check_value, share
 from ..structures.output_fields import OUTPUT_FIELDS
 from .boxes3d import draw_detections3d, draw_objects3d
 from .detections import draw_comparison, draw_detections, draw_objects
@@ -33,6 +34,7 @@ def draw_result(
     What registered output fields draw lies below the boxes. The other arguments are those of
     `draw_detections`; 3-D boxes are drawn without `keypoints` and `drawing`.
     """
+    check_value("threshold", threshold, share)
     instances, projection = result["instances"], result.get("projection")
     image = _with_further_fields(image, instances[instances.scores >= threshold])
     if projection is None or not instances.has("pred_boxes3d"):

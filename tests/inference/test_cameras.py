@@ -118,3 +118,14 @@ def test_a_photo_that_exif_turns_is_said(files, tmp_path, caplog, orientation, t
     if turned:
         assert caplog.text.count("EXIF orientation turns it") == 2
         assert f"'{files[1]}'" in caplog.text
+
+
+def test_images_of_one_name_share_a_calibration_and_it_is_said(files, tmp_path, caplog):
+    (tmp_path / "right").mkdir()
+    other = tmp_path / "right" / "a.jpg"
+    Image.new("RGB", (120, 40)).save(other)
+    cameras = ImageCameras([*files, str(other)], calibration=str(tmp_path / "calib"))
+    np.testing.assert_array_equal(cameras.of(str(other), (40, 120)), projection(60, 20))
+    (record,) = caplog.records
+    assert "1 images share a calibration, found by their name alone" in record.getMessage()
+    assert f"'{files[0]}' and '{other}': '{tmp_path / 'calib' / 'a.txt'}'" in record.getMessage()

@@ -18,9 +18,9 @@ from centernet_d2 import Predictor
 from .test_predictor_heatmap import make_predictor
 
 
-@pytest.fixture
-def predictor(tiny_config, tmp_path) -> Predictor:
-    return make_predictor(tiny_config(), tmp_path)
+@pytest.fixture(scope="module")
+def predictor(tiny_config, tmp_path_factory) -> Predictor:
+    return make_predictor(tiny_config(), tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from centernet_d2.checked_values import argument, check_value, number, share, whole
@@ -74,9 +75,33 @@ def test_zero_and_large_numbers(load_tool, capsys, tool, name):
 def test_the_rules_of_arguments():
     assert argument(share)("1e-3") == 1e-3
     assert type(argument(whole(1))("7")) is int
-    check_value("count", __import__("numpy").int64(3), whole(1))
+    check_value("count", np.int64(3), whole(1))
     for value in (True, 2.0, "3", None, 10**400 * -1):
         with pytest.raises(ValueError, match=f"^count must be {re.escape(COUNT)}, got"):
             check_value("count", value, whole(1))
     assert not number().accepts(10**400)  # no float
     assert not whole(0, 5).accepts(6)
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "value"),
+    [
+        *(("predict", name, f"{name}_path") for name in ("weights", "output", "calibration")),
+        ("predict", "input", ["input_path"]),
+        *((tool, "output", "output_path") for tool in ("visualize_data", "analyze", "demo")),
+        ("analyze", "weights", "weights_path"),
+        ("benchmark", "json", "json_path"),
+    ],
+)
+def test_paths_are_those_of_a_shell(load_tool, monkeypatch, capsys, tool, name, value):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PART", f"{name}_path")
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    needed, _ = NUMBERS[tool]
+    parsed = load_tool(tool).parse_arguments([*needed, f"--{name}", "~/$PART"])
+    found = getattr(parsed, name)
+    assert found == ([f"/home/me/{v}" for v in value] if name == "input" else f"/home/me/{value}")
+    if name in ("output", "json"):
+        with pytest.raises(SystemExit):
+            load_tool(tool).parse_arguments([*needed, f"--{name}", "$NO_SUCH/a"])
+        assert "'$NO_SUCH/a' has '$NO_SUCH', which is no user or var" in capsys.readouterr().err

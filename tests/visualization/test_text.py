@@ -6,10 +6,15 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
+from detectron2.structures import Boxes, Instances
 from matplotlib import font_manager
 
 from centernet_d2.visualization import text as text_room
-from centernet_d2.visualization.canvas import draw_caption, side_by_side
+from centernet_d2.visualization.canvas import draw_caption, image_grid, side_by_side, write_picture
+from centernet_d2.visualization.detections import draw_detections
+from centernet_d2.visualization.heatmaps import draw_heatmap
+from centernet_d2.visualization.results import draw_result
 from centernet_d2.visualization.text import FONT, draw_text, line_size, text_size
 
 LATIN = "Löwe кошка γάτα"  # in the font that matplotlib brings
@@ -102,3 +107,27 @@ def test_fonts_that_draw_frames_are_passed_over(monkeypatch, tmp_path):
     assert text_room._font_with(frozenset({ord("ö")})).endswith("DejaVuSans.ttf")
     assert text_room._font_with(frozenset({ord("猫")})) is None
     forget()
+
+
+@pytest.mark.parametrize("threshold", [30, -0.5, float("nan"), "0.3"])
+def test_thresholds_that_no_score_has(threshold):
+    picture, heatmap = np.zeros((8, 8, 3), np.uint8), np.zeros((1, 2, 2))
+    for draw in (draw_detections, draw_result):
+        found = Instances((8, 8), pred_boxes=Boxes(np.zeros((0, 4))), scores=torch.zeros(0))
+        found.pred_classes = torch.zeros(0, dtype=torch.int64)
+        given = {"instances": found} if draw is draw_result else found
+        with pytest.raises(ValueError, match="threshold must be a number, 0 or more and at most 1"):
+            draw(picture, given, threshold=threshold)
+    with pytest.raises(ValueError, match="threshold must be a number, 0 or more and at most 1"):
+        draw_heatmap(picture, heatmap, threshold=threshold)
+    with pytest.raises(ValueError, match="columns must be a whole number, 1 or more, got 0"):
+        image_grid([picture], columns=0)
+
+
+@pytest.mark.parametrize("name", ["a.nothing", "a", "folder.png"])
+def test_a_picture_that_cannot_be_written_is_told(tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
+    write_picture(str(tmp_path / "new" / "a.png"), np.zeros((3, 4, 3), np.uint8))
+    assert cv2.imread(str(tmp_path / "new" / "a.png")).shape == (3, 4, 3)
+    with pytest.raises(OSError, match=rf"Cannot write the picture .*{name}: "):
+        write_picture(str(tmp_path / name), np.zeros((3, 4, 3), np.uint8))
