@@ -180,7 +180,7 @@ class Trainer(DefaultTrainer):
 
         Where a subclass evaluates in its own way, by `test`, an error is a warning.
         """
-        own = cls.test.__func__ is not Trainer.test.__func__  # type: ignore[attr-defined]
+        own = getattr(cls.test, "__func__", cls.test) is not Trainer.__dict__["test"].__func__
         for name in cfg.DATASETS.TEST:
             try:
                 loader = cls.build_test_loader(cfg, name)
