@@ -1,12 +1,23 @@
-"""Text files of users, in the encodings that editors on all systems write."""
+"""Users' files: paths as a shell takes them, text in the encodings that all editors write."""
 
 from __future__ import annotations
 
+import argparse
 import codecs
+import os
+import re
 
 from detectron2.utils.file_io import PathManager
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+_HOME = re.compile(r"(?:^|(?<=:))~[^/\\:]*")  # also after a prefix: "published:~/a.pth"
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
+
+
+class PathError(ValueError, argparse.ArgumentTypeError):
+    """A path cannot be meant; the message names it and the cure."""
 
 
 class TextFileError(ValueError):
@@ -32,3 +43,29 @@ def read_text(path: str) -> str:
             "or copy it again if it is another kind of file"
         ) from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def expanded(path: str) -> str:
+    """Return a path, or a pattern, with the home folder for "~" and values for "$NAME".
+
+    What is there under its name as it stands is that; an unknown variable stays.
+    """
+    if os.path.exists(path):
+        return path
+    return os.path.expandvars(_HOME.sub(lambda home: os.path.expanduser(home[0]), path))
+
+
+def expanded_output(path: str) -> str:
+    """Return `expanded` of a place to write to; also a `type` of a command line's argument.
+
+    Raises:
+        PathError: a "~" or a variable stays, of which a folder of that name would be made.
+    """
+    found = expanded(path)
+    left = _HOME.search(found) or _VARIABLE.search(found)
+    if left and not os.path.exists(found) and "://" not in found:
+        raise PathError(
+            f"{path!r} has {left[0]!r}, which is no user or variable here: correct or set it, or "
+            "make the folder first if that is its name"
+        )
+    return found

@@ -40,10 +40,13 @@ TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")
 # Single modules of another room: what a row of KITTI's files says is written down once, and a COCO
-# file is read and checked once, for training and for scoring.
+# file, like any record, is read and checked once, for training and for scoring.
 # And a detector names the ground truth that it learns, and asks the datasets for their joints.
 ALLOWED_MODULES = {
-    "evaluation": {f"centernet_d2.data.datasets.{name}" for name in ("kitti_labels", "coco_file")},
+    "evaluation": {
+        *(f"centernet_d2.data.datasets.{name}" for name in ("kitti_labels", "coco_file")),
+        "centernet_d2.data.records",
+    },
     "modeling": {
         *(f"centernet_d2.data.fields.{name}" for name in ("base", "joints", "boxes3d")),
         "centernet_d2.data.frames",

@@ -37,6 +37,7 @@ from centernet_d2.engine.class_names import without_training_data
 from centernet_d2.engine.evaluate import load_for_evaluation
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.evaluation.build import build_evaluator, told_by_model
+from centernet_d2.text_files import expanded_output
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -65,7 +66,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         command.add_argument("--config-file", required=True, help="YAML of the detector")
         add_import_argument(command)
         command.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
-        command.add_argument("--output", help="folder of the numbers as JSON; default OUTPUT_DIR")
+        command.add_argument(
+            "--output",
+            type=expanded_output,
+            help="folder of the numbers as JSON; default OUTPUT_DIR",
+        )
         command.add_argument(
             "--opts", nargs=argparse.REMAINDER, default=[], help="last: overrides KEY VALUE ..."
         )

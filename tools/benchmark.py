@@ -25,6 +25,7 @@ from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections  # noq
 from centernet_d2.atomic_write import write_json  # noqa: E402
 from centernet_d2.checked_values import argument, whole  # noqa: E402
 from centernet_d2.config.rules import device_here  # noqa: E402
+from centernet_d2.text_files import expanded_output  # noqa: E402
 
 DEFAULT_CONFIGS = [
     os.path.join(ROOT, "configs", name)
@@ -60,7 +61,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--threads", type=count, help="of torch on the CPU")
     parser.add_argument("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
-    parser.add_argument("--json", help="file for all numbers, with the machine they belong to")
+    parser.add_argument(
+        "--json", type=expanded_output, help="file for all numbers, with the machine they belong to"
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
     )

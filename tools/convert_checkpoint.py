@@ -25,6 +25,7 @@ from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.checkpoint.matching_config import as_yaml, matching_config
 from centernet_d2.checkpoint.published import Converted, convert, is_detectron2_file
 from centernet_d2.model_zoo.path_handlers import published_file
+from centernet_d2.text_files import expanded, expanded_output
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,8 +33,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", help="published file, its address, or a name of the model zoo")
-    parser.add_argument("output", type=Path, help="the .pth to write; the .yaml goes beside it")
+    parser.add_argument(
+        "input", type=expanded, help="published file, its address, or a name of the model zoo"
+    )
+    parser.add_argument(
+        "output",
+        type=lambda given: Path(expanded_output(given)),
+        help="the .pth to write; the .yaml goes beside it",
+    )
     parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     parser.add_argument(
         "--voc-size",

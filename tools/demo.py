@@ -32,6 +32,7 @@ from centernet_d2.data.images import read_image
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.run import run
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.text_files import expanded_output
 from centernet_d2.visualization.canvas import image_grid
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.results import draw_against_truth
@@ -70,7 +71,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("demo", choices=DEMOS, help="which detector")
-    parser.add_argument("--output", help="folder, default output/demo_<detector>")
+    parser.add_argument(
+        "--output", type=expanded_output, help="folder, default output/demo_<detector>"
+    )
     parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
     parser.add_argument(
         "--images", type=argument(whole(1)), default=12, help="images in the picture, default 12"

@@ -29,6 +29,7 @@ from centernet_d2.inference.cameras import ImageCameras
 from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.inference.records import BOX_FORMATS
 from centernet_d2.structures.skeleton import Skeleton
+from centernet_d2.text_files import expanded, expanded_output
 from centernet_d2.visualization.heatmaps import draw_heatmaps
 from centernet_d2.visualization.results import draw_result
 from centernet_d2.visualization.skeletons import SkeletonDrawing
@@ -42,8 +43,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
     parser.add_argument("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
-    parser.add_argument("--input", nargs="+", required=True, help="images, folders, patterns")
-    parser.add_argument("--output", required=True, help="folder of pictures and predictions.json")
+    parser.add_argument(
+        "--input", nargs="+", required=True, type=expanded, help="images, folders, patterns"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=expanded_output,
+        help="folder of pictures and predictions.json",
+    )
     parser.add_argument(
         "--score-threshold", type=argument(share), default=0.3, help="0 to 1, default 0.3"
     )
@@ -66,6 +74,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     camera = parser.add_mutually_exclusive_group()
     camera.add_argument(
         "--calibration",
+        type=expanded,
         help="of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt; "
         "it is of the pixels as stored, so of images neither resized nor turned by EXIF",
     )

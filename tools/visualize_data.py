@@ -37,6 +37,7 @@ from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.modeling.inputs import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
+from centernet_d2.text_files import expanded_output
 from centernet_d2.visualization.canvas import class_name, side_by_side
 from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, target_heatmaps
 from centernet_d2.visualization.results import draw_truth
@@ -50,7 +51,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
-    parser.add_argument("--output", required=True, help="folder of the pictures")
+    parser.add_argument(
+        "--output", required=True, type=expanded_output, help="folder of the pictures"
+    )
     for name, default, what in (("count", 20, "images"), ("repeat", 1, "augmentations of each")):
         help_text = f"{what}, default {default}"
         parser.add_argument(f"--{name}", type=argument(whole(1)), default=default, help=help_text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
@@ -100,15 +100,18 @@ def from_block(
     return kind(**{name: node[keys.get(name, name.upper())] for name in names}, **given)
 
 
-def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Return dotted key -> value of nested mappings, of the leaves alone."""
-    found: dict[str, Any] = {}
+def leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of nested mappings, of the leaves alone."""
     for name, value in content.items():
         if isinstance(value, dict):
-            found |= flattened(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value
-    return found
+            yield f"{prefix}{name}", value
+
+
+def flattened(content: Any) -> dict[str, Any]:
+    """Return dotted key -> value of nested mappings, of the leaves alone."""
+    return dict(leaves(content))
 
 
 def moved(values: dict[str, Any]) -> list[str]:

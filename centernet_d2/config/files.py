@@ -7,6 +7,8 @@ import contextlib
 import difflib
 import logging
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +18,8 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
-from . import flattened, moved, translated
+from ..text_files import PathError, expanded, expanded_output, read_text
+from . import flattened, leaves, moved, translated, value_of
 from .checks import RULES, wrong_value
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,7 @@ OWN_KEYS = (
     "For a key of your own call load_config(..., add_keys=[add_mine]), where add_mine(cfg) adds "
     "it, or give the tools --import file.py before the keys, whose add_config(cfg) does"
 )
+_DATASET_KEYS = ("TRAIN", "TEST", "FROM_FILES")
 
 
 class Level(NamedTuple):
@@ -40,37 +44,115 @@ class Level(NamedTuple):
     is_saved: bool = False
 
 
-def read_levels(path: str) -> list[Level]:
+class _Loader(yaml.SafeLoader):
+    """Safe YAML, without what YAML 1.1 does silently.
+
+    A key twice in a mapping is an error, 1e-4 a number and 2026-01-31 a text.
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, line) != line:
+                told = f"'{key.value}' stands in line {first[key.value]} already"
+                raise yaml.MarkedYAMLError(problem=told, problem_mark=key.start_mark)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    sign: [each for each in known if not each[0].endswith(":timestamp")]
+    for sign, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?|\.\d)[\d_]*[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
     """Read the YAML file at `path` and its `_BASE_` files, base first.
 
-    The YAML may not construct Python objects, so a config file cannot run code.
+    The YAML may not construct Python objects, so a config file cannot run code. `named_by` are the
+    files whose `_BASE_` led here.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no mapping.
+        ValueError: it holds no mapping, or what is no YAML, or leads back to itself.
     """
+    chain = [*named_by, path]
     if not PathManager.isfile(path):
-        raise FileNotFoundError(f"Config file '{path}' does not exist. Check --config-file.")
-    with PathManager.open(path) as file:
-        content = yaml.safe_load(file) or {}
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: a config file holds keys and values, this one {content!r:.60}.")
-    content = dict(content)
+        source = f"_BASE_ of '{named_by[-1]}'" if named_by else "--config-file"
+        raise FileNotFoundError(f"Config file '{path}' does not exist. Check {source}.")
+    if os.path.realpath(path) in map(os.path.realpath, named_by):
+        raise ValueError(f"_BASE_ leads in a circle: {' -> '.join(chain)}. Remove one of them.")
+    content = _read_yaml(path)
     bases = content.pop(BASE_KEY, [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{path}: _BASE_ is {bases!r}; it must be a path or a list of paths.")
     levels = []
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         remote = base.startswith(("http://", "https://"))
-        folder = os.path.dirname(path)
-        levels += read_levels(base if remote else os.path.join(folder, os.path.expanduser(base)))
-    return [*levels, Level(f"{path}: ", flattened(content), is_saved=set(content) >= SAVED)]
+        place = base if remote else os.path.join(os.path.dirname(path), expanded(base))
+        levels += read_levels(place, chain)
+    pairs = list(leaves(content))
+    keys = Counter(key for key, _ in pairs)
+    if twice := [key for key in keys if keys[key] > 1]:  # "A.B" beside "A": "B"
+        raise ValueError(f"{path}: {twice[0]} is set twice. Keep one of the two.")
+    return [*levels, Level(f"{path}: ", dict(pairs), is_saved=set(content) >= SAVED)]
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    """Return the content of a YAML file, or raise ValueError with its name and place."""
+    if path.endswith(".py"):
+        raise ValueError(f"{path} is Python, a LazyConfig: only tools/train_net.py takes these.")
+    try:
+        content = yaml.load(read_text(path), _Loader)
+        list(leaves(content if isinstance(content, dict) else {}))
+    except RecursionError:
+        raise ValueError(
+            f"{path}: it is nested without an end. Remove the alias (*name)."
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ValueError(
+            f"{path}: {line}{error.problem}. Correct the YAML: indented with blanks, each key "
+            "once, texts with special signs in quotes."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:  # a sign or number that none can be
+        raise ValueError(f"{path}: {' '.join(str(error).split())}. Correct the YAML.") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: a config file holds keys and values, this one {content!r:.60}.")
+    return content
 
 
 def override_level(overrides: Sequence[Any]) -> Level:
     """Return KEY VALUE KEY VALUE ... as a level; DATASETS.TRAIN and TEST may be one name."""
+    if isinstance(overrides, (str, Mapping)) or not all(isinstance(k, str) for k in overrides[::2]):
+        raise ValueError(f"Overrides are a list of KEY, VALUE, KEY, VALUE ..., not {overrides!r}.")
     if len(overrides) % 2:
         raise ValueError(f"Overrides come in pairs KEY VALUE; '{overrides[-1]}' has no value.")
     pairs = zip(overrides[::2], overrides[1::2], strict=True)
     return Level("", {key: _one_name(key, value) for key, value in pairs})
+
+
+def expand_paths(cfg: CfgNode) -> None:
+    """Expand "~" and variables in the paths of `cfg`, in place; see `expanded`.
+
+    Raises:
+        ValueError: OUTPUT_DIR would be a folder named "~" or "$NAME".
+    """
+    for key in ("OUTPUT_DIR", "MODEL.WEIGHTS", *(f"DATASETS.{n}" for n in _DATASET_KEYS)):
+        *groups, name = key.split(".")
+        node = value_of(cfg, groups[0]) if groups else cfg
+        value, expand = node[name], expanded_output if key == "OUTPUT_DIR" else expanded
+        try:
+            if isinstance(value, str):
+                node[name] = expand(value)
+            elif isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+                node[name] = type(value)(map(expand, value))
+        except PathError as error:
+            raise ValueError(f"{key} is {error}.") from error
 
 
 def merge_level(cfg: CfgNode, level: Level) -> None:
@@ -130,7 +212,11 @@ def nearest_keys(key: str, known: Sequence[str]) -> list[str]:
 
 
 def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> None:
-    nested = _as_float(value) if isinstance(default, float) else value
+    nested = value
+    if isinstance(default, float):
+        nested = _as_float(value)
+    elif isinstance(default, str) and isinstance(value, str):
+        nested = repr(_as_text(value))  # yacs takes one pair of quotes away, and 2024 for a number
     for part in reversed(key.split(".")):
         nested = {part: nested}
     try:
@@ -138,7 +224,17 @@ def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> Non
     except (ValueError, AssertionError) as error:  # another type
         kind = type(default).__name__
         told = f"{key} is {value!r}; it must be of type {kind}."
-        raise ValueError(f"{source}{wrong_value(key, value) if key in RULES else told}") from error
+        told = wrong_value(key, value) if key in RULES else told
+        quotes = " Put it in quotes." * (isinstance(default, str) and bool(source))
+        raise ValueError(f"{source}{told}{quotes}") from error
+
+
+def _as_text(value: str) -> str:
+    """The text of a text, which may stand in quotes."""
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        if isinstance(inner := ast.literal_eval(value), str):
+            return inner
+    return value
 
 
 def _as_float(value: Any) -> Any:

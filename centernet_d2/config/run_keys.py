@@ -142,6 +142,10 @@ TEST = block(
         "Images per process and step in evaluation; equal canvases run together."),
     COCO_BACKEND=("pycocotools", one_of("pycocotools", "faster-coco-eval"),
         "`faster-coco-eval` is an optional package, with equal numbers."),
+    COCO_MAX_DETECTIONS=(0, whole(),
+        "COCO: detections of an image and class that count; 0: COCO's own 100, of joints 20. Data "
+        "with more objects per image needs more, with TEST.DETECTIONS_PER_IMAGE and "
+        "MODEL.HEATMAP.TOP_K; another number than COCO's is printed beside the scores."),
     ROUND_RESULTS=(0, whole(),
         "Decimals of boxes and scores before scoring; published results: 2; 0: not rounded."),
     PER_IOU_AP=(False, flag,

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+
+_EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that turn by a quarter
 
 
 class ImageFileError(ValueError):
@@ -39,7 +41,7 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
 
 
 def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]:
-    """Read (width, height) from a file's header, of the pixels as they are stored or `upright`.
+    """Read (width, height) from a file's header; as stored, or as its EXIF orientation turns it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,8 +49,9 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
     """
     with _opened(file_name, "has no readable header", "damaged or no image") as image:
         # Without EXIF in its header a PNG would be decoded for it.
-        orientation = image.getexif().get(0x0112) if upright and "exif" in image.info else 1
-        return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+        known = upright and "exif" in image.info
+        turned = known and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
+        return image.size[::-1] if turned else image.size
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.utils.data as torch_data
 from detectron2.config import CfgNode, configurable
-from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
+from detectron2.data import DatasetFromList, MetadataCatalog
 from detectron2.data.build import (
     filter_images_with_only_crowd_annotations,
     print_instances_class_histogram,
@@ -25,12 +25,12 @@ from detectron2.data.build import (
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 
-from .datasets.from_files import form_of
 from .fields.base import GroundTruthField, build_fields
 from .mapper import DetectionMapper
+from .records import Record, checked_records
 from .samplers import PositionSampler, seeded
 
-DatasetDict = dict[str, Any]
+DatasetDict = Record
 Mapper = Callable[[DatasetDict], DatasetDict]
 
 
@@ -43,16 +43,20 @@ def load_dataset_dicts(
     the config key that gave the names, for messages.
 
     Raises:
-        ValueError: no name is given, or a dataset holds no (usable) image.
-        KeyError: a name is not registered.
-        OSError: a dataset's files are not there or cannot be read.
+        ValueError: no name is given, or no image is of use; also with KeyError and OSError, see
+            `checked_records`.
     """
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
-    dicts = list(itertools.chain.from_iterable(_load_one(name, key) for name in names))
-    dicts = [_with_ignored_as_crowds(record) for record in dicts]
-    annotated = any("annotations" in record for record in dicts)
-    if filter_empty and annotated:
+    loaded = {name: checked_records(name, key=key) for name in names}
+    labelled = [name for name, records in loaded.items() if records.labelled]
+    if labelled and (without := [name for name in loaded if name not in labelled]):
+        raise ValueError(
+            f"{key}: dataset '{without[0]}' has no annotations, although '{labelled[0]}' has. Take "
+            "it out, or give its images without objects an empty list of 'annotations'."
+        )
+    dicts = list(itertools.chain.from_iterable(loaded[name] for name in names))
+    if filter_empty and labelled:
         dicts = filter_images_with_only_crowd_annotations(dicts)
     if not dicts:
         raise ValueError(
@@ -60,38 +64,6 @@ def load_dataset_dicts(
             "or set DATALOADER.FILTER_EMPTY_ANNOTATIONS False to use images without objects."
         )
     return dicts
-
-
-def _with_ignored_as_crowds(record: DatasetDict) -> DatasetDict:
-    """A record whose `ignored` regions have `iscrowd` 1: detectron2's counts know that alone."""
-    annotations = record.get("annotations", ())
-    if all(entry.get("iscrowd", 0) or not entry.get("ignored") for entry in annotations):
-        return record
-    marked = [{**entry, "iscrowd": 1} if entry.get("ignored") else entry for entry in annotations]
-    return {**record, "annotations": marked}
-
-
-def _load_one(name: str, key: str) -> list[DatasetDict]:
-    if name not in DatasetCatalog.list():
-        raise KeyError(
-            f"{key}: dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
-            "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
-        )
-    metadata = MetadataCatalog.get(name)
-    form = form_of(metadata)
-    place = metadata.get(form.location, f"no {form.location} in its metadata")
-    try:
-        dicts = DatasetCatalog.get(name)
-    except OSError as error:
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
-        raise kind(
-            f"{key}: dataset '{name}' ({place}) cannot be loaded: {error}. Put its files there "
-            "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
-            f"your own files as '{form.usage}'."
-        ) from error
-    if not len(dicts):
-        raise ValueError(f"{key}: dataset '{name}' has no images. Check its files ({place}).")
-    return list(dicts)
 
 
 @dataclass(eq=False)

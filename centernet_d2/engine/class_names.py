@@ -20,6 +20,7 @@ from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
 from ..checkpoint.published import is_detectron2_file
 from ..checkpoint.rename import published_state_dict
+from ..data.records import check_class_names
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import difference, plural
@@ -50,7 +51,7 @@ def dataset_class_names(name: str) -> list[str]:
             f"Dataset '{name}' has no class names. Set them after registering it: "
             f"MetadataCatalog.get('{name}').set(thing_classes=['first', 'second'])."
         )
-    return list(metadata.thing_classes)
+    return check_class_names(metadata.thing_classes, name)
 
 
 def configured_class_names(cfg: CfgNode) -> list[str]:

@@ -21,7 +21,7 @@ from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import add_centernet_config
-from ..config.files import merge_level, override_level
+from ..config.files import expand_paths, merge_level, override_level
 from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
 from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
@@ -132,6 +132,7 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
         cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
+    expand_paths(cfg)
     return cfg
 
 

@@ -24,6 +24,7 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
 from ..atomic_write import write_json
+from ..text_files import expanded, read_text
 from .class_names import without_training_data
 from .processes import told_by
 from .run_folder import move_aside, refuse_used_folder
@@ -70,6 +71,7 @@ def read_job(
 ) -> Job:
     """Import the modules that `args` name, and read the config; see `run` for the arguments."""
     hooks = list(add_keys)
+    args.config_file = expanded(args.config_file)
     if imports := getattr(args, "imports", ()):
         from .user_modules import import_all
 
@@ -89,8 +91,7 @@ def is_lazy(path: str) -> bool:
         return True
     if not path or not PathManager.isfile(path):
         return False
-    with PathManager.open(path) as file:
-        return re.search(r"^dataloader:", file.read(), re.MULTILINE) is not None
+    return re.search(r"^dataloader:", read_text(path), re.MULTILINE) is not None
 
 
 def run(
@@ -154,7 +155,10 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     setup(job.cfg).freeze()
     if comm.is_main_process():
         Path(folder, RESULTS_FILE).unlink(missing_ok=True)
-    default_setup(job.saved(OUTPUT_DIR=folder), args)
+    if args.config_file:  # detectron2 would read it in the system's encoding alone
+        logger.info("Contents of %s:\n%s", args.config_file, read_text(args.config_file))
+    told = argparse.Namespace(**vars(args) | {"config_file": ""})
+    default_setup(job.saved(OUTPUT_DIR=folder), told)
     return job.cfg
 
 

@@ -13,7 +13,7 @@ from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, refuse_unread
-from ..config.files import merge_level, override_level, read_levels
+from ..config.files import expand_paths, merge_level, override_level, read_levels
 from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
     allow_missing_files,
@@ -24,6 +24,7 @@ from ..data.datasets.from_files import (
 from ..data.fields.base import build_fields
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
+from ..text_files import expanded
 from .class_names import other_classes_than_saved, set_class_names
 from .schedule import overridden_epoch_keys
 
@@ -63,13 +64,14 @@ def load_config(
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [*(read_levels(path) if path else ()), override_level(list(overrides))]
+    levels = [*(read_levels(expanded(path)) if path else ()), override_level(overrides)]
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
         cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
     by_hand = (level for level in levels if not level.is_saved)  # that has every key, by default
     refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
+    expand_paths(cfg)
     return cfg
 
 
@@ -97,8 +99,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
             The message names the key and the cure.
     """
-    config, *files = vars(cfg).get(_READY) or (None,)
-    if config == _state(cfg) and files == [_files(cfg)]:
+    if _is_ready(cfg):
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -107,6 +108,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         unify_defaults(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
+        expand_paths(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
@@ -121,7 +123,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        vars(cfg)[_READY] = (_state(cfg), _files(cfg))
+        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:
             cfg.freeze()
@@ -142,13 +144,14 @@ def _device_here(name: str) -> str:
     )
 
 
+def _is_ready(cfg: CfgNode) -> bool:
+    state, said = vars(cfg).get(_READY, (None, None))
+    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
+
+
 def _state(cfg: CfgNode) -> tuple[int, int]:
     # A started process is sent the attribute, and has none of the datasets registered.
     return os.getpid(), hash(json.dumps(cfg, default=repr))
-
-
-def _files(cfg: CfgNode) -> tuple[str, ...]:
-    return what_files_say(cfg.DATASETS.FROM_FILES)
 
 
 def register_datasets(cfg: CfgNode) -> None:

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from detectron2.config import CfgNode
 
+from ..text_files import expanded
 from .setup import load_config
 
 AddKeys = Callable[[CfgNode], object]
@@ -58,6 +59,7 @@ def import_user_module(name: str) -> ModuleType:
     Raises:
         ImportError: it is not there, or fails; the message says which and what to do.
     """
+    name = expanded(name)
     if name.endswith(".py") and not os.path.isfile(name):
         raise ImportError(f"--import {name}: there is no such file. Check its path.")
     try:

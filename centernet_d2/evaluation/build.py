@@ -165,7 +165,17 @@ def coco(
         protocol=protocol,
         per_iou_ap=cfg.TEST.PER_IOU_AP,
         false_discovery=cfg.TEST.FALSE_DISCOVERY,
+        max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
+        model_limits=_limits(cfg, is_own=bool(protocol)),
     )
+
+
+def _limits(cfg: CfgNode, *, is_own: bool) -> dict[str, int]:
+    """The keys that limit how many objects of an image a detector, perhaps our own, finds."""
+    limits = {"TEST.DETECTIONS_PER_IMAGE": cfg.TEST.DETECTIONS_PER_IMAGE}
+    if is_own:  # at each scale
+        limits["MODEL.HEATMAP.TOP_K"] = cfg.MODEL.HEATMAP.TOP_K * len(cfg.TEST.SCALES)
+    return {key: limit for key, limit in limits.items() if limit > 0}
 
 
 @EVALUATOR_REGISTRY.register()

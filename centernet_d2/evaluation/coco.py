@@ -18,8 +18,14 @@ from detectron2.structures import Instances
 
 from ..atomic_write import write_json
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, rounding_note
-from .coco_ground_truth import load_ground_truth, only_categories
-from .coco_scores import METRIC_NAMES, check_backend, false_discovery, score_detections
+from .coco_ground_truth import load_ground_truth, only_categories, out_of_reach
+from .coco_scores import (
+    MAX_DETECTIONS,
+    METRIC_NAMES,
+    check_backend,
+    false_discovery,
+    score_detections,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +57,8 @@ class CocoEvaluator(BoxEvaluator):
         per_iou_ap: bool = False,  # report AP60, AP70, AP80 and AP90 too
         false_discovery: bool = False,  # report these rates too; takes as long again
         oks_sigmas: Sequence[float] | None = None,  # tolerance of each joint
+        max_detections: int = 0,  # that count, of each image and class; 0: COCO's 100 or 20
+        model_limits: Mapping[str, int] | None = None,  # config key -> the model's most per image
         **shared: Any,
     ):
         """Read the ground truth.
@@ -68,6 +76,7 @@ class CocoEvaluator(BoxEvaluator):
         self.tasks = self.iou_types = tuple(iou_types)
         self.backend, self.round_results = backend, round_results
         self.per_iou_ap, self.false_discovery = per_iou_ap, false_discovery
+        self.max_detections = max_detections
         self.ground_truth = load_ground_truth(dataset_name, with_joints="keypoints" in iou_types)
         self.skeleton = self.ground_truth.skeleton
         if self.skeleton and oks_sigmas is not None:
@@ -81,6 +90,46 @@ class CocoEvaluator(BoxEvaluator):
             rounding=rounding_note(round_results, None),
             **shared,
         )
+        self._tell_out_of_reach(model_limits or {})
+
+    def _tell_out_of_reach(self, model_limits: Mapping[str, int]) -> None:
+        """Warn where perfect detections would not score 100, since some are not counted or made."""
+        for iou_type in self.iou_types:
+            limit = self.max_detections or MAX_DETECTIONS[iou_type]
+            beyond, count, most = out_of_reach(
+                self._truth(iou_type), limit, "image_id", "category_id"
+            )
+            if beyond:
+                logger.warning(
+                    "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of the %s scores, "
+                    "which count %d detections per image and class: an image has up to %d of a "
+                    "class. Set TEST.COCO_MAX_DETECTIONS to count more.",
+                    *(
+                        self.dataset_name,
+                        beyond,
+                        count,
+                        100 * beyond / count,
+                        iou_type,
+                        limit,
+                        most,
+                    ),
+                )
+        limit = min(model_limits.values(), default=0)
+        beyond, count, most = out_of_reach(self._truth("bbox"), limit, "image_id")
+        if model_limits and beyond:
+            logger.warning(
+                "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of the model, which "
+                "gives up to %d detections per image: an image has up to %d objects. Raise %s.",
+                *(self.dataset_name, beyond, count, 100 * beyond / count, limit, most),
+                " and ".join(f"{key} ({value})" for key, value in model_limits.items()),
+            )
+
+    def _truth(self, iou_type: str) -> dict:
+        """The ground truth that an IoU type compares with."""
+        truth = self.ground_truth.dataset
+        if iou_type == "keypoints":
+            return only_categories(truth, self.ground_truth.pose_category_ids)
+        return truth
 
     def _fields(self, instances: Instances, where: str) -> Detections:
         fields = super()._fields(instances, where)
@@ -129,23 +178,30 @@ class CocoEvaluator(BoxEvaluator):
     def _score(self, detections: list[dict]) -> tuple[Scores, dict[str, Any]]:
         results = {iou_type: self._score_type(detections, iou_type) for iou_type in self.iou_types}
         sigmas = {"oks_sigmas": list(self.skeleton.oks_sigmas)} if self.skeleton else {}
-        return results, {"backend": self.backend, **sigmas}
+        counted = {"max_detections": self.max_detections} if self.max_detections else {}
+        return results, {"backend": self.backend, **sigmas, **counted}
+
+    def _counted(self, iou_type: str) -> str:
+        """How many detections count, where that is not COCO's number."""
+        if self.max_detections in (0, MAX_DETECTIONS[iou_type]):
+            return ""
+        return f", at most {self.max_detections} detections per image and class"
 
     def _score_type(self, rows: list[dict], iou_type: str) -> dict[str, float]:
-        truth, ids = self.ground_truth.dataset, self.ground_truth.category_ids
+        truth, ids = self._truth(iou_type), self.ground_truth.category_ids
         names = dict(zip(ids, self.ground_truth.class_names, strict=True))
         options: dict[str, Any] = {"iou_type": iou_type, "backend": self.backend}
+        options["max_detections"] = self.max_detections
         if iou_type == "keypoints":
             options["oks_sigmas"] = self.skeleton.oks_sigmas
             ids = [i for i in ids if i in self.ground_truth.pose_category_ids]
-            truth = only_categories(truth, ids)
             rows = [row for row in rows if row["category_id"] in ids]
         scores = score_detections(truth, rows, per_iou=self.per_iou_ap, **options)
         rates = {}
         if self.false_discovery and iou_type == "bbox":  # the paper measures boxes
             rates = false_discovery(truth, rows, **options)
         class_ap = {names[i]: scores.class_ap[i] for i in ids}
-        title = f"{self._title(iou_type)} ({self.backend})"
+        title = f"{self._title(iou_type)} ({self.backend}{self._counted(iou_type)})"
         lines = [title, scores.table, f"In percent, {title}:", as_table(scores.metrics)]
         if rates:
             lines += [f"False discovery in percent, {title}:", as_table(rates)]

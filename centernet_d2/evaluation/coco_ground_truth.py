@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..data.datasets.coco_file import CocoFile, read_coco_json
-from .ground_truth import are_labelled, read_records
+from .ground_truth import annotations_by_class, read_records
 
 if TYPE_CHECKING:
     from ..structures.skeleton import Skeleton
@@ -79,6 +80,24 @@ def only_categories(dataset: dict, ids: Collection[int]) -> dict:
     }
 
 
+def out_of_reach(dataset: dict, limit: int, *keys: str) -> tuple[int, int, int]:
+    """How many objects cannot be found where at most `limit` detections count.
+
+    `keys` are those of an annotation by which detections are counted: "image_id", "category_id".
+    Crowd regions, and objects without labelled joints where these are counted, are not to be found.
+
+    Returns:
+        How many are too many, of how many, and the most that stand together.
+    """
+    counts = Counter(
+        tuple(annotation[key] for key in keys)
+        for annotation in dataset["annotations"]
+        if not annotation["iscrowd"] and annotation.get("num_keypoints", 1)
+    )
+    beyond = sum(max(0, count - limit) for count in counts.values())
+    return beyond, counts.total(), max(counts.values(), default=0)
+
+
 def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> CocoFile:
     if not PathManager.isfile(json_file):  # a generated dataset is made when it is asked for
         with contextlib.suppress(OSError):
@@ -130,20 +149,18 @@ def _from_file(content: CocoFile) -> dict:
 def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
     """The COCO dictionary of a dataset's records, and whether they have annotations."""
     records, class_names = read_records(dataset_name)
-    is_labelled = not records or are_labelled(dataset_name, records)
     annotations = [
         {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
         for record in records
-        for annotation in record.get("annotations", ())
+        if records.labelled
+        for annotation in annotations_by_class(record, len(class_names))
     ]
     dataset = {
-        "images": [
-            {"id": r["image_id"], "height": r["height"], "width": r["width"]} for r in records
-        ],
+        "images": [{"id": record["image_id"]} for record in records],
         "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
         "annotations": [{"id": k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
-    return dataset, is_labelled
+    return dataset, records.labelled
 
 
 def _annotation(annotation: dict, *, with_joints: bool) -> dict:
@@ -154,7 +171,7 @@ def _annotation(annotation: dict, *, with_joints: bool) -> dict:
         "category_id": annotation["category_id"],
         "bbox": box,
         "area": box[2] * box[3],
-        "iscrowd": int(bool(annotation.get("iscrowd") or annotation.get("ignored"))),
+        "iscrowd": int(bool(annotation.get("iscrowd"))),
     }
     if with_joints:
         from .coco_joints import joints_of_annotation

@@ -24,6 +24,8 @@ METRIC_NAMES = {
         *("AR", "AR50", "AR75", "ARm", "ARl"),
     ),
 }
+# COCO's largest number of detections that count, of each image and class.
+MAX_DETECTIONS = {"bbox": 100, "keypoints": 20}
 BACKENDS = ("pycocotools", "faster-coco-eval")
 # IoU of the AP that `per_iou` adds to AP50, in percent (CornerNet's journal version, Table 5).
 HIGH_IOUS = (60, 70, 80, 90)
@@ -63,11 +65,12 @@ def score_detections(
     backend: str = "pycocotools",
     per_iou: bool = False,
     oks_sigmas: Sequence[float] | None = None,
+    max_detections: int = 0,
 ) -> CocoScores:
     """Score detections by COCO's rules.
 
     AP is the mean over IoU (for joints: OKS) .50:.05:.95 and 101 recall points, of at most 100 (for
-    joints: 20) detections per image.
+    joints: 20) detections per image and class, or `max_detections`: then AR100 is named after that.
 
     Args:
         ground_truth: COCO dictionary; annotations have id, area and iscrowd, for joints keypoints
@@ -78,11 +81,19 @@ def score_detections(
         backend: a name of BACKENDS.
         per_iou: add the AP at single thresholds, AP60, AP70, AP80 and AP90, to `metrics`.
         oks_sigmas: tolerance of each joint, for "keypoints"; None: COCO's 17.
+        max_detections: of an image and class that count; 0: COCO's own number.
     """
     evaluation, printed = run_coco_evaluation(
-        ground_truth, detections, iou_type, backend, oks_sigmas=oks_sigmas
+        ground_truth,
+        detections,
+        iou_type,
+        backend,
+        oks_sigmas=oks_sigmas,
+        max_detections=max_detections,
     )
     names = METRIC_NAMES[iou_type]
+    if max_detections:
+        names = tuple(f"AR{max_detections}" if name == "AR100" else name for name in names)
     # (IoU, recall, category), of all areas, at the largest number of detections per image
     precision = evaluation.eval["precision"][..., 0, -1]
     metrics = {name: _percent(evaluation.stats[i]) for i, name in enumerate(names)}
@@ -102,13 +113,14 @@ def false_discovery(
     *,
     iou_type: str = "bbox",
     backend: str = BACKENDS[0],
+    max_detections: int = 0,
 ) -> dict[str, float]:
     """Rates of false discovery, the triplet paper's measure of wrong boxes (its Table 3).
 
     FD is 100 minus AP at low IoU, so it counts what overlaps no object, or hardly. It is what the
     published evaluation computes, and not the share of false detections among all: those that a
     recall never reaches count too, as they do in AP. COCO's matching is run a second time, at IoU
-    .05:.05:.50, with at most 100 detections per image. Arguments are those of `score_detections`.
+    .05:.05:.50. Arguments are those of `score_detections`.
 
     Returns:
         In percent, NaN where there is nothing to find: FD, the mean over those thresholds; FD5,
@@ -116,7 +128,12 @@ def false_discovery(
         COCO's small, medium and large area.
     """
     evaluation, _ = run_coco_evaluation(
-        ground_truth, detections, iou_type, backend, iou_thresholds=FALSE_DISCOVERY_IOUS
+        ground_truth,
+        detections,
+        iou_type,
+        backend,
+        iou_thresholds=FALSE_DISCOVERY_IOUS,
+        max_detections=max_detections,
     )
     # (IoU, recall, category, area), at the largest number of detections per image
     precision = evaluation.eval["precision"][..., -1]
@@ -138,6 +155,7 @@ def run_coco_evaluation(
     *,
     iou_thresholds: np.ndarray | None = None,
     oks_sigmas: Sequence[float] | None = None,
+    max_detections: int = 0,
 ):
     """Match and count, and summarize where the thresholds are COCO's own (`iou_thresholds` None).
 
@@ -165,11 +183,16 @@ def run_coco_evaluation(
             evaluation.params.kpt_oks_sigmas = np.array(oks_sigmas)
         if iou_thresholds is not None:
             evaluation.params.iouThrs = iou_thresholds
+        own = evaluation.params.maxDets  # [1, 10, 100], of joints [20]
+        largest = max_detections or own[-1]
+        evaluation.params.maxDets = [*(min(count, largest) for count in own[:-1]), largest]
         evaluation.evaluate()
         evaluation.accumulate()
+        evaluation.params.maxDets = own  # by whose numbers the lines are looked up
         if iou_thresholds is None:  # the lines name thresholds that others do not have
             evaluation.summarize()
-    return evaluation, printed.getvalue().splitlines()
+    lines = printed.getvalue().replace(f"maxDets={own[-1]:>3}", f"maxDets={largest:>3}")
+    return evaluation, lines.splitlines()
 
 
 def _indexed(dataset: dict):

@@ -13,7 +13,7 @@ from detectron2.structures import BoxMode
 
 from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
 from ..structures.box3d_records import NO_BOX3D, box3d_row
-from .ground_truth import are_labelled, read_records
+from .ground_truth import read_records
 from .kitti_objects import DONT_CARE, KittiTruth
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,8 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         paths = [os.path.join(label_dir, f"{image_id}.txt") for image_id in image_ids]
         neutral = metadata.get("neutral_types", NEUTRAL_TYPES)
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
-    elif are_labelled(dataset_name, records):
-        rows = [_rows_of_record(record, dataset_name, len(class_names)) for record in records]
+    elif records.labelled:
+        rows = [_rows_of_record(record, dataset_name) for record in records]
     truth = None if rows is None else _join(rows)
     if truth is not None:
         _tell_of_unknown(truth, dataset_name)
@@ -97,17 +97,11 @@ def _rows_of_file(
     return rows
 
 
-def _rows_of_record(record: dict, dataset_name: str, classes: int) -> list[Row]:
+def _rows_of_record(record: dict, dataset_name: str) -> list[Row]:
     where = f"Dataset '{dataset_name}', image {record.get('file_name', record['image_id'])}"
     rows = []
     for number, entry in enumerate(record["annotations"]):
         label, ignored = entry["category_id"], bool(entry.get("ignored", False))
-        if not (0 <= label < classes or (ignored and label == -1)):
-            raise ValueError(
-                f"{where}, annotation {number}: category_id {label} is no class of the dataset's "
-                f"{classes}. Use 0 to {classes - 1}, or -1 with ignored True for a region that "
-                "counts for no class."
-            )
         box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
         occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
         try:

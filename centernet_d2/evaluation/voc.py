@@ -14,7 +14,7 @@ from detectron2.structures import BoxMode
 from ..atomic_write import atomic_write
 from ..checked_values import check_choice
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
-from .ground_truth import are_labelled, read_records
+from .ground_truth import annotations_by_class, read_records
 from .voc_scores import VocDetections, VocObjects, VocScores, score_detections
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,9 @@ class VocEvaluator(BoxEvaluator):
         check_choice("file_offset", file_offset, FILE_OFFSETS)
         self.file_offset, self.round_to_files = file_offset, round_to_files
         records, self.class_names = read_records(dataset_name)
-        is_labelled = are_labelled(dataset_name, records)
-        self.objects = _objects(dataset_name, records) if is_labelled else None
+        self.objects = None
+        if records.labelled:
+            self.objects = _objects(dataset_name, records, len(self.class_names))
         metadata = MetadataCatalog.get(dataset_name)
         self.own_metric = "AP07" if metadata.get("year") == 2007 else "AP12"
         self.split = metadata.get("split", "test")
@@ -79,7 +80,7 @@ class VocEvaluator(BoxEvaluator):
             dataset_name=dataset_name,
             image_ids=[record["image_id"] for record in records],
             num_classes=len(self.class_names),
-            is_labelled=is_labelled,
+            is_labelled=records.labelled,
             rounding="" if round_to_files else "unrounded",
             **shared,
         )
@@ -139,9 +140,13 @@ class VocEvaluator(BoxEvaluator):
         return folder
 
 
-def _objects(dataset_name: str, records: list[dict]) -> VocObjects:
-    """All annotations of the records, in VOC's coordinates: pixels from 1, corners included."""
-    annotations = [entry for record in records for entry in record["annotations"]]
+def _objects(dataset_name: str, records: list[dict], num_classes: int) -> VocObjects:
+    """All annotations of the records, in VOC's coordinates: pixels from 1, corners included.
+
+    Crowds and ignored regions count as difficult ones: they need not be found.
+    """
+    by_image = [list(annotations_by_class(record, num_classes)) for record in records]
+    annotations = [entry for found in by_image for entry in found]
     if annotations and not any("difficult" in entry for entry in annotations):
         logger.warning(
             "Dataset '%s' does not say which objects are difficult: all count. Register VOC "
@@ -152,10 +157,10 @@ def _objects(dataset_name: str, records: list[dict]) -> VocObjects:
         BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
         for entry in annotations
     ]
-    counts = [len(record["annotations"]) for record in records]
+    neutral = [any(map(entry.get, ("difficult", "iscrowd", "ignored"))) for entry in annotations]
     return VocObjects(
-        image=np.repeat(np.arange(len(records)), counts),
+        image=np.repeat(np.arange(len(records)), [len(found) for found in by_image]),
         category=np.array([entry["category_id"] for entry in annotations], dtype=np.int64),
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4) + _TO_PIXELS,
-        difficult=np.array([bool(entry.get("difficult", 0)) for entry in annotations], dtype=bool),
+        difficult=np.array(neutral, dtype=bool),
     )

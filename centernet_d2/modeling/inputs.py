@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..structures.padded_images import PaddedImages, Size
@@ -85,9 +85,27 @@ def ignored_rows(instances: Instances) -> Tensor:
     return torch.zeros_like(instances.gt_classes, dtype=torch.bool)
 
 
+def with_fields(instances: Instances, **fields: Any) -> Instances:
+    """Instances of no object with those of these (empty) fields that they lack; others as given."""
+    given = instances.get_fields()
+    if given and len(instances):
+        return instances
+    return Instances(instances.image_size, **(fields | given))
+
+
 def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
-    """The ground truth of one input, or an error that names it: classes in 0..num_classes - 1."""
-    instances = entry["instances"]
+    """The ground truth of one input, or an error that names it: classes in 0..num_classes - 1.
+
+    Other mappers may leave out any field of an image without objects; boxes and classes are added.
+    """
+    instances = with_fields(
+        entry["instances"], gt_boxes=Boxes([]), gt_classes=torch.zeros(0).long()
+    )
+    if missing := [name for name in ("gt_boxes", "gt_classes") if not instances.has(name)]:
+        raise ValueError(
+            f"{source_of(entry)}: 'instances' have no '{missing[0]}'. This package's mapper "
+            "(centernet_d2.data.loader.build_mapper) attaches it; let yours do the same."
+        )
     lowest = -ignored_rows(instances).long()  # an ignored object may belong to all classes, -1
     classes = instances.gt_classes
     wrong = classes[(classes < lowest) | (classes >= num_classes)]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 NO_LOCATION, NO_DIMENSION, NO_ANGLE = -1000.0, -1.0, -10.0
-NO_BOX3D = np.array([NO_LOCATION] * 3 + [NO_DIMENSION] * 3 + [NO_ANGLE] * 2)
+NO_BOX3D: np.ndarray = np.array([NO_LOCATION] * 3 + [NO_DIMENSION] * 3 + [NO_ANGLE] * 2)
 _KEYS = ("location", "dimensions", "rotation_y")
 
 
@@ -32,14 +32,14 @@ def box3d_row(annotation: Mapping[str, Any], where: str) -> list[float]:
         ValueError: some keys are missing, or a value is no number.
     """
     if all(annotation.get(key) is None for key in _KEYS):
-        return NO_BOX3D.tolist()
+        return [float(value) for value in NO_BOX3D]
     location, dimensions = (_numbers(annotation, key, 3, where) for key in _KEYS[:2])
     (rotation_y,) = _numbers(annotation, "rotation_y", 1, where)
     alpha = NO_ANGLE
     if annotation.get("alpha") is not None:
         (alpha,) = _numbers(annotation, "alpha", 1, where)
     if NO_LOCATION in location or min(dimensions) <= 0:
-        return NO_BOX3D.tolist()
+        return [float(value) for value in NO_BOX3D]
     ray = math.atan2(location[0], location[2])
     if alpha == NO_ANGLE and rotation_y != NO_ANGLE:
         alpha = rotation_y - ray

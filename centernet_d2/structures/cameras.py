@@ -26,7 +26,7 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
     if isinstance(projection, Tensor):
         projection = projection.detach().cpu().numpy()
     try:
-        matrix = np.asarray(projection, dtype=np.float64)
+        matrix: np.ndarray = np.asarray(projection, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{where} is no matrix of numbers ({error}): write 3 x 4 numbers"

@@ -78,6 +78,7 @@ def test_ignored_objects_are_marked_in_records_and_told(tmp_path, caplog):
     records = load_coco_records(str(path), str(root))
     entries = [record["annotations"][0] for record in records]
     assert [entry.get("ignored") for entry in entries] == [1, None, None]
+    assert [entry["iscrowd"] for entry in entries] == [1, 0, 0]
     assert "1 of 3 annotations have 'ignore' 1: they are not learned" in caplog.text
 
 

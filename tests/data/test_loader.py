@@ -15,9 +15,12 @@ from centernet_d2.data.loader import (
     load_training_dicts,
 )
 
+BOX = {"bbox": [0, 0, 2, 2], "bbox_mode": 0, "category_id": 0}
+
 
 def records(count: int) -> list[dict]:
-    return [{"image_id": i, "file_name": f"folder/{i}.jpg"} for i in range(count)]
+    size = {"height": 4, "width": 5}
+    return [{"image_id": i, "file_name": f"folder/{i}.jpg", **size} for i in range(count)]
 
 
 def draw(record: dict) -> dict:
@@ -149,7 +152,7 @@ def test_missing_files_name_the_form_of_ones_own(metadata, words):
 
 @pytest.mark.parametrize("crowd", [False, True])
 def test_training_without_any_object_is_an_error(catalog, tiny_config, crowd):
-    region = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 1}
+    region = {**BOX, "iscrowd": 1}
     dicts = [{**record, "annotations": [region] if crowd else []} for record in records(2)]
     name = catalog("loader_no_object", dicts)
     cfg = tiny_config("DATASETS.TRAIN", (name,), "INPUT.CROWD_AS_OBJECTS", False)
@@ -174,7 +177,7 @@ POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
     ],
 )
 def test_training_of_joints_without_any_is_an_error(catalog, tiny_config, joints, labelled):
-    box = {"iscrowd": 0, "bbox": [0, 0, 1, 1], "category_id": 0}
+    box = {**BOX, "iscrowd": 0}
     given = ([box], [box, {**box, **joints}], [])
     dicts = [{**r, "annotations": a} for r, a in zip(records(3), given, strict=True)]
     datasets = ("DATASETS.TRAIN", (catalog("loader_joints", dicts),))
@@ -189,16 +192,15 @@ def test_training_of_joints_without_any_is_an_error(catalog, tiny_config, joints
 
 def test_ignored_regions_do_not_count(catalog, tiny_config):
     """Without `iscrowd` too: not as objects, and -1 is no class that could be counted."""
-    box = {"bbox": [0, 0, 1, 1], "category_id": 0}
-    ignored = {**box, "category_id": -1, "ignored": True}
-    given = ([box, ignored], [ignored])
+    ignored = {**BOX, "category_id": -1, "ignored": True}
+    given = ([BOX, ignored], [ignored])
     dicts = [{**r, "annotations": a} for r, a in zip(records(2), given, strict=True)]
     name = catalog("loader_ignored", dicts)
     MetadataCatalog.get(name).thing_classes = ["box"]
     cfg = tiny_config("DATASETS.TRAIN", (name,), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", True)
     (kept,) = load_training_dicts(cfg)
     assert [entry.get("ignored", False) for entry in kept["annotations"]] == [False, True]
-    assert dicts[0]["annotations"] == [box, ignored]  # what is registered stays as it is
+    assert dicts[0]["annotations"] == [BOX, ignored]  # what is registered stays as it is
     name = catalog("loader_only_ignored", dicts[1:])
     cfg = tiny_config("DATASETS.TRAIN", (name,), "INPUT.CROWD_AS_OBJECTS", True)
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
@@ -207,8 +209,7 @@ def test_ignored_regions_do_not_count(catalog, tiny_config):
 
 
 def test_empty_images_are_kept_or_left_out(catalog):
-    box = {"bbox": [0, 0, 1, 1], "category_id": 0, "iscrowd": 0}
-    with_box = [{**records(1)[0], "annotations": [box]}]
+    with_box = [{**records(1)[0], "annotations": [{**BOX, "iscrowd": 0}]}]
     without = [{**record, "annotations": []} for record in records(2)]
     names = [catalog("loader_with", with_box), catalog("loader_without", without)]
     assert len(load_dataset_dicts(names)) == 3

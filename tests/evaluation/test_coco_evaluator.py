@@ -222,6 +222,50 @@ def test_home_made_files_score_like_complete_ones(registered, dataset, detection
     )
 
 
+@pytest.fixture
+def dense(dataset):
+    """60 boxes of each of two classes in one image."""
+    boxes = [[10 * (k % 60), 20 * (k // 60), 8, 8] for k in range(120)]
+    return {
+        "images": [{"id": 1, "height": 480, "width": 640, "file_name": "1.jpg"}],
+        "categories": dataset["categories"],
+        "annotations": [
+            {"id": k + 1, "image_id": 1, "category_id": (3, 7)[k % 2], "bbox": box}
+            for k, box in enumerate(boxes)
+        ],
+    }
+
+
+def _dense_scores(name, dense, **options):
+    boxes = np.array([annotation["bbox"] for annotation in dense["annotations"]], dtype=float)
+    boxes[:, 2:] += boxes[:, :2]
+    found = make_instances(boxes, np.linspace(1, 0.5, 120), [k % 2 for k in range(120)])
+    return run(CocoEvaluator(dataset_name=name, **options), {1: found})["bbox"]
+
+
+@pytest.mark.parametrize(
+    ("count", "ap", "told"),
+    [(0, 100, False), (60, 100, False), (30, 50.495, True), (5, 8.911, True)],
+)
+@pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
+def test_how_many_detections_count(registered, dense, caplog, count, ap, told, backend):
+    name = registered(dense)
+    with caplog.at_level(logging.INFO, logger="centernet_d2"):
+        scores = _dense_scores(name, dense, max_detections=count, backend=backend)
+    assert scores["AP"] == pytest.approx(ap, abs=1e-3)
+    assert scores[f"AR{count or 100}"] == pytest.approx(min(100, 100 * (count or 60) / 60))
+    assert (f"{120 - 2 * count} of 120 objects ({100 - count / 0.6:.1f} %)" in caplog.text) is told
+    note = f"{backend}, at most {count} detections per image and class"
+    assert (note in caplog.text) is (count > 0)
+    assert f"maxDets={count or 100:>3} ]" in caplog.text
+
+
+def test_what_the_model_cannot_find_is_told(registered, dense, caplog):
+    _dense_scores(registered(dense), dense, model_limits={"TEST.A": 90, "TOP_K": 100})
+    assert "30 of 120 objects (25.0 %) are out of reach of the model" in caplog.text
+    assert "Raise TEST.A (90) and TOP_K (100)" in caplog.text
+
+
 def test_ignored_objects_are_crowd_regions(registered, dataset, detections):
     evaluator = CocoEvaluator(dataset_name=registered(dataset))
     expected = run(evaluator, detections)["bbox"]

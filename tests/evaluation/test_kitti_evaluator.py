@@ -72,7 +72,8 @@ def run(evaluator, images=tuple(DETECTIONS), **options):
 
 
 def register_records(records, **metadata):
-    DatasetCatalog.register(NAME, lambda: records)
+    size = {"height": 375, "width": 1242}
+    DatasetCatalog.register(NAME, lambda: [{**size, **record} for record in records])
     MetadataCatalog.get(NAME).set(
         thing_classes=list(CLASSES), evaluator_type="kitti", **{"label_dir": None, **metadata}
     )
@@ -320,15 +321,18 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([{"annotations": [broken(category_id=3)]}], "category_id 3 is no class of the .* 3"),
-        ([{"annotations": [broken(category_id=-1)]}], "or -1 with ignored True"),
+        (
+            [{"annotations": [broken(category_id=3)]}],
+            "annotation 0 of record 0 .* has 3. .* from 0 to 2",
+        ),
+        ([{"annotations": [broken(category_id=-1)]}], "have 'category_id' -1 and no 'ignored' 1"),
         (
             [{"annotations": [broken(location=None)]}],
             r"image a.png, annotation 0 has 'location' None; it must be 3 finite number",
         ),
         ([{"annotations": [broken(location=[1, 2])]}], r"annotation 0 has 'location' \[1, 2\]"),
         ([{"annotations": [broken(alpha="left")]}], "annotation 0 has 'alpha' 'left'"),
-        ([{"annotations": []}, {}], "no 'annotations', such as image b.png, although others have"),
+        ([{"annotations": []}, {}], "no 'annotations', although others have: record 1 .'b.png'"),
     ],
 )
 def test_bad_records(records, message):
@@ -366,7 +370,7 @@ def test_bad_datasets(register, tmp_path):
     with pytest.raises(ValueError, match=r"000004\.txt', row 2 has 14 columns"):
         KittiEvaluator(dataset_name=name)
     MetadataCatalog.remove(name)
-    with pytest.raises(ValueError, match="set thing_classes"):
+    with pytest.raises(ValueError, match="thing_classes of its metadata is None"):
         KittiEvaluator(dataset_name=name)
 
 

@@ -125,9 +125,12 @@ def test_losses_are_named_finite_and_reach_every_parameter(architecture):
 )
 def test_any_number_of_objects_in_one_image(architecture, boxes):
     model = built(architecture)
-    losses = model([training_input(boxes, [k % 5 for k in range(len(boxes))])])
+    entry = training_input(boxes, [k % 5 for k in range(len(boxes))])
+    losses = model([entry])
     assert all(loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
+    if not boxes:
+        assert model([{**entry, "instances": Instances((SIDE, SIDE))}]) == losses
 
 
 @pytest.mark.parametrize("architecture", BOTH)

@@ -107,6 +107,34 @@ def test_the_three_tasks_of_the_package_train_and_predict_together(tiny_config):
     assert set(row) == {"class_name", "class_index", "score", "box", "joints", "box3d"}
 
 
+@pytest.mark.parametrize("given", ["nothing", "boxes and classes"])
+def test_images_without_objects_may_lack_any_field(tiny_config, given):
+    """As detectron2's own mapper leaves out all but boxes and classes there."""
+    joints = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 2)
+    torch.manual_seed(0)
+    model = build_model(tiny_config(KEY, ["box2d", "pose", "box3d"], *joints))
+    torch.manual_seed(1)
+    full, bare = Instances((64, 64)), Instances((64, 64))
+    full.gt_boxes, full.gt_classes = Boxes([]), torch.zeros(0).long()
+    if given != "nothing":
+        bare.gt_boxes, bare.gt_classes = Boxes([]), torch.zeros(0).long()
+    full.gt_keypoints, full.gt_boxes3d = Keypoints(torch.zeros(0, 2, 3)), Boxes3D([])
+    one = entry()
+    one["instances"].gt_keypoints = Keypoints([[[20.0, 20.0, 2.0], [30.0, 25.0, 1.0]]])
+    one["instances"].gt_boxes3d = Boxes3D(torch.tensor([[0.0, 1, 9, 1.5, 1.6, 4, 0.1, 0.1]]))
+    for others in ([], [one]):
+        expected = model([{**one, "instances": full}, *others])
+        assert model([{**one, "instances": bare}, *others]) == expected
+        sum(expected.values()).backward()
+
+
+def test_boxes_and_classes_that_objects_lack_are_named(model):
+    one = entry()
+    one["instances"].remove("gt_classes")
+    with pytest.raises(ValueError, match=r"a\.png: 'instances' have no 'gt_classes'"):
+        model([one])
+
+
 def test_missing_ground_truth_names_image_field_and_cure(model):
     with pytest.raises(
         ValueError, match=r"a\.png: .*'test_visible_share'.*'gt_share'.*setup\(cfg\)"

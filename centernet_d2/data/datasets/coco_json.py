@@ -98,7 +98,7 @@ def _annotations(content: CocoFile) -> Iterator[tuple[int, dict]]:
             "bbox": box,
             "bbox_mode": BoxMode.XYWH_ABS,
             "category_id": contiguous[category],
-            "iscrowd": crowd,
+            "iscrowd": crowd | ignored,  # by which detectron2 counts
         }
         if ignored:
             annotation["ignored"] = ignored

@@ -24,6 +24,7 @@ from ..inputs import (
     objects_on_map,
     source_of,
     stacks_united,
+    with_fields,
 )
 from ..point_tasks.base import (
     PointTask,
@@ -130,6 +131,7 @@ class PointsCenterNet(HeatmapDetector):
         """The ground truth of one input, with what the tasks read, or an error that names it."""
         instances = checked_classes(entry, self.num_classes)
         for task in self.tasks:
+            instances = with_fields(instances, **task.no_objects())
             task.check(instances, source_of(entry))
         return instances
 

@@ -120,6 +120,10 @@ class PointTask(ABC):
         """How `decode` departs from the published protocol, for the name printed beside scores."""
         return []
 
+    def no_objects(self) -> dict[str, Any]:
+        """The fields `ground_truth` of an image without objects, where a mapper left them out."""
+        return {name: torch.zeros(0) for name in self.ground_truth}
+
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, where its ground truth lacks what `targets` reads."""
         if missing := [name for name in self.ground_truth if not instances.has(name)]:

@@ -116,6 +116,10 @@ class Box3D(PointTask):
         """`projection`, 3 x 4 to pixels of the output frame, by which the boxes were placed."""
         return {"projection": self.cameras.of_output(entry)}
 
+    def no_objects(self) -> dict[str, Any]:
+        """No boxes."""
+        return {"gt_boxes3d": Boxes3D(torch.zeros(0, 8))}
+
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
     ) -> Box3DTargets:

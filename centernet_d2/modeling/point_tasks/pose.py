@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Instances
+from detectron2.structures import Instances, Keypoints
 from torch import Tensor
 
 from ...config import from_block
@@ -162,6 +162,10 @@ class Pose(PointTask):
     def heatmap_losses(self) -> dict[str, float]:
         """That of the joint heatmap."""
         return {HEATMAP_LOSS: self.weights.heatmap} if self.joint_heatmap else {}
+
+    def no_objects(self) -> dict[str, Any]:
+        """No joints."""
+        return {"gt_keypoints": Keypoints(torch.zeros(0, self.num_joints, 3))}
 
     def check(self, instances: Instances, source: str) -> None:
         """Raise ValueError, naming the image, unless there are J joints per object."""

@@ -1,0 +1,272 @@
+"""The check of dataset dicts that were not made by this package's own readers.
+
+What cannot be meant is an error that names dataset, record, key and cure; what has one meaning only
+is brought to the usual form; what is left out is counted in a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from .checks import DatasetError, check_boxes, examples
+from .images import read_image_size
+from .records import Record
+
+logger = logging.getLogger(__name__)
+
+_CORNERS = (BoxMode.XYXY_ABS, BoxMode.XYXY_REL)
+_RELATIVE = (BoxMode.XYXY_REL, BoxMode.XYWH_REL)
+# By number and by name; rotated boxes are not among them.
+_MODES = {key: mode for mode in (*BoxMode,)[:4] for key in (int(mode), mode.name)}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_box(value: Any) -> bool:
+    try:
+        numbers = np.asarray(value)
+    except (TypeError, ValueError):
+        return False
+    return numbers.shape == (4,) and numbers.dtype.kind in "iuf"
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, (Real, np.bool_)) and value in (0, 1)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Real) and 1 <= value < 2**31 and value == value // 1
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "image_id": (lambda v: _is_whole(v) or isinstance(v, str), "a whole number or a text"),
+    "file_name": (
+        lambda v: isinstance(v, (str, os.PathLike)) and bool(os.fspath(v)),
+        "the path of the image file",
+    ),
+    "height": (_is_size, "the number of pixels (left out, it is read from the image file)"),
+    "width": (_is_size, "the number of pixels (left out, it is read from the image file)"),
+    "annotations": (lambda v: isinstance(v, (list, tuple)), "a list of dicts, one per object"),
+    "category_id": (
+        lambda v: _is_whole(v) and -1 <= v < 2**31,
+        "the index of the class in thing_classes, from 0",
+    ),
+    "iscrowd": (_is_flag, "0 or 1"),
+    "ignored": (_is_flag, "0 or 1"),
+    "difficult": (_is_flag, "0 or 1"),
+    "bbox": (_is_box, "four numbers"),
+    "bbox_mode": (
+        lambda v: isinstance(v, (Integral, str)) and v in _MODES,
+        "BoxMode.XYXY_ABS where 'bbox' is [x1, y1, x2, y2] and BoxMode.XYWH_ABS where it is [x, y, "
+        "width, height]; rotated boxes have to be converted to one of them",
+    ),
+}
+"""Key -> whether a value can be used, and what it must be."""
+_OPTIONAL = ("height", "width", "iscrowd", "ignored", "difficult")
+
+
+def check_records(records: Any, *, name: str, num_classes: int | None = None) -> list[Record]:
+    """Check what a dataset gave, which stays as it is: what has to change is changed in copies.
+
+    `name` begins the messages ("dataset 'mine'"). Category ids are 0 to `num_classes` - 1 (None:
+    not known), or -1 of a region that is `ignored` for every class. Where annotated images have no
+    height or width, it is read from the file; relative boxes are multiplied by them.
+
+    Raises:
+        DatasetError: see the module.
+        FileNotFoundError, ImageFileError: a size is missing, and the image cannot be asked for it.
+    """
+    if isinstance(records, (str, Mapping)) or not isinstance(records, Iterable):
+        raise DatasetError(
+            f"{name}: its function returned {records!r:.80}; return a list of dicts, one per image"
+        )
+    records = list(records)
+    if not records:
+        raise DatasetError(f"{name} has no images: check its files or the function that lists them")
+    rows = _Rows(records, "records", name, lambda k: _describe(records, k))
+    rows.demand_dicts()
+    _check_images(rows)
+    if rows.some_have("annotations", cure="Give images without objects an empty list"):
+        _fill_sizes(rows)
+        _check_annotations(rows, num_classes)
+        return records
+    return [{k: v for k, v in r.items() if k != "annotations"} for r in records]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Dicts of one kind, checked all at once."""
+
+    rows: list
+    kind: str  # for messages, as the following
+    source: str
+    describe: Callable[[int], str]
+
+    def demand(
+        self, good: Sequence[bool] | np.ndarray, what: str, cure: str, *, show: str = ""
+    ) -> None:
+        """Raise DatasetError that counts and names the rows that are not good, by a key's value."""
+        bad = ~np.asarray(good, dtype=bool)
+        if bad.any():
+
+            def describe(k: int) -> str:
+                return self.describe(k) + (f" has {self.rows[k][show]!r:.80}" if show else "")
+
+            total = f"{bad.sum()} of {len(bad)} {self.kind}"
+            found = examples(bad, describe)
+            raise DatasetError(f"{self.source}: {total} {what}: {found}. {cure}")
+
+    def demand_dicts(self) -> None:
+        """Raise DatasetError where a row is none."""
+        if not all(issubclass(kind, Mapping) for kind in set(map(type, self.rows))):
+            self.demand([isinstance(r, Mapping) for r in self.rows], "are no dicts", "Write dicts")
+
+    def column(self, key: str) -> list:
+        """The value of each row, all of which must be what `_RULES` say; None is as left out."""
+        is_good, form = _RULES[key]
+        values = [row.get(key) for row in self.rows]
+        try:
+            distinct: Iterable = set(values)  # few, in most columns
+        except TypeError:
+            distinct = values
+        if not all(key in _OPTIONAL if v is None else is_good(v) for v in distinct):
+            cure = f"Give each '{key}': {form}"
+            if key not in _OPTIONAL:
+                self.demand([v is not None for v in values], f"have no '{key}'", cure)
+            good = [v is None or is_good(v) for v in values]
+            self.demand(good, f"have a wrong '{key}'", cure, show=key)
+        return values
+
+    def some_have(self, key: str, *, cure: str) -> bool:
+        """Whether the rows have a key, whose values are checked; all must have it, or none."""
+        have = [row.get(key) is not None for row in self.rows]
+        if any(have):
+            self.demand(have, f"have no '{key}', although others have", cure)
+            self.column(key)
+        return any(have)
+
+
+def _describe(records: Sequence[Any], index: int) -> str:
+    is_dict = isinstance(records[index], Mapping)
+    file_name = records[index].get("file_name", "no file_name") if is_dict else records[index]
+    return f"record {index} ('{file_name!s:.200}')"
+
+
+def _check_images(rows: _Rows) -> None:
+    """Check names, sizes and ids, and replace records that have them in other types."""
+    ids = rows.column("image_id")
+    counts = Counter(ids)
+    rows.demand(
+        [counts[k] == 1 for k in ids],
+        "share an 'image_id', so that detections would be counted for one of them alone",
+        "Give each image one of its own",
+        show="image_id",
+    )
+    # A mapper of one's own may have its images from elsewhere.
+    rows.some_have("file_name", cure="Give each record the path of its image")
+    for key in ("height", "width"):
+        rows.column(key)
+    for k, record in enumerate(rows.rows):
+        file_name = record.get("file_name") or ""
+        if not (isinstance(file_name, str) and isinstance(ids[k], (int, str))):
+            usual = {"image_id": ids[k] if isinstance(ids[k], str) else int(ids[k])}
+            usual |= {"file_name": os.fspath(file_name)} if file_name else {}
+            rows.rows[k] = {**record, **usual}
+
+
+def _fill_sizes(rows: _Rows) -> None:
+    """Read the size of each image whose record has none."""
+    without = np.array([not (r.get("height") and r.get("width")) for r in rows.rows])
+    if not without.any():
+        return
+    named = np.array([bool(record.get("file_name")) for record in rows.rows])
+    rows.demand(named | ~without, "have no 'height' or 'width', and no 'file_name'", "Add them")
+    for k in np.flatnonzero(without):
+        record = rows.rows[k]
+        upright = not record.get("as_stored", False)
+        width, height = read_image_size(record["file_name"], upright=upright)
+        rows.rows[k] = {**record, "height": height, "width": width}
+    message = "%s: %d of %d records have no height or width; read from the image files"
+    logger.info(message, rows.source, without.sum(), len(without))
+
+
+def _check_annotations(images: _Rows, num_classes: int | None) -> None:
+    """Check the annotations of all records; a record that changes is replaced."""
+    records, name = images.rows, images.source
+    counts = [len(record["annotations"]) for record in records]
+    owner = np.repeat(np.arange(len(records)), counts)
+    starts = np.cumsum(counts) - counts
+    entries = [entry for record in records for entry in record["annotations"]]
+    rows = _Rows(
+        *(entries, "annotations", name),
+        lambda k: f"annotation {k - starts[owner[k]]} of {images.describe(owner[k])}",
+    )
+    rows.demand_dicts()
+    crowd, ignored, _ = (
+        np.array(rows.column(key), dtype=bool) for key in ("iscrowd", "ignored", "difficult")
+    )
+    _check_categories(rows, ignored, num_classes)
+    sizes = np.array([(r["width"], r["height"]) for r in records], dtype=float)[owner]
+    boxes, unusual = _boxes(rows, sizes)
+    report = check_boxes(boxes, sizes, source=name, describe=rows.describe)
+    if len(entries) and not report.keep.any():
+        raise DatasetError("; ".join([*report.messages, "no box is left"]))
+    for message in report.messages:
+        logger.warning(message)
+    uncounted = ignored & ~crowd
+    for k in np.flatnonzero(unusual):
+        x, y, width, height = boxes[k].tolist()
+        corners = {"bbox": [x, y, x + width, y + height], "bbox_mode": BoxMode.XYXY_ABS}
+        entries[k] = {**entries[k], **corners}
+    for k in np.flatnonzero(uncounted):
+        entries[k] = {**entries[k], "iscrowd": 1}
+    for index in np.unique(owner[unusual | uncounted | ~report.keep]):
+        own = slice(starts[index], starts[index] + counts[index])
+        kept = [e for e, keep in zip(entries[own], report.keep[own], strict=True) if keep]
+        records[index] = {**records[index], "annotations": kept}
+
+
+def _check_categories(rows: _Rows, ignored: np.ndarray, num_classes: int | None) -> None:
+    ids = np.array(rows.column("category_id"), dtype=np.int64)
+    cure = f"Give 'category_id': {_RULES['category_id'][1]}"
+    if num_classes is not None:
+        cure += f" to {num_classes - 1} (not counted from 1)"
+        rows.demand(ids < num_classes, "are of no class", cure, show="category_id")
+    rows.demand((ids >= 0) | ignored, "have 'category_id' -1 and no 'ignored' 1", cure)
+
+
+def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) boxes as x, y, width, height in pixels, and (N,) whose 'bbox_mode' is not usual."""
+    try:
+        boxes = np.array([row["bbox"] for row in rows.rows])
+    except (KeyError, TypeError, ValueError):
+        boxes = np.zeros(0)
+    if boxes.shape != (len(rows.rows), 4) or boxes.dtype.kind not in "iuf":
+        boxes = np.array([np.asarray(v) for v in rows.column("bbox")]).reshape(-1, 4)
+    boxes = boxes.astype(np.float64)
+    modes = rows.column("bbox_mode")
+    numbers = np.full(len(modes), _MODES[modes[0]] if modes else 0)
+    if len(set(modes)) > 1:
+        numbers = np.array([_MODES[mode] for mode in modes])
+    corners, relative = np.isin(numbers, _CORNERS), np.isin(numbers, _RELATIVE)
+    boxes[relative] *= np.tile(sizes, 2)[relative]
+    boxes[corners, 2:] -= boxes[corners, :2]
+    rows.demand(
+        ~(corners & (boxes[:, 2:] < 0).any(axis=1)),
+        "have x2 < x1 or y2 < y1 by their 'bbox_mode' XYXY_ABS",
+        "If 'bbox' holds [x, y, width, height], set 'bbox_mode' to BoxMode.XYWH_ABS, else write "
+        "the smaller corner first",
+        show="bbox",
+    )
+    return boxes, relative | np.array([isinstance(mode, str) for mode in modes], dtype=bool)

@@ -1,0 +1,92 @@
+"""The records of a registered dataset in one checked form, for loaders and for evaluators.
+
+Records are detectron2's dataset dicts, whoever made them; training and scoring get the same ones
+from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .checks import DatasetError
+from .datasets.from_files import form_of
+
+Record = dict[str, Any]
+
+
+class CheckedRecords(list[Record]):
+    """Records that were checked: here, or by a reader of this package, which knows its files.
+
+    Each has "image_id" (int or str, each once), "file_name" (str) and, where the dataset is
+    `labelled`, "height", "width" and "annotations" with "bbox_mode" XYXY_ABS or XYWH_ABS, where
+    `ignored` regions have "iscrowd" 1: detectron2's counts know that alone.
+    """
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the records have annotations; all have, or none."""
+        return bool(self) and "annotations" in self[0]
+
+
+def checked_records(name: str, *, key: str = "") -> CheckedRecords:
+    """Load the records of a registered dataset and check them; `key` of a config named it.
+
+    Raises:
+        KeyError: the name is not registered.
+        OSError: the files of the dataset are not there or cannot be read.
+        DatasetError: records or class names are not what they must be; see `record_checks.py`.
+    """
+    place = f"{key}: " if key else ""
+    if name not in DatasetCatalog.list():
+        raise KeyError(
+            f"{place}dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
+            "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
+        )
+    metadata = MetadataCatalog.get(name)
+    form = form_of(metadata)
+    files = metadata.get(form.location, f"no {form.location} in its metadata")
+    try:
+        records = DatasetCatalog.get(name)
+    except OSError as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
+        raise kind(
+            f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. Put its files there "
+            "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
+            f"your own files as '{form.usage}'."
+        ) from error
+    if (classes := metadata.get("thing_classes")) is not None:  # set by loading at the latest
+        classes = len(check_class_names(classes, name))
+    if _is_read_here(name):
+        return CheckedRecords(records)
+    from .record_checks import check_records  # executed for others' records alone
+
+    checked = check_records(records, name=f"{place}dataset '{name}'", num_classes=classes)
+    return CheckedRecords(checked)
+
+
+def _is_read_here(name: str) -> bool:
+    """Whether the function that is registered is a reader of this package."""
+    function = DatasetCatalog[name]
+    module = getattr(getattr(function, "func", function), "__module__", None) or ""
+    return str(module).startswith(f"{__package__}.datasets.")
+
+
+def check_class_names(names: Any, dataset: str) -> list[str]:
+    """Return `thing_classes` of a dataset's metadata as a list.
+
+    Raises:
+        DatasetError: it is no list of texts, is empty, or has a name twice (one score of the two
+            would be lost).
+    """
+    found = [] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    texts = [str(name) for name in found if isinstance(name, str)]
+    if not found or len(set(texts)) < len(found):
+        raise DatasetError(
+            f"dataset '{dataset}': thing_classes of its metadata is {names!r:.200}; it must be a "
+            "list of texts, each of them once: set it by "
+            f"MetadataCatalog.get('{dataset}').set(thing_classes=['first', 'second'])"
+        )
+    return texts
