@@ -71,6 +71,7 @@ class Trainer(DefaultTrainer):
     """
 
     how_to_resume = "Trainer(cfg).resume_or_load(resume=True), or --resume"
+    _holds_run = False  # whether OUTPUT_DIR did when this was built
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, loader and hooks.
