@@ -149,8 +149,8 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
         """Save what is done where `error` ends a training; return a line on `how` to go on."""
         try:
             self.save_complete_step()
-        except (OSError, FloatingPointError) as problem:
-            logger.error("%s", problem)
+        except Exception as problem:  # a GPU may be gone
+            logger.error("The last steps cannot be saved: %s", problem)
         failed = isinstance(error, Exception) and not self.signals.received
         cause = "Training failed" if failed else "Training was stopped"
         file, done = self.checkpointer.get_checkpoint_file(), self.saved + 1

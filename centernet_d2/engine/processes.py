@@ -19,16 +19,16 @@ Result = TypeVar("Result")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-def told_by(asked: bool, look: Callable[[], Result]) -> Result:
-    """Call `look` in the processes that are `asked`; all get the first one's result, or its error.
+def told_by(asked: bool, look: Callable[[], Result]) -> list[Result]:
+    """Call `look` in the processes that are `asked`; all get the results, or the first error.
 
-    All processes call it together; the result can be pickled.
+    All processes call it together; a result can be pickled.
 
     Raises:
         Exception: what `look` raised, the same in every process, so that none waits for another.
     """
     if comm.get_world_size() == 1:
-        return look()
+        return [look()]
     outcome: Any = None
     if asked:
         try:
@@ -39,7 +39,7 @@ def told_by(asked: bool, look: Callable[[], Result]) -> Result:
     for _, error in outcomes:
         if error is not None:
             raise error
-    return outcomes[0][0]
+    return [result for result, _ in outcomes]
 
 
 class StopSignals:

@@ -143,7 +143,7 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     the one beside a config.yaml is always of that config, and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
-    aside = told_by(
+    (aside,) = told_by(
         comm.is_main_process(),
         lambda: clear_folder(job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS),
     )

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,13 +14,12 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, verify_results
-from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..data.image_files import check_image_files, find_faults
+from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import (
     DatasetDict,
     Mapper,
@@ -45,7 +44,7 @@ from .hooks import (
     TrainingHealthHook,
     VisualizationHook,
 )
-from .optimizer import build_optimizer, kind_of, parameter_names, resume_optimizer
+from .optimizer import build_optimizer, optimizer_state, resume_optimizer
 from .processes import StopSignals, told_by
 from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
 from .schedule import fix_schedule, schedule_from_config
@@ -290,7 +289,7 @@ class Trainer(DefaultTrainer):
             SystemExit: the results miss TEST.EXPECTED_RESULTS, or it was stopped by SIGTERM.
         """
         self._refuse_used_folder(resumes=self.start_iter > 0)
-        logger.info("%s", self.schedule.describe(self._multiplier()))
+        logger.info("%s", self.schedule.describe(self.scheduler))
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -333,13 +332,6 @@ class Trainer(DefaultTrainer):
             error.add_note(line)
             raise
 
-    def _multiplier(self) -> Callable[[int], float] | None:
-        """What the learning rate is multiplied by in an iteration, where the scheduler says it."""
-        scheduler = self.scheduler
-        if not isinstance(scheduler, LRMultiplier):
-            return None
-        return lambda iteration: scheduler._multiplier(iteration / scheduler._max_iter)
-
     def evaluate(self) -> OrderedDict[str, Any]:
         """Evaluate on DATASETS.TEST with the weights that a checkpoint would hold."""
         model = unwrapped(self.model)
@@ -362,9 +354,7 @@ class Trainer(DefaultTrainer):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
-        state["optimizer"] = self.optimizer.state_dict()
-        state["optimizer_kind"] = kind_of(self.optimizer)
-        state["optimizer_parameters"] = parameter_names(self.optimizer, unwrapped(self.model))
+        state |= optimizer_state(self.optimizer, unwrapped(self.model))
         state["schedule"] = self.schedule.state_dict()
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
@@ -380,7 +370,9 @@ class Trainer(DefaultTrainer):
         Settings of optimizer and schedule are the config's; each that differs is told.
         """
         TrainerBase.load_state_dict(self, state)
-        changes = self.schedule.changes(state.get("schedule", {})) + self._resume_optimizer(state)
+        model = unwrapped(self.model)
+        changes = self.schedule.changes(state.get("schedule", {}))
+        changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
         for change in changes:
             logger.warning("Resuming with another config. %s", change)
         if state["grad_scaler"]:
@@ -390,28 +382,10 @@ class Trainer(DefaultTrainer):
         elif state["seed"] != self.cfg.SEED:
             logger.warning("SEED is %d, the checkpoint's was %d.", self.cfg.SEED, state["seed"])
         self.start_position = state["images_seen"]
-        model = unwrapped(self.model)
         if self.average:
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
-
-    def _resume_optimizer(self, state: dict[str, Any]) -> list[str]:
-        computed = isinstance(self.scheduler, LRMultiplier)  # from the iteration, not from a rate
-        changes = resume_optimizer(
-            self.optimizer,
-            state["optimizer"],
-            names=parameter_names(self.optimizer, unwrapped(self.model)),
-            saved_names=state.get("optimizer_parameters"),
-            saved_kind=state.get("optimizer_kind"),
-            keeps_rate=computed,
-        )
-        if computed:
-            groups = self.optimizer.param_groups
-            self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
-            for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
-                group["lr"] = rate
-        return changes
 
 
 def check_images(
@@ -422,8 +396,8 @@ def check_images(
     One process of each machine looks.
     """
     level = cfg.DATASETS.CHECK_IMAGES
-    faults = told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level))
-    return check_image_files(records, faults, source=source, skip=skip)
+    found = told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level))
+    return check_image_files(records, united(found), source=source, skip=skip)
 
 
 def _check_best_metric(cfg: CfgNode) -> None:
