@@ -81,7 +81,7 @@ class Schedule:
         last, factor = self.iterations - 1, scheduler._multiplier
         marks = sorted({0, min(self.warm_up, last), *self.steps, last})
         rates = {i: self.learning_rate * factor(i / scheduler._max_iter) for i in marks}
-        if len({f"{rate:.3g}" for rate in rates.values()}) < 2:
+        if all(rate == self.learning_rate for rate in rates.values()):
             return ""
         return f"\nRate: {', '.join(f'{rate:.3g} in iteration {i}' for i, rate in rates.items())}."
 

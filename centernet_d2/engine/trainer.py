@@ -19,7 +19,6 @@ from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import (
     DatasetDict,
     Mapper,
@@ -35,6 +34,7 @@ from ..modeling.registration import output_names
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, find_class_names
 from .ema import WeightAverage, copy_into
+from .first_look import check_best_metric, look_at_images, usable_records
 from .hooks import (
     BestCheckpoint,
     CheckpointHook,
@@ -42,10 +42,10 @@ from .hooks import (
     EvaluationHook,
     StoppedEarly,
     TrainingHealthHook,
-    VisualizationHook,
 )
 from .optimizer import build_optimizer, optimizer_state, resume_optimizer
-from .processes import StopSignals, told_by
+from .pictures import VisualizationHook
+from .processes import StopSignals
 from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
@@ -85,17 +85,12 @@ class Trainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
-        _check_best_metric(cfg)
+        check_best_metric(cfg)
         self.signals = StopSignals()
         self._keeper: CheckpointHook | None = None
         # Before the writers leave theirs.
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))
-        dataset = check_images(
-            cfg,
-            self.load_dataset(cfg),
-            f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}",
-            skip=cfg.DATASETS.SKIP_UNREADABLE,
-        )
+        dataset = usable_records(cfg, self.load_dataset(cfg))
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
         self.class_names = find_class_names(cfg)
@@ -181,12 +176,10 @@ class Trainer(DefaultTrainer):
         Where a subclass evaluates in its own way, by `test`, an error is a warning.
         """
         own = getattr(cls.test, "__func__", cls.test) is not Trainer.__dict__["test"].__func__
+        told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
         for name in cfg.DATASETS.TEST:
             try:
-                loader = cls.build_test_loader(cfg, name)
-                records = getattr(getattr(loader, "dataset", None), "dicts", ())
-                check_images(cfg, list(records), f"DATASETS.TEST {name}")
-                told = told_by_model(unwrapped(model))
+                look_at_images(cfg, cls.build_test_loader(cfg, name), f"DATASETS.TEST {name}")
                 call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
                 if not own:
@@ -386,41 +379,3 @@ class Trainer(DefaultTrainer):
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
-
-
-def check_images(
-    cfg: CfgNode, records: list[DatasetDict], source: str, *, skip: bool | None = None
-) -> list[DatasetDict]:
-    """Look at the records' image files as DATASETS.CHECK_IMAGES says; see `check_image_files`.
-
-    One process of each machine looks.
-    """
-    level = cfg.DATASETS.CHECK_IMAGES
-    found = told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level))
-    return check_image_files(records, united(found), source=source, skip=skip)
-
-
-def _check_best_metric(cfg: CfgNode) -> None:
-    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC."""
-    metric, datasets = cfg.SOLVER.BEST_METRIC, cfg.DATASETS.TEST
-    if metric and not datasets:
-        raise ValueError(
-            f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
-            "Name a dataset there, or set SOLVER.BEST_METRIC ''."
-        )
-    if cfg.SOLVER.EARLY_STOPPING and not metric:
-        raise ValueError(
-            f"SOLVER.EARLY_STOPPING is {cfg.SOLVER.EARLY_STOPPING}, but SOLVER.BEST_METRIC is "
-            "empty: nothing says what is better. Name a result there, such as 'bbox/AP'."
-        )
-    if "keypoints" not in metric.split("/"):
-        return
-    from ..data.datasets.skeletons import skeleton_of  # only what is asked for is imported
-    from ..structures.skeleton import HOW_TO_NAME_JOINTS
-
-    if not any(map(skeleton_of, datasets)):
-        raise ValueError(
-            f"SOLVER.BEST_METRIC is '{metric}', but {', '.join(datasets)} of DATASETS.TEST names "
-            f"no joints, so that boxes alone are scored. {HOW_TO_NAME_JOINTS}; or set "
-            "SOLVER.BEST_METRIC 'bbox/AP'."
-        )
