@@ -49,7 +49,7 @@ ALLOWED_MODULES = {
     },
     "modeling": {
         *(f"centernet_d2.data.fields.{name}" for name in ("base", "joints", "boxes3d")),
-        "centernet_d2.data.frames",
+        "centernet_d2.data.checks3d",
         "centernet_d2.data.datasets.skeletons",
     },
 }

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
@@ -33,7 +32,7 @@ from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.run import run
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.text_files import expanded_output
-from centernet_d2.visualization.canvas import image_grid
+from centernet_d2.visualization.canvas import image_grid, write_picture
 from centernet_d2.visualization.curves import plot_curves
 from centernet_d2.visualization.results import draw_against_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
@@ -135,7 +134,7 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
         )
         for record, image, result in zip(records, images, results, strict=True)
     ]
-    cv2.imwrite(path, image_grid(pictures, columns=2))
+    write_picture(path, image_grid(pictures, columns=2))
     return path
 
 

@@ -58,10 +58,17 @@ The authors of the points paper state a spread of up to 0.4 AP (COCO) and 1 mAP 
 trainings. VOC's mAP is the 11-point one of the published code. Checksums: those of mmdetection are
 in its file names; the others were never published, so none is stated.
 
-The numbers of CornerNet and triplet CenterNet are those of their papers on test-dev, with
-`TEST.SOFT_NMS.MODE reference` and `TEST.ROUND_RESULTS 2`; on val2017 the triplet paper
-gives 41.3 and 44.8 (Hourglass-52 and -104). CornerNet's link has held weights of the corrected
-radius since March 2019; older copies are of the same form and score less.
+The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
+sets: soft-NMS with the stale copies of boxes that the authors' code leaves, results rounded to 2
+decimals, sizes of 3-D detectors as points, and so on ([docs/config.md](docs/config.md) lists all).
+On a command line give `TEST.PROTOCOL published` beside `MODEL.WEIGHTS published:<name>`; `clean` is
+the protocol without these oddities, whose numbers differ a little. A config without the word keeps
+each key as it is. mmdetection's numbers come from its own code, for which the configs stand as they
+are, without the word.
+
+The numbers of CornerNet and triplet CenterNet are those of their papers on test-dev; on val2017 the
+triplet paper gives 41.3 and 44.8 (Hourglass-52 and -104). CornerNet's link has held weights of the
+corrected radius since March 2019; older copies are of the same form and score less.
 
 Out of scope: ExtremeNet's re-implementation in the points repository (exdet), of which only the
 hourglass serves as a start, and the paper's multi-size variant (section 6.1.1).

@@ -6,7 +6,10 @@ tools/predict.py --config-file configs/Shapes/points_tiny.yaml --weights model_f
 tools/predict.py --config-file configs/KITTI-Detection3D/points_dla34_3dop.yaml \
     --weights published:ddd_3dop.pth --input street.png --output predictions --focal-length 1000
 
-A second call goes on where the first one stopped. Exit status 1: some image could not be read.
+A second call goes on where the first one stopped. An image that cannot be read, or is too large for
+TEST.MAX_PIXELS or the memory, is reported and listed in the JSON, the others go on, and the exit
+status is 1. Videos are not read: make frames, and give their folder. A file under several names is
+predicted once.
 """
 
 from __future__ import annotations
@@ -23,12 +26,10 @@ from detectron2.utils.logger import setup_logger
 
 from centernet_d2 import Predictor
 from centernet_d2.checked_values import argument, number, share, whole
-from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.inference.cameras import ImageCameras
 from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
 from centernet_d2.inference.records import BOX_FORMATS
-from centernet_d2.structures.skeleton import Skeleton
 from centernet_d2.text_files import expanded, expanded_output
 from centernet_d2.visualization.heatmaps import draw_heatmaps
 from centernet_d2.visualization.results import draw_result
@@ -95,13 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
     files = find_images(args.input, excluded_folder=args.output)
-    cameras = ImageCameras(files, calibration=args.calibration, focal_length=args.focal_length)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    camera = {"calibration": args.calibration, "focal_length": args.focal_length}
+    cameras = ImageCameras(files, **camera, upright=upright)
     if args.weights:
         cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
     names = predictor.class_names
-    drawing = SkeletonDrawing.of(known_skeleton(predictor.cfg))
+    drawing = SkeletonDrawing.of(predictor.skeleton)
     draw = functools.partial(
         draw_result,
         class_names=names,
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     writer = PredictionWriter(
         args.output,
         files,
-        settings={**describe_model(predictor.cfg), **describe_camera(args)},
+        settings={**predictor.names, **describe_model(predictor.cfg), **describe_camera(args)},
         class_names=names,
         score_threshold=args.score_threshold,
         box_format=args.box_format,
@@ -121,9 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
     )
     predict = functools.partial(predict_batch, predictor, cameras)
-    report = predict_files(predict, files, writer, batch_size=args.batch_size)
+    report = predict_files(predict, files, writer, batch_size=args.batch_size, read=predictor.read)
     logger.info(
-        "%d images done, %d were done before, %d could not be read: %s",
+        "%d images done, %d were done before, %d could not be predicted: %s",
         len(report.done),
         len(report.skipped),
         len(report.failed),
@@ -155,12 +158,6 @@ def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray)
         scale=seen.scale,
         shift=seen.shift,
     )
-
-
-def known_skeleton(cfg) -> Skeleton | None:
-    """Return the joints of the config's datasets, for drawing; their files need not be here."""
-    skeletons = [skeleton_of(name) for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)]
-    return next((skeleton for skeleton in skeletons if skeleton), None)
 
 
 def describe_camera(args: argparse.Namespace) -> dict[str, object]:

@@ -19,7 +19,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
@@ -38,7 +37,7 @@ from centernet_d2.modeling.inputs import ignored_rows
 from centernet_d2.structures.boxes3d import rescaled_projection
 from centernet_d2.structures.targets import CornerTargets, JointTargets
 from centernet_d2.text_files import expanded_output
-from centernet_d2.visualization.canvas import class_name, side_by_side
+from centernet_d2.visualization.canvas import class_name, side_by_side, write_picture
 from centernet_d2.visualization.heatmaps import JOINTS, draw_heatmap, target_heatmaps
 from centernet_d2.visualization.results import draw_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing
@@ -76,14 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
     mapper = build_mapper(cfg, is_train=True)
     model = build_model(cfg) if args.heatmaps else None
-    os.makedirs(args.output, exist_ok=True)
     for number in tqdm(range(len(records) * args.repeat), unit="picture"):
         record = records[number // args.repeat]
         with seeded(args.seed, number):
             sample = mapper(record)
         picture = draw_sample(sample, class_names, model, drawing)
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
-        cv2.imwrite(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
+        write_picture(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
     return 0
 
 

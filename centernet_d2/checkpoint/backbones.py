@@ -33,6 +33,10 @@ class UnknownWeightsError(ValueError):
     """The keys of a file fit no table."""
 
 
+class UnsupportedWeightsError(UnknownWeightsError):
+    """The source of a file is known, but it has no table for this network."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A published backbone: "resnet", "dla" or "hourglass", its size, its way up, its config."""
@@ -52,7 +56,7 @@ def read_backbone(state: State, *, plain: str) -> Backbone:
     """Read a backbone; `plain` is the UPSAMPLE of one without deformable convolutions.
 
     Raises:
-        UnknownWeightsError: a ResNet of no known depth.
+        UnsupportedWeightsError: a ResNet of no known depth.
     """
     if "pre.0.conv.weight" in state:
         stacks, keys = _hourglass(state)
@@ -70,7 +74,7 @@ def read_backbone(state: State, *, plain: str) -> Backbone:
     blocks = tuple(_count(state, rf"layer{layer}\.(\d+)\.conv1\.weight") for layer in range(1, 5))
     depth = RESNET_DEPTHS.get(("layer1.0.conv3.weight" in state, blocks))
     if depth is None:
-        raise UnknownWeightsError(
+        raise UnsupportedWeightsError(
             f"these weights are a ResNet with {blocks} blocks, which is no known depth"
         )
     keys = {

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES, COCO_PERSON_KEYPOINT_NAMES
+from detectron2.data.datasets.builtin_meta import (
+    COCO_CATEGORIES,
+    COCO_PERSON_KEYPOINT_FLIP_MAP,
+    COCO_PERSON_KEYPOINT_NAMES,
+    KEYPOINT_CONNECTION_RULES,
+)
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 from torch import Tensor
 
 from . import corner_repositories, imagenet, mmdetection
-from .backbones import Backbone, Overrides, State, UnknownWeightsError, read_backbone
-from .points_repository import TABLES
-from .rename import SHOWN_KEYS, RenameTable
+from .backbones import (
+    Backbone,
+    Overrides,
+    State,
+    UnknownWeightsError,
+    UnsupportedWeightsError,
+    read_backbone,
+)
+from .points_repository import TABLES, without_offset
+from .rename import RenameTable
 
 POINTS = "the points repository"
 MMDETECTION = "mmdetection"
@@ -33,21 +46,27 @@ DATASET_CLASSES: dict[str, tuple[str, ...]] = {
     "voc": tuple(VOC_CLASS_NAMES),
     "kitti": ("Pedestrian", "Car", "Cyclist"),
 }
-# (task, classes, joints) -> the dataset that they tell.
+# (task, classes, joints) -> the dataset that they tell, as far as numbers can.
 DATASETS = {
     ("box2d", 80, 0): "coco",
     ("box2d", 20, 0): "voc",
     ("pose", 1, 17): "coco_person",
     ("box3d", 3, 0): "kitti",
 }
+NAME_LISTS = ("class_names", "joint_names")  # entries of a checkpoint
 # (network, way up) -> how its authors start the regression branches, where not "normal".
 REGRESSION_INIT = {
     ("resnet", "plain"): "last_normal",
     ("dla", "deform"): "zero_bias",
     ("hourglass", ""): "torch",
 }
-# Of COCO's 17 joints: the nose, then left and right of each.
-COCO_FLIP = [0, *(joint for left in range(1, 17, 2) for joint in (left + 1, left))]
+# Of COCO's persons, as a checkpoint holds them: names, pairs that a flip exchanges, limbs.
+COCO_SKELETON = {
+    "joint_names": list(COCO_PERSON_KEYPOINT_NAMES),
+    "joint_flip_map": [list(pair) for pair in COCO_PERSON_KEYPOINT_FLIP_MAP],
+    "joint_edges": [[first, second] for first, second, _ in KEYPOINT_CONNECTION_RULES],
+}
+NO_JOINTS = {"joint_names": []}
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,9 @@ class DetectedSource:
     model: Overrides  # that build the matching model
     num_classes: int | None = None  # None where there is no heatmap
     num_joints: int = 0
+    # "class_names", or "joint_names" and what belongs to them, as somebody has given them. Without,
+    # names are a guess from the numbers: files hold none.
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def as_bgr(self) -> bool:
@@ -70,17 +92,19 @@ class DetectedSource:
     @property
     def dataset(self) -> str:
         """A key of `DATASET_CLASSES` where task, classes and joints tell it, else ""."""
-        return DATASETS.get((self.task, self.num_classes or 0, self.num_joints), "")
+        found = DATASETS.get((self.task, self.num_classes or 0, self.num_joints), "")
+        given = self.given.get("class_names")
+        return found if given is None or tuple(given) == DATASET_CLASSES.get(found) else ""
 
     @property
-    def class_names(self) -> list[str]:
-        """Names of the classes where the dataset is known, else []."""
-        return list(DATASET_CLASSES.get(self.dataset, ()))
-
-    @property
-    def joint_names(self) -> list[str]:
-        """Names of the joints where their number is COCO's, else []."""
-        return list(COCO_PERSON_KEYPOINT_NAMES) if self.num_joints == len(COCO_FLIP) else []
+    def names(self) -> dict[str, Any]:
+        """What a checkpoint says of names; "guessed" lists the entries that nobody has given."""
+        joints = COCO_SKELETON if self.num_joints == len(COCO_PERSON_KEYPOINT_NAMES) else NO_JOINTS
+        guess = {"class_names": list(DATASET_CLASSES.get(self.dataset, ())), **joints}
+        guessed = [key for key in NAME_LISTS if guess[key] and key not in self.given]
+        if "joint_names" in self.given:
+            guess = {"class_names": guess["class_names"]}
+        return {**guess, **self.given, "guessed": guessed}
 
     def describe(self) -> str:
         """One phrase for messages."""
@@ -162,29 +186,53 @@ FORMS = (  # the first that fits
         "dla{size}",
     ),
 )
-# Pattern of some key -> what weights without a table look like.
+# Pattern of some key -> what weights without a table look like, and what can be done.
+_RENAME = "rename its tensors to those of `model.state_dict()`"
 LOOKS = {
-    r"(.*\.)?(tl|br)_heats?\..*": "a corner detector of another kind than those known",
-    r"(proposal_generator|roi_heads)\..*": "a two-stage detector of detectron2",
-    r"bbox_head\..*": "another detector of mmdetection",
-    r"(backbone\.(?!conv1).*|head\..*)": "a model of this package or of detectron2",
-    r"(conv1|layer1)\..*": "a part of a ResNet",
-    r"(base|ida_up|dla_up)\..*": "a part of DLA",
+    r"(.*\.)?(tl|br)_heats?\..*": ("a corner detector of another kind than those known", ""),
+    r"(proposal_generator|roi_heads)\..*": (
+        "a two-stage detector of detectron2",
+        "only its trunk is of use here: MODEL.WEIGHTS '<file>?matching_heuristics=True' with the "
+        "same trunk",
+    ),
+    r"bbox_head\..*": ("another detector of mmdetection", ""),
+    r"(backbone\.(?!conv1).*|head\..*)": (
+        "a model of this package or of detectron2",
+        "name it in MODEL.WEIGHTS, without 'published:', with the config that it was trained with",
+    ),
+    r"(conv1|layer1)\..*": ("a part of a ResNet", _RENAME),
+    r"(base|ida_up|dla_up)\..*": ("a part of DLA", _RENAME),
 }
+KNOWN = (
+    "take one of those that are known: detectors of the points repository (res, resdcn, dla, "
+    "dlav0, hourglass), CornerNet, triplet CenterNet, mmdetection's centernet_resnet18 and "
+    "cornernet, ExtremeNet's hourglass, ImageNet's ResNets and DLA-34"
+)
+CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # Way up of a network without deformable convolutions; a start gets the default one.
 _PLAIN = {POINTS: "plain", MMDETECTION: "conv"}
 
 
 def detect_source(state: State) -> DetectedSource:
-    """Detect what a published state dict is (without wrapper prefixes: `published_state_dict`).
+    """Detect what a published state dict is (without wrapper prefixes: `unwrap`).
 
     Raises:
-        UnknownWeightsError: no known source, or a task without a table; the message says what the
-            keys look like.
+        UnknownWeightsError: no known source; the message says what the keys look like.
+        UnsupportedWeightsError: a network or task of a known source that has no table.
     """
     form = next((form for form in FORMS if all(_some(state, m) for m in form.markers)), None)
     if form is None:
-        raise UnknownWeightsError(_describe_unknown(state))
+        raise UnknownWeightsError(f"these weights are not recognised: they {looks_like(state)}")
+    try:
+        return _source_of(form, state)
+    except (KeyError, IndexError) as error:  # a tensor, or one of its sides
+        raise UnsupportedWeightsError(
+            f"these weights are of {form.source}, but a tensor is missing or has another shape "
+            f"({error}): the file is damaged or of a changed network"
+        ) from error
+
+
+def _source_of(form: Form, state: State) -> DetectedSource:
     names = form.names or {"": ""}
     state = {
         ours + key.removeprefix(theirs): value
@@ -198,19 +246,26 @@ def detect_source(state: State) -> DetectedSource:
     )
     dcn = "_dcnv2" if backbone.upsample == "deform" else ""
     architecture = architecture.format(size=backbone.size, dcn=dcn)
-    task, keys = "start", {}
+    task, keys, table = "start", {}, form.table
     if form.kind == "points":
         task, keys = _points_heads(state, backbone, f"{architecture} of {form.source}")
     elif form.kind == "corners":
         task, keys = "box2d", _corner_heads(state)
+    if table is None:
+        table = TABLES[backbone.family, task]
+        if form.source == POINTS and not any(key.startswith("reg.") for key in state):
+            hidden = keys["MODEL.POINTS_CENTERNET.HEAD_CHANNELS"] > 0
+            table = replace(table, kept=(*table.kept, *without_offset(hidden)))
+    if 0 in (keys.get(CLASSES), keys.get(JOINTS)):
+        raise IndexError("a head without channels")
     return DetectedSource(
         source=form.source,
         architecture=architecture,
         task=task,
-        table=form.table or TABLES[backbone.family, task],
+        table=table,
         model=backbone.keys | keys,
-        num_classes=keys.get("MODEL.HEATMAP.NUM_CLASSES"),
-        num_joints=keys.get("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 0),
+        num_classes=keys.get(CLASSES),
+        num_joints=keys.get(JOINTS, 0),
     )
 
 
@@ -218,16 +273,13 @@ def _some(state: State, pattern: str) -> bool:
     return any(re.fullmatch(pattern, key) for key in state)
 
 
-def _describe_unknown(state: State) -> str:
-    unknown = f"nothing known, {min(len(state), SHOWN_KEYS)} or more unknown keys"
-    looks = next((name for pattern, name in LOOKS.items() if _some(state, pattern)), unknown)
-    return (
-        f"these weights are not recognised: they look like {looks}. Known are detectors of boxes, "
-        f"poses and 3-D boxes of {POINTS} (res, resdcn, dla, dlav0, hourglass), of boxes of "
-        f"{MMDETECTION} (centernet_resnet18, cornernet), the authors' CornerNet and triplet "
-        f"CenterNet, {EXTREMENET}'s hourglass, and ImageNet weights of ResNets and DLA-34. "
-        f"First keys: {', '.join(list(state)[:5])}"
+def looks_like(state: State) -> str:
+    """What weights without a table look like, and what can be done, after "they"."""
+    looks, cure = next(
+        (found for pattern, found in LOOKS.items() if _some(state, pattern)), ("nothing known", "")
     )
+    first = ", ".join(list(state)[:3])
+    return f"look like {looks} ({len(state)} tensors: {first} ...); {cure or KNOWN}"
 
 
 # ------------------------------------------------------------------------------------------- heads
@@ -245,12 +297,12 @@ def _points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, 
     """Task and config keys of the heads of points CenterNet."""
     heads = {head: _layers(state, head) for head in ("hm", "wh", "hps", "dep", "hm_t")}
     if heads["hm_t"]:
-        raise UnknownWeightsError(
+        raise UnsupportedWeightsError(
             f"these weights are {network} for extreme points: no table for that task"
         )
     task = "pose" if heads["hps"] else "box3d" if heads["dep"] else "box2d"
     if task == "box3d" and not heads["wh"]:
-        raise UnknownWeightsError(
+        raise UnsupportedWeightsError(
             f"these weights are of {POINTS} for 3-D boxes without sizes in the image (its option "
             "--not_reg_bbox): detections of this package have such sizes, and so must the weights"
         )
@@ -262,13 +314,11 @@ def _points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, 
     if task != "box2d":
         keys["TASKS"] = ["box2d", task]
     if task == "pose":
-        keys["POSE.NUM_JOINTS"] = count = heads["hps"][-1].shape[0] // 2
+        keys["POSE.NUM_JOINTS"] = heads["hps"][-1].shape[0] // 2
         keys["POSE.JOINT_HEATMAP"] = bool(_layers(state, "hm_hp"))
         keys["POSE.JOINT_OFFSET"] = bool(_layers(state, "hp_offset"))
-        if count == len(COCO_FLIP):  # weights do not say what a flip exchanges: taken for COCO's
-            keys["POSE.FLIP_INDICES"] = COCO_FLIP
     keys = {f"MODEL.POINTS_CENTERNET.{key}": value for key, value in keys.items()}
-    return task, {"MODEL.HEATMAP.NUM_CLASSES": heads["hm"][-1].shape[0]} | keys
+    return task, {CLASSES: heads["hm"][-1].shape[0]} | keys
 
 
 def _corner_heads(state: State) -> Overrides:

@@ -1,20 +1,24 @@
 """Weight files of any origin: where they are kept, what kind of file it is, its tensors only.
 
-No code of a file is ever run: torch reads it with `weights_only`, and what is no torch file is
-named (a web page, a Git LFS pointer, a plain pickle) instead of being unpickled.
+No code of a file is ever run: torch reads it with `weights_only`, of plain pickles arrays alone are
+taken, and what is no weight file is named (a web page, a Git LFS pointer).
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from iopath.common.file_io import get_cache_dir
+
+from .other_formats import is_safetensors, numpy_values, read_pickle, read_safetensors
 
 CACHE_VARIABLE = "CENTERNET_D2_CACHE"
 
@@ -49,7 +53,7 @@ def file_kind(path: str | os.PathLike[str]) -> str:
     """Say what a file is by how it begins.
 
     Returns:
-        "torch" (either format), "html", "lfs", "pickle", "empty", or "unknown".
+        "torch" (either format), "safetensors", "pickle", "html", "lfs", "empty", or "unknown".
     """
     with open(path, "rb") as stream:
         start = stream.read(512)
@@ -62,6 +66,8 @@ def file_kind(path: str | os.PathLike[str]) -> str:
         return "html"
     if start.startswith(LFS_START):
         return "lfs"
+    if is_safetensors(start, os.path.getsize(path)):
+        return "safetensors"
     return "pickle" if start.startswith(b"\x80") else "unknown"
 
 
@@ -70,18 +76,19 @@ _NOT_WEIGHTS = {
     "confirmation). Open the address in a browser and download the file itself.",
     "lfs": "is a Git LFS pointer, not the weights it stands for. Run `git lfs pull` in its "
     "repository, or download the file itself.",
-    "pickle": "is a plain Python pickle, which can run code and is not loaded. Convert the "
-    "weights to a .pth file of tensors: torch.save({'model': {name: tensor}}, 'weights.pth').",
     "empty": "is empty, it may be damaged or its download failed. Copy or download it again.",
     "unknown": "is no file that torch saved, or it is damaged. Copy or download it again.",
 }
 
 
-def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[str, Any]:
-    """Load a file that torch saved, in either of its formats, whatever its ending.
+_SAVE_TENSORS = "torch.save({'model': {name: tensor}}, 'weights.pth')"
 
-    Tensors arrive on the CPU. Besides them only plain values, and numbers of numpy (optimizers
-    keep some), are taken; anything else would be code.
+
+def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[str, Any]:
+    """Load weights that torch saved, in either of its formats, safetensors, or pickled arrays.
+
+    The ending does not count. Tensors arrive on the CPU. Besides them only plain values, and
+    numbers and arrays of numpy, are taken; anything else would be code.
 
     Args:
         path: the file.
@@ -92,46 +99,58 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
             that holds no dict.
     """
     name = os.fspath(path)
-    if (kind := file_kind(path)) != "torch":
+    if (kind := file_kind(path)) in _NOT_WEIGHTS:
         raise WeightFileError(f"'{name}' {_NOT_WEIGHTS[kind]}")
     try:
-        with torch.serialization.safe_globals(_numpy_values()):
-            loaded = torch.load(
-                path,
-                map_location="cpu",
-                weights_only=True,
-                mmap=mapped and zipfile.is_zipfile(path),
-            )
-    except pickle.UnpicklingError as error:
+        loaded = _READERS[kind](path, mapped)
+    except ImportError as error:
         raise WeightFileError(
-            f"'{name}' holds Python objects besides tensors and plain values, which could run "
-            "code, or is damaged. If you trust it, load it yourself and save its tensors: "
-            f"torch.save({{'model': {{name: tensor}}}}, 'weights.pth'). ({_first_line(error)})"
+            f"'{name}' holds safetensors, for which the package safetensors is needed: `pip "
+            "install safetensors`."
+        ) from error
+    except pickle.UnpicklingError as error:
+        what = "is a plain Python pickle" if kind == "pickle" else "holds Python objects"
+        raise WeightFileError(
+            f"'{name}' {what} of more than tensors and plain values, which could run code and is "
+            "not loaded, or it is damaged. If you trust it, load it yourself and save its tensors: "
+            f"{_SAVE_TENSORS}. ({_reason(error)})"
         ) from error
     # A file that is cut off fails in many ways, some of them far inside torch's reader.
     except Exception as error:
+        if "TorchScript" in str(error):
+            raise WeightFileError(
+                f"'{name}' is a TorchScript program, not weights. Save its tensors as "
+                f"{_SAVE_TENSORS}, from torch.jit.load(...).state_dict()."
+            ) from error
         raise WeightFileError(
             f"'{name}' cannot be read, it may be damaged or cut off "
-            f"({os.path.getsize(path):,} bytes): {_first_line(error)}. Copy or download it again."
+            f"({os.path.getsize(path):,} bytes): {_reason(error)}. Copy or download it again."
         ) from error
     if not isinstance(loaded, dict):
         raise WeightFileError(f"'{name}' holds a {type(loaded).__name__}, not a dict of tensors.")
     return loaded
 
 
-def _first_line(error: Exception) -> str:
+def _read_torch(path: str | os.PathLike[str], mapped: bool) -> Any:
+    # Training programs keep their options as a Namespace, which is plain values too.
+    with torch.serialization.safe_globals([*numpy_values(), argparse.Namespace]):
+        return torch.load(
+            path,
+            map_location="cpu",
+            weights_only=True,
+            mmap=mapped and zipfile.is_zipfile(path),
+        )
+
+
+_READERS = {
+    "torch": _read_torch,
+    "safetensors": lambda path, mapped: read_safetensors(path),
+    "pickle": lambda path, mapped: read_pickle(path),
+}
+
+
+def _reason(error: Exception) -> str:
+    """The part of a reader's message that says what is wrong, in one line."""
+    if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it asks for {asked[1]}"
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _numpy_values() -> list[Any]:
-    """What rebuilds numpy's numbers and arrays (data, no code), as numpy 1 and 2 name it."""
-    import numpy
-    from numpy._core import multiarray
-
-    kinds = [type(numpy.dtype(code)) for code in ("?", "i4", "i8", "u1", "f4", "f8")]
-    functions = [
-        (getattr(multiarray, function), f"numpy.{core}.multiarray.{function}")
-        for core in ("core", "_core")
-        for function in ("scalar", "_reconstruct")
-    ]
-    return [numpy.dtype, numpy.ndarray, *kinds, *functions]

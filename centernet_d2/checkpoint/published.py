@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,21 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..atomic_write import atomic_write
-from .detect_source import DetectedSource, detect_source
+from .detect_source import (
+    DetectedSource,
+    UnknownWeightsError,
+    UnsupportedWeightsError,
+    detect_source,
+)
 from .files import cache_dir, read_tensors, sha256_of
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
-from .rename import Renamed, RenameError, published_state_dict, rename_state_dict
+from .rename import Renamed, RenameError, rename_state_dict
+from .unwrap import UnwrapError, unwrap
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # of what is written; raise it with any change, so that cached files are made anew
+VERSION = 3  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
 
 
@@ -39,9 +45,8 @@ class Converted:
         """What a detectron2 file of these weights holds."""
         return {
             "model": self.state_dict,
-            "joint_names": self.found.joint_names,
             "__author__": f"{AUTHOR} {self.found.describe()}",
-            "class_names": self.found.class_names,
+            **self.found.names,
         }
 
     def report(self) -> str:
@@ -63,10 +68,10 @@ def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
     Raises:
         UnknownWeightsError: no known source.
         RenameError: the keys or shapes are not exactly those of the detected network.
-        ValueError: there is no state dict in it.
+        UnwrapError: there is no state dict in it.
     """
     try:
-        state = published_state_dict(checkpoint)
+        state = unwrap(checkpoint).state
         found = detect_source(state)
         renamed = rename_state_dict(state, found.table, model_names(found))
     except RenameError as error:
@@ -92,9 +97,39 @@ def model_names(found: DetectedSource) -> dict[str, Tensor]:
         return build_model(cfg).state_dict()
 
 
-def is_detectron2_file(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether it is in detectron2's own form, which needs no conversion."""
-    return isinstance(checkpoint.get("model"), Mapping)
+def detectron2_form(
+    content: Mapping[str, Any], name: str, known: Collection[str] = ()
+) -> dict[str, Any]:
+    """A file's content as detectron2 has it: "model" -> tensors, and what stands beside them.
+
+    Tensors of a published form get this package's names, others keep theirs. Wrappers and other
+    containers are taken away (see `unwrap`); what is not used is told.
+
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        known: names of the model that is to be filled; tensors that all have them stay so.
+
+    Raises:
+        UnwrapError, RenameError, UnsupportedWeightsError: the file cannot be used; the message
+            names it.
+    """
+    try:
+        unwrapped = unwrap(content, known)
+    except UnwrapError as error:
+        raise UnwrapError(f"'{name}': {error}.") from error
+    for note in unwrapped.notes:
+        logger.warning("'%s': %s", name, note)
+    plain = {**unwrapped.beside, "model": unwrapped.state}
+    given, wanted = set(unwrapped.state), set(known)
+    if given <= wanted or (wanted and wanted <= given) or plain.get("matching_heuristics"):
+        return plain
+    try:
+        return convert(unwrapped.state, name).file_content()
+    except UnsupportedWeightsError:
+        raise
+    except UnknownWeightsError:
+        return plain
 
 
 def converted_file(path: str | os.PathLike[str]) -> Path:
@@ -104,8 +139,8 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     that is in detectron2's form already is returned as it is, or as a copy named ".pth".
 
     Raises:
-        WeightFileError, UnknownWeightsError, RenameError: see `read_tensors` and `convert`. Nothing
-            is left behind.
+        WeightFileError, UnknownWeightsError, RenameError: see `read_tensors` and
+            `detectron2_form`. Nothing is left behind.
     """
     path = Path(path)
     status = path.stat()
@@ -114,16 +149,17 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     if file.is_file():
         return file
     checkpoint = read_tensors(path)
-    if is_detectron2_file(checkpoint):
-        if path.suffix == ".pth":
-            return path
-        # Under another ending detectron2's checkpointer would hand it to pickle.
-        content, what = dict(checkpoint), "a copy"
-    else:
-        converted = convert(checkpoint, str(path))
-        content, what = converted.file_content(), converted.found.describe()
+    content = detectron2_form(checkpoint, str(path))
+    state = content["model"]
+    is_own = "model" in checkpoint or any(key.startswith("head.stacks.") for key in state)
+    if not is_own and "__author__" not in content:
+        convert(state, str(path))  # raises, and says what it looks like
+    written = checkpoint.get("model")
+    if path.suffix == ".pth" and isinstance(written, Mapping) and list(written) == list(state):
+        return path
     with atomic_write(file) as stream:
         torch.save(content, stream)
+    what = content.get("__author__", "a copy with plain names").removeprefix(f"{AUTHOR} ")
     logger.info("%s: %s. Kept as %s.", path, what, file)
     return file
 

@@ -78,13 +78,14 @@ class Drop:
 class Keep:
     """Target keys that match `pattern` may be absent from the source: the model keeps its own.
 
-    `fill` is the number that stands for them where a whole file is written; None for parts that
-    start anew (a network that is only initialised by the source).
+    `fill` stands for them where a whole file is written: a number, or the name of another target,
+    with groups as in `re`, whose tensor is copied. None: parts that start anew (a network that is
+    only initialised by the source).
     """
 
     pattern: str
     reason: str
-    fill: float | None = None
+    fill: float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def rename_state_dict(
 ) -> Renamed:
     """Give every tensor of `source` the name that the model's state dict `target` knows it by.
 
-    `source` has no wrapper prefixes (see `published_state_dict`); of `target` only names and shapes
+    `source` has no wrapper prefixes (see `unwrap`); of `target` only names and shapes
     are read. Tensors are not copied.
 
     Raises:
@@ -155,16 +156,20 @@ def rename_state_dict(
             kept[name] = rule
     if problems:
         raise RenameError(table.name, problems)
-    return Renamed(
-        {name: source[key] for key, name in new_names.items()},
-        dropped,
-        kept={name: rule.reason for name, rule in kept.items()},
-        filled={
-            name: torch.full(target[name].shape, rule.fill, dtype=target[name].dtype)
-            for name, rule in kept.items()
-            if rule.fill is not None
-        },
-    )
+    renamed = {name: source[key] for key, name in new_names.items()}
+    filled = {
+        name: _filling(name, rule, renamed, target[name])
+        for name, rule in kept.items()
+        if rule.fill is not None
+    }
+    reasons = {name: rule.reason for name, rule in kept.items()}
+    return Renamed(renamed, dropped, kept=reasons, filled=filled)
+
+
+def _filling(name: str, rule: Keep, renamed: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    if isinstance(rule.fill, str):
+        return renamed[re.sub(rule.pattern, rule.fill, name)].clone()
+    return torch.full(like.shape, rule.fill, dtype=like.dtype)
 
 
 def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, Tensor]:
@@ -178,27 +183,6 @@ def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, 
     if problems:
         raise RenameError(table.name, problems)
     return {name: source[key] for key, name in new_names.items()}
-
-
-def published_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The named tensors of a published file, as loaded by `torch.load`.
-
-    Without what surrounds them in a training checkpoint, and DataParallel's "module.".
-
-    Raises:
-        ValueError: the file holds no named tensors.
-    """
-    state = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(state, Mapping) or not state:
-        raise ValueError("the checkpoint holds no state dict: expected parameter names -> tensors")
-    strange = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ValueError(
-            "the checkpoint is not a state dict, these entries are no tensors: "
-            + ", ".join(strange[:SHOWN_KEYS])
-        )
-    wrapped = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if wrapped else key: state[key] for key in state}
 
 
 def _new_names(

@@ -66,6 +66,9 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "TEST.PRECISE_BN.ENABLED": one_of(False),
     "SOLVER.REFERENCE_WORLD_SIZE": Rule(NEVER_SCALED, one_of(0).accepts),
     "SOLVER.IMS_PER_BATCH": whole(1),
+    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": number(above=0),
     "SOLVER.STEPS": listed(whole()),
     "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),
     "SEED": whole(-1, 2**31),  # ranks and seeds are added to it, and numpy takes 32 bits
@@ -74,7 +77,7 @@ RULES = {name: key.rule for name, key in KEYS.items()} | DETECTRON2_RULES
 # Keys of detectron2 that are read and left to its own errors.
 ALSO_READ = (
     *("VERSION", "GLOBAL.*", "CUDNN_BENCHMARK", "FLOAT32_PRECISION", "INPUT.MAX_SIZE_TEST"),
-    *("SOLVER.LR_SCHEDULER_NAME", "SOLVER.WARMUP_METHOD", "SOLVER.CLIP_GRADIENTS.*"),
+    *("SOLVER.LR_SCHEDULER_NAME", "SOLVER.CLIP_GRADIENTS.NORM_TYPE"),
     *("SOLVER.BASE_LR_END", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
     *("TEST.EXPECTED_RESULTS", "TEST.PRECISE_BN.NUM_ITER"),
 )

@@ -33,6 +33,8 @@ OWN_KEYS = (
     "For a key of your own call load_config(..., add_keys=[add_mine]), where add_mine(cfg) adds "
     "it, or give the tools --import file.py before the keys, whose add_config(cfg) does"
 )
+# What `ast.literal_eval`, yacs's too, raises for a text.
+_NO_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _DATASET_KEYS = ("TRAIN", "TEST", "FROM_FILES")
 
 
@@ -221,7 +223,7 @@ def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> Non
         nested = {part: nested}
     try:
         cfg.merge_from_other_cfg(CfgNode(nested))
-    except (ValueError, AssertionError) as error:  # another type
+    except (*_NO_LITERAL, AssertionError) as error:  # another type
         kind = type(default).__name__
         told = f"{key} is {value!r}; it must be of type {kind}."
         told = wrong_value(key, value) if key in RULES else told
@@ -231,7 +233,7 @@ def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> Non
 
 def _as_text(value: str) -> str:
     """The text of a text, which may stand in quotes."""
-    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+    with contextlib.suppress(*_NO_LITERAL):
         if isinstance(inner := ast.literal_eval(value), str):
             return inner
     return value
@@ -239,7 +241,7 @@ def _as_text(value: str) -> str:
 
 def _as_float(value: Any) -> Any:
     """The float of an integer, which may be a text; anything else as it is."""
-    with contextlib.suppress(ValueError, SyntaxError):
+    with contextlib.suppress(*_NO_LITERAL, OverflowError):
         number = ast.literal_eval(value) if isinstance(value, str) else value
         return float(number) if type(number) is int else value
     return value

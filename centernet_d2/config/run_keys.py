@@ -23,6 +23,12 @@ DATASETS = block(
         "in a warning, False is an error. Of evaluation images it is always one, as their objects "
         "count in the score."),
 )
+VOC_FILES = block(
+    "DATASETS.VOC", "How folders of VOC's form are read; how they are scored is in TEST.VOC.",
+    MISSING_XML=("error", one_of("error", "negative"),
+        "What an image of a split without XML file is, where others have one: `error`, or "
+        "`negative`, an image without objects (a warning counts them)."),
+)
 KITTI_FILES = block(
     "DATASETS.KITTI", "How KITTI's files are read; how they are scored is in TEST.KITTI.",
     ALLOW_MISSING=(False, flag,
@@ -42,6 +48,13 @@ INPUT = block(
     CROWD_AS_OBJECTS=(True, flag,
         "Crowd regions: True makes them positives as the published code does, False leaves them "
         "out."),
+    EXIF_ORIENTATION=("apply", one_of("apply", "ignore"),
+        "What a photo's EXIF mark says of its orientation, in training, evaluation and prediction: "
+        "`apply`, pixels are turned upright; `ignore`, they are taken as stored, for annotations "
+        "that were drawn on them so. KITTI and VOC are always taken as stored."),
+    MAX_PIXELS=(0, whole(),
+        "Image files with more pixels are refused, with an error that names them; 0: Pillow's "
+        "limit, 178,956,970. Of the canvas in inference it is TEST.MAX_PIXELS."),
     DIFFICULT_AS_OBJECTS=(True, flag,
         "VOC's difficult objects: True makes them positives as the published code does."),
 )
@@ -105,6 +118,17 @@ TEST = block(
     "TEST",
     "Inference, inside the model: every way of predicting agrees. TEST.AUG is detectron2's own, "
     "for its R-CNN models; nothing here reads it.",
+    PROTOCOL=("", one_of("", "published", "clean"),
+        "All keys that decide how detections are decoded and scored, at once, see "
+        "`config/protocols.py`; `centernet_d2.setup(cfg)` sets them and says which changed. "
+        "`published`: what the authors' code does: soft-NMS that leaves stale copies, of widths "
+        "with the last pixel (CornerNet, triplet, points with several SCALES); boxes, joints and "
+        "scores with 2 decimals (all three, and KITTI's files); sizes of 3-D detectors as points "
+        "(points); VOC's files with 1 added to all sides and rounded (points); boxes of flipped "
+        "images one network pixel to the right (CornerNet, triplet); the first center that fits "
+        "(triplet); and the published value of every other such key. `clean`: none of these "
+        "oddities. Empty: the keys as they are. A key that stands beside the word and contradicts "
+        "it is an error."),
     RESOLUTION=("keep_res", one_of("keep_res", "fixed"),
         "`keep_res`: original pixels, centred on a black canvas; `fixed`: scaled to fit "
         "FIXED_SIZE, centred."),
@@ -187,6 +211,6 @@ KITTI = block(
 )
 # fmt: on
 RUN_BLOCKS = (
-    *(DATASETS, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
+    *(DATASETS, VOC_FILES, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
     *(SOLVER, TEST, SOFT_NMS, VOC, KITTI),
 )

@@ -21,9 +21,11 @@ TOLERANCE = 1.0
 _XYXY_SHARE = 0.1
 # Share of boxes that lie in the first pixel of larger images, from which on they are no pixels.
 _RELATIVE_SHARE = 0.9
+LARGEST = 1e12  # number of pixels in a file: the area of a box is one in single precision too
 _SHOWN = 5
 
 _NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
+_TOO_LARGE = "{} hold numbers beyond 1e12: {}. Correct 'bbox' of these annotations or remove them"
 _NEGATIVE = (
     "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; subtract the corners "
     "in the other order or remove the annotations"
@@ -78,17 +80,21 @@ def check_boxes(
         found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
-    empty = (boxes[:, 2:] == 0).any(axis=1)
-    relative = ~empty & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
-    for what, wrong in (
-        (_NO_NUMBER, ~np.isfinite(boxes).all(axis=1)),
-        (_NEGATIVE, (boxes[:, 2:] < 0).any(axis=1)),
-        (_RELATIVE, relative & (relative.sum() >= _RELATIVE_SHARE * (~empty).sum())),
-    ):
+    def refuse(wrong: np.ndarray, what: str) -> None:
         if wrong.any():
             raise DatasetError(told(wrong, what))
-    end = boxes[:, :2] + boxes[:, 2:]
-    outside = ~empty & ((boxes[:, :2] >= sizes).any(axis=1) | (end <= 0).any(axis=1))
+
+    refuse(~np.isfinite(boxes).all(axis=1), _NO_NUMBER)
+    refuse((np.abs(boxes) > LARGEST).any(axis=1), _TOO_LARGE)
+    refuse((boxes[:, 2:] < 0).any(axis=1), _NEGATIVE)
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    empty = (boxes[:, 2:] == 0).any(axis=1)
+    outside = ~empty & ((start >= sizes).any(axis=1) | (end <= 0).any(axis=1))
+    # In single precision, in which boxes are learned.
+    empty |= ~outside & (start.astype(np.float32) == end.astype(np.float32)).any(axis=1)
+    relative = ~empty & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
+    if relative.sum() >= _RELATIVE_SHARE * (~empty).sum():
+        refuse(relative, _RELATIVE)
     reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
     fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + TOLERANCE)
     like_xyxy = reaches_over & fits.all(axis=1)
@@ -135,8 +141,8 @@ def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[in
     if tuple(recorded) == tuple(actual)[::-1]:
         cause = (
             "width and height are exchanged, most likely by an EXIF orientation that the "
-            "annotation tool did not apply; save the file with its pixels in upright order and "
-            "without EXIF orientation, or annotate the upright image"
+            "annotation tool did not apply; set INPUT.EXIF_ORIENTATION ignore, which takes the "
+            "pixels as stored, or save the file with its pixels in upright order and without it"
         )
     raise DatasetError(
         f"image file '{file_name}' has (width, height) {tuple(actual)}, its dataset record says "

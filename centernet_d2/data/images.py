@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +12,27 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import ExifTags, Image, ImageOps
 
+# First bytes of files that are often taken for images, what they are, and what to do.
+_OTHER_FILES = (
+    (rb"(?s)....ftyp(hei|hev|mif|msf)", "a HEIC photo", "save it as JPEG"),
+    (rb"(?s)....ftypavi", "an AVIF image that this Pillow cannot read", "save it as PNG or JPEG"),
+    (
+        rb"(?s)....(ftyp|moov|mdat|wide|free)|RIFF....AVI |\x1a\x45\xdf\xa3|\x00\x00\x01[\xb3\xba]"
+        rb"|FLV\x01|\x30\x26\xb2\x75|G.{187}G",
+        "a video",
+        "save its frames as images, such as by 'ffmpeg -i <video> <folder>/%06d.jpg'",
+    ),
+    (rb"(?si)\s*(<(\?xml|!--|!doctype).*)?<svg", "an SVG drawing", "save it as PNG"),
+    (rb"(?si)\s*(<!doctype html|<html|<head)", "a web page", "download the image itself"),
+    (rb"version https://git-lfs", "a pointer of Git LFS", "get the file itself by 'git lfs pull'"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack it"),
+    (rb"%PDF", "a PDF", "save its pages as images"),
+    (rb"\x93NUMPY", "an array of NumPy", "save it as PNG"),
+    (rb"\Z", "empty", "copy or download it again"),
+    (rb"[\t\n\r\x20-\x7e\x80-\xff]{8,}\Z", "text", "name the image file itself"),
+)
+# Of Pillow's readers, for files whose bytes were changed at random.
+_ALSO_DAMAGED = (IndexError, KeyError, TypeError, OverflowError, struct.error)
 _EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that turn by a quarter
 
 
@@ -65,12 +89,33 @@ def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
             yield image
     except ImageFileError:
         raise
-    # Pillow reports damaged files by all of these, depending on the format.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        pixels = int(re.findall(r"\d+", str(error))[0])
         raise ImageFileError(
-            f"image file '{file_name}' {what} ({type(error).__name__}: {error}): it is {cause}; "
-            "copy or download it again"
+            f"image file '{file_name}' has {pixels:,} pixels, more than the "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} that are read: scale it down or cut it into "
+            "tiles, or set INPUT.MAX_PIXELS to more"
         ) from error
+    # Pillow reports damaged files by all of these, depending on the format.
+    except (OSError, SyntaxError, ValueError, EOFError, *_ALSO_DAMAGED) as error:
+        kind, cure = _kind_of(file_name) or (cause, "copy or download it again")
+        raise ImageFileError(
+            f"image file '{file_name}' {what} ({type(error).__name__}: {error}): it is {kind}; "
+            f"{cure}"
+        ) from error
+
+
+def limit_pixels(most: int) -> None:
+    """Refuse image files of more pixels from now on, in this process; 0: leave Pillow's limit."""
+    if most:
+        Image.MAX_IMAGE_PIXELS = math.ceil(most / 2)  # Pillow warns from there on
+
+
+def _kind_of(file_name: str) -> tuple[str, str] | None:
+    """What a file that is no image is, and what to do; None: its first bytes are no known ones."""
+    with PathManager.open(file_name, "rb") as file:
+        start = file.read(512)
+    return next((told for signs, *told in _OTHER_FILES if re.match(signs, start)), None)
 
 
 def _upright(image: Image.Image) -> Image.Image:

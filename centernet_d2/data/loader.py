@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from detectron2.data.build import (
 )
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
+from PIL import Image
 
 from .fields.base import GroundTruthField, build_fields
 from .mapper import DetectionMapper
@@ -114,8 +116,9 @@ def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
     return batch
 
 
-def _prepare_worker(worker_id: int) -> None:
+def _start_worker(pixel_limit: int | None, worker_id: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends it
+    Image.MAX_IMAGE_PIXELS = pixel_limit  # of a started process it would be Pillow's own
     # OpenCV would start a pool of one thread per core in every worker.
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)
@@ -126,7 +129,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
         dataset,
         num_workers=num_workers,
         collate_fn=as_list,
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=partial(_start_worker, Image.MAX_IMAGE_PIXELS),
         # Its own generator: drawing the workers' base seed must not move the global stream.
         generator=torch.Generator().manual_seed(dataset.seed),
         **order,
@@ -223,7 +226,8 @@ def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    check_training_dicts(dicts, names, fields, crowd_as_objects=cfg.INPUT.CROWD_AS_OBJECTS)
+    keys = ("CROWD_AS_OBJECTS", "DIFFICULT_AS_OBJECTS")
+    check_training_dicts(dicts, names, fields, **{key.lower(): cfg.INPUT[key] for key in keys})
     return dicts
 
 
@@ -233,6 +237,7 @@ def check_training_dicts(
     fields: Sequence[GroundTruthField] = (),
     *,
     crowd_as_objects: bool = True,
+    difficult_as_objects: bool = True,
 ) -> None:
     """Print how many objects each class of the datasets `names` has.
 
@@ -240,14 +245,14 @@ def check_training_dicts(
         ValueError: there is nothing to learn from; see `load_training_dicts`.
     """
     annotations = (entry for record in dicts for entry in record.get("annotations", ()))
-    if not any(
-        (crowd_as_objects or not entry.get("iscrowd", 0)) and not entry.get("ignored")
-        for entry in annotations
-    ):
+    kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}
+    left_out = [key for key, are_objects in kinds.items() if not are_objects]
+    if all(any(map(entry.get, left_out)) for entry in annotations):
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
             "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
-            "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS)."
+            "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS, "
+            "difficult objects with INPUT.DIFFICULT_AS_OBJECTS)."
         )
     for field in fields:
         field.check_records(dicts, ", ".join(names))

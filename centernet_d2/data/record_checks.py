@@ -76,12 +76,15 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 _OPTIONAL = ("height", "width", "iscrowd", "ignored", "difficult")
 
 
-def check_records(records: Any, *, name: str, num_classes: int | None = None) -> list[Record]:
+def check_records(
+    records: Any, *, name: str, num_classes: int | None = None, as_stored: bool = False
+) -> list[Record]:
     """Check what a dataset gave, which stays as it is: what has to change is changed in copies.
 
     `name` begins the messages ("dataset 'mine'"). Category ids are 0 to `num_classes` - 1 (None:
     not known), or -1 of a region that is `ignored` for every class. Where annotated images have no
-    height or width, it is read from the file; relative boxes are multiplied by them.
+    height or width, it is read from the file (`as_stored`: before EXIF turns it, as of records that
+    say so); relative boxes are multiplied by them.
 
     Raises:
         DatasetError: see the module.
@@ -98,7 +101,7 @@ def check_records(records: Any, *, name: str, num_classes: int | None = None) ->
     rows.demand_dicts()
     _check_images(rows)
     if rows.some_have("annotations", cure="Give images without objects an empty list"):
-        _fill_sizes(rows)
+        _fill_sizes(rows, as_stored)
         _check_annotations(rows, num_classes)
         return records
     return [{k: v for k, v in r.items() if k != "annotations"} for r in records]
@@ -185,7 +188,7 @@ def _check_images(rows: _Rows) -> None:
             rows.rows[k] = {**record, **usual}
 
 
-def _fill_sizes(rows: _Rows) -> None:
+def _fill_sizes(rows: _Rows, as_stored: bool) -> None:
     """Read the size of each image whose record has none."""
     without = np.array([not (r.get("height") and r.get("width")) for r in rows.rows])
     if not without.any():
@@ -194,7 +197,7 @@ def _fill_sizes(rows: _Rows) -> None:
     rows.demand(named | ~without, "have no 'height' or 'width', and no 'file_name'", "Add them")
     for k in np.flatnonzero(without):
         record = rows.rows[k]
-        upright = not record.get("as_stored", False)
+        upright = not record.get("as_stored", as_stored)
         width, height = read_image_size(record["file_name"], upright=upright)
         rows.rows[k] = {**record, "height": height, "width": width}
     message = "%s: %d of %d records have no height or width; read from the image files"

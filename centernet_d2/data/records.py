@@ -12,7 +12,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import DatasetError
-from .datasets.from_files import form_of
+from .datasets.from_files import form_of, is_chosen
 
 Record = dict[str, Any]
 
@@ -59,12 +59,13 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
         ) from error
     if (classes := metadata.get("thing_classes")) is not None:  # set by loading at the latest
         classes = len(check_class_names(classes, name))
-    if _is_read_here(name):
-        return CheckedRecords(records)
-    from .record_checks import check_records  # executed for others' records alone
+    as_stored = is_chosen(name, "as_stored")
+    if not _is_read_here(name):
+        from .record_checks import check_records  # executed for others' records alone
 
-    checked = check_records(records, name=f"{place}dataset '{name}'", num_classes=classes)
-    return CheckedRecords(checked)
+        what = f"{place}dataset '{name}'"
+        records = check_records(records, name=what, num_classes=classes, as_stored=as_stored)
+    return CheckedRecords({"as_stored": True, **r} if as_stored else r for r in records)
 
 
 def _is_read_here(name: str) -> bool:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
-from ..checkpoint.detect_source import UnknownWeightsError
-from ..checkpoint.published import convert, is_detectron2_file
+from ..checkpoint.detect_source import looks_like
+from ..checkpoint.published import detectron2_form
+from ..checkpoint.unwrap import WRAPPERS, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
+
+if TYPE_CHECKING:  # a training of boxes needs none
+    from ..structures.skeleton import Skeleton
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
 # config anyway.
@@ -33,8 +38,8 @@ class Checkpointer(DetectionCheckpointer):
     """detectron2's checkpointer: whole files or none, tensors only, and a short report.
 
     Attributes:
-        class_names, joint_names: saved with every checkpoint, so that an application without the
-            dataset can name its detections.
+        class_names, skeleton: saved with every checkpoint, so that an application without the
+            dataset can name and draw its detections; None: there are no joints.
         averaged_state: where set, gives the tensors that are saved as "model".
         mismatch: "fail" or "report", see `load`.
     """
@@ -45,15 +50,20 @@ class Checkpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         class_names: Sequence[str] = (),
-        joint_names: Sequence[str] = (),
+        skeleton: Skeleton | None = None,
         mismatch: str = "report",
         save_to_disk: bool | None = None,
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.class_names, self.joint_names = list(class_names), list(joint_names)
+        self.class_names, self.skeleton = list(class_names), skeleton
         self.mismatch = mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
+
+    @property
+    def joint_names(self) -> list[str]:
+        """Names of the joints; [] without."""
+        return list(self.skeleton.names) if self.skeleton else []
 
     # -------------------------------------------------------------------------------------- saving
     def save(
@@ -75,9 +85,9 @@ class Checkpointer(DetectionCheckpointer):
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
         rest = {} if weights_only else self.checkpointables
         data = {
-            "model": dict(model_state),
+            "model": {WRAPPERS.sub("", name): value for name, value in model_state.items()},
             "class_names": self.class_names,
-            "joint_names": self.joint_names,
+            **(self.skeleton.saved() if self.skeleton else {"joint_names": []}),
             **{key: item.state_dict() for key, item in rest.items()},
             **extras,
         }
@@ -132,7 +142,8 @@ class Checkpointer(DetectionCheckpointer):
             name = without_query(path)  # 0.5 would look for a file of that name
             path = PathManager.get_local_path(name)
             if not os.path.isfile(path):
-                raise FileNotFoundError(f"Checkpoint '{name}' does not exist. Check MODEL.WEIGHTS.")
+                what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
+                raise FileNotFoundError(f"Checkpoint '{name}' {what}. Check MODEL.WEIGHTS.")
         try:
             return super().load(path, checkpointables)
         finally:  # main keeps it when loading fails, and then asserts
@@ -143,19 +154,27 @@ class Checkpointer(DetectionCheckpointer):
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
+        known = [WRAPPERS.sub("", name) for name in self.model.state_dict()]
         if not heuristics:
-            return load_tensors(filename)
-        loaded = files.read_tensors(filename)  # with its own names, which detectron2 matches
-        if not is_detectron2_file(loaded):
-            loaded = {"model": loaded}
-        return loaded | {"matching_heuristics": True}
+            return load_tensors(filename, known)
+        unwrapped = unwrap(files.read_tensors(filename), known)  # its own names, to be matched
+        return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        if not checkpoint.get("matching_heuristics"):  # those rename first, detectron2 reports them
-            report = compare_states(self.model.state_dict(), checkpoint["model"])
-            origin = str(checkpoint.get("__author__", ""))
-            report.check(self._source, fail=self.mismatch == "fail", origin=origin)
-            (self.logger.info if report.complete else self.logger.warning)(report.describe())
+        model, state = self.model.state_dict(), checkpoint["model"]
+        if checkpoint.pop("matching_heuristics", False):
+            from_caffe = checkpoint.get("__author__") == "Caffe2"
+            try:
+                state = align_and_update_state_dicts(model, state, c2_conversion=from_caffe)
+            except ValueError as error:  # one tensor for several places
+                raise CheckpointMismatchError(f"'{self._source}': {error}") from error
+        names = {WRAPPERS.sub("", name): name for name in model}  # of a compiled model
+        checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
+        report = compare_states(model, checkpoint["model"])
+        origin = str(checkpoint.get("__author__", ""))
+        looks = "" if report.matched or origin else f" They {looks_like(state)}."
+        report.check(self._source, fail=self.mismatch == "fail", origin=origin, looks=looks)
+        (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
@@ -189,8 +208,11 @@ class LoadReport:
         lines += [f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x]
         return "\n".join(lines)
 
-    def check(self, source: str, *, fail: bool, origin: str = "") -> None:
-        """Raise for weights of another model, and with `fail` for any gap; `origin`: what they are.
+    def check(self, source: str, *, fail: bool, origin: str = "", looks: str = "") -> None:
+        """Raise for weights of another model, and with `fail` for any gap.
+
+        `origin` says what the weights are or, where that is not known, `looks` in a sentence what
+        they look like.
 
         Raises:
             CheckpointMismatchError: the message has the report.
@@ -199,8 +221,8 @@ class LoadReport:
         if self.share < 0.5:
             raise CheckpointMismatchError(
                 f"'{source}' holds the weights of another model: only {self.share:.0%} fits. Use "
-                "the config that the checkpoint was trained with, or other MODEL.WEIGHTS.\n"
-                f"{self.describe()}"
+                "the config that the checkpoint was trained with, or other MODEL.WEIGHTS."
+                f"{looks}\n{self.describe()}"
             )
         if fail and not self.complete:
             raise CheckpointMismatchError(
@@ -212,8 +234,6 @@ class LoadReport:
 
 def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadReport:
     """Compare the tensors of a model with those of a checkpoint, by name and shape."""
-    if given and all(name.startswith("module.") for name in given):
-        given = {name.removeprefix("module."): value for name, value in given.items()}
     shapes = {name: tuple(value.shape) for name, value in model.items()}
     others = {name: tuple(value.shape) for name, value in given.items()}
     matched = [name for name, shape in shapes.items() if others.get(name) == shape]
@@ -238,29 +258,16 @@ def shorten(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def load_tensors(filename: str) -> dict[str, Any]:
+def load_tensors(filename: str, known: Collection[str] = ()) -> dict[str, Any]:
     """Load a file of tensors and plain values into detectron2's form; code in it is not run.
 
-    A file as its authors published it is detected and renamed. A bare dict of tensors that is not
-    detected is taken for a state dict of the model.
+    A file as its authors published it is detected and renamed, one of any other names is taken for
+    a state dict of the model whose names are `known`.
 
     Raises:
-        ValueError: another kind of file, pickled objects, a damaged file, or one of an unknown
-            code base.
+        ValueError: another kind of file, pickled objects, or a damaged file.
     """
-    loaded = files.read_tensors(filename)
-    if is_detectron2_file(loaded):
-        return loaded
-    try:
-        return convert(loaded, filename).file_content()
-    except UnknownWeightsError as error:
-        if all(isinstance(value, torch.Tensor) for value in loaded.values()):
-            return {"model": loaded}
-        raise ValueError(
-            f"'{filename}' is the checkpoint of another code base (keys {shorten(list(loaded))}). "
-            "Rename its tensors to this model's names and save them as {'model': {name: tensor}}. "
-            f"({error})"
-        ) from error
+    return detectron2_form(files.read_tensors(filename), filename, known)
 
 
 def without_query(path: str) -> str:

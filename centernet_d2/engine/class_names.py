@@ -6,8 +6,10 @@ import functools
 import logging
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from detectron2.config import CfgNode
@@ -15,16 +17,18 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
-from ..checkpoint.detect_source import DATASET_CLASSES, detect_source
+from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
-from ..checkpoint.published import is_detectron2_file
-from ..checkpoint.rename import published_state_dict
+from ..checkpoint.unwrap import unwrap
 from ..data.records import check_class_names
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import difference, plural
 from .checkpointer import shorten, without_query
+
+if TYPE_CHECKING:  # a training of boxes needs none
+    from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -75,25 +79,84 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
     return expected
 
 
+# The cure where weights name nothing.
+HOW_TO_NAME = (
+    "Name a dataset in DATASETS.TEST, or give the names to tools/convert_checkpoint.py --classes "
+    "and --joints"
+)
+
+
+@dataclass(frozen=True)
+class SavedNames:
+    """What weights say of the names of what they find."""
+
+    source: str = ""  # the weights
+    classes: tuple[str, ...] = ()
+    joints: Mapping[str, Any] = field(default_factory=dict)  # see `Skeleton.saved`
+    guessed: tuple[str, ...] = ()  # "class_names", "joint_names": by their number, see `guess_of`
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], source: str) -> SavedNames:
+        """Those in the content of a checkpoint."""
+        classes, guessed = content.get("class_names") or (), content.get("guessed") or ()
+        joints = {key: value for key, value in content.items() if key.startswith("joint_")}
+        return cls(source, tuple(classes), joints, tuple(guessed))
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The joints; None where none are named."""
+        if not self.joints.get("joint_names"):
+            return None
+        from ..structures.skeleton import Skeleton
+
+        return Skeleton.from_saved(self.joints, f"checkpoint '{self.source}'")
+
+    def names(self, what: str) -> list[str]:
+        """Names of "class" or "joint"."""
+        return list(self.classes if what == "class" else self.joints.get("joint_names") or ())
+
+    def guess_of(self, what: str) -> str:
+        """A sentence that says so where the names of "class" or "joint" are a guess; else ""."""
+        if f"{what}_names" not in self.guessed:
+            return ""
+        names = self.names(what)
+        return (
+            f"'{self.source}' names no {plural(what)}: {shorten(names, 3)} are a guess from their "
+            f"number, {len(names)}"
+        )
+
+
 def saved_class_names(weights: str) -> list[str]:
-    """Class names of `weights` as far as they are known without a download, else [].
+    """The class names of `saved_names`."""
+    return list(saved_names(weights).classes)
+
+
+def saved_names(weights: str) -> SavedNames:
+    """Names in `weights` as far as they are known without a download.
 
     Those of the model zoo are stated with their entry. A file is read where it is local, or where
-    an address was downloaded before.
+    an address was downloaded before. Files as their authors published them hold no names: these
+    are guessed from the numbers of classes and joints, and are marked so.
     """
     if not weights:
-        return []
+        return SavedNames()
     name = without_query(weights)
+    if name.startswith(PUBLISHED) and not _expected_file(name).is_file():
+        try:
+            benchmark = find_entry(name.removeprefix(PUBLISHED)).benchmark
+        except UnknownModelError:
+            benchmark = None
+        if benchmark:
+            joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
+            return SavedNames(weights, DATASET_CLASSES[benchmark.dataset], joints)
     file = _fetched.get(name) or _expected_file(name)
-    if file.is_file():
-        return list(_class_names_in(file, os.stat(file).st_mtime_ns))
-    if not name.startswith(PUBLISHED):
-        return []
-    try:
-        benchmark = find_entry(name.removeprefix(PUBLISHED)).benchmark
-    except UnknownModelError:
-        return []
-    return list(DATASET_CLASSES[benchmark.dataset]) if benchmark else []
+    return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
+
+
+def names_of_loaded(weights: str, content: Mapping[str, Any]) -> SavedNames:
+    """Names of `weights` whose `content` was loaded: of a zoo entry those that it states."""
+    stated = saved_names(weights) if weights.startswith(PUBLISHED) else SavedNames()
+    return stated if stated.classes else SavedNames.of(content, weights)
 
 
 def _expected_file(name: str) -> Path:
@@ -105,17 +168,23 @@ def _expected_file(name: str) -> Path:
 
 
 @functools.lru_cache(maxsize=8)
-def _class_names_in(file: Path, _changed: int) -> tuple[str, ...]:
+def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
     try:
-        if file_kind(file) != "torch":
-            return ()
+        if file_kind(file) not in ("torch", "safetensors"):
+            return SavedNames()
         loaded = read_tensors(file, mapped=True)
-        if is_detectron2_file(loaded):
-            return tuple(loaded.get("class_names", ()))
-        return tuple(detect_source(published_state_dict(loaded)).class_names)
+        if "class_names" not in loaded:
+            loaded = detect_source(unwrap(loaded).state).names
+        return SavedNames.of(loaded, source)
     # Weights that cannot be read are reported where they are loaded, with their name and the cure.
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        return ()
+        return SavedNames()
+
+
+@functools.lru_cache(maxsize=64)
+def tell_once(message: str) -> None:
+    """Warn; once in a process of the same."""
+    logger.warning(message)
 
 
 _fetched: dict[str, Path] = {}  # name -> its local file
@@ -139,8 +208,10 @@ def find_class_names(cfg: CfgNode) -> list[str]:
     """
     source = f"the metadata of {describe_datasets(cfg)}"
     if not (names := configured_class_names(cfg)):
-        source = f"the checkpoint {cfg.MODEL.WEIGHTS}"
-        names = saved_class_names(cfg.MODEL.WEIGHTS)
+        source, saved = f"the checkpoint {cfg.MODEL.WEIGHTS}", saved_names(cfg.MODEL.WEIGHTS)
+        names = list(saved.classes)
+        if guess := saved.guess_of("class"):
+            tell_once(f"{guess}. {HOW_TO_NAME}.")
     count = cfg.MODEL.HEATMAP.NUM_CLASSES
     if names and count not in (0, len(names)):
         raise ValueError(
@@ -193,11 +264,51 @@ def describe_datasets(cfg: CfgNode) -> str:
     return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
 
 
+def set_joints(cfg: CfgNode) -> None:
+    """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
+
+    So weights say what they find where no dataset of `cfg` names joints.
+
+    Raises:
+        ValueError: see `Skeleton`.
+    """
+    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
+        return
+    from ..data.datasets.skeletons import common_skeleton
+
+    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
+    if common_skeleton((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) or not (
+        skeleton := saved.skeleton
+    ):
+        return
+    pose.NUM_JOINTS = pose.NUM_JOINTS or len(skeleton.names)
+    if len(skeleton.names) != pose.NUM_JOINTS or skeleton.flip_map is None:
+        return  # loading names what does not fit
+    if not pose.FLIP_INDICES:
+        pose.FLIP_INDICES = skeleton.flip_indices()
+        if guess := saved.guess_of("joint"):
+            tell_once(f"{guess}, and so is what a flip exchanges. {HOW_TO_NAME}.")
+    elif list(pose.FLIP_INDICES) != skeleton.flip_indices() and not saved.guess_of("joint"):
+        tell_once(
+            f"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES is {list(pose.FLIP_INDICES)}, but "
+            f"'{cfg.MODEL.WEIGHTS}' was trained with {skeleton.flip_indices()}. Set it to [] to "
+            "take them from there."
+        )
+
+
 def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
-    """Return a warning that the checkpoint `weights` was trained on other classes; "" if not."""
-    saved = saved_class_names(weights) if class_names else []
+    """Return a warning that the checkpoint `weights` was trained on other classes; "" if not.
+
+    Names that are a guess say nothing but their number.
+    """
+    known = saved_names(weights) if class_names else SavedNames()
+    saved = list(known.classes)
     if not saved or list(class_names) == saved:
         return ""
+    if known.guess_of("class"):
+        if len(saved) == len(class_names):
+            return ""  # told where the weights are loaded
+        saved = [f"class {index}" for index in range(len(saved))]
     return (
         f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
         f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
@@ -206,26 +317,31 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
 
 def compare_with_checkpoint(
-    names: Sequence[str], saved: Sequence[str], *, path: str, must_agree: bool, what: str = "class"
+    names: Sequence[str], saved: SavedNames, *, path: str, must_agree: bool, what: str = "class"
 ) -> None:
     """Compare the classes (or joints) of the data with those `saved` in a checkpoint at `path`.
 
-    [] is not compared. `what` is one of the things that are named.
+    [] is not compared, and of names that are a guess those of the data are right. `what` is one of
+    the things that are named.
 
     Raises:
         ValueError: they differ and must agree, which is for evaluation and resuming, where a
             difference makes every result wrong. Fine-tuning may differ and is told so.
     """
-    if not names or not saved or list(names) == list(saved):
+    theirs = saved.names(what)
+    if not names or not theirs or list(names) == theirs:
+        return
+    if guess := saved.guess_of(what):
+        tell_once(f"{guess}. The dataset's are used: {shorten(names, 3)}.")
         return
     text = (
         f"The checkpoint '{path}' was trained on other {plural(what)} than the dataset's: "
-        f"{difference(saved, names, what)}"
+        f"{difference(theirs, names, what)}"
     )
     if must_agree:
         raise ValueError(
             f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural(what)} "
-            f"{shorten(saved, 8)}."
+            f"{shorten(theirs, 8)}."
         )
     logger.warning(
         "%s. The branches whose size depends on the %s start anew where the number differs (see "

@@ -12,12 +12,13 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..modeling.fast_inference import make_fast
-from ..modeling.registration import output_names
+from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
 from .class_names import (
     compare_with_checkpoint,
     fetch_weights,
     find_class_names,
+    names_of_loaded,
     without_training_data,
 )
 from .setup import setup
@@ -59,11 +60,11 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             f"for example MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
-    class_names = find_class_names(cfg)
+    class_names, skeleton = find_class_names(cfg), output_skeleton(cfg)
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
-    for what, names in (("class", class_names), ("joint", output_names(cfg).get("joint", []))):
-        saved = extras.get(f"{what}_names", [])
+    saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
+    for what, names in (("class", class_names), ("joint", skeleton.names if skeleton else ())):
         compare_with_checkpoint(names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True, what=what)
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
-    return class_names or list(extras.get("class_names", []))
+    return class_names or list(saved.classes)

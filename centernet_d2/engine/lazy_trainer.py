@@ -54,8 +54,11 @@ class LazyParts(Trainer):
         mapper = cls.build_mapper(cfg, is_train=True)
         dicts = cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
         if isinstance(mapper, DetectionMapper):
-            crowds = mapper.crowd_as_objects
-            check_training_dicts(dicts, cfg.DATASETS.TRAIN, mapper.fields, crowd_as_objects=crowds)
+            check_training_dicts(
+                *(dicts, cfg.DATASETS.TRAIN, mapper.fields),
+                crowd_as_objects=mapper.crowd_as_objects,
+                difficult_as_objects=mapper.difficult_as_objects,
+            )
         return dicts
 
     @classmethod

@@ -12,20 +12,22 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
 
 from ..config import add_centernet_config
-from ..config.checks import check_config, refuse_unread
+from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import expand_paths, merge_level, override_level, read_levels
+from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
-    allow_missing_files,
+    choose,
     is_file_spec,
     register_from_files,
     what_files_say,
 )
 from ..data.fields.base import build_fields
+from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
-from .class_names import other_classes_than_saved, set_class_names
+from .class_names import other_classes_than_saved, set_class_names, set_joints
 from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
@@ -57,8 +59,8 @@ def load_config(
     Raises:
         FileNotFoundError: there is no such file.
         KeyError: a key is moved, or not known; the message has the nearest ones.
-        ValueError: a value is of another type than its key, or the key is one of detectron2's that
-            nothing here reads.
+        ValueError: a value is of another type than its key, the key is one of detectron2's that
+            nothing here reads, or a key contradicts the TEST.PROTOCOL beside it.
     """
     cfg = get_cfg()
     add_centernet_config(cfg)
@@ -69,6 +71,8 @@ def load_config(
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
         cfg.merge_from_list([key, [] if key == "SOLVER.EPOCH_STEPS" else 0])
+    if cfg.TEST.PROTOCOL:
+        refuse_contradictions(cfg, levels)
     by_hand = (level for level in levels if not level.is_saved)  # that has every key, by default
     refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
     expand_paths(cfg)
@@ -86,7 +90,9 @@ def setup(cfg: CfgNode) -> CfgNode:
       dataset, of the checkpoint MODEL.WEIGHTS. Nothing is downloaded for it: weights that are not
       here yet, and are none of the model zoo, are compared where they are loaded.
     - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
-      datasets' metadata: number of joints, their flip, the classes that have them.
+      datasets' metadata, or where they name no joints from MODEL.WEIGHTS: number of joints, their
+      flip, the classes that have them.
+    - TEST.PROTOCOL, where it is not empty, sets the keys that it decides.
     - MODEL.DEVICE becomes "cpu" where there is no GPU.
     - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
@@ -106,13 +112,17 @@ def setup(cfg: CfgNode) -> CfgNode:
     try:
         add_centernet_config(cfg)
         unify_defaults(cfg)
+        check_values(cfg)
         cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
         check_config(cfg)
         expand_paths(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
+        if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
+            _say_once(changed)
         register_datasets(cfg)
         if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
             _say_once(warning)
+        set_joints(cfg)
         for warning in complete_config(cfg):
             _say_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
@@ -163,7 +173,13 @@ def register_datasets(cfg: CfgNode) -> None:
             _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
-        allow_missing_files(cfg.DATASETS[key], cfg.DATASETS.KITTI.ALLOW_MISSING)
+        for choice, made in (
+            ("missing_frames", cfg.DATASETS.KITTI.ALLOW_MISSING),
+            ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
+            ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
+        ):
+            choose(cfg.DATASETS[key], choice, made)
+    limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 
 def _registered(cfg: CfgNode, name: str) -> str:

@@ -30,9 +30,9 @@ from ..data.loader import (
 )
 from ..data.samplers import seed_generators
 from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
-from ..modeling.registration import output_names
+from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names
+from .class_names import compare_with_checkpoint, find_class_names, names_of_loaded
 from .ema import WeightAverage, copy_into
 from .first_look import check_best_metric, look_at_images, usable_records
 from .hooks import (
@@ -192,7 +192,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             class_names=self.class_names,
-            joint_names=output_names(cfg).get("joint", ()),
+            skeleton=output_skeleton(cfg),
             mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
             trainer=weakref.proxy(self),
         )
@@ -257,9 +257,9 @@ class Trainer(DefaultTrainer):
         self._refuse_used_folder(resumes=bool(path))
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        saved = names_of_loaded(path, extras)
         for what in ("class", "joint"):
             names = getattr(self.checkpointer, f"{what}_names")
-            saved = extras.get(f"{what}_names", [])
             compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
         if resume:
             self.start_iter = self.iter + 1

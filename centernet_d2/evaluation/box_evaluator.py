@@ -99,6 +99,10 @@ class BoxEvaluator(DatasetEvaluator):
         if not len(detections):
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
         results, besides = self._score(detections)
+        if all(math.isnan(value) for values in results.values() for value in values.values()):
+            logger.warning(
+                "Dataset '%s' has no object to be found, so all scores are NaN.", self.dataset_name
+            )
         if self.output_folder:
             self._save_scores(results, besides)
         return OrderedDict(results)

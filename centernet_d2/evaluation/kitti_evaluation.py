@@ -17,7 +17,7 @@ from .box_evaluator import BoxEvaluator, Detections, Scores, mean_of_known, roun
 from .kitti_ap import DIFFICULTIES, SAMPLES, average_precision, score_kitti
 from .kitti_files import rounded, write_result_files
 from .kitti_ground_truth import load_ground_truth
-from .kitti_objects import KittiDetections
+from .kitti_objects import DONT_CARE, KittiDetections
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +137,9 @@ class KittiEvaluator(BoxEvaluator):
         objects = curves["strict"]["image"].objects
         self._report(results, objects)
         self._warn_of_few(objects)
+        self._warn_of_uncounted(objects)
+        if self._in_space:
+            self._warn_of_unknown()
         overlaps = min_overlaps(self.class_names)
         return results, {
             "round_results": self.round_results,
@@ -189,6 +192,34 @@ class KittiEvaluator(BoxEvaluator):
                 "KITTI samples %d recalls, and here are fewer objects than that. Even a perfect "
                 "detector gets no more than: %s.",
                 *(SAMPLES, "; ".join(few)),
+            )
+
+    def _warn_of_uncounted(self, objects: np.ndarray) -> None:
+        """Say why classes that have objects have no score."""
+        truth, most = self.ground_truth.truth, DIFFICULTIES[-1]
+        low = truth.boxes[:, 3] - truth.boxes[:, 1] <= most.height
+        reasons = [truth.occluded > most.occluded, truth.truncated > most.truncated, low]
+        for label, name in enumerate(self.class_names):
+            rows = (truth.label == label) & ~truth.neighbor
+            if rows.any() and not objects[label].any():
+                logger.warning(
+                    "%s: not one of %d objects is to be found at any difficulty, so that scores "
+                    "are NaN: %d are occluded by more than 2 (3: not known; write -1 where it is "
+                    "not labelled), %d truncated by more than 0.5, %d at most 25 pixels high.",
+                    *(name, rows.sum(), *(int((rows & reason).sum()) for reason in reasons)),
+                )
+
+    def _warn_of_unknown(self) -> None:
+        """Say how many objects the scores of 3-D boxes leave out."""
+        truth = self.ground_truth.truth
+        objects = (truth.label != DONT_CARE) & ~truth.neighbor
+        no_box, no_heading = objects & ~truth.in_space, objects & ~truth.headed
+        if no_box.any() or no_heading.any():
+            logger.warning(
+                "Dataset '%s': of %d objects, %d have no 3-D box (or its heading is not known) and "
+                "are not to be found on the ground and in space, where what is found there is "
+                "false; %d have no known heading and are left out of 'aos'.",
+                *(self.dataset_name, objects.sum(), no_box.sum(), no_heading.sum()),
             )
 
     def _submission(self, files: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -15,8 +17,6 @@ from ..data.datasets.kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels
 from ..structures.box3d_records import NO_BOX3D, box3d_row
 from .ground_truth import read_records
 from .kitti_objects import DONT_CARE, KittiTruth
-
-logger = logging.getLogger(__name__)
 
 Row = tuple[int, bool, Sequence[float], Sequence[float], float, int]
 """label, neighbor, box (4), 3-D box (8), truncated, occluded"""
@@ -54,22 +54,7 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
         rows = [_rows_of_file(read_labels(path), class_names, neutral) for path in paths]
     elif records.labelled:
         rows = [_rows_of_record(record, dataset_name) for record in records]
-    truth = None if rows is None else _join(rows)
-    if truth is not None:
-        _tell_of_unknown(truth, dataset_name)
-    return KittiGroundTruth(image_ids, class_names, truth)
-
-
-def _tell_of_unknown(truth: KittiTruth, dataset_name: str) -> None:
-    objects = (truth.label != DONT_CARE) & ~truth.neighbor
-    no_box, no_heading = objects & ~truth.in_space, objects & ~truth.headed
-    if no_box.any() or no_heading.any():
-        logger.warning(
-            "Dataset '%s': of %d objects, %d have no 3-D box and are not to be found by the scores "
-            "on the ground and in space, where what is found there is false; %d have no known "
-            "heading and are left out of the orientation's score.",
-            *(dataset_name, objects.sum(), no_box.sum(), no_heading.sum()),
-        )
+    return KittiGroundTruth(image_ids, class_names, None if rows is None else _join(rows))
 
 
 def _rows_of_file(
@@ -103,7 +88,7 @@ def _rows_of_record(record: dict, dataset_name: str) -> list[Row]:
     for number, entry in enumerate(record["annotations"]):
         label, ignored = entry["category_id"], bool(entry.get("ignored", False))
         box = BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
-        occluded, truncated = int(entry.get("occluded", 0)), float(entry.get("truncated", 0))
+        occluded, truncated = (_level(entry, key, where) for key in ("occluded", "truncated"))
         try:
             box3d = box3d_row(entry, f"{where}, annotation {number}")
         except ValueError:
@@ -111,8 +96,18 @@ def _rows_of_record(record: dict, dataset_name: str) -> list[Row]:
                 raise
             box3d = NO_BOX3D.tolist()
         label = DONT_CARE if label == -1 else label
-        rows.append((label, ignored, box, box3d, truncated, occluded))
+        rows.append((label, ignored, box, box3d, truncated, int(occluded)))
     return rows
+
+
+def _level(entry: Mapping[str, Any], key: str, where: str) -> float:
+    value = entry.get(key) or 0
+    if not (isinstance(value, Real) and math.isfinite(value)):
+        raise ValueError(
+            f"{where}: an annotation has '{key}' {value!r}; it must be a number: occluded 0 "
+            "(visible) to 3, truncated 0 to 1, -1 where it is not labelled"
+        )
+    return float(value)
 
 
 def _join(rows: list[list[Row]]) -> KittiTruth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 THRESHOLDS = np.arange(50, 100, 5) / 100  # 0.5 first, the one of VOC
 SCORE_DECIMALS, BOX_DECIMALS = 3, 1  # of the result files
 FILE_OFFSETS = {"all": (1.0, 1.0, 1.0, 1.0), "left_top": (1.0, 1.0, 0.0, 0.0)}
+_NO_FILE_NAME = re.compile(r'[%/\\:*?"<>|\x00-\x1f]')
 _TO_PIXELS = np.array([1.0, 1.0, 0.0, 0.0])  # edges -> the pixels that annotations count from 1
 METRICS = {"AP07": "11-point", "AP12": "every-point"}
 
@@ -131,13 +133,19 @@ class VocEvaluator(BoxEvaluator):
         folder = os.path.join(self.output_folder, self.result_folder)
         image_ids = np.array(self.image_ids)[detections.image]
         for index, name in enumerate(self.class_names):
-            path = os.path.join(folder, f"comp4_det_{self.split}_{name}.txt")
+            path = os.path.join(folder, result_file_name(self.split, name))
             with atomic_write(path, "w") as file:
                 for row in np.flatnonzero(detections.category == index):
                     corners = " ".join(f"{v:.{BOX_DECIMALS}f}" for v in detections.boxes[row])
                     score = f"{detections.scores[row]:.{SCORE_DECIMALS}f}"
                     file.write(f"{image_ids[row]} {score} {corners}\n")
         return folder
+
+
+def result_file_name(split: str, class_name: str) -> str:
+    """The devkit's name of a class's file; what not every file name can hold as %2F ("/")."""
+    safe = _NO_FILE_NAME.sub(lambda found: f"%{ord(found[0]):02X}", f"{split}_{class_name}")
+    return f"comp4_det_{safe}.txt"
 
 
 def _objects(dataset_name: str, records: list[dict], num_classes: int) -> VocObjects:

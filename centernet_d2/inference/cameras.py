@@ -31,6 +31,7 @@ class ImageCameras:
         *,
         calibration: str | None = None,
         focal_length: float | None = None,
+        upright: bool = True,
     ) -> None:
         """Read all calibrations, and warn of those that cannot belong to their image.
 
@@ -39,6 +40,7 @@ class ImageCameras:
             calibration: a file that `read_projection` reads (row `P2:`) for all images, or a folder
                 with one named as each image.
             focal_length: pixels; the camera looks at the middle of the image.
+            upright: whether images are turned by their EXIF orientation when they are read.
 
         Raises:
             DatasetError: calibration files lack or have no projection.
@@ -50,7 +52,7 @@ class ImageCameras:
         self._calibrated: dict[str, np.ndarray] = {}
         if calibration is not None:
             self._calibrated = read_calibrations(files, calibration)
-            warn_of_other_pixels(self._calibrated)
+            warn_of_other_pixels(self._calibrated, upright=upright)
 
     def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
         """The 3 x 4 matrix from the camera frame, in metres, to pixels of an image of `size`.
@@ -91,9 +93,10 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     return {file: found[path] for file, path in paths.items()}
 
 
-def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
+def warn_of_other_pixels(projections: dict[str, np.ndarray], *, upright: bool = True) -> None:
     """Warn of images whose pixels are not those that their projection (3, 4) leads to."""
-    reasons = [f"'{f}': {why}" for f, p in projections.items() if (why := _why_not_of(f, p))]
+    whys = {file: _why_not_of(file, matrix, upright) for file, matrix in projections.items()}
+    reasons = [f"'{file}': {why}" for file, why in whys.items() if why]
     if reasons:
         logger.warning(
             "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
@@ -103,11 +106,11 @@ def warn_of_other_pixels(projections: dict[str, np.ndarray]) -> None:
         )
 
 
-def _why_not_of(file: str, projection: np.ndarray) -> str | None:
+def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str | None:
     try:
         with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
             width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+            turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     except Exception:  # as many kinds as formats; reading the pixels says what is wrong
         return None
     if turned:

@@ -8,26 +8,34 @@ import json
 import logging
 import os
 import time
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from ..atomic_write import write_json
+from ..checked_values import check_value, one_of, share, whole
 from ..data.images import read_image
+from ..text_files import read_text
+from ..visualization.canvas import write_picture
 from .records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS_FILE = "predictions.json"
 _WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".ppm", ".pgm", ".gif")
+IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".jfif", ".ppm", ".pgm", ".gif")
+_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_NOT_READ = (*_VIDEOS, ".heic", ".heif", ".avif", ".jp2", ".dng", ".nef", ".cr2", ".arw", ".pdf")
+_MAKE_FRAMES = "videos are not read: make frames (ffmpeg -i {} frames/%06d.jpg), give their folder"
 _PICTURES = ("picture", "heatmap")  # keys of their names in an image's record
 _SECONDS_BETWEEN_SAVES = 30
+_REFUSED_AT_ONCE = 3  # so many first images that the detector refuses end the run
 
 
 @dataclass
@@ -43,7 +51,8 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
     """List the image files that files, folders (with those inside) and globs name, each once.
 
     Folders and globs give files with a known image ending only, sorted; a file named by itself is
-    taken as it is.
+    taken as it is. Of several spellings of one file ("./a.jpg", a link, other capitals where the
+    disk knows none) the first is taken. Photos and videos that are left out are told.
 
     Args:
         inputs: paths and patterns ("**" crosses folders).
@@ -51,10 +60,15 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
 
     Raises:
         FileNotFoundError: an input names nothing.
+        ValueError: an input is a video.
     """
-    files: dict[str, None] = {}
+    files: dict[tuple[int, int, str], str] = {}
+    others: list[str] = []  # further names of the same files
+    left: Counter[str] = Counter()
     for given in inputs:
-        found = kept = _images_of(given)
+        if given.lower().endswith(_VIDEOS) and os.path.isfile(given):
+            raise ValueError(f"--input '{given}': {_MAKE_FRAMES.format(given)}.")
+        found = kept = _images_of(given, left)
         if excluded_folder and found != [given] and _is_below(excluded_folder, _root(given)):
             kept = [path for path in found if not _is_below(path, excluded_folder)]
         if not kept:
@@ -62,16 +76,43 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
             raise FileNotFoundError(
                 f"--input '{given}' names no image{besides}: no such file, folder with images or "
                 f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)})."
+                + (f" Not read: {_not_read(left)}" if left else "")
             )
-        files.update(dict.fromkeys(kept))
-    return list(files)
+        for path in kept:
+            if (first := files.setdefault(_identity(path), path)) != path:
+                others.append(f"'{path}' is '{first}'")
+    if others:
+        logger.warning("Files given twice are predicted once: %s", _some(others))
+    if left:
+        logger.warning("Left out of the input: %s", _not_read(left))
+    return list(files.values())
 
 
-def _images_of(given: str) -> list[str]:
+def _identity(path: str) -> tuple[int, int, str]:
+    """What all spellings of one file share, and two files, hard links too, do not."""
+    status, real = os.stat(path), os.path.realpath(path)
+    return status.st_dev, status.st_ino, unicodedata.normalize("NFC", real).casefold()
+
+
+def _some(texts: Sequence[str]) -> str:
+    return f"{len(texts)}, such as {'; '.join(texts[:3])}."
+
+
+def _not_read(left: Counter[str]) -> str:
+    """Say which endings of photos and videos are not read, and what to do."""
+    cures = ["convert photos to .jpg or .png"]
+    cures += [_MAKE_FRAMES.format("VIDEO")] if any(ending in _VIDEOS for ending in left) else []
+    return f"{', '.join(f'{n} {ending}' for ending, n in left.items())}; {'; '.join(cures)}."
+
+
+def _images_of(given: str, left: Counter[str]) -> list[str]:
+    """The images that an input names; the endings of photos that are not read are counted."""
     if os.path.isfile(given):
         return [given]
     pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
     found = sorted(glob.glob(pattern, recursive=True))
+    endings = (os.path.splitext(path)[1].lower() for path in found)
+    left.update(ending for ending in endings if ending in _NOT_READ)
     return [path for path in found if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)]
 
 
@@ -114,10 +155,11 @@ class PredictionWriter:
 
         Raises:
             ValueError: the earlier run had other settings, or a picture would take an input's
-                place.
+                place, or another picture's.
         """
-        if box_format not in BOX_FORMATS:
-            raise ValueError(f"Box format '{box_format}' is none of {', '.join(BOX_FORMATS)}.")
+        check_value("box_format", box_format, one_of(*BOX_FORMATS))
+        check_value("score_threshold", score_threshold, share)
+        os.makedirs(folder, exist_ok=True)  # its error comes before the first image
         self.folder, self.path = folder, os.path.join(folder, PREDICTIONS_FILE)
         self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
         self.class_names = list(class_names)
@@ -137,9 +179,13 @@ class PredictionWriter:
         self._check_names(files)
 
     def _check_names(self, files: Sequence[str]) -> None:
-        names = [name for file in files for name in self._pictures(file).values()]
-        if len(set(names)) < len(names):  # photo.jpg beside an input photo.heatmap.jpg
-            raise ValueError("Two pictures would have one name: give their inputs other names.")
+        names: dict[str, str] = {}
+        for file, name in ((f, name) for f in files for name in self._pictures(f).values()):
+            if names.setdefault(name, file) != file:  # photo.jpg beside an input photo.heatmap.jpg
+                raise ValueError(
+                    f"Two pictures would have one name, '{name}': of '{names[name]}' and of "
+                    f"'{file}'. Rename one of them, or give each an --output of its own."
+                )
         inputs = {os.path.abspath(file) for file in files}
         for path in (os.path.abspath(os.path.join(self.folder, name)) for name in names):
             if path in inputs:
@@ -196,9 +242,7 @@ class PredictionWriter:
             elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
             path = os.path.join(self.folder, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            if not cv2.imwrite(path, drawn):
-                raise OSError(f"Cannot write the picture {path}: is the disk full?")
+            write_picture(path, drawn)
             record[kind] = name
             self._owners[name] = os.path.abspath(file)
         self.records[os.path.abspath(file)] = record
@@ -222,15 +266,21 @@ class PredictionWriter:
     def _read_earlier(self) -> dict[str, dict[str, Any]]:
         if not os.path.isfile(self.path):
             return {}
-        with open(self.path, encoding="utf-8") as file:
-            earlier = json.load(file)
+        try:
+            earlier = json.loads(read_text(self.path))
+            records = {os.path.abspath(record["file"]): record for record in earlier["images"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path} is no result of an earlier run ({type(error).__name__}: {error}): "
+                "give --overwrite to replace it, or another --output folder."
+            ) from error
         wanted = json.loads(json.dumps(self.heading))
         if different := [key for key in wanted if earlier.get(key) != wanted[key]]:
             raise ValueError(
                 f"{self.path} was written with another {', '.join(different)}. Give --overwrite to "
                 "predict all images anew, or another --output folder."
             )
-        return {os.path.abspath(record["file"]): record for record in earlier["images"]}
+        return records
 
 
 def predict_files(
@@ -240,52 +290,77 @@ def predict_files(
     *,
     batch_size: int = 8,
     progress: bool = True,
+    read: Callable[[str], np.ndarray] = read_image,
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
 
-    A file that cannot be read is reported and the rest goes on. What is done is saved every half
-    minute and at the end, also when the run is interrupted.
+    A file that cannot be read, or that the detector refuses (too large for TEST.MAX_PIXELS or for
+    the memory), is reported and the rest goes on; where the detector refuses the first three
+    images, or all, its error ends the run. What is done is saved every half minute and at the end,
+    also when the run is interrupted.
 
     `predict` takes at most `batch_size` files and their BGR images, and returns results with
-    "instances" in their pixels, such as those of `Predictor.batch`.
+    "instances" in their pixels, such as those of `Predictor.batch`; `read` is `Predictor.read`.
     """
+    check_value("batch_size", batch_size, whole(1))
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
     skipped = set(report.skipped)
-    todo = [file for file in files if file not in skipped]
+    todo, refused = [file for file in files if file not in skipped], 0
     try:
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
-            for batch in _read_ahead(todo, batch_size):
+            for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
-                results = predict(*map(list, zip(*readable, strict=True))) if readable else []
-                for (file, image), result in zip(readable, results, strict=True):
+                unusable = {file: image for file, image in batch if isinstance(image, Exception)}
+                for (file, image), result in zip(readable, _each(predict, readable), strict=True):
+                    if isinstance(result, Exception):
+                        unusable[file] = result
+                        refused += 1
+                        if not report.done and refused >= min(_REFUSED_AT_ONCE, len(todo)):
+                            raise result
+                        continue
                     writer.add(file, image, result)
                     report.done.append(file)
-                for file, error in batch:
-                    if isinstance(error, Exception):
-                        report.failed[file] = writer.failed[file] = str(error)
-                        logger.error("%s: %s", file, error)
+                for file, error in unusable.items():
+                    report.failed[file] = writer.failed[file] = str(error)
+                    logger.error("%s: %s", file, error)
                 bar.update(len(batch))
     finally:
         writer.save()
     return report
 
 
+def _each(
+    predict: Callable[[list[str], list[np.ndarray]], list[dict[str, Any]]],
+    batch: Sequence[tuple[str, np.ndarray]],
+) -> list[dict[str, Any] | Exception]:
+    """The result of each image, or its error: which of a batch it is, is found one by one."""
+    if not batch:
+        return []
+    files, images = zip(*batch, strict=True)
+    try:
+        return [*predict(list(files), list(images))]
+    except (ValueError, MemoryError, RuntimeError) as error:  # torch's lack of memory: the last
+        return [error] if len(batch) == 1 else [_each(predict, [image])[0] for image in batch]
+
+
 def _read_ahead(
-    files: Sequence[str], batch_size: int
+    files: Sequence[str], batch_size: int, read: Callable[[str], np.ndarray]
 ) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
     """Yield batches of (file, image or the error of reading it); one batch is read in advance."""
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(max_workers=4) as pool:
         waiting = None
         for batch in [*batches, None]:
-            following = [(f, pool.submit(_read_or_error, f)) for f in batch] if batch else None
+            following = (
+                [(f, pool.submit(_read_or_error, f, read)) for f in batch] if batch else None
+            )
             if waiting:
                 yield [(file, future.result()) for file, future in waiting]
             waiting = following
 
 
-def _read_or_error(file: str) -> np.ndarray | Exception:
+def _read_or_error(file: str, read: Callable[[str], np.ndarray]) -> np.ndarray | Exception:
     try:
-        return read_image(file)
-    except (OSError, ValueError) as error:
+        return read(file)
+    except (OSError, ValueError, MemoryError) as error:
         return error

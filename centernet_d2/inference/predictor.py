@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,18 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from ..checked_values import check_value, whole
 from ..data.images import read_image
-from ..engine.class_names import fetch_weights, without_training_data
+from ..engine.class_names import (
+    configured_class_names,
+    fetch_weights,
+    saved_names,
+    without_training_data,
+)
 from ..engine.evaluate import load_for_evaluation
 from ..engine.setup import setup
+from ..modeling.registration import output_skeleton
+from ..structures.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -36,19 +45,40 @@ class Predictor:
     Attributes:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
+        skeleton: joints, from the same; None where neither names them.
+        guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build the model and fill it from MODEL.WEIGHTS; `setup` is applied to a copy of `cfg`.
 
         Raises:
+            TypeError: `cfg` is no config.
             ValueError: see `setup` and `load_for_evaluation`.
         """
+        if not isinstance(cfg, CfgNode):
+            raise TypeError(
+                f"Predictor takes a config, not {_a(cfg)}: give centernet_d2.load_config(path), or "
+                "centernet_d2.model_zoo.get_config(name, trained=True)."
+            )
         if not cfg.MODEL.get("HEATMAP", {}).get("NUM_CLASSES"):
             fetch_weights(cfg.MODEL.WEIGHTS)  # `setup` downloads nothing to count their classes
         self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
+        saved = saved_names(self.cfg.MODEL.WEIGHTS)
+        has_joints = "pred_keypoints" in getattr(self.model, "output_fields", ())
+        of_datasets: Skeleton | None = output_skeleton(self.cfg)
+        self.skeleton = of_datasets or (saved.skeleton if has_joints else None)
+        known: dict[str, Any] = {"class_names": configured_class_names(self.cfg)}
+        known["joint_names"] = not has_joints or of_datasets
+        self.guessed = [key for key in saved.guessed if not known[key]]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Of joints, where there are any, see `Skeleton.saved`, and "guessed"; plain values."""
+        joints = self.skeleton.saved() if self.skeleton else {}
+        return joints | ({"guessed": self.guessed} if self.guessed else {})
 
     def __call__(self, image: np.ndarray, projection: Any = None) -> dict[str, Any]:
         """Detect in one image; the same detections as detectron2's `DefaultPredictor`.
@@ -65,10 +95,14 @@ class Predictor:
         check_image(image)  # no file either
         return self.batch([image], projections=[projection])[0]
 
+    def read(self, file: str) -> np.ndarray:
+        """Read an image file as the config says: INPUT.EXIF_ORIENTATION and MAX_PIXELS."""
+        return read_image(file, upright=self.cfg.INPUT.EXIF_ORIENTATION == "apply")
+
     @torch.no_grad()
     def batch(
         self,
-        images: Sequence[np.ndarray | str | os.PathLike[str]],
+        images: Iterable[Any],
         *,
         batch_size: int = 8,
         projections: Sequence[Any] | None = None,
@@ -80,33 +114,45 @@ class Predictor:
         from single calls in the last digits, as torch picks other algorithms for other batch sizes.
 
         Args:
-            images: arrays as for a single call, or files.
-            batch_size: images in memory at once.
+            images: arrays as for a single call, or files, in a list, an (N, H, W, 3) array or a
+                generator, of which only `batch_size` images are in memory at once.
+            batch_size: images in memory at once, 1 or more.
             projections: as for a single call, one per image.
             file_names: of images given as arrays, for messages.
 
         Raises:
-            ValueError: there are not as many projections as images.
+            TypeError: `images` are one image, or something else than images and files.
+            ValueError: there are not as many projections or file names as images, an image or
+                `batch_size` cannot be used.
         """
-        if projections is None:
-            projections = [None] * len(images)
-        if len(projections) != len(images):
-            raise ValueError(
-                f"{len(projections)} projections for {len(images)} images: give one for each, "
-                "3 x 4 or None, in the images' order."
-            )
-        if file_names is None:
-            file_names = [None if isinstance(x, np.ndarray) else os.fspath(x) for x in images]
+        check_value("batch_size", batch_size, whole(1))
+        one = isinstance(images, (str, os.PathLike, Mapping, Tensor))
+        if one or getattr(images, "ndim", 4) in (2, 3) or not isinstance(images, Iterable):
+            raise TypeError(f"images are {_a(images)}; give a list of arrays or files: [image].")
+        known = {"projections": projections, "file_names": file_names}
+        for name, values in known.items():
+            if values is None:
+                continue
+            images = every = list(images)
+            if len(values) != len(every):
+                raise ValueError(
+                    f"{len(values)} {name} for {len(every)} images: give one for each, in the "
+                    "images' order; None where there is none."
+                )
+        cameras, names = (itertools.repeat(None) if v is None else iter(v) for v in known.values())
         results: list[dict[str, Any]] = []
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            entries = []
-            for x, *known in zip(images[part], projections[part], file_names[part], strict=True):
-                image = x if isinstance(x, np.ndarray) else read_image(os.fspath(x))
-                more = zip(("projection", "file_name"), known, strict=True)
-                entries.append(self._input(image) | {k: v for k, v in more if v is not None})
-            results += self.model(entries)
+        waiting = iter(images)
+        while part := list(itertools.islice(waiting, batch_size)):
+            results += self.model([self._entry(x, next(cameras), next(names)) for x in part])
         return results
+
+    def _entry(self, x: Any, projection: Any, name: str | None) -> dict[str, Any]:
+        """The model's input of an array or a file."""
+        if isinstance(x, (str, os.PathLike)):
+            name = name or os.fspath(x)
+            x = self.read(os.fspath(x))
+        more = {"projection": projection, "file_name": name}
+        return self._input(x) | {k: v for k, v in more.items() if v is not None}
 
     @torch.no_grad()
     def heatmap(self, image: np.ndarray) -> ImageHeatmaps:
@@ -146,19 +192,39 @@ class Predictor:
 def check_image(image: np.ndarray) -> None:
     """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray):
-        raise TypeError(
-            f"An image must be a numpy array (H, W, 3), not {type(image).__name__}. For files use "
-            "Predictor.batch([path])."
-        )
+        cures = {
+            "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
+            "str": "for files use Predictor.batch([path])",
+            "Path": "for files use Predictor.batch([path])",
+            "Tensor": "use tensor.cpu().numpy(), after .permute(1, 2, 0) where channels are first",
+            "Image": "of Pillow, use np.asarray(image.convert('RGB'))[:, :, ::-1]",
+            "list": "use np.asarray(image, dtype='uint8')",
+        }
+        names = [kind.__name__ for kind in type(image).__mro__ if kind.__name__ in cures]
+        cure = cures[names[0]] if names else cures["str"]
+        raise TypeError(f"An image must be a numpy array (H, W, 3), not {_a(image)}: {cure}.")
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"The image has shape {image.shape}; it must be (height, width, 3) in BGR order. For "
-            "grayscale use cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), for alpha cv2.COLOR_BGRA2BGR."
+            "grayscale use cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), for alpha cv2.COLOR_BGRA2BGR, "
+            "for channels first image.transpose(1, 2, 0)."
         )
     if 0 in image.shape:
         raise ValueError(f"The image has shape {image.shape}: it is empty.")
+    if isinstance(image, np.ma.MaskedArray):
+        raise ValueError("The image is a masked array: use image.filled(0), black under the mask.")
     if image.dtype != np.uint8:
+        cure = "if its values are 0 to 255, use image.astype('uint8')"
+        if image.dtype == bool or (image.dtype.kind == "f" and image.max() <= 1):
+            cure = "of values 0 to 1 use (image * 255).astype('uint8')"
+        elif image.dtype == np.uint16:
+            cure = "for 16 bits use (image >> 8).astype('uint8')"
         raise ValueError(
-            f"The image has dtype {image.dtype}; it must be uint8 with values 0 to 255. For 16 "
-            "bits use (image >> 8).astype('uint8')."
+            f"The image has dtype {image.dtype}; it must be uint8 with values 0 to 255: {cure}."
         )
+
+
+def _a(value: Any) -> str:
+    """A value's kind, in an error."""
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return f"{type(value).__name__}{shape}"

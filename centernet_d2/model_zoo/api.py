@@ -13,6 +13,7 @@ from torch import nn
 from ..checkpoint.files import read_tensors
 from ..checkpoint.matching_config import config_node
 from ..checkpoint.published import converted_file
+from ..config.protocols import apply_protocol
 from .lookup import fetch_weights, find_entry, get_config_file
 from .path_handlers import PUBLISHED
 
@@ -35,8 +36,9 @@ def get_config(config_path: str, trained: bool = False) -> Any:
 
     Args:
         config_path: see `get_checkpoint_url`; also configs without published weights.
-        trained: set MODEL.WEIGHTS (LazyConfig: train.init_checkpoint) to the published weights.
-            Otherwise it stays as in the file, which may name a pre-trained trunk.
+        trained: set MODEL.WEIGHTS (LazyConfig: train.init_checkpoint) to the published weights, and
+            TEST.PROTOCOL, with all keys that it decides, to that of their published numbers.
+            Otherwise both stay as in the file, which may name a pre-trained trunk.
 
     Raises:
         UnknownModelError: there is no such config or, with `trained`, no such entry.
@@ -51,7 +53,8 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     cfg = config_node({})
     cfg.merge_from_file(file)
     if trained:
-        cfg.MODEL.WEIGHTS = url
+        cfg.MODEL.WEIGHTS, cfg.TEST.PROTOCOL = url, find_entry(config_path).protocol
+        apply_protocol(cfg)
     return cfg
 
 

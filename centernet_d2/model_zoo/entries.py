@@ -58,6 +58,11 @@ class Entry:
         return Location(url, sha256=file.rpartition("-")[2])
 
     @property
+    def protocol(self) -> str:
+        """TEST.PROTOCOL of the published numbers; mmdetection's is its config as it is."""
+        return "" if self.licence == MMDETECTION_LICENCE or not self.has_config else "published"
+
+    @property
     def has_config(self) -> bool:
         """Whether it is a model: False for a start."""
         return self.benchmark is not None

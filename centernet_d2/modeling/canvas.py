@@ -64,6 +64,15 @@ class OnCanvas(nn.Module):
         )
         try:
             outputs = self.backbone(images.tensor)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"A batch of {len(images.tensor)} with {width} x {height} pixels gives the "
+                "backbone one value per channel, of which a batch norm learns nothing. Use more "
+                f"images per process (SOLVER.IMS_PER_BATCH), or sides above {self.divisor} "
+                "(INPUT.TRAIN_SIZE)."
+            ) from error
         except RuntimeError as error:
             if "must match" in str(error) and (height % self.divisor or width % self.divisor):
                 raise unfit from error
@@ -105,7 +114,7 @@ class OnCanvas(nn.Module):
                     "%d x %d, and nothing is found there, nor in others that are too high or wide. "
                     "TEST.FIXED_SIZE %s (height, width) shows all of it.",
                     *(self.protocol.fixed_fit, list(canvas), 100 * share, width, height),
-                    list(canvas_of_whole(size, canvas, self.divisor, self.protocol.fixed_fit)),
+                    list(canvas_of_whole([size], canvas, self.divisor, self.protocol.fixed_fit)),
                 )
                 return
 

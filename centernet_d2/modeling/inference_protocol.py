@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from ..checked_values import check_choice
 from ..config import from_block
 from ..decoding.soft_nms import SoftNmsRule
-from ..structures.padded_images import Size, canvas_size, fitting_side
+from ..structures.padded_images import Size, canvas_size, shown_side
 
 CANVASES = ("strict", "fit", "odd")
 # What of an image the canvas of "fixed" shows, and how it is told.
@@ -35,6 +35,7 @@ class InferenceProtocol:
     max_pixels: int = 0  # an image whose canvas has more is refused; 0: no limit
     clip_boxes: bool = False  # clip boxes to the image
     drop_empty: bool = False  # drop detections whose clipped box is empty
+    name: str = ""  # TEST.PROTOCOL, which is printed; it decides nothing here
     dtype: str = "float32"  # what backbone and head compute in; `make_fast` sets it
 
     def __post_init__(self) -> None:
@@ -56,6 +57,7 @@ class InferenceProtocol:
             cls,
             cfg,
             "TEST",
+            {"name": "PROTOCOL"},
             fixed_size=tuple(cfg.TEST.FIXED_SIZE),
             soft_nms=from_block(SoftNmsRule, cfg, "TEST.SOFT_NMS"),
             detections_per_image=limit if limit > 0 else None,
@@ -76,9 +78,7 @@ class InferenceProtocol:
 
     def shown_side(self, size: Size, canvas: Size) -> float:
         """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""
-        if self.fixed_fit == "whole":
-            return fitting_side(size, canvas)
-        return float(size[1] if self.fixed_fit == "width" else canvas[1])
+        return shown_side(size, canvas, self.fixed_fit)
 
     def canvas_of(self, size: Size, divisor: int) -> Size:
         """Network frame of an image of `size`."""
@@ -93,8 +93,9 @@ class InferenceProtocol:
         """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
 
         The augmentation is "none", "flip" or "ms" (several scales, with flip; others than the
-        published ones are listed). After these two come `notes`, what else departs from the
-        detector's published protocol, and another canvas than the published one of "keep_res".
+        published ones are listed). After these two come TEST.PROTOCOL, `notes`, what else departs
+        from the detector's published protocol, and another canvas than the published one of
+        "keep_res".
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
@@ -110,7 +111,8 @@ class InferenceProtocol:
         elif self.canvas != published_canvas:
             canvas = [f"{self.canvas} canvas"]
         dtype = [] if self.dtype == "float32" else [self.dtype]
-        return " / ".join([augmentation, resolution, *notes, *canvas, *dtype])
+        name = [f"{self.name} protocol"] if self.name else []
+        return " / ".join([augmentation, resolution, *name, *notes, *canvas, *dtype])
 
     def soft_nms_notes(self) -> list[str]:
         """How soft-NMS departs from the published one, for `describe`; [] where it does not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import detectron2.modeling
 from detectron2.config import CfgNode
@@ -17,6 +17,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
 
 from ..data.fields.base import detector_class
+
+if TYPE_CHECKING:
+    from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +103,9 @@ def complete_config(cfg: CfgNode) -> list[str]:
     return _asked(cfg, "complete_config", [])
 
 
-def output_names(cfg: CfgNode) -> dict[str, list[str]]:
-    """What the detector of `cfg` finds beside classes, see `HeatmapDetector.output_names`."""
-    return _asked(cfg, "output_names", {})
+def output_skeleton(cfg: CfgNode) -> Skeleton | None:
+    """The joints that the detector of `cfg` finds, see `DetectorDefaults.output_skeleton`."""
+    return _asked(cfg, "output_skeleton", None)
 
 
 def _asked(cfg: CfgNode, method: str, default: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 NO_LOCATION, NO_DIMENSION, NO_ANGLE = -1000.0, -1.0, -10.0
 NO_BOX3D: np.ndarray = np.array([NO_LOCATION] * 3 + [NO_DIMENSION] * 3 + [NO_ANGLE] * 2)
+_LARGEST = 1e12  # metres or radians: it is computed with in float32
 _KEYS = ("location", "dimensions", "rotation_y")
 
 
@@ -60,11 +61,10 @@ def _numbers(annotation: Mapping[str, Any], key: str, count: int, where: str) ->
         values = np.asarray(annotation[key], dtype=np.float64).reshape(-1)
     except (KeyError, TypeError, ValueError, OverflowError):
         values = np.zeros(0)
-    if len(values) != count or not np.isfinite(values).all():
+    if len(values) != count or not (np.abs(values) < _LARGEST).all():
         raise ValueError(
             f"{where} has '{key}' {annotation.get(key)!r}; it must be {count} finite number(s). "
-            "Write it, or leave 'location', 'dimensions' and 'rotation_y' out of an object that "
-            "has no 3-D box, or mark the region 'ignored': True: then it is neither object nor "
-            "background"
+            f"Write it, leave {', '.join(_KEYS)} out of an object that has no 3-D box, or mark the "
+            "region 'ignored': True: then it is neither object nor background"
         )
     return values.tolist()

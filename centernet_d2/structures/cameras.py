@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+_LARGEST = 1e12  # of any entry: it is computed with in float32
 _NO_ROTATION = 1e-4  # radians; more would put a point 100 m to the side off by a centimetre
 # Focal length over image width. A pinhole camera of 0.02 would see 175 degrees.
 _POSSIBLE, _LIKELY = (0.02, 100.0), (0.2, 10.0)
@@ -35,7 +36,7 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
         matrix = matrix[:3]
     if matrix.shape == (3, 3):
         matrix = np.pad(matrix, ((0, 0), (0, 1)))
-    if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
+    if matrix.shape != (3, 4) or not (np.abs(matrix) < _LARGEST).all():
         raise ValueError(
             f"{where} must be 3 x 4 (or 3 x 3) finite numbers, has shape {matrix.shape}: write the "
             "matrix that takes (x, y, z, 1) in metres to pixels, "
@@ -65,15 +66,15 @@ def camera_doubt(projection: np.ndarray, size: tuple[int, int], where: str) -> s
             message.
     """
     height, width = size
-    focal, _, x = projection[0, :3]
-    y = projection[1, 2]
-    if not _POSSIBLE[0] * width <= focal <= _POSSIBLE[1] * width:
-        raise ValueError(
-            f"{where} has a focal length of {focal:g} pixels, which no image {width} pixels wide "
-            "is seen by. Write it in pixels of the image file: a lens' millimetres times the "
-            "image's width over the sensor's width in millimetres, or a share of the image's width "
-            "times that width"
-        )
+    (focal, down), (x, y) = projection[[0, 1], [0, 1]], projection[:2, 2]
+    for length in (focal, down):
+        if not _POSSIBLE[0] * width <= length <= _POSSIBLE[1] * width:
+            raise ValueError(
+                f"{where} has a focal length of {length:g} pixels, which no image {width} pixels "
+                "wide is seen by. Write it in pixels of the image file: millimetres of the lens "
+                "times the image's width over the sensor's width in millimetres, or a share of the "
+                "image's width times that width"
+            )
     off = abs(x - width / 2) / width, abs(y - height / 2) / height
     if any(distance > limit for distance, limit in zip(off, _OFF_MIDDLE, strict=True)):
         inside = 0 <= x < width and 0 <= y < height

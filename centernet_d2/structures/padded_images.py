@@ -92,22 +92,37 @@ def fitting_side(size: Size, canvas: Size) -> float:
     return float(max(width, height * canvas[1] / canvas[0]))
 
 
+def shown_side(size: Size, canvas: Size, fit: str) -> float:
+    """Image pixels that the width of a canvas shows, of an image of `size`.
+
+    By `fit` so many that the "whole" image fits, the image's "width", or with "none" as many as the
+    canvas has.
+    """
+    if fit == "whole":
+        return fitting_side(size, canvas)
+    return float(size[1] if fit == "width" else canvas[1])
+
+
 def lost_share(size: Size, canvas: Size, shown_side: float) -> float:
     """Share of an image of `size` that a canvas does not show whose width shows `shown_side`."""
     shown = min(size[0], canvas[0] * shown_side / canvas[1]) * min(size[1], shown_side)
     return 1 - shown / (size[0] * size[1])
 
 
-def canvas_of_whole(size: Size, canvas: Size, divisor: int, fit: str) -> Size:
-    """A canvas instead of `canvas` that shows the whole of an image of `size`.
+def canvas_of_whole(sizes: Sequence[Size], canvas: Size, divisor: int, fit: str) -> Size:
+    """A canvas instead of `canvas` that shows the whole of images of `sizes`.
 
-    By `fit` the image's width becomes the canvas' ("width"; the longer side stays about as it is)
-    or pixels stay pixels ("none"). Both sides are multiples of `divisor`.
+    Both sides are multiples of `divisor`; by the fit "width" the longer one stays about as it is.
     """
-    scale = 1.0 if fit == "none" else max(canvas) / max(size)
-    width = max(math.ceil(size[1] * scale / divisor), 1) * divisor
-    height = size[0] * (1.0 if fit == "none" else width / size[1])
-    return math.ceil(height / divisor) * divisor, width
+
+    def up(side: float) -> int:
+        return max(math.ceil(side / divisor), 1) * divisor
+
+    if fit == "none":
+        return up(max(size[0] for size in sizes)), up(max(size[1] for size in sizes))
+    tallest = max(sizes, key=lambda size: size[0] / size[1])
+    width = up(tallest[1] * max(canvas) / max(tallest))
+    return up(tallest[0] * width / tallest[1]), width
 
 
 def center_on_canvas(

@@ -8,7 +8,7 @@ A dataset brings all of it in its metadata, under detectron2's names: `keypoint_
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,31 @@ class Skeleton:
             oks_sigmas=tuple(metadata.get("keypoint_oks_sigmas") or ()),
             source=f"metadata of dataset '{dataset_name}'",
         )
+
+    @classmethod
+    def from_saved(cls, content: Mapping[str, Any], source: str) -> Skeleton | None:
+        """Return the skeleton in a checkpoint, see `saved`; None where it names no joints.
+
+        Of a checkpoint with names alone the flip map is derived from these.
+
+        Raises:
+            ValueError: see `Skeleton`.
+        """
+        names = tuple(content.get("joint_names") or ())
+        if not names:
+            return None
+        pairs = content.get("joint_flip_map", derive_flip_map(names))
+        flip_map = None if pairs is None else _pairs(pairs)
+        return cls(names, flip_map, _pairs(content.get("joint_edges") or ()), source=source)
+
+    def saved(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the joints, and a file of predictions: plain values."""
+        flip_map = self.flip_map
+        return {
+            "joint_names": list(self.names),
+            "joint_flip_map": None if flip_map is None else [list(pair) for pair in flip_map],
+            "joint_edges": [list(pair) for pair in self.edges],
+        }
 
     def flip_indices(self) -> list[int]:
         """Return for each joint the index of the one that takes its place in a flipped image.

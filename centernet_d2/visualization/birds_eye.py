@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..structures.boxes3d import Boxes3D
-from .canvas import BLACK, FONT, FRACTION_BITS, Color, as_array, draw_line, pixels
+from .canvas import BLACK, FRACTION_BITS, Color, as_array, draw_line, pixels
+from .text import draw_text
 
 _GROUND = (205, 205, 205)  # of arcs and rays
 
@@ -74,7 +75,7 @@ def _draw_ground(picture: np.ndarray, frame: BirdsEyeFrame, field_of_view: Seque
         radius = round(metres * frame.side / frame.extent)
         cv2.circle(picture, camera, radius, _GROUND, 1, cv2.LINE_AA)
         place = (camera[0] + 2, frame.side - radius - 2)
-        cv2.putText(picture, f"{metres} m", place, FONT, scale, (120, 120, 120), 1, cv2.LINE_AA)
+        draw_text(picture, f"{metres} m", place, scale, (120, 120, 120))
 
 
 def beside_birds_eye(

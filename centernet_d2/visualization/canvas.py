@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import colorsys
 import math
+import os
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from .text import draw_text, line_size, text_size
+
 Color = tuple[int, int, int]
 """(B, G, R)"""
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 WHITE, BLACK, GRAY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
 FRACTION_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
 FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
@@ -83,14 +85,25 @@ def draw_caption(
         return
     scale = text_scale(picture) if scale is None else scale
     stroke = max(1, round(scale))
-    (width, height), below = cv2.getTextSize(text, FONT, scale, stroke)
+    width, height, below = text_size(text, scale, stroke)
     plate = height + below + 2
     x = int(np.clip(left, 0, max(0, picture.shape[1] - width - 2)))
     y = int(np.clip(top - plate, 0, max(0, picture.shape[0] - plate)))
     cv2.rectangle(picture, (x, y), (x + width + 2, y + plate), color, cv2.FILLED)
     blue, green, red = color
     ink = BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 140 else WHITE
-    cv2.putText(picture, text, (x + 1, y + height + 1), FONT, scale, ink, stroke, cv2.LINE_AA)
+    draw_text(picture, text, (x + 1, y + height + 1), scale, ink, stroke)
+
+
+def write_picture(path: str, picture: np.ndarray) -> None:
+    """Write a picture in the form that its ending names; its folder is made.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    if not cv2.imwrite(path, picture):
+        raise OSError(f"Cannot write the picture {path}: is the disk full?")
 
 
 def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
@@ -101,11 +114,10 @@ def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.nd
         missing = ((0, highest - len(picture)), (0, 0), (0, 0))
         picture = np.pad(picture, missing, constant_values=255)
         scale = text_scale(picture)
-        (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)  # equal for all titles
+        height, below = line_size(titles, scale)  # equal for all
         bar = np.full((height + below + 4, picture.shape[1], 3), 255, dtype=np.uint8)
-        (width, _), _ = cv2.getTextSize(title, FONT, scale, 1)
-        scale *= min(1.0, (picture.shape[1] - 4) / max(width, 1))
-        cv2.putText(bar, title, (2, height + 2), FONT, scale, BLACK, 1, cv2.LINE_AA)
+        scale *= min(1.0, (picture.shape[1] - 4) / max(text_size(title, scale)[0], 1))
+        draw_text(bar, title, (2, height + 2), scale, BLACK)
         titled.append(np.concatenate([bar, picture]))
     return image_grid(titled, columns=len(titled))
 

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, CornerTargets, JointTargets
-from .canvas import BLACK, FONT, Color, as_array, class_color, class_name, side_by_side, text_scale
+from .canvas import BLACK, Color, as_array, class_color, class_name, side_by_side, text_scale
+from .text import draw_text, line_size, text_size
 
 _MOST_NAMED = 8  # classes in a legend
 JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
@@ -126,18 +127,17 @@ def _channels(heatmap: np.ndarray | Tensor) -> np.ndarray:
 def _legend(entries: Sequence[tuple[str, Color]], picture: np.ndarray) -> np.ndarray:
     """Draw texts behind plates of their colors, as many in a line as fit the picture's width."""
     scale = text_scale(picture)
-    (_, height), below = cv2.getTextSize("Ag", FONT, scale, 1)
+    height, below = line_size((text for text, _ in entries), scale)
     line, x = np.full((height + below + 6, picture.shape[1], 3), 255, dtype=np.uint8), 4
     lines = [line.copy()]
     for text, color in entries:
-        needed = height + 4 + cv2.getTextSize(text, FONT, scale, 1)[0][0]
+        needed = height + 4 + text_size(text, scale)[0]
         if x > 4 and x + needed > picture.shape[1]:
             lines.append(line.copy())
             x = 4
         plate = (x, 3), (x + height, 3 + height)
         cv2.rectangle(lines[-1], *plate, color, cv2.FILLED)
         cv2.rectangle(lines[-1], *plate, BLACK, 1)
-        origin = (x + height + 4, 3 + height)
-        cv2.putText(lines[-1], text, origin, FONT, scale, BLACK, 1, cv2.LINE_AA)
+        draw_text(lines[-1], text, (x + height + 4, 3 + height), scale, BLACK)
         x += needed + 12
     return np.concatenate(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torchvision
@@ -64,8 +66,14 @@ def test_points_repository_poses(architecture, kept):
     assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "pose"]
     assert keys["DATASETS.TEST"] == ["keypoints_coco_2017_val"]
     assert keys["DATALOADER.FILTER_EMPTY_ANNOTATIONS"]
-    flip = keys["MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES"]
-    assert flip == Skeleton(COCO_JOINTS, derive_flip_map(COCO_JOINTS)).flip_indices()
+    # What a flip exchanges is a guess, as the names are: the dataset says it, or the checkpoint.
+    assert "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES" not in keys
+    content = converted.file_content()
+    assert content["guessed"] == ["class_names", "joint_names"]
+    skeleton = Skeleton.from_saved(content, "file")
+    derived = Skeleton(COCO_JOINTS, derive_flip_map(COCO_JOINTS))
+    assert skeleton.flip_indices() == derived.flip_indices()
+    assert ("left_knee", "left_ankle") in {tuple(sorted(edge)[::-1]) for edge in skeleton.edges}
 
 
 def test_variants_of_a_pose_network():
@@ -238,7 +246,7 @@ def test_other_tasks_are_named(extra, message):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["tl_cnvs.0.p1_conv1.conv.weight", "kps.0.up1.0.conv1.weight"], "unknown"),
+        (["tl_cnvs.0.p1_conv1.conv.weight", "kps.0.up1.0.conv1.weight"], "nothing known"),
         (["tl_heats.0.0.conv.weight"], "a corner detector"),
         (["roi_heads.box_head.fc1.weight"], "two-stage detector of detectron2"),
         (["bbox_head.conv_cls.weight"], "another detector of mmdetection"),
@@ -274,6 +282,13 @@ def test_class_names_are_known_by_number_where_they_are(task, numbers, dataset, 
     classes, joints = numbers
     found = DetectedSource("", "", task, None, {}, num_classes=classes, num_joints=joints)
     assert found.dataset == dataset
-    assert found.class_names[: len(first)] == first
-    assert bool(found.class_names) == bool(first)
-    assert bool(found.joint_names) == (joints == 17)
+    names = found.names
+    assert names["class_names"][: len(first)] == first
+    assert bool(names["class_names"]) == bool(first)
+    assert bool(names["joint_names"]) == (joints == 17)
+    guessed = {"class_names": bool(first), "joint_names": joints == 17}
+    assert names["guessed"] == [key for key, is_guess in guessed.items() if is_guess]
+    given = dataclasses.replace(found, given={"class_names": ["mine"] * (classes or 0)})
+    assert given.dataset == ""
+    assert given.names["class_names"] == ["mine"] * (classes or 0)
+    assert "class_names" not in given.names["guessed"]

@@ -87,7 +87,8 @@ def test_every_loader_gives_the_same_detections(published, tmp_path, prefix, leg
 def test_cached_file_is_detectron2s_and_made_once(published, cache, tmp_path):
     file = converted_file(published)
     content = torch.load(file, weights_only=True)
-    assert content.keys() == {"model", "__author__", "class_names", "joint_names"}
+    assert content.keys() == {"model", "__author__", "class_names", "joint_names", "guessed"}
+    assert content["guessed"] == ["class_names"]
     assert "resdcn_18 of the points repository" in content["__author__"]
     made = file.stat().st_mtime_ns
     moved = tmp_path / "ctdet_coco_resdcn18.pth"
@@ -239,5 +240,6 @@ def test_written_config_agrees_with_the_shipped_one(
                 node = node[part]
             values.append(node)
         assert values[0] == values[1], path
+    shipped.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES = []  # of COCO, which weights do not say
     for section in ("RESNET_DECONV", "DLA", "HOURGLASS", "HEATMAP", "POINTS_CENTERNET"):
         assert written.MODEL[section] == shipped.MODEL[section], section

@@ -7,7 +7,6 @@ from centernet_d2.checkpoint.rename import (
     Rename,
     RenameError,
     RenameTable,
-    published_state_dict,
     rename_names,
     rename_state_dict,
     renames,
@@ -108,33 +107,6 @@ def test_long_lists_are_cut_in_the_text_only():
     with pytest.raises(RenameError, match=r"known to no rule \(50\): .* and 30 more") as caught:
         rename_state_dict(SOURCE | many, TABLE, TARGET)
     assert len(caught.value.problems["known to no rule"]) == 50
-
-
-@pytest.mark.parametrize("wrapped", [True, False])
-@pytest.mark.parametrize("training_file", [True, False])
-def test_published_file(wrapped, training_file):
-    prefix = "module." if wrapped else ""
-    state = {prefix + key: value for key, value in SOURCE.items()}
-    file = {"epoch": 140, "state_dict": state} if training_file else state
-    assert published_state_dict(file) == SOURCE
-
-
-def test_a_key_that_only_starts_like_the_wrapper_stays():
-    state = tensors(module_list__0__weight=(1,))
-    assert published_state_dict(state) == state
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ({}, "holds no state dict"),
-        ({"state_dict": {}}, "holds no state dict"),
-        ({"epoch": 3, "optimizer": {}}, "no tensors: epoch, optimizer"),
-    ],
-)
-def test_files_that_are_no_checkpoint(file, message):
-    with pytest.raises(ValueError, match=message):
-        published_state_dict(file)
 
 
 def test_rules_from_pairs_of_names():

@@ -66,7 +66,7 @@ def test_plain_pickle_is_not_opened(tmp_path):
     marker = tmp_path / "code ran"
     file = tmp_path / "weights.pkl"
     file.write_bytes(pickle.dumps({"model": Hostile(marker)}))
-    with pytest.raises(WeightFileError, match="plain Python pickle, which can run code"):
+    with pytest.raises(WeightFileError, match=r"plain Python pickle.*could run code.*it asks for"):
         read_tensors(file)
     assert not marker.exists()
 

@@ -163,6 +163,7 @@ CHOICES = {  # key -> where the code has the words that it knows
     "INPUT.CENTER_CROP.MODE": "data.transforms.CROP_MODES",
     "INPUT.CENTER_CROP.BASE": "data.transforms.CROP_BASES",
     "INPUT.BOX3D.RESOLUTION": "data.fields.boxes3d_transforms.RESOLUTIONS",
+    "TEST.PROTOCOL": "config.protocols.PROTOCOLS",
     "TEST.DTYPE": "modeling.fast_inference.DTYPES",
     "TEST.FIXED_FIT": "modeling.inference_protocol.FIXED_FITS",
     "TEST.SOFT_NMS.METHOD": "decoding.soft_nms.METHODS",

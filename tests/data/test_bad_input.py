@@ -84,8 +84,12 @@ BAD = {
     "missing image": (_file(lambda path: path.unlink()), ["1.png", "image folder"], True),
     "truncated image": (_file(_truncate), ["1.png", "truncated", "download it again"], True),
     "empty file": (_file(lambda path: path.write_bytes(b"")), ["1.png", "remove its record"], True),
-    "no image": (_file(lambda path: path.write_text("<html>")), ["1.png", "no image"], True),
-    "EXIF-rotated": (_file(_turn), ["1.png", "(40, 30)", "(30, 40)", "EXIF", "upright"], True),
+    "no image": (_file(lambda path: path.write_text("<html>")), ["1.png", "web page"], True),
+    "EXIF-rotated": (
+        _file(_turn),
+        ["1.png", "(40, 30)", "(30, 40)", "EXIF_ORIENTATION ignore"],
+        True,
+    ),
     "resized image": (
         _file(lambda path: Image.open(path).resize((20, 15)).save(path)),
         ["1.png", "(20, 15)", "(40, 30)", "'width', 'height'"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from detectron2.data.detection_utils import read_image as detectron2_read_image
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from centernet_d2.data.images import ImageFileError, read_image
+from centernet_d2.data.images import ImageFileError, limit_pixels, read_image, read_image_size
 
 RGB = np.random.RandomState(1).randint(0, 256, (12, 20, 3)).astype(np.uint8)
 GRAY = RGB[:, :, 0]
@@ -65,3 +65,56 @@ def test_32_bit_values_have_no_known_range(tmp_path):
     file_name = save(tmp_path / "float.tif", Image.fromarray(GRAY.astype(np.float32)))
     with pytest.raises(ImageFileError, match=r"float\.tif.*32-bit.*save it with 8"):
         read_image(file_name)
+
+
+def box(kind: bytes) -> bytes:
+    return b"\0\0\0\x18ftyp" + kind + bytes(600)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "cure"),
+    [
+        (box(b"isom"), "a video", "ffmpeg -i"),
+        (b"RIFF\n\0\0\0AVI LIST", "a video", "ffmpeg"),
+        (b"\x1aE\xdf\xa3" + bytes(9), "a video", "ffmpeg"),
+        ((b"G" + bytes(187)) * 3, "a video", "ffmpeg"),
+        (box(b"heic"), "a HEIC photo", "as JPEG"),
+        (b"<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "an SVG drawing", "as PNG"),
+        (b"\n<!DOCTYPE html>\n<html>404", "a web page", "download the image itself"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS", "git lfs pull"),
+        (b"PK\x03\x04" + bytes(30), "an archive", "unpack it"),
+        (b"%PDF-1.7", "a PDF", "pages"),
+        (b"\x93NUMPY\x01", "an array of NumPy", "as PNG"),
+        ("Brücke, 3, 4\n".encode(), "text", "the image file itself"),
+        (b"", "empty", "download it again"),
+        (b"\xff\xd8\xff" + bytes(100), "damaged or no image", "download it again"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_what_is_no_image_is_called_by_its_name(tmp_path, content, kind, cure, read):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ImageFileError, match=rf"a\.jpg' .*it is .*{kind}.*; .*{cure}"):
+        read(str(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize("read", [read_image, read_image_size])
+def test_too_many_pixels_are_said_and_the_limit_is_a_choice(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    limit_pixels(0)  # Pillow's limit stays
+    file_name = str(tmp_path / "large.png")
+    header = (20_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    with open(file_name, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, data in ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")):
+            PngImagePlugin.putchunk(file, name, data)
+    words = r"large\.png' has 400,000,000 pixels, more than the 178,956,970 .*set INPUT\.MAX_PIXELS"
+    with pytest.raises(ImageFileError, match=words):
+        read(file_name)
+    limit_pixels(400_000_000)
+    assert read_image_size(file_name) == (20_000, 20_000)
+    small = save(tmp_path / "small.png", Image.fromarray(RGB))
+    limit_pixels(2 * 12 * 20)
+    assert read_image_size(small) == (20, 12)
+    limit_pixels(200)
+    with pytest.raises(ImageFileError, match="has 240 pixels"):
+        read(small)

@@ -15,7 +15,7 @@ from detectron2.structures import BoxMode, Instances
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.builtin import KITTI_SPLITS, register_kitti
-from centernet_d2.data.datasets.from_files import allow_missing_files, register_from_files
+from centernet_d2.data.datasets.from_files import choose, register_from_files
 from centernet_d2.data.datasets.kitti import (
     EVERY_CLASS,
     KITTI_RULES,
@@ -174,6 +174,32 @@ def test_no_complete_frame_is_an_error_whatever_is_allowed(folder):
         load_kitti_records(str(folder), "3dop/train", allow_missing=True)
 
 
+@pytest.mark.parametrize("name", ["3", "000003.png", "training/image_2/000003.png"])
+def test_a_list_that_names_files_otherwise_is_told_how(folder, name):
+    (folder / LIST).write_text(f"{name}\n")
+    with pytest.raises(FileNotFoundError, match=rf"the list must have .* '000003' for '{name}'"):
+        load_kitti_records(str(folder), "3dop/train")
+
+
+def test_changed_classes_are_read_anew(folder):
+    """In one process, as by a notebook: names and records are of the file as it is now."""
+    with_classes(folder, "Car\n", CAR)
+    name = register_from_files(f"kitti:{folder}:3dop/train")
+    classes, found = with_classes(folder, "Van\nCar\nPedestrian\n", PEDESTRIAN)
+    assert name == register_from_files(f"kitti:{folder}:3dop/train")
+    assert classes == MetadataCatalog.get(name).thing_classes == ["Van", "Car", "Pedestrian"]
+    assert [entry["category_id"] for entry in found] == [1, 0, 2, EVERY_CLASS]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_in_other_encodings(folder, encoding):
+    """Of the list, labels and calibrations, as Windows' editors and shells write them."""
+    expected = load_kitti_records(str(folder), "3dop/train")
+    for path in [folder / LIST, *folder.glob("training/[cl]*/*.txt")]:
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert load_kitti_records(str(folder), "3dop/train") == expected
+
+
 def test_a_test_split_has_no_labels(folder):
     write_kitti(folder, {"000000": []}, lists={}, part="testing")
     (folder / "testing" / "label_2" / "000000.txt").unlink()
@@ -194,9 +220,8 @@ def test_objects_without_a_3d_box_are_objects_in_the_image(folder, caplog):
         Boxes3DField().check_records(records, str(folder))
     assert not any(entry.get("ignored") for entry in annotations)
     assert "3 frames (1 without objects); 1 Pedestrian, 4 Car, 0 Cyclist; 1 ignored" in caplog.text
-    assert "3 of 5 objects have no 3-D box in front of the camera: '000003.png' annotation 0" in (
-        caplog.text
-    )
+    assert "of 5 objects 3 have no 3-D box in front of the camera and are learned" in caplog.text
+    assert "not learned: '000003.png' annotation 0 location [-6.53, 2.39, -0.49]; " in caplog.text
     instances = DetectionMapper(is_train=True, fields=[Boxes3DField()])(records[0])["instances"]
     assert instances.gt_3d_supervised.tolist() == [False, True, False, False]
     assert instances.gt_boxes3d.alpha.tolist() == pytest.approx([1.85, 1.85, -10, -10])
@@ -354,7 +379,7 @@ def test_allowing_touches_the_named_datasets_only(folder):
     (folder / LIST).write_text("000003\n000099\n")
     for name in ("a_split", "b_split"):
         register_kitti_split(name, str(folder), "3dop/train")
-    allow_missing_files(["a_split"], True)
+    choose(["a_split"], "missing_frames", True)
     assert len(DatasetCatalog.get("a_split")) == 1
     with pytest.raises(FileNotFoundError):
         DatasetCatalog.get("b_split")

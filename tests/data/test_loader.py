@@ -150,17 +150,20 @@ def test_missing_files_name_the_form_of_ones_own(metadata, words):
         MetadataCatalog.remove(name)
 
 
-@pytest.mark.parametrize("crowd", [False, True])
-def test_training_without_any_object_is_an_error(catalog, tiny_config, crowd):
-    region = {**BOX, "iscrowd": 1}
-    dicts = [{**record, "annotations": [region] if crowd else []} for record in records(2)]
-    name = catalog("loader_no_object", dicts)
-    cfg = tiny_config("DATASETS.TRAIN", (name,), "INPUT.CROWD_AS_OBJECTS", False)
-    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [("iscrowd", "CROWD_AS_OBJECTS"), ("difficult", "DIFFICULT_AS_OBJECTS"), (None, None)],
+)
+def test_training_without_any_object_is_an_error(catalog, tiny_config, flag, key):
+    region = [{**BOX, flag: 1}] if flag else []
+    name = catalog("loader_no_object", [{**r, "annotations": region} for r in records(2)])
+    cfg = tiny_config("DATASETS.TRAIN", (name,), "DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
+    if flag:
+        cfg.INPUT[key] = False
     with pytest.raises(ValueError, match=r"2 images of loader_no_object.*Check 'annotations'"):
         load_training_dicts(cfg)
-    cfg.INPUT.CROWD_AS_OBJECTS = True
-    if crowd:
+    if flag:
+        cfg.INPUT[key] = True
         assert len(load_training_dicts(cfg)) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 from PIL import Image
 
+from centernet_d2 import Predictor, setup
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.loader import load_dataset_dicts
+from centernet_d2.data.loader import build_test_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.record_checks import check_records
 from centernet_d2.data.records import check_class_names, checked_records
+from centernet_d2.evaluation.build import build_evaluator
 from centernet_d2.evaluation.coco import CocoEvaluator
 from centernet_d2.evaluation.voc import VocEvaluator
 
@@ -262,6 +265,29 @@ def test_an_ignored_region_counts_for_no_class(evaluator):
     assert scores.evaluate()["bbox"]["AP50"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize("kind", ["coco", "pascal_voc", "kitti"])
+@pytest.mark.parametrize("annotations", [[], None, KeyError])
+def test_nothing_to_be_found_is_said(tiny_config, caplog, kind, annotations):
+    """Empty lists give NaN and a word; no annotations give no scores and a word."""
+    bare = [{k: v for k, v in r.items() if k != "annotations"} for r in two_records()]
+    given = {} if annotations is KeyError else {"annotations": annotations}
+    records = [{**record, **given} for record in bare]
+    name = register(records, evaluator_type=kind, label_dir=None)
+    scores = build_evaluator(tiny_config(), name)
+    found = Instances((100, 200), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
+    found.pred_classes = torch.zeros(0, dtype=torch.int64)
+    scores.distributed, scores.output_folder = False, None
+    scores.process(records, [{"instances": found}] * 2)
+    results = scores.evaluate()["bbox"]
+    if annotations == []:
+        assert results
+        assert all(np.isnan(value) for value in results.values())
+        assert "has no object to be found, so all scores are NaN" in caplog.text
+    else:
+        assert results == {}
+        assert "has no annotations, so there are no scores" in caplog.text
+
+
 @pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
 def test_evaluators_refuse_what_the_loader_refuses(evaluator):
     name = register(changed(image_id=0))
@@ -270,6 +296,38 @@ def test_evaluators_refuse_what_the_loader_refuses(evaluator):
         load_dataset_dicts([name])
     with pytest.raises(DatasetError, match=f"^{words}"):
         evaluator(dataset_name=name)
+
+
+@pytest.mark.parametrize("form", ["coco file", "code", "code without sizes"])
+def test_pixels_as_stored_by_choice(tmp_path, tiny_config, form):
+    """Photos whose annotations do not know their EXIF orientation are read as they are stored."""
+    json_file, root = write_dataset(tmp_path, coco_content(size=(40, 30)))
+    pictures = [np.full((30, 40, 3), value, dtype=np.uint8) for value in (10, 90, 170)]
+    for k, picture in enumerate(pictures):
+        picture[:, :20] += 60
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(picture).save(root / f"{k}.png", exif=exif)
+    dataset = f"coco:{json_file}:{root}"
+    if form != "coco file":
+        records = list(load_coco_records(str(json_file), str(root)))
+        sizes = ("height", "width") if "without" in form else ()
+        records = [{k: v for k, v in record.items() if k not in sizes} for record in records]
+        dataset = register(records)
+    for choice in ("apply", "ignore"):
+        cfg = tiny_config("INPUT.EXIF_ORIENTATION", choice, "DATASETS.TEST", (dataset,))
+        cfg.MODEL.HEATMAP.NUM_CLASSES = 0
+        loader = build_test_loader(setup(cfg), cfg.DATASETS.TEST[0])
+        if choice == "apply" and "without" not in form:
+            with pytest.raises(DatasetError, match=r"INPUT\.EXIF_ORIENTATION ignore"):
+                next(iter(loader))
+            continue
+        for (sample,), picture in zip(loader, pictures, strict=True):
+            turned = np.rot90(picture, -1) if choice == "apply" else picture
+            assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), turned)
+            assert (sample["height"], sample["width"]) == turned.shape[:2]
+        found = Predictor.read(SimpleNamespace(cfg=cfg), str(root / "2.png"))
+        assert np.array_equal(found, turned)
 
 
 def test_one_dataset_of_several_without_annotations():

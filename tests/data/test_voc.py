@@ -12,6 +12,7 @@ from detectron2.data.datasets.pascal_voc import CLASS_NAMES, load_voc_instances
 from detectron2.structures import BoxMode
 from PIL import Image
 
+from centernet_d2 import setup
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.builtin import register_voc
 from centernet_d2.data.datasets.from_files import register_from_files
@@ -206,7 +207,13 @@ def test_without_any_xml_it_is_a_split_without_annotations(tmp_path, caplog):
         ("<xmin>1</xmin>", "<xmin>one</xmin>", r"<bndbox><xmin> of object 'dog' is 'one'"),
         ("<width>60</width>", "", "<size><width> is missing"),
         ("<width>60</width>", "<width>0</width>", "<size> says 0 x 50 pixels"),
-        ("<name>dog</name>", "<name>Dog</name>", r"'Dog', which is none.*classes.txt"),
+        (
+            "<name>dog</name>",
+            "<name>Dog</name>",
+            r"none of the classes .*'Dog' \(1, as in .*classes.txt",
+        ),
+        ("<width>60</width>", "<width>inf</width>", "<size> says inf x 50 pixels"),
+        ("<difficult>0", "<difficult>Unspecified", "<difficult> of object 'dog' is 'Unspecified'"),
         ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: 'b.xml'"),
         ("<xmin>1</xmin>", "<xmin>70</xmin>", "negative width or height: 'b.xml'"),
     ],
@@ -235,6 +242,97 @@ def test_lists_of_one_image_and_of_one_class(folder):
     assert [record["image_id"] for record in load_voc_records(str(folder), "one")] == ["c"]
     (folder / "ImageSets" / "Main" / "cat_val.txt").write_text("a  1\nb -1\n")
     assert [r["image_id"] for r in load_voc_records(str(folder), "cat_val")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "ids"),
+    [
+        ("my photo 1\n  my photo  \nimg (1)\t\n", ["my photo 1", "my photo", "img (1)"]),
+        ("my photo 1  1\nmy photo -1\nimg (1) 0", ["my photo 1", "my photo", "img (1)"]),
+        ("my photo 1\nimg (1)\t 1\r\n", ["my photo 1", "img (1)"]),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_names_with_blanks_and_encodings_of_lists(tmp_path, lines, ids, encoding):
+    """A name is the whole line where there is such an image; else a last 1, 0 or -1 is not read."""
+    images = {name: [("n\xfct", 1, 1, 9, 9, 0)] for name in ("my photo", "my photo 1", "img (1)")}
+    folder = write_voc(tmp_path / "VOC", images, split="train")
+    (folder / "ImageSets" / "Main" / "train.txt").write_bytes(lines.encode(encoding))
+    (folder / "classes.txt").write_bytes("bolt\r\nn\xfct\r\n".encode(encoding))
+    records = DatasetCatalog.get(register_from_files(f"voc:{folder}:train"))
+    assert [record["image_id"] for record in records] == ids
+    assert [record["annotations"][0]["category_id"] for record in records] == [1] * len(ids)
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [
+        ("", "utf-8"),
+        ("", "utf-8-sig"),
+        ("utf-16", "utf-16"),
+        ("utf-8", "utf-16"),  # saved anew by an editor that leaves the first line
+        ("utf-16", "utf-8"),
+        ("iso-8859-1", "latin-1"),
+        ("no-such-code", "utf-8"),
+    ],
+)
+def test_encodings_of_xml(folder, declared, encoding):
+    text = xml_text("b", IMAGES["b"]).replace("dog", "h\xfcnd")
+    line = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
+    (folder / "Annotations" / "b.xml").write_bytes((line + text).encode(encoding))
+    records = load_voc_records(str(folder), "trainval", ("h\xfcnd", "person"))
+    assert [entry["category_id"] for entry in records[0]["annotations"]] == [0, 1]
+
+
+def test_xml_in_no_known_encoding_is_named(folder):
+    text = xml_text("b", IMAGES["b"]).replace("dog", "h\xfcnd")
+    (folder / "Annotations" / "b.xml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"b\.xml' is no valid XML .* save it as UTF-8"):
+        load_voc_records(str(folder), "trainval")
+
+
+@pytest.mark.parametrize(
+    ("word", "difficult"),
+    [("true", 1), (" 1 ", 1), ("Yes", 1), ("Y", 1), ("1.0", 1), ("False", 0), ("no", 0), ("", 0)],
+)
+def test_what_difficult_may_be(folder, word, difficult):
+    text = xml_text("b", [("dog", 1, 1, 60, 50, word)])
+    for tag in ("difficult", "object"):  # tags count in any case
+        text = text.replace(f"{tag}>", f"{tag.upper()}>")
+    text = text.replace("<annotation>", '<annotation xmlns="http://here">')
+    (folder / "Annotations" / "b.xml").write_text(text)
+    (entry,) = load_voc_records(str(folder), "trainval")[0]["annotations"]
+    assert entry["difficult"] == difficult
+
+
+def test_all_unknown_classes_are_named_at_once(folder):
+    for name, kinds in {"b": ["nut", "bolt"], "c": ["nut", "dog"]}.items():
+        text = xml_text(name, [(kind, 1, 1, 9, 9, 0) for kind in kinds])
+        (folder / "Annotations" / f"{name}.xml").write_text(text)
+    words = r"3 objects have .*'nut' \(2, as in '.*b\.xml'\), 'bolt' \(1, as in '.*b\.xml'\)"
+    with pytest.raises(DatasetError, match=words):
+        load_voc_records(str(folder), "trainval")
+
+
+def test_images_without_xml_are_negatives_by_choice(folder, tiny_config, caplog):
+    (folder / "Annotations" / "c.xml").unlink()
+    spec = f"voc:{folder}:trainval"
+    for choice in ("error", "negative", "error"):
+        cfg = tiny_config("DATASETS.VOC.MISSING_XML", choice, "DATASETS.TRAIN", (spec,))
+        cfg.MODEL.HEATMAP.NUM_CLASSES = 0
+        (name,) = setup(cfg).DATASETS.TRAIN
+        if choice == "error":
+            with pytest.raises(FileNotFoundError, match=r"c\.xml'.*DATASETS\.VOC\.MISSING_XML"):
+                DatasetCatalog.get(name)
+            continue
+        records = DatasetCatalog.get(name)
+        assert [len(record["annotations"]) for record in records] == [2, 0, 0]
+        assert (records[2]["width"], records[2]["height"]) == (60, 50)
+        assert "1 of the 3 images of split 'trainval' have no XML file, such as 'c'" in caplog.text
+    for name in "ab":  # without any, the archive is missing, whatever the choice is
+        (folder / "Annotations" / f"{name}.xml").unlink()
+    with pytest.raises(FileNotFoundError, match="3 of the 3 images"):
+        load_voc_records(str(folder), "trainval", labelled=True, missing_xml="negative")
 
 
 def test_parts_inside_an_object_are_not_objects(folder):

@@ -16,7 +16,7 @@ from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.trainer import Trainer
-from centernet_d2.modeling.registration import complete_config, output_names
+from centernet_d2.modeling.registration import complete_config, output_skeleton
 from centernet_d2.structures.skeleton import COCO_JOINTS
 
 from .small_world import CLASSES, ROOT, write_dataset
@@ -111,7 +111,7 @@ def test_nothing_is_read_without_the_task(register):
     name = register("three_joints", keypoint_names=NAMES)
     cfg = pose_config([name], [], "MODEL.POINTS_CENTERNET.TASKS", ["box2d"])
     assert filled(cfg) == (0, [], [])
-    assert output_names(cfg).get("joint", []) == []
+    assert output_skeleton(cfg) is None
 
 
 def test_the_configs_of_persons_agree_with_cocos_metadata():
@@ -119,7 +119,7 @@ def test_the_configs_of_persons_agree_with_cocos_metadata():
     flip = list(as_shipped.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES)
     opened = load_config(str(PERSONS), [f"{POSE}.NUM_JOINTS", 0, f"{POSE}.FLIP_INDICES", []])
     assert filled(as_shipped) == filled(opened) == (17, flip, [])
-    assert output_names(as_shipped)["joint"] == list(COCO_JOINTS)
+    assert output_skeleton(as_shipped).names == COCO_JOINTS
 
 
 # ---- contradictions ----
@@ -187,7 +187,7 @@ def test_what_one_dataset_does_not_know_of_a_flip_another_may(register):
     cfg = pose_config([boxes, first], [second])
     assert filled(cfg) == (3, [2, 1, 0], [])
     assert common_skeleton([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]).oks_sigmas == (0.1,) * 3
-    assert output_names(cfg)["joint"] == names
+    assert output_skeleton(cfg).names == tuple(names)
     assert common_skeleton([boxes]) is None
 
 

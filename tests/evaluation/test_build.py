@@ -189,6 +189,7 @@ def told(cfg, *overrides):
 
 MS = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
 REFERENCE = ("TEST.SOFT_NMS.MODE", "reference")
+PUBLISHED = ("TEST.PROTOCOL", "published", "TEST.ROUND_RESULTS", 2, *REFERENCE)
 POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
 BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 BOX3D = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
@@ -216,6 +217,11 @@ BOX3D_BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
             "none / keep_res / gaussian NMS / rounded to 2 decimals",
         ),
         (("TEST.DTYPE", "bfloat16"), "none / keep_res / bfloat16"),
+        (PUBLISHED, "none / keep_res / published protocol / rounded to 2 decimals"),
+        (
+            (*PUBLISHED, *MS, *REFERENCE),
+            "ms / keep_res / published protocol / rounded to 2 decimals",
+        ),
         (
             ("TEST.RESOLUTION", "fixed", "TEST.FIXED_FIT", "width"),
             "none / fixed 512x512 by width",

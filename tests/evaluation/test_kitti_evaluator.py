@@ -197,6 +197,17 @@ def test_no_score_asks_for_what_labels_do_not_say(tmp_path, source, values, unkn
     assert ("have no known heading" in caplog.text) == bool(unknown)
 
 
+def test_a_class_whose_objects_are_all_beyond_the_limits_says_so(register, caplog):
+    rows = [marked(CAR, _2=3), marked(CAR, _2=3, _5=230), marked(CAR, _1=0.8)]
+    evaluator = KittiEvaluator(dataset_name=register({"000001": rows}))
+    results = run(evaluator, images=[])
+    assert math.isnan(results["bbox"]["AP11-Car-hard"])
+    assert "Car: not one of 3 objects is to be found at any difficulty" in caplog.text
+    assert "NaN: 2 are occluded by more than 2 (3: not known; write -1" in caplog.text
+    assert "1 truncated by more than 0.5, 1 at most 25 pixels high" in caplog.text
+    assert "Cyclist: not one" not in caplog.text
+
+
 def test_files_hold_what_is_scored(register, tmp_path):
     """0.904 and 0.901 are both 0.90, negative zero has no sign; with None neither is so."""
     name = register()
@@ -332,6 +343,11 @@ def broken(**changes):
         ),
         ([{"annotations": [broken(location=[1, 2])]}], r"annotation 0 has 'location' \[1, 2\]"),
         ([{"annotations": [broken(alpha="left")]}], "annotation 0 has 'alpha' 'left'"),
+        (
+            [{"annotations": [broken(occluded="1")]}],
+            "a.png: an annotation has 'occluded' '1'",
+        ),
+        ([{"annotations": [broken(truncated=math.nan)]}], "has 'truncated' nan; it must be a num"),
         ([{"annotations": []}, {}], "no 'annotations', although others have: record 1 .'b.png'"),
     ],
 )

@@ -20,6 +20,7 @@ from two_processes import one_of_two
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.voc import VOC_CLASSES, register_voc_split
 from centernet_d2.evaluation import VocEvaluator, build_evaluator
+from centernet_d2.evaluation.voc import result_file_name
 
 from .voc_cases import slow_average_precision
 
@@ -95,6 +96,19 @@ def test_scores_in_percent(register, tmp_path):
     assert saved["protocol"] == "p"
     assert saved["scores"]["bbox"]["AP07-dog"] is None
     assert saved["scores"]["bbox"]["mAP07"] == results["mAP07"]
+
+
+@pytest.mark.parametrize(
+    ("split", "name", "file"),
+    [
+        ("test", "fire engine", "comp4_det_test_fire engine.txt"),
+        ("test", "a/b", "comp4_det_test_a%2Fb.txt"),
+        ("test", "a%2Fb", "comp4_det_test_a%252Fb.txt"),  # no two names give one file
+        ("part/val", "../c:\\d", "comp4_det_part%2Fval_..%2Fc%3A%5Cd.txt"),
+    ],
+)
+def test_result_files_of_any_class_name(split, name, file):
+    assert result_file_name(split, name) == file
 
 
 def test_later_years_have_the_area_as_their_metric(register):

@@ -211,7 +211,7 @@ def test_without_pictures(folder, tmp_path):
 
 
 def test_unknown_box_format(tmp_path):
-    with pytest.raises(ValueError, match="'cxcywh' is none of xyxy, xywh"):
+    with pytest.raises(ValueError, match="must be one of 'xyxy', 'xywh', got 'cxcywh'"):
         make_writer(tmp_path, ["a.jpg"], box_format="cxcywh")
 
 
@@ -264,7 +264,8 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
     (folder / "a.heatmap.jpg").write_bytes((folder / "a.jpg").read_bytes())
     files = [str(folder / "a.jpg"), str(folder / "a.heatmap.jpg")]
     make_writer(tmp_path / "out", files)
-    with pytest.raises(ValueError, match="Two pictures would have one name"):
+    names = r"one name, 'a\.heatmap\.jpg': of '.*put/a\.jpg' and of '.*put/a\.heatmap\.jpg'"
+    with pytest.raises(ValueError, match=f"Two pictures would have {names}. Rename"):
         make_writer(tmp_path / "out", files, draw_heatmap=draw_blue)
 
 
@@ -296,3 +297,103 @@ def test_joints_are_written_as_pixel_indices(folder, tmp_path):
     run(detect_center, files, make_writer(tmp_path / "boxes", files))
     (record,) = json.loads((tmp_path / "boxes" / "predictions.json").read_text())["images"]
     assert "joints" not in record["detections"][0]
+
+
+# ------------------------------------------------------------------------ one file, several names
+def test_a_file_under_several_names_is_predicted_once_and_told(folder, caplog, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "link.jpg").symlink_to("a.jpg")
+    (folder / "hard.jpg").hardlink_to("a.jpg")  # a file of its own, as any copy is
+    given = ["a.jpg", "./a.jpg", str(folder / "a.jpg"), "deep/../a.jpg", "link.jpg", "hard.jpg"]
+    assert find_images(given) == ["a.jpg", "hard.jpg"]
+    (record,) = caplog.records
+    assert "predicted once: 4, such as './a.jpg' is 'a.jpg'; " in record.getMessage()
+    caplog.clear()
+    found = find_images(["b.PNG", ".", "deep/*"])
+    assert found[0] == "b.PNG"
+    assert sorted(map(str, map(Path, found))) == sorted(
+        ["b.PNG", "a.jpg", "hard.jpg", "broken.jpg", "deep/a.jpg", "deep/c.gif"]
+    )
+    assert "predicted once: 4, such as './b.PNG' is 'b.PNG'" in caplog.text
+
+
+def test_capitals_differ_only_where_the_disk_says_so(folder, monkeypatch):
+    (folder / "A.JPG").write_bytes((folder / "a.jpg").read_bytes())
+    both = [str(folder / "a.jpg"), str(folder / "A.JPG")]
+    assert find_images(both) == both
+    one = (folder / "a.jpg").stat()
+    monkeypatch.setattr("centernet_d2.inference.files.os.stat", lambda path: one)
+    assert find_images(both) == both[:1]
+
+
+def test_files_of_one_name_from_several_folders_keep_their_pictures(folder, tmp_path):
+    files = [str(folder / "a.jpg"), str(folder / "deep" / "a.jpg")]
+    run(detect_center, files, make_writer(tmp_path / "out", files))
+    for name, height in (("a.jpg", 60), ("deep/a.jpg", 100)):
+        assert cv2.imread(str(tmp_path / "out" / name)).shape[0] == height
+
+
+# ------------------------------------------------------------------------- what cannot be predicted
+def test_videos_and_other_photos_are_told(folder, caplog):
+    for name in ("clip.mp4", "IMG_1.HEIC", "IMG_2.heic"):
+        (folder / name).write_bytes(b"...")
+    assert len(find_images([str(folder)])) == 5
+    assert "Left out of the input: " in caplog.text
+    for told in ("2 .heic", "1 .mp4", "convert photos to .jpg", "ffmpeg -i VIDEO frames/%06d.jpg"):
+        assert told in caplog.text
+    with pytest.raises(ValueError, match=r"clip\.mp4': videos are not read: make frames \(ffmpeg"):
+        find_images([str(folder / "clip.mp4")])
+    with pytest.raises(FileNotFoundError, match=r"names no image.* Not read: 2 \.heic; convert"):
+        find_images([str(folder / "*.[hH][eE][iI][cC]")])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, RuntimeError])
+def test_an_image_that_the_detector_refuses_costs_itself_alone(folder, tmp_path, batch_size, kind):
+    files = [str(folder / name) for name in ("a.jpg", "b.PNG", "deep/a.jpg", "deep/c.gif")]
+
+    def detect(files, images):
+        if any(len(image) == 80 for image in images):  # b.PNG
+            raise kind("too large")
+        return detect_center(files, images)
+
+    for given in (files, files[::-1], [files[1], files[0]]):
+        output = tmp_path / f"{given[0][-5:]}{len(given)}"
+        report = run(detect, given, make_writer(output, given), batch_size=batch_size)
+        assert report.failed == {files[1]: "too large"}
+        assert report.done == [file for file in given if file != files[1]]
+        content = json.loads((output / "predictions.json").read_text())
+        assert content["failed"] == [{"file": files[1], "error": "too large"}]
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_detector_that_refuses_every_image_ends_the_run(folder, tmp_path, batch_size):
+    files = [str(folder / name) for name in ("a.jpg", "b.PNG", "deep/a.jpg", "deep/c.gif")]
+    asked = []
+
+    def detect(files, images):
+        asked.append(len(images))
+        raise ValueError("no camera")
+
+    for given in (files, files[:1]):
+        with pytest.raises(ValueError, match=r"^no camera$"):
+            run(detect, given, make_writer(tmp_path / "out", given), batch_size=batch_size)
+    assert sum(asked) <= 4 + 4 + 1  # 3 of one batch size, else a batch and each image of it
+
+
+def test_what_is_no_earlier_result_is_told(folder, tmp_path):
+    (tmp_path / "predictions.json").write_text("[1")
+    with pytest.raises(ValueError, match=r"predictions\.json is no result of .*--overwrite"):
+        make_writer(tmp_path, [str(folder / "a.jpg")])
+    with pytest.raises(FileExistsError):
+        make_writer(folder / "a.jpg", [str(folder / "b.PNG")])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, None])
+def test_numbers_from_python_are_checked(folder, tmp_path, batch_size):
+    files = [str(folder / "a.jpg")]
+    with pytest.raises(ValueError, match="batch_size must be a whole number, 1 or more, got"):
+        run(never, files, make_writer(tmp_path, files), batch_size=batch_size)
+    for threshold in (30, -1, float("nan")):
+        with pytest.raises(ValueError, match="score_threshold must be a number, 0 or more"):
+            make_writer(tmp_path, files, score_threshold=threshold)

@@ -6,6 +6,7 @@ import cv2
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 
 FLIP_AND_SCALES = ("TEST.FLIP", True, "TEST.SCALES", [0.5, 1.0, 1.5])
 
@@ -27,6 +28,25 @@ def test_thin_and_tiny_images_run(tiny_config, size, resolution, canvas, augment
     assert found["instances"].image_size == size
     assert len(found["instances"]) > 0
     assert found["instances"].pred_boxes.tensor.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "trains"),
+    [((32, 32), 1, False), ((32, 32), 2, True), ((64, 32), 1, True)],
+)
+def test_one_value_per_channel_is_nothing_to_train_on(tiny_config, size, count, trains):
+    model = build_model(tiny_config())
+    objects = Instances(size, gt_boxes=Boxes(torch.tensor([[4.0, 5, 20, 25]])))
+    objects.gt_classes = torch.tensor([1])
+    batch = [{**entry(*size), "instances": objects} for _ in range(count)]
+    if trains:
+        assert all(torch.isfinite(loss) for loss in model(batch).values())
+        return
+    words = (
+        r"batch of 1 with 32 x 32 pixels .*SOLVER\.IMS_PER_BATCH.*above 32 \(INPUT\.TRAIN_SIZE\)"
+    )
+    with pytest.raises(ValueError, match=words):
+        model(batch)
 
 
 def test_a_large_image_runs(tiny_config):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -10,6 +11,7 @@ from detectron2.engine import DefaultPredictor
 from published_networks import points_shapes, recorded
 
 from centernet_d2 import Predictor, add_centernet_config
+from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.engine.setup import load_config
 
 
@@ -91,3 +93,48 @@ def test_converted_file_is_not_converted_again(load_tool, published, tmp_path, c
     assert tool.main([str(published), first]) == 0
     assert tool.main([first, str(tmp_path / "second.pth")]) == 1
     assert "is a detectron2 file already" in capsys.readouterr().err
+
+
+OWN = [f"part{index}" for index in range(20)]
+JOINTS = ["snout", "left_ear", "right_ear", *(f"spine{index}" for index in range(14))]
+
+
+def test_names_are_given_or_marked_as_a_guess(load_tool, tmp_path, capsys):
+    """20 classes, none of Pascal VOC's: its names, its pixels and its size are not taken."""
+    shapes = points_shapes("resdcn_18")
+    shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
+    file, new = str(tmp_path / "mine.pth"), str(tmp_path / "new.pth")
+    torch.save({"state_dict": recorded(shapes)}, file)
+    tool = load_tool("convert_checkpoint")
+    assert tool.main([file, new]) == 0
+    assert "class_names are a guess from their number: give them by --classes" in (
+        capsys.readouterr().out
+    )
+    assert read_tensors(new)["guessed"] == ["class_names"]
+    assert "Guessed from their number: class_names" in (tmp_path / "new.yaml").read_text()
+
+    (tmp_path / "names.txt").write_text("\n".join(OWN), encoding="utf-16")
+    (tmp_path / "names.json").write_text(json.dumps(OWN))
+    for given in (",".join(OWN), str(tmp_path / "names.txt"), str(tmp_path / "names.json")):
+        assert tool.main([file, new, "--classes", given]) == 0
+        content = read_tensors(new)
+        assert (content["class_names"], content["guessed"]) == (OWN, [])
+        cfg = load_config(str(tmp_path / "new.yaml"))
+        assert cfg.TEST.RESOLUTION == "keep_res"
+        assert cfg.MODEL.PIXEL_MEAN[0] == pytest.approx(104.01362)
+        assert "taken for Pascal VOC" not in capsys.readouterr().out
+    assert tool.main([file, new, "--classes", "a,b"]) == 1
+    assert "--classes 'a,b' gives 2 names" in capsys.readouterr().err
+
+
+def test_joints_are_given(load_tool, tmp_path):
+    file, new = str(tmp_path / "pose.pth"), str(tmp_path / "new.pth")
+    torch.save(recorded(points_shapes("dla_34", "pose")), file)
+    names = ["--classes", "dog", "--joints", ",".join(JOINTS)]
+    assert load_tool("convert_checkpoint").main([file, new, *names]) == 0
+    content = read_tensors(new)
+    assert (content["joint_names"], content["guessed"]) == (JOINTS, [])
+    assert content["joint_flip_map"] == [["left_ear", "right_ear"]]
+    cfg = load_config(str(tmp_path / "new.yaml"))
+    assert [0, 2, 1, *range(3, 17)] == cfg.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES
+    assert cfg.DATASETS.TEST != ("keypoints_coco_2017_val",)

@@ -76,7 +76,7 @@ def register_voc(root: str) -> None:
             MetadataCatalog.remove(name)
         register_lazily(
             name,
-            partial(_call, "voc", "load_voc_records", folder, split, labelled=_labelled(name)),
+            partial(_call, "voc", "load_registered", name, folder, split, labelled=_labelled(name)),
             partial(_call, "voc", "voc_metadata", folder, split, year=year),
         )
 

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from ...structures.skeleton import Skeleton, derive_flip_map
-from ..checks import TOLERANCE, DatasetError, examples
+from ..checks import LARGEST, TOLERANCE, DatasetError, examples
 from .columns import Table
 
 logger = logging.getLogger(__name__)
 
 # Share of labelled joints far outside their object's box from which on the file is suspected.
 _FAR_SHARE = 0.1
+# Types of what stands in 'keypoints'; null is fine where a joint is not labelled.
+_NUMBERS = frozenset({int, float, bool, type(None)})
 FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
 # Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
 # stand, or the two of a pair, says nothing.
@@ -122,14 +124,20 @@ def _checked_joints(
         f"{count} joints, and each takes three: x, y, visibility",
         lambda row: len(rows[row]),
     )
+    refuse(
+        (not _NUMBERS.issuperset(map(type, row)) for row in rows),
+        "'keypoints' that are not numbers",
+        ". Of the first they are {}; write x, y and visibility of one joint after the other, "
+        "without quotes and inner lists",
+        lambda row: f"{rows[row]!r:.80}",
+    )
+    values = [row or [0] * (3 * count) for row in map(list, rows)]
     try:
-        joints = np.array([row or [0] * (3 * count) for row in map(list, rows)], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{source}: 'keypoints' must be numbers, x, y and visibility of one joint after the "
-            f"other without inner lists ({error}). Correct the annotations"
-        ) from error
-    joints = joints.reshape(len(rows), count, 3)
+        joints = np.array(values, dtype=np.float64).reshape(len(rows), count, 3)
+        too_large: Iterable = (np.abs(joints) > LARGEST).any(axis=(1, 2))
+    except OverflowError:  # of a number of 309 digits
+        too_large = (any(value is not None and abs(value) > LARGEST for value in v) for v in values)
+    refuse(too_large, "'keypoints' beyond 1e12", ". Correct them")
     refuse(
         ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
         "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "

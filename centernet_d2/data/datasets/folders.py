@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
+from collections.abc import Container
 
 from detectron2.utils.file_io import PathManager
 
@@ -11,6 +13,7 @@ from ...text_files import read_text
 from ..checks import DatasetError
 
 CLASS_FILE = "classes.txt"  # in a folder with classes of its own: one name per line
+_SECOND_COLUMN = re.compile(r"\s+(1|0|-1)$")
 _SHOWN = 3
 
 
@@ -43,17 +46,19 @@ def read_class_names(folder: str) -> list[str] | None:
     return names
 
 
-def read_split_list(path: str, *, example: str) -> list[str]:
-    """Return the names in their order; what follows a name on its line is not read.
+def read_split_list(path: str, *, known: Container[str], example: str) -> list[str]:
+    """Return the names in their order, one per line, which may hold blanks.
 
-    (VOC's lists of one class have a second column: 1, 0 or -1.) `example` is a name as it is to be
-    written, for the message.
+    VOC's lists of one class have a second column, 1, 0 or -1. It is not read, and is no such column
+    where the whole line is one of the `known` names, those of files that there are. `example` is a
+    name as it is to be written, for the message.
 
     Raises:
         DatasetError: the list is empty or names an image twice.
+        TextFileError: it is no text.
     """
-    with PathManager.open(path) as file:
-        names = [line.split()[0] for line in file if line.strip()]
+    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    names = [line if line in known else _SECOND_COLUMN.sub("", line) for line in lines]
     if not names:
         raise DatasetError(f"'{path}' is empty: write one image name per line, such as {example}")
     twice = [name for name, count in Counter(names).items() if count > 1]

@@ -62,7 +62,7 @@ class DatasetForm:
 
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
-_may_miss_files: dict[str, bool] = {}
+_chosen: set[tuple[str, str]] = set()  # dataset, choice
 
 
 def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
@@ -163,17 +163,21 @@ def dataset_name(stem: str, *parts: str) -> str:
     return f"{safe[:48]}_{digest}"
 
 
-def allow_missing_files(names: Iterable[str], allowed: bool) -> None:
-    """Say whether these datasets may lack images of their lists (`DATASETS.KITTI.ALLOW_MISSING`).
+def choose(names: Iterable[str], choice: str, made: bool) -> None:
+    """Say how these datasets are read, in this process and from the next loading on.
 
-    It holds in this process, from the next loading on, for readers that ask `may_miss_files`.
+    Choices: "missing_frames" may be left out (`DATASETS.KITTI.ALLOW_MISSING`); images
+    "without_xml" are negatives (`DATASETS.VOC.MISSING_XML`); pixels are taken "as_stored"
+    (`INPUT.EXIF_ORIENTATION`).
     """
-    _may_miss_files.update(dict.fromkeys(names, allowed))
+    pairs = {(name, choice) for name in names}
+    _chosen.difference_update(pairs)
+    _chosen.update(pairs if made else ())
 
 
-def may_miss_files(name: str) -> bool:
-    """Whether a dataset may lack images of its list; see `allow_missing_files`."""
-    return _may_miss_files.get(name, False)
+def is_chosen(name: str, choice: str) -> bool:
+    """Whether a dataset is read so; see `choose`."""
+    return (name, choice) in _chosen
 
 
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:

@@ -29,7 +29,7 @@ from detectron2.utils.file_io import PathManager
 from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .folders import CLASS_FILE, read_class_names
-from .from_files import FileDataset, may_miss_files, split_folder
+from .from_files import FileDataset, is_chosen, split_folder
 from .kitti_folder import (
     CALIBRATION_FOLDER,
     IMAGE_FOLDER,
@@ -167,7 +167,9 @@ def kitti_metadata(
 
 def load_registered(name: str, folder: str, split: str, **options: Any) -> list[dict]:
     """Load the records of a registered name, which may lack frames where that was allowed."""
-    return load_kitti_records(folder, split, allow_missing=may_miss_files(name), **options)
+    return load_kitti_records(
+        folder, split, allow_missing=is_chosen(name, "missing_frames"), **options
+    )
 
 
 def load_kitti_records(

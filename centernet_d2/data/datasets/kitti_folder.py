@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Container, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
@@ -62,7 +64,7 @@ def list_candidates(folder: str, split: str) -> list[str]:
 
 
 def read_split(folder: str, split: str) -> list[str]:
-    """Return the frames that a split lists, in its order; a second column is not read.
+    """Return the frames that a split lists, in its order; see `read_split_list`.
 
     `split` is "3dop/train", "train", "test" or the path of a list, see `list_candidates`;
     "trainval" and "test" without a list are all images that there are.
@@ -72,11 +74,11 @@ def read_split(folder: str, split: str) -> list[str]:
         DatasetError: it is empty or names a frame twice.
     """
     candidates = list_candidates(folder, split)
+    images = files_by_stem(os.path.join(part_folder(folder, split), IMAGE_FOLDER), *_IMAGE_ENDINGS)
     for path in candidates:
         if PathManager.isfile(path):
-            return read_split_list(path, example="000007")
-    images = os.path.join(part_folder(folder, split), IMAGE_FOLDER)
-    names = sorted(files_by_stem(images, *_IMAGE_ENDINGS)) if split in WHOLE_SPLITS else []
+            return read_split_list(path, known=images, example="000007")
+    names = sorted(images) if split in WHOLE_SPLITS else []
     if not names:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
@@ -119,6 +121,7 @@ def find_frames(
             if lost
         ]
         message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
+        message += _as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
         if not complete:
             raise FileNotFoundError(
                 f"{message}; not one is complete. Unpack KITTI's archives of left color images, "
@@ -126,9 +129,17 @@ def find_frames(
             )
         if not allow_missing:
             raise FileNotFoundError(
-                f"{message}. Unpack the archives again or correct the list; "
+                f"{message}. Unpack the archives again or correct the list (an image without "
+                "objects has an empty label file); "
                 f"DATASETS.KITTI.ALLOW_MISSING True goes on with the {len(complete)} complete "
                 "frames"
             )
         logger.warning("%s; going on with the %d complete frames", message, len(complete))
     return [Frame(name, *(files[name] for files in found.values())) for name in complete]
+
+
+def _as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:
+    """What the list must say instead where its names have a folder or an ending, or lack zeros."""
+    pairs = ((name, meant) for name in missing for meant in (Path(name).stem, name.zfill(6)))
+    meant = next((f"'{meant}' for '{name}'" for name, meant in pairs if meant in there), "")
+    return f"; the list must have the frames' names, {meant}" if meant else ""

@@ -34,6 +34,7 @@ NEUTRAL_TYPES: dict[str, str | None] = {
     "Person_sitting": "Pedestrian",
     "DontCare": None,
 }
+_LARGEST = 1e12  # of a number: it is computed with in float32
 _SHAPES = {12: (3, 4), 9: (3, 3)}  # of a projection with so many numbers
 _SEPARATORS = re.compile(r"[,;:=\[\]]")  # of a calibration's names and numbers, beside blanks
 _NO_BOX3D = (*[NO_DIMENSION] * 3, *[NO_LOCATION] * 3, NO_ANGLE)
@@ -181,7 +182,7 @@ def _number(text: str, where: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) < _LARGEST:  # or no number at all
         raise DatasetError(
             f"{where} is '{text}', it must be a finite number: correct it, or copy the file again"
         )

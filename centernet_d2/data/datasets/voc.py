@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -25,8 +24,10 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
+from ..images import read_image_size
 from .folders import CLASS_FILE, files_by_stem, read_class_names, read_split_list
-from .from_files import FileDataset, split_folder
+from .from_files import FileDataset, is_chosen, split_folder
+from .voc_xml import VocImage, read_xml
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,14 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_PARTS = {  # endings of the files, and what to do where one is missing
+    "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
+    "Annotations": (
+        (".xml",),
+        "unpack the archive of the annotations too (for VOC 2007 test it is another one than for "
+        "trainval); set DATASETS.VOC.MISSING_XML negative where images without objects have none",
+    ),
+}
 
 
 def read_form(spec: str) -> FileDataset:
@@ -67,7 +75,7 @@ def register_voc_split(
     `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP. The
     other arguments are those of `load_voc_records`.
     """
-    load = partial(load_voc_records, folder, split, class_names, labelled=labelled)
+    load = partial(load_registered, name, folder, split, class_names, labelled=labelled)
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
 
@@ -85,12 +93,19 @@ def voc_metadata(
     }
 
 
+def load_registered(name: str, *where: Any, **options: Any) -> list[dict]:
+    """Load the records of a registered name, by the choice that the config made for it."""
+    missing_xml = "negative" if is_chosen(name, "without_xml") else "error"
+    return load_voc_records(*where, missing_xml=missing_xml, **options)
+
+
 def load_voc_records(
     folder: str,
     split: str,
     class_names: Sequence[str] = VOC_CLASSES,
     *,
     labelled: bool | None = None,
+    missing_xml: str = "error",
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
@@ -101,26 +116,43 @@ def load_voc_records(
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
+    With `missing_xml` "negative" images without one, beside others that have one, are images
+    without objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
         DatasetError: the list or an XML file is malformed.
+        ImageFileError: an image without XML is none.
     """
     names = read_split(folder, split)
-    images = _files(os.path.join(folder, "JPEGImages"), names, split, ".jpg", ".jpeg", ".png")
-    records = [
+    images = _files(folder, "JPEGImages", names, split)
+    records: list[dict] = [
         {"file_name": image, "image_id": name, "as_stored": True}
         for name, image in zip(names, images, strict=True)
     ]
     root = os.path.join(folder, "Annotations")
-    if labelled is None:
-        labelled = not files_by_stem(root, ".xml").keys().isdisjoint(names)
-    if not labelled:
+    there = files_by_stem(root, ".xml")
+    some = not there.keys().isdisjoint(names)
+    if not (some if labelled is None else labelled):
         logger.info("%s, split %s: %d images, no annotations", folder, split, len(records))
         return records
-    indices = {name: index for index, name in enumerate(class_names)}
-    for record, path in zip(records, _files(root, names, split, ".xml"), strict=True):
-        record.update(read_annotation(PathManager.get_local_path(path), indices))
+    if some and missing_xml == "negative":
+        paths = [there.get(name, "") for name in names]
+    else:
+        paths = _files(folder, "Annotations", names, split)
+    if without := [name for name, path in zip(names, paths, strict=True) if not path]:
+        logger.warning(
+            "%s: %d of the %d images of split '%s' have no XML file, such as '%s': taken as images "
+            "without objects (DATASETS.VOC.MISSING_XML 'negative')",
+            *(root, len(without), len(names), split, without[0]),
+        )
+    found = [
+        read_xml(path) if path else VocImage(*read_image_size(image), objects=[])
+        for path, image in zip(paths, images, strict=True)
+    ]
+    annotations = _annotations(found, paths, class_names)
+    for record, image, entries in zip(records, found, annotations, strict=True):
+        record.update(width=image.width, height=image.height, annotations=entries)
     drop_useless_boxes(records, source=root, describe=lambda r: f"'{r['image_id']}.xml'")
     entries = [entry for record in records for entry in record["annotations"]]
     logger.info(
@@ -140,7 +172,8 @@ def read_split(folder: str, split: str) -> list[str]:
     """
     path = os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
     if PathManager.isfile(path):
-        return read_split_list(path, example="2007_000027 (without .jpg)")
+        images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
+        return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
     there = sorted(files_by_stem(os.path.dirname(path), ".txt"))
     cure = f"Splits in this folder: {', '.join(there[:10])}"
     if not there:
@@ -152,71 +185,46 @@ def read_split(folder: str, split: str) -> list[str]:
     raise FileNotFoundError(f"image list '{path}' does not exist. {cure}")
 
 
-def _files(root: str, names: Sequence[str], split: str, *endings: str) -> list[str]:
-    """Return the file of each name in a folder."""
+def _files(folder: str, part: str, names: Sequence[str], split: str) -> list[str]:
+    """Return the file of each name in one part of a folder."""
+    endings, cure = _PARTS[part]
+    root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
-    missing = [name for name in names if name not in there]
-    if missing:
-        which = "images"
-        if endings == (".xml",):
-            which = "annotations too (for VOC 2007 test it is another one than for trainval)"
+    if missing := [name for name in names if name not in there]:
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
-            f"'{root}', such as '{missing[0]}{endings[0]}': unpack the archive of the {which}, or "
-            "correct the list"
+            f"'{root}', such as '{missing[0]}{endings[0]}': {cure}, or correct the list"
         )
     return [there[name] for name in names]
 
 
-def read_annotation(path: str, class_indices: dict[str, int]) -> dict[str, Any]:
-    """Parse one XML: width, height and annotations as `load_voc_records` returns them.
-
-    Raises:
-        DatasetError: it is no XML, lacks an element, or has a class that `class_indices` has not.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise DatasetError(
-            f"'{path}' is no valid XML ({error}): it is truncated or another kind of file; copy it "
-            "again"
-        ) from error
-    width, height = (_number(root, f"size/{side}", path) for side in ("width", "height"))
-    if min(width, height) < 1:
-        raise DatasetError(
-            f"'{path}': <size> says {width:g} x {height:g} pixels: write the width and height of "
-            "the image"
-        )
-    annotations = []
-    for element in root.findall("object"):
-        name = (element.findtext("name") or "").strip()
-        if name not in class_indices:
-            raise DatasetError(
-                f"'{path}': an <object> has <name> '{name}', which is none of the classes "
-                f"{list(class_indices)[:20]}. Correct it or, where the folder has classes of its "
-                f"own, list them in '{CLASS_FILE}' in the folder, one per line"
+def _annotations(
+    images: Sequence[VocImage], paths: Sequence[str], class_names: Sequence[str]
+) -> list[list[dict]]:
+    """Return the annotations of each image, or DatasetError that counts all unknown classes."""
+    indices = {name: index for index, name in enumerate(class_names)}
+    unknown: dict[str, list[str]] = {}
+    found: list[list[dict]] = []
+    for image, path in zip(images, paths, strict=True):
+        found.append([])
+        for name, (x1, y1, x2, y2), difficult in image.objects:
+            if name not in indices:
+                unknown.setdefault(name, []).append(path)
+                continue
+            found[-1].append(
+                {
+                    "category_id": indices[name],
+                    "bbox": [x1 - 1.0, y1 - 1.0, x2, y2],
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                    "difficult": difficult,
+                }
             )
-        x1, y1, x2, y2 = (_number(element, f"bndbox/{corner}", path) for corner in _CORNERS)
-        annotations.append(
-            {
-                "category_id": class_indices[name],
-                "bbox": [x1 - 1.0, y1 - 1.0, x2, y2],
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "difficult": int((element.findtext("difficult") or "0").strip() == "1"),
-            }
-        )
-    return {"width": int(width), "height": int(height), "annotations": annotations}
-
-
-def _number(element: ElementTree.Element, tag: str, path: str) -> float:
-    text = element.findtext(tag)
-    try:
-        return float(text)  # some boxes of VOC 2012 have decimals
-    except (TypeError, ValueError):
-        what = f"is '{text}'" if text is not None else "is missing"
-        name = element.findtext("name")
-        where = f"of object '{name}' " if name else ""
+    if unknown:
+        counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
+        told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
         raise DatasetError(
-            f"'{path}': <{tag.replace('/', '><')}> {where}{what}; it must be a number. Annotate "
-            "the image again, or take it out of the split's list"
-        ) from None
+            f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
+            f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
+            f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
+        )
+    return found

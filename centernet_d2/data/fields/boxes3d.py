@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ...structures.box3d_records import NO_ANGLE, box3d_row
+from ...structures.box3d_records import box3d_row
 from ...structures.boxes3d import Boxes3D, rescaled_projection
-from ..checks import DatasetError, examples
-from ..checks3d import Labels3D, check_labels3d
+from ..checks import DatasetError
+from ..checks3d import Labels3D, NetworkFrame, check_labels3d
 from ..datasets.kitti_labels import check_projection
-from ..frames import NetworkFrame, check_frame
 from ..images import read_image_size
 from .base import GroundTruthField, MovedImage, source_boxes
 from .boxes3d_transforms import RandomHalfJitter, affine_matrix, keeps_distances
@@ -61,10 +60,7 @@ class Boxes3DField(GroundTruthField):
         Raises:
             DatasetError: an object lacks a key or has values that are no numbers.
         """
-        ignored = torch.tensor([bool(entry.get("ignored")) for entry in annotations]).bool()
-        boxes3d = torch.zeros(len(annotations), 8)
-        for row in torch.nonzero(~ignored).flatten().tolist():
-            boxes3d[row] = torch.tensor(_checked_row(annotations[row], image.file_name, row))
+        boxes3d = torch.tensor(_rows_of(annotations, image.file_name)).float().reshape(-1, 8)
         placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
         return {
             "gt_boxes3d": Boxes3D(boxes3d),
@@ -113,14 +109,12 @@ class Boxes3DField(GroundTruthField):
         is_train: bool,
     ) -> None:
         labels = gather_labels(records, need_projection=is_train)
-        known = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 6] != NO_ANGLE)
-        messages = check_labels3d(labels.select(known & (labels.image >= 0)), source=source)
-        if is_train:
-            messages += _not_learned(labels, source, messages)
-        if frame is not None:
-            messages += check_frame(records, frame, source, trained=is_train)
+        try:
+            messages = check_labels3d(labels, frame=frame, trained=is_train)
+        except DatasetError as error:
+            raise DatasetError(f"{source}: {error}") from error
         for message in messages:
-            _warn_once(message)
+            _warn_once(f"{source}: {message}")
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
         """The whole image on the network frame, a share of the images shifted and scaled.
@@ -150,29 +144,23 @@ class Boxes3DField(GroundTruthField):
 
 
 def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:
-    """All objects of records; those without a 3-D box have `NO_BOX3D`, without a camera image -1.
+    """The objects of records that are not ignored.
 
     Raises:
         DatasetError: a label or a projection cannot be used, or a needed projection is missing.
     """
     boxes, boxes3d, places, cameras = [np.zeros((0, 4))], [], [], []
     for record in records:
-        name = record["file_name"]
+        name, entries = record["file_name"], record.get("annotations", ())
         projection = _projection_of(record, required=need_projection)
-        image = -1 if projection is None else len(cameras)
+        places += [(len(cameras) if projection is not None else -1, k) for k in range(len(entries))]
         if projection is not None:
             size = record.get("width"), record.get("height")
             cameras.append((size if all(size) else read_image_size(name), projection, name))
-        entries = [
-            (place, entry)
-            for place, entry in enumerate(record.get("annotations", ()))
-            if not entry.get("ignored")
-        ]
-        boxes3d += [_checked_row(entry, name, place) for place, entry in entries]
-        boxes.append(source_boxes([entry for _, entry in entries], name))
-        places += [(image, place) for place, _ in entries]
+        boxes3d += _rows_of(entries, name)
+        boxes.append(source_boxes(entries, name))
     sizes, projections, names = zip(*cameras, strict=True) if cameras else ((), (), ())
-    return Labels3D(
+    labels = Labels3D(
         np.concatenate(boxes),
         np.array(boxes3d, dtype=np.float64).reshape(-1, 8),
         *np.array(places, dtype=np.int64).reshape(-1, 2).T,
@@ -180,41 +168,17 @@ def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool
         np.array(projections, dtype=np.float64).reshape(-1, 3, 4),
         names,
     )
+    return labels.select(labels.boxes3d.any(axis=1))
 
 
-def _not_learned(labels: Labels3D, source: str, messages: Sequence[str]) -> list[str]:
-    """Say which objects teach no 3-D box or no heading; DatasetError where not one does.
-
-    `messages` may say why.
-    """
-    placed = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 2] > 0)
-    count, told = len(placed), []
-    if count and not placed.any():
-        why = f". {messages[0]}" if messages else ""
-        raise DatasetError(
-            f"{source}: not one of {count} objects has a 3-D box in front of the camera, which the "
-            "point task 'box3d' learns from. Write 'location', 'dimensions' and 'rotation_y', or "
-            f"take 'box3d' out of MODEL.POINTS_CENTERNET.TASKS{why}"
-        )
-    if not placed.all():
-        rows = labels.boxes3d[:, :3].tolist()
-        found = examples(~placed, lambda row: f"{labels.describe(row)} location {rows[row]}")
-        told.append(
-            f"{source}: {(~placed).sum()} of {count} objects have no 3-D box in front of the "
-            f"camera: {found}. They are learned as boxes in the image alone"
-        )
-    unknown = placed & (labels.boxes3d[:, 7] == NO_ANGLE)
-    if unknown.any():
-        told.append(
-            f"{source}: the heading of {unknown.sum()} of {count} objects is not known (rotation_y "
-            "and alpha -10): their orientation is not learned"
-        )
-    return told
-
-
-def _checked_row(annotation: Mapping[str, Any], file_name: str, place: int) -> list[float]:
+def _rows_of(annotations: Sequence[Mapping[str, Any]], file_name: str) -> list[list[float]]:
+    """Rows of `box3d_row`, zeros of ignored regions."""
+    where = f"image file '{file_name}': annotation"
     try:
-        return box3d_row(annotation, f"image file '{file_name}': annotation {place}")
+        return [
+            [0.0] * 8 if entry.get("ignored") else box3d_row(entry, f"{where} {place}")
+            for place, entry in enumerate(annotations)
+        ]
     except ValueError as error:
         raise DatasetError(str(error)) from error
 

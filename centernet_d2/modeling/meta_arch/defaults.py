@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...data.fields.base import GroundTruthField
 from ..inference_protocol import InferenceProtocol
+
+if TYPE_CHECKING:
+    from ...structures.skeleton import Skeleton
 
 
 class DetectorDefaults:
@@ -39,12 +42,12 @@ class DetectorDefaults:
         return []
 
     @classmethod
-    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
-        """What is found beside classes, such as "joint" -> the names of all, as checkpoints tell.
+    def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
+        """The joints that are found, as checkpoints tell; None: there are none, or no names.
 
-        They are compared with those of a checkpoint, so that nothing is given a wrong name.
+        Their names are compared with those of a checkpoint, so that nothing is given a wrong one.
         """
-        return {}
+        return None
 
     def decoded_heatmaps(self, last: Any, *, flipped: bool) -> dict[str, Tensor]:
         """Kind of keypoint -> probabilities (N, C, h, w), for pictures of them; here none.

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...config.checks import check_values
+from ...config.protocols import check_protocol
 from ...structures.padded_images import PaddedImages
 from ..backbone.freeze import freeze_stages
 from ..canvas import OnCanvas, by_canvas
@@ -78,6 +79,8 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
         `head_widths` of backbone and features says how wide the inputs of a head are.
         """
         check_values(cfg, ("MODEL.", "TEST."))  # `setup` did, which is not everybody's way
+        if cfg.TEST.PROTOCOL:
+            check_protocol(cfg)
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
         backbone = build_backbone(cfg)
         if cfg.MODEL.BACKBONE.FREEZE_AT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -39,6 +39,9 @@ from ..registration import register_detector
 from ..rules import CenterDecoding, CenterLearning
 from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, SharedParts
+
+if TYPE_CHECKING:
+    from ...structures.skeleton import Skeleton
 
 
 @register_detector
@@ -97,9 +100,10 @@ class PointsCenterNet(HeatmapDetector):
         return [warning for task in point_tasks(cfg) if (warning := task.complete_config(cfg))]
 
     @classmethod
-    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
-        """What the tasks find."""
-        return merged("output names", *(task.output_names(cfg) for task in point_tasks(cfg)))
+    def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
+        """The joints that the first task finds that finds any."""
+        skeletons = (task.output_skeleton(cfg) for task in point_tasks(cfg))
+        return next((skeleton for skeleton in skeletons if skeleton), None)
 
     def protocol_notes(self) -> list[str]:
         """What NMS and the tasks do in another way than published."""

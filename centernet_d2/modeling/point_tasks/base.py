@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -21,6 +21,9 @@ from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
 from ..test_time_augmentation import average_flipped
+
+if TYPE_CHECKING:
+    from ...structures.skeleton import Skeleton
 
 KEY = "MODEL.POINTS_CENTERNET.TASKS"
 POINT_TASK_REGISTRY = Registry("POINT_TASK")
@@ -76,9 +79,9 @@ class PointTask(ABC):
         return ""
 
     @classmethod
-    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
-        """Names of the things that the task finds; see `HeatmapDetector.output_names`."""
-        return {}
+    def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
+        """The joints that the task finds; see `DetectorDefaults.output_skeleton`."""
+        return None
 
     @abstractmethod
     def branches(self, num_classes: int) -> Branches:

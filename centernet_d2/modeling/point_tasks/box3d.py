@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ...checked_values import check_choice
 from ...config import from_block
+from ...data.checks3d import NetworkFrame
 from ...data.fields.base import GroundTruthField
 from ...data.fields.boxes3d import Boxes3DField
-from ...data.frames import NetworkFrame
 from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
 from ...losses.peak_regression import RegressionLoss, check_normalizer

@@ -24,12 +24,12 @@ from ...losses.peak_regression import RegressionLoss
 from ...structures.output_fields import register_output_field, scale_points
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
-from ...structures.skeleton import HALF_PIXEL, check_flip_indices
+from ...structures.skeleton import HALF_PIXEL, Skeleton, check_flip_indices
 from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
 from ..rules import focal_loss, regression_loss
 from .base import Branches, PointTask, register_point_task
-from .pose_config import complete_joints, joint_names
+from .pose_config import complete_joints, joints_of_datasets
 
 BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
@@ -124,9 +124,9 @@ class Pose(PointTask):
         return complete_joints(cfg)
 
     @classmethod
-    def output_names(cls, cfg: CfgNode) -> dict[str, list[str]]:
-        """The joints."""
-        return {"joint": joint_names(cfg)}
+    def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
+        """The joints of the data sets."""
+        return joints_of_datasets(cfg)
 
     def protocol_notes(self) -> list[str]:
         """How joints move to peaks, where it is not the published way."""

@@ -103,10 +103,9 @@ def _check_sigmas(sigmas: Sequence[float], count: int) -> None:
         )
 
 
-def joint_names(cfg: CfgNode) -> list[str]:
-    """The names of the joints that the model finds; [] if unknown."""
-    skeleton = common_skeleton(_datasets(cfg))
-    return list(skeleton.names) if skeleton else []
+def joints_of_datasets(cfg: CfgNode) -> Skeleton | None:
+    """The joints that the model finds, as its datasets name them; None if unknown."""
+    return common_skeleton(_datasets(cfg))
 
 
 def _datasets(cfg: CfgNode) -> list[str]:

@@ -1,0 +1,96 @@
+"""Weight files that torch has not written: pickles of arrays (detectron2's zoo), safetensors."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import pickle
+from typing import Any
+
+import numpy as np
+
+Path = str | os.PathLike[str]
+
+
+def encoded(text: str, encoding: str) -> bytes:
+    """Rebuild bytes, which pickles of protocol 2 hold as text."""
+    return text.encode(encoding)
+
+
+def numpy_values() -> list[tuple[Any, str]]:
+    """What rebuilds numpy's numbers and arrays (data, no code), as numpy 1 and 2 name it."""
+    from numpy._core import multiarray, numeric
+
+    kinds = [type(np.dtype(code)) for code in ("?", "i4", "i8", "u1", "f4", "f8")]
+    return [
+        (np.dtype, "numpy.dtype"),
+        (np.ndarray, "numpy.ndarray"),
+        *((kind, f"{kind.__module__}.{kind.__qualname__}") for kind in kinds),
+        *(
+            (getattr(multiarray, function), f"numpy.{core}.multiarray.{function}")
+            for core in ("core", "_core")
+            for function in ("scalar", "_reconstruct")
+        ),
+        *((numeric._frombuffer, f"numpy.{core}.numeric._frombuffer") for core in ("core", "_core")),
+    ]
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads arrays and plain values; whatever else a pickle names is refused, not run."""
+
+    allowed: dict[str, Any] = {
+        **{name: value for value, name in numpy_values()},
+        "collections.OrderedDict": collections.OrderedDict,
+        "_codecs.encode": encoded,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name."""
+        if (found := self.allowed.get(f"{module}.{name}")) is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return found
+
+
+def read_pickle(path: Path) -> Any:
+    """Load a pickle of arrays.
+
+    Raises:
+        pickle.UnpicklingError: it holds something else, or is damaged.
+    """
+    with open(path, "rb") as stream:
+        loaded = ArrayUnpickler(stream, encoding="latin1").load()  # detectron2's are of Python 2
+    if not isinstance(loaded, dict) or any("." in str(name) for name in loaded):
+        return loaded
+    if "model" in loaded:
+        return loaded
+    blobs = loaded.get("blobs", loaded)  # Caffe2's names, which detectron2 translates
+    state = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+    return {"model": state, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes begins as safetensors do: a length, then JSON."""
+    return start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= size - 8
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Load safetensors as {"state_dict": ...} and the JSON values of their metadata.
+
+    Raises:
+        ImportError: the package safetensors is not installed.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        metadata = file.metadata() or {}
+    return {name: _value(text) for name, text in metadata.items()} | {"state_dict": state}
+
+
+def _value(text: str) -> Any:
+    """The value of a metadata text, which is JSON where it is not plain."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,128 @@
+"""TEST.PROTOCOL: one word for all keys that decide how detections are decoded and scored.
+
+"published" is what the authors' code does, its oddities included, so that their weights give their
+numbers; "clean" is without the oddities. Keys of size, resolution, views and speed are no part of
+either: the name that is printed beside scores tells them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from . import KEYS, value_of
+from .files import Level
+
+KEY = "TEST.PROTOCOL"
+_POINTS, _CORNERS, _TRIPLET = (
+    f"MODEL.{name}" for name in ("POINTS_CENTERNET", "CORNERNET", "TRIPLET_CENTERNET")
+)
+SIZE_AS_POINT = f"{_POINTS}.BOX2D.SIZE_AS_POINT"
+# Key -> what the published code does, and what is clean. The source stands with each key.
+_ODDITIES: dict[str, tuple[Any, Any]] = {
+    "TEST.SOFT_NMS.MODE": ("reference", "clean"),
+    "TEST.SOFT_NMS.EXTENT": ("inclusive", "continuous"),
+    "TEST.ROUND_RESULTS": (2, 0),
+    "TEST.VOC.FILE_OFFSET": ("all", "left_top"),
+    "TEST.VOC.ROUND": (True, False),
+    "TEST.KITTI.ROUND_RESULTS": (2, 0),
+    SIZE_AS_POINT: (True, False),  # published of detectors of 3-D boxes alone
+    f"{_CORNERS}.FLIP_CONVENTION": ("edge", "pixel"),
+    f"{_TRIPLET}.CENTER_CHOICE": ("first", "best"),
+}
+# Of these the default is the published value, and none is an oddity.
+_AS_DEFAULT = (
+    *(f"TEST.{name}" for name in ("CLIP_BOXES", "DROP_EMPTY")),
+    *(f"TEST.SOFT_NMS.{name}" for name in ("METHOD", "SIGMA", "SCORE_FLOOR")),
+    f"{_POINTS}.BOX2D.NMS",
+    *(
+        f"{_POINTS}.POSE.{name}"
+        for name in ("SNAPPING", "CANDIDATES", "CANDIDATE_SCORE", "SNAP_DISTANCE")
+    ),
+    *(
+        f"{_CORNERS}.{name}"
+        for name in ("EMBEDDING_THRESHOLD", "MAX_PAIRS", "MERGE_BOXES", "MERGE_EXPONENT")
+    ),
+    *(f"{_TRIPLET}.{name}" for name in ("REGION_SIDE", "REGION_PARTS", "CENTER_SCALES")),
+)
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "": {},
+    "published": {
+        **{key: values[0] for key, values in _ODDITIES.items()},
+        **{key: KEYS[key].default for key in _AS_DEFAULT},
+    },
+    "clean": {key: values[1] for key, values in _ODDITIES.items()},
+}
+CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet": "odd"}  # published
+
+
+def protocol_values(cfg: CfgNode) -> dict[str, Any]:
+    """Keys that TEST.PROTOCOL decides for the detector of `cfg` -> their values."""
+    values = dict(PROTOCOLS[cfg.TEST.PROTOCOL])
+    if cfg.TEST.PROTOCOL == "published":
+        values[SIZE_AS_POINT] = "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS
+        if canvas := CANVASES.get(cfg.MODEL.META_ARCHITECTURE):
+            values["TEST.CANVAS"] = canvas
+    return values
+
+
+def apply_protocol(cfg: CfgNode) -> str:
+    """Give the keys that TEST.PROTOCOL decides its values, in place; return what changed, or "".
+
+    A key at its default, or at the value of the other protocol, was not chosen against this one.
+
+    Raises:
+        ValueError: a key has another value, which contradicts the protocol.
+    """
+    changed = []
+    for key, value in protocol_values(cfg).items():
+        given = value_of(cfg, key)
+        if _same(given, value):
+            continue
+        others = [KEYS[key].default, *(p[key] for p in PROTOCOLS.values() if key in p)]
+        if key != "TEST.CANVAS" and not any(_same(given, other) for other in others):
+            raise ValueError(_contradiction(cfg.TEST.PROTOCOL, key, given, value))
+        group, _, name = key.rpartition(".")
+        value_of(cfg, group)[name] = value
+        changed.append(f"{key} {given!r} -> {value!r}")
+    return f"{KEY} {cfg.TEST.PROTOCOL!r} sets {', '.join(changed)}." if changed else ""
+
+
+def check_protocol(cfg: CfgNode) -> None:
+    """Raise ValueError where a model is built before `apply_protocol` has set its keys."""
+    for key, value in protocol_values(cfg).items():
+        if not _same(given := value_of(cfg, key), value):
+            told = _contradiction(cfg.TEST.PROTOCOL, key, given, value)
+            raise ValueError(f"{told} centernet_d2.setup(cfg) sets the protocol's keys.")
+
+
+def refuse_contradictions(cfg: CfgNode, levels: Iterable[Level]) -> None:
+    """Raise ValueError for a key that stands beside or after TEST.PROTOCOL and contradicts it.
+
+    `levels` are those that were merged into `cfg`, in their order.
+    """
+    given: dict[str, str] | None = None
+    for level in levels:
+        if KEY in level.values:
+            given = {}
+        if given is not None:
+            given |= dict.fromkeys(level.values, level.source)
+    wanted: Mapping[str, Any] = protocol_values(cfg) if given else {}
+    for key, source in (given or {}).items():
+        if key in wanted and not _same(value := value_of(cfg, key), wanted[key]):
+            told = _contradiction(cfg.TEST.PROTOCOL, key, value, wanted[key])
+            raise ValueError(f"{source}{told}")
+
+
+def _contradiction(word: str, key: str, given: Any, value: Any) -> str:
+    return (
+        f"{key} is {given!r}, but {KEY} {word!r} means {value!r}. Make them agree, or set {KEY} '' "
+        "to choose each key by itself."
+    )
+
+
+def _same(first: Any, second: Any) -> bool:
+    both_lists = isinstance(first, (list, tuple)) and isinstance(second, (list, tuple))
+    return list(first) == list(second) if both_lists else bool(first == second)

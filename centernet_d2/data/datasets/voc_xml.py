@@ -1,0 +1,91 @@
+"""One annotation file of VOC's form -> the image's size and its objects."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from typing import NamedTuple
+
+from detectron2.utils.file_io import PathManager
+
+from ...text_files import TextFileError, read_text
+from ..checks import DatasetError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = dict.fromkeys(("", "0", "0.0", "false", "no", "n"), 0)
+_FLAGS |= dict.fromkeys(("1", "1.0", "true", "yes", "y"), 1)
+
+
+class VocObject(NamedTuple):
+    """One <object>."""
+
+    name: str
+    corners: tuple[float, ...]  # xmin, ymin, xmax, ymax as in the file: pixels from 1, inclusive
+    difficult: int  # 0 or 1
+
+
+class VocImage(NamedTuple):
+    """What a file says of its image."""
+
+    width: int
+    height: int
+    objects: list[VocObject]
+
+
+def read_xml(path: str) -> VocImage:
+    """Parse one file. Tags count by their names alone, without namespace, in any case.
+
+    Raises:
+        DatasetError: it is no XML, lacks an element, or one has a value of no meaning.
+    """
+    root = _parse(path)
+    for node in root.iter():
+        node.tag = node.tag.rpartition("}")[2].lower()
+    sides = [_number(root, f"size/{side}", path) for side in ("width", "height")]
+    if not all(1 <= side < 2**31 and side == int(side) for side in sides):
+        raise DatasetError(
+            f"'{path}': <size> says {sides[0]:g} x {sides[1]:g} pixels: write the width and height "
+            "of the image"
+        )
+    objects = [_object(node, path) for node in root.findall("object")]
+    return VocImage(int(sides[0]), int(sides[1]), objects)
+
+
+def _parse(path: str) -> ElementTree.Element:
+    with PathManager.open(path, "rb") as file:
+        content = file.read()
+    try:
+        return ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        try:  # its bytes may be of another encoding than it says, as Windows tools save them
+            return ElementTree.fromstring(read_text(path))
+        except (ElementTree.ParseError, TextFileError):
+            raise DatasetError(
+                f"'{path}' is no valid XML ({error}): it is truncated, in another encoding than "
+                "its first line says (UTF-8 where it says none), or another kind of file; copy it "
+                "again, or save it as UTF-8"
+            ) from error
+
+
+def _object(node: ElementTree.Element, path: str) -> VocObject:
+    name = (node.findtext("name") or "").strip()
+    difficult = _FLAGS.get((word := node.findtext("difficult") or "").strip().lower())
+    if difficult is None:
+        raise DatasetError(
+            f"'{path}': <difficult> of object '{name}' is '{word}'; write 0 or 1 (or false, true)"
+        )
+    corners = tuple(_number(node, f"bndbox/{corner}", path) for corner in _CORNERS)
+    return VocObject(name, corners, difficult)
+
+
+def _number(element: ElementTree.Element, tag: str, path: str) -> float:
+    text = element.findtext(tag)
+    try:
+        return float(text)  # some boxes of VOC 2012 have decimals
+    except (TypeError, ValueError):
+        what = f"is '{text}'" if text is not None else "is missing"
+        name = element.findtext("name")
+        where = f"of object '{name}' " if name else ""
+        raise DatasetError(
+            f"'{path}': <{tag.replace('/', '><')}> {where}{what}; it must be a number. Annotate "
+            "the image again, or take it out of the split's list"
+        ) from None
