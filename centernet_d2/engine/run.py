@@ -175,8 +175,11 @@ def clear_folder(folder: str, args: argparse.Namespace, *, needed: str = "") -> 
         ValueError: `args` do both.
     """
     overwrite = getattr(args, "overwrite", False)
-    if overwrite and args.resume:
-        raise ValueError("--resume goes on with a run and --overwrite starts a new one: give one.")
+    if overwrite and (args.resume or args.eval_only):
+        raise ValueError(
+            "--overwrite starts a new run, --resume and --eval-only use one that is there: "
+            "give one."
+        )
     if args.eval_only or args.resume:
         return ""
     if overwrite:

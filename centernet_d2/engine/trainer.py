@@ -274,7 +274,7 @@ class Trainer(DefaultTrainer):
         """Train from where the run stands to the end; return the last evaluation's results.
 
         However it ends, the log's last line says where the run stands and how to go on. SIGINT and
-        SIGTERM end it after the current step.
+        SIGTERM (and SIGHUP) end it after the current step.
 
         Raises:
             FileExistsError: a new run where another one lies.
