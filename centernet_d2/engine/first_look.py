@@ -32,18 +32,22 @@ def _faults(cfg: CfgNode, records: Sequence[DatasetDict]) -> Faults:
 
 
 def check_best_metric(cfg: CfgNode) -> None:
-    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC."""
+    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC, or in time."""
     metric, datasets = cfg.SOLVER.BEST_METRIC, cfg.DATASETS.TEST
     if metric and not datasets:
         raise ValueError(
             f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
             "Name a dataset there, or set SOLVER.BEST_METRIC ''."
         )
-    if cfg.SOLVER.EARLY_STOPPING and not metric:
-        raise ValueError(
-            f"SOLVER.EARLY_STOPPING is {cfg.SOLVER.EARLY_STOPPING}, but SOLVER.BEST_METRIC is "
-            "empty: nothing says what is better. Name a result there, such as 'bbox/AP'."
-        )
+    if patience := cfg.SOLVER.EARLY_STOPPING:
+        lacks = {
+            "SOLVER.BEST_METRIC is '': name the result to watch, such as 'bbox/AP'": metric,
+            "TEST.EVAL_PERIOD is 0: set it": cfg.TEST.EVAL_PERIOD or cfg.TEST.EVAL_EPOCHS,
+        }
+        for what in (what for what, given in lacks.items() if not given):
+            raise ValueError(
+                f"SOLVER.EARLY_STOPPING is {patience}, but {what}, or EARLY_STOPPING 0."
+            )
     if "keypoints" not in metric.split("/"):
         return
     from ..data.datasets.skeletons import skeleton_of  # only what is asked for is imported

@@ -146,3 +146,26 @@ def test_negative_numbers_of_processes_are_an_error(number):
         launch(os.getpid, number)
     with pytest.raises(ValueError, match=f"--num-machines is {number}; it must be 1 or more"):
         launch(os.getpid, 1, num_machines=number)
+
+
+def failing_job(cfg) -> None:
+    """A step of the other process than the one that saves fails."""
+    trainer = Trainer(cfg)
+    trainer._keeper.least = 100
+    run_step = trainer._trainer.run_step
+
+    def step() -> None:
+        if comm.get_rank() == 1 and trainer.iter == 3:
+            raise RuntimeError("broken on purpose")
+        run_step()
+
+    trainer._trainer.run_step = step
+    trainer.train()
+
+
+def test_a_process_that_fails_finds_the_steps_before_saved_by_the_main_one(config, tmp_path):
+    cfg = config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
+    with pytest.raises(Exception, match="on purpose"):
+        launch(failing_job, 2, dist_url="auto", args=(cfg,))
+    saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
+    assert saved["iteration"] == 2

@@ -211,6 +211,9 @@ def test_best_score_and_count_survive_a_resume(config, tmp_path, stopped_at):
     assert torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)["value"] == 12.0
 
 
-def test_early_stopping_needs_a_metric(config):
-    with pytest.raises(ValueError, match=r"SOLVER\.EARLY_STOPPING is 3, but SOLVER\.BEST_METRIC"):
-        Trainer(config("SOLVER.EARLY_STOPPING", 3))
+def test_early_stopping_needs_a_metric_and_evaluations(config):
+    early = ["SOLVER.EARLY_STOPPING", 3]
+    with pytest.raises(ValueError, match=r"EARLY_STOPPING is 3, but SOLVER\.BEST_METRIC is ''"):
+        Trainer(config(*early))
+    with pytest.raises(ValueError, match=r"EARLY_STOPPING is 3, but TEST\.EVAL_PERIOD is 0"):
+        Trainer(config(*early, "SOLVER.BEST_METRIC", "bbox/AP"))
