@@ -100,6 +100,11 @@ BAD = {
         ["elsewhere/0.png", "image folder"],
         True,
     ),
+    "folder in the name": (
+        _image("file_name", "C:\\images\\0.png", index=0),
+        ["image folder", "'0.png' is there: write 'file_name' without folders"],
+        True,
+    ),
     "NaN": (_annotation("bbox", [1, float("nan"), 5, 5]), ["101", "1.png", "'bbox'", "NaN"], True),
     "infinity": (_annotation("bbox", [1, 2, float("inf"), 5]), ["101", "'bbox'", "remove"], True),
     "negative size": (
