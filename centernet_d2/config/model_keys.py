@@ -78,7 +78,7 @@ BOX2D = block(
     SIZE_AS_POINT=(False, flag,
         "Map sizes to the image as if they were points, shift of the canvas included: what the "
         "published code for 3-D boxes does (about 1 pixel of height on KITTI), to repeat its "
-        "numbers."),
+        "numbers, as TEST.PROTOCOL published does."),
     NMS=("none", one_of("none", "hard", "linear", "gaussian"),
         "Overlapping detections of one class: `none` (published single-scale default), `hard` (NMS "
         "at NMS_THRESHOLD), `linear` or `gaussian` (soft-NMS with what else TEST.SOFT_NMS says; "

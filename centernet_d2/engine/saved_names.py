@@ -34,6 +34,12 @@ HOW_TO_NAME = (
 )
 
 
+def texts(entry: Any) -> tuple[str, ...]:
+    """A list of texts; what is none, in files of others, names nothing."""
+    is_list = isinstance(entry, (list, tuple)) and all(isinstance(text, str) for text in entry)
+    return tuple(entry) if is_list else ()
+
+
 @dataclass(frozen=True)
 class SavedNames:
     """What weights say of the names of what they find."""
@@ -46,9 +52,9 @@ class SavedNames:
     @classmethod
     def of(cls, content: Mapping[str, Any], source: str) -> SavedNames:
         """Those in the content of a checkpoint."""
-        classes, guessed = content.get("class_names") or (), content.get("guessed") or ()
+        classes, guessed = (texts(content.get(key)) for key in ("class_names", "guessed"))
         joints = {key: value for key, value in content.items() if key.startswith("joint_")}
-        return cls(source, tuple(classes), joints, tuple(guessed))
+        return cls(source, classes, joints, guessed)
 
     @property
     def skeleton(self) -> Skeleton | None:

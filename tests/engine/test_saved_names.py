@@ -17,7 +17,7 @@ from centernet_d2.checkpoint.matching_config import config_node, matching_config
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.ema import copy_into
 from centernet_d2.engine.evaluate import load_for_evaluation
-from centernet_d2.engine.saved_names import saved_names, tell_once
+from centernet_d2.engine.saved_names import SavedNames, saved_names, tell_once
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.structures.skeleton import Skeleton
@@ -171,6 +171,16 @@ def test_a_skeleton_comes_back_as_it_was():
         Skeleton(("left_eye", "right_eye"), (), source="x"),  # no joint changes
     ):
         assert Skeleton.from_saved(skeleton.saved(), "x") == skeleton
+
+
+def test_entries_of_other_forms_name_nothing_or_are_refused():
+    assert SavedNames.of({"class_names": "a,b"}, "w").classes == ()
+    assert SavedNames.of({"class_names": {0: "a"}, "guessed": 3}, "w").guessed == ()
+    assert SavedNames.of({"class_names": ["a", "b"]}, "w").classes == ("a", "b")
+    with pytest.raises(ValueError, match=r"^checkpoint 'w': 'joint_flip_map' and .* two names"):
+        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_flip_map": [["a"]]}, "w").skeleton
+    with pytest.raises(ValueError, match=r"^checkpoint 'w': 'edges' names the joints \['c'\]"):
+        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_edges": [["a", "c"]]}, "w").skeleton
 
 
 # ---------------------------------------------------------------------------- compiled models
