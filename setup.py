@@ -79,6 +79,7 @@ setup(
         # put the headless one beside them. `make install` adds it only where cv2 does not import.
         "opencv": ["opencv-python-headless"],
         "fast-eval": ["faster-coco-eval>=1.6"],
+        "safetensors": ["safetensors>=0.4"],  # weights in that form
         "timm": ["timm>=1.0"],  # its backbones, and the ImageNet weights of DLA-34
         "dev": [
             "pytest>=8",
@@ -90,6 +91,7 @@ setup(
             "shapely>=2.0",  # an independent area of shared polygons
             # Optional back ends, so that they are tested.
             "faster-coco-eval>=1.6",
+            "safetensors>=0.4",
             "timm>=1.0",
         ],
     },

@@ -42,6 +42,8 @@ def read_text(path: str) -> str:
             f"'{path}' is no text in UTF-8 (byte {error.start}: {error.reason}): save it as UTF-8, "
             "or copy it again if it is another kind of file"
         ) from error
+    if "\r" not in text:  # found at once, in the 450 MB of COCO's annotations too
+        return text
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

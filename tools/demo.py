@@ -7,8 +7,9 @@ tools/demo.py box3d             the same for boxes on a street before a camera: 
 tools/demo.py points --check    exit status 1 if it scores below what it should
 tools/demo.py points SOLVER.MAX_ITER 100      config overrides
 
-The last line is `AP <value> AP50 <value>`, fractions on shapes_val or shapes_pose_val; of joints,
-where there are some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
+The files of an earlier demo move into a folder old_<n> there. The last line is
+`AP <value> AP50 <value>`, fractions on shapes_val or shapes_pose_val; of joints, where there are
+some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "SOLVER.REFERENCE_WORLD_SIZE": Rule(NEVER_SCALED, one_of(0).accepts),
     "SOLVER.IMS_PER_BATCH": whole(1),
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
-    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm", "full_model"),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": number(above=0),
     "SOLVER.STEPS": listed(whole()),
     "TEST.KEYPOINT_OKS_SIGMAS": listed(number(above=0)),

@@ -78,7 +78,7 @@ BOX2D = block(
     SIZE_AS_POINT=(False, flag,
         "Map sizes to the image as if they were points, shift of the canvas included: what the "
         "published code for 3-D boxes does (about 1 pixel of height on KITTI), to repeat its "
-        "numbers."),
+        "numbers, as TEST.PROTOCOL published does."),
     NMS=("none", one_of("none", "hard", "linear", "gaussian"),
         "Overlapping detections of one class: `none` (published single-scale default), `hard` (NMS "
         "at NMS_THRESHOLD), `linear` or `gaussian` (soft-NMS with what else TEST.SOFT_NMS says; "
@@ -90,7 +90,8 @@ POSE = block(
     "MODEL.POINTS_CENTERNET.POSE",
     'The point task "pose": joints of persons, or of whatever a dataset gives joints to. It stands '
     'beside "box2d" in TASKS: its detections have boxes. What NUM_JOINTS, FLIP_INDICES and CLASSES '
-    "leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata.",
+    "leave open `centernet_d2.setup(cfg)` takes from the datasets' metadata, the first two from "
+    "MODEL.WEIGHTS where these name no joints.",
     NUM_JOINTS=(0, whole(), "Number of joints; 0: the datasets'."),
     FLIP_INDICES=([], listed(whole(), distinct=True),
         "For each joint the one that takes its place in a flip (left and right exchanged). [] with "

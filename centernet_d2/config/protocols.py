@@ -7,7 +7,7 @@ either: the name that is printed beside scores tells them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -60,12 +60,18 @@ CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet":
 
 def protocol_values(cfg: CfgNode) -> dict[str, Any]:
     """Keys that TEST.PROTOCOL decides for the detector of `cfg` -> their values."""
-    values = dict(PROTOCOLS[cfg.TEST.PROTOCOL])
+    values = dict(PROTOCOLS.get(cfg.TEST.PROTOCOL, {}))  # another word is refused by its rule
     if cfg.TEST.PROTOCOL == "published":
         values[SIZE_AS_POINT] = "box3d" in cfg.MODEL.POINTS_CENTERNET.TASKS
         if canvas := CANVASES.get(cfg.MODEL.META_ARCHITECTURE):
             values["TEST.CANVAS"] = canvas
     return values
+
+
+def departures(cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
+    """Keys that are not as TEST.PROTOCOL has them -> their value, and that of the protocol."""
+    pairs = {key: (value_of(cfg, key), value) for key, value in protocol_values(cfg).items()}
+    return {key: pair for key, pair in pairs.items() if not _same(*pair)}
 
 
 def apply_protocol(cfg: CfgNode) -> str:
@@ -77,13 +83,10 @@ def apply_protocol(cfg: CfgNode) -> str:
         ValueError: a key has another value, which contradicts the protocol.
     """
     changed = []
-    for key, value in protocol_values(cfg).items():
-        given = value_of(cfg, key)
-        if _same(given, value):
-            continue
-        others = [KEYS[key].default, *(p[key] for p in PROTOCOLS.values() if key in p)]
-        if key != "TEST.CANVAS" and not any(_same(given, other) for other in others):
-            raise ValueError(_contradiction(cfg.TEST.PROTOCOL, key, given, value))
+    for key, (given, value) in departures(cfg).items():
+        usual = [KEYS[key].default, *(p[key] for p in PROTOCOLS.values() if key in p)]
+        if key != "TEST.CANVAS" and not any(_same(given, other) for other in usual):
+            raise ValueError(_contradiction(cfg, key, given, value))
         group, _, name = key.rpartition(".")
         value_of(cfg, group)[name] = value
         changed.append(f"{key} {given!r} -> {value!r}")
@@ -92,34 +95,27 @@ def apply_protocol(cfg: CfgNode) -> str:
 
 def check_protocol(cfg: CfgNode) -> None:
     """Raise ValueError where a model is built before `apply_protocol` has set its keys."""
-    for key, value in protocol_values(cfg).items():
-        if not _same(given := value_of(cfg, key), value):
-            told = _contradiction(cfg.TEST.PROTOCOL, key, given, value)
-            raise ValueError(f"{told} centernet_d2.setup(cfg) sets the protocol's keys.")
+    for key, pair in departures(cfg).items():
+        told = _contradiction(cfg, key, *pair)
+        raise ValueError(f"{told} centernet_d2.setup(cfg) sets the protocol's keys.")
 
 
-def refuse_contradictions(cfg: CfgNode, levels: Iterable[Level]) -> None:
+def refuse_contradictions(cfg: CfgNode, levels: Sequence[Level]) -> None:
     """Raise ValueError for a key that stands beside or after TEST.PROTOCOL and contradicts it.
 
     `levels` are those that were merged into `cfg`, in their order.
     """
-    given: dict[str, str] | None = None
-    for level in levels:
-        if KEY in level.values:
-            given = {}
-        if given is not None:
-            given |= dict.fromkeys(level.values, level.source)
-    wanted: Mapping[str, Any] = protocol_values(cfg) if given else {}
-    for key, source in (given or {}).items():
-        if key in wanted and not _same(value := value_of(cfg, key), wanted[key]):
-            told = _contradiction(cfg.TEST.PROTOCOL, key, value, wanted[key])
-            raise ValueError(f"{source}{told}")
+    last = max((i for i, level in enumerate(levels) if KEY in level.values), default=len(levels))
+    sources = {key: level.source for level in levels[last:] for key in level.values}
+    for key, pair in departures(cfg).items() if sources else ():
+        if key in sources:
+            raise ValueError(f"{sources[key]}{_contradiction(cfg, key, *pair)}")
 
 
-def _contradiction(word: str, key: str, given: Any, value: Any) -> str:
+def _contradiction(cfg: CfgNode, key: str, given: Any, value: Any) -> str:
     return (
-        f"{key} is {given!r}, but {KEY} {word!r} means {value!r}. Make them agree, or set {KEY} '' "
-        "to choose each key by itself."
+        f"{key} is {given!r}, but {KEY} {cfg.TEST.PROTOCOL!r} means {value!r}. Make them agree, or "
+        f"set {KEY} '' to choose each key by itself."
     )
 
 

@@ -88,7 +88,7 @@ def check_labels3d(
     if known.sum() >= _FEWEST:
         found.append(_fit_message(placed) or _alpha_message(placed))
     if trained:
-        found.append(_unlearned_message(labels, " ".join(found)))
+        found.append(_unlearned_message(labels, found[-1]))
     if frame is not None:
         found.append(_frame_message(labels, frame, trained=trained))
     return [message for message in found if message]
@@ -222,7 +222,7 @@ def _unlearned_message(labels: Labels3D, why: str) -> str:
         raise DatasetError(
             f"not one of {count} objects has a 3-D box in front of the camera, which the point "
             "task 'box3d' learns from. Write 'location', 'dimensions' and 'rotation_y', or take "
-            f"'box3d' out of MODEL.POINTS_CENTERNET.TASKS. {why}"
+            f"'box3d' out of MODEL.POINTS_CENTERNET.TASKS{'. ' * bool(why)}{why}"
         )
     found = examples(without | unknown, lambda k: f"{labels.describe(k)} location {places[k]}")
     return found and (

@@ -72,6 +72,13 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
     return Faults(missing, unusable)
 
 
+def united(found: Sequence[Faults]) -> Faults:
+    """Return the faults that any machine found, each on its own disk, in the records' order."""
+    missing = sorted({row for faults in found for row in faults.missing})
+    unusable = {row: fault for faults in found for row, fault in sorted(faults.unusable.items())}
+    return Faults(missing, {row: unusable[row] for row in sorted(unusable)})
+
+
 def missing_files(names: Iterable[str]) -> set[str]:
     """Return those of the local files that do not exist."""
     folders: dict[str, list[tuple[str, str]]] = defaultdict(list)

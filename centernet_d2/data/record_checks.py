@@ -33,12 +33,13 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_box(value: Any) -> bool:
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of numbers; of anything else (0, 0)."""
     try:
         numbers = np.asarray(value)
     except (TypeError, ValueError):
-        return False
-    return numbers.shape == (4,) and numbers.dtype.kind in "iuf"
+        return (0, 0)
+    return numbers.shape if numbers.dtype.kind in "iuf" else (0, 0)
 
 
 def _is_flag(value: Any) -> bool:
@@ -65,7 +66,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "iscrowd": (_is_flag, "0 or 1"),
     "ignored": (_is_flag, "0 or 1"),
     "difficult": (_is_flag, "0 or 1"),
-    "bbox": (_is_box, "four numbers"),
+    "bbox": (lambda v: _shape(v) == (4,), "four numbers"),
+    "keypoints": (
+        lambda v: _shape(v)[-1:] == (3,) or (len(_shape(v)) == 1 and _shape(v)[0] % 3 == 0),
+        "x, y, visibility of each joint, three numbers in pixels",
+    ),
     "bbox_mode": (
         lambda v: isinstance(v, (Integral, str)) and v in _MODES,
         "BoxMode.XYXY_ABS where 'bbox' is [x1, y1, x2, y2] and BoxMode.XYWH_ABS where it is [x, y, "
@@ -73,7 +78,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
 }
 """Key -> whether a value can be used, and what it must be."""
-_OPTIONAL = ("height", "width", "iscrowd", "ignored", "difficult")
+_OPTIONAL = ("height", "width", "iscrowd", "ignored", "difficult", "keypoints")
 
 
 def check_records(
@@ -219,6 +224,7 @@ def _check_annotations(images: _Rows, num_classes: int | None) -> None:
     crowd, ignored, _ = (
         np.array(rows.column(key), dtype=bool) for key in ("iscrowd", "ignored", "difficult")
     )
+    rows.column("keypoints")
     _check_categories(rows, ignored, num_classes)
     sizes = np.array([(r["width"], r["height"]) for r in records], dtype=float)[owner]
     boxes, unusual = _boxes(rows, sizes)

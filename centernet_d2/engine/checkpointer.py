@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import torch
@@ -21,9 +21,7 @@ from ..checkpoint.detect_source import looks_like
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import WRAPPERS, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
-
-if TYPE_CHECKING:  # a training of boxes needs none
-    from ..structures.skeleton import Skeleton
+from ..structures.skeleton import Skeleton
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
 # config anyway.

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
-import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import get_cache_dir
 
-from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
-from ..checkpoint.download import is_url
-from ..checkpoint.files import file_kind, read_tensors
-from ..checkpoint.unwrap import unwrap
 from ..data.records import check_class_names
-from ..model_zoo.lookup import UnknownModelError, find_entry
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import difference, plural
-from .checkpointer import shorten, without_query
-
-if TYPE_CHECKING:  # a training of boxes needs none
-    from ..structures.skeleton import Skeleton
+from ..structures.skeleton import Skeleton
+from .checkpointer import shorten
+from .saved_names import HOW_TO_NAME, SavedNames, saved_names, tell_once
 
 logger = logging.getLogger(__name__)
 
@@ -77,124 +61,6 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
                 "evaluation."
             )
     return expected
-
-
-# The cure where weights name nothing.
-HOW_TO_NAME = (
-    "Name a dataset in DATASETS.TEST, or give the names to tools/convert_checkpoint.py --classes "
-    "and --joints"
-)
-
-
-@dataclass(frozen=True)
-class SavedNames:
-    """What weights say of the names of what they find."""
-
-    source: str = ""  # the weights
-    classes: tuple[str, ...] = ()
-    joints: Mapping[str, Any] = field(default_factory=dict)  # see `Skeleton.saved`
-    guessed: tuple[str, ...] = ()  # "class_names", "joint_names": by their number, see `guess_of`
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any], source: str) -> SavedNames:
-        """Those in the content of a checkpoint."""
-        classes, guessed = content.get("class_names") or (), content.get("guessed") or ()
-        joints = {key: value for key, value in content.items() if key.startswith("joint_")}
-        return cls(source, tuple(classes), joints, tuple(guessed))
-
-    @property
-    def skeleton(self) -> Skeleton | None:
-        """The joints; None where none are named."""
-        if not self.joints.get("joint_names"):
-            return None
-        from ..structures.skeleton import Skeleton
-
-        return Skeleton.from_saved(self.joints, f"checkpoint '{self.source}'")
-
-    def names(self, what: str) -> list[str]:
-        """Names of "class" or "joint"."""
-        return list(self.classes if what == "class" else self.joints.get("joint_names") or ())
-
-    def guess_of(self, what: str) -> str:
-        """A sentence that says so where the names of "class" or "joint" are a guess; else ""."""
-        if f"{what}_names" not in self.guessed:
-            return ""
-        names = self.names(what)
-        return (
-            f"'{self.source}' names no {plural(what)}: {shorten(names, 3)} are a guess from their "
-            f"number, {len(names)}"
-        )
-
-
-def saved_class_names(weights: str) -> list[str]:
-    """The class names of `saved_names`."""
-    return list(saved_names(weights).classes)
-
-
-def saved_names(weights: str) -> SavedNames:
-    """Names in `weights` as far as they are known without a download.
-
-    Those of the model zoo are stated with their entry. A file is read where it is local, or where
-    an address was downloaded before. Files as their authors published them hold no names: these
-    are guessed from the numbers of classes and joints, and are marked so.
-    """
-    if not weights:
-        return SavedNames()
-    name = without_query(weights)
-    if name.startswith(PUBLISHED) and not _expected_file(name).is_file():
-        try:
-            benchmark = find_entry(name.removeprefix(PUBLISHED)).benchmark
-        except UnknownModelError:
-            benchmark = None
-        if benchmark:
-            joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
-            return SavedNames(weights, DATASET_CLASSES[benchmark.dataset], joints)
-    file = _fetched.get(name) or _expected_file(name)
-    return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
-
-
-def names_of_loaded(weights: str, content: Mapping[str, Any]) -> SavedNames:
-    """Names of `weights` whose `content` was loaded: of a zoo entry those that it states."""
-    stated = saved_names(weights) if weights.startswith(PUBLISHED) else SavedNames()
-    return stated if stated.classes else SavedNames.of(content, weights)
-
-
-def _expected_file(name: str) -> Path:
-    """Where the file of a name is, if it is here."""
-    if is_url(name):
-        return Path(get_cache_dir()) / urlparse(name).path.lstrip("/")  # as PathManager keeps it
-    name = name.removeprefix(PUBLISHED)
-    return downloaded_file(name) if is_url(name) else Path(name).expanduser()
-
-
-@functools.lru_cache(maxsize=8)
-def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
-    try:
-        if file_kind(file) not in ("torch", "safetensors"):
-            return SavedNames()
-        loaded = read_tensors(file, mapped=True)
-        if "class_names" not in loaded:
-            loaded = detect_source(unwrap(loaded).state).names
-        return SavedNames.of(loaded, source)
-    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
-        return SavedNames()
-
-
-@functools.lru_cache(maxsize=64)
-def tell_once(message: str) -> None:
-    """Warn; once in a process of the same."""
-    logger.warning(message)
-
-
-_fetched: dict[str, Path] = {}  # name -> its local file
-
-
-def fetch_weights(weights: str) -> None:
-    """Download `weights` where they are not here yet, so that their class names can be read."""
-    if weights and not weights.startswith(IMAGENET):
-        name = without_query(weights)
-        _fetched[name] = Path(PathManager.get_local_path(name))
 
 
 def find_class_names(cfg: CfgNode) -> list[str]:
@@ -287,7 +153,7 @@ def set_joints(cfg: CfgNode) -> None:
     if not pose.FLIP_INDICES:
         pose.FLIP_INDICES = skeleton.flip_indices()
         if guess := saved.guess_of("joint"):
-            tell_once(f"{guess}, and so is what a flip exchanges. {HOW_TO_NAME}.")
+            tell_once(f"{guess}, with what a flip exchanges. {HOW_TO_NAME}.")
     elif list(pose.FLIP_INDICES) != skeleton.flip_indices() and not saved.guess_of("joint"):
         tell_once(
             f"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES is {list(pose.FLIP_INDICES)}, but "
@@ -301,7 +167,9 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
     Names that are a guess say nothing but their number.
     """
-    known = saved_names(weights) if class_names else SavedNames()
+    if not (class_names and weights):
+        return ""
+    known = saved_names(weights)
     saved = list(known.classes)
     if not saved or list(class_names) == saved:
         return ""
@@ -314,6 +182,22 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
         f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
         "training from; detections of these weights would carry wrong names."
     )
+
+
+def tell_other_flips(skeleton: Skeleton | None, saved: SavedNames) -> None:
+    """Warn where a flip exchanges other joints of the data than those `saved` in a checkpoint."""
+    theirs = saved.skeleton if skeleton else None
+    if not skeleton or not theirs or saved.guess_of("joint"):
+        return
+    if theirs.names != skeleton.names or None in (theirs.flip_map, skeleton.flip_map):
+        return
+    if theirs.flip_indices() != skeleton.flip_indices():
+        logger.warning(
+            "By %s a flip exchanges %s, but '%s' was trained with %s: flipped images, in training "
+            "and with TEST.FLIP, mean other joints now. Give the data the pairs of the checkpoint, "
+            "unless those were wrong.",
+            *(skeleton.source, skeleton.flip_map, saved.source, theirs.flip_map),
+        )
 
 
 def compare_with_checkpoint(

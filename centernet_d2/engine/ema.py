@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..checkpoint.unwrap import plain_name
+
 
 class WeightAverage:
     """Moving average of every tensor of a model's state: parameters and norm statistics.
@@ -76,6 +78,10 @@ class WeightAverage:
 
 @torch.no_grad()
 def copy_into(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Copy `state` into the model's tensors of those names; they stay the same objects."""
+    """Copy `state` into the model's tensors of those names; they stay the same objects.
+
+    What torch's wrappers put into names, of a compiled model, is no difference.
+    """
+    plain = {plain_name(name): value for name, value in state.items()}
     for name, value in model.state_dict().items():
-        value.copy_(state[name])
+        value.copy_(plain[plain_name(name)])

@@ -16,11 +16,11 @@ from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
 from .class_names import (
     compare_with_checkpoint,
-    fetch_weights,
     find_class_names,
-    names_of_loaded,
+    tell_other_flips,
     without_training_data,
 )
+from .saved_names import fetch_weights, names_of_loaded
 from .setup import setup
 from .trainer import Trainer
 
@@ -65,6 +65,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
     for what, names in (("class", class_names), ("joint", skeleton.names if skeleton else ())):
         compare_with_checkpoint(names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True, what=what)
+    tell_other_flips(skeleton, saved)
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
     return class_names or list(saved.classes)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.solver import LRMultiplier
 from detectron2.solver.build import get_default_optimizer_params
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -93,44 +94,35 @@ SETTINGS = {
     "weight_decay": "SOLVER.WEIGHT_DECAY (_NORM, _BIAS)",
     "momentum": "SOLVER.MOMENTUM",
     "nesterov": "SOLVER.NESTEROV",
-    "dampening": "the optimizer's dampening",
     "betas": "the optimizer's betas",
     "eps": "the optimizer's eps",
-    "amsgrad": "the optimizer's amsgrad",
 }
 
 
-def kind_of(optimizer: torch.optim.Optimizer) -> str:
-    """Return the name of an optimizer, as SOLVER.OPTIMIZER has it."""
-    return type(optimizer).__name__.removesuffix("WithClipping")
-
-
-def parameter_names(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> list[str]:
-    """Return the names of an optimizer's parameters, in its order."""
+def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> dict[str, Any]:
+    """Return what a checkpoint holds of an optimizer: state, kind, names of the parameters."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {
+        "optimizer": optimizer.state_dict(),
+        "optimizer_kind": type(optimizer).__name__.removesuffix("WithClipping"),
+        "optimizer_parameters": [names.get(id(parameter), "") for parameter in parameters],
+    }
 
 
 def resume_optimizer(
-    optimizer: torch.optim.Optimizer,
-    saved: Mapping[str, Any],
-    *,
-    names: list[str],
-    saved_names: list[str] | None,
-    saved_kind: str | None,
-    keeps_rate: bool = True,
+    optimizer: torch.optim.Optimizer, scheduler: Any, model: torch.nn.Module, state: dict[str, Any]
 ) -> list[str]:
-    """Give an optimizer the moments of a checkpoint; its own settings stay.
+    """Take over the moments of a checkpoint; settings stay those that the optimizer has.
 
-    The rate that a scheduler has set last is the checkpoint's.
+    The rate becomes that of the scheduler's iteration. A scheduler that makes it of the rate before
+    goes on with the checkpoint's.
 
     Args:
         optimizer: as the config asks for it.
-        saved: `state_dict()` of the checkpoint's optimizer.
-        names: `parameter_names` of the optimizer.
-        saved_names: and of the checkpoint's; None in older checkpoints.
-        saved_kind: `kind_of` the checkpoint's optimizer; None in older checkpoints.
-        keeps_rate: whether `initial_lr` is a setting that stays; else the checkpoint's goes on.
+        scheduler: of its learning rate, already with the checkpoint's state.
+        model: whose parameters are optimized.
+        state: as `optimizer_state` returns; an older one has "optimizer" alone.
 
     Returns:
         One sentence for each setting that differs.
@@ -139,10 +131,45 @@ def resume_optimizer(
         ValueError: the checkpoint is of another optimizer, or of parameters that are grouped in
             another way and not named.
     """
-    kind, groups = kind_of(optimizer), saved["param_groups"]
-    if saved_kind is None:  # its settings tell as much
-        has_betas = "betas" in groups[0]
-        same = has_betas == ("betas" in optimizer.param_groups[0])
+    here, groups = optimizer_state(optimizer, model), optimizer.param_groups
+    saved = state["optimizer"]
+    _check_kind(here["optimizer_kind"], state.get("optimizer_kind"), groups, saved["param_groups"])
+    own = [{key: group[key] for key in SETTINGS if key in group} for group in groups]
+    computed = isinstance(scheduler, LRMultiplier)
+    told = []
+    for key, config_key in SETTINGS.items():
+        before, now = _distinct(saved["param_groups"], key), _distinct(own, key)
+        if before and now and before != now:
+            stays = computed or key != "initial_lr"
+            told.append(
+                f"{config_key}: {now} is used, the run had {before}."
+                if stays
+                else f"{config_key}: the scheduler goes on with {before}, not {now}."
+            )
+    names, saved_names = here["optimizer_parameters"], state.get("optimizer_parameters")
+    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in saved["param_groups"]] or (
+        saved_names is not None and saved_names != names
+    ):
+        saved = _in_order(saved, here["optimizer"], names, saved_names)
+    optimizer.load_state_dict(saved)
+    groups = optimizer.param_groups  # which are others now
+    for group, settings in zip(groups, own, strict=True):
+        if not computed:
+            settings.pop("initial_lr", None)
+        group.update(settings)
+    if computed:
+        scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        for group, rate in zip(groups, scheduler.get_lr(), strict=True):
+            group["lr"] = rate
+    return told
+
+
+def _check_kind(
+    kind: str, saved_kind: str | None, groups: list[dict[str, Any]], saved: list[dict[str, Any]]
+) -> None:
+    if saved_kind is None:  # an older checkpoint: its settings tell as much
+        has_betas = "betas" in saved[0]
+        same = has_betas == ("betas" in groups[0])
         saved_kind = kind if same else "Adam" if has_betas else "SGD"
     if saved_kind != kind:
         raise ValueError(
@@ -150,34 +177,15 @@ def resume_optimizer(
             f"does not fit. Set SOLVER.OPTIMIZER {saved_kind}; or start a new run with '{kind}' "
             "from its weights, by MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-    own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    sizes = [[len(g["params"]) for g in each] for each in (groups, optimizer.param_groups)]
-    regrouped = sizes[0] != sizes[1] or (saved_names is not None and saved_names != names)
-    if regrouped:
-        saved = _in_order(saved, optimizer, names, saved_names)
-    optimizer.load_state_dict(dict(saved))
-    told = []
-    for key, config_key in SETTINGS.items():
-        before, now = (_distinct(each, key) for each in (groups, own))
-        kept = keeps_rate or key != "initial_lr"
-        if before and now and before != now:
-            new, old = (_words(each) for each in ((now, before) if kept else (before, now)))
-            told.append(f"{config_key}: {new} is used, {'the run had' if kept else 'not'} {old}.")
-        if not kept:
-            continue
-        for group, mine in zip(optimizer.param_groups, own, strict=True):
-            if key in mine and (regrouped or key in group):
-                group[key] = mine[key]
-    return told
 
 
 def _in_order(
     saved: Mapping[str, Any],
-    optimizer: torch.optim.Optimizer,
+    own: Mapping[str, Any],
     names: list[str],
     saved_names: list[str] | None,
 ) -> dict[str, Any]:
-    """Return a saved state in the order and the groups of an optimizer."""
+    """Return a saved state in the order and the groups of another one, by its parameters' names."""
     if saved_names is None or sorted(saved_names) != sorted(names):
         raise ValueError(
             "The optimizer of the run to resume has its parameters in other groups. Set "
@@ -187,17 +195,13 @@ def _in_order(
         )
     place = {name: index for index, name in enumerate(saved_names)}
     moved = {k: saved["state"][place[n]] for k, n in enumerate(names) if place[n] in saved["state"]}
-    return {"state": moved, "param_groups": optimizer.state_dict()["param_groups"]}
+    return {"state": moved, "param_groups": own["param_groups"]}
 
 
-def _distinct(groups: list[dict[str, Any]], key: str) -> list[Any]:
-    """The different values of a setting over the groups, in order of occurrence."""
-    values = [tuple(v) if isinstance(v := g[key], list) else v for g in groups if key in g]
-    return list(dict.fromkeys(values))
-
-
-def _words(values: list[Any]) -> str:
-    return " and ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
+def _distinct(groups: list[dict[str, Any]], key: str) -> str:
+    """The different values of a setting over the groups, in words; "" where there are none."""
+    values = dict.fromkeys(str(group[key]) for group in groups if key in group)
+    return " and ".join(values)
 
 
 def _with_clipping(

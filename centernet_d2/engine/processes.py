@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -16,19 +16,20 @@ import torch.distributed as dist
 from detectron2.utils import comm
 
 Result = TypeVar("Result")
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+# The third is of a terminal that is closed; Windows has none.
+STOPPING = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
-def told_by(asked: bool, look: Callable[[], Result]) -> Result:
-    """Call `look` in the processes that are `asked`; all get the first one's result, or its error.
+def told_by(asked: bool, look: Callable[[], Result]) -> list[Result]:
+    """Call `look` in the processes that are `asked`; all get the results, or the first error.
 
-    All processes call it together; the result can be pickled.
+    All processes call it together; a result can be pickled.
 
     Raises:
         Exception: what `look` raised, the same in every process, so that none waits for another.
     """
     if comm.get_world_size() == 1:
-        return look()
+        return [look()]
     outcome: Any = None
     if asked:
         try:
@@ -39,11 +40,11 @@ def told_by(asked: bool, look: Callable[[], Result]) -> Result:
     for _, error in outcomes:
         if error is not None:
             raise error
-    return outcomes[0][0]
+    return [result for result, _ in outcomes]
 
 
 class StopSignals:
-    """Inside its block SIGINT and SIGTERM ask for a stop after the current step.
+    """Inside its block the signals `STOPPING` ask for a stop after the current step.
 
     The same signal a second time stops at once, and so does the first while `at_once` is set. A
     signal that was ignored before stays so; in a thread that is not the main one nothing changes.
@@ -79,7 +80,8 @@ class StopSignals:
         if again or self.at_once:
             self.stop()
         name = signal.Signals(number).name  # not through logging, which may be at work right now
-        os.write(2, f"{name}: stopping after this step; once more stops at once.\n".encode())
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, f"{name}: stopping after this step; once more stops at once.\n".encode())
 
     def agreed(self) -> bool:
         """Whether any process was asked to stop; all call it together, after the same step."""
@@ -91,15 +93,15 @@ class StopSignals:
         return self.received > 0
 
     def stop(self) -> None:
-        """End as a process does at the signal: KeyboardInterrupt, or exit status 143 of SIGTERM."""
-        if self.received == signal.SIGTERM:
-            sys.exit(128 + self.received)
-        raise KeyboardInterrupt
+        """End as at the signal: by KeyboardInterrupt, or with exit status 143 (129 of SIGHUP)."""
+        if self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + self.received)
 
 
-@contextmanager
+@contextlib.contextmanager
 def passed_on(children: Callable[[], Iterable[int]]) -> Iterator[list[int]]:
-    """Inside the block pass SIGINT and SIGTERM on to child processes, as SIGTERM, and wait on.
+    """Inside the block pass the signals `STOPPING` on to child processes, as SIGTERM.
 
     Yields:
         The numbers of the signals received so far. A terminal sends SIGINT to the children itself.
@@ -109,7 +111,8 @@ def passed_on(children: Callable[[], Iterable[int]]) -> Iterator[list[int]]:
     def pass_on(number: int, frame: FrameType | None) -> None:
         received.append(number)
         for child in children():
-            os.kill(child, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
     before = {number: signal.signal(number, pass_on) for number in STOPPING}
     try:

@@ -143,7 +143,7 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     the one beside a config.yaml is always of that config, and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
-    aside = told_by(
+    (aside,) = told_by(
         comm.is_main_process(),
         lambda: clear_folder(job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS),
     )
@@ -175,8 +175,11 @@ def clear_folder(folder: str, args: argparse.Namespace, *, needed: str = "") -> 
         ValueError: `args` do both.
     """
     overwrite = getattr(args, "overwrite", False)
-    if overwrite and args.resume:
-        raise ValueError("--resume goes on with a run and --overwrite starts a new one: give one.")
+    if overwrite and (args.resume or args.eval_only):
+        raise ValueError(
+            "--overwrite starts a new run, --resume and --eval-only use one that is there: "
+            "give one."
+        )
     if args.eval_only or args.resume:
         return ""
     if overwrite:

@@ -6,11 +6,12 @@ rate, iterations, steps - follows from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier
 
 # Key in iterations, given by hand -> key in epochs, from which iterations are computed.
 PARTNERS = {
@@ -54,10 +55,10 @@ class Schedule:
     warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
-    def describe(self, multiplier: Callable[[int], float] | None = None) -> str:
+    def describe(self, scheduler: Any = None) -> str:
         """Return the schedule in two lines, for the log; in three where the rate changes.
 
-        `multiplier` gives what the learning rate is multiplied by in an iteration.
+        `scheduler` is what changes it; only detectron2's `LRMultiplier` can be asked ahead.
         """
         epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
@@ -71,14 +72,16 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"checkpoint every {self.checkpoint_period} iterations." + self._rates(multiplier)
+            f"checkpoint every {self.checkpoint_period} iterations." + self._rates(scheduler)
         )
 
-    def _rates(self, multiplier: Callable[[int], float] | None) -> str:
-        last = self.iterations - 1
+    def _rates(self, scheduler: Any) -> str:
+        if not isinstance(scheduler, LRMultiplier):
+            return ""
+        last, factor = self.iterations - 1, scheduler._multiplier
         marks = sorted({0, min(self.warm_up, last), *self.steps, last})
-        rates = {i: self.learning_rate * multiplier(i) for i in marks} if multiplier else {}
-        if len({f"{rate:.3g}" for rate in rates.values()}) < 2:
+        rates = {i: self.learning_rate * factor(i / scheduler._max_iter) for i in marks}
+        if all(rate == self.learning_rate for rate in rates.values()):
             return ""
         return f"\nRate: {', '.join(f'{rate:.3g} in iteration {i}' for i, rate in rates.items())}."
 

@@ -106,6 +106,7 @@ def setup(cfg: CfgNode) -> CfgNode:
             The message names the key and the cure.
     """
     if _is_ready(cfg):
+        _choose_reading(cfg)
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -173,12 +174,17 @@ def register_datasets(cfg: CfgNode) -> None:
             _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
-        for choice, made in (
-            ("missing_frames", cfg.DATASETS.KITTI.ALLOW_MISSING),
-            ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
-            ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
-        ):
-            choose(cfg.DATASETS[key], choice, made)
+    _choose_reading(cfg)
+
+
+def _choose_reading(cfg: CfgNode) -> None:
+    """Let this process read files as `cfg` says, whatever another config said before."""
+    for choice, made in (
+        ("missing_frames", cfg.DATASETS.KITTI.ALLOW_MISSING),
+        ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
+        ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
+    ):
+        choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
     limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 

@@ -64,7 +64,8 @@ class StepLoop(SimpleTrainer):
         self.previous_batch: list[dict[str, Any]] = []
         self.losses: dict[str, float] = {}
         self._buffers: list[torch.Tensor] = []  # copies, as they were before the current step
-        self._updating, self._done = False, -1  # inside an update; the last iteration that is done
+        self._updating = False  # whether weights are half changed
+        self._done = self._copied = -1  # the last iterations that are done, that have copies
 
     def run_step(self) -> None:
         """Do one step.
@@ -108,6 +109,7 @@ class StepLoop(SimpleTrainer):
             self._buffers = [buffer.clone() for buffer in buffers]
         elif buffers:
             torch._foreach_copy_(self._buffers, buffers)
+        self._copied = self.iter
 
     @torch.no_grad()
     def undo_half_a_step(self, complete: int) -> bool:
@@ -120,7 +122,7 @@ class StepLoop(SimpleTrainer):
         """
         if self._updating or self._done > complete:
             return False
-        if self.iter > complete and self._buffers:
+        if self._copied > complete:
             for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
                 buffer.copy_(before)
         return True

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,13 +14,11 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, verify_results
-from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..data.image_files import check_image_files, find_faults
 from ..data.loader import (
     DatasetDict,
     Mapper,
@@ -34,8 +32,9 @@ from ..data.samplers import seed_generators
 from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names, names_of_loaded
+from .class_names import compare_with_checkpoint, find_class_names, tell_other_flips
 from .ema import WeightAverage, copy_into
+from .first_look import check_best_metric, look_at_images, usable_records
 from .hooks import (
     BestCheckpoint,
     CheckpointHook,
@@ -43,11 +42,12 @@ from .hooks import (
     EvaluationHook,
     StoppedEarly,
     TrainingHealthHook,
-    VisualizationHook,
 )
-from .optimizer import build_optimizer, kind_of, parameter_names, resume_optimizer
-from .processes import StopSignals, told_by
+from .optimizer import build_optimizer, optimizer_state, resume_optimizer
+from .pictures import VisualizationHook
+from .processes import StopSignals
 from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
+from .saved_names import names_of_loaded
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -71,6 +71,7 @@ class Trainer(DefaultTrainer):
     """
 
     how_to_resume = "Trainer(cfg).resume_or_load(resume=True), or --resume"
+    _holds_run = False  # whether OUTPUT_DIR did when this was built
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, loader and hooks.
@@ -85,17 +86,12 @@ class Trainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
-        _check_best_metric(cfg)
+        check_best_metric(cfg)
         self.signals = StopSignals()
         self._keeper: CheckpointHook | None = None
         # Before the writers leave theirs.
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))
-        dataset = check_images(
-            cfg,
-            self.load_dataset(cfg),
-            f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}",
-            skip=cfg.DATASETS.SKIP_UNREADABLE,
-        )
+        dataset = usable_records(cfg, self.load_dataset(cfg))
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
         self.class_names = find_class_names(cfg)
@@ -180,13 +176,11 @@ class Trainer(DefaultTrainer):
 
         Where a subclass evaluates in its own way, by `test`, an error is a warning.
         """
-        own = cls.test.__func__ is not Trainer.test.__func__  # type: ignore[attr-defined]
+        own = getattr(cls.test, "__func__", cls.test) is not Trainer.__dict__["test"].__func__
+        told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
         for name in cfg.DATASETS.TEST:
             try:
-                loader = cls.build_test_loader(cfg, name)
-                records = getattr(getattr(loader, "dataset", None), "dicts", ())
-                check_images(cfg, list(records), f"DATASETS.TEST {name}")
-                told = told_by_model(unwrapped(model))
+                look_at_images(cfg, cls.build_test_loader(cfg, name), f"DATASETS.TEST {name}")
                 call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
                 if not own:
@@ -264,10 +258,12 @@ class Trainer(DefaultTrainer):
         self._refuse_used_folder(resumes=bool(path))
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
-        saved = names_of_loaded(path, extras)
-        for what in ("class", "joint"):
-            names = getattr(self.checkpointer, f"{what}_names")
-            compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
+        if path:
+            saved = names_of_loaded(path, extras)
+            for what in ("class", "joint"):
+                names = getattr(self.checkpointer, f"{what}_names")
+                compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
+            tell_other_flips(self.checkpointer.skeleton, saved)
         if resume:
             self.start_iter = self.iter + 1
         elif self.average:
@@ -281,7 +277,7 @@ class Trainer(DefaultTrainer):
         """Train from where the run stands to the end; return the last evaluation's results.
 
         However it ends, the log's last line says where the run stands and how to go on. SIGINT and
-        SIGTERM end it after the current step.
+        SIGTERM (and SIGHUP) end it after the current step.
 
         Raises:
             FileExistsError: a new run where another one lies.
@@ -289,7 +285,7 @@ class Trainer(DefaultTrainer):
             SystemExit: the results miss TEST.EXPECTED_RESULTS, or it was stopped by SIGTERM.
         """
         self._refuse_used_folder(resumes=self.start_iter > 0)
-        logger.info("%s", self.schedule.describe(self._multiplier()))
+        logger.info("%s", self.schedule.describe(self.scheduler))
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -332,13 +328,6 @@ class Trainer(DefaultTrainer):
             error.add_note(line)
             raise
 
-    def _multiplier(self) -> Callable[[int], float] | None:
-        """What the learning rate is multiplied by in an iteration, where the scheduler says it."""
-        scheduler = self.scheduler
-        if not isinstance(scheduler, LRMultiplier):
-            return None
-        return lambda iteration: scheduler._multiplier(iteration / scheduler._max_iter)
-
     def evaluate(self) -> OrderedDict[str, Any]:
         """Evaluate on DATASETS.TEST with the weights that a checkpoint would hold."""
         model = unwrapped(self.model)
@@ -361,9 +350,7 @@ class Trainer(DefaultTrainer):
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
-        state["optimizer"] = self.optimizer.state_dict()
-        state["optimizer_kind"] = kind_of(self.optimizer)
-        state["optimizer_parameters"] = parameter_names(self.optimizer, unwrapped(self.model))
+        state |= optimizer_state(self.optimizer, unwrapped(self.model))
         state["schedule"] = self.schedule.state_dict()
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
@@ -379,7 +366,9 @@ class Trainer(DefaultTrainer):
         Settings of optimizer and schedule are the config's; each that differs is told.
         """
         TrainerBase.load_state_dict(self, state)
-        changes = self.schedule.changes(state.get("schedule", {})) + self._resume_optimizer(state)
+        model = unwrapped(self.model)
+        changes = self.schedule.changes(state.get("schedule", {}))
+        changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
         for change in changes:
             logger.warning("Resuming with another config. %s", change)
         if state["grad_scaler"]:
@@ -389,63 +378,7 @@ class Trainer(DefaultTrainer):
         elif state["seed"] != self.cfg.SEED:
             logger.warning("SEED is %d, the checkpoint's was %d.", self.cfg.SEED, state["seed"])
         self.start_position = state["images_seen"]
-        model = unwrapped(self.model)
         if self.average:
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
-
-    def _resume_optimizer(self, state: dict[str, Any]) -> list[str]:
-        computed = isinstance(self.scheduler, LRMultiplier)  # from the iteration, not from a rate
-        changes = resume_optimizer(
-            self.optimizer,
-            state["optimizer"],
-            names=parameter_names(self.optimizer, unwrapped(self.model)),
-            saved_names=state.get("optimizer_parameters"),
-            saved_kind=state.get("optimizer_kind"),
-            keeps_rate=computed,
-        )
-        if computed:
-            groups = self.optimizer.param_groups
-            self.scheduler.base_lrs = [group["initial_lr"] for group in groups]
-            for group, rate in zip(groups, self.scheduler.get_lr(), strict=True):
-                group["lr"] = rate
-        return changes
-
-
-def check_images(
-    cfg: CfgNode, records: list[DatasetDict], source: str, *, skip: bool | None = None
-) -> list[DatasetDict]:
-    """Look at the records' image files as DATASETS.CHECK_IMAGES says; see `check_image_files`.
-
-    One process of each machine looks.
-    """
-    level = cfg.DATASETS.CHECK_IMAGES
-    faults = told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level))
-    return check_image_files(records, faults, source=source, skip=skip)
-
-
-def _check_best_metric(cfg: CfgNode) -> None:
-    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC."""
-    metric, datasets = cfg.SOLVER.BEST_METRIC, cfg.DATASETS.TEST
-    if metric and not datasets:
-        raise ValueError(
-            f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
-            "Name a dataset there, or set SOLVER.BEST_METRIC ''."
-        )
-    if cfg.SOLVER.EARLY_STOPPING and not metric:
-        raise ValueError(
-            f"SOLVER.EARLY_STOPPING is {cfg.SOLVER.EARLY_STOPPING}, but SOLVER.BEST_METRIC is "
-            "empty: nothing says what is better. Name a result there, such as 'bbox/AP'."
-        )
-    if "keypoints" not in metric.split("/"):
-        return
-    from ..data.datasets.skeletons import skeleton_of  # only what is asked for is imported
-    from ..structures.skeleton import HOW_TO_NAME_JOINTS
-
-    if not any(map(skeleton_of, datasets)):
-        raise ValueError(
-            f"SOLVER.BEST_METRIC is '{metric}', but {', '.join(datasets)} of DATASETS.TEST names "
-            f"no joints, so that boxes alone are scored. {HOW_TO_NAME_JOINTS}; or set "
-            "SOLVER.BEST_METRIC 'bbox/AP'."
-        )

@@ -94,35 +94,21 @@ class CocoEvaluator(BoxEvaluator):
 
     def _tell_out_of_reach(self, model_limits: Mapping[str, int]) -> None:
         """Warn where perfect detections would not score 100, since some are not counted or made."""
-        for iou_type in self.iou_types:
-            limit = self.max_detections or MAX_DETECTIONS[iou_type]
-            beyond, count, most = out_of_reach(
-                self._truth(iou_type), limit, "image_id", "category_id"
-            )
+        keys = ("image_id", "category_id")
+        counted = [(t, keys, self.max_detections or MAX_DETECTIONS[t]) for t in self.iou_types]
+        cases = [(*case, f"the {case[0]} scores", "TEST.COCO_MAX_DETECTIONS") for case in counted]
+        if model_limits:
+            cure = " and ".join(f"{key} ({value})" for key, value in model_limits.items())
+            cases.append(("bbox", keys[:1], min(model_limits.values()), "the model", cure))
+        for iou_type, keys, limit, what, cure in cases:
+            beyond, count, most = out_of_reach(self._truth(iou_type), limit, *keys)
             if beyond:
                 logger.warning(
-                    "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of the %s scores, "
-                    "which count %d detections per image and class: an image has up to %d of a "
-                    "class. Set TEST.COCO_MAX_DETECTIONS to count more.",
-                    *(
-                        self.dataset_name,
-                        beyond,
-                        count,
-                        100 * beyond / count,
-                        iou_type,
-                        limit,
-                        most,
-                    ),
+                    "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of %s, which take "
+                    "the best %d detections of an image%s; there are up to %d objects. Raise %s.",
+                    *(self.dataset_name, beyond, count, 100 * beyond / count, what, limit),
+                    *(" and class" if len(keys) > 1 else "", most, cure),
                 )
-        limit = min(model_limits.values(), default=0)
-        beyond, count, most = out_of_reach(self._truth("bbox"), limit, "image_id")
-        if model_limits and beyond:
-            logger.warning(
-                "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of the model, which "
-                "gives up to %d detections per image: an image has up to %d objects. Raise %s.",
-                *(self.dataset_name, beyond, count, 100 * beyond / count, limit, most),
-                " and ".join(f"{key} ({value})" for key, value in model_limits.items()),
-            )
 
     def _truth(self, iou_type: str) -> dict:
         """The ground truth that an IoU type compares with."""

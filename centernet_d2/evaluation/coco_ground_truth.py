@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
@@ -64,11 +64,25 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
             f"{json_file} does not have. The JSON and the registered class list belong to "
             "different datasets; register it anew."
         )
-    class_names = tuple(metadata.get("thing_classes") or (names[i] for i in category_ids))
+    class_names = _class_names(metadata, [names[i] for i in category_ids])
     if skeleton is not None:
         pose_ids = content.pose_categories if content else ()
         pose_ids = complete_joints(dataset, skeleton, dataset_name, pose_ids)
     return CocoGroundTruth(dataset, is_labelled, category_ids, class_names, skeleton, pose_ids)
+
+
+def _class_names(metadata: Metadata, in_file: Sequence[str]) -> tuple[str, ...]:
+    """The names in the metadata, which may be others than the file's, else those `in_file`."""
+    named = tuple(metadata.get("thing_classes") or in_file)
+    if len(set(named)) < len(named) == len(in_file):  # the file's are told apart
+        return tuple(in_file)
+    if len(named) != len(in_file) or (sorted(named) == sorted(in_file) and named != tuple(in_file)):
+        raise ValueError(
+            f"Dataset '{metadata.name}': thing_classes of its metadata is {list(named)}, the "
+            f"categories of its annotations are {list(in_file)}: scores would stand beside wrong "
+            "names. Give as many, in the order of the categories' ids"
+        )
+    return named
 
 
 def only_categories(dataset: dict, ids: Collection[int]) -> dict:

@@ -16,13 +16,9 @@ from torch import Tensor
 
 from ..checked_values import check_value, whole
 from ..data.images import read_image
-from ..engine.class_names import (
-    configured_class_names,
-    fetch_weights,
-    saved_names,
-    without_training_data,
-)
+from ..engine.class_names import configured_class_names, without_training_data
 from ..engine.evaluate import load_for_evaluation
+from ..engine.saved_names import fetch_weights, saved_names
 from ..engine.setup import setup
 from ..modeling.registration import output_skeleton
 from ..structures.skeleton import Skeleton

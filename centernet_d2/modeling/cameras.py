@@ -37,7 +37,8 @@ class Cameras:
             raise ValueError(
                 f"size must be the height and width of the default projection's images, got {size}"
             )
-        self.size = size
+        height, width = self.size = size
+        camera_doubt(self.projection, (height, width), f"{BLOCK}.DEFAULT_PROJECTION")
         self._said = self._doubted = False
 
     def of(self, entries: Sequence[dict[str, Any]]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import detectron2.modeling
 from detectron2.config import CfgNode
@@ -17,9 +17,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
 
 from ..data.fields.base import detector_class
-
-if TYPE_CHECKING:
-    from ..structures.skeleton import Skeleton
+from ..structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
     return matrix
 
 
-def camera_doubt(projection: np.ndarray, size: tuple[int, int], where: str) -> str:
+def camera_doubt(projection: np.ndarray, size: tuple[float, float], where: str) -> str:
     """Why a checked projection (3, 4) may not be that of an image of `size` (height, width); or "".
 
     Raises:
@@ -70,7 +70,7 @@ def camera_doubt(projection: np.ndarray, size: tuple[int, int], where: str) -> s
     for length in (focal, down):
         if not _POSSIBLE[0] * width <= length <= _POSSIBLE[1] * width:
             raise ValueError(
-                f"{where} has a focal length of {length:g} pixels, which no image {width} pixels "
+                f"{where} has a focal length of {length:g} pixels, which no image {width:g} pixels "
                 "wide is seen by. Write it in pixels of the image file: millimetres of the lens "
                 "times the image's width over the sensor's width in millimetres, or a share of the "
                 "image's width times that width"
@@ -79,7 +79,9 @@ def camera_doubt(projection: np.ndarray, size: tuple[int, int], where: str) -> s
     if any(distance > limit for distance, limit in zip(off, _OFF_MIDDLE, strict=True)):
         inside = 0 <= x < width and 0 <= y < height
         place = "far from the middle of" if inside else "outside"
-        return f"the principal point ({x:.0f}, {y:.0f}) lies {place} its {width} x {height} pixels"
+        return (
+            f"the principal point ({x:.0f}, {y:.0f}) lies {place} its {width:g} x {height:g} pixels"
+        )
     if not _LIKELY[0] * width <= focal <= _LIKELY[1] * width:
-        return f"a focal length of {focal:g} pixels is unusual for {width} pixels of width"
+        return f"a focal length of {focal:g} pixels is unusual for {width:g} pixels of width"
     return ""

@@ -118,8 +118,15 @@ class Skeleton:
         if not names:
             return None
         pairs = content.get("joint_flip_map", derive_flip_map(names))
-        flip_map = None if pairs is None else _pairs(pairs)
-        return cls(names, flip_map, _pairs(content.get("joint_edges") or ()), source=source)
+        try:
+            flip_map = None if pairs is None else _pairs(pairs)
+            edges = _pairs(content.get("joint_edges") or ())
+        except (TypeError, IndexError, KeyError) as error:
+            raise ValueError(
+                f"{source}: 'joint_flip_map' and 'joint_edges' must be lists of two names each, "
+                f"got {pairs!r:.80} and {content.get('joint_edges')!r:.80}. Save them so"
+            ) from error
+        return cls(names, flip_map, edges, source=source)
 
     def saved(self) -> dict[str, Any]:
         """Return what a checkpoint says of the joints, and a file of predictions: plain values."""

@@ -80,7 +80,8 @@ def draw_objects3d(
     """Draw ground truth in the image and, beside it, from above.
 
     `instances` has `gt_boxes` in the image's pixels, `gt_classes`, `gt_boxes3d`, and perhaps
-    `gt_ignored`: ignored regions are gray 2-D boxes. `projection` is (3, 4), of this image; a small
+    `gt_ignored`: ignored regions are gray 2-D boxes, objects without a 3-D box coloured ones.
+    `projection` is (3, 4), of this image; a small
     image is enlarged, see `readable`.
     """
     instances = instances.to("cpu")
@@ -94,10 +95,15 @@ def draw_objects3d(
         cv2.rectangle(image, (left, top), (right, bottom), GRAY, 1)
     objects = instances[~ignored]
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
-    numbers = [f"{depth:.0f} m" for depth in objects.gt_boxes3d.depth.tolist()]
+    depths = objects.gt_boxes3d.depth.tolist()
+    numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
     names = [canvas.class_name(class_names, index) for index in objects.gt_classes.tolist()]
     colors = [canvas.class_color(index) for index in objects.gt_classes.tolist()]
     picture = draw_boxes3d(image, objects.gt_boxes3d, projection, colors)
+    flat = canvas.pixels(as_array(objects.gt_boxes.tensor))
+    for (left, top, right, bottom), depth, color in zip(flat, depths, colors, strict=True):
+        if depth <= 0:
+            cv2.rectangle(picture, (left, top), (right, bottom), color, 1)
     _draw_captions(picture, objects.gt_boxes, names, numbers, colors)
     return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
 

@@ -111,6 +111,12 @@ def test_a_key_beside_the_word_must_agree(config_root, overrides, told):
         config(config_root, "Base-PointsCenterNet", *overrides)
 
 
+def test_another_word_names_those_that_there_are(config_root):
+    cfg = config(config_root, "Base-CornerNet", "TEST.PROTOCOL", "publishd")
+    with pytest.raises(ValueError, match=r"PROTOCOL is 'publishd'; it must be one of '', 'publi"):
+        setup(cfg)
+
+
 def test_files_before_the_word_do_not_contradict_it(config_root, tmp_path):
     voc = "PascalVOC-Detection/Base-Points-VOC"  # says how files are written
     cfg = config(config_root, voc, *CLEAN)

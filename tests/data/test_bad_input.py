@@ -100,6 +100,11 @@ BAD = {
         ["elsewhere/0.png", "image folder"],
         True,
     ),
+    "folder in the name": (
+        _image("file_name", "C:\\images\\0.png", index=0),
+        ["image folder", "'0.png' is there: write 'file_name' without folders"],
+        True,
+    ),
     "NaN": (_annotation("bbox", [1, float("nan"), 5, 5]), ["101", "1.png", "'bbox'", "NaN"], True),
     "infinity": (_annotation("bbox", [1, 2, float("inf"), 5]), ["101", "'bbox'", "remove"], True),
     "negative size": (
@@ -137,7 +142,7 @@ BAD = {
     "iscrowd a list": (_annotation("iscrowd", [0]), ["101", "'iscrowd' [0]", "0 or 1"], True),
     "annotations null": (
         _content("annotations", None),
-        ["boxes.json", "'annotations' is null", "list of objects"],
+        ["boxes.json", "'annotations' is null", "list of objects", "[] where there are none"],
         True,
     ),
     "annotations nested": (
@@ -163,6 +168,11 @@ BAD = {
         True,
     ),
     "one file, two images": (_image("file_name", "0.png"), ["1 files", "0.png", "Join"], False),
+    "the same object twice": (
+        _content("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
+        ["boxes.json", "2 of 3 annotations have the category and the box", "id 8", "id 9", "1.png"],
+        False,
+    ),
     "no images": (_without("images"), ["boxes.json", "'images' is empty"], True),
     "no categories": (_without("categories"), ["'categories'", "add one"], True),
     "zero size": (

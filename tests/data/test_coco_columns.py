@@ -104,6 +104,16 @@ def test_ids_that_number_nothing_are_made_anew(tmp_path, caplog, ids):
     assert "numbered 1 to 3" in caplog.text
 
 
+def test_whole_ids_stay(tmp_path):
+    content = coco_content()
+    for group in content.values():
+        for record in group:
+            record |= {key: float(record[key]) for key in record if key.endswith("id")}
+    found = read(tmp_path, content)
+    assert found.annotation_ids.tolist() == [100, 101, 102]
+    assert (found.image_ids, list(found.categories)) == ([10, 11, 12], [3, 7])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings(tmp_path, encoding):
     content = coco_content()

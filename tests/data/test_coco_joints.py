@@ -6,14 +6,19 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
+from detectron2.structures import Boxes, Instances
 
+from centernet_d2 import setup
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_file import read_coco_json
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.skeletons import skeleton_of
+from centernet_d2.data.loader import build_mapper, load_training_dicts
+from centernet_d2.evaluation import build_evaluator
 from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA, Skeleton
 
 from .coco_files import coco_content, write_dataset
@@ -310,3 +315,38 @@ def test_joints_that_the_metadata_names(tmp_path):
     assert found.pose_categories == (3,)
     assert found.joints[0].tolist() == [[5, 6, 2], [7.25, 8, 1], [0, 0, 0]]
     assert read_coco_json(str(path)).joints is None
+
+
+@pytest.mark.parametrize("task", ["box2d", "pose"])
+@pytest.mark.parametrize("annotations", ["none", "none kept", "no key"])
+def test_a_file_without_objects_trains_on_nothing_and_is_scored(
+    tmp_path, tiny_config, annotations, task
+):
+    content = pose_content()
+    content["annotations"] = content["annotations"][: annotations == "none kept"]
+    for annotation in content["annotations"]:
+        annotation["bbox"][2] = 0
+    if annotations == "no key":
+        del content["annotations"]
+    path, root = write_dataset(tmp_path, content)
+    cfg = tiny_config("DATASETS.TRAIN", (f"coco:{path}:{root}",), "MODEL.HEATMAP.NUM_CLASSES", 0)
+    cfg.merge_from_list(["MODEL.POINTS_CENTERNET.TASKS", list(dict.fromkeys(["box2d", task]))])
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
+    (name,) = setup(cfg).DATASETS.TEST
+    with pytest.raises(ValueError, match=r"3 images of .* no object to learn from"):
+        load_training_dicts(cfg)
+    mapper = build_mapper(cfg, is_train=True)
+    outputs = ("pred_boxes", "pred_keypoints")[: 1 + (task == "pose")]
+    evaluator = build_evaluator(cfg, name, str(tmp_path / "out"), outputs=outputs)
+    evaluator.reset()
+    for record in DatasetCatalog.get(name):
+        sample = mapper(record)
+        assert len(sample["instances"]) == 0
+        assert sample["instances"].has("gt_keypoints") is (task == "pose")
+        found = Instances((30, 40), pred_boxes=Boxes([]), scores=torch.zeros(0))
+        found.pred_classes, found.pred_keypoints = torch.zeros(0).long(), torch.zeros(0, 3, 3)
+        evaluator.process([record], [{"instances": found}])
+    scores = evaluator.evaluate()
+    assert list(scores) == ["bbox", "keypoints"][: len(outputs)]
+    expected = None if annotations == "no key" else pytest.approx(np.nan, nan_ok=True)
+    assert [each.get("AP") for each in scores.values()] == [expected] * len(outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -307,6 +308,16 @@ def test_labels_of_boxes_alone_train_and_score_boxes(folder):
     assert results["bbox"]["AP11-Pedestrian-hard"] == pytest.approx(100 / 11)
     with pytest.raises(DatasetError, match="not one of 6 objects has a 3-D box in front of"):
         Boxes3DField().check_records(records, name)
+
+
+def test_a_folder_of_boxes_alone_needs_no_calibrations(folder, caplog):
+    with_cameras = load_kitti_records(str(folder), "3dop/train")
+    shutil.rmtree(folder / "training" / "calib")
+    records = load_kitti_records(str(folder), "3dop/train")
+    assert records == [{k: v for k, v in r.items() if k != "projection"} for r in with_cameras]
+    assert "training' has no folder calib: no cameras for 3-D boxes" in caplog.text
+    with pytest.raises(DatasetError, match=r"000003.png': .* no 'projection'.*of calibrations"):
+        Boxes3DField().check_records(records, "a folder")
 
 
 def test_registered_names(tmp_path):

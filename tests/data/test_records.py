@@ -52,7 +52,8 @@ def changed(**changes):
     """Two records, the second of which differs: a key of itself, or of its annotation."""
     records = two_records()
     for key, value in changes.items():
-        place = records[1]["annotations"][0] if key in BOX or key == "ignored" else records[1]
+        of_object = key in (*BOX, "ignored", "keypoints")
+        place = records[1]["annotations"][0] if of_object else records[1]
         if value is KeyError:
             del place[key]
         else:
@@ -86,6 +87,8 @@ def test_any_iterable_of_records(wrap):
         ({"category_id": -1, "ignored": True}, {"iscrowd": 1}),
         ({"iscrowd": np.bool_(True)}, {}),
         ({"category_id": np.int64(0)}, {}),
+        ({"keypoints": [1.5, 2.5, 2, 0, 0, 0]}, {}),
+        ({"keypoints": []}, {}),
     ],
 )
 def test_annotations_of_another_form(changes, expected):
@@ -177,6 +180,9 @@ def test_a_missing_size_is_that_of_the_upright_image(tmp_path, missing, exif, si
         ({"category_id": 0.5}, r"wrong 'category_id': .* has 0.5"),
         ({"iscrowd": "0"}, r"wrong 'iscrowd': .* has '0'\. Give each 'iscrowd': 0 or 1"),
         ({"ignored": 2}, r"wrong 'ignored'"),
+        ({"keypoints": "1 2 2"}, r"wrong 'keypoints': .* x, y, visibility of each joint"),
+        ({"keypoints": [1, 2]}, r"wrong 'keypoints'"),
+        ({"keypoints": [[1, 2], [1]]}, r"wrong 'keypoints'"),
     ],
 )
 def test_what_cannot_be_meant_names_record_key_and_cure(changes, words):

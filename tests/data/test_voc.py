@@ -317,10 +317,12 @@ def test_all_unknown_classes_are_named_at_once(folder):
 def test_images_without_xml_are_negatives_by_choice(folder, tiny_config, caplog):
     (folder / "Annotations" / "c.xml").unlink()
     spec = f"voc:{folder}:trainval"
-    for choice in ("error", "negative", "error"):
-        cfg = tiny_config("DATASETS.VOC.MISSING_XML", choice, "DATASETS.TRAIN", (spec,))
-        cfg.MODEL.HEATMAP.NUM_CLASSES = 0
-        (name,) = setup(cfg).DATASETS.TRAIN
+    configs = {}
+    for choice in ("error", "negative"):
+        configs[choice] = tiny_config("DATASETS.VOC.MISSING_XML", choice, "DATASETS.TRAIN", (spec,))
+        configs[choice].MODEL.HEATMAP.NUM_CLASSES = 0
+    for choice in ("error", "negative", "error"):  # the config that was set up last counts
+        (name,) = setup(configs[choice]).DATASETS.TRAIN
         if choice == "error":
             with pytest.raises(FileNotFoundError, match=r"c\.xml'.*DATASETS\.VOC\.MISSING_XML"):
                 DatasetCatalog.get(name)

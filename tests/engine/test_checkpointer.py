@@ -14,7 +14,7 @@ from centernet_d2.engine.checkpointer import (
     CheckpointMismatchError,
     load_tensors,
 )
-from centernet_d2.engine.class_names import saved_class_names
+from centernet_d2.engine.saved_names import saved_names
 
 
 def network(classes: int = 3, width: int = 16) -> nn.Sequential:
@@ -51,7 +51,7 @@ def test_round_trip(tmp_path):
     assert state.value == 5
     assert extras["class_names"] == ["a", "b", "c"]
     assert extras["iteration"] == 9
-    assert saved_class_names(str(tmp_path / "first.pth")) == ["a", "b", "c"]
+    assert list(saved_names(str(tmp_path / "first.pth")).classes) == ["a", "b", "c"]
 
 
 def test_weights_only_and_untagged(tmp_path):
@@ -167,7 +167,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
     with pytest.raises(ValueError, match=rf"{name}.*which c"):
         Checkpointer(network()).load(str(file))
     assert not trace.exists()
-    assert saved_class_names(str(file)) == []
+    assert list(saved_names(str(file)).classes) == []
 
 
 @pytest.mark.parametrize(
@@ -209,3 +209,17 @@ def test_matching_heuristics_see_the_names_of_the_file(tmp_path):
     torch.save({"conv1.weight": weight, "layer4.0.conv1.weight": weight}, tmp_path / "r18.pth")
     Checkpointer(model).load(f"{tmp_path / 'r18.pth'}?matching_heuristics=True")
     assert torch.equal(model["backbone"]["stem"]["conv1"].weight, weight)
+
+
+def test_a_pickle_of_detectron2s_zoo_is_matched_and_reported(tmp_path, caplog):
+    """Arrays under names that end a parameter's; what fits is told, and nothing is an error."""
+    caplog.set_level("INFO")
+    model = nn.ModuleDict({"bottom_up": network(), "head": nn.Linear(2, 2)})
+    trunk = {name: value.numpy() for name, value in network().state_dict().items()}
+    zoo = {"model": trunk, "__author__": "torchvision", "matching_heuristics": True}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(zoo, 2))
+    Checkpointer(model).load(str(tmp_path / "R-50.pkl"))
+    assert "6 of the model's 8 tensors loaded" in caplog.text
+    assert torch.equal(model["bottom_up"][1].weight, torch.from_numpy(trunk["1.weight"]))
+    with pytest.raises(CheckpointMismatchError, match=r"R-50\.pkl.*another model: only 0% fits"):
+        Checkpointer(nn.ModuleDict({"other": nn.Conv2d(1, 1, 1)})).load(str(tmp_path / "R-50.pkl"))

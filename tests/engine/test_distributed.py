@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,81 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="--num-gpus 2, but this machine has 1"):
         launch(os.getpid, 2)
+
+
+def stopped_job(cfg, folder: str) -> None:
+    """One of the processes gets a signal in a step; both stop after it."""
+    trainer = Trainer(cfg)
+    run_step = trainer._trainer.run_step
+
+    def step() -> None:
+        if comm.get_rank() == 1 and trainer.iter == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        run_step()
+
+    trainer._trainer.run_step = step
+    try:
+        trainer.train()
+    except SystemExit as end:
+        told = {"code": end.code, "iteration": trainer.iter}
+        Path(folder, f"{comm.get_rank()}.json").write_text(json.dumps(told))
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_step(config, tmp_path):
+    cfg = config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
+    launch(stopped_job, 2, dist_url="auto", args=(cfg, str(tmp_path)))
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert told == [{"code": 143, "iteration": 3}] * 2
+    saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
+    assert saved["iteration"] == 3
+    assert saved["trainer"]["images_seen"] == 16
+
+
+EARLY = (
+    *("SOLVER.MAX_ITER", 60, "TEST.EVAL_PERIOD", 2, "SOLVER.CHECKPOINT_PERIOD", 100),
+    *("SOLVER.BEST_METRIC", "bbox/AP", "SOLVER.EARLY_STOPPING", 1),
+)
+
+
+def early_job(cfg) -> None:
+    trainer = Trainer(cfg)
+    trainer.test = lambda cfg, model: {"bbox": {"AP": 1.0}} if comm.is_main_process() else {}
+    trainer.train()
+    assert comm.all_gather(trainer.iter) == [3, 3]
+
+
+def test_early_stopping_ends_all_processes(config, tmp_path):
+    launch(early_job, 2, dist_url="auto", args=(config(*EARLY),))
+    saved = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+    assert saved["iteration"] == 3
+
+
+@pytest.mark.parametrize("number", [-1, -3])
+def test_negative_numbers_of_processes_are_an_error(number):
+    with pytest.raises(ValueError, match=f"--num-gpus is {number}; it must be 0 or more"):
+        launch(os.getpid, number)
+    with pytest.raises(ValueError, match=f"--num-machines is {number}; it must be 1 or more"):
+        launch(os.getpid, 1, num_machines=number)
+
+
+def failing_job(cfg) -> None:
+    """A step of the other process than the one that saves fails."""
+    trainer = Trainer(cfg)
+    trainer._keeper.least = 100
+    run_step = trainer._trainer.run_step
+
+    def step() -> None:
+        if comm.get_rank() == 1 and trainer.iter == 3:
+            raise RuntimeError("broken on purpose")
+        run_step()
+
+    trainer._trainer.run_step = step
+    trainer.train()
+
+
+def test_a_process_that_fails_finds_the_steps_before_saved_by_the_main_one(config, tmp_path):
+    cfg = config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
+    with pytest.raises(Exception, match="on purpose"):
+        launch(failing_job, 2, dist_url="auto", args=(cfg,))
+    saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
+    assert saved["iteration"] == 2

@@ -15,7 +15,8 @@ from pose_maps import persons, pose_detector
 from torch import nn
 
 from centernet_d2.engine.checkpointer import Checkpointer
-from centernet_d2.engine.hooks import BestCheckpoint, TrainingHealthHook, VisualizationHook
+from centernet_d2.engine.hooks import BestCheckpoint, TrainingHealthHook
+from centernet_d2.engine.pictures import VisualizationHook
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.losses.heatmap_focal import COLLAPSED
 from centernet_d2.modeling.point_tasks.pose import PoseWeights

@@ -116,17 +116,17 @@ def test_a_failure_before_the_first_checkpoint_says_so(config, caplog):
 
 
 @pytest.mark.parametrize(
-    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_ends_after_the_step_and_resume_is_exact(config, tmp_path, caplog, number, raised):
+def test_a_signal_ends_after_the_step_and_resume_is_exact(config, tmp_path, caplog, number, code):
     before = signal.getsignal(number)
     overrides = [*NO_TEST, "DATALOADER.NUM_WORKERS", 1]
     cfg = config(*overrides)
     trainer = sparing(cfg)
     At(trainer, 4, lambda: os.kill(os.getpid(), number), place="forward")
-    with pytest.raises(raised) as caught:
+    with pytest.raises(SystemExit if code else KeyboardInterrupt) as caught:
         trainer.train()
-    assert getattr(caught.value, "code", None) == (143 if raised is SystemExit else None)
+    assert getattr(caught.value, "code", None) == code
     assert signal.getsignal(number) == before
     assert last(cfg)["iteration"] == 4
     assert "Training was stopped. 5 of 6 iterations are in" in caplog.messages[-1]
@@ -211,6 +211,9 @@ def test_best_score_and_count_survive_a_resume(config, tmp_path, stopped_at):
     assert torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)["value"] == 12.0
 
 
-def test_early_stopping_needs_a_metric(config):
-    with pytest.raises(ValueError, match=r"SOLVER\.EARLY_STOPPING is 3, but SOLVER\.BEST_METRIC"):
-        Trainer(config("SOLVER.EARLY_STOPPING", 3))
+def test_early_stopping_needs_a_metric_and_evaluations(config):
+    early = ["SOLVER.EARLY_STOPPING", 3]
+    with pytest.raises(ValueError, match=r"EARLY_STOPPING is 3, but SOLVER\.BEST_METRIC is ''"):
+        Trainer(config(*early))
+    with pytest.raises(ValueError, match=r"EARLY_STOPPING is 3, but TEST\.EVAL_PERIOD is 0"):
+        Trainer(config(*early, "SOLVER.BEST_METRIC", "bbox/AP"))

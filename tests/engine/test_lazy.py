@@ -146,7 +146,9 @@ def test_a_file_trains_resumes_and_evaluates(write, tmp_path):
     trainer.train()
     results = run(parse(file, "--resume"))
     resumed = checkpoint(tmp_path)
-    assert run(parse(file)) == results
+    args = parse(file)
+    args.overwrite = True
+    assert run(args) == results
     whole = checkpoint(tmp_path)
     assert whole["iteration"] == resumed["iteration"] == 5
     assert torch.equal(whole["model"]["guess"], resumed["model"]["guess"])

@@ -309,6 +309,7 @@ def test_joint_names_travel_in_the_checkpoint_and_are_compared(config, tmp_path,
     again.MODEL.WEIGHTS = weights
     with pytest.raises(ValueError, match=r"other joints.*a dataset with the joints nose, left_eye"):
         evaluate_only(again)
+    again.OUTPUT_DIR = str(tmp_path / "another run")
     with caplog.at_level(logging.WARNING):
         Trainer(again).resume_or_load(resume=False)
     assert "was trained on other joints" in caplog.text

@@ -76,6 +76,19 @@ def test_predictors_and_evaluation_agree(config, dataset, protocol, resolution):
         np.testing.assert_allclose(scores, mine.scores.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("word", ["published", "clean"])
+def test_the_word_is_written_with_the_scores_and_decides_what_is_scored(config, word):
+    cfg = config("TEST.PROTOCOL", word, "TEST.DETECTIONS_PER_IMAGE", 30, *MS)
+    evaluate_only(cfg)
+    folder = Path(cfg.OUTPUT_DIR) / "inference"
+    told = {"published": " / rounded to 2 decimals", "clean": " / clean soft-NMS"}[word]
+    protocol = json.loads((folder / "coco_scores.json").read_text())["protocol"]
+    assert protocol == f"ms / keep_res / {word} protocol{told}"
+    rows = json.loads((folder / "coco_instances_results.json").read_text())
+    values = np.array([[*row["bbox"], row["score"]] for row in rows])
+    assert np.allclose(values, values.round(2), atol=1e-9) == (word == "published")
+
+
 def test_protocols_differ(config, dataset):
     image = read_image(f"{dataset.split(':')[2]}/0001.png")
     scores = [

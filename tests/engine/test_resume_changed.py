@@ -8,8 +8,7 @@ import torch
 from centernet_d2.engine.optimizer import (
     OPTIMIZERS,
     build_optimizer,
-    kind_of,
-    parameter_names,
+    optimizer_state,
     resume_optimizer,
 )
 from centernet_d2.engine.trainer import Trainer
@@ -60,7 +59,7 @@ def test_the_rate_that_is_printed_is_trained_with(config, caplog):
 @pytest.mark.parametrize(
     ("overrides", "key", "value", "line"),
     [
-        ((), "SOLVER.WEIGHT_DECAY", 0.5, "WEIGHT_DECAY (_NORM, _BIAS): 0.5 and 0 is used"),
+        ((), "SOLVER.WEIGHT_DECAY", 0.5, "WEIGHT_DECAY (_NORM, _BIAS): 0.5 and 0.0 is used"),
         (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.MOMENTUM", 0.5, "MOMENTUM: 0.5 is used"),
         (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.NESTEROV", True, "NESTEROV: True is used"),
         ((), "SOLVER.WARMUP_ITERS", 2, "WARMUP_ITERS: 2 is used, the run had 0"),
@@ -109,8 +108,13 @@ def stepped(model: torch.nn.Module, **settings) -> torch.optim.Optimizer:
 
 
 def momenta(optimizer, model) -> dict[str, torch.Tensor]:
-    key = "momentum_buffer" if kind_of(optimizer) == "SGD" else "exp_avg"
+    key = "momentum_buffer" if isinstance(optimizer, torch.optim.SGD) else "exp_avg"
     return {name: optimizer.state[p][key].clone() for name, p in model.named_parameters()}
+
+
+def older(state: dict) -> dict:
+    """As it was in checkpoints that name neither optimizer nor parameters."""
+    return {"optimizer": state["optimizer"]}
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
@@ -119,40 +123,35 @@ def test_moments_follow_their_parameters_into_other_groups(kind, clipping):
     model = network()
     sgd = {"momentum": 0.9, "nesterov": False}
     old = stepped(model, name=kind, weight_decay=0.0, sgd=sgd)
-    expected = momenta(old, model)
+    expected, state = momenta(old, model), optimizer_state(old, model)
     assert len(old.param_groups) == 1
     settings = {"weight_decay": 0.1, "weight_decay_norm": 0.0, "weight_decay_bias": 0.2}
     new = build_optimizer(model, lr=0.1, name=kind, sgd=sgd, clipping=clipping, **settings)
     own = [group["weight_decay"] for group in new.param_groups]
     assert sorted(own) == [0.0, 0.1, 0.2]
-    names = parameter_names(new, model)
-    given = {"saved_names": parameter_names(old, model), "saved_kind": kind_of(old)}
-    assert given["saved_names"] != names
-    changes = resume_optimizer(new, old.state_dict(), names=names, **given)
-    assert len(changes) == 1
+    assert len(resume_optimizer(new, None, model, state)) == 1
     assert [group["weight_decay"] for group in new.param_groups] == own
     for name, value in momenta(new, model).items():
         assert torch.equal(value, expected[name])
     with pytest.raises(ValueError, match=r"other groups.*SOLVER\.WEIGHT_DECAY"):
-        resume_optimizer(new, old.state_dict(), names=names, saved_names=None, saved_kind=kind)
+        resume_optimizer(new, None, model, older(state))
 
 
 def test_older_checkpoints_tell_their_optimizer_by_its_settings():
     model = network()
     adam, sgd = (stepped(model, name=n, sgd={"momentum": 0.9}) for n in ("Adam", "SGD"))
-    named = {"names": parameter_names(adam, model), "saved_names": None, "saved_kind": None}
-    assert resume_optimizer(adam, adam.state_dict(), **named) == []
-    for new, old, words in ((adam, sgd, "run to resume has 'SGD'"), (sgd, adam, "has 'Adam'")):
-        with pytest.raises(ValueError, match=words):
-            resume_optimizer(new, old.state_dict(), **named)
+    states = [older(optimizer_state(each, model)) for each in (adam, sgd)]
+    assert resume_optimizer(adam, None, model, states[0]) == []
+    for new, state, words in ((adam, states[1], "has 'SGD'"), (sgd, states[0], "has 'Adam'")):
+        with pytest.raises(ValueError, match=f"the run to resume {words}"):
+            resume_optimizer(new, None, model, state)
 
 
 def test_betas_are_told_and_used():
     model = network()
-    old = stepped(model)
+    state = optimizer_state(stepped(model), model)
     new = torch.optim.Adam(model.parameters(), lr=0.1, betas=(0.5, 0.9), weight_decay=0.0)
-    named = {"names": parameter_names(new, model), "saved_names": None, "saved_kind": "Adam"}
-    changes = resume_optimizer(new, old.state_dict(), **named)
+    changes = resume_optimizer(new, None, model, state)
     assert changes == ["the optimizer's betas: (0.5, 0.9) is used, the run had (0.9, 0.999)."]
     assert new.param_groups[0]["betas"] == (0.5, 0.9)
 
@@ -162,7 +161,6 @@ def test_a_rate_that_its_own_scheduler_goes_on_with_is_told():
     old, new = stepped(model), build_optimizer(model, lr=0.3)
     for optimizer, rate in ((old, 0.1), (new, 0.3)):
         optimizer.param_groups[0]["initial_lr"] = rate
-    named = {"names": parameter_names(new, model), "saved_names": None, "saved_kind": "Adam"}
-    changes = resume_optimizer(new, old.state_dict(), **named, keeps_rate=False)
-    assert changes == ["SOLVER.BASE_LR: 0.1 is used, not 0.3."]
+    changes = resume_optimizer(new, None, model, optimizer_state(old, model))
+    assert changes == ["SOLVER.BASE_LR: the scheduler goes on with 0.1, not 0.3."]
     assert new.param_groups[0]["initial_lr"] == 0.1

@@ -15,8 +15,9 @@ from centernet_d2 import Predictor
 from centernet_d2.checkpoint.detect_source import detect_source
 from centernet_d2.checkpoint.matching_config import config_node, matching_config
 from centernet_d2.engine.checkpointer import Checkpointer
-from centernet_d2.engine.class_names import saved_names, tell_once
+from centernet_d2.engine.ema import copy_into
 from centernet_d2.engine.evaluate import load_for_evaluation
+from centernet_d2.engine.saved_names import SavedNames, saved_names, tell_once
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.structures.skeleton import Skeleton
@@ -61,7 +62,7 @@ def test_a_datasets_names_win_over_a_guess_and_it_is_told_once(twenty, tmp_path,
     model = build_model(cfg)
     for _ in range(2):
         assert load_for_evaluation(cfg, model) == OWN
-    told = "no classes: aeroplane, bicycle, bird and 17 more are a guess from their number, 20"
+    told = "names no classes; by their number, 20, they are guessed to be aeroplane"
     assert warned().count(told) == 1
     assert "The dataset's are used: part0, part1, part2 and 17 more." in warned()
     assert "was trained on" not in warned()
@@ -73,7 +74,7 @@ def test_predictions_with_guessed_names_say_so(twenty, warned):
     predictor = Predictor(twenty(*NOWHERE))
     assert predictor.class_names[0] == "aeroplane"
     assert predictor.names == {"guessed": ["class_names"]}
-    assert warned().count("are a guess from their number, 20. Name a dataset in DATASETS.TEST") == 1
+    assert warned().count("bird and 17 more. Name a dataset in DATASETS.TEST") == 1
 
 
 def test_a_zoo_entry_knows_its_names():
@@ -82,13 +83,13 @@ def test_a_zoo_entry_knows_its_names():
     assert saved.skeleton.names[0] == "nose"
 
 
-def write_poses(folder, limbs=((1, 2), (1, 3))) -> str:
+def write_poses(folder, limbs=((1, 2), (1, 3)), pairs=(NAMES[1:],)) -> str:
     """The small dataset with three joints in every box, whose sides no name tells."""
     spec = write_dataset(folder)
     file = folder / "boxes.json"
     content = json.loads(file.read_text())
     for category in content["categories"]:
-        category |= {"keypoints": NAMES, "skeleton": limbs, "keypoint_flip_map": [NAMES[1:]]}
+        category |= {"keypoints": NAMES, "skeleton": limbs, "keypoint_flip_map": pairs}
     for annotation in content["annotations"]:
         x, y = annotation["bbox"][:2]
         annotation["keypoints"] = [x, y, 2, x + 1, y, 2, x, y + 1, 2]
@@ -134,6 +135,16 @@ def test_other_flips_than_the_checkpoints_are_told(poses, warned):
     assert "was trained with [0, 2, 1]" in warned()
 
 
+def test_data_with_other_pairs_than_the_checkpoint_is_told(poses, tmp_path, warned):
+    cfg, weights = poses
+    spec = write_poses(tmp_path / "turned", pairs=[NAMES[:2]])
+    cfg.merge_from_list(["DATASETS.TRAIN", (), "DATASETS.TEST", (spec,), "MODEL.WEIGHTS", weights])
+    cfg = setup(cfg)
+    load_for_evaluation(cfg, build_model(cfg))
+    assert "exchanges (('tip', 'west'),), but" in warned()
+    assert "was trained with (('west', 'east'),)" in warned()
+
+
 def test_older_checkpoints_have_names_alone(poses, tmp_path):
     cfg, weights = poses
     content = torch.load(weights, weights_only=True)
@@ -162,6 +173,16 @@ def test_a_skeleton_comes_back_as_it_was():
         assert Skeleton.from_saved(skeleton.saved(), "x") == skeleton
 
 
+def test_entries_of_other_forms_name_nothing_or_are_refused():
+    assert SavedNames.of({"class_names": "a,b"}, "w").classes == ()
+    assert SavedNames.of({"class_names": {0: "a"}, "guessed": 3}, "w").guessed == ()
+    assert SavedNames.of({"class_names": ["a", "b"]}, "w").classes == ("a", "b")
+    with pytest.raises(ValueError, match=r"^checkpoint 'w': 'joint_flip_map' and .* two names"):
+        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_flip_map": [["a"]]}, "w").skeleton
+    with pytest.raises(ValueError, match=r"^checkpoint 'w': 'edges' names the joints \['c'\]"):
+        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_edges": [["a", "c"]]}, "w").skeleton
+
+
 # ---------------------------------------------------------------------------- compiled models
 def compiled_inside(model):
     model[1] = torch.compile(model[1])
@@ -179,7 +200,10 @@ def test_compiled_models_save_and_load_plain_names(tmp_path, wrap):
     Checkpointer(wrap(plain), str(tmp_path)).save("compiled")
     saved = torch.load(tmp_path / "compiled.pth", weights_only=True)["model"]
     assert list(saved) == list(expected)
-    for other in (network(1), wrap(network(2))):
+    others = network(1), wrap(network(2)), wrap(network(3))
+    for other in others[:2]:
         Checkpointer(other, mismatch="fail").load(str(tmp_path / "compiled.pth"))
+    copy_into(others[2], saved)  # as the weights that an average was taken of
+    for other in others:
         found = list(other.state_dict().values())
         assert all(torch.equal(a, b) for a, b in zip(found, expected.values(), strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.solver import build_lr_scheduler
 
 from centernet_d2.data.samplers import PositionSampler
 from centernet_d2.engine.schedule import Schedule, fix_schedule, schedule_from_config
@@ -111,6 +113,42 @@ def test_warm_up_and_cosine_are_told():
     text = schedule_of(1280, 128, flat | told).describe()
     assert "lowered along a cosine after 50 of warm-up;" in text
     assert "constant;" in schedule_of(1280, 128, flat | {"SOLVER.WARMUP_ITERS": 0}).describe()
+
+
+def lines_of(images: int, keys: dict) -> str:
+    cfg = load_config()
+    cfg.merge_from_list([part for pair in keys.items() for part in pair])
+    schedule = schedule_from_config(cfg, images)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=schedule.learning_rate)
+    fixed = fix_schedule(cfg, schedule)
+    text = schedule.describe(build_lr_scheduler(fixed, optimizer))
+    return f"{text}\n{schedule.too_long_warm_up()}"
+
+
+def test_the_rates_that_are_told_are_the_schedulers():
+    run = {"SOLVER.MAX_ITER": 100, "SOLVER.BASE_LR": 0.1, "SOLVER.WARMUP_FACTOR": 0.1}
+    steps = {**run, "SOLVER.STEPS": [60, 80], "SOLVER.WARMUP_ITERS": 20}
+    assert (
+        "\nRate: 0.01 in iteration 0, 0.1 in iteration 20, 0.01 in iteration 60, "
+        "0.001 in iteration 80, 0.001 in iteration 99.\n"
+    ) in lines_of(50, steps)
+    # detectron2 warms up to the rate that is due then: lowered already, or part of the cosine.
+    inside = lines_of(50, {**steps, "SOLVER.STEPS": [10]})
+    assert "0.01 in iteration 20, 0.01 in iteration 99." in inside
+    cosine = {**run, "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 20}
+    assert "Rate: 0.01 in iteration 0, 0.0905 in iteration 20, 2.47e-05 in" in lines_of(50, cosine)
+    flat = lines_of(50, {**run, "SOLVER.STEPS": [], "SOLVER.WARMUP_ITERS": 0})
+    assert "Rate" not in flat
+    assert "WARMUP_ITERS" not in flat
+
+
+@pytest.mark.parametrize("warm_up", [100, 1000])
+def test_a_warm_up_longer_than_the_run_is_told(warm_up):
+    run = {"SOLVER.MAX_ITER": 100, "SOLVER.WARMUP_ITERS": warm_up, "SOLVER.STEPS": []}
+    words = f"SOLVER.WARMUP_ITERS {warm_up} is not shorter than the run of 100 iterations"
+    assert words in lines_of(50, run)
+    assert words not in lines_of(50, {**run, "SOLVER.WARMUP_ITERS": 99})
 
 
 def test_periods_in_epochs():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +259,23 @@ def test_exit_status_of_a_child():
     assert seeds.run_child([sys.executable, "-c", "raise SystemExit(5)"]) == 5
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     assert seeds.run_child([sys.executable, "-c", killed]) == 128 + signal.SIGKILL
+
+
+def test_a_child_is_given_the_time_to_end_at_a_signal(tmp_path):
+    waits = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(143)))\n"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
+        "time.sleep(60)"
+    )
+
+    def signal_when_ready():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=signal_when_ready).start()
+    assert seeds.run_child([sys.executable, "-c", waits]) == 143
 
 
 # ------------------------------------------------------------------------------------- the program

@@ -263,7 +263,10 @@ def test_how_many_detections_count(registered, dense, caplog, count, ap, told, b
 def test_what_the_model_cannot_find_is_told(registered, dense, caplog):
     _dense_scores(registered(dense), dense, model_limits={"TEST.A": 90, "TOP_K": 100})
     assert "30 of 120 objects (25.0 %) are out of reach of the model" in caplog.text
-    assert "Raise TEST.A (90) and TOP_K (100)" in caplog.text
+    assert (
+        "best 90 detections of an image; there are up to 120 objects. Raise TEST.A (90) and TOP_K"
+        in caplog.text
+    )
 
 
 def test_ignored_objects_are_crowd_regions(registered, dataset, detections):
@@ -351,6 +354,28 @@ def test_broken_ground_truth_is_named(registered, dataset, tmp_path, content, er
     with pytest.raises(error, match=message) as caught:
         CocoEvaluator(dataset_name=name)
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["other order", "one more"])
+def test_names_that_are_not_those_of_the_categories_are_refused(registered, dataset, change):
+    name = registered(dataset)
+    names = CLASS_NAMES[::-1] if change == "other order" else [*CLASS_NAMES, "more"]
+    del MetadataCatalog.get(name).thing_classes
+    MetadataCatalog.get(name).thing_classes = list(names)
+    with pytest.raises(ValueError, match=r"thing_classes .* \['disk', .* beside wrong names"):
+        CocoEvaluator(dataset_name=name)
+
+
+def test_categories_of_one_name_keep_both_scores(registered, dataset, detections):
+    expected = run(CocoEvaluator(dataset_name=registered(dataset)), detections)["bbox"]
+    dataset["categories"][1]["name"] = "disk"
+    name = registered(dataset, name="two_disks")
+    del MetadataCatalog.get(name).thing_classes
+    MetadataCatalog.get(name).thing_classes = ["disk", "disk", *CLASS_NAMES[2:]]
+    scores = run(CocoEvaluator(dataset_name=name), detections)["bbox"]
+    assert scores["AP-disk (id 3)"] == expected["AP-disk"]
+    assert scores["AP-disk (id 7)"] == expected["AP-ring"]
+    assert len(scores) == len(expected)
 
 
 def test_iou_type_without_scores_is_named(registered, dataset):

@@ -138,6 +138,11 @@ def test_a_malformed_default_names_its_key():
         Cameras([[1.0, 0.0]] * 3)
 
 
+def test_a_default_that_does_not_belong_to_its_size_names_its_key():
+    with pytest.raises(ValueError, match=r"DEFAULT_PROJECTION has a focal length of 700 pixels"):
+        Cameras(PROJECTION, (3.75, 1.242))
+
+
 def test_of_a_model_built_without_memory(tiny_config):
     tasks = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
     default = ("MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION", OTHER)

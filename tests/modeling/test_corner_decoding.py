@@ -15,10 +15,12 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 
+from centernet_d2 import model_zoo
 from centernet_d2.decoding.peaks import PeakSearch
 from centernet_d2.modeling import CornerNet, TripletCenterNet
+from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.modeling.meta_arch import triplet_centernet
-from centernet_d2.modeling.rules import CornerDecoding
+from centernet_d2.modeling.rules import CornerDecoding, TripletRule
 from centernet_d2.structures.predictions import CornerPredictions, KeypointMaps
 
 GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "corner_decode.npz"
@@ -151,6 +153,20 @@ def test_published_detections(name, monkeypatch):
     np.testing.assert_array_equal(found[:, 0], golden[:, 0])
     np.testing.assert_allclose(found[:, 1], golden[:, 1], atol=1e-5)
     np.testing.assert_allclose(found[:, 2:], golden[:, 2:], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("cornernet_hourglass104", "corner_single"), ("triplet_hourglass104", "center_single")],
+)
+def test_the_zoos_configs_have_the_rules_of_the_published_loops(name, model):
+    """`TEST.PROTOCOL published`, which they have with their weights, is what was recorded."""
+    cfg, recorded = model_zoo.get_config(name, trained=True), MODELS[model]()
+    protocol = dataclasses.replace(recorded.protocol, name="published")
+    assert InferenceProtocol.from_config(cfg) == protocol
+    assert CornerDecoding.from_config(cfg) == recorded.decoding
+    if name.startswith("triplet"):
+        assert TripletRule.from_config(cfg) == recorded.triplet
 
 
 def published_keypoints(maps: KeypointMaps, view: int, top_k: int) -> list[tuple]:

@@ -6,12 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
+from PIL import Image
 
 from centernet_d2 import setup
+from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.setup import load_config
 from centernet_d2.inference.cameras import ImageCameras
+from centernet_d2.structures.skeleton import Skeleton
 
 from .conftest import CORNER_OVERRIDES
 
@@ -74,6 +78,25 @@ def test_same_detections_as_the_predictor(
     ):
         left, top, width, height = detection["box"]
         assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)
+
+
+@pytest.mark.parametrize(("choice", "size"), [("apply", [64, 40]), ("ignore", [40, 64])])
+def test_records_and_pictures_are_of_the_pixels_that_the_config_asks_for(
+    load_tool, tiny_yaml, tiny_overrides, weights, tmp_path, choice, size
+):
+    """A photo of 64 x 40 stored pixels whose EXIF mark turns it by a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 40), (90, 20, 200)).save(tmp_path / "photo.jpg", exif=exif)
+    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--score-threshold", "0"]
+    arguments += ["--input", str(tmp_path / "photo.jpg"), "--output", str(tmp_path / "out")]
+    overrides = [*tiny_overrides, "INPUT.EXIF_ORIENTATION", choice]
+    assert load_tool("predict").main([*arguments, "--opts", *overrides]) == 0
+    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [record["height"], record["width"]] == size
+    with Image.open(tmp_path / "out" / "photo.jpg") as picture:
+        assert [picture.height, picture.width] == size
+        assert 0x0112 not in picture.getexif()
 
 
 def test_heatmaps_are_drawn_where_asked_for(
@@ -162,3 +185,28 @@ def test_images_go_to_the_detector_with_name_and_camera(load_tool):
     cameras = ImageCameras(files, focal_length=9.0)
     given = predict.predict_batch(Detector(), cameras, files, images)
     assert [projection[0].tolist() for projection in given["projections"]] == [[9, 0, 3, 0]] * 2
+
+
+def test_joints_and_guesses_are_in_the_predictions(load_tool, tiny_yaml, tiny_overrides, tmp_path):
+    """Without the dataset: names, limbs and pairs come from the checkpoint, and are drawn."""
+    limbs = Skeleton(("tip", "west", "east"), (("west", "east"),), (("tip", "west"),))
+    pose = ["MODEL.POINTS_CENTERNET.TASKS", "['box2d', 'pose']", "MODEL.HEATMAP.NUM_CLASSES", "1"]
+    options = [*tiny_overrides, *pose, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    known = {"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS": 3}
+    known |= {"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES": [0, 2, 1]}
+    given = [part for item in known.items() for part in item]
+    model = build_model(setup(load_config(tiny_yaml, [*options, *given])))
+    Checkpointer(model, str(tmp_path), class_names=["thing"], skeleton=limbs).save("pose")
+    content = torch.load(tmp_path / "pose.pth", weights_only=True)
+    torch.save(content | {"guessed": ["class_names"]}, tmp_path / "pose.pth")
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((64, 64, 3), 40, dtype=np.uint8))
+    arguments = ["--config-file", tiny_yaml, "--weights", str(tmp_path / "pose.pth")]
+    arguments += ["--input", str(tmp_path / "1.png"), "--score-threshold", "0"]
+    predict = load_tool("predict")
+    for _ in range(2):  # the second call finds the same settings
+        output = ["--output", str(tmp_path / "out")]
+        assert predict.main([*arguments, *output, "--opts", *options]) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {key: found[key] for key in limbs.saved()} == limbs.saved()
+    assert (found["class_names"], found["guessed"]) == (["thing"], ["class_names"])
+    assert len(found["images"][0]["detections"][0]["joints"]) == 3

@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
+from centernet_d2.structures.box3d_records import NO_BOX3D
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
 from centernet_d2.visualization.birds_eye import BirdsEyeFrame, beside_birds_eye, birds_eye_view
 from centernet_d2.visualization.boxes3d import (
@@ -135,6 +136,18 @@ def test_objects_with_ignored_regions(monkeypatch):
     assert (picture[:, 1246:] == color).all(axis=2).sum() > 100
     assert len(instances) == 2
     assert (image == 128).all()
+
+
+def test_an_object_without_a_3d_box_is_one_in_the_image():
+    instances = Instances(
+        (375, 1242),
+        gt_boxes=Boxes(torch.tensor([[300.0, 100, 400, 200]])),
+        gt_classes=torch.tensor([1]),
+        gt_boxes3d=boxes(NO_BOX3D.tolist()),
+    )
+    picture = draw_objects3d(blank(), instances, PROJECTION)
+    assert tuple(picture[150, 300]) == tuple(picture[200, 350]) == tuple(class_color(1))
+    assert not (picture[:, 1246:] == class_color(1)).all(axis=2).any()  # from above
 
 
 def test_detections_follow_the_threshold():

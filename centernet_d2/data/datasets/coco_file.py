@@ -150,9 +150,9 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     images = Table.of(content, "images", source)
     if not images.records:
         raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
-    order = np.argsort(images.ids(), kind="stable")
-    images = images.rows(order)
     image_ids = images.ids()
+    order = np.argsort(image_ids, kind="stable")
+    images, image_ids = images.rows(order), image_ids[order]
     sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
     images.refuse(
         (sizes <= 0).any(axis=1), "width" if (sizes[:, 0] <= 0).any() else "height", _NO_PIXELS
@@ -161,8 +161,8 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     _warn_of_shared_files(file_names, source)
     table = Table.of(content, "categories", source)
     categories = class_names(table)
-    annotations = _known_images(Table.of(content, "annotations", source), image_ids)
-    rows = np.searchsorted(image_ids, annotations.whole_numbers("image_id"))
+    annotations, owners = _known_images(Table.of(content, "annotations", source), image_ids)
+    rows = np.searchsorted(image_ids, owners)
     numbers = annotation_ids(annotations)
 
     def describe(row: int) -> str:
@@ -171,14 +171,18 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
             f"('{file_names[rows[row]]}')"
         )
 
-    _check_categories(annotations, categories, describe)
+    category_ids = annotations.whole_numbers("category_id")
+    _check_categories(category_ids, categories, source, describe)
     boxes = annotations.boxes()
     report = check_boxes(boxes, sizes[rows], source=source, describe=describe)
     for message in report.messages:
         logger.warning(message)
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
-    boxes, rows, numbers = boxes[kept], rows[kept], numbers[kept]
+    boxes, rows, numbers, category_ids = (
+        column[kept] for column in (boxes, rows, numbers, category_ids)
+    )
+    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), source, describe)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
@@ -196,7 +200,7 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         annotation_images=rows,
         annotation_ids=numbers,
         boxes=boxes,
-        category_ids=annotations.whole_numbers("category_id"),
+        category_ids=category_ids,
         areas=areas(annotations, boxes, describe),
         crowd=annotations.flags("iscrowd"),
         ignored=_ignored(annotations),
@@ -221,29 +225,43 @@ def _warn_of_shared_files(file_names: Sequence[str], source: str) -> None:
     )
 
 
-def _known_images(annotations: Table, image_ids: np.ndarray) -> Table:
-    """Leave out annotations of images that the file does not list; a warning counts them."""
+def _warn_of_repeats(objects: np.ndarray, source: str, describe: Callable[[int], str]) -> None:
+    """Say which rows (image, category, box) stand there again: one detection finds one of them."""
+    keys = objects @ np.sqrt([2, 3, 5, 7, 11, 13])  # equal rows have equal keys, and sort fast
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    repeats = (objects == objects[first[inverse]]).all(axis=1)
+    repeats &= first[inverse] != np.arange(len(objects))
+    if repeats.any():
+        logger.warning(
+            "%s: %d of %d annotations have the category and the box of another one of their image: "
+            "%s. All are kept, and no detector finds each; remove them if they are not meant",
+            *(source, repeats.sum(), len(repeats), examples(repeats, describe)),
+        )
+
+
+def _known_images(annotations: Table, image_ids: np.ndarray) -> tuple[Table, np.ndarray]:
+    """The annotations of images that the file lists, and their image ids; others are counted."""
     owners = annotations.whole_numbers("image_id")
     known = np.isin(owners, image_ids)
     if known.all():
-        return annotations
+        return annotations, owners
     logger.warning(
         "%s: ignored %d of %d annotations whose 'image_id' is not in 'images' (such as %s); the "
         "file is a part of a larger one, or its ids do not match",
         *(annotations.source, int((~known).sum()), len(owners)),
         np.unique(owners[~known])[:5].tolist(),
     )
-    return annotations.rows(np.flatnonzero(known))
+    return annotations.rows(np.flatnonzero(known)), owners[known]
 
 
 def _check_categories(
-    annotations: Table, categories: dict[int, str], describe: Callable[[int], str]
+    used: np.ndarray, categories: dict[int, str], source: str, describe: Callable[[int], str]
 ) -> None:
-    used, known = annotations.whole_numbers("category_id"), list(categories)
+    known = list(categories)
     unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
     if unknown.any():
         raise DatasetError(
-            f"{annotations.source}: {unknown.sum()} annotations have a 'category_id' that "
+            f"{source}: {unknown.sum()} annotations have a 'category_id' that "
             f"'categories' does not define: ids {np.unique(used[unknown])[:10].tolist()}, defined "
             f"are {known[:20]}: {examples(unknown, describe)}. Add the categories or correct the "
             "ids"

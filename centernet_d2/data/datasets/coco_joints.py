@@ -131,7 +131,7 @@ def _checked_joints(
         "without quotes and inner lists",
         lambda row: f"{rows[row]!r:.80}",
     )
-    values = [row or [0] * (3 * count) for row in map(list, rows)]
+    values = [row or [0] * (3 * count) for row in rows]
     try:
         joints = np.array(values, dtype=np.float64).reshape(len(rows), count, 3)
         too_large: Iterable = (np.abs(joints) > LARGEST).any(axis=(1, 2))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
+from os.path import join
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -56,16 +58,19 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     content = read_coco_json(json_file)
     if name:
         content.check_registered(MetadataCatalog.get(name))
-    first = os.path.join(image_root, content.file_names[0])
+    first = join(image_root, content.file_names[0])
     if not PathManager.isfile(first):
+        base = re.split(r"[\\/]", content.file_names[0])[-1]
+        is_there = base != content.file_names[0] and PathManager.isfile(join(image_root, base))
         raise FileNotFoundError(
             f"image file '{first}', the first of '{json_file}', does not exist: check the image "
             f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
+            + (f"; '{base}' is there: write 'file_name' without folders" if is_there else "")
         )
     records: list[dict] = []
     for row, columns in enumerate(content.image_columns):
         width, height = content.image_sizes[row].tolist()
-        file_name = os.path.join(image_root, content.file_names[row])
+        file_name = join(image_root, content.file_names[row])
         standard = {"file_name": file_name, "height": height, "width": width}
         identity = {"image_id": content.image_ids[row], "annotations": []}
         records.append({**columns, **standard, **identity})

@@ -12,7 +12,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ _READ_ALWAYS = {
     *("id", "image_id", "category_id", "bbox", "bbox_mode", "iscrowd", "keypoints"),
     *("file_name", "height", "width", "annotations"),
 }
-_NUMBERS = {int, float}  # what JSON's numbers become; bool, though a kind of int, is none
 _FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
 # An area of at most _NO_AREA in a box of at least _SOME_BOX square pixels stands for none.
 _NO_AREA, _SOME_BOX = 1.0, 100.0
@@ -69,20 +67,17 @@ class Table:
     def of(cls, content: dict, name: str, source: str) -> Table:
         """The list `name` of a file; [] where it has none."""
         records = content.get(name, [])
-        what = "an object" if isinstance(records, dict) else _shown(records)
-        if not isinstance(records, list):
-            raise DatasetError(
-                f"'{source}': '{name}' is {what}, it must be a list of objects {{...}}, [] where "
-                "there are none: write it as COCO's format has it"
-            )
-        table = cls(name, records, source)
-        if set(map(type, records)) - {dict}:
-            row = next(k for k, record in enumerate(records) if not isinstance(record, dict))
-            raise DatasetError(
-                f"'{source}': record {row} of '{name}' is {_shown(records[row])}, it must be an "
-                f"object {{...}}: '{name}' is one list of them, without inner lists"
-            )
-        return table
+        what, wrong = f"'{name}'", records
+        if isinstance(records, list):
+            row = next((k for k, record in enumerate(records) if type(record) is not dict), None)
+            if row is None:
+                return cls(name, records, source)
+            what, wrong = f"record {row} of '{name}'", records[row]
+        shown = "an object" if isinstance(wrong, dict) else _shown(wrong)
+        raise DatasetError(
+            f"'{source}': {what} is {shown}; '{name}' must be one list of objects {{...}}, without "
+            "inner lists, [] where there are none"
+        )
 
     def rows(self, numbers: Iterable[int]) -> Table:
         """The table of these rows."""
@@ -112,13 +107,9 @@ class Table:
     def whole_numbers(self, key: str) -> np.ndarray:
         """A column as int64."""
         values = self.column(key)
-        if not set(map(type, values)) <= {int}:
+        if not all(map(_is_whole, values)):
             self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
-            values = list(map(int, values))
-        try:
-            return np.array(values, dtype=np.int64)
-        except OverflowError:
-            return self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
+        return np.array(list(map(int, values)), dtype=np.int64)
 
     def ids(self) -> np.ndarray:
         """The column "id" as int64, each only once."""
@@ -141,26 +132,17 @@ class Table:
     def numbers(self, key: str) -> np.ndarray:
         """A column as float64, NaN where a record has none."""
         values = [record.get(key) for record in self.records]
-        if set(map(type, values)) <= _NUMBERS | {type(None)}:
-            try:
-                return np.array(values, dtype=np.float64)
-            except OverflowError:
-                pass  # a whole number that no float64 holds
         wrong = (value is not None and not _is_number(value) for value in values)
-        return self.refuse(wrong, key, "it must be a number, written without quotes")
+        self.refuse(wrong, key, "it must be a number, written without quotes")
+        return np.array(values, dtype=np.float64)
 
     def boxes(self, key: str = "bbox") -> np.ndarray:
         """A column of four numbers each as (N, 4) float64."""
         values = self.column(key)
-        fours = all(isinstance(value, list) and len(value) == 4 for value in values)
-        if fours and set(map(type, chain.from_iterable(values))) <= _NUMBERS:
-            try:
-                return np.array(values, dtype=np.float64).reshape(-1, 4)
-            except OverflowError:
-                pass  # as in `numbers`
-        is_box = (isinstance(v, list) and len(v) == 4 and all(map(_is_number, v)) for v in values)
+        is_box = (type(v) is list and len(v) == 4 and all(map(_is_number, v)) for v in values)
         cure = "it must be four numbers [x, y, width, height], without quotes"
-        return self.refuse((not good for good in is_box), key, cure)
+        self.refuse((not good for good in is_box), key, cure)
+        return np.array(values, dtype=np.float64).reshape(-1, 4)
 
     def flags(self, key: str) -> np.ndarray:
         """A column of 0 and 1 as bool, False where it is missing; texts are read, with a warning.
@@ -171,18 +153,14 @@ class Table:
         texts = sum(isinstance(value, str) for value in values)
         if texts:
             values = [value.lower() if isinstance(value, str) else value for value in values]
-        try:
-            found = np.array([_FLAGS[value] for value in values], dtype=bool)
-        except (KeyError, TypeError):
-            wrong = (isinstance(v, (list, dict)) or v not in _FLAGS for v in values)
-            return self.refuse(wrong, key, "it must be 0 or 1, written without quotes")
-        if texts:
             logger.warning(
                 "%s: %d of %d '%s' of '%s' are texts ('0', '1', 'false', 'true') and are read as 0 "
                 "and 1; write them without quotes to silence this",
                 *(self.source, texts, len(values), key, self.name),
             )
-        return found
+        wrong = (isinstance(value, (list, dict)) or value not in _FLAGS for value in values)
+        self.refuse(wrong, key, "it must be 0 or 1, written without quotes")
+        return np.array([_FLAGS[value] for value in values], dtype=bool)
 
 
 def _shown(value: Any) -> str:
@@ -195,14 +173,11 @@ _WHOLE = "it must be a whole number between -2^63 and 2^63, written without quot
 
 def _is_number(value: Any) -> bool:
     """Whether JSON's value is a number that float64 holds; NaN and infinity are."""
-    try:
-        return type(value) in _NUMBERS and isinstance(float(value), float)
-    except OverflowError:
-        return False
+    return type(value) is float or (type(value) is int and abs(value) < 2**1023)
 
 
 def _is_whole(value: Any) -> bool:
-    return type(value) in _NUMBERS and -(2**63) <= value < 2**63 and value == value // 1
+    return type(value) in (int, float) and -(2**63) <= value < 2**63 and value == value // 1
 
 
 def class_names(table: Table) -> dict[int, str]:
@@ -210,33 +185,32 @@ def class_names(table: Table) -> dict[int, str]:
 
     A warning says so.
     """
+    source = table.source
     if not table.records:
         raise DatasetError(
-            f"'{table.source}': 'categories' is missing or empty; add one {{'id': ..., 'name': "
-            "...} per class"
+            f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
+            "class"
         )
     names = table.column("name")
-    if any(type(name) is int for name in names):
-        logger.warning(
-            "%s: names of 'categories' are numbers, such as %s, and are taken as texts",
-            *(table.source, next(name for name in names if type(name) is int)),
-        )
-    names = [str(name) if type(name) is int else name for name in names]
+    if numbers := [name for name in names if type(name) is int]:
+        message = "%s: names of 'categories' are numbers, such as %s, and are taken as texts"
+        logger.warning(message, source, numbers[0])
+        names = [str(name) if type(name) is int else name for name in names]
     wrong = (not isinstance(name, str) or not name.strip() for name in names)
     table.refuse(wrong, "name", "it must be the name of a class, a text that is not empty")
     categories = dict(sorted(zip(table.ids().tolist(), names, strict=True)))
-    repeated = {name for name, count in Counter(names).items() if count > 1}
-    if repeated:
-        categories = {
-            identifier: f"{name} (id {identifier})" if name in repeated else name
-            for identifier, name in categories.items()
-        }
+    counts = Counter(names)
+    told_apart = {
+        identifier: name if counts[name] == 1 else f"{name} (id {identifier})"
+        for identifier, name in categories.items()
+    }
+    if told_apart != categories:
         logger.warning(
             "%s: several of 'categories' have the same name; they stay classes of their own and "
             "are told apart as %s. Give each its own name, or remove those that are not meant",
-            *(table.source, [name for name in categories.values() if name not in names]),
+            *(source, sorted(set(told_apart.values()) - set(names))),
         )
-    return categories
+    return told_apart
 
 
 def annotation_ids(annotations: Table) -> np.ndarray:
@@ -245,9 +219,8 @@ def annotation_ids(annotations: Table) -> np.ndarray:
     Nothing refers to them: they only name annotations in messages.
     """
     values = [record.get("id") for record in annotations.records]
-    whole = set(map(type, values)) <= {int} and max(map(abs, values), default=0) < 2**63
-    if whole and len(set(values)) == len(values):
-        return np.array(values, dtype=np.int64)
+    if all(map(_is_whole, values)) and len(set(values)) == len(values):
+        return np.array(list(map(int, values)), dtype=np.int64)
     logger.warning(
         "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 to "
         "%d in the order of the file",

@@ -183,9 +183,9 @@ def load_kitti_records(
     """Return the records of a split (see the module), in the order of its list.
 
     Keys: file_name, image_id (the frame's name, "000007"), height, width, as_stored (True: pixels
-    are not turned, since the calibration is of the file's), projection and, in a labelled split,
-    annotations. Boxes without area or outside their image are left out with a warning. Objects
-    keep KITTI's marks of what is not known (see `structures.box3d_records`).
+    are not turned, since the calibration is of the file's), projection where there are calibrations
+    and, in a labelled split, annotations. Boxes without area or outside their image are left out
+    with a warning. Objects keep KITTI's marks of what is not known (`structures.box3d_records`).
 
     Raises:
         FileNotFoundError: see `find_frames`.
@@ -197,9 +197,11 @@ def load_kitti_records(
     records = []
     for frame in frames:
         width, height = read_image_size(frame.image)
-        projection = read_projection(frame.calibration).tolist()
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
-        records.append({**record, "width": width, "as_stored": True, "projection": projection})
+        record |= {"width": width, "as_stored": True}
+        if frame.calibration is not None:
+            record["projection"] = read_projection(frame.calibration).tolist()
+        records.append(record)
     if not labelled:
         logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records

@@ -31,7 +31,7 @@ class Frame(NamedTuple):
 
     name: str  # "000007"
     image: str
-    calibration: str
+    calibration: str | None = None  # None in a folder without calibrations
     label: str | None = None  # None in a split without labels
 
 
@@ -83,8 +83,9 @@ def read_split(folder: str, split: str) -> list[str]:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
             f"the list of split '{split}' is neither of {tried}. '{folder}' must be a KITTI folder "
-            "with ImageSets, training and testing; the lists of the published splits (3DOP, "
-            "SubCNN) are text files with one frame per line that their authors distribute"
+            "with ImageSets, training and testing (not one of these); the lists of the published "
+            "splits (3DOP, SubCNN) are text files with one frame per line that their authors "
+            "distribute. The split 'trainval' needs none: it is all frames then"
         )
     message = "%s has no list of split '%s': all its %d frames are taken"
     logger.info(message, folder, split, len(names))
@@ -96,8 +97,9 @@ def find_frames(
 ) -> list[Frame]:
     """Return the files of every frame of a split (see `read_split`).
 
-    Where `labelled`, every frame must have its label file; `allow_missing` leaves out frames of
-    which a file is missing, with a warning.
+    Where `labelled`, every frame must have its label file, and its calibration where there is a
+    folder of them: boxes in the image need none. `allow_missing` leaves out frames of which a file
+    is missing, with a warning.
 
     Raises:
         FileNotFoundError: files are missing (without `allow_missing`), or no frame is complete;
@@ -105,7 +107,10 @@ def find_frames(
     """
     names = read_split(folder, split)
     part = part_folder(folder, split)
-    kinds = [IMAGE_FOLDER, CALIBRATION_FOLDER, *([LABEL_FOLDER] if labelled else [])]
+    calibrated = PathManager.isdir(os.path.join(part, CALIBRATION_FOLDER))
+    if not calibrated:
+        logger.warning("'%s' has no folder %s: no cameras for 3-D boxes", part, CALIBRATION_FOLDER)
+    kinds = [IMAGE_FOLDER, *[CALIBRATION_FOLDER] * calibrated, *[LABEL_FOLDER] * labelled]
     found = {
         kind: files_by_stem(
             os.path.join(part, kind), *(_IMAGE_ENDINGS if kind == IMAGE_FOLDER else [".txt"])
@@ -135,7 +140,10 @@ def find_frames(
                 "frames"
             )
         logger.warning("%s; going on with the %d complete frames", message, len(complete))
-    return [Frame(name, *(files[name] for files in found.values())) for name in complete]
+    files = {kind: [found[kind][name] for name in complete] for kind in kinds}
+    none = [None] * len(complete)
+    columns = (files.get(kind, none) for kind in (IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER))
+    return [Frame(*row) for row in zip(complete, *columns, strict=True)]
 
 
 def _as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:

@@ -73,16 +73,13 @@ class Boxes3DField(GroundTruthField):
         Raises:
             DatasetError: the record of a training image has no projection.
         """
-        projection = _projection_of(record, required=image.is_train)
-        if projection is None:
+        found = _projection_of(record, required=image.is_train)
+        if found is None:
             return {key: value for key, value in record.items() if key != "projection"}
+        projection = torch.from_numpy(found)
         matrix = torch.from_numpy(affine_matrix(image.transforms))
-        moved = rescaled_projection(torch.from_numpy(projection), matrix).float()
-        return {
-            **record,
-            "projection": torch.from_numpy(projection).float(),
-            "image_projection": moved,
-        }
+        moved = rescaled_projection(projection, matrix).float()
+        return {**record, "projection": projection.float(), "image_projection": moved}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
         """Check labels and cameras (see `checks3d`), and say what training does not see.
@@ -90,7 +87,7 @@ class Boxes3DField(GroundTruthField):
         Raises:
             DatasetError: a label or projection cannot be used, or no object has a 3-D box.
         """
-        self._check(records, source, self.training, is_train=True)
+        _check(gather_labels(records, need_projection=True), source, self.training, trained=True)
 
     def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
         """The same of evaluation, whose records may lack labels and projections.
@@ -98,23 +95,8 @@ class Boxes3DField(GroundTruthField):
         Raises:
             DatasetError: a label or projection cannot be used.
         """
-        self._check(records, source, self.evaluation, is_train=False)
-
-    def _check(
-        self,
-        records: Sequence[Mapping[str, Any]],
-        source: str,
-        frame: NetworkFrame | None,
-        *,
-        is_train: bool,
-    ) -> None:
-        labels = gather_labels(records, need_projection=is_train)
-        try:
-            messages = check_labels3d(labels, frame=frame, trained=is_train)
-        except DatasetError as error:
-            raise DatasetError(f"{source}: {error}") from error
-        for message in messages:
-            _warn_once(f"{source}: {message}")
+        labels = gather_labels(records, need_projection=False)
+        _check(labels, source, self.evaluation, trained=False)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
         """The whole image on the network frame, a share of the images shifted and scaled.
@@ -171,6 +153,15 @@ def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool
     return labels.select(labels.boxes3d.any(axis=1))
 
 
+def _check(labels: Labels3D, source: str, frame: NetworkFrame | None, *, trained: bool) -> None:
+    try:
+        messages = check_labels3d(labels, frame=frame, trained=trained)
+    except DatasetError as error:
+        raise DatasetError(f"{source}: {error}") from error
+    for message in messages:
+        _warn_once(f"{source}: {message}")
+
+
 def _rows_of(annotations: Sequence[Mapping[str, Any]], file_name: str) -> list[list[float]]:
     """Rows of `box3d_row`, zeros of ignored regions."""
     where = f"image file '{file_name}': annotation"
@@ -191,7 +182,8 @@ def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray |
     if required:
         raise DatasetError(
             f"image file '{name}': its record has no 'projection'. Add the 3 x 4 matrix that takes "
-            "(x, y, z, 1) of the camera frame, in metres, to pixels of this file"
+            "(x, y, z, 1) of the camera frame, in metres, to pixels of this file; in a KITTI "
+            "folder, unpack the archive of calibrations"
         )
     return None
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detectron2.config import CfgNode
 from torch import Tensor
 
 from ...data.fields.base import GroundTruthField
+from ...structures.skeleton import Skeleton
 from ..inference_protocol import InferenceProtocol
-
-if TYPE_CHECKING:
-    from ...structures.skeleton import Skeleton
 
 
 class DetectorDefaults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,6 +14,7 @@ from ...data.fields.base import GroundTruthField
 from ...decoding.center_boxes import peak_centers
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions
+from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
 from ..heads.branches import check_head, points_head
@@ -39,9 +40,6 @@ from ..registration import register_detector
 from ..rules import CenterDecoding, CenterLearning
 from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, SharedParts
-
-if TYPE_CHECKING:
-    from ...structures.skeleton import Skeleton
 
 
 @register_detector

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -19,11 +19,9 @@ from torch import Tensor
 from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
+from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
 from ..test_time_augmentation import average_flipped
-
-if TYPE_CHECKING:
-    from ...structures.skeleton import Skeleton
 
 KEY = "MODEL.POINTS_CENTERNET.TASKS"
 POINT_TASK_REGISTRY = Registry("POINT_TASK")

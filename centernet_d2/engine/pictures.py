@@ -1,0 +1,59 @@
+"""Pictures of a training as it goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from detectron2.engine import HookBase
+from detectron2.structures import Instances
+
+from .step_loop import unwrapped
+
+
+class VisualizationHook(HookBase):
+    """Every `period` steps draw the batch's first image, its objects and its detections.
+
+    The picture goes to detectron2's event storage, that is to TensorBoard.
+    """
+
+    def __init__(self, period: int, class_names: list[str], *, threshold: float = 0.3) -> None:
+        self.period, self.class_names, self.threshold = period, class_names, threshold
+
+    def after_step(self) -> None:
+        """Draw if it is due."""
+        if (self.trainer.iter + 1) % self.period == 0:
+            sample = self.trainer._trainer.batch[0]
+            picture = self.draw(sample, detect(unwrapped(self.trainer.model), sample))
+            rgb = np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1))
+            self.trainer.storage.put_image("objects left, detections right", rgb)
+
+    def draw(self, sample: dict, detections: Instances) -> np.ndarray:
+        """Draw a training sample: (H, 2W, 3) uint8, BGR."""
+        from ..visualization.detections import draw_detections
+
+        image = sample["image"].clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+        truth = sample["instances"]
+        objects = Instances(
+            truth.image_size,
+            pred_boxes=truth.gt_boxes,
+            pred_classes=truth.gt_classes,
+            scores=torch.ones(len(truth)),
+        )
+        drawn = [
+            draw_detections(image.copy(), instances.to("cpu"), self.class_names, self.threshold)
+            for instances in (objects, detections)
+        ]
+        return np.concatenate(drawn, axis=1)
+
+
+@torch.no_grad()
+def detect(model: torch.nn.Module, sample: dict) -> Instances:
+    """Detect in a training sample as in evaluation, in the frame of its image."""
+    height, width = sample["image"].shape[1:]
+    training = model.training
+    model.eval()
+    try:
+        inputs = {"image": sample["image"], "height": height, "width": width}
+        return model([inputs])[0]["instances"]
+    finally:
+        model.train(training)
