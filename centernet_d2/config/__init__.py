@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
@@ -100,18 +100,16 @@ def from_block(
     return kind(**{name: node[keys.get(name, name.upper())] for name in names}, **given)
 
 
-def leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted key and value of nested mappings, of the leaves alone."""
+def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of nested mappings, of the leaves alone; "A.B" is A's B."""
+    found: dict[str, Any] = {}
     for name, value in content.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def flattened(content: Any) -> dict[str, Any]:
-    """Return dotted key -> value of nested mappings, of the leaves alone."""
-    return dict(leaves(content))
+        key = f"{prefix}{name}"
+        more = flattened(value, f"{key}.") if isinstance(value, dict) else {key: value}
+        if twice := found.keys() & more:
+            raise ValueError(f"{min(twice)} is set twice")
+        found |= more
+    return found
 
 
 def moved(values: dict[str, Any]) -> list[str]:
