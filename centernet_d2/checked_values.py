@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-
-INF = math.inf
+_INF = math.inf
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def one_of(*words: Any) -> Rule:
 
 
 def number(
-    low: float = -INF, high: float = INF, *, above: float = -INF, below: float = INF
+    low: float = -_INF, high: float = _INF, *, above: float = -_INF, below: float = _INF
 ) -> Rule:
     """A finite number in [low, high], and more than `above` and less than `below`."""
     bounds = [(f"{low} or more", low), (f"more than {above}", above)]

@@ -91,8 +91,8 @@ class Hourglass(ConfiguredBackbone):
         check_odd("stem_kernel", stem_kernel)
         if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
             raise ValueError(
-                "MODEL.HOURGLASS.CHANNELS and MODEL.HOURGLASS.BLOCKS need one entry per stride, two "
-                f"at least, each block count at least 1; got {list(channels)} and {list(blocks)}"
+                "MODEL.HOURGLASS.CHANNELS and MODEL.HOURGLASS.BLOCKS need one entry per stride, "
+                f"two at least, no block count under 1; got {list(channels)} and {list(blocks)}"
             )
         self.levels = len(channels) - 1
         self.out_channels = out_channels
