@@ -21,6 +21,7 @@ from centernet_d2.modeling import PointsCenterNet
 
 POINTS = "COCO-Detection/points_resnet18_dcn_140e.yaml"
 FPN = "COCO-Detection/points_resnet50_fpn_140e.yaml"
+NOTHING = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
 OLD_VALUES = {  # what version 0.1.0 wrote -> what it is now
     "INPUT.CENTER_CROP": "shift_scale",
     "INPUT.CROP_SCALES": [0.5, 1.0],
@@ -177,17 +178,14 @@ def test_a_value_of_another_type_names_file_key_and_what_is_allowed(plain, key, 
     assert error_of("", [key, value]) == f"{key} is {value!r}; it must be {allowed}."
 
 
-def test_integers_where_numbers_are_asked_for(plain):
-    cfg = load_config(plain({"SOLVER.BASE_LR": 1, "TEST.FLIP": True}), ["SOLVER.GAMMA", "1"])
-    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA, cfg.TEST.FLIP) == (1.0, 1.0, True)
+def test_integers_where_numbers_are_asked_for():
+    assert load_config("", ["SOLVER.GAMMA", "1"]).SOLVER.GAMMA == 1.0
 
 
-def test_a_block_without_keys_says_nothing_and_no_mapping_is_named(tmp_path):
+def test_a_block_without_keys_says_nothing(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("SOLVER:\nINPUT:\n  CENTER_CROP:\n")
     assert load_config(str(file)) == load_config()
-    file.write_text("- a\n- b\n")
-    assert "a.yaml: a config file holds keys and values" in error_of(str(file))
 
 
 # ------------------------------------------------------------------- keys that nothing reads
@@ -229,12 +227,8 @@ def test_a_key_that_nothing_reads_is_refused_with_what_to_use(
             setup(cfg)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("MODEL.MASK_ON", False), ("TEST.AUG.ENABLED", False)],
-)
-def test_what_says_that_a_thing_is_off_may_stand(points, key, value):
-    setup(load_config(points, ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()", key, value]))
+def test_what_says_that_a_thing_is_off_may_stand(points):
+    setup(load_config(points, [*NOTHING, "MODEL.MASK_ON", False, "TEST.AUG.ENABLED", False]))
 
 
 def test_backbones_of_detectron2_read_their_own_keys(config_root, points):
@@ -260,9 +254,8 @@ def test_a_backbone_of_ones_own_may_read_any_key(points):
 def test_detectors_of_others_are_left_alone_and_derived_ones_are_not(points):
     retinanet = ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CLASSES", 3]
     backbone = ["MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"]
-    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
     flip = ["INPUT.RANDOM_FLIP", "vertical"]
-    setup(load_config(points, [*retinanet, *backbone, *nothing, *flip]))
+    setup(load_config(points, [*retinanet, *backbone, *NOTHING, *flip]))
 
     class Derived(PointsCenterNet):
         pass
@@ -293,8 +286,7 @@ def add_mine(cfg) -> None:
 
 
 def test_own_keys_are_added_merged_saved_and_loaded(tmp_path, points):
-    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
-    given = [*nothing, "MODEL.MINE.WIDTH", "5", "MODEL.OPEN.ANY", 1]
+    given = [*NOTHING, "MODEL.MINE.WIDTH", "5", "MODEL.OPEN.ANY", 1]
     cfg = setup(load_config(points, given, add_keys=[add_mine]))
     assert (cfg.MODEL.MINE.WIDTH, cfg.MODEL.OPEN.ANY) == (5, 1)
     saved = tmp_path / "config.yaml"
@@ -308,11 +300,10 @@ def test_own_keys_are_added_merged_saved_and_loaded(tmp_path, points):
 
 # ------------------------------------------------------------------------------------- setup once
 def test_setup_runs_once_per_config(points, monkeypatch):
-    nothing = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
     runs = []
     checked = engine_setup.check_config
     monkeypatch.setattr(engine_setup, "check_config", lambda cfg: (runs.append(1), checked(cfg)))
-    cfg = setup(load_config(points, nothing))
+    cfg = setup(load_config(points, NOTHING))
     setup(cfg)
     setup(cfg.clone())
     cfg.freeze()
@@ -331,5 +322,5 @@ def test_setup_runs_once_per_config(points, monkeypatch):
 
 def test_public_name_and_the_model_of_what_it_loads(points):
     assert centernet_d2.load_config is load_config
-    cfg = load_config(points, ["MODEL.DEVICE", "meta", "DATASETS.TRAIN", "()", "DATASETS.TEST", ()])
+    cfg = load_config(points, ["MODEL.DEVICE", "meta", *NOTHING])
     assert isinstance(build_model(setup(cfg)), PointsCenterNet)
