@@ -69,11 +69,8 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
     """Read the YAML file at `path` and its `_BASE_` files, base first; it cannot run code.
 
-    `named_by` are the files whose `_BASE_` led here.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML of keys and values, or leads back to itself.
+    `named_by` are the files whose `_BASE_` led here. What is no such file is a FileNotFoundError,
+    what is no YAML of keys and values, or leads back to itself, a ValueError.
     """
     chain = [*named_by, path]
     if not PathManager.isfile(path):
@@ -141,12 +138,9 @@ def expand_paths(cfg: CfgNode) -> None:
 def merge_level(cfg: CfgNode, level: Level) -> None:
     """Merge the keys of a level into `cfg`, in place.
 
-    Keys of detectron2's main branch that the installed version lacks are dropped with a warning. So
-    are moved keys translated in a file that a run has saved.
-
-    Raises:
-        KeyError: a key is moved, or not known; the message names the nearest ones.
-        ValueError: a value is of another type than its key.
+    Keys that only detectron2's main branch has are dropped with a warning, moved ones translated in
+    a file that a run has saved; other unknown keys are a KeyError, values of other types a
+    ValueError.
     """
     known = flattened(cfg)
     blocks = {key.rpartition(".")[0] for key in known}
@@ -200,8 +194,7 @@ def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> Non
     try:
         cfg.merge_from_other_cfg(CfgNode(nested))
     except (*_NO_LITERAL, AssertionError) as error:  # another type
-        kind = type(default).__name__
-        told = f"{key} is {value!r}; it must be of type {kind}."
+        told = f"{key} is {value!r}; it must be of type {type(default).__name__}."
         told = wrong_value(key, value) if key in RULES else told
         quotes = " Put it in quotes." * (isinstance(default, str) and bool(source))
         raise ValueError(f"{source}{told}{quotes}") from error

@@ -61,11 +61,9 @@ class ImageCameras:
 
 def _read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:
     """Projection (3, 4) of each image, or one error for all calibrations that cannot be used."""
-    one_each = os.path.isdir(calibration)
-    paths = {
-        file: os.path.join(calibration, f"{Path(file).stem}.txt") if one_each else calibration
-        for file in files
-    }
+    paths = dict.fromkeys(files, calibration)
+    if one_each := os.path.isdir(calibration):
+        paths = {file: os.path.join(calibration, f"{Path(file).stem}.txt") for file in files}
     images = {path: file for file, path in paths.items()}
     shared = [f"'{f}' and '{images[p]}': '{p}'" for f, p in paths.items() if images[p] != f]
     if shared and one_each:
@@ -90,9 +88,8 @@ def _read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.n
 
 def _warn_of_other_pixels(projections: dict[str, np.ndarray], upright: bool) -> None:
     """Warn of images whose pixels are not those that their projection (3, 4) leads to."""
-    whys = {file: _why_not_of(file, matrix, upright) for file, matrix in projections.items()}
-    reasons = [f"'{file}': {why}" for file, why in whys.items() if why]
-    if reasons:
+    whys = ((file, _why_not_of(file, matrix, upright)) for file, matrix in projections.items())
+    if reasons := [f"'{file}': {why}" for file, why in whys if why]:
         logger.warning(
             "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
             "misplaced:%s\nA calibration is of the pixels as they were stored: give the images "
@@ -101,16 +98,16 @@ def _warn_of_other_pixels(projections: dict[str, np.ndarray], upright: bool) -> 
         )
 
 
-def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str | None:
+def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str:
     try:
         with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
             width, height = image.size
             turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     except Exception:  # as many kinds as formats; reading the pixels says what is wrong
-        return None
+        return ""
     if turned:
         return "its EXIF orientation turns it"
-    return camera_doubt(projection, (height, width), f"the calibration of '{file}'") or None
+    return camera_doubt(projection, (height, width), f"the calibration of '{file}'")
 
 
 def _first(texts: Sequence[str]) -> str:

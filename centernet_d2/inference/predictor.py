@@ -35,8 +35,7 @@ _CURES = {  # by the name of a class
 class ImageHeatmaps:
     """Where a detector sees keypoints: cell (column, row) is on pixel scale * cell + shift."""
 
-    # "center", or "top_left", "bottom_right" and of the triplet "center" -> (C, h, w) float32 on
-    # the CPU; cells outside the image are padding
+    # "top_left", "bottom_right", "center" -> (C, h, w) float32 on the CPU
     probabilities: dict[str, Tensor]
     scale: tuple[float, float]  # image pixels per cell along x and y
     shift: tuple[float, float]  # image (x, y) of cell (0, 0), negative where the image was padded
@@ -90,8 +89,7 @@ class Predictor:
                 `image`; None: MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION.
 
         Returns:
-            {"instances": Instances} with boxes in pixels of `image`; of a detector of 3-D boxes
-            also the "projection" that they were placed by.
+            {"instances": Instances} in pixels of `image`, and the "projection" of 3-D boxes.
         """
         check_image(image)  # no file either
         return self.batch([image], projections=[projection])[0]
