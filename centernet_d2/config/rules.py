@@ -10,9 +10,9 @@ from ..checked_values import Rule, listed, one_of, whole
 
 
 class Key(NamedTuple):
-    """A config key that this package adds: full dotted name, default, rule and meaning."""
+    """A config key that this package adds."""
 
-    name: str
+    name: str  # dotted
     default: Any
     rule: Rule
     doc: str

@@ -43,8 +43,7 @@ class PredictionReport:
 class PredictionWriter:
     """The output folder of a run: pictures named as their files, and `predictions.json`.
 
-    An image is done when its record is in the JSON and its pictures, if any, are there; they are
-    written first.
+    An image is done when its record is in the JSON and its pictures, written first, are there.
     """
 
     def __init__(
@@ -90,26 +89,24 @@ class PredictionWriter:
         self._check_names(files)
 
     def _check_names(self, files: Sequence[str]) -> None:
-        names: dict[str, str] = {}
+        inputs, names = {os.path.abspath(file) for file in files}, dict[str, str]()
         for file, name in ((f, name) for f in files for name in self._pictures(f).values()):
             if names.setdefault(name, file) != file:  # photo.jpg beside an input photo.heatmap.jpg
                 raise ValueError(
                     f"Two pictures would have one name, '{name}': of '{names[name]}' and of "
                     f"'{file}'. Rename one of them, or give each an --output of its own."
                 )
-        inputs = {os.path.abspath(file) for file in files}
-        for path in (os.path.abspath(os.path.join(self.folder, name)) for name in names):
-            if path in inputs:
+            if (path := os.path.abspath(os.path.join(self.folder, name))) in inputs:
                 raise ValueError(
                     f"A picture would overwrite the input '{path}': choose an --output folder "
                     "outside the input."
                 )
 
-    def picture(self, file: str) -> str:
-        """Return where a file's picture goes, relative to the output folder.
+    def _pictures(self, file: str) -> dict[str, str]:
+        """Key in the record -> name below the output folder of each picture of a file.
 
-        Below it the inputs' folders come again. A name that an earlier run gave to another file
-        gets a mark of the file's own path.
+        The inputs' folders come again. A name that an earlier run gave to another file gets a mark
+        of the file's own path.
         """
         path = os.path.abspath(file)
         name = os.path.relpath(path, self.root)
@@ -119,7 +116,9 @@ class PredictionWriter:
             folder, base = os.path.split(name)
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             name = os.path.join(folder, f"{mark}_{base}")
-        return name
+        stem, ending = os.path.splitext(name)
+        names = {"picture": name} if self.draw else {}
+        return names | ({"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {})
 
     def is_done(self, file: str) -> bool:
         """Tell whether an earlier run has finished this file."""
@@ -162,13 +161,6 @@ class PredictionWriter:
         images = [self.records[key] for key in sorted(self.records)]
         write_json(self.path, {**self.heading, "images": images, "failed": failed}, indent=1)
         self._saved_at = time.monotonic()
-
-    def _pictures(self, file: str) -> dict[str, str]:
-        """Key in the record -> name of each picture that this run makes of a file."""
-        name = self.picture(file)
-        stem, ending = os.path.splitext(name)
-        names = {"picture": name} if self.draw else {}
-        return names | ({"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {})
 
     def _read_earlier(self) -> dict[str, dict[str, Any]]:
         if not os.path.isfile(self.path):
