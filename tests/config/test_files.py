@@ -35,14 +35,17 @@ OLD_VALUES = {  # what version 0.1.0 wrote -> what it is now
 }
 
 
+def set_value(content: dict, key: str, value: object) -> None:
+    *groups, name = key.split(".")
+    for group in groups:
+        content = content.setdefault(group, {})
+    content[name] = value
+
+
 def write(path: Path, keys: dict) -> str:
     content: dict = {}
     for key, value in keys.items():
-        node = content
-        *groups, name = key.split(".")
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[name] = value
+        set_value(content, key, value)
     path.write_text(yaml.safe_dump(content))
     return str(path)
 
@@ -86,8 +89,7 @@ def test_an_old_value_names_the_new_one(key, plain, points):
     assert error_of(path) == f"{path}: {expected}"
     assert error_of("", [key, "slots"]) == expected
     cfg = load_config(points)
-    *groups, name = key.split(".")
-    value_of(cfg, ".".join(groups))[name] = "slots"
+    set_value(cfg, key, "slots")
     with pytest.raises(ValueError, match=f"^{expected}"):
         check_config(cfg)
 
@@ -96,8 +98,7 @@ def as_saved_by_0_1_0(path: Path, points: str) -> str:
     content = yaml.safe_load(load_config(points).dump())
     del content["INPUT"]["CENTER_CROP"], content["DATASETS"]["KITTI"]
     for key, value in OLD_VALUES.items():
-        block, name = key.split(".")
-        content.setdefault(block, {})[name] = value
+        set_value(content, key, value)
     content["MODEL"]["POINTS_CENTERNET"]["BOX3D"]["NORMALIZER"] = "slots"
     path.write_text(yaml.safe_dump(content))
     return str(path)
@@ -108,13 +109,12 @@ def test_a_saved_config_of_an_earlier_version_loads_with_one_warning(tmp_path, p
     for old, new in MOVED_KEYS.items():
         assert value_of(cfg, new) == OLD_VALUES[old]
     assert cfg.MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER == "max_objects"
-    told = [record.getMessage() for record in caplog.records if "earlier version" in record.msg]
-    assert len(told) == 1
-    assert "INPUT.SHIFT is now INPUT.CENTER_CROP.SHIFT; " in told[0]
+    (told,) = (text for text in caplog.messages if "earlier version" in text)
+    assert "INPUT.SHIFT is now INPUT.CENTER_CROP.SHIFT; " in told
     setup(cfg)
     (tmp_path / "again.yaml").write_text(cfg.dump())
     assert load_config(str(tmp_path / "again.yaml")).dump() == cfg.dump()
-    assert len([record for record in caplog.records if "earlier version" in record.msg]) == 1
+    assert caplog.text.count("earlier version") == 1
 
 
 def test_keys_of_detectron2s_main_branch_in_a_file_of_ones_own(plain):
@@ -267,16 +267,13 @@ def test_detectors_of_others_are_left_alone_and_derived_ones_are_not(points):
         del META_ARCH_REGISTRY._obj_map["Derived"]
 
 
-@pytest.mark.parametrize(
-    ("key", "name", "near"),
-    [
+def test_a_name_that_is_not_registered_is_answered_with_near_ones(points):
+    for key, name, near in (
         ("MODEL.META_ARCHITECTURE", "PointCenterNet", "'PointsCenterNet'"),
         ("MODEL.BACKBONE.NAME", "build_encoder_decodr_backbone", "encoder_decoder_backbone'"),
-    ],
-)
-def test_a_name_that_is_not_registered_is_answered_with_near_ones(points, key, name, near):
-    with pytest.raises(ValueError, match=rf"^{key} is '{name}'; .*{near}.*Import the module"):
-        setup(load_config(points, [key, name]))
+    ):
+        with pytest.raises(ValueError, match=rf"^{key} is '{name}'; .*{near}.*Import the module"):
+            setup(load_config(points, [key, name]))
 
 
 # ------------------------------------------------------------------------ keys of one's own

@@ -14,8 +14,8 @@ from centernet_d2.config import KEYS, flattened, value_of
 from centernet_d2.config.checks import DETECTRON2_RULES, RULES
 from centernet_d2.engine.setup import load_config, setup
 
-from .test_files import write
-from .test_values import SIZES, SMALL, WITH, set_value
+from .test_files import set_value, write
+from .test_values import SIZES, SMALL, WITH
 
 EXAMPLES = 100
 # They name what must be there: files, registered names, a machine's devices.

@@ -20,6 +20,8 @@ from centernet_d2.config.checks import (
 )
 from centernet_d2.engine.setup import load_config, setup
 
+from .test_files import set_value
+
 BAD = {
     "word": "unknown word",
     "negative": -1,
@@ -73,13 +75,6 @@ WITH = {  # beginning of a key -> what makes a model read it
         *("MODEL.HOURGLASS.STACKS", 1),
     ],
 }
-
-
-def set_value(cfg, key: str, value) -> None:
-    *groups, name = key.split(".")
-    for group in groups:
-        cfg = cfg[group]
-    cfg[name] = value
 
 
 @pytest.mark.parametrize("key", KEYS)

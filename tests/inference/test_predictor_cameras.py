@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.modeling import build_model
 
-from centernet_d2 import Predictor, setup
+from centernet_d2 import Predictor
+
+from .test_predictor_heatmap import make_predictor
 
 PROJECTIONS = [[[60.0 + n, 0, 31, 0], [0, 60, 31, 0], [0, 0, 1, 0]] for n in range(3)]
 IMAGES = [np.full((64, 64, 3), 50 * n, dtype=np.uint8) for n in range(3)]
@@ -20,10 +20,7 @@ IMAGES = [np.full((64, 64, 3), 50 * n, dtype=np.uint8) for n in range(3)]
 @pytest.fixture
 def predictor(tiny_config, tmp_path) -> Predictor:
     """An untrained detector of 3-D boxes."""
-    cfg = tiny_config("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
-    DetectionCheckpointer(build_model(setup(cfg)), str(tmp_path)).save("weights")
-    cfg.MODEL.WEIGHTS = str(tmp_path / "weights.pth")
-    return Predictor(cfg)
+    return make_predictor(tiny_config("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"]), tmp_path)
 
 
 @pytest.mark.parametrize("convert", [list, np.array, torch.tensor])
