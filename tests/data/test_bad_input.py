@@ -116,18 +116,26 @@ BAD = {
     "text as box": (_annotation("bbox", [1, 2, "3", 4]), ["101", "'bbox'", "four numbers"], True),
     "unknown category": (
         _annotation("category_id", 5),
-        ["boxes.json", "'category_id'", "[5]", "[3, 7]", "1.png", "Add the categories"],
+        ["boxes.json", "'category_id' 5", "[3, 7]", "1.png", "Add the categories"],
         True,
     ),
     "category as text": (_annotation("category_id", "3"), ["'category_id'", '"3"', "quotes"], True),
-    "same image id twice": (_image("id", 10), ["boxes.json", "[10]", "'images'", "own 'id'"], True),
+    "same image id twice": (
+        _image("id", 10),
+        ["boxes.json", "'id' 10", "'images'", "own 'id'"],
+        True,
+    ),
     "same annotation id twice": (
         _annotation("id", 100),
         ["boxes.json", "'id' of annotations", "repeated", "numbered 1 to 3"],
         False,
     ),
     "image without width": (_without("images", "width"), ["'images'", "'width'", "1.png"], True),
-    "annotation without box": (_without("annotations", "bbox"), ["record 1", "'bbox'"], True),
+    "annotation without box": (
+        _without("annotations", "bbox"),
+        ["id 101", "1.png", "'bbox'"],
+        True,
+    ),
     "0 x 0 image": (_image("height", 0, index=2), ["2.png", "no pixels", "'height'"], True),
     "huge id": (_image("id", 2**70), ["boxes.json", "record 1", "'id' 118", "2^63"], True),
     "no file name": (_image("file_name", None), ["'file_name' null", "'images'", "text"], True),
@@ -159,7 +167,7 @@ BAD = {
     ),
     "category without a word": (
         _content("categories", [{"id": 3, "name": None}, {"id": 7, "name": "b"}]),
-        ["boxes.json", "'id': 3", "'name' null", "name of a class"],
+        ["boxes.json", "'id': 3", "'name' null", "must be a text"],
         True,
     ),
     "shares of the image": (
@@ -167,7 +175,11 @@ BAD = {
         ["boxes.json", "3 of 3 boxes", "0.png", "multiply x and width by the image's width"],
         True,
     ),
-    "one file, two images": (_image("file_name", "0.png"), ["1 files", "0.png", "Join"], False),
+    "one file, two images": (
+        _image("file_name", "0.png"),
+        ["2 of 3 images", "0.png", "Join"],
+        False,
+    ),
     "the same object twice": (
         _content("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
         ["boxes.json", "2 of 3 annotations have the category and the box", "id 8", "id 9", "1.png"],
@@ -192,7 +204,7 @@ BAD = {
     ),
     "annotation of another image": (
         _annotation("image_id", 99),
-        ["boxes.json", "1 of 3", "'image_id'", "[99]"],
+        ["boxes.json", "1 of 3", "'image_id'", "99"],
         False,
     ),
 }

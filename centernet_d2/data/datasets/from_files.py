@@ -247,19 +247,9 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-for _prefix, _module, _pattern, _example, _evaluator_type, _location in (
-    (
-        *("coco", "coco_json", "<json>:<image dir>", "annotations/train.json:images/train"),
-        *("coco", "json_file"),
-    ),
-    ("voc", "voc", "<folder>:<split>", "VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
-    ("kitti", "kitti", "<folder>:<split>", "my/kitti:3dop/train", "kitti", "image_dir"),
-):
-    register_dataset_form(
-        _prefix,
-        f"{__package__}.{_module}:read_form",
-        pattern=_pattern,
-        example=f"{_prefix}:{_example}",
-        evaluator_type=_evaluator_type,
-        location=_location,
-    )
+_COCO = "<json>:<image dir>", "coco:annotations/train.json:images/train", "coco", "json_file"
+_VOC = "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"
+_KITTI = "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"
+for _module, _form in {"coco_json": _COCO, "voc": _VOC, "kitti": _KITTI}.items():
+    _prefix = _module.partition("_")[0]
+    _forms[_prefix] = DatasetForm(_prefix, f"{__package__}.{_module}:read_form", *_form)

@@ -276,7 +276,7 @@ def test_another_camera_needs_its_records_only(record):
 )
 def test_bad_annotations_are_named(record, changes, message):
     record["annotations"][0].update(changes)
-    with pytest.raises(DatasetError, match=rf"000003.png': {message}"):
+    with pytest.raises(ValueError, match=rf"000003.png': {message}"):
         DetectionMapper(config(), is_train=True)(record)
 
 
@@ -286,7 +286,7 @@ def test_bad_projections_are_named(record):
         DetectionMapper(config(), is_train=True)(record)
     record["projection"] = np.eye(2)
     for is_train in (True, False):
-        with pytest.raises(DatasetError, match=r"000003.png': 'projection' .* must be 3 x 4"):
+        with pytest.raises(ValueError, match=r"000003.png': 'projection' must be 3 x 4"):
             DetectionMapper(config(), is_train=is_train)(record)
 
 
