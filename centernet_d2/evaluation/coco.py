@@ -176,13 +176,15 @@ class CocoEvaluator(BoxEvaluator):
     def _score_type(self, rows: list[dict], iou_type: str) -> dict[str, float]:
         truth, ids = self._truth(iou_type), self.ground_truth.category_ids
         names = dict(zip(ids, self.ground_truth.class_names, strict=True))
-        options: dict[str, Any] = {"iou_type": iou_type, "backend": self.backend}
-        options["max_detections"] = self.max_detections
+        options: dict[str, Any] = {"backend": self.backend, "max_detections": self.max_detections}
+        sigmas = None
         if iou_type == "keypoints":
-            options["oks_sigmas"] = self.skeleton.oks_sigmas
+            sigmas = self.skeleton.oks_sigmas
             ids = [i for i in ids if i in self.ground_truth.pose_category_ids]
             rows = [row for row in rows if row["category_id"] in ids]
-        scores = score_detections(truth, rows, per_iou=self.per_iou_ap, **options)
+        scores = score_detections(
+            *(truth, rows), iou_type=iou_type, per_iou=self.per_iou_ap, oks_sigmas=sigmas, **options
+        )
         rates = {}
         if self.false_discovery and iou_type == "bbox":  # the paper measures boxes
             rates = false_discovery(truth, rows, **options)

@@ -111,30 +111,22 @@ def false_discovery(
     ground_truth: dict,
     detections: list[dict],
     *,
-    iou_type: str = "bbox",
     backend: str = BACKENDS[0],
     max_detections: int = 0,
 ) -> dict[str, float]:
     """Rates of false discovery, the triplet paper's measure of wrong boxes (its Table 3).
 
     FD is 100 minus AP at low IoU, so it counts what overlaps no object, or hardly. It is what the
-    published evaluation computes, and not the share of false detections among all: those that a
-    recall never reaches count too, as they do in AP. COCO's matching is run a second time, at IoU
-    .05:.05:.50. Arguments are those of `score_detections`.
+    published evaluation computes, and not the share of false detections among all. COCO's matching
+    is run a second time, at IoU .05:.05:.50. Arguments are those of `score_detections`.
 
     Returns:
         In percent, NaN where there is nothing to find: FD, the mean over those thresholds; FD5,
-        FD25 and FD50 at one each (FD50 is 100 - AP50); FD_S, FD_M and FD_L, the mean for objects of
-        COCO's small, medium and large area.
+        FD25 and FD50 at one each; FD_S, FD_M and FD_L, the mean for COCO's areas.
     """
-    evaluation, _ = run_coco_evaluation(
-        ground_truth,
-        detections,
-        iou_type,
-        backend,
-        iou_thresholds=FALSE_DISCOVERY_IOUS,
-        max_detections=max_detections,
-    )
+    options: dict[str, Any] = {"max_detections": max_detections}
+    options["iou_thresholds"] = FALSE_DISCOVERY_IOUS
+    evaluation, _ = run_coco_evaluation(ground_truth, detections, "bbox", backend, **options)
     # (IoU, recall, category, area), at the largest number of detections per image
     precision = evaluation.eval["precision"][..., -1]
     areas = evaluation.params.areaRngLbl

@@ -96,12 +96,8 @@ def test_own_class_rules_hold_in_training_and_in_the_scores(folder):
         only_in_training=("Person_sitting",),
     )
     register_kitti_split("kitti_own_rules", str(folder), "3dop/train", rules=rules)
-    try:
-        records = DatasetCatalog.get("kitti_own_rules")
-        truth = load_ground_truth("kitti_own_rules").truth
-    finally:
-        DatasetCatalog.remove("kitti_own_rules")
-        MetadataCatalog.remove("kitti_own_rules")
+    records = DatasetCatalog.get("kitti_own_rules")
+    truth = load_ground_truth("kitti_own_rules").truth
     entries = [entry for record in records for entry in record["annotations"]]
     assert [entry["category_id"] for entry in entries] == [0, 0, -1, -1, 1, 1]
     assert truth.label.tolist() == [0, 0, -1, -1, 1]  # the sitting person is background there

@@ -81,24 +81,30 @@ def make_instances(boxes, scores, classes) -> Instances:
     return instances
 
 
-def register(name: str, json_file, dataset: dict) -> None:
+def register(
+    name: str, json_file, dataset: dict, names=CLASS_NAMES, ids=CATEGORY_IDS, **metadata
+) -> None:
     """Write the dataset and register its name as detectron2's COCO datasets are."""
     json_file.write_text(json.dumps(dataset))
     DatasetCatalog.register(name, lambda: [])
     MetadataCatalog.get(name).set(
         json_file=str(json_file),
         evaluator_type="coco",
-        thing_classes=list(CLASS_NAMES),
-        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(CATEGORY_IDS)},
+        thing_classes=list(names),
+        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(ids)},
+        **metadata,
     )
 
 
-def unregister(name: str) -> None:
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+def run(evaluator, detections, images=None):
+    """Scores of detections by image id, of some images or all."""
+    evaluator.reset()
+    for image_id in images or detections:
+        evaluator.process([{"image_id": image_id}], [{"instances": detections[image_id]}])
+    return evaluator.evaluate()
 
 
-def to_rows(detections: dict[int, Instances]) -> list[dict]:
+def to_rows(detections: dict[int, Instances], ids=CATEGORY_IDS) -> list[dict]:
     """COCO results, by an arithmetic of their own."""
     rows = []
     for image_id, instances in detections.items():
@@ -107,7 +113,7 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
             rows.append(
                 {
                     "image_id": image_id,
-                    "category_id": CATEGORY_IDS[int(instances.pred_classes[k])],
+                    "category_id": ids[int(instances.pred_classes[k])],
                     "bbox": [left, top, right - left, bottom - top],
                     "score": float(instances.scores[k]),
                 }
@@ -115,10 +121,15 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
     return rows
 
 
-def oracle(
+def oracle(*args, **parameters) -> np.ndarray:
+    """pycocotools' 12 or 10 numbers; the first is the mean over thresholds."""
+    return oracle_evaluation(*args, **parameters).stats
+
+
+def oracle_evaluation(
     dataset: dict, rows: list[dict], iou_thresholds=None, iou_type="bbox", **parameters
-) -> np.ndarray:
-    """pycocotools' 12 or 10 numbers, by its own loadRes; the first is the mean over thresholds."""
+) -> COCOeval:
+    """pycocotools' evaluation, by its own loadRes."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(dataset)
@@ -131,4 +142,4 @@ def oracle(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation
