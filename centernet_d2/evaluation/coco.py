@@ -1,8 +1,6 @@
 """Evaluator of COCO boxes and joints: AP and AR columns, per-class AP, submission file.
 
-detectron2's own evaluator leaves out the AR columns of the papers' tables, returns NaN where
-nothing was detected, and needs different arguments in its versions 0.5 and 0.6; this one stands on
-pycocotools alone.
+It stands on pycocotools alone, not on detectron2's, which leaves out the papers' AR columns.
 """
 
 from __future__ import annotations
@@ -61,13 +59,11 @@ class CocoEvaluator(BoxEvaluator):
         model_limits: Mapping[str, int] | None = None,  # config key -> the model's most per image
         **shared: Any,
     ):
-        """Read the ground truth.
+        """Read the ground truth: the `json_file` of the dataset's metadata, or its records.
 
-        The dataset has a `json_file` in its metadata or is given as dataset dicts; what it says of
-        joints (`structures/skeleton.py`), their sigmas too, is in the metadata. `round_results`
-        concerns boxes, joints and scores, before scoring and writing; the files behind the points
-        paper's scores have 2 decimals. `shared` are `output_folder`, `protocol` and `distributed`
-        of `BoxEvaluator`.
+        What it says of joints (`structures/skeleton.py`), their sigmas too, is in the metadata.
+        `round_results` concerns boxes, joints and scores, before scoring and writing. `shared` are
+        `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
         """
         unknown = [name for name in iou_types if name not in METRIC_NAMES]
         if unknown:

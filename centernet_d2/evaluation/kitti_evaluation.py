@@ -80,11 +80,10 @@ class KittiEvaluator(BoxEvaluator):
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
     ):
-        """Read the ground truth, see `kitti_ground_truth`.
+        """Read the ground truth, see `kitti_ground_truth`; `shared` are as in `BoxEvaluator`.
 
         `round_results` are the decimals of the result files, scores included, that are scored too,
-        as published; None: score what the model gave, and write 6. `shared` are `output_folder`,
-        `protocol` and `distributed` of `BoxEvaluator`.
+        as published; None: score what the model gave, and write 6.
         """
         self.round_results = round_results
         self.ground_truth = load_ground_truth(dataset_name)

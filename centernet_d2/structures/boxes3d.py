@@ -143,14 +143,11 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
 
 def project_points(points: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Project points (..., 3) of the camera frame into the image.
+    """Project points (..., 3) of the camera frame to pixels (..., 2), beside their depth (...).
 
-    `projection` is (3, 4), or (N, 3, 4) for one per first index of `points`.
-
-    Returns:
-        Pixels (..., 2) as (x, y), and the depth (...) by which was divided: with KITTI's
-        matrices z + projection[2, 3], 5 mm more than z. Pixels of a point whose depth is not
-        positive mean nothing: it lies behind the camera.
+    `projection` is (3, 4), or (N, 3, 4) for one per first index of `points`. The depth is that by
+    which was divided: with KITTI's matrices z + projection[2, 3], 5 mm more than z. Where it is not
+    positive the point lies behind the camera, and its pixels mean nothing.
     """
     projection = _beside(projection, points)
     scaled = (projection[..., :3] @ points.unsqueeze(-1)).squeeze(-1) + projection[..., 3]

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -94,6 +94,23 @@ def register(
         thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(ids)},
         **metadata,
     )
+
+
+def to_records(dataset: dict, ids) -> list[dict]:
+    """detectron2's records of a dataset, whose areas become those of the boxes, as theirs are."""
+    records = {
+        image["id"]: {"image_id": image["id"], "height": 480, "width": 640, "annotations": []}
+        for image in dataset["images"]
+    }
+    for a in dataset["annotations"]:
+        a["area"] = a["bbox"][2] * a["bbox"][3]
+        entry = {"bbox": a["bbox"], "bbox_mode": BoxMode.XYWH_ABS, "iscrowd": a["iscrowd"]}
+        entry["category_id"] = ids.index(a["category_id"])
+        if "keypoints" in a:
+            joints = np.reshape(a["keypoints"], (-1, 3)) + np.array([0.5, 0.5, 0])
+            entry["keypoints"] = joints.ravel().tolist()
+        records[a["image_id"]]["annotations"].append(entry)
+    return list(records.values())
 
 
 def run(evaluator, detections, images=None):

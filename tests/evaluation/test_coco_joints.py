@@ -13,7 +13,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, print_csv_format
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Instances
 from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
@@ -23,8 +23,9 @@ from centernet_d2.evaluation.coco import RESULTS_FILE
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
 
 from . import random_coco
-from .random_coco import make_instances, run
+from .random_coco import make_instances, run, to_records
 from .random_joints import (
+    CATEGORY_IDS,
     CLASS_NAMES,
     NAMES,
     PERSON,
@@ -222,26 +223,7 @@ def test_categories_without_names_are_known_by_their_annotations(registered, dat
 
 def test_dataset_dicts_without_json(dataset, detections):
     """detectron2's records carry the half pixel, COCO's annotations do not."""
-    for annotation in dataset["annotations"]:
-        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-    records = []
-    for image in dataset["images"]:
-        annotations = []
-        for annotation in dataset["annotations"]:
-            if annotation["image_id"] != image["id"]:
-                continue
-            record = {
-                "bbox": annotation["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": 1 if annotation["category_id"] == PERSON else 0,
-                "iscrowd": annotation["iscrowd"],
-            }
-            if "keypoints" in annotation:
-                joints = np.reshape(annotation["keypoints"], (-1, 3)) + HALF
-                record["keypoints"] = joints.ravel().tolist()
-            annotations.append(record)
-        size = {"height": 480, "width": 640}
-        records.append({"image_id": image["id"], "annotations": annotations, **size})
+    records = to_records(dataset, CATEGORY_IDS)
     name = "joints_evaluation_test_dicts"
     DatasetCatalog.register(name, lambda: records)
     MetadataCatalog.get(name).set(
@@ -264,19 +246,20 @@ def test_non_finite_joints_are_left_out(registered, dataset, detections, caplog)
     assert "1 of" in caplog.text
 
 
-def test_detections_without_joints_are_named(registered, dataset):
-    evaluator = CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
-    outputs = [{"instances": make_instances([[1, 2, 3, 4]], [0.5], [1])}]
-    with pytest.raises(ValueError, match=r"a\.jpg.*no 'pred_keypoints'.*TASKS"):
-        evaluator.process([{"image_id": 101, "file_name": "a.jpg"}], outputs)
-
-
-def test_another_number_of_joints_is_named(registered, dataset, detections):
+@pytest.mark.parametrize(
+    ("joints", "message"),
+    [
+        (0, r"a\.jpg.*no 'pred_keypoints'.*TASKS"),
+        (17, r"17 joints, the dataset 5.*NUM_JOINTS"),
+    ],
+)
+def test_detections_of_other_joints_are_named(registered, dataset, joints, message):
     evaluator = CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
     instances = make_instances([[1, 2, 3, 4]], [0.5], [1])
-    instances.pred_keypoints = torch.zeros(1, 17, 3)
-    with pytest.raises(ValueError, match=r"17 joints, the dataset 5.*NUM_JOINTS"):
-        evaluator.process([{"image_id": 101}], [{"instances": instances}])
+    if joints:
+        instances.pred_keypoints = torch.zeros(1, joints, 3)
+    with pytest.raises(ValueError, match=message):
+        evaluator.process([{"image_id": 101, "file_name": "a.jpg"}], [{"instances": instances}])
 
 
 def test_truth_with_another_number_of_joints_is_named(registered, dataset):

@@ -1,9 +1,7 @@
-"""A COCO JSON, parsed once into compact arrays.
+"""A COCO JSON, parsed once per process into compact arrays, without polygons.
 
-`detectron2.data.datasets.load_coco_json` knows the classes only after it has built every record,
-keeps all polygons and trusts the boxes. Here the file is parsed once per process, without the
-polygons, and every surprise is named. Training and scoring use this one checked form: what is
-dropped here is neither learned nor to be found.
+Training and scoring use this one checked form: what is dropped here is neither learned nor to be
+found.
 """
 
 from __future__ import annotations
@@ -100,11 +98,7 @@ def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoF
 
     It is parsed again where further columns are asked for since (see `columns.py`). `skeleton`
     names the joints of a file whose categories do not, of a dataset that is registered in code.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DatasetError: it is no COCO JSON, holds no images or categories, or a value is not what it
-            must be; the message names file, record and key.
+    FileNotFoundError, or a DatasetError that names file, record and key of what is wrong.
     """
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(

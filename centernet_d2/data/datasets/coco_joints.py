@@ -23,6 +23,7 @@ FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
 # Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
 # stand, or the two of a pair, says nothing.
 _FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
+    "keypoints": ("names", lambda skeleton: skeleton.names),
     FLIP_MAP: ("flip_map", Skeleton.flip_indices),
     LIMBS: ("edges", lambda skeleton: {frozenset(limb) for limb in skeleton.edges}),
     SIGMAS: ("oks_sigmas", lambda skeleton: skeleton.oks_sigmas),
@@ -43,10 +44,6 @@ def read_pose(
     'keypoints'. Labelled joints of categories without a skeleton are not read, which a warning
     says; where no category has one, `skeleton` is that of all whose annotations have joints, or of
     all. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`.
-
-    Raises:
-        DatasetError: see `read_skeleton`; or 'keypoints' is no list or has another number of
-            values, or a visibility other than 0, 1, 2, or a labelled joint at NaN or infinity.
     """
     records = annotations.records
     found, having = read_skeleton(categories.records, annotations.source)
@@ -146,36 +143,18 @@ def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | N
 
     Read are COCO's `keypoints` (names) and `skeleton` (limbs, joints counted from 1), and beside
     them `keypoint_flip_map` (pairs of names; derived from left and right in the names where it is
-    missing) and `keypoint_oks_sigmas`. What one category leaves out another may give. (None, [])
-    where no category has joints.
-
-    Raises:
-        DatasetError: two categories have different joints or say different things of them, or a
-            field contradicts the names.
+    missing) and `keypoint_oks_sigmas`. What one category leaves out another may give; DatasetError
+    where they contradict. (None, []) where no category has joints.
     """
     having = [record for record in categories if record.get("keypoints")]
     if not having:
         return None, []
     skeletons = [_skeleton(record, f"'{source}': category '{record['name']}'") for record in having]
-    for record, skeleton in zip(having, skeletons, strict=True):
-        if skeleton.names != skeletons[0].names:
-            raise DatasetError(
-                f"'{source}': categories '{having[0]['name']}' and '{record['name']}' have "
-                f"different 'keypoints': {list(skeletons[0].names)} and {list(skeleton.names)}. "
-                "One dataset has one skeleton: list the joints of both in each category, and give "
-                "those that a category lacks visibility 0"
-            )
-    return _merged(having, skeletons, source), [int(record["id"]) for record in having]
-
-
-def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: str) -> Skeleton:
-    """Take each field from the first category that gives it."""
     merged = skeletons[0]
     for key, (field, compared) in _FIELDS.items():
-        pairs = zip(categories, skeletons, strict=True)
         giving = [
             (record["name"], skeleton)
-            for record, skeleton in pairs
+            for record, skeleton in zip(having, skeletons, strict=True)
             # An empty flip map says that no joint changes.
             if record.get(key) or (key == FLIP_MAP and record.get(key) is not None)
         ]
@@ -183,11 +162,12 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
             if compared(skeleton) != compared(giving[0][1]):
                 raise DatasetError(
                     f"'{source}': categories '{giving[0][0]}' and '{name}' have different '{key}'. "
-                    "One dataset has one skeleton: give it to one of them, or the same to both"
+                    "One dataset has one skeleton: give both the same (joints that one of them "
+                    "lacks have visibility 0)"
                 )
         if giving:
             merged = replace(merged, **{field: getattr(giving[0][1], field)})
-    return merged
+    return merged, [int(record["id"]) for record in having]
 
 
 def _skeleton(record: dict, source: str) -> Skeleton:

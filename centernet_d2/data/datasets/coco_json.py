@@ -50,10 +50,8 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     `keypoints` are 3 J numbers as detectron2's loader gives them: x and y of the file plus 0.5, so
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
 
-    Raises:
-        DatasetError: see `read_coco_json`; also when the file is no longer that which dataset
-            `name` was registered from.
-        FileNotFoundError: the JSON is not there, or the first image is not in `image_root`.
+    Errors are those of `read_coco_json`; also where the file is no longer that which dataset `name`
+    was registered from, or the first image is not in `image_root`.
     """
     content = read_coco_json(json_file)
     if name:

@@ -86,21 +86,20 @@ def folder_rules(folder: str) -> ClassRules:
     classes = read_class_names(folder)
     if classes is None:
         return KITTI_RULES
-    path = os.path.join(folder, CLASS_FILE)
+    counts = Counter(name.lower() for name in classes)
     for name in classes:
-        if len(name.split()) != 1 or name == "DontCare":
+        if len(name.split()) != 1 or name == "DontCare" or counts[name.lower()] > 1:
             raise DatasetError(
-                f"'{path}' names '{name}': a type in label files is one word without blanks, and "
-                "DontCare marks regions, not objects. Rename or remove it"
+                f"'{os.path.join(folder, CLASS_FILE)}' names '{name}': a type in label files is a "
+                "word without blanks; DontCare marks regions, not objects, and KITTI's scores do "
+                "not tell apart what differs in capital letters alone. Rename or remove it"
             )
-    if len({name.lower() for name in classes}) < len(classes):
-        raise DatasetError(
-            f"'{path}' holds {classes[:20]}, of which two differ in capital letters alone, which "
-            "KITTI's scores do not tell apart: rename one"
-        )
     known = {*KITTI_RULES.classes, *KITTI_RULES.ignored, *KITTI_RULES.background} - {*classes}
-    ignored = {kind: of for kind, of in KITTI_RULES.ignored.items() if kind in known}
-    ignored = {kind: of for kind, of in ignored.items() if of is None or of in classes}
+    ignored = {
+        kind: of
+        for kind, of in KITTI_RULES.ignored.items()
+        if kind in known and (of is None or of in classes)
+    }
     return ClassRules(
         classes=tuple(classes),
         ignored=ignored,
