@@ -24,7 +24,8 @@ _RELATIVE_SHARE = 0.9
 LARGEST = 1e12  # number of pixels in a file: the area of a box is one in single precision too
 _SHOWN = 5
 
-_NO_NUMBER = "{} hold NaN, infinity or more than 1e12: {}. Correct 'bbox' or remove the annotations"
+_NO_NUMBER = "{} hold NaN or infinity: {}. Correct 'bbox' of these annotations or remove them"
+_TOO_LARGE = "{} hold numbers beyond 1e12: {}. Correct 'bbox' of these annotations or remove them"
 _NEGATIVE = (
     "{} have a negative width or height: {}. 'bbox' is [x, y, width, height]; subtract the corners "
     "in the other order or remove the annotations"
@@ -79,7 +80,8 @@ def check_boxes(
         if wrong.any():
             raise DatasetError(told(wrong, what))
 
-    refuse(~(np.abs(boxes) <= LARGEST).all(axis=1), _NO_NUMBER)
+    refuse(~np.isfinite(boxes).all(axis=1), _NO_NUMBER)
+    refuse((np.abs(boxes) > LARGEST).any(axis=1), _TOO_LARGE)
     refuse((boxes[:, 2:] < 0).any(axis=1), _NEGATIVE)
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     empty = (boxes[:, 2:] == 0).any(axis=1)

@@ -102,7 +102,7 @@ def test_keypoints_without_names_are_left_and_told(tmp_path, caplog, labelled):
     assert "keypoints" not in load(tmp_path, content)[labelled]["annotations"][0]
     (message,) = caplog.messages
     assert "1 of 3 annotations label joints in 'keypoints', but their category does" in message
-    assert f": annotation id {100 + labelled} of" in message
+    assert f": category id {(3, 7)[labelled]} in annotation id {100 + labelled} of" in message
 
 
 @pytest.mark.parametrize("nothing", [[0] * 9, [], None, 0])

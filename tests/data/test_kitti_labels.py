@@ -131,13 +131,6 @@ def test_forms_of_calibrations(tmp_path, content, encoding):
     np.testing.assert_array_equal(read_projection(str(path)), expected)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_labels_in_other_encodings(tmp_path, encoding):
-    path = tmp_path / "000007.txt"
-    path.write_bytes(f"{CAR}\r\n".encode(encoding))
-    assert read_labels(str(path)) == labels(tmp_path, CAR)
-
-
 def test_eight_columns_are_a_label_without_a_3d_box(tmp_path):
     (item,) = labels(tmp_path, " ".join(CAR.split()[:8]))
     assert (item.alpha, item.box) == (1.85, (387.63, 181.54, 423.81, 203.12))

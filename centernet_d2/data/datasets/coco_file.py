@@ -160,14 +160,15 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     )
     table = Table.of(content, "categories", source)
     categories = class_names(table)
-    annotations = _with_images(Table.of(content, "annotations", source), image_ids, file_names)
+    annotations = Table.of(content, "annotations", source)
+    annotations, owners = _with_images(annotations, image_ids, file_names)
     category_ids = annotations.whole_numbers("category_id")
     annotations.refuse(
         ~np.isin(category_ids, np.asarray(list(categories), dtype=np.int64)),
         "category_id",
         f"'categories' defines {list(categories)[:20]}. Add the categories or correct the ids",
     )
-    rows = np.searchsorted(image_ids, annotations.whole_numbers("image_id"))
+    rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
     report = check_boxes(boxes, sizes[rows], source=source, describe=annotations.describe)
     for message in report.messages:
@@ -199,7 +200,7 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         image_sizes=sizes,
         is_labelled="annotations" in content,
         annotation_images=rows,
-        annotation_ids=annotations.whole_numbers("id"),
+        annotation_ids=np.array([int(r["id"]) for r in annotations.records], dtype=np.int64),
         boxes=boxes,
         category_ids=category_ids,
         areas=areas(annotations, boxes),
@@ -211,9 +212,12 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     )
 
 
-def _with_images(annotations: Table, image_ids: np.ndarray, names: Sequence[str]) -> Table:
-    """The annotations of images that the file lists, each with an id; others are counted."""
-    known = np.isin(annotations.whole_numbers("image_id"), image_ids)
+def _with_images(
+    annotations: Table, image_ids: np.ndarray, names: Sequence[str]
+) -> tuple[Table, np.ndarray]:
+    """The annotations of images that the file lists, all with ids, and their image ids."""
+    owners = annotations.whole_numbers("image_id")
+    known = np.isin(owners, image_ids)
     annotations.warn(
         ~known,
         "have an 'image_id' that is not in 'images' and are ignored",
@@ -222,7 +226,8 @@ def _with_images(annotations: Table, image_ids: np.ndarray, names: Sequence[str]
     if not known.all():
         annotations = annotations.rows(np.flatnonzero(known))
     number_annotations(annotations)
-    return replace(annotations, files=dict(zip(image_ids.tolist(), names, strict=True)))
+    files = dict(zip(image_ids.tolist(), names, strict=True))
+    return replace(annotations, files=files), owners[known]
 
 
 def _warn_of_repeats(objects: np.ndarray, annotations: Table) -> None:

@@ -62,6 +62,7 @@ def read_pose(
         "label joints in 'keypoints', but their category does not name them, so that they are not "
         "read",
         'Add "keypoints": [names] to the category',
+        lambda row: f"category id {records[row]['category_id']} in ",
     )
     joints = None
     if found is not None:

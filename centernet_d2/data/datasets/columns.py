@@ -103,7 +103,7 @@ class Table:
         show: Callable[[int], str] = lambda row: "",
     ) -> None:
         """Say of how many records `what` is true, the first of them (after `show`), and a cure."""
-        if np.any(wrong):
+        if wrong.any() if isinstance(wrong, np.ndarray) else any(wrong):
             logger.warning(
                 "%s: %d of %d %s %s: %s. %s",
                 *(self.source, np.sum(wrong), len(wrong), self.name, what),
