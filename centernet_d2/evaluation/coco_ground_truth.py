@@ -139,13 +139,8 @@ def _from_file(content: CocoFile) -> dict:
         columns["keypoints"] = content.joints.reshape(count, 3 * joints)
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     keys = ("id", *columns)
-    sizes = content.image_sizes.tolist()
-    images = zip(content.image_ids, content.file_names, sizes, strict=True)
     return {
-        "images": [
-            {"id": identifier, "file_name": name, "width": width, "height": height}
-            for identifier, name, (width, height) in images
-        ],
+        "images": [{"id": identifier} for identifier in content.image_ids],
         "categories": [{"id": i, "name": name} for i, name in content.categories.items()],
         "annotations": [
             dict(zip(keys, (number, *row), strict=True)) for number, row in enumerate(rows, start=1)

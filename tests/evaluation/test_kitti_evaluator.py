@@ -406,17 +406,16 @@ def test_overlaps_of_classes():
     assert min_overlap["loose"] == dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
 
 
-def test_built_from_a_config(register):
+@pytest.mark.parametrize(
+    ("key", "decimals", "protocol"), [(2, 2, "none"), (0, None, "none / unrounded")]
+)
+def test_built_from_a_config(register, key, decimals, protocol):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
+    cfg.TEST.KITTI.ROUND_RESULTS = key
+    evaluator = build_evaluator(cfg, register(), "out", protocol="none")
     assert isinstance(evaluator, KittiEvaluator)
-    assert evaluator.round_results == 2
-    assert evaluator.protocol.startswith("none / keep_res")
-    cfg.TEST.KITTI.ROUND_RESULTS = 0
-    unrounded = build_evaluator(cfg, NAME, "out", protocol="none / keep_res")
-    assert unrounded.round_results is None
-    assert unrounded.protocol.endswith(" / unrounded")
+    assert (evaluator.round_results, evaluator.protocol) == (decimals, protocol)
 
 
 def _score_in_process(rank: int, folder: str) -> None:

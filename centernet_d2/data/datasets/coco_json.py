@@ -65,13 +65,12 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
             f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
             + (f"; '{base}' is there: write 'file_name' without folders" if is_there else "")
         )
-    records: list[dict] = []
-    for row, columns in enumerate(content.image_columns):
-        width, height = content.image_sizes[row].tolist()
-        file_name = join(image_root, content.file_names[row])
-        standard = {"file_name": file_name, "height": height, "width": width}
-        identity = {"image_id": content.image_ids[row], "annotations": []}
-        records.append({**columns, **standard, **identity})
+    sizes = ({"width": width, "height": height} for width, height in content.image_sizes.tolist())
+    images = zip(content.image_columns, content.file_names, content.image_ids, sizes, strict=True)
+    records: list[dict] = [
+        {**columns, "file_name": join(image_root, name), **size, "image_id": i, "annotations": []}
+        for columns, name, i, size in images
+    ]
     for image, annotation in _annotations(content):
         records[image]["annotations"].append(annotation)
     logger.info(
