@@ -66,11 +66,7 @@ def check_boxes(
     """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
     In messages `source` is the file that they come from, and `describe` names the image and the
-    annotation of a row.
-
-    Raises:
-        DatasetError: a box has NaN, infinity or a negative width or height, or the boxes are
-            shares of their images (0 to 1) instead of pixels.
+    annotation of a row. DatasetError of what cannot be meant.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
