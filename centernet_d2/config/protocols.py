@@ -34,25 +34,18 @@ _ODDITIES: dict[str, tuple[Any, Any]] = {
 }
 # Of these the default is the published value, and none is an oddity.
 _AS_DEFAULT = (
-    *(f"TEST.{name}" for name in ("CLIP_BOXES", "DROP_EMPTY")),
+    *("TEST.CLIP_BOXES", "TEST.DROP_EMPTY"),
     *(f"TEST.SOFT_NMS.{name}" for name in ("METHOD", "SIGMA", "SCORE_FLOOR")),
-    f"{_POINTS}.BOX2D.NMS",
-    *(
-        f"{_POINTS}.POSE.{name}"
-        for name in ("SNAPPING", "CANDIDATES", "CANDIDATE_SCORE", "SNAP_DISTANCE")
-    ),
-    *(
-        f"{_CORNERS}.{name}"
-        for name in ("EMBEDDING_THRESHOLD", "MAX_PAIRS", "MERGE_BOXES", "MERGE_EXPONENT")
-    ),
+    *(f"{_POINTS}.BOX2D.NMS", f"{_POINTS}.POSE.SNAPPING", f"{_POINTS}.POSE.SNAP_DISTANCE"),
+    *(f"{_POINTS}.POSE.CANDIDATES", f"{_POINTS}.POSE.CANDIDATE_SCORE"),
+    *(f"{_CORNERS}.EMBEDDING_THRESHOLD", f"{_CORNERS}.MAX_PAIRS"),
+    *(f"{_CORNERS}.MERGE_BOXES", f"{_CORNERS}.MERGE_EXPONENT"),
     *(f"{_TRIPLET}.{name}" for name in ("REGION_SIDE", "REGION_PARTS", "CENTER_SCALES")),
 )
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "": {},
-    "published": {
-        **{key: values[0] for key, values in _ODDITIES.items()},
-        **{key: KEYS[key].default for key in _AS_DEFAULT},
-    },
+    "published": {key: values[0] for key, values in _ODDITIES.items()}
+    | {key: KEYS[key].default for key in _AS_DEFAULT},
     "clean": {key: values[1] for key, values in _ODDITIES.items()},
 }
 CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet": "odd"}  # published

@@ -74,7 +74,7 @@ else:
 
 def test_old_names_of_saved_configs_build_the_same_and_name_the_new_one(tiny_config, caplog):
     cfg = tiny_config("MODEL.BACKBONE.NAME", "build_encoder_decoder_backbone")
-    registration._said.clear()
+    registration._tell_once.cache_clear()
     torch.manual_seed(0)
     old = build_model(cfg)
     assert cfg.MODEL.BACKBONE.NAME == "build_encoder_decoder_backbone"
