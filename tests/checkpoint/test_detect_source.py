@@ -159,19 +159,6 @@ def test_mmdetection(name, without_bias):
     assert all(not tensor.any() for tensor in converted.renamed.filled.values())
 
 
-def test_mmdetection_first_convolution_is_turned_to_bgr():
-    state = on_meta(mmdetection_shapes("centernet_resnet18"))
-    state["backbone.conv1.weight"] = torch.randn(64, 3, 7, 7)
-    ours = convert(state).state_dict["backbone.conv1.weight"]
-    rgb = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(
-        torch.conv2d(rgb.flip(1), ours),
-        torch.conv2d(rgb, state["backbone.conv1.weight"]),
-        rtol=1e-4,
-        atol=1e-4,
-    )
-
-
 @pytest.mark.parametrize("prefix", ["module.", ""])
 @pytest.mark.parametrize("names", [{}, CONVERTED_NAMES])
 def test_extremenet_gives_its_hourglass_only(prefix, names):
