@@ -94,13 +94,10 @@ def check_protocol(cfg: CfgNode) -> None:
 
 
 def refuse_contradictions(cfg: CfgNode, levels: Sequence[Level]) -> None:
-    """Raise ValueError for a key that stands beside or after TEST.PROTOCOL and contradicts it.
-
-    `levels` are those that were merged into `cfg`, in their order.
-    """
+    """Raise ValueError for a key in `levels` beside or after TEST.PROTOCOL that contradicts it."""
     last = max((i for i, level in enumerate(levels) if KEY in level.values), default=len(levels))
     sources = {key: level.source for level in levels[last:] for key in level.values}
-    for key, pair in departures(cfg).items() if sources else ():
+    for key, pair in departures(cfg).items():
         if key in sources:
             raise ValueError(f"{sources[key]}{_contradiction(cfg, key, *pair)}")
 
