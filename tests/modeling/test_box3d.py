@@ -314,8 +314,8 @@ def test_nothing_to_see_trains(count, normalizer, empty):
 def test_losses_are_the_published_sums(normalizer):
     supervised = [True, False, True]
     batch = [near(gt_3d_supervised=supervised), near(NEAR[1:2])]
-    model = detector(normalizer=normalizer, depth_weight=2.0, dimensions_weight=3.0)
-    model.train()
+    weights = {"depth_weight": 2.0, "dimensions_weight": 3.0, "orientation_weight": 5.0}
+    model = detector(normalizer=normalizer, **weights).train()
     images = model.training_images([training_input(one, seed) for seed, one in enumerate(batch)])
     (predictions,) = model.predict(images)
     losses = model.losses([predictions], images, batch)
@@ -345,7 +345,7 @@ def test_losses_are_the_published_sums(normalizer):
         num_images=2,
         normalizer=normalizer,
     )
-    torch.testing.assert_close(losses["loss_orientation"], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(losses["loss_orientation"], 5 * expected, atol=5e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("changed", [0, 2])
@@ -390,14 +390,6 @@ def test_an_unknown_observation_angle_is_not_learned():
     nobody = near()
     nobody.gt_boxes3d.tensor[:, 7] = -10.0
     assert losses_of(nobody)["loss_orientation"].item() == pytest.approx(2 * math.log(2), abs=1e-6)
-
-
-def test_weights_are_choices():
-    plain = losses_of(near())
-    weights = {"depth_weight": 2.0, "dimensions_weight": 3.0, "orientation_weight": 5.0}
-    weighted = losses_of(near(), **weights)
-    for name, factor in (("depth", 2), ("dimensions", 3), ("orientation", 5)):
-        torch.testing.assert_close(weighted[f"loss_{name}"], factor * plain[f"loss_{name}"])
 
 
 @torch.no_grad()
@@ -509,22 +501,6 @@ def test_a_few_steps_lower_all_three_losses(normalizer):
         assert last[name] >= least
 
 
-def test_composition_from_a_config(tiny_config):
-    cfg = tiny_config(*TASKS, "TEST.FLIP", True)
-    torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    for name, parameter in model.head.named_parameters():
-        if name.endswith("weight"):
-            torch.nn.init.normal_(parameter, std=0.3)
-    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
-    with torch.no_grad():
-        (found,) = model([{"image": image, "projection": PROJECTION}])
-    found = found["instances"]
-    assert len(found) == len(found.pred_boxes3d) == 100
-    assert found.pred_boxes3d.tensor.isfinite().all()
-    assert found.has("pred_boxes")
-
-
 def test_settings_reach_the_task(tiny_config):
     weights = (f"{BLOCK}DEPTH_WEIGHT", 2.0, f"{BLOCK}DIMENSIONS_WEIGHT", 3.0)
     choices = (f"{BLOCK}ORIENTATION_WEIGHT", 5.0, f"{BLOCK}NORMALIZER", "objects")
@@ -552,13 +528,6 @@ def test_3d_boxes_without_2d_ones_are_refused(tiny_config):
 
 
 # ---- bad input ----
-
-
-def test_ground_truth_without_3d_boxes_names_the_image():
-    instances = near()
-    instances.remove("gt_boxes3d")
-    with pytest.raises(ValueError, match=r"000000.png: .*'gt_boxes3d'.*TASKS"):
-        losses_of(instances)
 
 
 @pytest.mark.parametrize(

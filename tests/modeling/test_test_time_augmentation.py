@@ -8,18 +8,17 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from small_detector import small_detector
 
 from centernet_d2.decoding.center_boxes import center_boxes, peak_centers
 from centernet_d2.decoding.peaks import top_peaks
 from centernet_d2.decoding.soft_nms import SoftNmsRule, soft_nms
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.backbone import EncoderDecoder
-from centernet_d2.modeling.heads.branches import points_head
 from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.modeling.meta_arch.heatmap_detector import HeatmapDetector
 from centernet_d2.modeling.point_tasks.base import Branches, PointTask
 from centernet_d2.modeling.point_tasks.box2d import Box2D
-from centernet_d2.modeling.rules import CenterDecoding
 from centernet_d2.modeling.test_time_augmentation import (
     average_flipped,
     place_zoomed,
@@ -297,16 +296,7 @@ class Rendering(PointsCenterNet):
 
 
 def rendering(objects, **protocol) -> Rendering:
-    model = Rendering(
-        backbone=EncoderDecoder(channels=[8, 8, 8, 8], blocks=[1, 1, 1, 1], out_channels=8),
-        head=points_head(tasks=[Box2D()], in_channels=[8], num_classes=3),
-        in_features=["decoder"],
-        num_classes=3,
-        pixels={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-        tasks=[Box2D()],
-        decoding=CenterDecoding(score_threshold=0.3),
-        protocol=protocol,
-    ).eval()
+    model = small_detector([Box2D()], 3, Rendering, protocol=protocol).eval()
     table = torch.tensor(objects, dtype=torch.float32)
     boxes = Boxes(table[:, 1:])
     model.truth = [Instances((200, 300), gt_boxes=boxes, gt_classes=table[:, 0].long())]
