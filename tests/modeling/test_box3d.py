@@ -11,6 +11,7 @@ from box3d_maps import NARROW, PROJECTION, Painted, Thing, detector, truth
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
+from small_detector import objects_input as training_input
 
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
 from centernet_d2.losses.orientation import orientation_loss
@@ -272,12 +273,6 @@ NEAR = [
 ]
 
 
-def training_input(instances: Instances, seed: int = 0):
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8, generator=generator)
-    return {"image": image, "instances": instances, "file_name": f"{seed:06d}.png"}
-
-
 def near(things=NEAR, **fields) -> Instances:
     return truth(SIZE, things, CAMERA, **fields)
 
@@ -463,7 +458,7 @@ def test_classes_are_checked(label, ignored, wrong):
     if not wrong:
         assert losses_of(instances)["loss_heatmap"].isfinite()
         return
-    with pytest.raises(ValueError, match=rf"000000.png: class {label} is not in 0\.\.2"):
+    with pytest.raises(ValueError, match=rf"image_0.png: class {label} is not in 0\.\.2"):
         losses_of(instances)
 
 
