@@ -214,8 +214,8 @@ def test_without_any_xml_it_is_a_split_without_annotations(tmp_path, caplog):
         ),
         ("<width>60</width>", "<width>inf</width>", "<size> says inf x 50 pixels"),
         ("<difficult>0", "<difficult>Unspecified", "<difficult> of object 'dog' is 'Unspecified'"),
-        ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: 'b.xml'"),
-        ("<xmin>1</xmin>", "<xmin>70</xmin>", "negative width or height: 'b.xml'"),
+        ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: annotation 0 of 'b.xml'"),
+        ("<xmin>1</xmin>", "<xmin>70</xmin>", "negative width or height: annotation 0 of 'b.xml'"),
     ],
 )
 def test_malformed_annotations_are_named(folder, old, new, message):

@@ -209,7 +209,7 @@ def load_kitti_records(
     for record, found in zip(records, objects, strict=True):
         record["annotations"] = [annotation_of(item, rules) for item in found]
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-    drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
+    drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
     _log_counts(folder, split, records, rules)
     return records
 

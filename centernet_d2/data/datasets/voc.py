@@ -153,7 +153,7 @@ def load_voc_records(
     annotations = _annotations(found, paths, class_names)
     for record, image, entries in zip(records, found, annotations, strict=True):
         record.update(width=image.width, height=image.height, annotations=entries)
-    drop_useless_boxes(records, source=root, describe=lambda r: f"'{r['image_id']}.xml'")
+    drop_useless_boxes(records, source=root, describe=lambda k: f"'{records[k]['image_id']}.xml'")
     entries = [entry for record in records for entry in record["annotations"]]
     logger.info(
         "%s, split %s: %d images (%d without objects), %d boxes (%d difficult)",
