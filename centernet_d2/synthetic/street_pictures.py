@@ -8,7 +8,6 @@ a ship's lights do, and nothing about its class.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -175,7 +174,7 @@ def _lay_ground(image: np.ndarray, random: np.random.RandomState) -> None:
 def _darken_below(image: np.ndarray, solid: Solid, strength: float) -> None:
     """Lay a shadow around a solid's footprint, in place."""
     height, width, length = solid.dimensions
-    seen = see(replace(solid, dimensions=(height, width * 1.25, length * 1.12)))
+    seen = see(solid._replace(dimensions=(height, width * 1.25, length * 1.12)))
     if seen is None:
         return
     shadow = np.zeros(image.shape[:2], dtype=np.uint8)
