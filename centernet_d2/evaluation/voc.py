@@ -31,11 +31,8 @@ METRICS = {"AP07": "11-point", "AP12": "every-point"}
 class VocEvaluator(BoxEvaluator):
     """Scores `Instances` with `pred_boxes`, `scores` and `pred_classes` by VOC's rules.
 
-    Boxes are XYXY edges in original pixels, classes contiguous from 0. The ground truth are the
-    dataset's records, whose annotations say "difficult".
-
-    `evaluate()` returns `{"bbox": {...}}` in percent, with NaN for a class without objects (means
-    leave it out):
+    Boxes are XYXY edges in original pixels, classes contiguous from 0. `evaluate()` returns
+    `{"bbox": {...}}` in percent, with NaN for a class without objects (means leave it out):
 
     - `mAP07`, `mAP12`: mean over classes of the 11-point and of the every-point AP at IoU 0.5,
     - `AP50`, `AP75`, `AP` (mean of IoU 0.5 to 0.95) by the split's own metric: 11-point for
@@ -56,10 +53,10 @@ class VocEvaluator(BoxEvaluator):
         round_to_files: bool = True,
         **shared: Any,
     ) -> None:
-        """Read the records of the dataset, which have "difficult" in the annotations.
+        """Read the records of a registered dataset, which have "difficult" in the annotations.
 
         Args:
-            dataset_name: of a registered dataset.
+            dataset_name: its name.
             file_offset: from edges to VOC's pixels, which count from 1: "all" adds 1 to all four
                 coordinates, as published; "left_top" to left and top only, which is the inverse of
                 how annotations are read.
@@ -108,8 +105,11 @@ class VocEvaluator(BoxEvaluator):
         tables = {"AP07": scores.eleven_point, "AP12": scores.every_point}
         own = np.array([mean_of_known(row) for row in tables[self.own_metric]])
         results = {f"m{prefix}": mean_of_known(table[0]) for prefix, table in tables.items()}
-        results |= {"AP": mean_of_known(own), "AP50": own[0]}
-        results["AP75"] = own[np.flatnonzero(scores.thresholds == 0.75)[0]]
+        results |= {
+            "AP": mean_of_known(own),
+            "AP50": own[0],
+            "AP75": own[scores.thresholds == 0.75].item(),
+        }
         for prefix, table in tables.items():
             names = [f"{prefix}-{name}" for name in self.class_names]
             results.update(zip(names, table[0], strict=True))

@@ -7,11 +7,12 @@ import pytest
 
 from centernet_d2.evaluation.box_overlap import intersection_over_union
 from centernet_d2.evaluation.voc_scores import (
+    RECALL_LEVELS,
     VocDetections,
     VocObjects,
     best_objects,
-    eleven_point_precision,
     every_point_precision,
+    interpolated_precision,
     score_detections,
 )
 
@@ -123,9 +124,10 @@ def test_classes_without_objects_or_detections():
 
 
 def test_curves():
-    assert eleven_point_precision(np.array([1.0]), np.array([0.25])) == pytest.approx(0.25)
+    for recall, precision, expected in ([1.0], [0.25], 0.25), ([], [], 0):
+        found = interpolated_precision(np.array(recall), np.array(precision), RECALL_LEVELS)
+        assert found == pytest.approx(expected)
     assert every_point_precision(np.array([0.5, 1.0]), np.array([0.25, 0.5])) == 0.5
-    assert eleven_point_precision(np.zeros(0), np.zeros(0)) == 0
     assert every_point_precision(np.zeros(0), np.zeros(0)) == 0
 
 
