@@ -80,13 +80,12 @@ def test_what_is_no_image_is_found(tmp_path, content):
 
 
 def test_each_level_includes_those_before(tmp_path):
-    good = tmp_path / "good.png"
-    good.write_bytes(encoded("png"))
-    cut, damaged = tmp_path / "cut.png", tmp_path / "damaged.png"
-    cut.write_bytes(encoded("png")[:-99])
+    good, cut, damaged = (tmp_path / f"{name}.png" for name in ("good", "cut", "damaged"))
     content = bytearray(encoded("png"))
+    good.write_bytes(content)
+    cut.write_bytes(content[:-99])
     content[len(content) // 2] ^= 0xFF  # its ends are whole
-    damaged.write_bytes(bytes(content))
+    damaged.write_bytes(content)
     records = [
         *(record(good), record(tmp_path / "none.png"), record(cut)),
         *(record(good, height=25), record(damaged)),

@@ -8,15 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
-from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.skeletons import skeleton_of
 from centernet_d2.synthetic.figures import SKELETON, draw_figure
-from centernet_d2.synthetic.files import ensure_split, make_scenes
+from centernet_d2.synthetic.files import make_scenes
 from centernet_d2.synthetic.pictures import annotate
 from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
-from centernet_d2.synthetic.settings import SPLITS, FigureSettings, SplitSettings
+from centernet_d2.synthetic.settings import FigureSettings, SplitSettings
 
 SMALL = SplitSettings(images=12, seed=5, scenes=FigureSettings())
 NAMES = SKELETON.names
@@ -28,11 +27,8 @@ FROZEN = {  # what the generator made of SMALL when its version was 1
 
 
 @pytest.fixture(scope="session")
-def val(tmp_path_factory) -> Path:
-    """The real shapes_pose_val, in a folder of this test run."""
-    folder = tmp_path_factory.mktemp("figures") / "val"
-    ensure_split(SPLITS["shapes_pose_val"], str(folder))
-    return folder
+def val(made) -> Path:
+    return made("shapes_pose_val")
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +68,6 @@ def test_category_and_metadata_say_the_same(content, val):
     assert skeleton.metadata() == SKELETON.metadata()  # sides have the colours of drawn joints
     assert skeleton.flip_map == SKELETON.flip_map
     metadata = MetadataCatalog.get("shapes_pose_val")
-    assert metadata.thing_classes == ["figure"]
-    assert metadata.evaluator_type == "coco"
     assert [[a, b] for a, b in metadata.keypoint_flip_map] == category["keypoint_flip_map"]
     names = [[NAMES[a - 1], NAMES[b - 1]] for a, b in category["skeleton"]]
     assert names == [[a, b] for a, b, _ in metadata.keypoint_connection_rules]
@@ -143,7 +137,7 @@ def test_front_and_back_look_different(val, content):
     assert np.median(differences[False]) < 30
 
 
-def test_joints_lie_on_what_is_drawn():
+def test_joints_lie_on_what_is_drawn_and_the_box_is_tight():
     """Each joint is the middle of something opaque, at pixel index x - 0.5 of its place x."""
     random = np.random.RandomState(0)
     for _ in range(40):
@@ -151,6 +145,10 @@ def test_joints_lie_on_what_is_drawn():
         body = figure.layer
         x, y = (figure.joints - (body.left, body.top)).T
         assert (body.alpha[np.floor(y).astype(int), np.floor(x).astype(int)] > 0.5).all()
+        rows, columns = np.nonzero(body.alpha > 0.05)
+        drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        box = np.array(body.box) - [body.left, body.top] * 2
+        np.testing.assert_allclose(drawn, box, atol=1.2)
 
 
 def test_head_is_a_disk_around_its_joint():
@@ -164,16 +162,6 @@ def test_head_is_a_disk_around_its_joint():
     weights = marks.alpha * near
     middle = (points * weights[..., None]).sum(axis=(0, 1)) / weights.sum()
     np.testing.assert_allclose(middle, head, atol=0.1)
-
-
-def test_box_is_tight():
-    random = np.random.RandomState(2)
-    for _ in range(20):
-        body = draw_figure(70.0, False, 0.5, random).layer
-        rows, columns = np.nonzero(body.alpha > 0.05)
-        drawn = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        box = np.array(body.box) - [body.left, body.top] * 2
-        np.testing.assert_allclose(drawn, box, atol=1.2)
 
 
 def test_covered_joints_are_under_something(content):
@@ -214,12 +202,3 @@ def test_frozen_scenes():
     assert len(annotations) == FROZEN["count"]
     assert annotations[0]["keypoints"][:6] == pytest.approx(FROZEN["first"], abs=0.02)
     assert annotations[-1]["keypoints"][-3:] == pytest.approx(FROZEN["last"], abs=0.02)
-
-
-def test_registered_names_give_records(val):
-    assert {"shapes_pose_train", "shapes_pose_val"} <= set(DatasetCatalog.list())
-    path, root = val / ANNOTATION_FILE, val / IMAGE_FOLDER
-    records = load_coco_records(str(path), str(root))
-    assert len(records) == 400
-    first = next(record for record in records if record["annotations"])
-    assert len(first["annotations"][0]["keypoints"]) == 3 * len(NAMES)
