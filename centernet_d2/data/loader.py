@@ -43,8 +43,7 @@ def load_dataset_dicts(
     the config key that gave the names, for messages.
 
     Raises:
-        ValueError: no name is given, or no image is of use; also with KeyError and OSError, see
-            `checked_records`.
+        ValueError: no name is given, or no image is of use; see also `checked_records`.
     """
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
@@ -203,12 +202,7 @@ def build_train_loader(
 
 
 def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
-    """Load DATASETS.TRAIN for training, and print how many objects each class has.
-
-    Raises:
-        ValueError: no image has an object to learn from, or nothing of what a ground-truth field
-            teaches; see also `load_dataset_dicts`.
-    """
+    """Load DATASETS.TRAIN for training; see `load_dataset_dicts` and `check_training_dicts`."""
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
@@ -228,7 +222,7 @@ def check_training_dicts(
     """Print how many objects each class of the datasets `names` has.
 
     Raises:
-        ValueError: there is nothing to learn from; see `load_training_dicts`.
+        ValueError: no image has an object to learn from, or what a field teaches.
     """
     annotations = (entry for record in dicts for entry in record.get("annotations", ()))
     kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}

@@ -32,14 +32,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, (Real, np.bool_)) and value in (0, 1)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, Real) and 1 <= value < 2**31 and value == value // 1
-
-
 def _shape(value: Any) -> tuple[int, ...]:
     """The shape of numbers; of anything else (0, 0)."""
     try:
@@ -57,8 +49,11 @@ class _Rule(NamedTuple):
     optional: bool = True
 
 
-_SIZE = _Rule(_is_size, "the number of pixels (left out, it is read from the image file)")
-_FLAG = _Rule(_is_flag, "0 or 1")
+_SIZE = _Rule(
+    lambda v: isinstance(v, Real) and 1 <= v < 2**31 and v == v // 1,
+    "the number of pixels (left out, it is read from the image file)",
+)
+_FLAG = _Rule(lambda v: isinstance(v, (Real, np.bool_)) and v in (0, 1), "0 or 1")
 _RULES = {
     "image_id": _Rule(
         lambda v: _is_whole(v) or isinstance(v, str), "a whole number or a text", False
@@ -110,7 +105,13 @@ def check_records(
     records = list(records)
     if not records:
         raise DatasetError(f"{name} has no images: check its files or the function that lists them")
-    rows = _Rows(records, "records", name, lambda k: _describe(records, k))
+
+    def describe(index: int) -> str:
+        given = records[index]
+        named = given.get("file_name", "no file_name") if isinstance(given, Mapping) else given
+        return f"record {index} ('{named!s:.200}')"
+
+    rows = _Rows(records, "records", name, describe)
     _check_images(rows)
     if rows.some_have("annotations", cure="Give images without objects an empty list"):
         _fill_sizes(rows, as_stored)
@@ -162,12 +163,6 @@ class _Rows:
         if any(have):
             self.demand(have, f"have no '{key}', although others have", cure)
         return any(have)
-
-
-def _describe(records: Sequence[Any], index: int) -> str:
-    is_dict = isinstance(records[index], Mapping)
-    file_name = records[index].get("file_name", "no file_name") if is_dict else records[index]
-    return f"record {index} ('{file_name!s:.200}')"
 
 
 def _check_images(rows: _Rows) -> None:
@@ -257,9 +252,7 @@ def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         boxes = np.array([np.asarray(v) for v in rows.column("bbox")]).reshape(-1, 4)
     boxes = boxes.astype(np.float64)
     modes = rows.column("bbox_mode")
-    numbers = np.full(len(modes), _MODES[modes[0]] if modes else 0)
-    if len(set(modes)) > 1:
-        numbers = np.array([_MODES[mode] for mode in modes])
+    numbers = np.array([_MODES[mode] for mode in modes])
     corners, relative = np.isin(numbers, _CORNERS), np.isin(numbers, _RELATIVE)
     boxes[relative] *= np.tile(sizes, 2)[relative]
     boxes[corners, 2:] -= boxes[corners, :2]

@@ -134,9 +134,9 @@ def _write_frame(
     folders: list[str], name: str, solids: list[Solid], random: np.random.RandomState
 ) -> None:
     images, labels, calibrations = (os.path.join(folder, name) for folder in folders)
-    picture = render_street(solids, random)
-    _write_image(f"{images}.png", picture.image)
-    _write_rows(f"{labels}.txt", [format_label_row(item) for item in picture.labels])
+    image, objects = render_street(solids, random)
+    _write_image(f"{images}.png", image)
+    _write_rows(f"{labels}.txt", [format_label_row(item) for item in objects])
     numbers = " ".join(f"{value:.12e}" for value in PROJECTION.ravel())
     keys = ("P0", "P1", PROJECTION_KEY, "P3")  # KITTI's readers expect all of them
     _write_rows(f"{calibrations}.txt", [f"{key}: {numbers}" for key in keys])

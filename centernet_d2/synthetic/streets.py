@@ -149,10 +149,10 @@ class StreetComposer(Composer):
 
     def add(self, entry: Placed) -> bool:
         """As `Composer.add`, if the solid stands clear of all others."""
-        x, _, z = entry.thing.solid.location
-        for solid in (other.thing.solid for other in self.placed):
-            apart = math.hypot(solid.location[0] - x, solid.location[2] - z)
-            if apart < solid.radius + entry.thing.solid.radius:
+        one = entry.thing.solid
+        for other in (placed.thing.solid for placed in self.placed):
+            apart = np.subtract(other.location, one.location)
+            if math.hypot(apart[0], apart[2]) < other.radius + one.radius:
                 return False
         return super().add(entry)
 
@@ -211,12 +211,11 @@ class StreetComposer(Composer):
             if seen is None or seen.level(most) != spec.stratum:
                 continue
             entry = _placed(seen, 1.0)
-            if not self.add(entry):
-                continue
-            entry.visible = (1 - most, 1 - least)
-            if self._cover(seen.solid, others):
-                return True
-            self.placed.remove(entry)
+            if self.add(entry):
+                entry.visible = (1 - most, 1 - least)
+                if self._cover(seen.solid, others):
+                    return True
+                self.placed.remove(entry)
         return False
 
     def _cover(self, behind: Solid, others: list[ObjectSpec]) -> bool:

@@ -224,19 +224,13 @@ def test_malformed_lists_are_named(folder, text, message):
         load_voc_records(str(folder), "trainval")
 
 
-def test_lists_of_one_image_and_of_one_class(folder):
-    (folder / "ImageSets" / "Main" / "one.txt").write_text("c\n")
-    assert [record["image_id"] for record in load_voc_records(str(folder), "one")] == ["c"]
-    (folder / "ImageSets" / "Main" / "cat_val.txt").write_text("a  1\nb -1\n")
-    assert [r["image_id"] for r in load_voc_records(str(folder), "cat_val")] == ["a", "b"]
-
-
 @pytest.mark.parametrize(
     ("lines", "ids"),
     [
         ("my photo 1\n  my photo  \nimg (1)\t\n", ["my photo 1", "my photo", "img (1)"]),
         ("my photo 1  1\nmy photo -1\nimg (1) 0", ["my photo 1", "my photo", "img (1)"]),
         ("my photo 1\nimg (1)\t 1\r\n", ["my photo 1", "img (1)"]),
+        ("img (1)\n", ["img (1)"]),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -141,8 +141,8 @@ def colored_scene(*solids):
 def test_pictures_show_solids_where_labels_say():
     solid = Solid("Car", (2.0, CAMERA_HEIGHT, 15.0), (1.6, 1.8, 4.2), 0.7)
     empty, drawn = colored_scene(), colored_scene(solid)
-    (label,) = drawn.labels
-    different = (empty.image != drawn.image).any(axis=2)
+    (label,) = drawn[1]
+    different = (empty[0] != drawn[0]).any(axis=2)
     left, top, right, _ = label.box
     rows, columns = np.flatnonzero(different.any(axis=1)), np.flatnonzero(different.any(axis=0))
     assert rows[0] == pytest.approx(top, abs=1)
@@ -154,22 +154,22 @@ def test_pictures_show_solids_where_labels_say():
 def test_what_is_hidden_is_labelled_so():
     behind = Solid("Pedestrian", (0.0, CAMERA_HEIGHT, 20.0), (1.7, 0.8, 0.8), 0.3)
     before = Solid(COVER, (0.35, CAMERA_HEIGHT, 10.0), (1.6, 0.5, 0.5), 0.0)
-    labels = {label.type: label for label in colored_scene(behind, before).labels}
+    labels = {label.type: label for label in colored_scene(behind, before)[1]}
     assert set(labels) == {"Pedestrian", "Misc"}
     assert labels["Misc"].occluded == 0
     assert labels["Pedestrian"].occluded in (1, 2)
     covering = Solid(COVER, (0.0, CAMERA_HEIGHT, 10.0), (2.6, 2.0, 2.0), 0.0)
-    assert [label.type for label in colored_scene(behind, covering).labels] == ["Misc"]
-    assert [label.type for label in colored_scene(covering, behind).labels] == ["Misc"]
+    assert [label.type for label in colored_scene(behind, covering)[1]] == ["Misc"]
+    assert [label.type for label in colored_scene(covering, behind)[1]] == ["Misc"]
 
 
 def test_every_face_has_its_colour():
     def seen_from(heading):
         solid = Solid("Pedestrian", (0.0, CAMERA_HEIGHT, 10.0), (1.8, 0.7, 0.7), heading)
-        scene = colored_scene(solid)
-        left, top, right, bottom = (round(value) for value in scene.labels[0].box)
+        image, (label,) = colored_scene(solid)
+        left, top, right, bottom = (round(value) for value in label.box)
         inside = (slice(top + 15, bottom - 15), slice(left + 15, right - 15))
-        return scene.image[inside].reshape(-1, 3).astype(float).mean(axis=0)
+        return image[inside].reshape(-1, 3).astype(float).mean(axis=0)
 
     colors = [seen_from(heading) for heading in (math.pi / 2, -math.pi / 2, 0, math.pi)]
     distances = [np.abs(a - b).max() for a, b in itertools.combinations(colors, 2)]

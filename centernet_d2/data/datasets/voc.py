@@ -106,15 +106,12 @@ def load_voc_records(
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
-    Keys: file_name, image_id (a string), as_stored (True: the pixels are not turned by an EXIF
-    orientation, which VOC's annotations do not know) and, in a labelled split, height, width and
-    annotations (bbox, bbox_mode XYXY_ABS, category_id, difficult 0 or 1). Difficult objects and
-    images without objects are kept.
+    They also say as_stored (True: the pixels are not turned by an EXIF orientation, which VOC's
+    annotations do not know) and of each object whether it is difficult (0 or 1).
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
-    With `missing_xml` "negative" images without one, beside others that have one, are images
-    without objects.
+    With `missing_xml` "negative" images without one, beside others that have one, have no objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
