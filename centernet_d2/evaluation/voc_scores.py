@@ -52,7 +52,6 @@ class VocObjects(_Boxes):
 class VocScores(NamedTuple):
     """Average precision of every class at every threshold; NaN for a class without objects."""
 
-    thresholds: np.ndarray  # (T,)
     eleven_point: np.ndarray  # (T, C), VOC 2007's metric: mean of the precision at 11 recalls
     every_point: np.ndarray  # (T, C), VOC's metric since 2010: area under the precision's envelope
     objects: np.ndarray  # (C,) int64, objects that are not difficult
@@ -89,7 +88,7 @@ def score_detections(
             recall, precision = hits / easy[index], hits / np.maximum(hits + false, 1)
             eleven[row, index] = interpolated_precision(recall, precision, RECALL_LEVELS)
             every[row, index] = every_point_precision(recall, precision)
-    return VocScores(np.asarray(thresholds, dtype=np.float64), eleven, every, easy)
+    return VocScores(eleven, every, easy)
 
 
 def best_objects(
