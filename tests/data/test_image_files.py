@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from centernet_d2.data.image_files import (
@@ -146,24 +144,3 @@ def test_the_choice_leaves_out_and_counts(folder, caplog):
     with pytest.raises(FileNotFoundError) as caught:  # of an evaluation that is no choice
         check_image_files(records, faults, source="DATASETS.TEST mine")
     assert "SKIP_UNREADABLE" not in str(caught.value)
-
-
-@settings(max_examples=60, derandomize=True, deadline=None)
-@given(
-    kind=st.sampled_from(FORMATS),
-    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
-    length=st.floats(0, 1),
-)
-def test_any_bytes_are_an_image_or_a_fault_that_names_the_file(
-    tmp_path_factory, kind, edits, length
-):
-    content = bytearray(encoded(kind))
-    for place, value in edits:
-        content[int(place * (len(content) - 1))] = value
-    file = tmp_path_factory.getbasetemp() / "fuzzed"
-    file.write_bytes(bytes(content[: round(length * len(content))]))
-    for level in ("ends", "header", "decode"):
-        faults = find_faults([record(file)], level)
-        assert all(str(file) in str(fault) for fault in faults.unusable.values())
-    if not faults.unusable:
-        assert read_image(str(file)).shape == (24, 32, 3)

@@ -182,28 +182,18 @@ def test_a_solid_beside_the_camera_is_not_seen():
     assert see(Solid("Car", (90.0, CAMERA_HEIGHT, 9.0), (1.5, 1.7, 4.0), 0.0)) is None
 
 
-@pytest.mark.parametrize(
-    ("seen", "expected"),
-    [
-        ((40, 0, 0), 0),
-        ((39, 0, 0), 1),
-        ((90, 0.1, 0), 1),
-        ((90, 0, 0.2), 1),
-        ((30, 0.5, 0), 2),
-        ((30, 0, 0.31), 2),
-        ((24, 0, 0), 3),
-        ((90, 0.8, 0), 3),
-        ((90, 0, 0.51), 3),
-    ],
-)
-def test_levels_are_kittis(seen, expected):
-    assert level_of(*seen) == expected
-
-
-def test_occlusion_grows_with_the_hidden_share():
-    assert [occlusion_of(share) for share in (0, 0.09, 0.1, 0.34, 0.35, 0.64, 0.65, 1)] == [
-        *(0, 0, 1, 1, 2, 2, 3, 3)
-    ]
+def test_levels_and_occlusions_are_kittis():
+    seen = {
+        0: [(40, 0, 0)],
+        1: [(39, 0, 0), (90, 0.1, 0), (90, 0, 0.2)],
+        2: [(30, 0.5, 0), (30, 0, 0.31)],
+        3: [(24, 0, 0), (90, 0.8, 0), (90, 0, 0.51)],
+    }
+    assert {k: {level_of(*row) for row in rows} for k, rows in seen.items()} == {
+        k: {k} for k in seen
+    }
+    shares = (0, 0.09, 0.1, 0.34, 0.35, 0.64, 0.65, 1)
+    assert [occlusion_of(share) for share in shares] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def summary(split=SMALL):
