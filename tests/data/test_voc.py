@@ -194,11 +194,7 @@ def test_without_any_xml_it_is_a_split_without_annotations(tmp_path, caplog):
         ("<xmin>1</xmin>", "<xmin>one</xmin>", r"<bndbox><xmin> of object 'dog' is 'one'"),
         ("<width>60</width>", "", "<size><width> is missing"),
         ("<width>60</width>", "<width>0</width>", "<size> says 0 x 50 pixels"),
-        (
-            "<name>dog</name>",
-            "<name>Dog</name>",
-            r"none of the classes .*'Dog' \(1, as in .*classes.txt",
-        ),
+        (">dog<", ">Dog<", r"none of the classes .*'Dog' \(1, as in .*classes.txt"),
         ("<width>60</width>", "<width>inf</width>", "<size> says inf x 50 pixels"),
         ("<difficult>0", "<difficult>Unspecified", "<difficult> of object 'dog' is 'Unspecified'"),
         ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: annotation 0 of 'b.xml'"),

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.registration import ANNOTATION_FILE
 from centernet_d2.synthetic.settings import SPLITS
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory):
-    """A function that makes a registered split in a folder of this test run."""
+@pytest.fixture(scope="module")
+def val(request, tmp_path_factory) -> Path:
+    """The real split that a module names as `VAL`, in a folder of this test run."""
+    folder = tmp_path_factory.mktemp("made") / "val"
+    ensure_split(SPLITS[request.module.VAL], str(folder))
+    return folder
 
-    def make(name: str) -> Path:
-        folder = tmp_path_factory.mktemp(name) / "val"
-        ensure_split(SPLITS[name], str(folder))
-        return folder
 
-    return make
+@pytest.fixture(scope="module")
+def content(val) -> dict:
+    return json.loads((val / ANNOTATION_FILE).read_text())
