@@ -197,7 +197,7 @@ def load_kitti_records(
         logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-    drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
+    drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
     entries = [[e for e in record["annotations"] if not e.get("ignored")] for record in records]
     counts = Counter(entry["category_id"] for found in entries for entry in found)
     logger.info(
