@@ -24,23 +24,18 @@ def told_by(asked: bool, look: Callable[[], Result]) -> list[Result]:
     """Call `look` in the processes that are `asked`; all get the results, or the first error.
 
     All processes call it together; a result can be pickled.
-
-    Raises:
-        Exception: what `look` raised, the same in every process, so that none waits for another.
     """
     if comm.get_world_size() == 1:
         return [look()]
-    outcome: Any = None
-    if asked:
-        try:
-            outcome = (look(), None)
-        except Exception as error:
-            outcome = (None, error)
-    outcomes = [heard for heard in comm.all_gather(outcome) if heard is not None]
-    for _, error in outcomes:
-        if error is not None:
-            raise error
-    return [result for result, _ in outcomes]
+    result, error = None, None
+    try:
+        result = look() if asked else None
+    except Exception as caught:
+        error = caught
+    heard = comm.all_gather((asked, result, error))
+    for raised in (each[2] for each in heard if each[2] is not None):
+        raise raised
+    return [each[1] for each in heard if each[0]]
 
 
 class StopSignals:
@@ -60,12 +55,12 @@ class StopSignals:
         self._seen: set[int] = set()
         self._process = os.getpid()
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            kept = (signal.SIG_IGN, None)
-            numbers = [number for number in STOPPING if signal.getsignal(number) not in kept]
-            self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
+            before = {number: signal.getsignal(number) for number in STOPPING}
+            self._before = {n: b for n, b in before.items() if b not in (signal.SIG_IGN, None)}
+            for number in self._before:
+                signal.signal(number, self._note)
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.solver import LRMultiplier
 
 # Key in iterations, given by hand -> key in epochs, from which iterations are computed.
 PARTNERS = {
@@ -55,11 +54,8 @@ class Schedule:
     warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
-    def describe(self, scheduler: Any = None) -> str:
-        """Return the schedule in two lines, for the log; in three where the rate changes.
-
-        `scheduler` is what changes it; only detectron2's `LRMultiplier` can be asked ahead.
-        """
+    def describe(self) -> str:
+        """Return the schedule in two lines, for the log."""
         epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
         steps = "lowered along a cosine" if "Cosine" in self.scheduler else steps
@@ -72,18 +68,8 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"checkpoint every {self.checkpoint_period} iterations." + self._rates(scheduler)
+            f"checkpoint every {self.checkpoint_period} iterations."
         )
-
-    def _rates(self, scheduler: Any) -> str:
-        if not isinstance(scheduler, LRMultiplier):
-            return ""
-        last, factor = self.iterations - 1, scheduler._multiplier
-        marks = sorted({0, min(self.warm_up, last), *self.steps, last})
-        rates = {i: self.learning_rate * factor(i / scheduler._max_iter) for i in marks}
-        if all(rate == self.learning_rate for rate in rates.values()):
-            return ""
-        return f"\nRate: {', '.join(f'{rate:.3g} in iteration {i}' for i, rate in rates.items())}."
 
     def too_long_warm_up(self) -> str:
         """Return a warning where the warm-up takes the whole run, else ""."""

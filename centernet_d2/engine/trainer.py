@@ -38,7 +38,6 @@ from .first_look import check_best_metric, look_at_images, usable_records
 from .hooks import (
     BestCheckpoint,
     CheckpointHook,
-    EarlyStopping,
     EvaluationHook,
     StoppedEarly,
     TrainingHealthHook,
@@ -46,7 +45,7 @@ from .hooks import (
 from .optimizer import build_optimizer, optimizer_state, resume_optimizer
 from .pictures import VisualizationHook
 from .processes import StopSignals
-from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
+from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
 from .saved_names import names_of_loaded
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
@@ -221,12 +220,9 @@ class Trainer(DefaultTrainer):
         result.append(self._keeper)
         if cfg.DATASETS.TEST:
             result.append(EvaluationHook(period, self.evaluate))
-        best = None
-        if comm.is_main_process() and cfg.SOLVER.BEST_METRIC:
-            best = BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC)
-            result.append(best)
-        if patience := cfg.SOLVER.EARLY_STOPPING:
-            result.append(EarlyStopping(best, self._keeper, patience=patience, period=period))
+        if metric := cfg.SOLVER.BEST_METRIC:
+            early = {"patience": cfg.SOLVER.EARLY_STOPPING, "period": period}
+            result.append(BestCheckpoint(self.checkpointer, metric, keeper=self._keeper, **early))
         if comm.is_main_process():
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
@@ -245,7 +241,6 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError: resuming with other classes, joints, optimizer or another model than the
                 checkpoint's.
-            FileExistsError: a new run where another one lies.
             FileNotFoundError: the checkpoint to resume is not there, but others are.
         """
         folder = self.cfg.OUTPUT_DIR
@@ -253,9 +248,11 @@ class Trainer(DefaultTrainer):
         if path:
             self.checkpointer.mismatch = "fail"
         elif resume:
-            tell_nothing_to_resume(folder)
+            logger.warning(
+                "Nothing to resume in OUTPUT_DIR '%s' (it has no checkpoint): a new run starts.",
+                folder,
+            )
             self._holds_run = False  # or of one that left no checkpoint
-        self._refuse_used_folder(resumes=bool(path))
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if path:
@@ -269,10 +266,6 @@ class Trainer(DefaultTrainer):
         elif self.average:
             self.average.load(unwrapped(self.model).state_dict(), updates=0)
 
-    def _refuse_used_folder(self, *, resumes: bool) -> None:
-        if self._holds_run and not resumes:
-            refuse_used_folder(self.cfg.OUTPUT_DIR)
-
     def train(self) -> OrderedDict[str, Any] | None:
         """Train from where the run stands to the end; return the last evaluation's results.
 
@@ -284,8 +277,9 @@ class Trainer(DefaultTrainer):
             KeyboardInterrupt: stopped by SIGINT; all that is done is saved.
             SystemExit: the results miss TEST.EXPECTED_RESULTS, or it was stopped by SIGTERM.
         """
-        self._refuse_used_folder(resumes=self.start_iter > 0)
-        logger.info("%s", self.schedule.describe(self.scheduler))
+        if self._holds_run and not self.start_iter:
+            refuse_used_folder(self.cfg.OUTPUT_DIR)
+        logger.info("%s", self.schedule.describe())
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -313,7 +307,7 @@ class Trainer(DefaultTrainer):
         try:
             TrainerBase.train(self, self.start_iter, self.max_iter)
         except StoppedEarly as end:
-            logger.info("Stopped early after %d iterations: %s.", end.iteration + 1, end)
+            logger.info("%s", end)
             if not hasattr(self, "_last_eval_results"):
                 self.evaluate()  # of a resumed run that had ended so before
         except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -321,11 +315,10 @@ class Trainer(DefaultTrainer):
                 raise
             line = keeper.close(error, self.how_to_resume)
             logger.error("%s", line)
-            if not isinstance(error, Exception):
-                raise
-            if self.signals.received:  # which has ended a worker of the loader first
-                self.signals.stop()
-            error.add_note(line)
+            if isinstance(error, Exception):
+                if self.signals.received:  # which has ended a worker of the loader first
+                    self.signals.stop()
+                error.add_note(line)
             raise
 
     def evaluate(self) -> OrderedDict[str, Any]:
