@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .unwrap import shorten
+
 SHOWN_KEYS = 20  # of each list in an error's text; the error object carries all
 
 
@@ -117,8 +119,7 @@ class RenameError(ValueError):
             f"rename table {table_name!r} does not fit; is this the checkpoint of another network?"
         ]
         for what, keys in self.problems.items():
-            more = f" ... and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
-            parts.append(f"{what} ({len(keys)}): {', '.join(keys[:SHOWN_KEYS])}{more}")
+            parts.append(f"{what} ({len(keys)}): {shorten(keys, SHOWN_KEYS)}")
         super().__init__("\n  ".join(parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,7 +19,7 @@ from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
 from ..checkpoint.published import detectron2_form
-from ..checkpoint.unwrap import WRAPPERS, unwrap
+from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
 from ..structures.skeleton import Skeleton
 
@@ -58,11 +58,6 @@ class Checkpointer(DetectionCheckpointer):
         self.mismatch = mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
-    @property
-    def joint_names(self) -> list[str]:
-        """Names of the joints; [] without."""
-        return list(self.skeleton.names) if self.skeleton else []
-
     # -------------------------------------------------------------------------------------- saving
     def save(
         self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
@@ -83,7 +78,7 @@ class Checkpointer(DetectionCheckpointer):
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
         rest = {} if weights_only else self.checkpointables
         data = {
-            "model": {WRAPPERS.sub("", name): value for name, value in model_state.items()},
+            "model": {plain_name(name): value for name, value in model_state.items()},
             "class_names": self.class_names,
             **(self.skeleton.saved() if self.skeleton else {"joint_names": []}),
             **{key: item.state_dict() for key, item in rest.items()},
@@ -152,10 +147,11 @@ class Checkpointer(DetectionCheckpointer):
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
-        known = [WRAPPERS.sub("", name) for name in self.model.state_dict()]
+        known = [plain_name(name) for name in self.model.state_dict()]
+        content = files.read_tensors(filename)
         if not heuristics:
-            return load_tensors(filename, known)
-        unwrapped = unwrap(files.read_tensors(filename), known)  # its own names, to be matched
+            return detectron2_form(content, filename, known)
+        unwrapped = unwrap(content, known)  # its own names, to be matched
         return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
@@ -166,7 +162,7 @@ class Checkpointer(DetectionCheckpointer):
                 state = align_and_update_state_dicts(model, state, c2_conversion=from_caffe)
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
-        names = {WRAPPERS.sub("", name): name for name in model}  # of a compiled model
+        names = {plain_name(name): name for name in model}  # of a compiled model
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
@@ -203,7 +199,7 @@ class LoadReport:
             "of the checkpoint not used": self.unexpected,
         }
         lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
-        lines += [f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x]
+        lines += [f"  {len(x)} {what}: {shorten(x, 4)}" for what, x in misfits.items() if x]
         return "\n".join(lines)
 
     def check(self, source: str, *, fail: bool, origin: str = "", looks: str = "") -> None:
@@ -248,24 +244,6 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
         },
         share=used / smaller if smaller else float(not model),
     )
-
-
-def shorten(names: Sequence[str], most: int = 4) -> str:
-    """Join names by commas; of a long list the first `most` and the count of the rest."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def load_tensors(filename: str, known: Collection[str] = ()) -> dict[str, Any]:
-    """Load a file of tensors and plain values into detectron2's form; code in it is not run.
-
-    A file as its authors published it is detected and renamed, one of any other names is taken for
-    a state dict of the model whose names are `known`.
-
-    Raises:
-        ValueError: another kind of file, pickled objects, or a damaged file.
-    """
-    return detectron2_form(files.read_tensors(filename), filename, known)
 
 
 def without_query(path: str) -> str:

@@ -18,12 +18,12 @@ from iopath.common.file_io import get_cache_dir
 from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
-from ..checkpoint.unwrap import unwrap
+from ..checkpoint.unwrap import shorten, unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import plural
 from ..structures.skeleton import Skeleton
-from .checkpointer import shorten, without_query
+from .checkpointer import without_query
 
 logger = logging.getLogger(__name__)
 

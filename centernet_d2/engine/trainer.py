@@ -32,7 +32,7 @@ from ..data.samplers import seed_generators
 from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names, tell_other_flips
+from .class_names import compare_with_checkpoint, set_class_names
 from .ema import WeightAverage, copy_into
 from .first_look import check_best_metric, look_at_images, usable_records
 from .hooks import (
@@ -93,7 +93,7 @@ class Trainer(DefaultTrainer):
         dataset = usable_records(cfg, self.load_dataset(cfg))
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
-        self.class_names = find_class_names(cfg)
+        self.class_names = set_class_names(cfg)
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 
@@ -256,11 +256,8 @@ class Trainer(DefaultTrainer):
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if path:
-            saved = names_of_loaded(path, extras)
-            for what in ("class", "joint"):
-                names = getattr(self.checkpointer, f"{what}_names")
-                compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
-            tell_other_flips(self.checkpointer.skeleton, saved)
+            ours, saved = self.checkpointer, names_of_loaded(path, extras)
+            compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
         if resume:
             self.start_iter = self.iter + 1
         elif self.average:
