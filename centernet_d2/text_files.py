@@ -64,8 +64,11 @@ def expanded_output(path: str, source: str = "") -> str:
     `source` comes before the error.
 
     Raises:
-        PathError: a "~" or a variable stays, of which a folder of that name would be made.
+        PathError: it is empty, or a "~" or a variable stays, of which a folder of that name would
+            be made.
     """
+    if not path.strip():
+        raise PathError(f"{source}{path!r} names no place: give a path, '.' for this folder.")
     found = expanded(path)
     left = _HOME.search(found) or _VARIABLE.search(found)
     if left and not os.path.exists(found) and "://" not in found:

@@ -28,7 +28,8 @@ from centernet_d2 import Predictor
 from centernet_d2.checked_values import argument, number, share, whole
 from centernet_d2.engine.user_modules import add_import_argument, read_config
 from centernet_d2.inference.cameras import ImageCameras
-from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
+from centernet_d2.inference.files import PredictionWriter, predict_files
+from centernet_d2.inference.find_images import find_images
 from centernet_d2.inference.records import BOX_FORMATS
 from centernet_d2.text_files import expanded, expanded_output
 from centernet_d2.visualization.heatmaps import draw_heatmaps

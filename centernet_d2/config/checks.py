@@ -32,9 +32,9 @@ def _all(rule: Rule, *keys: str) -> dict[str, Rule]:
 
 # Keys of detectron2 that are read here.
 DETECTRON2_RULES: dict[str, Rule] = {
-    **_all(word, "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME"),
+    **_all(word, "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "OUTPUT_DIR"),
     "MODEL.DEVICE": device,
-    **_all(text, "MODEL.WEIGHTS", "OUTPUT_DIR"),
+    "MODEL.WEIGHTS": text,
     **_all(listed(word), "DATASETS.TRAIN", "DATASETS.TEST"),
     **_all(whole(), "MODEL.BACKBONE.FREEZE_AT", "INPUT.MIN_SIZE_TEST", "DATALOADER.NUM_WORKERS"),
     **_all(whole(), "SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.CHECKPOINT_PERIOD"),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
 import os
 import time
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,16 +20,12 @@ from ..checked_values import check_value, one_of, share, whole
 from ..data.images import read_image
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
+from .find_images import IMAGE_ENDINGS, WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
 from .records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS_FILE = "predictions.json"
-_WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-IMAGE_ENDINGS = (*_WRITABLE_ENDINGS, ".jfif", ".ppm", ".pgm", ".gif")
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-_NOT_READ = (*_VIDEOS, ".heic", ".heif", ".avif", ".jp2", ".dng", ".nef", ".cr2", ".arw", ".pdf")
-_MAKE_FRAMES = "videos are not read: make frames (ffmpeg -i {} frames/%06d.jpg), give their folder"
 _PICTURES = ("picture", "heatmap")  # keys of their names in an image's record
 _SECONDS_BETWEEN_SAVES = 30
 _REFUSED_AT_ONCE = 3  # so many first images that the detector refuses end the run
@@ -45,84 +38,6 @@ class PredictionReport:
     done: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # done by an earlier run
     failed: dict[str, str] = field(default_factory=dict)  # file -> message
-
-
-def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) -> list[str]:
-    """List the image files that files, folders (with those inside) and globs name, each once.
-
-    Folders and globs give files with a known image ending only, sorted; a file named by itself is
-    taken as it is. Of several spellings of one file ("./a.jpg", a link, other capitals where the
-    disk knows none) the first is taken. Photos and videos that are left out are told.
-
-    Args:
-        inputs: paths and patterns ("**" crosses folders).
-        excluded_folder: an output folder, whose pictures are no input of a folder that it lies in.
-
-    Raises:
-        FileNotFoundError: an input names nothing.
-        ValueError: an input is a video.
-    """
-    files: dict[tuple[int, int, str], str] = {}
-    others: list[str] = []  # further names of the same files
-    left: Counter[str] = Counter()
-    for given in inputs:
-        if given.lower().endswith(_VIDEOS) and os.path.isfile(given):
-            raise ValueError(f"--input '{given}': {_MAKE_FRAMES.format(given)}.")
-        found = kept = _images_of(given, left)
-        if excluded_folder and found != [given] and _is_below(excluded_folder, _root(given)):
-            kept = [path for path in found if not _is_below(path, excluded_folder)]
-        if not kept:
-            besides = f" besides those of --output '{excluded_folder}'" if found else ""
-            raise FileNotFoundError(
-                f"--input '{given}' names no image{besides}: no such file, folder with images or "
-                f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)})."
-                + (f" Not read: {_not_read(left)}" if left else "")
-            )
-        for path in kept:
-            if (first := files.setdefault(_identity(path), path)) != path:
-                others.append(f"'{path}' is '{first}'")
-    if others:
-        told = (len(others), "; ".join(others[:3]))
-        logger.warning("Files given twice are predicted once: %d, such as %s.", *told)
-    if left:
-        logger.warning("Left out of the input: %s", _not_read(left))
-    return list(files.values())
-
-
-def _identity(path: str) -> tuple[int, int, str]:
-    """What all spellings of one file share, and two files, hard links too, do not."""
-    status, real = os.stat(path), os.path.realpath(path)
-    return status.st_dev, status.st_ino, unicodedata.normalize("NFC", real).casefold()
-
-
-def _not_read(left: Counter[str]) -> str:
-    """Say which endings of photos and videos are not read, and what to do."""
-    cures = ["convert photos to .jpg or .png"] if left.keys() - {*_VIDEOS} else []
-    cures += [_MAKE_FRAMES.format("VIDEO")] if left.keys() & {*_VIDEOS} else []
-    return f"{', '.join(f'{n} {ending}' for ending, n in left.items())}; {'; '.join(cures)}."
-
-
-def _images_of(given: str, left: Counter[str]) -> list[str]:
-    """The images that an input names; the endings of photos that are not read are counted."""
-    if os.path.isfile(given):
-        return [given]
-    pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
-    found = sorted(glob.glob(pattern, recursive=True))
-    endings = (os.path.splitext(path)[1].lower() for path in found)
-    left.update(ending for ending in endings if ending in _NOT_READ)
-    return [path for path in found if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)]
-
-
-def _root(given: str) -> str:
-    """The folder that an input names: itself, or the part of a pattern before its signs."""
-    while not os.path.isdir(given) and glob.has_magic(given):
-        given = os.path.dirname(given)
-    return given
-
-
-def _is_below(path: str, folder: str) -> bool:
-    path, folder = os.path.abspath(path), os.path.abspath(folder)
-    return path != folder and os.path.commonpath([path, folder]) == folder
 
 
 class PredictionWriter:
@@ -199,7 +114,7 @@ class PredictionWriter:
         """
         path = os.path.abspath(file)
         name = os.path.relpath(path, self.root)
-        if not name.lower().endswith(_WRITABLE_ENDINGS):
+        if not name.lower().endswith(WRITABLE_ENDINGS):
             name += ".jpg"
         if self._owners.get(name, path) != path:
             folder, base = os.path.split(name)

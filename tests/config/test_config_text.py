@@ -91,7 +91,10 @@ def test_texts_that_look_like_numbers_on_the_command_line():
             "mine.yaml: MODEL.WEIGHTS is set twice.",
         ),
         ("_BASE_: 3", "mine.yaml: _BASE_ is 3; it must be a path or a list of paths."),
-        ("OUTPUT_DIR: 2024", "mine.yaml: OUTPUT_DIR is 2024; it must be a text. Put it in quotes."),
+        (
+            "OUTPUT_DIR: 2024",
+            "mine.yaml: OUTPUT_DIR is 2024; it must be a text that is not empty. Put it",
+        ),
         ("MODEL: {DLA: {NORM: no}}", "mine.yaml: MODEL.DLA.NORM is False; it must be one of 'BN'"),
         ("SOLVER: {MAX_ITER: 1e3}", "mine.yaml: SOLVER.MAX_ITER is 1000.0; it must be a whole"),
         ("MODEL: 5", "mine.yaml: MODEL is a group of keys, and takes no value itself. Indent"),
@@ -174,6 +177,16 @@ def test_no_folder_is_named_by_a_variable(home, given):
         expanded_output(given)
     with pytest.raises(ValueError, match=r"^OUTPUT_DIR: '.*is no user or variable here"):
         load_config("", ["OUTPUT_DIR", given])
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_place_is_told(given):
+    with pytest.raises(ValueError, match=rf"^OUTPUT_DIR: '{given}' names no place: give a path"):
+        load_config("", ["OUTPUT_DIR", given])
+    cfg = load_config("")
+    cfg.OUTPUT_DIR = ""
+    with pytest.raises(ValueError, match="OUTPUT_DIR is ''; it must be a text that is not empty"):
+        setup(cfg)
 
 
 def test_paths_of_a_config_by_file_override_python_and_lazy(home, tmp_path):

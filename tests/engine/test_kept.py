@@ -16,6 +16,17 @@ from .test_resume import differing, train
 NO_TEST = ("DATASETS.TEST", (), "SOLVER.CHECKPOINT_PERIOD", 100)
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_on_a_terminal():
+    """What runs in the background ignores some of them, and so would the training."""
+    usual = {signal.SIGINT: signal.default_int_handler}
+    usual |= dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class At:
     """Calls `act` in step `iteration`, in `before_step`, of the loop or behind its update."""
 

@@ -10,7 +10,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 import centernet_d2.modeling.point_tasks.pose  # noqa: F401 (registers pred_keypoints)
-from centernet_d2.inference.files import PredictionWriter, find_images, predict_files
+from centernet_d2.inference.files import PredictionWriter, predict_files
+from centernet_d2.inference.find_images import find_images
 from centernet_d2.visualization.results import draw_result
 
 
@@ -322,7 +323,7 @@ def test_capitals_differ_only_where_the_disk_says_so(folder, monkeypatch):
     both = [str(folder / "a.jpg"), str(folder / "A.JPG")]
     assert find_images(both) == both
     one = (folder / "a.jpg").stat()
-    monkeypatch.setattr("centernet_d2.inference.files.os.stat", lambda path: one)
+    monkeypatch.setattr("centernet_d2.inference.find_images.os.stat", lambda path: one)
     assert find_images(both) == both[:1]
 
 
