@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from ..data.image_files import Faults, check_image_files, find_faults, united
+from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import DatasetDict
 from .processes import told_by
 
 
-def usable_records(cfg: CfgNode, records: Sequence[DatasetDict]) -> list[DatasetDict]:
-    """Return the training records whose image files can be used; see `check_image_files`."""
-    source, skip = f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}", cfg.DATASETS.SKIP_UNREADABLE
-    return check_image_files(records, _faults(cfg, records), source=source, skip=skip)
+def usable_records(
+    cfg: CfgNode, records: Sequence[DatasetDict], source: str, *, skip: bool | None = None
+) -> list[DatasetDict]:
+    """Return the records whose image files can be used, as DATASETS.CHECK_IMAGES says.
 
-
-def look_at_images(cfg: CfgNode, loader: Any, source: str) -> None:
-    """Raise for image files that cannot be used of what a loader of this package has."""
-    records = list(getattr(getattr(loader, "dataset", None), "dicts", ()))
-    check_image_files(records, _faults(cfg, records), source=source)
-
-
-def _faults(cfg: CfgNode, records: Sequence[DatasetDict]) -> Faults:
-    """Look as DATASETS.CHECK_IMAGES says; one process of each machine does."""
+    One process of each machine looks; see `check_image_files` for the rest.
+    """
     level = cfg.DATASETS.CHECK_IMAGES
-    return united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
+    faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
+    return check_image_files(records, faults, source=source, skip=skip)
 
 
 def check_best_metric(cfg: CfgNode) -> None:

@@ -113,19 +113,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) ->
 def resume_optimizer(
     optimizer: torch.optim.Optimizer, scheduler: Any, model: torch.nn.Module, state: dict[str, Any]
 ) -> list[str]:
-    """Take over the moments of a checkpoint; settings stay those that the optimizer has.
+    """Take over the moments of a checkpoint; return a sentence for each setting that differs.
 
-    The rate becomes that of the scheduler's iteration. A scheduler that makes it of the rate before
-    goes on with the checkpoint's.
-
-    Args:
-        optimizer: as the config asks for it.
-        scheduler: of its learning rate, already with the checkpoint's state.
-        model: whose parameters are optimized.
-        state: as `optimizer_state` returns; an older one has "optimizer" alone.
-
-    Returns:
-        One sentence for each setting that differs.
+    The settings stay those of `optimizer`, its rate becomes that of the iteration of `scheduler`,
+    which has the checkpoint's state. A scheduler that makes it of the rate before goes on with the
+    checkpoint's. `state` is as `optimizer_state` returns; an older one has "optimizer" alone.
 
     Raises:
         ValueError: the checkpoint is of another optimizer, or of other parameters.

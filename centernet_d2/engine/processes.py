@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -38,11 +38,28 @@ def told_by(asked: bool, look: Callable[[], Result]) -> list[Result]:
     return [each[1] for each in heard if each[0]]
 
 
-class StopSignals:
-    """Inside its block the signals `STOPPING` ask for a stop after the current step.
+@contextlib.contextmanager
+def at_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside the block let `handle` be called at the signals `STOPPING`.
 
-    The same signal a second time stops at once, and so does the first while `at_once` is set. A
-    signal that was ignored before stays so; in a thread that is not the main one nothing changes.
+    One that was ignored before stays so; in a thread that is not the main one nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in STOPPING if main}
+    before = {n: handler for n, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StopSignals:
+    """Takes signals, by `note`, as a wish to stop after the current step.
+
+    The same signal a second time stops at once, and so does the first while `at_once` is set.
 
     Attributes:
         received: number of the signal that asked first, 0 for none.
@@ -51,22 +68,11 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received, self.at_once = 0, False
-        self._before: dict[int, Any] = {}
         self._seen: set[int] = set()
         self._process = os.getpid()
 
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in STOPPING}
-            self._before = {n: b for n, b in before.items() if b not in (signal.SIG_IGN, None)}
-            for number in self._before:
-                signal.signal(number, self._note)
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal; the handler of `at_signals`."""
         if os.getpid() != self._process:  # a worker of the loader: the main process ends it
             return
         again = number in self._seen
@@ -109,9 +115,5 @@ def passed_on(children: Callable[[], Iterable[int]]) -> Iterator[list[int]]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in STOPPING}
-    try:
+    with at_signals(pass_on):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

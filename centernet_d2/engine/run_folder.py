@@ -85,10 +85,10 @@ def file_to_resume(folder: str, named: str) -> str:
     if not named and not there:
         return ""
     says = f"names '{os.path.basename(named)}', which is not there" if named else "is missing"
-    names = (
-        f"There are: {', '.join(there)}. Write one of these names into it, or s" if there else "S"
-    )
+    choice = "No other is there: "
+    if there:
+        choice = f"There are: {', '.join(there)}. Write one of these names into it, or "
     raise FileNotFoundError(
-        f"'{os.path.join(folder, 'last_checkpoint')}' {says}. {names}tart a new run in another "
-        "OUTPUT_DIR or with --overwrite."
+        f"'{os.path.join(folder, 'last_checkpoint')}' {says}. {choice}start a new run in "
+        "another OUTPUT_DIR or with --overwrite."
     )

@@ -7,7 +7,7 @@ rate, iterations, steps - follows from them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -80,20 +80,12 @@ class Schedule:
             )
         return ""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the values for a checkpoint."""
-        return asdict(self)
-
     def changes(self, saved: Mapping[str, Any]) -> list[str]:
-        """Return a sentence for each value that is not that of a checkpoint's `state_dict`.
-
-        The learning rate is the optimizer's to tell.
-        """
-        own = self.state_dict()
+        """Return a sentence for each value, but the optimizer's, that differs in a checkpoint."""
         return [
-            f"{key}: {own[field]} is used, the run had {saved[field]}."
+            f"{key}: {getattr(self, field)} is used, the run had {saved[field]}."
             for field, key in TOLD.items()
-            if field in saved and saved[field] != own[field]
+            if field in saved and saved[field] != getattr(self, field)
         ]
 
 
