@@ -22,10 +22,9 @@ from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names
 from .ema import WeightAverage, copy_into
-from .first_look import check_best_metric, usable_records
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
-from .parts import Parts
+from .parts import Parts, check_best_metric, usable_records
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run

@@ -12,7 +12,7 @@ from detectron2.engine import DefaultTrainer
 
 from centernet_d2.data.image_files import find_faults, missing_files
 from centernet_d2.detectron2_versions import launch
-from centernet_d2.engine import first_look
+from centernet_d2.engine import parts
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.trainer import Trainer
 
@@ -148,8 +148,8 @@ def test_ten_thousand_files_take_less_than_a_second(tmp_path):
 # ----------------------------------------------------------------------------- in several processes
 def hear_of_missing_files(cfg, folder: str) -> None:
     looked = []
-    original = first_look.find_faults
-    first_look.find_faults = lambda *given: looked.append(1) or original(*given)
+    original = parts.find_faults
+    parts.find_faults = lambda *given: looked.append(1) or original(*given)
     try:
         Trainer(cfg)
     except FileNotFoundError as error:
