@@ -249,7 +249,7 @@ class BestCheckpoint(HookBase):
             return
         self.best, self.without_better = value, 0
         record = {"metric": self.metric, "value": value, "iteration": iteration}
-        self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
+        self.checkpointer.save("model_best", weights_only=True, **record)
         write_json(self.record, record)
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
 

@@ -124,8 +124,37 @@ def resume_optimizer(
     """
     here, saved = optimizer_state(optimizer, model), state["optimizer"]
     own, before = here["optimizer"]["param_groups"], saved["param_groups"]
-    kind = here["optimizer_kind"]
-    saved_kind = state.get("optimizer_kind")
+    places = {name: index for index, name in enumerate(_saved_parameters(here, state))}
+    computed, told = isinstance(scheduler, LRMultiplier), []
+    for key, config_key in SETTINGS.items():
+        was, now = (
+            " and ".join(dict.fromkeys(str(group[key]) for group in groups if key in group))
+            for groups in (before, own)
+        )
+        if was and now and was != now:
+            stays = computed or key != "initial_lr"
+            told.append(
+                f"{config_key}: {now} is used, the run had {was}."
+                if stays
+                else f"{config_key}: the scheduler goes on with {was}, not {now}."
+            )
+    order = [places[name] for name in here["optimizer_parameters"]]
+    moments = {k: saved["state"][place] for k, place in enumerate(order) if place in saved["state"]}
+    optimizer.load_state_dict({"state": moments, "param_groups": own})
+    if computed:
+        scheduler.base_lrs = [group["initial_lr"] for group in own]
+        for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
+            group["lr"] = rate
+    elif _sizes(own) == _sizes(before):
+        for group, old in zip(optimizer.param_groups, before, strict=True):
+            group.update({key: old[key] for key in ("lr", "initial_lr") if key in old})
+    return told
+
+
+def _saved_parameters(here: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Names of the parameters of a checkpoint, which have to be those of the optimizer here."""
+    own, before = (each["optimizer"]["param_groups"] for each in (here, state))
+    kind, saved_kind = here["optimizer_kind"], state.get("optimizer_kind")
     if saved_kind is None:  # its settings tell as much
         adam = "betas" in before[0]
         saved_kind = kind if adam == ("betas" in own[0]) else "Adam" if adam else "SGD"
@@ -135,9 +164,9 @@ def resume_optimizer(
             f"does not fit. Set SOLVER.OPTIMIZER {saved_kind}; or start a new run with '{kind}' "
             "from its weights, by MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-    names = here["optimizer_parameters"]
-    same_groups = [len(g["params"]) for g in own] == [len(g["params"]) for g in before]
-    saved_names = state.get("optimizer_parameters", names if same_groups else [])
+    names: list[str] = here["optimizer_parameters"]
+    unnamed = names if _sizes(own) == _sizes(before) else []
+    saved_names: list[str] = state.get("optimizer_parameters", unnamed)
     if sorted(saved_names) != sorted(names):
         raise ValueError(
             "The optimizer of the run to resume has other parameters, or in other groups. Set "
@@ -145,28 +174,11 @@ def resume_optimizer(
             "MODEL.BACKBONE.FREEZE_AT as there; or start a new run from its weights, by "
             "MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-    computed, told = isinstance(scheduler, LRMultiplier), []
-    for key, config_key in SETTINGS.items():
-        was, now = (
-            " and ".join(dict.fromkeys(str(group[key]) for group in groups if key in group))
-            for groups in (before, own)
-        )
-        if was and now and was != now and (computed or key != "initial_lr"):
-            told.append(f"{config_key}: {now} is used, the run had {was}.")
-        elif was and now and was != now:
-            told.append(f"{config_key}: the scheduler goes on with {was}, not {now}.")
-    place = {name: index for index, name in enumerate(saved_names)}
-    moved = {k: saved["state"][place[n]] for k, n in enumerate(names) if place[n] in saved["state"]}
-    optimizer.load_state_dict({"state": moved, "param_groups": own})
-    if computed:
-        scheduler.base_lrs = [group["initial_lr"] for group in own]
-        rates = [{"lr": rate} for rate in scheduler.get_lr()]
-    else:
-        rates = [{key: g[key] for key in ("lr", "initial_lr") if key in g} for g in before]
-        rates = rates if same_groups else [{}] * len(own)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group.update(rate)
-    return told
+    return saved_names
+
+
+def _sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
 
 
 def _with_clipping(

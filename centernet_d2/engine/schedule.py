@@ -73,12 +73,12 @@ class Schedule:
 
     def too_long_warm_up(self) -> str:
         """Return a warning where the warm-up takes the whole run, else ""."""
-        if 0 < self.iterations <= self.warm_up:
-            return (
-                f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
-                f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
-            )
-        return ""
+        if self.warm_up < self.iterations:
+            return ""
+        return (
+            f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
+            f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
+        )
 
     def changes(self, saved: Mapping[str, Any]) -> list[str]:
         """Return a sentence for each value, but the optimizer's, that differs in a checkpoint."""
