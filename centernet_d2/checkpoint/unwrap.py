@@ -71,8 +71,8 @@ def unwrap(content: Mapping[str, Any], known: Collection[str] = ()) -> Unwrapped
             f"The weights are those of '{inside}'; their moving average in '{averages[0]}' is not "
             "used. To use it, save that entry as 'model'."
         )
-    names, left = _plain_names(state, known)
-    if left:
+    names = _plain_names(state, known)
+    if left := [name for name in state if name not in names]:
         notes.append(f"{len(left)} tensors beside the network are not used: {shorten(left)}.")
     tensors: dict[str, Tensor] = {}
     for name, plain in names.items():
@@ -92,18 +92,16 @@ def _container(content: Mapping[str, Any]) -> str:
     return next((key for key in entries if content[key]), "")
 
 
-def _plain_names(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list]:
-    """Name -> plain name, and the names that do not belong to the network."""
+def _plain_names(names: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """Name -> plain name, of what belongs to the network."""
     plain = {name: plain_name(name) for name in names}
-    left: list[str] = []
     while not any(name in known for name in plain.values()):
         wrapped = {p: [n for n in plain if plain[n].startswith(p)] for p in PREFIXES}
         prefix, inner = max(wrapped.items(), key=lambda item: len(item[1]))
         if 2 * len(inner) <= len(plain):
             break
-        left += [name for name in plain if name not in set(inner)]
         plain = {name: plain[name].removeprefix(prefix) for name in inner}
-    return plain, left
+    return plain
 
 
 def _tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

@@ -109,20 +109,17 @@ class Checkpointer(DetectionCheckpointer):
         """Load weights (and, for a resumed run, the rest) from `path`; "" loads nothing.
 
         A report says how many tensors matched. `mismatch` "fail" makes missing and misshaped
-        tensors an error; "report" keeps their start values. Weights that cannot be meant for this
-        model - less than half of the smaller of the two is used - are an error in either case,
-        raised before the model is touched.
+        tensors an error; "report" keeps their start values. Weights of which less than half of the
+        smaller of the two is used are an error in either case, before the model is touched.
 
-        `path` may also be a file as its authors published it: it is detected and renamed
-        (`published:<path>` does the same, and for detectron2's own checkpointer as well).
+        `path` may also be a file as its authors published it (see `detectron2_form`).
 
         Returns:
             What else the file holds, for example "class_names".
 
         Raises:
             FileNotFoundError: there is no such file.
-            CheckpointMismatchError: see above.
-            ValueError: the file is damaged, or of a kind that is not loaded here.
+            ValueError: it is damaged, of a kind that is not loaded here, or of another model.
         """
         self._source = path
         if path:
@@ -137,7 +134,7 @@ class Checkpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        queries = parse_qs(self._source[len(without_query(self._source)) + 1 :])
+        queries = parse_qs(self._source.removeprefix(without_query(self._source))[1:])
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
@@ -197,13 +194,9 @@ class LoadReport:
         return "\n".join(lines)
 
     def check(self, source: str, *, fail: bool, origin: str = "", looks: str = "") -> None:
-        """Raise for weights of another model, and with `fail` for any gap.
+        """Raise CheckpointMismatchError for weights of another model, and with `fail` for any gap.
 
-        `origin` says what the weights are or, where that is not known, `looks` in a sentence what
-        they look like.
-
-        Raises:
-            CheckpointMismatchError: the message has the report.
+        `origin` says what the weights are, or `looks` in a sentence what they look like.
         """
         source += f" ({origin})" if origin else ""
         if self.share < 0.5:

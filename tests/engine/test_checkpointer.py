@@ -146,29 +146,6 @@ def test_failed_load_can_be_followed_by_another(tmp_path):
     saver.load("")
 
 
-class Hostile:
-    """Would make a file of its own where it is unpickled."""
-
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return open, (str(self.trace), "w")
-
-
-@pytest.mark.parametrize("name", ["weights.pkl", "weights.pth", "weights.pyth"])
-def test_code_in_a_checkpoint_is_not_run(tmp_path, name):
-    file, trace = tmp_path / name, tmp_path / "should never exist"
-    if name.endswith("pth") and not name.endswith("pyth"):
-        torch.save({"model": Hostile(trace)}, file)
-    else:
-        file.write_bytes(pickle.dumps({"model": Hostile(trace)}))
-    with pytest.raises(ValueError, match=rf"{name}.*which c"):
-        Checkpointer(network()).load(str(file))
-    assert not trace.exists()
-    assert list(saved_names(str(file)).classes) == []
-
-
 @pytest.mark.parametrize("mismatch", ["fail", "report"])
 def test_weights_of_another_code_base_say_what_they_look_like(tmp_path, mismatch):
     state = {"roi_heads.box_head.fc1.weight": torch.ones(4, 4)}
