@@ -59,16 +59,10 @@ class Checkpointer(DetectionCheckpointer):
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
     # -------------------------------------------------------------------------------------- saving
-    def save(
-        self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
-    ) -> None:
-        """Write `<save_dir>/<name>.pth` whole or not at all.
+    def save(self, name: str, *, weights_only: bool = False, **extras: Any) -> None:
+        """Write `<save_dir>/<name>.pth`, with further plain values, whole or not at all.
 
-        Args:
-            name: file name without its ending.
-            weights_only: leave out what only a resumed run needs.
-            tag: make it the checkpoint that a run resumes from.
-            extras: further plain values to save.
+        A run resumes from the last one, unless `weights_only` leaves out what that needs.
 
         Raises:
             OSError: the file cannot be written; earlier checkpoints are untouched.
@@ -89,7 +83,7 @@ class Checkpointer(DetectionCheckpointer):
         try:
             with atomic_write(file) as stream:
                 torch.save(data, stream)
-            if tag:
+            if not weights_only:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either
             last = self.get_checkpoint_file() or "none yet"

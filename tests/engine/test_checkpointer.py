@@ -53,10 +53,10 @@ def test_round_trip(tmp_path):
     assert list(saved_names(str(tmp_path / "first.pth")).classes) == ["a", "b", "c"]
 
 
-def test_weights_only_and_untagged(tmp_path):
+def test_weights_only_are_not_resumed_from(tmp_path):
     saver = Checkpointer(network(), str(tmp_path), trainer=State(5))
     saver.save("first")
-    saver.save("best", weights_only=True, tag=False)
+    saver.save("best", weights_only=True)
     assert saver.get_checkpoint_file().endswith("first.pth")
     assert "trainer" not in torch.load(tmp_path / "best.pth", weights_only=True)
 
