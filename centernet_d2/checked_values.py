@@ -1,8 +1,4 @@
-"""What a value may be, and errors that name the one that cannot be used, for all rooms.
-
-A `Rule` has words for the error and a test of a value. `check_value` applies it to an argument of a
-function, `argument` to one of a command line, and the tables of `config` to a config key.
-"""
+"""What a value may be, and errors that name the one that cannot be used, for all rooms."""
 
 from __future__ import annotations
 
@@ -14,10 +10,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+_INF = math.inf
+
 
 @dataclass(frozen=True)
 class Rule:
-    """What a config key or an argument allows."""
+    """What a config key, or an argument of a function or a command line, allows."""
 
     says: str  # what is allowed, after "it must be"
     accepts: Callable[[Any], bool]  # whether a value, of any type, is allowed
@@ -30,11 +28,7 @@ def one_of(*words: Any) -> Rule:
 
 
 def number(
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    above: float = -math.inf,
-    below: float = math.inf,
+    low: float = -_INF, high: float = _INF, *, above: float = -_INF, below: float = _INF
 ) -> Rule:
     """A finite number in [low, high], and more than `above` and less than `below`."""
     bounds = [(f"{low} or more", low), (f"more than {above}", above)]
@@ -95,10 +89,7 @@ def check_value(name: str, value: Any, rule: Rule) -> None:
 
 
 def argument(rule: Rule) -> Callable[[str], Any]:
-    """Return the `type` of a command line's argument: its text as what `rule` allows, or an error.
-
-    A number is read as Python's, 1e-3 and nan too; any other text stays one.
-    """
+    """Return the `type` of a command line's argument: a number where it is one, or its text."""
 
     def read(given: str) -> Any:
         value: Any = given

@@ -47,32 +47,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     commands = parser.add_subparsers(dest="command", required=True)
     oracle = commands.add_parser("oracle", help="scores with ground truth in place of predictions")
-    oracle.add_argument(
-        "--substitute",
-        nargs="+",
-        action="append",
-        required=True,
-        choices=SUBSTITUTES,
-        help="what is told in one row; may be given several times",
-    )
+    several = {"nargs": "+", "action": "append", "required": True, "choices": SUBSTITUTES}
+    help_text = "what is told in one row; may be given several times"
+    oracle.add_argument("--substitute", **several, help=help_text)
     quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
-    quadrants.add_argument(
-        "--radius",
-        type=argument(weight),
-        default=8.0,
-        help="pixels within which a corner is right, default 8",
-    )
+    help_text = "pixels within which a corner is right, default 8"
+    quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
     for command in (oracle, quadrants):
         command.add_argument("--config-file", required=True, help="YAML of the detector")
         add_import_argument(command)
-        command.add_argument(
-            "--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS of the config"
-        )
-        command.add_argument(
-            "--output",
-            type=expanded_output,
-            help="folder of the numbers as JSON; default OUTPUT_DIR",
-        )
+        command.add_argument("--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS")
+        help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
+        command.add_argument("--output", type=expanded_output, help=help_text)
         command.add_argument(
             "--opts", nargs=argparse.REMAINDER, default=[], help="last: overrides KEY VALUE ..."
         )
@@ -104,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heading = {"dataset": name, "weights": cfg.MODEL.WEIGHTS, "unit": "percent"}
         if args.command == "corner-quadrants":
             heading |= {"radius": args.radius, "quadrants": list(QUADRANTS)}
-        write_json(
-            os.path.join(output, name, f"{args.command}.json"), {**heading, "rows": rows}, indent=1
-        )
+        file = os.path.join(output, name, f"{args.command}.json")
+        write_json(file, {**heading, "rows": rows}, indent=1)
     return 0
 
 

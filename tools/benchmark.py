@@ -48,22 +48,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
     parser.add_argument("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
-    count = argument(whole(1))
-    batches = [1, 2, 4, 8]
+    count, batches = argument(whole(1)), [1, 2, 4, 8]
     parser.add_argument("--batches", nargs="+", type=count, default=batches, help="batch sizes")
     parser.add_argument("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
     parser.add_argument("--rounds", type=count, default=15, help="measurements, default 15")
-    parser.add_argument(
-        "--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3"
-    )
-    parser.add_argument(
-        "--device", type=argument(device_here), default="cpu", help="cpu (default), cuda ..."
-    )
+    help_text = "runs before, default 3"
+    parser.add_argument("--warm-up", type=argument(whole(0)), default=3, help=help_text)
+    help_text = "cpu (default), cuda ..."
+    parser.add_argument("--device", type=argument(device_here), default="cpu", help=help_text)
     parser.add_argument("--threads", type=count, help="of torch on the CPU")
     parser.add_argument("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
-    parser.add_argument(
-        "--json", type=expanded_output, help="file for all numbers, with the machine they belong to"
-    )
+    parser.add_argument("--json", type=expanded_output, help="file for all numbers")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
     )

@@ -7,9 +7,7 @@ tools/predict.py --config-file configs/KITTI-Detection3D/points_dla34_3dop.yaml 
     --weights published:ddd_3dop.pth --input street.png --output predictions --focal-length 1000
 
 A second call goes on where the first one stopped. An image that cannot be read, or is too large for
-TEST.MAX_PIXELS or the memory, is reported and listed in the JSON, the others go on, and the exit
-status is 1. Videos are not read: make frames, and give their folder. A file under several names is
-predicted once.
+TEST.MAX_PIXELS or the memory, is listed in the JSON, the others go on, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -44,37 +42,23 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
-    parser.add_argument(
-        "--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS of the config"
-    )
-    parser.add_argument(
-        "--input", nargs="+", required=True, type=expanded, help="images, folders, patterns"
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        type=expanded_output,
-        help="folder of pictures and predictions.json",
-    )
-    parser.add_argument(
-        "--score-threshold", type=argument(share), default=0.3, help="0 to 1, default 0.3"
-    )
+    parser.add_argument("--weights", type=expanded, help="checkpoint; default: MODEL.WEIGHTS")
+    help_text = "images, folders, patterns; no videos, but folders of their frames"
+    parser.add_argument("--input", nargs="+", required=True, type=expanded, help=help_text)
+    help_text = "folder of pictures and predictions.json"
+    parser.add_argument("--output", required=True, type=expanded_output, help=help_text)
+    help_text = "0 to 1, default 0.3"
+    parser.add_argument("--score-threshold", type=argument(share), default=0.3, help=help_text)
     parser.add_argument("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
-    parser.add_argument(
-        "--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8"
-    )
+    help_text = "images at once, default 8"
+    parser.add_argument("--batch-size", type=argument(whole(1)), default=8, help=help_text)
     parser.add_argument("--no-pictures", action="store_true", help="no pictures of detections")
-    parser.add_argument(
-        "--heatmap",
-        action="store_true",
-        help="also draw where the network sees centers or corners (photo.heatmap.jpg); runs it "
-        "twice",
+    help_text = (
+        "also draw where centers or corners are seen (photo.heatmap.jpg); takes twice as long"
     )
-    parser.add_argument(
-        "--keypoints",
-        action="store_true",
-        help="mark the corners and centers that boxes were made from",
-    )
+    parser.add_argument("--heatmap", action="store_true", help=help_text)
+    help_text = "mark the corners and centers that boxes were made from"
+    parser.add_argument("--keypoints", action="store_true", help=help_text)
     camera = parser.add_mutually_exclusive_group()
     camera.add_argument(
         "--calibration",
@@ -82,11 +66,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt; "
         "it is of the pixels as stored, so of images neither resized nor turned by EXIF",
     )
-    camera.add_argument(
-        "--focal-length",
-        type=argument(number(above=0)),
-        help="of 3-D boxes: pixels, of a camera that looks at the middle of the image",
-    )
+    help_text = "of 3-D boxes: pixels, of a camera that looks at the middle of the image"
+    camera.add_argument("--focal-length", type=argument(number(above=0)), help=help_text)
     parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="last: config overrides KEY VALUE ..."
@@ -108,17 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predictor = Predictor(cfg)
     names = predictor.class_names
     drawing = SkeletonDrawing.of(predictor.skeleton)
-    draw = functools.partial(
-        draw_result,
-        class_names=names,
-        threshold=args.score_threshold,
-        keypoints=args.keypoints,
-        drawing=drawing,
-    )
+    how = {"threshold": args.score_threshold, "keypoints": args.keypoints, "drawing": drawing}
+    draw = functools.partial(draw_result, class_names=names, **how)
     writer = PredictionWriter(
         args.output,
         files,
-        settings={**predictor.names, **describe_model(predictor.cfg), **describe_camera(args)},
+        settings={**predictor.names, **describe_model(predictor.cfg), **camera},
         class_names=names,
         score_threshold=args.score_threshold,
         box_format=args.box_format,
@@ -128,13 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     predict = functools.partial(predict_batch, predictor, cameras)
     report = predict_files(predict, files, writer, batch_size=args.batch_size, read=predictor.read)
-    logger.info(
-        "%d images done, %d were done before, %d could not be predicted: %s",
-        len(report.done),
-        len(report.skipped),
-        len(report.failed),
-        writer.path,
-    )
+    counts = (len(report.done), len(report.skipped), len(report.failed))
+    told = "%d images done, %d were done before, %d could not be predicted: %s"
+    logger.info(told, *counts, writer.path)
     return 1 if report.failed else 0
 
 
@@ -142,9 +114,8 @@ def predict_batch(
     predictor: Predictor, cameras: ImageCameras, files: Sequence[str], images: Sequence[np.ndarray]
 ) -> list[dict]:
     """Detect in images that were read from files, with the cameras that are known."""
-    projections = [
-        cameras.of(file, image.shape[:2]) for file, image in zip(files, images, strict=True)
-    ]
+    sizes = [image.shape[:2] for image in images]
+    projections = [cameras.of(*pair) for pair in zip(files, sizes, strict=True)]
     return predictor.batch(
         images, batch_size=len(images), projections=projections, file_names=files
     )
@@ -153,19 +124,8 @@ def predict_batch(
 def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray) -> np.ndarray:
     """Draw the detector's heatmaps over an image, one beside the other."""
     seen = predictor.heatmap(image)
-    return draw_heatmaps(
-        image,
-        seen.probabilities,
-        predictor.class_names,
-        drawing.names,
-        scale=seen.scale,
-        shift=seen.shift,
-    )
-
-
-def describe_camera(args: argparse.Namespace) -> dict[str, object]:
-    """Return the same of the cameras; None where none are given, which is a setting as well."""
-    return {"calibration": args.calibration, "focal_length": args.focal_length}
+    names = (predictor.class_names, drawing.names)
+    return draw_heatmaps(image, seen.probabilities, *names, scale=seen.scale, shift=seen.shift)
 
 
 def describe_model(cfg) -> dict[str, object]:

@@ -50,15 +50,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--config-file", required=True, help="YAML of the detector")
     add_import_argument(parser)
-    parser.add_argument(
-        "--output", required=True, type=expanded_output, help="folder of the pictures"
-    )
-    for name, default, what in (("count", 20, "images"), ("repeat", 1, "augmentations of each")):
-        help_text = f"{what}, default {default}"
-        parser.add_argument(f"--{name}", type=argument(whole(1)), default=default, help=help_text)
+    parser.add_argument("--output", required=True, type=expanded_output, help="for the pictures")
     parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
-    seed_help = "of the augmentation, default 0"
-    parser.add_argument("--seed", type=argument(whole(0)), default=0, help=seed_help)
+    for name, least, default, what in (
+        ("count", 1, 20, "images"),
+        ("repeat", 1, 1, "augmentations of each"),
+        ("seed", 0, 0, "of the augmentation"),
+    ):
+        known = {"default": default, "help": f"{what}, default {default}"}
+        parser.add_argument(f"--{name}", type=argument(whole(least)), **known)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="config overrides: KEY VALUE ...")
     return parser.parse_args(arguments)
 

@@ -1,14 +1,13 @@
-"""Config keys of this package: one table of key, default, rule and meaning.
+"""Config keys of this package: one table of key, default, rule and meaning, see docs/config.md.
 
-`model_keys` and `run_keys` hold the table; `add_centernet_config` adds it to a detectron2 config,
-`checks` checks the values, `files` reads YAML. docs/config.md is written from it.
+`model_keys` and `run_keys` hold the table, `checks` checks the values, `files` reads YAML.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
@@ -53,10 +52,7 @@ NEVER_FROZEN = {
 
 
 def add_centernet_config(cfg: CfgNode) -> None:
-    """Add the keys of CornerNet, triplet CenterNet and points CenterNet to `cfg`, in place.
-
-    Calling it twice is harmless: keys that are already there keep their values.
-    """
+    """Add the keys of this package to `cfg`, in place; those that are there keep their values."""
     if "HEATMAP" not in cfg.MODEL:
         # All recipes here train the whole backbone; detectron2's default freezes two stages.
         cfg.MODEL.BACKBONE.FREEZE_AT = 0
@@ -86,32 +82,25 @@ def from_block(
     keys: Mapping[str, str] | None = None,
     **given: Any,
 ) -> Kind:
-    """Build what takes the keys of a config's block by their names in lower case.
+    """Build what takes the keys of a config's block ("MODEL.CORNERNET") by their lower-case names.
 
-    Args:
-        kind: class with explicit arguments.
-        cfg: the config.
-        block: such as "MODEL.CORNERNET"; has a key for every argument that is not given.
-        keys: argument -> its key in the block, where that has another name.
-        **given: arguments that are no keys of the block.
+    `keys` maps arguments to keys of another name; `given` are arguments that are no keys.
     """
     node, keys = value_of(cfg, block), keys or {}
     names = [name for name in inspect.signature(kind).parameters if name not in given]
     return kind(**{name: node[keys.get(name, name.upper())] for name in names}, **given)
 
 
-def leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted key and value of nested mappings, of the leaves alone."""
+def flattened(content: Any, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of nested mappings, of the leaves alone; "A.B" is A's B."""
+    found: dict[str, Any] = {}
     for name, value in content.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def flattened(content: Any) -> dict[str, Any]:
-    """Return dotted key -> value of nested mappings, of the leaves alone."""
-    return dict(leaves(content))
+        key = f"{prefix}{name}"
+        more = flattened(value, f"{key}.") if isinstance(value, dict) else {key: value}
+        if twice := found.keys() & more:
+            raise ValueError(f"{min(twice)} is set twice")
+        found |= more
+    return found
 
 
 def moved(values: dict[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ import difflib
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
 from ..text_files import expanded, expanded_output, read_text
-from . import flattened, leaves, moved, translated
+from . import flattened, moved, translated
 from .checks import RULES, wrong_value
 
 logger = logging.getLogger(__name__)
@@ -46,10 +45,7 @@ class Level(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML, without what YAML 1.1 does silently.
-
-    A key twice in a mapping is an error, 1e-4 a number and 2026-01-31 a text.
-    """
+    """Safe YAML: a key twice in a mapping is an error, 1e-4 a number and 2026-01-31 a text."""
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -71,14 +67,10 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.012345
 
 
 def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
-    """Read the YAML file at `path` and its `_BASE_` files, base first.
+    """Read the YAML file at `path` and its `_BASE_` files, base first; it cannot run code.
 
-    The YAML may not construct Python objects, so a config file cannot run code. `named_by` are the
-    files whose `_BASE_` led here.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no mapping, or what is no YAML, or leads back to itself.
+    `named_by` are the files whose `_BASE_` led here. What is no such file is a FileNotFoundError,
+    what is no YAML of keys and values, or leads back to itself, a ValueError.
     """
     chain = [*named_by, path]
     if not PathManager.isfile(path):
@@ -96,11 +88,7 @@ def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
         remote = base.startswith(("http://", "https://"))
         place = base if remote else os.path.join(os.path.dirname(path), expanded(base))
         levels += read_levels(place, chain)
-    pairs = list(leaves(content))
-    keys = Counter(key for key, _ in pairs)
-    if twice := [key for key in keys if keys[key] > 1]:  # "A.B" beside "A": "B"
-        raise ValueError(f"{path}: {twice[0]} is set twice. Keep one of the two.")
-    return [*levels, Level(f"{path}: ", dict(pairs), is_saved=set(content) >= SAVED)]
+    return [*levels, Level(f"{path}: ", flattened(content), is_saved=set(content) >= SAVED)]
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
@@ -110,7 +98,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     text = read_text(path)
     try:
         content = yaml.load(text, _Loader)
-        list(leaves(content if isinstance(content, dict) else {}))
+        flattened(content if isinstance(content, dict) else {})  # for its errors
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
@@ -135,11 +123,7 @@ def override_level(overrides: Sequence[Any]) -> Level:
 
 
 def expand_paths(cfg: CfgNode) -> None:
-    """Expand "~" and variables in the paths of `cfg`, in place; see `expanded`.
-
-    Raises:
-        ValueError: OUTPUT_DIR would be a folder named "~" or "$NAME".
-    """
+    """Expand "~" and variables in the paths of `cfg`, in place, as `expanded` and its kin do."""
     if isinstance(cfg.OUTPUT_DIR, str):  # `check_values` tells what is none
         cfg.OUTPUT_DIR = expanded_output(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
     names = ("TRAIN", "TEST", "FROM_FILES")
@@ -154,12 +138,9 @@ def expand_paths(cfg: CfgNode) -> None:
 def merge_level(cfg: CfgNode, level: Level) -> None:
     """Merge the keys of a level into `cfg`, in place.
 
-    Keys of detectron2's main branch that the installed version lacks are dropped with a warning. So
-    are moved keys translated in a file that a run has saved.
-
-    Raises:
-        KeyError: a key is moved, or not known; the message names the nearest ones.
-        ValueError: a value is of another type than its key.
+    Keys that only detectron2's main branch has are dropped with a warning, moved ones translated in
+    a file that a run has saved; other unknown keys are a KeyError, values of other types a
+    ValueError.
     """
     known = flattened(cfg)
     blocks = {key.rpartition(".")[0] for key in known}
@@ -183,23 +164,17 @@ def merge_level(cfg: CfgNode, level: Level) -> None:
 
 def unknown_keys(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error for keys that no config has, with the nearest of the `known` ones."""
+    for key in unknown:
+        if any(each.startswith(f"{key}.") for each in known):
+            return f"{key} is a group of keys, and takes no value itself. Indent its keys below it."
     near = {key: ", ".join(nearest_keys(key, list(known))) for key in unknown[:5]}
     told = [f"{key} is no key" + f" (nearest: {keys})" * bool(keys) for key, keys in near.items()]
-    groups = [key for key in unknown if any(each.startswith(f"{key}.") for each in known)]
-    if groups:
-        return (
-            f"{groups[0]} is a group of keys, and takes no value itself. Indent its keys below it."
-        )
     more = f"; {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{'; '.join(told)}{more}. Correct it. {OWN_KEYS}."
 
 
 def nearest_keys(key: str, known: Sequence[str]) -> list[str]:
-    """Return up to three known keys that `key` may have meant.
-
-    Those of the same name in another group come first, then those of a similar path, then those of
-    a similar name.
-    """
+    """Return up to three known keys: of the same name, of a similar path, of a similar name."""
     key = key.upper()
     name = key.rpartition(".")[2]
     of_name: dict[str, list[str]] = {}
@@ -213,36 +188,27 @@ def nearest_keys(key: str, known: Sequence[str]) -> list[str]:
 
 
 def _merge(cfg: CfgNode, key: str, value: Any, default: Any, source: str) -> None:
-    nested = value
-    if isinstance(default, float):
-        nested = _as_float(value)
-    elif isinstance(default, str) and isinstance(value, str):
-        nested = repr(_as_text(value))  # yacs takes one pair of quotes away, and 2024 for a number
+    nested = _as_kind(value, default)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     try:
         cfg.merge_from_other_cfg(CfgNode(nested))
     except (*_NO_LITERAL, AssertionError) as error:  # another type
-        kind = type(default).__name__
-        told = f"{key} is {value!r}; it must be of type {kind}."
+        told = f"{key} is {value!r}; it must be of type {type(default).__name__}."
         told = wrong_value(key, value) if key in RULES else told
         quotes = " Put it in quotes." * (isinstance(default, str) and bool(source))
         raise ValueError(f"{source}{told}{quotes}") from error
 
 
-def _as_text(value: str) -> str:
-    """The text of a text, which may stand in quotes."""
-    with contextlib.suppress(*_NO_LITERAL):
-        if isinstance(inner := ast.literal_eval(value), str):
-            return inner
-    return value
-
-
-def _as_float(value: Any) -> Any:
-    """The float of an integer, which may be a text; anything else as it is."""
+def _as_kind(value: Any, default: Any) -> Any:
+    """What yacs reads as the float of an integer, or as a text; anything else as it is."""
+    inner = value
     with contextlib.suppress(*_NO_LITERAL, OverflowError):
-        number = ast.literal_eval(value) if isinstance(value, str) else value
-        return float(number) if type(number) is int else value
+        inner = ast.literal_eval(value) if isinstance(value, str) else value
+        if isinstance(default, float) and type(inner) is int:
+            return float(inner)
+    if isinstance(default, str) and isinstance(value, str):
+        return repr(inner if isinstance(inner, str) else value)  # 2024 is no number here
     return value
 
 

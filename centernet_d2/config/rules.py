@@ -45,10 +45,10 @@ def gpu_count() -> int:
 
 def has_device(name: str) -> bool:
     """Whether this torch, on this machine, has a device; a GPU is not touched for it."""
-    wanted = torch.device(name)
-    if wanted.type == "cuda":
-        return (wanted.index or 0) < gpu_count()
     try:
+        wanted = torch.device(name)
+        if wanted.type == "cuda":
+            return (wanted.index or 0) < gpu_count()
         return torch.empty(0, device=wanted) is not None
     except (RuntimeError, NotImplementedError, AssertionError):  # each type has its own
         return False
@@ -57,7 +57,7 @@ def has_device(name: str) -> bool:
 device = Rule("a device of torch, such as 'cuda', 'cuda:1' or 'cpu'", _is_device)
 device_here = Rule(
     "a device that this machine has, such as 'cpu'",
-    lambda value: _is_device(value) and has_device(value),
+    lambda value: isinstance(value, str) and has_device(value),
 )
 size = Rule("[height, width], two whole numbers of 1 or more", listed(whole(1), count=2).accepts)
 channels = whole(1)

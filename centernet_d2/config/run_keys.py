@@ -13,15 +13,13 @@ DATASETS = block(
         "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
         "config registers them again."),
     CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
-        "How closely image files are looked at before a training or an evaluation; each includes "
-        "those before. `exist`: they are there (0.02 s per 10,000 files of a local disk); `ends`: "
-        "first and last bytes are those of a whole file (0.2 s); `header`: sizes are those of the "
-        "annotations (1 s); `decode`: all pixels can be read (minutes). Addresses (s3://...) are "
-        "left to the loader."),
+        "How closely image files are looked at before a training or an evaluation (seconds per "
+        "10,000 files of a local disk), each with those before: `exist` (0.02), `ends`, first and "
+        "last bytes are those of a whole file (0.2), `header`, sizes are those of the annotations "
+        "(1), `decode`, all pixels can be read (minutes). Addresses (s3://...) are left out."),
     SKIP_UNREADABLE=(False, flag,
         "Training images in which CHECK_IMAGES finds a fault: True leaves them out and counts them "
-        "in a warning, False is an error. Of evaluation images it is always one, as their objects "
-        "count in the score."),
+        "in a warning, False is an error, as it always is of evaluation images."),
 )
 VOC_FILES = block(
     "DATASETS.VOC", "How folders of VOC's form are read; how they are scored is in TEST.VOC.",
@@ -49,9 +47,8 @@ INPUT = block(
         "Crowd regions: True makes them positives as the published code does, False leaves them "
         "out."),
     EXIF_ORIENTATION=("apply", one_of("apply", "ignore"),
-        "What a photo's EXIF mark says of its orientation, in training, evaluation and prediction: "
-        "`apply`, pixels are turned upright; `ignore`, they are taken as stored, for annotations "
-        "that were drawn on them so. KITTI and VOC are always taken as stored."),
+        "A photo's EXIF orientation, everywhere: `apply`, pixels are turned upright; `ignore`, "
+        "they are taken as stored, for annotations drawn so. KITTI and VOC always are."),
     MAX_PIXELS=(0, whole(),
         "Image files with more pixels are refused, with an error that names them; 0: Pillow's "
         "limit, 178,956,970. Of the canvas in inference it is TEST.MAX_PIXELS."),
@@ -119,16 +116,11 @@ TEST = block(
     "Inference, inside the model: every way of predicting agrees. TEST.AUG is detectron2's own, "
     "for its R-CNN models; nothing here reads it.",
     PROTOCOL=("", one_of("", "published", "clean"),
-        "All keys that decide how detections are decoded and scored, at once, see "
-        "`config/protocols.py`; `centernet_d2.setup(cfg)` sets them and says which changed. "
-        "`published`: what the authors' code does: soft-NMS that leaves stale copies, of widths "
-        "with the last pixel (CornerNet, triplet, points with several SCALES); boxes, joints and "
-        "scores with 2 decimals (all three, and KITTI's files); sizes of 3-D detectors as points "
-        "(points); VOC's files with 1 added to all sides and rounded (points); boxes of flipped "
-        "images one network pixel to the right (CornerNet, triplet); the first center that fits "
-        "(triplet); and the published value of every other such key. `clean`: none of these "
-        "oddities. Empty: the keys as they are. A key that stands beside the word and contradicts "
-        "it is an error."),
+        "All keys that decide how detections are decoded and scored, at once: `centernet_d2.setup"
+        "(cfg)` sets those of the table in `config/protocols.py` and says which changed. "
+        "`published`: what the authors' code does, such as soft-NMS with stale copies and results "
+        "with 2 decimals; `clean`: none of its oddities. Empty: the keys as they are. A key beside "
+        "the word that contradicts it is an error."),
     RESOLUTION=("keep_res", one_of("keep_res", "fixed"),
         "`keep_res`: original pixels, centred on a black canvas; `fixed`: scaled to fit "
         "FIXED_SIZE, centred."),
@@ -167,9 +159,9 @@ TEST = block(
     COCO_BACKEND=("pycocotools", one_of("pycocotools", "faster-coco-eval"),
         "`faster-coco-eval` is an optional package, with equal numbers."),
     COCO_MAX_DETECTIONS=(0, whole(),
-        "COCO: detections of an image and class that count; 0: COCO's own 100, of joints 20. Data "
-        "with more objects per image needs more, with TEST.DETECTIONS_PER_IMAGE and "
-        "MODEL.HEATMAP.TOP_K; another number than COCO's is printed beside the scores."),
+        "COCO: detections of an image and class that count; 0: COCO's own 100, of joints 20. "
+        "Images with more objects need more, of DETECTIONS_PER_IMAGE and HEATMAP.TOP_K too; "
+        "another number than COCO's is printed beside the scores."),
     ROUND_RESULTS=(0, whole(),
         "Decimals of boxes and scores before scoring; published results: 2; 0: not rounded."),
     PER_IOU_AP=(False, flag,

@@ -38,46 +38,35 @@ class ImageCameras:
         Args:
             files: the images.
             calibration: a file that `read_projection` reads (row `P2:`) for all images, or a folder
-                with one named as each image.
+                with one named as each image; DatasetError where one cannot be used.
             focal_length: pixels; the camera looks at the middle of the image.
             upright: whether images are turned by their EXIF orientation when they are read.
-
-        Raises:
-            DatasetError: calibration files lack or have no projection.
-            ValueError: the focal length is not positive.
         """
         if focal_length is not None and not 0 < focal_length < math.inf:
             raise ValueError(f"--focal-length is positive pixels, got {focal_length}")
         self.focal_length = focal_length
         self._calibrated: dict[str, np.ndarray] = {}
         if calibration is not None:
-            self._calibrated = read_calibrations(files, calibration)
-            warn_of_other_pixels(self._calibrated, upright=upright)
+            self._calibrated = _read_calibrations(files, calibration)
+            _warn_of_other_pixels(self._calibrated, upright)
 
     def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
-        """The 3 x 4 matrix from the camera frame, in metres, to pixels of an image of `size`.
-
-        `size` is (height, width). None: not known.
-        """
+        """The 3 x 4 matrix from metres to pixels of an image of (height, width); or None."""
         focal = self.focal_length
         if focal is None:
             return self._calibrated.get(file)
-        middle_y, middle_x = (size[0] - 1) / 2, (size[1] - 1) / 2  # 0: middle of the first pixel
-        return np.array([[focal, 0, middle_x, 0], [0, focal, middle_y, 0], [0, 0, 1, 0]])
+        y, x = ((side - 1) / 2 for side in size)  # 0 is the middle of the first pixel
+        return np.array([[focal, 0, x, 0], [0, focal, y, 0], [0, 0, 1, 0]])
 
 
-def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:
-    """Projection (3, 4) of each image; see `ImageCameras`.
-
-    Raises:
-        DatasetError: one error for all calibration files that are not there or have no projection.
-    """
+def _read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:
+    """Projection (3, 4) of each image, or one error for all calibrations that cannot be used."""
     paths = dict.fromkeys(files, calibration)
-    if os.path.isdir(calibration):
-        paths = {f: os.path.join(calibration, f"{Path(f).stem}.txt") for f in files}
+    if one_each := os.path.isdir(calibration):
+        paths = {file: os.path.join(calibration, f"{Path(file).stem}.txt") for file in files}
     images = {path: file for file, path in paths.items()}
     shared = [f"'{f}' and '{images[p]}': '{p}'" for f, p in paths.items() if images[p] != f]
-    if shared and os.path.isdir(calibration):
+    if shared and one_each:
         told = "%d images share a calibration, found by their name alone, with another:%s"
         logger.warning(told, len(shared), _first(shared))
     found, problems = {}, []
@@ -97,11 +86,10 @@ def read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.nd
     return {file: found[path] for file, path in paths.items()}
 
 
-def warn_of_other_pixels(projections: dict[str, np.ndarray], *, upright: bool = True) -> None:
+def _warn_of_other_pixels(projections: dict[str, np.ndarray], upright: bool) -> None:
     """Warn of images whose pixels are not those that their projection (3, 4) leads to."""
-    whys = {file: _why_not_of(file, matrix, upright) for file, matrix in projections.items()}
-    reasons = [f"'{file}': {why}" for file, why in whys.items() if why]
-    if reasons:
+    whys = ((file, _why_not_of(file, matrix, upright)) for file, matrix in projections.items())
+    if reasons := [f"'{file}': {why}" for file, why in whys if why]:
         logger.warning(
             "%d of %d images do not fit their calibration, so that their 3-D boxes will be "
             "misplaced:%s\nA calibration is of the pixels as they were stored: give the images "
@@ -110,16 +98,16 @@ def warn_of_other_pixels(projections: dict[str, np.ndarray], *, upright: bool = 
         )
 
 
-def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str | None:
+def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str:
     try:
         with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
             width, height = image.size
             turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
     except Exception:  # as many kinds as formats; reading the pixels says what is wrong
-        return None
+        return ""
     if turned:
         return "its EXIF orientation turns it"
-    return camera_doubt(projection, (height, width), f"the calibration of '{file}'") or None
+    return camera_doubt(projection, (height, width), f"the calibration of '{file}'")
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..checked_values import check_value, one_of, share, whole
 from ..data.images import read_image
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
-from .find_images import IMAGE_ENDINGS, WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
+from .find_images import WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
 from .records import BOX_FORMATS, detection_records
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,7 @@ class PredictionWriter:
         `photo.heatmap.jpg`; None: no such pictures.
 
         Raises:
-            ValueError: the earlier run had other settings, or a picture would take an input's
-                place, or another picture's.
+            ValueError: the earlier run had other settings, or a picture's place is taken.
         """
         check_value("box_format", box_format, one_of(*BOX_FORMATS))
         check_value("score_threshold", score_threshold, share)
@@ -109,8 +108,8 @@ class PredictionWriter:
     def picture(self, file: str) -> str:
         """Return where a file's picture goes, relative to the output folder.
 
-        Below it the inputs' folders come again. An earlier run with other inputs may have given the
-        name to another file; then a mark of the file's own path is put before it.
+        Below it the inputs' folders come again. A name that an earlier run gave to another file
+        gets a mark of the file's own path.
         """
         path = os.path.abspath(file)
         name = os.path.relpath(path, self.root)
@@ -131,12 +130,9 @@ class PredictionWriter:
         )
 
     def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
-        """Write the pictures and keep the record.
+        """Write the pictures of an image, (H, W, 3) uint8 BGR, and keep its record.
 
-        Args:
-            file: of the image.
-            image: (H, W, 3) uint8 BGR.
-            result: what the detector says of it, "instances" and perhaps its "projection".
+        `result` is what the detector says of it, "instances" and perhaps its "projection".
         """
         instances = result["instances"].to("cpu")
         kept = instances[instances.scores >= self.score_threshold]
@@ -153,8 +149,7 @@ class PredictionWriter:
                 drawn = self.draw(image, {**result, "instances": kept})
             elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
-            path = os.path.join(self.folder, name)
-            write_picture(path, drawn)
+            write_picture(os.path.join(self.folder, name), drawn)
             record[kind] = name
             self._owners[name] = os.path.abspath(file)
         self.records[os.path.abspath(file)] = record
@@ -206,10 +201,9 @@ def predict_files(
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
 
-    A file that cannot be read, or that the detector refuses (too large for TEST.MAX_PIXELS or for
-    the memory), is reported and the rest goes on; where the detector refuses the first three
-    images, or all, its error ends the run. What is done is saved every half minute and at the end,
-    also when the run is interrupted.
+    A file that cannot be read, or that the detector refuses (too large for TEST.MAX_PIXELS or the
+    memory), is reported and the rest goes on, unless it refuses the first three images, or all.
+    What is done is saved every half minute and at the end, also when the run is interrupted.
 
     `predict` takes at most `batch_size` files and their BGR images, and returns results with
     "instances" in their pixels, such as those of `Predictor.batch`; `read` is `Predictor.read`.
@@ -222,19 +216,18 @@ def predict_files(
         with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
-                unusable = {file: image for file, image in batch if isinstance(image, Exception)}
-                for (file, image), result in zip(readable, _each(predict, readable), strict=True):
-                    if isinstance(result, Exception):
-                        unusable[file] = result
-                        refused += 1
-                        if not report.done and refused >= min(_REFUSED_AT_ONCE, len(todo)):
-                            raise result
+                results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))
+                for file, image in batch:
+                    result = results[file]
+                    if isinstance(image, np.ndarray) and not isinstance(result, Exception):
+                        writer.add(file, image, result)
+                        report.done.append(file)
                         continue
-                    writer.add(file, image, result)
-                    report.done.append(file)
-                for file, error in unusable.items():
-                    report.failed[file] = writer.failed[file] = str(error)
-                    logger.error("%s: %s", file, error)
+                    refused += result is not image
+                    if refused >= min(_REFUSED_AT_ONCE, len(todo)) and not report.done:
+                        raise result
+                    report.failed[file] = writer.failed[file] = str(result)
+                    logger.error("%s: %s", file, result)
                 bar.update(len(batch))
     finally:
         writer.save()
@@ -244,28 +237,29 @@ def predict_files(
 def _each(
     predict: Callable[[list[str], list[np.ndarray]], list[dict[str, Any]]],
     batch: Sequence[tuple[str, np.ndarray]],
-) -> list[dict[str, Any] | Exception]:
-    """The result of each image, or its error: which of a batch it is, is found one by one."""
-    if not batch:
-        return []
-    files, images = zip(*batch, strict=True)
+) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
+    """Yield (file, result or error) of each image; whose error it is, is found one by one."""
+    files = [file for file, _ in batch]
+    images = [image for _, image in batch]
     try:
-        return [*predict(list(files), list(images))]
+        yield from zip(files, predict(files, images) if files else (), strict=True)
     except (ValueError, MemoryError, RuntimeError) as error:  # torch's lack of memory: the last
-        return [error] if len(batch) == 1 else [_each(predict, [image])[0] for image in batch]
+        if len(batch) == 1:
+            yield files[0], error
+            return
+        for pair in batch:
+            yield from _each(predict, [pair])
 
 
 def _read_ahead(
     files: Sequence[str], batch_size: int, read: Callable[[str], np.ndarray]
 ) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
     """Yield batches of (file, image or the error of reading it); one batch is read in advance."""
-    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        waiting = None
-        for batch in [*batches, None]:
-            following = (
-                [(f, pool.submit(_read_or_error, f, read)) for f in batch] if batch else None
-            )
+        waiting: list[tuple[str, Future[np.ndarray | Exception]]] = []
+        for start in range(0, len(files) + batch_size, batch_size):
+            batch = files[start : start + batch_size]
+            following = [(file, pool.submit(_read_or_error, file, read)) for file in batch]
             if waiting:
                 yield [(file, future.result()) for file, future in waiting]
             waiting = following

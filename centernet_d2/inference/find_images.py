@@ -19,15 +19,11 @@ _MAKE_FRAMES = "videos are not read: make frames (ffmpeg -i {} frames/%06d.jpg),
 
 
 def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) -> list[str]:
-    """List the image files that files, folders (with those inside) and globs name, each once.
+    """List the image files that paths, folders (with those inside) and patterns name, each once.
 
-    Folders and globs give files with a known image ending only, sorted; a file named by itself is
-    taken as it is. Of several spellings of one file ("./a.jpg", a link, other capitals where the
-    disk knows none) the first is taken. Photos and videos that are left out are told.
-
-    Args:
-        inputs: paths and patterns ("**" crosses folders).
-        excluded_folder: an output folder, whose pictures are no input of a folder that it lies in.
+    Folders and patterns ("**" crosses folders) give files with a known image ending only, sorted;
+    of several spellings of one file, links too, the first is taken. What is left out is told.
+    `excluded_folder` is an output folder, whose pictures are no input of a folder that it lies in.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -35,12 +31,12 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
     """
     files: dict[tuple[int, int, str], str] = {}
     others: list[str] = []  # further names of the same files
-    left: Counter[str] = Counter()
+    left: Counter[str] = Counter()  # endings that are not read
     for given in inputs:
         if given.lower().endswith(_VIDEOS) and os.path.isfile(given):
             raise ValueError(f"--input '{given}': {_MAKE_FRAMES.format(given)}.")
         found = kept = _images_of(given, left)
-        if excluded_folder and found != [given] and _is_below(excluded_folder, _root(given)):
+        if excluded_folder and found != [given] and _lies_in(excluded_folder, given):
             kept = [path for path in found if not _is_below(path, excluded_folder)]
         if not kept:
             besides = f" besides those of --output '{excluded_folder}'" if found else ""
@@ -53,8 +49,8 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
             if (first := files.setdefault(_identity(path), path)) != path:
                 others.append(f"'{path}' is '{first}'")
     if others:
-        told = (len(others), "; ".join(others[:3]))
-        logger.warning("Files given twice are predicted once: %d, such as %s.", *told)
+        told = "Files given twice are predicted once: %d, such as %s."
+        logger.warning(told, len(others), "; ".join(others[:3]))
     if left:
         logger.warning("Left out of the input: %s", _not_read(left))
     return list(files.values())
@@ -74,21 +70,20 @@ def _not_read(left: Counter[str]) -> str:
 
 
 def _images_of(given: str, left: Counter[str]) -> list[str]:
-    """The images that an input names; the endings of photos that are not read are counted."""
+    """The images that an input names; the endings of what is not read are counted."""
     if os.path.isfile(given):
         return [given]
     pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
     found = sorted(glob.glob(pattern, recursive=True))
-    endings = (os.path.splitext(path)[1].lower() for path in found)
-    left.update(ending for ending in endings if ending in _NOT_READ)
+    left.update(e for p in found if (e := os.path.splitext(p)[1].lower()) in _NOT_READ)
     return [path for path in found if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)]
 
 
-def _root(given: str) -> str:
-    """The folder that an input names: itself, or the part of a pattern before its signs."""
+def _lies_in(folder: str, given: str) -> bool:
+    """Whether a folder is below an input, or below the part of a pattern before its signs."""
     while not os.path.isdir(given) and glob.has_magic(given):
         given = os.path.dirname(given)
-    return given
+    return _is_below(folder, given)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -23,13 +23,19 @@ from ..engine.setup import setup
 from ..modeling.registration import output_skeleton
 from ..structures.skeleton import Skeleton
 
+_CURES = {  # by the name of a class
+    "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
+    "Tensor": "use tensor.cpu().numpy(), after .permute(1, 2, 0) where channels are first",
+    "Image": "of Pillow, use np.asarray(image.convert('RGB'))[:, :, ::-1]",
+    "list": "use np.asarray(image, dtype='uint8')",
+}
+
 
 @dataclass(frozen=True)
 class ImageHeatmaps:
     """Where a detector sees keypoints: cell (column, row) is on pixel scale * cell + shift."""
 
-    # "center", or "top_left", "bottom_right" and of the triplet "center" -> (C, h, w) float32 on
-    # the CPU; cells outside the image are padding
+    # "top_left", "bottom_right", "center" -> (C, h, w) float32 on the CPU
     probabilities: dict[str, Tensor]
     scale: tuple[float, float]  # image pixels per cell along x and y
     shift: tuple[float, float]  # image (x, y) of cell (0, 0), negative where the image was padded
@@ -46,12 +52,7 @@ class Predictor:
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Build the model and fill it from MODEL.WEIGHTS; `setup` is applied to a copy of `cfg`.
-
-        Raises:
-            TypeError: `cfg` is no config.
-            ValueError: see `setup` and `load_for_evaluation`.
-        """
+        """Build the model and fill it from MODEL.WEIGHTS; `setup` is applied to a copy of `cfg`."""
         if not isinstance(cfg, CfgNode):
             raise TypeError(
                 f"Predictor takes a config, not {_a(cfg)}: give centernet_d2.load_config(path), or "
@@ -64,15 +65,18 @@ class Predictor:
         self.class_names = load_for_evaluation(self.cfg, self.model)
         saved = saved_names(self.cfg.MODEL.WEIGHTS)
         has_joints = "pred_keypoints" in getattr(self.model, "output_fields", ())
-        of_datasets: Skeleton | None = output_skeleton(self.cfg)
-        self.skeleton = of_datasets or (saved.skeleton if has_joints else None)
-        known: dict[str, Any] = {"class_names": configured_class_names(self.cfg)}
-        known["joint_names"] = not has_joints or of_datasets
+        known: dict[str, Any] = {
+            "class_names": configured_class_names(self.cfg),
+            "joint_names": output_skeleton(self.cfg) or not has_joints,
+        }
+        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or (
+            saved.skeleton if has_joints else None
+        )
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property
     def names(self) -> dict[str, Any]:
-        """Of joints, where there are any, see `Skeleton.saved`, and "guessed"; plain values."""
+        """`Skeleton.saved` of joints, where there are any, and "guessed"; plain values."""
         joints = self.skeleton.saved() if self.skeleton else {}
         return joints | ({"guessed": self.guessed} if self.guessed else {})
 
@@ -85,8 +89,7 @@ class Predictor:
                 `image`; None: MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION.
 
         Returns:
-            {"instances": Instances} with boxes in pixels of `image`; of a detector of 3-D boxes
-            also the "projection" that they were placed by.
+            {"instances": Instances} in pixels of `image`, and the "projection" of 3-D boxes.
         """
         check_image(image)  # no file either
         return self.batch([image], projections=[projection])[0]
@@ -112,14 +115,12 @@ class Predictor:
         Args:
             images: arrays as for a single call, or files, in a list, an (N, H, W, 3) array or a
                 generator, of which only `batch_size` images are in memory at once.
-            batch_size: images in memory at once, 1 or more.
+            batch_size: images in memory at once.
             projections: as for a single call, one per image.
             file_names: of images given as arrays, for messages.
 
         Raises:
-            TypeError: `images` are one image, or something else than images and files.
-            ValueError: there are not as many projections or file names as images, an image or
-                `batch_size` cannot be used.
+            TypeError, ValueError: an argument, or an image, cannot be used; the message says why.
         """
         check_value("batch_size", batch_size, whole(1))
         one = isinstance(images, (str, os.PathLike, Mapping, Tensor))
@@ -135,39 +136,31 @@ class Predictor:
                     f"{len(values)} {name} for {len(every)} images: give one for each, in the "
                     "images' order; None where there is none."
                 )
-        cameras, names = (itertools.repeat(None) if v is None else iter(v) for v in known.values())
+        more = (itertools.repeat(None) if v is None else v for v in known.values())
+        rows = zip(images, *more, strict=False)
         results: list[dict[str, Any]] = []
-        waiting = iter(images)
-        while part := list(itertools.islice(waiting, batch_size)):
-            results += self.model([self._entry(x, next(cameras), next(names)) for x in part])
+        while part := list(itertools.islice(rows, batch_size)):
+            results += self.model([self._input(*row) for row in part])
         return results
-
-    def _entry(self, x: Any, projection: Any, name: str | None) -> dict[str, Any]:
-        """The model's input of an array or a file."""
-        if isinstance(x, (str, os.PathLike)):
-            name = name or os.fspath(x)
-            x = self.read(os.fspath(x))
-        more = {"projection": projection, "file_name": name}
-        return self._input(x) | {k: v for k, v in more.items() if v is not None}
 
     @torch.no_grad()
     def heatmap(self, image: np.ndarray) -> ImageHeatmaps:
-        """Show what a detector sees before peaks are read out, on the detector's own canvas.
+        """Show each kind of keypoint's probability per class and cell, before peaks are read out.
 
-        That is, for each kind of keypoint, its probability per class and cell: of the last stack,
-        at scale 1. Under TEST.FLIP the points detector's is the mean of both views, as it is
-        decoded, and the corner detectors' are those of the image itself.
+        It is that of the last stack, at scale 1, on the detector's own canvas. Under TEST.FLIP the
+        points detector's is the mean of both views, the corner detectors' that of the image itself.
 
         Raises:
             TypeError: the detector has no heatmaps.
         """
-        if not hasattr(self.model, "decoded_heatmaps"):
-            raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
-        tensor = self._input(image)["image"]
-        canvas = self.model.protocol.canvas_of(tuple(tensor.shape[-2:]), self.model.divisor)
-        images = self.model.inference_images([tensor], canvas)
-        last = self.model.predict(images)[-1]
-        maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
+        check_image(image)
+        maps = {}
+        if hasattr(self.model, "decoded_heatmaps"):
+            tensor = self._input(image)["image"]
+            canvas = self.model.protocol.canvas_of(tuple(tensor.shape[-2:]), self.model.divisor)
+            images = self.model.inference_images([tensor], canvas)
+            last = self.model.predict(images)[-1]
+            maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
         if not maps:
             raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
@@ -178,26 +171,23 @@ class Predictor:
             shift=tuple(first.tolist()),
         )
 
-    def _input(self, image: np.ndarray) -> dict[str, Any]:
-        check_image(image)
-        height, width = image.shape[:2]
-        tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
-        return {"image": tensor, "height": height, "width": width}
+    def _input(self, x: Any, projection: Any = None, name: str | None = None) -> dict[str, Any]:
+        """The model's input of an array or a file."""
+        if isinstance(x, (str, os.PathLike)):
+            name = name or os.fspath(x)
+            x = self.read(os.fspath(x))
+        check_image(x)
+        tensor = torch.as_tensor(x.astype("float32").transpose(2, 0, 1))
+        found = {"image": tensor, "height": x.shape[0], "width": x.shape[1]}
+        more = {"projection": projection, "file_name": name}
+        return found | {key: value for key, value in more.items() if value is not None}
 
 
 def check_image(image: np.ndarray) -> None:
     """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray):
-        cures = {
-            "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
-            "str": "for files use Predictor.batch([path])",
-            "Path": "for files use Predictor.batch([path])",
-            "Tensor": "use tensor.cpu().numpy(), after .permute(1, 2, 0) where channels are first",
-            "Image": "of Pillow, use np.asarray(image.convert('RGB'))[:, :, ::-1]",
-            "list": "use np.asarray(image, dtype='uint8')",
-        }
-        names = [kind.__name__ for kind in type(image).__mro__ if kind.__name__ in cures]
-        cure = cures[names[0]] if names else cures["str"]
+        cures = [_CURES[k.__name__] for k in type(image).__mro__ if k.__name__ in _CURES]
+        cure = [*cures, "for files use Predictor.batch([path])"][0]
         raise TypeError(f"An image must be a numpy array (H, W, 3), not {_a(image)}: {cure}.")
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(

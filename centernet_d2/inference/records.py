@@ -18,12 +18,9 @@ BOX_FORMATS = {
 def detection_records(
     instances: Instances, class_names: Sequence[str], box_format: str
 ) -> list[dict[str, Any]]:
-    """Class, score and box of each detection, and what its further fields write.
+    """Class, score and box (`BOX_FORMATS`) of detections on the CPU, and what further fields write.
 
-    Args:
-        instances: on the CPU, in pixels of the image.
-        class_names: names by class index; a class without one becomes "class 7".
-        box_format: a key of `BOX_FORMATS`.
+    A class without a name becomes "class 7".
     """
     boxes = instances.pred_boxes.tensor.clone().double()
     if box_format == "xywh":
@@ -33,13 +30,8 @@ def detection_records(
         if record := OUTPUT_FIELDS.get(name, OutputField()).record:
             for row, more in zip(further, record(instances), strict=True):
                 row.update(more)
-    rows = zip(
-        boxes.tolist(),
-        instances.scores.tolist(),
-        instances.pred_classes.tolist(),
-        further,
-        strict=True,
-    )
+    scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
+    rows = zip(boxes.tolist(), scores, classes, further, strict=True)
     return [
         {
             "class_name": class_names[k] if k < len(class_names) else f"class {k}",

@@ -42,9 +42,8 @@ def birds_eye_view(
 ) -> np.ndarray:
     """Draw boxes from above as (side, side, 3) uint8 BGR, with arcs every 10 m from the camera.
 
-    The front edge is drawn thicker, as published, and a line leads from the middle to it. `groups`
-    of (boxes, colors, filled) are drawn one over the other; `field_of_view` is x / z at the left
-    and right border of the image, drawn as two rays.
+    The front edge is thicker, as published, and a line leads to it. `groups` of (boxes, colors,
+    filled) lie one over the other; `field_of_view` is x / z at both borders of the image.
     """
     frame = frame or BirdsEyeFrame()
     picture = np.full((frame.side, frame.side, 3), 235, dtype=np.uint8)

@@ -81,31 +81,27 @@ def draw_objects3d(
 
     `instances` has `gt_boxes` in the image's pixels, `gt_classes`, `gt_boxes3d`, and perhaps
     `gt_ignored`: ignored regions are gray 2-D boxes, objects without a 3-D box coloured ones.
-    `projection` is (3, 4), of this image; a small
-    image is enlarged, see `readable`.
+    `projection` is (3, 4), of this image; a small image is enlarged, see `readable`.
     """
     instances = instances.to("cpu")
     image, projection, instances.gt_boxes = readable(image, projection, instances.gt_boxes)
+    image = np.ascontiguousarray(image).copy()
     ignored = torch.zeros(len(instances), dtype=torch.bool)
     if instances.has("gt_ignored"):
         ignored = instances.gt_ignored
-    image = np.ascontiguousarray(image).copy()
-    corners = as_array(instances.gt_boxes.tensor[ignored])
-    for left, top, right, bottom in canvas.pixels(corners):
-        cv2.rectangle(image, (left, top), (right, bottom), GRAY, 1)
+    flat = ignored | (instances.gt_boxes3d.depth <= 0)
+    corners = canvas.pixels(as_array(instances.gt_boxes.tensor[flat]))
+    classes = torch.where(ignored, -1, instances.gt_classes)[flat].tolist()
+    for (left, top, right, bottom), index in zip(corners, classes, strict=True):
+        color = GRAY if index < 0 else canvas.class_color(index)
+        cv2.rectangle(image, (left, top), (right, bottom), color, 1)
     objects = instances[~ignored]
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
-    depths = objects.gt_boxes3d.depth.tolist()
+    boxes, depths = objects.gt_boxes3d, objects.gt_boxes3d.depth.tolist()
     numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
-    names = [canvas.class_name(class_names, index) for index in objects.gt_classes.tolist()]
-    colors = [canvas.class_color(index) for index in objects.gt_classes.tolist()]
-    picture = draw_boxes3d(image, objects.gt_boxes3d, projection, colors)
-    flat = canvas.pixels(as_array(objects.gt_boxes.tensor))
-    for (left, top, right, bottom), depth, color in zip(flat, depths, colors, strict=True):
-        if depth <= 0:
-            cv2.rectangle(picture, (left, top), (right, bottom), color, 1)
-    _draw_captions(picture, objects.gt_boxes, names, numbers, colors)
-    return beside_birds_eye(picture, [(objects.gt_boxes3d, colors, True)], projection)
+    shown = (objects.gt_classes.tolist(), class_names, numbers)
+    picture, colors = _draw(image, projection, objects.gt_boxes, boxes, *shown)
+    return beside_birds_eye(picture, [(boxes, colors, True)], projection)
 
 
 def draw_detections3d(
@@ -128,10 +124,8 @@ def draw_detections3d(
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
     numbers = [f"{score:.1f}" for score in found.scores.tolist()]
-    names = [canvas.class_name(class_names, index) for index in found.pred_classes.tolist()]
-    colors = [canvas.class_color(index) for index in found.pred_classes.tolist()]
-    picture = draw_boxes3d(image, found.pred_boxes3d, projection, colors)
-    _draw_captions(picture, boxes, names, numbers, colors)
+    shown = (found.pred_classes.tolist(), class_names, numbers)
+    picture, colors = _draw(image, projection, boxes, found.pred_boxes3d, *shown)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
         groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
@@ -141,11 +135,7 @@ def draw_detections3d(
 def readable(
     image: np.ndarray, projection: np.ndarray | torch.Tensor, boxes: Boxes
 ) -> tuple[np.ndarray, np.ndarray, Boxes]:
-    """Enlarge a small image by a whole factor to about 360 rows, with what lies on it.
-
-    Takes an image, its (3, 4) projection and 2-D boxes in its pixels; returns all three (projection
-    float64) in the frame of the returned image.
-    """
+    """Enlarge a small image to about 360 rows, with its (3, 4) projection and its 2-D boxes."""
     matrix = torch.from_numpy(as_array(projection))
     factor = max(1, round(360 / image.shape[0]))
     if factor == 1:
@@ -157,15 +147,20 @@ def readable(
     return image, rescaled_projection(matrix, affine).numpy(), Boxes(boxes.tensor * factor + shift)
 
 
-def _draw_captions(
-    picture: np.ndarray,
+def _draw(
+    image: np.ndarray,
+    projection: np.ndarray,
     boxes: Boxes,
-    names: Sequence[str],
+    boxes3d: Boxes3D,
+    classes: Sequence[int],
+    class_names: Sequence[str],
     numbers: Sequence[str],
-    colors: Sequence[Color],
-) -> None:
-    """Write above the 2-D boxes in small letters, in place, the first on top."""
+) -> tuple[np.ndarray, list[Color]]:
+    """Draw 3-D boxes, and captions above the 2-D ones, the first on top; return the colors too."""
+    colors = [canvas.class_color(index) for index in classes]
+    picture = draw_boxes3d(image, boxes3d, projection, colors)
     scale = max(0.35, 0.45 * canvas.text_scale(picture))
-    rows = list(zip(as_array(boxes.tensor), names, numbers, colors, strict=True))
-    for box, name, number, color in reversed(rows):
-        canvas.draw_caption(picture, f"{name} {number}", box[:2], color, scale)
+    for row, (left, top, _, _) in reversed(list(enumerate(as_array(boxes.tensor)))):
+        caption = f"{canvas.class_name(class_names, classes[row])} {numbers[row]}"
+        canvas.draw_caption(picture, caption, (left, top), colors[row], scale)
+    return picture, colors

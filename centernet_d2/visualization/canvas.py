@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -25,11 +25,8 @@ FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
 
 
 def class_color(index: int) -> Color:
-    """Return the color of a class; neighbours differ clearly, no two are equal.
-
-    Hues go round in steps of the golden ratio, with three levels of saturation and brightness.
-    """
-    hue = (index * 0.618034) % 1.0
+    """Return the color of a class; neighbours differ clearly, no two are equal."""
+    hue = (index * 0.618034) % 1.0  # steps of the golden ratio
     saturation, brightness = ((0.95, 1.0), (0.6, 1.0), (0.95, 0.75))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
     return round(255 * blue), round(255 * green), round(255 * red)
@@ -78,7 +75,7 @@ def draw_rimmed_lines(picture: np.ndarray, lines: Sequence[tuple[np.ndarray, Col
 
 
 def draw_caption(
-    picture: np.ndarray, text: str, place: np.ndarray, color: Color, scale: float | None = None
+    picture: np.ndarray, text: str, place: Iterable[float], color: Color, scale: float | None = None
 ) -> None:
     """Write on a plate of a color above (x, y), moved into the picture where needed, in place."""
     left, top = place
@@ -97,18 +94,15 @@ def draw_caption(
 
 
 def write_picture(path: str, picture: np.ndarray) -> None:
-    """Write a picture in the form that its ending names; its folder is made.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a picture in the form that its ending names, or raise OSError; its folder is made."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    why = "is the disk full, or the size too large?"
     try:
-        written = cv2.imwrite(path, picture)
+        if cv2.imwrite(path, picture):
+            return
     except cv2.error as error:  # an ending without an encoder, or too many pixels for it
-        raise OSError(f"Cannot write the picture {path}: {error.err or error}") from error
-    if not written:
-        raise OSError(f"Cannot write the picture {path}: is the disk full, or the size too large?")
+        why = error.err or str(error)
+    raise OSError(f"Cannot write the picture {path}: {why}")
 
 
 def side_by_side(pictures: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:

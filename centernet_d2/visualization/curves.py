@@ -16,17 +16,12 @@ Series = tuple[list[int], list[float]]  # iterations, values
 def read_metrics(path: str) -> dict[str, Series]:
     """Read `metrics.json` (one JSON object per line) as one series per name.
 
-    A last line cut off by a stopped run is left out. Where a resumed run wrote an iteration again,
-    the later value counts.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or no line of it is a record; the message names
-        the file.
+    A line cut off by a stopped run is left out; of an iteration written again, by a resumed run,
+    the later value counts. No file, or none with a record, is an error that names it.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"There is no {path}: detectron2 writes it while training, to OUTPUT_DIR."
-        )
+        told = f"There is no {path}: detectron2 writes it while training, to OUTPUT_DIR."
+        raise FileNotFoundError(told)
     values: dict[str, dict[int, float]] = {}
     with open(path, encoding="utf-8") as file:
         for line in file:

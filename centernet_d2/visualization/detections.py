@@ -26,11 +26,9 @@ SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (publis
 def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], captions: Sequence[str]
 ) -> np.ndarray:
-    """Draw boxes with captions on a copy of the image, the last box on top.
+    """Draw (N, 4) boxes with captions on a copy of the image, dark-rimmed, the last on top.
 
-    Each outline has a dark rim, so that it shows on any background; thickness and text follow the
-    image's size. (N, 4) boxes may reach out of the image; N class indices give the colors; a
-    caption "" is not drawn.
+    Boxes may reach out of the image; class indices give the colors; a caption "" is not drawn.
     """
     picture = np.ascontiguousarray(image).copy()
     thickness = canvas.line_thickness(picture)
@@ -121,10 +119,9 @@ def draw_comparison(
     smallest_side: int = 360,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth and detections of one image beside each other.
+    """Draw ground truth and detections side by side; see `draw_objects`, `draw_detections`.
 
-    Small images are enlarged by a whole factor to about `smallest_side` pixels. The other arguments
-    are those of `draw_objects` and `draw_detections`.
+    Small images are enlarged by a whole factor to about `smallest_side` pixels.
     """
     factor = max(1, round(smallest_side / min(image.shape[:2])))
     if factor > 1:

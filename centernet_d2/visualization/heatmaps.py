@@ -28,8 +28,7 @@ def overlay_heatmap(
 ) -> np.ndarray:
     """Lay a heatmap over a copy of the image, each class in its color.
 
-    Output cell k lies on network pixel k * ratio exactly, without the half-pixel shift of a plain
-    resize, so that a peak stands where its center was found.
+    Cell k lies on network pixel k * ratio exactly, without a resize's shift of half a pixel.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -93,9 +92,8 @@ def draw_heatmaps(
     joint_names: Sequence[str] = (),
     **options: Any,
 ) -> np.ndarray:
-    """Draw each kind of keypoint's heatmap with `draw_heatmap`, several beside each other, titled.
+    """Draw heatmaps by keypoint ("top_left", "center" ...) with `draw_heatmap`, side by side.
 
-    `heatmaps` maps names ("top_left", "center" ...) to heatmaps as for `overlay_heatmap`;
     `joint_names` are those of the channels of "joint_heatmap".
     """
     if not heatmaps:

@@ -30,9 +30,8 @@ def draw_result(
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
-    `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4).
-    What registered output fields draw lies below the boxes. The other arguments are those of
-    `draw_detections`; 3-D boxes are drawn without `keypoints` and `drawing`.
+    `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4);
+    what registered output fields draw lies below. See `draw_detections` for the other arguments.
     """
     check_value("threshold", threshold, share)
     instances, projection = result["instances"], result.get("projection")
@@ -52,10 +51,7 @@ def draw_truth(
     projection: np.ndarray | torch.Tensor | None = None,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth: as `draw_objects3d` where a projection leads to pixels, or `draw_objects`.
-
-    `projection` is (3, 4), from the camera frame to pixels of `image`.
-    """
+    """Draw ground truth, as `draw_objects3d` where there is a projection, or `draw_objects`."""
     if projection is None or not truth.has("gt_boxes3d"):
         return draw_objects(image, truth, class_names, drawing)
     return draw_objects3d(image, truth, projection, class_names)
@@ -69,10 +65,7 @@ def draw_against_truth(
     *,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth and detections side by side, or 3-D boxes with the truth from above.
-
-    `truth` is as for `draw_truth`, `result` as for `draw_result`.
-    """
+    """Draw truth and detections side by side, or 3-D boxes with the truth from above."""
     instances, projection = result["instances"], result.get("projection")
     if projection is None or not truth.has("gt_boxes3d"):
         return draw_comparison(image, truth, instances, class_names, drawing=drawing)
@@ -84,9 +77,8 @@ def draw_against_truth(
 
 def _with_further_fields(image: np.ndarray, instances: Instances) -> np.ndarray:
     """The image with what the registered output fields draw, under boxes and captions."""
-    fields = [OUTPUT_FIELDS.get(name) for name in instances.get_fields()]
-    drawings = [field.draw for field in fields if field and field.draw]
-    image = image.copy() if drawings else image
-    for draw in drawings:
-        draw(image, instances)
+    image = image.copy()
+    for name in instances.get_fields():
+        if name in OUTPUT_FIELDS and (draw := OUTPUT_FIELDS[name].draw):
+            draw(image, instances)
     return image

@@ -48,11 +48,10 @@ def draw_skeletons(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        joints: (P, J, 3) x, y in pixel indices, and visibility or score. They may be anywhere; one
-            whose third value is 0 or below is not drawn, nor are its limbs.
+        joints: (P, J, 3) x, y in pixel indices, and visibility or score; one whose third value is
+            0 or below is not drawn, nor are its limbs.
         drawing: limbs and sides; None: joints alone.
-        sure: (P, J) bool, which joints are drawn filled; the others (covered, or of a low score)
-            are rings. None: all filled.
+        sure: (P, J) bool, which joints are drawn filled, the others as rings; None: all.
         thickness: of limbs, pixels; None: by the image's size.
     """
     picture = np.ascontiguousarray(image).copy()

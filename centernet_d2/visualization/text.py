@@ -1,7 +1,4 @@
-"""Text in pictures, in any script: by OpenCV, or by Pillow where OpenCV has no letters.
-
-OpenCV 4 draws ASCII alone and OpenCV 5 most living scripts; both put "?" for other letters.
-"""
+"""Text in any script: by OpenCV, 4 of which draws ASCII alone, or Pillow where it draws "?"."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ _NO_LETTERS = "Last Resort"  # part of the names of fonts that draw a frame for 
 
 def text_size(text: str, scale: float, stroke: int = 1) -> tuple[int, int, int]:
     """Return (width, height above the line, depth below it) of a text as it is drawn, in pixels."""
-    text, font = _drawable(text)
-    (width, height), below = cv2.getTextSize(text if font is None else "Ag", FONT, scale, stroke)
-    if font is None:
+    text, file = _drawable(text)
+    (width, height), below = cv2.getTextSize("Ag" if file else text, FONT, scale, stroke)
+    if not file:
         return width, height, below
-    _, top, right, bottom = _font(font, scale).getbbox(text, anchor="ls")
+    _, top, right, bottom = _font(file, scale).getbbox(text, anchor="ls")
     return int(right), max(height, int(-top)), max(below, int(bottom))
 
 
@@ -40,15 +37,14 @@ def draw_text(
     stroke: int = 1,
 ) -> None:
     """Write in place; (x, y) is the left end of the line that the letters stand on."""
-    text, font = _drawable(text)
-    if font is None:
+    (x, y), (text, file) = place, _drawable(text)
+    if not file:
         cv2.putText(picture, text, place, FONT, scale, color, stroke, cv2.LINE_AA)
         return
     _, height, below = text_size(text, scale, stroke)
-    top, bottom = max(0, place[1] - height), max(0, place[1] + below + 1)
+    top, bottom = max(0, y - height), max(0, y + below + 1)
     strip = Image.fromarray(np.ascontiguousarray(picture[top:bottom]))  # color: B, G, R as well
-    line = (place[0], place[1] - top)
-    ImageDraw.Draw(strip).text(line, text, fill=color, font=_font(font, scale), anchor="ls")
+    ImageDraw.Draw(strip).text((x, y - top), text, color, _font(file, scale), "ls")
     picture[top:bottom] = np.asarray(strip)
 
 
@@ -60,43 +56,33 @@ def line_size(texts: Iterable[str], scale: float) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4096)
 def _drawable(text: str) -> tuple[str, str | None]:
-    """What is drawn for a text, and the font file, None for cv2's own.
-
-    A letter that nothing here can draw becomes its code, "U+0E41", and is told once.
-    """
+    """What is drawn for a text, codes such as "U+0E41" too, and the font file, None: cv2's own."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
-    if all(map(_cv2_draws, text)):
+    unknown = frozenset(letter for letter in text if not _cv2_draws(letter))
+    if not unknown:
         return text, None
-    letters = {letter for letter in text if not letter.isspace()}
-    if (font := _font_with(frozenset(map(ord, letters)))) is not None:
-        return text, font
-    unknown = "".join(sorted(letter for letter in letters if not _cv2_draws(letter)))
+    if file := _font_with(frozenset(map(ord, text)) - {ord(" ")}):
+        return text, file
     _tell(unknown)
     return "".join(f"U+{ord(c):04X}" if c in unknown else c for c in text), None
 
 
 @functools.cache
-def _tell(letters: str) -> None:
+def _tell(letters: frozenset[str]) -> None:
     logger.warning(
         "No font here has all of the letters %s: pictures show their codes. Install one that has, "
         "such as Noto Sans (of Chinese, Japanese and Korean, Noto Sans CJK).",
-        " ".join(letters),
+        " ".join(sorted(letters)),
     )
 
 
 @functools.cache
 def _cv2_draws(letter: str) -> bool:
-    """Whether cv2 draws a letter, and not question marks, one or one for each byte."""
-    if letter.isascii():
-        return True
-    drawn = _by_cv2(letter)
-    return not any(np.array_equal(drawn, _by_cv2("?" * count)) for count in range(5))
-
-
-def _by_cv2(text: str) -> np.ndarray:
-    picture = np.zeros((40, 120), np.uint8)
-    cv2.putText(picture, text, (4, 28), FONT, 1.0, 255)
-    return picture
+    """Whether cv2 draws a letter, and not nothing or question marks, one for each byte."""
+    pictures = np.zeros((6, 40, 120), np.uint8)
+    for picture, drawn in zip(pictures, (letter, "", "?", "??", "???", "????"), strict=True):
+        cv2.putText(picture, drawn, (4, 28), FONT, 1.0, 255)
+    return letter.isascii() or not (pictures[0] == pictures[1:]).all(axis=(1, 2)).any()
 
 
 @functools.cache

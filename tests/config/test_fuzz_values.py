@@ -14,6 +14,7 @@ from centernet_d2.config import KEYS, flattened, value_of
 from centernet_d2.config.checks import DETECTRON2_RULES, RULES
 from centernet_d2.engine.setup import load_config, setup
 
+from .test_files import write
 from .test_values import SIZES, SMALL, WITH, set_value
 
 EXAMPLES = 100
@@ -116,15 +117,11 @@ def test_values_of_overrides(keys, as_text):
 @options
 @given(keys=changes(), dotted=st.booleans())
 def test_values_of_files(keys, tmp_path, dotted):
-    content: dict = {}
-    for key, value in keys.items():
-        *groups, name = [key] if dotted else key.split(".")
-        node = content
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[name] = value
     file = tmp_path / "a.yaml"
-    file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    if dotted:
+        file.write_text(yaml.safe_dump(keys, allow_unicode=True), encoding="utf-8")
+    else:
+        write(file, keys)
     outcome(lambda: load_config(str(file), base_of(keys)), keys, builds=False)
 
 

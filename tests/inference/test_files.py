@@ -64,6 +64,10 @@ def run(predict, files, writer, **options):
     return predict_files(predict, files, writer, progress=False, **options)
 
 
+def written(output: Path) -> dict:
+    return json.loads((output / "predictions.json").read_text())
+
+
 def test_files_folders_and_globs(folder):
     names = [str(folder / n) for n in ("a.jpg", "b.PNG", "broken.jpg", "deep/a.jpg", "deep/c.gif")]
     assert find_images([str(folder)]) == names
@@ -71,7 +75,7 @@ def test_files_folders_and_globs(folder):
     assert find_images([str(folder / "**" / "*.jpg")]) == [names[0], names[2], names[3]]
     assert find_images([names[3], str(folder)]) == [names[3], *names[:3], names[4]]
     assert find_images([str(folder / "notes.txt")]) == [str(folder / "notes.txt")]
-    assert find_images([str(folder)], excluded_folder=str(folder / "deep")) == names[:3]
+    assert len(find_images([str(folder.rename(folder.parent / "set[1]*"))])) == 5
 
 
 def test_output_is_left_out_only_where_it_lies_below_the_input(folder):
@@ -100,12 +104,6 @@ def test_message_about_a_bad_photo_is_about_photos(folder):
         assert "record" not in message
 
 
-def test_folder_with_pattern_characters(tmp_path, folder):
-    odd = tmp_path / "set[1]*"
-    folder.rename(odd)
-    assert len(find_images([str(odd)])) == 5
-
-
 @pytest.mark.parametrize("given", ["nothing", "*.jpeg", "empty"])
 def test_input_that_names_nothing(tmp_path, given):
     (tmp_path / "empty").mkdir()
@@ -124,7 +122,7 @@ def test_pictures_and_json_in_spite_of_a_broken_file(folder, tmp_path, batch_siz
     assert list(report.failed) == [broken]
     assert broken in report.failed[broken]
 
-    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    content = written(tmp_path / "out")
     assert content["box_format"].startswith(box_format.upper())
     assert [row["file"] for row in content["failed"]] == [broken]
     assert {record["file"] for record in content["images"]} == set(report.done)
@@ -135,11 +133,11 @@ def test_pictures_and_json_in_spite_of_a_broken_file(folder, tmp_path, batch_siz
     expected = {"class_name": "ring", "class_index": 1, "score": score, "box": box}
     assert record["detections"] == [expected]
 
-    pictures = ("a.jpg", "b.PNG", "deep/a.jpg", "deep/c.gif.jpg")
+    pictures = {"a.jpg": 60, "b.PNG": 80, "deep/a.jpg": 100, "deep/c.gif.jpg": 120}
     assert sorted(r["picture"] for r in content["images"]) == sorted(pictures)
-    for name in pictures:
+    for name, height in pictures.items():
         picture = cv2.imread(str(tmp_path / "out" / name))
-        assert picture.shape[1] == 100
+        assert picture.shape == (height, 100, 3)
         assert (np.abs(picture.astype(int) - 100) > 20).any()
 
 
@@ -150,8 +148,7 @@ def test_second_run_does_what_is_left(folder, tmp_path):
     second = run(detect_center, files, make_writer(tmp_path / "out", files))
     assert second.skipped == files[:2]
     assert len(second.done) == 2
-    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert len(content["images"]) == 4
+    assert len(written(tmp_path / "out")["images"]) == 4
     good = [file for file in files if "broken" not in file]
     assert run(never, good, make_writer(tmp_path / "out", good)).skipped == good
 
@@ -169,13 +166,11 @@ def test_lost_picture_is_made_again_and_overwrite_does_all(folder, tmp_path):
 def test_interrupted_run_keeps_what_is_done(folder, tmp_path):
     files = [str(folder / "a.jpg"), str(folder / "b.PNG")]
 
-    def interrupted(files, images):
-        if interrupted.calls:
+    def interrupted(now, images):
+        if now == files[1:]:
             raise KeyboardInterrupt
-        interrupted.calls += 1
-        return detect_center(files, images)
+        return detect_center(now, images)
 
-    interrupted.calls = 0
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, files, make_writer(tmp_path / "out", files), batch_size=1)
     report = run(detect_center, files, make_writer(tmp_path / "out", files))
@@ -223,11 +218,11 @@ def test_runs_over_other_inputs_do_not_share_pictures(folder, tmp_path):
         run(detect_center, files, make_writer(tmp_path / "out", files))
     files = [str(folder / name) for name in names]
     assert run(never, files, make_writer(tmp_path / "out", files)).skipped == files
-    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    pictures = {
-        r["file"]: cv2.imread(str(tmp_path / "out" / r["picture"])) for r in content["images"]
+    heights = {
+        record["file"]: len(cv2.imread(str(tmp_path / "out" / record["picture"])))
+        for record in written(tmp_path / "out")["images"]
     }
-    assert {f: p.shape[0] for f, p in pictures.items()} == {files[0]: 60, files[1]: 100}
+    assert heights == {files[0]: 60, files[1]: 100}
 
 
 def draw_blue(image: np.ndarray) -> np.ndarray:
@@ -239,26 +234,22 @@ def test_heatmaps_stand_beside_the_detections(folder, tmp_path, draw):
     output = tmp_path / "out"
     files = find_images([str(folder / "a.jpg"), str(folder / "deep")])
     writer = make_writer(output, files, draw=draw, draw_heatmap=draw_blue)
-    predict_files(detect_center, files, writer, progress=False)
-    records = json.loads((output / "predictions.json").read_text())["images"]
-    assert [record["heatmap"] for record in records] == [
-        "a.heatmap.jpg",
-        "deep/a.heatmap.jpg",
-        "deep/c.gif.heatmap.jpg",
-    ]
+    run(detect_center, files, writer)
+    records = written(output)["images"]
+    names = ["a.heatmap.jpg", "deep/a.heatmap.jpg", "deep/c.gif.heatmap.jpg"]
+    assert [record["heatmap"] for record in records] == names
     for record in records:
         assert ("picture" in record) == (draw is not None)
         assert cv2.imread(str(output / record["heatmap"]))[..., 0].mean() > 200
     again = make_writer(output, files, draw=draw, draw_heatmap=draw_blue)
-    assert len(predict_files(never, files, again, progress=False).skipped) == 3
+    assert len(run(never, files, again).skipped) == 3
 
 
 def test_asking_for_heatmaps_later_makes_them(folder, tmp_path):
     files = [str(folder / "a.jpg")]
     for draw_heatmap, done in ((None, 1), (draw_blue, 1), (draw_blue, 0), (None, 0)):
         writer = make_writer(tmp_path / "out", files, draw_heatmap=draw_heatmap)
-        report = predict_files(detect_center, files, writer, progress=False)
-        assert len(report.done) == done
+        assert len(run(detect_center, files, writer).done) == done
 
 
 def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
@@ -273,31 +264,23 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
 def test_joints_are_written_as_pixel_indices(folder, tmp_path):
     """`pred_keypoints` have 0.5 on the middle of the first pixel, the file has 0 there."""
 
-    def detect_joints(files, images):
-        results = detect_center(files, images)
-        for result in results:
-            joints = torch.tensor([[[0.5, 20.75, 0.875], [3.5, 4.5, 0.25]]] * 2)
-            result["instances"].pred_keypoints = joints
-        return results
-
     files = [str(folder / "a.jpg")]
-    run(detect_joints, files, make_writer(tmp_path / "out", files))
-    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
-    (detection,) = record["detections"]
-    assert detection["joints"] == [[0, 20.25, 0.875], [3, 4, 0.25]]
+    joints = torch.tensor([[[0.5, 20.75, 0.875], [3.5, 4.5, 0.25]]] * 2)
+    for name, given, expected in (
+        ("joints", joints, [[0, 20.25, 0.875], [3, 4, 0.25]]),
+        ("class without joints", torch.zeros(2, 2, 3), None),
+        ("boxes", None, None),
+    ):
 
-    def detect_thing(files, images):
-        results = detect_joints(files, images)
-        for result in results:  # rows of zeros: a class without joints
-            result["instances"].pred_keypoints = torch.zeros(2, 2, 3)
-        return results
+        def detect(files, images, given=given):
+            (result,) = detect_center(files, images)
+            if given is not None:
+                result["instances"].pred_keypoints = given
+            return [result]
 
-    run(detect_thing, files, make_writer(tmp_path / "things", files))
-    (record,) = json.loads((tmp_path / "things" / "predictions.json").read_text())["images"]
-    assert "joints" not in record["detections"][0]
-    run(detect_center, files, make_writer(tmp_path / "boxes", files))
-    (record,) = json.loads((tmp_path / "boxes" / "predictions.json").read_text())["images"]
-    assert "joints" not in record["detections"][0]
+        run(detect, files, make_writer(tmp_path / name, files))
+        (record,) = written(tmp_path / name)["images"]
+        assert record["detections"][0].get("joints") == expected
 
 
 # ------------------------------------------------------------------------ one file, several names
@@ -327,20 +310,12 @@ def test_capitals_differ_only_where_the_disk_says_so(folder, monkeypatch):
     assert find_images(both) == both[:1]
 
 
-def test_files_of_one_name_from_several_folders_keep_their_pictures(folder, tmp_path):
-    files = [str(folder / "a.jpg"), str(folder / "deep" / "a.jpg")]
-    run(detect_center, files, make_writer(tmp_path / "out", files))
-    for name, height in (("a.jpg", 60), ("deep/a.jpg", 100)):
-        assert cv2.imread(str(tmp_path / "out" / name)).shape[0] == height
-
-
 # ------------------------------------------------------------------------- what cannot be predicted
 def test_videos_and_other_photos_are_told(folder, caplog):
     for name in ("clip.mp4", "IMG_1.HEIC", "IMG_2.heic"):
         (folder / name).write_bytes(b"...")
     assert len(find_images([str(folder)])) == 5
-    assert "Left out of the input: " in caplog.text
-    for told in ("2 .heic", "1 .mp4", "convert photos to .jpg", "ffmpeg -i VIDEO frames/%06d.jpg"):
+    for told in ("Left out of the input: ", "2 .heic", "1 .mp4", "convert photos to .jpg", "VIDEO"):
         assert told in caplog.text
     with pytest.raises(ValueError, match=r"clip\.mp4': videos are not read: make frames \(ffmpeg"):
         find_images([str(folder / "clip.mp4")])
@@ -363,8 +338,7 @@ def test_an_image_that_the_detector_refuses_costs_itself_alone(folder, tmp_path,
         report = run(detect, given, make_writer(output, given), batch_size=batch_size)
         assert report.failed == {files[1]: "too large"}
         assert report.done == [file for file in given if file != files[1]]
-        content = json.loads((output / "predictions.json").read_text())
-        assert content["failed"] == [{"file": files[1], "error": "too large"}]
+        assert written(output)["failed"] == [{"file": files[1], "error": "too large"}]
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

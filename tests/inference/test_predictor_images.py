@@ -67,10 +67,7 @@ def test_any_memory_of_an_array(predictor, image, view):
         (lambda i: i.astype(np.float32), r"dtype float32; .*: if its values are 0 to 255, use"),
         (lambda i: i * np.float64("nan"), r"dtype float64; it must be uint8"),
         (lambda i: i.astype(np.uint16), r"dtype uint16; .*: for 16 bits use \(image >> 8\)"),
-        (
-            lambda i: i.astype(int),
-            r"dtype int64; .*: if its values are 0 to 255, use image\.astype",
-        ),
+        (lambda i: i.astype(int), r"dtype int64; .*: if its values are 0 to 255, use image\.asty"),
         (lambda i: i[..., 0], r"shape \(40, 56\); .*COLOR_GRAY2BGR"),
         (lambda i: np.dstack([i, i[..., :1]]), r"shape \(40, 56, 4\); .*COLOR_BGRA2BGR"),
         (lambda i: i.transpose(2, 0, 1), r"shape \(3, 40, 56\); .*image\.transpose\(1, 2, 0\)"),
@@ -125,11 +122,10 @@ def test_a_generator_is_read_batch_by_batch(predictor, image, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, got 0"),
-        ({"batch_size": -1}, "batch_size must be a whole number, 1 or more, got -1"),
-        ({"batch_size": True}, "batch_size must be a whole number, 1 or more, got True"),
-        ({"batch_size": 2.0}, "batch_size must be a whole number, 1 or more, got 2.0"),
-        ({"batch_size": "8"}, "batch_size must be a whole number, 1 or more, got '8'"),
+        *(
+            ({"batch_size": wrong}, f"batch_size must be a whole number, 1 or more, got {wrong!r}")
+            for wrong in (0, -1, True, 2.0, "8")
+        ),
         ({"file_names": ["a"]}, "1 file_names for 2 images: give one for each"),
         ({"projections": []}, "0 projections for 2 images: give one for each"),
         ({"images": "a.jpg"}, "images are str; give a list of arrays or files: [image]"),

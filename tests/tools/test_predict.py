@@ -11,7 +11,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from PIL import Image
 
-from centernet_d2 import setup
+from centernet_d2 import Predictor, setup
+from centernet_d2.data.images import read_image
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.setup import load_config
 from centernet_d2.inference.cameras import ImageCameras
@@ -30,99 +31,84 @@ def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
     return str(tmp_path / "weights.pth")
 
 
-def test_predict_images_with_a_broken_one(
-    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
-):
-    folder = Path(squares.split(":")[2])
-    (folder / "broken.png").write_bytes(b"no image")
-    overrides = ["--opts", *tiny_overrides]
-    common = ["--config-file", tiny_yaml, "--weights", weights, "--output", str(tmp_path / "out")]
-    common += ["--score-threshold", "0", "--batch-size", "3"]
-    predict = load_tool("predict")
-    assert predict.main([*common, "--input", str(folder), *overrides]) == 1
-    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert len(content["images"]) == 4
+@pytest.fixture
+def predict(load_tool, tiny_yaml, tiny_overrides, weights, tmp_path):
+    """A function that predicts a file or folder: exit status and content of the JSON."""
+
+    def run(given, *arguments, options=(), output="out"):
+        needed = ["--config-file", tiny_yaml, "--weights", weights, "--input", str(given)]
+        needed += ["--output", str(tmp_path / output), "--score-threshold", "0"]
+        overrides = ["--opts", *tiny_overrides, *options]
+        status = load_tool("predict").main([*needed, *arguments, *overrides])
+        return status, json.loads((tmp_path / output / "predictions.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def photo(squares) -> Path:
+    return Path(squares.split(":")[2]) / "1.png"
+
+
+def test_predict_images_with_a_broken_one(predict, weights, photo, tmp_path):
+    (photo.parent / "broken.png").write_bytes(b"no image")
+    status, content = predict(photo.parent, "--batch-size", "3")
+    assert (status, len(content["images"])) == (1, 4)
     assert [Path(row["file"]).name for row in content["failed"]] == ["broken.png"]
-    assert content["class_names"] == ["square"]
-    assert content["weights"] == weights
+    assert (content["class_names"], content["weights"]) == (["square"], weights)
     for record in content["images"]:
-        assert record["detections"]
         assert {d["class_name"] for d in record["detections"]} == {"square"}
         assert (tmp_path / "out" / record["picture"]).is_file()
 
-    (folder / "broken.png").unlink()
-    assert predict.main([*common, "--input", str(folder), *overrides]) == 0
+    (photo.parent / "broken.png").unlink()
+    assert predict(photo.parent)[0] == 0
     with pytest.raises(ValueError, match="another config_sha256"):
-        predict.main(
-            [*common, "--input", str(folder), *overrides, "MODEL.HEATMAP.PEAK_KERNEL", "5"]
-        )
+        predict(photo.parent, options=["MODEL.HEATMAP.PEAK_KERNEL", "5"])
 
 
-def test_same_detections_as_the_predictor(
-    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
-):
-    from centernet_d2 import Predictor
-    from centernet_d2.data.images import read_image
-
-    folder = Path(squares.split(":")[2])
-    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--score-threshold", "0"]
-    arguments += ["--output", str(tmp_path / "out"), "--no-pictures", "--box-format", "xywh"]
-    arguments += ["--input", str(folder / "1.png"), "--opts", *tiny_overrides]
-    assert load_tool("predict").main(arguments) == 0
-    record = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]
+def test_same_detections_as_the_predictor(predict, tiny_yaml, tiny_overrides, weights, photo):
+    _, content = predict(photo, "--no-pictures", "--box-format", "xywh")
     predictor = Predictor(load_config(tiny_yaml, [*tiny_overrides, "MODEL.WEIGHTS", weights]))
-    instances = predictor(read_image(str(folder / "1.png")))["instances"]
-    assert len(record["detections"]) == len(instances) > 0
-    for detection, box in zip(
-        record["detections"], instances.pred_boxes.tensor.tolist(), strict=True
-    ):
-        left, top, width, height = detection["box"]
-        assert [left, top, left + width, top + height] == pytest.approx(box, abs=2e-3)
+    expected = predictor(read_image(str(photo)))["instances"].pred_boxes.tensor
+    found = torch.tensor([row["box"] for row in content["images"][0]["detections"]])
+    assert len(found) > 0
+    found[:, 2:] += found[:, :2]
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("choice", "size"), [("apply", [64, 40]), ("ignore", [40, 64])])
 def test_records_and_pictures_are_of_the_pixels_that_the_config_asks_for(
-    load_tool, tiny_yaml, tiny_overrides, weights, tmp_path, choice, size
+    predict, tmp_path, choice, size
 ):
     """A photo of 64 x 40 stored pixels whose EXIF mark turns it by a quarter."""
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (64, 40), (90, 20, 200)).save(tmp_path / "photo.jpg", exif=exif)
-    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--score-threshold", "0"]
-    arguments += ["--input", str(tmp_path / "photo.jpg"), "--output", str(tmp_path / "out")]
-    overrides = [*tiny_overrides, "INPUT.EXIF_ORIENTATION", choice]
-    assert load_tool("predict").main([*arguments, "--opts", *overrides]) == 0
-    (record,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    _, content = predict(tmp_path / "photo.jpg", options=["INPUT.EXIF_ORIENTATION", choice])
+    (record,) = content["images"]
     assert [record["height"], record["width"]] == size
     with Image.open(tmp_path / "out" / "photo.jpg") as picture:
         assert [picture.height, picture.width] == size
         assert 0x0112 not in picture.getexif()
 
 
-def test_heatmaps_are_drawn_where_asked_for(
-    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
-):
-    file = Path(squares.split(":")[2]) / "1.png"
-    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--input", str(file)]
-    arguments += ["--output", str(tmp_path / "out"), "--heatmap", "--opts", *tiny_overrides]
-    assert load_tool("predict").main(arguments) == 0
-    record = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"][0]
+def test_heatmaps_are_drawn_where_asked_for(predict, photo, tmp_path):
+    (record,) = predict(photo, "--heatmap")[1]["images"]
     assert (record["picture"], record["heatmap"]) == ("1.png", "1.heatmap.png")
-    picture = cv2.imread(str(tmp_path / "out" / "1.heatmap.png"))
-    assert picture.shape[1] == 64
-    assert picture.shape[0] > 64  # with the legend
+    height, width, _ = cv2.imread(str(tmp_path / "out" / "1.heatmap.png")).shape
+    assert (width, height > 64) == (64, True)  # with the legend
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("cornernet_tiny", 2), ("triplet_tiny", 3)])
 def test_corner_detectors_show_all_their_heatmaps(
-    load_tool, tiny_overrides, squares, tmp_path, name, kinds
+    load_tool, tiny_overrides, photo, tmp_path, name, kinds
 ):
     config = str(ROOT / "configs" / "Shapes" / f"{name}.yaml")
     overrides = [*tiny_overrides, *CORNER_OVERRIDES, "MODEL.CORNERNET.EMBEDDING_THRESHOLD", "9.0"]
     model = build_model(setup(load_config(config, overrides)))
     DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
     arguments = ["--config-file", config, "--weights", str(tmp_path / "weights.pth")]
-    arguments += ["--input", str(Path(squares.split(":")[2]) / "1.png"), "--heatmap"]
+    arguments += ["--input", str(photo), "--heatmap"]
     pictures = []
     for marks in ([], ["--keypoints"]):
         folder = tmp_path / f"out{len(marks)}"
@@ -136,22 +122,13 @@ def test_corner_detectors_show_all_their_heatmaps(
     assert (pictures[0] != pictures[1]).any()
 
 
-def test_predictions_of_other_cameras_are_not_mixed(
-    load_tool, tiny_yaml, tiny_overrides, weights, squares, tmp_path
-):
-    arguments = ["--config-file", tiny_yaml, "--weights", weights, "--no-pictures"]
-    arguments += ["--input", str(Path(squares.split(":")[2]) / "1.png")]
-
-    def run(folder, *camera):
-        output = ["--output", str(tmp_path / folder)]
-        return load_tool("predict").main([*arguments, *output, *camera, "--opts", *tiny_overrides])
-
+def test_predictions_of_other_cameras_are_not_mixed(predict, photo):
     for given, later in (("1000", None), (None, "1000"), ("1000", "900")):
         first, second = ([] if f is None else ["--focal-length", f] for f in (given, later))
-        folder = f"{given}_{later}"
-        assert run(folder, *first) == run(folder, *first) == 0
+        where = {"output": f"{given}_{later}"}
+        assert [predict(photo, *first, **where)[0] for _ in range(2)] == [0, 0]
         with pytest.raises(ValueError, match="another focal_length"):
-            run(folder, *second)
+            predict(photo, *second, **where)
 
 
 def test_calibrations_are_read_before_the_network(

@@ -27,12 +27,15 @@ def test_peak_stands_at_four_times_its_cell(make):
     assert not picture[:, :24].any()
 
 
-def test_scale_and_shift_undo_the_padding():
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [({"scale": 4, "shift": (-3, -6)}, (10, 13)), ({"scale": (5.0, 2.0)}, (8, 20))],
+)
+def test_scale_and_shift_undo_the_padding(place, expected):
     heatmap = np.zeros((8, 8), dtype=np.float32)
     heatmap[4, 4] = 1
-    image = np.zeros((20, 26, 3), dtype=np.uint8)
-    picture = overlay_heatmap(image, heatmap, scale=4, shift=(-3, -6))
-    assert np.unravel_index(picture.sum(axis=2).argmax(), (20, 26)) == (10, 13)
+    picture = overlay_heatmap(np.zeros((20, 26, 3), dtype=np.uint8), heatmap, **place)
+    assert np.unravel_index(picture.sum(axis=2).argmax(), (20, 26)) == expected
 
 
 def test_empty_map_changes_nothing():
@@ -45,13 +48,6 @@ def test_empty_map_changes_nothing():
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"\(40, 60\).*\(5, 10, 15\)"):
         overlay_heatmap(np.zeros((40, 60)), np.zeros((5, 10, 15)))
-
-
-def test_scales_of_both_axes():
-    heatmap = np.zeros((8, 8), dtype=np.float32)
-    heatmap[2, 3] = 1
-    picture = overlay_heatmap(np.zeros((40, 40, 3), np.uint8), heatmap, scale=(5.0, 2.0))
-    assert np.unravel_index(picture.sum(axis=2).argmax(), (40, 40)) == (4, 15)
 
 
 @pytest.mark.parametrize("width", [60, 200, 900])

@@ -8,11 +8,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from centernet_d2.structures.skeleton import SIDE_COLORS, Skeleton
-from centernet_d2.visualization.detections import (
-    draw_comparison,
-    draw_detections,
-    draw_objects,
-)
+from centernet_d2.visualization.detections import draw_comparison, draw_detections, draw_objects
 from centernet_d2.visualization.skeletons import SkeletonDrawing, draw_skeletons
 
 SKELETON = Skeleton(

@@ -112,16 +112,16 @@ def test_fonts_that_draw_frames_are_passed_over(monkeypatch, tmp_path):
 @pytest.mark.parametrize("threshold", [30, -0.5, float("nan"), "0.3"])
 def test_thresholds_that_no_score_has(threshold):
     picture, heatmap = np.zeros((8, 8, 3), np.uint8), np.zeros((1, 2, 2))
-    for draw in (draw_detections, draw_result):
-        found = Instances((8, 8), pred_boxes=Boxes(np.zeros((0, 4))), scores=torch.zeros(0))
-        found.pred_classes = torch.zeros(0, dtype=torch.int64)
-        given = {"instances": found} if draw is draw_result else found
+    found = Instances((8, 8), pred_boxes=Boxes(np.zeros((0, 4))), scores=torch.zeros(0))
+    cases = {draw_detections: found, draw_result: {"instances": found}, draw_heatmap: heatmap}
+    for draw, given in cases.items():
         with pytest.raises(ValueError, match="threshold must be a number, 0 or more and at most 1"):
             draw(picture, given, threshold=threshold)
-    with pytest.raises(ValueError, match="threshold must be a number, 0 or more and at most 1"):
-        draw_heatmap(picture, heatmap, threshold=threshold)
+
+
+def test_a_grid_has_columns():
     with pytest.raises(ValueError, match="columns must be a whole number, 1 or more, got 0"):
-        image_grid([picture], columns=0)
+        image_grid([np.zeros((8, 8, 3), np.uint8)], columns=0)
 
 
 @pytest.mark.parametrize("name", ["a.nothing", "a", "folder.png"])

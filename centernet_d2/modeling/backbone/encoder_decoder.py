@@ -45,8 +45,8 @@ class EncoderDecoder(OneMapBackbone):
         super().__init__()
         if len(channels) != len(blocks) or not channels or min(blocks) < 1:
             raise ValueError(
-                "EncoderDecoder: channels and blocks need one entry per level, each block count at "
-                f"least 1; got {list(channels)} and {list(blocks)}"
+                "MODEL.ENCODER_DECODER.CHANNELS and MODEL.ENCODER_DECODER.BLOCKS need one entry "
+                f"per level, each block count at least 1; got {list(channels)} and {list(blocks)}"
             )
         self.out_channels = out_channels
         half = max(channels[0] // 2, 1)

@@ -91,8 +91,8 @@ class Hourglass(ConfiguredBackbone):
         check_odd("stem_kernel", stem_kernel)
         if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
             raise ValueError(
-                "Hourglass: channels and blocks need one entry per stride, two at least, each "
-                f"block count at least 1; got {list(channels)} and {list(blocks)}"
+                "MODEL.HOURGLASS.CHANNELS and MODEL.HOURGLASS.BLOCKS need one entry per stride, "
+                f"two at least, no block count under 1; got {list(channels)} and {list(blocks)}"
             )
         self.levels = len(channels) - 1
         self.out_channels = out_channels
