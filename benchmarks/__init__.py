@@ -7,6 +7,7 @@ A section is a function that measures one subject, registered under its name in
 from . import (  # noqa: F401 - importing a section registers it
     corner_decoding,
     corner_form,
+    data_checks,
     deform_conv,
     detector,
     directional_pool,

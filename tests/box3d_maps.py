@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
+from small_detector import small_detector
 
 from centernet_d2.decoding.peaks import PeakSearch
 from centernet_d2.modeling import PointsCenterNet
-from centernet_d2.modeling.backbone import EncoderDecoder
-from centernet_d2.modeling.heads.branches import points_head
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 from centernet_d2.modeling.point_tasks.box3d import Box3D
 from centernet_d2.modeling.rules import CenterDecoding
@@ -58,14 +57,11 @@ def detector(
     cls=PointsCenterNet, protocol=None, as_point=False, learning=None, top_k=100, **box3d
 ) -> Any:
     """A small detector of 2-D and 3-D boxes."""
-    tasks = [Box2D(size_as_point=as_point), Box3D(**box3d)]
-    return cls(
-        backbone=EncoderDecoder(channels=[8, 8, 8, 8], blocks=[1, 1, 1, 1], out_channels=8),
-        head=points_head(tasks=tasks, in_channels=[8], num_classes=CLASSES, hidden_channels=8),
-        in_features=["decoder"],
-        num_classes=CLASSES,
-        pixels={"mean": [0.0, 0.0, 0.0], "std": [50.0, 50.0, 50.0]},
-        tasks=tasks,
+    return small_detector(
+        [Box2D(size_as_point=as_point), Box3D(**box3d)],
+        CLASSES,
+        cls,
+        std=50.0,
         learning=learning,
         decoding=CenterDecoding(PeakSearch(top_k=top_k), score_threshold=0.3),
         protocol=protocol,

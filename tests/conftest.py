@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_DATA = "CENTERNET_D2_TEST_DATA"
@@ -24,6 +25,12 @@ def test_data() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def _two_threads():
     torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _limit_of_pixels(monkeypatch):
+    """Pillow's own at first: INPUT.MAX_PIXELS of any config holds for the whole process."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
 @pytest.fixture

@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
+from small_detector import small_detector
 
 from centernet_d2.modeling import PointsCenterNet
-from centernet_d2.modeling.backbone import EncoderDecoder
-from centernet_d2.modeling.heads.branches import points_head
 from centernet_d2.modeling.point_tasks.box2d import Box2D
 from centernet_d2.modeling.point_tasks.pose import Pose
-from centernet_d2.modeling.rules import CenterDecoding
 from centernet_d2.structures.padded_images import PaddedImages
 from centernet_d2.structures.predictions import CenterPredictions
 
@@ -24,17 +22,7 @@ JOINTS = len(FLIP)
 def pose_detector(num_classes: int = 1, cls=PointsCenterNet, protocol=None, **pose) -> Any:
     """A small detector of boxes and five joints: the middle one, and two pairs."""
     options = {"num_joints": JOINTS, "flip_indices": FLIP, **pose}
-    tasks = [Box2D(), Pose(**options)]
-    return cls(
-        backbone=EncoderDecoder(channels=[8, 8, 8, 8], blocks=[1, 1, 1, 1], out_channels=8),
-        head=points_head(tasks=tasks, in_channels=[8], num_classes=num_classes, hidden_channels=8),
-        in_features=["decoder"],
-        num_classes=num_classes,
-        pixels={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-        tasks=tasks,
-        decoding=CenterDecoding(score_threshold=0.3),
-        protocol=protocol,
-    )
+    return small_detector([Box2D(), Pose(**options)], num_classes, cls, protocol=protocol)
 
 
 def persons(size, boxes, joints, classes=None, without=None) -> Instances:

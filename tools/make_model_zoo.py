@@ -82,7 +82,7 @@ def page() -> str:
     starts = "\n".join(
         f"| `{entry.name}` ({entry.published_name}) | {_weights(entry)} | {entry.licence} |"
         for entry in ENTRIES
-        if not entry.has_config
+        if not entry.config
     )
     return "\n".join([INTRODUCTION, *tables]) + AFTER.format(starts=starts)
 

@@ -18,17 +18,17 @@ from detectron2.data.datasets.builtin_meta import (
     KEYPOINT_CONNECTION_RULES,
 )
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
-from torch import Tensor
 
-from . import corner_repositories, imagenet, mmdetection
+from . import corner_repositories as corners
+from . import imagenet, mmdetection
 from .backbones import (
-    Backbone,
     Overrides,
     State,
     UnknownWeightsError,
     UnsupportedWeightsError,
     read_backbone,
 )
+from .heads import CLASSES, JOINTS, corner_heads, points_heads
 from .points_repository import TABLES, without_offset
 from .rename import RenameTable
 
@@ -53,20 +53,12 @@ DATASETS = {
     ("pose", 1, 17): "coco_person",
     ("box3d", 3, 0): "kitti",
 }
-NAME_LISTS = ("class_names", "joint_names")  # entries of a checkpoint
-# (network, way up) -> how its authors start the regression branches, where not "normal".
-REGRESSION_INIT = {
-    ("resnet", "plain"): "last_normal",
-    ("dla", "deform"): "zero_bias",
-    ("hourglass", ""): "torch",
-}
 # Of COCO's persons, as a checkpoint holds them: names, pairs that a flip exchanges, limbs.
 COCO_SKELETON = {
     "joint_names": list(COCO_PERSON_KEYPOINT_NAMES),
     "joint_flip_map": [list(pair) for pair in COCO_PERSON_KEYPOINT_FLIP_MAP],
     "joint_edges": [[first, second] for first, second, _ in KEYPOINT_CONNECTION_RULES],
 }
-NO_JOINTS = {"joint_names": []}
 
 
 @dataclass(frozen=True)
@@ -85,11 +77,6 @@ class DetectedSource:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def as_bgr(self) -> bool:
-        """Whether the network reads R, G, B images and has to be turned."""
-        return self.source == MMDETECTION
-
-    @property
     def dataset(self) -> str:
         """A key of `DATASET_CLASSES` where task, classes and joints tell it, else ""."""
         found = DATASETS.get((self.task, self.num_classes or 0, self.num_joints), "")
@@ -99,12 +86,12 @@ class DetectedSource:
     @property
     def names(self) -> dict[str, Any]:
         """What a checkpoint says of names; "guessed" lists the entries that nobody has given."""
-        joints = COCO_SKELETON if self.num_joints == len(COCO_PERSON_KEYPOINT_NAMES) else NO_JOINTS
-        guess = {"class_names": list(DATASET_CLASSES.get(self.dataset, ())), **joints}
-        guessed = [key for key in NAME_LISTS if guess[key] and key not in self.given]
-        if "joint_names" in self.given:
-            guess = {"class_names": guess["class_names"]}
-        return {**guess, **self.given, "guessed": guessed}
+        names = {"class_names": list(DATASET_CLASSES.get(self.dataset, ()))}
+        if "joint_names" not in self.given:
+            names |= COCO_SKELETON if self.num_joints == 17 else {"joint_names": []}
+        guessed = [key for key, value in names.items() if key.endswith("_names") and value]
+        names["guessed"] = [key for key in guessed if key not in self.given]
+        return names | dict(self.given)
 
     def describe(self) -> str:
         """One phrase for messages."""
@@ -133,15 +120,10 @@ _CORNERS = (r"tl_heats\.0\.1\.weight", r"kps\.0\.up1\.0\.conv1\.weight")
 _CASCADE = (*_CORNERS, r"tl_cnvs\.0\.look_conv1\.conv\.weight")
 
 FORMS = (  # the first that fits
-    Form(
-        EXTREMENET,
-        (r"(t_heats|hm_t)\.0\.1\.weight",),
-        "start",
-        corner_repositories.EXTREMENET_TRUNK,
-    ),
-    Form(TRIPLET, (*_CORNERS, r"ct_heats\.0\.1\.weight"), "corners", corner_repositories.TRIPLET),
-    Form(CORNERNET, _CASCADE, "corners", corner_repositories.TRIPLET),
-    Form(CORNERNET, _CORNERS, "corners", corner_repositories.CORNERNET),
+    Form(EXTREMENET, (r"(t_heats|hm_t)\.0\.1\.weight",), "start", corners.EXTREMENET_TRUNK),
+    Form(TRIPLET, (*_CORNERS, r"ct_heats\.0\.1\.weight"), "corners", corners.TRIPLET),
+    Form(CORNERNET, _CASCADE, "corners", corners.TRIPLET),
+    Form(CORNERNET, _CORNERS, "corners", corners.CORNERNET),
     Form(
         MMDETECTION,
         (  # without embeddings it is CentripetalNet, a detector of its own
@@ -208,7 +190,6 @@ KNOWN = (
     "dlav0, hourglass), CornerNet, triplet CenterNet, mmdetection's centernet_resnet18 and "
     "cornernet, ExtremeNet's hourglass, ImageNet's ResNets and DLA-34"
 )
-CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # Way up of a network without deformable convolutions; a start gets the default one.
 _PLAIN = {POINTS: "plain", MMDETECTION: "conv"}
 
@@ -241,16 +222,15 @@ def _source_of(form: Form, state: State) -> DetectedSource:
         if key.startswith(theirs)
     }
     backbone = read_backbone(state, plain=_PLAIN.get(form.source, "deform"))
-    architecture = form.architecture or (
-        "hourglass, {size}" if backbone.network == "hourglass" else f"{backbone.family}_{{size}}"
+    join = ", " if backbone.network == "hourglass" else "_"
+    architecture = (form.architecture or f"{backbone.family}{join}{{size}}").format(
+        size=backbone.size, dcn="_dcnv2" * (backbone.upsample == "deform")
     )
-    dcn = "_dcnv2" if backbone.upsample == "deform" else ""
-    architecture = architecture.format(size=backbone.size, dcn=dcn)
     task, keys, table = "start", {}, form.table
     if form.kind == "points":
-        task, keys = _points_heads(state, backbone, f"{architecture} of {form.source}")
+        task, keys = points_heads(state, backbone, f"{architecture} of {form.source}")
     elif form.kind == "corners":
-        task, keys = "box2d", _corner_heads(state)
+        task, keys = "box2d", corner_heads(state)
     if table is None:
         table = TABLES[backbone.family, task]
         if form.source == POINTS and not any(key.startswith("reg.") for key in state):
@@ -280,56 +260,3 @@ def looks_like(state: State) -> str:
     )
     first = ", ".join(list(state)[:3])
     return f"look like {looks} ({len(state)} tensors: {first} ...); {cure or KNOWN}"
-
-
-# ------------------------------------------------------------------------------------------- heads
-def _layers(state: State, head: str) -> list[Tensor]:
-    """Weights of a head's convolutions, first to last, of stack 0 in an hourglass; [] for none."""
-    forms = (
-        (f"{head}.0.0.conv.weight", f"{head}.0.1.weight"),
-        (f"{head}.0.weight", f"{head}.2.weight"),
-        (f"{head}.weight",),
-    )
-    return [state[name] for name in next((form for form in forms if form[-1] in state), ())]
-
-
-def _points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, Overrides]:
-    """Task and config keys of the heads of points CenterNet."""
-    heads = {head: _layers(state, head) for head in ("hm", "wh", "hps", "dep", "hm_t")}
-    if heads["hm_t"]:
-        raise UnsupportedWeightsError(
-            f"these weights are {network} for extreme points: no table for that task"
-        )
-    task = "pose" if heads["hps"] else "box3d" if heads["dep"] else "box2d"
-    if task == "box3d" and not heads["wh"]:
-        raise UnsupportedWeightsError(
-            f"these weights are of {POINTS} for 3-D boxes without sizes in the image (its option "
-            "--not_reg_bbox): detections of this package have such sizes, and so must the weights"
-        )
-    hidden = heads["hm"][0].shape[0] if len(heads["hm"]) > 1 else 0
-    init = REGRESSION_INIT.get((backbone.network, backbone.upsample), "normal")
-    keys: Overrides = {"HEAD_CHANNELS": hidden, "REGRESSION_INIT": init}
-    if heads["wh"] and heads["wh"][-1].shape[0] > 2:  # a width and a height per class
-        keys["BOX2D.CLASS_SPECIFIC_SIZE"] = True
-    if task != "box2d":
-        keys["TASKS"] = ["box2d", task]
-    if task == "pose":
-        keys["POSE.NUM_JOINTS"] = heads["hps"][-1].shape[0] // 2
-        keys["POSE.JOINT_HEATMAP"] = bool(_layers(state, "hm_hp"))
-        keys["POSE.JOINT_OFFSET"] = bool(_layers(state, "hp_offset"))
-    keys = {f"MODEL.POINTS_CENTERNET.{key}": value for key, value in keys.items()}
-    return task, {CLASSES: heads["hm"][-1].shape[0]} | keys
-
-
-def _corner_heads(state: State) -> Overrides:
-    """Config keys of the modules and heads of a corner detector."""
-    heatmap = next(k for k in ("tl_heats.0.1.weight", "tl_heats.0.1.conv.weight") if k in state)
-    cascade = "tl_cnvs.0.look_conv1.conv.weight" in state
-    detector = "TripletCenterNet" if "ct_heats.0.1.weight" in state else "CornerNet"
-    return {
-        "MODEL.META_ARCHITECTURE": detector,
-        "MODEL.HEATMAP.NUM_CLASSES": state[heatmap].shape[0],
-        "MODEL.CORNERNET.HEAD_CHANNELS": state["tl_heats.0.0.conv.weight"].shape[0],
-        "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],
-        "MODEL.CORNERNET.POOLING": "cascade" if cascade else "corner",
-    }

@@ -50,25 +50,19 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def file_kind(path: str | os.PathLike[str]) -> str:
-    """Say what a file is by how it begins.
-
-    Returns:
-        "torch" (either format), "safetensors", "pickle", "html", "lfs", "empty", or "unknown".
-    """
+    """What a file is by how it begins: "torch", or one of the words below, or "unknown"."""
     with open(path, "rb") as stream:
         start = stream.read(512)
-    if not start:
-        return "empty"
-    if start.startswith((ZIP_START, LEGACY_START)):
-        return "torch"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(HTML_STARTS):
-        return "html"
-    if start.startswith(LFS_START):
-        return "lfs"
-    if is_safetensors(start, os.path.getsize(path)):
-        return "safetensors"
-    return "pickle" if start.startswith(b"\x80") else "unknown"
+    kinds = {
+        "empty": not start,
+        "torch": start.startswith((ZIP_START, LEGACY_START)),
+        "html": text.startswith(HTML_STARTS),
+        "lfs": start.startswith(LFS_START),
+        "safetensors": is_safetensors(start, os.path.getsize(path)),
+        "pickle": start.startswith(b"\x80"),
+    }
+    return next((kind for kind, fits in kinds.items() if fits), "unknown")
 
 
 _NOT_WEIGHTS = {
@@ -87,16 +81,12 @@ _SAVE_TENSORS = "torch.save({'model': {name: tensor}}, 'weights.pth')"
 def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[str, Any]:
     """Load weights that torch saved, in either of its formats, safetensors, or pickled arrays.
 
-    The ending does not count. Tensors arrive on the CPU. Besides them only plain values, and
-    numbers and arrays of numpy, are taken; anything else would be code.
-
-    Args:
-        path: the file.
-        mapped: leave the tensors on the disk until they are used, where the format allows it.
+    The ending does not count. Besides tensors, on the CPU, only plain values, and numbers and
+    arrays of numpy, are taken; anything else would be code. `mapped` leaves tensors on the disk
+    until they are used, where the format allows it.
 
     Raises:
-        WeightFileError: another kind of file, a damaged one, one with other objects in it, or one
-            that holds no dict.
+        WeightFileError: another kind of file, a damaged one, or one that holds no dict of these.
     """
     name = os.fspath(path)
     if (kind := file_kind(path)) in _NOT_WEIGHTS:
@@ -134,12 +124,8 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
 def _read_torch(path: str | os.PathLike[str], mapped: bool) -> Any:
     # Training programs keep their options as a Namespace, which is plain values too.
     with torch.serialization.safe_globals([*numpy_values(), argparse.Namespace]):
-        return torch.load(
-            path,
-            map_location="cpu",
-            weights_only=True,
-            mmap=mapped and zipfile.is_zipfile(path),
-        )
+        mmap = mapped and zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 _READERS = {

@@ -68,8 +68,7 @@ def imagenet_state_dict(source: str) -> dict[str, Tensor]:
     """Fetch the weights of a source through the package that hosts them, under its own names.
 
     Raises:
-        ValueError: no table is known for the source.
-        ImportError: the source is timm's and timm is not installed.
+        ValueError, ImportError: no table is known for it, or timm is not installed.
     """
     table = imagenet_table(source)
     package, model = source.split(":", 1)

@@ -88,9 +88,8 @@ TRIPLET_RULES = {"MODEL.HEATMAP.TOP_K": 70, "MODEL.CORNERNET.OUTSIDE_MARGIN": 5.
 def matching_config(found: DetectedSource, *, voc_size: int = 384) -> Overrides:
     """All keys that differ from the defaults for these weights.
 
-    20 classes are taken for Pascal VOC, and 3-D boxes for KITTI, whose published networks have
-    other pixel statistics and a fixed input; everything else has COCO's. `voc_size` is the side of
-    VOC's, 384 or 512 (both were published; the weights do not say).
+    20 classes are taken for Pascal VOC, of side `voc_size` (384 or 512, which weights do not say),
+    and 3-D boxes for KITTI: other pixel statistics and a fixed input. All else has COCO's.
     """
     keys: Overrides = COMMON | found.model | DATA.get(found.dataset, {})
     pixels = TURNED_PIXELS if found.source == MMDETECTION else COCO_PIXELS

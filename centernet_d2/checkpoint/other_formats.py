@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import pickle
@@ -11,11 +12,6 @@ from typing import Any
 import numpy as np
 
 Path = str | os.PathLike[str]
-
-
-def encoded(text: str, encoding: str) -> bytes:
-    """Rebuild bytes, which pickles of protocol 2 hold as text."""
-    return text.encode(encoding)
 
 
 def numpy_values() -> list[tuple[Any, str]]:
@@ -42,7 +38,7 @@ class ArrayUnpickler(pickle.Unpickler):
     allowed: dict[str, Any] = {
         **{name: value for value, name in numpy_values()},
         "collections.OrderedDict": collections.OrderedDict,
-        "_codecs.encode": encoded,
+        "_codecs.encode": str.encode,  # bytes, which pickles of protocol 2 hold as text
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -60,9 +56,7 @@ def read_pickle(path: Path) -> Any:
     """
     with open(path, "rb") as stream:
         loaded = ArrayUnpickler(stream, encoding="latin1").load()  # detectron2's are of Python 2
-    if not isinstance(loaded, dict) or any("." in str(name) for name in loaded):
-        return loaded
-    if "model" in loaded:
+    if not isinstance(loaded, dict) or any(n == "model" or "." in str(n) for n in loaded):
         return loaded
     blobs = loaded.get("blobs", loaded)  # Caffe2's names, which detectron2 translates
     state = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
@@ -85,12 +79,8 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         metadata = file.metadata() or {}
-    return {name: _value(text) for name, text in metadata.items()} | {"state_dict": state}
-
-
-def _value(text: str) -> Any:
-    """The value of a metadata text, which is JSON where it is not plain."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    values: dict[str, Any] = dict(metadata)
+    for name, text in metadata.items():
+        with contextlib.suppress(ValueError):  # plain text
+            values[name] = json.loads(text)
+    return values | {"state_dict": state}

@@ -15,12 +15,8 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from ..atomic_write import atomic_write
-from .detect_source import (
-    DetectedSource,
-    UnknownWeightsError,
-    UnsupportedWeightsError,
-    detect_source,
-)
+from .backbones import UnknownWeightsError, UnsupportedWeightsError
+from .detect_source import MMDETECTION, DetectedSource, detect_source
 from .files import cache_dir, read_tensors, sha256_of
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
@@ -87,7 +83,7 @@ def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
         layers = {name.rpartition(".")[0] for name in renamed.state_dict}
         filled = {name: v for name, v in filled.items() if name.rpartition(".")[0] in layers}
     tensors = renamed.state_dict | filled
-    return Converted(found, as_bgr(tensors) if found.as_bgr else tensors, renamed)
+    return Converted(found, as_bgr(tensors) if found.source == MMDETECTION else tensors, renamed)
 
 
 def model_names(found: DetectedSource) -> dict[str, Tensor]:
@@ -100,19 +96,13 @@ def model_names(found: DetectedSource) -> dict[str, Tensor]:
 def detectron2_form(
     content: Mapping[str, Any], name: str, known: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A file's content as detectron2 has it: "model" -> tensors, and what stands beside them.
+    """The content of file `name` as detectron2 has it: "model" -> tensors, and what is beside them.
 
-    Tensors of a published form get this package's names, others keep theirs. Wrappers and other
-    containers are taken away (see `unwrap`); what is not used is told.
-
-    Args:
-        content: of the file.
-        name: of the file, for messages.
-        known: names of the model that is to be filled; tensors that all have them stay so.
+    Tensors of a published form get this package's names, unless they have those `known` of the
+    model already; others keep theirs, without wrappers (see `unwrap`). What is not used is told.
 
     Raises:
-        UnwrapError, RenameError, UnsupportedWeightsError: the file cannot be used; the message
-            names it.
+        UnwrapError, RenameError, UnsupportedWeightsError: it cannot be used; the message names it.
     """
     try:
         unwrapped = unwrap(content, known)
@@ -135,12 +125,11 @@ def detectron2_form(
 def converted_file(path: str | os.PathLike[str]) -> Path:
     """The detectron2 file of a published one: made on first use, then from the cache.
 
-    The cache knows a file by its content, so that a replaced or moved file is no danger. A file
-    that is in detectron2's form already is returned as it is, or as a copy named ".pth".
+    The cache knows a file by its content. One that is in detectron2's form already is returned as
+    it is, or as a copy named ".pth".
 
     Raises:
-        WeightFileError, UnknownWeightsError, RenameError: see `read_tensors` and
-            `detectron2_form`. Nothing is left behind.
+        ValueError: see `read_tensors` and `detectron2_form`. Nothing is left behind.
     """
     path = Path(path)
     status = path.stat()

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .unwrap import shorten
+
 SHOWN_KEYS = 20  # of each list in an error's text; the error object carries all
 
 
@@ -35,22 +37,20 @@ def renames(table: str) -> tuple[Rename, ...]:
     """
     names = table.split()
     return tuple(
-        Rename(_pattern(published), _replacement(here))
+        _rule(*names_of_one)
         for pair in zip(names[::2], names[1::2], strict=True)
-        for published, here in _expanded(*pair)
+        for names_of_one in _expanded(*pair)
     )
 
 
 _SIGNS = {"**": r"(.+)", "*": r"(\w+)", "#": r"(\d+)"}
+_SIGN = re.compile(r"\*\*|\*|#")
 
 
-def _pattern(name: str) -> str:
-    return re.sub(r"\*\*|\*|#", lambda sign: _SIGNS[sign[0]], name.replace(".", r"\."))
-
-
-def _replacement(name: str) -> str:
+def _rule(published: str, here: str) -> Rename:
     numbers = itertools.count(1)
-    return re.sub(r"\*\*|\*|#", lambda _: rf"\{next(numbers)}", name)
+    pattern = _SIGN.sub(lambda sign: _SIGNS[sign[0]], published.replace(".", r"\."))
+    return Rename(pattern, _SIGN.sub(lambda _: rf"\{next(numbers)}", here))
 
 
 def _expanded(published: str, here: str) -> list[tuple[str, str]]:
@@ -117,8 +117,7 @@ class RenameError(ValueError):
             f"rename table {table_name!r} does not fit; is this the checkpoint of another network?"
         ]
         for what, keys in self.problems.items():
-            more = f" ... and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
-            parts.append(f"{what} ({len(keys)}): {', '.join(keys[:SHOWN_KEYS])}{more}")
+            parts.append(f"{what} ({len(keys)}): {shorten(keys, SHOWN_KEYS)}")
         super().__init__("\n  ".join(parts))
 
 
@@ -127,8 +126,7 @@ def rename_state_dict(
 ) -> Renamed:
     """Give every tensor of `source` the name that the model's state dict `target` knows it by.
 
-    `source` has no wrapper prefixes (see `unwrap`); of `target` only names and shapes
-    are read. Tensors are not copied.
+    `source` is unwrapped; of `target` only names and shapes are read. Tensors are not copied.
 
     Raises:
         RenameError: a source key no rule or several rules match, two source keys with one target,
@@ -157,19 +155,20 @@ def rename_state_dict(
     if problems:
         raise RenameError(table.name, problems)
     renamed = {name: source[key] for key, name in new_names.items()}
-    filled = {
-        name: _filling(name, rule, renamed, target[name])
-        for name, rule in kept.items()
-        if rule.fill is not None
-    }
     reasons = {name: rule.reason for name, rule in kept.items()}
-    return Renamed(renamed, dropped, kept=reasons, filled=filled)
+    return Renamed(renamed, dropped, reasons, _filled(kept, renamed, target))
 
 
-def _filling(name: str, rule: Keep, renamed: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    if isinstance(rule.fill, str):
-        return renamed[re.sub(rule.pattern, rule.fill, name)].clone()
-    return torch.full(like.shape, rule.fill, dtype=like.dtype)
+def _filled(
+    kept: Mapping[str, Keep], renamed: Mapping[str, Tensor], like: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    filled = {}
+    for name, rule in kept.items():
+        if isinstance(rule.fill, str):
+            filled[name] = renamed[re.sub(rule.pattern, rule.fill, name)].clone()
+        elif rule.fill is not None:
+            filled[name] = torch.full_like(like[name], rule.fill, device="cpu")
+    return filled
 
 
 def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, Tensor]:

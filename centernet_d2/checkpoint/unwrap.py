@@ -6,7 +6,7 @@ One step for loading and for recognising, so that whatever is recognised is also
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ AVERAGES = ("model_ema", "ema_model", "ema", "ema_state_dict", "state_dict_ema",
 WRAPPERS = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
 # Before all names: DataParallel, and what a training program calls its network.
 PREFIXES = ("module.", "model.", "ema_model.", "net.", "network.", "detector.")
-SHOWN = 3
 
 
 class UnwrapError(ValueError):
@@ -61,7 +60,7 @@ def unwrap(content: Mapping[str, Any], known: Collection[str] = ()) -> Unwrapped
     strange = [str(name) for name in others if not str(name).endswith("_extra_state")]
     if not state or (inside and strange):
         where = f"its entry '{inside}'" if inside else "the checkpoint"
-        entries = f": {_shown(strange)} are no tensors" if strange else ""
+        entries = f": {shorten(strange)} are no tensors" if strange else ""
         raise UnwrapError(
             f"{where} holds no state dict{entries}. Save the weights as torch.save({{'model': "
             "{name: tensor}}, 'weights.pth')"
@@ -72,9 +71,9 @@ def unwrap(content: Mapping[str, Any], known: Collection[str] = ()) -> Unwrapped
             f"The weights are those of '{inside}'; their moving average in '{averages[0]}' is not "
             "used. To use it, save that entry as 'model'."
         )
-    names, left = _plain_names(state, known)
-    if left:
-        notes.append(f"{len(left)} tensors beside the network are not used: {_shown(left)}.")
+    names = _plain_names(state, known)
+    if left := [name for name in state if name not in names]:
+        notes.append(f"{len(left)} tensors beside the network are not used: {shorten(left)}.")
     tensors: dict[str, Tensor] = {}
     for name, plain in names.items():
         if plain in tensors:
@@ -93,18 +92,16 @@ def _container(content: Mapping[str, Any]) -> str:
     return next((key for key in entries if content[key]), "")
 
 
-def _plain_names(names: Collection[str], known: Collection[str]) -> tuple[dict[str, str], list]:
-    """Name -> plain name, and the names that do not belong to the network."""
+def _plain_names(names: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """Name -> plain name, of what belongs to the network."""
     plain = {name: plain_name(name) for name in names}
-    left: list[str] = []
     while not any(name in known for name in plain.values()):
         wrapped = {p: [n for n in plain if plain[n].startswith(p)] for p in PREFIXES}
         prefix, inner = max(wrapped.items(), key=lambda item: len(item[1]))
         if 2 * len(inner) <= len(plain):
             break
-        left += [name for name in plain if name not in set(inner)]
         plain = {name: plain[name].removeprefix(prefix) for name in inner}
-    return plain, left
+    return plain
 
 
 def _tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
@@ -116,5 +113,7 @@ def _tensor(name: str, value: Tensor | np.ndarray) -> Tensor:
         raise UnwrapError(f"its array '{name}' is of {value.dtype}, which is no number") from error
 
 
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+def shorten(names: Sequence[str], most: int = 3) -> str:
+    """Join names by commas; of a long list the first `most` and the count of the rest."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

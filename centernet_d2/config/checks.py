@@ -63,13 +63,6 @@ DETECTRON2_RULES: dict[str, Rule] = {
     "SEED": whole(-1, 2**31),  # ranks and seeds are added to it, and numpy takes 32 bits
 }
 RULES = {name: key.rule for name, key in KEYS.items()} | DETECTRON2_RULES
-# Keys of detectron2 that are read and left to its own errors.
-ALSO_READ = (
-    *("VERSION", "GLOBAL.*", "CUDNN_BENCHMARK", "FLOAT32_PRECISION", "INPUT.MAX_SIZE_TEST"),
-    *("SOLVER.LR_SCHEDULER_NAME", "SOLVER.CLIP_GRADIENTS.NORM_TYPE"),
-    *("SOLVER.BASE_LR_END", "SOLVER.NUM_DECAYS", "SOLVER.RESCALE_INTERVAL"),
-    *("TEST.EXPECTED_RESULTS", "TEST.PRECISE_BN.NUM_ITER"),
-)
 _CROP = "INPUT.TRAIN_SIZE and INPUT.CENTER_CROP set the training crop"
 _R_CNN = (
     "it belongs to detectron2's own detectors; those here are set by MODEL.HEATMAP and "
@@ -101,11 +94,10 @@ RESNET_AND_FPN = ("MODEL.RESNETS.*", "MODEL.FPN.*")
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Raise ValueError for the first value that this package cannot use.
+    """Raise ValueError for the first value that this package cannot use, with what is allowed.
 
-    The message names the key, its value and what is allowed. A key of detectron2 that is not at its
-    default and that nothing reads is refused where MODEL.META_ARCHITECTURE is a detector of this
-    package or derives from one.
+    So is a key of detectron2 refused that is not at its default and that nothing reads, where
+    MODEL.META_ARCHITECTURE is a detector of this package or derives from one.
     """
     check_values(cfg)
     _check_registered(cfg)
@@ -134,10 +126,7 @@ def wrong_value(key: str, value: Any) -> str:
 def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
     """Raise ValueError for a key that is set by hand and that nothing reads; see `check_config`.
 
-    Args:
-        cfg: the merged config.
-        given: dotted key -> what has set it, before the message, such as "a.yaml: "; a key that
-            `cfg` does not have is left out.
+    `given` is dotted key -> what has set it, before the message, such as "a.yaml: ".
     """
     if not _defined_in(_registered("META_ARCH").get(cfg.MODEL.META_ARCHITECTURE), PACKAGE):
         return

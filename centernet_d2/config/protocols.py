@@ -34,25 +34,18 @@ _ODDITIES: dict[str, tuple[Any, Any]] = {
 }
 # Of these the default is the published value, and none is an oddity.
 _AS_DEFAULT = (
-    *(f"TEST.{name}" for name in ("CLIP_BOXES", "DROP_EMPTY")),
+    *("TEST.CLIP_BOXES", "TEST.DROP_EMPTY"),
     *(f"TEST.SOFT_NMS.{name}" for name in ("METHOD", "SIGMA", "SCORE_FLOOR")),
-    f"{_POINTS}.BOX2D.NMS",
-    *(
-        f"{_POINTS}.POSE.{name}"
-        for name in ("SNAPPING", "CANDIDATES", "CANDIDATE_SCORE", "SNAP_DISTANCE")
-    ),
-    *(
-        f"{_CORNERS}.{name}"
-        for name in ("EMBEDDING_THRESHOLD", "MAX_PAIRS", "MERGE_BOXES", "MERGE_EXPONENT")
-    ),
+    *(f"{_POINTS}.BOX2D.NMS", f"{_POINTS}.POSE.SNAPPING", f"{_POINTS}.POSE.SNAP_DISTANCE"),
+    *(f"{_POINTS}.POSE.CANDIDATES", f"{_POINTS}.POSE.CANDIDATE_SCORE"),
+    *(f"{_CORNERS}.EMBEDDING_THRESHOLD", f"{_CORNERS}.MAX_PAIRS"),
+    *(f"{_CORNERS}.MERGE_BOXES", f"{_CORNERS}.MERGE_EXPONENT"),
     *(f"{_TRIPLET}.{name}" for name in ("REGION_SIDE", "REGION_PARTS", "CENTER_SCALES")),
 )
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "": {},
-    "published": {
-        **{key: values[0] for key, values in _ODDITIES.items()},
-        **{key: KEYS[key].default for key in _AS_DEFAULT},
-    },
+    "published": {key: values[0] for key, values in _ODDITIES.items()}
+    | {key: KEYS[key].default for key in _AS_DEFAULT},
     "clean": {key: values[1] for key, values in _ODDITIES.items()},
 }
 CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet": "odd"}  # published
@@ -101,13 +94,10 @@ def check_protocol(cfg: CfgNode) -> None:
 
 
 def refuse_contradictions(cfg: CfgNode, levels: Sequence[Level]) -> None:
-    """Raise ValueError for a key that stands beside or after TEST.PROTOCOL and contradicts it.
-
-    `levels` are those that were merged into `cfg`, in their order.
-    """
+    """Raise ValueError for a key in `levels` beside or after TEST.PROTOCOL that contradicts it."""
     last = max((i for i, level in enumerate(levels) if KEY in level.values), default=len(levels))
     sources = {key: level.source for level in levels[last:] for key in level.values}
-    for key, pair in departures(cfg).items() if sources else ():
+    for key, pair in departures(cfg).items():
         if key in sources:
             raise ValueError(f"{sources[key]}{_contradiction(cfg, key, *pair)}")
 

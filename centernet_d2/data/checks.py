@@ -8,7 +8,8 @@ suspicion is a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -66,11 +67,7 @@ def check_boxes(
     """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
     In messages `source` is the file that they come from, and `describe` names the image and the
-    annotation of a row.
-
-    Raises:
-        DatasetError: a box has NaN, infinity or a negative width or height, or the boxes are
-            shares of their images (0 to 1) instead of pixels.
+    annotation of a row. DatasetError of what cannot be meant.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
@@ -105,26 +102,36 @@ def check_boxes(
 
 
 def drop_useless_boxes(
-    records: Sequence[dict], *, source: str, describe: Callable[[dict], str]
-) -> None:
-    """Check the XYXY boxes of all records at once; what `check_boxes` drops is removed in place.
+    records: list[dict],
+    *,
+    source: str,
+    describe: Callable[[int], str],
+    boxes: np.ndarray | None = None,
+) -> tuple[str, ...]:
+    """Check all annotations' boxes at once; records that lose some are replaced by copies.
 
-    In messages `source` is the folder, and `describe` names the file of a record.
+    `boxes` are (N, 4) x, y, width, height, or those of the annotations, if these are XYXY.
+    `describe` names the record of an index. Returns what was logged as warnings.
     """
-    entries = [(record, entry) for record in records for entry in record["annotations"]]
-    boxes = np.array([entry["bbox"] for _, entry in entries], dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] -= boxes[:, :2]
-    report = check_boxes(
+    counts = [len(record["annotations"]) for record in records]
+    owner = np.repeat(np.arange(len(records)), counts)
+    starts = np.cumsum(counts) - counts
+    if boxes is None:
+        rows = [entry["bbox"] for record in records for entry in record["annotations"]]
+        boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] -= boxes[:, :2]
+    keep, messages = check_boxes(
         boxes,
-        np.array([(record["width"], record["height"]) for record, _ in entries]),
+        np.array([(record["width"], record["height"]) for record in records])[owner],
         source=source,
-        describe=lambda row: f"{describe(entries[row][0])} (edges x, y, width, height)",
+        describe=lambda k: f"annotation {k - starts[owner[k]]} of {describe(owner[k])}",
     )
-    for message in report.messages:
+    for message in messages:
         logger.warning(message)
-    kept = iter(report.keep)
-    for record in records:
-        record["annotations"] = [entry for entry in record["annotations"] if next(kept)]
+    for index in np.unique(owner[~keep]):
+        kept = compress(records[index]["annotations"], keep[starts[index] :])
+        records[index] = {**records[index], "annotations": list(kept)}
+    return messages
 
 
 def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[int, int]) -> None:

@@ -77,9 +77,7 @@ def check_labels3d(
 ) -> list[str]:
     """Warnings about labels and cameras, what is not `trained`, and what `frame` does not show.
 
-    Raises:
-        DatasetError: angles are in degrees, dimensions not in metres, a focal length is not in
-            pixels, or not one object to be trained has a 3-D box in front of the camera.
+    ValueError where units are wrong, or not one object to be trained has a 3-D box.
     """
     known = (labels.boxes3d[:, 3] > 0) & (labels.boxes3d[:, 6] != NO_ANGLE) & (labels.image >= 0)
     placed = labels.select(known)
@@ -131,10 +129,7 @@ def _camera_message(labels: Labels3D) -> str:
     doubts = []
     for name, size, matrix in zip(labels.names, labels.sizes, labels.projections, strict=True):
         where = f"image file '{name}': 'projection'"
-        try:
-            doubts.append(camera_doubt(matrix, (int(size[1]), int(size[0])), where))
-        except ValueError as error:
-            raise DatasetError(str(error)) from error
+        doubts.append(camera_doubt(matrix, (int(size[1]), int(size[0])), where))
     doubtful = np.array([bool(doubt) for doubt in doubts], dtype=bool)
     found = examples(doubtful, lambda row: f"'{labels.names[row]}' {doubts[row]}")
     return found and (

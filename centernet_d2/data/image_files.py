@@ -41,69 +41,62 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
 
     "exist" asks for the files alone, folder by folder. "ends" also looks at the first and last
     bytes of each; only a file whose ends are not those of a whole one is decoded. "header" compares
-    the size in every file's header with the record's, and "decode" reads all pixels.
-
-    An address ("s3://...") is left to the loader, which names it where it cannot be read.
+    the size in every file's header with the record's, and "decode" reads all pixels. An address
+    ("s3://...") is left to the loader, which names it where it cannot be read.
     """
-    names = {row: record.get("file_name") for row, record in enumerate(records)}
-    local = {row: str(name) for row, name in names.items() if name and "://" not in str(name)}
     if level == "none":
         return Faults([], {})
-    absent = missing_files(local.values())
-    missing = [row for row, name in local.items() if name in absent]
+    names = [str(record.get("file_name") or "://") for record in records]
+    local = [row for row, name in enumerate(names) if "://" not in name]
+    absent = missing_files(names[row] for row in local)
+    missing = [row for row in local if names[row] in absent]
     if level == "exist":
         return Faults(missing, {})
-    rows = [row for row, name in local.items() if name not in absent]
+    rows = [row for row in local if names[row] not in absent]
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
 
     def look(chunk: list[int]) -> dict[int, Exception]:
-        found = {row: _fault(local[row], records[row], level) for row in chunk}
+        found = {row: _fault(names[row], records[row], level) for row in chunk}
         return {row: fault for row, fault in found.items() if fault is not None}
 
     unusable: dict[int, Exception] = {}
     hidden = True if len(rows) < _BAR_FROM else None  # None: hidden where there is no terminal
-    with (
-        ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool,
-        tqdm(total=len(rows), desc="Image files", unit="file", disable=hidden) as bar,
-    ):
-        for chunk, found in zip(chunks, pool.map(look, chunks), strict=True):
+    options = {"desc": "Image files", "unit": "file", "unit_scale": _CHUNK, "disable": hidden}
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        for found in tqdm(pool.map(look, chunks), total=len(chunks), **options):
             unusable |= found
-            bar.update(len(chunk))
     return Faults(missing, unusable)
 
 
 def united(found: Sequence[Faults]) -> Faults:
     """Return the faults that any machine found, each on its own disk, in the records' order."""
-    missing = sorted({row for faults in found for row in faults.missing})
-    unusable = {row: fault for faults in found for row, fault in sorted(faults.unusable.items())}
-    return Faults(missing, {row: unusable[row] for row in sorted(unusable)})
+    unusable = {row: fault for faults in found for row, fault in faults.unusable.items()}
+    missing = {row for faults in found for row in faults.missing}
+    return Faults(sorted(missing), {row: unusable[row] for row in sorted(unusable)})
 
 
 def missing_files(names: Iterable[str]) -> set[str]:
     """Return those of the local files that do not exist."""
-    folders: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    folders: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        folder, base = os.path.split(name)
-        folders[folder].append((base, name))
+        folders[os.path.dirname(name)].add(name)
     absent: set[str] = set()
     for folder, files in folders.items():
         if len(files) < _SCAN_FROM:
-            absent.update(name for _, name in files if not os.path.isfile(name))
-            continue
-        try:
+            absent.update(name for name in files if not os.path.isfile(name))
+        elif not os.path.isdir(folder or "."):
+            absent |= files
+        else:
             with os.scandir(folder or ".") as entries:
                 present = {entry.name for entry in entries if entry.is_file()}
-        except (FileNotFoundError, NotADirectoryError):
-            present = set()
-        absent.update(name for base, name in files if base not in present)
+            absent.update(name for name in files if os.path.basename(name) not in present)
     return absent
 
 
 def has_whole_ends(file_name: str) -> bool | None:
     """Whether a file begins and ends as a whole image does; None where its format does not say."""
-    handle = os.open(file_name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        size = os.fstat(handle).st_size
+    with open(file_name, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(12)
         file.seek(max(size - 12, 0))
         end = file.read(12)
@@ -138,13 +131,10 @@ def _fault(file_name: str, record: dict[str, Any], level: str) -> Exception | No
 def check_image_files(
     records: Sequence[dict[str, Any]], faults: Faults, *, source: str, skip: bool | None = None
 ) -> list[dict[str, Any]]:
-    """Return the records whose files can be used; see `find_faults`.
+    """Return the records whose files can be used, given the `faults` of all.
 
-    Args:
-        records: those that `faults` is of.
-        faults: what was found.
-        source: config key and dataset, for messages.
-        skip: leave the others out and count them in a warning; None: that is no choice.
+    `source` (config key and dataset) begins the messages. With `skip` the others are left out and
+    counted in a warning; None: that is no choice.
 
     Raises:
         FileNotFoundError: files are missing, and `skip` is not set; the message says how many,
@@ -154,32 +144,25 @@ def check_image_files(
     total, wrong = len(records), {*faults.missing, *faults.unusable}
     if not wrong:
         return list(records)
-    told = []
+    told = f"{source}:"
     if faults.missing:
-        first = _first(records, faults.missing)
-        told.append(f"{len(faults.missing)} of {total} image files do not exist, first {first}")
+        names = [str(records[row]["file_name"]) for row in faults.missing]
+        folder, most = Counter(map(os.path.dirname, names)).most_common(1)[0]
+        state = "" if os.path.isdir(folder or ".") else ", which does not exist"
+        told += (
+            f" {len(names)} of {total} image files do not exist, first '{names[0]}'; {most} of "
+            f"them in folder '{folder or '.'}'{state}."
+        )
     if faults.unusable:
-        first = str(next(iter(faults.unusable.values())))
-        told.append(f"{len(faults.unusable)} of {total} image files cannot be used, first: {first}")
-    message = f"{source}: {'. '.join(told)}."
+        first = next(iter(faults.unusable.values()))
+        told += f" {len(faults.unusable)} of {total} image files cannot be used, first: {first}."
     if skip and len(wrong) < total:
-        logger.warning("%s All %d are left out (DATASETS.SKIP_UNREADABLE).", message, len(wrong))
+        logger.warning("%s All %d are left out (DATASETS.SKIP_UNREADABLE).", told, len(wrong))
         return [record for row, record in enumerate(records) if row not in wrong]
-    cure = " Put them there, or correct the image folder given with the dataset."
-    choice = " Or set DATASETS.SKIP_UNREADABLE True to train without them."
-    names = " File names that only a mapper of your own can read: DATASETS.CHECK_IMAGES 'none'."
-    kind = FileNotFoundError if faults.missing else ValueError
-    raise kind(
-        message
-        + (cure if faults.missing else "")
-        + (choice if skip is False else "")
-        + (names if len(faults.missing) == total else "")
-    )
-
-
-def _first(records: Sequence[dict[str, Any]], rows: Sequence[int]) -> str:
-    """Name the first of the files, and the folder that lacks most."""
-    names = [str(records[row]["file_name"]) for row in rows]
-    folder, count = Counter(map(os.path.dirname, names)).most_common(1)[0]
-    state = "" if os.path.isdir(folder or ".") else ", which does not exist"
-    return f"'{names[0]}'; {count} of them in folder '{folder or '.'}'{state}"
+    if faults.missing:
+        told += " Put them there, or correct the image folder given with the dataset."
+    if skip is False:
+        told += " Or set DATASETS.SKIP_UNREADABLE True to train without them."
+    if len(faults.missing) == total:
+        told += " File names that only a mapper of your own can read: DATASETS.CHECK_IMAGES 'none'."
+    raise (FileNotFoundError if faults.missing else ValueError)(told)

@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
@@ -55,8 +55,10 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
     with _opened(file_name, "cannot be read", "truncated, damaged or no image") as image:
         image.load()
         format_name = image.format or ""  # the upright copy no longer knows it
-        turned = _upright(image) if upright else image
-        pixels = np.asarray(_eight_bit(turned, format_name, file_name).convert("RGB"))
+        if upright:
+            with suppress(Exception):  # damaged EXIF raises many things, none about the pixels
+                image = ImageOps.exif_transpose(image)
+        pixels = np.asarray(_eight_bit(image, format_name, file_name).convert("RGB"))
     if pixels.size == 0:
         raise ImageFileError(
             f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
@@ -98,7 +100,10 @@ def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
         ) from error
     # Pillow reports damaged files by all of these, depending on the format.
     except (OSError, SyntaxError, ValueError, EOFError, *_ALSO_DAMAGED) as error:
-        kind, cure = _kind_of(file_name) or (cause, "copy or download it again")
+        with PathManager.open(file_name, "rb") as file:
+            start = file.read(512)
+        known = (told for signs, *told in _OTHER_FILES if re.match(signs, start))
+        kind, cure = next(known, (cause, "copy or download it again"))
         raise ImageFileError(
             f"image file '{file_name}' {what} ({type(error).__name__}: {error}): it is {kind}; "
             f"{cure}"
@@ -109,20 +114,6 @@ def limit_pixels(most: int) -> None:
     """Refuse image files of more pixels from now on, in this process; 0: leave Pillow's limit."""
     if most:
         Image.MAX_IMAGE_PIXELS = math.ceil(most / 2)  # Pillow warns from there on
-
-
-def _kind_of(file_name: str) -> tuple[str, str] | None:
-    """What a file that is no image is, and what to do; None: its first bytes are no known ones."""
-    with PathManager.open(file_name, "rb") as file:
-        start = file.read(512)
-    return next((told for signs, *told in _OTHER_FILES if re.match(signs, start)), None)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF blocks raise many things and say nothing about the pixels
-        return image
 
 
 def _eight_bit(image: Image.Image, format_name: str, file_name: str) -> Image.Image:

@@ -1,12 +1,10 @@
 """From dataset dicts and a mapper to batches, in training and in evaluation.
 
-torch's DataLoader is used directly: what is read here is the same under every detectron2 version,
-and a sample that cannot be read is an error that names it, never another image in its place.
+A sample that cannot be read is an error that names it, never another image in its place.
 """
 
 from __future__ import annotations
 
-import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +43,7 @@ def load_dataset_dicts(
     the config key that gave the names, for messages.
 
     Raises:
-        ValueError: no name is given, or no image is of use; also with KeyError and OSError, see
-            `checked_records`.
+        ValueError: no name is given, or no image is of use; see also `checked_records`.
     """
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
@@ -57,7 +54,7 @@ def load_dataset_dicts(
             f"{key}: dataset '{without[0]}' has no annotations, although '{labelled[0]}' has. Take "
             "it out, or give its images without objects an empty list of 'annotations'."
         )
-    dicts = list(itertools.chain.from_iterable(loaded[name] for name in names))
+    dicts = [record for name in names for record in loaded[name]]
     if filter_empty and labelled:
         dicts = filter_images_with_only_crowd_annotations(dicts)
     if not dicts:
@@ -72,8 +69,7 @@ def load_dataset_dicts(
 class MappedSamples(torch_data.Dataset):
     """Dataset of mapped samples; an item is asked for as an index or as (index, position).
 
-    With a position the mapper runs under `seeded(seed, position)`, so that it draws the same
-    numbers in any worker.
+    With a position the mapper draws the same numbers in any worker.
     """
 
     dicts: Sequence[DatasetDict]
@@ -81,7 +77,6 @@ class MappedSamples(torch_data.Dataset):
     seed: int = 0
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.dicts)
 
     def __getitem__(self, item: int | tuple[int, int]) -> DatasetDict:
@@ -107,13 +102,8 @@ class MappedSamples(torch_data.Dataset):
 
 
 def describe_image(record: DatasetDict) -> str:
-    """Return "image <id> (<file>)" of a dataset dict or of a mapped sample."""
+    """Name a dataset dict or a mapped sample in messages."""
     return f"image {record.get('image_id', '?')} ({record.get('file_name', 'no file name')})"
-
-
-def as_list(batch: list[DatasetDict]) -> list[DatasetDict]:
-    """Collate by keeping the list: images of a batch differ in size."""
-    return batch
 
 
 def _start_worker(pixel_limit: int | None, worker_id: int) -> None:
@@ -128,7 +118,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
     return torch_data.DataLoader(
         dataset,
         num_workers=num_workers,
-        collate_fn=as_list,
+        collate_fn=list,  # images of a batch differ in size
         worker_init_fn=partial(_start_worker, Image.MAX_IMAGE_PIXELS),
         # Its own generator: drawing the workers' base seed must not move the global stream.
         generator=torch.Generator().manual_seed(dataset.seed),
@@ -194,14 +184,9 @@ def build_train_loader(
 ) -> TrainLoader:
     """Build the endless training loader of this process, from arguments or from `cfg`.
 
-    Args:
-        dataset: dataset dicts.
-        mapper: uses numpy's, `random`'s and torch's global generators only.
-        total_batch_size: images per step over all processes.
-        num_workers: loader processes; 0 reads in this process.
-        seed: of the order and of every sample's randomness, equal in all processes.
-        shuffle: see `PositionSampler`, as for `start`.
-        start: images consumed already.
+    `mapper` uses numpy's, `random`'s and torch's global generators only; `total_batch_size` is of a
+    step over all processes; `num_workers` 0 reads in this process; `seed` is of the order and of
+    every sample's randomness; `start` images are consumed already.
     """
     dicts = DatasetFromList(list(dataset), copy=False)  # serialised: workers share its memory
     sampler = PositionSampler(
@@ -217,12 +202,7 @@ def build_train_loader(
 
 
 def load_training_dicts(cfg: CfgNode) -> list[DatasetDict]:
-    """Load DATASETS.TRAIN for training, and print how many objects each class has.
-
-    Raises:
-        ValueError: no image has an object to learn from, or nothing of what a ground-truth field
-            teaches; see also `load_dataset_dicts`.
-    """
+    """Load DATASETS.TRAIN for training; see `load_dataset_dicts` and `check_training_dicts`."""
     names = cfg.DATASETS.TRAIN
     fields = build_fields(cfg)  # before loading: they say which columns of a file are read
     dicts = load_dataset_dicts(names, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
@@ -242,7 +222,7 @@ def check_training_dicts(
     """Print how many objects each class of the datasets `names` has.
 
     Raises:
-        ValueError: there is nothing to learn from; see `load_training_dicts`.
+        ValueError: no image has an object to learn from, or what a field teaches.
     """
     annotations = (entry for record in dicts for entry in record.get("annotations", ()))
     kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}

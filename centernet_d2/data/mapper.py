@@ -43,11 +43,7 @@ class DetectionMapper:
         difficult_as_objects: bool = True,
         fields: Sequence[GroundTruthField] = (),
     ):
-        """Or from a config, see `from_config`.
-
-        In training `augmentations` are applied in order; crowd regions, and VOC's difficult
-        objects, are objects (as published) or left out; `fields` are beside boxes and classes.
-        """
+        """Or from a config; crowd regions and VOC's difficult objects may be left out."""
         self.is_train = is_train
         self.augmentations = AugmentationList(augmentations if is_train else ())
         self.crowd_as_objects = crowd_as_objects
@@ -57,11 +53,7 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Read INPUT, and of the detector which fields it learns.
-
-        Raises:
-            ValueError: INPUT does to images what a field cannot follow.
-        """
+        """Read INPUT and the fields; ValueError: INPUT does what a field cannot follow."""
         fields = build_fields(cfg)
         return {
             "is_train": is_train,
@@ -105,32 +97,27 @@ class DetectionMapper:
         height, width = image.size
         seen &= (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         classes = np.array([entry["category_id"] for entry in annotations], dtype=np.int64)
-        ignored = np.array([bool(entry.get("ignored")) for entry in annotations], dtype=bool)
         instances = Instances(image.size)
         instances.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))
         instances.gt_classes = torch.from_numpy(classes)
         if self.keeps_ignored:
-            instances.gt_ignored = torch.from_numpy(ignored)
+            ignored = [bool(entry.get("ignored")) for entry in annotations]
+            instances.gt_ignored = torch.tensor(ignored, dtype=torch.bool)
         for field in self.fields:
-            for name, value in self._rows(field, annotations, image).items():
+            try:
+                rows = field.rows(annotations, image)
+            except KeyError as error:
+                if not error.args or error.args[0] not in field.annotation_columns:
+                    raise
+                raise DatasetError(
+                    f"image file '{image.file_name}': an annotation has no '{error.args[0]}', "
+                    f"which {type(field).__name__} reads. Add it; COCO files are read with it as "
+                    "'coco:<json>:<image dir>', by detectron2's own loader with "
+                    "extra_annotation_keys"
+                ) from error
+            for name, value in rows.items():
                 instances.set(name, value)
         return instances[torch.from_numpy(seen)]
-
-    @staticmethod
-    def _rows(
-        field: GroundTruthField, annotations: Sequence[Mapping[str, Any]], image: MovedImage
-    ) -> dict[str, Any]:
-        try:
-            return field.rows(annotations, image)
-        except KeyError as error:
-            if not error.args or error.args[0] not in field.annotation_columns:
-                raise
-            raise DatasetError(
-                f"image file '{image.file_name}': an annotation has no '{error.args[0]}', which "
-                f"{type(field).__name__} reads. Add it to the annotations; COCO files are "
-                "read with it as 'coco:<json>:<image dir>', by detectron2's own loader with "
-                "extra_annotation_keys"
-            ) from error
 
     def _is_kept(self, annotation: Mapping[str, Any]) -> bool:
         if annotation.get("ignored"):  # of KITTI: neither object nor background

@@ -10,14 +10,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.structures import BoxMode
 
-from .checks import DatasetError, check_boxes, examples
+from .checks import DatasetError, drop_useless_boxes, examples
 from .images import read_image_size
 from .records import Record
 
@@ -42,43 +41,47 @@ def _shape(value: Any) -> tuple[int, ...]:
     return numbers.shape if numbers.dtype.kind in "iuf" else (0, 0)
 
 
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, (Real, np.bool_)) and value in (0, 1)
+class _Rule(NamedTuple):
+    """Whether a value can be used, what it must be, and whether a key may be left out."""
+
+    is_good: Callable[[Any], bool]
+    form: str
+    optional: bool = True
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, Real) and 1 <= value < 2**31 and value == value // 1
-
-
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "image_id": (lambda v: _is_whole(v) or isinstance(v, str), "a whole number or a text"),
-    "file_name": (
+_SIZE = _Rule(
+    lambda v: isinstance(v, Real) and 1 <= v < 2**31 and v == v // 1,
+    "the number of pixels (left out, it is read from the image file)",
+)
+_FLAG = _Rule(lambda v: isinstance(v, (Real, np.bool_)) and v in (0, 1), "0 or 1")
+_RULES = {
+    "image_id": _Rule(
+        lambda v: _is_whole(v) or isinstance(v, str), "a whole number or a text", False
+    ),
+    "file_name": _Rule(
         lambda v: isinstance(v, (str, os.PathLike)) and bool(os.fspath(v)),
         "the path of the image file",
     ),
-    "height": (_is_size, "the number of pixels (left out, it is read from the image file)"),
-    "width": (_is_size, "the number of pixels (left out, it is read from the image file)"),
-    "annotations": (lambda v: isinstance(v, (list, tuple)), "a list of dicts, one per object"),
-    "category_id": (
+    "annotations": _Rule(lambda v: isinstance(v, (list, tuple)), "a list of dicts, one per object"),
+    "category_id": _Rule(
         lambda v: _is_whole(v) and -1 <= v < 2**31,
         "the index of the class in thing_classes, from 0",
+        False,
     ),
-    "iscrowd": (_is_flag, "0 or 1"),
-    "ignored": (_is_flag, "0 or 1"),
-    "difficult": (_is_flag, "0 or 1"),
-    "bbox": (lambda v: _shape(v) == (4,), "four numbers"),
-    "keypoints": (
+    "bbox": _Rule(lambda v: _shape(v) == (4,), "four numbers", False),
+    "keypoints": _Rule(
         lambda v: _shape(v)[-1:] == (3,) or (len(_shape(v)) == 1 and _shape(v)[0] % 3 == 0),
         "x, y, visibility of each joint, three numbers in pixels",
     ),
-    "bbox_mode": (
+    "bbox_mode": _Rule(
         lambda v: isinstance(v, (Integral, str)) and v in _MODES,
         "BoxMode.XYXY_ABS where 'bbox' is [x1, y1, x2, y2] and BoxMode.XYWH_ABS where it is [x, y, "
         "width, height]; rotated boxes have to be converted to one of them",
+        False,
     ),
+    **dict.fromkeys(("height", "width"), _SIZE),
+    **dict.fromkeys(("iscrowd", "ignored", "difficult"), _FLAG),
 }
-"""Key -> whether a value can be used, and what it must be."""
-_OPTIONAL = ("height", "width", "iscrowd", "ignored", "difficult", "keypoints")
 
 
 def check_records(
@@ -102,8 +105,13 @@ def check_records(
     records = list(records)
     if not records:
         raise DatasetError(f"{name} has no images: check its files or the function that lists them")
-    rows = _Rows(records, "records", name, lambda k: _describe(records, k))
-    rows.demand_dicts()
+
+    def describe(index: int) -> str:
+        given = records[index]
+        named = given.get("file_name", "no file_name") if isinstance(given, Mapping) else given
+        return f"record {index} ('{named!s:.200}')"
+
+    rows = _Rows(records, "records", name, describe)
     _check_images(rows)
     if rows.some_have("annotations", cure="Give images without objects an empty list"):
         _fill_sizes(rows, as_stored)
@@ -112,45 +120,38 @@ def check_records(
     return [{k: v for k, v in r.items() if k != "annotations"} for r in records]
 
 
-@dataclass(frozen=True)
 class _Rows:
-    """Dicts of one kind, checked all at once."""
+    """Dicts of one kind, checked all at once; `describe` names one for messages."""
 
-    rows: list
-    kind: str  # for messages, as the following
-    source: str
-    describe: Callable[[int], str]
+    def __init__(self, rows: list, kind: str, source: str, describe: Callable[[int], str]):
+        self.rows, self.kind, self.source, self.describe = rows, kind, source, describe
+        if not all(issubclass(kind, Mapping) for kind in set(map(type, rows))):
+            self.demand([isinstance(r, Mapping) for r in rows], "are no dicts", "Write dicts")
 
     def demand(
         self, good: Sequence[bool] | np.ndarray, what: str, cure: str, *, show: str = ""
     ) -> None:
         """Raise DatasetError that counts and names the rows that are not good, by a key's value."""
+
+        def describe(k: int) -> str:
+            return self.describe(k) + (f" has {self.rows[k][show]!r:.80}" if show else "")
+
         bad = ~np.asarray(good, dtype=bool)
         if bad.any():
-
-            def describe(k: int) -> str:
-                return self.describe(k) + (f" has {self.rows[k][show]!r:.80}" if show else "")
-
             total = f"{bad.sum()} of {len(bad)} {self.kind}"
-            found = examples(bad, describe)
-            raise DatasetError(f"{self.source}: {total} {what}: {found}. {cure}")
-
-    def demand_dicts(self) -> None:
-        """Raise DatasetError where a row is none."""
-        if not all(issubclass(kind, Mapping) for kind in set(map(type, self.rows))):
-            self.demand([isinstance(r, Mapping) for r in self.rows], "are no dicts", "Write dicts")
+            raise DatasetError(f"{self.source}: {total} {what}: {examples(bad, describe)}. {cure}")
 
     def column(self, key: str) -> list:
         """The value of each row, all of which must be what `_RULES` say; None is as left out."""
-        is_good, form = _RULES[key]
+        is_good, form, optional = _RULES[key]
         values = [row.get(key) for row in self.rows]
         try:
             distinct: Iterable = set(values)  # few, in most columns
         except TypeError:
             distinct = values
-        if not all(key in _OPTIONAL if v is None else is_good(v) for v in distinct):
+        if not all(optional if v is None else is_good(v) for v in distinct):
             cure = f"Give each '{key}': {form}"
-            if key not in _OPTIONAL:
+            if not optional:
                 self.demand([v is not None for v in values], f"have no '{key}'", cure)
             good = [v is None or is_good(v) for v in values]
             self.demand(good, f"have a wrong '{key}'", cure, show=key)
@@ -158,17 +159,10 @@ class _Rows:
 
     def some_have(self, key: str, *, cure: str) -> bool:
         """Whether the rows have a key, whose values are checked; all must have it, or none."""
-        have = [row.get(key) is not None for row in self.rows]
+        have = [value is not None for value in self.column(key)]
         if any(have):
             self.demand(have, f"have no '{key}', although others have", cure)
-            self.column(key)
         return any(have)
-
-
-def _describe(records: Sequence[Any], index: int) -> str:
-    is_dict = isinstance(records[index], Mapping)
-    file_name = records[index].get("file_name", "no file_name") if is_dict else records[index]
-    return f"record {index} ('{file_name!s:.200}')"
 
 
 def _check_images(rows: _Rows) -> None:
@@ -195,18 +189,18 @@ def _check_images(rows: _Rows) -> None:
 
 def _fill_sizes(rows: _Rows, as_stored: bool) -> None:
     """Read the size of each image whose record has none."""
-    without = np.array([not (r.get("height") and r.get("width")) for r in rows.rows])
-    if not without.any():
-        return
-    named = np.array([bool(record.get("file_name")) for record in rows.rows])
-    rows.demand(named | ~without, "have no 'height' or 'width', and no 'file_name'", "Add them")
-    for k in np.flatnonzero(without):
+    without = [k for k, r in enumerate(rows.rows) if not (r.get("height") and r.get("width"))]
+    nameless = {k for k in without if not rows.rows[k].get("file_name")}
+    good = [k not in nameless for k in range(len(rows.rows))]
+    rows.demand(good, "have no 'height' or 'width', and no 'file_name'", "Add them")
+    for k in without:
         record = rows.rows[k]
         upright = not record.get("as_stored", as_stored)
         width, height = read_image_size(record["file_name"], upright=upright)
         rows.rows[k] = {**record, "height": height, "width": width}
-    message = "%s: %d of %d records have no height or width; read from the image files"
-    logger.info(message, rows.source, without.sum(), len(without))
+    if without:
+        message = "%s: %d of %d records have no height or width; read from the image files"
+        logger.info(message, rows.source, len(without), len(rows.rows))
 
 
 def _check_annotations(images: _Rows, num_classes: int | None) -> None:
@@ -220,19 +214,19 @@ def _check_annotations(images: _Rows, num_classes: int | None) -> None:
         *(entries, "annotations", name),
         lambda k: f"annotation {k - starts[owner[k]]} of {images.describe(owner[k])}",
     )
-    rows.demand_dicts()
     crowd, ignored, _ = (
         np.array(rows.column(key), dtype=bool) for key in ("iscrowd", "ignored", "difficult")
     )
     rows.column("keypoints")
-    _check_categories(rows, ignored, num_classes)
+    ids = np.array(rows.column("category_id"), dtype=np.int64)
+    cure = f"Give 'category_id': {_RULES['category_id'].form}"
+    if num_classes is not None:
+        cure += f" to {num_classes - 1} (not counted from 1)"
+        rows.demand(ids < num_classes, "are of no class", cure, show="category_id")
+    rows.demand((ids >= 0) | ignored, "have 'category_id' -1 and no 'ignored' 1", cure)
+
     sizes = np.array([(r["width"], r["height"]) for r in records], dtype=float)[owner]
     boxes, unusual = _boxes(rows, sizes)
-    report = check_boxes(boxes, sizes, source=name, describe=rows.describe)
-    if len(entries) and not report.keep.any():
-        raise DatasetError("; ".join([*report.messages, "no box is left"]))
-    for message in report.messages:
-        logger.warning(message)
     uncounted = ignored & ~crowd
     for k in np.flatnonzero(unusual):
         x, y, width, height = boxes[k].tolist()
@@ -240,19 +234,12 @@ def _check_annotations(images: _Rows, num_classes: int | None) -> None:
         entries[k] = {**entries[k], **corners}
     for k in np.flatnonzero(uncounted):
         entries[k] = {**entries[k], "iscrowd": 1}
-    for index in np.unique(owner[unusual | uncounted | ~report.keep]):
+    for index in np.unique(owner[unusual | uncounted]):
         own = slice(starts[index], starts[index] + counts[index])
-        kept = [e for e, keep in zip(entries[own], report.keep[own], strict=True) if keep]
-        records[index] = {**records[index], "annotations": kept}
-
-
-def _check_categories(rows: _Rows, ignored: np.ndarray, num_classes: int | None) -> None:
-    ids = np.array(rows.column("category_id"), dtype=np.int64)
-    cure = f"Give 'category_id': {_RULES['category_id'][1]}"
-    if num_classes is not None:
-        cure += f" to {num_classes - 1} (not counted from 1)"
-        rows.demand(ids < num_classes, "are of no class", cure, show="category_id")
-    rows.demand((ids >= 0) | ignored, "have 'category_id' -1 and no 'ignored' 1", cure)
+        records[index] = {**records[index], "annotations": entries[own]}
+    told = drop_useless_boxes(records, source=name, describe=images.describe, boxes=boxes)
+    if entries and not any(record["annotations"] for record in records):
+        raise DatasetError("; ".join([*told, "no box is left"]))
 
 
 def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -265,9 +252,7 @@ def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         boxes = np.array([np.asarray(v) for v in rows.column("bbox")]).reshape(-1, 4)
     boxes = boxes.astype(np.float64)
     modes = rows.column("bbox_mode")
-    numbers = np.full(len(modes), _MODES[modes[0]] if modes else 0)
-    if len(set(modes)) > 1:
-        numbers = np.array([_MODES[mode] for mode in modes])
+    numbers = np.array([_MODES[mode] for mode in modes])
     corners, relative = np.isin(numbers, _CORNERS), np.isin(numbers, _RELATIVE)
     boxes[relative] *= np.tile(sizes, 2)[relative]
     boxes[corners, 2:] -= boxes[corners, :2]

@@ -1,7 +1,6 @@
 """The records of a registered dataset in one checked form, for loaders and for evaluators.
 
-Records are detectron2's dataset dicts, whoever made them; training and scoring get the same ones
-from here.
+Records are detectron2's dataset dicts, whoever made them, the same for training and scoring.
 """
 
 from __future__ import annotations
@@ -60,19 +59,14 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
     if (classes := metadata.get("thing_classes")) is not None:  # set by loading at the latest
         classes = len(check_class_names(classes, name))
     as_stored = is_chosen(name, "as_stored")
-    if not _is_read_here(name):
+    function = DatasetCatalog[name]
+    module = str(getattr(getattr(function, "func", function), "__module__", None))
+    if not module.startswith(f"{__package__}.datasets."):  # no reader of this package
         from .record_checks import check_records  # executed for others' records alone
 
         what = f"{place}dataset '{name}'"
         records = check_records(records, name=what, num_classes=classes, as_stored=as_stored)
     return CheckedRecords({"as_stored": True, **r} if as_stored else r for r in records)
-
-
-def _is_read_here(name: str) -> bool:
-    """Whether the function that is registered is a reader of this package."""
-    function = DatasetCatalog[name]
-    module = getattr(getattr(function, "func", function), "__module__", None) or ""
-    return str(module).startswith(f"{__package__}.datasets.")
 
 
 def check_class_names(names: Any, dataset: str) -> list[str]:
@@ -83,7 +77,7 @@ def check_class_names(names: Any, dataset: str) -> list[str]:
             would be lost).
     """
     found = [] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
-    texts = [str(name) for name in found if isinstance(name, str)]
+    texts = [name for name in found if isinstance(name, str)]
     if not found or len(set(texts)) < len(found):
         raise DatasetError(
             f"dataset '{dataset}': thing_classes of its metadata is {names!r:.200}; it must be a "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,7 +19,7 @@ from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
 from ..checkpoint.published import detectron2_form
-from ..checkpoint.unwrap import WRAPPERS, unwrap
+from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
 from ..structures.skeleton import Skeleton
 
@@ -58,22 +58,11 @@ class Checkpointer(DetectionCheckpointer):
         self.mismatch = mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
 
-    @property
-    def joint_names(self) -> list[str]:
-        """Names of the joints; [] without."""
-        return list(self.skeleton.names) if self.skeleton else []
-
     # -------------------------------------------------------------------------------------- saving
-    def save(
-        self, name: str, *, weights_only: bool = False, tag: bool = True, **extras: Any
-    ) -> None:
-        """Write `<save_dir>/<name>.pth` whole or not at all.
+    def save(self, name: str, *, weights_only: bool = False, **extras: Any) -> None:
+        """Write `<save_dir>/<name>.pth`, with further plain values, whole or not at all.
 
-        Args:
-            name: file name without its ending.
-            weights_only: leave out what only a resumed run needs.
-            tag: make it the checkpoint that a run resumes from.
-            extras: further plain values to save.
+        A run resumes from the last one, unless `weights_only` leaves out what that needs.
 
         Raises:
             OSError: the file cannot be written; earlier checkpoints are untouched.
@@ -83,7 +72,7 @@ class Checkpointer(DetectionCheckpointer):
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
         rest = {} if weights_only else self.checkpointables
         data = {
-            "model": {WRAPPERS.sub("", name): value for name, value in model_state.items()},
+            "model": {plain_name(name): value for name, value in model_state.items()},
             "class_names": self.class_names,
             **(self.skeleton.saved() if self.skeleton else {"joint_names": []}),
             **{key: item.state_dict() for key, item in rest.items()},
@@ -94,7 +83,7 @@ class Checkpointer(DetectionCheckpointer):
         try:
             with atomic_write(file) as stream:
                 torch.save(data, stream)
-            if tag:
+            if not weights_only:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either
             last = self.get_checkpoint_file() or "none yet"
@@ -120,20 +109,17 @@ class Checkpointer(DetectionCheckpointer):
         """Load weights (and, for a resumed run, the rest) from `path`; "" loads nothing.
 
         A report says how many tensors matched. `mismatch` "fail" makes missing and misshaped
-        tensors an error; "report" keeps their start values. Weights that cannot be meant for this
-        model - less than half of the smaller of the two is used - are an error in either case,
-        raised before the model is touched.
+        tensors an error; "report" keeps their start values. Weights of which less than half of the
+        smaller of the two is used are an error in either case, before the model is touched.
 
-        `path` may also be a file as its authors published it: it is detected and renamed
-        (`published:<path>` does the same, and for detectron2's own checkpointer as well).
+        `path` may also be a file as its authors published it (see `detectron2_form`).
 
         Returns:
             What else the file holds, for example "class_names".
 
         Raises:
             FileNotFoundError: there is no such file.
-            CheckpointMismatchError: see above.
-            ValueError: the file is damaged, or of a kind that is not loaded here.
+            ValueError: it is damaged, of a kind that is not loaded here, or of another model.
         """
         self._source = path
         if path:
@@ -148,14 +134,15 @@ class Checkpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        queries = parse_qs(self._source[len(without_query(self._source)) + 1 :])
+        queries = parse_qs(self._source.removeprefix(without_query(self._source))[1:])
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
-        known = [WRAPPERS.sub("", name) for name in self.model.state_dict()]
+        known = [plain_name(name) for name in self.model.state_dict()]
+        content = files.read_tensors(filename)
         if not heuristics:
-            return load_tensors(filename, known)
-        unwrapped = unwrap(files.read_tensors(filename), known)  # its own names, to be matched
+            return detectron2_form(content, filename, known)
+        unwrapped = unwrap(content, known)  # its own names, to be matched
         return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
@@ -166,7 +153,7 @@ class Checkpointer(DetectionCheckpointer):
                 state = align_and_update_state_dicts(model, state, c2_conversion=from_caffe)
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
-        names = {WRAPPERS.sub("", name): name for name in model}  # of a compiled model
+        names = {plain_name(name): name for name in model}  # of a compiled model
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
@@ -203,17 +190,13 @@ class LoadReport:
             "of the checkpoint not used": self.unexpected,
         }
         lines = [f"Checkpoint: {len(self.matched)} of the model's {total} tensors loaded."]
-        lines += [f"  {len(x)} {what}: {shorten(x)}" for what, x in misfits.items() if x]
+        lines += [f"  {len(x)} {what}: {shorten(x, 4)}" for what, x in misfits.items() if x]
         return "\n".join(lines)
 
     def check(self, source: str, *, fail: bool, origin: str = "", looks: str = "") -> None:
-        """Raise for weights of another model, and with `fail` for any gap.
+        """Raise CheckpointMismatchError for weights of another model, and with `fail` for any gap.
 
-        `origin` says what the weights are or, where that is not known, `looks` in a sentence what
-        they look like.
-
-        Raises:
-            CheckpointMismatchError: the message has the report.
+        `origin` says what the weights are, or `looks` in a sentence what they look like.
         """
         source += f" ({origin})" if origin else ""
         if self.share < 0.5:
@@ -248,24 +231,6 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
         },
         share=used / smaller if smaller else float(not model),
     )
-
-
-def shorten(names: Sequence[str], most: int = 4) -> str:
-    """Join names by commas; of a long list the first `most` and the count of the rest."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def load_tensors(filename: str, known: Collection[str] = ()) -> dict[str, Any]:
-    """Load a file of tensors and plain values into detectron2's form; code in it is not run.
-
-    A file as its authors published it is detected and renamed, one of any other names is taken for
-    a state dict of the model whose names are `known`.
-
-    Raises:
-        ValueError: another kind of file, pickled objects, or a damaged file.
-    """
-    return detectron2_form(files.read_tensors(filename), filename, known)
 
 
 def without_query(path: str) -> str:

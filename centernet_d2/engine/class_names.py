@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checkpoint.unwrap import shorten
 from ..data.records import check_class_names
-from ..structures.names import difference, plural
+from ..structures.names import difference
 from ..structures.skeleton import Skeleton
-from .checkpointer import shorten
 from .saved_names import HOW_TO_NAME, SavedNames, saved_names, tell_once
 
 logger = logging.getLogger(__name__)
@@ -63,49 +63,42 @@ def configured_class_names(cfg: CfgNode) -> list[str]:
     return expected
 
 
-def find_class_names(cfg: CfgNode) -> list[str]:
+def set_class_names(cfg: CfgNode) -> list[str]:
     """The class names of the datasets, else of MODEL.WEIGHTS, as far as these are here; else [].
 
-    Names of weights are also given to the metadata of the datasets of `cfg`, where detectron2's
-    predictor and visualizer look for them.
+    MODEL.HEATMAP.NUM_CLASSES becomes their number where it is 0. Names of weights are also given to
+    the metadata of the datasets of `cfg`, where detectron2's predictor and visualizer look.
 
     Raises:
-        ValueError: datasets disagree with each other or with NUM_CLASSES.
+        ValueError: datasets disagree with each other or with NUM_CLASSES, or that is 0 and nothing
+            is known.
     """
-    source = f"the metadata of {describe_datasets(cfg)}"
+    heatmap, weights = cfg.MODEL.HEATMAP, cfg.MODEL.WEIGHTS
+    datasets = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    told = ", ".join(datasets) or "no dataset"
+    source = f"the metadata of {told}"
     if not (names := configured_class_names(cfg)):
-        source, saved = f"the checkpoint {cfg.MODEL.WEIGHTS}", saved_names(cfg.MODEL.WEIGHTS)
+        source, saved = f"the checkpoint {weights}", saved_names(weights)
         names = list(saved.classes)
         if guess := saved.guess_of("class"):
             tell_once(f"{guess}. {HOW_TO_NAME}.")
-    count = cfg.MODEL.HEATMAP.NUM_CLASSES
-    if names and count not in (0, len(names)):
+    if names and heatmap.NUM_CLASSES not in (0, len(names)):
         raise ValueError(
-            f"MODEL.HEATMAP.NUM_CLASSES is {count}, but {source} has {len(names)} classes: "
-            f"{shorten(names, 8)}. Set MODEL.HEATMAP.NUM_CLASSES to 0 to take the number from "
-            "there."
+            f"MODEL.HEATMAP.NUM_CLASSES is {heatmap.NUM_CLASSES}, but {source} has {len(names)} "
+            f"classes: {shorten(names, 8)}. Set it to 0 to take the number from there."
         )
-    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST) if names else ():
+    for dataset in datasets if names else ():
         if not MetadataCatalog.get(dataset).get("thing_classes"):
             MetadataCatalog.get(dataset).set(thing_classes=names)
-    return names
-
-
-def set_class_names(cfg: CfgNode) -> list[str]:
-    """`find_class_names`, which also set MODEL.HEATMAP.NUM_CLASSES where it is 0.
-
-    Raises:
-        ValueError: see there; or NUM_CLASSES is 0 and nothing is known.
-    """
-    names = find_class_names(cfg)
-    if not names and cfg.MODEL.HEATMAP.NUM_CLASSES == 0:
-        raise ValueError(
-            "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
-            f"{describe_datasets(cfg)} none is registered here, and MODEL.WEIGHTS "
-            f"'{cfg.MODEL.WEIGHTS}' holds no class names, or has to be downloaded first. Name a "
-            "dataset in DATASETS.TRAIN or TEST, weights of this package, or the number."
-        )
-    cfg.MODEL.HEATMAP.NUM_CLASSES = len(names) or cfg.MODEL.HEATMAP.NUM_CLASSES
+    if heatmap.NUM_CLASSES == 0:
+        if not names:
+            raise ValueError(
+                "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
+                f"{told} none is registered here, and MODEL.WEIGHTS '{weights}' holds no class "
+                "names, or has to be downloaded first. Name a dataset in DATASETS.TRAIN or TEST, "
+                "weights of this package, or the number."
+            )
+        heatmap.NUM_CLASSES = len(names)
     return names
 
 
@@ -125,11 +118,6 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def describe_datasets(cfg: CfgNode) -> str:
-    """Name the datasets of `cfg`."""
-    return ", ".join(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))) or "no dataset"
-
-
 def set_joints(cfg: CfgNode) -> None:
     """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
 
@@ -143,22 +131,21 @@ def set_joints(cfg: CfgNode) -> None:
     from ..data.datasets.skeletons import common_skeleton
 
     pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
-    if common_skeleton((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) or not (
-        skeleton := saved.skeleton
-    ):
+    datasets = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    if common_skeleton(datasets) or not (theirs := saved.skeleton):
         return
-    pose.NUM_JOINTS = pose.NUM_JOINTS or len(skeleton.names)
-    if len(skeleton.names) != pose.NUM_JOINTS or skeleton.flip_map is None:
+    pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
+    if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
         return  # loading names what does not fit
+    guess, flip = saved.guess_of("joint"), theirs.flip_indices()
     if not pose.FLIP_INDICES:
-        pose.FLIP_INDICES = skeleton.flip_indices()
-        if guess := saved.guess_of("joint"):
+        pose.FLIP_INDICES = flip
+        if guess:
             tell_once(f"{guess}, with what a flip exchanges. {HOW_TO_NAME}.")
-    elif list(pose.FLIP_INDICES) != skeleton.flip_indices() and not saved.guess_of("joint"):
+    elif list(pose.FLIP_INDICES) != flip and not guess:
         tell_once(
             f"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES is {list(pose.FLIP_INDICES)}, but "
-            f"'{cfg.MODEL.WEIGHTS}' was trained with {skeleton.flip_indices()}. Set it to [] to "
-            "take them from there."
+            f"'{cfg.MODEL.WEIGHTS}' was trained with {flip}. Set it to [] to take them from there."
         )
 
 
@@ -167,11 +154,9 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
     Names that are a guess say nothing but their number.
     """
-    if not (class_names and weights):
-        return ""
     known = saved_names(weights)
     saved = list(known.classes)
-    if not saved or list(class_names) == saved:
+    if not class_names or not saved or list(class_names) == saved:
         return ""
     if known.guess_of("class"):
         if len(saved) == len(class_names):
@@ -184,51 +169,44 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
     )
 
 
-def tell_other_flips(skeleton: Skeleton | None, saved: SavedNames) -> None:
-    """Warn where a flip exchanges other joints of the data than those `saved` in a checkpoint."""
-    theirs = saved.skeleton if skeleton else None
-    if not skeleton or not theirs or saved.guess_of("joint"):
-        return
-    if theirs.names != skeleton.names or None in (theirs.flip_map, skeleton.flip_map):
+def compare_with_checkpoint(
+    classes: Sequence[str], skeleton: Skeleton | None, saved: SavedNames, *, must_agree: bool
+) -> None:
+    """Compare classes, joints and what a flip exchanges with what was `saved` in a checkpoint.
+
+    What is not known is not compared, and of names that are a guess those of the data are right.
+
+    Raises:
+        ValueError: names differ and must agree, which is for evaluation and resuming, where a
+            difference makes every result wrong. Fine-tuning may differ and is told so.
+    """
+    joints = skeleton.names if skeleton else ()
+    for what, plural, names in (("class", "classes", classes), ("joint", "joints", joints)):
+        theirs = saved.names(what)
+        if not names or not theirs or list(names) == theirs:
+            continue
+        if guess := saved.guess_of(what):
+            tell_once(f"{guess}. The dataset's are used: {shorten(names, 3)}.")
+            continue
+        text = (
+            f"The checkpoint '{saved.source}' was trained on other {plural} than the dataset's: "
+            f"{difference(theirs, names, what)}"
+        )
+        if must_agree:
+            raise ValueError(
+                f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural} "
+                f"{shorten(theirs, 8)}."
+            )
+        logger.warning(
+            f"{text}. The branches whose size depends on the {plural} start anew where the number "
+            f"differs (see the report above) and otherwise from the other {plural}' weights."
+        )
+    theirs = saved.skeleton if skeleton and not saved.guess_of("joint") else None
+    if not theirs or theirs.names != joints or None in (theirs.flip_map, skeleton.flip_map):
         return
     if theirs.flip_indices() != skeleton.flip_indices():
         logger.warning(
-            "By %s a flip exchanges %s, but '%s' was trained with %s: flipped images, in training "
-            "and with TEST.FLIP, mean other joints now. Give the data the pairs of the checkpoint, "
-            "unless those were wrong.",
-            *(skeleton.source, skeleton.flip_map, saved.source, theirs.flip_map),
+            f"By {skeleton.source} a flip exchanges {skeleton.flip_map}, but '{saved.source}' was "
+            f"trained with {theirs.flip_map}: flipped images, in training and with TEST.FLIP, mean "
+            "other joints now. Give the data the pairs of the checkpoint, unless those were wrong."
         )
-
-
-def compare_with_checkpoint(
-    names: Sequence[str], saved: SavedNames, *, path: str, must_agree: bool, what: str = "class"
-) -> None:
-    """Compare the classes (or joints) of the data with those `saved` in a checkpoint at `path`.
-
-    [] is not compared, and of names that are a guess those of the data are right. `what` is one of
-    the things that are named.
-
-    Raises:
-        ValueError: they differ and must agree, which is for evaluation and resuming, where a
-            difference makes every result wrong. Fine-tuning may differ and is told so.
-    """
-    theirs = saved.names(what)
-    if not names or not theirs or list(names) == theirs:
-        return
-    if guess := saved.guess_of(what):
-        tell_once(f"{guess}. The dataset's are used: {shorten(names, 3)}.")
-        return
-    text = (
-        f"The checkpoint '{path}' was trained on other {plural(what)} than the dataset's: "
-        f"{difference(theirs, names, what)}"
-    )
-    if must_agree:
-        raise ValueError(
-            f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural(what)} "
-            f"{shorten(theirs, 8)}."
-        )
-    logger.warning(
-        "%s. The branches whose size depends on the %s start anew where the number differs (see "
-        "the report above) and otherwise from the other %s' weights.",
-        *(text, plural(what), plural(what)),
-    )

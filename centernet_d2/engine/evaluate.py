@@ -14,12 +14,7 @@ from torch import nn
 from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import (
-    compare_with_checkpoint,
-    find_class_names,
-    tell_other_flips,
-    without_training_data,
-)
+from .class_names import compare_with_checkpoint, set_class_names, without_training_data
 from .saved_names import fetch_weights, names_of_loaded
 from .setup import setup
 from .trainer import Trainer
@@ -60,12 +55,10 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             f"for example MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
-    class_names, skeleton = find_class_names(cfg), output_skeleton(cfg)
+    class_names = set_class_names(cfg)
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
-    for what, names in (("class", class_names), ("joint", skeleton.names if skeleton else ())):
-        compare_with_checkpoint(names, saved, path=cfg.MODEL.WEIGHTS, must_agree=True, what=what)
-    tell_other_flips(skeleton, saved)
+    compare_with_checkpoint(class_names, output_skeleton(cfg), saved, must_agree=True)
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
     return class_names or list(saved.classes)

@@ -69,7 +69,7 @@ class TrainingHealthHook(HookBase):
         return steps > 0 and steps % self.patience == 0
 
 
-class CheckpointHook(hooks.PeriodicCheckpointer):
+class CheckpointHook(HookBase):
     """Save so often that little is lost however a training ends, and stop it at a signal.
 
     Checkpoints with a number are written every `period` steps and stay; `model_final.pth` ends the
@@ -77,10 +77,6 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
     written every `least` steps, before an evaluation, and where the training stops. Weights that
     are not finite are never saved. Register it in every process, behind the learning rate's hook
     and before the evaluation's.
-
-    Attributes:
-        complete: the last iteration of which weights and learning rate are up to date.
-        saved: the last iteration of which there is a checkpoint.
     """
 
     LAST = "model_last"
@@ -91,71 +87,39 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
         *,
         period: int,
         least: int,
-        evaluation_period: int = 0,
+        evaluation_period: int,
         signals: StopSignals,
     ) -> None:
-        super().__init__(checkpointer, period)
-        self.least, self.evaluation_period = max(least, 1), evaluation_period
-        self.signals = signals
-        self.complete = self.saved = -1
+        self.checkpointer, self.signals = checkpointer, signals
+        self.period, self.least, self.evaluation_period = period, max(least, 1), evaluation_period
+        self.complete = self.saved = -1  # the last iterations that are whole, that are in a file
 
     def before_train(self) -> None:
         """Start from the checkpoint that is resumed, if one is."""
-        super().before_train()
         self.complete = self.saved = self.trainer.start_iter - 1
 
     def after_step(self) -> None:
         """Save if it is due, and stop if a process was asked to."""
+        self.trainer._trainer.end_step()
         self.complete = iteration = self.trainer.iter
-        done = iteration + 1
-        stopping = self.signals.agreed()
-        if done % self.period == 0 or done >= self.max_iter:
-            self._check_weights()
-            super().after_step()
-            self.saved = iteration
-            if done >= self.max_iter:
-                self.checkpointer.remove(self.LAST)
-        elif stopping or done % self.least == 0 or is_due(done, self.evaluation_period):
-            self.save_last()
+        done, stopping = iteration + 1, self.signals.agreed()
+        ends = done >= self.trainer.max_iter
+        names = [f"model_{iteration:07d}"] * is_due(done, self.period) + ["model_final"] * ends
+        often = is_due(done, self.least) or is_due(done, self.evaluation_period)
+        for name in names or [self.LAST] * (stopping or often):
+            self.save(name)
+        if ends:
+            self.checkpointer.remove(self.LAST)
         if stopping:
             comm.synchronize()  # a process that is gone would have the others ended while they save
             self.signals.stop()
 
-    def save_last(self, name: str = LAST) -> None:
+    def save(self, name: str = LAST) -> None:
         """Save the state of `trainer.iter`.
 
         Raises:
             FloatingPointError: the weights are not finite; earlier checkpoints stay.
         """
-        self._check_weights()
-        self.checkpointer.save(name, iteration=self.trainer.iter)
-        self.saved = self.trainer.iter
-
-    def save_complete_step(self) -> None:
-        """Save the state after the last complete step, where it is whole and not saved yet."""
-        loop, stopped_at = self.trainer._trainer, self.trainer.iter
-        if self.complete <= self.saved or not loop.undo_half_a_step(self.complete):
-            return
-        self.trainer.iter = self.complete
-        try:
-            self.save_last()
-        finally:
-            self.trainer.iter = stopped_at
-
-    def close(self, error: BaseException, how: str) -> str:
-        """Save what is done where `error` ends a training; return a line on `how` to go on."""
-        try:
-            self.save_complete_step()
-        except Exception as problem:  # a GPU may be gone
-            logger.error("The last steps cannot be saved: %s", problem)
-        failed = isinstance(error, Exception) and not self.signals.received
-        cause = "Training failed" if failed else "Training was stopped"
-        file, done = self.checkpointer.get_checkpoint_file(), self.saved + 1
-        if not file or not done:
-            return f"{cause} before the first checkpoint: nothing is saved."
-        return f"{cause}. {done} of {self.max_iter} iterations are in {file}; to go on: {how}"
-
-    def _check_weights(self) -> None:
         if not all(bool(p.isfinite().all()) for p in self.checkpointer.model.parameters()):
             raise FloatingPointError(
                 f"The weights are not finite after iteration {self.trainer.iter} and are not "
@@ -163,6 +127,26 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
                 "SOLVER.BASE_LR, warm up (SOLVER.WARMUP_ITERS) or clip "
                 "(SOLVER.CLIP_GRADIENTS.ENABLED True)."
             )
+        self.checkpointer.save(name, iteration=self.trainer.iter)
+        self.saved = self.trainer.iter
+
+    def close(self, error: BaseException, how: str) -> str:
+        """Save the last whole step where `error` ends a training; return how to go on."""
+        stopped_at = self.trainer.iter
+        try:
+            if self.complete > self.saved and self.trainer._trainer.undo_half_a_step():
+                self.trainer.iter = self.complete
+                self.save()
+        except Exception as problem:  # a GPU may be gone
+            logger.error("The last steps cannot be saved: %s", problem)
+        self.trainer.iter = stopped_at
+        failed = isinstance(error, Exception) and not self.signals.received
+        cause = "Training failed" if failed else "Training was stopped"
+        file, done = self.checkpointer.get_checkpoint_file(), self.saved + 1
+        if not file or not done:
+            return f"{cause} before the first checkpoint: nothing is saved."
+        total = self.trainer.max_iter
+        return f"{cause}. {done} of {total} iterations are in {file}; to go on: {how}"
 
 
 class EvaluationHook(hooks.EvalHook):
@@ -181,22 +165,33 @@ def is_due(steps: int, period: int) -> bool:
     return period > 0 and steps % period == 0
 
 
+class StoppedEarly(BaseException):
+    """Ends a training that gets no better; detectron2 reports each `Exception` as a fault."""
+
+
 class BestCheckpoint(HookBase):
-    """Keep `model_best.pth`: the weights with the highest value of one evaluation result.
+    """Keep the weights with the highest value of one evaluation result, and stop without better.
 
-    The value stands beside it in `model_best.json` and in every checkpoint, so that a resumed run
-    does not overwrite a better one. The file holds weights only and is not what a run resumes from.
-    Register it after the evaluation hook.
-
-    Attributes:
-        best: the highest value so far.
-        without_better: evaluations since it.
+    The value stands beside `model_best.pth` in `model_best.json` and in every checkpoint, so that a
+    resumed run does not overwrite a better one. The file holds weights only and is not what a run
+    resumes from. Register it after the evaluation hook, in every process; the main one knows the
+    results. After `patience` evaluations, each after `period` steps, without a better value the
+    training ends with `model_final.pth`; 0: never. `keeper` saves then, and that count otherwise.
     """
 
-    def __init__(self, checkpointer: Checkpointer, metric: str) -> None:
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        metric: str,
+        *,
+        keeper: CheckpointHook | None = None,
+        patience: int = 0,
+        period: int = 0,
+    ) -> None:
         self.checkpointer, self.metric = checkpointer, metric
+        self.keeper, self.patience, self.period = keeper, patience, period
         self.record = os.path.join(checkpointer.save_dir, "model_best.json")
-        self.best, self.without_better = -math.inf, 0
+        self.best, self.without_better = -math.inf, 0  # and evaluations since it
         self._seen_iteration = -1
         self._told = False
 
@@ -210,18 +205,42 @@ class BestCheckpoint(HookBase):
             self.best, self.without_better = state["best"], state["without_better"]
 
     def before_train(self) -> None:
-        """Take over the best value of the run that is resumed."""
+        """Take over the best value of a resumed run; end at once where it has ended early."""
         if self.trainer.start_iter > 0 and os.path.isfile(self.record):
             with open(self.record, encoding="utf-8") as file:
                 saved = json.load(file)
             if saved["metric"] == self.metric:
                 self.best = max(self.best, saved["value"])
+        if self._is_over():
+            self._end(self.trainer.start_iter)
 
     def after_step(self) -> None:
-        """Save if the evaluation of this iteration is the best yet."""
+        """Look at this step's evaluation; save, and end if there was none better for too long."""
+        self.after_train()
+        done = self.trainer.iter + 1
+        if not self.patience or not is_due(done, self.period) or done >= self.trainer.max_iter:
+            return
+        if not self._is_over():
+            self.keeper.save()
+            return
+        self.keeper.save("model_final")
+        self.checkpointer.remove(self.keeper.LAST)
+        self._end(done)
+
+    def after_train(self) -> None:
+        """Save if the last evaluation, which may have been done just now, is the best yet."""
+        if not comm.is_main_process():
+            return
         value, iteration = self.trainer.storage.latest().get(self.metric, (math.nan, -1))
-        if iteration < 0:
-            self._tell_unknown(getattr(self.trainer, "_last_eval_results", None))
+        results = getattr(self.trainer, "_last_eval_results", None)
+        if iteration < 0 and results is not None and not self._told:
+            self._told = True
+            logger.warning(
+                "SOLVER.BEST_METRIC '%s' is no result of the evaluation; there are: %s. "
+                "model_best.pth is not kept: stop and correct it, and continue with --resume.",
+                self.metric,
+                ", ".join(sorted(flatten_results_dict(results))) or "none",
+            )
         if iteration in (self._seen_iteration, -1):
             return
         self._seen_iteration = iteration
@@ -230,70 +249,15 @@ class BestCheckpoint(HookBase):
             return
         self.best, self.without_better = value, 0
         record = {"metric": self.metric, "value": value, "iteration": iteration}
-        self.checkpointer.save("model_best", weights_only=True, tag=False, **record)
+        self.checkpointer.save("model_best", weights_only=True, **record)
         write_json(self.record, record)
         logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
 
-    after_train = after_step  # the last evaluation runs after the last step
+    def _is_over(self) -> bool:  # as the main process counts
+        return 0 < self.patience <= comm.all_gather(self.without_better)[0]
 
-    def _tell_unknown(self, results: dict | None) -> None:
-        """Warn once that the metric is no result of an evaluation that was done."""
-        if results is None or self._told:
-            return
-        self._told = True
-        logger.warning(
-            "SOLVER.BEST_METRIC '%s' is no result of the evaluation; there are: %s. model_best.pth "
-            "is not kept: stop and correct it, and continue with --resume.",
-            self.metric,
-            ", ".join(sorted(flatten_results_dict(results))) or "none",
-        )
-
-
-class StoppedEarly(BaseException):
-    """Ends a training that gets no better; detectron2 reports each `Exception` as a fault."""
-
-    def __init__(self, message: str, iteration: int) -> None:
-        super().__init__(message)
-        self.iteration = iteration  # the last
-
-
-class EarlyStopping(HookBase):
-    """End a training after `patience` evaluations without a better value of the best metric.
-
-    The count is in the checkpoints, with that of `BestCheckpoint`, which counts in the main process
-    and behind which this is registered, in every process.
-    """
-
-    def __init__(
-        self, best: BestCheckpoint | None, keeper: CheckpointHook, *, patience: int, period: int
-    ) -> None:
-        self.best, self.keeper = best, keeper
-        self.patience, self.period = patience, period
-
-    def before_train(self) -> None:
-        """End at once where a resumed run has ended so before."""
-        if self._is_over():
-            self._end(self.trainer.start_iter - 1)
-
-    def after_step(self) -> None:
-        """If this step was evaluated, end with `model_final.pth`, or save the count."""
-        done = self.trainer.iter + 1
-        if not is_due(done, self.period) or done >= self.trainer.max_iter:
-            return
-        if not self._is_over():
-            self.keeper.save_last()
-            return
-        self.keeper.save_last("model_final")
-        self.keeper.checkpointer.remove(self.keeper.LAST)
-        self._end(self.trainer.iter)
-
-    def _is_over(self) -> bool:
-        worse = self.best.without_better if self.best else 0
-        return max(comm.all_gather(worse)) >= self.patience  # the main process knows it
-
-    def _end(self, iteration: int) -> None:
+    def _end(self, done: int) -> None:
         raise StoppedEarly(
-            f"{self.patience} evaluations without a better SOLVER.BEST_METRIC "
-            "(SOLVER.EARLY_STOPPING)",
-            iteration,
+            f"Stopped early after {done} iterations: {self.patience} evaluations without a better "
+            "SOLVER.BEST_METRIC (SOLVER.EARLY_STOPPING)."
         )

@@ -106,102 +106,79 @@ def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) ->
     return {
         "optimizer": optimizer.state_dict(),
         "optimizer_kind": type(optimizer).__name__.removesuffix("WithClipping"),
-        "optimizer_parameters": [names.get(id(parameter), "") for parameter in parameters],
+        "optimizer_parameters": [names.get(id(p), str(k)) for k, p in enumerate(parameters)],
     }
 
 
 def resume_optimizer(
     optimizer: torch.optim.Optimizer, scheduler: Any, model: torch.nn.Module, state: dict[str, Any]
 ) -> list[str]:
-    """Take over the moments of a checkpoint; settings stay those that the optimizer has.
+    """Take over the moments of a checkpoint; return a sentence for each setting that differs.
 
-    The rate becomes that of the scheduler's iteration. A scheduler that makes it of the rate before
-    goes on with the checkpoint's.
-
-    Args:
-        optimizer: as the config asks for it.
-        scheduler: of its learning rate, already with the checkpoint's state.
-        model: whose parameters are optimized.
-        state: as `optimizer_state` returns; an older one has "optimizer" alone.
-
-    Returns:
-        One sentence for each setting that differs.
+    The settings stay those of `optimizer`, its rate becomes that of the iteration of `scheduler`,
+    which has the checkpoint's state. A scheduler that makes it of the rate before goes on with the
+    checkpoint's. `state` is as `optimizer_state` returns; an older one has "optimizer" alone.
 
     Raises:
-        ValueError: the checkpoint is of another optimizer, or of parameters that are grouped in
-            another way and not named.
+        ValueError: the checkpoint is of another optimizer, or of other parameters.
     """
-    here, groups = optimizer_state(optimizer, model), optimizer.param_groups
-    saved = state["optimizer"]
-    _check_kind(here["optimizer_kind"], state.get("optimizer_kind"), groups, saved["param_groups"])
-    own = [{key: group[key] for key in SETTINGS if key in group} for group in groups]
-    computed = isinstance(scheduler, LRMultiplier)
-    told = []
+    here, saved = optimizer_state(optimizer, model), state["optimizer"]
+    own, before = here["optimizer"]["param_groups"], saved["param_groups"]
+    places = {name: index for index, name in enumerate(_saved_parameters(here, state))}
+    computed, told = isinstance(scheduler, LRMultiplier), []
     for key, config_key in SETTINGS.items():
-        before, now = _distinct(saved["param_groups"], key), _distinct(own, key)
-        if before and now and before != now:
+        was, now = (
+            " and ".join(dict.fromkeys(str(group[key]) for group in groups if key in group))
+            for groups in (before, own)
+        )
+        if was and now and was != now:
             stays = computed or key != "initial_lr"
             told.append(
-                f"{config_key}: {now} is used, the run had {before}."
+                f"{config_key}: {now} is used, the run had {was}."
                 if stays
-                else f"{config_key}: the scheduler goes on with {before}, not {now}."
+                else f"{config_key}: the scheduler goes on with {was}, not {now}."
             )
-    names, saved_names = here["optimizer_parameters"], state.get("optimizer_parameters")
-    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in saved["param_groups"]] or (
-        saved_names is not None and saved_names != names
-    ):
-        saved = _in_order(saved, here["optimizer"], names, saved_names)
-    optimizer.load_state_dict(saved)
-    groups = optimizer.param_groups  # which are others now
-    for group, settings in zip(groups, own, strict=True):
-        if not computed:
-            settings.pop("initial_lr", None)
-        group.update(settings)
+    order = [places[name] for name in here["optimizer_parameters"]]
+    moments = {k: saved["state"][place] for k, place in enumerate(order) if place in saved["state"]}
+    optimizer.load_state_dict({"state": moments, "param_groups": own})
     if computed:
-        scheduler.base_lrs = [group["initial_lr"] for group in groups]
-        for group, rate in zip(groups, scheduler.get_lr(), strict=True):
+        scheduler.base_lrs = [group["initial_lr"] for group in own]
+        for group, rate in zip(optimizer.param_groups, scheduler.get_lr(), strict=True):
             group["lr"] = rate
+    elif _sizes(own) == _sizes(before):
+        for group, old in zip(optimizer.param_groups, before, strict=True):
+            group.update({key: old[key] for key in ("lr", "initial_lr") if key in old})
     return told
 
 
-def _check_kind(
-    kind: str, saved_kind: str | None, groups: list[dict[str, Any]], saved: list[dict[str, Any]]
-) -> None:
-    if saved_kind is None:  # an older checkpoint: its settings tell as much
-        has_betas = "betas" in saved[0]
-        same = has_betas == ("betas" in groups[0])
-        saved_kind = kind if same else "Adam" if has_betas else "SGD"
+def _saved_parameters(here: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """Names of the parameters of a checkpoint, which have to be those of the optimizer here."""
+    own, before = (each["optimizer"]["param_groups"] for each in (here, state))
+    kind, saved_kind = here["optimizer_kind"], state.get("optimizer_kind")
+    if saved_kind is None:  # its settings tell as much
+        adam = "betas" in before[0]
+        saved_kind = kind if adam == ("betas" in own[0]) else "Adam" if adam else "SGD"
     if saved_kind != kind:
         raise ValueError(
             f"SOLVER.OPTIMIZER is '{kind}', and the run to resume has '{saved_kind}', whose state "
             f"does not fit. Set SOLVER.OPTIMIZER {saved_kind}; or start a new run with '{kind}' "
             "from its weights, by MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-
-
-def _in_order(
-    saved: Mapping[str, Any],
-    own: Mapping[str, Any],
-    names: list[str],
-    saved_names: list[str] | None,
-) -> dict[str, Any]:
-    """Return a saved state in the order and the groups of another one, by its parameters' names."""
-    if saved_names is None or sorted(saved_names) != sorted(names):
+    names: list[str] = here["optimizer_parameters"]
+    unnamed = names if _sizes(own) == _sizes(before) else []
+    saved_names: list[str] = state.get("optimizer_parameters", unnamed)
+    if sorted(saved_names) != sorted(names):
         raise ValueError(
-            "The optimizer of the run to resume has its parameters in other groups. Set "
+            "The optimizer of the run to resume has other parameters, or in other groups. Set "
             "SOLVER.WEIGHT_DECAY, WEIGHT_DECAY_NORM, WEIGHT_DECAY_BIAS, BIAS_LR_FACTOR and "
             "MODEL.BACKBONE.FREEZE_AT as there; or start a new run from its weights, by "
             "MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-    place = {name: index for index, name in enumerate(saved_names)}
-    moved = {k: saved["state"][place[n]] for k, n in enumerate(names) if place[n] in saved["state"]}
-    return {"state": moved, "param_groups": own["param_groups"]}
+    return saved_names
 
 
-def _distinct(groups: list[dict[str, Any]], key: str) -> str:
-    """The different values of a setting over the groups, in words; "" where there are none."""
-    values = dict.fromkeys(str(group[key]) for group in groups if key in group)
-    return " and ".join(values)
+def _sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
 
 
 def _with_clipping(

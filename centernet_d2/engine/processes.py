@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,30 +24,42 @@ def told_by(asked: bool, look: Callable[[], Result]) -> list[Result]:
     """Call `look` in the processes that are `asked`; all get the results, or the first error.
 
     All processes call it together; a result can be pickled.
-
-    Raises:
-        Exception: what `look` raised, the same in every process, so that none waits for another.
     """
     if comm.get_world_size() == 1:
         return [look()]
-    outcome: Any = None
-    if asked:
-        try:
-            outcome = (look(), None)
-        except Exception as error:
-            outcome = (None, error)
-    outcomes = [heard for heard in comm.all_gather(outcome) if heard is not None]
-    for _, error in outcomes:
-        if error is not None:
-            raise error
-    return [result for result, _ in outcomes]
+    result, error = None, None
+    try:
+        result = look() if asked else None
+    except Exception as caught:
+        error = caught
+    heard = comm.all_gather((asked, result, error))
+    for raised in (each[2] for each in heard if each[2] is not None):
+        raise raised
+    return [each[1] for each in heard if each[0]]
+
+
+@contextlib.contextmanager
+def at_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside the block let `handle` be called at the signals `STOPPING`.
+
+    One that was ignored before stays so; in a thread that is not the main one nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in STOPPING if main}
+    before = {n: handler for n, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopSignals:
-    """Inside its block the signals `STOPPING` ask for a stop after the current step.
+    """Takes signals, by `note`, as a wish to stop after the current step.
 
-    The same signal a second time stops at once, and so does the first while `at_once` is set. A
-    signal that was ignored before stays so; in a thread that is not the main one nothing changes.
+    The same signal a second time stops at once, and so does the first while `at_once` is set.
 
     Attributes:
         received: number of the signal that asked first, 0 for none.
@@ -56,22 +68,11 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received, self.at_once = 0, False
-        self._before: dict[int, Any] = {}
         self._seen: set[int] = set()
         self._process = os.getpid()
 
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            kept = (signal.SIG_IGN, None)
-            numbers = [number for number in STOPPING if signal.getsignal(number) not in kept]
-            self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Remember a signal; the handler of `at_signals`."""
         if os.getpid() != self._process:  # a worker of the loader: the main process ends it
             return
         again = number in self._seen
@@ -114,9 +115,5 @@ def passed_on(children: Callable[[], Iterable[int]]) -> Iterator[list[int]]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in STOPPING}
-    try:
+    with at_signals(pass_on):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

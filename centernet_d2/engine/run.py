@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,8 +106,8 @@ def run(
 
     Args:
         args: parsed. Where they are there, `imports` names modules to import, see `user_modules`,
-            `overwrite` moves an earlier run in OUTPUT_DIR aside, and `command` is the program with
-            its arguments, for a message that says how to resume; else it is this process's.
+            `overwrite` moves an earlier run in OUTPUT_DIR aside, and `command`, else that of this
+            process, is told as the one to resume by.
         trainer: a subclass that builds some parts in its own way, in training and evaluation.
         add_keys: functions cfg -> None that add config keys of one's own.
 
@@ -124,7 +124,9 @@ def run(
         results = evaluate_only(cfg, trainer=job.trainer)
     else:
         training = job.trainer(cfg)
-        training.how_to_resume = resume_command(getattr(args, "command", sys.argv))
+        program, *rest = getattr(args, "command", sys.argv)
+        rest = [word for word in rest if word not in ("--resume", "--overwrite")]
+        training.how_to_resume = shlex.join([sys.executable, program, "--resume", *rest])
         training.resume_or_load(resume=args.resume)
         try:
             results = training.train()
@@ -139,8 +141,8 @@ def run(
 def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     """Start logging, set the config up, save config and log, and seed this process.
 
-    They are saved in `result_folder`. An earlier run's results.json there is removed first, so that
-    the one beside a config.yaml is always of that config, and of a run that came to its end.
+    An earlier results.json is removed first: the one beside a config.yaml is always of that config,
+    and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
     (aside,) = told_by(
@@ -165,42 +167,27 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
 def clear_folder(folder: str, args: argparse.Namespace, *, needed: str = "") -> str:
     """See that a training mixes with no other run; return where one was moved to, or "".
 
-    Args:
-        folder: of the new training.
-        args: of the command line, see `run`.
-        needed: a file that the training reads, which is not moved.
+    `needed` is a file that the training reads, which is not moved.
 
     Raises:
         FileExistsError: one does, and `args` neither resume nor overwrite.
         ValueError: `args` do both.
     """
-    overwrite = getattr(args, "overwrite", False)
-    if overwrite and (args.resume or args.eval_only):
+    uses, overwrite = args.resume or args.eval_only, getattr(args, "overwrite", False)
+    if overwrite and uses:
         raise ValueError(
             "--overwrite starts a new run, --resume and --eval-only use one that is there: "
             "give one."
         )
-    if args.eval_only or args.resume:
-        return ""
     if overwrite:
         return move_aside(folder, needed=(args.config_file, needed))
-    refuse_used_folder(folder)
+    if not uses:
+        refuse_used_folder(folder)
     return ""
 
 
-def resume_command(command: Sequence[str]) -> str:
-    """Return the command by which a stopped program goes on; options stand before overrides."""
-    program, *rest = command
-    given = [word for word in rest if word not in ("--resume", "--overwrite")]
-    return shlex.join([sys.executable, program, "--resume", *given])
-
-
 def result_folder(output_dir: str, eval_only: bool) -> str:
-    """Return where a run leaves config, log and results.
-
-    Of an evaluation it is `inference` in OUTPUT_DIR, which may be that of a training, whose files
-    stay as they are.
-    """
+    """Return where a run leaves config, log and results: an evaluation not over a training's."""
     return os.path.join(output_dir, "inference") if eval_only else output_dir
 
 

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import logging
+import itertools
 import os
 import re
 from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
 
-logger = logging.getLogger(__name__)
-
-# Names of what a run leaves, and of those alone by which a folder is known to hold one.
-_OF_A_RUN = re.compile(
-    r"config\.yaml|log\.txt.*|metrics\.json|events\.out\.tfevents.*|last_checkpoint|results\.json"
-    r"|model_(\d{7}|final|last|best)\.pth|model_best\.json|inference|detections\.jpg|curves\.png"
+# Names by which a folder is known to hold a run, and of all that one leaves.
+_MARKS = r"(metrics|results)\.json|last_checkpoint|model_(\d{7}|final|last|best)\.pth"
+_OF_A_RUN = _MARKS + (
+    r"|config\.yaml|log\.txt.*|events\.out\.tfevents.*|model_best\.json|inference"
+    r"|detections\.jpg|curves\.png"
 )
-_MARKS = re.compile(r"(metrics|results)\.json|last_checkpoint|model_(\d{7}|final|last|best)\.pth")
-NO_WEIGHTS_TO_RESUME = "model_best.pth"  # it has weights alone
 
 
 def traces_of_run(folder: str) -> list[str]:
     """Return the names of the files in a folder by which it holds a training, sorted."""
-    if not PathManager.isdir(folder):
-        return []
-    names = sorted(name for name in PathManager.ls(folder) if _MARKS.fullmatch(name))
-    # A training that stopped before its first step leaves an empty list of metrics.
-    return [n for n in names if n != "metrics.json" or _size(os.path.join(folder, n))]
-
-
-def _size(file: str) -> int:
-    with PathManager.open(file, "rb") as stream:
-        return len(stream.read(1))
+    names = PathManager.ls(folder) if PathManager.isdir(folder) else []
+    traces = sorted(name for name in names if re.fullmatch(_MARKS, name))
+    if "metrics.json" in traces:  # it is empty where a training stopped before its first step
+        with PathManager.open(os.path.join(folder, "metrics.json")) as stream:
+            return traces if stream.read(1) else [n for n in traces if n != "metrics.json"]
+    return traces
 
 
 def refuse_used_folder(folder: str) -> None:
@@ -51,15 +44,11 @@ def move_aside(folder: str, *, needed: tuple[str, ...] = ()) -> str:
 
     What is not a run's own stays; nothing is deleted. The moved run can be resumed where it is.
 
-    Args:
-        folder: a local one, OUTPUT_DIR.
-        needed: files that the new run reads, which have to stay where they are.
-
     Returns:
         The new folder; "" where there is no run.
 
     Raises:
-        FileExistsError: a needed file is one of those to be moved, or the folder is remote.
+        FileExistsError: a file that the new run needs would be moved, or the folder is remote.
     """
     if not traces_of_run(folder):
         return ""
@@ -67,15 +56,15 @@ def move_aside(folder: str, *, needed: tuple[str, ...] = ()) -> str:
         raise FileExistsError(
             f"OUTPUT_DIR '{folder}' is remote, where nothing can be moved: set another."
         )
-    own = [path for path in sorted(Path(folder).iterdir()) if _OF_A_RUN.fullmatch(path.name)]
+    own = [path for path in sorted(Path(folder).iterdir()) if re.fullmatch(_OF_A_RUN, path.name)]
     for file in filter(os.path.exists, needed):
         if Path(file).resolve() in [path.resolve() for path in own]:
             raise FileExistsError(
                 f"'{file}' is part of the run in OUTPUT_DIR '{folder}', which would be moved "
                 "aside. Set another OUTPUT_DIR."
             )
-    numbers = (int(p.name[4:]) for p in Path(folder).glob("old_*") if p.name[4:].isdecimal())
-    aside = Path(folder, f"old_{max(numbers, default=0) + 1}")
+    names = (Path(folder, f"old_{number}") for number in itertools.count(1))
+    aside = next(path for path in names if not path.exists())
     aside.mkdir()
     for path in own:
         path.rename(aside / path.name)
@@ -91,29 +80,15 @@ def file_to_resume(folder: str, named: str) -> str:
     """
     if named and PathManager.isfile(named):
         return named
-    there = [name for name in traces_of_run(folder) if name.endswith(".pth")]
-    there = [name for name in there if name != NO_WEIGHTS_TO_RESUME]
+    # That of the best score has weights alone.
+    there = [name for name in traces_of_run(folder) if re.fullmatch(r"model_(?!best).*", name)]
     if not named and not there:
         return ""
     says = f"names '{os.path.basename(named)}', which is not there" if named else "is missing"
-    choice = (
-        f"There are: {', '.join(there)}. Write one of these names into it"
-        if there
-        else "No checkpoint that could be resumed is there"
-    )
+    choice = "No other is there: "
+    if there:
+        choice = f"There are: {', '.join(there)}. Write one of these names into it, or "
     raise FileNotFoundError(
-        f"'{os.path.join(folder, 'last_checkpoint')}' {says}. {choice}, or start a new run in "
+        f"'{os.path.join(folder, 'last_checkpoint')}' {says}. {choice}start a new run in "
         "another OUTPUT_DIR or with --overwrite."
-    )
-
-
-def tell_nothing_to_resume(folder: str) -> None:
-    """Warn that a run starts anew although it was to be resumed, and where runs are."""
-    above = os.path.dirname(os.path.abspath(folder))
-    beside = [] if "://" in folder else [p for p in sorted(Path(above).iterdir()) if p.is_dir()]
-    runs = [str(path) for path in beside[:200] if (path / "last_checkpoint").is_file()][:4]
-    logger.warning(
-        "Nothing to resume in OUTPUT_DIR '%s' (it has no checkpoint): a new run starts.%s",
-        folder,
-        f" Checkpoints are in {', '.join(runs)}." if runs else "",
     )

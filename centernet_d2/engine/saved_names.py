@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,12 @@ from iopath.common.file_io import get_cache_dir
 from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
-from ..checkpoint.unwrap import unwrap
+from ..checkpoint.unwrap import shorten, unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
 from ..structures.names import plural
 from ..structures.skeleton import Skeleton
-from .checkpointer import shorten, without_query
+from .checkpointer import without_query
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ HOW_TO_NAME = (
 )
 
 
-def texts(entry: Any) -> tuple[str, ...]:
+def _texts(entry: Any) -> tuple[str, ...]:
     """A list of texts; what is none, in files of others, names nothing."""
     is_list = isinstance(entry, (list, tuple)) and all(isinstance(text, str) for text in entry)
     return tuple(entry) if is_list else ()
@@ -52,7 +52,7 @@ class SavedNames:
     @classmethod
     def of(cls, content: Mapping[str, Any], source: str) -> SavedNames:
         """Those in the content of a checkpoint."""
-        classes, guessed = (texts(content.get(key)) for key in ("class_names", "guessed"))
+        classes, guessed = (_texts(content.get(key)) for key in ("class_names", "guessed"))
         joints = {key: value for key, value in content.items() if key.startswith("joint_")}
         return cls(source, classes, joints, guessed)
 
@@ -72,7 +72,7 @@ class SavedNames:
         names = self.names(what)
         return (
             f"'{self.source}' names no {plural(what)}; by their number, {len(names)}, they are "
-            f"guessed to be {shorten(names, 3)}"
+            f"guessed to be {shorten(names)}"
         )
 
 
@@ -83,17 +83,12 @@ def saved_names(weights: str) -> SavedNames:
     an address was downloaded before. Files as their authors published them hold no names: these
     are guessed from the numbers of classes and joints, and are marked so.
     """
-    if not weights:
-        return SavedNames()
     name = without_query(weights)
     if name.startswith(PUBLISHED) and not _expected_file(name).is_file():
-        try:
-            benchmark = find_entry(name.removeprefix(PUBLISHED)).benchmark
-        except UnknownModelError:
-            benchmark = None
-        if benchmark:
-            joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
-            return SavedNames(weights, DATASET_CLASSES[benchmark.dataset], joints)
+        with contextlib.suppress(UnknownModelError):
+            if benchmark := find_entry(name.removeprefix(PUBLISHED)).benchmark:
+                joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
+                return SavedNames(weights, DATASET_CLASSES[benchmark.dataset], joints)
     file = _fetched.get(name) or _expected_file(name)
     return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
 
@@ -121,8 +116,7 @@ def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
         if "class_names" not in loaded:
             loaded = detect_source(unwrap(loaded).state).names
         return SavedNames.of(loaded, source)
-    # Weights that cannot be read are reported where they are loaded, with their name and the cure.
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+    except (OSError, ValueError):  # reported where they are loaded, with their name and the cure
         return SavedNames()
 
 

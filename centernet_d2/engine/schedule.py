@@ -7,11 +7,10 @@ rate, iterations, steps - follows from them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.solver import LRMultiplier
 
 # Key in iterations, given by hand -> key in epochs, from which iterations are computed.
 PARTNERS = {
@@ -55,11 +54,8 @@ class Schedule:
     warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
-    def describe(self, scheduler: Any = None) -> str:
-        """Return the schedule in two lines, for the log; in three where the rate changes.
-
-        `scheduler` is what changes it; only detectron2's `LRMultiplier` can be asked ahead.
-        """
+    def describe(self) -> str:
+        """Return the schedule in two lines, for the log."""
         epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
         steps = "lowered along a cosine" if "Cosine" in self.scheduler else steps
@@ -72,42 +68,24 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"checkpoint every {self.checkpoint_period} iterations." + self._rates(scheduler)
+            f"checkpoint every {self.checkpoint_period} iterations."
         )
-
-    def _rates(self, scheduler: Any) -> str:
-        if not isinstance(scheduler, LRMultiplier):
-            return ""
-        last, factor = self.iterations - 1, scheduler._multiplier
-        marks = sorted({0, min(self.warm_up, last), *self.steps, last})
-        rates = {i: self.learning_rate * factor(i / scheduler._max_iter) for i in marks}
-        if all(rate == self.learning_rate for rate in rates.values()):
-            return ""
-        return f"\nRate: {', '.join(f'{rate:.3g} in iteration {i}' for i, rate in rates.items())}."
 
     def too_long_warm_up(self) -> str:
         """Return a warning where the warm-up takes the whole run, else ""."""
-        if 0 < self.iterations <= self.warm_up:
-            return (
-                f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
-                f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
-            )
-        return ""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the values for a checkpoint."""
-        return asdict(self)
+        if self.warm_up < self.iterations:
+            return ""
+        return (
+            f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
+            f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
+        )
 
     def changes(self, saved: Mapping[str, Any]) -> list[str]:
-        """Return a sentence for each value that is not that of a checkpoint's `state_dict`.
-
-        The learning rate is the optimizer's to tell.
-        """
-        own = self.state_dict()
+        """Return a sentence for each value, but the optimizer's, that differs in a checkpoint."""
         return [
-            f"{key}: {own[field]} is used, the run had {saved[field]}."
+            f"{key}: {getattr(self, field)} is used, the run had {saved[field]}."
             for field, key in TOLD.items()
-            if field in saved and saved[field] != own[field]
+            if field in saved and saved[field] != getattr(self, field)
         ]
 
 

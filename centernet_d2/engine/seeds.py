@@ -51,11 +51,7 @@ Summary = dict[str, dict[str, Spread]]  # task -> metric -> over the runs
 
 
 def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Summary:
-    """Return mean and deviation of every metric that occurs in any of the `results`.
-
-    Args:
-        results: of each run, task -> metric -> number; None and NaN are not known.
-    """
+    """Return mean and deviation of every metric in any run's results; None, NaN: not known."""
     summary: Summary = {}
     for task, key in dict.fromkeys((t, k) for scores in results for t in scores for k in scores[t]):
         values = [scores.get(task, {}).get(key) for scores in results]
@@ -98,19 +94,15 @@ def run_seeds(
 ) -> Summary | None:
     """Train, or evaluate, the same config with `count` seeds; write and print the summary.
 
-    Every seed is a process of its own and has the folder OUTPUT_DIR/seed_<s>, as logs, memory and
-    failures are to stay apart. The seeds are SEED, SEED + 1, ...; from 0 where SEED is negative.
-    `seeds.json` is written where the results of one run would be.
-
-    Resuming leaves out the seeds that are finished and goes on with the one that was cut off; a
-    seed that was trained with another config is trained on with this one, as a single run would be.
-    Evaluations are short and start anew. Of several machines the first one summarises; to resume,
-    they need the same OUTPUT_DIR.
+    Every seed is a process of its own and has the folder OUTPUT_DIR/seed_<s>. The seeds are SEED,
+    SEED + 1, ...; from 0 where SEED is negative. `seeds.json` is written where the results of one
+    run would be. Resuming leaves out the seeds that are finished; evaluations start anew. Of
+    several machines the first one summarises; to resume, they need the same OUTPUT_DIR.
 
     Args:
         count: number of seeds.
         args: what detectron2's `default_argument_parser` made of the arguments of `command`.
-        command: the program that calls `run(args)`, with its arguments.
+        command: the program that calls `run`, with its arguments.
         run_child: runs a command and returns its exit status.
         add_keys: as the program gives them to `run`.
 
@@ -192,11 +184,8 @@ def check(cfg: CfgNode, args: argparse.Namespace, folders: Mapping[int, str]) ->
 
 
 def is_finished(job: Job, seed: int, folder: str) -> bool:
-    """Whether a training of this job (after `setup`) with a seed came to its end in `folder`.
-
-    A run removes the results that it finds before it saves its config.yaml.
-    """
-    file = Path(folder, "config.yaml")
+    """Whether a training of this job (after `setup`) with a seed came to its end in `folder`."""
+    file = Path(folder, "config.yaml")  # saved when earlier results are removed
     if not file.is_file() or not Path(folder, RESULTS_FILE).is_file():
         return False
     expected = job.saved(SEED=seed, OUTPUT_DIR=folder)

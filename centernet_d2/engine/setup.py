@@ -44,17 +44,14 @@ def load_config(
 ) -> CfgNode:
     """Build a config: defaults, this package's keys, the file at `path`, then `overrides`.
 
-    A config.yaml that another detectron2 version, or an earlier version of this package, saved is
-    taken too. What is given by hand takes precedence over what would be computed: SOLVER.MAX_ITER,
-    SOLVER.STEPS, SOLVER.CHECKPOINT_PERIOD or TEST.EVAL_PERIOD in an override, or in a file over its
-    `_BASE_`, empties its partner in epochs, unless that is set beside it. DATASETS.TRAIN and TEST
-    may be one name instead of a tuple.
+    A config.yaml that another version of detectron2 or of this package saved is taken too. A number
+    of iterations given by hand empties its partner in epochs, unless that is set beside it.
+    DATASETS.TRAIN and TEST may be one name instead of a tuple.
 
     Args:
         path: YAML file; "" for none.
         overrides: KEY VALUE KEY VALUE ..., as on a command line.
-        add_keys: functions that add keys of one's own to a config, in place; a config.yaml that a
-            run with such keys saved needs them again.
+        add_keys: functions that add keys of one's own to a config, in place.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -82,28 +79,22 @@ def load_config(
 def setup(cfg: CfgNode) -> CfgNode:
     """Make a merged config ready: values checked, datasets registered, classes read, device found.
 
-    - Every value is checked, see `check_config`.
-    - `coco:<json>:<image dir>` and `voc:<folder>:<split>` in DATASETS.TRAIN and TEST are registered
-      and replaced by their short names; DATASETS.FROM_FILES keeps them with absolute paths, so that
-      the saved config registers them again, in every process.
+    - Data given as files in DATASETS.TRAIN and TEST is registered and replaced by short names;
+      DATASETS.FROM_FILES keeps it with absolute paths, so that the saved config registers it again.
     - MODEL.HEATMAP.NUM_CLASSES 0 becomes the number of classes of the datasets or, without a
-      dataset, of the checkpoint MODEL.WEIGHTS. Nothing is downloaded for it: weights that are not
-      here yet, and are none of the model zoo, are compared where they are loaded.
-    - With the point task "pose", what MODEL.POINTS_CENTERNET.POSE leaves open comes from the
-      datasets' metadata, or where they name no joints from MODEL.WEIGHTS: number of joints, their
-      flip, the classes that have them.
+      dataset, of the checkpoint MODEL.WEIGHTS; in the same way what MODEL.POINTS_CENTERNET.POSE
+      leaves open is filled. Nothing is downloaded for it: weights that are not here yet, and are
+      none of the model zoo, are compared where they are loaded.
     - TEST.PROTOCOL, where it is not empty, sets the keys that it decides.
-    - MODEL.DEVICE becomes "cpu" where there is no GPU.
-    - INPUT.MIN_SIZE_TEST becomes 0, so that all ways of predicting see the same pixels.
-    - MODEL.WEIGHTS that were trained on other classes than the datasets' are told: right to start a
-      training from, wrong to predict with.
+    - MODEL.DEVICE becomes "cpu" where there is no GPU, and INPUT.MIN_SIZE_TEST 0, so that all ways
+      of predicting see the same pixels.
+    - MODEL.WEIGHTS that were trained on other classes than the datasets' are told.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
     same values, of a clone too, returns at once while the datasets' files say the same.
 
     Raises:
         ValueError: a value is wrong, or datasets, classes and NUM_CLASSES contradict each other.
-            The message names the key and the cure.
     """
     if _is_ready(cfg):
         _choose_reading(cfg)

@@ -64,8 +64,7 @@ class StepLoop(SimpleTrainer):
         self.previous_batch: list[dict[str, Any]] = []
         self.losses: dict[str, float] = {}
         self._buffers: list[torch.Tensor] = []  # copies, as they were before the current step
-        self._updating = False  # whether weights are half changed
-        self._done = self._copied = -1  # the last iterations that are done, that have copies
+        self._stage = "whole"
 
     def run_step(self) -> None:
         """Do one step.
@@ -95,12 +94,11 @@ class StepLoop(SimpleTrainer):
         # Only here: reading the losses waits for a GPU, which backward has given work by now.
         self.losses = self._checked(losses)
         self._log(data_time)
-        self._updating = True
+        self._stage = "updating"
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.average:
             self.average.update(unwrapped(self.model))
-        self._updating, self._done = False, self.iter
 
     @torch.no_grad()
     def _copy_buffers(self) -> None:
@@ -109,23 +107,22 @@ class StepLoop(SimpleTrainer):
             self._buffers = [buffer.clone() for buffer in buffers]
         elif buffers:
             torch._foreach_copy_(self._buffers, buffers)
-        self._copied = self.iter
+        self._stage = "forward"
+
+    def end_step(self) -> None:
+        """Take the step as whole; whoever saves calls it, when the learning rate is set too."""
+        self._stage = "whole"
 
     @torch.no_grad()
-    def undo_half_a_step(self, complete: int) -> bool:
-        """Bring a model whose step failed to its state after iteration `complete`, the last whole.
+    def undo_half_a_step(self) -> bool:
+        """Undo a step that failed; False where weights have changed, which cannot be undone.
 
         Norms gather statistics before a step can fail; weights only change at its end.
-
-        Returns:
-            False where weights have changed since, which cannot be undone.
         """
-        if self._updating or self._done > complete:
-            return False
-        if self._copied > complete:
+        if self._stage == "forward":
             for buffer, before in zip(self.model.buffers(), self._buffers, strict=True):
                 buffer.copy_(before)
-        return True
+        return self._stage != "updating"
 
     def stop_loading(self) -> None:
         """End the loader's workers; a further step starts them anew."""

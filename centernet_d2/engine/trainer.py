@@ -6,47 +6,28 @@ import contextlib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, hooks
+from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.evaluation import verify_results
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from ..data.loader import (
-    DatasetDict,
-    Mapper,
-    TrainLoader,
-    build_mapper,
-    build_test_loader,
-    build_train_loader,
-    load_training_dicts,
-)
 from ..data.samplers import seed_generators
-from ..evaluation.build import build_evaluator, call_with_context, check_outputs, told_by_model
+from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
-from .class_names import compare_with_checkpoint, find_class_names, tell_other_flips
+from .class_names import compare_with_checkpoint, set_class_names
 from .ema import WeightAverage, copy_into
-from .first_look import check_best_metric, look_at_images, usable_records
-from .hooks import (
-    BestCheckpoint,
-    CheckpointHook,
-    EarlyStopping,
-    EvaluationHook,
-    StoppedEarly,
-    TrainingHealthHook,
-)
-from .optimizer import build_optimizer, optimizer_state, resume_optimizer
+from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
+from .optimizer import optimizer_state, resume_optimizer
+from .parts import Parts, check_best_metric, usable_records
 from .pictures import VisualizationHook
-from .processes import StopSignals
-from .run_folder import file_to_resume, refuse_used_folder, tell_nothing_to_resume, traces_of_run
+from .processes import StopSignals, at_signals
+from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
 from .saved_names import names_of_loaded
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
@@ -55,7 +36,7 @@ from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distribute
 logger = logging.getLogger(__name__)
 
 
-class Trainer(DefaultTrainer):
+class Trainer(Parts):
     """Builds everything that a training needs from a config, and trains.
 
     Subclasses replace parts as with detectron2's trainer: `build_model`, `build_optimizer`,
@@ -65,19 +46,14 @@ class Trainer(DefaultTrainer):
     A checkpoint holds under "model" the weights that are evaluated (with SOLVER.EMA_DECAY the
     average), so that `--eval-only` and predictors repeat the printed score, and under "trainer" all
     that an exact resume needs.
-
-    Attributes:
-        how_to_resume: what to do to go on with this run, for messages.
     """
 
-    how_to_resume = "Trainer(cfg).resume_or_load(resume=True), or --resume"
-    _holds_run = False  # whether OUTPUT_DIR did when this was built
+    how_to_resume = "Trainer(cfg).resume_or_load(resume=True), or --resume"  # for messages
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Build model, optimizer, loader and hooks.
+        """Build model, optimizer, loader and hooks, from a copy of `cfg`, `self.cfg`.
 
-        `setup` and the computed schedule are applied to a copy of `cfg`, `self.cfg`. What the run
-        will need is looked at now: records, image files and evaluators, also of DATASETS.TEST.
+        What the run will need is looked at: records, image files, evaluators of DATASETS.TEST.
 
         Raises:
             ValueError: the config contradicts itself or the data; see `setup` and
@@ -88,13 +64,13 @@ class Trainer(DefaultTrainer):
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
         self.signals = StopSignals()
-        self._keeper: CheckpointHook | None = None
-        # Before the writers leave theirs.
-        self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))
-        dataset = usable_records(cfg, self.load_dataset(cfg))
+        self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
+        source, skip = ", ".join(cfg.DATASETS.TRAIN), cfg.DATASETS.SKIP_UNREADABLE
+        dataset = self.load_dataset(cfg)
+        dataset = usable_records(cfg, dataset, f"DATASETS.TRAIN {source}", skip=skip)
         self.schedule = schedule_from_config(cfg, len(dataset))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
-        self.class_names = find_class_names(cfg)
+        self.class_names = set_class_names(cfg)
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 
@@ -116,76 +92,8 @@ class Trainer(DefaultTrainer):
         self.checkpointer = self.build_checkpointer(cfg, model)
         self.start_iter, self.start_position, self.max_iter = 0, 0, cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
-
-    # ------------------------------------------------------------------------------------ building
-    @classmethod
-    def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
-        """Load the training images' records; their number gives the schedule."""
-        return load_training_dicts(cfg)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Build the optimizer that SOLVER.OPTIMIZER names."""
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
-        """Build what makes a sample of an image's record, for both loaders."""
-        return build_mapper(cfg, is_train=is_train)
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode, **given: Any) -> TrainLoader:
-        """Build the training loader; `given` are arguments of `data.loader.build_train_loader`."""
-        return build_train_loader(cfg, mapper=cls.build_mapper(cfg, is_train=True), **given)
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
-        """Build the loader of one evaluation dataset."""
-        mapper = cls.build_mapper(cfg, is_train=False)
-        return build_test_loader(cfg, dataset_name, mapper=mapper)
-
-    @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None, **told: Any
-    ) -> DatasetEvaluator:
-        """Build the evaluator that the dataset's `evaluator_type` asks for.
-
-        `told` are keyword arguments of `evaluation.build_evaluator`, by `test` from the model.
-        """
-        return build_evaluator(cfg, dataset_name, output_folder, **told)
-
-    @classmethod
-    def test(
-        cls,
-        cfg: CfgNode,
-        model: nn.Module,
-        evaluators: DatasetEvaluator | list[DatasetEvaluator] | None = None,
-    ) -> OrderedDict[str, Any]:
-        """Evaluate a model on DATASETS.TEST; evaluators hear from it what it gives, and how."""
-        if evaluators is None:
-            told = told_by_model(unwrapped(model))
-            evaluators = [
-                call_with_context(cls.build_evaluator, cfg, name, **told)
-                for name in cfg.DATASETS.TEST
-            ]
-        return super().test(cfg, model, evaluators)
-
-    @classmethod
-    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> None:
-        """Build loaders and evaluators of DATASETS.TEST and look at the image files, for errors.
-
-        Where a subclass evaluates in its own way, by `test`, an error is a warning.
-        """
-        own = getattr(cls.test, "__func__", cls.test) is not Trainer.__dict__["test"].__func__
-        told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
-        for name in cfg.DATASETS.TEST:
-            try:
-                look_at_images(cfg, cls.build_test_loader(cfg, name), f"DATASETS.TEST {name}")
-                call_with_context(cls.build_evaluator, cfg, name, **told)
-            except Exception as error:
-                if not own:
-                    raise
-                logger.warning("An evaluation on %s may fail: %s", name, error)
+        # None where a subclass saves in another way.
+        self._keeper = next((h for h in self._hooks if isinstance(h, CheckpointHook)), None)
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
         """Build the checkpointer of this run's folder."""
@@ -203,49 +111,39 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         """Build the hooks, in the order in which they run after a step."""
-        cfg = self.cfg
-        result: list[HookBase] = [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(),
-            # A model from elsewhere has no heatmaps, or does not say so.
-            TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
-        ]
-        period = cfg.TEST.EVAL_PERIOD if cfg.DATASETS.TEST else 0
-        self._keeper = CheckpointHook(
+        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD if self.cfg.DATASETS.TEST else 0
+        keeper = CheckpointHook(
             self.checkpointer,
             period=cfg.SOLVER.CHECKPOINT_PERIOD,
             least=cfg.SOLVER.MAX_ITER // 10,
             evaluation_period=period,
             signals=self.signals,
         )
-        result.append(self._keeper)
+        result: list[HookBase] = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            # A model from elsewhere has no heatmaps, or does not say so.
+            TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
+            keeper,
+        ]
         if cfg.DATASETS.TEST:
             result.append(EvaluationHook(period, self.evaluate))
-        best = None
-        if comm.is_main_process() and cfg.SOLVER.BEST_METRIC:
-            best = BestCheckpoint(self.checkpointer, cfg.SOLVER.BEST_METRIC)
-            result.append(best)
-        if patience := cfg.SOLVER.EARLY_STOPPING:
-            result.append(EarlyStopping(best, self._keeper, patience=patience, period=period))
+        if metric := cfg.SOLVER.BEST_METRIC:
+            early = {"patience": cfg.SOLVER.EARLY_STOPPING, "period": period}
+            result.append(BestCheckpoint(self.checkpointer, metric, keeper=keeper, **early))
         if comm.is_main_process():
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
+            PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
             result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return result
 
-    def build_writers(self) -> list[EventWriter]:
-        """Build detectron2's writers: terminal, metrics.json, TensorBoard."""
-        PathManager.mkdirs(self.cfg.OUTPUT_DIR)  # 0.5 expects the folder
-        return super().build_writers()
-
-    # ------------------------------------------------------------------------------------- running
     def resume_or_load(self, resume: bool = True) -> None:
         """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
 
         Raises:
             ValueError: resuming with other classes, joints, optimizer or another model than the
                 checkpoint's.
-            FileExistsError: a new run where another one lies.
             FileNotFoundError: the checkpoint to resume is not there, but others are.
         """
         folder = self.cfg.OUTPUT_DIR
@@ -253,25 +151,20 @@ class Trainer(DefaultTrainer):
         if path:
             self.checkpointer.mismatch = "fail"
         elif resume:
-            tell_nothing_to_resume(folder)
+            logger.warning(
+                "Nothing to resume in OUTPUT_DIR '%s' (it has no checkpoint): a new run starts.",
+                folder,
+            )
             self._holds_run = False  # or of one that left no checkpoint
-        self._refuse_used_folder(resumes=bool(path))
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
         extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if path:
-            saved = names_of_loaded(path, extras)
-            for what in ("class", "joint"):
-                names = getattr(self.checkpointer, f"{what}_names")
-                compare_with_checkpoint(names, saved, path=path, must_agree=resume, what=what)
-            tell_other_flips(self.checkpointer.skeleton, saved)
+            ours, saved = self.checkpointer, names_of_loaded(path, extras)
+            compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
         if resume:
             self.start_iter = self.iter + 1
         elif self.average:
             self.average.load(unwrapped(self.model).state_dict(), updates=0)
-
-    def _refuse_used_folder(self, *, resumes: bool) -> None:
-        if self._holds_run and not resumes:
-            refuse_used_folder(self.cfg.OUTPUT_DIR)
 
     def train(self) -> OrderedDict[str, Any] | None:
         """Train from where the run stands to the end; return the last evaluation's results.
@@ -284,8 +177,9 @@ class Trainer(DefaultTrainer):
             KeyboardInterrupt: stopped by SIGINT; all that is done is saved.
             SystemExit: the results miss TEST.EXPECTED_RESULTS, or it was stopped by SIGTERM.
         """
-        self._refuse_used_folder(resumes=self.start_iter > 0)
-        logger.info("%s", self.schedule.describe(self.scheduler))
+        if self._holds_run and not self.start_iter:
+            refuse_used_folder(self.cfg.OUTPUT_DIR)
+        logger.info("%s", self.schedule.describe())
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -297,10 +191,9 @@ class Trainer(DefaultTrainer):
                 "SOLVER.EPOCHS or MAX_ITER.",
                 *(self.start_iter, self.max_iter),
             )
-        keeper = self._keeper if self._keeper in self._hooks else None  # else a subclass keeps it
         try:
-            with self.signals if keeper else contextlib.nullcontext():
-                self._train(keeper)
+            with at_signals(self.signals.note) if self._keeper else contextlib.nullcontext():
+                self._train()
         finally:
             self._trainer.stop_loading()
         results = getattr(self, "_last_eval_results", None)
@@ -308,24 +201,22 @@ class Trainer(DefaultTrainer):
             verify_results(self.cfg, results or {})
         return results
 
-    def _train(self, keeper: CheckpointHook | None) -> None:
-        """Train; `keeper` saves what is done, however it ends."""
+    def _train(self) -> None:
         try:
             TrainerBase.train(self, self.start_iter, self.max_iter)
         except StoppedEarly as end:
-            logger.info("Stopped early after %d iterations: %s.", end.iteration + 1, end)
+            logger.info("%s", end)
             if not hasattr(self, "_last_eval_results"):
                 self.evaluate()  # of a resumed run that had ended so before
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            if keeper is None:
+            if self._keeper is None:
                 raise
-            line = keeper.close(error, self.how_to_resume)
+            line = self._keeper.close(error, self.how_to_resume)
             logger.error("%s", line)
-            if not isinstance(error, Exception):
-                raise
-            if self.signals.received:  # which has ended a worker of the loader first
-                self.signals.stop()
-            error.add_note(line)
+            if isinstance(error, Exception):
+                if self.signals.received:  # which has ended a worker of the loader first
+                    self.signals.stop()
+                error.add_note(line)
             raise
 
     def evaluate(self) -> OrderedDict[str, Any]:
@@ -340,31 +231,22 @@ class Trainer(DefaultTrainer):
             self.signals.at_once = False
         return self._last_eval_results
 
-    # --------------------------------------------------------------------------------------- state
-    @property
-    def images_seen(self) -> int:
-        """Images consumed by the steps that are done, over all processes."""
-        done = self.iter + 1 - self.start_iter
-        return self.start_position + done * self.cfg.SOLVER.IMS_PER_BATCH
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
         state |= optimizer_state(self.optimizer, unwrapped(self.model))
-        state["schedule"] = self.schedule.state_dict()
+        state["schedule"] = dict(vars(self.schedule))
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
-        state["images_seen"] = self.images_seen
+        done = self.iter + 1 - self.start_iter  # steps since the start, of all processes' images
+        state["images_seen"] = self.start_position + done * self.cfg.SOLVER.IMS_PER_BATCH
         if self.average:
             state["average_updates"] = self.average.updates
             state["training_weights"] = dict(unwrapped(self.model).state_dict())
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a checkpoint; its "model" is loaded already.
-
-        Settings of optimizer and schedule are the config's; each that differs is told.
-        """
+        """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
         TrainerBase.load_state_dict(self, state)
         model = unwrapped(self.model)
         changes = self.schedule.changes(state.get("schedule", {}))

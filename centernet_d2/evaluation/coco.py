@@ -1,8 +1,6 @@
 """Evaluator of COCO boxes and joints: AP and AR columns, per-class AP, submission file.
 
-detectron2's own evaluator leaves out the AR columns of the papers' tables, returns NaN where
-nothing was detected, and needs different arguments in its versions 0.5 and 0.6; this one stands on
-pycocotools alone.
+It stands on pycocotools alone, not on detectron2's, which leaves out the papers' AR columns.
 """
 
 from __future__ import annotations
@@ -61,13 +59,11 @@ class CocoEvaluator(BoxEvaluator):
         model_limits: Mapping[str, int] | None = None,  # config key -> the model's most per image
         **shared: Any,
     ):
-        """Read the ground truth.
+        """Read the ground truth: the `json_file` of the dataset's metadata, or its records.
 
-        The dataset has a `json_file` in its metadata or is given as dataset dicts; what it says of
-        joints (`structures/skeleton.py`), their sigmas too, is in the metadata. `round_results`
-        concerns boxes, joints and scores, before scoring and writing; the files behind the points
-        paper's scores have 2 decimals. `shared` are `output_folder`, `protocol` and `distributed`
-        of `BoxEvaluator`.
+        What it says of joints (`structures/skeleton.py`), their sigmas too, is in the metadata.
+        `round_results` concerns boxes, joints and scores, before scoring and writing. `shared` are
+        `output_folder`, `protocol` and `distributed` of `BoxEvaluator`.
         """
         unknown = [name for name in iou_types if name not in METRIC_NAMES]
         if unknown:
@@ -176,13 +172,15 @@ class CocoEvaluator(BoxEvaluator):
     def _score_type(self, rows: list[dict], iou_type: str) -> dict[str, float]:
         truth, ids = self._truth(iou_type), self.ground_truth.category_ids
         names = dict(zip(ids, self.ground_truth.class_names, strict=True))
-        options: dict[str, Any] = {"iou_type": iou_type, "backend": self.backend}
-        options["max_detections"] = self.max_detections
+        options: dict[str, Any] = {"backend": self.backend, "max_detections": self.max_detections}
+        sigmas = None
         if iou_type == "keypoints":
-            options["oks_sigmas"] = self.skeleton.oks_sigmas
+            sigmas = self.skeleton.oks_sigmas
             ids = [i for i in ids if i in self.ground_truth.pose_category_ids]
             rows = [row for row in rows if row["category_id"] in ids]
-        scores = score_detections(truth, rows, per_iou=self.per_iou_ap, **options)
+        scores = score_detections(
+            *(truth, rows), iou_type=iou_type, per_iou=self.per_iou_ap, oks_sigmas=sigmas, **options
+        )
         rates = {}
         if self.false_discovery and iou_type == "bbox":  # the paper measures boxes
             rates = false_discovery(truth, rows, **options)

@@ -36,12 +36,8 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
     """Take the checked form of the JSON that the metadata names, else the dataset's records.
 
     Both are what a training on the dataset gets: boxes that it drops are not to be found either,
-    and `ignored` objects count as crowd regions.
-
-    Raises:
-        FileNotFoundError: the JSON is not there.
-        ValueError: the JSON is broken or no COCO file, its categories are not those of the
-            metadata, or joints are to be scored that the metadata does not name.
+    and `ignored` objects count as crowd regions. FileNotFoundError or ValueError name what is wrong
+    with the JSON, or where the metadata contradicts it.
     """
     metadata = MetadataCatalog.get(dataset_name)
     skeleton, pose_ids, content = None, (), None
@@ -95,13 +91,10 @@ def only_categories(dataset: dict, ids: Collection[int]) -> dict:
 
 
 def out_of_reach(dataset: dict, limit: int, *keys: str) -> tuple[int, int, int]:
-    """How many objects cannot be found where at most `limit` detections count.
+    """How many objects are too many where `limit` detections count, of how many, the most together.
 
     `keys` are those of an annotation by which detections are counted: "image_id", "category_id".
     Crowd regions, and objects without labelled joints where these are counted, are not to be found.
-
-    Returns:
-        How many are too many, of how many, and the most that stand together.
     """
     counts = Counter(
         tuple(annotation[key] for key in keys)
@@ -146,13 +139,8 @@ def _from_file(content: CocoFile) -> dict:
         columns["keypoints"] = content.joints.reshape(count, 3 * joints)
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     keys = ("id", *columns)
-    sizes = content.image_sizes.tolist()
-    images = zip(content.image_ids, content.file_names, sizes, strict=True)
     return {
-        "images": [
-            {"id": identifier, "file_name": name, "width": width, "height": height}
-            for identifier, name, (width, height) in images
-        ],
+        "images": [{"id": identifier} for identifier in content.image_ids],
         "categories": [{"id": i, "name": name} for i, name in content.categories.items()],
         "annotations": [
             dict(zip(keys, (number, *row), strict=True)) for number, row in enumerate(rows, start=1)
@@ -163,32 +151,22 @@ def _from_file(content: CocoFile) -> dict:
 def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
     """The COCO dictionary of a dataset's records, and whether they have annotations."""
     records, class_names = read_records(dataset_name)
-    annotations = [
-        {"image_id": record["image_id"], **_annotation(annotation, with_joints=with_joints)}
-        for record in records
-        if records.labelled
-        for annotation in annotations_by_class(record, len(class_names))
-    ]
+    annotations = []
+    for record in records if records.labelled else ():
+        for annotation in annotations_by_class(record, len(class_names)):
+            box = [float(value) for value in annotation["bbox"]]
+            box = list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
+            entry = {"image_id": record["image_id"], "category_id": annotation["category_id"]}
+            entry |= {"bbox": box, "area": box[2] * box[3]}
+            entry["iscrowd"] = int(bool(annotation.get("iscrowd")))
+            if with_joints and "keypoints" in annotation:
+                from .coco_joints import without_half_pixel
+
+                entry["keypoints"] = without_half_pixel(annotation["keypoints"]).ravel().tolist()
+            annotations.append(entry)
     dataset = {
         "images": [{"id": record["image_id"]} for record in records],
         "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
         "annotations": [{"id": k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
     return dataset, records.labelled
-
-
-def _annotation(annotation: dict, *, with_joints: bool) -> dict:
-    """COCO's entry of a detectron2 annotation."""
-    box = [float(value) for value in annotation["bbox"]]
-    box = list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
-    entry = {
-        "category_id": annotation["category_id"],
-        "bbox": box,
-        "area": box[2] * box[3],
-        "iscrowd": int(bool(annotation.get("iscrowd"))),
-    }
-    if with_joints:
-        from .coco_joints import joints_of_annotation
-
-        entry |= joints_of_annotation(annotation)
-    return entry

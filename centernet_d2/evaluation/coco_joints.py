@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import Instances
+from numpy.typing import ArrayLike
 
 from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
 
@@ -26,13 +27,9 @@ def skeleton_of(metadata: Metadata, name: str) -> Skeleton:
     return skeleton
 
 
-def joints_of_annotation(annotation: dict) -> dict[str, list[float]]:
-    """COCO's `keypoints` of a detectron2 annotation; {} where it has none."""
-    if "keypoints" not in annotation:
-        return {}
-    joints = np.array(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
-    joints[:, :2] -= HALF_PIXEL
-    return {"keypoints": joints.ravel().tolist()}
+def without_half_pixel(joints: ArrayLike) -> np.ndarray:
+    """detectron2's joints (..., 3), or one after the other, as COCO's: (N, 3) float64."""
+    return np.reshape(joints, (-1, 3)).astype(np.float64) - (HALF_PIXEL, HALF_PIXEL, 0)
 
 
 def complete_joints(
@@ -43,8 +40,7 @@ def complete_joints(
     These are `pose_ids`; where there are none, those of annotations with joints, else all. Their
     annotations without `keypoints` get unlabelled ones, and `num_keypoints`, the number of labelled
     joints, is counted. Objects without labelled joints are neither to be found nor false when
-    found. `dataset`, COCO ground truth, is changed in place. An annotation with another number of
-    joints is an error.
+    found. `dataset`, COCO ground truth, is changed in place.
     """
     annotations = dataset["annotations"]
     ids = list(pose_ids)
@@ -75,12 +71,11 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
             f"{where}: joints are to be scored, and the detections have no 'pred_keypoints'. Add "
             '"pose" to MODEL.POINTS_CENTERNET.TASKS, or score boxes only (iou_types=("bbox",))'
         )
-    joints = instances.pred_keypoints.detach().double().cpu().numpy().copy()
+    joints = instances.pred_keypoints.detach().double().cpu().numpy()
     if joints.shape[1:] != (count, 3):
         raise ValueError(
             f"{where}: detections have {joints.shape[1]} joints, the dataset {count}. The model "
             "was made for another skeleton: set MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS 0, which "
             "takes the number from the dataset, and the weights that belong to it"
         )
-    joints[..., :2] -= HALF_PIXEL
-    return joints
+    return without_half_pixel(joints).reshape(joints.shape)

@@ -67,29 +67,17 @@ def score_detections(
     oks_sigmas: Sequence[float] | None = None,
     max_detections: int = 0,
 ) -> CocoScores:
-    """Score detections by COCO's rules.
+    """Score COCO results by COCO's rules against a COCO dictionary.
 
     AP is the mean over IoU (for joints: OKS) .50:.05:.95 and 101 recall points, of at most 100 (for
-    joints: 20) detections per image and class, or `max_detections`: then AR100 is named after that.
-
-    Args:
-        ground_truth: COCO dictionary; annotations have id, area and iscrowd, for joints keypoints
-            and num_keypoints.
-        detections: COCO results (image_id, category_id, bbox XYWH in original pixels, score; for
-            joints keypoints). None at all scores 0.
-        iou_type: a key of METRIC_NAMES.
-        backend: a name of BACKENDS.
-        per_iou: add the AP at single thresholds, AP60, AP70, AP80 and AP90, to `metrics`.
-        oks_sigmas: tolerance of each joint, for "keypoints"; None: COCO's 17.
-        max_detections: of an image and class that count; 0: COCO's own number.
+    joints: 20) detections per image and class, or `max_detections` (0: these): then AR100 is named
+    after that. Annotations have id, area and iscrowd, for joints keypoints and num_keypoints; boxes
+    are XYWH in original pixels. `iou_type` is a key of METRIC_NAMES, `per_iou` adds AP60, AP70,
+    AP80 and AP90 to `metrics`, `oks_sigmas` are tolerances of joints (None: COCO's 17).
     """
+    options: dict[str, Any] = {"oks_sigmas": oks_sigmas, "max_detections": max_detections}
     evaluation, printed = run_coco_evaluation(
-        ground_truth,
-        detections,
-        iou_type,
-        backend,
-        oks_sigmas=oks_sigmas,
-        max_detections=max_detections,
+        ground_truth, detections, iou_type, backend, **options
     )
     names = METRIC_NAMES[iou_type]
     if max_detections:
@@ -111,30 +99,22 @@ def false_discovery(
     ground_truth: dict,
     detections: list[dict],
     *,
-    iou_type: str = "bbox",
     backend: str = BACKENDS[0],
     max_detections: int = 0,
 ) -> dict[str, float]:
     """Rates of false discovery, the triplet paper's measure of wrong boxes (its Table 3).
 
     FD is 100 minus AP at low IoU, so it counts what overlaps no object, or hardly. It is what the
-    published evaluation computes, and not the share of false detections among all: those that a
-    recall never reaches count too, as they do in AP. COCO's matching is run a second time, at IoU
-    .05:.05:.50. Arguments are those of `score_detections`.
+    published evaluation computes, and not the share of false detections among all. COCO's matching
+    is run a second time, at IoU .05:.05:.50. Arguments are those of `score_detections`.
 
     Returns:
         In percent, NaN where there is nothing to find: FD, the mean over those thresholds; FD5,
-        FD25 and FD50 at one each (FD50 is 100 - AP50); FD_S, FD_M and FD_L, the mean for objects of
-        COCO's small, medium and large area.
+        FD25 and FD50 at one each; FD_S, FD_M and FD_L, the mean for COCO's areas.
     """
-    evaluation, _ = run_coco_evaluation(
-        ground_truth,
-        detections,
-        iou_type,
-        backend,
-        iou_thresholds=FALSE_DISCOVERY_IOUS,
-        max_detections=max_detections,
-    )
+    options: dict[str, Any] = {"max_detections": max_detections}
+    options["iou_thresholds"] = FALSE_DISCOVERY_IOUS
+    evaluation, _ = run_coco_evaluation(ground_truth, detections, "bbox", backend, **options)
     # (IoU, recall, category, area), at the largest number of detections per image
     precision = evaluation.eval["precision"][..., -1]
     areas = evaluation.params.areaRngLbl

@@ -69,17 +69,11 @@ def score_kitti(
     detections: KittiDetections,
     min_overlaps: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> dict[str, dict[str, KittiCurves]]:
-    """Score the detections of all frames.
+    """Score the detections of all frames: table -> metric -> curves.
 
-    Args:
-        truth: of the same frames.
-        detections: of all frames.
-        min_overlaps: table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class,
-            the overlap that must be exceeded. A detection of whose box more than the "image" one of
-            its class lies in a DontCare region is no false positive.
-
-    Returns:
-        Table -> metric -> curves.
+    `min_overlaps` are table of thresholds -> metric of `kitti_overlap.METRICS` -> of each class,
+    the overlap that must be exceeded. A detection of whose box more than the "image" one of its
+    class lies in a DontCare region is no false positive.
     """
     tables = min_overlaps.values()  # which may share rows
     rows = {(metric, *row) for table in tables for metric, row in table.items()}

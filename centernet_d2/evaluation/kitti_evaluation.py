@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,10 @@ class KittiEvaluator(BoxEvaluator):
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
     ):
-        """Read the ground truth, see `kitti_ground_truth`.
+        """Read the ground truth, see `kitti_ground_truth`; `shared` are as in `BoxEvaluator`.
 
         `round_results` are the decimals of the result files, scores included, that are scored too,
-        as published; None: score what the model gave, and write 6. `shared` are `output_folder`,
-        `protocol` and `distributed` of `BoxEvaluator`.
+        as published; None: score what the model gave, and write 6.
         """
         self.round_results = round_results
         self.ground_truth = load_ground_truth(dataset_name)
@@ -136,10 +135,8 @@ class KittiEvaluator(BoxEvaluator):
                 saved[task] = curve.tolist()
         objects = curves["strict"]["image"].objects
         self._report(results, objects)
-        self._warn_of_few(objects)
-        self._warn_of_uncounted(objects)
-        if self._in_space:
-            self._warn_of_unknown()
+        for message in self._doubts(objects):
+            logger.warning("%s", message)
         overlaps = min_overlaps(self.class_names)
         return results, {
             "round_results": self.round_results,
@@ -179,8 +176,8 @@ class KittiEvaluator(BoxEvaluator):
             lines += [title, tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")]
         logger.info("%s", "\n".join(lines))
 
-    def _warn_of_few(self, objects: np.ndarray) -> None:
-        """Say what a perfect detector would get where objects are fewer than recall samples."""
+    def _doubts(self, objects: np.ndarray) -> Iterator[str]:
+        """Of objects (C, 3) that are to be found: where scores say little, or leave objects out."""
         few = []
         for label, level in np.argwhere((objects > 0) & (objects < SAMPLES)):
             count = objects[label, level]
@@ -188,38 +185,34 @@ class KittiEvaluator(BoxEvaluator):
             limits = [f"AP{n} {average_precision(reached, count, n):.1f}" for n in POINTS]
             few.append(f"{self.class_names[label]} {LEVELS[level]} ({count}): {', '.join(limits)}")
         if few:
-            logger.warning(
-                "KITTI samples %d recalls, and here are fewer objects than that. Even a perfect "
-                "detector gets no more than: %s.",
-                *(SAMPLES, "; ".join(few)),
+            yield (
+                f"KITTI samples {SAMPLES} recalls, and here are fewer objects than that. Even a "
+                f"perfect detector gets no more than: {'; '.join(few)}."
             )
-
-    def _warn_of_uncounted(self, objects: np.ndarray) -> None:
-        """Say why classes that have objects have no score."""
         truth, most = self.ground_truth.truth, DIFFICULTIES[-1]
         low = truth.boxes[:, 3] - truth.boxes[:, 1] <= most.height
-        reasons = [truth.occluded > most.occluded, truth.truncated > most.truncated, low]
+        is_object = (truth.label != DONT_CARE) & ~truth.neighbor
         for label, name in enumerate(self.class_names):
-            rows = (truth.label == label) & ~truth.neighbor
+            rows = is_object & (truth.label == label)
             if rows.any() and not objects[label].any():
-                logger.warning(
-                    "%s: not one of %d objects is to be found at any difficulty, so that scores "
-                    "are NaN: %d are occluded by more than 2 (3: not known; write -1 where it is "
-                    "not labelled), %d truncated by more than 0.5, %d at most 25 pixels high.",
-                    *(name, rows.sum(), *(int((rows & reason).sum()) for reason in reasons)),
+                occluded, truncated = (
+                    truth.occluded > most.occluded,
+                    truth.truncated > most.truncated,
                 )
-
-    def _warn_of_unknown(self) -> None:
-        """Say how many objects the scores of 3-D boxes leave out."""
-        truth = self.ground_truth.truth
-        objects = (truth.label != DONT_CARE) & ~truth.neighbor
-        no_box, no_heading = objects & ~truth.in_space, objects & ~truth.headed
-        if no_box.any() or no_heading.any():
-            logger.warning(
-                "Dataset '%s': of %d objects, %d have no 3-D box (or its heading is not known) and "
-                "are not to be found on the ground and in space, where what is found there is "
-                "false; %d have no known heading and are left out of 'aos'.",
-                *(self.dataset_name, objects.sum(), no_box.sum(), no_heading.sum()),
+                yield (
+                    f"{name}: not one of {rows.sum()} objects is to be found at any difficulty, so "
+                    f"that scores are NaN: {(rows & occluded).sum()} are occluded by more than 2 "
+                    "(3: not known; write -1 where it is not labelled), "
+                    f"{(rows & truncated).sum()} truncated by more than 0.5, {(rows & low).sum()} "
+                    "at most 25 pixels high."
+                )
+        no_box, no_heading = is_object & ~truth.in_space, is_object & ~truth.headed
+        if self._in_space and (no_box | no_heading).any():
+            yield (
+                f"Dataset '{self.dataset_name}': of {is_object.sum()} objects, {no_box.sum()} have "
+                "no 3-D box (or its heading is not known) and are not to be found on the ground "
+                f"and in space, where what is found there is false; {no_heading.sum()} have no "
+                "known heading and are left out of 'aos'."
             )
 
     def _submission(self, files: str) -> str:

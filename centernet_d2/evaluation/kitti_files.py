@@ -35,10 +35,7 @@ def write_result_files(
 
     A row is the type (the class name), 0.0, 0, alpha, left, top, right, bottom, height, width,
     length, x, y, z, rotation_y, score: pixels, metres, radians. Image ids that are whole numbers
-    are written with 6 digits.
-
-    Raises:
-        OSError: the folder cannot be written; an older one is unchanged.
+    are written with 6 digits. OSError leaves an older folder unchanged.
     """
     names = [result_file_name(image_id) for image_id in image_ids]
     box3d = detections.boxes3d

@@ -36,13 +36,8 @@ def load_ground_truth(dataset_name: str) -> KittiGroundTruth:
 
     The files know more than records: neighbor classes have their 3-D boxes there. Which types
     those are, and which mark regions, say `neutral_types` of the metadata, by default KITTI's (see
-    `kitti_labels.NEUTRAL_TYPES`). Records serve datasets of other cameras.
-
-    What is not known of an object's 3-D box or heading has KITTI's marks, in files as in records
-    (see `structures.box3d_records`).
-
-    Raises:
-        ValueError: an annotation has values that are no numbers, see `box3d_row`.
+    `kitti_labels.NEUTRAL_TYPES`). Records serve datasets of other cameras. What is not known has
+    KITTI's marks, in files as in records (see `structures.box3d_records`).
     """
     records, class_names = read_records(dataset_name)
     metadata = MetadataCatalog.get(dataset_name)

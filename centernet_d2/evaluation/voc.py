@@ -16,7 +16,7 @@ from ..atomic_write import atomic_write
 from ..checked_values import check_choice
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
 from .ground_truth import annotations_by_class, read_records
-from .voc_scores import VocDetections, VocObjects, VocScores, score_detections
+from .voc_scores import VocDetections, VocObjects, score_detections
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +31,8 @@ METRICS = {"AP07": "11-point", "AP12": "every-point"}
 class VocEvaluator(BoxEvaluator):
     """Scores `Instances` with `pred_boxes`, `scores` and `pred_classes` by VOC's rules.
 
-    Boxes are XYXY edges in original pixels, classes contiguous from 0. The ground truth are the
-    dataset's records, whose annotations say "difficult".
-
-    `evaluate()` returns `{"bbox": {...}}` in percent, with NaN for a class without objects (means
-    leave it out):
+    Boxes are XYXY edges in original pixels, classes contiguous from 0. `evaluate()` returns
+    `{"bbox": {...}}` in percent, with NaN for a class without objects (means leave it out):
 
     - `mAP07`, `mAP12`: mean over classes of the 11-point and of the every-point AP at IoU 0.5,
     - `AP50`, `AP75`, `AP` (mean of IoU 0.5 to 0.95) by the split's own metric: 11-point for
@@ -56,10 +53,10 @@ class VocEvaluator(BoxEvaluator):
         round_to_files: bool = True,
         **shared: Any,
     ) -> None:
-        """Read the records of the dataset, which have "difficult" in the annotations.
+        """Read the records of a registered dataset, which have "difficult" in the annotations.
 
         Args:
-            dataset_name: of a registered dataset.
+            dataset_name: its name.
             file_offset: from edges to VOC's pixels, which count from 1: "all" adds 1 to all four
                 coordinates, as published; "left_top" to left and top only, which is the inverse of
                 how annotations are read.
@@ -99,31 +96,22 @@ class VocEvaluator(BoxEvaluator):
         scores = score_detections(
             detections, self.objects, num_classes=self.num_classes, thresholds=THRESHOLDS
         )
-        results = self._results(scores)
-        self._report(results)
-        options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
-        return {"bbox": results}, options
-
-    def _results(self, scores: VocScores) -> dict[str, float]:
         tables = {"AP07": scores.eleven_point, "AP12": scores.every_point}
         own = np.array([mean_of_known(row) for row in tables[self.own_metric]])
-        results = {f"m{prefix}": mean_of_known(table[0]) for prefix, table in tables.items()}
-        results |= {"AP": mean_of_known(own), "AP50": own[0]}
-        results["AP75"] = own[np.flatnonzero(scores.thresholds == 0.75)[0]]
-        for prefix, table in tables.items():
-            names = [f"{prefix}-{name}" for name in self.class_names]
-            results.update(zip(names, table[0], strict=True))
-        return {name: 100 * float(value) for name, value in results.items()}
-
-    def _report(self, results: dict[str, float]) -> None:
+        means = {f"m{prefix}": mean_of_known(table[0]) for prefix, table in tables.items()}
+        means |= {"AP": mean_of_known(own), "AP50": own[0], "AP75": own[THRESHOLDS == 0.75].item()}
+        results = {name: 100 * float(value) for name, value in means.items()}
         title = self._title("bbox")
-        summary = {name: value for name, value in results.items() if "-" not in name}
-        own = METRICS[self.own_metric]
-        lines = [f"In percent, {title} (AP, AP50, AP75: {own}):", as_table(summary)]
+        own_name = METRICS[self.own_metric]
+        lines = [f"In percent, {title} (AP, AP50, AP75: {own_name}):", as_table(dict(results))]
         for prefix, metric in METRICS.items():
-            classes = {name: results[f"{prefix}-{name}"] for name in self.class_names}
+            values = [100 * value for value in tables[prefix][0].tolist()]
+            classes = dict(zip(self.class_names, values, strict=True))
             lines += [f"{metric} AP at IoU 0.5 of each class, {title}:", class_table(classes)]
+            results |= {f"{prefix}-{name}": value for name, value in classes.items()}
         logger.info("%s", "\n".join(lines))
+        options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
+        return {"bbox": results}, options
 
     def _submission(self, files: str) -> str:
         return f"The files to submit are in {files}: pack the folder 'results' as results.tgz."

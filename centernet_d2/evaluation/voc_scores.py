@@ -1,7 +1,6 @@
 """Average precision by the rules of Pascal VOC, on arrays.
 
-Shape letters: D detections, G objects, T thresholds, C classes. Everything is worked out for all
-classes and images at once; nothing loops over detections.
+Shape letters: D detections, G objects, T thresholds, C classes. Nothing loops over detections.
 
 The rules (VOC devkit): each detection belongs to the object of its class and image that it overlaps
 most. If the overlap is above the threshold, it is a true positive when the object is not difficult
@@ -13,6 +12,7 @@ objects need not be found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,36 +24,34 @@ RECALL_LEVELS = np.arange(0.0, 1.1, 0.1)
 
 
 @dataclass(frozen=True)
-class VocDetections:
-    """D detections of all images and classes."""
+class _Boxes:
+    """N boxes of all images and classes."""
 
-    image: np.ndarray  # (D,) int64
-    category: np.ndarray  # (D,) int64 in 0..C-1
-    boxes: np.ndarray  # (D, 4) float64, XYXY, in the frame of the objects
-    scores: np.ndarray  # (D,) float64
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-@dataclass(frozen=True)
-class VocObjects:
-    """G annotated objects of all images and classes."""
-
-    image: np.ndarray  # (G,) int64
-    category: np.ndarray  # (G,) int64 in 0..C-1
-    boxes: np.ndarray  # (G, 4) float64, XYXY
-    difficult: np.ndarray  # (G,) bool
+    image: np.ndarray  # (N,) int64
+    category: np.ndarray  # (N,) int64 in 0..C-1
+    boxes: np.ndarray  # (N, 4) float64, XYXY, detections and objects in one frame
 
     def __len__(self) -> int:
         return len(self.image)
 
 
 @dataclass(frozen=True)
-class VocScores:
+class VocDetections(_Boxes):
+    """D detections."""
+
+    scores: np.ndarray  # (D,) float64
+
+
+@dataclass(frozen=True)
+class VocObjects(_Boxes):
+    """G annotated objects."""
+
+    difficult: np.ndarray  # (G,) bool
+
+
+class VocScores(NamedTuple):
     """Average precision of every class at every threshold; NaN for a class without objects."""
 
-    thresholds: np.ndarray  # (T,)
     eleven_point: np.ndarray  # (T, C), VOC 2007's metric: mean of the precision at 11 recalls
     every_point: np.ndarray  # (T, C), VOC's metric since 2010: area under the precision's envelope
     objects: np.ndarray  # (C,) int64, objects that are not difficult
@@ -88,9 +86,9 @@ def score_detections(
             part = slice(starts[index], starts[index + 1])
             hits, false = np.cumsum(tp[part]), np.cumsum(fp[part])
             recall, precision = hits / easy[index], hits / np.maximum(hits + false, 1)
-            eleven[row, index] = eleven_point_precision(recall, precision)
+            eleven[row, index] = interpolated_precision(recall, precision, RECALL_LEVELS)
             every[row, index] = every_point_precision(recall, precision)
-    return VocScores(np.asarray(thresholds, dtype=np.float64), eleven, every, easy)
+    return VocScores(eleven, every, easy)
 
 
 def best_objects(
@@ -121,11 +119,6 @@ def best_objects(
     return best, overlap
 
 
-def eleven_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Return the mean over recalls 0, 0.1, .. 1 of the best precision at that recall or more."""
-    return interpolated_precision(recall, precision, RECALL_LEVELS)
-
-
 def interpolated_precision(recall: np.ndarray, precision: np.ndarray, levels: np.ndarray) -> float:
     """Return the mean over recall levels of the best precision at that recall or more."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
@@ -141,10 +134,8 @@ def every_point_precision(recall: np.ndarray, precision: np.ndarray) -> float:
 
 def _judge(taken: np.ndarray, difficult: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """True and false positives (D,), from the object of each detection by rank, -1 for none."""
-    matched = taken >= 0
-    ignored = np.zeros_like(matched)
+    matched, ignored, tp = taken >= 0, np.zeros(len(taken), bool), np.zeros(len(taken), bool)
     ignored[matched] = difficult[taken[matched]]
-    tp = np.zeros_like(matched)
     candidates = np.flatnonzero(matched & ~ignored)
     _, first = np.unique(taken[candidates], return_index=True)  # the highest score of each object
     tp[candidates[first]] = True

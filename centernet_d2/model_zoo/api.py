@@ -63,14 +63,12 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
 
     Args:
         config_path: see `get_config`.
-        trained: fill it with the published weights, all of it or none. Otherwise with what the
-            config names, if anything.
+        trained: fill all of it with the published weights; else with what the config names, if any.
         device: by default the config's, or "cpu" where torch sees no GPU.
 
     Raises:
-        UnknownModelError: see `get_config`.
-        OSError: the weights cannot be had; the message says what to do.
-        RuntimeError: they do not fill the model.
+        UnknownModelError, OSError, RuntimeError: there is no such config, or the weights cannot be
+            had (the message says what to do), or do not fill the model.
     """
     cfg = get_config(config_path)
     if device is None and not torch.cuda.is_available():

@@ -60,17 +60,12 @@ class Entry:
     @property
     def protocol(self) -> str:
         """TEST.PROTOCOL of the published numbers; mmdetection's is its config as it is."""
-        return "" if self.licence == MMDETECTION_LICENCE or not self.has_config else "published"
-
-    @property
-    def has_config(self) -> bool:
-        """Whether it is a model: False for a start."""
-        return self.benchmark is not None
+        return "" if self.licence == MMDETECTION_LICENCE or not self.benchmark else "published"
 
     @property
     def config(self) -> str:
         """Path of the config in the folder of configs; "" for a start."""
-        return f"{self.name}.yaml" if self.has_config else ""
+        return f"{self.name}.yaml" if self.benchmark else ""
 
     @property
     def short_name(self) -> str:

@@ -24,23 +24,18 @@ def find_entry(name: str) -> Entry:
     Raises:
         UnknownModelError: there is none.
     """
-    bare = without_ending(name)
-    if entry := next((entry for entry in ENTRIES if bare in names_of(entry)), None):
+    known = {known: entry for entry in ENTRIES for known in names_of(entry)}
+    if entry := known.get(without_ending(name)):
         return entry
     raise UnknownModelError(
-        f"The model zoo has no '{name}'. {near_names(bare, all_names())} All are in "
-        "MODEL_ZOO.md and centernet_d2.model_zoo.names()."
+        f"The model zoo has no '{name}'. {near_names(name, known)} All are in MODEL_ZOO.md and "
+        "centernet_d2.model_zoo.names()."
     )
 
 
 def names() -> list[str]:
     """All entries, by full name."""
     return [entry.name for entry in ENTRIES]
-
-
-def all_names() -> list[str]:
-    """All names that `find_entry` takes, without endings."""
-    return [name for entry in ENTRIES for name in names_of(entry)]
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:
@@ -58,7 +53,7 @@ def near_names(name: str, known: Iterable[str]) -> str:
     """One sentence with the names nearest to `name`."""
     # The folder would make all names of one folder near.
     by_last = {known_name.rpartition("/")[2]: known_name for known_name in known}
-    last = name.rpartition("/")[2]
+    last = without_ending(name).rpartition("/")[2]
     near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
     return f"Near: {', '.join(by_last[found] for found in near)}." if near else ""
 
@@ -89,18 +84,14 @@ def get_config_file(name: str) -> str:
         UnknownModelError: there is none.
     """
     folder = config_folder()
-    if (folder / name).is_file():
-        return str(folder / name)
-    bare = without_ending(name)
-    configs = {without_ending(config): config for config in config_names()}
-    for full, config in configs.items():
-        if bare in (full, full.rpartition("/")[2]):
-            return str(folder / config)
-    for entry in ENTRIES:
-        if bare in names_of(entry) and entry.has_config:
-            return str(folder / entry.config)
-    near = near_names(bare, [*configs, *all_names()])
-    raise UnknownModelError(f"There is no config '{name}'. {near}")
+    known = {known: entry.config for entry in ENTRIES for known in names_of(entry)}
+    for config in reversed(config_names()):  # of one short name the first counts
+        full = without_ending(config)
+        known |= {full.rpartition("/")[2]: config, full: config}
+    found = name if (folder / name).is_file() else known.get(without_ending(name))
+    if not found:
+        raise UnknownModelError(f"There is no config '{name}'. {near_names(name, known)}")
+    return str(folder / found)
 
 
 def fetch_weights(entry: Entry) -> Path:

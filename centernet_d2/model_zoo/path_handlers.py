@@ -24,7 +24,7 @@ from ..checkpoint.download import download, is_url, local_name
 from ..checkpoint.files import cache_dir
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
-from .lookup import UnknownModelError, all_names, fetch_weights, find_entry, near_names
+from .lookup import UnknownModelError, fetch_weights, find_entry
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +71,9 @@ def published_file(name: str) -> Path:
     if file.is_file():
         return file
     try:
-        entry = find_entry(name)
-    except UnknownModelError:
-        raise FileNotFoundError(
-            f"'{PUBLISHED}{name}': there is no such file, and the model zoo has no such name. "
-            f"{near_names(name, all_names())} centernet_d2.model_zoo.names() lists all."
-        ) from None
-    return fetch_weights(entry)
+        return fetch_weights(find_entry(name))
+    except UnknownModelError as error:
+        raise FileNotFoundError(f"'{PUBLISHED}{name}': there is no such file. {error}") from None
 
 
 def downloaded_file(url: str) -> Path:
@@ -89,9 +85,7 @@ def imagenet_file(source: str) -> Path:
     """ImageNet weights under this package's names, fetched the first time.
 
     Raises:
-        ValueError: a source without a table.
-        ImportError: timm is not installed.
-        OSError: the weights could not be downloaded.
+        ValueError, ImportError, OSError: see `imagenet_state_dict` and `download`.
     """
     table = imagenet.imagenet_table(source)
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source)

@@ -39,7 +39,7 @@ class Cameras:
             )
         height, width = self.size = size
         camera_doubt(self.projection, (height, width), f"{BLOCK}.DEFAULT_PROJECTION")
-        self._said = self._doubted = False
+        self._told: set[str] = set()
 
     def of(self, entries: Sequence[dict[str, Any]]) -> Tensor:
         """Projections (N, 3, 4) float32 of inputs with `image`, or an error that names the image.
@@ -64,35 +64,31 @@ class Cameras:
             where = f"{name}: 'projection'"
             projection = _checked(entry["projection"], where)
             size = entry.get("height", height), entry.get("width", width)
-            if (doubt := camera_doubt(projection, size, where)) and not self._doubted:
-                self._doubted = True
-                logger.warning(
-                    "%s may not be that of the image: %s. It leads to pixels of the image as it is "
-                    "given, neither resized nor cropped after calibrating; else 3-D boxes are "
-                    "misplaced, here and wherever it is so.",
-                    *(where, doubt),
+            if doubt := camera_doubt(projection, size, where):
+                self._tell_once(
+                    "doubt",
+                    f"{where} may not be that of the image: {doubt}. It leads to pixels of the "
+                    "image as it is given, neither resized nor cropped after calibrating; else 3-D "
+                    "boxes are misplaced, here and wherever it is so.",
                 )
             across, down = width / entry.get("width", width), height / entry.get("height", height)
             return _moved(projection, (across, down), 0.0)
-        self._say(name)
-        return self._default(height, width)
-
-    def _default(self, height: int, width: int) -> np.ndarray:
+        self._tell_once(
+            "default",
+            f"{name} comes without a projection: 3-D boxes are placed by {BLOCK}."
+            "DEFAULT_PROJECTION, scaled to the image, here and wherever there is none. Give "
+            "'projection', 3 x 4, with each input; tools/predict.py takes --calibration or "
+            "--focal-length.",
+        )
         # One factor for both axes, as pixels are square; the middle stays in the middle.
         factor = width / self.size[1]
         lower = (height - factor * self.size[0]) / 2
         return _moved(self.projection, (factor, factor), lower)
 
-    def _say(self, name: str) -> None:
-        if not self._said:
-            logger.warning(
-                "%s comes without a projection: 3-D boxes are placed by "
-                "MODEL.POINTS_CENTERNET.BOX3D.DEFAULT_PROJECTION, scaled to the image, here and "
-                "wherever there is none. Give 'projection', 3 x 4, with each input; "
-                "tools/predict.py takes --calibration or --focal-length.",
-                name,
-            )
-        self._said = True
+    def _tell_once(self, what: str, message: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning(message)
 
 
 def _moved(projection: np.ndarray, factors: tuple[float, float], lower: float) -> np.ndarray:

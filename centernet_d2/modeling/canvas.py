@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -86,7 +85,7 @@ class OnCanvas(nn.Module):
     def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
         """Training crops, which are the network frame already; others share a common canvas."""
         images = [checked_image(entry) for entry in batched_inputs]
-        largest = (max(i.shape[-2] for i in images), max(i.shape[-1] for i in images))
+        largest = tuple(max(image.shape[axis] for image in images) for axis in (-2, -1))
         rule = "odd" if self.protocol.canvas == "odd" else "fit"
         canvas = canvas_size(largest, self.divisor, rule)
         if canvas != largest:
@@ -104,19 +103,19 @@ class OnCanvas(nn.Module):
 
     def _tell_of_cut(self, images: list[Tensor], canvas: Size) -> None:
         """Warn, once, of the first image of which the canvas of "fixed" does not show all."""
-        for height, width in (image.shape[-2:] for image in images):
-            size = int(height), int(width)
+        fit = self.protocol.fixed_fit
+        for size in ((int(image.shape[-2]), int(image.shape[-1])) for image in images):
             share = lost_share(size, canvas, self.protocol.shown_side(size, canvas))
-            if share > LEAST_LOST:
-                self.told_of_cut = True
-                logger.warning(
-                    "TEST.FIXED_FIT '%s' on TEST.FIXED_SIZE %s does not show %.0f%% of an image of "
-                    "%d x %d, and nothing is found there, nor in others that are too high or wide. "
-                    "TEST.FIXED_SIZE %s (height, width) shows all of it.",
-                    *(self.protocol.fixed_fit, list(canvas), 100 * share, width, height),
-                    list(canvas_of_whole([size], canvas, self.divisor, self.protocol.fixed_fit)),
-                )
-                return
+            if share <= LEAST_LOST or self.told_of_cut:
+                continue
+            self.told_of_cut = True
+            whole = list(canvas_of_whole([size], canvas, self.divisor, fit))
+            logger.warning(
+                f"TEST.FIXED_FIT '{fit}' on TEST.FIXED_SIZE {list(canvas)} does not show "
+                f"{share:.0%} of an image of {size[1]} x {size[0]}, and nothing is found there, "
+                "nor in others that are too high or wide. TEST.FIXED_SIZE "
+                f"{whole} (height, width) shows all of it."
+            )
 
     def attach_inputs(self, images: PaddedImages, entries: list[dict[str, Any]]) -> PaddedImages:
         """The batch with what `read_inputs` reads, on the model's device."""
@@ -139,9 +138,9 @@ class OnCanvas(nn.Module):
 
 def by_canvas(canvases: Sequence[Size]) -> dict[Size, list[int]]:
     """Each canvas -> the places in the sequence where it is."""
-    groups: dict[Size, list[int]] = defaultdict(list)
+    groups: dict[Size, list[int]] = {}
     for index, canvas in enumerate(canvases):
-        groups[canvas].append(index)
+        groups.setdefault(canvas, []).append(index)
     return groups
 
 
@@ -151,8 +150,7 @@ def warn_of_border(size: Size, canvas: Size, divisor: int, rule: str) -> None:
     less = 1 if rule == "odd" else 0
     smaller = [max((side + less) // divisor, 1) * divisor - less for side in size]
     logger.warning(
-        "Training images of %d x %d are put on a canvas of %d x %d, whose border costs time and "
-        "memory and holds nothing. Sides that fit this network are those of INPUT.TRAIN_SIZE %s "
-        "or %s (height, width).",
-        *(size[1], size[0], canvas[1], canvas[0], smaller, list(canvas)),
+        f"Training images of {size[1]} x {size[0]} are put on a canvas of {canvas[1]} x "
+        f"{canvas[0]}, whose border costs time and memory and holds nothing. Sides that fit this "
+        f"network are those of INPUT.TRAIN_SIZE {smaller} or {list(canvas)} (height, width)."
     )

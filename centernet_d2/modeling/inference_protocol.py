@@ -71,9 +71,7 @@ class InferenceProtocol:
         if self.resolution == "fixed" and unfit:
             raise ValueError(
                 f"TEST.FIXED_SIZE is {list(self.fixed_size)}; both sides must be multiples of "
-                f"{divisor}, the divisor of this network"
-                + ", less one (TEST.CANVAS is 'odd')"
-                * less
+                f"{divisor}, the divisor of this network" + less * ", less one (TEST.CANVAS 'odd')"
             )
 
     def shown_side(self, size: Size, canvas: Size) -> float:
@@ -93,9 +91,8 @@ class InferenceProtocol:
         """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
 
         The augmentation is "none", "flip" or "ms" (several scales, with flip; others than the
-        published ones are listed). After these two come TEST.PROTOCOL, `notes`, what else departs
-        from the detector's published protocol, and another canvas than the published one of
-        "keep_res".
+        published ones are listed). TEST.PROTOCOL follows, `notes`, which are departures from the
+        detector's published protocol, and another canvas than the published one of "keep_res".
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
@@ -105,14 +102,13 @@ class InferenceProtocol:
             augmentation = "ms" if self.flip else "ms without flip"
             usual = sorted(self.scales) == list(published_scales)
             augmentation += "" if usual else f" ({listed})"
-        resolution, canvas = self.resolution, []
-        if resolution == "fixed":
-            resolution = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
+        parts = [augmentation, self.resolution, self.name and f"{self.name} protocol", *notes]
+        if self.resolution == "fixed":
+            parts[1] = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
         elif self.canvas != published_canvas:
-            canvas = [f"{self.canvas} canvas"]
-        dtype = [] if self.dtype == "float32" else [self.dtype]
-        name = [f"{self.name} protocol"] if self.name else []
-        return " / ".join([augmentation, resolution, *name, *notes, *canvas, *dtype])
+            parts.append(f"{self.canvas} canvas")
+        parts.append("" if self.dtype == "float32" else self.dtype)
+        return " / ".join(filter(None, parts))
 
     def soft_nms_notes(self) -> list[str]:
         """How soft-NMS departs from the published one, for `describe`; [] where it does not."""

@@ -98,10 +98,9 @@ def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
 
     Other mappers may leave out any field of an image without objects; boxes and classes are added.
     """
-    instances = with_fields(
-        entry["instances"], gt_boxes=Boxes([]), gt_classes=torch.zeros(0).long()
-    )
-    if missing := [name for name in ("gt_boxes", "gt_classes") if not instances.has(name)]:
+    nothing = {"gt_boxes": Boxes([]), "gt_classes": torch.zeros(0).long()}
+    instances = with_fields(entry["instances"], **nothing)
+    if missing := [name for name in nothing if not instances.has(name)]:
         raise ValueError(
             f"{source_of(entry)}: 'instances' have no '{missing[0]}'. This package's mapper "
             "(centernet_d2.data.loader.build_mapper) attaches it; let yours do the same."
@@ -127,7 +126,7 @@ def checked_image(entry: dict[str, Any]) -> Tensor:
             "channels as (3, height, width). Convert grayscale or RGBA images to 3 channels when "
             "reading them, as cv2.imread does."
         )
-    if not image.shape[1] or not image.shape[2]:
+    if not image.numel():
         raise ValueError(
             f"{source_of(entry)}: the image is empty, {image.shape[2]} x {image.shape[1]} pixels"
         )

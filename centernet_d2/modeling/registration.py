@@ -7,6 +7,7 @@ another package that registers them: they are looked up when a model is built.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "build_centernet_"
 _displaced: set[str] = set()  # our detectors whose names other packages registered first
-_said: set[str] = set()
 
 Detector = TypeVar("Detector", bound=type)
 Builder = TypeVar("Builder", bound=Callable)
@@ -52,15 +52,17 @@ def backbone_name(name: str) -> str:
     ours = PREFIX + name.removeprefix("build_")
     if not name.startswith("build_") or ours not in BACKBONE_REGISTRY:
         return name
-    if name in BACKBONE_REGISTRY:
-        where = BACKBONE_REGISTRY.get(name).__module__
-        message = f"'{name}' is the backbone of {where}; that of centernet_d2 is '{ours}'"
-    else:
-        message = f"'{name}' is now '{ours}'; the old name works in this release alone"
-    if name not in _said:
-        _said.add(name)
-        logger.warning("MODEL.BACKBONE.NAME: %s", message)
-    return name if name in BACKBONE_REGISTRY else ours
+    if name not in BACKBONE_REGISTRY:
+        _tell_once(f"'{name}' is now '{ours}'; the old name works in this release alone")
+        return ours
+    where = BACKBONE_REGISTRY.get(name).__module__
+    _tell_once(f"'{name}' is the backbone of {where}; that of centernet_d2 is '{ours}'")
+    return name
+
+
+@functools.cache
+def _tell_once(message: str) -> None:
+    logger.warning("MODEL.BACKBONE.NAME: %s", message)
 
 
 def build_backbone(cfg: CfgNode) -> Backbone:

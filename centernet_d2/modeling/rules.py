@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -30,28 +31,23 @@ from ..targets.ignored import IGNORED_REGIONS
 from .corner_views import FLIP_CONVENTIONS
 from .inference_protocol import InferenceProtocol
 
+Kind = TypeVar("Kind")
+
 HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 
 
-def gaussian_rule(cfg: CfgNode) -> GaussianRule:
-    """From `MODEL.HEATMAP`."""
-    return from_block(GaussianRule, cfg, HEATMAP, {"round_up": "RADIUS_ROUND_UP"})
+# What the detectors share -> its block, and the keys of another name than the argument's.
+PARTS: dict[type, tuple[str, dict[str, str]]] = {
+    GaussianRule: (HEATMAP, {"round_up": "RADIUS_ROUND_UP"}),
+    FocalLoss: (HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"}),
+    PeakSearch: (HEATMAP, {"kernel": "PEAK_KERNEL"}),
+    RegressionLoss: (POINTS, {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}),
+}
 
 
-def focal_loss(cfg: CfgNode) -> FocalLoss:
-    """From `MODEL.HEATMAP`."""
-    return from_block(FocalLoss, cfg, HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"})
-
-
-def peak_search(cfg: CfgNode) -> PeakSearch:
-    """From `MODEL.HEATMAP`."""
-    return from_block(PeakSearch, cfg, HEATMAP, {"kernel": "PEAK_KERNEL"})
-
-
-def regression_loss(cfg: CfgNode) -> RegressionLoss:
-    """From `MODEL.POINTS_CENTERNET`."""
-    keys = {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}
-    return from_block(RegressionLoss, cfg, POINTS, keys)
+def part(kind: type[Kind], cfg: CfgNode) -> Kind:
+    """One of `PARTS` from a config."""
+    return from_block(kind, cfg, *PARTS[kind])
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,8 @@ class CenterLearning:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> CenterLearning:
         """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
-        gaussian, focal, regression = gaussian_rule(cfg), focal_loss(cfg), regression_loss(cfg)
-        parts = {"gaussian": gaussian, "focal": focal, "regression": regression}
-        return from_block(cls, cfg, POINTS, **parts)
+        shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
+        return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` and `loss_offset` of one stack."""
@@ -107,7 +102,7 @@ class CenterDecoding:
         nms, threshold = (cfg.MODEL.POINTS_CENTERNET.BOX2D[key] for key in ("NMS", "NMS_THRESHOLD"))
         soft = nms in ("linear", "gaussian")
         return cls(
-            peaks=peak_search(cfg),
+            peaks=part(PeakSearch, cfg),
             score_threshold=cfg.MODEL.HEATMAP.SCORE_THRESHOLD,
             nms_threshold=threshold if nms == "hard" else None,
             soft_nms=replace(soft_nms, method=nms, threshold=threshold) if soft else None,
@@ -152,8 +147,8 @@ class CornerLearning:
     @classmethod
     def from_config(cls, cfg: CfgNode) -> CornerLearning:
         """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
-        parts = {"gaussian": gaussian_rule(cfg), "focal": focal_loss(cfg)}
-        return from_block(cls, cfg, "MODEL.CORNERNET", **parts)
+        shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
+        return from_block(cls, cfg, "MODEL.CORNERNET", **shared)
 
 
 @dataclass(frozen=True)
@@ -185,7 +180,7 @@ class CornerDecoding:
             cls,
             cfg,
             "MODEL.CORNERNET",
-            peaks=peak_search(cfg),
+            peaks=part(PeakSearch, cfg),
             outside_margin=margin if margin >= 0 else None,
             score_threshold=cfg.MODEL.HEATMAP.SCORE_THRESHOLD,
         )

@@ -27,10 +27,7 @@ def box3d_row(annotation: Mapping[str, Any], where: str) -> list[float]:
 
     The annotation has `location`, `dimensions`, `rotation_y` and perhaps `alpha` (see the module
     for what may be left out). Alpha is in [-pi, pi), the location perhaps behind the camera.
-    `where` begins the message, such as "image file 'a.png': annotation 0".
-
-    Raises:
-        ValueError: some keys are missing, or a value is no number.
+    `where` ("image file 'a.png': annotation 0") begins the ValueError of what is no number.
     """
     if all(annotation.get(key) is None for key in _KEYS):
         return [float(value) for value in NO_BOX3D]

@@ -143,14 +143,11 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
 
 def project_points(points: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Project points (..., 3) of the camera frame into the image.
+    """Project points (..., 3) of the camera frame to pixels (..., 2), beside their depth (...).
 
-    `projection` is (3, 4), or (N, 3, 4) for one per first index of `points`.
-
-    Returns:
-        Pixels (..., 2) as (x, y), and the depth (...) by which was divided: with KITTI's
-        matrices z + projection[2, 3], 5 mm more than z. Pixels of a point whose depth is not
-        positive mean nothing: it lies behind the camera.
+    `projection` is (3, 4), or (N, 3, 4) for one per first index of `points`. The depth is that by
+    which was divided: with KITTI's matrices z + projection[2, 3], 5 mm more than z. Where it is not
+    positive the point lies behind the camera, and its pixels mean nothing.
     """
     projection = _beside(projection, points)
     scaled = (projection[..., :3] @ points.unsqueeze(-1)).squeeze(-1) + projection[..., 3]
@@ -184,12 +181,8 @@ def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:
     `u` (N,) are pixels in the frame of `projection`, (3, 4) or (N, 3, 4); published code takes the
     middle of the 2-D box.
     """
-    return wrap_angle(alpha + _ray_angle(u, projection))
-
-
-def rotation_y_to_alpha(rotation_y: Tensor, u: Tensor, projection: Tensor) -> Tensor:
-    """Observation angle (N,) in [-pi, pi) of objects at column `u`; see `alpha_to_rotation_y`."""
-    return wrap_angle(rotation_y - _ray_angle(u, projection))
+    ray = torch.atan2(u - projection[..., 0, 2], projection[..., 0, 0].expand_as(u))
+    return wrap_angle(alpha + ray)
 
 
 def rescaled_projection(projection: Tensor, matrix: Tensor) -> Tensor:
@@ -201,10 +194,6 @@ def rescaled_projection(projection: Tensor, matrix: Tensor) -> Tensor:
     image_plane = matrix @ projection
     depth = projection[..., 2:, :].expand(*image_plane.shape[:-2], 1, 4)
     return torch.cat([image_plane, depth], dim=-2)
-
-
-def _ray_angle(u: Tensor, projection: Tensor) -> Tensor:
-    return torch.atan2(u - projection[..., 0, 2], projection[..., 0, 0].expand_as(u))
 
 
 def _beside(projection: Tensor, points: Tensor) -> Tensor:

@@ -61,9 +61,7 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
 def camera_doubt(projection: np.ndarray, size: tuple[float, float], where: str) -> str:
     """Why a checked projection (3, 4) may not be that of an image of `size` (height, width); or "".
 
-    Raises:
-        ValueError: its focal length cannot be one in pixels of that image; `where` begins the
-            message.
+    ValueError, which `where` begins, of a focal length that cannot be one in pixels of that image.
     """
     height, width = size
     (focal, down), (x, y) = projection[[0, 1], [0, 1]], projection[:2, 2]

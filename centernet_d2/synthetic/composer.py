@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 TRIES = 40  # places that are tried for a thing
 
 
-@dataclass(frozen=True)
-class ObjectSpec:
+class ObjectSpec(NamedTuple):
     """An object that a scene shall get."""
 
     kind: str
@@ -28,24 +27,18 @@ class StratifiedSampler:
     """
 
     def __init__(self, specs: Sequence[ObjectSpec], random: np.random.RandomState):
-        self.specs = specs
-        self.random = random
+        self.specs, self.random = specs, random
         self._round: list[ObjectSpec] = []
-        self._returned: list[ObjectSpec] = []
+        self.returned: list[ObjectSpec] = []
 
     def draw(self, count: int) -> list[ObjectSpec]:
-        """Take `count` specs."""
-        drawn, self._returned = self._returned[:count], self._returned[count:]
+        """Take `count` specs, those of `returned` first."""
+        drawn, self.returned = self.returned[:count], self.returned[count:]
         while len(drawn) < count:
             if not self._round:
-                order = self.random.permutation(len(self.specs))
-                self._round = [self.specs[k] for k in order]
+                self._round = [self.specs[k] for k in self.random.permutation(len(self.specs))]
             drawn.append(self._round.pop())
         return drawn
-
-    def put_back(self, specs: Sequence[ObjectSpec]) -> None:
-        """Keep specs for the next scene."""
-        self._returned.extend(specs)
 
 
 @dataclass(eq=False)
@@ -55,19 +48,14 @@ class Placed:
     thing: Any
     mask: np.ndarray  # (H, W) bool
     depth: float  # of two things at a pixel, the one with the smaller depth hides the other
-    visible: tuple[float, float] = (0.0, 1.0)  # limits of the share that is visible
-    hidden: tuple[float, float] = (0.0, 1.0)  # limits of the share that is hidden
+    visible: tuple[float, float] = (0.0, 1.0)  # limits of the share that nothing hides
 
 
 class Composer:
-    """Places things by trial, so that every one stays as visible as the settings want it.
-
-    `random` is the only source of chance.
-    """
+    """Places things by trial, so that every one stays as visible as the settings want it."""
 
     def __init__(self, settings: Any, random: np.random.RandomState):
-        self.settings = settings
-        self.random = random
+        self.settings, self.random = settings, random
         self.placed: list[Placed] = []
 
     def attempt(self, propose: Callable[[], Placed | None]) -> Placed | None:
@@ -88,17 +76,13 @@ class Composer:
 
     def keeps_limits(self, entry: Placed) -> bool:
         """Whether nearer things hide neither too much nor too little of a thing."""
-        hidden = self.hidden_share(entry)
-        (least_visible, most_visible), (least_hidden, most_hidden) = entry.visible, entry.hidden
-        return least_visible <= 1 - hidden <= most_visible and least_hidden <= hidden <= most_hidden
+        least, most = entry.visible
+        return least <= 1 - self.hidden_share(entry) <= most
 
     def hidden_mask(self, entry: Placed) -> np.ndarray:
         """Return where nearer things lie, (H, W) bool."""
-        hidden = np.zeros_like(entry.mask)
-        for other in self.placed:
-            if other.depth < entry.depth:
-                hidden |= other.mask
-        return hidden
+        nearer = [other.mask for other in self.placed if other.depth < entry.depth]
+        return np.logical_or.reduce([np.zeros_like(entry.mask), *nearer])
 
     def hidden_share(self, entry: Placed) -> float:
         """Return the share of a thing's pixels that nearer things cover; 1 if it has no pixel."""

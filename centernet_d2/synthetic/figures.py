@@ -86,7 +86,7 @@ class FigureComposer(PictureComposer):
             if not self.attempt(self._propose_figure) and number == 0:
                 raise RuntimeError("the settings of the generated figures leave no place for one")
             if self.random.uniform() < self.settings.occluded_share:
-                self._cover(self._figures()[-1])
+                self._cover(self._figures()[-1].thing)
 
     def keeps_limits(self, entry: Placed) -> bool:
         """As `Composer.keeps_limits`; a figure also needs joints that are visible."""
@@ -97,13 +97,12 @@ class FigureComposer(PictureComposer):
 
     def finish(self) -> Scene:
         """Write what is to be annotated into the figures and return the scene."""
-        for entry in self.placed:
-            if isinstance(entry.thing, Figure):
-                entry.thing.extra = self._annotation(entry)
+        for entry in self._figures():
+            entry.thing.extra = self._annotation(entry)
         return super().finish()
 
-    def _figures(self) -> list[Figure]:
-        return [entry.thing for entry in self.placed if isinstance(entry.thing, Figure)]
+    def _figures(self) -> list[Placed]:
+        return [entry for entry in self.placed if isinstance(entry.thing, Figure)]
 
     def _propose_figure(self) -> Placed | None:
         settings = self.settings
@@ -117,7 +116,8 @@ class FigureComposer(PictureComposer):
             return None
         x, y = self.random.uniform(low, high)
         figure = figure.moved(math.ceil(x), math.ceil(y))
-        overlaps = [_overlap(figure.layer.box, other.layer.box) for other in self._figures()]
+        others = [other.thing.layer.box for other in self._figures()]
+        overlaps = [_overlap(figure.layer.box, other) for other in others]
         if max(overlaps, default=0) > settings.max_overlap:
             return None
         return self.place(figure, (settings.least_visible, 1.0))

@@ -66,8 +66,10 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
     Raises:
         OSError: the folder cannot be written; the message names it and the cure.
     """
-    is_street = isinstance(split.scenes, StreetSettings)
-    finished = os.path.join(folder, _STREET_LIST if is_street else ANNOTATION_FILE)
+    write, last = _write_pictures, ANNOTATION_FILE
+    if isinstance(split.scenes, StreetSettings):
+        write, last = _write_streets, _STREET_LIST
+    finished = os.path.join(folder, last)
     if os.path.isfile(finished):
         return finished
     try:
@@ -76,7 +78,7 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
             if not os.path.isfile(finished):
                 start = time.perf_counter()
                 with atomic_folder(folder) as temporary:
-                    write_split(split, temporary)
+                    write(split, temporary)
                 seconds = time.perf_counter() - start
                 logger.info("made generated images in %s in %.1f s", folder, seconds)
     except OSError as error:
@@ -85,12 +87,6 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
             "the environment variable DETECTRON2_DATASETS to a folder that can be written"
         ) from error
     return finished
-
-
-def write_split(split: SplitSettings, folder: str) -> None:
-    """Write pictures and annotations of a split into an existing folder."""
-    is_street = isinstance(split.scenes, StreetSettings)
-    (_write_streets if is_street else _write_pictures)(split, folder)
 
 
 def _write_pictures(split: SplitSettings, folder: str) -> None:
@@ -138,9 +134,9 @@ def _write_frame(
     folders: list[str], name: str, solids: list[Solid], random: np.random.RandomState
 ) -> None:
     images, labels, calibrations = (os.path.join(folder, name) for folder in folders)
-    picture = render_street(solids, random)
-    _write_image(f"{images}.png", picture.image)
-    _write_rows(f"{labels}.txt", [format_label_row(item) for item in picture.labels])
+    image, objects = render_street(solids, random)
+    _write_image(f"{images}.png", image)
+    _write_rows(f"{labels}.txt", [format_label_row(item) for item in objects])
     numbers = " ".join(f"{value:.12e}" for value in PROJECTION.ravel())
     keys = ("P0", "P1", PROJECTION_KEY, "P3")  # KITTI's readers expect all of them
     _write_rows(f"{calibrations}.txt", [f"{key}: {numbers}" for key in keys])

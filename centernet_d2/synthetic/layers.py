@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
-Contours = list[np.ndarray]  # each (P, 2): x, y
+Points = Sequence[np.ndarray] | np.ndarray  # (P, 2): x, y
 
 _FRACTION_BITS = 4  # OpenCV's sub-sample positions: 1/16 sample
 _RING_HOLE = 0.55  # radius of the ring's hole in radii of the ring
@@ -64,12 +64,12 @@ class Pen:
         width, height = np.ceil(high).astype(int) - self.corner
         self.samples = np.zeros((height * supersampling, width * supersampling), dtype=np.uint8)
 
-    def _fixed(self, points: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    def _fixed(self, points: Points) -> np.ndarray:
         # OpenCV counts from the middle of a sample, contours from its edge.
         samples = (np.asarray(points) - self.corner) * self.supersampling - 0.5
         return np.round(samples * 2**_FRACTION_BITS).astype(np.int32)
 
-    def polygon(self, *contours: Sequence[np.ndarray] | np.ndarray) -> None:
+    def polygon(self, *contours: Points) -> None:
         """Fill closed contours; contours inside contours are holes."""
         fixed = [self._fixed(points) for points in contours]
         cv2.fillPoly(self.samples, fixed, 255, shift=_FRACTION_BITS)
@@ -99,7 +99,7 @@ def _polygon(corners: int, angle: float, radius: float = 1.0) -> np.ndarray:
     return radius * np.stack([np.cos(angles), -np.sin(angles)], axis=1)
 
 
-def _bar(angle: float) -> Contours:
+def _bar(angle: float) -> list[np.ndarray]:
     corners = np.array([[-1.0, -0.15], [1.0, -0.15], [1.0, 0.15], [-1.0, 0.15]])
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     return [corners @ rotation.T]
@@ -107,7 +107,7 @@ def _bar(angle: float) -> Contours:
 
 # Kind -> closed contours at an angle (radians, counter-clockwise on the screen), in about -1..1;
 # contours inside contours are holes. To add a class, add a row and name it in the settings.
-PAINTERS: dict[str, Callable[[float], Contours]] = {
+PAINTERS: dict[str, Callable[[float], list[np.ndarray]]] = {
     "disk": lambda angle: [_polygon(64, angle)],
     "ring": lambda angle: [_polygon(64, angle), _polygon(64, angle, _RING_HOLE)],
     "square": lambda angle: [_polygon(4, angle + math.pi / 4)],  # stands on a side

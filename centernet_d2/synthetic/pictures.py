@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -92,22 +93,19 @@ def annotate(scene: Scene, side: int) -> list[dict]:
     covers a part of it. "visible" is the share of the object inside the picture that is not
     covered.
     """
-    records = [
-        {**_box_fields(item.layer.box, side), "kind": item.kind, "iscrowd": 0}
-        | {"visible": round(float(item.visible), 4), **item.extra}
-        for item in scene.objects
-        if item.role == "object"
-    ]
+
+    def record(box: Box, kind: str, visible: float, **more: Any) -> dict:
+        x1, y1, x2, y2 = clip_box(box, side)
+        bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
+        area = round((x2 - x1) * (y2 - y1), 3)
+        found = {"bbox": bbox, "area": area, "kind": kind, "iscrowd": 0}
+        return {**found, "visible": round(float(visible), 4), **more}
+
+    objects = [item for item in scene.objects if item.role == "object"]
+    records = [record(o.layer.box, o.kind, o.visible, **o.extra) for o in objects]
     if scene.crowd_box is not None:
-        crowd = {"kind": scene.crowd_kind, "iscrowd": 1, "visible": 1.0}
-        records.append(_box_fields(scene.crowd_box, side) | crowd)
+        records.append(record(scene.crowd_box, scene.crowd_kind, 1.0, iscrowd=1))
     return records
-
-
-def _box_fields(box: Box, side: int) -> dict:
-    x1, y1, x2, y2 = clip_box(box, side)
-    bbox = [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)]
-    return {"bbox": bbox, "area": round((x2 - x1) * (y2 - y1), 3)}
 
 
 def render(scene: Scene, side: int, random: np.random.RandomState) -> np.ndarray:
@@ -124,31 +122,22 @@ def render(scene: Scene, side: int, random: np.random.RandomState) -> np.ndarray
         else:
             color = _standing_out(used, random)
             used = [base, *used[1:][-3:], color]
-        _blend(image, item.layer, color, random)
+        rows, columns, alpha = item.layer.inside(side)
+        grid = random.uniform(-16, 16, size=(3, 3, 1)).astype(np.float32)  # a slight texture
+        if alpha.size:
+            texture = cv2.resize(grid, (alpha.shape[1], alpha.shape[0]))[:, :, None]
+            filled = np.clip(color.astype(np.float32) + texture, 0, 255)
+            image[rows, columns] += alpha[:, :, None] * (filled - image[rows, columns])
     image += random.normal(0, 3, size=image.shape).astype(np.float32)
     return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def _standing_out(others: list[np.ndarray], random: np.random.RandomState) -> np.ndarray:
     """Draw colours until one differs from all others, or the most different of 30."""
-    best, best_distance = others[0], -1.0
+    drawn = []
     for _ in range(30):
         color = random.uniform(0, 255, size=3)
-        distance = min(float(np.linalg.norm(color - other)) for other in others)
-        if distance > best_distance:
-            best, best_distance = color, distance
-        if best_distance >= _CONTRAST:
+        drawn.append((min(float(np.linalg.norm(color - other)) for other in others), color))
+        if drawn[-1][0] >= _CONTRAST:
             break
-    return best
-
-
-def _blend(
-    image: np.ndarray, layer: Layer, color: np.ndarray, random: np.random.RandomState
-) -> None:
-    """Lay one layer over the picture, in place, with a slight texture of its own."""
-    rows, columns, alpha = layer.inside(image.shape[0])
-    grid = random.uniform(-16, 16, size=(3, 3, 1)).astype(np.float32)
-    if alpha.size:
-        texture = cv2.resize(grid, (alpha.shape[1], alpha.shape[0]))[:, :, None]
-        filled = np.clip(color.astype(np.float32) + texture, 0, 255)
-        image[rows, columns] += alpha[:, :, None] * (filled - image[rows, columns])
+    return max(drawn, key=lambda row: row[0])[1]

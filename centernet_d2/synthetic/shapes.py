@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def shape_scenes(
             unmet = composer.add_objects(sampler.draw(count))
             if len(unmet) == count:  # an image that is not meant to be empty gets one more try
                 unmet += composer.add_objects(sampler.draw(1))
-            sampler.put_back(unmet)
+            sampler.returned += unmet
         yield composer.finish()
 
 
@@ -53,14 +54,13 @@ class ShapeComposer(PictureComposer):
         left = int(self.random.randint(2, side - width - 2))
         top = int(self.random.randint(2, side - height - 2))
         layers = []
-        for y in range(0, height - 7, 8):
-            for x in range(0, width - 7, 8):
-                if self.random.uniform() < 0.15:  # gaps, as in a real crowd
-                    continue
-                size = self.random.uniform(6, 8)
-                jitter = self.random.uniform(-0.8, 0.8, size=2)
-                center = (left + x + 4 + jitter[0], top + y + 4 + jitter[1])
-                layers.append(draw_shape(kind, self._tilt(), (size, size), center))
+        for y, x in product(range(0, height - 7, 8), range(0, width - 7, 8)):
+            if self.random.uniform() < 0.15:  # gaps, as in a real crowd
+                continue
+            size = self.random.uniform(6, 8)
+            jitter = self.random.uniform(-0.8, 0.8, size=2)
+            center = (left + x + 4 + jitter[0], top + y + 4 + jitter[1])
+            layers.append(draw_shape(kind, self._tilt(), (size, size), center))
         self.scene.objects += [SceneObject(kind, layer, role="crowd") for layer in layers]
         boxes = np.array([layer.box for layer in layers])
         self.scene.crowd_box = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))

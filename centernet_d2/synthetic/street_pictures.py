@@ -8,9 +8,7 @@ a ship's lights do, and nothing about its class.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,22 +32,16 @@ _FACES = np.array(
 _WINDOW, _WHEEL = (70, 50, 40), 25
 
 
-class StreetPicture(NamedTuple):
-    """A rendered scene."""
-
-    image: np.ndarray  # (H, W, 3) uint8 BGR
-    labels: list[KittiObject]  # objects and covers ("Misc") of which a pixel shows
-
-
-def render_street(solids: Sequence[Solid], random: np.random.RandomState) -> StreetPicture:
-    """Draw a scene and label what is in it."""
+def render_street(
+    solids: Sequence[Solid], random: np.random.RandomState
+) -> tuple[np.ndarray, list[KittiObject]]:
+    """Draw a scene as (H, W, 3) uint8 BGR; label objects and covers ("Misc") that a pixel shows."""
     image = _background(solids, random)
     nearest = np.full((HEIGHT, WIDTH), _FAR, dtype=np.float32)
     owner = np.full(nearest.shape, -1, dtype=np.int16)
     views = []  # (seen, index, pixels that it would have if it stood alone)
     for index, solid in enumerate(solids):
-        seen = see(solid)
-        if seen is None:
+        if (seen := see(solid)) is None:
             continue
         window, depth, colors = _cast(seen, _faces(solid, random))
         hit = depth < _FAR
@@ -66,7 +58,7 @@ def render_street(solids: Sequence[Solid], random: np.random.RandomState) -> Str
             kind = "Misc" if solid.kind == COVER else solid.kind
             place = (solid.dimensions, solid.location, solid.rotation_y)
             labels.append(KittiObject(kind, seen.truncated, hidden, solid.alpha, seen.box, *place))
-    return StreetPicture(np.clip(np.round(image), 0, 255).astype(np.uint8), labels)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8), labels
 
 
 @cache
@@ -175,8 +167,7 @@ def _lay_ground(image: np.ndarray, random: np.random.RandomState) -> None:
 def _darken_below(image: np.ndarray, solid: Solid, strength: float) -> None:
     """Lay a shadow around a solid's footprint, in place."""
     height, width, length = solid.dimensions
-    seen = see(replace(solid, dimensions=(height, width * 1.25, length * 1.12)))
-    if seen is None:
+    if (seen := see(solid._replace(dimensions=(height, width * 1.25, length * 1.12)))) is None:
         return
     shadow = np.zeros(image.shape[:2], dtype=np.uint8)
     fixed = np.round(np.clip(seen.outline[:4], -4000, 4000) * 16).astype(np.int32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -45,8 +45,7 @@ PROJECTION = np.array(
 )
 
 
-@dataclass(frozen=True)
-class Solid:
+class Solid(NamedTuple):
     """A box that stands on the ground; of kind `COVER` it is no object."""
 
     kind: str
@@ -71,8 +70,7 @@ class Solid:
         return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """A solid as a camera sees it."""
 
     solid: Solid
@@ -130,7 +128,8 @@ def street_scenes(
     low, high = settings.objects_per_image
     for _ in range(images):
         composer = StreetComposer(settings, random)
-        sampler.put_back(composer.add_objects(sampler.draw(random.randint(low, high + 1))))
+        unmet = composer.add_objects(sampler.draw(random.randint(low, high + 1)))
+        sampler.returned += unmet
         yield [entry.thing.solid for entry in composer.placed]
 
 
@@ -150,10 +149,10 @@ class StreetComposer(Composer):
 
     def add(self, entry: Placed) -> bool:
         """As `Composer.add`, if the solid stands clear of all others."""
-        x, _, z = entry.thing.solid.location
-        for solid in (other.thing.solid for other in self.placed):
-            apart = math.hypot(solid.location[0] - x, solid.location[2] - z)
-            if apart < solid.radius + entry.thing.solid.radius:
+        one = entry.thing.solid
+        for other in (placed.thing.solid for placed in self.placed):
+            apart = np.subtract(other.location, one.location)
+            if math.hypot(apart[0], apart[2]) < other.radius + one.radius:
                 return False
         return super().add(entry)
 
@@ -165,19 +164,17 @@ class StreetComposer(Composer):
         if self.random.rand() < 0.5:
             ways.reverse()
         if level == 1:  # a small one is moderate too, but far away
-            ways.insert(0 if self.random.rand() < 0.2 else 2, self._add_far)
+            ways.insert(0 if self.random.rand() < 0.2 else 2, self._add_free)
         return ways
 
     def _add_free(self, spec: ObjectSpec, _: list[ObjectSpec]) -> bool:
-        return self._add_seen(spec, lambda: self._solid(spec.kind, self._place(self._depth())))
+        """Place an object anywhere, or so far away that its height makes it moderate."""
 
-    def _add_far(self, spec: ObjectSpec, _: list[ObjectSpec]) -> bool:
-        """Place an object so far away that its height makes it moderate."""
+        def draw() -> Solid:
+            far = spec.stratum and self.random.uniform(0.7, 1) * self.settings.depths[1]
+            return self._solid(spec.kind, self._place(far or self._depth()))
 
-        def depth() -> float:
-            return self.random.uniform(0.7, 1) * self.settings.depths[1]
-
-        return self._add_seen(spec, lambda: self._solid(spec.kind, self._place(depth())))
+        return self._add_seen(spec, draw)
 
     def _add_truncated(self, spec: ObjectSpec, _: list[ObjectSpec]) -> bool:
         """Place an object at the left or right border of the image."""
@@ -189,7 +186,7 @@ class StreetComposer(Composer):
             reach = solid.radius * self.random.uniform(0, 1)
             border = _ray(side * (WIDTH - 1)) * depth
             x = border + (reach if side else -reach) * self.random.choice([-0.5, 1])
-            return replace(solid, location=(x, CAMERA_HEIGHT, depth))
+            return solid._replace(location=(x, CAMERA_HEIGHT, depth))
 
         return self._add_seen(spec, draw)
 
@@ -214,12 +211,11 @@ class StreetComposer(Composer):
             if seen is None or seen.level(most) != spec.stratum:
                 continue
             entry = _placed(seen, 1.0)
-            if not self.add(entry):
-                continue
-            entry.hidden = (least, most)
-            if self._cover(seen.solid, others):
-                return True
-            self.placed.remove(entry)
+            if self.add(entry):
+                entry.visible = (1 - most, 1 - least)
+                if self._cover(seen.solid, others):
+                    return True
+                self.placed.remove(entry)
         return False
 
     def _cover(self, behind: Solid, others: list[ObjectSpec]) -> bool:
@@ -235,7 +231,7 @@ class StreetComposer(Composer):
             place = (distance * math.sin(angle), CAMERA_HEIGHT, distance * math.cos(angle))
             if place[2] < self.settings.depths[0]:
                 return None
-            seen = see(replace(solid, location=place))
+            seen = see(solid._replace(location=place))
             if seen is None or (spec and seen.level() != 0):
                 return None
             return _placed(seen, HIDDEN_LIMITS[0] - _MARGIN if spec else 1.0)
@@ -273,4 +269,4 @@ def _placed(seen: Seen, most_hidden: float) -> Placed:
     hull = cv2.convexHull((seen.outline / _MASK_STEP).astype(np.float32))
     cv2.fillConvexPoly(canvas, np.round(hull * 16).astype(np.int32), 1, shift=4)
     mask = canvas.astype(bool)
-    return Placed(seen, mask, seen.solid.distance, hidden=(0.0, most_hidden))
+    return Placed(seen, mask, seen.solid.distance, visible=(1 - most_hidden, 1.0))

@@ -54,13 +54,15 @@ def options(config_root):
 
 @pytest.mark.slow
 def test_every_section_measures(options, monkeypatch):
-    from benchmarks import deform_conv, joints, kitti_scores, soft_nms
+    from benchmarks import data_checks, deform_conv, joints, kitti_scores, soft_nms
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
     monkeypatch.setattr(joints, "CASES", (("few", 2, 3, 4, 5, 16),))
     monkeypatch.setattr(kitti_scores, "CASES", (("few frames", 20, 5, 6),))
+    monkeypatch.setattr(data_checks, "IMAGES", 4)
+    monkeypatch.setattr(data_checks, "ANNOTATIONS", 400)
     told = []
     names = [name for name, _ in BENCHMARK_REGISTRY]
     result = run_sections(names, options, done=lambda name, rows: told.append(name))
@@ -93,6 +95,11 @@ def test_every_section_measures(options, monkeypatch):
     rows = result.sections["kitti_scores"]
     assert [row["part"] for row in rows] == ["overlaps", "all"]
     assert rows[0]["objects"] == 100
+
+    rows = result.sections["data_checks"]
+    firsts = {row["what"]: row for row in reversed(rows)}
+    assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
+    assert {row["of the first"] for row in firsts.values()} == {1}
 
     rows = result.sections["protocols"]
     assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]

@@ -15,19 +15,22 @@ from centernet_d2.checkpoint.detect_source import (
     detect_source,
 )
 from centernet_d2.checkpoint.matching_config import matching_config
-from centernet_d2.checkpoint.published import convert, model_names
+from centernet_d2.checkpoint.published import Converted, convert, model_names
 from centernet_d2.checkpoint.rename import RenameError
 from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.structures.skeleton import COCO_JOINTS, Skeleton, derive_flip_map
 
-POINTS = {  # architecture -> (parameters and statistics dropped, keys of the model)
-    "res_18": (0, 150),
-    "res_50": (0, 348),
-    "resdcn_18": (0, 177),
-    "resdcn_101": (0, 681),
-    "dla_34": (14, 386),
-    "dlav0_34": (14, 312),
-    "hourglass": (0, 984),
+POINTS = {  # architecture, task -> classes and joints, parameters dropped, tensors of the model
+    "res_18 box2d": (80, 0, 0, 150),
+    "res_50 box2d": (80, 0, 0, 348),
+    "resdcn_18 box2d": (80, 0, 0, 177),
+    "resdcn_101 box2d": (80, 0, 0, 681),
+    "dla_34 box2d": (80, 0, 14, 386),
+    "dlav0_34 box2d": (80, 0, 14, 312),
+    "hourglass box2d": (80, 0, 0, 984),
+    "dla_34 pose": (1, 17, 14, 398),
+    "hourglass pose": (1, 17, 0, 1008),
+    "dla_34 box3d": (3, 0, 14, 398),
 }
 EXTREME_HEADS = ("t_heats", "l_heats", "b_heats", "r_heats", "ct_heats")
 EXTREME_OFFSETS = ("t_regrs", "l_regrs", "b_regrs", "r_regrs")
@@ -38,37 +41,55 @@ CONVERTED_NAMES = {  # by the points repository's own converter
 }
 
 
-@pytest.mark.parametrize("architecture", POINTS)
-def test_points_repository(architecture):
-    dropped, kept = POINTS[architecture]
-    shapes = points_shapes(architecture)
+def whole(shapes) -> Converted:
+    """What becomes of the whole of a published file, which is all that its model has."""
     converted = convert({"epoch": 140, "state_dict": on_meta(shapes)})
-    assert converted.found.architecture.partition(",")[0] == architecture
-    assert converted.found.num_classes == 80
+    assert converted.state_dict.keys() == model_names(converted.found).keys()
+    return converted
+
+
+@pytest.mark.parametrize("network", POINTS)
+def test_points_repository(network):
+    classes, joints, dropped, tensors = POINTS[network]
+    architecture, task = network.split()
+    shapes = points_shapes(architecture, task)
+    converted = whole(shapes)
+    found = converted.found
+    assert found.architecture.partition(",")[0] == architecture
+    assert (found.task, found.num_classes, found.num_joints) == (task, classes, joints)
     assert len(converted.renamed.dropped) == dropped
     assert not converted.renamed.kept
-    assert len(converted.state_dict) == kept == len(shapes) - dropped
-    assert converted.state_dict.keys() == model_names(converted.found).keys()
-    assert len(converted.file_content()["class_names"]) == 80
+    assert len(converted.state_dict) == tensors == len(shapes) - dropped
+    content = converted.file_content()
+    assert len(content["class_names"]) == classes
+    assert content["joint_names"] == list(COCO_JOINTS[:joints])
 
 
-@pytest.mark.parametrize(("architecture", "kept"), [("dla_34", 398), ("hourglass", 1008)])
-def test_points_repository_poses(architecture, kept):
-    converted = convert({"epoch": 320, "state_dict": on_meta(points_shapes(architecture, "pose"))})
-    found = converted.found
-    assert (found.task, found.num_classes, found.num_joints) == ("pose", 1, 17)
-    assert found.describe().endswith("points repository, pose, 1 class, 17 joints")
-    assert len(converted.state_dict) == kept
-    assert converted.state_dict.keys() == model_names(found).keys()
-    assert converted.file_content()["class_names"] == ["person"]
-    assert converted.file_content()["joint_names"] == list(COCO_JOINTS)
-    keys = matching_config(found)
+@pytest.mark.parametrize(
+    ("network", "lacks", "reads"),
+    [
+        ("res_18 box2d", "num_batches_tracked", 23),  # of torch before 0.4.1
+        *((network, "reg.", 4) for network in ("dla_34 box2d", "dla_34 pose")),  # --not_reg_offset
+        *((network, "reg.", 8) for network in ("hourglass box2d", "hourglass pose")),
+    ],
+)
+def test_what_a_points_network_may_lack(network, lacks, reads):
+    shapes = points_shapes(*network.split())
+    kept = whole({key: s for key, s in shapes.items() if lacks not in key}).renamed.kept
+    assert len(kept) == reads
+    assert all(lacks.replace("reg.", ".offset.") in key for key in kept)
+
+
+def test_what_is_known_of_published_poses():
+    converted = convert(on_meta(points_shapes("dla_34", "pose")))
+    assert converted.found.describe().endswith("points repository, pose, 1 class, 17 joints")
+    keys, content = matching_config(converted.found), converted.file_content()
+    assert content["class_names"] == ["person"]
     assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "pose"]
     assert keys["DATASETS.TEST"] == ["keypoints_coco_2017_val"]
     assert keys["DATALOADER.FILTER_EMPTY_ANNOTATIONS"]
     # What a flip exchanges is a guess, as the names are: the dataset says it, or the checkpoint.
     assert "MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES" not in keys
-    content = converted.file_content()
     assert content["guessed"] == ["class_names", "joint_names"]
     skeleton = Skeleton.from_saved(content, "file")
     derived = Skeleton(COCO_JOINTS, derive_flip_map(COCO_JOINTS))
@@ -92,18 +113,13 @@ def test_variants_of_a_pose_network():
     assert converted.file_content()["joint_names"] == []
 
 
-def test_points_repository_3d_boxes():
-    shapes = points_shapes("dla_34", "box3d")
-    converted = convert({"epoch": 70, "state_dict": on_meta(shapes)})
-    found = converted.found
-    assert (found.architecture, found.task, found.num_classes) == ("dla_34", "box3d", 3)
-    assert found.describe().endswith("points repository, box3d, 3 classes")
-    assert len(converted.state_dict) == 398 == len(shapes) - 14
-    assert converted.state_dict.keys() == model_names(found).keys()
+def test_what_is_known_of_published_3d_boxes():
+    converted = convert(on_meta(points_shapes("dla_34", "box3d")))
+    assert converted.found.describe().endswith("points repository, box3d, 3 classes")
     branches = {key.split(".")[3] for key in converted.state_dict if key.startswith("head.")}
     assert branches == {"heatmap", "offset", "size", "depth", "dimensions", "orientation"}
     assert converted.file_content()["class_names"] == ["Pedestrian", "Car", "Cyclist"]
-    keys = matching_config(found)
+    keys = matching_config(converted.found)
     assert keys["MODEL.POINTS_CENTERNET.TASKS"] == ["box2d", "box3d"]
     # Fixed 384 x 1280 of the image's whole width, ImageNet's statistics (RGB, on BGR pixels).
     assert keys["TEST.RESOLUTION"] == "fixed"
@@ -135,26 +151,12 @@ def test_variants_of_a_3d_box_network():
 def test_mmdetection(name, without_bias):
     shapes = mmdetection_shapes(name)
     assert len(shapes) == {"centernet_resnet18_dcnv2": 174, "centernet_resnet18": 168}[name]
-    converted = convert({"meta": {"epoch": 28}, "state_dict": on_meta(shapes)})
+    converted = whole(shapes)
     assert converted.found.architecture == name
     assert not converted.renamed.dropped
     assert len(converted.renamed.kept) == without_bias
     assert len(converted.renamed.state_dict) == len(shapes)
     assert all(not tensor.any() for tensor in converted.renamed.filled.values())
-    assert converted.state_dict.keys() == model_names(converted.found).keys()
-
-
-def test_mmdetection_first_convolution_is_turned_to_bgr():
-    state = on_meta(mmdetection_shapes("centernet_resnet18"))
-    state["backbone.conv1.weight"] = torch.randn(64, 3, 7, 7)
-    ours = convert(state).state_dict["backbone.conv1.weight"]
-    rgb = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(
-        torch.conv2d(rgb.flip(1), ours),
-        torch.conv2d(rgb, state["backbone.conv1.weight"]),
-        rtol=1e-4,
-        atol=1e-4,
-    )
 
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
@@ -176,9 +178,7 @@ def test_extremenet_gives_its_hourglass_only(prefix, names):
     assert len(converted.state_dict) == len(trunk) == 960
     assert len(converted.renamed.dropped) == 9 * 2 * 4
     assert all(key.startswith("head.") for key in converted.renamed.kept)
-    assert (
-        "class_names" not in converted.file_content() or not converted.file_content()["class_names"]
-    )
+    assert converted.file_content()["class_names"] == []
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
@@ -187,8 +187,11 @@ def test_imagenet_file_of_torchvision(depth):
         state = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
     converted = convert(state)
     assert converted.found.architecture == f"resnet{depth}"
-    assert len(converted.state_dict) == len(state) - 2  # the classifier
+    assert converted.renamed.dropped.keys() == {"fc.weight", "fc.bias"}
+    assert len(converted.state_dict) == len(state) - 2
     assert all(key.startswith("backbone.") for key in converted.state_dict)
+    own = ("backbone.deconv_layers", "head")
+    assert all(key.startswith(own) for key in converted.renamed.kept)
 
 
 def test_imagenet_file_of_dla():
@@ -233,17 +236,6 @@ def test_missing_or_misshaped_tensors_name_the_network():
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        ({"hm_t.0.weight": (256, 64, 3, 3), "hm_t.2.weight": (80, 256, 1, 1)}, "extreme points"),
-    ],
-)
-def test_other_tasks_are_named(extra, message):
-    with pytest.raises(UnknownWeightsError, match=f"dla_34 of the points repository.*{message}"):
-        detect_source(on_meta(points_shapes("dla_34") | extra))
-
-
-@pytest.mark.parametrize(
     ("keys", "message"),
     [
         (["tl_cnvs.0.p1_conv1.conv.weight", "kps.0.up1.0.conv1.weight"], "nothing known"),
@@ -260,11 +252,20 @@ def test_unknown_weights_say_what_they_look_like(keys, message):
         detect_source(on_meta(dict.fromkeys(keys, (2, 2))))
 
 
-def test_resnet_of_unknown_depth():
-    shapes = points_shapes("resdcn_18")
-    shapes["layer1.2.conv1.weight"] = (64, 64, 3, 3)
-    with pytest.raises(UnknownWeightsError, match=r"\(3, 2, 2, 2\) blocks"):
-        detect_source(on_meta(shapes))
+@pytest.mark.parametrize(
+    ("network", "extra", "message"),
+    [
+        (
+            "dla_34",
+            {"hm_t.0.weight": (256, 64, 3, 3), "hm_t.2.weight": (80, 256, 1, 1)},
+            "dla_34 of the points repository for extreme points",
+        ),
+        ("resdcn_18", {"layer1.2.conv1.weight": (64, 64, 3, 3)}, r"\(3, 2, 2, 2\) blocks"),
+    ],
+)
+def test_other_tasks_and_depths_are_named(network, extra, message):
+    with pytest.raises(UnknownWeightsError, match=message):
+        detect_source(on_meta(points_shapes(network) | extra))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import sys
 
 import pytest
 import torch
-import torchvision
 
 from centernet_d2.checkpoint.imagenet import (
     IMAGENET_DLA,
@@ -12,7 +11,7 @@ from centernet_d2.checkpoint.imagenet import (
     imagenet_table,
 )
 from centernet_d2.checkpoint.rename import rename_state_dict
-from centernet_d2.modeling.backbone import DLA, ResNetDeconv, TimmBackbone
+from centernet_d2.modeling.backbone import DLA, TimmBackbone
 from centernet_d2.modeling.heads.branches import BranchHead
 
 
@@ -27,17 +26,6 @@ def model_state(backbone):
     )
     state = {f"backbone.{key}": value for key, value in backbone.state_dict().items()}
     return state | {f"head.{key}": value for key, value in head.state_dict().items()}
-
-
-@pytest.mark.parametrize("depth", [18, 50])
-def test_torchvision_resnet(depth):
-    trunk = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
-    target = model_state(ResNetDeconv(depth=depth))
-    renamed = rename_state_dict(trunk, imagenet_table(f"torchvision:resnet{depth}"), target)
-    assert renamed.dropped.keys() == {"fc.weight", "fc.bias"}
-    assert len(renamed.state_dict) == len(trunk) - 2
-    own = {key for key in target if key.startswith(("backbone.deconv_layers", "head"))}
-    assert renamed.kept.keys() == own
 
 
 @torch.no_grad()
@@ -63,26 +51,6 @@ def test_timm_dla34_gives_the_maps_of_timm():
         features = getattr(theirs, f"level{level}")(features)
         torch.testing.assert_close(found, features)
     assert found.shape == (2, 512, 2, 3)
-
-
-def test_the_original_dla_file_with_its_dead_projections():
-    target = model_state(DLA())
-    trunk = {k.removeprefix("backbone.base."): v for k, v in target.items() if ".base." in k}
-    source = {
-        key.replace("tree1.skip", "project")
-        .replace("root.0", "root.conv")
-        .replace("root.1", "root.bn"): value
-        for key, value in trunk.items()
-    }
-    dead = {
-        "level3.project.0.weight": torch.zeros(128, 64, 1, 1),
-        "level4.project.1.running_mean": torch.zeros(256),
-        "fc.bias": torch.zeros(1000),
-    }
-    assert "level3.tree1.project.1.running_var" in source
-    renamed = rename_state_dict(source | dead, IMAGENET_DLA, target)
-    assert renamed.dropped.keys() == dead.keys()
-    assert len(renamed.state_dict) == len(source)
 
 
 def test_any_timm_model():

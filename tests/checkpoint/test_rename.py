@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from centernet_d2.checkpoint.imagenet import IMAGENET_TABLES
+from centernet_d2.checkpoint.points_repository import TABLES
 from centernet_d2.checkpoint.rename import (
     Drop,
     Keep,
@@ -36,16 +38,6 @@ TARGET = {
 }
 
 
-def problems(source=None, table=TABLE, target=None):
-    with pytest.raises(RenameError) as caught:
-        rename_state_dict(
-            SOURCE if source is None else source, table, TARGET if target is None else target
-        )
-    for keys in caught.value.problems.values():
-        assert all(key in str(caught.value) for key in keys[:20])
-    return caught.value.problems
-
-
 def test_each_key_goes_where_the_table_says():
     renamed = rename_state_dict(SOURCE, TABLE, TARGET)
     assert renamed.state_dict.keys() == {"backbone.1.weight", "backbone.2.bias", "head.bias"}
@@ -61,45 +53,43 @@ def test_a_kept_key_is_taken_where_the_source_has_it():
     assert not renamed.kept
 
 
-def test_unknown_key():
-    assert problems(SOURCE | tensors(other__bias=(1,))) == {"known to no rule": ["other.bias"]}
+UNKNOWN, MISSING, TWICE = "known to no rule", "missing from the checkpoint", "target filled twice"
+NO_PLACE = "unexpected, the model has no such parameter"
+SEVERAL = r"conv2.bias by conv(\d)\.(weight|bias) and conv2\..*"
+WITHOUT_HM = {key: value for key, value in SOURCE.items() if key != "hm.bias"}
 
 
-def test_a_rule_must_match_the_whole_key():
-    found = problems(SOURCE | tensors(my_conv1__weight=(1,), conv1__weight_v=(1,)))
-    assert found == {"known to no rule": ["my_conv1.weight", "conv1.weight_v"]}
-
-
-def test_key_claimed_by_two_rules():
-    table = RenameTable("test", (*TABLE.rules, Drop(r"conv2\..*", "why not")), TABLE.kept)
-    found = problems(table=table)
-    assert found["claimed by several rules"] == [
-        r"conv2.bias by conv(\d)\.(weight|bias) and conv2\..*"
-    ]
-    assert found["missing from the checkpoint"] == ["backbone.2.bias"]
-
-
-def test_two_keys_with_one_target():
-    table = RenameTable("test", (*TABLE.rules, Rename("bias", "head.bias")), TABLE.kept)
-    found = problems(SOURCE | tensors(bias=(5,)), table)
-    assert found == {"target filled twice": ["head.bias by hm.bias and bias"]}
-
-
-def test_missing_key():
-    source = {key: value for key, value in SOURCE.items() if key != "hm.bias"}
-    assert problems(source) == {"missing from the checkpoint": ["head.bias"]}
-
-
-def test_key_that_the_model_lacks():
-    found = problems(SOURCE | tensors(conv7__bias=(1,)))
-    assert found == {
-        "unexpected, the model has no such parameter": ["conv7.bias -> backbone.7.bias"]
-    }
-
-
-def test_shape_mismatch():
-    found = problems(SOURCE | {"hm.bias": torch.zeros(3)})
-    assert found == {"shape differs": ["hm.bias -> head.bias (3,), model (5,)"]}
+@pytest.mark.parametrize(
+    ("source", "rules", "problems"),
+    [
+        (tensors(other__bias=(1,)), (), {UNKNOWN: ["other.bias"]}),
+        (
+            tensors(my_conv1__weight=(1,), conv1__weight_v=(1,)),  # a rule matches the whole key
+            (),
+            {UNKNOWN: ["my_conv1.weight", "conv1.weight_v"]},
+        ),
+        (
+            {},
+            (Drop(r"conv2\..*", "why not"),),
+            {"claimed by several rules": [SEVERAL], MISSING: ["backbone.2.bias"]},
+        ),
+        (
+            tensors(bias=(5,)),
+            (Rename("bias", "head.bias"),),
+            {TWICE: ["head.bias by hm.bias and bias"]},
+        ),
+        (tensors(conv7__bias=(1,)), (), {NO_PLACE: ["conv7.bias -> backbone.7.bias"]}),
+        (tensors(hm__bias=(3,)), (), {"shape differs": ["hm.bias -> head.bias (3,), model (5,)"]}),
+        (None, (), {MISSING: ["head.bias"]}),
+    ],
+)
+def test_what_does_not_fit_is_named(source, rules, problems):
+    table = RenameTable("test", (*TABLE.rules, *rules), TABLE.kept)
+    given = WITHOUT_HM if source is None else SOURCE | source
+    with pytest.raises(RenameError) as caught:
+        rename_state_dict(given, table, TARGET)
+    assert caught.value.problems == problems
+    assert all(key in str(caught.value) for keys in problems.values() for key in keys)
 
 
 def test_long_lists_are_cut_in_the_text_only():
@@ -126,3 +116,11 @@ def test_rules_from_pairs_of_names():
     for unknown in ("tl_heats.x.1.weight", "tl_heats.1.1.weight.more", "kpsx0.a", "kps.0."):
         with pytest.raises(RenameError, match="known to no rule"):
             rename_names({unknown: None}, table)
+
+
+def test_every_drop_and_keep_has_a_reason():
+    for table in {*TABLES.values(), *IMAGENET_TABLES.values()}:
+        reasons = [rule.reason for rule in (*table.rules, *table.kept) if hasattr(rule, "reason")]
+        assert all(len(reason) > 10 for reason in reasons)
+        assert all(isinstance(rule, Keep) for rule in table.kept)
+        assert len({rule.pattern for rule in table.rules}) == len(table.rules)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors
+from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.saved_names import saved_names
 
 NEW_AND_OLD = pytest.mark.parametrize("new_format", [True, False])
 
@@ -51,23 +53,23 @@ class Hostile:
         return os.mkdir, (self.marker,)
 
 
-@NEW_AND_OLD
-@pytest.mark.parametrize("where", ["model", "optimizer"])
-def test_code_is_not_run(tmp_path, new_format, where):
-    marker = tmp_path / "code ran"
-    content = {"state_dict": {"a": torch.ones(2)}, where: Hostile(marker)}
-    save(tmp_path / "weights.pth", content, new_format)
-    with pytest.raises(WeightFileError, match=r"weights\.pth.*could run code"):
-        read_tensors(tmp_path / "weights.pth")
-    assert not marker.exists()
+LOADERS = (read_tensors, Checkpointer(torch.nn.Linear(1, 1)).load)
 
 
-def test_plain_pickle_is_not_opened(tmp_path):
-    marker = tmp_path / "code ran"
-    file = tmp_path / "weights.pkl"
-    file.write_bytes(pickle.dumps({"model": Hostile(marker)}))
-    with pytest.raises(WeightFileError, match=r"plain Python pickle.*could run code.*it asks for"):
-        read_tensors(file)
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pkl", "weights.pyth"])
+def test_code_is_not_run(tmp_path, form, name):
+    marker, file = tmp_path / "code ran", tmp_path / name
+    content = {"model": {"a": torch.ones(2)}, "optimizer": Hostile(marker)}
+    if form == "pickle":
+        file.write_bytes(pickle.dumps({"model": Hostile(marker)}))
+    else:
+        save(file, content, form == "zip")
+    kind = "plain Python pickle" if form == "pickle" else "holds Python objects"
+    for load in LOADERS:
+        with pytest.raises(WeightFileError, match=rf"{name}.*{kind}.*could run code.*it asks for"):
+            load(str(file))
+    assert saved_names(str(file)).classes == ()
     assert not marker.exists()
 
 
@@ -85,8 +87,9 @@ def test_plain_pickle_is_not_opened(tmp_path):
 def test_what_is_no_weight_file_is_named(tmp_path, content, message):
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
-    with pytest.raises(WeightFileError, match=rf"weights\.pth.*{message}"):
-        read_tensors(file)
+    for load in LOADERS:
+        with pytest.raises(WeightFileError, match=rf"weights\.pth.*{message}"):
+            load(str(file))
 
 
 @NEW_AND_OLD

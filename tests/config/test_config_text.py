@@ -63,6 +63,7 @@ def test_values_as_they_are_meant(mine, text, key, value):
 
 
 def test_texts_that_look_like_numbers_on_the_command_line():
+    assert load_config("", ["SOLVER.GAMMA", "1"]).SOLVER.GAMMA == 1.0
     for given, meant in (("2024", "2024"), ("1e5", "1e5"), ("'a b'", "a b"), ("None", "None")):
         assert meant == load_config("", ["OUTPUT_DIR", given]).OUTPUT_DIR
 

@@ -20,8 +20,8 @@ from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.modeling import PointsCenterNet
 
 POINTS = "COCO-Detection/points_resnet18_dcn_140e.yaml"
-FPN = "COCO-Detection/points_resnet50_fpn_140e.yaml"
 NOTHING = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+FPN = "COCO-Detection/points_resnet50_fpn_140e.yaml"
 OLD_VALUES = {  # what version 0.1.0 wrote -> what it is now
     "INPUT.CENTER_CROP": "shift_scale",
     "INPUT.CROP_SCALES": [0.5, 1.0],
@@ -56,6 +56,14 @@ def error_of(*arguments, **named) -> str:
     return str(caught.value.args[0])
 
 
+def assert_told(plain, key: str, value, expected: str) -> str:
+    """The same of a file, which is named, and of the command line."""
+    path = plain({key: value})
+    assert error_of(path) == f"{path}: {expected}"
+    assert error_of("", [key, value]) == expected
+    return path
+
+
 @pytest.fixture
 def points(config_root):
     return str(config_root / POINTS)
@@ -73,9 +81,7 @@ def plain(tmp_path):
 @pytest.mark.parametrize("old", MOVED_KEYS)
 def test_an_old_key_names_the_new_one(old, plain):
     expected = f"{old} is now {MOVED_KEYS[old]}."
-    path = plain({old: OLD_VALUES[old]})
-    assert error_of(path) == f"{path}: {expected}"
-    assert error_of("", [old, OLD_VALUES[old]]) == expected
+    path = assert_told(plain, old, OLD_VALUES[old], expected)
     cfg = get_cfg()
     add_centernet_config(cfg)
     with pytest.raises((KeyError, ValueError), match=old.split(".")[0]):  # detectron2's own method
@@ -85,9 +91,7 @@ def test_an_old_key_names_the_new_one(old, plain):
 @pytest.mark.parametrize("key", MOVED_VALUES)
 def test_an_old_value_names_the_new_one(key, plain, points):
     expected = f"{key} 'slots' is now 'max_objects'."
-    path = plain({key: "slots"})
-    assert error_of(path) == f"{path}: {expected}"
-    assert error_of("", [key, "slots"]) == expected
+    assert_told(plain, key, "slots", expected)
     cfg = load_config(points)
     set_value(cfg, key, "slots")
     with pytest.raises(ValueError, match=f"^{expected}"):
@@ -154,9 +158,6 @@ def test_several_misspelt_keys_are_named_at_once_with_the_file_that_has_them(tmp
     assert told.startswith(f"{base}: SOLVER.X0 is no key")
     assert "SOLVER.X4" in told
     assert "; 2 more." in told
-
-
-def test_nothing_is_near_what_is_far():
     assert nearest_keys("QWERTY.ZZZ", ["SOLVER.BASE_LR", "TEST.FLIP"]) == []
 
 
@@ -173,13 +174,7 @@ def test_nothing_is_near_what_is_far():
     ],
 )
 def test_a_value_of_another_type_names_file_key_and_what_is_allowed(plain, key, value, allowed):
-    path = plain({key: value})
-    assert error_of(path) == f"{path}: {key} is {value!r}; it must be {allowed}."
-    assert error_of("", [key, value]) == f"{key} is {value!r}; it must be {allowed}."
-
-
-def test_integers_where_numbers_are_asked_for():
-    assert load_config("", ["SOLVER.GAMMA", "1"]).SOLVER.GAMMA == 1.0
+    assert_told(plain, key, value, f"{key} is {value!r}; it must be {allowed}.")
 
 
 def test_a_block_without_keys_says_nothing(tmp_path):
@@ -319,5 +314,5 @@ def test_setup_runs_once_per_config(points, monkeypatch):
 
 def test_public_name_and_the_model_of_what_it_loads(points):
     assert centernet_d2.load_config is load_config
-    cfg = load_config(points, ["MODEL.DEVICE", "meta", *NOTHING])
+    cfg = load_config(points, [*NOTHING, "MODEL.DEVICE", "meta"])
     assert isinstance(build_model(setup(cfg)), PointsCenterNet)

@@ -19,52 +19,41 @@ from centernet_d2.data.mapper import DetectionMapper
 from .coco_files import coco_content, write_dataset
 
 
-def _annotation(key, value, index=1):
-    def change(content, root):
-        content["annotations"][index][key] = value
+def _at(*path_and_value):
+    """Set a value of the content."""
+    *path, key, value = path_and_value
+
+    def change(content):
+        for step in path:
+            content = content[step]
+        content[key] = value
 
     return change
 
 
+def _annotation(key, value):
+    return _at("annotations", 1, key, value)
+
+
+def _image(key, value, index=1):
+    return _at("images", index, key, value)
+
+
 def _all_boxes(box):
-    def change(content, root):
+    def change(content):
         for annotation in content["annotations"]:
             annotation["bbox"] = box
 
     return change
 
 
-def _content(key, value):
-    def change(content, root):
-        content[key] = value
-
-    return change
-
-
-def _image(key, value, index=1):
-    def change(content, root):
-        content["images"][index][key] = value
-
-    return change
-
-
-def _without(group, key=None):
-    def change(content, root):
-        if key is None:
-            content[group] = []
-        else:
-            del content[group][1][key]
-
-    return change
+def _without(group, key):
+    return lambda content: content[group][1].pop(key)
 
 
 def _file(action):
     """Damage the image file of the second record after it was written."""
-
-    def change(content, root):
-        content["after_writing"] = action
-
-    return change
+    return _at("after_writing", action)
 
 
 def _truncate(path):
@@ -116,18 +105,26 @@ BAD = {
     "text as box": (_annotation("bbox", [1, 2, "3", 4]), ["101", "'bbox'", "four numbers"], True),
     "unknown category": (
         _annotation("category_id", 5),
-        ["boxes.json", "'category_id'", "[5]", "[3, 7]", "1.png", "Add the categories"],
+        ["boxes.json", "'category_id' 5", "[3, 7]", "1.png", "Add the categories"],
         True,
     ),
     "category as text": (_annotation("category_id", "3"), ["'category_id'", '"3"', "quotes"], True),
-    "same image id twice": (_image("id", 10), ["boxes.json", "[10]", "'images'", "own 'id'"], True),
+    "same image id twice": (
+        _image("id", 10),
+        ["boxes.json", "'id' 10", "'images'", "own 'id'"],
+        True,
+    ),
     "same annotation id twice": (
         _annotation("id", 100),
         ["boxes.json", "'id' of annotations", "repeated", "numbered 1 to 3"],
         False,
     ),
     "image without width": (_without("images", "width"), ["'images'", "'width'", "1.png"], True),
-    "annotation without box": (_without("annotations", "bbox"), ["record 1", "'bbox'"], True),
+    "annotation without box": (
+        _without("annotations", "bbox"),
+        ["id 101", "1.png", "'bbox'"],
+        True,
+    ),
     "0 x 0 image": (_image("height", 0, index=2), ["2.png", "no pixels", "'height'"], True),
     "huge id": (_image("id", 2**70), ["boxes.json", "record 1", "'id' 118", "2^63"], True),
     "no file name": (_image("file_name", None), ["'file_name' null", "'images'", "text"], True),
@@ -141,25 +138,25 @@ BAD = {
     "iscrowd 2": (_annotation("iscrowd", 2), ["101", "'iscrowd' 2", "0 or 1"], True),
     "iscrowd a list": (_annotation("iscrowd", [0]), ["101", "'iscrowd' [0]", "0 or 1"], True),
     "annotations null": (
-        _content("annotations", None),
+        _at("annotations", None),
         ["boxes.json", "'annotations' is null", "list of objects", "[] where there are none"],
         True,
     ),
     "annotations nested": (
-        _content("annotations", [[{}]]),
+        _at("annotations", [[{}]]),
         ["boxes.json", "record 0 of 'annotations'", "without inner lists"],
         True,
     ),
-    "images an object": (_content("images", {"10": {}}), ["'images' is an object"], True),
-    "an image null": (_content("images", [None]), ["record 0 of 'images' is null"], True),
+    "images an object": (_at("images", {"10": {}}), ["'images' is an object"], True),
+    "an image null": (_at("images", [None]), ["record 0 of 'images' is null"], True),
     "categories words": (
-        _content("categories", ["a", "b"]),
+        _at("categories", ["a", "b"]),
         ["boxes.json", "record 0 of 'categories' is \"a\"", "object"],
         True,
     ),
     "category without a word": (
-        _content("categories", [{"id": 3, "name": None}, {"id": 7, "name": "b"}]),
-        ["boxes.json", "'id': 3", "'name' null", "name of a class"],
+        _at("categories", [{"id": 3, "name": None}, {"id": 7, "name": "b"}]),
+        ["boxes.json", "'id': 3", "'name' null", "must be a text"],
         True,
     ),
     "shares of the image": (
@@ -167,14 +164,18 @@ BAD = {
         ["boxes.json", "3 of 3 boxes", "0.png", "multiply x and width by the image's width"],
         True,
     ),
-    "one file, two images": (_image("file_name", "0.png"), ["1 files", "0.png", "Join"], False),
+    "one file, two images": (
+        _image("file_name", "0.png"),
+        ["2 of 3 images", "0.png", "Join"],
+        False,
+    ),
     "the same object twice": (
-        _content("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
+        _at("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
         ["boxes.json", "2 of 3 annotations have the category and the box", "id 8", "id 9", "1.png"],
         False,
     ),
-    "no images": (_without("images"), ["boxes.json", "'images' is empty"], True),
-    "no categories": (_without("categories"), ["'categories'", "add one"], True),
+    "no images": (_at("images", []), ["boxes.json", "'images' is empty"], True),
+    "no categories": (_at("categories", []), ["'categories'", "add one"], True),
     "zero size": (
         _annotation("bbox", [5, 5, 0, 4]),
         ["boxes.json", "1 of 3", "101", "1.png", "zero width", "'bbox'"],
@@ -192,7 +193,7 @@ BAD = {
     ),
     "annotation of another image": (
         _annotation("image_id", 99),
-        ["boxes.json", "1 of 3", "'image_id'", "[99]"],
+        ["boxes.json", "1 of 3", "'image_id'", "99"],
         False,
     ),
 }
@@ -202,7 +203,7 @@ BAD = {
 def test_the_message_names_the_place_and_the_cure(name, tmp_path, caplog):
     change, words, is_error = BAD[name]
     content = coco_content()
-    change(content, tmp_path)
+    change(content)
     after_writing = content.pop("after_writing", None)
     path, root = prepare(tmp_path, content)
     if after_writing:

@@ -18,15 +18,16 @@ def report(boxes):
     return check_boxes(boxes, sizes, source="boxes.json", describe=lambda row: f"row {row}")
 
 
-def test_good_boxes_are_silent():
-    result = report([[0, 0, 100, 80], [5.5, 2, 3, 4], [99, 79, 1, 1], [10, 10, 20, 20]])
-    assert result.keep.all()
-    assert result.messages == ()
-    assert report(np.zeros((0, 4))).messages == ()
-
-
-def test_partly_outside_is_fine():
-    result = report([[-5, 10, 20, 20], [90, 70, 30, 30], [10, 10, 20, 20]])
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[0, 0, 100, 80], [5.5, 2, 3, 4], [99, 79, 1, 1], [10, 10, 20, 20]],
+        [[-5, 10, 20, 20], [90, 70, 30, 30], [10, 10, 20, 20]],  # partly outside
+        np.zeros((0, 4)),
+    ],
+)
+def test_good_boxes_are_silent(boxes):
+    result = report(boxes)
     assert result.keep.all()
     assert result.messages == ()
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_meant_is_an_error(caplog, change, message):
 def test_a_focal_length_that_is_not_in_pixels_is_an_error(caplog, focal):
     projection = PROJECTION.copy()
     projection[0, 0] = projection[1, 1] = focal
-    with pytest.raises(DatasetError, match=rf"'000001.png': 'projection' has a focal.* {focal:g} "):
+    with pytest.raises(ValueError, match=rf"'000001.png': 'projection' has a focal.* {focal:g} "):
         said_of(caplog, "wrong", entries(), projection=projection)
 
 

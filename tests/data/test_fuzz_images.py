@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from centernet_d2.data.image_files import find_faults
 from centernet_d2.data.images import ImageFileError, read_image, read_image_size
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (12, 20, 3)).astype(np.uint8)
@@ -56,15 +57,20 @@ def test_pixels_or_an_error_of_ours(case, changes, upright):
         file_name = str(Path(folder) / "odd.png")
         Path(file_name).write_bytes(content)
         for read in (read_image, read_image_size):
-            found, told = None, ""
             try:
                 found = read(file_name, upright=upright)
             except ImageFileError as error:
-                told = str(error)
-            if found is None:
+                found, told = None, str(error)
                 assert told.startswith(f"image file '{file_name}'")
             else:
                 assert isinstance(found, tuple) or (found.dtype, found.shape[2]) == (np.uint8, 3)
+            record = {"file_name": file_name, "as_stored": not upright}
+            level = "decode" if read is read_image else "header"
+            faults = find_faults([record], level).unusable
+            if found is None:
+                assert file_name in str(faults[0])
+            elif level == "decode":
+                assert not faults
 
 
 @pytest.mark.parametrize("case", CASES)

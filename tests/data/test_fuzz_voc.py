@@ -27,23 +27,7 @@ FILES = {
     "classes.txt": b"cat\ndog\n",
 }
 WORDS = st.sampled_from(
-    [
-        "",
-        "1",
-        "-1",
-        "0",
-        "nan",
-        "inf",
-        "1e999",
-        "true",
-        "\u00fc",
-        "\x00",
-        "a/b",
-        "<",
-        "&",
-        "\n",
-        "b",
-    ]
+    ["", "\n", "1", "-1", "0", "nan", "inf", "1e999", "true", "\xfc", "\x00", "a/b", "<", "&", "b"]
 )
 EDITS = st.lists(
     st.one_of(

@@ -93,8 +93,8 @@ def catalog():
     """Registers datasets for one test."""
     names = []
 
-    def register(name: str, dicts: list[dict]) -> str:
-        DatasetCatalog.register(name, lambda: dicts)
+    def register(name: str, dicts) -> str:
+        DatasetCatalog.register(name, dicts if callable(dicts) else lambda: dicts)
         names.append(name)
         return name
 
@@ -112,42 +112,28 @@ def test_empty_and_unknown_datasets_name_key_and_cure(catalog):
         load_dataset_dicts([catalog("loader_empty", [])])
 
 
-def test_missing_files_name_dataset_path_and_cure():
+@pytest.mark.parametrize(
+    ("metadata", "form"),
+    [
+        ({}, "coco:<json>:<image dir>"),
+        ({"evaluator_type": "kitti", "image_dir": "here"}, "kitti:<folder>:<split>"),
+        ({"evaluator_type": "pascal_voc", "dirname": "here"}, "voc:<folder>:<split>"),
+        ({"evaluator_type": "coco", "json_file": "here"}, "coco:<json>:<image dir>"),
+    ],
+)
+@pytest.mark.parametrize("key", ["DATASETS.TRAIN", "DATASETS.TEST"])
+def test_missing_files_name_dataset_path_form_and_cure(catalog, metadata, form, key):
+    name = f"loader_missing_{metadata.get('evaluator_type')}"
+
     def load():
         raise FileNotFoundError("no such file: 'there.json'")
 
-    DatasetCatalog.register("loader_missing", load)
-    try:
-        for key in ("DATASETS.TRAIN", "DATASETS.TEST"):
-            words = rf"{key}.*'loader_missing'.*there\.json.*DETECTRON2_DATASETS.*coco:<json>"
-            with pytest.raises(FileNotFoundError, match=words):
-                load_dataset_dicts(["loader_missing"], key=key)
-    finally:
-        DatasetCatalog.remove("loader_missing")
-
-
-@pytest.mark.parametrize(
-    ("metadata", "words"),
-    [
-        ({"evaluator_type": "kitti", "image_dir": "here"}, r"\(here\).*'kitti:<folder>:<split>'"),
-        ({"evaluator_type": "pascal_voc", "dirname": "here"}, r"\(here\).*'voc:<folder>:<split>'"),
-        ({"evaluator_type": "coco", "json_file": "here"}, r"\(here\).*'coco:<json>:<image dir>'"),
-    ],
-)
-def test_missing_files_name_the_form_of_ones_own(metadata, words):
-    name = f"loader_missing_{metadata['evaluator_type']}"
-
-    def load():
-        raise FileNotFoundError("no such file")
-
-    DatasetCatalog.register(name, load)
+    catalog(name, load)
     MetadataCatalog.get(name).set(**metadata)
-    try:
-        with pytest.raises(FileNotFoundError, match=words):
-            load_dataset_dicts([name])
-    finally:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    place = r"\(here\)" if metadata else ""
+    words = rf"{key}.*'{name}'.*{place}.*there\.json.*DETECTRON2_DATASETS.*'{form}'"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_dataset_dicts([name], key=key)
 
 
 @pytest.mark.parametrize(

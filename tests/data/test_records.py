@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ from centernet_d2.evaluation.voc import VocEvaluator
 from .coco_files import coco_content, write_dataset
 
 BOX = {"bbox": [10, 20, 30, 40], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0}
-CORNERS = [10, 20, 40, 60]
+CORNERS = {"bbox": [10, 20, 40, 60], "bbox_mode": BoxMode.XYXY_ABS}
 
 
 def two_records() -> list[dict]:
@@ -61,29 +62,21 @@ def changed(**changes):
     return records
 
 
-def test_what_is_right_stays_as_it_is():
+@pytest.mark.parametrize("wrap", [list, iter, tuple, lambda r: (x for x in r)])
+def test_what_is_right_stays_as_it_is_in_any_iterable(wrap):
     records = two_records()
-    assert all(a is b for a, b in zip(check(records), records, strict=True))
-
-
-@pytest.mark.parametrize("wrap", [iter, tuple, lambda r: (x for x in r)])
-def test_any_iterable_of_records(wrap):
-    assert check(wrap(two_records())) == two_records()
+    checked = check(wrap(records))
+    assert checked == two_records()
+    assert all(a is b for a, b in zip(checked, records, strict=True))
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"bbox_mode": 1}, {}),
-        ({"bbox_mode": "XYWH_ABS"}, {"bbox": CORNERS, "bbox_mode": BoxMode.XYXY_ABS}),
-        (
-            {"bbox_mode": BoxMode.XYXY_REL, "bbox": [0.05, 0.2, 0.2, 0.6]},
-            {"bbox": CORNERS, "bbox_mode": BoxMode.XYXY_ABS},
-        ),
-        (
-            {"bbox_mode": "XYWH_REL", "bbox": (0.05, 0.2, 0.15, 0.4)},
-            {"bbox": CORNERS, "bbox_mode": BoxMode.XYXY_ABS},
-        ),
+        ({"bbox_mode": "XYWH_ABS"}, CORNERS),
+        ({"bbox_mode": BoxMode.XYXY_REL, "bbox": [0.05, 0.2, 0.2, 0.6]}, CORNERS),
+        ({"bbox_mode": "XYWH_REL", "bbox": (0.05, 0.2, 0.15, 0.4)}, CORNERS),
         ({"category_id": -1, "ignored": True}, {"iscrowd": 1}),
         ({"iscrowd": np.bool_(True)}, {}),
         ({"category_id": np.int64(0)}, {}),
@@ -102,10 +95,9 @@ def test_annotations_of_another_form(changes, expected):
     assert records == before  # what is registered stays as it is
 
 
-@pytest.mark.parametrize("kind", [np.array, np.float32, torch.tensor])
+@pytest.mark.parametrize("kind", [np.array, partial(np.array, dtype=np.float32), torch.tensor])
 def test_boxes_of_arrays(kind):
-    box = np.array(BOX["bbox"], dtype=np.float32) if kind is np.float32 else kind(BOX["bbox"])
-    records = changed(bbox=box)
+    records = changed(bbox=kind(BOX["bbox"]))
     assert check(records)[1] is records[1]
 
 
@@ -141,10 +133,7 @@ def test_a_missing_size_is_that_of_the_upright_image(tmp_path, missing, exif, si
     ("changes", "words"),
     [
         ({"image_id": KeyError}, r"1 of 2 records have no 'image_id': record 1 \('1.jpg'\)\. Give"),
-        (
-            {"image_id": 1.5},
-            r"wrong 'image_id': record 1 .* has 1.5\. Give .* whole number or a te",
-        ),
+        ({"image_id": 1.5}, r"wrong 'image_id': record 1 .* 1.5\. Give .* whole number or a te"),
         ({"image_id": True}, r"wrong 'image_id': record 1 .* has True"),
         ({"image_id": 0}, r"2 of 2 records share an 'image_id'.*record 0 .* has 0; record 1"),
         ({"file_name": None}, r"1 of 2 records have no 'file_name', although others have"),
@@ -167,14 +156,8 @@ def test_a_missing_size_is_that_of_the_upright_image(tmp_path, missing, exif, si
         ({"bbox_mode": BoxMode.XYWHA_ABS}, r"wrong 'bbox_mode': .* rotated boxes have to be conv"),
         ({"bbox_mode": [0]}, r"wrong 'bbox_mode'"),
         ({"bbox_mode": 0, "bbox": [50, 50, 9, 9]}, r"x2 < x1.* has \[50, 50, 9, 9\]\. If .*XYWH_A"),
-        (
-            {"category_id": 2},
-            r"1 of 2 annotations are of no class: .* has 2\. .*0 to 1 \(not count",
-        ),
-        (
-            {"category_id": -1},
-            r"have 'category_id' -1 and no 'ignored' 1: annotation 0 of record 1",
-        ),
+        ({"category_id": 2}, r"1 of 2 annotations are of no class: .* 2\. .*0 to 1 \(not count"),
+        ({"category_id": -1}, r"have 'category_id' -1 and no 'ignored' 1: annotation 0 of record"),
         ({"category_id": -2, "ignored": 1}, r"wrong 'category_id': .* has -2"),
         ({"category_id": "a"}, r"wrong 'category_id': .* has 'a'"),
         ({"category_id": 0.5}, r"wrong 'category_id': .* has 0.5"),
@@ -240,7 +223,18 @@ def register(records, name="records_mine", **metadata):
     return name
 
 
-@pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
+def detections(*rows):
+    """Of boxes (XYXY), score and class."""
+    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+    found = Instances((100, 200), pred_boxes=Boxes(table[:, :4]), scores=table[:, 4])
+    found.pred_classes = table[:, 5].long()
+    return [{"instances": found}]
+
+
+both_evaluators = pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
+
+
+@both_evaluators
 def test_loader_and_evaluator_get_the_same(evaluator):
     """Perfect detections of what the loader gives score 100 of 100."""
     name = register(changed(bbox_mode="XYWH_REL", bbox=[0.05, 0.2, 0.15, 0.4]))
@@ -248,26 +242,20 @@ def test_loader_and_evaluator_get_the_same(evaluator):
     for record in load_dataset_dicts([name]):
         (annotation,) = record["annotations"]
         box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        found = Instances((100, 200))
-        found.pred_boxes, found.scores = Boxes(torch.tensor([box])), torch.ones(1)
-        found.pred_classes = torch.tensor([annotation["category_id"]])
-        scores.process([record], [{"instances": found}])
+        scores.process([record], detections([*box, 1, annotation["category_id"]]))
     assert scores.evaluate()["bbox"]["AP50"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
+@both_evaluators
 def test_an_ignored_region_counts_for_no_class(evaluator):
     """What is found there is neither right nor wrong: at a higher score it costs nothing."""
     records = two_records()
     region = dict(BOX, bbox=[100, 20, 30, 40], category_id=-1, ignored=True)
     records[0]["annotations"].append(region)
     scores = evaluator(dataset_name=register(records), distributed=False)
-    for record, label in zip(records, (0, 1), strict=True):
-        found = Instances((100, 200))
-        found.pred_boxes = Boxes(torch.tensor([[10.0, 20, 40, 60], [100, 20, 130, 60]]))
-        found.scores = torch.tensor([0.5, 0.9])
-        found.pred_classes = torch.tensor([label, label])
-        scores.process([record], [{"instances": found if label == 0 else found[:1]}])
+    there = [10, 20, 40, 60, 0.5]
+    scores.process(records[:1], detections([*there, 0], [100, 20, 130, 60, 0.9, 0]))
+    scores.process(records[1:], detections([*there, 1]))
     assert scores.evaluate()["bbox"]["AP50"] == pytest.approx(100)
 
 
@@ -280,10 +268,8 @@ def test_nothing_to_be_found_is_said(tiny_config, caplog, kind, annotations):
     records = [{**record, **given} for record in bare]
     name = register(records, evaluator_type=kind, label_dir=None)
     scores = build_evaluator(tiny_config(), name)
-    found = Instances((100, 200), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0))
-    found.pred_classes = torch.zeros(0, dtype=torch.int64)
     scores.distributed, scores.output_folder = False, None
-    scores.process(records, [{"instances": found}] * 2)
+    scores.process(records, detections() * 2)
     results = scores.evaluate()["bbox"]
     if annotations == []:
         assert results
@@ -294,7 +280,7 @@ def test_nothing_to_be_found_is_said(tiny_config, caplog, kind, annotations):
         assert "has no annotations, so there are no scores" in caplog.text
 
 
-@pytest.mark.parametrize("evaluator", [CocoEvaluator, VocEvaluator])
+@both_evaluators
 def test_evaluators_refuse_what_the_loader_refuses(evaluator):
     name = register(changed(image_id=0))
     words = "dataset 'records_mine': 2 of 2 records share an 'image_id'"

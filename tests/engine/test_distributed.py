@@ -93,14 +93,15 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch):
         launch(os.getpid, 2)
 
 
-def stopped_job(cfg, folder: str) -> None:
-    """One of the processes gets a signal in a step; both stop after it."""
+def broken_job(cfg, folder: str, act) -> None:
+    """In one of the processes, that which saves nothing, `act` is called in a step."""
     trainer = Trainer(cfg)
+    trainer._keeper.least = 100
     run_step = trainer._trainer.run_step
 
     def step() -> None:
         if comm.get_rank() == 1 and trainer.iter == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            act()
         run_step()
 
     trainer._trainer.run_step = step
@@ -111,14 +112,31 @@ def stopped_job(cfg, folder: str) -> None:
         Path(folder, f"{comm.get_rank()}.json").write_text(json.dumps(told))
 
 
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def fail() -> None:
+    raise RuntimeError("broken on purpose")
+
+
+LONG = ("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
+
+
 def test_a_signal_to_one_process_stops_all_after_the_same_step(config, tmp_path):
-    cfg = config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
-    launch(stopped_job, 2, dist_url="auto", args=(cfg, str(tmp_path)))
+    launch(broken_job, 2, dist_url="auto", args=(config(*LONG), str(tmp_path), terminate))
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert told == [{"code": 143, "iteration": 3}] * 2
     saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
     assert saved["iteration"] == 3
     assert saved["trainer"]["images_seen"] == 16
+
+
+def test_a_process_that_fails_finds_the_steps_before_saved_by_the_main_one(config, tmp_path):
+    with pytest.raises(Exception, match="on purpose"):
+        launch(broken_job, 2, dist_url="auto", args=(config(*LONG), str(tmp_path), fail))
+    saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
+    assert saved["iteration"] == 2
 
 
 EARLY = (
@@ -146,26 +164,3 @@ def test_negative_numbers_of_processes_are_an_error(number):
         launch(os.getpid, number)
     with pytest.raises(ValueError, match=f"--num-machines is {number}; it must be 1 or more"):
         launch(os.getpid, 1, num_machines=number)
-
-
-def failing_job(cfg) -> None:
-    """A step of the other process than the one that saves fails."""
-    trainer = Trainer(cfg)
-    trainer._keeper.least = 100
-    run_step = trainer._trainer.run_step
-
-    def step() -> None:
-        if comm.get_rank() == 1 and trainer.iter == 3:
-            raise RuntimeError("broken on purpose")
-        run_step()
-
-    trainer._trainer.run_step = step
-    trainer.train()
-
-
-def test_a_process_that_fails_finds_the_steps_before_saved_by_the_main_one(config, tmp_path):
-    cfg = config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 50, "SOLVER.CHECKPOINT_PERIOD", 100)
-    with pytest.raises(Exception, match="on purpose"):
-        launch(failing_job, 2, dist_url="auto", args=(cfg,))
-    saved = torch.load(tmp_path / "run" / "model_last.pth", weights_only=True)
-    assert saved["iteration"] == 2

@@ -30,56 +30,48 @@ def sample(objects: int, size=(24, 32)) -> dict:
     return {"image": image, "instances": instances, "image_id": 17, "file_name": "seventeen.jpg"}
 
 
-def watch(steps, *, weights=None, patience=50):
-    """Run TrainingHealthHook over (heatmap loss or losses by name, number of objects) pairs."""
-    hook = TrainingHealthHook(weights or {"loss_heatmap": 1.0}, patience=patience)
+def watch(steps, weights):
+    """Run TrainingHealthHook over pairs of heatmap losses by name and number of objects."""
+    hook = TrainingHealthHook(weights, patience=5)
     for losses, objects in steps:
-        losses = losses if isinstance(losses, dict) else {"loss_heatmap": losses}
         loop = SimpleNamespace(losses=losses, batch=[sample(objects)])
         hook.trainer = SimpleNamespace(_trainer=loop)
         hook.after_step()
-    return hook
 
 
-def test_collapsed_heatmap_is_told_with_the_images(caplog):
+ONE, TWICE = {"loss_heatmap": 1.0}, {"loss_heatmap": 2.0}
+CORNERS = {f"loss_heatmap_{n}": w for n, w in (("left", 1.0), ("right", 1.0), ("center", 0.5))}
+GONE = ({"loss_heatmap": COLLAPSED}, 1)
+FINE, EMPTY = ({"loss_heatmap": 1.0}, 1), ({"loss_heatmap": 1.0}, 0)
+LEFT = ({**CORNERS, "loss_heatmap_left": COLLAPSED}, 1)
+CENTER = ({**CORNERS, "loss_heatmap_center": 0.5 * COLLAPSED}, 1)
+BOTH = ({**LEFT[0], **{"loss_heatmap_center": 0.5 * COLLAPSED}}, 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "steps", "collapsed", "empty"),
+    [
+        (ONE, [GONE] * 4, 0, 0),
+        (ONE, [GONE] * 2 + [FINE] + [GONE] * 4, 0, 0),
+        (ONE, [GONE] * 5, 1, 0),
+        (TWICE, [GONE] * 5, 0, 0),
+        (TWICE, [({"loss_heatmap": 2 * COLLAPSED}, 1)] * 5, 1, 0),
+        (CORNERS, [LEFT, CENTER] * 5, 0, 0),  # neither five times in a row
+        (CORNERS, [CENTER] * 5, 1, 0),
+        (CORNERS, [BOTH] * 5, 2, 0),
+        (ONE, [EMPTY] * 4 + [FINE] + [EMPTY] * 4, 0, 0),
+        (ONE, [EMPTY] * 11, 0, 2),
+        (None, [({"loss_heatmap": COLLAPSED}, 0)] * 5, 0, 1),  # a model without heatmaps
+    ],
+)
+def test_what_learns_nothing_is_told_with_the_images(caplog, weights, steps, collapsed, empty):
     assert pytest.approx(9.2085, abs=1e-4) == COLLAPSED
-    watch([(9.2085, 1)] * 4, patience=5)
-    assert "collapsed" not in caplog.text
-    watch([(9.2085, 1)] * 2 + [(7.0, 1)] + [(9.2085, 1)] * 4, patience=5)
-    assert "collapsed" not in caplog.text
-    watch([(9.2085, 1)] * 5, patience=5)
-    assert caplog.text.count("collapsed") == 1
-    assert "image 17 (seventeen.jpg)" in caplog.text
-
-
-def test_collapse_is_seen_through_the_loss_weight(caplog):
-    watch([(2 * COLLAPSED, 1)] * 5, patience=5, weights={"loss_heatmap": 2.0})
-    assert "collapsed" in caplog.text
-
-
-def test_each_keypoints_heatmap_is_watched_by_itself(caplog):
-    names = [f"loss_heatmap_{name}" for name in ("top_left", "bottom_right", "center")]
-    weights = dict(zip(names, (1.0, 1.0, 0.5), strict=True))
-    fine = dict.fromkeys(names, 1.0)
-    first, last = {**fine, names[0]: COLLAPSED}, {**fine, names[2]: 0.5 * COLLAPSED}
-    watch([(first, 1), (last, 1)] * 5, patience=5, weights=weights)  # neither five times in a row
-    assert caplog.text == ""
-    watch([(last, 1)] * 5, patience=5, weights=weights)
-    assert caplog.text.count("collapsed") == 1
-    assert "loss_heatmap_center has been 4.6" in caplog.text
-    caplog.clear()
-    watch([({**last, **first, names[2]: 0.5 * COLLAPSED}, 1)] * 5, patience=5, weights=weights)
-    assert caplog.text.count("collapsed") == 2
-
-
-def test_a_model_without_heatmaps_is_watched_for_objects_only(caplog):
-    hook = TrainingHealthHook(None, patience=2)
-    for _ in range(2):
-        loop = SimpleNamespace(losses={"loss_heatmap": COLLAPSED}, batch=[sample(0)])
-        hook.trainer = SimpleNamespace(_trainer=loop)
-        hook.after_step()
-    assert "collapsed" not in caplog.text
-    assert caplog.text.count("No object in") == 1
+    watch(steps, weights)
+    assert caplog.text.count("collapsed") == collapsed
+    assert caplog.text.count("No object in") == empty
+    assert caplog.text.count("image 17 (seventeen.jpg)") == collapsed + empty
+    if steps[0] is CENTER:
+        assert "loss_heatmap_center has been 4.6" in caplog.text
 
 
 @pytest.mark.parametrize("architecture", ["PointsCenterNet", "CornerNet", "TripletCenterNet"])
@@ -107,35 +99,28 @@ def test_every_detector_names_the_losses_to_watch(config, architecture):
     assert set(hook.heatmap_losses) == {name for name in losses if "heatmap" in name}
 
 
+def losses_of_pose(model) -> dict:
+    figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
+    return model.train()([{**sample(0, (64, 64)), "instances": figure}])
+
+
 @pytest.mark.parametrize(
     ("joint_heatmap", "watched"), [(True, {"loss_joint_heatmap": 2.0}), (False, {})]
 )
 def test_the_joint_heatmap_is_watched(joint_heatmap, watched):
     model = pose_detector(joint_heatmap=joint_heatmap, weights=PoseWeights(heatmap=2.0))
     assert model.heatmap_losses == {"loss_heatmap": 1.0, **watched}
-    figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
-    losses = model.train()([{**sample(0, (64, 64)), "instances": figure}])
-    assert set(model.heatmap_losses) == {name for name in losses if "heatmap" in name}
+    assert set(model.heatmap_losses) == {n for n in losses_of_pose(model) if "heatmap" in n}
 
 
 def test_a_collapsed_joint_heatmap_is_told(caplog):
     model = pose_detector(weights=PoseWeights(heatmap=2.0))
     torch.nn.init.zeros_(model.head.stacks[0]["joint_heatmap"][-1].weight)
     torch.nn.init.constant_(model.head.stacks[0]["joint_heatmap"][-1].bias, -30.0)
-    figure = persons((64, 64), [[4, 4, 40, 50]], [[(20, 10 * k) for k in range(1, 6)]])
-    losses = model.train()([{**sample(0, (64, 64)), "instances": figure}])
-    step = {name: loss.item() for name, loss in losses.items()}
-    watch([(step, 1)] * 5, patience=5, weights=model.heatmap_losses)
+    step = {name: loss.item() for name, loss in losses_of_pose(model).items()}
+    watch([(step, 1)] * 5, model.heatmap_losses)
     assert caplog.text.count("collapsed") == 1
     assert "loss_joint_heatmap has been 18.4" in caplog.text
-
-
-def test_steps_without_objects_are_told_with_the_images(caplog):
-    watch([(1.0, 0)] * 4 + [(1.0, 2)] + [(1.0, 0)] * 4, patience=5)
-    assert caplog.text == ""
-    watch([(1.0, 0)] * 11, patience=5)
-    assert caplog.text.count("No object in") == 2
-    assert "image 17 (seventeen.jpg)" in caplog.text
 
 
 def run_best(folder, values, *, start_iter=0, metric="bbox/AP", after_step=lambda step: None):

@@ -8,7 +8,7 @@ from detectron2.config import instantiate
 from detectron2.engine import default_argument_parser
 from detectron2.modeling import build_model
 
-from centernet_d2.engine.lazy import dump_lazy, load_lazy, settings
+from centernet_d2.engine.lazy import LAZY_KEYS, dump_lazy, load_lazy, settings
 from centernet_d2.engine.run import read_job, run
 from centernet_d2.engine.schedule import schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
@@ -80,41 +80,18 @@ def datasets(tmp_path_factory) -> dict[str, str]:
     return generated_datasets(tmp_path_factory.mktemp("generated"), images=12, streets=8)
 
 
-def shared_values(spec: str) -> dict[str, str]:
-    """Config key -> value of four steps of four images; the same in both kinds of config."""
-    return {
-        "DATASETS.TRAIN": spec,
-        "DATASETS.TEST": spec,
-        "MODEL.DEVICE": "cpu",
-        "SEED": "1",
-        "DATALOADER.NUM_WORKERS": "0",
-        "SOLVER.IMS_PER_BATCH": "4",
-        "SOLVER.MAX_ITER": "4",
-        "SOLVER.WARMUP_ITERS": "2",
-        "SOLVER.CHECKPOINT_PERIOD": "2",
-        "TEST.EVAL_PERIOD": "0",
-        "SOLVER.BEST_METRIC": "",
-    }
-
-
-LAZY_KEYS = {
-    "DATASETS.TRAIN": "dataloader.train.dataset.names",
-    "DATASETS.TEST": "dataloader.test.dataset.names",
-    "MODEL.DEVICE": "train.device",
-    "SEED": "train.seed",
-    "DATALOADER.NUM_WORKERS": "dataloader.train.num_workers",
-    "SOLVER.IMS_PER_BATCH": "dataloader.train.total_batch_size",
-    "SOLVER.MAX_ITER": "train.max_iter",
-    "SOLVER.WARMUP_ITERS": "lr_multiplier.warmup_iters",
-    "SOLVER.CHECKPOINT_PERIOD": "train.checkpointer.period",
-    "TEST.EVAL_PERIOD": "train.eval_period",
-    "SOLVER.BEST_METRIC": "train.best_metric",
+# Four steps of four images; the same in both kinds of config.
+VALUES = {
+    **{"MODEL.DEVICE": "cpu", "SEED": "1", "DATALOADER.NUM_WORKERS": "0"},
+    **{"SOLVER.IMS_PER_BATCH": "4", "SOLVER.MAX_ITER": "4", "SOLVER.WARMUP_ITERS": "2"},
+    **{"SOLVER.CHECKPOINT_PERIOD": "2", "TEST.EVAL_PERIOD": "0", "SOLVER.BEST_METRIC": ""},
 }
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_training_resume_and_evaluation_equal_those_of_the_yaml(name, datasets, tmp_path):
-    values = shared_values(datasets.get(name.split("_")[0], datasets[""]))
+    spec = datasets.get(name.split("_")[0], datasets[""])
+    values = {**VALUES, "DATASETS.TRAIN": spec, "DATASETS.TEST": spec}
     expected_folder, folder = tmp_path / "yaml", tmp_path / "lazy"
     pairs = [part for pair in values.items() for part in pair]
     expected = run(parse(yaml_file(name), *pairs, "OUTPUT_DIR", str(expected_folder)))

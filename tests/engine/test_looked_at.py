@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import DefaultTrainer
 
 from centernet_d2.data.image_files import find_faults, missing_files
 from centernet_d2.detectron2_versions import launch
-from centernet_d2.engine import first_look
-from centernet_d2.engine import trainer as trainer_module
+from centernet_d2.engine import parts
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.trainer import Trainer
 
@@ -21,14 +21,13 @@ from .small_world import small_config, write_dataset
 
 @pytest.fixture
 def spoilt(tmp_path):
-    """A function (*edits of the JSON) -> spec of a small dataset."""
+    """A function (edit of the JSON) -> spec of a small dataset."""
 
-    def make(*edits) -> str:
+    def make(edit=lambda content: None) -> str:
         spec = write_dataset(tmp_path / "other")
         file = Path(spec.split(":")[1])
         content = json.loads(file.read_text())
-        for edit in edits:
-            edit(content)
+        edit(content)
         file.write_text(json.dumps(content))
         return spec
 
@@ -39,19 +38,12 @@ def folder_of(spec: str) -> Path:
     return Path(spec.split(":")[2])
 
 
-def negative_width(content: dict) -> None:
-    content["annotations"][3]["bbox"][2] = -5
-
-
-def area_of_words(content: dict) -> None:
-    content["annotations"][3]["area"] = "large"
-
-
 @pytest.mark.parametrize(
-    ("edit", "words"), [(negative_width, "negative width"), (area_of_words, "area")]
+    ("wrong", "words"),
+    [({"bbox": [1, 1, -5, 5]}, "negative width"), ({"area": "large"}, "area")],
 )
-def test_bad_test_annotations_are_found_before_training(config, spoilt, edit, words):
-    spec = spoilt(edit)
+def test_bad_test_annotations_are_found_before_training(config, spoilt, wrong, words):
+    spec = spoilt(lambda content: content["annotations"][3].update(wrong))
     with pytest.raises(ValueError, match=words) as caught:
         Trainer(config("DATASETS.TEST", (spec,)))
     assert "boxes.json" in str(caught.value)
@@ -137,7 +129,7 @@ def test_an_evaluation_alone_looks_first(config, spoilt, monkeypatch):
     (folder_of(spec) / "0008.png").unlink()
     cfg = config("DATASETS.TEST", ())
     Trainer(cfg).train()
-    monkeypatch.setattr(trainer_module.DefaultTrainer, "test", None)  # not reached
+    monkeypatch.setattr(DefaultTrainer, "test", None)  # not reached
     weights = ["MODEL.WEIGHTS", f"{cfg.OUTPUT_DIR}/model_final.pth"]
     with pytest.raises(FileNotFoundError, match=r"DATASETS\.TEST boxes_\w+: 1 of 10 image files"):
         evaluate_only(config("DATASETS.TEST", (spec,), *weights))
@@ -156,8 +148,8 @@ def test_ten_thousand_files_take_less_than_a_second(tmp_path):
 # ----------------------------------------------------------------------------- in several processes
 def hear_of_missing_files(cfg, folder: str) -> None:
     looked = []
-    original = first_look.find_faults
-    first_look.find_faults = lambda *given: looked.append(1) or original(*given)
+    original = parts.find_faults
+    parts.find_faults = lambda *given: looked.append(1) or original(*given)
     try:
         Trainer(cfg)
     except FileNotFoundError as error:

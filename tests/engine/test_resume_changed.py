@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from centernet_d2.engine.optimizer import (
-    OPTIMIZERS,
     build_optimizer,
     optimizer_state,
     resume_optimizer,
@@ -16,35 +15,27 @@ from centernet_d2.engine.trainer import Trainer
 NO_TEST = ("DATASETS.TEST", ())
 
 
-def half(config, *overrides) -> None:
-    trainer = Trainer(config(*NO_TEST, *overrides))
+def resumed(config, before, now, caplog) -> tuple[Trainer, list[str]]:
+    """Train half a run with some overrides, and resume it with others; also return what is told."""
+    trainer = Trainer(config(*NO_TEST, *before))
     trainer.max_iter = 3
     trainer.train()
-
-
-def resumed(config, *overrides) -> Trainer:
-    trainer = Trainer(config(*NO_TEST, *overrides))
+    trainer = Trainer(config(*NO_TEST, *now))
     trainer.resume_or_load(resume=True)
-    return trainer
-
-
-def told(caplog) -> list[str]:
     start = "Resuming with another config. "
-    return [m.removeprefix(start) for m in caplog.messages if m.startswith(start)]
+    return trainer, [m.removeprefix(start) for m in caplog.messages if m.startswith(start)]
 
 
 def test_the_rate_that_is_printed_is_trained_with(config, caplog):
     caplog.set_level("INFO")
-    half(config, "SOLVER.WEIGHT_DECAY", 0.0)
     change = ["SOLVER.BASE_LR", 0.02, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.STEPS", (5,)]
-    trainer = resumed(config, *change)
-    assert told(caplog) == [
+    trainer, told = resumed(config, ["SOLVER.WEIGHT_DECAY", 0.0], change, caplog)
+    assert told == [
         "SOLVER.IMS_PER_BATCH: 2 is used, the run had 4.",
         "SOLVER.STEPS: (5,) is used, the run had (4,).",
         "SOLVER.BASE_LR: 0.02 is used, the run had 0.01.",
     ]
-    rates = []
-    after_step = trainer.after_step
+    rates, after_step = [], trainer.after_step
     trainer.after_step = lambda: (
         rates.append(trainer.optimizer.param_groups[0]["lr"]),
         after_step(),
@@ -52,44 +43,37 @@ def test_the_rate_that_is_printed_is_trained_with(config, caplog):
     trainer.train()
     assert rates == pytest.approx([0.02, 0.02, 0.002])  # of iterations 3, 4 and 5
     assert "Learning rate 0.02, lowered after 5;" in caplog.text
-    assert "Rate: 0.02 in iteration 0, 0.002 in iteration 5." in caplog.text
     assert "starting at image 12 of the stream" in caplog.text
 
 
+SGD = ["SOLVER.OPTIMIZER", "SGD"]
+DECAY = "SOLVER.WEIGHT_DECAY (_NORM, _BIAS): 0.5 and 0.0 is used, the run had 0.0."
+
+
 @pytest.mark.parametrize(
-    ("overrides", "key", "value", "line"),
+    ("kind", "key", "value", "line", "group"),
     [
-        ((), "SOLVER.WEIGHT_DECAY", 0.5, "WEIGHT_DECAY (_NORM, _BIAS): 0.5 and 0.0 is used"),
-        (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.MOMENTUM", 0.5, "MOMENTUM: 0.5 is used"),
-        (("SOLVER.OPTIMIZER", "SGD"), "SOLVER.NESTEROV", True, "NESTEROV: True is used"),
-        ((), "SOLVER.WARMUP_ITERS", 2, "WARMUP_ITERS: 2 is used, the run had 0"),
-        ((), "SOLVER.MAX_ITER", 9, "MAX_ITER: 9 is used, the run had 6"),
-        ((), "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "LR_SCHEDULER_NAME: WarmupCosineLR is"),
+        ([], "SOLVER.WEIGHT_DECAY", 0.5, DECAY, {"weight_decay": {0.5, 0.0}}),
+        (SGD, "SOLVER.MOMENTUM", 0.5, "SOLVER.MOMENTUM: 0.5 is used", {"momentum": {0.5}}),
+        (SGD, "SOLVER.NESTEROV", True, "SOLVER.NESTEROV: True is used", {"nesterov": {True}}),
+        ([], "SOLVER.WARMUP_ITERS", 2, "SOLVER.WARMUP_ITERS: 2 is used, the run had 0.", {}),
+        ([], "SOLVER.MAX_ITER", 9, "SOLVER.MAX_ITER: 9 is used, the run had 6.", {}),
+        ([], "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.LR_SCHEDULER_NAME: Warm", {}),
+        ([], "SEED", 7, None, {"weight_decay": {0.0}}),  # as it is: nothing is told
     ],
 )
-def test_other_settings_are_used_and_told(config, caplog, overrides, key, value, line):
-    half(config, *overrides)
-    trainer = resumed(config, *overrides, key, value)
-    (change,) = told(caplog)
-    assert line in change
-    name = {"SOLVER.MOMENTUM": "momentum", "SOLVER.NESTEROV": "nesterov"}.get(key, "weight_decay")
-    values = {group[name] for group in trainer.optimizer.param_groups if name in group}
-    expected = {"SOLVER.WEIGHT_DECAY": {0.5, 0.0}}.get(key, {value})
-    assert values == (expected if name != "weight_decay" or "DECAY" in key else {0.0})
+def test_other_settings_are_used_and_told(config, caplog, kind, key, value, line, group):
+    trainer, told = resumed(config, kind, [*kind, key, value], caplog)
+    assert [change[: len(line)] for change in told] == ([line] if line else [])
+    for name, values in group.items():
+        assert {each[name] for each in trainer.optimizer.param_groups} == values
     trainer.train()
 
 
-def test_an_unchanged_resume_says_nothing(config, caplog):
-    half(config)
-    resumed(config)
-    assert told(caplog) == []
-
-
-def test_another_optimizer_is_an_error_with_both_choices(config, monkeypatch):
-    half(config, "SOLVER.OPTIMIZER", "SGD")
+def test_another_optimizer_is_an_error_with_both_choices(config, caplog):
     message = r"SOLVER\.OPTIMIZER is 'Adam'.*'SGD'.*Set SOLVER\.OPTIMIZER SGD; or.*MODEL\.WEIGHTS"
     with pytest.raises(ValueError, match=message):
-        resumed(config)
+        resumed(config, SGD, [], caplog)
 
 
 # ----------------------------------------------------------------------------------- the optimizer
@@ -107,9 +91,7 @@ def stepped(model: torch.nn.Module, **settings) -> torch.optim.Optimizer:
     return optimizer
 
 
-def momenta(optimizer, model) -> dict[str, torch.Tensor]:
-    key = "momentum_buffer" if isinstance(optimizer, torch.optim.SGD) else "exp_avg"
-    return {name: optimizer.state[p][key].clone() for name, p in model.named_parameters()}
+MOMENTS = {"Adam": "exp_avg", "AdamW": "exp_avg", "SGD": "momentum_buffer"}
 
 
 def older(state: dict) -> dict:
@@ -117,13 +99,12 @@ def older(state: dict) -> dict:
     return {"optimizer": state["optimizer"]}
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize(("kind", "moment"), MOMENTS.items())
 @pytest.mark.parametrize("clipping", [None, ("value", 1.0, 2.0)])
-def test_moments_follow_their_parameters_into_other_groups(kind, clipping):
-    model = network()
-    sgd = {"momentum": 0.9, "nesterov": False}
+def test_moments_follow_their_parameters_into_other_groups(kind, moment, clipping):
+    model, sgd = network(), {"momentum": 0.9, "nesterov": False}
     old = stepped(model, name=kind, weight_decay=0.0, sgd=sgd)
-    expected, state = momenta(old, model), optimizer_state(old, model)
+    state = optimizer_state(old, model)
     assert len(old.param_groups) == 1
     settings = {"weight_decay": 0.1, "weight_decay_norm": 0.0, "weight_decay_bias": 0.2}
     new = build_optimizer(model, lr=0.1, name=kind, sgd=sgd, clipping=clipping, **settings)
@@ -131,8 +112,8 @@ def test_moments_follow_their_parameters_into_other_groups(kind, clipping):
     assert sorted(own) == [0.0, 0.1, 0.2]
     assert len(resume_optimizer(new, None, model, state)) == 1
     assert [group["weight_decay"] for group in new.param_groups] == own
-    for name, value in momenta(new, model).items():
-        assert torch.equal(value, expected[name])
+    for parameter in model.parameters():
+        assert torch.equal(new.state[parameter][moment], old.state[parameter][moment])
     with pytest.raises(ValueError, match=r"other groups.*SOLVER\.WEIGHT_DECAY"):
         resume_optimizer(new, None, model, older(state))
 

@@ -96,20 +96,15 @@ def test_a_trainer_refuses_too(config):
     train(cfg)
     with pytest.raises(FileExistsError, match=r"run_folder\.move_aside"):
         Trainer(cfg).train()
-    with pytest.raises(FileExistsError):
-        Trainer(cfg).resume_or_load(resume=False)
     move_aside(cfg.OUTPUT_DIR)
     train(cfg)
 
 
-def test_nothing_to_resume_is_told_with_the_runs_beside(config, tmp_path, caplog):
-    make_run(tmp_path / "mine", "last_checkpoint")
-    trainer = Trainer(config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 1))
-    trainer.resume_or_load(resume=True)
-    (told,) = [m for m in caplog.messages if "Nothing to resume" in m]
-    assert f"OUTPUT_DIR '{tmp_path / 'run'}'" in told
-    assert told.endswith(f"a new run starts. Checkpoints are in {tmp_path / 'mine'}.")
-    trainer.train()
+def test_nothing_to_resume_is_told(config, tmp_path, caplog):
+    make_run(tmp_path / "run", "metrics.json")
+    train(config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 1), resume=True)
+    told = f"OUTPUT_DIR '{tmp_path / 'run'}' (it has no checkpoint): a new run starts."
+    assert told in caplog.text
 
 
 @pytest.mark.parametrize("tagged", [True, False])

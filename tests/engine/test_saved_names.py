@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import numpy as np
@@ -22,10 +21,10 @@ from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.structures.skeleton import Skeleton
 
-from .small_world import write_dataset
+from .small_world import CLASSES, write_dataset, write_poses
 
 OWN = [f"part{index}" for index in range(20)]
-NAMES = ["tip", "west", "east"]
+NAMES, LIMBS = ["tip", "west", "east"], [[1, 2], [1, 3]]
 POSE = "MODEL.POINTS_CENTERNET.POSE"
 NOWHERE = ("DATASETS.TRAIN", (), "DATASETS.TEST", ())
 
@@ -83,25 +82,11 @@ def test_a_zoo_entry_knows_its_names():
     assert saved.skeleton.names[0] == "nose"
 
 
-def write_poses(folder, limbs=((1, 2), (1, 3)), pairs=(NAMES[1:],)) -> str:
-    """The small dataset with three joints in every box, whose sides no name tells."""
-    spec = write_dataset(folder)
-    file = folder / "boxes.json"
-    content = json.loads(file.read_text())
-    for category in content["categories"]:
-        category |= {"keypoints": NAMES, "skeleton": limbs, "keypoint_flip_map": pairs}
-    for annotation in content["annotations"]:
-        x, y = annotation["bbox"][:2]
-        annotation["keypoints"] = [x, y, 2, x + 1, y, 2, x, y + 1, 2]
-    file.write_text(json.dumps(content))
-    return spec
-
-
 @pytest.fixture
 def poses(config, tmp_path):
     """A config of three joints, and a checkpoint that its trainer has saved."""
     tasks = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
-    spec = write_poses(tmp_path / "poses")
+    spec = write_poses(tmp_path / "poses", NAMES, skeleton=LIMBS, keypoint_flip_map=[NAMES[1:]])
     cfg = config(*tasks, "DATASETS.TRAIN", (spec,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 1)
     trainer = Trainer(cfg)
     trainer.checkpointer.save("poses")
@@ -111,7 +96,7 @@ def poses(config, tmp_path):
 def test_joints_travel_with_limbs_and_pairs(poses):
     cfg, weights = poses
     saved = torch.load(weights, weights_only=True)
-    assert saved["joint_names"] == NAMES
+    assert (saved["joint_names"], saved["class_names"]) == (NAMES, list(CLASSES))
     assert saved["joint_flip_map"] == [["west", "east"]]
     assert saved["joint_edges"] == [["tip", "west"], ["tip", "east"]]
     cfg.merge_from_list([*NOWHERE, "MODEL.WEIGHTS", weights, "TEST.FLIP", True])
@@ -137,7 +122,7 @@ def test_other_flips_than_the_checkpoints_are_told(poses, warned):
 
 def test_data_with_other_pairs_than_the_checkpoint_is_told(poses, tmp_path, warned):
     cfg, weights = poses
-    spec = write_poses(tmp_path / "turned", pairs=[NAMES[:2]])
+    spec = write_poses(tmp_path / "turned", NAMES, keypoint_flip_map=[NAMES[:2]])
     cfg.merge_from_list(["DATASETS.TRAIN", (), "DATASETS.TEST", (spec,), "MODEL.WEIGHTS", weights])
     cfg = setup(cfg)
     load_for_evaluation(cfg, build_model(cfg))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from detectron2.solver import build_lr_scheduler
 
 from centernet_d2.data.samplers import PositionSampler
 from centernet_d2.engine.schedule import Schedule, fix_schedule, schedule_from_config
@@ -29,18 +27,37 @@ def schedule_of(dataset_size: int, batch: int, keys: dict) -> Schedule:
     return schedule_from_config(cfg, dataset_size)
 
 
-def test_published_batch():
-    schedule = schedule_of(COCO_TRAIN, 128, RECIPE)
-    assert schedule.iterations_per_epoch == 924  # 118287 // 128: the last, smaller batch is dropped
-    assert schedule.learning_rate == 5e-4
-    assert schedule.iterations == 924 * 140
-    assert schedule.steps == (924 * 90, 924 * 120)
+BY_HAND = {
+    **{"SOLVER.BASE_LR": 0.3, "SOLVER.MAX_ITER": 50, "SOLVER.STEPS": [20, 20, 60, 50]},
+    **{"TEST.EVAL_PERIOD": 9, "SOLVER.CHECKPOINT_PERIOD": 11},
+}
 
 
-def test_smaller_batch_scales_rate_and_iterations():
-    schedule = schedule_of(COCO_TRAIN, 2, RECIPE)
-    assert schedule.learning_rate == pytest.approx(5e-4 / 64)
-    assert schedule.iterations == 59143 * 140
+@pytest.mark.parametrize(
+    ("size", "batch", "keys", "expected"),
+    [
+        # 118287 // 128 iterations per epoch: the last, smaller batch is dropped.
+        *[
+            (COCO_TRAIN, 128, RECIPE, values)
+            for values in (
+                {"iterations_per_epoch": 924, "learning_rate": 5e-4, "iterations": 924 * 140},
+                {"steps": (924 * 90, 924 * 120)},
+            )
+        ],
+        (COCO_TRAIN, 2, RECIPE, {"learning_rate": 5e-4 / 64, "iterations": 59143 * 140}),
+        # Smaller than the batch: one iteration per epoch.
+        (5, 128, RECIPE, {"iterations": 140, "steps": (90, 120)}),
+        # Repeated steps and steps outside the run are left out.
+        (100, 7, BY_HAND, {"learning_rate": 0.3, "iterations": 50, "steps": (20,)}),
+        (100, 7, BY_HAND, {"evaluation_period": 9, "checkpoint_period": 11}),
+        (1280, 128, {**RECIPE, "SOLVER.EPOCH_STEPS": [], "SOLVER.STEPS": [700]}, {"steps": (700,)}),
+        (100, 8, RECIPE | {"TEST.EVAL_EPOCHS": 2}, {"evaluation_period": 24}),
+        (100, 8, RECIPE | {"SOLVER.CHECKPOINT_EPOCHS": 3}, {"checkpoint_period": 36}),
+    ],
+)
+def test_values(size, batch, keys, expected):
+    schedule = schedule_of(size, batch, keys)
+    assert {key: getattr(schedule, key) for key in expected} == expected
 
 
 COCO = "configs/COCO-Detection"
@@ -71,97 +88,31 @@ def test_corner_detectors_see_the_published_number_of_images_at_any_batch(
     assert schedule_from_config(cfg, 1000).iterations == cfg.SOLVER.EPOCHS * (1000 // batch)
 
 
-def test_dataset_smaller_than_the_batch_has_one_iteration_per_epoch():
-    schedule = schedule_of(5, 128, RECIPE)
-    assert schedule.iterations == 140
-    assert schedule.steps == (90, 120)
+FLAT = {**RECIPE, "SOLVER.EPOCH_STEPS": []}
+COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 50}
 
 
-def test_fixed_by_hand():
-    given = {
-        "SOLVER.BASE_LR": 0.3,
-        "SOLVER.MAX_ITER": 50,
-        "SOLVER.STEPS": [20, 20, 60, 50],
-        "TEST.EVAL_PERIOD": 9,
-        "SOLVER.CHECKPOINT_PERIOD": 11,
-    }
-    schedule = schedule_of(100, 7, given)
-    assert schedule.learning_rate == 0.3
-    assert schedule.iterations == 50
-    assert schedule.steps == (20,)  # repeated steps and steps outside the run are left out
-    assert schedule.evaluation_period == 9
-    assert schedule.checkpoint_period == 11
+@pytest.mark.parametrize(
+    ("size", "batch", "keys", "text"),
+    [
+        (COCO_TRAIN, 64, {}, "118287 images, 64 per step, 1848 iterations per epoch."),
+        (COCO_TRAIN, 64, {}, "Learning rate 0.00025 (0.0005 x 64/128), lowered after 166320, 2217"),
+        (COCO_TRAIN, 64, {}, "; 258720 iterations (about 140.0 epochs); evaluation at the end, "),
+        (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 114}, "0.000491228 (0.0005 x 112/114),"),
+        (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 0}, "Learning rate 0.0005,"),
+        (1280, 128, FLAT | COSINE, "lowered along a cosine after 50 of warm-up;"),
+        (1280, 128, FLAT | {"SOLVER.WARMUP_ITERS": 0}, "constant;"),
+    ],
+)
+def test_description(size, batch, keys, text):
+    assert text in schedule_of(size, batch, RECIPE | keys).describe()
 
 
-def test_steps_by_hand_are_used_beside_epochs():
-    given = {**RECIPE, "SOLVER.EPOCH_STEPS": [], "SOLVER.STEPS": [700]}
-    assert schedule_of(1280, 128, given).steps == (700,)
-
-
-def test_the_rate_tells_how_it_came_about():
-    recipe = {**RECIPE, "SOLVER.BASE_BATCH_SIZE": 114}
-    text = schedule_of(1280, 112, recipe).describe()
-    assert "Learning rate 0.000491228 (0.0005 x 112/114)," in text
-    recipe["SOLVER.BASE_BATCH_SIZE"] = 0
-    text = schedule_of(1280, 112, recipe).describe()
-    assert "Learning rate 0.0005," in text
-
-
-def test_warm_up_and_cosine_are_told():
-    told = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 50}
-    flat = {**RECIPE, "SOLVER.EPOCH_STEPS": [], "SOLVER.STEPS": []}
-    text = schedule_of(1280, 128, flat | told).describe()
-    assert "lowered along a cosine after 50 of warm-up;" in text
-    assert "constant;" in schedule_of(1280, 128, flat | {"SOLVER.WARMUP_ITERS": 0}).describe()
-
-
-def lines_of(images: int, keys: dict) -> str:
-    cfg = load_config()
-    cfg.merge_from_list([part for pair in keys.items() for part in pair])
-    schedule = schedule_from_config(cfg, images)
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=schedule.learning_rate)
-    fixed = fix_schedule(cfg, schedule)
-    text = schedule.describe(build_lr_scheduler(fixed, optimizer))
-    return f"{text}\n{schedule.too_long_warm_up()}"
-
-
-def test_the_rates_that_are_told_are_the_schedulers():
-    run = {"SOLVER.MAX_ITER": 100, "SOLVER.BASE_LR": 0.1, "SOLVER.WARMUP_FACTOR": 0.1}
-    steps = {**run, "SOLVER.STEPS": [60, 80], "SOLVER.WARMUP_ITERS": 20}
-    assert (
-        "\nRate: 0.01 in iteration 0, 0.1 in iteration 20, 0.01 in iteration 60, "
-        "0.001 in iteration 80, 0.001 in iteration 99.\n"
-    ) in lines_of(50, steps)
-    # detectron2 warms up to the rate that is due then: lowered already, or part of the cosine.
-    inside = lines_of(50, {**steps, "SOLVER.STEPS": [10]})
-    assert "0.01 in iteration 20, 0.01 in iteration 99." in inside
-    cosine = {**run, "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 20}
-    assert "Rate: 0.01 in iteration 0, 0.0905 in iteration 20, 2.47e-05 in" in lines_of(50, cosine)
-    flat = lines_of(50, {**run, "SOLVER.STEPS": [], "SOLVER.WARMUP_ITERS": 0})
-    assert "Rate" not in flat
-    assert "WARMUP_ITERS" not in flat
-
-
-@pytest.mark.parametrize("warm_up", [100, 1000])
+@pytest.mark.parametrize("warm_up", [99, 100, 1000])
 def test_a_warm_up_longer_than_the_run_is_told(warm_up):
-    run = {"SOLVER.MAX_ITER": 100, "SOLVER.WARMUP_ITERS": warm_up, "SOLVER.STEPS": []}
     words = f"SOLVER.WARMUP_ITERS {warm_up} is not shorter than the run of 100 iterations"
-    assert words in lines_of(50, run)
-    assert words not in lines_of(50, {**run, "SOLVER.WARMUP_ITERS": 99})
-
-
-def test_periods_in_epochs():
-    periods = {"TEST.EVAL_EPOCHS": 2, "SOLVER.CHECKPOINT_EPOCHS": 3}
-    schedule = schedule_of(100, 8, RECIPE | periods)
-    assert schedule.evaluation_period == 24
-    assert schedule.checkpoint_period == 36
-
-
-def test_description_names_the_numbers():
-    text = schedule_of(COCO_TRAIN, 64, RECIPE).describe()
-    for part in ("118287 images", "64 per step", "1848 iterations per epoch", "0.00025", "258720"):
-        assert part in text
+    schedule = schedule_of(50, 2, {"SOLVER.MAX_ITER": 100, "SOLVER.WARMUP_ITERS": warm_up})
+    assert (words in schedule.too_long_warm_up()) == (warm_up > 99)
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,6 @@ def test_second_call_changes_nothing_and_frozen_stays_frozen(config):
     assert cfg.is_frozen()
     once = cfg.dump()
     assert setup(cfg).dump() == once
-
-
-def test_public_name():
     assert centernet_d2.setup is setup
 
 

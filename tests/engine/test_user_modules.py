@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 
 import pytest
@@ -10,13 +9,8 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from centernet_d2.engine.run import read_job, run
-from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.engine.user_modules import import_user_module, read_config
-
-NEEDS_ADD_KEYS = pytest.mark.skipif(
-    "add_keys" not in inspect.signature(load_config).parameters, reason="load_config adds no keys"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +55,6 @@ def test_an_import_that_fails_says_which_and_what_to_do(folder, name, text, word
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-@NEEDS_ADD_KEYS
 def test_add_config_and_add_keys_add_keys(folder):
     (folder / "keys.py").write_text("def add_config(cfg):\n    cfg.MODEL.MINE = 3\n")
 

@@ -3,8 +3,11 @@ from __future__ import annotations
 import copy
 
 import pytest
+from catalogs import unregistered  # noqa: F401
 
-from .random_coco import random_dataset, random_detections, register, unregister
+from centernet_d2.evaluation.coco_scores import BACKENDS
+
+from .random_coco import random_dataset, random_detections, register
 
 NAME = "evaluation_test_dataset"
 
@@ -28,13 +31,16 @@ def register_dataset():
 @pytest.fixture
 def registered(tmp_path, register_dataset):
     """Call with a COCO dictionary; returns the registered name."""
-    names = []
 
     def add(dataset: dict, name: str = NAME) -> str:
         register_dataset(name, tmp_path / f"{name}.json", copy.deepcopy(dataset))
-        names.append(name)
         return name
 
-    yield add
-    for name in names:
-        unregister(name)
+    return add
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    if request.param == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="optional package is missing")
+    return request.param

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -81,24 +81,47 @@ def make_instances(boxes, scores, classes) -> Instances:
     return instances
 
 
-def register(name: str, json_file, dataset: dict) -> None:
+def register(
+    name: str, json_file, dataset: dict, names=CLASS_NAMES, ids=CATEGORY_IDS, **metadata
+) -> None:
     """Write the dataset and register its name as detectron2's COCO datasets are."""
     json_file.write_text(json.dumps(dataset))
     DatasetCatalog.register(name, lambda: [])
     MetadataCatalog.get(name).set(
         json_file=str(json_file),
         evaluator_type="coco",
-        thing_classes=list(CLASS_NAMES),
-        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(CATEGORY_IDS)},
+        thing_classes=list(names),
+        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(ids)},
+        **metadata,
     )
 
 
-def unregister(name: str) -> None:
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+def to_records(dataset: dict, ids) -> list[dict]:
+    """detectron2's records of a dataset, whose areas become those of the boxes, as theirs are."""
+    records = {
+        image["id"]: {"image_id": image["id"], "height": 480, "width": 640, "annotations": []}
+        for image in dataset["images"]
+    }
+    for a in dataset["annotations"]:
+        a["area"] = a["bbox"][2] * a["bbox"][3]
+        entry = {"bbox": a["bbox"], "bbox_mode": BoxMode.XYWH_ABS, "iscrowd": a["iscrowd"]}
+        entry["category_id"] = ids.index(a["category_id"])
+        if "keypoints" in a:
+            joints = np.reshape(a["keypoints"], (-1, 3)) + np.array([0.5, 0.5, 0])
+            entry["keypoints"] = joints.ravel().tolist()
+        records[a["image_id"]]["annotations"].append(entry)
+    return list(records.values())
 
 
-def to_rows(detections: dict[int, Instances]) -> list[dict]:
+def run(evaluator, detections, images=None):
+    """Scores of detections by image id, of some images or all."""
+    evaluator.reset()
+    for image_id in images or detections:
+        evaluator.process([{"image_id": image_id}], [{"instances": detections[image_id]}])
+    return evaluator.evaluate()
+
+
+def to_rows(detections: dict[int, Instances], ids=CATEGORY_IDS) -> list[dict]:
     """COCO results, by an arithmetic of their own."""
     rows = []
     for image_id, instances in detections.items():
@@ -107,7 +130,7 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
             rows.append(
                 {
                     "image_id": image_id,
-                    "category_id": CATEGORY_IDS[int(instances.pred_classes[k])],
+                    "category_id": ids[int(instances.pred_classes[k])],
                     "bbox": [left, top, right - left, bottom - top],
                     "score": float(instances.scores[k]),
                 }
@@ -115,10 +138,15 @@ def to_rows(detections: dict[int, Instances]) -> list[dict]:
     return rows
 
 
-def oracle(
+def oracle(*args, **parameters) -> np.ndarray:
+    """pycocotools' 12 or 10 numbers; the first is the mean over thresholds."""
+    return oracle_evaluation(*args, **parameters).stats
+
+
+def oracle_evaluation(
     dataset: dict, rows: list[dict], iou_thresholds=None, iou_type="bbox", **parameters
-) -> np.ndarray:
-    """pycocotools' 12 or 10 numbers, by its own loadRes; the first is the mean over thresholds."""
+) -> COCOeval:
+    """pycocotools' evaluation, by its own loadRes."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = copy.deepcopy(dataset)
@@ -131,4 +159,4 @@ def oracle(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import functools
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Instances
 
 from .random_coco import make_instances
 from .random_coco import oracle as coco_oracle
+from .random_coco import register as register_boxes
+from .random_coco import to_rows as box_rows
 
 NAMES = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
 SIGMAS = (0.05, 0.08, 0.08, 0.1, 0.1)
@@ -93,42 +94,24 @@ def random_poses(dataset: dict, seed: int) -> dict[int, Instances]:
     return detections
 
 
-def register(name: str, json_file, dataset: dict) -> None:
-    json_file.write_text(json.dumps(dataset))
-    DatasetCatalog.register(name, lambda: [])
-    MetadataCatalog.get(name).set(
-        json_file=str(json_file),
-        evaluator_type="coco",
-        thing_classes=list(CLASS_NAMES),
-        thing_dataset_id_to_contiguous_id={c: i for i, c in enumerate(CATEGORY_IDS)},
-        keypoint_names=list(NAMES),
-        keypoint_flip_map=[("left_hand", "right_hand"), ("left_foot", "right_foot")],
-        keypoint_oks_sigmas=list(SIGMAS),
-    )
+register = functools.partial(
+    register_boxes,
+    names=CLASS_NAMES,
+    ids=CATEGORY_IDS,
+    keypoint_names=list(NAMES),
+    keypoint_flip_map=[("left_hand", "right_hand"), ("left_foot", "right_foot")],
+    keypoint_oks_sigmas=list(SIGMAS),
+)
 
 
 def to_rows(detections: dict[int, Instances]) -> list[dict]:
     """COCO results of the persons, by an arithmetic of their own."""
-    rows = []
-    for image_id, instances in detections.items():
-        for k in range(len(instances)):
-            if CATEGORY_IDS[int(instances.pred_classes[k])] != PERSON:
-                continue
-            left, top, right, bottom = (float(v) for v in instances.pred_boxes.tensor[k])
-            joints = [
-                [float(x) - 0.5, float(y) - 0.5, float(score)]
-                for x, y, score in instances.pred_keypoints[k]
-            ]
-            rows.append(
-                {
-                    "image_id": image_id,
-                    "category_id": PERSON,
-                    "bbox": [left, top, right - left, bottom - top],
-                    "keypoints": [value for joint in joints for value in joint],
-                    "score": float(instances.scores[k]),
-                }
-            )
-    return rows
+    joints = [joints.tolist() for each in detections.values() for joints in each.pred_keypoints]
+    return [
+        {**row, "keypoints": [number for x, y, s in points for number in (x - 0.5, y - 0.5, s)]}
+        for row, points in zip(box_rows(detections, CATEGORY_IDS), joints, strict=True)
+        if row["category_id"] == PERSON
+    ]
 
 
 def oracle(dataset: dict, rows: list[dict], sigmas=SIGMAS) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, print_csv_format
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import Instances
 from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
@@ -23,8 +23,9 @@ from centernet_d2.evaluation.coco import RESULTS_FILE
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
 
 from . import random_coco
-from .random_coco import make_instances, unregister
+from .random_coco import make_instances, run, to_records
 from .random_joints import (
+    CATEGORY_IDS,
     CLASS_NAMES,
     NAMES,
     PERSON,
@@ -56,22 +57,12 @@ def register_dataset():
     return register
 
 
-def run(evaluator, detections, images=None):
-    evaluator.reset()
-    for image_id in images or detections:
-        evaluator.process([{"image_id": image_id}], [{"instances": detections[image_id]}])
-    return evaluator.evaluate()
-
-
 def values(results: dict) -> list[float]:
     return [results["keypoints"][name] for name in METRIC_NAMES["keypoints"]]
 
 
-@pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_pycocotools_with_the_datasets_own_sigmas(registered, seed, backend):
-    if backend == "faster-coco-eval":
-        pytest.importorskip("faster_coco_eval", reason="optional package is missing")
     dataset = random_persons(seed)
     detections = random_poses(dataset, seed)
     name = registered(dataset)
@@ -232,26 +223,7 @@ def test_categories_without_names_are_known_by_their_annotations(registered, dat
 
 def test_dataset_dicts_without_json(dataset, detections):
     """detectron2's records carry the half pixel, COCO's annotations do not."""
-    for annotation in dataset["annotations"]:
-        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-    records = []
-    for image in dataset["images"]:
-        annotations = []
-        for annotation in dataset["annotations"]:
-            if annotation["image_id"] != image["id"]:
-                continue
-            record = {
-                "bbox": annotation["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": 1 if annotation["category_id"] == PERSON else 0,
-                "iscrowd": annotation["iscrowd"],
-            }
-            if "keypoints" in annotation:
-                joints = np.reshape(annotation["keypoints"], (-1, 3)) + HALF
-                record["keypoints"] = joints.ravel().tolist()
-            annotations.append(record)
-        size = {"height": 480, "width": 640}
-        records.append({"image_id": image["id"], "annotations": annotations, **size})
+    records = to_records(dataset, CATEGORY_IDS)
     name = "joints_evaluation_test_dicts"
     DatasetCatalog.register(name, lambda: records)
     MetadataCatalog.get(name).set(
@@ -259,10 +231,7 @@ def test_dataset_dicts_without_json(dataset, detections):
         keypoint_names=list(NAMES),
         keypoint_oks_sigmas=list(SIGMAS),
     )
-    try:
-        results = run(CocoEvaluator(dataset_name=name, iou_types=BOTH), detections)
-    finally:
-        unregister(name)
+    results = run(CocoEvaluator(dataset_name=name, iou_types=BOTH), detections)
     expected = oracle(dataset, to_rows(detections)) * 100
     np.testing.assert_allclose(values(results), expected, rtol=0, atol=1e-9)
 
@@ -277,25 +246,26 @@ def test_non_finite_joints_are_left_out(registered, dataset, detections, caplog)
     assert "1 of" in caplog.text
 
 
-def test_detections_without_joints_are_named(registered, dataset):
-    evaluator = CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
-    outputs = [{"instances": make_instances([[1, 2, 3, 4]], [0.5], [1])}]
-    with pytest.raises(ValueError, match=r"a\.jpg.*no 'pred_keypoints'.*TASKS"):
-        evaluator.process([{"image_id": 101, "file_name": "a.jpg"}], outputs)
-
-
-def test_another_number_of_joints_is_named(registered, dataset, detections):
+@pytest.mark.parametrize(
+    ("joints", "message"),
+    [
+        (0, r"a\.jpg.*no 'pred_keypoints'.*TASKS"),
+        (17, r"17 joints, the dataset 5.*NUM_JOINTS"),
+    ],
+)
+def test_detections_of_other_joints_are_named(registered, dataset, joints, message):
     evaluator = CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
     instances = make_instances([[1, 2, 3, 4]], [0.5], [1])
-    instances.pred_keypoints = torch.zeros(1, 17, 3)
-    with pytest.raises(ValueError, match=r"17 joints, the dataset 5.*NUM_JOINTS"):
-        evaluator.process([{"image_id": 101}], [{"instances": instances}])
+    if joints:
+        instances.pred_keypoints = torch.zeros(1, joints, 3)
+    with pytest.raises(ValueError, match=message):
+        evaluator.process([{"image_id": 101, "file_name": "a.jpg"}], [{"instances": instances}])
 
 
 def test_truth_with_another_number_of_joints_is_named(registered, dataset):
     person = next(a for a in dataset["annotations"] if a["category_id"] == PERSON)
     person["keypoints"] = [1, 2, 2]
-    with pytest.raises(ValueError, match=rf"annotation id {person['id']}.*3 numbers.*5 joints"):
+    with pytest.raises(ValueError, match=rf"annotation id {person['id']}.*1, 2, 2.*5 joints"):
         CocoEvaluator(dataset_name=registered(dataset), iou_types=BOTH)
 
 
@@ -364,26 +334,20 @@ def test_two_processes_equal_one(registered, dataset, detections, tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("backend", ["pycocotools", "faster-coco-eval"])
 def test_published_numbers_through_the_registry(test_data, tmp_path, backend, caplog):
-    if backend == "faster-coco-eval":
-        pytest.importorskip("faster_coco_eval", reason="optional package is missing")
     folder = test_data / "coco_eval"
     truth = folder / "fce_keypoints" / "gt_dataset.json"
     name = register_from_files(f"coco:{truth}:{folder}")
     caplog.set_level(logging.INFO)
-    try:
-        evaluator = built(config("TEST.COCO_BACKEND", backend), name, str(tmp_path))
-        rows = json.loads((folder / "fce_keypoints" / "dt_dataset.json").read_text())
-        boxes = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in rows)]
-        instances = make_instances(boxes, [0.0] * len(rows), [0] * len(rows))
-        instances.scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
-        joints = np.array([row["keypoints"] for row in rows]).reshape(-1, 17, 3) + HALF
-        instances.pred_keypoints = torch.tensor(joints)
-        evaluator.process([{"image_id": rows[0]["image_id"]}], [{"instances": instances}])
-        results = evaluator.evaluate()
-    finally:
-        unregister(name)
+    evaluator = built(config("TEST.COCO_BACKEND", backend), name, str(tmp_path))
+    rows = json.loads((folder / "fce_keypoints" / "dt_dataset.json").read_text())
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in (row["bbox"] for row in rows)]
+    instances = make_instances(boxes, [0.0] * len(rows), [0] * len(rows))
+    instances.scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
+    joints = np.array([row["keypoints"] for row in rows]).reshape(-1, 17, 3) + HALF
+    instances.pred_keypoints = torch.tensor(joints)
+    evaluator.process([{"image_id": rows[0]["image_id"]}], [{"instances": instances}])
+    results = evaluator.evaluate()
     expected = json.loads((folder / "pycocotools_2.0.11_stats.json").read_text())
     np.testing.assert_allclose(
         np.array(values(results)) / 100, expected["fce_keypoints_oks"], rtol=0, atol=1e-9
@@ -407,19 +371,16 @@ def test_fourteen_joints_of_crowdpose(test_data, tmp_path):
     path.write_text(json.dumps(content))
     name = register_from_files(f"coco:{path}:{tmp_path}")
     rows = json.loads((folder / "example_crowdpose_preds.json").read_text())
-    try:
-        evaluator = built(config(), name)
-        for image in content["images"]:
-            here = [row for row in rows if row["image_id"] == image["id"]]
-            joints = np.array([row["keypoints"] for row in here]).reshape(-1, 14, 3)
-            corners = [np.ravel([j[:, :2].min(0), j[:, :2].max(0)]) for j in joints]
-            instances = make_instances(corners, [0.0] * len(here), [0] * len(here))
-            instances.scores = torch.tensor([row["score"] for row in here], dtype=torch.float64)
-            instances.pred_keypoints = torch.tensor(joints + HALF)
-            evaluator.process([{"image_id": image["id"]}], [{"instances": instances}])
-        results = evaluator.evaluate()
-    finally:
-        unregister(name)
+    evaluator = built(config(), name)
+    for image in content["images"]:
+        here = [row for row in rows if row["image_id"] == image["id"]]
+        joints = np.array([row["keypoints"] for row in here]).reshape(-1, 14, 3)
+        corners = [np.ravel([j[:, :2].min(0), j[:, :2].max(0)]) for j in joints]
+        instances = make_instances(corners, [0.0] * len(here), [0] * len(here))
+        instances.scores = torch.tensor([row["score"] for row in here], dtype=torch.float64)
+        instances.pred_keypoints = torch.tensor(joints + HALF)
+        evaluator.process([{"image_id": image["id"]}], [{"instances": instances}])
+    results = evaluator.evaluate()
     content["categories"][0]["id"] = PERSON  # the oracle's
     for row in (*rows, *content["annotations"]):
         row["category_id"] = PERSON

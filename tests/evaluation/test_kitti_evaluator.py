@@ -87,14 +87,6 @@ def write_labels(folder: Path, labels) -> str:
     return str(folder)
 
 
-@pytest.fixture(autouse=True)
-def _forget():
-    yield
-    if NAME in DatasetCatalog.list():
-        DatasetCatalog.remove(NAME)
-        MetadataCatalog.remove(NAME)
-
-
 @pytest.fixture
 def register(tmp_path):
     """A function that writes labels and registers them; returns the dataset's name."""
@@ -270,33 +262,17 @@ def test_a_detector_of_2d_boxes_is_scored_in_the_image(register, tmp_path):
     assert row[8:15] == ["-1.00"] * 3 + ["-1000.00"] * 3 + ["-10.00"]
 
 
-def test_records_of_another_camera(register):
+def test_records_of_another_camera(register, tmp_path):
     """Without label files the records are the ground truth, and give the same scores."""
     expected = run(KittiEvaluator(dataset_name=register()))
     records = []
-    for image_id, rows in LABELS.items():
-        annotations = []
-        for row in rows:
-            kind, truncated, occluded, alpha, *numbers = row.split()
-            numbers = [float(number) for number in numbers]
-            entry = {
-                "category_id": {"Pedestrian": 0, "Car": 1, "Van": 1}.get(kind, -1),
-                "bbox": numbers[:4],
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "ignored": kind in ("Van", "DontCare"),
-            }
-            if kind == "Truck":
-                continue
-            if kind != "DontCare":
-                entry.update(
-                    dimensions=numbers[4:7],
-                    location=numbers[7:10],
-                    rotation_y=numbers[10],
-                    alpha=float(alpha),
-                    truncated=float(truncated),
-                    occluded=int(occluded),
-                )
-            annotations.append(entry)
+    for image_id in LABELS:
+        items = read_labels(str(tmp_path / "label_2" / f"{image_id}.txt"))
+        annotations = [
+            {**annotation_of(item), **(vars(item) if item.type != "DontCare" else {})}
+            for item in items
+            if item.type != "Truck"
+        ]
         records.append({"image_id": image_id, "annotations": annotations})
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
@@ -415,17 +391,13 @@ def test_detections_that_are_no_numbers_are_left_out(register, caplog):
 
 def test_images_never_seen_and_classes_never_heard_of(register, caplog):
     evaluator = KittiEvaluator(dataset_name=register())
+    assert evaluator.evaluate()["box3d"]["AP40-Car-easy"] == 0
+    assert "Not one detection" in caplog.text
     run(evaluator, ["000001"])
     assert "2 of 3 images were never processed" in caplog.text
     wrong = instances([(3, *FOUND_CAR[1:])])
     with pytest.raises(ValueError, match="has 3 classes"):
         evaluator.process([{"image_id": "000004"}], [{"instances": wrong}])
-
-
-def test_no_detection_at_all(register, caplog):
-    evaluator = KittiEvaluator(dataset_name=register())
-    assert evaluator.evaluate()["box3d"]["AP40-Car-easy"] == 0
-    assert "Not one detection" in caplog.text
 
 
 def test_overlaps_of_classes():
@@ -434,17 +406,16 @@ def test_overlaps_of_classes():
     assert min_overlap["loose"] == dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
 
 
-def test_built_from_a_config(register):
+@pytest.mark.parametrize(
+    ("key", "decimals", "protocol"), [(2, 2, "none"), (0, None, "none / unrounded")]
+)
+def test_built_from_a_config(register, key, decimals, protocol):
     cfg = get_cfg()
     add_centernet_config(cfg)
-    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
+    cfg.TEST.KITTI.ROUND_RESULTS = key
+    evaluator = build_evaluator(cfg, register(), "out", protocol="none")
     assert isinstance(evaluator, KittiEvaluator)
-    assert evaluator.round_results == 2
-    assert evaluator.protocol.startswith("none / keep_res")
-    cfg.TEST.KITTI.ROUND_RESULTS = 0
-    unrounded = build_evaluator(cfg, NAME, "out", protocol="none / keep_res")
-    assert unrounded.round_results is None
-    assert unrounded.protocol.endswith(" / unrounded")
+    assert (evaluator.round_results, evaluator.protocol) == (decimals, protocol)
 
 
 def _score_in_process(rank: int, folder: str) -> None:

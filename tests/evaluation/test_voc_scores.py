@@ -1,37 +1,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from centernet_d2.evaluation.box_overlap import intersection_over_union
 from centernet_d2.evaluation.voc_scores import (
+    RECALL_LEVELS,
     VocDetections,
     VocObjects,
     best_objects,
-    eleven_point_precision,
     every_point_precision,
+    interpolated_precision,
     score_detections,
 )
 
 from .voc_cases import random_case, slow_average_precision
 
 
-def detections(*rows) -> VocDetections:
+def detections(*rows, kind=VocDetections):
     """Rows of (image, class, score, x1, y1, x2, y2)."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    return VocDetections(
-        table[:, 0].astype(int), table[:, 1].astype(int), table[:, 3:], table[:, 2]
-    )
+    last = table[:, 2] if kind is VocDetections else table[:, 2] > 0
+    return kind(table[:, 0].astype(int), table[:, 1].astype(int), table[:, 3:], last)
 
 
-def objects(*rows) -> VocObjects:
-    """Rows of (image, class, difficult, x1, y1, x2, y2)."""
-    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    return VocObjects(
-        table[:, 0].astype(int), table[:, 1].astype(int), table[:, 3:], table[:, 2] > 0
-    )
+objects = partial(detections, kind=VocObjects)  # the third column says: difficult
 
 
 # Two images, class 0. By score: a hit, a second hit on the same object (false), one on the
@@ -63,9 +60,7 @@ def test_case_worked_out_by_hand():
 
 
 def test_difficult_objects_would_change_it():
-    easy = VocObjects(
-        BY_HAND_OBJECTS.image, BY_HAND_OBJECTS.category, BY_HAND_OBJECTS.boxes, np.zeros(5, bool)
-    )
+    easy = replace(BY_HAND_OBJECTS, difficult=np.zeros(5, bool))
     scores = score_detections(BY_HAND_DETECTIONS, easy, num_classes=1)
     # Recall 1/5 1/5 2/5 2/5 3/5, precision 1 1/2 2/3 2/4 3/5.
     assert scores.every_point[0, 0] == pytest.approx((1 + 2 / 3 + 3 / 5) / 5, abs=1e-12)
@@ -87,14 +82,8 @@ def test_an_overlap_equal_to_the_threshold_is_too_little():
 def test_equals_the_slow_way(seed, strict, inclusive):
     found, truth = random_case(seed)
     thresholds = (0.3, 0.5, 0.75)
-    scores = score_detections(
-        found,
-        truth,
-        num_classes=3,
-        thresholds=thresholds,
-        strict=strict,
-        inclusive_pixels=inclusive,
-    )
+    options = {"strict": strict, "inclusive_pixels": inclusive}
+    scores = score_detections(found, truth, num_classes=3, thresholds=thresholds, **options)
     positive = 0
     for row, threshold in enumerate(thresholds):
         for category in range(3):
@@ -123,9 +112,10 @@ def test_classes_without_objects_or_detections():
 
 
 def test_curves():
-    assert eleven_point_precision(np.array([1.0]), np.array([0.25])) == pytest.approx(0.25)
+    for recall, precision, expected in ([1.0], [0.25], 0.25), ([], [], 0):
+        found = interpolated_precision(np.array(recall), np.array(precision), RECALL_LEVELS)
+        assert found == pytest.approx(expected)
     assert every_point_precision(np.array([0.5, 1.0]), np.array([0.25, 0.5])) == 0.5
-    assert eleven_point_precision(np.zeros(0), np.zeros(0)) == 0
     assert every_point_precision(np.zeros(0), np.zeros(0)) == 0
 
 
@@ -144,16 +134,11 @@ def test_published_values_of_seven_images(test_data):
                 table.append((image, 0, first, x, y, x + width, y + height))
     assert len(rows["gts"]) == 15
     assert len(rows["dets"]) == 24
+    given = detections(*rows["dets"]), objects(*rows["gts"])
+    options = {"num_classes": 1, "thresholds": (0.1, 0.3, 0.5, 0.75)}
     for strict in (True, False):  # no overlap is exactly a threshold
-        scores = score_detections(
-            detections(*rows["dets"]),
-            objects(*rows["gts"]),
-            num_classes=1,
-            thresholds=(0.1, 0.3, 0.5, 0.75),
-            strict=strict,
-        )
-        for name, values in (
-            ("AP_11point_by_iou", scores.eleven_point),
-            ("AP_everypoint_by_iou", scores.every_point),
+        scores = score_detections(*given, **options, strict=strict)
+        for name, values in zip(
+            ("AP_11point_by_iou", "AP_everypoint_by_iou"), scores[:2], strict=True
         ):
             assert values[:, 0] == pytest.approx(list(expected[name].values()), abs=1e-9)

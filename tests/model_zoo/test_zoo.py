@@ -17,7 +17,7 @@ from centernet_d2.checkpoint import imagenet
 from centernet_d2.model_zoo import ENTRIES, UnknownModelError, lookup, path_handlers
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = [entry for entry in ENTRIES if entry.has_config]
+MODELS = [entry for entry in ENTRIES if entry.config]
 VIEWS = {"none", "flip", "ms"}
 RESNET18 = "COCO-Detection/points_resnet18_dcn_140e"
 

@@ -209,20 +209,6 @@ def test_named_starts():
     assert all(layer.weight.abs().max() < 0.01 for layer in normal)
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"depth": 20}, "depth must be one of .* got 20"),
-        ({"upsample": "dcn"}, "upsample must be one of .* got 'dcn'"),
-        ({"upsample_init": "zero"}, "upsample_init must be one of .* got 'zero'"),
-        ({"norm": "BatchNorm"}, "unknown norm 'BatchNorm'"),
-    ],
-)
-def test_resnet_deconv_errors(argument, message):
-    with pytest.raises(ValueError, match=message):
-        ResNetDeconv(**argument)
-
-
 def test_resnet_deconv_from_config():
     cfg = config("resnet_deconv", "MODEL.RESNET_DECONV.DEPTH", 34)
     cfg.MODEL.RESNET_DECONV.UPSAMPLE = "plain"
@@ -281,20 +267,6 @@ def test_interpolations(interpolation):
     assert backbone(torch.randn(1, 3, 32, 64))["decoder"].shape == (1, 64, 8, 16)
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"channels": [8, 16], "blocks": [1]}, r"got \[8, 16\] and \[1\]"),
-        ({"channels": [], "blocks": []}, "one entry per level"),
-        ({"channels": [8], "blocks": [0]}, "at least 1"),
-        ({"interpolation": "cubic"}, "interpolation must be one of .* got 'cubic'"),
-    ],
-)
-def test_encoder_decoder_errors(argument, message):
-    with pytest.raises(ValueError, match=message):
-        EncoderDecoder(**argument)
-
-
 # ---- DLA ----
 
 
@@ -346,19 +318,6 @@ def test_dla_starts_as_published(upsample):
         assert 0.97 < node.weight.std() / (2 / (9 * node.out_channels)) ** 0.5 < 1.03
     else:
         assert backbone.ida_up.up[2].weight.shape == (64, 1, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"upsample": "dcn"}, "upsample must be one of .* got 'dcn'"),
-        ({"channels": [8, 16]}, r"one entry for each of the strides .* got \[8, 16\]"),
-        ({"depths": [1, 1, 1, 2, 2, 0]}, "each depth at least 1"),
-    ],
-)
-def test_dla_errors(argument, message):
-    with pytest.raises(ValueError, match=message):
-        DLA(**argument)
 
 
 # ---- hourglass ----
@@ -450,18 +409,29 @@ def test_a_small_hourglass_learns(stacks):
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("backbone", "arguments", "message"),
     [
-        ({"stacks": 0}, "stacks must be 1 or more, got 0"),
-        ({"channels": [8], "blocks": [1]}, r"two at least, .* got \[8\] and \[1\]"),
-        ({"channels": [8, 8], "blocks": [1, 0]}, "at least 1"),
-        ({"stem_kernel": 4}, "must be odd"),
-        ({"norm_init": "zeros"}, r"norm_init must be one of .*, got 'zeros'"),
+        (ResNetDeconv, {"depth": 20}, "depth must be one of .* got 20"),
+        (ResNetDeconv, {"upsample": "dcn"}, "upsample must be one of .* got 'dcn'"),
+        (ResNetDeconv, {"upsample_init": "zero"}, "upsample_init must be one of .* got 'zero'"),
+        (ResNetDeconv, {"norm": "BatchNorm"}, "unknown norm 'BatchNorm'"),
+        (EncoderDecoder, {"channels": [8, 16], "blocks": [1]}, r"got \[8, 16\] and \[1\]"),
+        (EncoderDecoder, {"channels": [], "blocks": []}, "one entry per level"),
+        (EncoderDecoder, {"channels": [8], "blocks": [0]}, "at least 1"),
+        (EncoderDecoder, {"interpolation": "cubic"}, "interpolation must be one of .* got 'cubic'"),
+        (DLA, {"upsample": "dcn"}, "upsample must be one of .* got 'dcn'"),
+        (DLA, {"channels": [8, 16]}, r"one entry for each of the strides .* got \[8, 16\]"),
+        (DLA, {"depths": [1, 1, 1, 2, 2, 0]}, "each depth at least 1"),
+        (Hourglass, {"stacks": 0}, "stacks must be 1 or more, got 0"),
+        (Hourglass, {"channels": [8], "blocks": [1]}, r"two at least, .* got \[8\] and \[1\]"),
+        (Hourglass, {"channels": [8, 8], "blocks": [1, 0]}, "at least 1"),
+        (Hourglass, {"stem_kernel": 4}, "must be odd"),
+        (Hourglass, {"norm_init": "zeros"}, r"norm_init must be one of .*, got 'zeros'"),
     ],
 )
-def test_hourglass_errors(argument, message):
+def test_wrong_arguments_are_named(backbone, arguments, message):
     with pytest.raises(ValueError, match=message):
-        Hourglass(**argument)
+        backbone(**arguments)
 
 
 # ---- backbones of other packages ----

@@ -9,7 +9,8 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
+from small_detector import boxes_input, image_input, rows
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.modeling.canvas import warn_of_border
@@ -62,32 +63,16 @@ def built(architecture: str, *overrides, seed: int = 0):
     return build_model(config(architecture, *overrides))
 
 
+def training_input(boxes, classes, seed: int = 0, side: int = SIDE):
+    return boxes_input(boxes, classes, seed, side)
+
+
 def varied(model):
     """Untrained branches say nearly the same everywhere; these do not."""
     for part in model.head.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.normal_(part.weight, std=0.2)
     return model
-
-
-def training_input(boxes, classes, seed: int = 0, side: int = SIDE):
-    generator = torch.Generator().manual_seed(seed)
-    instances = Instances((side, side))
-    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
-    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
-    image = torch.randint(0, 256, (3, side, side), dtype=torch.uint8, generator=generator)
-    return {"image": image, "instances": instances, "file_name": f"image_{seed}.png"}
-
-
-def image_input(height: int, width: int, seed: int = 0):
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
-    return {"image": image, "height": height, "width": width}
-
-
-def rows(found: Instances) -> torch.Tensor:
-    columns = (found.scores[:, None], found.pred_classes[:, None], found.pred_boxes.tensor)
-    return torch.cat(columns, dim=1)
 
 
 def detect(model, *entries):

@@ -87,13 +87,19 @@ def test_it_trains_and_predicts_with_what_it_reads_of_the_inputs(model):
     assert model.evaluators == ("share",)
 
 
-def test_the_three_tasks_of_the_package_train_and_predict_together(tiny_config):
+@pytest.fixture
+def three(tiny_config):
+    """A detector of all the package's tasks, and an input that it learns from."""
     torch.manual_seed(0)
     joints = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 2)
-    model = build_model(tiny_config(KEY, ["box2d", "pose", "box3d"], *joints))
-    one = entry()
+    model, one = build_model(tiny_config(KEY, ["box2d", "pose", "box3d"], *joints)), entry()
     one["instances"].gt_keypoints = Keypoints([[[20.0, 20.0, 2.0], [30.0, 25.0, 1.0]]])
     one["instances"].gt_boxes3d = Boxes3D(torch.tensor([[0.0, 1, 9, 1.5, 1.6, 4, 0.1, 0.1]]))
+    return model, one
+
+
+def test_the_three_tasks_of_the_package_train_and_predict_together(three):
+    model, one = three
     losses = model([one])
     names = "heatmap offset size depth dimensions orientation joint_displacement joint_heatmap"
     assert set(losses) == {f"loss_{name}" for name in [*names.split(), "joint_offset"]}
@@ -108,20 +114,14 @@ def test_the_three_tasks_of_the_package_train_and_predict_together(tiny_config):
 
 
 @pytest.mark.parametrize("given", ["nothing", "boxes and classes"])
-def test_images_without_objects_may_lack_any_field(tiny_config, given):
+def test_images_without_objects_may_lack_any_field(three, given):
     """As detectron2's own mapper leaves out all but boxes and classes there."""
-    joints = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 2)
-    torch.manual_seed(0)
-    model = build_model(tiny_config(KEY, ["box2d", "pose", "box3d"], *joints))
-    torch.manual_seed(1)
+    model, one = three
     full, bare = Instances((64, 64)), Instances((64, 64))
     full.gt_boxes, full.gt_classes = Boxes([]), torch.zeros(0).long()
     if given != "nothing":
         bare.gt_boxes, bare.gt_classes = Boxes([]), torch.zeros(0).long()
     full.gt_keypoints, full.gt_boxes3d = Keypoints(torch.zeros(0, 2, 3)), Boxes3D([])
-    one = entry()
-    one["instances"].gt_keypoints = Keypoints([[[20.0, 20.0, 2.0], [30.0, 25.0, 1.0]]])
-    one["instances"].gt_boxes3d = Boxes3D(torch.tensor([[0.0, 1, 9, 1.5, 1.6, 4, 0.1, 0.1]]))
     for others in ([], [one]):
         expected = model([{**one, "instances": full}, *others])
         assert model([{**one, "instances": bare}, *others]) == expected

@@ -8,7 +8,8 @@ import pytest
 import torch
 from detectron2.config import get_cfg, instantiate
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from small_detector import boxes_input as training_input
+from small_detector import image_input, rows
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.modeling import PointsCenterNet
@@ -21,21 +22,6 @@ from centernet_d2.modeling.point_tasks.box2d import Box2D
 SIZE = 64
 
 
-def training_input(boxes: list[list[float]], classes: list[int], seed: int = 0, size: int = SIZE):
-    generator = torch.Generator().manual_seed(seed)
-    instances = Instances((size, size))
-    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
-    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
-    image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator)
-    return {"image": image, "instances": instances, "file_name": f"image_{seed}.png"}
-
-
-def image_input(height: int, width: int, seed: int = 0):
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
-    return {"image": image}
-
-
 def built(cfg, seed: int = 0) -> PointsCenterNet:
     torch.manual_seed(seed)
     return build_model(cfg)
@@ -46,11 +32,6 @@ def batch():
         training_input([[4, 4, 40, 30], [20, 20, 60, 62]], [0, 3], seed=1),
         training_input([], [], seed=2),
     ]
-
-
-def rows(found: Instances) -> torch.Tensor:
-    columns = (found.scores[:, None], found.pred_classes[:, None], found.pred_boxes.tensor)
-    return torch.cat(columns, dim=1)
 
 
 def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
@@ -70,23 +51,6 @@ def test_a_batch_without_objects_trains(tiny_config):
     assert losses["loss_heatmap"] > 0
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
-
-
-@pytest.mark.parametrize("resolution", ["keep_res", "fixed"])
-def test_a_batch_gives_what_single_images_give(tiny_config, resolution):
-    cfg = tiny_config("TEST.RESOLUTION", resolution, "TEST.FIXED_SIZE", [96, 96])
-    model = built(cfg).eval()
-    inputs = [
-        image_input(*size, seed=i)
-        for i, size in enumerate([(50, 70), (64, 64), (50, 70), (30, 90)])
-    ]
-    with torch.no_grad():
-        together = model(inputs)
-        alone = [model([entry])[0] for entry in inputs]
-    for a, b in zip(together, alone, strict=True):
-        assert len(a["instances"]) > 50
-        # Only the order of sums inside a convolution may differ with the batch size.
-        assert torch.allclose(rows(a["instances"]), rows(b["instances"]), atol=1e-4)
 
 
 def test_inputs_are_not_changed_and_answers_repeat(tiny_config):
@@ -165,23 +129,6 @@ def test_two_tasks_cannot_share_a_branch(branch):
             pixels={"mean": [0.0] * 3, "std": [1.0] * 3},
             tasks=[Box2D(), Copycat(branch)],
         )
-
-
-def test_score_threshold_and_nms(tiny_config):
-    found = Instances((50, 50))
-    found.pred_boxes = Boxes(
-        torch.tensor([[0.0, 0, 20, 20], [1, 1, 21, 21], [1, 1, 21, 21], [30, 30, 40, 40]])
-    )
-    found.scores = torch.tensor([0.9, 0.8, 0.7, 0.05])
-    found.pred_classes = torch.tensor([0, 0, 1, 0])
-    plain = built(tiny_config())
-    assert len(plain.finalize([found])[0]) == 4
-    strict = built(
-        tiny_config(
-            "MODEL.HEATMAP.SCORE_THRESHOLD", 0.1, "MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"
-        )
-    )
-    assert torch.allclose(strict.finalize([found])[0].scores, torch.tensor([0.9, 0.7]))
 
 
 def test_class_specific_size_learns_only_the_class_of_the_object(tiny_config):

@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Instances, Keypoints
 from pose_maps import FLIP, JOINTS, Rendering, flipped_image, perfect_maps, persons, pose_detector
+from small_detector import objects_input as training_input
 
 from centernet_d2.decoding.joints import SnappingRule
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
@@ -24,12 +25,6 @@ PLACES = [
     [(20, 10.5), (10, 20, 1), (33.25, 21), None, (39, 49)],
     [(45, 12), (62, 30), (31, 28.75), (40, 60), (55, 61, 1)],
 ]
-
-
-def training_input(truth: Instances, seed: int = 0):
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
-    return {"image": image, "instances": truth, "file_name": f"image_{seed}.png"}
 
 
 def two_persons(**arguments):

@@ -15,7 +15,6 @@ from centernet_d2.structures.boxes3d import (
     alpha_to_rotation_y,
     project_points,
     rescaled_projection,
-    rotation_y_to_alpha,
     unproject,
     wrap_angle,
 )
@@ -248,17 +247,22 @@ def test_half_a_turn_is_the_lower_end():
         assert wrap_angle(half)[3] == half[3]
 
 
+def as_seen(rotation_y, u, projection):
+    """Undo `alpha_to_rotation_y`."""
+    return wrap_angle(rotation_y - alpha_to_rotation_y(torch.zeros_like(u), u, projection))
+
+
 def test_alpha_and_rotation_are_one_thing_seen_twice():
     u = torch.linspace(0, 1242, 100, dtype=torch.float64)
     rotation = torch.linspace(-math.pi, math.pi - 1e-6, 100, dtype=torch.float64)
-    alpha = rotation_y_to_alpha(rotation, u, PROJECTION)
+    alpha = as_seen(rotation, u, PROJECTION)
     assert torch.allclose(alpha_to_rotation_y(alpha, u, PROJECTION), rotation, atol=1e-9)
     assert alpha.min() >= -math.pi
     assert alpha.max() < math.pi
     # In the middle of the image both are the same; to the right of it the car seems turned left.
-    middle = rotation_y_to_alpha(rotation[:1], PROJECTION[0, 2:3], PROJECTION)
+    middle = as_seen(rotation[:1], PROJECTION[0, 2:3], PROJECTION)
     assert torch.allclose(middle, rotation[:1])
-    right = rotation_y_to_alpha(torch.tensor([0.0]), torch.tensor([1000.0]), PROJECTION.float())
+    right = as_seen(torch.tensor([0.0]), torch.tensor([1000.0]), PROJECTION.float())
     assert right.item() < 0
 
 
@@ -281,7 +285,7 @@ def test_real_labels_agree_with_their_calibration(test_data):
         centered = torch.cat([projection[:, :3], torch.zeros(3, 1).double()], dim=1)
         from_scanner = boxes.location + torch.tensor([0, 0, 0.27]).double()
         pixels, _ = project_points(from_scanner, centered)
-        alpha = rotation_y_to_alpha(boxes.rotation_y, pixels[:, 0], centered)
+        alpha = as_seen(boxes.rotation_y, pixels[:, 0], centered)
         assert (
             wrap_angle(alpha - boxes.alpha).abs() < 0.016
         ).all()  # three numbers of two decimals

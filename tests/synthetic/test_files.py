@@ -87,8 +87,8 @@ def test_equal_seeds_give_equal_files_in_every_process(world, another_process, t
 
 def test_several_processes_make_one_split(tmp_path, monkeypatch):
     made = []
-    write = files.write_split
-    monkeypatch.setattr(files, "write_split", lambda *args: (made.append(1), write(*args)))
+    write = files.make_scenes
+    monkeypatch.setattr(files, "make_scenes", lambda *args: made.append(1) or write(*args))
     folder, split = str(tmp_path / "deep" / "val"), small(ShapeSettings)
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(lambda _: files.ensure_split(split, folder), range(4)))
@@ -111,7 +111,7 @@ def test_an_interrupted_run_leaves_no_half_split(world, tmp_path, monkeypatch):
             files.ensure_split(split, str(folder))
     assert [path.name for path in tmp_path.iterdir()] == ["val.lock"]
     assert Path(files.ensure_split(split, str(folder))).is_file()
-    monkeypatch.setattr(files, "write_split", fail)
+    monkeypatch.setattr(files, "make_scenes", fail)
     assert len(load_split(split, str(folder))) == 4  # it is there
 
 

@@ -1,9 +1,7 @@
-"""A COCO JSON, parsed once into compact arrays.
+"""A COCO JSON, parsed once per process into compact arrays, without polygons.
 
-`detectron2.data.datasets.load_coco_json` knows the classes only after it has built every record,
-keeps all polygons and trusts the boxes. Here the file is parsed once per process, without the
-polygons, and every surprise is named. Training and scoring use this one checked form: what is
-dropped here is neither learned nor to be found.
+Training and scoring use this one checked form: what is dropped here is neither learned nor to be
+found.
 """
 
 from __future__ import annotations
@@ -12,8 +10,8 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,15 +19,15 @@ from detectron2.data import Metadata
 from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
-from ..checks import DatasetError, check_boxes, examples
+from ..checks import DatasetError, check_boxes
 from .columns import (
     ANNOTATION_COLUMNS,
     IMAGE_COLUMNS,
     Table,
-    annotation_ids,
     areas,
     class_names,
     kept_columns,
+    number_annotations,
 )
 
 if TYPE_CHECKING:
@@ -100,11 +98,7 @@ def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoF
 
     It is parsed again where further columns are asked for since (see `columns.py`). `skeleton`
     names the joints of a file whose categories do not, of a dataset that is registered in code.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DatasetError: it is no COCO JSON, holds no images or categories, or a value is not what it
-            must be; the message names file, record and key.
+    FileNotFoundError, or a DatasetError that names file, record and key of what is wrong.
     """
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(
@@ -154,42 +148,50 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     order = np.argsort(image_ids, kind="stable")
     images, image_ids = images.rows(order), image_ids[order]
     sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
-    images.refuse(
-        (sizes <= 0).any(axis=1), "width" if (sizes[:, 0] <= 0).any() else "height", _NO_PIXELS
-    )
+    for key, lengths in zip(("width", "height"), sizes.T, strict=True):
+        images.refuse(lengths <= 0, key, "the image has no pixels; correct it or remove the image")
     file_names = images.texts("file_name")
-    _warn_of_shared_files(file_names, source)
+    counts = Counter(file_names)
+    images.warn(
+        [counts[name] > 1 for name in file_names],
+        "have the 'file_name' of another one",
+        "Each is an image of its own, without the other's objects. Join their annotations under "
+        "one image id",
+    )
     table = Table.of(content, "categories", source)
     categories = class_names(table)
-    annotations, owners = _known_images(Table.of(content, "annotations", source), image_ids)
-    rows = np.searchsorted(image_ids, owners)
-    numbers = annotation_ids(annotations)
-
-    def describe(row: int) -> str:
-        return (
-            f"annotation id {numbers[row]} of image id {image_ids[rows[row]]} "
-            f"('{file_names[rows[row]]}')"
-        )
-
+    annotations = Table.of(content, "annotations", source)
+    annotations, owners = _with_images(annotations, image_ids, file_names)
     category_ids = annotations.whole_numbers("category_id")
-    _check_categories(category_ids, categories, source, describe)
+    annotations.refuse(
+        ~np.isin(category_ids, np.asarray(list(categories), dtype=np.int64)),
+        "category_id",
+        f"'categories' defines {list(categories)[:20]}. Add the categories or correct the ids",
+    )
+    rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
-    report = check_boxes(boxes, sizes[rows], source=source, describe=describe)
+    report = check_boxes(boxes, sizes[rows], source=source, describe=annotations.describe)
     for message in report.messages:
         logger.warning(message)
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
-    boxes, rows, numbers, category_ids = (
-        column[kept] for column in (boxes, rows, numbers, category_ids)
-    )
-    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), source, describe)
+    boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
+    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), annotations)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
         from .coco_joints import read_pose  # executed for poses alone
 
-        places = {"boxes": boxes, "image_sizes": sizes[rows]}
-        pose = read_pose(table, annotations, **places, describe=describe, skeleton=skeleton)
+        pose = read_pose(
+            table, annotations, boxes=boxes, image_sizes=sizes[rows], skeleton=skeleton
+        )
+    ignored = annotations.flags("ignore")
+    annotations.warn(
+        ignored,
+        "have 'ignore' 1",
+        "They are not learned, and in the scores they are neither to be found nor is a detection "
+        "there false, as in a crowd region",
+    )
     return CocoFile(
         path=source,
         categories=categories,
@@ -198,82 +200,43 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         image_sizes=sizes,
         is_labelled="annotations" in content,
         annotation_images=rows,
-        annotation_ids=numbers,
+        annotation_ids=np.array([int(r["id"]) for r in annotations.records], dtype=np.int64),
         boxes=boxes,
         category_ids=category_ids,
-        areas=areas(annotations, boxes, describe),
+        areas=areas(annotations, boxes),
         crowd=annotations.flags("iscrowd"),
-        ignored=_ignored(annotations),
+        ignored=ignored,
         image_columns=kept_columns(images.records, IMAGE_COLUMNS),
         annotation_columns=kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
 
 
-_NO_PIXELS = "the image has no pixels; correct 'width' and 'height' or remove the image"
-
-
-def _warn_of_shared_files(file_names: Sequence[str], source: str) -> None:
-    """Say where two images are one file: each is trained and scored without the other's objects."""
-    if len(set(file_names)) == len(file_names):
-        return
-    shared = [name for name, count in Counter(file_names).items() if count > 1]
-    logger.warning(
-        "%s: %d files are 'file_name' of more than one image, such as %s; each counts as an image "
-        "of its own. Join their annotations under one image id",
-        *(source, len(shared), shared[:5]),
+def _with_images(
+    annotations: Table, image_ids: np.ndarray, names: Sequence[str]
+) -> tuple[Table, np.ndarray]:
+    """The annotations of images that the file lists, all with ids, and their image ids."""
+    owners = annotations.whole_numbers("image_id")
+    known = np.isin(owners, image_ids)
+    annotations.warn(
+        ~known,
+        "have an 'image_id' that is not in 'images' and are ignored",
+        "The file is a part of a larger one, or its ids do not match",
     )
+    if not known.all():
+        annotations = annotations.rows(np.flatnonzero(known))
+    number_annotations(annotations)
+    files = dict(zip(image_ids.tolist(), names, strict=True))
+    return replace(annotations, files=files), owners[known]
 
 
-def _warn_of_repeats(objects: np.ndarray, source: str, describe: Callable[[int], str]) -> None:
+def _warn_of_repeats(objects: np.ndarray, annotations: Table) -> None:
     """Say which rows (image, category, box) stand there again: one detection finds one of them."""
     keys = objects @ np.sqrt([2, 3, 5, 7, 11, 13])  # equal rows have equal keys, and sort fast
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     repeats = (objects == objects[first[inverse]]).all(axis=1)
-    repeats &= first[inverse] != np.arange(len(objects))
-    if repeats.any():
-        logger.warning(
-            "%s: %d of %d annotations have the category and the box of another one of their image: "
-            "%s. All are kept, and no detector finds each; remove them if they are not meant",
-            *(source, repeats.sum(), len(repeats), examples(repeats, describe)),
-        )
-
-
-def _known_images(annotations: Table, image_ids: np.ndarray) -> tuple[Table, np.ndarray]:
-    """The annotations of images that the file lists, and their image ids; others are counted."""
-    owners = annotations.whole_numbers("image_id")
-    known = np.isin(owners, image_ids)
-    if known.all():
-        return annotations, owners
-    logger.warning(
-        "%s: ignored %d of %d annotations whose 'image_id' is not in 'images' (such as %s); the "
-        "file is a part of a larger one, or its ids do not match",
-        *(annotations.source, int((~known).sum()), len(owners)),
-        np.unique(owners[~known])[:5].tolist(),
+    annotations.warn(
+        repeats & (first[inverse] != np.arange(len(objects))),
+        "have the category and the box of another one of their image",
+        "All are kept, and no detector finds each; remove them if they are not meant",
     )
-    return annotations.rows(np.flatnonzero(known)), owners[known]
-
-
-def _check_categories(
-    used: np.ndarray, categories: dict[int, str], source: str, describe: Callable[[int], str]
-) -> None:
-    known = list(categories)
-    unknown = ~np.isin(used, np.asarray(known, dtype=np.int64))
-    if unknown.any():
-        raise DatasetError(
-            f"{source}: {unknown.sum()} annotations have a 'category_id' that "
-            f"'categories' does not define: ids {np.unique(used[unknown])[:10].tolist()}, defined "
-            f"are {known[:20]}: {examples(unknown, describe)}. Add the categories or correct the "
-            "ids"
-        )
-
-
-def _ignored(annotations: Table) -> np.ndarray:
-    ignored = annotations.flags("ignore")
-    if ignored.any():
-        logger.warning(
-            "%s: %d of %d annotations have 'ignore' 1: they are not learned, and in the scores "
-            "they are neither to be found nor is a detection there false, as in a crowd region",
-            *(annotations.source, ignored.sum(), len(ignored)),
-        )
-    return ignored

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...structures.skeleton import Skeleton, derive_flip_map
-from ..checks import LARGEST, TOLERANCE, DatasetError, examples
+from ..checks import LARGEST, TOLERANCE, DatasetError
 from .columns import Table
 
 logger = logging.getLogger(__name__)
@@ -24,6 +23,7 @@ FLIP_MAP, LIMBS, SIGMAS = "keypoint_flip_map", "skeleton", "keypoint_oks_sigmas"
 # Key of a category -> field of its skeleton, and what is compared of it: in which order the limbs
 # stand, or the two of a pair, says nothing.
 _FIELDS: dict[str, tuple[str, Callable[[Skeleton], Any]]] = {
+    "keypoints": ("names", lambda skeleton: skeleton.names),
     FLIP_MAP: ("flip_map", Skeleton.flip_indices),
     LIMBS: ("edges", lambda skeleton: {frozenset(limb) for limb in skeleton.edges}),
     SIGMAS: ("oks_sigmas", lambda skeleton: skeleton.oks_sigmas),
@@ -36,7 +36,6 @@ def read_pose(
     *,
     boxes: np.ndarray,
     image_sizes: np.ndarray,
-    describe: Callable[[int], str],
     skeleton: Skeleton | None = None,
 ) -> dict[str, Any]:
     """Return the fields `skeleton`, `pose_categories` and `joints` of a `CocoFile`.
@@ -44,92 +43,57 @@ def read_pose(
     `joints` are as in the file; unlabelled ones are 0, 0, 0, and so are all of annotations without
     'keypoints'. Labelled joints of categories without a skeleton are not read, which a warning
     says; where no category has one, `skeleton` is that of all whose annotations have joints, or of
-    all. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`; `describe` names an
-    annotation.
-
-    Raises:
-        DatasetError: see `read_skeleton`; or 'keypoints' is no list or has another number of
-            values, or a visibility other than 0, 1, 2, or a labelled joint at NaN or infinity.
+    all. boxes (N, 4) and image_sizes (N, 2) are those of `check_boxes`.
     """
-    source, records = annotations.source, annotations.records
-    found, having = read_skeleton(categories.records, source)
+    records = annotations.records
+    found, having = read_skeleton(categories.records, annotations.source)
     if found is None and skeleton is not None:
         found = skeleton
         having = sorted({r["category_id"] for r in records if r.get("keypoints")})
         having = having or sorted(record["id"] for record in categories.records)
     rows = [record.get("keypoints") or () for record in records]
-    unnamed: Counter[int] = Counter()
-    for row, record in enumerate(records):
-        if record["category_id"] not in having:
-            labelled = isinstance(rows[row], list) and any(rows[row][2::3])
-            unnamed[record["category_id"]] += labelled
-            rows[row] = ()
-    names = {record["id"]: record["name"] for record in categories.records}
-    for category, count in (+unnamed).items():
-        logger.warning(
-            "%s: %d annotations of category '%s' label joints in 'keypoints', but the category "
-            'does not name them, so that they are not read. Add "keypoints": [names] to the '
-            "category",
-            *(source, count, names.get(category, category)),
-        )
+    named = np.isin([record["category_id"] for record in records], having)
+    unnamed = np.flatnonzero(~named)
+    for row in unnamed:
+        named[row] = not (isinstance(rows[row], list) and any(rows[row][2::3]))
+        rows[row] = ()
+    annotations.warn(
+        ~named,
+        "label joints in 'keypoints', but their category does not name them, so that they are not "
+        "read",
+        'Add "keypoints": [names] to the category',
+        lambda row: f"category id {records[row]['category_id']} in ",
+    )
     joints = None
     if found is not None:
-        joints = _checked_joints(rows, len(found.names), source, describe)
-        _compare_counts(annotations, joints, describe)
-        for message in _far_joints(joints, boxes, image_sizes, describe):
-            logger.warning("%s: %s", source, message)
+        joints = _checked_joints(rows, len(found.names), annotations)
+        counts = (joints[..., 2] > 0).sum(axis=1).tolist()
+        stated = [record.get("num_keypoints") for record in records]
+        annotations.warn(
+            [n not in (None, count) for n, count in zip(stated, counts, strict=True)],
+            "have a 'num_keypoints' that is not the number of their labelled joints",
+            "The joints are counted; correct the number or leave it out",
+            lambda row: f"{stated[row]!r} beside {counts[row]} in ",
+        )
+        _warn_of_far_joints(joints, boxes, image_sizes, annotations)
     return {"skeleton": found, "pose_categories": tuple(having), "joints": joints}
 
 
-def _compare_counts(annotations: Table, joints: np.ndarray, describe: Callable[[int], str]) -> None:
-    """Say where 'num_keypoints' is not the number of labelled joints, which is what counts."""
-    counts = (joints[..., 2] > 0).sum(axis=1).tolist()
-    pairs = zip(annotations.records, counts, strict=True)
-    stated = [record.get("num_keypoints") for record in annotations.records]
-    wrong = np.array([r.get("num_keypoints") not in (None, count) for r, count in pairs], bool)
-    if wrong.any():
-        told = examples(
-            wrong, lambda row: f"{stated[row]!r} beside {counts[row]} in {describe(row)}"
-        )
-        logger.warning(
-            "%s: 'num_keypoints' of %d of %d annotations is not the number of their labelled "
-            "joints: %s. The joints are counted; correct the number or leave it out",
-            *(annotations.source, wrong.sum(), len(wrong), told),
-        )
-
-
-def _checked_joints(
-    rows: Sequence[Sequence[float]], count: int, source: str, describe: Callable[[int], str]
-) -> np.ndarray:
+def _checked_joints(rows: Sequence[Sequence[float]], count: int, annotations: Table) -> np.ndarray:
     """(N, J, 3) float64 of x, y, visibility of `count` joints one after the other, or ()."""
 
-    def refuse(wrong: Iterable, what: str, cure: str, first: Callable = str) -> None:
-        """Raise where a row is wrong; the first fills in the cure, as `first` shows it."""
-        bad = np.array(list(wrong), dtype=bool)
-        if bad.any():
-            cure = cure.format(first(int(np.flatnonzero(bad)[0])))
-            having = f"{bad.sum()} of {len(bad)} annotations have {what}"
-            raise DatasetError(f"{source}: {having}: {examples(bad, describe)}{cure}")
+    def refuse(wrong: Iterable[bool] | np.ndarray, cure: str) -> None:
+        annotations.refuse(wrong, "keypoints", cure)
 
-    refuse(
-        (not isinstance(row, (list, tuple)) for row in rows),
-        "'keypoints' that are no list",
-        ". Of the first they are {}; write x, y and visibility of one joint after the other",
-        lambda row: repr(rows[row]),
-    )
+    form = "x, y, visibility of one joint after the other"
+    refuse((not isinstance(row, (list, tuple)) for row in rows), f"it must be a list, {form}")
     refuse(
         (len(row) not in (0, 3 * count) for row in rows),
-        "a wrong number of joints",
-        ". 'keypoints' of the first has {} numbers; the category names "
-        f"{count} joints, and each takes three: x, y, visibility",
-        lambda row: len(rows[row]),
+        f"a wrong number of joints; the category names {count} joints of three numbers: {form}",
     )
     refuse(
         (not _NUMBERS.issuperset(map(type, row)) for row in rows),
-        "'keypoints' that are not numbers",
-        ". Of the first they are {}; write x, y and visibility of one joint after the other, "
-        "without quotes and inner lists",
-        lambda row: f"{rows[row]!r:.80}",
+        f"it must be numbers, {form}, without quotes and inner lists",
     )
     values = [row or [0] * (3 * count) for row in rows]
     try:
@@ -137,45 +101,42 @@ def _checked_joints(
         too_large: Iterable = (np.abs(joints) > LARGEST).any(axis=(1, 2))
     except OverflowError:  # of a number of 309 digits
         too_large = (any(value is not None and abs(value) > LARGEST for value in v) for v in values)
-    refuse(too_large, "'keypoints' beyond 1e12", ". Correct them")
+    refuse(too_large, "numbers beyond 1e12; correct them")
     refuse(
         ~np.isin(joints[..., 2], (0, 1, 2)).all(axis=1),
-        "a joint whose visibility (every third number of 'keypoints') is not 0 (unlabelled), 1 "
-        "(covered) or 2 (visible)",
-        ": {}. Scores have no place there; write 2 for joints that are in the image",
-        lambda row: joints[row, :, 2].tolist(),
+        "every third number is a visibility and must be 0 (unlabelled), 1 (covered) or 2 (visible)."
+        " Scores have no place there; write 2 for joints that are in the image",
     )
     joints[joints[..., 2] == 0] = 0
     refuse(
         ~np.isfinite(joints).all(axis=(1, 2)),
-        "labelled joints at NaN or infinity",
-        ". Correct 'keypoints', or give these joints visibility 0",
+        "a labelled joint at NaN or infinity; correct it, or give it visibility 0",
     )
     return joints
 
 
-def _far_joints(
-    joints: np.ndarray, boxes: np.ndarray, sizes: np.ndarray, describe: Callable[[int], str]
-) -> Iterator[str]:
+def _warn_of_far_joints(
+    joints: np.ndarray, boxes: np.ndarray, sizes: np.ndarray, annotations: Table
+) -> None:
     """Suspicions about labelled joints: outside the image, or nowhere near their own box."""
     labelled, points = joints[..., 2] > 0, joints[..., :2]
     over = (points < -TOLERANCE) | (points > sizes[:, None] - 1 + TOLERANCE)
     start, side = boxes[:, None, :2], boxes[:, None, 2:]
     far = (points < start - side / 2) | (points > start + 1.5 * side)
     over, far = (outside.any(axis=-1) & labelled for outside in (over, far))
-    of = f"of {labelled.sum()} labelled joints lie"
-    if over.any():
-        yield (
-            f"{over.sum()} {of} outside their image: {examples(over.any(axis=1), describe)}. They "
-            "are learned where a crop reaches over the image; give joints that are not in the "
-            "image visibility 0"
-        )
-    if far.sum() >= max(1, _FAR_SHARE * labelled.sum()):
-        yield (
-            f"{far.sum()} {of} more than half a box outside the box of their object: "
-            f"{examples(far.any(axis=1), describe)}. Are 'keypoints' x, y, visibility in pixels of "
-            "the image (not shares, not y, x), and 'bbox' [x, y, width, height]?"
-        )
+    annotations.warn(
+        over.any(axis=1),
+        f"have labelled joints outside their image ({over.sum()} of {labelled.sum()} joints)",
+        "They are learned where a crop reaches over the image; give joints that are not in the "
+        "image visibility 0",
+    )
+    annotations.warn(
+        far.any(axis=1) & (far.sum() >= _FAR_SHARE * labelled.sum()),
+        "have labelled joints more than half a box outside the box of their object "
+        f"({far.sum()} of {labelled.sum()} joints)",
+        "Are 'keypoints' x, y, visibility in pixels of the image (not shares, not y, x), and "
+        "'bbox' [x, y, width, height]?",
+    )
 
 
 def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | None, list[int]]:
@@ -183,36 +144,18 @@ def read_skeleton(categories: Sequence[dict], source: str) -> tuple[Skeleton | N
 
     Read are COCO's `keypoints` (names) and `skeleton` (limbs, joints counted from 1), and beside
     them `keypoint_flip_map` (pairs of names; derived from left and right in the names where it is
-    missing) and `keypoint_oks_sigmas`. What one category leaves out another may give. (None, [])
-    where no category has joints.
-
-    Raises:
-        DatasetError: two categories have different joints or say different things of them, or a
-            field contradicts the names.
+    missing) and `keypoint_oks_sigmas`. What one category leaves out another may give; DatasetError
+    where they contradict. (None, []) where no category has joints.
     """
     having = [record for record in categories if record.get("keypoints")]
     if not having:
         return None, []
     skeletons = [_skeleton(record, f"'{source}': category '{record['name']}'") for record in having]
-    for record, skeleton in zip(having, skeletons, strict=True):
-        if skeleton.names != skeletons[0].names:
-            raise DatasetError(
-                f"'{source}': categories '{having[0]['name']}' and '{record['name']}' have "
-                f"different 'keypoints': {list(skeletons[0].names)} and {list(skeleton.names)}. "
-                "One dataset has one skeleton: list the joints of both in each category, and give "
-                "those that a category lacks visibility 0"
-            )
-    return _merged(having, skeletons, source), [int(record["id"]) for record in having]
-
-
-def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: str) -> Skeleton:
-    """Take each field from the first category that gives it."""
     merged = skeletons[0]
     for key, (field, compared) in _FIELDS.items():
-        pairs = zip(categories, skeletons, strict=True)
         giving = [
             (record["name"], skeleton)
-            for record, skeleton in pairs
+            for record, skeleton in zip(having, skeletons, strict=True)
             # An empty flip map says that no joint changes.
             if record.get(key) or (key == FLIP_MAP and record.get(key) is not None)
         ]
@@ -220,11 +163,12 @@ def _merged(categories: Sequence[dict], skeletons: Sequence[Skeleton], source: s
             if compared(skeleton) != compared(giving[0][1]):
                 raise DatasetError(
                     f"'{source}': categories '{giving[0][0]}' and '{name}' have different '{key}'. "
-                    "One dataset has one skeleton: give it to one of them, or the same to both"
+                    "One dataset has one skeleton: give both the same (joints that one of them "
+                    "lacks have visibility 0)"
                 )
         if giving:
             merged = replace(merged, **{field: getattr(giving[0][1], field)})
-    return merged
+    return merged, [int(record["id"]) for record in having]
 
 
 def _skeleton(record: dict, source: str) -> Skeleton:

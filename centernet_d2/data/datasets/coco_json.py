@@ -50,10 +50,8 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     `keypoints` are 3 J numbers as detectron2's loader gives them: x and y of the file plus 0.5, so
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
 
-    Raises:
-        DatasetError: see `read_coco_json`; also when the file is no longer that which dataset
-            `name` was registered from.
-        FileNotFoundError: the JSON is not there, or the first image is not in `image_root`.
+    Errors are those of `read_coco_json`; also where the file is no longer that which dataset `name`
+    was registered from, or the first image is not in `image_root`.
     """
     content = read_coco_json(json_file)
     if name:
@@ -67,13 +65,12 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
             f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
             + (f"; '{base}' is there: write 'file_name' without folders" if is_there else "")
         )
-    records: list[dict] = []
-    for row, columns in enumerate(content.image_columns):
-        width, height = content.image_sizes[row].tolist()
-        file_name = join(image_root, content.file_names[row])
-        standard = {"file_name": file_name, "height": height, "width": width}
-        identity = {"image_id": content.image_ids[row], "annotations": []}
-        records.append({**columns, **standard, **identity})
+    sizes = ({"width": width, "height": height} for width, height in content.image_sizes.tolist())
+    images = zip(content.image_columns, content.file_names, content.image_ids, sizes, strict=True)
+    records: list[dict] = [
+        {**columns, "file_name": join(image_root, name), **size, "image_id": i, "annotations": []}
+        for columns, name, i, size in images
+    ]
     for image, annotation in _annotations(content):
         records[image]["annotations"].append(annotation)
     logger.info(

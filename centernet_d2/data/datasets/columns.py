@@ -7,11 +7,12 @@ so. What every record holds (boxes, categories, joints, sizes) is never read a s
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ class Table:
     name: str
     records: list[dict]
     source: str
+    # Image id -> file name: of annotations whose ids are known to be right, by which they are named
+    files: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: dict, name: str, source: str) -> Table:
@@ -83,50 +86,71 @@ class Table:
         """The table of these rows."""
         return replace(self, records=[self.records[number] for number in numbers])
 
-    def refuse(self, wrong: Iterable[bool], key: str, cure: str) -> None:
+    def describe(self, row: int) -> str:
+        """Name a record in messages."""
+        record = self.records[row]
+        if self.files:
+            number, image = int(record["id"]), int(record["image_id"])
+            return f"annotation id {number} of image id {image} ('{self.files[image]}')"
+        shown = {name: record[name] for name in _IDENTITY if name in record}
+        return f"record {row} of '{self.name}' {shown}"
+
+    def warn(
+        self,
+        wrong: Sequence[bool] | np.ndarray,
+        what: str,
+        cure: str,
+        show: Callable[[int], str] = lambda row: "",
+    ) -> None:
+        """Say of how many records `what` is true, the first of them (after `show`), and a cure."""
+        if wrong.any() if isinstance(wrong, np.ndarray) else any(wrong):
+            logger.warning(
+                "%s: %d of %d %s %s: %s. %s",
+                *(self.source, np.sum(wrong), len(wrong), self.name, what),
+                *(examples(np.array(wrong), lambda row: show(row) + self.describe(row)), cure),
+            )
+
+    def refuse(self, wrong: Iterable[bool] | np.ndarray, key: str, cure: str) -> None:
         """Raise DatasetError where a record is wrong: how many are, and the first of them."""
-        rows = [row for row, is_wrong in enumerate(wrong) if is_wrong]
-        if not rows:
+        rows = np.flatnonzero(wrong if isinstance(wrong, np.ndarray) else list(wrong))
+        if not len(rows):
             return
         record = self.records[rows[0]]
-        shown = {name: record[name] for name in _IDENTITY if name in record}
         having = f"'{key}' {_shown(record[key])}" if key in record else f"no '{key}'"
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         raise DatasetError(
-            f"'{self.source}': record {rows[0]} of '{self.name}' {shown}{others} has {having}: "
-            f"{cure}"
+            f"'{self.source}': {self.describe(int(rows[0]))}{others} has {having}: {cure}"
         )
 
-    def column(self, key: str, cure: str = "add it, COCO's format requires it") -> list:
+    def column(self, key: str) -> list:
         """What each record has under `key`, of which each must have something."""
         try:
             return [record[key] for record in self.records]
         except KeyError:
-            return self.refuse((key not in record for record in self.records), key, cure)
+            missing = (key not in record for record in self.records)
+            return self.refuse(missing, key, "add it, COCO's format requires it")
 
     def whole_numbers(self, key: str) -> np.ndarray:
         """A column as int64."""
         values = self.column(key)
         if not all(map(_is_whole, values)):
-            self.refuse((not _is_whole(value) for value in values), key, _WHOLE)
+            cure = "it must be a whole number between -2^63 and 2^63, written without quotes"
+            self.refuse((not _is_whole(value) for value in values), key, cure)
         return np.array(list(map(int, values)), dtype=np.int64)
 
     def ids(self) -> np.ndarray:
         """The column "id" as int64, each only once."""
-        identifiers = self.whole_numbers("id")
-        values, counts = np.unique(identifiers, return_counts=True)
-        if len(twice := values[counts > 1]):
-            raise DatasetError(
-                f"{self.source}: {len(twice)} ids occur more than once in '{self.name}': "
-                f"{twice[:5].tolist()}. Give each record of '{self.name}' its own 'id'"
-            )
-        return identifiers
+        found = self.whole_numbers("id")
+        _, inverse, counts = np.unique(found, return_inverse=True, return_counts=True)
+        cure = f"another one has it too; give each record of '{self.name}' its own 'id'"
+        self.refuse(counts[inverse] > 1, "id", cure)
+        return found
 
     def texts(self, key: str) -> list[str]:
         """A column of texts that are not empty."""
         values = self.column(key)
         wrong = (not isinstance(value, str) or not value.strip() for value in values)
-        self.refuse(wrong, key, "it must be a text")
+        self.refuse(wrong, key, "it must be a text that is not empty")
         return values
 
     def numbers(self, key: str) -> np.ndarray:
@@ -136,12 +160,12 @@ class Table:
         self.refuse(wrong, key, "it must be a number, written without quotes")
         return np.array(values, dtype=np.float64)
 
-    def boxes(self, key: str = "bbox") -> np.ndarray:
-        """A column of four numbers each as (N, 4) float64."""
-        values = self.column(key)
+    def boxes(self) -> np.ndarray:
+        """The column "bbox", four numbers each, as (N, 4) float64."""
+        values = self.column("bbox")
         is_box = (type(v) is list and len(v) == 4 and all(map(_is_number, v)) for v in values)
         cure = "it must be four numbers [x, y, width, height], without quotes"
-        self.refuse((not good for good in is_box), key, cure)
+        self.refuse((not good for good in is_box), "bbox", cure)
         return np.array(values, dtype=np.float64).reshape(-1, 4)
 
     def flags(self, key: str) -> np.ndarray:
@@ -150,25 +174,18 @@ class Table:
         `bool("0")` would be True.
         """
         values = [record.get(key) for record in self.records]
-        texts = sum(isinstance(value, str) for value in values)
-        if texts:
+        texts = [isinstance(value, str) for value in values]
+        if any(texts):
             values = [value.lower() if isinstance(value, str) else value for value in values]
-            logger.warning(
-                "%s: %d of %d '%s' of '%s' are texts ('0', '1', 'false', 'true') and are read as 0 "
-                "and 1; write them without quotes to silence this",
-                *(self.source, texts, len(values), key, self.name),
-            )
         wrong = (isinstance(value, (list, dict)) or value not in _FLAGS for value in values)
         self.refuse(wrong, key, "it must be 0 or 1, written without quotes")
+        self.warn(texts, f"have '{key}' as a text, read as 0 or 1", "Write it without quotes")
         return np.array([_FLAGS[value] for value in values], dtype=bool)
 
 
 def _shown(value: Any) -> str:
     """A value as it stands in the file, shortened."""
     return f"{json.dumps(value, ensure_ascii=False):.80}"
-
-
-_WHOLE = "it must be a whole number between -2^63 and 2^63, written without quotes"
 
 
 def _is_number(value: Any) -> bool:
@@ -185,51 +202,49 @@ def class_names(table: Table) -> dict[int, str]:
 
     A warning says so.
     """
-    source = table.source
     if not table.records:
         raise DatasetError(
-            f"'{source}': 'categories' is missing or empty; add one {{'id': ..., 'name': ...}} per "
-            "class"
+            f"'{table.source}': 'categories' is missing or empty; add one {{'id': ..., 'name': "
+            "...}} per class"
         )
-    names = table.column("name")
-    if numbers := [name for name in names if type(name) is int]:
-        message = "%s: names of 'categories' are numbers, such as %s, and are taken as texts"
-        logger.warning(message, source, numbers[0])
-        names = [str(name) if type(name) is int else name for name in names]
-    wrong = (not isinstance(name, str) or not name.strip() for name in names)
-    table.refuse(wrong, "name", "it must be the name of a class, a text that is not empty")
+    numbers = [type(name) is int for name in table.column("name")]
+    table.warn(numbers, "have a number as name", "It is taken as a text")
+    for record in itertools.compress(table.records, numbers):
+        record["name"] = str(record["name"])
+    names = table.texts("name")
     categories = dict(sorted(zip(table.ids().tolist(), names, strict=True)))
     counts = Counter(names)
     told_apart = {
         identifier: name if counts[name] == 1 else f"{name} (id {identifier})"
         for identifier, name in categories.items()
     }
-    if told_apart != categories:
-        logger.warning(
-            "%s: several of 'categories' have the same name; they stay classes of their own and "
-            "are told apart as %s. Give each its own name, or remove those that are not meant",
-            *(source, sorted(set(told_apart.values()) - set(names))),
-        )
+    table.warn(
+        [counts[name] > 1 for name in names],
+        "have a name that another one has",
+        "They stay classes of their own and are told apart as "
+        f"{sorted(set(told_apart.values()) - set(names))}. Give each its own name, or remove those "
+        "that are not meant",
+    )
     return told_apart
 
 
-def annotation_ids(annotations: Table) -> np.ndarray:
-    """The ids, or 1 to N, with a warning, where they do not number the annotations.
+def number_annotations(annotations: Table) -> None:
+    """Number the records 1 to N, with a warning, where their ids do not.
 
     Nothing refers to them: they only name annotations in messages.
     """
     values = [record.get("id") for record in annotations.records]
-    if all(map(_is_whole, values)) and len(set(values)) == len(values):
-        return np.array(list(map(int, values)), dtype=np.int64)
-    logger.warning(
-        "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 to "
-        "%d in the order of the file",
-        *(annotations.source, len(values)),
-    )
-    return np.arange(1, len(values) + 1)
+    if not all(map(_is_whole, values)) or len(set(values)) < len(values):
+        logger.warning(
+            "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 "
+            "to %d in the order of the file",
+            *(annotations.source, len(values)),
+        )
+        for number, record in enumerate(annotations.records, start=1):
+            record["id"] = number
 
 
-def areas(annotations: Table, boxes: np.ndarray, describe: Callable[[int], str]) -> np.ndarray:
+def areas(annotations: Table, boxes: np.ndarray) -> np.ndarray:
     """The areas of the file, and width x height where it has none or one that cannot be meant.
 
     Areas of outlines, such as COCO's own, are anything up to the box; they stay as they are.
@@ -243,12 +258,11 @@ def areas(annotations: Table, boxes: np.ndarray, describe: Callable[[int], str])
             "%s: %d of %d annotations have no 'area'; width x height of 'bbox' is used",
             *(annotations.source, missing.sum(), len(missing)),
         )
-    if wrong.any():
-        logger.warning(
-            "%s: 'area' of %d of %d annotations cannot be that of their object: %s. Width x height "
-            "of 'bbox' is used, for the scores of small, medium and large objects and for the "
-            "tolerance of joints. Correct 'area' or leave it out",
-            *(annotations.source, wrong.sum(), len(wrong)),
-            examples(wrong, lambda row: f"{found[row]:g} of {describe(row)}"),
-        )
+    annotations.warn(
+        wrong,
+        "have an 'area' that cannot be that of their object",
+        "Width x height of 'bbox' is used, for the scores of small, medium and large objects and "
+        "for the tolerance of joints. Correct 'area' or leave it out",
+        lambda row: f"{found[row]:g} of ",
+    )
     return np.where(missing | wrong, products, found)

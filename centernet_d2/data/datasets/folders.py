@@ -30,11 +30,7 @@ def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
 
 
 def read_class_names(folder: str) -> list[str] | None:
-    """Return the names that `CLASS_FILE` in a folder lists, one per line; None: there is no file.
-
-    Raises:
-        DatasetError: it names no class, or one twice.
-    """
+    """Return the names that `CLASS_FILE` in a folder lists, one per line; None: no file."""
     path = os.path.join(folder, CLASS_FILE)
     if not PathManager.isfile(path):
         return None
@@ -51,11 +47,7 @@ def read_split_list(path: str, *, known: Container[str], example: str) -> list[s
 
     VOC's lists of one class have a second column, 1, 0 or -1. It is not read, and is no such column
     where the whole line is one of the `known` names, those of files that there are. `example` is a
-    name as it is to be written, for the message.
-
-    Raises:
-        DatasetError: the list is empty or names an image twice.
-        TextFileError: it is no text.
+    name as it is to be written, for the DatasetError of an empty list.
     """
     lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     names = [line if line in known else _SECOND_COLUMN.sub("", line) for line in lines]

@@ -66,11 +66,7 @@ _chosen: set[tuple[str, str]] = set()  # dataset, choice
 
 
 def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
-    """Add a `DatasetForm`, so that DATASETS.TRAIN and TEST take `<prefix>:...`.
-
-    Raises:
-        ValueError: the prefix is taken, or holds anything but letters, digits, "_" and "-".
-    """
+    """Add a `DatasetForm`, so that DATASETS.TRAIN and TEST take `<prefix>:...`, a free word."""
     if not re.fullmatch(r"[\w-]+", prefix) or prefix in _forms:
         raise ValueError(
             f"dataset form '{prefix}': the prefix must be a word that is none of {sorted(_forms)}"
@@ -102,12 +98,8 @@ def register_from_files(spec: str) -> str:
     The name is safe as a folder name and equal in every process; calling it again returns the same,
     and registers it anew where its files say something else than before: then what was added to its
     metadata since is gone. Classes are known now, records are only read when the dataset is used.
-    The metadata keeps the specification with absolute paths as `file_spec`.
-
-    Raises:
-        ValueError: the specification has no known form, or names no existing files; the message
-            lists what was tried.
-        DatasetError: the JSON is no COCO annotation file, or the class list is empty.
+    The metadata keeps the specification with absolute paths as `file_spec`. ValueError lists what
+    was tried where it names no known form or no existing files.
     """
     prefix, colon, _ = spec.partition(":")
     form = _forms.get(prefix)
@@ -247,19 +239,9 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-for _prefix, _module, _pattern, _example, _evaluator_type, _location in (
-    (
-        *("coco", "coco_json", "<json>:<image dir>", "annotations/train.json:images/train"),
-        *("coco", "json_file"),
-    ),
-    ("voc", "voc", "<folder>:<split>", "VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
-    ("kitti", "kitti", "<folder>:<split>", "my/kitti:3dop/train", "kitti", "image_dir"),
-):
-    register_dataset_form(
-        _prefix,
-        f"{__package__}.{_module}:read_form",
-        pattern=_pattern,
-        example=f"{_prefix}:{_example}",
-        evaluator_type=_evaluator_type,
-        location=_location,
-    )
+_COCO = "<json>:<image dir>", "coco:annotations/train.json:images/train", "coco", "json_file"
+_VOC = "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"
+_KITTI = "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"
+for _module, _form in {"coco_json": _COCO, "voc": _VOC, "kitti": _KITTI}.items():
+    _prefix = _module.partition("_")[0]
+    _forms[_prefix] = DatasetForm(_prefix, f"{__package__}.{_module}:read_form", *_form)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,7 +35,6 @@ from .kitti_folder import (
     IMAGE_FOLDER,
     LABEL_FOLDER,
     TEST_SPLIT,
-    Frame,
     find_frames,
     part_folder,
     read_split,
@@ -83,28 +82,24 @@ def folder_rules(folder: str) -> ClassRules:
 
     KITTI's other types keep what they mean beside those (Van is ignored for Car, DontCare for all)
     or are background; any other type in a label file is an error.
-
-    Raises:
-        DatasetError: the names cannot be types of KITTI's label files.
     """
     classes = read_class_names(folder)
     if classes is None:
         return KITTI_RULES
-    path = os.path.join(folder, CLASS_FILE)
+    counts = Counter(name.lower() for name in classes)
     for name in classes:
-        if len(name.split()) != 1 or name == "DontCare":
+        if len(name.split()) != 1 or name == "DontCare" or counts[name.lower()] > 1:
             raise DatasetError(
-                f"'{path}' names '{name}': a type in label files is one word without blanks, and "
-                "DontCare marks regions, not objects. Rename or remove it"
+                f"'{os.path.join(folder, CLASS_FILE)}' names '{name}': a type in label files is a "
+                "word without blanks; DontCare marks regions, not objects, and KITTI's scores do "
+                "not tell apart what differs in capital letters alone. Rename or remove it"
             )
-    if len({name.lower() for name in classes}) < len(classes):
-        raise DatasetError(
-            f"'{path}' holds {classes[:20]}, of which two differ in capital letters alone, which "
-            "KITTI's scores do not tell apart: rename one"
-        )
     known = {*KITTI_RULES.classes, *KITTI_RULES.ignored, *KITTI_RULES.background} - {*classes}
-    ignored = {kind: of for kind, of in KITTI_RULES.ignored.items() if kind in known}
-    ignored = {kind: of for kind, of in ignored.items() if of is None or of in classes}
+    ignored = {
+        kind: of
+        for kind, of in KITTI_RULES.ignored.items()
+        if kind in known and (of is None or of in classes)
+    }
     return ClassRules(
         classes=tuple(classes),
         ignored=ignored,
@@ -136,11 +131,10 @@ def register_kitti_split(
     labelled: bool | None = None,
     rules: ClassRules = KITTI_RULES,
 ) -> None:
-    """Register one split of a folder of KITTI's form.
+    """Register one split, see `kitti_folder.read_split`, of a folder of KITTI's form.
 
     Its frames have label files if `labelled`; None: all splits but "test" do. `rules` say what
-    becomes of the types in the label files, in training and in the scores. Folder and split are
-    those of `kitti_folder.read_split`.
+    becomes of the types in the label files, in training and in the scores.
     """
     if labelled is None:
         labelled = split_parts(split)[1] != TEST_SPLIT
@@ -187,30 +181,31 @@ def load_kitti_records(
     and, in a labelled split, annotations. Boxes without area or outside their image are left out
     with a warning. Objects keep KITTI's marks of what is not known (`structures.box3d_records`).
 
-    Raises:
-        FileNotFoundError: see `find_frames`.
-        DatasetError: a list, calibration or label file is malformed, or a label has an unknown
-            type.
-        ImageFileError: an image has no readable header.
+    FileNotFoundError (see `find_frames`) or ValueError names a file that cannot be used.
     """
-    frames = find_frames(folder, split, labelled=labelled, allow_missing=allow_missing)
     records = []
-    for frame in frames:
+    for frame in find_frames(folder, split, labelled=labelled, allow_missing=allow_missing):
         width, height = read_image_size(frame.image)
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
         record |= {"width": width, "as_stored": True}
         if frame.calibration is not None:
             record["projection"] = read_projection(frame.calibration).tolist()
+        if frame.label is not None:
+            record["annotations"] = _read_annotations(frame.label, rules)
         records.append(record)
     if not labelled:
         logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records
-    objects = [_known_objects(frame, rules) for frame in frames]
-    for record, found in zip(records, objects, strict=True):
-        record["annotations"] = [annotation_of(item, rules) for item in found]
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-    drop_useless_boxes(records, source=labels, describe=lambda r: f"'{r['image_id']}.txt'")
-    _log_counts(folder, split, records, rules)
+    drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
+    entries = [[e for e in record["annotations"] if not e.get("ignored")] for record in records]
+    counts = Counter(entry["category_id"] for found in entries for entry in found)
+    logger.info(
+        "%s, split %s: %d frames (%d without objects); %s; %d ignored regions",
+        *(folder, split, len(records), sum(not found for found in entries)),
+        ", ".join(f"{counts[index]} {name}" for index, name in enumerate(rules.classes)),
+        sum(len(r["annotations"]) for r in records) - counts.total(),
+    )
     return records
 
 
@@ -229,26 +224,15 @@ def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
     return {**annotation, "iscrowd": 0, **box, **values}
 
 
-def _known_objects(frame: Frame, rules: ClassRules) -> list[KittiObject]:
+def _read_annotations(path: str, rules: ClassRules) -> list[dict]:
     """Read a label file; the background's rows are left out."""
-    assert frame.label is not None  # of a labelled split
-    objects = read_labels(frame.label)
+    objects = read_labels(path)
     known = {*rules.classes, *rules.ignored, *rules.background}
     for number, item in enumerate(objects, start=1):
         if item.type not in known:
             raise DatasetError(
-                f"'{frame.label}', object {number} has the type '{item.type}', which is none of "
+                f"'{path}', object {number} has the type '{item.type}', which is none of "
                 f"{sorted(known)}: correct it (capital letters count), or list classes of your own "
                 f"in '{CLASS_FILE}' in the dataset's folder, one per line"
             )
-    return [item for item in objects if item.type not in rules.background]
-
-
-def _log_counts(folder: str, split: str, records: Sequence[dict], rules: ClassRules) -> None:
-    entries = [[e for e in record["annotations"] if not e.get("ignored")] for record in records]
-    counts = Counter(entry["category_id"] for found in entries for entry in found)
-    named = ", ".join(f"{counts[index]} {name}" for index, name in enumerate(rules.classes))
-    ignored = sum(len(record["annotations"]) for record in records) - sum(map(len, entries))
-    empty = sum(not found for found in entries)
-    message = "%s, split %s: %d frames (%d without objects); %s; %d ignored regions"
-    logger.info(message, folder, split, len(records), empty, named, ignored)
+    return [annotation_of(item, rules) for item in objects if item.type not in rules.background]

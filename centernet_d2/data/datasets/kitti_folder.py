@@ -67,11 +67,8 @@ def read_split(folder: str, split: str) -> list[str]:
     """Return the frames that a split lists, in its order; see `read_split_list`.
 
     `split` is "3dop/train", "train", "test" or the path of a list, see `list_candidates`;
-    "trainval" and "test" without a list are all images that there are.
-
-    Raises:
-        FileNotFoundError: there is no such list; the message names where it was looked for.
-        DatasetError: it is empty or names a frame twice.
+    "trainval" and "test" without a list are all images that there are. FileNotFoundError names
+    where a list was looked for.
     """
     candidates = list_candidates(folder, split)
     images = files_by_stem(os.path.join(part_folder(folder, split), IMAGE_FOLDER), *_IMAGE_ENDINGS)
@@ -83,9 +80,8 @@ def read_split(folder: str, split: str) -> list[str]:
         tried = " and ".join(f"'{path}'" for path in candidates)
         raise FileNotFoundError(
             f"the list of split '{split}' is neither of {tried}. '{folder}' must be a KITTI folder "
-            "with ImageSets, training and testing (not one of these); the lists of the published "
-            "splits (3DOP, SubCNN) are text files with one frame per line that their authors "
-            "distribute. The split 'trainval' needs none: it is all frames then"
+            "with ImageSets, training and testing (not one of these); a list is a text file with "
+            "one frame per line. The split 'trainval' needs none: it is all frames then"
         )
     message = "%s has no list of split '%s': all its %d frames are taken"
     logger.info(message, folder, split, len(names))
@@ -98,12 +94,8 @@ def find_frames(
     """Return the files of every frame of a split (see `read_split`).
 
     Where `labelled`, every frame must have its label file, and its calibration where there is a
-    folder of them: boxes in the image need none. `allow_missing` leaves out frames of which a file
-    is missing, with a warning.
-
-    Raises:
-        FileNotFoundError: files are missing (without `allow_missing`), or no frame is complete;
-            the message counts them by folder.
+    folder of them: boxes in the image need none. Where a file is missing, FileNotFoundError counts
+    them by folder; `allow_missing` leaves such frames out, with a warning, if any is complete.
     """
     names = read_split(folder, split)
     part = part_folder(folder, split)
@@ -111,39 +103,34 @@ def find_frames(
     if not calibrated:
         logger.warning("'%s' has no folder %s: no cameras for 3-D boxes", part, CALIBRATION_FOLDER)
     kinds = [IMAGE_FOLDER, *[CALIBRATION_FOLDER] * calibrated, *[LABEL_FOLDER] * labelled]
+    endings = {IMAGE_FOLDER: _IMAGE_ENDINGS}
     found = {
-        kind: files_by_stem(
-            os.path.join(part, kind), *(_IMAGE_ENDINGS if kind == IMAGE_FOLDER else [".txt"])
-        )
+        kind: files_by_stem(os.path.join(part, kind), *endings.get(kind, (".txt",)))
         for kind in kinds
     }
+    missing = {kind: [n for n in names if n not in files] for kind, files in found.items()}
     complete = [name for name in names if all(name in files for files in found.values())]
     if len(complete) < len(names):
-        missing = {kind: [name for name in names if name not in found[kind]] for kind in kinds}
-        counts = [
+        counts = ", ".join(
             f"{len(lost)} have no file in {kind} (such as {lost[0]})"
             for kind, lost in missing.items()
             if lost
-        ]
-        message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(counts)}"
+        )
+        message = f"'{part}': of the {len(names)} frames of split '{split}', {counts}"
         message += _as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
-        if not complete:
+        going_on = f"goes on with the {len(complete)} complete frames"
+        if not (complete and allow_missing):
+            choice = "not one is complete"
+            if complete:
+                choice = f"DATASETS.KITTI.ALLOW_MISSING True {going_on}"
             raise FileNotFoundError(
-                f"{message}; not one is complete. Unpack KITTI's archives of left color images, "
-                "labels and camera calibration matrices there"
+                f"{message}; {choice}. Unpack KITTI's archives of left color images, labels and "
+                "camera calibration matrices there, or correct the list (an image without objects "
+                "has an empty label file)"
             )
-        if not allow_missing:
-            raise FileNotFoundError(
-                f"{message}. Unpack the archives again or correct the list (an image without "
-                "objects has an empty label file); "
-                f"DATASETS.KITTI.ALLOW_MISSING True goes on with the {len(complete)} complete "
-                "frames"
-            )
-        logger.warning("%s; going on with the %d complete frames", message, len(complete))
-    files = {kind: [found[kind][name] for name in complete] for kind in kinds}
-    none = [None] * len(complete)
-    columns = (files.get(kind, none) for kind in (IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER))
-    return [Frame(*row) for row in zip(complete, *columns, strict=True)]
+        logger.warning("%s; %s", message, going_on)
+    kinds = [IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER]
+    return [Frame(name, *(found.get(kind, {}).get(name) for kind in kinds)) for name in complete]
 
 
 def _as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:

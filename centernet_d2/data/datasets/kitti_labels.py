@@ -63,14 +63,11 @@ def read_labels(path: str) -> list[KittiObject]:
     """Read a label file (15 columns) or a result file (16: the last is the score).
 
     A file without rows is an image without objects. A row of 8 columns has no 3-D box: the others
-    get KITTI's marks of that (-1, -1000, -10), which are kept as they are in DontCare rows too.
+    get KITTI's marks of that (-1, -1000, -10).
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DatasetError: a row has another number of columns, something that is no finite number, an
-            occlusion that is no whole number, or a box whose right or bottom lies before its left
-            or top; the message names the row.
-        TextFileError: it is no text.
+        FileNotFoundError, TextFileError: there is no such file, or it is no text.
+        DatasetError: a row is none; the message names it.
     """
     lines = enumerate(_lines(path, "label"), start=1)
     return [_parse_row(line, f"'{path}', row {number}") for number, line in lines if line.strip()]
@@ -82,9 +79,7 @@ def _parse_row(line: str, where: str) -> KittiObject:
         raise DatasetError(
             f"{where} has {len(texts) + 1} columns. A label has 15 (type, truncated, occluded, "
             "alpha, 4 of the box, 3 dimensions, 3 of the location, rotation_y), or the first 8 of "
-            "these where there is no 3-D box, a result 16, the last being the score; the type has "
-            "no blanks. Write the missing ones (0 0 -10 before a box of which nothing else is "
-            "known) or copy the file again"
+            "these where there is no 3-D box, a result 16 (the score); the type has no blanks"
         )
     values = [_number(text, f"{where}: {name}") for text, name in zip(texts, _NAMES, strict=False)]
     values += _NO_BOX3D if len(texts) + 1 == BOX_COLUMNS else ()
@@ -97,7 +92,7 @@ def _parse_row(line: str, where: str) -> KittiObject:
     if right < left or bottom < top:
         raise DatasetError(
             f"{where}: the box {(left, top, right, bottom)} ends before it begins; columns 5 to 8 "
-            "are its left, top, right and bottom edges in pixels"
+            "are its left, top, right and bottom"
         )
     height, width, length, x, y, z, rotation_y, *score = rest
     box, dimensions, location = (left, top, right, bottom), (height, width, length), (x, y, z)
@@ -130,10 +125,8 @@ def read_projection(path: str) -> np.ndarray:
     numbers is that matrix, row by row.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DatasetError: it has no such row, or that row is not 12 or 9 finite numbers of a camera (see
-            `check_projection`).
-        TextFileError: it is no text.
+        FileNotFoundError, TextFileError: there is no such file, or it is no text.
+        ValueError: it has no such row, or no camera there (see `checked_projection`).
     """
     rows = [_SEPARATORS.sub(" ", line).split() for line in _lines(path, "calibration")]
     for number, (name, *texts) in enumerate((row or [""] for row in rows), start=1):
@@ -145,8 +138,7 @@ def read_projection(path: str) -> np.ndarray:
     raise DatasetError(
         f"'{path}' has no row 'P2: ' with the 12 numbers of the left color camera's 3 x 4 "
         "projection (or 'P_rect_02: ', or the 9 numbers of a 3 x 3 matrix): it is truncated or "
-        "another kind of file; copy it again from KITTI's 'camera calibration matrices of object "
-        "data set'"
+        "another kind of file; copy it again"
     )
 
 
@@ -157,15 +149,7 @@ def _matrix(texts: Sequence[str], where: str) -> np.ndarray:
             f"{where} has {len(values)} numbers instead of the 12 of a 3 x 4 matrix (or the 9 of a "
             "3 x 3 one): the file is truncated or another kind of file; copy it again"
         )
-    return check_projection(np.array(values).reshape(_SHAPES[len(values)]), where)
-
-
-def check_projection(projection: object, where: str) -> np.ndarray:
-    """Return a projection as (3, 4) float64; DatasetError where `checked_projection` refuses."""
-    try:
-        return checked_projection(projection, where)
-    except ValueError as error:
-        raise DatasetError(str(error)) from error
+    return checked_projection(np.array(values).reshape(_SHAPES[len(values)]), where)
 
 
 def _lines(path: str, kind: str) -> list[str]:

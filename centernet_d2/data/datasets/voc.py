@@ -1,8 +1,7 @@
 """Pascal VOC folders: `Annotations/*.xml`, `ImageSets/Main/<split>.txt`, `JPEGImages/`.
 
-detectron2 registers `voc_2007_trainval` and its kin itself; those names stay and their records hold
-what they held. Read here, they also say which objects are difficult (evaluation leaves those out),
-a split may come without annotations, and every surprise is named.
+detectron2's names (`voc_2007_trainval`) stay, and their records hold what they held, and which
+objects are difficult.
 
 Coordinates: VOC counts pixels from 1 and a box includes both its corners. The records' boxes are
 edges, XYXY: (xmin - 1, ymin - 1, xmax, ymax), as detectron2 and the COCO files that the published
@@ -15,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,7 @@ from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .folders import CLASS_FILE, files_by_stem, read_class_names, read_split_list
 from .from_files import FileDataset, is_chosen, split_folder
-from .voc_xml import VocImage, read_xml
+from .voc_xml import read_xml
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +49,12 @@ def read_form(spec: str) -> FileDataset:
     """Read `voc:<folder>:<split>`; see `from_files.register_dataset_form`."""
     folder, split = split_folder(spec, holds="Annotations, ImageSets/Main and JPEGImages")
     base = os.path.basename(folder)
-    year = re.search(r"(?:19|20)\d\d$", base)
+    year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
         read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
         classes = read_class_names(folder) or VOC_CLASSES
-        year_of_scores = int(year.group()) if year else 2012
-        register_voc_split(name, folder, split, class_names=classes, year=year_of_scores)
+        register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
 
@@ -70,10 +68,9 @@ def register_voc_split(
     year: int = 2012,
     labelled: bool | None = None,
 ) -> None:
-    """Register one split of a folder of VOC's form; nothing is read before it is used.
+    """Register a split of a VOC folder, which is read when it is used; see `load_voc_records`.
 
-    `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP. The
-    other arguments are those of `load_voc_records`.
+    `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
     """
     load = partial(load_registered, name, folder, split, class_names, labelled=labelled)
     DatasetCatalog.register(name, load)
@@ -109,15 +106,12 @@ def load_voc_records(
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
-    Keys: file_name, image_id (a string), as_stored (True: the pixels are not turned by an EXIF
-    orientation, which VOC's annotations do not know) and, in a labelled split, height, width and
-    annotations (bbox, bbox_mode XYXY_ABS, category_id, difficult 0 or 1). Difficult objects and
-    images without objects are kept.
+    They also say as_stored (True: the pixels are not turned by an EXIF orientation, which VOC's
+    annotations do not know) and of each object whether it is difficult (0 or 1).
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
-    With `missing_xml` "negative" images without one, beside others that have one, are images
-    without objects.
+    With `missing_xml` "negative" images without one, beside others that have one, have no objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
@@ -127,33 +121,24 @@ def load_voc_records(
     names = read_split(folder, split)
     images = _files(folder, "JPEGImages", names, split)
     records: list[dict] = [
-        {"file_name": image, "image_id": name, "as_stored": True}
-        for name, image in zip(names, images, strict=True)
+        {"file_name": image, "image_id": name, "as_stored": True} for name, image in images.items()
     ]
     root = os.path.join(folder, "Annotations")
-    there = files_by_stem(root, ".xml")
-    some = not there.keys().isdisjoint(names)
+    paths = files_by_stem(root, ".xml")
+    some = not paths.keys().isdisjoint(names)
     if not (some if labelled is None else labelled):
         logger.info("%s, split %s: %d images, no annotations", folder, split, len(records))
         return records
-    if some and missing_xml == "negative":
-        paths = [there.get(name, "") for name in names]
-    else:
+    if not (some and missing_xml == "negative"):
         paths = _files(folder, "Annotations", names, split)
-    if without := [name for name, path in zip(names, paths, strict=True) if not path]:
+    if without := [name for name in names if name not in paths]:
         logger.warning(
             "%s: %d of the %d images of split '%s' have no XML file, such as '%s': taken as images "
             "without objects (DATASETS.VOC.MISSING_XML 'negative')",
             *(root, len(without), len(names), split, without[0]),
         )
-    found = [
-        read_xml(path) if path else VocImage(*read_image_size(image), objects=[])
-        for path, image in zip(paths, images, strict=True)
-    ]
-    annotations = _annotations(found, paths, class_names)
-    for record, image, entries in zip(records, found, annotations, strict=True):
-        record.update(width=image.width, height=image.height, annotations=entries)
-    drop_useless_boxes(records, source=root, describe=lambda r: f"'{r['image_id']}.xml'")
+    _add_annotations(records, paths, class_names)
+    drop_useless_boxes(records, source=root, describe=lambda k: f"'{records[k]['image_id']}.xml'")
     entries = [entry for record in records for entry in record["annotations"]]
     logger.info(
         "%s, split %s: %d images (%d without objects), %d boxes (%d difficult)",
@@ -185,8 +170,8 @@ def read_split(folder: str, split: str) -> list[str]:
     raise FileNotFoundError(f"image list '{path}' does not exist. {cure}")
 
 
-def _files(folder: str, part: str, names: Sequence[str], split: str) -> list[str]:
-    """Return the file of each name in one part of a folder."""
+def _files(folder: str, part: str, names: Sequence[str], split: str) -> dict[str, str]:
+    """Return name -> file in one part of a folder."""
     endings, cure = _PARTS[part]
     root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
@@ -195,30 +180,28 @@ def _files(folder: str, part: str, names: Sequence[str], split: str) -> list[str
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
             f"'{root}', such as '{missing[0]}{endings[0]}': {cure}, or correct the list"
         )
-    return [there[name] for name in names]
+    return {name: there[name] for name in names}
 
 
-def _annotations(
-    images: Sequence[VocImage], paths: Sequence[str], class_names: Sequence[str]
-) -> list[list[dict]]:
-    """Return the annotations of each image, or DatasetError that counts all unknown classes."""
+def _add_annotations(
+    records: Sequence[dict], paths: Mapping[str, str], class_names: Sequence[str]
+) -> None:
+    """Add size and annotations to records, or raise DatasetError that counts unknown classes."""
     indices = {name: index for index, name in enumerate(class_names)}
     unknown: dict[str, list[str]] = {}
-    found: list[list[dict]] = []
-    for image, path in zip(images, paths, strict=True):
-        found.append([])
-        for name, (x1, y1, x2, y2), difficult in image.objects:
+    for record in records:
+        path = paths.get(record["image_id"])
+        width, height, objects = (
+            read_xml(path) if path else (*read_image_size(record["file_name"]), [])
+        )
+        record |= {"width": width, "height": height, "annotations": []}
+        for name, (x1, y1, x2, y2), difficult in objects:
             if name not in indices:
-                unknown.setdefault(name, []).append(path)
+                unknown.setdefault(name, []).append(str(path))
                 continue
-            found[-1].append(
-                {
-                    "category_id": indices[name],
-                    "bbox": [x1 - 1.0, y1 - 1.0, x2, y2],
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                    "difficult": difficult,
-                }
-            )
+            box = {"bbox": [x1 - 1.0, y1 - 1.0, x2, y2], "bbox_mode": BoxMode.XYXY_ABS}
+            entry = {"category_id": indices[name], **box, "difficult": difficult}
+            record["annotations"].append(entry)
     if unknown:
         counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
         told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
@@ -227,4 +210,3 @@ def _annotations(
             f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
             f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
         )
-    return found

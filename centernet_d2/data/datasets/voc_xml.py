@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
 
@@ -14,25 +13,11 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = dict.fromkeys(("", "0", "0.0", "false", "no", "n"), 0)
 _FLAGS |= dict.fromkeys(("1", "1.0", "true", "yes", "y"), 1)
 
-
-class VocObject(NamedTuple):
-    """One <object>."""
-
-    name: str
-    corners: tuple[float, ...]  # xmin, ymin, xmax, ymax as in the file: pixels from 1, inclusive
-    difficult: int  # 0 or 1
+VocObject = tuple[str, tuple[float, ...], int]  # name, `_CORNERS` as in the file, difficult or not
 
 
-class VocImage(NamedTuple):
-    """What a file says of its image."""
-
-    width: int
-    height: int
-    objects: list[VocObject]
-
-
-def read_xml(path: str) -> VocImage:
-    """Parse one file. Tags count by their names alone, without namespace, in any case.
+def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
+    """Return width, height and objects. Tags count without namespace, in any case.
 
     Raises:
         DatasetError: it is no XML, lacks an element, or one has a value of no meaning.
@@ -47,7 +32,7 @@ def read_xml(path: str) -> VocImage:
             "of the image"
         )
     objects = [_object(node, path) for node in root.findall("object")]
-    return VocImage(int(sides[0]), int(sides[1]), objects)
+    return int(sides[0]), int(sides[1]), objects
 
 
 def _parse(path: str) -> ElementTree.Element:
@@ -74,7 +59,7 @@ def _object(node: ElementTree.Element, path: str) -> VocObject:
             f"'{path}': <difficult> of object '{name}' is '{word}'; write 0 or 1 (or false, true)"
         )
     corners = tuple(_number(node, f"bndbox/{corner}", path) for corner in _CORNERS)
-    return VocObject(name, corners, difficult)
+    return name, corners, difficult
 
 
 def _number(element: ElementTree.Element, tag: str, path: str) -> float:

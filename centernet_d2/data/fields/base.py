@@ -49,10 +49,8 @@ class GroundTruthField(ABC):
 
         The annotations have detectron2's standard form, in pixels of the file. Values are what
         `Instances` holds and a (P,) bool tensor indexes: a tensor, `Boxes`, `Keypoints` ... Objects
-        without any part inside the image are left out by the mapper.
-
-        Raises:
-            DatasetError: an annotation cannot be used; the message names image, key and cure.
+        without any part inside the image are left out by the mapper. A ValueError names image, key
+        and cure of an annotation that cannot be used.
         """
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
@@ -68,17 +66,13 @@ class GroundTruthField(ABC):
     def build_augmentation(self, cfg: CfgNode) -> Augmentation | None:
         """What brings training images to the network frame in place of the usual crop; None: that.
 
-        Raises:
-            ValueError: INPUT does to images what this ground truth cannot follow.
+        ValueError where INPUT does to images what this ground truth cannot follow.
         """
         return None
 
 
 def build_fields(cfg: CfgNode) -> list[GroundTruthField]:
-    """What the detector of `cfg` learns beside boxes and classes; asked of its class.
-
-    The columns that they read survive the loading of COCO files from now on.
-    """
+    """What the detector of `cfg` learns beside boxes and classes; see `keep_columns` too."""
     ask = getattr(detector_class(cfg.MODEL.META_ARCHITECTURE), "ground_truth_fields", None)
     fields = list(ask(cfg)) if ask else []
     keep_columns(fields)
@@ -98,11 +92,7 @@ def keep_columns(fields: Iterable[GroundTruthField]) -> None:
 
 
 def source_boxes(annotations: Sequence[Mapping[str, Any]], file_name: str) -> np.ndarray:
-    """(N, 4) XYXY float64 boxes in the frame of the file.
-
-    Raises:
-        DatasetError: a box has NaN or infinity.
-    """
+    """(N, 4) XYXY float64 boxes in the frame of the file; DatasetError of NaN and infinity."""
     boxes = np.zeros((len(annotations), 4))
     for row, annotation in enumerate(annotations):
         boxes[row] = annotation["bbox"]

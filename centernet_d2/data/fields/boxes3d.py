@@ -16,9 +16,9 @@ from detectron2.config import CfgNode
 
 from ...structures.box3d_records import box3d_row
 from ...structures.boxes3d import Boxes3D, rescaled_projection
+from ...structures.cameras import checked_projection
 from ..checks import DatasetError
 from ..checks3d import Labels3D, NetworkFrame, check_labels3d
-from ..datasets.kitti_labels import check_projection
 from ..images import read_image_size
 from .base import GroundTruthField, MovedImage, source_boxes
 from .boxes3d_transforms import RandomHalfJitter, affine_matrix, keeps_distances
@@ -55,11 +55,7 @@ class Boxes3DField(GroundTruthField):
         self.training, self.evaluation = training, evaluation
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
-        """`gt_boxes3d` and `gt_3d_supervised`; see `box3d_row` for what may be left out.
-
-        Raises:
-            DatasetError: an object lacks a key or has values that are no numbers.
-        """
+        """`gt_boxes3d` and `gt_3d_supervised`; see `box3d_row` for what may be left out."""
         boxes3d = torch.tensor(_rows_of(annotations, image.file_name)).float().reshape(-1, 8)
         placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
         return {
@@ -68,11 +64,7 @@ class Boxes3DField(GroundTruthField):
         }
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
-        """`projection` and `image_projection`.
-
-        Raises:
-            DatasetError: the record of a training image has no projection.
-        """
+        """`projection` and `image_projection`; DatasetError where training has none."""
         found = _projection_of(record, required=image.is_train)
         if found is None:
             return {key: value for key, value in record.items() if key != "projection"}
@@ -82,40 +74,29 @@ class Boxes3DField(GroundTruthField):
         return {**record, "projection": projection.float(), "image_projection": moved}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """Check labels and cameras (see `checks3d`), and say what training does not see.
-
-        Raises:
-            DatasetError: a label or projection cannot be used, or no object has a 3-D box.
-        """
-        _check(gather_labels(records, need_projection=True), source, self.training, trained=True)
+        """Check labels and cameras (see `checks3d`), and say what training does not see."""
+        _check(records, source, self.training, trained=True)
 
     def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """The same of evaluation, whose records may lack labels and projections.
-
-        Raises:
-            DatasetError: a label or projection cannot be used.
-        """
-        labels = gather_labels(records, need_projection=False)
-        _check(labels, source, self.evaluation, trained=False)
+        """The same of evaluation, whose records may lack labels and projections."""
+        _check(records, source, self.evaluation, trained=False)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
-        """The whole image on the network frame, a share of the images shifted and scaled.
-
-        Raises:
-            ValueError: images are to be flipped or turned.
-        """
+        """The whole image on the network frame, a share of the images shifted and scaled."""
         options = cfg.INPUT
-        if options.FLIP_PROBABILITY > 0:
-            raise ValueError(
-                f"INPUT.FLIP_PROBABILITY is {options.FLIP_PROBABILITY}: a flipped image shows "
-                "another camera and other headings; set it to 0 to train 3-D boxes"
-            )
-        if options.CENTER_CROP.ROTATION > 0:
-            raise ValueError(
-                f"INPUT.CENTER_CROP.ROTATION is {options.CENTER_CROP.ROTATION}: a turned image "
-                "shows a camera that leans, which 3-D boxes with one heading cannot follow; set it "
-                "to 0 to train them"
-            )
+        moves = {
+            "FLIP_PROBABILITY": (options.FLIP_PROBABILITY, "a flipped image shows another camera"),
+            "CENTER_CROP.ROTATION": (
+                options.CENTER_CROP.ROTATION,
+                "a turned image shows a camera that leans",
+            ),
+        }
+        for key, (value, why) in moves.items():
+            if value > 0:
+                raise ValueError(
+                    f"INPUT.{key} is {value}: {why} and other headings, which 3-D boxes cannot "
+                    "follow; set it to 0 to train them"
+                )
         return RandomHalfJitter(
             output_size=options.TRAIN_SIZE,
             resolution=options.BOX3D.RESOLUTION,
@@ -126,11 +107,7 @@ class Boxes3DField(GroundTruthField):
 
 
 def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:
-    """The objects of records that are not ignored.
-
-    Raises:
-        DatasetError: a label or a projection cannot be used, or a needed projection is missing.
-    """
+    """The objects of records that are not ignored."""
     boxes, boxes3d, places, cameras = [np.zeros((0, 4))], [], [], []
     for record in records:
         name, entries = record["file_name"], record.get("annotations", ())
@@ -153,10 +130,13 @@ def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool
     return labels.select(labels.boxes3d.any(axis=1))
 
 
-def _check(labels: Labels3D, source: str, frame: NetworkFrame | None, *, trained: bool) -> None:
+def _check(
+    records: Sequence[Mapping[str, Any]], source: str, frame: NetworkFrame | None, *, trained: bool
+) -> None:
+    labels = gather_labels(records, need_projection=trained)
     try:
         messages = check_labels3d(labels, frame=frame, trained=trained)
-    except DatasetError as error:
+    except ValueError as error:
         raise DatasetError(f"{source}: {error}") from error
     for message in messages:
         _warn_once(f"{source}: {message}")
@@ -165,20 +145,16 @@ def _check(labels: Labels3D, source: str, frame: NetworkFrame | None, *, trained
 def _rows_of(annotations: Sequence[Mapping[str, Any]], file_name: str) -> list[list[float]]:
     """Rows of `box3d_row`, zeros of ignored regions."""
     where = f"image file '{file_name}': annotation"
-    try:
-        return [
-            [0.0] * 8 if entry.get("ignored") else box3d_row(entry, f"{where} {place}")
-            for place, entry in enumerate(annotations)
-        ]
-    except ValueError as error:
-        raise DatasetError(str(error)) from error
+    return [
+        [0.0] * 8 if entry.get("ignored") else box3d_row(entry, f"{where} {place}")
+        for place, entry in enumerate(annotations)
+    ]
 
 
 def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray | None:
     name = record["file_name"]
     if record.get("projection") is not None:
-        where = f"image file '{name}': 'projection' of its record"
-        return check_projection(record["projection"], where)
+        return checked_projection(record["projection"], f"image file '{name}': 'projection'")
     if required:
         raise DatasetError(
             f"image file '{name}': its record has no 'projection'. Add the 3 x 4 matrix that takes "

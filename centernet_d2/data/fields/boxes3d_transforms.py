@@ -71,11 +71,7 @@ def keeps_distances(transforms: TransformList) -> bool:
 
 
 def affine_matrix(transforms: Transform) -> np.ndarray:
-    """Return the (2, 3) float64 matrix of transforms that shift and scale points.
-
-    Raises:
-        ValueError: they flip, turn or shear the image.
-    """
+    """Return the (2, 3) float64 matrix of transforms that shift and scale, not flip or turn."""
     origin, right, below = transforms.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     matrix = np.stack([right - origin, below - origin, origin], axis=1)
     scales = matrix[:, :2].diagonal()

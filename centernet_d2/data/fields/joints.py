@@ -91,15 +91,8 @@ def source_joints(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the joints of a record's N annotations, and whose annotation labels none of them.
 
-    The annotations have "keypoints" (3 J numbers x, y, visibility) or none. Some files have zeros
-    there in classes without joints; the task that learns knows these.
-
-    Returns:
-        (N, J, 3) float64 in pixel indices of the file, unlabelled joints 0, 0, 0; and (N,) bool,
-        True where "keypoints" is there and labels no joint.
-
-    Raises:
-        DatasetError: another number of joints, or a labelled joint at NaN or infinity.
+    (N, J, 3) float64 in pixel indices of the file, unlabelled joints 0, 0, 0; and (N,) bool, True
+    where "keypoints" is there and labels no joint.
     """
     joints = np.zeros((len(annotations), num_joints, 3))
     without = np.zeros(len(annotations), dtype=bool)
@@ -132,9 +125,6 @@ def move_joints(joints: np.ndarray, image: MovedImage, flip_indices: Sequence[in
 
     Returns (N, J, 3) float32. Joints outside the new image (published: inside is x in [0, width), y
     in [0, height)) become unlabelled, as if they had never been annotated: 0, 0, 0.
-
-    Raises:
-        DatasetError: the image was flipped, and `flip_indices` are not known.
     """
     moved = joints.copy()
     points = joints[..., :2].reshape(-1, 2)

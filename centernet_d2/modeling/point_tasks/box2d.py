@@ -16,7 +16,7 @@ from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets
-from ..rules import regression_loss
+from ..rules import part
 from .base import Branches, PointTask, register_point_task
 
 
@@ -45,7 +45,7 @@ class Box2D(PointTask):
     def from_config(cls, cfg: CfgNode) -> Box2D:
         """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
         block = "MODEL.POINTS_CENTERNET.BOX2D"
-        return from_block(cls, cfg, block, regression=regression_loss(cfg))
+        return from_block(cls, cfg, block, regression=part(RegressionLoss, cfg))
 
     def protocol_notes(self) -> list[str]:
         """Sizes taken to the image as if they were points, as published for 3-D boxes alone."""

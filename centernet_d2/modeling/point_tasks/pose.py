@@ -27,7 +27,7 @@ from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, Skeleton, check_flip_indices
 from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
-from ..rules import focal_loss, regression_loss
+from ..rules import part
 from .base import Branches, PointTask, register_point_task
 from .pose_config import complete_joints, joints_of_datasets
 
@@ -106,8 +106,8 @@ class Pose(PointTask):
             cfg,
             BLOCK,
             weights=from_block(PoseWeights, cfg, BLOCK, weights),
-            focal=focal_loss(cfg),
-            regression=regression_loss(cfg),
+            focal=part(FocalLoss, cfg),
+            regression=part(RegressionLoss, cfg),
             snapping=from_block(SnappingRule, cfg, BLOCK, snapping, kernel=kernel),
         )
 

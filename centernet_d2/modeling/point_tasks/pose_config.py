@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from detectron2.config import CfgNode
 
 from ...data.datasets.skeletons import classes_with_joints, common_skeleton, registered
@@ -21,13 +19,10 @@ _POSE = "MODEL.POINTS_CENTERNET.POSE"
 def complete_joints(cfg: CfgNode) -> str:
     """Fill what `MODEL.POINTS_CENTERNET.POSE` leaves open.
 
-    Taken from the metadata of DATASETS.TRAIN and TEST: NUM_JOINTS 0 from `keypoint_names`,
-    FLIP_INDICES [] from `keypoint_flip_map` (or from left and right in the names), CLASSES [] from
-    `keypoint_classes` (names of the classes with joints; where it is missing, all have them). What
-    is set stays, and so does everything where no dataset is registered here, as when predicting
-    from a saved config.
-
-    Returns a warning of what is taken on trust, since no dataset names it; "" if nothing is.
+    From the metadata of DATASETS.TRAIN and TEST: NUM_JOINTS 0 from `keypoint_names`, FLIP_INDICES
+    [] from `keypoint_flip_map` (or from left and right in the names), CLASSES [] from
+    `keypoint_classes` (where it is missing, all have joints). What is set stays, and all where no
+    dataset is registered here. Returns a warning of what no dataset names; "" if there is nothing.
 
     Raises:
         ValueError: datasets disagree with each other or with what is set, NUM_JOINTS is 0 and
@@ -47,22 +42,28 @@ def complete_joints(cfg: CfgNode) -> str:
         having = classes_with_joints(_datasets(cfg))
         pose.CLASSES = pose.CLASSES or (having if len(having) < num_classes else [])
     check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS, f"{_POSE}.FLIP_INDICES")
-    _check_sigmas(cfg.TEST.KEYPOINT_OKS_SIGMAS, pose.NUM_JOINTS)
+    sigmas, count = list(cfg.TEST.KEYPOINT_OKS_SIGMAS), pose.NUM_JOINTS
+    if sigmas and (len(sigmas) != count or min(sigmas) <= 0):
+        raise ValueError(
+            f"TEST.KEYPOINT_OKS_SIGMAS is {sigmas}; it must be {count} positive numbers, one per "
+            "joint, or [] to take those of the dataset"
+        )
     return warning
 
 
 def _taken_on_trust(cfg: CfgNode) -> str:
     pose = cfg.MODEL.POINTS_CENTERNET.POSE
+    told = f"{', '.join(dict.fromkeys(_datasets(cfg))) or 'no dataset'} names no joints"
     if pose.NUM_JOINTS == 0:
         raise ValueError(
-            f"MODEL.POINTS_CENTERNET.TASKS has 'pose', {_POSE}.NUM_JOINTS is 0, and "
-            f"{_told(cfg)} names no joints. {HOW_TO_NAME_JOINTS}; or set the number"
+            f"MODEL.POINTS_CENTERNET.TASKS has 'pose', {_POSE}.NUM_JOINTS is 0, and {told}. "
+            f"{HOW_TO_NAME_JOINTS}; or set the number"
         )
     if not registered(_datasets(cfg)):
         return ""
     return (
-        f"{_told(cfg)} names no joints: {_POSE} is believed, which says "
-        f"{pose.NUM_JOINTS} joints and FLIP_INDICES {pose.FLIP_INDICES}. {HOW_TO_NAME_JOINTS}"
+        f"{told}: {_POSE} is believed, which says {pose.NUM_JOINTS} joints and FLIP_INDICES "
+        f"{pose.FLIP_INDICES}. {HOW_TO_NAME_JOINTS}"
     )
 
 
@@ -95,14 +96,6 @@ def _take(skeleton: Skeleton, cfg: CfgNode) -> str:
     return ""
 
 
-def _check_sigmas(sigmas: Sequence[float], count: int) -> None:
-    if sigmas and (len(sigmas) != count or min(sigmas) <= 0):
-        raise ValueError(
-            f"TEST.KEYPOINT_OKS_SIGMAS is {list(sigmas)}; it must be {count} positive numbers, one "
-            "per joint, or [] to take those of the dataset"
-        )
-
-
 def joints_of_datasets(cfg: CfgNode) -> Skeleton | None:
     """The joints that the model finds, as its datasets name them; None if unknown."""
     return common_skeleton(_datasets(cfg))
@@ -110,7 +103,3 @@ def joints_of_datasets(cfg: CfgNode) -> Skeleton | None:
 
 def _datasets(cfg: CfgNode) -> list[str]:
     return [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-
-
-def _told(cfg: CfgNode) -> str:
-    return ", ".join(dict.fromkeys(_datasets(cfg))) or "no dataset"

@@ -194,23 +194,19 @@ def mapped(records, annotations, **options):
     return DetectionMapper(is_train=True, **options)(record)["instances"]
 
 
-def test_visibility_and_the_border(records):
+@pytest.mark.parametrize(
+    ("joints", "expected"),
+    [
+        ([0.5, 0.5, 1, 159.5, 119.5, 2, 160.6, 5, 2], [[0, 0, 1], [159, 119, 2], [0, 0, 0]]),
+        ([0.4, 5, 2, 5, 0.4, 2, 5, 5, 2], [[0, 0, 0], [0, 0, 0], [4.5, 4.5, 2]]),
+        # Outside the box: kept.
+        ([100.5, 100.5, 2, 5.5, 5.5, 1, 0, 0, 0], [[100, 100, 2], [5, 5, 1], [0, 0, 0]]),
+        (np.array([[1.5, 2.5, 2]] * 3), [[1, 2, 2]] * 3),
+    ],
+)
+def test_visibility_and_the_border(records, joints, expected):
     """0.5 is the middle of the first pixel in a record; the last pixel's middle is inside."""
-    width, height = SIZE
-    joints = [0.5, 0.5, 1, width - 0.5, height - 0.5, 2, width + 0.6, 5, 2]
     instances = mapped(records, [annotation(joints)])
-    expected = [[0, 0, 1], [width - 1, height - 1, 2], [0, 0, 0]]
-    assert instances.gt_keypoints.tensor[0].tolist() == expected
-
-
-def test_joints_left_of_the_image_are_gone(records):
-    instances = mapped(records, [annotation([0.4, 5, 2, 5, 0.4, 2, 5, 5, 2])])
-    assert instances.gt_keypoints.tensor[0].tolist() == [[0, 0, 0], [0, 0, 0], [4.5, 4.5, 2]]
-
-
-def test_joints_outside_the_box_are_kept(records):
-    instances = mapped(records, [annotation([100.5, 100.5, 2, 5.5, 5.5, 1, 0, 0, 0])])
-    expected = [[100, 100, 2], [5, 5, 1], [0, 0, 0]]
     assert instances.gt_keypoints.tensor[0].tolist() == expected
 
 
@@ -243,11 +239,6 @@ def test_no_persons_at_all(records, annotations):
     assert instances.gt_keypoints.tensor.shape == (0, 3, 3)
     assert instances.gt_without_joints.shape == (0,)
     assert instances.gt_without_joints.dtype == torch.bool
-
-
-def test_joints_as_an_array_of_rows(records):
-    instances = mapped(records, [annotation(np.array([[1.5, 2.5, 2]] * 3))])
-    assert instances.gt_keypoints.tensor[0, 2].tolist() == [1, 2, 2]
 
 
 def test_without_the_task_there_are_no_joints(records):
@@ -283,11 +274,9 @@ def test_missing_flip_map_is_said_before_training_with_the_datasets_joints():
     MetadataCatalog.get(name).set(keypoint_names=["p0", "p1", "p2"])
     cfg = config(flip_indices=())
     cfg.DATASETS.TRAIN = (name,)
-    try:
-        with pytest.raises(ValueError, match="keypoint_flip_map") as error:
-            DetectionMapper(cfg, is_train=True)
-    finally:
-        MetadataCatalog.pop(name)
+    with pytest.raises(ValueError, match="keypoint_flip_map") as error:
+        DetectionMapper(cfg, is_train=True)
+    MetadataCatalog.pop(name)
     for part in (name, "['p0', 'p1', 'p2']", "INPUT.FLIP_PROBABILITY 0.0"):
         assert part in str(error.value)
     cfg.INPUT.FLIP_PROBABILITY = 0.0

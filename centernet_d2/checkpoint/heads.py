@@ -1,0 +1,72 @@
+"""From the shapes of published heads, under their authors' names, to the config of their like."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
+
+CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
+# (network, way up) -> how its authors start the regression branches, where not "normal".
+REGRESSION_INIT = {
+    ("resnet", "plain"): "last_normal",
+    ("dla", "deform"): "zero_bias",
+    ("hourglass", ""): "torch",
+}
+
+
+def points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, Overrides]:
+    """Task and config keys of the heads of points CenterNet.
+
+    Raises:
+        UnsupportedWeightsError: `network` is of a task that has no table.
+    """
+    heads = {head: _layers(state, head) for head in ("hm", "wh", "hps", "dep", "hm_t")}
+    if heads["hm_t"]:
+        raise UnsupportedWeightsError(
+            f"these weights are {network} for extreme points: no table for that task"
+        )
+    task = "pose" if heads["hps"] else "box3d" if heads["dep"] else "box2d"
+    if task == "box3d" and not heads["wh"]:
+        raise UnsupportedWeightsError(
+            f"these weights are {network} for 3-D boxes without sizes in the image (its option "
+            "--not_reg_bbox): detections of this package have such sizes, and so must the weights"
+        )
+    keys: Overrides = {
+        "HEAD_CHANNELS": heads["hm"][0].shape[0] if len(heads["hm"]) > 1 else 0,
+        "REGRESSION_INIT": REGRESSION_INIT.get((backbone.network, backbone.upsample), "normal"),
+    }
+    if heads["wh"] and heads["wh"][-1].shape[0] > 2:  # a width and a height per class
+        keys["BOX2D.CLASS_SPECIFIC_SIZE"] = True
+    if task != "box2d":
+        keys["TASKS"] = ["box2d", task]
+    if task == "pose":
+        keys["POSE.NUM_JOINTS"] = heads["hps"][-1].shape[0] // 2
+        keys["POSE.JOINT_HEATMAP"] = bool(_layers(state, "hm_hp"))
+        keys["POSE.JOINT_OFFSET"] = bool(_layers(state, "hp_offset"))
+    keys = {f"MODEL.POINTS_CENTERNET.{key}": value for key, value in keys.items()}
+    return task, {CLASSES: heads["hm"][-1].shape[0]} | keys
+
+
+def _layers(state: State, head: str) -> list[Tensor]:
+    """Weights of a head's convolutions, first to last, of stack 0 in an hourglass; [] for none."""
+    forms = (
+        (f"{head}.0.0.conv.weight", f"{head}.0.1.weight"),
+        (f"{head}.0.weight", f"{head}.2.weight"),
+        (f"{head}.weight",),
+    )
+    return [state[name] for name in next((form for form in forms if form[-1] in state), ())]
+
+
+def corner_heads(state: State) -> Overrides:
+    """Config keys of the modules and heads of a corner detector."""
+    heatmap = next(k for k in ("tl_heats.0.1.weight", "tl_heats.0.1.conv.weight") if k in state)
+    cascade = "tl_cnvs.0.look_conv1.conv.weight" in state
+    is_triplet = "ct_heats.0.1.weight" in state
+    return {
+        "MODEL.META_ARCHITECTURE": "TripletCenterNet" if is_triplet else "CornerNet",
+        CLASSES: state[heatmap].shape[0],
+        "MODEL.CORNERNET.HEAD_CHANNELS": state["tl_heats.0.0.conv.weight"].shape[0],
+        "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],
+        "MODEL.CORNERNET.POOLING": "cascade" if cascade else "corner",
+    }

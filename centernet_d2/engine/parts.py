@@ -1,0 +1,130 @@
+"""What a trainer is built of, and what is looked at before the first step."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import nn
+
+from ..data import loader
+from ..data.image_files import check_image_files, find_faults, united
+from ..data.loader import DatasetDict, Mapper
+from ..evaluation.build import build_evaluator, call_with_context, told_by_model
+from .optimizer import build_optimizer
+from .processes import told_by
+from .step_loop import unwrapped
+
+logger = logging.getLogger(__name__)
+
+
+class Parts(DefaultTrainer):
+    """Builds from a config the parts of a training and of an evaluation."""
+
+    @classmethod
+    def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
+        """Load the training images' records; their number gives the schedule."""
+        return loader.load_training_dicts(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build the optimizer that SOLVER.OPTIMIZER names."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
+        """Build what makes a sample of an image's record, for both loaders."""
+        return loader.build_mapper(cfg, is_train=is_train)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode, **given: Any) -> loader.TrainLoader:
+        """Build the training loader; `given` are arguments of `data.loader.build_train_loader`."""
+        return loader.build_train_loader(cfg, mapper=cls.build_mapper(cfg, is_train=True), **given)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
+        """Build the loader of one evaluation dataset."""
+        mapper = cls.build_mapper(cfg, is_train=False)
+        return loader.build_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None, **told: Any
+    ) -> DatasetEvaluator:
+        """Build the dataset's evaluator; `told` are its arguments that `test` has of the model."""
+        return build_evaluator(cfg, dataset_name, output_folder, **told)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict[str, Any]:
+        """Evaluate a model on DATASETS.TEST; evaluators hear from it what it gives, and how."""
+        if evaluators is None:
+            told = told_by_model(unwrapped(model))
+            evaluators = [
+                call_with_context(cls.build_evaluator, cfg, name, **told)
+                for name in cfg.DATASETS.TEST
+            ]
+        return super().test(cfg, model, evaluators)
+
+    @classmethod
+    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> None:
+        """Build what evaluates and look at its image files; an own `test` makes errors warnings."""
+        told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
+        for name in cfg.DATASETS.TEST:
+            try:
+                built = cls.build_test_loader(cfg, name)  # of another package: without records
+                records = list(getattr(getattr(built, "dataset", None), "dicts", ()))
+                usable_records(cfg, records, f"DATASETS.TEST {name}")
+                call_with_context(cls.build_evaluator, cfg, name, **told)
+            except Exception as error:
+                if cls.test.__module__ == __name__:
+                    raise
+                logger.warning("An evaluation on %s may fail: %s", name, error)
+
+
+def usable_records(
+    cfg: CfgNode, records: Sequence[DatasetDict], source: str, *, skip: bool | None = None
+) -> list[DatasetDict]:
+    """Return the records whose image files can be used, as DATASETS.CHECK_IMAGES says.
+
+    One process of each machine looks; see `check_image_files` for the rest.
+    """
+    level = cfg.DATASETS.CHECK_IMAGES
+    faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
+    return check_image_files(records, faults, source=source, skip=skip)
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Raise ValueError where no evaluation will ever give SOLVER.BEST_METRIC, or in time."""
+    metric, datasets = cfg.SOLVER.BEST_METRIC, cfg.DATASETS.TEST
+    if metric and not datasets:
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
+            "Name a dataset there, or set SOLVER.BEST_METRIC ''."
+        )
+    if patience := cfg.SOLVER.EARLY_STOPPING:
+        lacks = {
+            "SOLVER.BEST_METRIC is '': name the result to watch, such as 'bbox/AP'": metric,
+            "TEST.EVAL_PERIOD is 0: set it": cfg.TEST.EVAL_PERIOD or cfg.TEST.EVAL_EPOCHS,
+        }
+        for what in (what for what, given in lacks.items() if not given):
+            raise ValueError(
+                f"SOLVER.EARLY_STOPPING is {patience}, but {what}, or EARLY_STOPPING 0."
+            )
+    if "keypoints" not in metric.split("/"):
+        return
+    from ..data.datasets.skeletons import skeleton_of  # only what is asked for is imported
+    from ..structures.skeleton import HOW_TO_NAME_JOINTS
+
+    if not any(map(skeleton_of, datasets)):
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', but {', '.join(datasets)} of DATASETS.TEST names "
+            f"no joints, so that boxes alone are scored. {HOW_TO_NAME_JOINTS}; or set "
+            "SOLVER.BEST_METRIC 'bbox/AP'."
+        )
