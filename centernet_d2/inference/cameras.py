@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import Image
 
+from ..checked_values import check_value, number
 from ..data.checks import DatasetError
 from ..data.datasets.kitti_labels import read_projection
 from ..structures.cameras import camera_doubt
@@ -42,8 +42,8 @@ class ImageCameras:
             focal_length: pixels; the camera looks at the middle of the image.
             upright: whether images are turned by their EXIF orientation when they are read.
         """
-        if focal_length is not None and not 0 < focal_length < math.inf:
-            raise ValueError(f"--focal-length is positive pixels, got {focal_length}")
+        if focal_length is not None:
+            check_value("--focal-length", focal_length, number(above=0))
         self.focal_length = focal_length
         self._calibrated: dict[str, np.ndarray] = {}
         if calibration is not None:

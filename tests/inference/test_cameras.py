@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +45,10 @@ def test_a_focal_length_looks_at_the_middle(files):
     assert ImageCameras(files).of(files[0], (40, 120)) is None
 
 
-@pytest.mark.parametrize("focal_length", [0.0, -5.0, float("nan"), float("inf")])
-def test_a_focal_length_is_positive(files, focal_length):
-    with pytest.raises(ValueError, match="--focal-length is positive pixels"):
-        ImageCameras(files, focal_length=focal_length)
+def test_a_focal_length_is_positive(files):
+    for focal_length in (0.0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="--focal-length must be a number, more than 0, got"):
+            ImageCameras(files, focal_length=focal_length)
 
 
 def test_all_bad_calibrations_are_one_error(files, tmp_path):
@@ -76,8 +75,7 @@ def test_an_image_that_was_resized_after_calibrating_is_said(files, tmp_path, ca
     """Halved or doubled: the principal point is no longer near the middle."""
     for file, size in zip(files[1:3], ((60, 20), (240, 80)), strict=True):
         Image.new("RGB", size).save(file)
-    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
-        ImageCameras(files, calibration=str(tmp_path / "calib"))
+    ImageCameras(files, calibration=str(tmp_path / "calib"))
     (message,) = caplog.messages
     assert message.startswith("2 of 5 images do not fit their calibration")
     assert f"'{files[2]}': the principal point (62, 20) lies far from the middle of its" in message
@@ -92,8 +90,7 @@ def test_a_focal_length_that_is_not_in_pixels_is_an_error(files, tmp_path):
 @pytest.mark.parametrize(("x", "y"), [(130, 20), (60, 40), (-1, 20), (60, -0.5)])
 def test_a_principal_point_outside_the_image_is_said(files, tmp_path, caplog, x, y):
     (tmp_path / "calib" / "b.txt").write_text(ROW.format(x=x, y=y))
-    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
-        cameras = ImageCameras(files, calibration=str(tmp_path / "calib"))
+    cameras = ImageCameras(files, calibration=str(tmp_path / "calib"))
     (message,) = caplog.messages
     assert message.startswith("1 of 5 images do not fit their calibration")
     assert f"'{files[1]}': the principal point" in message
@@ -108,8 +105,7 @@ def test_a_photo_that_exif_turns_is_said(files, tmp_path, caplog, orientation, t
     for file in files[1:3]:
         Image.new("RGB", (120, 40)).save(file, exif=exif)
     Path(files[4]).write_text("no image")  # said by whoever reads its pixels
-    with caplog.at_level(logging.WARNING, logger="centernet_d2"):
-        ImageCameras(files, calibration=str(tmp_path / "calib"))
+    ImageCameras(files, calibration=str(tmp_path / "calib"))
     assert len(caplog.records) == turned
     if turned:
         assert caplog.text.count("EXIF orientation turns it") == 2
