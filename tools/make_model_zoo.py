@@ -11,6 +11,7 @@ from pathlib import Path
 
 from _pages import write_or_check
 
+from centernet_d2.config.protocols import PROTOCOLS
 from centernet_d2.model_zoo.entries import ENTRIES, Benchmark, Entry
 
 FILE = Path(__file__).resolve().parents[1] / "MODEL_ZOO.md"
@@ -59,12 +60,15 @@ trainings. VOC's mAP is the 11-point one of the published code. Checksums: those
 in its file names; the others were never published, so none is stated.
 
 The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
-sets: soft-NMS with the stale copies of boxes that the authors' code leaves, results rounded to 2
-decimals, sizes of 3-D detectors as points, and so on ([docs/config.md](docs/config.md) lists all).
-On a command line give `TEST.PROTOCOL published` beside `MODEL.WEIGHTS published:<name>`; `clean` is
-the protocol without these oddities, whose numbers differ a little. A config without the word keeps
-each key as it is. mmdetection's numbers come from its own code, for which the configs stand as they
-are, without the word.
+sets; on a command line give it beside `MODEL.WEIGHTS published:<name>`. `clean` is without the
+oddities of the authors' code, and its numbers differ a little. The word chooses these keys, which
+[docs/config.md](docs/config.md) explains, and `published` keeps the other keys of decoding at their
+defaults. A config without the word keeps each key as it is. mmdetection's numbers come from its own
+code, for which the configs stand as they are, without the word.
+
+{protocols}
+
+(`SIZE_AS_POINT` of detectors of 3-D boxes alone.)
 
 The numbers of CornerNet and triplet CenterNet are those of their papers on test-dev; on val2017 the
 triplet paper gives 41.3 and 44.8 (Hourglass-52 and -104). CornerNet's link has held weights of the
@@ -84,7 +88,11 @@ def page() -> str:
         for entry in ENTRIES
         if not entry.config
     )
-    return "\n".join([INTRODUCTION, *tables]) + AFTER.format(starts=starts)
+    clean = PROTOCOLS["clean"]
+    rows = [f"| `{key}` | {PROTOCOLS['published'][key]} | {clean[key]} |" for key in clean]
+    protocols = "\n".join(["| key | published | clean |", "| --- | --- | --- |", *rows])
+    after = AFTER.format(starts=starts, protocols=protocols)
+    return "\n".join([INTRODUCTION, *tables]) + after
 
 
 def _table(benchmark: Benchmark) -> str:

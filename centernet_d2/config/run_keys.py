@@ -117,7 +117,7 @@ TEST = block(
     "for its R-CNN models; nothing here reads it.",
     PROTOCOL=("", one_of("", "published", "clean"),
         "All keys that decide how detections are decoded and scored, at once: `centernet_d2.setup"
-        "(cfg)` sets those of the table in `config/protocols.py` and says which changed. "
+        "(cfg)` sets those of the table in MODEL_ZOO.md and says which changed. "
         "`published`: what the authors' code does, such as soft-NMS with stale copies and results "
         "with 2 decimals; `clean`: none of its oddities. Empty: the keys as they are. A key beside "
         "the word that contradicts it is an error."),
