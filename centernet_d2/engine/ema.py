@@ -19,12 +19,7 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
-        """Start from the model's weights as they are.
-
-        Args:
-            model: the model, not wrapped for distributed training.
-            decay: in (0, 1), for example 0.9998.
-        """
+        """Start from the weights of a model that is not wrapped; `decay` is in (0, 1)."""
         if not 0.0 < decay < 1.0:
             raise ValueError(f"SOLVER.EMA_DECAY is {decay}; it must lie between 0 and 1 (0: off).")
         self.decay = decay
@@ -78,10 +73,7 @@ class WeightAverage:
 
 @torch.no_grad()
 def copy_into(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Copy `state` into the model's tensors of those names; they stay the same objects.
-
-    What torch's wrappers put into names, of a compiled model, is no difference.
-    """
+    """Copy `state` into the model's tensors of those names, compiled or not; they stay the same."""
     plain = {plain_name(name): value for name, value in state.items()}
     for name, value in model.state_dict().items():
         value.copy_(plain[plain_name(name)])

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,39 +35,34 @@ class TrainingHealthHook(HookBase):
         self, heatmap_losses: Mapping[str, float] | None = None, *, patience: int = 50
     ) -> None:
         """Watch `heatmap_losses`, names -> weights; a model of this package has its own."""
-        self.patience = patience
-        self.heatmap_losses = dict(heatmap_losses or {})
-        self.collapsed_steps = dict.fromkeys(self.heatmap_losses, 0)
-        self.empty_steps = 0
+        self.patience, self.heatmap_losses = patience, dict(heatmap_losses or {})
+        self._steps: Counter[str] = Counter()  # in a row, by sign: a loss, "" for no object
 
     def after_step(self) -> None:
         """Count, and warn."""
         loop = self.trainer._trainer
         for name, weight in self.heatmap_losses.items():
             loss = loop.losses.get(name, math.inf)
-            collapsed = abs(loss - COLLAPSED * weight) < 1e-2 * weight
-            self.collapsed_steps[name] = self.collapsed_steps[name] + 1 if collapsed else 0
-            if self._due(self.collapsed_steps[name]):
+            if self._due(name, abs(loss - COLLAPSED * weight) < 1e-2 * weight):
                 logger.warning(
                     "%s has been %.4f for %d steps: every object's keypoint is predicted as "
                     "certain background, the heatmap branch has collapsed. Check the boxes of the "
                     "dataset (xyxy given as xywh?), and its joints, and lower SOLVER.BASE_LR. "
                     "Images of this batch: %s",
-                    *(name, loss, self.collapsed_steps[name], describe_batch(loop.batch)),
+                    *(name, loss, self._steps[name], describe_batch(loop.batch)),
                 )
         counts = [len(sample["instances"]) for sample in loop.batch if "instances" in sample]
-        self.empty_steps = self.empty_steps + 1 if counts and not any(counts) else 0
-        if self._due(self.empty_steps):
+        if self._due("", bool(counts) and not any(counts)):
             logger.warning(
                 "No object in %d batches in a row. Check the annotations and INPUT.CENTER_CROP; "
                 "images without objects are left out by DATALOADER.FILTER_EMPTY_ANNOTATIONS True. "
                 "Images of this batch: %s",
-                self.empty_steps,
-                describe_batch(loop.batch),
+                *(self._steps[""], describe_batch(loop.batch)),
             )
 
-    def _due(self, steps: int) -> bool:
-        return steps > 0 and steps % self.patience == 0
+    def _due(self, sign: str, seen: bool) -> bool:
+        self._steps[sign] = self._steps[sign] + 1 if seen else 0
+        return seen and is_due(self._steps[sign], self.patience)
 
 
 class CheckpointHook(HookBase):

@@ -112,7 +112,8 @@ def setup(cfg: CfgNode) -> CfgNode:
         if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
             _say_once(changed)
         register_datasets(cfg)
-        if warning := other_classes_than_saved(set_class_names(cfg), cfg.MODEL.WEIGHTS):
+        names, weights = set_class_names(cfg), cfg.MODEL.WEIGHTS
+        if weights and (warning := other_classes_than_saved(names, weights)):
             _say_once(warning)
         set_joints(cfg)
         for warning in complete_config(cfg):

@@ -46,11 +46,7 @@ class StepLoop(SimpleTrainer):
         average: WeightAverage | None = None,
         seed: int = 0,
     ) -> None:
-        """Prepare; nothing is loaded before the first step.
-
-        `model` may be wrapped for distributed training and `data_loader` is endless; `amp_dtype` is
-        that of mixed precision, None for full precision.
-        """
+        """Prepare a `model`, wrapped or not; without `amp_dtype` in full precision."""
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
         self.amp_dtype = amp_dtype
@@ -172,9 +168,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def distributed(model: nn.Module) -> nn.Module:
     """Wrap `model` where there are several processes: gradients become their mean.
 
-    Each process divides its losses by its own objects, and the mean is over processes, as in the
-    published code (mean of the GPUs' losses): the step is not exactly that of one process with all
-    images.
+    Each divides its losses by its own objects, as in the published code, so that the step is not
+    exactly that of one process with all images.
     """
     on_gpu = next(model.parameters()).is_cuda
     device_ids = [comm.get_local_rank()] if on_gpu else None

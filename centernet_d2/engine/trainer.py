@@ -169,8 +169,8 @@ class Trainer(Parts):
     def train(self) -> OrderedDict[str, Any] | None:
         """Train from where the run stands to the end; return the last evaluation's results.
 
-        However it ends, the log's last line says where the run stands and how to go on. SIGINT and
-        SIGTERM (and SIGHUP) end it after the current step.
+        Where it fails, or SIGINT, SIGTERM or SIGHUP end it after a step, the last line of the log
+        says how to go on.
 
         Raises:
             FileExistsError: a new run where another one lies.

@@ -37,13 +37,8 @@ BY_HAND = {
     ("size", "batch", "keys", "expected"),
     [
         # 118287 // 128 iterations per epoch: the last, smaller batch is dropped.
-        *[
-            (COCO_TRAIN, 128, RECIPE, values)
-            for values in (
-                {"iterations_per_epoch": 924, "learning_rate": 5e-4, "iterations": 924 * 140},
-                {"steps": (924 * 90, 924 * 120)},
-            )
-        ],
+        (COCO_TRAIN, 128, RECIPE, {"iterations_per_epoch": 924, "iterations": 924 * 140}),
+        (COCO_TRAIN, 128, RECIPE, {"learning_rate": 5e-4, "steps": (924 * 90, 924 * 120)}),
         (COCO_TRAIN, 2, RECIPE, {"learning_rate": 5e-4 / 64, "iterations": 59143 * 140}),
         # Smaller than the batch: one iteration per epoch.
         (5, 128, RECIPE, {"iterations": 140, "steps": (90, 120)}),

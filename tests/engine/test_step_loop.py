@@ -116,7 +116,10 @@ def test_average_follows_the_weights():
 
 def test_average_is_one_call_for_all_tensors_and_equals_single_ones(monkeypatch):
     torch.manual_seed(0)
-    model = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
+    model, other = (
+        nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
+        for _ in range(2)
+    )
     average = WeightAverage(model, decay=0.9)
     expected = {name: value.clone() for name, value in model.state_dict().items()}
     calls = []
@@ -138,7 +141,6 @@ def test_average_is_one_call_for_all_tensors_and_equals_single_ones(monkeypatch)
     for name, value in average.state_dict().items():
         assert torch.equal(value, expected[name]), name
 
-    other = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(4)))
     before = average.state_dict()["0.0.weight"].clone()
     average.update(other)  # another model's tensors, not those of the first
     expected = before.lerp(other[0][0].weight.detach(), 1 - 4 / 13)
