@@ -130,8 +130,7 @@ def _batches(dataset: MappedSamples, num_workers: int, **order: Any) -> torch_da
 class TrainLoader:
     """Endless iterable of batches; nothing is started before the first batch is asked for.
 
-    detectron2 0.5 calls `iter()` on its loader in the trainer's constructor, before a resumed run
-    knows where it stands; `start` may therefore be set until then.
+    detectron2 0.5 calls `iter()` before a resumed run knows where it stands.
     """
 
     dataset: MappedSamples
@@ -249,12 +248,8 @@ def _test_loader_from_config(
     dataset = load_dataset_dicts(names, key="DATASETS.TEST")
     for field in build_fields(cfg):
         field.check_test_records(dataset, ", ".join(names))
-    return {
-        "dataset": dataset,
-        "mapper": mapper,
-        "batch_size": cfg.TEST.IMS_PER_BATCH,
-        "num_workers": cfg.DATALOADER.NUM_WORKERS,
-    }
+    sizes = {"batch_size": cfg.TEST.IMS_PER_BATCH, "num_workers": cfg.DATALOADER.NUM_WORKERS}
+    return {"dataset": dataset, "mapper": mapper, **sizes}
 
 
 @configurable(from_config=_test_loader_from_config)

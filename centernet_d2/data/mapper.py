@@ -135,15 +135,12 @@ def build_augmentations(
 
     The flip comes before the crop as in the published points code, whose crop centre is flipped
     with the image. The published corner code flips the crop, which shows the same one pixel further
-    to the left. Where a field brings images to the network frame in its own way, that stands in
-    place of flip and crop.
+    to the left. A field may have its own way to the network frame in place of flip and crop.
     """
     options = cfg.INPUT
-    augmentations: list[Augmentation | Transform] = []
-    own = [a for field in fields if (a := field.build_augmentation(cfg)) is not None]
-    if own:
-        augmentations.append(own[0])
-    else:
+    own = (a for field in fields if (a := field.build_augmentation(cfg)) is not None)
+    augmentations: list[Augmentation | Transform] = [*own][:1]
+    if not augmentations:
         if options.FLIP_PROBABILITY > 0:
             augmentations.append(RandomFlip(options.FLIP_PROBABILITY, options.FLIP_CONVENTION))
         crop = {key.lower(): value for key, value in options.CENTER_CROP.items()}

@@ -150,8 +150,7 @@ def _objects(dataset_name: str, records: list[dict], num_classes: int) -> VocObj
             dataset_name,
         )
     boxes = [
-        BoxMode.convert(list(entry["bbox"]), entry["bbox_mode"], BoxMode.XYXY_ABS)
-        for entry in annotations
+        BoxMode.convert(list(e["bbox"]), e["bbox_mode"], BoxMode.XYXY_ABS) for e in annotations
     ]
     neutral = [any(map(entry.get, ("difficult", "iscrowd", "ignored"))) for entry in annotations]
     return VocObjects(

@@ -227,7 +227,7 @@ def _draw_marks(points: dict[str, np.ndarray], torso: float, body: Layer) -> Lay
     """Face and shirt: a smaller disk on the head, a smaller torso on the torso."""
     corners = [points[name] for name in _TORSO]
     middle = np.mean(corners, axis=0)
-    pen = Pen(np.array(body.box[:2]), np.array(body.box[2:]))
+    pen = Pen(*np.array(body.box).reshape(2, 2))
     pen.polygon([middle + 0.8 * (corner - middle) for corner in corners])
     pen.disk(points["head"], 0.6 * torso * _HEAD_RADIUS)
     return pen.layer()

@@ -64,9 +64,8 @@ def test_nothing_starts_before_the_first_batch_and_position_can_still_be_set():
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_broken_sample_is_an_error_that_names_it(num_workers):
-    loader = build_train_loader(
-        records(4), mapper=broken, total_batch_size=4, num_workers=num_workers
-    )
+    options = {"total_batch_size": 4, "num_workers": num_workers}
+    loader = build_train_loader(records(4), mapper=broken, **options)
     with pytest.raises(OSError, match="cannot read it") as caught:
         next(iter(loader))
     message = "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])

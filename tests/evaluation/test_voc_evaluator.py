@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from data.voc_files import write_voc  # the folder beside this one
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import print_csv_format
 from detectron2.evaluation.pascal_voc_evaluation import PascalVOCDetectionEvaluator
 from detectron2.structures import Boxes, Instances
 from two_processes import one_of_two
 
-from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.voc import register_voc_split
 from centernet_d2.evaluation import VocEvaluator, build_evaluator
 from centernet_d2.evaluation.voc import result_file_name
@@ -33,10 +31,8 @@ IMAGES = {
 DETECTIONS = {  # class, score, XYXY in file coordinates
     "000002": [(1, 0.5, 2, 1, 20, 20), (1, 0.6, 1, 31, 10, 40)],
     "000001": [
-        (1, 0.9, 1, 1, 10, 10),
-        (1, 0.8, 1, 1, 10, 9),
-        (1, 0.7, 31, 31, 40, 40),
-        (0, 0.25, 5, 5, 9, 9),
+        *((1, 0.9, 1, 1, 10, 10), (1, 0.8, 1, 1, 10, 9)),
+        *((1, 0.7, 31, 31, 40, 40), (0, 0.25, 5, 5, 9, 9)),
     ],
     "000003": [],
 }
@@ -191,10 +187,8 @@ def test_images_never_seen_and_classes_never_heard_of(register, caplog):
         evaluator.process([{"image_id": "000002"}], [{"instances": wrong}])
 
 
-def test_built_from_a_config(register):
-    cfg = get_cfg()
-    add_centernet_config(cfg)
-    cfg.TEST.VOC.FILE_OFFSET, cfg.TEST.VOC.ROUND = "left_top", False
+def test_built_from_a_config(register, tiny_config):
+    cfg = tiny_config("TEST.VOC.FILE_OFFSET", "left_top", "TEST.VOC.ROUND", False)
     evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
     assert isinstance(evaluator, VocEvaluator)
     assert (evaluator.file_offset, evaluator.round_to_files) == ("left_top", False)
