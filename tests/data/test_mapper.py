@@ -16,6 +16,7 @@ from PIL import Image
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data import random_state
 from centernet_d2.data.color import RandomColor
+from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.mapper import DetectionMapper, build_augmentations
 from centernet_d2.data.transforms import RandomCenterCrop, RandomFlip
 
@@ -215,3 +216,47 @@ def test_exif_rotated_file_with_upright_annotations(record):
     result = DetectionMapper(config(*PLAIN), is_train=True)(record)
     image = result["image"].numpy()[0]
     assert (image[31:46, 22:42] == 220).all()
+
+
+@pytest.mark.data
+def test_real_images_keep_what_is_in_their_boxes(test_data):
+    """The content of each box, cut from the warped image, looks like that of the original."""
+    folder = test_data / "coco_mini"
+    records = load_coco_records(
+        str(folder / "annotations" / "instances_val2017.json"), str(folder / "val2017")
+    )
+    mapper = DetectionMapper(config(*GEOMETRY_ONLY, "INPUT.TRAIN_SIZE", [512, 512]), is_train=True)
+    random_state.seed(0)
+    similar = []
+    for record in records[:40]:
+        record["annotations"] = [
+            {**annotation, "category_id": index}
+            for index, annotation in enumerate(record["annotations"])
+        ]
+        original = cv2.imread(record["file_name"])
+        result = mapper(record)
+        instances = result["instances"]
+        warped = np.ascontiguousarray(result["image"].numpy().transpose(1, 2, 0))
+        for box, index in zip(instances.gt_boxes.tensor.numpy(), instances.gt_classes, strict=True):
+            x, y, width, height = record["annotations"][int(index)]["bbox"]
+            inside = box.min() >= 1 and box.max() <= 510
+            if not inside or min(width, height) < 24:
+                continue
+            before = patch(original, (x, y, x + width, y + height))
+            after = patch(warped, box)
+            # The box may be flipped; a shifted or scaled box would correlate with neither.
+            similar.append(max(correlation(before, after), correlation(before[:, ::-1], after)))
+    assert len(similar) > 40
+    assert np.median(similar) > 0.97
+    assert np.mean(np.array(similar) > 0.9) > 0.9
+
+
+def patch(image: np.ndarray, box) -> np.ndarray:
+    """The box's content at 24 x 24."""
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    part = cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_BGR2GRAY)
+    return cv2.resize(part, (24, 24), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
