@@ -126,11 +126,13 @@ def set_joints(cfg: CfgNode) -> None:
     Raises:
         ValueError: see `Skeleton`.
     """
+    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
+        return
     from ..data.datasets.skeletons import common_skeleton
 
-    points, saved = cfg.MODEL.POINTS_CENTERNET, saved_names(cfg.MODEL.WEIGHTS)
-    pose, datasets = points.POSE, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    if "pose" not in points.TASKS or common_skeleton(datasets) or not (theirs := saved.skeleton):
+    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
+    datasets = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    if common_skeleton(datasets) or not (theirs := saved.skeleton):
         return
     pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
     if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
