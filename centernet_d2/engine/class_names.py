@@ -154,9 +154,11 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
     Names that are a guess say nothing but their number.
     """
+    if not (class_names and weights):
+        return ""
     known = saved_names(weights)
     saved = list(known.classes)
-    if not class_names or not saved or list(class_names) == saved:
+    if not saved or list(class_names) == saved:
         return ""
     if known.guess_of("class"):
         if len(saved) == len(class_names):

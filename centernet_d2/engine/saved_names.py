@@ -83,6 +83,8 @@ def saved_names(weights: str) -> SavedNames:
     an address was downloaded before. Files as their authors published them hold no names: these
     are guessed from the numbers of classes and joints, and are marked so.
     """
+    if not weights:
+        return SavedNames()
     name = without_query(weights)
     if name.startswith(PUBLISHED) and not _expected_file(name).is_file():
         with contextlib.suppress(UnknownModelError):

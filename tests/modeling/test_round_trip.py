@@ -5,30 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from small_detector import small_detector
 
 from centernet_d2.modeling import PointsCenterNet
-from centernet_d2.modeling.backbone import EncoderDecoder
-from centernet_d2.modeling.heads.branches import points_head
-from centernet_d2.modeling.inference_protocol import InferenceProtocol
 from centernet_d2.modeling.point_tasks.box2d import Box2D
-from centernet_d2.modeling.rules import CenterDecoding
 from centernet_d2.structures.predictions import CenterPredictions
-
-CLASSES = 4
 
 
 def detector(class_specific_size: bool = False, resolution: str = "keep_res") -> PointsCenterNet:
-    tasks = [Box2D(class_specific_size=class_specific_size)]
-    return PointsCenterNet(
-        backbone=EncoderDecoder(channels=[8, 8, 8, 8], blocks=[1, 1, 1, 1], out_channels=8),
-        head=points_head(tasks=tasks, in_channels=[8], num_classes=CLASSES),
-        in_features=["decoder"],
-        num_classes=CLASSES,
-        pixels={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
-        tasks=tasks,
-        decoding=CenterDecoding(score_threshold=0.5),
-        protocol=InferenceProtocol(resolution=resolution, fixed_size=(256, 256)),
-    )
+    protocol = {"resolution": resolution, "fixed_size": (256, 256)}
+    return small_detector([Box2D(class_specific_size=class_specific_size)], 4, protocol=protocol)
 
 
 def perfect_maps(model: PointsCenterNet, images, instances) -> CenterPredictions:
