@@ -9,9 +9,9 @@ from .rules import block, size
 DATASETS = block(
     "DATASETS", "Data in files of one's own.",
     FROM_FILES=([], listed(word),
-        'Datasets given as files, "coco:<json>:<image dir>" or "voc:<folder>:<split>": filled by '
-        "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
-        "config registers them again."),
+        'Datasets given as files, "coco:<json>:<image dir>", "voc:<folder>:<split>" or '
+        '"kitti:<folder>:<split>": filled by `centernet_d2.setup(cfg)`, which gives each a short '
+        "name in TRAIN / TEST, so that a saved config registers them again."),
     CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
         "How closely image files are looked at before a training or an evaluation (seconds per "
         "10,000 files of a local disk), each with those before: `exist` (0.02), `ends`, first and "
