@@ -25,9 +25,9 @@ No weights are hosted here: they are fetched from their authors, recognised, and
 
 - **published**: the number that the authors of the weights print for them.
 - **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
-- **test**: `TEST.RESOLUTION` of the numbers. none, flip and ms are the views that are united: the
-  image alone, with its flipped image, and at the scales 0.5, 0.75, 1, 1.25 and 1.5 with theirs (of
-  triplet CenterNet 0.6, 1, 1.2, 1.5 and 1.8).
+- **test**: `TEST.RESOLUTION` of the numbers. none (printed `no augmentation`), flip and ms are
+  the views that are united: the image alone, with its flipped image, and at the scales 0.5, 0.75,
+  1, 1.25 and 1.5 with theirs (of triplet CenterNet 0.6, 1, 1.2, 1.5 and 1.8).
 
 ```python
 from centernet_d2 import Predictor, model_zoo

@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Predict; return the exit status."""
     args = parse_arguments(arguments)
     logger = setup_logger(name="centernet_d2")
-    files = find_images(args.input, excluded_folder=args.output)
+    left_out: list[str] = []
+    files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw=None if args.no_pictures else draw,
         overwrite=args.overwrite,
         draw_heatmap=functools.partial(draw_seen, predictor, drawing) if args.heatmap else None,
+        left_out=left_out,
     )
     predict = functools.partial(predict_batch, predictor, cameras)
     report = predict_files(predict, files, writer, batch_size=args.batch_size, read=predictor.read)

@@ -21,7 +21,11 @@ AVERAGES = ("model_ema", "ema_model", "ema", "ema_state_dict", "state_dict_ema",
 # What torch.compile, FSDP and activation checkpoints put between the parts of a name.
 WRAPPERS = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
 # Before all names: DataParallel, and what a training program calls its network.
-PREFIXES = ("module.", "model.", "ema_model.", "net.", "network.", "detector.")
+# Moving averages come last here too.
+PREFIXES = tuple(
+    f"{name}."
+    for name in ("module", "model", "online_model", "net", "network", "detector", *AVERAGES)
+)
 
 
 class UnwrapError(ValueError):
@@ -98,7 +102,7 @@ def _plain_names(names: Collection[str], known: Collection[str]) -> dict[str, st
     while not any(name in known for name in plain.values()):
         wrapped = {p: [n for n in plain if plain[n].startswith(p)] for p in PREFIXES}
         prefix, inner = max(wrapped.items(), key=lambda item: len(item[1]))
-        if 2 * len(inner) <= len(plain):
+        if 2 * sum(map(len, wrapped.values())) <= len(plain):
             break
         plain = {name: plain[name].removeprefix(prefix) for name in inner}
     return plain

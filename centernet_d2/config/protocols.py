@@ -70,20 +70,40 @@ def departures(cfg: CfgNode) -> dict[str, tuple[Any, Any]]:
 def apply_protocol(cfg: CfgNode) -> str:
     """Give the keys that TEST.PROTOCOL decides its values, in place; return what changed, or "".
 
+    Keys that only other detectors or data sets read change too, and are not told.
+
     A key at its default, or at the value of the other protocol, was not chosen against this one.
 
     Raises:
         ValueError: a key has another value, which contradicts the protocol.
     """
-    changed = []
+    changed, others = [], _without_effect(cfg)
     for key, (given, value) in departures(cfg).items():
         usual = [KEYS[key].default, *(p[key] for p in PROTOCOLS.values() if key in p)]
         if key != "TEST.CANVAS" and not any(_same(given, other) for other in usual):
             raise ValueError(_contradiction(cfg, key, given, value))
         group, _, name = key.rpartition(".")
         value_of(cfg, group)[name] = value
-        changed.append(f"{key} {given!r} -> {value!r}")
+        if not key.startswith(others):
+            changed.append(f"{key} {given!r} -> {value!r}")
     return f"{KEY} {cfg.TEST.PROTOCOL!r} sets {', '.join(changed)}." if changed else ""
+
+
+def _without_effect(cfg: CfgNode) -> tuple[str, ...]:
+    """How keys begin that the detector of `cfg` and its data sets surely do not read."""
+    detectors = {
+        "PointsCenterNet": (_CORNERS, _TRIPLET),
+        "CornerNet": (_POINTS, _TRIPLET),
+        "TripletCenterNet": (_POINTS,),
+    }
+    other_data = {
+        "coco": ("TEST.VOC", "TEST.KITTI"),
+        "voc": ("TEST.KITTI",),
+        "kitti": ("TEST.VOC",),
+    }
+    kinds = {name.partition(":")[0].partition("_")[0] for name in cfg.DATASETS.TEST}
+    data = other_data.get(kinds.pop(), ()) if len(kinds) == 1 else ()
+    return (*detectors.get(cfg.MODEL.META_ARCHITECTURE, ()), *data)
 
 
 def check_protocol(cfg: CfgNode) -> None:

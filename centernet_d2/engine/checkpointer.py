@@ -119,7 +119,8 @@ class Checkpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged, of a kind that is not loaded here, or of another model.
+            ValueError: it is damaged, of a kind that is not loaded here, of another model, or has
+                NaN or infinity among what the model takes.
         """
         self._source = path
         if path:
@@ -159,6 +160,7 @@ class Checkpointer(DetectionCheckpointer):
         origin = str(checkpoint.get("__author__", ""))
         looks = "" if report.matched or origin else f" They {looks_like(state)}."
         report.check(self._source, fail=self.mismatch == "fail", origin=origin, looks=looks)
+        check_finite({name: checkpoint["model"][name] for name in report.matched}, self._source)
         (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
 
@@ -231,6 +233,18 @@ def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadRe
         },
         share=used / smaller if smaller else float(not model),
     )
+
+
+def check_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raise ValueError for NaN or infinity in weights, with which a model detects nothing."""
+    floats = {name: value.float() for name, value in state.items() if value.is_floating_point()}
+    if bad := [name for name, value in floats.items() if not value.isfinite().all()]:
+        first = floats[bad[0]]
+        raise ValueError(
+            f"'{source}' holds NaN or infinity in {len(bad)} of {len(state)} tensors, first in "
+            f"{bad[0]} ({(~first.isfinite()).sum().item()} of {first.numel()} values): its "
+            "training diverged or the file is damaged. Use an earlier checkpoint, or copy it again."
+        )
 
 
 def without_query(path: str) -> str:

@@ -15,7 +15,7 @@ from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
-from .saved_names import fetch_weights, names_of_loaded
+from .saved_names import fetch_weights, names_of_loaded, tell_once
 from .setup import setup
 from .trainer import Trainer
 
@@ -59,6 +59,13 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
     compare_with_checkpoint(class_names, output_skeleton(cfg), saved, must_agree=True)
+    if not (class_names or saved.classes):
+        tell_once(
+            f"'{cfg.MODEL.WEIGHTS}' holds no class names, and no dataset gives them: objects are "
+            "called 'class 0' and so on. Name a dataset in DATASETS.TEST, or save the file with "
+            "'class_names': ['first', ...] beside 'model' (published weights: "
+            "tools/convert_checkpoint.py --classes)."
+        )
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
     return class_names or list(saved.classes)

@@ -58,11 +58,12 @@ class PredictionWriter:
         draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None,
         overwrite: bool,
         draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None,
+        left_out: Sequence[str] = (),
     ):
         """Read what an earlier run left.
 
         `draw` makes the picture of an image's result, `draw_heatmap` a second one beside it, named
-        `photo.heatmap.jpg`; None: no such pictures.
+        `photo.heatmap.jpg`; None: no such pictures. `left_out`: files that the JSON lists as such.
 
         Raises:
             ValueError: the earlier run had other settings, or a picture's place is taken.
@@ -85,6 +86,7 @@ class PredictionWriter:
         kept = [(key, r.get(kind)) for key, r in self.records.items() for kind in _PICTURES]
         self._owners = {name: key for key, name in kept if name}
         self.failed: dict[str, str] = {}
+        self.left_out = list(left_out)
         self._saved_at = time.monotonic()
         self._check_names(files)
 
@@ -159,7 +161,8 @@ class PredictionWriter:
         """Write `predictions.json`, whole or not at all."""
         failed = [{"file": file, "error": message} for file, message in self.failed.items()]
         images = [self.records[key] for key in sorted(self.records)]
-        write_json(self.path, {**self.heading, "images": images, "failed": failed}, indent=1)
+        found = {"images": images, "failed": failed, "left_out": self.left_out}
+        write_json(self.path, self.heading | found, indent=1)
         self._saved_at = time.monotonic()
 
     def _read_earlier(self) -> dict[str, dict[str, Any]]:

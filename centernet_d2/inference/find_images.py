@@ -9,6 +9,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from ..checkpoint.unwrap import shorten
+
 logger = logging.getLogger(__name__)
 
 WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -18,11 +20,14 @@ _NOT_READ = (*_VIDEOS, ".heic", ".heif", ".avif", ".jp2", ".dng", ".nef", ".cr2"
 _MAKE_FRAMES = "videos are not read: make frames (ffmpeg -i {} frames/%06d.jpg), give their folder"
 
 
-def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) -> list[str]:
+def find_images(
+    inputs: Sequence[str], *, excluded_folder: str | None = None, left_out: list[str] | None = None
+) -> list[str]:
     """List the image files that paths, folders (with those inside) and patterns name, each once.
 
     Folders and patterns ("**" crosses folders) give files with a known image ending only, sorted;
-    of several spellings of one file, links too, the first is taken. What is left out is told.
+    of several spellings of one file, links too, the first is taken. Photos and videos
+    of other endings are left out, which is told, and added to the list `left_out`.
     `excluded_folder` is an output folder, whose pictures are no input of a folder that it lies in.
 
     Raises:
@@ -31,7 +36,7 @@ def find_images(inputs: Sequence[str], *, excluded_folder: str | None = None) ->
     """
     files: dict[tuple[int, int, str], str] = {}
     others: list[str] = []  # further names of the same files
-    left: Counter[str] = Counter()  # endings that are not read
+    left = [] if left_out is None else left_out  # files that are not read
     for given in inputs:
         if given.lower().endswith(_VIDEOS) and os.path.isfile(given):
             raise ValueError(f"--input '{given}': {_MAKE_FRAMES.format(given)}.")
@@ -62,21 +67,24 @@ def _identity(path: str) -> tuple[int, int, str]:
     return status.st_dev, status.st_ino, unicodedata.normalize("NFC", real).casefold()
 
 
-def _not_read(left: Counter[str]) -> str:
-    """Say which endings of photos and videos are not read, and what to do."""
-    cures = ["convert photos to .jpg or .png"] if left.keys() - {*_VIDEOS} else []
-    cures += [_MAKE_FRAMES.format("VIDEO")] if left.keys() & {*_VIDEOS} else []
-    return f"{', '.join(f'{n} {ending}' for ending, n in left.items())}; {'; '.join(cures)}."
+def _not_read(left: Sequence[str]) -> str:
+    """Say which photos and videos are not read, and what to do."""
+    endings = Counter(os.path.splitext(path)[1].lower() for path in left)
+    cures = ["convert photos to .jpg or .png"] if endings.keys() - {*_VIDEOS} else []
+    cures += [_MAKE_FRAMES.format("VIDEO")] if endings.keys() & {*_VIDEOS} else []
+    counts = ", ".join(f"{count} {ending}" for ending, count in endings.items())
+    return f"{counts} ({shorten(left)}); {'; '.join(cures)}."
 
 
-def _images_of(given: str, left: Counter[str]) -> list[str]:
-    """The images that an input names; the endings of what is not read are counted."""
+def _images_of(given: str, left: list[str]) -> list[str]:
+    """The images that an input names; what is not read is added to `left`."""
     if os.path.isfile(given):
         return [given]
     pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
     found = sorted(glob.glob(pattern, recursive=True))
-    left.update(e for p in found if (e := os.path.splitext(p)[1].lower()) in _NOT_READ)
-    return [path for path in found if path.lower().endswith(IMAGE_ENDINGS) and os.path.isfile(path)]
+    listed, found = {*left}, [path for path in found if os.path.isfile(path)]
+    left += [p for p in found if p.lower().endswith(_NOT_READ) and p not in listed]
+    return [path for path in found if path.lower().endswith(IMAGE_ENDINGS)]
 
 
 def _lies_in(folder: str, given: str) -> bool:

@@ -88,21 +88,22 @@ class InferenceProtocol:
     def describe(
         self, notes: Sequence[str] = (), *, published_scales: Sequence[float], published_canvas: str
     ) -> str:
-        """Name the protocol as the papers' tables do: "<augmentation> / <resolution>".
+        """Name the protocol, as "published: no augmentation / keep_res" with TEST.PROTOCOL first.
 
-        The augmentation is "none", "flip" or "ms" (several scales, with flip; others than the
-        published ones are listed). TEST.PROTOCOL follows, `notes`, which are departures from the
+        The augmentation is "no augmentation", "flip" or "ms" (several scales, with flip; others
+        than the published ones are listed). After the resolution come `notes`, departures from the
         detector's published protocol, and another canvas than the published one of "keep_res".
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
-            augmentation = "flip" if self.flip else "none"
+            augmentation = "flip" if self.flip else "no augmentation"
             augmentation += "" if self.scales == (1.0,) else f" at scale {listed}"
         else:
             augmentation = "ms" if self.flip else "ms without flip"
             usual = sorted(self.scales) == list(published_scales)
             augmentation += "" if usual else f" ({listed})"
-        parts = [augmentation, self.resolution, self.name and f"{self.name} protocol", *notes]
+        word = f"{self.name}: " if self.name else ""
+        parts = [word + augmentation, self.resolution, *notes]
         if self.resolution == "fixed":
             parts[1] = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
         elif self.canvas != published_canvas:

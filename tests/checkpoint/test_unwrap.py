@@ -50,6 +50,12 @@ FORMS = {
     },
     "averaged model": {"n_averaged": torch.tensor(7), **prefixed("module.")},
     "average alone": {"model_ema": prefixed("module."), "args": argparse.Namespace(lr=0.1)},
+    "averages inside": prefixed("ema.module."),
+    "averages beside": {
+        "initted": torch.tensor(1),
+        **prefixed("ema_model."),
+        **{f"online_model.{name}": value for name, value in STATE.items()},
+    },
     "both": {"model": STATE, "ema": prefixed("module.", {n: v * 0 for n, v in STATE.items()})},
     "nested": {"checkpoint": 1, "model": {"state_dict": STATE, "step": 3}},
     "arrays": {"model": {name: value.numpy() for name, value in STATE.items()}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 from detectron2.modeling import build_model
@@ -59,6 +60,30 @@ def test_a_word_sets_all(config_root, caplog, name):
         check_protocol(cfg)
     assert "TEST.PROTOCOL 'published' sets TEST.SOFT_NMS.MODE 'clean' -> 'reference'" in caplog.text
     assert "TEST.PROTOCOL 'clean' sets TEST.SOFT_NMS.EXTENT 'inclusive' -> 'cont" in caplog.text
+
+
+VOC, KITTI = ["TEST.VOC.FILE_OFFSET", "TEST.VOC.ROUND"], ["TEST.KITTI.ROUND_RESULTS"]
+
+
+@pytest.mark.parametrize(
+    ("name", "datasets", "told"),
+    [
+        ("PointsCenterNet", ("coco:a.json:b", "coco_2017_val"), []),
+        ("CornerNet", ("kitti:a:b",), [*KITTI, f"{CORNERS}.FLIP_CONVENTION"]),
+        (
+            "TripletCenterNet",
+            ("voc_2007_test",),
+            [*VOC, f"{CORNERS}.FLIP_CONVENTION", f"{TRIPLET}.CENTER_CHOICE"],
+        ),
+        ("PointsCenterNet", ("mine",), [*VOC, *KITTI]),
+        ("PointsCenterNet", ("coco:a.json:b", "voc:a"), [*VOC, *KITTI]),
+    ],
+)
+def test_only_keys_that_may_be_read_are_told(config_root, name, datasets, told):
+    cfg = config(config_root, f"Base-{name}", *CLEAN, "DATASETS.TEST", datasets)
+    changed = apply_protocol(cfg)
+    assert re.findall(r"[\w.]+\.[A-Z_]+", changed)[1:] == ["TEST.SOFT_NMS.EXTENT", *told]
+    assert cfg.TEST.VOC.ROUND is False  # set all the same
 
 
 def test_3d_boxes_have_sizes_as_points(config_root):
@@ -136,5 +161,5 @@ def test_a_model_is_not_built_before_its_protocol_is_set(tiny_config):
         build_model(tiny_config(*PUBLISHED))
     cfg = tiny_config(*PUBLISHED)
     apply_protocol(cfg)
-    assert "published protocol" in build_model(cfg).describe_protocol()
+    assert build_model(cfg).describe_protocol().startswith("published: no augmentation / ")
     assert protocol_values(tiny_config()) == {}

@@ -114,6 +114,23 @@ def test_report_in_short_lines(tmp_path, caplog):
     assert torch.equal(model[2].weight, before)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_values_that_are_not_finite_are_refused_before_the_model_is_touched(tmp_path, value):
+    state = nn.BatchNorm1d(4).state_dict() | {"unread": torch.tensor([value])}
+    model, file = nn.BatchNorm1d(4), str(tmp_path / "bad.pth")
+    torch.save({"model": state}, file)
+    Checkpointer(model).load(file)  # what the model does not take may be anything
+    state["weight"][:] = 7
+    state["running_var"][1:3] = value
+    torch.save({"model": {name: tensor.half() for name, tensor in state.items()}}, file)
+    told = (
+        r"bad\.pth' holds NaN or infinity in 1 of 5 tensors, first in running_var \(2 of 4 values"
+    )
+    with pytest.raises(ValueError, match=told):
+        Checkpointer(model).load(file)
+    assert model.weight.tolist() == [1.0] * 4
+
+
 def test_fail_option_leaves_the_model_alone(tmp_path):
     Checkpointer(network(classes=3), str(tmp_path)).save("three")
     model = network(classes=7)

@@ -22,7 +22,7 @@ from .small_world import small_config
 
 FLIP = ("TEST.FLIP", True)
 MS = (*FLIP, "TEST.SCALES", [0.5, 0.75, 1.0, 1.25, 1.5])
-PROTOCOLS = {"none": (), "flip": FLIP, "ms": MS}
+PROTOCOLS = {"no augmentation": (), "flip": FLIP, "ms": MS}
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_word_is_written_with_the_scores_and_decides_what_is_scored(config, 
     folder = Path(cfg.OUTPUT_DIR) / "inference"
     told = {"published": " / rounded to 2 decimals", "clean": " / clean soft-NMS"}[word]
     protocol = json.loads((folder / "coco_scores.json").read_text())["protocol"]
-    assert protocol == f"ms / keep_res / {word} protocol{told}"
+    assert protocol == f"{word}: ms / keep_res{told}"
     rows = json.loads((folder / "coco_instances_results.json").read_text())
     values = np.array([[*row["bbox"], row["score"]] for row in rows])
     assert np.allclose(values, values.round(2), atol=1e-9) == (word == "published")

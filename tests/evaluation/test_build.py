@@ -32,12 +32,12 @@ def test_coco_datasets_get_the_coco_evaluator(cfg, registered, dataset):
     cfg.TEST.ROUND_RESULTS = 2
     cfg.OUTPUT_DIR = "some_folder"
     name = registered(dataset)
-    evaluator = build_evaluator(cfg, name, protocol="none / keep_res")
+    evaluator = build_evaluator(cfg, name, protocol="no augmentation / keep_res")
     assert isinstance(evaluator, CocoEvaluator)
     assert evaluator.round_results == 2
     assert evaluator.backend == "pycocotools"
     assert evaluator.output_folder == "some_folder/inference"
-    assert evaluator.protocol == "none / keep_res / rounded to 2 decimals"
+    assert evaluator.protocol == "no augmentation / keep_res / rounded to 2 decimals"
 
 
 def test_two_test_datasets_do_not_share_a_folder(cfg, registered, dataset):
@@ -199,9 +199,9 @@ BOX3D_BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        ((), "none / keep_res"),
-        (("TEST.CANVAS", "fit"), "none / keep_res / fit canvas"),
-        (("TEST.RESOLUTION", "fixed", "TEST.CANVAS", "fit"), "none / fixed 512x512"),
+        ((), "no augmentation / keep_res"),
+        (("TEST.CANVAS", "fit"), "no augmentation / keep_res / fit canvas"),
+        (("TEST.RESOLUTION", "fixed", "TEST.CANVAS", "fit"), "no augmentation / fixed 512x512"),
         (("TEST.FLIP", True), "flip / keep_res"),
         (("TEST.FLIP", True, "TEST.RESOLUTION", "fixed"), "flip / fixed 512x512"),
         ((*MS, *REFERENCE), "ms / keep_res"),
@@ -210,47 +210,50 @@ BOX3D_BLOCK = "MODEL.POINTS_CENTERNET.BOX3D"
         ((*MS, "TEST.SOFT_NMS.METHOD", "linear"), "ms / keep_res / clean linear soft-NMS"),
         ((*MS, *REFERENCE, "TEST.FLIP", False), "ms without flip / keep_res"),
         ((*MS, *REFERENCE, "TEST.SCALES", [1.0, 2.0]), "ms (1, 2) / keep_res"),
-        (("TEST.SCALES", [0.5]), "none at scale 0.5 / keep_res"),
-        (("MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"), "none / keep_res / hard NMS"),
+        (("TEST.SCALES", [0.5]), "no augmentation at scale 0.5 / keep_res"),
+        (("MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"), "no augmentation / keep_res / hard NMS"),
         (
             ("MODEL.POINTS_CENTERNET.BOX2D.NMS", "gaussian", "TEST.ROUND_RESULTS", 2),
-            "none / keep_res / gaussian NMS / rounded to 2 decimals",
+            "no augmentation / keep_res / gaussian NMS / rounded to 2 decimals",
         ),
-        (("TEST.DTYPE", "bfloat16"), "none / keep_res / bfloat16"),
-        (PUBLISHED, "none / keep_res / published protocol / rounded to 2 decimals"),
+        (("TEST.DTYPE", "bfloat16"), "no augmentation / keep_res / bfloat16"),
+        (PUBLISHED, "published: no augmentation / keep_res / rounded to 2 decimals"),
         (
             (*PUBLISHED, *MS, *REFERENCE),
-            "ms / keep_res / published protocol / rounded to 2 decimals",
+            "published: ms / keep_res / rounded to 2 decimals",
         ),
         (
             ("TEST.RESOLUTION", "fixed", "TEST.FIXED_FIT", "width"),
-            "none / fixed 512x512 by width",
+            "no augmentation / fixed 512x512 by width",
         ),
-        ((*BOX3D, f"{BOX3D_BLOCK}.CALIBRATION", "each"), "none / keep_res"),
+        ((*BOX3D, f"{BOX3D_BLOCK}.CALIBRATION", "each"), "no augmentation / keep_res"),
         (
             (
                 *(*BOX3D, f"{BOX3D_BLOCK}.CALIBRATION", "first"),
                 *("MODEL.POINTS_CENTERNET.BOX2D.SIZE_AS_POINT", True),
             ),
-            "none / keep_res / sizes as points / one camera per batch",
+            "no augmentation / keep_res / sizes as points / one camera per batch",
         ),
-        (POSE, "none / keep_res"),
-        ((*POSE, f"{BLOCK}.SNAPPING", "paper"), "none / keep_res / paper snapping"),
+        (POSE, "no augmentation / keep_res"),
+        ((*POSE, f"{BLOCK}.SNAPPING", "paper"), "no augmentation / keep_res / paper snapping"),
         (
             (*POSE, f"{BLOCK}.SNAPPING", "none", f"{BLOCK}.CANDIDATES", 50),
-            "none / keep_res / no snapping",
+            "no augmentation / keep_res / no snapping",
         ),
         (
             (*POSE, f"{BLOCK}.CANDIDATES", 50, f"{BLOCK}.CANDIDATE_SCORE", 0.05),
-            "none / keep_res / 50 candidates / candidates above 0.05",
+            "no augmentation / keep_res / 50 candidates / candidates above 0.05",
         ),
-        ((*POSE, f"{BLOCK}.SNAP_DISTANCE", 0.5), "none / keep_res / snap distance 0.5"),
+        ((*POSE, f"{BLOCK}.SNAP_DISTANCE", 0.5), "no augmentation / keep_res / snap distance 0.5"),
         (
             (*POSE, f"{BLOCK}.SNAP_DISTANCE", 0.5, f"{BLOCK}.SNAPPING", "paper"),
-            "none / keep_res / paper snapping",
+            "no augmentation / keep_res / paper snapping",
         ),
-        ((*POSE, f"{BLOCK}.JOINT_HEATMAP", False, f"{BLOCK}.SNAPPING", "paper"), "none / keep_res"),
-        ((f"{BLOCK}.SNAPPING", "paper"), "none / keep_res"),
+        (
+            (*POSE, f"{BLOCK}.JOINT_HEATMAP", False, f"{BLOCK}.SNAPPING", "paper"),
+            "no augmentation / keep_res",
+        ),
+        ((f"{BLOCK}.SNAPPING", "paper"), "no augmentation / keep_res"),
     ],
 )
 def test_protocol_names(cfg, overrides, name):
@@ -282,8 +285,8 @@ def test_each_evaluator_tells_of_its_own_rounding(
     del metadata.evaluator_type
     monkeypatch.setattr(DatasetCatalog, "get", lambda name: records)
     metadata.evaluator_type = evaluator_type
-    evaluator = build_evaluator(cfg, dataset_name, "out", protocol="none / keep_res")
-    assert evaluator.protocol == f"none / keep_res{name}"
+    evaluator = build_evaluator(cfg, dataset_name, "out", protocol="no augmentation / keep_res")
+    assert evaluator.protocol == f"no augmentation / keep_res{name}"
 
 
 CORNER_MS = ("TEST.SCALES", [0.5, 0.75, 1, 1.25, 1.5])
@@ -338,7 +341,7 @@ TRIPLET_MS = ("TEST.SCALES", [0.6, 1, 1.2, 1.5, 1.8])
             ("MODEL.CORNERNET.MERGE_BOXES", "never", *TRIPLET_MS, *REFERENCE),
             "ms / keep_res / boxes never merged",
         ),
-        ("points_dla34_140e", ("TEST.CANVAS", "odd"), "none / keep_res / odd canvas"),
+        ("points_dla34_140e", ("TEST.CANVAS", "odd"), "no augmentation / keep_res / odd canvas"),
         (
             "points_dla34_140e",
             ("TEST.FLIP", True, *TRIPLET_MS),

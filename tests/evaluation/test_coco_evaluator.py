@@ -161,17 +161,19 @@ def test_false_discovery_and_ap_by_iou_stand_beside_ap(
 
 def test_protocol_stands_beside_every_score(registered, dataset, detections, tmp_path, caplog):
     evaluator = CocoEvaluator(
-        dataset_name=registered(dataset), output_folder=str(tmp_path), protocol="none / keep_res"
+        dataset_name=registered(dataset),
+        output_folder=str(tmp_path),
+        protocol="no augmentation / keep_res",
     )
     caplog.set_level(logging.INFO)
     run(evaluator, detections)
     report = next(m for m in caplog.messages if "Average Precision" in m)
-    assert report.count(f"bbox of {NAME}, protocol none / keep_res") == 3
+    assert report.count(f"bbox of {NAME}, protocol no augmentation / keep_res") == 3
     assert report.count("Average") == 12
     assert "traffic light" in report
     assert (
         json.loads((tmp_path / CocoEvaluator.scores_file).read_text())["protocol"]
-        == "none / keep_res"
+        == "no augmentation / keep_res"
     )
 
 

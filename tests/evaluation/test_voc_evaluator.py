@@ -189,10 +189,10 @@ def test_images_never_seen_and_classes_never_heard_of(register, caplog):
 
 def test_built_from_a_config(register, tiny_config):
     cfg = tiny_config("TEST.VOC.FILE_OFFSET", "left_top", "TEST.VOC.ROUND", False)
-    evaluator = build_evaluator(cfg, register(), "out", protocol="none / keep_res")
+    evaluator = build_evaluator(cfg, register(), "out", protocol="no augmentation / keep_res")
     assert isinstance(evaluator, VocEvaluator)
     assert (evaluator.file_offset, evaluator.round_to_files) == ("left_top", False)
-    assert evaluator.protocol.startswith("none / keep_res")
+    assert evaluator.protocol.startswith("no augmentation / keep_res")
 
 
 def _score_in_process(rank: int, folder: str) -> None:

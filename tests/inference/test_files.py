@@ -314,12 +314,16 @@ def test_capitals_differ_only_where_the_disk_says_so(folder, monkeypatch):
 def test_videos_and_other_photos_are_told(folder, caplog):
     for name in ("clip.mp4", "IMG_1.HEIC", "IMG_2.heic"):
         (folder / name).write_bytes(b"...")
-    assert len(find_images([str(folder)])) == 5
+    left_out: list[str] = []
+    assert len(find_images([str(folder), str(folder / "*")], left_out=left_out)) == 5
+    names = ["IMG_1.HEIC", "IMG_2.heic", "clip.mp4"]
+    assert left_out == [str(folder / name) for name in names]
+    assert f"({', '.join(left_out)}); convert" in caplog.text
     for told in ("Left out of the input: ", "2 .heic", "1 .mp4", "convert photos to .jpg", "VIDEO"):
         assert told in caplog.text
     with pytest.raises(ValueError, match=r"clip\.mp4': videos are not read: make frames \(ffmpeg"):
         find_images([str(folder / "clip.mp4")])
-    with pytest.raises(FileNotFoundError, match=r"names no image.* Not read: 2 \.heic; convert"):
+    with pytest.raises(FileNotFoundError, match=r"names no image.* Not read: 2 \.heic \(.*convert"):
         find_images([str(folder / "*.[hH][eE][iI][cC]")])
 
 

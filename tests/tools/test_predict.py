@@ -66,6 +66,20 @@ def test_predict_images_with_a_broken_one(predict, weights, photo, tmp_path):
         predict(photo.parent, options=["MODEL.HEATMAP.PEAK_KERNEL", "5"])
 
 
+def test_what_is_left_out_is_listed_and_weights_without_names_are_told(
+    predict, weights, photo, caplog
+):
+    torch.save(torch.load(weights, weights_only=True)["model"], weights)
+    (clip := photo.parent / "clip.avi").write_bytes(b"...")
+    nowhere = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "1")
+    with caplog.at_level("WARNING", "centernet_d2"):
+        content = predict(photo.parent, options=nowhere)[1]
+    assert (content["left_out"], content["class_names"]) == ([str(clip)], [])
+    assert content["images"][0]["detections"][0]["class_name"] == "class 0"
+    told = f"'{weights}' holds no class names, and no dataset gives them: objects are called 'clas"
+    assert caplog.text.count(told) == 1
+
+
 def test_same_detections_as_the_predictor(predict, tiny_yaml, tiny_overrides, weights, photo):
     _, content = predict(photo, "--no-pictures", "--box-format", "xywh")
     predictor = Predictor(load_config(tiny_yaml, [*tiny_overrides, "MODEL.WEIGHTS", weights]))
