@@ -231,9 +231,11 @@ def check_training_dicts(
     kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}
     left_out = [key for key, are_objects in kinds.items() if not are_objects]
     if all(any(map(entry.get, left_out)) for entry in annotations):
+        labelled = any("annotations" in record for record in dicts)
+        what = "Check" if labelled else "Not one has annotations: look for"
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
-            f"learn from. Check {annotation_place(names[0])} (boxes of no size and boxes "
+            f"learn from. {what} {annotation_place(names[0])} (boxes of no size and boxes "
             "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS, "
             "difficult objects with INPUT.DIFFICULT_AS_OBJECTS)."
         )

@@ -152,7 +152,9 @@ def test_where_objects_are_looked_for(catalog, tiny_config, metadata, place):
     name = catalog("loader_place", records(2))
     MetadataCatalog.get(name).set(**metadata)
     bare = [{k: v for k, v in r.items() if k != "annotations"} for r in records(2)]
-    with pytest.raises(ValueError, match=f"no object to learn from. Check .*{place}"):
+    with pytest.raises(
+        ValueError, match=f"no object to learn from. Not one has annotations: look for .*{place}"
+    ):
         check_training_dicts(bare, [name])
     MetadataCatalog.remove(name)
 
