@@ -14,14 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .images import exif_turns, read_image_size
+
 logger = logging.getLogger(__name__)
 
 # A box may reach over the border by this much before it says anything (annotation tools round).
 TOLERANCE = 1.0
-# Share of boxes that leave the image as xywh, but fit as xyxy, from which on the file is suspected.
-_XYXY_SHARE = 0.1
+# Share of boxes that leave the image as xywh, but fit in another form, from which on the file is
+# suspected.
+_OTHER_FORM_SHARE = 0.1
+_CENTERED_SHARE = 0.95  # of all boxes, that then fit as [cx, cy, width, height]
+_PERCENT = (20, 100.0, 200)  # from so many boxes on: all end here, in images of so many pixels
+_OUTSIDE_SHARES = (0.1, 0.5)  # of boxes outside: from there on a cause is named, beyond an error
 # Share of boxes that lie in the first pixel of larger images, from which on they are no pixels.
-_RELATIVE_SHARE = 0.9
+RELATIVE_SHARE = 0.9
 LARGEST = 1e12  # number of pixels in a file: the area of a box is one in single precision too
 _SHOWN = 5
 
@@ -40,6 +46,15 @@ _LIKE_XYXY = (
     "'bbox' holds two corners, write [x1, y1, x2 - x1, y2 - y1]; training on it as it is gives an "
     "AP near 0"
 )
+_LIKE_CENTERED = (
+    "{} reach over their image as [x, y, width, height], but fit it as [cx, cy, width, height]: "
+    "{}. If 'bbox' begins with the middle, write [cx - width / 2, cy - height / 2, width, height]; "
+    "training on it as it is gives an AP near 0"
+)
+_LIKE_PERCENT = (
+    "{} lie in the first 100 x 100 pixels of larger images: {}. If these are percent of the image, "
+    "multiply x and width by the image's width / 100, y and height by its height / 100"
+)
 _EMPTY = (
     "dropped {} of zero width or height: {}. They are neither learned nor to be found; correct "
     "'bbox' or remove the annotations to silence this"
@@ -47,6 +62,13 @@ _EMPTY = (
 _OUTSIDE = (
     "dropped {} that lie outside their image: {}. They are neither learned nor to be found; check "
     "'bbox', and 'width' and 'height' of these images"
+)
+_MOSTLY_OUTSIDE = (
+    "{} lie outside their image: {}. Correct 'bbox', or 'width' and 'height' of these images"
+)
+_OUTSIDE_CAUSE = (
+    ". So many suggest boxes in pixels of another resolution than the record's, or x and y "
+    "exchanged"
 )
 
 
@@ -90,15 +112,36 @@ def check_boxes(
     # In single precision, in which boxes are learned.
     empty |= ~outside & (start.astype(np.float32) == end.astype(np.float32)).any(axis=1)
     relative = ~empty & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
-    if relative.sum() >= _RELATIVE_SHARE * (~empty).sum():
+    if relative.sum() >= RELATIVE_SHARE * (~empty).sum():
         refuse(relative, _RELATIVE)
-    reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (boxes[:, :2] >= 0).all(axis=1)
-    fits = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + TOLERANCE)
-    like_xyxy = reaches_over & fits.all(axis=1)
-    suspected = like_xyxy & (like_xyxy.sum() >= _XYXY_SHARE * len(boxes))
-    suspicions = {_LIKE_XYXY: suspected, _EMPTY: empty, _OUTSIDE: outside}
+    used = ~(empty | outside)
+    few, many = (outside.sum() > share * len(boxes) for share in _OUTSIDE_SHARES)
+    refuse(outside & many, _MOSTLY_OUTSIDE + _OUTSIDE_CAUSE)
+    suspicions = {
+        **_other_forms(boxes, sizes, used),
+        _EMPTY: empty,
+        _OUTSIDE + _OUTSIDE_CAUSE * bool(few): outside,
+    }
     messages = [told(rows, what) for what, rows in suspicions.items() if rows.any()]
-    return BoxReport(~(empty | outside), tuple(messages))
+    return BoxReport(used, tuple(messages))
+
+
+def _other_forms(boxes: np.ndarray, sizes: np.ndarray, used: np.ndarray) -> dict[str, np.ndarray]:
+    """What (N, 4) boxes look like that are not x, y, width, height, and which (N,) say so."""
+    start, half, end = boxes[:, :2], boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:]
+    least, limit, side = _PERCENT
+    in_percent = used.sum() >= least and 0.8 * limit < end.max() <= limit + TOLERANCE
+    if in_percent and sizes.min() >= side:
+        return {_LIKE_PERCENT: used}
+    reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (start >= 0).all(axis=1)
+    least = max(_OTHER_FORM_SHARE * len(boxes), 1)
+    if reaches_over.sum() < least:
+        return {}
+    corners = ((boxes[:, 2:] > start) & (boxes[:, 2:] <= sizes + TOLERANCE)).all(axis=1)
+    middles = ((start - half >= -TOLERANCE) & (start + half <= sizes + TOLERANCE)).all(axis=1)
+    is_middle = middles.sum() >= max(_CENTERED_SHARE * len(boxes), corners.sum())
+    what, fits = (_LIKE_CENTERED, middles) if is_middle else (_LIKE_XYXY, corners)
+    return {what: reaches_over & fits} if (reaches_over & fits).sum() >= least else {}
 
 
 def drop_useless_boxes(
@@ -146,11 +189,20 @@ def check_image_size(file_name: str, recorded: tuple[int, int], actual: tuple[in
         "boxes, or the file"
     )
     if tuple(recorded) == tuple(actual)[::-1]:
-        cause = (
-            "width and height are exchanged, most likely by an EXIF orientation that the "
-            "annotation tool did not apply; set INPUT.EXIF_ORIENTATION ignore, which takes the "
-            "pixels as stored, or save the file with its pixels in upright order and without it"
-        )
+        cause = "the record has width and height exchanged; correct them"
+        if exif_turns(file_name):
+            cause = (
+                "width and height are exchanged by the file's EXIF orientation, most likely since "
+                "the annotation tool did not apply it; set INPUT.EXIF_ORIENTATION ignore, which "
+                "takes the pixels as stored, or save the file with its pixels in upright order and "
+                "without it"
+            )
+            if read_image_size(file_name) == tuple(actual):  # taken as stored already
+                cause = (
+                    "the record's are of the image as its EXIF orientation turns it, but its "
+                    "pixels are taken as stored; save the file with its pixels in upright order "
+                    "and without it"
+                )
     raise DatasetError(
         f"image file '{file_name}' has (width, height) {tuple(actual)}, its dataset record says "
         f"{tuple(recorded)}: {cause}"

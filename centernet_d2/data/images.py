@@ -80,6 +80,14 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
         return image.size[::-1] if turned else image.size
 
 
+def exif_turns(file_name: str) -> bool:
+    """Whether an image file has an EXIF orientation that exchanges width and height."""
+    with suppress(Exception), _opened(file_name, "", "") as image:
+        image.load()  # of a PNG, it may stand behind the pixels
+        return image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
+    return False
+
+
 @contextmanager
 def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
     if not PathManager.isfile(file_name):

@@ -26,8 +26,8 @@ from detectron2.utils import comm
 from PIL import Image
 
 from .fields.base import GroundTruthField, build_fields
-from .mapper import DetectionMapper
-from .records import Record, checked_records
+from .mapper import DetectionMapper, require_file_names
+from .records import Record, annotation_place, checked_records
 from .samplers import PositionSampler, seeded
 
 DatasetDict = Record
@@ -161,9 +161,13 @@ def _train_loader_from_config(
     mapper: Mapper | None = None,
     seed: int | None = None,
 ) -> dict[str, Any]:
+    dataset = load_training_dicts(cfg) if dataset is None else dataset
+    mapper = mapper or build_mapper(cfg, is_train=True)
+    if isinstance(mapper, DetectionMapper):
+        require_file_names(dataset, f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}")
     return {
-        "dataset": load_training_dicts(cfg) if dataset is None else dataset,
-        "mapper": mapper or build_mapper(cfg, is_train=True),
+        "dataset": dataset,
+        "mapper": mapper,
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
         "seed": max(cfg.SEED, 0) if seed is None else seed,
@@ -227,9 +231,11 @@ def check_training_dicts(
     kinds = {"iscrowd": crowd_as_objects, "difficult": difficult_as_objects, "ignored": False}
     left_out = [key for key, are_objects in kinds.items() if not are_objects]
     if all(any(map(entry.get, left_out)) for entry in annotations):
+        labelled = any("annotations" in record for record in dicts)
+        what = "Check" if labelled else "Not one has annotations: look for"
         raise ValueError(
             f"DATASETS.TRAIN: the {len(dicts)} images of {', '.join(names)} have no object to "
-            "learn from. Check 'annotations' of the annotation file (boxes of no size and boxes "
+            f"learn from. {what} {annotation_place(names[0])} (boxes of no size and boxes "
             "outside their image do not count; crowd regions do with INPUT.CROWD_AS_OBJECTS, "
             "difficult objects with INPUT.DIFFICULT_AS_OBJECTS)."
         )
@@ -246,6 +252,8 @@ def _test_loader_from_config(
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
     mapper = mapper or build_mapper(cfg, is_train=False)  # before loading, as in training
     dataset = load_dataset_dicts(names, key="DATASETS.TEST")
+    if isinstance(mapper, DetectionMapper):
+        require_file_names(dataset, f"DATASETS.TEST {', '.join(names)}")
     for field in build_fields(cfg):
         field.check_test_records(dataset, ", ".join(names))
     sizes = {"batch_size": cfg.TEST.IMS_PER_BATCH, "num_workers": cfg.DATALOADER.NUM_WORKERS}

@@ -71,6 +71,7 @@ class DetectionMapper:
         """
         annotations = dataset_dict.get("annotations", [])
         record = {k: copy.deepcopy(v) for k, v in dataset_dict.items() if k != "annotations"}
+        require_file_names([record], f"image {record.get('image_id', '?')}")
         image = read_image(record["file_name"], upright=not record.get("as_stored", False))
         height, width = image.shape[:2]
         recorded = (record.get("width", width), record.get("height", height))
@@ -125,6 +126,16 @@ class DetectionMapper:
         return bool(
             (self.crowd_as_objects or not annotation.get("iscrowd", 0))
             and (self.difficult_as_objects or not annotation.get("difficult", 0))
+        )
+
+
+def require_file_names(records: Sequence[Mapping[str, Any]], source: str) -> None:
+    """Raise DatasetError of records that a `DetectionMapper` cannot read; `source` begins it."""
+    if without := sum(not record.get("file_name") for record in records):
+        raise DatasetError(
+            f"{source}: {without} of {len(records)} records have no 'file_name'. Give each record "
+            "the path of its image, or train and evaluate with a mapper of your own that has the "
+            "images from elsewhere"
         )
 
 

@@ -5,6 +5,7 @@ Records are detectron2's dataset dicts, whoever made them, the same for training
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,12 +51,21 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
     try:
         records = DatasetCatalog.get(name)
     except OSError as error:
+        cure = (
+            "Put its files there or set DETECTRON2_DATASETS to the folder of the datasets "
+            f"(docs/datasets.md), or give your own files as '{form.usage}'"
+        )
+        if metadata.get("file_spec"):
+            cure = f"Put its files there, or correct '{form.usage}' where you give it"
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
         raise kind(
-            f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. Put its files there "
-            "or set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or give "
-            f"your own files as '{form.usage}'."
+            f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. {cure}."
         ) from error
+    except DatasetError:  # names its file
+        raise
+    except Exception as error:
+        error.add_note(f"{place}the function of dataset '{name}' ({files}) raised this: correct it")
+        raise
     if (classes := metadata.get("thing_classes")) is not None:  # set by loading at the latest
         classes = len(check_class_names(classes, name))
     as_stored = is_chosen(name, "as_stored")
@@ -67,6 +77,17 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
         what = f"{place}dataset '{name}'"
         records = check_records(records, name=what, num_classes=classes, as_stored=as_stored)
     return CheckedRecords({"as_stored": True, **r} if as_stored else r for r in records)
+
+
+def annotation_place(name: str) -> str:
+    """Say where the annotations of a dataset are to be looked for: its files by their form."""
+    metadata = MetadataCatalog.get(name)
+    prefix, folder = form_of(metadata).prefix, metadata.get("dirname", "")
+    if prefix == "voc":
+        return f"the XML files in '{os.path.join(folder, 'Annotations')}'"
+    if prefix == "kitti":
+        return f"the label files in '{metadata.get('label_dir') or 'training/label_2'}'"
+    return "'annotations' of the annotation file"
 
 
 def check_class_names(names: Any, dataset: str) -> list[str]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..data.fields.base import keep_columns
 from ..data.loader import DatasetDict, Mapper, check_training_dicts
-from ..data.mapper import DetectionMapper
+from ..data.mapper import DetectionMapper, require_file_names
 from .lazy import target_of
 from .trainer import Trainer
 
@@ -54,6 +54,7 @@ class LazyParts(Trainer):
         mapper = cls.build_mapper(cfg, is_train=True)
         dicts = cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
         if isinstance(mapper, DetectionMapper):
+            require_file_names(dicts, "dataloader.train.dataset")
             check_training_dicts(
                 *(dicts, cfg.DATASETS.TRAIN, mapper.fields),
                 crowd_as_objects=mapper.crowd_as_objects,

@@ -92,15 +92,20 @@ class CocoEvaluator(BoxEvaluator):
         """Warn where perfect detections would not score 100, since some are not counted or made."""
         keys = ("image_id", "category_id")
         counted = [(t, keys, self.max_detections or MAX_DETECTIONS[t]) for t in self.iou_types]
-        cases = [(*case, f"the {case[0]} scores", "TEST.COCO_MAX_DETECTIONS") for case in counted]
+        cases = [
+            (*case, f"the {case[0]} scores, which take", "TEST.COCO_MAX_DETECTIONS")
+            for case in counted
+        ]
         if model_limits:
             cure = " and ".join(f"{key} ({value})" for key, value in model_limits.items())
-            cases.append(("bbox", keys[:1], min(model_limits.values()), "the model", cure))
+            cases.append(
+                ("bbox", keys[:1], min(model_limits.values()), "the model, which takes", cure)
+            )
         for iou_type, keys, limit, what, cure in cases:
             beyond, count, most = out_of_reach(self._truth(iou_type), limit, *keys)
             if beyond:
                 logger.warning(
-                    "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of %s, which take "
+                    "Dataset '%s': %d of %d objects (%.1f %%) are out of reach of %s "
                     "the best %d detections of an image%s; there are up to %d objects. Raise %s.",
                     *(self.dataset_name, beyond, count, 100 * beyond / count, what, limit),
                     *(" and class" if len(keys) > 1 else "", most, cure),

@@ -253,6 +253,23 @@ def test_only_the_useless_boxes_are_lost(tmp_path):
     assert [len(result["instances"]) for result in use(path, root)] == [1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("]", ",]", r"line 1 column \d+ .*a comma stands before the closing bracket; remove it"),
+        ('"', "'", r"line 1 column 2 .*single quotes; write the file by json.dump"),
+        ("{", '{"a": 1}\n{', r"line 2 column 1 .*one object after the other, as JSON Lines"),
+    ],
+)
+def test_a_json_with_a_slip(tmp_path, old, new, words):
+    path, root = prepare(tmp_path, coco_content())
+    text = path.read_text()
+    path.write_text(text.replace(old, new, 1 if old == "{" else -1))
+    with pytest.raises(ValueError, match=rf"boxes.json' is no valid JSON.*{words}") as caught:
+        use(path, root)
+    assert "truncated" not in str(caught.value)
+
+
 def test_a_json_that_is_cut_off(tmp_path):
     path, root = prepare(tmp_path, coco_content())
     path.write_text(path.read_text()[:200])

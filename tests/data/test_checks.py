@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from centernet_d2.data.checks import DatasetError, check_boxes, check_image_size
 
@@ -75,8 +76,65 @@ def test_many_examples_are_cut_short():
 
 def test_image_size():
     check_image_size("a.jpg", (4, 3), (4, 3))
-    with pytest.raises(DatasetError, match=r"'a.jpg'.*\(3, 4\).*\(4, 3\).*EXIF"):
+    with pytest.raises(DatasetError, match=r"'a.jpg'.*\(3, 4\).*\(4, 3\).*correct them$"):
         check_image_size("a.jpg", (4, 3), (3, 4))
     with pytest.raises(DatasetError, match="resized") as error:
         check_image_size("a.jpg", (4, 3), (8, 6))
     assert "EXIF" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright", "cure"),
+    [
+        (6, True, r"EXIF orientation.*INPUT\.EXIF_ORIENTATION ignore"),
+        (6, False, r"as its EXIF orientation turns it, but its pixels are taken as stored; save"),
+        (1, True, r"record has width and height exchanged; correct them$"),
+        (None, False, r"record has width and height exchanged; correct them$"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_exif_is_named_where_the_file_has_it(tmp_path, orientation, upright, cure, ending):
+    file, exif = str(tmp_path / f"a.{ending}"), Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", (4, 3)).save(file, exif=exif)
+    actual = (3, 4) if orientation == 6 and upright else (4, 3)
+    with pytest.raises(DatasetError, match=cure):
+        check_image_size(file, actual[::-1], actual)
+
+
+def test_middles_given_as_corners_are_suspected():
+    random = np.random.RandomState(0)
+    half = random.uniform(2, 15, (200, 2))
+    middle = half + random.uniform(0, 1, (200, 2)) * (SIZE - 2 * half)
+    (message,) = report(np.hstack([middle, 2 * half])).messages
+    assert "reach over their image as [x, y, width, height], but fit it as [cx, cy," in message
+    assert "write [cx - width / 2, cy - height / 2, width, height]" in message
+
+
+def test_percent_are_suspected():
+    random = np.random.RandomState(0)
+    start = random.uniform(0, 70, (20, 2))
+    boxes = np.hstack([start, random.uniform(5, 30, (20, 2))])
+    boxes[0] = (60, 60, 40, 40)
+
+    def messages(boxes, side):
+        sizes = np.full((len(boxes), 2), side)
+        return check_boxes(boxes, sizes, source="boxes.json", describe=str).messages
+
+    (message,) = messages(boxes, 640)
+    assert "20 of 20 boxes lie in the first 100 x 100 pixels of larger images" in message
+    assert messages(boxes, 128) == ()  # small images
+    assert messages(boxes[:19], 640) == ()  # few boxes
+    assert messages([*boxes, [300, 10, 5, 5]], 640) == ()
+
+
+@pytest.mark.parametrize(("outside", "told"), [(1, False), (2, True), (6, True)])
+def test_many_boxes_outside_have_a_cause(outside, told):
+    (message,) = report([[100, 1, 5, 5]] * outside + [[1, 1, 5, 5]] * (12 - outside)).messages
+    assert message.startswith(f"boxes.json: dropped {outside} of 12 boxes that lie outside")
+    assert (
+        "pixels of another resolution than the record's, or x and y exchanged" in message
+    ) == told
+    with pytest.raises(DatasetError, match=r"7 of 12 boxes lie outside .* another resolution"):
+        report([[100, 1, 5, 5]] * 7 + [[1, 1, 5, 5]] * 5)

@@ -117,6 +117,17 @@ def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec,
         setup(cfg)
 
 
+def test_files_without_a_form_are_told_theirs(tiny_config, tmp_path):
+    file = write_dataset(tmp_path, coco_content())[0]
+    for given, cure in (
+        (str(file), f"Write 'coco:{file}:<image dir>'"),
+        ("no/such.json", "Write 'coco:no/such.json:<image dir>'"),
+        (str(tmp_path), f"Write 'voc:{tmp_path}:<split>' or 'kitti:{tmp_path}:<split>'"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(cure)):
+            setup(tiny_config("DATASETS.TRAIN", (given,)))
+
+
 # ---- forms of one's own ----
 
 

@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from centernet_d2.data.loader import (
     build_test_loader,
     build_train_loader,
+    check_training_dicts,
     load_dataset_dicts,
     load_training_dicts,
 )
@@ -122,7 +123,7 @@ def test_empty_and_unknown_datasets_name_key_and_cure(catalog):
 )
 @pytest.mark.parametrize("key", ["DATASETS.TRAIN", "DATASETS.TEST"])
 def test_missing_files_name_dataset_path_form_and_cure(catalog, metadata, form, key):
-    name = f"loader_missing_{metadata.get('evaluator_type')}"
+    name = f"loader_missing_{metadata.get('evaluator_type')}_{key}"
 
     def load():
         raise FileNotFoundError("no such file: 'there.json'")
@@ -133,6 +134,29 @@ def test_missing_files_name_dataset_path_form_and_cure(catalog, metadata, form, 
     words = rf"{key}.*'{name}'.*{place}.*there\.json.*DETECTRON2_DATASETS.*'{form}'"
     with pytest.raises(FileNotFoundError, match=words):
         load_dataset_dicts([name], key=key)
+    MetadataCatalog.get(name).set(file_spec=form)  # as the user gave them
+    words = rf"there\.json.*Put its files there, or correct '{form}' where you give it\.$"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_dataset_dicts([name], key=key)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "place"),
+    [
+        ({"evaluator_type": "pascal_voc", "dirname": "here"}, "XML files in 'here/Annotations'"),
+        ({"evaluator_type": "kitti", "label_dir": "here"}, "the label files in 'here'"),
+        ({"evaluator_type": "kitti", "label_dir": None}, "the label files in 'training/label_2'"),
+    ],
+)
+def test_where_objects_are_looked_for(catalog, tiny_config, metadata, place):
+    name = catalog("loader_place", records(2))
+    MetadataCatalog.get(name).set(**metadata)
+    bare = [{k: v for k, v in r.items() if k != "annotations"} for r in records(2)]
+    with pytest.raises(
+        ValueError, match=f"no object to learn from. Not one has annotations: look for .*{place}"
+    ):
+        check_training_dicts(bare, [name])
+    MetadataCatalog.remove(name)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from PIL import Image
 from centernet_d2 import Predictor, setup
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.coco_json import load_coco_records
-from centernet_d2.data.loader import build_test_loader, load_dataset_dicts
+from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.data.record_checks import check_records
 from centernet_d2.data.records import check_class_names, checked_records
@@ -196,8 +196,43 @@ def test_useless_boxes_are_dropped_and_counted(caplog):
     dropped = r"dropped 1 of 4 boxes of zero width or height: annotation 1 of record 0 \('0.jpg'\)"
     assert re.search(dropped, caplog.text)
     assert re.search(r"dropped 1 of 4 boxes that lie outside their image: .* 2 of rec", caplog.text)
-    with pytest.raises(DatasetError, match=r"2 of 2 boxes that lie outside .* no box is left"):
+    with pytest.raises(DatasetError, match=r"2 of 2 boxes lie outside .* another resolution"):
         check([dict(r, width=10, height=10) for r in two_records()])
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_images_without_file_names_need_a_mapper_of_ones_own(tiny_config, is_train):
+    records = [{k: v for k, v in r.items() if k != "file_name"} for r in two_records()]
+    name, key = register(records), "TRAIN" if is_train else "TEST"
+    cfg = tiny_config(f"DATASETS.{key}", (name,), "DATALOADER.NUM_WORKERS", 0)
+
+    def build(**given):
+        return (
+            build_train_loader(cfg, **given) if is_train else build_test_loader(cfg, name, **given)
+        )
+
+    words = (
+        rf"^DATASETS\.{key} records_mine: 2 of 2 records have no 'file_name'\. Give each .* path"
+    )
+    with pytest.raises(DatasetError, match=words):
+        build()
+    sample = next(iter(build(mapper=lambda record: {"seen": record["image_id"]})))[0]
+    assert sample["seen"] in (0, 1)
+    with pytest.raises(DatasetError, match=r"^image 1: 1 of 1 records have no 'file_name'"):
+        DetectionMapper(is_train=is_train)(records[1])
+
+
+@pytest.mark.parametrize("error", [KeyError("size"), ZeroDivisionError("division by zero")])
+def test_an_error_of_a_data_set_function_names_the_data_set(error):
+    def fail():
+        raise error
+
+    DatasetCatalog.register("records_mine", fail)
+    with pytest.raises(type(error)) as caught:
+        checked_records("records_mine", key="DATASETS.TEST")
+    assert caught.value.__notes__[0].startswith(
+        "DATASETS.TEST: the function of dataset 'records_mine' (no json_file in its metadata)"
+    )
 
 
 def test_without_class_names_any_number_is_a_class():

@@ -198,7 +198,7 @@ def test_without_any_xml_it_is_a_split_without_annotations(tmp_path, caplog):
         ("<width>60</width>", "<width>inf</width>", "<size> says inf x 50 pixels"),
         ("<difficult>0", "<difficult>Unspecified", "<difficult> of object 'dog' is 'Unspecified'"),
         ("<xmin>1</xmin>", "<xmin>nan</xmin>", "NaN or infinity: annotation 0 of 'b.xml'"),
-        ("<xmin>1</xmin>", "<xmin>70</xmin>", "negative width or height: annotation 0 of 'b.xml'"),
+        ("<xmin>1</xmin>", "<xmin>70</xmin>", "object 'dog' has xmax 60 < xmin 70"),
     ],
 )
 def test_malformed_annotations_are_named(folder, old, new, message):
@@ -209,6 +209,22 @@ def test_malformed_annotations_are_named(folder, old, new, message):
     with pytest.raises(DatasetError, match=message) as caught:
         load_voc_records(str(folder), "trainval")
     assert "b.xml" in str(caught.value)
+
+
+def test_shares_of_the_image_are_no_pixels(tmp_path):
+    shares = [("dog", 0.1, 0.2, 0.9, 1.0, 0), ("cat", 0, 0, 0.5, 0.5, 0)]
+    folder = write_voc(tmp_path, {"a": shares})
+    words = r"Annotations': 2 of 2 boxes have no corner above 1.*multiply x by the image's width"
+    with pytest.raises(DatasetError, match=words):
+        load_voc_records(str(folder), "test")
+
+
+def test_a_list_of_files_instead_of_names(folder):
+    (folder / "ImageSets" / "Main" / "trainval.txt").write_text("a.jpg\nb.jpg\n")
+    words = r"2 of the 2 images.*; the list must have the files' names without ending, 'a' for 'a.j"
+    with pytest.raises(FileNotFoundError, match=words) as caught:
+        load_voc_records(str(folder), "trainval")
+    assert "unpack" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,10 @@ def test_how_many_detections_count(registered, dense, caplog, count, ap, told, b
 
 def test_what_the_model_cannot_find_is_told(registered, dense, caplog):
     _dense_scores(registered(dense), dense, model_limits={"TEST.A": 90, "TOP_K": 100})
-    assert "30 of 120 objects (25.0 %) are out of reach of the model" in caplog.text
+    assert (
+        "30 of 120 objects (25.0 %) are out of reach of the model, which takes the best 90"
+        in caplog.text
+    )
     assert (
         "best 90 detections of an image; there are up to 120 objects. Raise TEST.A (90) and TOP_K"
         in caplog.text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -118,13 +119,13 @@ def _parse(source: str) -> dict:
     # Polygons are most of such a file: dropped while parsing unless a field asks for them.
     hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
     try:
-        content = json.loads(read_text(source), object_hook=hook)
+        text = read_text(source)
+        content = json.loads(text, object_hook=hook)
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(
-            f"'{source}' is no valid JSON ({error}): it is truncated or another kind of file; copy "
-            "it again"
+            f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
         ) from error
     if not isinstance(content, dict) or "images" not in content:
         inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
@@ -133,6 +134,22 @@ def _parse(source: str) -> dict:
             "detection result file is no dataset)"
         )
     return content
+
+
+def _cause(text: str, error: Exception) -> str:
+    """What is most likely wrong with a text that is no JSON, and the cure."""
+    place = getattr(error, "pos", 0)
+    before, rest = text[:place].rstrip(), text[place:].lstrip()
+    if (before.endswith(",") and rest[:1] in ("]", "}")) or re.match(r",\s*[]}]", rest):
+        return "a comma stands before the closing bracket; remove it"
+    if rest.startswith("'"):
+        return "names are in single quotes; write the file by json.dump, which takes double ones"
+    if before and rest.startswith("{") and "Extra data" in str(error):
+        return (
+            "it has one object after the other, as JSON Lines; write one object with the lists "
+            "'images', 'annotations' and 'categories'"
+        )
+    return "it is truncated or another kind of file; copy it again"
 
 
 def _without_polygons(node: dict) -> dict:

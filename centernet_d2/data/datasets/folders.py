@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
 
@@ -27,6 +28,13 @@ def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
         for stem, ending in names
         if ending.lower() in endings
     }
+
+
+def as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:
+    """What the list must say instead where its names have a folder or an ending, or lack zeros."""
+    pairs = ((name, meant) for name in missing for meant in (Path(name).stem, name.zfill(6)))
+    meant = next((f"'{meant}' for '{name}'" for name, meant in pairs if meant in there), "")
+    return f"; the list must have the files' names without ending, {meant}" if meant else ""
 
 
 def read_class_names(folder: str) -> list[str] | None:

@@ -75,8 +75,19 @@ def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> 
 
 
 def is_file_spec(name: str) -> bool:
-    """Whether a dataset name is a specification: it has a colon and is not registered."""
-    return ":" in name and name not in DatasetCatalog
+    """Whether a name that is not registered is meant as files: by a colon or as a bare path.
+
+    A bare path has no form, which `register_from_files` says.
+    """
+    return name not in DatasetCatalog and (":" in name or bool(_completed(name)))
+
+
+def _completed(path: str) -> str:
+    """How a JSON file or a folder that was named alone is written; "" if it is neither."""
+    if path.endswith(".json"):
+        return f"'coco:{path}:<image dir>'"
+    is_folder = os.sep in path and os.path.isdir(os.path.expanduser(path))
+    return f"'voc:{path}:<split>' or 'kitti:{path}:<split>'" if is_folder else ""
 
 
 def form_of(metadata: Metadata) -> DatasetForm:
@@ -226,6 +237,8 @@ def form_error(spec: str) -> ValueError:
     prefix, colon, _ = spec.partition(":")
     forms = " or ".join(f"'{form.usage}', such as '{form.example}'" for form in _forms.values())
     message = f"dataset '{spec}' does not have the form {forms}"
+    if not colon and (complete := _completed(spec)):
+        message += f". Write {complete}"
     if colon and prefix not in _forms:
         near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
         message += f". '{prefix}' is none of the known forms {sorted(_forms)}" + (

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Container, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
 
-from .folders import files_by_stem, read_split_list
+from .folders import as_files_are_named, files_by_stem, read_split_list
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +115,7 @@ def find_frames(
             if lost
         )
         message = f"'{part}': of the {len(names)} frames of split '{split}', {counts}"
-        message += _as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
+        message += as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
         going_on = f"goes on with the {len(complete)} complete frames"
         if not (complete and allow_missing):
             choice = "not one is complete"
@@ -131,10 +129,3 @@ def find_frames(
         logger.warning("%s; %s", message, going_on)
     kinds = [IMAGE_FOLDER, CALIBRATION_FOLDER, LABEL_FOLDER]
     return [Frame(name, *(found.get(kind, {}).get(name) for kind in kinds)) for name in complete]
-
-
-def _as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:
-    """What the list must say instead where its names have a folder or an ending, or lack zeros."""
-    pairs = ((name, meant) for name in missing for meant in (Path(name).stem, name.zfill(6)))
-    meant = next((f"'{meant}' for '{name}'" for name, meant in pairs if meant in there), "")
-    return f"; the list must have the frames' names, {meant}" if meant else ""

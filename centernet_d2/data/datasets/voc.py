@@ -22,9 +22,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import DatasetError, drop_useless_boxes
+from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..images import read_image_size
-from .folders import CLASS_FILE, files_by_stem, read_class_names, read_split_list
+from .folders import (
+    CLASS_FILE,
+    as_files_are_named,
+    files_by_stem,
+    read_class_names,
+    read_split_list,
+)
 from .from_files import FileDataset, is_chosen, split_folder
 from .voc_xml import read_xml
 
@@ -176,9 +182,11 @@ def _files(folder: str, part: str, names: Sequence[str], split: str) -> dict[str
     root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
     if missing := [name for name in names if name not in there]:
+        named = as_files_are_named(missing, there)
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
-            f"'{root}', such as '{missing[0]}{endings[0]}': {cure}, or correct the list"
+            f"'{root}', such as '{missing[0]}{endings[0]}'"
+            + (named or f": {cure}, or correct the list")
         )
     return {name: there[name] for name in names}
 
@@ -189,6 +197,7 @@ def _add_annotations(
     """Add size and annotations to records, or raise DatasetError that counts unknown classes."""
     indices = {name: index for index, name in enumerate(class_names)}
     unknown: dict[str, list[str]] = {}
+    in_first = count = 0  # of all boxes: those whose corners are no more than 1, in larger images
     for record in records:
         path = paths.get(record["image_id"])
         width, height, objects = (
@@ -199,9 +208,18 @@ def _add_annotations(
             if name not in indices:
                 unknown.setdefault(name, []).append(str(path))
                 continue
+            if x2 > x1 and y2 > y1:
+                count += 1
+                in_first += max(x2, y2) <= 1 < min(width, height)
             box = {"bbox": [x1 - 1.0, y1 - 1.0, x2, y2], "bbox_mode": BoxMode.XYXY_ABS}
             entry = {"category_id": indices[name], **box, "difficult": difficult}
             record["annotations"].append(entry)
+    if in_first and in_first >= RELATIVE_SHARE * count:
+        raise DatasetError(
+            f"'{os.path.dirname(next(iter(paths.values())))}': {in_first} of {count} boxes have no "
+            "corner above 1, in images that are larger. These are shares of the image; <bndbox> is "
+            "in pixels: multiply x by the image's width, y by its height"
+        )
     if unknown:
         counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
         told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]

@@ -59,6 +59,12 @@ def _object(node: ElementTree.Element, path: str) -> VocObject:
             f"'{path}': <difficult> of object '{name}' is '{word}'; write 0 or 1 (or false, true)"
         )
     corners = tuple(_number(node, f"bndbox/{corner}", path) for corner in _CORNERS)
+    for side, low, high in zip("xy", corners[:2], corners[2:], strict=True):
+        if high < low - 1:  # one less is a box of no size
+            raise DatasetError(
+                f"'{path}': <bndbox> of object '{name}' has {side}max {high:g} < {side}min "
+                f"{low:g}: exchange them, or write the corner where this is a width or height"
+            )
     return name, corners, difficult
 
 
