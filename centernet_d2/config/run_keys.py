@@ -15,8 +15,9 @@ DATASETS = block(
     CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
         "How closely image files are looked at before a training or an evaluation (seconds per "
         "10,000 files of a local disk), each with those before: `exist` (0.02), `ends`, first and "
-        "last bytes are those of a whole file (0.2), `header`, sizes are those of the annotations "
-        "(1), `decode`, all pixels can be read (minutes). Addresses (s3://...) are left out."),
+        "last bytes are those of a whole file, and 100 files, evenly spaced, have the annotations' "
+        "sizes (0.2), `header`, all have them (1), `decode`, all pixels can be read (minutes). "
+        "Addresses (s3://...) are left out."),
     SKIP_UNREADABLE=(False, flag,
         "Training images in which CHECK_IMAGES finds a fault: True leaves them out and counts them "
         "in a warning, False is an error, as it always is of evaluation images."),

@@ -27,6 +27,7 @@ _ENDS = {
 _SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
 _BAR_FROM = 5000  # files from which on a terminal shows a bar
 _CHUNK = 128  # files that a thread takes at once
+_SAMPLE = 100  # files whose sizes are compared in any case
 
 
 class Faults(NamedTuple):
@@ -41,8 +42,9 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
 
     "exist" asks for the files alone, folder by folder. "ends" also looks at the first and last
     bytes of each; only a file whose ends are not those of a whole one is decoded. "header" compares
-    the size in every file's header with the record's, and "decode" reads all pixels. An address
-    ("s3://...") is left to the loader, which names it where it cannot be read.
+    the size in every file's header with the record's, and "decode" reads all pixels. "ends" does as
+    "header" where one of 100 files, evenly spaced, has a fault: wrong sizes are seldom alone. An
+    address ("s3://...") is left to the loader, which names it where it cannot be read.
     """
     if level == "none":
         return Faults([], {})
@@ -53,6 +55,10 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
     if level == "exist":
         return Faults(missing, {})
     rows = [row for row in local if names[row] not in absent]
+    sized = [row for row in rows if records[row].get("width")] if level == "ends" else []
+    sample = sized[:: -(-len(sized) // _SAMPLE) or 1]
+    if any(_fault(names[row], records[row], "header") for row in sample):
+        level = "header"
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
 
     def look(chunk: list[int]) -> dict[int, Exception]:

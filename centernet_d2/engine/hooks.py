@@ -212,7 +212,7 @@ class BestCheckpoint(HookBase):
 
     def after_step(self) -> None:
         """Look at this step's evaluation; save, and end if there was none better for too long."""
-        self.after_train()
+        self._look()
         done = self.trainer.iter + 1
         if not self.patience or not is_due(done, self.period) or done >= self.trainer.max_iter:
             return
@@ -224,6 +224,17 @@ class BestCheckpoint(HookBase):
         self._end(done)
 
     def after_train(self) -> None:
+        """Look at the evaluation at the end; say again where the metric was in none."""
+        told_before = self._told
+        self._look()
+        if told_before:
+            logger.warning(
+                "SOLVER.BEST_METRIC '%s' was no result of any evaluation: no model_best.pth is "
+                "kept of this run.",
+                self.metric,
+            )
+
+    def _look(self) -> None:
         """Save if the last evaluation, which may have been done just now, is the best yet."""
         if not comm.is_main_process():
             return

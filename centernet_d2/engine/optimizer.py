@@ -88,14 +88,14 @@ def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"params": parameters, **dict(settings)} for settings, parameters in merged.items()]
 
 
-# Setting of a parameter group -> what sets it, for messages.
+# Setting of a parameter group -> its value and what sets it, for messages.
 SETTINGS = {
-    "initial_lr": "SOLVER.BASE_LR",
-    "weight_decay": "SOLVER.WEIGHT_DECAY (_NORM, _BIAS)",
-    "momentum": "SOLVER.MOMENTUM",
-    "nesterov": "SOLVER.NESTEROV",
-    "betas": "the optimizer's betas",
-    "eps": "the optimizer's eps",
+    "initial_lr": "learning rate {} (SOLVER.BASE_LR and the batch)",
+    "weight_decay": "weight decay {} (SOLVER.WEIGHT_DECAY, _NORM, _BIAS)",
+    "momentum": "SOLVER.MOMENTUM: {}",
+    "nesterov": "SOLVER.NESTEROV: {}",
+    "betas": "the optimizer's betas: {}",
+    "eps": "the optimizer's eps: {}",
 }
 
 
@@ -126,7 +126,7 @@ def resume_optimizer(
     own, before = here["optimizer"]["param_groups"], saved["param_groups"]
     places = {name: index for index, name in enumerate(_saved_parameters(here, state))}
     computed, told = isinstance(scheduler, LRMultiplier), []
-    for key, config_key in SETTINGS.items():
+    for key, text in SETTINGS.items():
         was, now = (
             " and ".join(dict.fromkeys(str(group[key]) for group in groups if key in group))
             for groups in (before, own)
@@ -134,9 +134,9 @@ def resume_optimizer(
         if was and now and was != now:
             stays = computed or key != "initial_lr"
             told.append(
-                f"{config_key}: {now} is used, the run had {was}."
+                f"{text.format(now)} is used, the run had {was}."
                 if stays
-                else f"{config_key}: the scheduler goes on with {was}, not {now}."
+                else f"{text.format(now)} is not used, the scheduler goes on with {was}."
             )
     order = [places[name] for name in here["optimizer_parameters"]]
     moments = {k: saved["state"][place] for k, place in enumerate(order) if place in saved["state"]}

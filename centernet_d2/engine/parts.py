@@ -73,19 +73,30 @@ class Parts(DefaultTrainer):
         return super().test(cfg, model, evaluators)
 
     @classmethod
-    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> None:
-        """Build what evaluates and look at its image files; an own `test` makes errors warnings."""
+    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> list[str]:
+        """Build what evaluates and look at its image files; an own `test` makes errors warnings.
+
+        Returns:
+            What the names of all results begin with ("bbox/"); empty where that is not known.
+        """
+        own, known, starts = cls.test.__module__ == __name__, True, []
         told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
         for name in cfg.DATASETS.TEST:
             try:
                 built = cls.build_test_loader(cfg, name)  # of another package: without records
                 records = list(getattr(getattr(built, "dataset", None), "dicts", ()))
                 usable_records(cfg, records, f"DATASETS.TEST {name}")
-                call_with_context(cls.build_evaluator, cfg, name, **told)
+                evaluator = call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
-                if cls.test.__module__ == __name__:
+                if own:
                     raise
                 logger.warning("An evaluation on %s may fail: %s", name, error)
+                continue
+            place = f"{name}/" if len(cfg.DATASETS.TEST) > 1 else ""  # as detectron2 nests them
+            tasks = getattr(evaluator, "tasks", ())
+            known &= bool(tasks) and type(evaluator).__module__.startswith("centernet_d2.")
+            starts += [f"{place}{task}/" for task in tasks]
+        return starts if own and known else []
 
 
 def usable_records(
@@ -98,6 +109,18 @@ def usable_records(
     level = cfg.DATASETS.CHECK_IMAGES
     faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
     return check_image_files(records, faults, source=source, skip=skip)
+
+
+def check_metric_name(metric: str, starts: Sequence[str]) -> None:
+    """Raise ValueError where SOLVER.BEST_METRIC begins as no result does; see `check_evaluation`.
+
+    An evaluator that does not say what it gives leaves it open.
+    """
+    if metric and starts and not metric.startswith(tuple(starts)):
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', which no evaluation of DATASETS.TEST gives: their "
+            f"results begin with {', '.join(starts)} (as in '{starts[0]}AP'). Name one of them."
+        )
 
 
 def check_best_metric(cfg: CfgNode) -> None:

@@ -54,6 +54,11 @@ class Schedule:
     warm_up: int = 0  # iterations
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
+    @property
+    def least_saving(self) -> int:
+        """Iterations after which the state is saved at the latest, whatever the periods are."""
+        return max(self.iterations // 10, 1)
+
     def describe(self) -> str:
         """Return the schedule in two lines, for the log."""
         epochs = self.iterations * self.images_per_batch / self.dataset_size
@@ -68,7 +73,7 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"checkpoint every {self.checkpoint_period} iterations."
+            f"saved every {min(self.checkpoint_period, self.least_saving)} iterations."
         )
 
     def too_long_warm_up(self) -> str:

@@ -109,7 +109,7 @@ def run_seeds(
     Raises:
         ValueError: nothing to evaluate on, or the same weights for all seeds.
         FileNotFoundError: the weights of a seed are to be evaluated and not there.
-        FileExistsError: an earlier series is there, and `args` neither resume nor overwrite.
+        FileExistsError: an earlier series or run is there, and `args` neither resume nor overwrite.
         SystemExit: a run failed; with its exit status.
     """
     job = read_job(args, add_keys=add_keys)
@@ -119,7 +119,7 @@ def run_seeds(
     resume = args.resume and not args.eval_only
     summary_file = os.path.join(result_folder(output, args.eval_only), SUMMARY_FILE)
     if args.machine_rank == 0:
-        for folder in folders.values():  # of all seeds, before the first is trained
+        for folder in (output, *folders.values()):  # of all, before the first is trained
             if aside := clear_folder(folder, args, needed=job.cfg.MODEL.WEIGHTS):
                 logger.warning("The earlier run in %s is now in %s.", folder, aside)
         Path(summary_file).unlink(missing_ok=True)  # it would outlive a series that fails

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import verify_results
@@ -24,7 +25,7 @@ from .class_names import compare_with_checkpoint, set_class_names
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
-from .parts import Parts, check_best_metric, usable_records
+from .parts import Parts, check_best_metric, check_metric_name, usable_records
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
@@ -76,7 +77,7 @@ class Trainer(Parts):
 
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
-        self.check_evaluation(cfg, model)
+        check_metric_name(cfg.SOLVER.BEST_METRIC, self.check_evaluation(cfg, model))
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
@@ -115,7 +116,7 @@ class Trainer(Parts):
         keeper = CheckpointHook(
             self.checkpointer,
             period=cfg.SOLVER.CHECKPOINT_PERIOD,
-            least=cfg.SOLVER.MAX_ITER // 10,
+            least=self.schedule.least_saving,
             evaluation_period=period,
             signals=self.signals,
         )
@@ -236,6 +237,7 @@ class Trainer(Parts):
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
         state |= optimizer_state(self.optimizer, unwrapped(self.model))
         state["schedule"] = dict(vars(self.schedule))
+        state["datasets"] = self._datasets()
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
         done = self.iter + 1 - self.start_iter  # steps since the start, of all processes' images
@@ -245,11 +247,18 @@ class Trainer(Parts):
             state["training_weights"] = dict(unwrapped(self.model).state_dict())
         return state
 
+    def _datasets(self) -> str:
+        """Return what is trained on, by specification or name, to be compared on resuming."""
+        names = self.cfg.DATASETS.TRAIN
+        return ", ".join(MetadataCatalog.get(name).get("file_spec") or name for name in names)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
         TrainerBase.load_state_dict(self, state)
         model = unwrapped(self.model)
-        changes = self.schedule.changes(state.get("schedule", {}))
+        changes, now = self.schedule.changes(state.get("schedule", {})), self._datasets()
+        if (was := state.get("datasets", now)) != now:
+            changes.insert(0, f"DATASETS.TRAIN: {now} is used, the run had {was}.")
         changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
         for change in changes:
             logger.warning("Resuming with another config. %s", change)

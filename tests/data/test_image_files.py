@@ -91,8 +91,16 @@ def test_each_level_includes_those_before(tmp_path):
     found = {level: find_faults(records, level) for level in LEVELS}
     assert [len(found[level].missing) for level in LEVELS] == [0, 1, 1, 1, 1]
     rows = {level: list(found[level].unusable) for level in LEVELS}
-    assert rows == {"none": [], "exist": [], "ends": [2], "header": [2, 3], "decode": [2, 3, 4]}
+    assert rows == {"none": [], "exist": [], "ends": [2, 3], "header": [2, 3], "decode": [2, 3, 4]}
     assert "its dataset record says (32, 25)" in str(found["header"].unusable[3])
+
+
+@pytest.mark.parametrize(("wrong", "found"), [([44, 45], []), ([44, 594], [44, 594])])
+def test_ends_compare_the_sizes_of_a_sample_and_then_of_all(folder, wrong, found):
+    records = [record(folder / f"{number % 60:02d}.png") for number in range(600)]
+    for row in wrong:  # of every sixth file the size is looked at
+        records[row]["width"] = 33
+    assert list(find_faults(records, "ends").unusable) == found
 
 
 def test_header_sizes_are_upright_ones(tmp_path):

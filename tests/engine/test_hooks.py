@@ -169,6 +169,7 @@ def test_unknown_metric_lists_the_results(tmp_path, caplog):
     assert run_best(tmp_path, values, metric="bbox/APP", after_step=count) == []
     assert warnings == [0, 1, 1, 1]  # after the first evaluation, once
     assert "'bbox/APP' is no result of the evaluation; there are: bbox/AP." in caplog.text
+    assert "'bbox/APP' was no result of any evaluation" in caplog.messages[-1]  # at the end
 
 
 class Corner(nn.Module):

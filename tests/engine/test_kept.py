@@ -202,6 +202,7 @@ def test_best_score_and_count_survive_a_resume(config, tmp_path, stopped_at):
     [
         (["SOLVER.EARLY_STOPPING", 3], "EARLY_STOPPING is 3, but SOLVER.BEST_METRIC is ''"),
         (["SOLVER.EARLY_STOPPING", 3, *BEST], "EARLY_STOPPING is 3, but TEST.EVAL_PERIOD is 0"),
+        (["SOLVER.BEST_METRIC", "keypoint/AP"], "results begin with bbox/ (as in 'bbox/AP')"),
         ([*BEST, *NO_TEST], "SOLVER.BEST_METRIC is 'bbox/AP', but DATASETS.TEST is empty"),
     ],
 )

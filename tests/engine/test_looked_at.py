@@ -78,11 +78,12 @@ def test_unreadable_training_images_are_left_out_before_the_schedule(config, spo
     trainer.train()
 
 
-def test_sizes_are_compared_where_asked_for(config, spoilt):
+@pytest.mark.parametrize("key", ["DATASETS.TRAIN", "DATASETS.TEST"])
+def test_sizes_are_compared_before_training(config, spoilt, key):
     spec = spoilt(lambda content: content["images"][4].update(width=47))
-    Trainer(config("DATASETS.TRAIN", (spec,), "DATASETS.TEST", ()))
-    with pytest.raises(ValueError, match=r"0005\.png' has .*\(31, 33\).*says \(47, 33\)"):
-        Trainer(config("DATASETS.TRAIN", (spec,), "DATASETS.CHECK_IMAGES", "header"))
+    Trainer(config(key, (spec,), "DATASETS.CHECK_IMAGES", "exist"))
+    with pytest.raises(ValueError, match=rf"{key}.*0005\.png' has .*\(31, 33\).*says \(47, 33\)"):
+        Trainer(config(key, (spec,)))
 
 
 def test_a_dataset_without_evaluator_type_is_found_before_training(config, dataset):

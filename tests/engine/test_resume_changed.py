@@ -12,6 +12,8 @@ from centernet_d2.engine.optimizer import (
 )
 from centernet_d2.engine.trainer import Trainer
 
+from .small_world import write_dataset
+
 NO_TEST = ("DATASETS.TEST", ())
 
 
@@ -33,7 +35,7 @@ def test_the_rate_that_is_printed_is_trained_with(config, caplog):
     assert told == [
         "SOLVER.IMS_PER_BATCH: 2 is used, the run had 4.",
         "SOLVER.STEPS: (5,) is used, the run had (4,).",
-        "SOLVER.BASE_LR: 0.02 is used, the run had 0.01.",
+        "learning rate 0.02 (SOLVER.BASE_LR and the batch) is used, the run had 0.01.",
     ]
     rates, after_step = [], trainer.after_step
     trainer.after_step = lambda: (
@@ -47,7 +49,7 @@ def test_the_rate_that_is_printed_is_trained_with(config, caplog):
 
 
 SGD = ["SOLVER.OPTIMIZER", "SGD"]
-DECAY = "SOLVER.WEIGHT_DECAY (_NORM, _BIAS): 0.5 and 0.0 is used, the run had 0.0."
+DECAY = "weight decay 0.5 and 0.0 (SOLVER.WEIGHT_DECAY, _NORM, _BIAS) is used, the run had 0.0."
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,17 @@ def test_other_settings_are_used_and_told(config, caplog, kind, key, value, line
     for name, values in group.items():
         assert {each[name] for each in trainer.optimizer.param_groups} == values
     trainer.train()
+
+
+def test_another_data_set_is_told(config, dataset, caplog, tmp_path):
+    other = write_dataset(tmp_path / "other")  # as many images
+    trainer, told = resumed(config, [], ["DATASETS.TRAIN", (other,)], caplog)
+    assert told == [f"DATASETS.TRAIN: {other} is used, the run had {dataset}."]
+    caplog.clear()
+    state = trainer.state_dict()
+    del state["datasets"]  # of an older checkpoint
+    trainer.load_state_dict(state)
+    assert "Resuming with another" not in caplog.text
 
 
 def test_another_optimizer_is_an_error_with_both_choices(config, caplog):
@@ -143,5 +156,8 @@ def test_a_rate_that_its_own_scheduler_goes_on_with_is_told():
     for optimizer, rate in ((old, 0.1), (new, 0.3)):
         optimizer.param_groups[0]["initial_lr"] = rate
     changes = resume_optimizer(new, None, model, optimizer_state(old, model))
-    assert changes == ["SOLVER.BASE_LR: the scheduler goes on with 0.1, not 0.3."]
+    assert changes == [
+        "learning rate 0.3 (SOLVER.BASE_LR and the batch) is not used, the scheduler goes on "
+        "with 0.1."
+    ]
     assert new.param_groups[0]["initial_lr"] == 0.1

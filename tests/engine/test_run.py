@@ -41,7 +41,9 @@ def test_train_resume_and_evaluate(command, tmp_path):
     call(command("SOLVER.MAX_ITER", "3"))
     assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 2
     assert (folder / "config.yaml").exists()
-    assert "6 iterations" not in (folder / "log.txt").read_text()
+    log = (folder / "log.txt").read_text()
+    assert "6 iterations" not in log
+    assert f"Command line arguments: Namespace(config_file='{tmp_path / 'small.yaml'}'" in log
 
     results = call(command("--resume"))
     assert torch.load(folder / "model_final.pth", weights_only=True)["iteration"] == 5

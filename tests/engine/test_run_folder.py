@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from centernet_d2.engine.run_folder import move_aside, refuse_used_folder, traces_of_run
+from centernet_d2.engine.run_folder import (
+    file_to_resume,
+    move_aside,
+    refuse_used_folder,
+    traces_of_run,
+)
 from centernet_d2.engine.trainer import Trainer
 
 from .test_run import call, command  # noqa: F401
@@ -105,6 +110,15 @@ def test_nothing_to_resume_is_told(config, tmp_path, caplog):
     train(config("DATASETS.TEST", (), "SOLVER.MAX_ITER", 1), resume=True)
     told = f"OUTPUT_DIR '{tmp_path / 'run'}' (it has no checkpoint): a new run starts."
     assert told in caplog.text
+
+
+def test_the_only_checkpoint_is_gone(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        file_to_resume(str(make_run(tmp_path, "model_best.pth")), str(tmp_path / "model_last.pth"))
+    assert str(caught.value) == (
+        f"'{tmp_path / 'last_checkpoint'}' names 'model_last.pth', which is not there. No other is "
+        "there: start a new run in another OUTPUT_DIR or with --overwrite."
+    )
 
 
 @pytest.mark.parametrize("tagged", [True, False])

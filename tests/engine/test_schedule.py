@@ -93,6 +93,8 @@ COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 5
         (COCO_TRAIN, 64, {}, "118287 images, 64 per step, 1848 iterations per epoch."),
         (COCO_TRAIN, 64, {}, "Learning rate 0.00025 (0.0005 x 64/128), lowered after 166320, 2217"),
         (COCO_TRAIN, 64, {}, "; 258720 iterations (about 140.0 epochs); evaluation at the end, "),
+        (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 99999}, "at the end, saved every 25872 iter"),
+        (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 5000}, "at the end, saved every 5000 iter"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 114}, "0.000491228 (0.0005 x 112/114),"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 0}, "Learning rate 0.0005,"),
         (1280, 128, FLAT | COSINE, "lowered along a cosine after 50 of warm-up;"),

@@ -202,6 +202,17 @@ def test_an_earlier_series_is_refused_or_moved_aside(series):
         series(3, "--resume", "--overwrite")
 
 
+def test_a_plain_run_in_the_folder_of_a_series_is_refused_or_moved_aside(series):
+    series.folder.mkdir()
+    (series.folder / "last_checkpoint").touch()
+    with pytest.raises(FileExistsError, match=r"run' holds a run already \(last_checkpoint\)"):
+        series(2)
+    assert series.commands == []
+    series(2, "--overwrite")
+    assert (series.folder / "old_1" / "last_checkpoint").exists()
+    assert series.ran == ["7", "8"]
+
+
 def test_evaluation_of_every_seeds_own_weights(series, caplog):
     with pytest.raises(FileNotFoundError, match=r"seed_7.*seed_8.*--resume"):
         series(2, "--eval-only")
