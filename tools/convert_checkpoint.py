@@ -145,7 +145,8 @@ def with_names(converted: Converted, classes: str | None, joints: str | None) ->
 
 def read_names(given: str, *, joints: bool) -> tuple[list[str], Skeleton | None]:
     """Names from a dataset, a text or JSON file, or a list; of a dataset's joints all it says."""
-    name = register_from_files(given) if is_file_spec(given) else given
+    is_dataset = is_file_spec(given) and not Path(given).is_file()
+    name = register_from_files(given) if is_dataset else given
     if name in DatasetCatalog:
         classes = dataset_class_names(name)  # reads the files that say them
         skeleton = skeleton_of(name) if joints else None
