@@ -19,7 +19,7 @@ from torch import Tensor
 WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "weights")
 AVERAGES = ("model_ema", "ema_model", "ema", "ema_state_dict", "state_dict_ema", "ema_state")
 # What torch.compile, FSDP and activation checkpoints put between the parts of a name.
-WRAPPERS = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
+_WRAPPERS = re.compile(r"(?<![^.])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.")
 # Before all names: DataParallel, and what a training program calls its network.
 # Moving averages come last here too.
 PREFIXES = tuple(
@@ -88,7 +88,7 @@ def unwrap(content: Mapping[str, Any], known: Collection[str] = ()) -> Unwrapped
 
 def plain_name(name: str) -> str:
     """The name of a tensor without what torch's wrappers of modules put between its parts."""
-    return WRAPPERS.sub("", name)
+    return _WRAPPERS.sub("", name)
 
 
 def _container(content: Mapping[str, Any]) -> str:

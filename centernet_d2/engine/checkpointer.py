@@ -19,7 +19,7 @@ from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
 from ..checkpoint.published import detectron2_form
-from ..checkpoint.unwrap import WRAPPERS, shorten, unwrap
+from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
 from ..structures.skeleton import Skeleton
 
@@ -72,7 +72,7 @@ class Checkpointer(DetectionCheckpointer):
         model_state = self.averaged_state() if self.averaged_state else self.model.state_dict()
         rest = {} if weights_only else self.checkpointables
         data = {
-            "model": {WRAPPERS.sub("", name): value for name, value in model_state.items()},
+            "model": {plain_name(name): value for name, value in model_state.items()},
             "class_names": self.class_names,
             **(self.skeleton.saved() if self.skeleton else {"joint_names": []}),
             **{key: item.state_dict() for key, item in rest.items()},
@@ -139,7 +139,7 @@ class Checkpointer(DetectionCheckpointer):
         heuristics = queries.pop("matching_heuristics", ["False"]) == ["True"]
         if queries:
             raise ValueError(f"MODEL.WEIGHTS '{self._source}': unknown query {sorted(queries)}.")
-        known = [WRAPPERS.sub("", name) for name in self.model.state_dict()]
+        known = [plain_name(name) for name in self.model.state_dict()]
         content = files.read_tensors(filename)
         if not heuristics:
             return detectron2_form(content, filename, known)
@@ -154,7 +154,7 @@ class Checkpointer(DetectionCheckpointer):
                 state = align_and_update_state_dicts(model, state, c2_conversion=from_caffe)
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
-        names = {WRAPPERS.sub("", name): name for name in model}  # of a compiled model
+        names = {plain_name(name): name for name in model}  # of a compiled model
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
