@@ -122,7 +122,7 @@ def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
         return SavedNames()
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def tell_once(message: str) -> None:
     """Warn; once in a process of the same."""
     logger.warning(message)

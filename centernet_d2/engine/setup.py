@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -28,12 +27,11 @@ from ..detectron2_versions import unify_defaults
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import other_classes_than_saved, set_class_names, set_joints
+from .saved_names import tell_once
 from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
 
-logger = logging.getLogger(__name__)
-_said: set[str] = set()
 _READY = "__ready__"  # attribute of a config: the process that `setup` ran in, and the values then
 
 
@@ -110,18 +108,18 @@ def setup(cfg: CfgNode) -> CfgNode:
         expand_paths(cfg)
         check_detector_name(cfg.MODEL.META_ARCHITECTURE)
         if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
-            _say_once(changed)
+            tell_once(changed)
         register_datasets(cfg)
         names, weights = set_class_names(cfg), cfg.MODEL.WEIGHTS
         if weights and (warning := other_classes_than_saved(names, weights)):
-            _say_once(warning)
+            tell_once(warning)
         set_joints(cfg)
         for warning in complete_config(cfg):
-            _say_once(warning)
+            tell_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read
         cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
         if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
-            _say_once(
+            tell_once(
                 f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
@@ -139,7 +137,7 @@ def _device_here(name: str) -> str:
         return name
     gpus = gpu_count()
     if name.startswith("cuda") and not gpus:
-        _say_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        tell_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
         return "cpu"
     raise ValueError(
         f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"
@@ -163,7 +161,7 @@ def register_datasets(cfg: CfgNode) -> None:
         try:
             register_from_files(spec)
         except (ValueError, OSError) as error:  # a saved config on a machine without the data
-            _say_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
+            tell_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
     _choose_reading(cfg)
@@ -188,9 +186,3 @@ def _registered(cfg: CfgNode, name: str) -> str:
     if absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]
     return short
-
-
-def _say_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
-        logger.warning(message)

@@ -14,6 +14,7 @@ from detectron2.utils.file_io import PathHandler, PathManager
 import centernet_d2
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import load_for_evaluation
+from centernet_d2.engine.saved_names import tell_once
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.model_zoo.path_handlers import downloaded_file
 
@@ -138,10 +139,8 @@ def unseen():
         ("timm:dla34.in1k", None),
     ],
 )
-def test_setup_opens_no_connection(
-    config, no_network, unseen, monkeypatch, caplog, weights, classes
-):
-    monkeypatch.setattr("centernet_d2.engine.setup._said", set())
+def test_setup_opens_no_connection(config, no_network, unseen, caplog, weights, classes):
+    tell_once.cache_clear()
     setup(config("MODEL.WEIGHTS", weights))  # with a dataset of two classes
     assert ("was trained on" in caplog.text) == bool(classes)
     if classes:
@@ -207,7 +206,7 @@ def test_saved_config_works_where_its_files_are_gone(config, tmp_path):
 
 def test_device_falls_to_the_cpu_and_says_so_once(config, caplog, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("centernet_d2.engine.setup._said", set())
+    tell_once.cache_clear()
     for _ in range(2):
         assert setup(config("MODEL.DEVICE", "cuda")).MODEL.DEVICE == "cpu"
     assert caplog.text.count("torch sees no GPU") == 1
@@ -263,10 +262,8 @@ def test_wrong_values_name_their_key(config, key, value):
         setup(config(key, value))
 
 
-def test_weights_of_other_classes_are_told_with_names_and_counts(
-    config, tmp_path, caplog, monkeypatch
-):
-    monkeypatch.setattr("centernet_d2.engine.setup._said", set())
+def test_weights_of_other_classes_are_told_with_names_and_counts(config, tmp_path, caplog):
+    tell_once.cache_clear()
     checkpointer = Checkpointer(torch.nn.Linear(1, 1), str(tmp_path), class_names=list(CLASSES))
     checkpointer.save("same")
     checkpointer.class_names = ["cat", "dog", "cow"]
