@@ -19,7 +19,8 @@ ALLOWED = {
     "atomic_write": set(),
     "text_files": set(),
     "check": {"layers", "detectron2_versions"},
-    "detectron2_versions": set(),
+    "detectron2_versions": {"threads"},
+    "threads": set(),
     "moved_modules": set(),
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
