@@ -148,6 +148,8 @@ def test_completion_is_a_script_of_that_shell(shell, capsys):
     script = capsys.readouterr().out
     assert "centernet-d2" in script
     assert "visualize" in script
+    if shell == "bash":
+        assert "_shtab_centernet_d2_predict___weights_COMPGEN=_shtab_compgen_files" in script
     if shutil.which(shell):
         checked = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True)
         assert checked.returncode == 0, checked.stderr
