@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "add_centernet_config": "centernet_d2.config",
+    "config_of": "centernet_d2.engine.model_config",
     "load_config": "centernet_d2.engine.setup",
     "setup": "centernet_d2.engine.setup",
     "Predictor": "centernet_d2.inference.predictor",

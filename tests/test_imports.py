@@ -32,7 +32,7 @@ ALLOWED = {
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write"},
+    "checkpoint": {"config", "atomic_write", "detectron2_versions"},
     "model_zoo": {"config", "checkpoint", "atomic_write"},
 }
 EVERYTHING = {"engine", "inference", "__init__"}
