@@ -151,8 +151,7 @@ def check_package(importer: Importer = import_module) -> Finding:
 
     def look() -> str:
         package = importer("centernet_d2")
-        if error := getattr(package, "_import_error", None):
-            raise error
+        package.require()
         return f"{package.__version__} at {package.__path__[0]}"
 
     return attempt("centernet_d2", look, CURE_ABOVE)

@@ -126,7 +126,10 @@ def test_operator_that_fails(name):
 
 
 def test_own_package_that_did_not_import_in_full():
-    package = SimpleNamespace(_import_error=missing("detectron2"), __version__="0", __path__=["."])
+    def require():
+        raise missing("detectron2")
+
+    package = SimpleNamespace(require=require, __version__="0", __path__=["."])
     finding = check.check_package(lambda name: package)
     assert not finding.ok
     assert "detectron2" in finding.detail

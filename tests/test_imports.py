@@ -23,6 +23,7 @@ ALLOWED = {
     "missing": set(),
     "detectron2_versions": set(),
     "moved_modules": set(),
+    "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),

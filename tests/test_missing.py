@@ -26,6 +26,8 @@ try:
     centernet_d2.Predictor
 except ImportError as error:
     print(error)
+from centernet_d2.cli import main
+sys.exit(main(["demo", "points"]))
 """
 PIP = f"{sys.executable} -m pip install"
 INSTALL = f"{sys.executable} -m centernet_d2 install-detectron2"
@@ -49,8 +51,9 @@ INSTALL = f"{sys.executable} -m centernet_d2 install-detectron2"
 def test_what_is_missing_is_named_with_its_cure(hidden, sentence):
     command = [sys.executable, "-c", HIDE, *hidden.split()]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert done.stdout == f"centernet_d2.Predictor needs {sentence}\n"
+    assert done.stderr.endswith(f"centernet-d2 demo: centernet_d2 needs {sentence}\n")
 
 
 @pytest.mark.parametrize(
