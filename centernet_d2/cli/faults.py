@@ -22,18 +22,19 @@ def report(verb: str, error: BaseException, *, trace: bool = False) -> int:
     if trace:
         traceback.print_exception(error)
     else:
-        where = "The trace is in the log" if in_log else "See where by --traceback"
-        hint = "" if isinstance(error, TOLD) else f" ({where}.)"
-        print(f"centernet-d2 {verb}: {sentence(error)}{hint}", file=sys.stderr)
+        where = "the trace is in the log" if in_log else "see where by --traceback"
+        print(f"centernet-d2 {verb}: {sentence(error, where)}", file=sys.stderr)
     return 1
 
 
-def sentence(error: BaseException) -> str:
-    """Return what an error says; of one that nobody foresaw its kind too."""
+def sentence(error: BaseException, where: str) -> str:
+    """Return what an error says; of one that nobody foresaw also its kind, and where it arose."""
+    kind, told = type(error).__name__, isinstance(error, TOLD)
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if type(error).__name__ == "ProcessRaisedException":  # torch's: the trace of a process
-        return ([line for line in text.splitlines() if line.strip()] or [text])[-1]
-    return text if text and isinstance(error, TOLD) else f"{type(error).__name__}: {text}"
+    if kind == "ProcessRaisedException":  # torch's: the trace of a process that was started
+        kind, _, text = text.rstrip().rpartition("\n")[2].partition(": ")
+        told = kind in {known.__name__ for known in TOLD}
+    return text if told and text else f"{kind}: {text} ({where})"
 
 
 def write_to_log(error: BaseException) -> bool:

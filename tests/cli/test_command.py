@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from detectron2.engine import default_argument_parser
+from torch.multiprocessing import ProcessRaisedException
 
 from centernet_d2 import cli
 from centernet_d2.analysis.oracle import SUBSTITUTES
 from centernet_d2.cli.demo import DEMOS
+from centernet_d2.cli.faults import sentence
 from centernet_d2.cli.parsers import analyze, demo, predict
 from centernet_d2.engine.setup import load_config
 from centernet_d2.inference.records import BOX_FORMATS
@@ -118,6 +120,16 @@ def test_unforeseen_errors_say_what_they_are(monkeypatch, capfd):
     assert said.startswith("centernet-d2 predict: AttributeError: no such thing (")
 
 
+def test_of_a_process_its_last_line_is_told():
+    trace = "\n\n-- Process 1 terminated with the following error:\nTraceback:\n  ...\n"
+    cause = {"error_index": 1, "error_pid": 7}
+    for line, told in (
+        ("ValueError: SEED is 'x'.\n", "SEED is 'x'."),
+        ("AttributeError: 'a': b\n", "AttributeError: 'a': b (here)"),
+    ):
+        assert sentence(ProcessRaisedException(trace + line, **cause), "here") == told
+
+
 def test_a_stop_by_hand_says_what_is_kept(monkeypatch, capfd):
     def stop(args):
         error = KeyboardInterrupt()
@@ -136,6 +148,8 @@ def test_completion_is_a_script_of_that_shell(shell, capsys):
     script = capsys.readouterr().out
     assert "centernet-d2" in script
     assert "visualize" in script
+    if shell == "bash":
+        assert "_shtab_centernet_d2_predict___weights_COMPGEN=_shtab_compgen_files" in script
     if shutil.which(shell):
         checked = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True)
         assert checked.returncode == 0, checked.stderr

@@ -145,6 +145,25 @@ def test_predictions_of_other_cameras_are_not_mixed(predict, photo):
             predict(photo, *second, **where)
 
 
+def test_what_is_done_before_a_stop_is_kept_and_said(predict, photo, tmp_path, monkeypatch):
+    batches, original = [], Predictor.batch
+
+    def stops(self, images, **given):
+        batches.append(len(images))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return original(self, images, **given)
+
+    monkeypatch.setattr(Predictor, "batch", stops)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        predict(photo.parent, "--batch-size", "3")
+    written = tmp_path / "out" / "predictions.json"
+    (note,) = stopped.value.__notes__
+    assert note == f"3 of 4 images are in {written}; the same command goes on with the others."
+    assert predict(photo.parent, "--batch-size", "3")[0] == 0
+    assert batches == [3, 1, 1]  # the three were not predicted again
+
+
 def test_calibrations_are_read_before_the_network(
     verb, tiny_yaml, tiny_overrides, squares, tmp_path, monkeypatch
 ):
