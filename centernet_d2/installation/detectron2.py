@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..missing import explain
+from ..missing import explain, is_missing
 from . import edits, sources
 from .wheel import PURE_TAG, InstallError, apply_edits, select_files, write_wheel
 
 SOURCES = ("auto", "git", "pypi")
+NO_PIP = f"{sys.executable} -m ensurepip, or uv pip install pip"
 # The commit calls itself 0.6, as the release of 2021 does; the local part tells them apart.
 GIT_VERSION = f"0.6+g{sources.COMMIT[:8]}"
 
@@ -132,6 +133,8 @@ def install(
     print(f"detectron2: taking source {source} ({pin})")
     if dry_run:
         return
+    if is_missing("pip"):  # as in an environment of uv's
+        raise InstallError(f"This environment has no pip, which is needed: {NO_PIP}")
     with tempfile.TemporaryDirectory(prefix="detectron2-wheel-") as folder:
         directory = wheel_dir or Path(folder)
         if is_git:

@@ -379,6 +379,13 @@ def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, caps
             command("--source", "pypi")
 
 
+def test_without_pip_nothing_is_fetched(monkeypatch):
+    monkeypatch.setattr(installer, "is_missing", lambda name: name == "pip")
+    monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
+    with pytest.raises(wheel.InstallError, match="no pip.* -m ensurepip"):
+        command("--source", "pypi")
+
+
 def test_what_detectron2_needs_a_plain_install_brings():
     """So that pip chooses versions that agree, and the installer of detectron2 moves none."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
