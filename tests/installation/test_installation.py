@@ -382,7 +382,7 @@ def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, caps
 def test_without_pip_nothing_is_fetched(monkeypatch):
     monkeypatch.setattr(installer, "is_missing", lambda name: name == "pip")
     monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
-    with pytest.raises(wheel.InstallError, match="no pip.* -m ensurepip"):
+    with pytest.raises(wheel.InstallError, match=r"no pip.* -m ensurepip"):
         command("--source", "pypi")
 
 
