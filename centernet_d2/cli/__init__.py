@@ -26,9 +26,14 @@ VERBS = {
     "benchmark": "speed, memory and size of detectors",
     "demo": "train a small detector on generated images, score it, draw",
     "check": "what is installed, does it work, and how to cure what does not",
+    "install-detectron2": "bring detectron2, which is not on the package index",
     "completion": "print the completion of this command for a shell",
 }
-BEFORE_TORCH = ("check", "completion")  # verbs that run where torch or detectron2 is broken
+BEFORE_TORCH = (
+    "check",
+    "install-detectron2",
+    "completion",
+)  # verbs that run where torch or detectron2 is broken
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
