@@ -21,19 +21,21 @@ ALLOWED = {
     "check": {"layers", "detectron2_versions"},
     "detectron2_versions": set(),
     "moved_modules": set(),
+    "progress": set(),
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),
     },
-    "data": {"structures", "detectron2_versions", "text_files"},
-    "synthetic": {"structures", "data", "atomic_write"},
+    "data": {"structures", "detectron2_versions", "progress", "text_files"},
+    "synthetic": {"structures", "data", "atomic_write", "progress"},
     "evaluation": {
-        *("structures", "detectron2_versions", "atomic_write", "checked_values", "text_files"),
+        *("structures", "detectron2_versions", "atomic_write", "checked_values", "progress"),
+        "text_files",
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write"},
-    "model_zoo": {"config", "checkpoint", "atomic_write"},
+    "checkpoint": {"config", "atomic_write", "progress"},
+    "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
 EVERYTHING = {"engine", "inference", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
