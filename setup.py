@@ -55,6 +55,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=("centernet_d2", "centernet_d2.*")),
     package_data={"centernet_d2": ["py.typed"]},
+    entry_points={"console_scripts": ["centernet-d2 = centernet_d2.cli:main"]},
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
         # The tested pair is pinned in requirements/torch.txt; these are only lower bounds.
@@ -73,6 +74,7 @@ setup(
         "tabulate",
         "termcolor>=1.1",
         "tensorboard",
+        "shtab>=1.7",
     ],
     extras_require={
         # Not a requirement: opencv-python and opencv-contrib-python serve as well, and pip would

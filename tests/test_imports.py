@@ -22,6 +22,8 @@ ALLOWED = {
     "detectron2_versions": set(),
     "moved_modules": set(),
     "progress": set(),
+    "quiet": set(),
+    "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),
@@ -37,7 +39,7 @@ ALLOWED = {
     "checkpoint": {"config", "atomic_write", "progress"},
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
-EVERYTHING = {"engine", "inference", "__init__"}
+EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")

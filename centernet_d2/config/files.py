@@ -94,7 +94,7 @@ def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
 def _read_yaml(path: str) -> dict[str, Any]:
     """Return the content of a YAML file, or raise ValueError with its name and place."""
     if path.endswith(".py"):
-        raise ValueError(f"{path} is Python, a LazyConfig: only tools/train_net.py takes these.")
+        raise ValueError(f"{path} is Python, a LazyConfig: only `centernet-d2 train` takes these.")
     text = read_text(path)
     try:
         content = yaml.load(text, _Loader)

@@ -64,7 +64,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             f"'{cfg.MODEL.WEIGHTS}' holds no class names, and no dataset gives them: objects are "
             "called 'class 0' and so on. Name a dataset in DATASETS.TEST, or save the file with "
             "'class_names': ['first', ...] beside 'model' (published weights: "
-            "tools/convert_checkpoint.py --classes)."
+            "`centernet-d2 convert --classes`)."
         )
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)

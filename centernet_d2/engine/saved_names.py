@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 # The cure where weights name nothing.
 HOW_TO_NAME = (
-    "Name a dataset in DATASETS.TEST, or give the names to tools/convert_checkpoint.py --classes "
-    "and --joints"
+    "Name a dataset in DATASETS.TEST, or give the names to `centernet-d2 convert --classes "
+    "--joints`"
 )
 
 

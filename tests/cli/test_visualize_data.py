@@ -22,11 +22,11 @@ for key in ("FLIP_PROBABILITY", "COLOR_JITTER", "PCA_LIGHTING"):
 
 
 @pytest.fixture
-def draw(load_tool, monkeypatch, tmp_path):
+def draw(verb, monkeypatch, tmp_path):
     """A function that runs the tool with a config of Shapes: pictures, and calls of functions."""
 
     def run(config, *arguments, spied=(), output="out"):
-        tool, calls = load_tool("visualize_data"), {name: [] for name in spied}
+        tool, calls = verb("visualize-data"), {name: [] for name in spied}
         for name in spied:
             original = getattr(tool, name)
 
@@ -128,9 +128,9 @@ def test_joints_are_drawn(draw, figures, heatmaps):
     assert sum(len(instances) for _, instances, *_ in calls["draw_truth"]) > 4
 
 
-def test_joints_move_with_the_canvas(load_tool):
+def test_joints_move_with_the_canvas(verb):
     """A crop in the middle of a larger canvas; visibilities stay."""
-    tool = load_tool("visualize_data")
+    tool = verb("visualize-data")
     instances = Instances(
         (60, 60),
         gt_boxes=Boxes(torch.tensor([[1.0, 2, 3, 4]])),

@@ -5,11 +5,11 @@ import json
 import pytest
 
 
-def test_prints_tables_and_writes_json(load_tool, tiny_yaml, tmp_path, capsys):
+def test_prints_tables_and_writes_json(verb, tiny_yaml, tmp_path, capsys):
     file = tmp_path / "numbers.json"
     arguments = ["--sections", "model_size", "detector", "--config-file", tiny_yaml]
     arguments += ["--batches", "1", "--rounds", "1", "--warm-up", "0", "--json", str(file)]
-    assert load_tool("benchmark").main([*arguments, "--opts", "MODEL.DEVICE", "cpu"]) == 0
+    assert verb("benchmark").main([*arguments, "--opts", "MODEL.DEVICE", "cpu"]) == 0
     content = json.loads(file.read_text())
     assert set(content["sections"]) == {"model_size", "detector"}
     assert content["machine"]["threads"] > 0
@@ -19,7 +19,10 @@ def test_prints_tables_and_writes_json(load_tool, tiny_yaml, tmp_path, capsys):
         assert word in printed
 
 
-def test_unknown_section(load_tool, capsys):
-    with pytest.raises(SystemExit):
-        load_tool("benchmark").main(["--sections", "sausages"])
-    assert "deform_conv" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--sections", "sausages"], "deform_conv"), (["--device", "cuda:99"], "must be a device")],
+)
+def test_what_is_not_there(verb, arguments, told):
+    with pytest.raises(ValueError, match=told):
+        verb("benchmark").main(arguments)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
+
+from centernet_d2 import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,15 +26,14 @@ CORNER_OVERRIDES = [
 
 
 @pytest.fixture
-def load_tool(monkeypatch):
-    """A function that imports `tools/<name>.py` as the command line does."""
+def verb(monkeypatch):
+    """A function that gives the module of a verb, with `main` and `parse_arguments`."""
 
     def load(name: str):
-        spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        monkeypatch.syspath_prepend(ROOT / "tools")  # as for a program that is started there
-        spec.loader.exec_module(module)
+        module = importlib.import_module(f"centernet_d2.cli.{name.replace('-', '_')}")
+        monkeypatch.setattr(module, "parse_arguments", partial(cli.parse, name), raising=False)
+        main = lambda arguments: module.run(cli.parse(name, arguments))  # noqa: E731
+        monkeypatch.setattr(module, "main", main, raising=False)
         return module
 
     return load

@@ -11,8 +11,8 @@ from centernet_d2.synthetic.settings import SplitSettings, StreetSettings
 
 
 @pytest.mark.slow
-def test_demo_trains_scores_and_draws(load_tool, tiny_overrides, tmp_path, capsys):
-    demo = load_tool("demo")
+def test_demo_trains_scores_and_draws(verb, tiny_overrides, tmp_path, capsys):
+    demo = verb("demo")
     output = tmp_path / "out"
     arguments = ["points", "--output", str(output), "--images", "3"]
     overrides = [*tiny_overrides, "SOLVER.MAX_ITER", "25"]
@@ -30,15 +30,15 @@ def test_demo_trains_scores_and_draws(load_tool, tiny_overrides, tmp_path, capsy
     assert len((output / "metrics.json").read_text().splitlines()) == len(lines)
 
 
-def test_unknown_demo(load_tool, capsys):
+def test_unknown_demo(verb, capsys):
     with pytest.raises(SystemExit):
-        load_tool("demo").main(["sausages"])
+        verb("demo").main(["sausages"])
     assert "points" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_boxes_in_space_are_trained_scored_and_drawn(load_tool, tmp_path, capsys):
-    demo = load_tool("demo")
+def test_boxes_in_space_are_trained_scored_and_drawn(verb, tmp_path, capsys):
+    demo = verb("demo")
     ensure_split(SplitSettings(4, 1, StreetSettings()), str(tmp_path / "streets"))
     name = f"kitti:{tmp_path / 'streets'}:all"
     output = tmp_path / "out"

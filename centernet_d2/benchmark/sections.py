@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from fvcore.common.registry import Registry
 
-from centernet_d2.engine.step_loop import AMP_DTYPES
-
+from ..engine.step_loop import AMP_DTYPES
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")

@@ -28,7 +28,7 @@ def first_images(json_file, target) -> list[str]:
     return [image["file_name"] for image in content["images"]]
 
 
-def test_train_evaluate_and_predict(test_data, tmp_path, load_tool):
+def test_train_evaluate_and_predict(test_data, tmp_path, verb):
     folder = test_data / "coco_mini"
     names = first_images(folder / "annotations" / "instances_val2017.json", tmp_path / "val.json")
     train = f"coco:{folder}/annotations/instances_train2017.json:{folder}/train2017"
@@ -49,7 +49,7 @@ def test_train_evaluate_and_predict(test_data, tmp_path, load_tool):
     arguments = ["--config-file", str(tmp_path / "run" / "config.yaml"), "--weights", str(weights)]
     arguments += ["--input", *(str(folder / "val2017" / name) for name in names)]
     arguments += ["--output", str(tmp_path / "out"), "--score-threshold", "0"]
-    assert load_tool("predict").main(arguments) == 0
+    assert verb("predict").main(arguments) == 0
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(content["images"]) == IMAGES
     assert content["class_names"] == saved["class_names"]

@@ -37,9 +37,9 @@ def result(folder: Path, name: str) -> dict:
     return json.loads(file.read_text())
 
 
-def test_oracle_scores_each_substitution(load_tool, arguments, tmp_path):
+def test_oracle_scores_each_substitution(verb, arguments, tmp_path):
     told = ["--substitute", "heatmaps", "--substitute", "heatmaps", "offsets", "centers"]
-    assert load_tool("analyze").main(["oracle", *told, *arguments]) == 0
+    assert verb("analyze").main(["oracle", *told, *arguments]) == 0
     rows = result(tmp_path, "oracle")["rows"]
     assert [row["ground truth"] for row in rows] == [
         "none",
@@ -54,8 +54,8 @@ def test_oracle_scores_each_substitution(load_tool, arguments, tmp_path):
     assert len(json.loads(file.read_text())) == 5  # objects but the crowd
 
 
-def test_corner_quadrants_are_written(load_tool, arguments, tmp_path):
-    assert load_tool("analyze").main(["corner-quadrants", "--radius", "100", *arguments]) == 0
+def test_corner_quadrants_are_written(verb, arguments, tmp_path):
+    assert verb("analyze").main(["corner-quadrants", "--radius", "100", *arguments]) == 0
     content = result(tmp_path, "corner-quadrants")
     assert content["radius"] == 100
     assert [row["corner"] for row in content["rows"]] == ["top_left", "bottom_right"]
@@ -67,6 +67,6 @@ def test_corner_quadrants_are_written(load_tool, arguments, tmp_path):
     assert bottom_right["top_left"] is not None
 
 
-def test_datasets_are_needed(load_tool, arguments):
+def test_datasets_are_needed(verb, arguments):
     with pytest.raises(ValueError, match=r"DATASETS\.TEST is empty"):
-        load_tool("analyze").main(["corner-quadrants", *arguments, "DATASETS.TEST", "()"])
+        verb("analyze").main(["corner-quadrants", *arguments, "DATASETS.TEST", "()"])

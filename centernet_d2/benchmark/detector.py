@@ -11,9 +11,8 @@ from detectron2.modeling import build_model
 from fvcore.nn import FlopCountAnalysis, parameter_count
 from torch import Tensor, nn
 
-from centernet_d2.engine.setup import load_config, setup
-from centernet_d2.structures.padded_images import PaddedImages
-
+from ..engine.setup import load_config, setup
+from ..structures.padded_images import PaddedImages
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import peak_memory
 

@@ -32,14 +32,14 @@ def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
 
 
 @pytest.fixture
-def predict(load_tool, tiny_yaml, tiny_overrides, weights, tmp_path):
+def predict(verb, tiny_yaml, tiny_overrides, weights, tmp_path):
     """A function that predicts a file or folder: exit status and content of the JSON."""
 
     def run(given, *arguments, options=(), output="out"):
         needed = ["--config-file", tiny_yaml, "--weights", weights, "--input", str(given)]
         needed += ["--output", str(tmp_path / output), "--score-threshold", "0"]
         overrides = ["--opts", *tiny_overrides, *options]
-        status = load_tool("predict").main([*needed, *arguments, *overrides])
+        status = verb("predict").main([*needed, *arguments, *overrides])
         return status, json.loads((tmp_path / output / "predictions.json").read_text())
 
     return run
@@ -115,7 +115,7 @@ def test_heatmaps_are_drawn_where_asked_for(predict, photo, tmp_path):
 
 @pytest.mark.parametrize(("name", "kinds"), [("cornernet_tiny", 2), ("triplet_tiny", 3)])
 def test_corner_detectors_show_all_their_heatmaps(
-    load_tool, tiny_overrides, photo, tmp_path, name, kinds
+    verb, tiny_overrides, photo, tmp_path, name, kinds
 ):
     config = str(ROOT / "configs" / "Shapes" / f"{name}.yaml")
     overrides = [*tiny_overrides, *CORNER_OVERRIDES, "MODEL.CORNERNET.EMBEDDING_THRESHOLD", "9.0"]
@@ -127,7 +127,7 @@ def test_corner_detectors_show_all_their_heatmaps(
     for marks in ([], ["--keypoints"]):
         folder = tmp_path / f"out{len(marks)}"
         shown = [*arguments, *marks, "--output", str(folder), "--score-threshold", "0"]
-        assert load_tool("predict").main([*shown, "--opts", *overrides]) == 0
+        assert verb("predict").main([*shown, "--opts", *overrides]) == 0
         seen = cv2.imread(str(folder / "1.heatmap.png"))
         assert seen.shape[1] == kinds * 64 + (kinds - 1) * 4
         pictures.append(cv2.imread(str(folder / "1.png")))
@@ -145,15 +145,34 @@ def test_predictions_of_other_cameras_are_not_mixed(predict, photo):
             predict(photo, *second, **where)
 
 
+def test_what_is_done_before_a_stop_is_kept_and_said(predict, photo, tmp_path, monkeypatch):
+    batches, original = [], Predictor.batch
+
+    def stops(self, images, **given):
+        batches.append(len(images))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return original(self, images, **given)
+
+    monkeypatch.setattr(Predictor, "batch", stops)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        predict(photo.parent, "--batch-size", "3")
+    written = tmp_path / "out" / "predictions.json"
+    (note,) = stopped.value.__notes__
+    assert note == f"3 of 4 images are in {written}; the same command goes on with the others."
+    assert predict(photo.parent, "--batch-size", "3")[0] == 0
+    assert batches == [3, 1, 1]  # the three were not predicted again
+
+
 def test_calibrations_are_read_before_the_network(
-    load_tool, tiny_yaml, tiny_overrides, squares, tmp_path, monkeypatch
+    verb, tiny_yaml, tiny_overrides, squares, tmp_path, monkeypatch
 ):
     """One frame of four has none: nothing is built, nothing is written."""
     calibration = tmp_path / "calib"
     calibration.mkdir()
     for number in (0, 1, 3):
         (calibration / f"{number}.txt").write_text("P2: 60 0 31 0 0 60 31 0 0 0 1 0")
-    predict = load_tool("predict")
+    predict = verb("predict")
     monkeypatch.setattr(predict, "Predictor", lambda cfg: pytest.fail("built the network"))
     arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out")]
     arguments += ["--input", squares.split(":")[2], "--calibration", str(calibration)]
@@ -162,14 +181,14 @@ def test_calibrations_are_read_before_the_network(
     assert not (tmp_path / "out").exists()
 
 
-def test_images_go_to_the_detector_with_name_and_camera(load_tool):
+def test_images_go_to_the_detector_with_name_and_camera(verb):
     """So that a missing camera is said with the name of a file."""
 
     class Detector:
         def batch(self, images, **given):
             return given
 
-    predict = load_tool("predict")
+    predict = verb("predict")
     files, images = ["a.png", "b.png"], [np.zeros((5, 7, 3), np.uint8)] * 2
     given = predict.predict_batch(Detector(), ImageCameras(files), files, images)
     assert (given["file_names"], given["projections"]) == (files, [None, None])
@@ -178,7 +197,7 @@ def test_images_go_to_the_detector_with_name_and_camera(load_tool):
     assert [projection[0].tolist() for projection in given["projections"]] == [[9, 0, 3, 0]] * 2
 
 
-def test_joints_and_guesses_are_in_the_predictions(load_tool, tiny_yaml, tiny_overrides, tmp_path):
+def test_joints_and_guesses_are_in_the_predictions(verb, tiny_yaml, tiny_overrides, tmp_path):
     """Without the dataset: names, limbs and pairs come from the checkpoint, and are drawn."""
     limbs = Skeleton(("tip", "west", "east"), (("west", "east"),), (("tip", "west"),))
     pose = ["MODEL.POINTS_CENTERNET.TASKS", "['box2d', 'pose']", "MODEL.HEATMAP.NUM_CLASSES", "1"]
@@ -193,7 +212,7 @@ def test_joints_and_guesses_are_in_the_predictions(load_tool, tiny_yaml, tiny_ov
     cv2.imwrite(str(tmp_path / "1.png"), np.full((64, 64, 3), 40, dtype=np.uint8))
     arguments = ["--config-file", tiny_yaml, "--weights", str(tmp_path / "pose.pth")]
     arguments += ["--input", str(tmp_path / "1.png"), "--score-threshold", "0"]
-    predict = load_tool("predict")
+    predict = verb("predict")
     for _ in range(2):  # the second call finds the same settings
         output = ["--output", str(tmp_path / "out")]
         assert predict.main([*arguments, *output, "--opts", *options]) == 0

@@ -10,7 +10,7 @@ from detectron2.config import get_cfg
 from detectron2.engine import DefaultPredictor
 from published_networks import points_shapes, recorded
 
-from centernet_d2 import Predictor, add_centernet_config
+from centernet_d2 import Predictor, add_centernet_config, cli
 from centernet_d2.checkpoint.files import read_tensors
 from centernet_d2.engine.setup import load_config
 
@@ -22,10 +22,9 @@ def published(tmp_path):
     return file
 
 
-def test_weights_and_config_work_in_both_predictors(load_tool, published, tmp_path, capsys):
+def test_weights_and_config_work_in_both_predictors(published, tmp_path, capsys):
     output = tmp_path / "out" / "resnet18.pth"
-    tool = load_tool("convert_checkpoint")
-    assert tool.main([str(published), str(output), "--arch", "resdcn_18"]) == 0
+    assert cli.main(["convert", str(published), str(output), "--arch", "resdcn_18"]) == 0
     assert sorted(os.listdir(output.parent)) == ["resnet18.pth", "resnet18.yaml"]
     report = capsys.readouterr().out
     assert "resdcn_18 of the points repository, box2d, 80 classes" in report
@@ -44,23 +43,21 @@ def test_weights_and_config_work_in_both_predictors(load_tool, published, tmp_pa
     assert ours.class_names[0] == "person"
 
 
-def test_dropped_parameters_are_in_the_report(load_tool, tmp_path, capsys):
+def test_dropped_parameters_are_in_the_report(tmp_path, capsys):
     file = tmp_path / "dla.pth"
     torch.save(recorded(points_shapes("dla_34")), file)
-    assert load_tool("convert_checkpoint").main([str(file), str(tmp_path / "new.pth")]) == 0
+    assert cli.main(["convert", str(file), str(tmp_path / "new.pth")]) == 0
     report = capsys.readouterr().out
     assert "dropped: 2 (base.fc" in report
     assert "dropped: 12 (base.level3.project" in report
 
 
 @pytest.mark.parametrize(("name", "size"), [("a_384.pth", 384), ("dla_512.pth", 512)])
-def test_pascal_voc_weights(load_tool, tmp_path, capsys, name, size):
+def test_pascal_voc_weights(tmp_path, capsys, name, size):
     shapes = points_shapes("resdcn_18")
     shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
     torch.save({"state_dict": recorded(shapes)}, tmp_path / name)
-    assert (
-        load_tool("convert_checkpoint").main([str(tmp_path / name), str(tmp_path / "n.pth")]) == 0
-    )
+    assert cli.main(["convert", str(tmp_path / name), str(tmp_path / "n.pth")]) == 0
     assert f"taken for Pascal VOC at {size} x {size}" in capsys.readouterr().out
     cfg = load_config(str(tmp_path / "n.yaml"))
     assert list(cfg.TEST.FIXED_SIZE) == [size, size]
@@ -76,22 +73,22 @@ def test_pascal_voc_weights(load_tool, tmp_path, capsys, name, size):
         (["ctdet_coco_resdcn", "{new}.pth"], "Near: ctdet_coco_resdcn18"),
     ],
 )
-def test_failures_leave_nothing(load_tool, published, tmp_path, capsys, arguments, message):
+def test_failures_leave_nothing(published, tmp_path, capsys, arguments, message):
     page = tmp_path / "page.pth"
     page.write_bytes(b"<html>")
     folder = tmp_path / "out"
     folder.mkdir()
     names = {"file": published, "page": page, "new": folder / "new"}
     command = [argument.format(**names) for argument in arguments]
-    assert load_tool("convert_checkpoint").main(command) == 1
+    assert cli.main(["convert", *command]) == 1
     assert message in capsys.readouterr().err
     assert os.listdir(folder) == []
 
 
-def test_converted_file_is_not_converted_again(load_tool, published, tmp_path, capsys):
-    tool, first = load_tool("convert_checkpoint"), str(tmp_path / "first.pth")
-    assert tool.main([str(published), first]) == 0
-    assert tool.main([first, str(tmp_path / "second.pth")]) == 1
+def test_converted_file_is_not_converted_again(published, tmp_path, capsys):
+    first = str(tmp_path / "first.pth")
+    assert cli.main(["convert", str(published), first]) == 0
+    assert cli.main(["convert", first, str(tmp_path / "second.pth")]) == 1
     assert "is a detectron2 file already" in capsys.readouterr().err
 
 
@@ -99,14 +96,13 @@ OWN = [f"part{index}" for index in range(20)]
 JOINTS = ["snout", "left_ear", "right_ear", *(f"spine{index}" for index in range(14))]
 
 
-def test_names_are_given_or_marked_as_a_guess(load_tool, tmp_path, capsys):
+def test_names_are_given_or_marked_as_a_guess(tmp_path, capsys):
     """20 classes, none of Pascal VOC's: its names, its pixels and its size are not taken."""
     shapes = points_shapes("resdcn_18")
     shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
     file, new = str(tmp_path / "mine.pth"), str(tmp_path / "new.pth")
     torch.save({"state_dict": recorded(shapes)}, file)
-    tool = load_tool("convert_checkpoint")
-    assert tool.main([file, new]) == 0
+    assert cli.main(["convert", file, new]) == 0
     assert "class_names are a guess from their number: give them by --classes" in (
         capsys.readouterr().out
     )
@@ -116,22 +112,22 @@ def test_names_are_given_or_marked_as_a_guess(load_tool, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("\n".join(OWN), encoding="utf-16")
     (tmp_path / "names.json").write_text(json.dumps(OWN))
     for given in (",".join(OWN), str(tmp_path / "names.txt"), str(tmp_path / "names.json")):
-        assert tool.main([file, new, "--classes", given]) == 0
+        assert cli.main(["convert", file, new, "--classes", given]) == 0
         content = read_tensors(new)
         assert (content["class_names"], content["guessed"]) == (OWN, [])
         cfg = load_config(str(tmp_path / "new.yaml"))
         assert cfg.TEST.RESOLUTION == "keep_res"
         assert cfg.MODEL.PIXEL_MEAN[0] == pytest.approx(104.01362)
         assert "taken for Pascal VOC" not in capsys.readouterr().out
-    assert tool.main([file, new, "--classes", "a,b"]) == 1
+    assert cli.main(["convert", file, new, "--classes", "a,b"]) == 1
     assert "--classes 'a,b' gives 2 names" in capsys.readouterr().err
 
 
-def test_joints_are_given(load_tool, tmp_path):
+def test_joints_are_given(tmp_path):
     file, new = str(tmp_path / "pose.pth"), str(tmp_path / "new.pth")
     torch.save(recorded(points_shapes("dla_34", "pose")), file)
     names = ["--classes", "dog", "--joints", ",".join(JOINTS)]
-    assert load_tool("convert_checkpoint").main([file, new, *names]) == 0
+    assert cli.main(["convert", file, new, *names]) == 0
     content = read_tensors(new)
     assert (content["joint_names"], content["guessed"]) == (JOINTS, [])
     assert content["joint_flip_map"] == [["left_ear", "right_ear"]]
