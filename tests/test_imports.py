@@ -23,20 +23,23 @@ ALLOWED = {
     "missing": set(),
     "detectron2_versions": set(),
     "moved_modules": set(),
+    "progress": set(),
+    "quiet": set(),
     "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),
     },
-    "data": {"structures", "detectron2_versions", "text_files"},
-    "synthetic": {"structures", "data", "atomic_write"},
+    "data": {"structures", "detectron2_versions", "progress", "text_files"},
+    "synthetic": {"structures", "data", "atomic_write", "progress"},
     "evaluation": {
-        *("structures", "detectron2_versions", "atomic_write", "checked_values", "text_files"),
+        *("structures", "detectron2_versions", "atomic_write", "checked_values", "progress"),
+        "text_files",
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write", "detectron2_versions"},
-    "model_zoo": {"config", "checkpoint", "atomic_write"},
+    "checkpoint": {"config", "atomic_write", "detectron2_versions", "progress"},
+    "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
 EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
