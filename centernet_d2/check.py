@@ -8,7 +8,6 @@ The checks take what they look at as arguments, so tests can hand them a broken 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -162,7 +161,7 @@ def check_devices(importer: Importer = import_module) -> Finding:
 
     def look() -> str:
         torch = importer("torch")
-        threads = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+        threads = f"CPU, {importer('centernet_d2.threads').describe()}"
         if not torch.cuda.is_available():
             return f"{threads}; no CUDA device"
         names = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))

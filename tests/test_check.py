@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -173,7 +174,7 @@ def test_it_runs_where_detectron2_cannot_be_imported(tmp_path):
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "__init__.py").write_text("raise ImportError('broken for the test')")
     command = [sys.executable, "-m", "centernet_d2.check"]
-    environment = {**check.os.environ, "PYTHONPATH": f"{tmp_path}{check.os.pathsep}{ROOT}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 1
     assert "FAIL  detectron2" in result.stdout

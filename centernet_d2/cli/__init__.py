@@ -29,11 +29,8 @@ VERBS = {
     "install-detectron2": "bring detectron2, which is not on the package index",
     "completion": "print the completion of this command for a shell",
 }
-BEFORE_TORCH = (
-    "check",
-    "install-detectron2",
-    "completion",
-)  # verbs that run where torch or detectron2 is broken
+# Verbs that run where torch or detectron2 is broken.
+BEFORE_TORCH = ("check", "install-detectron2", "completion")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
@@ -96,7 +93,9 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     if verb not in BEFORE_TORCH:
         from .. import require
+        from ..threads import fit_threads
 
+        fit_threads()  # before torch is imported
         require()
     return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
 
