@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, instantiate
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from ..data.fields.base import keep_columns
-from ..data.loader import DatasetDict, Mapper, check_training_dicts
+from ..data.loader import DatasetDict, Mapper, check_training_dicts, load_dataset_dicts
 from ..data.mapper import DetectionMapper, require_file_names
 from .lazy import target_of
 from .trainer import Trainer
@@ -47,6 +48,12 @@ class LazyParts(Trainer):
             if name in node:
                 node[name] = value
         return instantiate(node)
+
+    @classmethod
+    def asks_catalog(cls, key: str) -> bool:
+        """Whether the file's names of this key are looked up among registered datasets."""
+        function = target_of(cls.lazy.dataloader[key.lower()].dataset)
+        return function in (load_dataset_dicts, get_detection_dataset_dicts)
 
     @classmethod
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:

@@ -64,6 +64,7 @@ class Trainer(Parts):
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
+        self.check_datasets(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
         source, skip = ", ".join(cfg.DATASETS.TRAIN), cfg.DATASETS.SKIP_UNREADABLE
