@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from centernet_d2.benchmark.detector import build, random_inputs, replace_modules, size_text
+from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 from centernet_d2.structures.predictions import KeypointMaps, Keypoints
 
 from .corner_decoding import plain_keypoints, probabilities
-from .detector import build, random_inputs, replace_modules, size_text
 from .directional_pool import by_cummax
-from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 
 
 class CummaxPool(nn.Module):

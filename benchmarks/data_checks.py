@@ -14,11 +14,10 @@ import numpy as np
 from detectron2.data.datasets import load_coco_json
 from PIL import Image
 
+from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.image_files import LEVELS, find_faults
 from centernet_d2.data.record_checks import check_records
-
-from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 
 IMAGES, ANNOTATIONS = 10_000, 100_000
 SIDE = 160  # pixels; the time of "decode" grows with their square, that of the others does not

@@ -6,14 +6,13 @@ from functools import partial
 
 import numpy as np
 
+from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.data.datasets.kitti import KITTI_RULES
 from centernet_d2.evaluation.kitti_ap import score_kitti
 from centernet_d2.evaluation.kitti_evaluation import min_overlaps
 from centernet_d2.evaluation.kitti_objects import DONT_CARE, KittiDetections, KittiTruth
 from centernet_d2.evaluation.kitti_overlap import METRICS, overlapping_pairs
 from centernet_d2.structures.box3d_records import NO_BOX3D
-
-from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 
 CLASSES = KITTI_RULES.classes
 # Height, width, length in metres; about the means of KITTI's labels.

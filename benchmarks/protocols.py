@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from centernet_d2.benchmark.detector import build, random_inputs, size_text
+from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from centernet_d2.benchmark.timing import Call
 from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
-
-from .detector import build, random_inputs, size_text
-from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call
 
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the points detector and CornerNet
 TRIPLET_SCALES = (0.6, 1.0, 1.2, 1.5, 1.8)

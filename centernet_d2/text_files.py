@@ -7,8 +7,6 @@ import codecs
 import os
 import re
 
-from detectron2.utils.file_io import PathManager
-
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HOME = re.compile(r"(?:^|(?<=:))~[^/\\:]*")  # also after a prefix: "published:~/a.pth"
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
@@ -29,6 +27,8 @@ def read_text(path: str) -> str:
         FileNotFoundError: there is no such file.
         TextFileError: it is neither; the message says at which byte.
     """
+    from detectron2.utils.file_io import PathManager  # not for those who expand paths
+
     with PathManager.open(path, "rb") as file:
         content = file.read()
     try:

@@ -18,24 +18,31 @@ ALLOWED = {
     "config": {"checked_values", "detectron2_versions", "text_files"},
     "atomic_write": set(),
     "text_files": set(),
-    "check": {"layers", "detectron2_versions"},
-    "detectron2_versions": set(),
+    "check": {"layers", "detectron2_versions", "installation", "missing"},
+    "installation": {"missing"},
+    "missing": set(),
+    "detectron2_versions": {"threads"},
+    "threads": set(),
     "moved_modules": set(),
+    "progress": set(),
+    "quiet": set(),
+    "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),
     },
-    "data": {"structures", "detectron2_versions", "text_files"},
-    "synthetic": {"structures", "data", "atomic_write"},
+    "data": {"structures", "detectron2_versions", "progress", "text_files"},
+    "synthetic": {"structures", "data", "atomic_write", "progress"},
     "evaluation": {
-        *("structures", "detectron2_versions", "atomic_write", "checked_values", "text_files"),
+        *("structures", "detectron2_versions", "atomic_write", "checked_values", "progress"),
+        "text_files",
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write"},
-    "model_zoo": {"config", "checkpoint", "atomic_write"},
+    "checkpoint": {"config", "atomic_write", "detectron2_versions", "progress"},
+    "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
-EVERYTHING = {"engine", "inference", "__init__"}
+EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
 # These are torch and more: what brings images to tensors, and a field of detectron2's Instances.
 NOT_TORCH_ONLY = ("structures/padded_images.py", "structures/boxes3d.py")

@@ -1,1 +1,1 @@
-"""What the papers ask of a trained detector beside its scores; run by `tools/analyze.py`."""
+"""What the papers ask of a trained detector beside its scores; run by `centernet-d2 analyze`."""

@@ -159,7 +159,7 @@ def _fit_message(labels: Labels3D) -> str:
     return (
         f"{told}, and {unfit.sum()} hardly or not at all: {found}. Check 'location' (middle of the "
         "bottom face; x right, y down, z forward; metres), 'dimensions' (height, width, length) "
-        "and 'projection' (to pixels of these files); tools/visualize_data.py draws them"
+        "and 'projection' (to pixels of these files); `centernet-d2 visualize-data` draws them"
     )
 
 

@@ -79,7 +79,7 @@ def set_class_names(cfg: CfgNode) -> list[str]:
     source = f"the metadata of {told}"
     if not (names := configured_class_names(cfg)):
         source, saved = f"the checkpoint {weights}", saved_names(weights)
-        names = list(saved.classes)
+        names = list(saved.class_names)
         if guess := saved.guess_of("class"):
             tell_once(f"{guess}. {HOW_TO_NAME}.")
     if names and heatmap.NUM_CLASSES not in (0, len(names)):
@@ -158,7 +158,7 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
     if not (class_names and weights):
         return ""
     known = saved_names(weights)
-    saved = list(known.classes)
+    saved = list(known.class_names)
     if not saved or list(class_names) == saved:
         return ""
     if known.guess_of("class"):

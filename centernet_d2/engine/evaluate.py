@@ -13,9 +13,10 @@ from torch import nn
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
-from .checkpointer import Checkpointer
+from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
-from .saved_names import fetch_weights, names_of_loaded, tell_once
+from .contradictions import differing, listed, tell_contradictions
+from .saved_names import fetch_weights, names_of_loaded, saved_names, tell_once
 from .setup import setup
 from .trainer import Trainer
 
@@ -57,16 +58,24 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
     class_names = set_class_names(cfg)
-    extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+    found = differing(cfg, saved_names(cfg.MODEL.WEIGHTS))
+    try:
+        extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+    except CheckpointMismatchError as error:
+        if not found:
+            raise
+        told = f"{error}\nThe config that it carries has another value -> than here:{listed(found)}"
+        raise CheckpointMismatchError(told) from error
+    tell_contradictions(cfg, saved_names(cfg.MODEL.WEIGHTS), found)
     saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
     compare_with_checkpoint(class_names, output_skeleton(cfg), saved, must_agree=True)
-    if not (class_names or saved.classes):
+    if not (class_names or saved.class_names):
         tell_once(
             f"'{cfg.MODEL.WEIGHTS}' holds no class names, and no dataset gives them: objects are "
             "called 'class 0' and so on. Name a dataset in DATASETS.TEST, or save the file with "
             "'class_names': ['first', ...] beside 'model' (published weights: "
-            "tools/convert_checkpoint.py --classes)."
+            "`centernet-d2 convert --classes`)."
         )
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
-    return class_names or list(saved.classes)
+    return class_names or list(saved.class_names)

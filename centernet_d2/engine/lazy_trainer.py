@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import os
 from typing import Any
@@ -15,10 +16,11 @@ from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from ..checkpoint.model_info import NOT_OF_A_MODEL
 from ..data.fields.base import keep_columns
 from ..data.loader import DatasetDict, Mapper, check_training_dicts, load_dataset_dicts
 from ..data.mapper import DetectionMapper, require_file_names
-from .lazy import target_of
+from .lazy import LAZY_KEYS, dump_lazy, target_of, with_values
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,13 @@ class LazyParts(Trainer):
             if name in node:
                 node[name] = value
         return instantiate(node)
+
+    @functools.cached_property
+    def config_text(self) -> str:
+        """The lazy file as a checkpoint holds it, without the places that it names."""
+        known = [key for key in NOT_OF_A_MODEL if key in LAZY_KEYS]
+        empty = {key: [] if key.startswith("DATASETS.") else "" for key in known}
+        return dump_lazy(with_values(self.lazy, empty))
 
     @classmethod
     def asks_catalog(cls, key: str) -> bool:

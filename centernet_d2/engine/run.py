@@ -28,7 +28,7 @@ from ..text_files import expanded, read_text
 from .class_names import without_training_data
 from .processes import told_by
 from .run_folder import move_aside, refuse_used_folder
-from .setup import load_config, setup
+from .setup import config_path, load_config, setup
 from .trainer import Trainer
 
 # The rest is imported where it is used: a training of a YAML config needs neither of them.
@@ -71,17 +71,25 @@ def read_job(
 ) -> Job:
     """Import the modules that `args` name, and read the config; see `run` for the arguments."""
     hooks = list(add_keys)
-    args.config_file = expanded(args.config_file)
+    args.config_file = config_path(expanded(args.config_file))
     if imports := getattr(args, "imports", ()):
         from .user_modules import import_all
 
         hooks += import_all(imports)
+    weights = getattr(args, "weights", None) or ""
     if not is_lazy(args.config_file):
-        return Job(load_config(args.config_file, args.opts, hooks), trainer)
+        if not (weights or args.eval_only):
+            return Job(load_config(args.config_file, args.opts, hooks), trainer)
+        from .model_config import read_model_config
+
+        given = (args.config_file, weights, args.opts)
+        cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
+        return Job(cfg, trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer
 
-    lazy = load_lazy(args.config_file, args.opts)
+    named = [f"train.init_checkpoint={weights}"] if weights else []
+    lazy = load_lazy(args.config_file, [*args.opts, *named])
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
 
 
@@ -106,8 +114,9 @@ def run(
 
     Args:
         args: parsed. Where they are there, `imports` names modules to import, see `user_modules`,
-            `overwrite` moves an earlier run in OUTPUT_DIR aside, and `command`, else that of this
-            process, is told as the one to resume by.
+            `overwrite` moves an earlier run in OUTPUT_DIR aside, `weights` is MODEL.WEIGHTS, whose
+            own config is used where `config_file` is "", and `command` (a program's words, its
+            arguments), else that of this process, is told as the one to resume by.
         trainer: a subclass that builds some parts in its own way, in training and evaluation.
         add_keys: functions cfg -> None that add config keys of one's own.
 
@@ -124,9 +133,9 @@ def run(
         results = evaluate_only(cfg, trainer=job.trainer)
     else:
         training = job.trainer(cfg)
-        program, *rest = getattr(args, "command", sys.argv)
+        program, rest = getattr(args, "command", ([sys.executable, sys.argv[0]], sys.argv[1:]))
         rest = [word for word in rest if word not in ("--resume", "--overwrite")]
-        training.how_to_resume = shlex.join([sys.executable, program, "--resume", *rest])
+        training.how_to_resume = shlex.join([*program, "--resume", *rest])
         training.resume_or_load(resume=args.resume)
         try:
             results = training.train()

@@ -9,10 +9,11 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
+from detectron2.utils.file_io import PathManager
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, check_values, refuse_unread
-from ..config.files import expand_paths, merge_level, override_level, read_levels
+from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
@@ -24,6 +25,7 @@ from ..data.datasets.from_files import (
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
+from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import other_classes_than_saved, set_class_names, set_joints
@@ -32,7 +34,10 @@ from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
 
-_READY = "__ready__"  # attribute of a config: the process that `setup` ran in, and the values then
+# Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
+# of; the process that `setup` ran in, and the values then.
+BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
+_READY = "__ready__"
 
 
 def load_config(
@@ -47,7 +52,7 @@ def load_config(
     DATASETS.TRAIN and TEST may be one name instead of a tuple.
 
     Args:
-        path: YAML file; "" for none.
+        path: YAML file, or the name of a shipped one ("Shapes/points_tiny"); "" for none.
         overrides: KEY VALUE KEY VALUE ..., as on a command line.
         add_keys: functions that add keys of one's own to a config, in place.
 
@@ -57,11 +62,20 @@ def load_config(
         ValueError: a value is of another type than its key, the key is one of detectron2's that
             nothing here reads, or a key contradicts the TEST.PROTOCOL beside it.
     """
+    levels = read_levels(config_path(expanded(path))) if path else []
+    return merged_config(levels, overrides, add_keys)
+
+
+def merged_config(
+    levels: Sequence[Level], overrides: Sequence[Any], add_keys: Iterable[Callable[[CfgNode], None]]
+) -> CfgNode:
+    """Build a config of what files set, base first; the rest and the errors as in `load_config`."""
     cfg = get_cfg()
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [*(read_levels(expanded(path)) if path else ()), override_level(overrides)]
+    levels = [*levels, override_level(overrides)]
+    vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
@@ -72,6 +86,24 @@ def load_config(
     refuse_unread(cfg, {key: level.source for level in by_hand for key in level.values})
     expand_paths(cfg)
     return cfg
+
+
+def config_path(name: str) -> str:
+    """A config file as it is named; else the shipped one of that name, "configs/" before it or not.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if not name or PathManager.isfile(name):
+        return name
+    try:
+        return get_config_file(name.removeprefix("configs/"))
+    except UnknownModelError as error:
+        near = str(error).partition("'. ")[2]
+        raise FileNotFoundError(
+            f"Config file '{name}' does not exist. Check --config-file: a path, or the name of a "
+            f"shipped config, such as Shapes/points_tiny. {near}".rstrip()
+        ) from None
 
 
 def setup(cfg: CfgNode) -> CfgNode:

@@ -1,4 +1,4 @@
-"""Modules of one's own, imported before a config is read: `--import` of the tools.
+"""Modules of one's own, imported before a config is read: `--import` of the commands.
 
 A module registers what it adds (datasets, detectors, point tasks, evaluators) as it is imported. If
 it defines `add_config(cfg)`, that is called with the defaults before the config file is merged, to
@@ -7,7 +7,6 @@ add config keys of its own.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import os
@@ -21,21 +20,6 @@ from ..text_files import expanded
 from .setup import load_config
 
 AddKeys = Callable[[CfgNode], object]
-
-
-def add_import_argument(parser: argparse.ArgumentParser) -> None:
-    """Let a command line name modules of one's own, as `args.imports`."""
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import my_package.my_module (installed, or below the current folder) or "
-        "path/to/file.py before the config is read, in every process; may be given several times; "
-        "what it registers can be named in the config, and its add_config(cfg), if it has one, "
-        "adds config keys",
-    )
 
 
 def read_config(

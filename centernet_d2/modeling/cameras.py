@@ -77,7 +77,7 @@ class Cameras:
             "default",
             f"{name} comes without a projection: 3-D boxes are placed by {BLOCK}."
             "DEFAULT_PROJECTION, scaled to the image, here and wherever there is none. Give "
-            "'projection', 3 x 4, with each input; tools/predict.py takes --calibration or "
+            "'projection', 3 x 4, with each input; `centernet-d2 predict` takes --calibration or "
             "--focal-length.",
         )
         # One factor for both axes, as pixels are square; the middle stays in the middle.

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import BenchmarkOptions
 from benchmarks.corner_form import CummaxPool, corner_form, plain_build
-from benchmarks.detector import build, random_inputs
+from centernet_d2.benchmark.detector import build, random_inputs
 
 CLASSES = ["MODEL.HEATMAP.NUM_CLASSES", "5"]
 

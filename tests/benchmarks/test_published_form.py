@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from benchmarks import BenchmarkOptions
-from benchmarks.detector import build
 from benchmarks.published_form import (
     PublishedForm,
     TorchvisionDeformConv,
@@ -10,6 +9,7 @@ from benchmarks.published_form import (
     _network,
     published_form,
 )
+from centernet_d2.benchmark.detector import build
 from centernet_d2.layers.deform_conv import DeformConv2d
 
 SMALL_DLA = [

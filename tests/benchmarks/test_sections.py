@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
-from benchmarks.detector import build, count_multiply_adds, model_size
-from benchmarks.timing import peak_memory, time_interleaved
+from centernet_d2.benchmark.detector import build, count_multiply_adds, model_size
+from centernet_d2.benchmark.timing import peak_memory, time_interleaved
 
 CPU = torch.device("cpu")
 

@@ -69,7 +69,7 @@ def test_code_is_not_run(tmp_path, form, name):
     for load in LOADERS:
         with pytest.raises(WeightFileError, match=rf"{name}.*{kind}.*could run code.*it asks for"):
             load(str(file))
-    assert saved_names(str(file)).classes == ()
+    assert saved_names(str(file)).class_names == ()
     assert not marker.exists()
 
 

@@ -166,7 +166,7 @@ def test_boxes_that_no_reading_explains(caplog):
         entry["bbox"] = other["bbox"]
     (found,) = said_of(caplog, "others", annotations)
     assert "hardly or not at all: '000001.png' annotation" in found
-    assert "tools/visualize_data.py" in found
+    assert "`centernet-d2 visualize-data`" in found
 
 
 def test_good_labels_cause_no_word(caplog):

@@ -18,6 +18,8 @@ import pytest
 from detectron2.config import LazyConfig
 from detectron2.engine import default_argument_parser
 
+from centernet_d2 import cli
+from centernet_d2.cli.train import without_seeds
 from centernet_d2.engine import seeds
 from centernet_d2.engine.run import plain_scores, run
 from centernet_d2.engine.seeds import Spread, run_seeds, summarize, summary_table
@@ -288,22 +290,20 @@ def test_run_leaves_results_of_its_own_config_only(config, series):
     assert not file.exists()  # nothing was evaluated
 
 
-def test_options_of_the_program(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(TRAIN_NET.parent))
-    import train_net
-
+def test_options_of_the_program(capsys):
     arguments = ["--config-file", "a.yaml", "--seeds", "5", "--resume", "SEED", "3", "A", "-1"]
-    args, rest = train_net.parse_arguments(arguments)
-    assert rest == ["--config-file", "a.yaml", "--resume", "SEED", "3", "A", "-1"]
+    args = cli.parse("train", arguments)
+    rest = ["--config-file", "a.yaml", "--resume", "SEED", "3", "A", "-1"]
+    assert without_seeds(args.command[1]) == rest
     assert (args.seeds, args.resume, args.opts) == (5, True, ["SEED", "3", "A", "-1"])
     arguments = ["--config-file", "a.yaml", "--import", "a.b", "--import", "c.py"]
-    args, rest = train_net.parse_arguments(arguments)
-    assert (args.seeds, args.imports, rest) == (None, ["a.b", "c.py"], arguments)
+    args = cli.parse("train", arguments)
+    assert (args.seeds, args.imports, args.command[1]) == (None, ["a.b", "c.py"], arguments)
     for wrong in (["--seed", "42"], ["--seeds", "0"], ["--seeds", "-1"], ["--seeds"]):
         with pytest.raises(SystemExit):
-            train_net.parse_arguments(wrong)
+            cli.parse("train", wrong)
     with pytest.raises(SystemExit):
-        train_net.parse_arguments(["--help"])
+        cli.parse("train", ["--help"])
     shown = capsys.readouterr().out
     assert "--seeds N" in shown
     assert "--import MODULE" in shown

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,23 @@ from centernet_d2.config import KEYS
 from centernet_d2.model_zoo import ENTRIES
 
 TOOLS = {"make_config_page": "## MODEL.HEATMAP", "make_model_zoo": "## To start a training from"}
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def load_tool(monkeypatch):
+    """A function that imports `tools/<name>.py` as the command line does."""
+
+    def load(name: str):
+        spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        monkeypatch.syspath_prepend(ROOT / "tools")  # as for a program that is started there
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -1,0 +1,138 @@
+"""The registry of what can be measured, the options of a measurement, and the machine it ran on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from fvcore.common.registry import Registry
+
+from ..engine.step_loop import AMP_DTYPES
+from .timing import Call, Timing, time_interleaved
+
+BENCHMARK_REGISTRY = Registry("BENCHMARK")
+BENCHMARK_REGISTRY.__doc__ = """
+What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A row is a flat dict
+of plain values; the rows of a section share their keys and become one table.
+"""
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What a measurement may vary; each section takes what concerns it."""
+
+    configs: Sequence[str] = ()  # YAML files of detectors
+    overrides: Sequence[str] = ()  # KEY VALUE KEY VALUE ...
+    batches: Sequence[int] = (1, 2, 4, 8)
+    size: tuple[int, int] | None = None  # (height, width) of images; None: the config's TRAIN_SIZE
+    rounds: int = 15
+    warm_up: int = 3
+    device: str = "cpu"
+    amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Where everything computes."""
+        return torch.device(self.device)
+
+    @property
+    def dtype_name(self) -> str:
+        """What the table says of `amp_dtype`."""
+        return self.amp_dtype or "float32"
+
+    def autocast(self) -> torch.autocast:
+        """The context of `amp_dtype`."""
+        dtype = AMP_DTYPES.get(self.amp_dtype)
+        return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)
+
+    def time(
+        self,
+        calls: Mapping[str, Call],
+        *,
+        most_rounds: int | None = None,
+        warm_up: int | None = None,
+    ) -> dict[str, Timing]:
+        """Time calls in turns; a section of slow calls may ask for fewer rounds than given."""
+        return time_interleaved(
+            calls,
+            rounds=min(self.rounds, most_rounds or self.rounds),
+            warm_up=self.warm_up if warm_up is None else warm_up,
+            device=self.torch_device,
+        )
+
+
+@dataclass
+class BenchmarkResult:
+    """What was measured, on what, with what."""
+
+    machine: dict[str, object]
+    options: dict[str, object]
+    sections: dict[str, list[Row]] = field(default_factory=dict)
+
+
+def run_sections(
+    names: Sequence[str],
+    options: BenchmarkOptions,
+    *,
+    done: Callable[[str, list[Row]], None] = lambda name, rows: None,
+) -> BenchmarkResult:
+    """Measure the named sections one after the other; `done` is told of each as it ends.
+
+    Raises:
+        ValueError: an unknown section.
+    """
+    known = [name for name, _ in BENCHMARK_REGISTRY]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"No benchmark section {unknown}; known: {', '.join(known)}.")
+    result = BenchmarkResult(describe_machine(options.device), asdict(options))
+    for name in names:
+        result.sections[name] = BENCHMARK_REGISTRY.get(name)(options)
+        done(name, result.sections[name])
+    result.machine["load_after"] = _load()
+    return result
+
+
+def describe_machine(device: str) -> dict[str, object]:
+    """Return what a number is worth nothing without."""
+    machine: dict[str, object] = {
+        "cpu": _cpu_name(),
+        "cores_of_machine": os.cpu_count(),
+        "cores_allowed": _allowed_cores(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "python": platform.python_version(),
+        "load_before": _load(),
+    }
+    for package in ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless"):
+        try:
+            machine[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if torch.device(device).type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+        machine["cuda"] = torch.version.cuda
+    return machine
+
+
+def _cpu_name() -> str:
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()
+
+
+def _allowed_cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _load() -> float | None:
+    """Processes that wanted to run over the last minute: other work on the machine shows here."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

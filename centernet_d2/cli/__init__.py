@@ -1,0 +1,135 @@
+"""The command `centernet-d2`: a verb for each thing that is done from a shell.
+
+`parsers/<verb>.py` says what a verb takes and imports nothing heavy, so that --help answers at
+once; `<verb>.py`, imported when the arguments are right, does it: `run(args) -> exit status`.
+
+Exit statuses: 0 done; 1 it failed, or part of it, as the last line says; 2 wrong usage; 130, 143
+and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "train": "train a detector, or go on with a training",
+    "evaluate": "score weights on a dataset",
+    "predict": "detect in images, folders and globs: pictures and one JSON",
+    "visualize-data": "draw what the model is given in training",
+    "convert": "published weights to a file of this package",
+    "analyze": "scores with ground truth in place of predictions; corners by quadrant",
+    "benchmark": "speed, memory and size of detectors",
+    "demo": "train a small detector on generated images, score it, draw",
+    "check": "what is installed, does it work, and how to cure what does not",
+    "install-detectron2": "bring detectron2, which is not on the package index",
+    "completion": "print the completion of this command for a shell",
+}
+# Verbs that run where torch or detectron2 is broken.
+BEFORE_TORCH = ("check", "install-detectron2", "completion")
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
+    """Run a verb and return the exit status.
+
+    Args:
+        arguments: the verb and what it takes; None: those of this process.
+        program: what usage calls a verb, where a tool of a checkout stands for it.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0].startswith("-"):
+        full_parser().parse_args(given or ["--help"])  # --help, --version, or a wrong option
+    verb, *rest = given
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 2)
+        full_parser().error(
+            f"'{verb}' is no verb" + (f"; nearest: {', '.join(near)}" if near else "; see --help")
+        )
+    args = parse(verb, rest, program=program)
+    try:
+        return run(verb, args)
+    except BrokenPipeError:  # `| head` has read enough
+        sys.stdout = None
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        from .faults import report
+
+        return report(verb, error, trace=args.traceback)
+
+
+def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse.Namespace:
+    """Parse what follows a verb.
+
+    Returns:
+        The values, and as `command` the program's words and `arguments`, to be typed again.
+    """
+    module = _parsers(verb)
+    parser = argparse.ArgumentParser(
+        prog=program or f"centernet-d2 {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _fill(parser, module)
+    # Only where overrides stand between options; it cannot be done with all that follows them.
+    intermixed = getattr(module, "INTERMIXED", False)
+    args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
+    args.command = (_words(verb, program), list(arguments))
+    return args
+
+
+def _words(verb: str, program: str) -> list[str]:
+    if program:
+        return [sys.executable, program]
+    as_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    return [*([sys.executable, "-m", "centernet_d2"] if as_module else ["centernet-d2"]), verb]
+
+
+def run(verb: str, args: argparse.Namespace) -> int:
+    """Do what a verb says, once its arguments are parsed; return the exit status."""
+    if verb not in BEFORE_TORCH:
+        from .. import require
+        from ..threads import fit_threads
+
+        fit_threads()  # before torch is imported
+        require()
+    return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
+
+
+def full_parser() -> argparse.ArgumentParser:
+    """Build the parser of all verbs, of which --help and the completion are made."""
+    parser = argparse.ArgumentParser(
+        prog="centernet-d2",
+        description="Detectors that find objects as keypoints: CornerNet, CenterNet.",
+        epilog="`centernet-d2 VERB --help` has examples and every option.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, what in VERBS.items():
+        _fill(verbs.add_parser(verb, help=what), _parsers(verb))
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, module: object) -> None:
+    module.add_arguments(parser)
+    help_text = "show where an error arose, and not its sentence alone"
+    parser.add_argument("--traceback", action="store_true", help=help_text)
+
+
+def _parsers(verb: str) -> object:
+    return importlib.import_module(f"{__name__}.parsers.{_module(verb)}")
+
+
+def _module(verb: str) -> str:
+    return verb.replace("-", "_")
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return f"centernet_d2 {__version__}"

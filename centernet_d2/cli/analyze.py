@@ -1,0 +1,76 @@
+"""The verb `analyze`: tables of numbers that the papers give beside the scores."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
+from ..analysis.oracle import Oracle
+from ..atomic_write import write_json
+from ..data.loader import build_test_loader
+from ..data.mapper import DetectionMapper
+from ..engine.class_names import without_training_data
+from ..engine.evaluate import load_for_evaluation
+from ..engine.model_config import read_model_config
+from ..engine.setup import setup
+from ..evaluation.build import build_evaluator, told_by_model
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyze; return the exit status."""
+    logger = setup_logger(name="centernet_d2")
+    given = (args.config_file, args.weights, args.opts)
+    cfg = read_model_config(*given, imports=args.imports, evaluates=True)
+    cfg = setup(without_training_data(cfg))
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty: nothing to analyze on.")
+    output = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
+    model = build_model(cfg).eval()
+    load_for_evaluation(cfg, model)
+    for name in cfg.DATASETS.TEST:
+        if args.analysis == "oracle":
+            rows = oracle_rows(cfg, model, name, args.substitute, os.path.join(output, name))
+        else:
+            scores = corner_quadrants(model, loader_with_objects(cfg, name), radius=args.radius)
+            rows = [{"corner": corner, **scores[corner]} for corner in scores]
+        table = tabulate(rows, headers="keys", floatfmt=".2f", tablefmt="pipe")
+        logger.info("%s of %s, in percent:\n%s", args.analysis, name, table)
+        rows = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # JSON's NaN
+        heading = {"dataset": name, "weights": cfg.MODEL.WEIGHTS, "unit": "percent"}
+        if args.analysis == "corner-quadrants":
+            heading |= {"radius": args.radius, "quadrants": list(QUADRANTS)}
+        file = os.path.join(output, name, f"{args.analysis}.json")
+        write_json(file, {**heading, "rows": rows}, indent=1)
+    return 0
+
+
+def oracle_rows(
+    cfg: CfgNode, model: nn.Module, name: str, substitutes: list[list[str]], output: str
+) -> list[dict[str, object]]:
+    """Scores of one dataset: the detector's own, then with each substitution."""
+    rows = []
+    for told in [[], *substitutes]:
+        title = " + ".join(told) or "none"
+        folder = os.path.join(output, title.replace(" ", ""))
+        evaluator = build_evaluator(cfg, name, folder, **told_by_model(model))
+        results = inference_on_dataset(
+            Oracle(model, told).eval(), loader_with_objects(cfg, name), evaluator
+        )
+        scores = {key: v for key, v in results.get("bbox", {}).items() if "-" not in key}
+        rows.append({"ground truth": title, **scores})
+    return rows
+
+
+def loader_with_objects(cfg: CfgNode, name: str) -> DataLoader:
+    """Images as they are evaluated, with the objects that count: no crowds, nothing difficult."""
+    mapper = DetectionMapper(is_train=True, crowd_as_objects=False, difficult_as_objects=False)
+    return build_test_loader(cfg, name, mapper=mapper)

@@ -1,0 +1,52 @@
+"""The verb `benchmark`: speed, memory and size, as tables."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from ..atomic_write import write_json
+from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from ..checked_values import check_value
+from ..config.rules import device_here
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def add_sections_of_checkout() -> None:
+    """Register what a checkout measures beside the detectors; the wheel does not hold it."""
+    if (CHECKOUT / "benchmarks" / "__init__.py").is_file():
+        sys.path.insert(0, str(CHECKOUT))
+        importlib.import_module("benchmarks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; return the exit status."""
+    check_value("--device", args.device, device_here)
+    add_sections_of_checkout()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = BenchmarkOptions(
+        configs=args.config_file,
+        overrides=args.opts,
+        batches=args.batches,
+        size=tuple(args.size) if args.size else None,
+        rounds=args.rounds,
+        warm_up=args.warm_up,
+        device=args.device,
+        amp_dtype=args.amp,
+    )
+    result = run_sections(
+        args.sections or [name for name, _ in BENCHMARK_REGISTRY],
+        options,
+        done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
+    )
+    print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
+    if args.json:
+        write_json(args.json, vars(result), indent=1)
+    return 0

@@ -1,0 +1,33 @@
+"""The verb `completion`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from . import full_parser
+
+PATHS = ("input", "output", "json", "calibration", "config_file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script; ImportError where the package that writes it is missing."""
+    try:
+        import shtab
+    except ImportError as error:
+        raise ImportError("Completion needs the package shtab: pip install shtab.") from error
+    parser = full_parser()
+    for action in all_actions(parser):
+        if action.metavar == "FILE" or action.dest in PATHS:
+            action.complete = shtab.FILE
+    print(shtab.complete(parser, shell=args.shell))
+    return 0
+
+
+def all_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield every argument of a parser and of those below it."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for below in dict.fromkeys(action.choices.values()):
+                yield from all_actions(below)

@@ -1,0 +1,59 @@
+"""How a verb that fails ends: one sentence on the terminal, the trace in the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+# What this package, or the system, raises to say what is wrong and how to cure it.
+TOLD = (ValueError, OSError, KeyError, ImportError, FloatingPointError)
+
+
+def report(verb: str, error: BaseException, *, trace: bool = False) -> int:
+    """Say on stderr why a verb ended; return its exit status, see `cli`.
+
+    `trace` also shows where; otherwise that is in the log file, where a verb writes one.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        print("\n".join(["Stopped.", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        return 130
+    in_log = write_to_log(error)
+    if trace:
+        traceback.print_exception(error)
+    else:
+        where = "the trace is in the log" if in_log else "see where by --traceback"
+        print(f"centernet-d2 {verb}: {sentence(error, where)}", file=sys.stderr)
+    return 1
+
+
+def sentence(error: BaseException, where: str) -> str:
+    """Return what an error says; of one that nobody foresaw also its kind, and where it arose."""
+    kind, told = type(error).__name__, isinstance(error, TOLD)
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if kind == "ProcessRaisedException":  # torch's: the trace of a process that was started
+        kind, _, text = text.rstrip().rpartition("\n")[2].partition(": ")
+        told = kind in {known.__name__ for known in TOLD}
+    return text if told and text else f"{kind}: {text} ({where})"
+
+
+def write_to_log(error: BaseException) -> bool:
+    """Write the trace into the log files of this process; return whether there are any."""
+    terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    found = [
+        handler
+        for handler in logging.getLogger("centernet_d2").handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream not in terminal
+    ]
+    record = logging.LogRecord(
+        "centernet_d2",
+        logging.ERROR,
+        "",
+        0,
+        "Failed:",
+        (),
+        (type(error), error, error.__traceback__),
+    )
+    for handler in found:
+        handler.handle(record)
+    return bool(found)

@@ -1,0 +1,39 @@
+r"""What the papers ask of a trained corner detector beside its scores.
+
+    %(prog)s oracle --config-file Shapes/triplet_tiny --weights model_final.pth \
+        --substitute heatmaps --substitute heatmaps offsets --substitute centers --output oracle
+    %(prog)s corner-quadrants --config-file Shapes/cornernet_tiny \
+        --weights model_final.pth --radius 8
+
+`oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
+detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
+DATASETS.TEST; crowd regions are left out of the ground truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ...checked_values import argument, weight
+from ...text_files import expanded_output
+from .common import add_config_arguments, add_overrides, add_weights_argument
+
+SUBSTITUTES = ("heatmaps", "offsets", "centers")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the analyses as sub-commands."""
+    commands = parser.add_subparsers(dest="analysis", required=True)
+    oracle = commands.add_parser("oracle", help="scores with ground truth in place of predictions")
+    several = {"nargs": "+", "action": "append", "required": True, "choices": SUBSTITUTES}
+    help_text = "what is told in one row; may be given several times"
+    oracle.add_argument("--substitute", **several, help=help_text)
+    quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
+    help_text = "pixels within which a corner is right, default 8"
+    quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
+    for command in (oracle, quadrants):
+        add_config_arguments(command, required=False)
+        add_weights_argument(command)
+        help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
+        command.add_argument("--output", type=expanded_output, help=help_text)
+        add_overrides(command, "--opts")

@@ -1,0 +1,45 @@
+"""Measure speed, memory and size of detectors, stage by stage, on random pixels.
+
+    %(prog)s --config-file Shapes/points_tiny COCO-Detection/points_dla34_140e --batches 1 8
+    taskset -c 0,1 %(prog)s --threads 2 --json output/benchmark.json
+    %(prog)s --config-file COCO-Detection/points_dla34_140e --device cuda --amp float16
+
+In a checkout more can be measured (--sections): the layers and algorithms that the detectors stand
+on, against alternatives. Run it on an otherwise idle machine; "spread" is the distance of the
+quartiles over the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ...checked_values import argument, whole
+from ...text_files import expanded_output
+from .common import add_overrides
+
+DEFAULT_CONFIGS = [
+    "Shapes/points_tiny.yaml",
+    "COCO-Detection/points_resnet18_dcn_140e.yaml",
+    "COCO-Detection/points_dla34_140e.yaml",
+    "COCO-Detection/points_hourglass104_50e.yaml",
+    "COCO-Detection/cornernet_hourglass104.yaml",
+    "COCO-Detection/triplet_hourglass104.yaml",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is measured, on what, how often."""
+    help_text = "what to measure; default: all that there is here"
+    parser.add_argument("--sections", nargs="+", metavar="SECTION", help=help_text)
+    parser.add_argument("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
+    count, batches = argument(whole(1)), [1, 2, 4, 8]
+    parser.add_argument("--batches", nargs="+", type=count, default=batches, help="batch sizes")
+    parser.add_argument("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
+    parser.add_argument("--rounds", type=count, default=15, help="measurements, default 15")
+    help_text = "runs before, default 3"
+    parser.add_argument("--warm-up", type=argument(whole(0)), default=3, help=help_text)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda ...")
+    parser.add_argument("--threads", type=count, help="of torch on the CPU")
+    parser.add_argument("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
+    parser.add_argument("--json", type=expanded_output, help="file for all numbers")
+    add_overrides(parser, "--opts")

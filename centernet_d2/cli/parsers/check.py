@@ -1,0 +1,14 @@
+"""Say what is installed, whether it works, and how to cure what does not.
+
+    %(prog)s
+
+The exit status is 1 where something that is needed is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add none."""

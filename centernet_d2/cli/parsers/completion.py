@@ -1,0 +1,14 @@
+"""Print a script that completes verbs, options and files of `centernet-d2` in a shell.
+
+%(prog)s bash > ~/.local/share/bash-completion/completions/centernet-d2
+%(prog)s zsh > ~/.zfunc/_centernet-d2          # a folder of $fpath
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the shell."""
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))

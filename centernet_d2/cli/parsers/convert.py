@@ -1,0 +1,42 @@
+"""Convert published weights into a detectron2 file and the config that belongs to it.
+
+    %(prog)s ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
+    %(prog)s published_name_or_address dla34.pth --arch dla_34
+
+INPUT is a file, an address, or a name of the model zoo. Source and architecture are detected from
+the keys; --arch only checks them. Such files hold no names: without --classes and --joints they are
+guessed from their number (80: COCO's, 20: Pascal VOC's ...), and marked as a guess. Then:
+
+    centernet-d2 predict --config-file dla34.yaml --weights dla34.pth --input photos --output found
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...text_files import expanded, expanded_output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two files, and what the published one does not say."""
+    help_text = "published file, its address, or a name of the model zoo"
+    parser.add_argument("input", type=expanded, help=help_text)
+    parser.add_argument(
+        "output",
+        type=lambda given: Path(expanded_output(given)),
+        help="the .pth to write; the .yaml goes beside it",
+    )
+    parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
+    names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
+    parser.add_argument("--classes", help=f"names of the classes: {names}a,b,c")
+    parser.add_argument(
+        "--joints", help=f"names of the joints, whose sides say what a flip exchanges: {names}a,b,c"
+    )
+    parser.add_argument(
+        "--voc-size",
+        type=int,
+        choices=(384, 512),
+        help="fixed input of Pascal VOC weights, which the file does not say (default 384, or 512 "
+        "where the input's name contains it)",
+    )

@@ -1,0 +1,34 @@
+"""Train a small detector on generated images, score it, draw its detections. Minutes on a CPU.
+
+    %(prog)s points            pictures, curves and the checkpoint: output/demo_points
+    %(prog)s pose              the same for stick figures and their joints: output/demo_pose
+    %(prog)s box3d             the same for boxes on a street before a camera: output/demo_box3d
+    %(prog)s points --check    exit status 1 if it scores below what it should
+    %(prog)s points SOLVER.MAX_ITER 100      config overrides
+
+The files of an earlier demo move into a folder old_<n> there. The last line is
+`AP <value> AP50 <value>`, fractions on shapes_val or shapes_pose_val; of joints, where there are
+some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ...checked_values import argument, whole
+from ...text_files import expanded_output
+
+INTERMIXED = True
+DEMOS = ("points", "corner", "triplet", "box3d", "pose")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the demo, where it goes, and overrides."""
+    parser.add_argument("demo", choices=DEMOS, help="which detector")
+    help_text = "folder, default output/demo_<detector>"
+    parser.add_argument("--output", type=expanded_output, help=help_text)
+    parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
+    help_text = "images in the picture, default 12"
+    parser.add_argument("--images", type=argument(whole(1)), default=12, help=help_text)
+    help_text = "config overrides: KEY VALUE ..."
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=help_text)

@@ -1,0 +1,61 @@
+r"""Train or evaluate a detector.
+
+    %(prog)s --config-file Shapes/points_tiny OUTPUT_DIR output/shapes
+    %(prog)s --config-file Shapes/points_tiny --resume OUTPUT_DIR output/shapes  # goes on
+    %(prog)s --config-file Shapes/points_tiny --eval-only \
+        OUTPUT_DIR output/shapes MODEL.WEIGHTS output/shapes/model_final.pth
+    %(prog)s --config-file Shapes/points_tiny OUTPUT_DIR output/mine \
+        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images
+
+An OUTPUT_DIR that holds a run is refused: `--resume` goes on with it, `--overwrite` moves it aside.
+A training that is stopped, by Ctrl-C or SIGTERM, saves what is done and says how to go on.
+
+An own dataset needs MODEL.HEATMAP.NUM_CLASSES 0 where the config states another number (it is 0 in
+Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
+
+A LazyConfig trains as well; its overrides are key=value:
+
+    %(prog)s --config-file lazy/points_tiny.py train.output_dir=output/lazy
+
+`--num-gpus N` starts N processes: one per GPU or, without a GPU, N on the CPU.
+
+`--import` imports a module of one's own in every process, before the config is read: a dotted name
+or a file. The config may then name what it registers; its `add_config(cfg)`, if it has one, adds
+config keys.
+
+    %(prog)s --import my_package.my_detector --import my/dataset.py --config-file my.yaml
+
+    %(prog)s --config-file Shapes/points_tiny --seeds 5 OUTPUT_DIR output/five
+    %(prog)s --config-file Shapes/points_tiny --seeds 5 --eval-only TEST.FLIP True \
+        OUTPUT_DIR output/five
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ...checked_values import argument, whole
+from .common import add_config_arguments, add_job_arguments, add_overrides
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of detectron2's `default_argument_parser`, and more."""
+    add_config_arguments(parser, required=False)
+    help_text = "go on with the run in OUTPUT_DIR"
+    parser.add_argument("--resume", action="store_true", help=help_text)
+    help_text = "move the run that lies in OUTPUT_DIR into a folder old_1 (old_2, ...) there, and "
+    help_text += "start a new one; nothing is deleted"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    help_text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, as `centernet-d2 evaluate` does"
+    parser.add_argument("--eval-only", action="store_true", help=help_text)
+    parser.add_argument(
+        "--seeds",
+        type=argument(whole(1)),
+        metavar="N",
+        help="train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after "
+        "the other, each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every "
+        "score, also in OUTPUT_DIR/seeds.json; with --resume finished seeds are left out; with "
+        "--eval-only evaluate each seed's model_final.pth, the report is in OUTPUT_DIR/inference",
+    )
+    add_job_arguments(parser)
+    add_overrides(parser)

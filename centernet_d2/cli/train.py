@@ -1,0 +1,47 @@
+"""The verb `train`: the job's processes, or a job for each seed."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from multiprocessing import active_children
+
+from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException
+
+from ..detectron2_versions import launch
+from ..engine import run as job
+from ..engine.processes import passed_on
+from ..engine.seeds import run_seeds
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the job's processes, or a job for each seed; return the exit status."""
+    if args.seeds:
+        setup_logger(distributed_rank=args.machine_rank, name="centernet_d2")
+        one = [sys.executable, "-m", "centernet_d2", "train"]
+        run_seeds(args.seeds, args, command=[*one, *without_seeds(args.command[1])])
+        return 0
+    machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank}
+    start = functools.partial(
+        launch, job.run, args.num_gpus, **machines, dist_url=args.dist_url, args=(args,)
+    )
+    if args.num_gpus * args.num_machines <= 1:
+        start()
+        return 0
+    with passed_on(lambda: [child.pid for child in active_children()]) as signals:
+        try:
+            start()
+        except ProcessExitedException:
+            if not signals:
+                raise
+    return 128 + signals[0] if signals else 0  # the processes have said where the training stands
+
+
+def without_seeds(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without --seeds: those of one seed."""
+    own = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    own.add_argument("--seeds")
+    return own.parse_known_args(arguments)[1]

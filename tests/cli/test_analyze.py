@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from centernet_d2 import setup
+from centernet_d2.engine.setup import load_config
+
+from .conftest import CORNER_OVERRIDES
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "configs" / "Shapes" / "triplet_tiny.yaml")
+
+
+@pytest.fixture
+def arguments(tiny_overrides, squares, tmp_path):
+    """Arguments for an untrained detector that pairs all corners; one object is a crowd."""
+    file = Path(squares.split(":")[1])
+    dataset = json.loads(file.read_text())
+    dataset["annotations"][0]["iscrowd"] = 1
+    file.write_text(json.dumps(dataset))
+    overrides = [*tiny_overrides, *CORNER_OVERRIDES, "MODEL.CORNERNET.EMBEDDING_THRESHOLD", "99.0"]
+    torch.manual_seed(0)  # of a detector that scores nothing
+    model = build_model(setup(load_config(CONFIG, overrides)))
+    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
+    output = ["--weights", str(tmp_path / "weights.pth"), "--output", str(tmp_path / "out")]
+    return ["--config-file", CONFIG, *output, "--opts", *overrides]
+
+
+def result(folder: Path, name: str) -> dict:
+    (file,) = (folder / "out").glob(f"*/{name}.json")
+    return json.loads(file.read_text())
+
+
+def test_oracle_scores_each_substitution(verb, arguments, tmp_path):
+    told = ["--substitute", "heatmaps", "--substitute", "heatmaps", "offsets", "centers"]
+    assert verb("analyze").main(["oracle", *told, *arguments]) == 0
+    rows = result(tmp_path, "oracle")["rows"]
+    assert [row["ground truth"] for row in rows] == [
+        "none",
+        "heatmaps",
+        "heatmaps + offsets + centers",
+    ]
+    assert rows[0]["AP"] < 10
+    assert rows[2]["AP"] == pytest.approx(100)  # the crowd is not told and not missed
+    # One file of detections per row.
+    assert len(list((tmp_path / "out").glob("*/*/coco_instances_results.json"))) == 3
+    (file,) = (tmp_path / "out").glob("*/heatmaps+offsets+centers/coco_instances_results.json")
+    assert len(json.loads(file.read_text())) == 5  # objects but the crowd
+
+
+def test_corner_quadrants_are_written(verb, arguments, tmp_path):
+    assert verb("analyze").main(["corner-quadrants", "--radius", "100", *arguments]) == 0
+    content = result(tmp_path, "corner-quadrants")
+    assert content["radius"] == 100
+    assert [row["corner"] for row in content["rows"]] == ["top_left", "bottom_right"]
+    for row in content["rows"]:
+        assert set(row) == {"corner", "all", "top_left", "bottom_right"}
+        assert row["all"] > 0
+    (top_left, bottom_right) = content["rows"]
+    assert top_left["bottom_right"] is None  # (36, 30) lies above the middle
+    assert bottom_right["top_left"] is not None
+
+
+def test_datasets_are_needed(verb, arguments):
+    with pytest.raises(ValueError, match=r"DATASETS\.TEST is empty"):
+        verb("analyze").main(["corner-quadrants", *arguments, "DATASETS.TEST", "()"])

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.engine import DefaultPredictor
+from published_networks import points_shapes, recorded
+
+from centernet_d2 import Predictor, add_centernet_config, cli
+from centernet_d2.checkpoint.files import read_tensors
+from centernet_d2.engine.setup import load_config
+
+
+@pytest.fixture
+def published(tmp_path):
+    file = tmp_path / "model_best.pth"
+    torch.save({"epoch": 9, "state_dict": recorded(points_shapes("resdcn_18"))}, file)
+    return file
+
+
+def test_weights_and_config_work_in_both_predictors(published, tmp_path, capsys):
+    output = tmp_path / "out" / "resnet18.pth"
+    assert cli.main(["convert", str(published), str(output), "--arch", "resdcn_18"]) == 0
+    assert sorted(os.listdir(output.parent)) == ["resnet18.pth", "resnet18.yaml"]
+    report = capsys.readouterr().out
+    assert "resdcn_18 of the points repository, box2d, 80 classes" in report
+    assert len(report.splitlines()) < 8
+
+    config = str(output.with_suffix(".yaml"))
+    ours = Predictor(load_config(config, ["MODEL.DEVICE", "cpu"]))
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    cfg.merge_from_file(config)
+    cfg.MODEL.DEVICE = "cpu"
+    image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
+    found = ours(image)["instances"]
+    expected = DefaultPredictor(cfg)(image)["instances"]
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert ours.class_names[0] == "person"
+
+
+def test_dropped_parameters_are_in_the_report(tmp_path, capsys):
+    file = tmp_path / "dla.pth"
+    torch.save(recorded(points_shapes("dla_34")), file)
+    assert cli.main(["convert", str(file), str(tmp_path / "new.pth")]) == 0
+    report = capsys.readouterr().out
+    assert "dropped: 2 (base.fc" in report
+    assert "dropped: 12 (base.level3.project" in report
+
+
+@pytest.mark.parametrize(("name", "size"), [("a_384.pth", 384), ("dla_512.pth", 512)])
+def test_pascal_voc_weights(tmp_path, capsys, name, size):
+    shapes = points_shapes("resdcn_18")
+    shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
+    torch.save({"state_dict": recorded(shapes)}, tmp_path / name)
+    assert cli.main(["convert", str(tmp_path / name), str(tmp_path / "n.pth")]) == 0
+    assert f"taken for Pascal VOC at {size} x {size}" in capsys.readouterr().out
+    cfg = load_config(str(tmp_path / "n.yaml"))
+    assert list(cfg.TEST.FIXED_SIZE) == [size, size]
+    assert cfg.MODEL.PIXEL_MEAN[0] == 123.675  # ImageNet's order, as published
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{file}", "{new}.pth", "--arch", "dla_34"], "it is resdcn_18 of the points repository"),
+        (["{file}", "{new}.pkl"], "must end in .pth"),
+        (["{page}", "{new}.pth"], "is a web page"),
+        (["ctdet_coco_resdcn", "{new}.pth"], "Near: ctdet_coco_resdcn18"),
+    ],
+)
+def test_failures_leave_nothing(published, tmp_path, capsys, arguments, message):
+    page = tmp_path / "page.pth"
+    page.write_bytes(b"<html>")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    names = {"file": published, "page": page, "new": folder / "new"}
+    command = [argument.format(**names) for argument in arguments]
+    assert cli.main(["convert", *command]) == 1
+    assert message in capsys.readouterr().err
+    assert os.listdir(folder) == []
+
+
+def test_converted_file_is_not_converted_again(published, tmp_path, capsys):
+    first = str(tmp_path / "first.pth")
+    assert cli.main(["convert", str(published), first]) == 0
+    assert cli.main(["convert", first, str(tmp_path / "second.pth")]) == 1
+    assert "is a detectron2 file already" in capsys.readouterr().err
+
+
+OWN = [f"part{index}" for index in range(20)]
+JOINTS = ["snout", "left_ear", "right_ear", *(f"spine{index}" for index in range(14))]
+
+
+def test_names_are_given_or_marked_as_a_guess(tmp_path, capsys):
+    """20 classes, none of Pascal VOC's: its names, its pixels and its size are not taken."""
+    shapes = points_shapes("resdcn_18")
+    shapes |= {"hm.2.weight": (20, 64, 1, 1), "hm.2.bias": (20,)}
+    file, new = str(tmp_path / "mine.pth"), str(tmp_path / "new.pth")
+    torch.save({"state_dict": recorded(shapes)}, file)
+    assert cli.main(["convert", file, new]) == 0
+    assert "class_names are a guess from their number: give them by --classes" in (
+        capsys.readouterr().out
+    )
+    assert read_tensors(new)["guessed"] == ["class_names"]
+    assert "Guessed from their number: class_names" in (tmp_path / "new.yaml").read_text()
+
+    (tmp_path / "names.txt").write_text("\n".join(OWN), encoding="utf-16")
+    (tmp_path / "names.json").write_text(json.dumps(OWN))
+    for given in (",".join(OWN), str(tmp_path / "names.txt"), str(tmp_path / "names.json")):
+        assert cli.main(["convert", file, new, "--classes", given]) == 0
+        content = read_tensors(new)
+        assert (content["class_names"], content["guessed"]) == (OWN, [])
+        cfg = load_config(str(tmp_path / "new.yaml"))
+        assert cfg.TEST.RESOLUTION == "keep_res"
+        assert cfg.MODEL.PIXEL_MEAN[0] == pytest.approx(104.01362)
+        assert "taken for Pascal VOC" not in capsys.readouterr().out
+    assert cli.main(["convert", file, new, "--classes", "a,b"]) == 1
+    assert "--classes 'a,b' gives 2 names" in capsys.readouterr().err
+
+
+def test_joints_are_given(tmp_path):
+    file, new = str(tmp_path / "pose.pth"), str(tmp_path / "new.pth")
+    torch.save(recorded(points_shapes("dla_34", "pose")), file)
+    names = ["--classes", "dog", "--joints", ",".join(JOINTS)]
+    assert cli.main(["convert", file, new, *names]) == 0
+    content = read_tensors(new)
+    assert (content["joint_names"], content["guessed"]) == (JOINTS, [])
+    assert content["joint_flip_map"] == [["left_ear", "right_ear"]]
+    cfg = load_config(str(tmp_path / "new.yaml"))
+    assert [0, 2, 1, *range(3, 17)] == cfg.MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES
+    assert cfg.DATASETS.TEST != ("keypoints_coco_2017_val",)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from PIL import Image
+
+from centernet_d2 import Predictor, setup
+from centernet_d2.data.images import read_image
+from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.setup import load_config
+from centernet_d2.inference.cameras import ImageCameras
+from centernet_d2.structures.skeleton import Skeleton
+
+from .conftest import CORNER_OVERRIDES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
+    """A checkpoint of an untrained tiny detector with its class names."""
+    model = build_model(setup(load_config(tiny_yaml, tiny_overrides)))
+    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
+    return str(tmp_path / "weights.pth")
+
+
+@pytest.fixture
+def predict(verb, tiny_yaml, tiny_overrides, weights, tmp_path):
+    """A function that predicts a file or folder: exit status and content of the JSON."""
+
+    def run(given, *arguments, options=(), output="out"):
+        needed = ["--config-file", tiny_yaml, "--weights", weights, "--input", str(given)]
+        needed += ["--output", str(tmp_path / output), "--score-threshold", "0"]
+        overrides = ["--opts", *tiny_overrides, *options]
+        status = verb("predict").main([*needed, *arguments, *overrides])
+        return status, json.loads((tmp_path / output / "predictions.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def photo(squares) -> Path:
+    return Path(squares.split(":")[2]) / "1.png"
+
+
+def test_predict_images_with_a_broken_one(predict, weights, photo, tmp_path):
+    (photo.parent / "broken.png").write_bytes(b"no image")
+    status, content = predict(photo.parent, "--batch-size", "3")
+    assert (status, len(content["images"])) == (1, 4)
+    assert [Path(row["file"]).name for row in content["failed"]] == ["broken.png"]
+    assert (content["class_names"], content["weights"]) == (["square"], weights)
+    for record in content["images"]:
+        assert {d["class_name"] for d in record["detections"]} == {"square"}
+        assert (tmp_path / "out" / record["picture"]).is_file()
+
+    (photo.parent / "broken.png").unlink()
+    assert predict(photo.parent)[0] == 0
+    with pytest.raises(ValueError, match="another config_sha256"):
+        predict(photo.parent, options=["MODEL.HEATMAP.PEAK_KERNEL", "5"])
+
+
+def test_what_is_left_out_is_listed_and_weights_without_names_are_told(
+    predict, weights, photo, caplog
+):
+    torch.save(torch.load(weights, weights_only=True)["model"], weights)
+    (clip := photo.parent / "clip.avi").write_bytes(b"...")
+    nowhere = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "1")
+    with caplog.at_level("WARNING", "centernet_d2"):
+        content = predict(photo.parent, options=nowhere)[1]
+    assert (content["left_out"], content["class_names"]) == ([str(clip)], [])
+    assert content["images"][0]["detections"][0]["class_name"] == "class 0"
+    told = f"'{weights}' holds no class names, and no dataset gives them: objects are called 'clas"
+    assert caplog.text.count(told) == 1
+
+
+def test_same_detections_as_the_predictor(predict, tiny_yaml, tiny_overrides, weights, photo):
+    _, content = predict(photo, "--no-pictures", "--box-format", "xywh")
+    predictor = Predictor(load_config(tiny_yaml, [*tiny_overrides, "MODEL.WEIGHTS", weights]))
+    expected = predictor(read_image(str(photo)))["instances"].pred_boxes.tensor
+    found = torch.tensor([row["box"] for row in content["images"][0]["detections"]])
+    assert len(found) > 0
+    found[:, 2:] += found[:, :2]
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("choice", "size"), [("apply", [64, 40]), ("ignore", [40, 64])])
+def test_records_and_pictures_are_of_the_pixels_that_the_config_asks_for(
+    predict, tmp_path, choice, size
+):
+    """A photo of 64 x 40 stored pixels whose EXIF mark turns it by a quarter."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 40), (90, 20, 200)).save(tmp_path / "photo.jpg", exif=exif)
+    _, content = predict(tmp_path / "photo.jpg", options=["INPUT.EXIF_ORIENTATION", choice])
+    (record,) = content["images"]
+    assert [record["height"], record["width"]] == size
+    with Image.open(tmp_path / "out" / "photo.jpg") as picture:
+        assert [picture.height, picture.width] == size
+        assert 0x0112 not in picture.getexif()
+
+
+def test_heatmaps_are_drawn_where_asked_for(predict, photo, tmp_path):
+    (record,) = predict(photo, "--heatmap")[1]["images"]
+    assert (record["picture"], record["heatmap"]) == ("1.png", "1.heatmap.png")
+    height, width, _ = cv2.imread(str(tmp_path / "out" / "1.heatmap.png")).shape
+    assert (width, height > 64) == (64, True)  # with the legend
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("cornernet_tiny", 2), ("triplet_tiny", 3)])
+def test_corner_detectors_show_all_their_heatmaps(
+    verb, tiny_overrides, photo, tmp_path, name, kinds
+):
+    config = str(ROOT / "configs" / "Shapes" / f"{name}.yaml")
+    overrides = [*tiny_overrides, *CORNER_OVERRIDES, "MODEL.CORNERNET.EMBEDDING_THRESHOLD", "9.0"]
+    model = build_model(setup(load_config(config, overrides)))
+    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
+    arguments = ["--config-file", config, "--weights", str(tmp_path / "weights.pth")]
+    arguments += ["--input", str(photo), "--heatmap"]
+    pictures = []
+    for marks in ([], ["--keypoints"]):
+        folder = tmp_path / f"out{len(marks)}"
+        shown = [*arguments, *marks, "--output", str(folder), "--score-threshold", "0"]
+        assert verb("predict").main([*shown, "--opts", *overrides]) == 0
+        seen = cv2.imread(str(folder / "1.heatmap.png"))
+        assert seen.shape[1] == kinds * 64 + (kinds - 1) * 4
+        pictures.append(cv2.imread(str(folder / "1.png")))
+        record = json.loads((folder / "predictions.json").read_text())["images"][0]
+        assert record["detections"]
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_predictions_of_other_cameras_are_not_mixed(predict, photo):
+    for given, later in (("1000", None), (None, "1000"), ("1000", "900")):
+        first, second = ([] if f is None else ["--focal-length", f] for f in (given, later))
+        where = {"output": f"{given}_{later}"}
+        assert [predict(photo, *first, **where)[0] for _ in range(2)] == [0, 0]
+        with pytest.raises(ValueError, match="another focal_length"):
+            predict(photo, *second, **where)
+
+
+def test_what_is_done_before_a_stop_is_kept_and_said(predict, photo, tmp_path, monkeypatch):
+    batches, original = [], Predictor.batch
+
+    def stops(self, images, **given):
+        batches.append(len(images))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return original(self, images, **given)
+
+    monkeypatch.setattr(Predictor, "batch", stops)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        predict(photo.parent, "--batch-size", "3")
+    written = tmp_path / "out" / "predictions.json"
+    (note,) = stopped.value.__notes__
+    assert note == f"3 of 4 images are in {written}; the same command goes on with the others."
+    assert predict(photo.parent, "--batch-size", "3")[0] == 0
+    assert batches == [3, 1, 1]  # the three were not predicted again
+
+
+def test_calibrations_are_read_before_the_network(
+    verb, tiny_yaml, tiny_overrides, squares, tmp_path, monkeypatch
+):
+    """One frame of four has none: nothing is built, nothing is written."""
+    calibration = tmp_path / "calib"
+    calibration.mkdir()
+    for number in (0, 1, 3):
+        (calibration / f"{number}.txt").write_text("P2: 60 0 31 0 0 60 31 0 0 0 1 0")
+    predict = verb("predict")
+    monkeypatch.setattr(predict, "Predictor", lambda cfg: pytest.fail("built the network"))
+    arguments = ["--config-file", tiny_yaml, "--output", str(tmp_path / "out")]
+    arguments += ["--input", squares.split(":")[2], "--calibration", str(calibration)]
+    with pytest.raises(ValueError, match=r"1 of 4 calibration files.*\n.*2\.txt.*2\.png"):
+        predict.main([*arguments, "--opts", *tiny_overrides])
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_go_to_the_detector_with_name_and_camera(verb):
+    """So that a missing camera is said with the name of a file."""
+
+    class Detector:
+        def batch(self, images, **given):
+            return given
+
+    predict = verb("predict")
+    files, images = ["a.png", "b.png"], [np.zeros((5, 7, 3), np.uint8)] * 2
+    given = predict.predict_batch(Detector(), ImageCameras(files), files, images)
+    assert (given["file_names"], given["projections"]) == (files, [None, None])
+    cameras = ImageCameras(files, focal_length=9.0)
+    given = predict.predict_batch(Detector(), cameras, files, images)
+    assert [projection[0].tolist() for projection in given["projections"]] == [[9, 0, 3, 0]] * 2
+
+
+def test_joints_and_guesses_are_in_the_predictions(verb, tiny_yaml, tiny_overrides, tmp_path):
+    """Without the dataset: names, limbs and pairs come from the checkpoint, and are drawn."""
+    limbs = Skeleton(("tip", "west", "east"), (("west", "east"),), (("tip", "west"),))
+    pose = ["MODEL.POINTS_CENTERNET.TASKS", "['box2d', 'pose']", "MODEL.HEATMAP.NUM_CLASSES", "1"]
+    options = [*tiny_overrides, *pose, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
+    known = {"MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS": 3}
+    known |= {"MODEL.POINTS_CENTERNET.POSE.FLIP_INDICES": [0, 2, 1]}
+    given = [part for item in known.items() for part in item]
+    model = build_model(setup(load_config(tiny_yaml, [*options, *given])))
+    Checkpointer(model, str(tmp_path), class_names=["thing"], skeleton=limbs).save("pose")
+    content = torch.load(tmp_path / "pose.pth", weights_only=True)
+    torch.save(content | {"guessed": ["class_names"]}, tmp_path / "pose.pth")
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((64, 64, 3), 40, dtype=np.uint8))
+    arguments = ["--config-file", tiny_yaml, "--weights", str(tmp_path / "pose.pth")]
+    arguments += ["--input", str(tmp_path / "1.png"), "--score-threshold", "0"]
+    predict = verb("predict")
+    for _ in range(2):  # the second call finds the same settings
+        output = ["--output", str(tmp_path / "out")]
+        assert predict.main([*arguments, *output, "--opts", *options]) == 0
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert {key: found[key] for key in limbs.saved()} == limbs.saved()
+    assert (found["class_names"], found["guessed"]) == (["thing"], ["class_names"])
+    assert len(found["images"][0]["detections"][0]["joints"]) == 3
