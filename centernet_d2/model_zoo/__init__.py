@@ -9,6 +9,7 @@ Importing it registers the names of weights (`published:`, `torchvision:`, `timm
 
 from .api import get, get_checkpoint_url, get_config
 from .entries import ENTRIES, Entry, Location
+from .in_detectron2 import add_to_detectron2
 from .lookup import UnknownModelError, config_names, find_entry, get_config_file, names
 from .path_handlers import register
 
@@ -19,6 +20,7 @@ __all__ = [
     "Entry",
     "Location",
     "UnknownModelError",
+    "add_to_detectron2",
     "config_names",
     "find_entry",
     "get",
