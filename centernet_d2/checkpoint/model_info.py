@@ -96,6 +96,12 @@ def read_model_info(path: str | os.PathLike[str]) -> ModelInfo:
     return ModelInfo.of(read_tensors(path, mapped=True), os.fspath(path))
 
 
+def for_use(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what only a training needs: the state of its optimizer, its averages."""
+    kept = ("model", "class_names", "guessed", "__author__", BLOCK)
+    return {k: v for k, v in content.items() if k in kept or k.startswith("joint_")}
+
+
 def config_text(cfg: CfgNode) -> str:
     """The YAML of a merged config as a model file holds it: all keys but `NOT_OF_A_MODEL`.
 
