@@ -124,7 +124,7 @@ def _endpoint(given: str | None) -> str | None:
 def _library() -> Any:
     try:
         import huggingface_hub
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise ImportError(
             "Models at the Hugging Face Hub need the package huggingface-hub: `pip install "
