@@ -26,9 +26,11 @@ VERBS = {
     "benchmark": "speed, memory and size of detectors",
     "demo": "train a small detector on generated images, score it, draw",
     "check": "what is installed, does it work, and how to cure what does not",
+    "install-detectron2": "bring detectron2, which is not on the package index",
     "completion": "print the completion of this command for a shell",
 }
-BEFORE_TORCH = ("check", "completion")  # verbs that run where torch or detectron2 is broken
+# Verbs that run where torch or detectron2 is broken.
+BEFORE_TORCH = ("check", "install-detectron2", "completion")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
@@ -91,7 +93,9 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     if verb not in BEFORE_TORCH:
         from .. import require
+        from ..threads import fit_threads
 
+        fit_threads()  # before torch is imported
         require()
     return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
 

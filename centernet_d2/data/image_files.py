@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
+from ..progress import bar
 from .checks import check_image_size
 from .images import read_image, read_image_size
 
@@ -25,7 +24,6 @@ _ENDS = {
     b"GIF8": b";",
 }
 _SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
-_BAR_FROM = 5000  # files from which on a terminal shows a bar
 _CHUNK = 128  # files that a thread takes at once
 _SAMPLE = 100  # files whose sizes are compared in any case
 
@@ -66,10 +64,9 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
         return {row: fault for row, fault in found.items() if fault is not None}
 
     unusable: dict[int, Exception] = {}
-    hidden = True if len(rows) < _BAR_FROM else None  # None: hidden where there is no terminal
-    options = {"desc": "Image files", "unit": "file", "unit_scale": _CHUNK, "disable": hidden}
+    shown = {"what": "Image files", "unit": "file", "unit_scale": _CHUNK}
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        for found in tqdm(pool.map(look, chunks), total=len(chunks), **options):
+        for found in bar(pool.map(look, chunks), total=len(chunks), **shown):
             unusable |= found
     return Faults(missing, unusable)
 

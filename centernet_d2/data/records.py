@@ -53,7 +53,7 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
     except OSError as error:
         cure = (
             "Put its files there or set DETECTRON2_DATASETS to the folder of the datasets "
-            f"(docs/datasets.md), or give your own files as '{form.usage}'"
+            f"(see docs/datasets.md of the repository), or give your own files as '{form.usage}'"
         )
         if metadata.get("file_spec"):
             cure = f"Put its files there, or correct '{form.usage}' where you give it"

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..atomic_write import write_json
 from ..checked_values import check_value, one_of, share, whole
 from ..data.images import read_image
+from ..progress import bar
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
 from .find_images import WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
@@ -208,7 +208,8 @@ def predict_files(
     skipped = set(report.skipped)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
-        with tqdm(total=len(todo), unit="image", disable=not progress) as bar:
+        hide = None if progress else True
+        with bar(total=len(todo), what="Images", unit="image", disable=hide) as done:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))
@@ -223,7 +224,7 @@ def predict_files(
                         raise result
                     report.failed[file] = writer.failed[file] = str(result)
                     logger.error("%s: %s", file, result)
-                bar.update(len(batch))
+                done.update(len(batch))
     finally:
         writer.save()
     return report

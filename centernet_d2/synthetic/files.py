@@ -21,6 +21,7 @@ from iopath.common.file_io import file_lock
 
 from ..atomic_write import atomic_folder
 from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
+from ..progress import bar
 from .figures import SKELETON, figure_scenes
 from .pictures import annotate, render
 from .registration import ANNOTATION_FILE, STREET_SPLIT, split_metadata
@@ -77,6 +78,7 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
         with file_lock(folder):
             if not os.path.isfile(finished):
                 start = time.perf_counter()
+                logger.info("making %d generated images in %s", split.images, folder)
                 with atomic_folder(folder) as temporary:
                     write(split, temporary)
                 seconds = time.perf_counter() - start
@@ -106,7 +108,7 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
                 ids = {"image_id": number, "category_id": classes.index(record.pop("kind")) + 1}
                 annotations.append({**ids, **record, "id": len(annotations) + 1})
 
-    _run(jobs(), waiting=32)  # compressing is a third of the work
+    _run(jobs(), total=split.images, waiting=32)  # compressing is a third of the work
     more = _FIGURE_CATEGORY if isinstance(split.scenes, FigureSettings) else {}
     content = {
         "info": {"description": "generated shapes", "version": split_stamp(split)},
@@ -126,7 +128,8 @@ def _write_streets(split: SplitSettings, folder: str) -> None:
     names = [f"{index:06d}" for index in range(split.images)]
     scenes = zip(names, make_scenes(split), strict=True)
     # Most of the work is in numpy and OpenCV, which run beside each other.
-    _run((partial(_write_frame, folders, name, *scene) for name, scene in scenes), waiting=8)
+    frames = (partial(_write_frame, folders, name, *scene) for name, scene in scenes)
+    _run(frames, total=split.images, waiting=8)
     _write_rows(os.path.join(folder, _STREET_LIST), names)
 
 
@@ -142,11 +145,11 @@ def _write_frame(
     _write_rows(f"{calibrations}.txt", [f"{key}: {numbers}" for key in keys])
 
 
-def _run(jobs: Iterable[Callable[[], None]], waiting: int) -> None:
-    """Run jobs on two threads, with at most so many of them waiting."""
+def _run(jobs: Iterable[Callable[[], None]], *, total: int, waiting: int) -> None:
+    """Run `total` jobs on two threads, with at most so many of them waiting."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         running: deque[Future] = deque()
-        for job in jobs:
+        for job in bar(jobs, total=total, what="Generated images", unit="image"):
             running.append(pool.submit(job))
             if len(running) > waiting:
                 running.popleft().result()
