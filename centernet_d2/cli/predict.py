@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.utils.logger import setup_logger
 
+from ..engine.terminal import start_logging
 from ..engine.user_modules import read_config
 from ..inference.cameras import ImageCameras
 from ..inference.files import PredictionWriter, predict_files
@@ -23,7 +23,7 @@ from ..visualization.skeletons import SkeletonDrawing
 
 def run(args: argparse.Namespace) -> int:
     """Predict; return the exit status."""
-    logger = setup_logger(name="centernet_d2")
+    logger = start_logging(verbose=args.verbose)
     left_out: list[str] = []
     files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
