@@ -16,6 +16,7 @@ from typing import Any
 
 from .missing import explain
 from .moved_modules import say_new_names
+from .quiet import hold_back_as_parent
 
 __version__ = "0.1.0"
 
@@ -79,5 +80,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+if parent_process() is not None:
+    hold_back_as_parent()
 if not _is_command():
     register()
