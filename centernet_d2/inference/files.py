@@ -208,8 +208,8 @@ def predict_files(
     skipped = set(report.skipped)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
-        hidden = {} if progress else {"disable": True}
-        with bar(total=len(todo), what="Images", unit="image", **hidden) as done:
+        hide = None if progress else True
+        with bar(total=len(todo), what="Images", unit="image", disable=hide) as done:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))
