@@ -364,7 +364,7 @@ def test_failing_pip_is_an_error(tmp_path, monkeypatch):
     [
         (None, "installed"),
         ("ModuleNotFoundError: No module named 'some_library'", "No module named 'some_library'"),
-        ("ImportError: libGL.so.1: cannot open shared object file", "opencv wheel to replace"),
+        ("ImportError: libGL.so.1: cannot open shared object file", "centernet_d2 check says"),
     ],
 )
 def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, capsys):
