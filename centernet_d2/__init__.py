@@ -45,7 +45,7 @@ def register() -> None:
     _registered = True
     try:
         from . import data, model_zoo, modeling, synthetic  # noqa: F401
-    # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than its numpy;
+    # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
     # OSError: a library of the system that is not there.
     except (ImportError, RuntimeError, AttributeError, ValueError, OSError) as error:
         if (getattr(error, "name", None) or "").startswith("centernet_d2"):
