@@ -16,6 +16,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..threads import fit_threads
+
 VERBS = {
     "train": "train a detector, or go on with a training",
     "evaluate": "score weights on a dataset",
@@ -91,12 +93,11 @@ def _words(verb: str, program: str) -> list[str]:
 
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
+    fit_threads()  # before torch is imported
     if verb not in BEFORE_TORCH:
         from .. import quiet, require
-        from ..threads import fit_threads
 
         quiet.hold_back()
-        fit_threads()  # before torch is imported
         require()
     return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
 
