@@ -26,6 +26,7 @@ VERBS = {
     "convert": "published weights to a file of this package",
     "analyze": "scores with ground truth in place of predictions; corners by quadrant",
     "benchmark": "speed, memory and size of detectors",
+    "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
     "demo": "train a small detector on generated images, score it, draw",
     "check": "what is installed, does it work, and how to cure what does not",
     "install-detectron2": "bring detectron2, which is not on the package index",

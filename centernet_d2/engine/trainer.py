@@ -82,6 +82,7 @@ class Trainer(Parts):
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
+        self.check_datasets(cfg)
         if warning := too_many():
             tell_once(warning)
         check_writers(cfg)
