@@ -67,9 +67,9 @@ def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace
     content = for_use(detectron2_form(checkpoint, args.input))
     if args.config_file:
         content[BLOCK] = info_with_config(args.config_file, str(file), content).block()
+    print(f"{args.input}: {file.stat().st_size:,} bytes")
     write_weights(args.output, content)
-    sizes = [f"{path.stat().st_size:,} bytes" for path in (file, args.output)]
-    print(f"{args.input}: {sizes[0]}\n{args.output}: {sizes[1]}")
+    print(f"{args.output}: {args.output.stat().st_size:,} bytes")
     if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
         print(f"left out, as only its training needs it: {', '.join(left_out)}")
     if not content.get(BLOCK):

@@ -54,8 +54,7 @@ def test_tools_are_the_same_commands(tool):
     done = command("--help", program=(str(ROOT / "tools" / f"{tool}.py"),))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {ROOT}/tools/{tool}.py [-h]")
-    example = "--weights model_final" if tool == "predict" else "--config-file Shapes/points_tiny"
-    assert f"{ROOT}/tools/{tool}.py {example}" in done.stdout
+    assert f"    {ROOT}/tools/{tool}.py --" in done.stdout  # its examples
 
 
 def test_train_takes_what_detectron2_takes():
