@@ -78,7 +78,8 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
         ValueError: the file carries no config, or licence or data are empty.
     """
     _refuse_unusable(info, licence=licence, data=data)
-    said = {"training": "not stated", "protocol": "not stated"} | describe(info)
+    said = describe(info)
+    said |= {what: "not stated" for what in ("protocol", "training") if what not in said}
     measured = [
         (task, metric, round(value, 4))
         for task, metrics in scores.items()
@@ -92,7 +93,7 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
     rows = ["| {} | {} |".format(what, words.replace("|", r"\|")) for what, words in said.items()]
     told = {"repo": repo_id, "data": data, "licence": licence, "name": repo_id.rpartition("/")[2]}
     text = _TEXT.format(said="\n".join(rows), scores="\n".join(table), **told)
-    kind = f"{'keypoint' if info.joints else 'object'}-detection"
+    kind = f"{'keypoint' if 'joints' in said else 'object'}-detection"
     header = _header(kind, said["detector"].lower(), measured, **told)
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
 

@@ -56,6 +56,7 @@ def trained(tiny_config, tmp_path):
     content = {
         "model": build_model(cfg).state_dict(),
         "class_names": ["bright", "dark"],
+        "joint_names": [],
         BLOCK: info.block(),
         "trainer": {"iteration": 39},
     }
