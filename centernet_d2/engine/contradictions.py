@@ -24,11 +24,11 @@ MEANING = (
     *("TEST.RESOLUTION", "TEST.FIXED_*", "TEST.CANVAS", "TEST.DETECTIONS_PER_IMAGE"),
     *("TEST.CLIP_BOXES", "TEST.DROP_EMPTY"),
 )
-# Of these what only a training or a machine needs, or what is compared by itself: the numbers of
-# classes and joints, and what a flip exchanges.
+# Of these what only a training or a machine needs, or what is compared by itself: what a flip
+# exchanges.
 ELSEWHERE = (
     *("MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.CHECKPOINT_MISMATCH", "MODEL.BACKBONE.FREEZE_AT"),
-    *("*.NUM_CLASSES", "*.NUM_JOINTS", "*.FLIP_INDICES", "*.CHANNELS_LAST"),
+    *("*.FLIP_INDICES", "*.CHANNELS_LAST"),
     *("*_INIT", "*.PRIOR_BIAS", "*_WEIGHT", "*_LOSS", "*NORMALIZER", "*_REDUCTION", "*.FOCAL_*"),
     *("*.RADIUS_*", "*.FIXED_RADIUS", "*.MIN_OVERLAP", "*.CENTER_SIGMA_DIVISOR"),
     *("*.IGNORED_REGION", "*.REGRESS_UNLABELLED"),

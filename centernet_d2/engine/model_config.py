@@ -52,7 +52,8 @@ def config_of(weights: str | os.PathLike[str]) -> CfgNode:
     """
     cfg, info = model_config(weights)
     file = cfg.MODEL.WEIGHTS
-    if os.path.isfile(file) and not (info.config and file_kind(file) == "torch"):
+    is_torch = file_kind(file) == "torch" if os.path.isfile(file) else file.endswith(".pth")
+    if not (file.startswith(PUBLISHED) or (info.config and is_torch)):
         cfg.MODEL.WEIGHTS = vars(cfg)[FROM_WEIGHTS] = PUBLISHED + file
     return cfg
 
