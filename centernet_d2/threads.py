@@ -56,9 +56,11 @@ def fit_threads(environ: MutableMapping[str, str] = os.environ, share: Share | N
     """Set OpenMP's variables for this process and those that it starts; see `describe`.
 
     Their number is set where a quota allows fewer than OpenMP would start, which knows the affinity
-    alone. What the user has set stays, and is said.
+    alone. What the user has set stays, and is said. Once torch is imported nothing is changed.
     """
     share = share or share_of_process()
+    if _torch_threads():
+        return describe(environ, share)
     ours = {"OMP_NUM_THREADS": str(share.cores)} if share.cores < _allowed() else {}
     kept = _set_by_user(environ)
     ours = {} if kept.intersection(COUNTS) else ours
