@@ -70,13 +70,13 @@ def differing(cfg: CfgNode, saved: SavedNames) -> Pairs:
     if not saved.config or saved.is_lazy:
         return {}
     theirs, ours = translated(saved.config_values()), flattened(cfg)
-    pairs = {key: (theirs[key], value) for key, value in ours.items() if key in theirs}
     found = {
-        key: pair
-        for key, pair in pairs.items()
-        if json.dumps(pair[0]) != json.dumps(pair[1])  # in which tuples are lists
-        and any(fnmatchcase(key, pattern) for pattern in MEANING)
+        key: (theirs[key], value)
+        for key, value in ours.items()
+        if any(fnmatchcase(key, pattern) for pattern in MEANING)
         and not any(fnmatchcase(key, pattern) for pattern in ELSEWHERE)
+        and key in theirs
+        and json.dumps(theirs[key]) != json.dumps(value)  # in which tuples are lists
     }
     unused = _unused(cfg)
     if "TEST.PROTOCOL" in found:  # which says them all

@@ -198,9 +198,13 @@ def test_overrides_come_over_the_weights_config(trained, messages):
         ("published:points_dla34_140", FileNotFoundError, "Near: points_dla34_140e"),
         ("torchvision:resnet18", ValueError, "is a start for a training, no detector"),
         ("extremenet_hourglass104", ValueError, "is a start for a training, no detector"),
-        ("{folder}", FileNotFoundError, "is a folder: name the file in it"),
+        ("{folder}", FileNotFoundError, "{folder}': there is no such file. The model zoo"),
         ("{folder}/trunk.pth", ValueError, "trunk.pth' is a start for a training"),
-        ("{folder}/older.pth", ValueError, "carries no config: .* --config-file {folder}/config.y"),
+        (
+            "{folder}/older.pth",
+            ValueError,
+            "carries no config: .*file {folder}/config.yaml, or",
+        ),
         ("{folder}/lazy.pth", ValueError, "from a LazyConfig, .* not run from a file of weights"),
     ],
 )
@@ -304,7 +308,7 @@ def test_evaluation_needs_the_file_alone(trained, dataset, tmp_path, monkeypatch
     assert str(evaluate("MODEL.WEIGHTS", str(copy), "DATASETS.TEST", dataset)) == str(expected)
     assert str(evaluate("MODEL.WEIGHTS", str(trained))) == str(expected)  # data of config.yaml
     assert json.loads(Path("output/inference/results.json").read_text()).keys() == {"bbox"}
-    told = r"where its evaluation data is .*\(in training: coco:boxes.json:pictures\): add DATASETS"
+    told = r"evaluation data \(of its training: coco:boxes.json:pictures\) is .*: add DATASETS.TEST"
     with pytest.raises(ValueError, match=told):
         evaluate("MODEL.WEIGHTS", str(copy))
     with pytest.raises(ValueError, match=r"^Nothing says which model: give --weights"):
