@@ -15,7 +15,7 @@ from multiprocessing import parent_process
 from typing import Any
 
 from .moved_modules import say_new_names
-from .quiet import hold_back_as_parent
+from .quiet import IN_CHILDREN, hold_back
 
 __version__ = "0.1.0"
 
@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-if parent_process() is not None:
-    hold_back_as_parent()
+if parent_process() is not None and IN_CHILDREN in os.environ:
+    hold_back()
 if not _is_command():
     register()
