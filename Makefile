@@ -16,8 +16,7 @@ RUFF_PATHS ?= .
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
-DETECTRON2_TOOL := $(addprefix tools/,install_detectron2.py install_opencv.py _detectron2_edits.py \
-	_detectron2_sources.py _detectron2_wheel.py)
+DETECTRON2_TOOL := $(wildcard centernet_d2/installation/*.py) tools/install_detectron2.py
 DETECTRON2_OPTIONS := --source $(DETECTRON2_SOURCE) \
 	$(if $(DETECTRON2_REPOSITORY),--repository "$(DETECTRON2_REPOSITORY)")
 
@@ -42,7 +41,7 @@ help:
 	@echo "DETECTRON2_SOURCE=auto|git|pypi    where detectron2 comes from"
 	@echo "DETECTRON2_REPOSITORY=URL_OR_PATH  a copy of its repository, for source git"
 
-install: $(STAMPS)/package
+install: $(STAMPS)/checked
 
 # An existing environment stays, unless another interpreter is asked for by name.
 ifneq ($(origin PYTHON),file)
@@ -71,19 +70,18 @@ $(STAMPS)/torch: requirements/torch.txt $(STAMPS)/python
 	$(PIP) install -r requirements/torch.txt
 	@touch $@
 
-# Either opencv wheel serves; a second one is never put beside it.
-$(STAMPS)/opencv: tools/install_opencv.py $(STAMPS)/torch
-	$(BIN)/python tools/install_opencv.py
+$(STAMPS)/package: setup.py pyproject.toml tools/install_package.py $(STAMPS)/torch
+	$(BIN)/python tools/install_package.py
 	@touch $@
 
-# The stamp's name holds the source, so that asking for another source is another step.
-$(STAMPS)/detectron2-$(DETECTRON2_SOURCE): $(DETECTRON2_TOOL) $(STAMPS)/opencv
+# The stamp's name holds the source, so that asking for another source is another step. What
+# detectron2 needs comes with the package, whose edits leave it alone.
+$(STAMPS)/detectron2-$(DETECTRON2_SOURCE): $(DETECTRON2_TOOL) | $(STAMPS)/package
 	$(BIN)/python tools/install_detectron2.py $(DETECTRON2_OPTIONS)
 	@rm -f $(STAMPS)/detectron2-*
 	@touch $@
 
-$(STAMPS)/package: setup.py pyproject.toml $(STAMPS)/detectron2-$(DETECTRON2_SOURCE)
-	$(PIP) install --editable '.[dev]'
+$(STAMPS)/checked: $(STAMPS)/package $(STAMPS)/detectron2-$(DETECTRON2_SOURCE)
 	$(BIN)/python -m centernet_d2.check
 	@touch $@
 

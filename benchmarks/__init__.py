@@ -10,6 +10,7 @@ from centernet_d2.benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sec
 from . import (  # noqa: F401 - importing a section registers it
     corner_decoding,
     corner_form,
+    cpu_threads,
     data_checks,
     deform_conv,
     directional_pool,

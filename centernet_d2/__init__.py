@@ -1,9 +1,9 @@
 """CornerNet, triplet CenterNet and points CenterNet for detectron2.
 
 Importing this package registers its backbones, detectors, datasets and names of weights
-(`published:`, `torchvision:`, `timm:`) with detectron2. Where detectron2 (or a working torch) is
-missing the import still succeeds, so that `centernet-d2 check` can say what to do; using a name
-raises the stored error.
+(`published:`, `torchvision:`, `timm:`) with detectron2. Where torch, detectron2 or another library
+is missing the import still succeeds, so that `centernet-d2 check` can say what to do; using a name
+says what is missing and the command that brings it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import import_module
 from multiprocessing import parent_process
 from typing import Any
 
+from .missing import explain
 from .moved_modules import say_new_names
 from .quiet import IN_CHILDREN, hold_back
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "add_centernet_config": "centernet_d2.config",
+    "config_of": "centernet_d2.engine.model_config",
     "load_config": "centernet_d2.engine.setup",
     "setup": "centernet_d2.engine.setup",
     "Predictor": "centernet_d2.inference.predictor",
@@ -44,7 +46,9 @@ def register() -> None:
     _registered = True
     try:
         from . import data, model_zoo, modeling, synthetic  # noqa: F401
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
+    # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
+    # OSError: a library of the system that is not there.
+    except (ImportError, RuntimeError, AttributeError, ValueError, OSError) as error:
         if (getattr(error, "name", None) or "").startswith("centernet_d2"):
             raise
         _import_error = error
@@ -64,10 +68,7 @@ def require(what: str = "centernet_d2") -> None:
     """Raise ImportError, with the cure, where something that the package stands on is missing."""
     register()
     if _import_error is not None:
-        raise ImportError(
-            f"{what} needs a working detectron2; its import failed: {_import_error}. Run "
-            "`python -m centernet_d2 check` to see what is wrong and how to cure it."
-        ) from _import_error
+        raise ImportError(explain(what, _import_error)) from _import_error
 
 
 def __getattr__(name: str) -> Any:

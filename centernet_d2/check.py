@@ -1,41 +1,28 @@
 """``python -m centernet_d2.check``: what is installed, does it work, and how to cure what does not.
 
-It has to run where torch is broken or detectron2 is missing, so this file imports the standard
-library only; everything else is imported inside a check, whose failure becomes a finding. The
-checks take what they look at as arguments, so tests can hand them a broken machine.
+It has to run where torch is broken or detectron2 is missing, so this file imports nothing beyond
+the standard library; everything else is imported inside a check, whose failure becomes a finding.
+The checks take what they look at as arguments, so tests can hand them a broken machine.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
 
+from .installation.wheel import SOURCE_RECORD
+from .missing import CURE_DETECTRON2, CURE_PAIR, OPENCV_WHEELS, REQUIREMENTS, fill
+
 Importer = Callable[[str], Any]
 
 MINIMUM_PYTHON = (3, 11)
-TESTED_PAIR = "torch==2.15.0 torchvision==0.29.2"  # as in requirements/torch.txt
-CURE_PAIR = (
-    f"install the two together, at once: {{pip}} install --force-reinstall {TESTED_PAIR} "
-    "(a CPU-only or older torch does not load the index's torchvision)"
-)
-CURE_DETECTRON2 = "{python} tools/install_detectron2.py"
 CURE_ABOVE = "what is named above first"
-SOURCE_RECORD = "centernet_d2_source.json"  # written into the wheel by tools/install_detectron2.py
-
-OPENCV_WHEELS = (
-    *("opencv-python", "opencv-python-headless"),
-    *("opencv-contrib-python", "opencv-contrib-python-headless"),
-)
-# Module to import -> distribution that holds it.
-LIBRARIES = {
-    **{"numpy": "numpy", "PIL": "pillow", "pycocotools": "pycocotools", "fvcore": "fvcore"},
-    **{"iopath": "iopath", "matplotlib": "matplotlib", "tqdm": "tqdm"},
-}
+# What has a check of its own; the other requirements only have to import.
+NOT_PLAIN = ("torch", "torchvision", "cv2")
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,7 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     if tuple(version[:2]) >= MINIMUM_PYTHON:
         return Finding("python", True, detail)
     wanted = ".".join(map(str, MINIMUM_PYTHON))
-    cure = f"use Python {wanted} or newer: make PYTHON=python3.12 install"
+    cure = f"use Python {wanted} or newer: python3.12 -m venv, or make PYTHON=python3.12"
     return Finding("python", False, detail, cure)
 
 
@@ -107,10 +94,10 @@ def check_opencv(
 ) -> Finding:
     """cv2 imports and comes from one wheel only."""
     wheels = [name for name in OPENCV_WHEELS if version_of(name)]
-    if len(wheels) > 1:
+    if len(wheels) > 1:  # the headless one comes with this package, another by the user's choice
         cure = (
             f"they overwrite each other's files; keep one: {{pip}} uninstall --yes "
-            f"{' '.join(wheels)} && {{pip}} install {wheels[0]}"
+            f"{' '.join(wheels)} && {{pip}} install --no-deps {wheels[1]}=={version_of(wheels[1])}"
         )
         return Finding("opencv", False, f"several wheels at once: {', '.join(wheels)}", cure)
     cure = "{pip} install opencv-python-headless"
@@ -130,7 +117,7 @@ def describe_source(read_text: Callable[[str], str | None]) -> str:
         return f"source pypi, archive {source['archive']}, {len(source['edits'])} edits, {ops}"
     if direct_url := read_text("direct_url.json"):
         return f"source {json.loads(direct_url).get('url', 'unknown')}"
-    return "source unknown: not installed by tools/install_detectron2.py"
+    return "source unknown: not installed by this package"
 
 
 def check_detectron2(importer: Importer = import_module) -> Finding:
@@ -150,18 +137,16 @@ def check_detectron2(importer: Importer = import_module) -> Finding:
 
 
 def _detectron2_cure(error: Exception) -> str:
-    missing = getattr(error, "name", None) or ""
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
     if missing == "pkg_resources":
         return (
             f"setuptools 82 removed pkg_resources and this detectron2 wants it: {CURE_DETECTRON2} "
             "--source git (or pypi) installs one that does not; or {pip} install 'setuptools<82'"
         )
-    if missing.split(".")[0] == "detectron2":
-        return f"it is not on the package index: {CURE_DETECTRON2} (make install calls it)"
-    if "torchvision::" in str(error) or missing in ("torch", "torchvision"):
-        return "torch and torchvision first, see above"
-    if missing == "cv2":
-        return "opencv first, see above"
+    if missing == "detectron2":
+        return f"it is not on the package index: {CURE_DETECTRON2}"
+    if missing in NOT_PLAIN or "torchvision::" in str(error):
+        return f"{'opencv' if missing == 'cv2' else 'torch and torchvision'} first, see above"
     return f"{CURE_DETECTRON2} --source git (or pypi) installs a version that is known to work"
 
 
@@ -170,8 +155,7 @@ def check_package(importer: Importer = import_module) -> Finding:
 
     def look() -> str:
         package = importer("centernet_d2")
-        if error := getattr(package, "_import_error", None):
-            raise error
+        package.require()
         return f"{package.__version__} at {package.__path__[0]}"
 
     return attempt("centernet_d2", look, CURE_ABOVE)
@@ -182,7 +166,7 @@ def check_devices(importer: Importer = import_module) -> Finding:
 
     def look() -> str:
         torch = importer("torch")
-        threads = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+        threads = f"CPU, {importer('centernet_d2.threads').describe()}"
         if not torch.cuda.is_available():
             return f"{threads}; no CUDA device"
         names = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
@@ -253,7 +237,8 @@ OPERATORS = {
 def collect_findings() -> list[Finding]:
     """Every check, in the order in which a cure should be tried."""
     findings = [check_python(), check_torch(), check_torchvision()]
-    findings += [check_library(module, name) for module, name in LIBRARIES.items()]
+    plain = {module: name for module, name in REQUIREMENTS.items() if module not in NOT_PLAIN}
+    findings += [check_library(module, name) for module, name in plain.items()]
     findings += [check_opencv(), check_detectron2(), check_package(), check_devices()]
     return findings + [attempt(name, *operator) for name, operator in OPERATORS.items()]
 
@@ -264,8 +249,7 @@ def format_report(findings: Iterable[Finding]) -> str:
     for finding in findings:
         lines.append(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:26} {finding.detail}")
         if not finding.ok and finding.cure:
-            command = finding.cure.format(python=sys.executable, pip=f"{sys.executable} -m pip")
-            lines.append(f"      cure: {command}")
+            lines.append(f"      cure: {fill(finding.cure)}")
     return "\n".join(lines)
 
 

@@ -23,6 +23,8 @@ from detectron2.engine import launch as detectron2_launch
 from detectron2.engine.launch import DEFAULT_TIMEOUT, _find_free_port
 from detectron2.utils import comm
 
+from .threads import share_among
+
 logger = logging.getLogger(__name__)
 
 VERSION: str = detectron2.__version__
@@ -94,6 +96,9 @@ def launch(
         )
     if dist_url == "auto" and num_machines > 1:
         raise ValueError("--dist-url auto works on one machine; give tcp://<first machine>:<port>.")
+    if num_processes_per_machine > 1:
+        args = (num_processes_per_machine, main_function, *args)
+        main_function = _with_its_cores
     # 0.5 asserts CUDA in every process that it starts, so those without a GPU are started here.
     if gpus or num_machines * num_processes_per_machine <= 1:
         machines = (num_machines, machine_rank, dist_url)
@@ -103,6 +108,11 @@ def launch(
         dist_url = f"tcp://127.0.0.1:{_find_free_port()}"
     world = (num_machines * num_processes_per_machine, num_processes_per_machine, machine_rank)
     mp.spawn(_gloo_worker, (main_function, world, dist_url, args), num_processes_per_machine)
+
+
+def _with_its_cores(processes: int, main_function: Callable[..., Any], *args: Any) -> None:
+    share_among(processes)  # else every process would take all cores
+    main_function(*args)
 
 
 def _gloo_worker(
@@ -121,8 +131,6 @@ def _gloo_worker(
         timeout=DEFAULT_TIMEOUT,
     )
     create_local_process_group(per_machine)
-    if "OMP_NUM_THREADS" not in os.environ:  # else every process would take all cores
-        torch.set_num_threads(max((os.cpu_count() or 1) // per_machine, 1))
     comm.synchronize()
     main_function(*args)
     comm.synchronize()

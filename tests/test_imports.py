@@ -18,8 +18,11 @@ ALLOWED = {
     "config": {"checked_values", "detectron2_versions", "text_files"},
     "atomic_write": set(),
     "text_files": set(),
-    "check": {"layers", "detectron2_versions"},
-    "detectron2_versions": set(),
+    "check": {"layers", "detectron2_versions", "installation", "missing"},
+    "installation": {"missing"},
+    "missing": set(),
+    "detectron2_versions": {"threads"},
+    "threads": set(),
     "moved_modules": set(),
     "progress": set(),
     "quiet": set(),
@@ -36,7 +39,7 @@ ALLOWED = {
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write", "progress"},
+    "checkpoint": {"config", "atomic_write", "detectron2_versions", "progress"},
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
 EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}

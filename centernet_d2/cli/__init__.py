@@ -16,6 +16,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..threads import fit_threads
+
 VERBS = {
     "train": "train a detector, or go on with a training",
     "evaluate": "score weights on a dataset",
@@ -24,11 +26,14 @@ VERBS = {
     "convert": "published weights to a file of this package",
     "analyze": "scores with ground truth in place of predictions; corners by quadrant",
     "benchmark": "speed, memory and size of detectors",
+    "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
     "demo": "train a small detector on generated images, score it, draw",
     "check": "what is installed, does it work, and how to cure what does not",
+    "install-detectron2": "bring detectron2, which is not on the package index",
     "completion": "print the completion of this command for a shell",
 }
-BEFORE_TORCH = ("check", "completion")  # verbs that run where torch or detectron2 is broken
+# Verbs that run where torch or detectron2 is broken.
+BEFORE_TORCH = ("check", "install-detectron2", "completion")
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
@@ -89,6 +94,7 @@ def _words(verb: str, program: str) -> list[str]:
 
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
+    fit_threads()  # before torch is imported
     if verb not in BEFORE_TORCH:
         from .. import quiet, require
 

@@ -19,18 +19,17 @@ from ..data.loader import build_test_loader
 from ..data.mapper import DetectionMapper
 from ..engine.class_names import without_training_data
 from ..engine.evaluate import load_for_evaluation
+from ..engine.model_config import read_model_config
 from ..engine.setup import setup
 from ..engine.terminal import start_logging
-from ..engine.user_modules import read_config
 from ..evaluation.build import build_evaluator, told_by_model
 
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; return the exit status."""
     logger = start_logging(verbose=args.verbose)
-    cfg = read_config(args.config_file, args.opts, imports=args.imports)
-    if args.weights:
-        cfg.MODEL.WEIGHTS = args.weights
+    given = (args.config_file, args.weights, args.opts)
+    cfg = read_model_config(*given, imports=args.imports, evaluates=True)
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to analyze on.")

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
 
+from .. import __version__
 from ..atomic_write import atomic_write
 from ..checkpoint.detect_source import UnknownWeightsError
-from ..checkpoint.files import read_tensors
+from ..checkpoint.files import check_ending, read_tensors, write_weights
 from ..checkpoint.matching_config import as_yaml, matching_config
-from ..checkpoint.published import Converted, convert
+from ..checkpoint.model_info import BLOCK, ModelInfo, config_text, for_use
+from ..checkpoint.published import Converted, convert, detectron2_form, published_info
 from ..checkpoint.unwrap import UnwrapError
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.skeletons import skeleton_of
-from ..engine.class_names import dataset_class_names
+from ..engine.class_names import dataset_class_names, without_training_data
+from ..engine.evaluate import load_for_evaluation
+from ..engine.setup import load_config, setup
 from ..model_zoo.path_handlers import published_file
 from ..structures.skeleton import Skeleton, derive_flip_map
 from ..text_files import read_text
@@ -26,9 +32,16 @@ from ..text_files import read_text
 
 def run(args: argparse.Namespace) -> int:
     """Convert; return the exit status."""
-    if args.output.suffix != ".pth":
-        raise ValueError(f"'{args.output}' must end in .pth, by which detectron2 knows it.")
-    converted = with_names(load(args.input, args.arch), args.classes, args.joints)
+    check_ending(args.output)
+    file = published_file(args.input)
+    checkpoint = read_tensors(file)
+    try:
+        converted = recognised(checkpoint, args.input, args.arch)
+    except (UnknownWeightsError, UnwrapError):
+        if "model" not in checkpoint and BLOCK not in checkpoint:
+            raise
+        return convert_own(checkpoint, file, args)
+    converted = with_names(converted, args.classes, args.joints)
     voc_size = args.voc_size or (512 if "512" in Path(args.input).name else 384)
     config = args.output.with_suffix(".yaml")
     write(converted, args.output, config, source=args.input, voc_size=voc_size)
@@ -40,21 +53,47 @@ def run(args: argparse.Namespace) -> int:
             f"20 classes: taken for Pascal VOC at {voc_size} x {voc_size} (see --voc-size); "
             "for other data set MODEL.PIXEL_MEAN, PIXEL_STD and TEST.RESOLUTION in the config"
         )
-    print(f"weights: {args.output}\nconfig:  {config}")
+    print(f"weights: {args.output}\nconfig:  {config}, also in the weights")
     return 0
 
 
-def load(name: str, architecture: str | None) -> Converted:
-    """Read and convert; raise ValueError where it is not the expected architecture."""
-    checkpoint = read_tensors(published_file(name))
-    try:
-        converted = convert(checkpoint, name)
-    except (UnknownWeightsError, UnwrapError) as error:
-        if "model" not in checkpoint:
-            raise
+def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace) -> int:
+    """Write a file of this package in the other form, or smaller, or with its config."""
+    if args.arch or args.classes or args.joints or args.voc_size:
         raise ValueError(
-            f"'{name}' is a detectron2 file already; use it as MODEL.WEIGHTS ({error})."
-        ) from error
+            f"'{args.input}' is no file of others: leave out --arch, --classes, --joints and "
+            "--voc-size, which say what such a file does not."
+        )
+    content = for_use(detectron2_form(checkpoint, args.input))
+    if args.config_file:
+        content[BLOCK] = info_with_config(args.config_file, str(file), content).block()
+    print(f"{args.input}: {file.stat().st_size:,} bytes")
+    write_weights(args.output, content)
+    print(f"{args.output}: {args.output.stat().st_size:,} bytes")
+    if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
+        print(f"left out, as only its training needs it: {', '.join(left_out)}")
+    if not content.get(BLOCK):
+        print("it carries no config; give the one of its training by --config-file")
+    return 0
+
+
+def info_with_config(config_file: str, weights: str, content: Mapping[str, Any]) -> ModelInfo:
+    """What a file says of itself, with the config of its training, which it must fit."""
+    cfg = load_config(config_file, ["MODEL.WEIGHTS", weights])
+    cfg = setup(without_training_data(cfg))
+    model = build_model(cfg).eval()
+    load_for_evaluation(cfg, model)
+    return replace(
+        ModelInfo.of(content, weights),
+        version=__version__,
+        config=config_text(cfg),
+        protocol=model.describe_protocol(),
+    )
+
+
+def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:
+    """Convert; raise ValueError where it is not the expected architecture."""
+    converted = convert(checkpoint, name)
     if architecture and architecture != converted.found.architecture.partition(",")[0]:
         raise ValueError(
             f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "
@@ -129,7 +168,8 @@ def write(converted: Converted, weights: Path, config: Path, *, source: str, voc
     if content["guessed"]:
         comment += f"\nGuessed from their number: {', '.join(content['guessed'])} in the weights."
     text = as_yaml(keys, comment)
-    with atomic_write(weights) as stream:
-        torch.save(content, stream)
+    if converted.found.task != "start":
+        content[BLOCK] = published_info(keys, source).block()
+    write_weights(weights, content)
     with atomic_write(config, "w") as stream:
         stream.write(text)

@@ -9,6 +9,4 @@ from . import train
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
-    if args.weights:
-        args.opts = ["MODEL.WEIGHTS", args.weights, *args.opts]
     return train.run(args)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..engine.model_config import read_model_config
 from ..engine.terminal import start_logging
-from ..engine.user_modules import read_config
 from ..inference.cameras import ImageCameras
 from ..inference.files import PredictionWriter, predict_files
 from ..inference.find_images import find_images
@@ -26,12 +26,11 @@ def run(args: argparse.Namespace) -> int:
     logger = start_logging(verbose=args.verbose)
     left_out: list[str] = []
     files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
-    cfg = read_config(args.config_file, args.opts, imports=args.imports)
+    given = (args.config_file, args.weights, args.opts)
+    cfg = read_model_config(*given, imports=args.imports)
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
     cameras = ImageCameras(files, **camera, upright=upright)
-    if args.weights:
-        cfg.MODEL.WEIGHTS = args.weights
     predictor = Predictor(cfg)
     names = predictor.class_names
     drawing = SkeletonDrawing.of(predictor.skeleton)

@@ -95,7 +95,15 @@ def _read_yaml(path: str) -> dict[str, Any]:
     """Return the content of a YAML file, or raise ValueError with its name and place."""
     if path.endswith(".py"):
         raise ValueError(f"{path} is Python, a LazyConfig: only `centernet-d2 train` takes these.")
-    text = read_text(path)
+    return parse_yaml(read_text(path), path)
+
+
+def parse_yaml(text: str, path: str) -> dict[str, Any]:
+    """Return the nested keys and values of a config's text; it cannot run code.
+
+    Raises:
+        ValueError: it is no YAML of keys and values; the message names `path` and the line.
+    """
     try:
         content = yaml.load(text, _Loader)
         flattened(content if isinstance(content, dict) else {})  # for its errors

@@ -77,7 +77,7 @@ def apply_protocol(cfg: CfgNode) -> str:
     Raises:
         ValueError: a key has another value, which contradicts the protocol.
     """
-    changed, others = [], _without_effect(cfg)
+    changed, others = [], without_effect(cfg)
     for key, (given, value) in departures(cfg).items():
         usual = [KEYS[key].default, *(p[key] for p in PROTOCOLS.values() if key in p)]
         if key != "TEST.CANVAS" and not any(_same(given, other) for other in usual):
@@ -89,7 +89,7 @@ def apply_protocol(cfg: CfgNode) -> str:
     return f"{KEY} {cfg.TEST.PROTOCOL!r} sets {', '.join(changed)}." if changed else ""
 
 
-def _without_effect(cfg: CfgNode) -> tuple[str, ...]:
+def without_effect(cfg: CfgNode) -> tuple[str, ...]:
     """How keys begin that the detector of `cfg` and its data sets surely do not read."""
     detectors = {
         "PointsCenterNet": (_CORNERS, _TRIPLET),

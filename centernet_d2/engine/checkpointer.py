@@ -18,6 +18,7 @@ from torch import nn
 from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
+from ..checkpoint.model_info import BLOCK, ModelInfo
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import PUBLISHED
@@ -39,6 +40,8 @@ class Checkpointer(DetectionCheckpointer):
         class_names, skeleton: saved with every checkpoint, so that an application without the
             dataset can name and draw its detections; None: there are no joints.
         averaged_state: where set, gives the tensors that are saved as "model".
+        model_info: where set, gives what else is saved of the model, so that the file is all that
+            a predictor needs.
         mismatch: "fail" or "report", see `load`.
     """
 
@@ -57,6 +60,7 @@ class Checkpointer(DetectionCheckpointer):
         self.class_names, self.skeleton = list(class_names), skeleton
         self.mismatch = mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
+        self.model_info: Callable[[], ModelInfo] | None = None
 
     # -------------------------------------------------------------------------------------- saving
     def save(self, name: str, *, weights_only: bool = False, **extras: Any) -> None:
@@ -75,6 +79,7 @@ class Checkpointer(DetectionCheckpointer):
             "model": {plain_name(name): value for name, value in model_state.items()},
             "class_names": self.class_names,
             **(self.skeleton.saved() if self.skeleton else {"joint_names": []}),
+            **({BLOCK: self.model_info().block()} if self.model_info else {}),
             **{key: item.state_dict() for key, item in rest.items()},
             **extras,
         }

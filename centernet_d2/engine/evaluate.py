@@ -13,9 +13,10 @@ from torch import nn
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
-from .checkpointer import Checkpointer
+from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
-from .saved_names import fetch_weights, names_of_loaded, tell_once
+from .contradictions import differing, listed, tell_contradictions
+from .saved_names import fetch_weights, names_of_loaded, saved_names, tell_once
 from .setup import setup
 from .trainer import Trainer
 
@@ -31,6 +32,7 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
+    trainer.check_datasets(cfg)
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     trainer.check_evaluation(cfg, model)
@@ -56,10 +58,18 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
     class_names = set_class_names(cfg)
-    extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+    found = differing(cfg, saved_names(cfg.MODEL.WEIGHTS))
+    try:
+        extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+    except CheckpointMismatchError as error:
+        if not found:
+            raise
+        told = f"{error}\nThe config that it carries has another value -> than here:{listed(found)}"
+        raise CheckpointMismatchError(told) from error
+    tell_contradictions(cfg, saved_names(cfg.MODEL.WEIGHTS), found)
     saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
     compare_with_checkpoint(class_names, output_skeleton(cfg), saved, must_agree=True)
-    if not (class_names or saved.classes):
+    if not (class_names or saved.class_names):
         tell_once(
             f"'{cfg.MODEL.WEIGHTS}' holds no class names, and no dataset gives them: objects are "
             "called 'class 0' and so on. Name a dataset in DATASETS.TEST, or save the file with "
@@ -68,4 +78,4 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
         )
     if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
-    return class_names or list(saved.classes)
+    return class_names or list(saved.class_names)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import os
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, instantiate
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from ..checkpoint.model_info import NOT_OF_A_MODEL
 from ..data.fields.base import keep_columns
-from ..data.loader import DatasetDict, Mapper, check_training_dicts
+from ..data.loader import DatasetDict, Mapper, check_training_dicts, load_dataset_dicts
 from ..data.mapper import DetectionMapper, require_file_names
-from .lazy import target_of
+from .lazy import LAZY_KEYS, dump_lazy, target_of, with_values
 from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,19 @@ class LazyParts(Trainer):
             if name in node:
                 node[name] = value
         return instantiate(node)
+
+    @functools.cached_property
+    def config_text(self) -> str:
+        """The lazy file as a checkpoint holds it, without the places that it names."""
+        known = [key for key in NOT_OF_A_MODEL if key in LAZY_KEYS]
+        empty = {key: [] if key.startswith("DATASETS.") else "" for key in known}
+        return dump_lazy(with_values(self.lazy, empty))
+
+    @classmethod
+    def asks_catalog(cls, key: str) -> bool:
+        """Whether the file's names of this key are looked up among registered datasets."""
+        function = target_of(cls.lazy.dataloader[key.lower()].dataset)
+        return function in (load_dataset_dicts, get_detection_dataset_dicts)
 
     @classmethod
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:

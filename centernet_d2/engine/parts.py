@@ -19,6 +19,7 @@ from torch import nn
 from ..data import loader
 from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import DatasetDict, Mapper
+from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
 from ..progress import SHOWN, bar
@@ -37,6 +38,23 @@ class Parts(DefaultTrainer):
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
         """Load the training images' records; their number gives the schedule."""
         return loader.load_training_dicts(cfg)
+
+    @classmethod
+    def check_datasets(cls, cfg: CfgNode) -> None:
+        """Raise UnknownDatasetError for a name that nothing is registered under, and that needs it.
+
+        A subclass may load, or test, by names of its own.
+        """
+        own_test = cls.test.__module__ != __name__
+        for key in filter(cls.asks_catalog, ["TRAIN"] if own_test else ["TRAIN", "TEST"]):
+            for name in cfg.DATASETS[key]:
+                require_registered(name, key=f"DATASETS.{key}")
+
+    @classmethod
+    def asks_catalog(cls, key: str) -> bool:
+        """Whether the names of DATASETS.TRAIN or TEST are looked up among registered datasets."""
+        part = {"TRAIN": "load_dataset", "TEST": "build_test_loader"}[key]
+        return bool(getattr(cls, part).__module__ == __name__)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

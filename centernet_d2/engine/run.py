@@ -76,12 +76,20 @@ def read_job(
         from .user_modules import import_all
 
         hooks += import_all(imports)
+    weights = getattr(args, "weights", None) or ""
     if not is_lazy(args.config_file):
-        return Job(load_config(args.config_file, args.opts, hooks), trainer)
+        if not (weights or args.eval_only):
+            return Job(load_config(args.config_file, args.opts, hooks), trainer)
+        from .model_config import read_model_config
+
+        given = (args.config_file, weights, args.opts)
+        cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
+        return Job(cfg, trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer
 
-    lazy = load_lazy(args.config_file, args.opts)
+    named = [f"train.init_checkpoint={weights}"] if weights else []
+    lazy = load_lazy(args.config_file, [*args.opts, *named])
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
 
 
@@ -106,8 +114,9 @@ def run(
 
     Args:
         args: parsed. Where they are there, `imports` names modules to import, see `user_modules`,
-            `overwrite` moves an earlier run in OUTPUT_DIR aside, and `command` (a program's words,
-            its arguments), else that of this process, is told as the one to resume by.
+            `overwrite` moves an earlier run in OUTPUT_DIR aside, `weights` is MODEL.WEIGHTS, whose
+            own config is used where `config_file` is "", and `command` (a program's words, its
+            arguments), else that of this process, is told as the one to resume by.
         trainer: a subclass that builds some parts in its own way, in training and evaluation.
         add_keys: functions cfg -> None that add config keys of one's own.
 

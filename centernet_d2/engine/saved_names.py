@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,6 +18,7 @@ from iopath.common.file_io import get_cache_dir
 from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
+from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import shorten, unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
@@ -34,27 +35,9 @@ HOW_TO_NAME = (
 )
 
 
-def _texts(entry: Any) -> tuple[str, ...]:
-    """A list of texts; what is none, in files of others, names nothing."""
-    is_list = isinstance(entry, (list, tuple)) and all(isinstance(text, str) for text in entry)
-    return tuple(entry) if is_list else ()
-
-
 @dataclass(frozen=True)
-class SavedNames:
-    """What weights say of the names of what they find."""
-
-    source: str = ""  # the weights
-    classes: tuple[str, ...] = ()
-    joints: Mapping[str, Any] = field(default_factory=dict)  # see `Skeleton.saved`
-    guessed: tuple[str, ...] = ()  # "class_names", "joint_names": by their number, see `guess_of`
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any], source: str) -> SavedNames:
-        """Those in the content of a checkpoint."""
-        classes, guessed = (_texts(content.get(key)) for key in ("class_names", "guessed"))
-        joints = {key: value for key, value in content.items() if key.startswith("joint_")}
-        return cls(source, classes, joints, guessed)
+class SavedNames(ModelInfo):
+    """What weights say of the names of what they find, and of the rest."""
 
     @property
     def skeleton(self) -> Skeleton | None:
@@ -63,7 +46,7 @@ class SavedNames:
 
     def names(self, what: str) -> list[str]:
         """Names of "class" or "joint"."""
-        return list(self.classes if what == "class" else self.joints.get("joint_names") or ())
+        return list(self.class_names if what == "class" else self.joints.get("joint_names") or ())
 
     def guess_of(self, what: str) -> str:
         """A sentence that says so where the names of "class" or "joint" are a guess; else ""."""
@@ -90,7 +73,8 @@ def saved_names(weights: str) -> SavedNames:
         with contextlib.suppress(UnknownModelError):
             if benchmark := find_entry(name.removeprefix(PUBLISHED)).benchmark:
                 joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
-                return SavedNames(weights, DATASET_CLASSES[benchmark.dataset], joints)
+                classes = DATASET_CLASSES[benchmark.dataset]
+                return SavedNames(weights, class_names=classes, joints=joints)
     file = _fetched.get(name) or _expected_file(name)
     return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
 
@@ -98,7 +82,10 @@ def saved_names(weights: str) -> SavedNames:
 def names_of_loaded(weights: str, content: Mapping[str, Any]) -> SavedNames:
     """Names of `weights` whose `content` was loaded: of a zoo entry those that it states."""
     stated = saved_names(weights) if weights.startswith(PUBLISHED) else SavedNames()
-    return stated if stated.classes else SavedNames.of(content, weights)
+    found = stated if stated.class_names else SavedNames.of(content, weights)
+    if found.newer:
+        tell_once(found.newer)
+    return found
 
 
 def _expected_file(name: str) -> Path:

@@ -13,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..config import add_centernet_config
 from ..config.checks import check_config, check_values, refuse_unread
-from ..config.files import expand_paths, merge_level, override_level, read_levels
+from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
@@ -34,7 +34,10 @@ from .schedule import overridden_epoch_keys
 
 __all__ = ["check_config", "load_config", "setup"]
 
-_READY = "__ready__"  # attribute of a config: the process that `setup` ran in, and the values then
+# Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
+# of; the process that `setup` ran in, and the values then.
+BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
+_READY = "__ready__"
 
 
 def load_config(
@@ -59,14 +62,20 @@ def load_config(
         ValueError: a value is of another type than its key, the key is one of detectron2's that
             nothing here reads, or a key contradicts the TEST.PROTOCOL beside it.
     """
+    levels = read_levels(config_path(expanded(path))) if path else []
+    return merged_config(levels, overrides, add_keys)
+
+
+def merged_config(
+    levels: Sequence[Level], overrides: Sequence[Any], add_keys: Iterable[Callable[[CfgNode], None]]
+) -> CfgNode:
+    """Build a config of what files set, base first; the rest and the errors as in `load_config`."""
     cfg = get_cfg()
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [
-        *(read_levels(config_path(expanded(path))) if path else ()),
-        override_level(overrides),
-    ]
+    levels = [*levels, override_level(overrides)]
+    vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import math
 import os
+import re
+import time
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
@@ -21,12 +27,17 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from .. import __version__
+from ..checkpoint.model_info import ModelInfo, config_text
 from ..data.samplers import seed_generators
+from ..detectron2_versions import VERSION
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
+from ..threads import too_many
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names
+from .contradictions import differing
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
@@ -34,7 +45,7 @@ from .parts import Parts, check_best_metric, check_metric_name, tell_data, usabl
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
-from .saved_names import names_of_loaded
+from .saved_names import names_of_loaded, tell_once
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -71,6 +82,9 @@ class Trainer(Parts):
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
+        self.check_datasets(cfg)
+        if warning := too_many():
+            tell_once(warning)
         check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
@@ -118,6 +132,8 @@ class Trainer(Parts):
         )
         if self.average:
             checkpointer.averaged_state = self.average.state_dict
+        trainer = weakref.proxy(self)  # which holds the checkpointer
+        checkpointer.model_info = lambda: trainer.model_info()
         return checkpointer
 
     def build_hooks(self) -> list[HookBase]:
@@ -187,6 +203,9 @@ class Trainer(Parts):
             ours, saved = self.checkpointer, names_of_loaded(path, extras)
             compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
         if resume:
+            for key, (was, now) in differing(self.cfg, saved).items():
+                told = "Resuming with another config. %s is %r, the run had %r."
+                logger.warning(told, key, now, was)
             self.start_iter = self.iter + 1
         elif self.average:
             self.average.load(unwrapped(self.model).state_dict(), updates=0)
@@ -303,10 +322,40 @@ class Trainer(Parts):
             state["training_weights"] = dict(unwrapped(self.model).state_dict())
         return state
 
+    def model_info(self) -> ModelInfo:
+        """Return what a checkpoint says of the model beside its names; see docs/models.md."""
+        cfg = self.cfg
+        training: dict[str, Any] = {
+            # Of paths their last part: a file may leave this machine.
+            "train": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TRAIN)],
+            "test": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TEST)],
+            "images": self.schedule.dataset_size,
+            "iterations": self.iter + 1,
+            "max_iterations": self.max_iter,
+            "batch": cfg.SOLVER.IMS_PER_BATCH,
+            "seed": self.seed,
+            "detectron2": VERSION,
+            "torch": str(torch.__version__),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        for hook in self._hooks:
+            if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
+                training["best"] = {"metric": hook.metric, "value": float(hook.best)}
+        return ModelInfo(
+            version=__version__,
+            config=self.config_text,
+            protocol=getattr(unwrapped(self.model), "describe_protocol", str)(),
+            training=training,
+        )
+
+    @functools.cached_property
+    def config_text(self) -> str:
+        """The config as a checkpoint holds it."""
+        return config_text(self.cfg)
+
     def _datasets(self) -> str:
         """Return what is trained on, by specification or name, to be compared on resuming."""
-        names = self.cfg.DATASETS.TRAIN
-        return ", ".join(MetadataCatalog.get(name).get("file_spec") or name for name in names)
+        return ", ".join(_specs(self.cfg.DATASETS.TRAIN))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
@@ -329,3 +378,8 @@ class Trainer(Parts):
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
+
+
+def _specs(names: Iterable[str]) -> list[str]:
+    """Datasets by their specification or, where they have none, by name."""
+    return [MetadataCatalog.get(name).get("file_spec") or name for name in names]

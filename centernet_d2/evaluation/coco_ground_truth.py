@@ -112,8 +112,8 @@ def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> 
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(
             f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "
-            "there, set DETECTRON2_DATASETS to the folder of the datasets (docs/datasets.md), or "
-            "give your own files in DATASETS.TEST as 'coco:<json>:<image dir>'."
+            "there, set DETECTRON2_DATASETS to the folder of the datasets (see docs/datasets.md of "
+            "the repository), or give your own files in DATASETS.TEST as 'coco:<json>:<image dir>'."
         )
     content = read_coco_json(json_file)
     if skeleton is not None and content.skeleton is None:  # the metadata alone names the joints

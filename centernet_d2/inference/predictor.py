@@ -18,6 +18,7 @@ from ..checked_values import check_value, whole
 from ..data.images import read_image
 from ..engine.class_names import configured_class_names, without_training_data
 from ..engine.evaluate import load_for_evaluation
+from ..engine.model_config import model_config
 from ..engine.saved_names import fetch_weights, saved_names
 from ..engine.setup import setup
 from ..modeling.registration import output_skeleton
@@ -51,11 +52,28 @@ class Predictor:
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
-        """Build the model and fill it from MODEL.WEIGHTS; `setup` is applied to a copy of `cfg`."""
-        if not isinstance(cfg, CfgNode):
+    def __init__(
+        self, cfg: CfgNode | str | os.PathLike[str], overrides: Sequence[Any] = ()
+    ) -> None:
+        """Build the model and fill it from its weights.
+
+        Args:
+            cfg: weights that say their config, as for `centernet_d2.config_of`: a file, such as
+                "model_final.pth", or a name of the model zoo. Or a config, which names the weights
+                in MODEL.WEIGHTS; `setup` is applied to a copy.
+            overrides: of the weights' config, KEY, VALUE, KEY, VALUE, ...
+
+        Raises:
+            TypeError, ValueError, OSError: the argument, or the file, cannot be used.
+        """
+        is_path = isinstance(cfg, (str, os.PathLike))
+        if is_path and not os.fspath(cfg).endswith((".yaml", ".yml", ".py")):
+            cfg, _ = model_config(cfg, overrides)
+        elif not isinstance(cfg, CfgNode) or overrides:
             raise TypeError(
-                f"Predictor takes a config, not {_a(cfg)}: give centernet_d2.load_config(path), or "
+                f"Predictor takes a file of weights or a config, not {_a(cfg)}"
+                f"{' with overrides' * bool(overrides)}: give the weights, "
+                "centernet_d2.load_config(path, overrides), or "
                 "centernet_d2.model_zoo.get_config(name, trained=True)."
             )
         if not cfg.MODEL.get("HEATMAP", {}).get("NUM_CLASSES"):

@@ -28,8 +28,8 @@ def find_entry(name: str) -> Entry:
     if entry := known.get(without_ending(name)):
         return entry
     raise UnknownModelError(
-        f"The model zoo has no '{name}'. {near_names(name, known)} All are in MODEL_ZOO.md and "
-        "centernet_d2.model_zoo.names()."
+        f"The model zoo has no '{name}'. {near_names(name, known)} All are listed by "
+        "`centernet-d2 models list` and centernet_d2.model_zoo.names()."
     )
 
 

@@ -54,10 +54,12 @@ def options(config_root):
 
 @pytest.mark.slow
 def test_every_section_measures(options, monkeypatch):
-    from benchmarks import data_checks, deform_conv, joints, kitti_scores, soft_nms
+    from benchmarks import cpu_threads, data_checks, deform_conv, joints, kitti_scores, soft_nms
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
+    monkeypatch.setattr(cpu_threads, "BESIDE", ((0, "nothing"), (1, "training")))
+    monkeypatch.setattr(cpu_threads, "SETTINGS", {"one thread": {"OMP_NUM_THREADS": "1"}})
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
     monkeypatch.setattr(joints, "CASES", (("few", 2, 3, 4, 5, 16),))
     monkeypatch.setattr(kitti_scores, "CASES", (("few frames", 20, 5, 6),))
@@ -75,6 +77,10 @@ def test_every_section_measures(options, monkeypatch):
     assert stages == [(batch, stage) for batch in (1, 3) for stage in four]
     for row in result.sections["detector"]:
         assert row["images_per_second"] == pytest.approx(1e3 / row["ms_per_image"], rel=0.2)
+
+    rows = result.sections["cpu_threads"]
+    assert [row["beside"] for row in rows] == ["nothing"] * 2 + ["1 x training"] * 2
+    assert rows[0]["speed_up"] == 1
 
     rows = result.sections["deform_conv"]
     assert {(row["batch"], row["pass"]) for row in rows} == {

@@ -54,7 +54,7 @@ def test_tools_are_the_same_commands(tool):
     done = command("--help", program=(str(ROOT / "tools" / f"{tool}.py"),))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {ROOT}/tools/{tool}.py [-h]")
-    assert f"{ROOT}/tools/{tool}.py --config-file Shapes/points_tiny" in done.stdout
+    assert f"    {ROOT}/tools/{tool}.py --" in done.stdout  # its examples
 
 
 def test_train_takes_what_detectron2_takes():

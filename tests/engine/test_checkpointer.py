@@ -50,7 +50,7 @@ def test_round_trip(tmp_path):
     assert state.value == 5
     assert extras["class_names"] == ["a", "b", "c"]
     assert extras["iteration"] == 9
-    assert list(saved_names(str(tmp_path / "first.pth")).classes) == ["a", "b", "c"]
+    assert list(saved_names(str(tmp_path / "first.pth")).class_names) == ["a", "b", "c"]
 
 
 def test_weights_only_are_not_resumed_from(tmp_path):

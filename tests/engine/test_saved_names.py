@@ -78,7 +78,7 @@ def test_predictions_with_guessed_names_say_so(twenty, warned):
 
 def test_a_zoo_entry_knows_its_names():
     saved = saved_names("published:COCO-Keypoints/points_dla34_1x")
-    assert (saved.classes, saved.guessed) == (("person",), ())
+    assert (saved.class_names, saved.guessed) == (("person",), ())
     assert saved.skeleton.names[0] == "nose"
 
 
@@ -159,9 +159,9 @@ def test_a_skeleton_comes_back_as_it_was():
 
 
 def test_entries_of_other_forms_name_nothing_or_are_refused():
-    assert SavedNames.of({"class_names": "a,b"}, "w").classes == ()
+    assert SavedNames.of({"class_names": "a,b"}, "w").class_names == ()
     assert SavedNames.of({"class_names": {0: "a"}, "guessed": 3}, "w").guessed == ()
-    assert SavedNames.of({"class_names": ["a", "b"]}, "w").classes == ("a", "b")
+    assert SavedNames.of({"class_names": ["a", "b"]}, "w").class_names == ("a", "b")
     with pytest.raises(ValueError, match=r"^checkpoint 'w': 'joint_flip_map' and .* two names"):
         _ = SavedNames.of({"joint_names": ["a", "b"], "joint_flip_map": [["a"]]}, "w").skeleton
     with pytest.raises(ValueError, match=r"^checkpoint 'w': 'edges' names the joints \['c'\]"):

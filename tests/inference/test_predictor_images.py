@@ -145,7 +145,8 @@ def test_arguments_of_a_batch(predictor, image, arguments, says):
 
 @pytest.mark.parametrize("cfg", ["a.yaml", None, {"MODEL": {}}, Path("a.yaml")])
 def test_a_predictor_of_no_config(cfg):
-    with pytest.raises(TypeError, match=r"^Predictor takes a config, not .*load_config\(path\)"):
+    says = r"^Predictor takes a file of weights or a config, not .*load_config\(path"
+    with pytest.raises(TypeError, match=says):
         Predictor(cfg)
 
 

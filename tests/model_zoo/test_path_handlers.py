@@ -74,10 +74,10 @@ def test_address(published, cache):
         DetectionCheckpointer(model).load(name)
         asked = f"{name}?id=7"  # main's own checkpointer drops what follows "?"
         Checkpointer(model, mismatch="fail").load(asked)
-        assert saved_names(asked).classes[0] == "person"
+        assert saved_names(asked).class_names[0] == "person"
         cfg.MODEL.HEATMAP.NUM_CLASSES = 0  # the weights say it, once they are here
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.WEIGHTS = (), (), f"{name}?id=8"
-        assert list(saved_names(cfg.MODEL.WEIGHTS).classes) == []
+        assert list(saved_names(cfg.MODEL.WEIGHTS).class_names) == []
         assert Predictor(cfg).class_names[0] == "person"
         server.shutdown()
     theirs = read_tensors(published)["state_dict"]["backbone.layer1.0.conv1.weight"]
@@ -91,7 +91,7 @@ def test_unknown_name_lists_near_ones():
     with pytest.raises(FileNotFoundError, match=r"no such file.*Near: .*points_dla34_140e"):
         PathManager.get_local_path(name)
     assert not PathManager.isfile(name)
-    assert list(saved_names(name).classes) == []
+    assert list(saved_names(name).class_names) == []
 
 
 def test_mismatched_file_is_an_error_for_detectron2_too(tmp_path):
@@ -161,7 +161,7 @@ def test_unknown_source():
 def test_nothing_is_fetched_to_build_or_to_find_classes(no_sources, tiny_config):
     cfg = tiny_config("MODEL.WEIGHTS", "torchvision:resnet18")
     build_model(cfg)
-    assert list(saved_names("torchvision:resnet18").classes) == []
+    assert list(saved_names("torchvision:resnet18").class_names) == []
     setup(cfg)
 
 
@@ -173,6 +173,7 @@ def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path,
     model = build_model(cfg)
     trainer.checkpointer = Trainer.build_checkpointer(trainer, cfg, model)
     trainer.checkpointer.checkpointables.clear()
+    trainer.checkpointer.model_info = None
     trainer.checkpointer.save("model_0000001")
     monkeypatch.setattr(Trainer, "iter", 1, raising=False)
     trainer.resume_or_load(resume=True)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "pixels within which a corner is right, default 8"
     quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
     for command in (oracle, quadrants):
-        add_config_arguments(command)
+        add_config_arguments(command, required=False)
         add_weights_argument(command)
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
         command.add_argument("--output", type=expanded_output, help=help_text)

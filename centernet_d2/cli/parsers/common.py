@@ -12,14 +12,16 @@ from ...text_files import expanded
 def add_config_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Let a verb take a config and modules of one's own."""
     help_text = "YAML of the detector: a file, or the name of a shipped one (Shapes/points_tiny)"
-    parser.add_argument("--config-file", required=required, metavar="FILE", help=help_text)
+    help_text += "" if required else "; default: the config that the weights carry"
+    given = {"required": required, "default": "", "metavar": "FILE"}
+    parser.add_argument("--config-file", **given, help=help_text)
     add_import_argument(parser)
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
     """Let a verb take weights."""
-    help_text = "checkpoint; default: MODEL.WEIGHTS"
-    parser.add_argument("--weights", type=expanded, metavar="FILE", help=help_text)
+    help_text = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
+    parser.add_argument("--weights", type=expanded, default="", metavar="FILE", help=help_text)
 
 
 def add_import_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,13 +1,12 @@
 r"""Score weights on the datasets of DATASETS.TEST.
 
-    %(prog)s --config-file Shapes/points_tiny --weights output/shapes/model_final.pth \
-        OUTPUT_DIR output/shapes
-    %(prog)s --config-file COCO-Detection/points_dla34_230e --weights published:points_dla34_230e \
-        TEST.PROTOCOL published
-    %(prog)s --config-file output/mine/config.yaml --weights output/mine/model_best.pth \
+    %(prog)s --weights output/shapes/model_final.pth OUTPUT_DIR output/shapes
+    %(prog)s --weights points_dla34_230e OUTPUT_DIR output/dla34
+    %(prog)s --weights output/mine/model_best.pth \
         DATASETS.TEST coco:my/test.json:my/images OUTPUT_DIR output/mine_test
 
-The protocol is printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference.
+The weights' own config is used; another one, --config-file, is compared with it. The protocol is
+printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .common import add_config_arguments, add_job_arguments, add_overrides, add_
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of an evaluation."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, required=False)
     add_weights_argument(parser)
     add_job_arguments(parser)
     add_overrides(parser)

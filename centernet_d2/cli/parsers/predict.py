@@ -1,9 +1,9 @@
 r"""Detect objects in images, folders and globs; write pictures and one JSON. Needs no screen.
 
-    %(prog)s --config-file Shapes/points_tiny --weights model_final.pth \
+    %(prog)s --weights model_final.pth \
         --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
-    %(prog)s --config-file KITTI-Detection3D/points_dla34_3dop \
-        --weights published:ddd_3dop.pth --input street.png --output predictions --focal-length 1000
+    %(prog)s --weights points_dla34_3dop --input street.png --output predictions \
+        --focal-length 1000
 
 A second call goes on where the first one stopped. An image that cannot be read, or is too large for
 TEST.MAX_PIXELS or the memory, is listed in the JSON, the others go on, and the exit status is 1.
@@ -22,7 +22,7 @@ BOX_FORMATS = ("xyxy", "xywh")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add weights, images, what is written, and cameras."""
-    add_config_arguments(parser)
+    add_config_arguments(parser, required=False)
     add_weights_argument(parser)
     help_text = "images, folders, patterns; no videos, but folders of their frames"
     parser.add_argument("--input", nargs="+", required=True, type=expanded, help=help_text)

@@ -41,7 +41,6 @@ from .common import add_config_arguments, add_job_arguments, add_overrides
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of detectron2's `default_argument_parser`, and more."""
     add_config_arguments(parser, required=False)
-    parser.set_defaults(config_file="")
     help_text = "go on with the run in OUTPUT_DIR"
     parser.add_argument("--resume", action="store_true", help=help_text)
     help_text = "move the run that lies in OUTPUT_DIR into a folder old_1 (old_2, ...) there, and "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import email
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -15,15 +18,14 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
-sys.path.insert(0, str(TOOLS))  # the tools are scripts beside each other, not a package
+from centernet_d2.cli.install_detectron2 import run
+from centernet_d2.cli.parsers.install_detectron2 import add_arguments
+from centernet_d2.installation import detectron2 as installer
+from centernet_d2.installation import edits as table
+from centernet_d2.installation import sources as origin
+from centernet_d2.installation import wheel
 
-import _detectron2_edits as table  # noqa: E402
-import _detectron2_sources as origin  # noqa: E402
-import _detectron2_wheel as wheel  # noqa: E402
-import install_detectron2 as tool  # noqa: E402
-import install_opencv  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 MODEL_ZOO = b"""\
 import os
 import pkg_resources
@@ -85,6 +87,12 @@ def make_archive(path: Path, tree: dict[str, bytes]) -> Path:
     return path
 
 
+def command(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
 # --- the table of edits ---
 
 
@@ -128,7 +136,7 @@ def test_the_table_expects_something_of_every_edit_and_names_are_unique():
 def test_missing_op_says_what_to_do():
     namespace: dict[str, object] = {}
     exec(table.MISSING_OPS_TEXT, namespace)
-    with pytest.raises(ImportError, match=r"'nms_rotated'.*--source git --with-ops"):
+    with pytest.raises(ImportError, match=r"'nms_rotated'.*install-detectron2 --source git --with"):
         namespace["_C"].nms_rotated  # noqa: B018
     assert not hasattr(namespace["_C"], "__wrapped__")
 
@@ -225,7 +233,7 @@ def give_archive(monkeypatch, archive: Path) -> None:
 def test_archive_becomes_a_wheel_that_records_its_source(tmp_path, monkeypatch):
     archive = make_archive(tmp_path / "a.tar.gz", TREE_05)
     give_archive(monkeypatch, archive)
-    built = tool.build_from_archive(tmp_path / "wheels")
+    built = installer.build_from_archive(tmp_path / "wheels")
     with zipfile.ZipFile(built) as content:
         record = json.loads(content.read(f"detectron2-0.5.dist-info/{wheel.SOURCE_RECORD}"))
         assert table.MISSING_OPS_PATH in content.namelist()
@@ -233,14 +241,14 @@ def test_archive_becomes_a_wheel_that_records_its_source(tmp_path, monkeypatch):
     assert "pillow-linear" in record["edits"]
 
 
-def test_failing_edit_installs_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+def test_failing_edit_installs_and_leaves_nothing(tmp_path, monkeypatch):
     broken = {**TREE_05, "detectron2/data/transforms/transform.py": b"x = Image.BILINEAR\n"}
     archive = make_archive(tmp_path / "a.tar.gz", broken)
     give_archive(monkeypatch, archive)
-    monkeypatch.setattr(tool, "install_wheel", lambda wheel: pytest.fail("installed"))
+    monkeypatch.setattr(installer, "install_wheel", lambda wheel: pytest.fail("installed"))
     wheels = tmp_path / "wheels"
-    assert tool.main(["--source", "pypi", "--wheel-dir", str(wheels)]) == 1
-    assert "'pillow-linear' applied 0 times" in capsys.readouterr().err
+    with pytest.raises(wheel.InstallError, match="'pillow-linear' applied 0 times"):
+        command("--source", "pypi", "--wheel-dir", str(wheels))
     assert not wheels.exists()
 
 
@@ -277,7 +285,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_git_source_takes_the_pinned_commit_of_a_local_path(repository, tmp_path):
-    built = tool.build_from_git(str(repository), False, tmp_path / "wheels")
+    built = installer.build_from_git(str(repository), False, tmp_path / "wheels")
     assert built.name == "detectron2-0.6+g02b5c4e2-py3-none-any.whl"
     with zipfile.ZipFile(built) as content:
         names = content.namelist()
@@ -288,7 +296,7 @@ def test_git_source_takes_the_pinned_commit_of_a_local_path(repository, tmp_path
 def test_git_source_without_the_commit_stops(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(origin, "COMMIT", "0" * 40)
     with pytest.raises(wheel.InstallError, match="fetch"):
-        tool.build_from_git(str(repository), False, tmp_path / "wheels")
+        installer.build_from_git(str(repository), False, tmp_path / "wheels")
     assert not (tmp_path / "wheels").exists()
 
 
@@ -301,7 +309,7 @@ def test_git_problem_names_a_missing_repository_and_a_missing_git(tmp_path, monk
 def test_with_ops_without_a_compiler_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(origin.shutil, "which", lambda name: None)
     with pytest.raises(wheel.InstallError, match=r"no C\+\+ compiler found.*leave --with-ops out"):
-        tool.build_from_git("unused", True, tmp_path)
+        installer.build_from_git("unused", True, tmp_path)
 
 
 # --- the choice of a source ---
@@ -317,8 +325,8 @@ def test_with_ops_without_a_compiler_says_how_to_go_on(tmp_path, monkeypatch):
     ],
 )
 def test_auto_keeps_what_works_then_git_then_pypi(installed, git_says, expected, capsys):
-    choice = tool.choose_source(
-        tool.parse_arguments([]), lambda with_ops: installed, lambda url: git_says
+    choice = installer.choose_source(
+        "auto", repository="", installed=lambda with_ops: installed, git=lambda url: git_says
     )
     assert choice == expected
     if expected == "pypi":
@@ -329,52 +337,67 @@ def test_a_named_source_is_taken_without_looking():
     def never(argument):
         raise AssertionError("looked")
 
-    assert tool.choose_source(tool.parse_arguments(["--source", "git"]), never, never) == "git"
+    found = installer.choose_source("git", repository="", installed=never, git=never)
+    assert found == "git"
 
 
 def test_dry_run_says_what_it_would_take_and_does_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(tool, "build_from_archive", lambda folder: pytest.fail("built"))
-    assert tool.main(["--source", "pypi", "--dry-run"]) == 0
+    monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
+    assert command("--source", "pypi", "--dry-run") == 0
     assert "taking source pypi (detectron2-cdo==0.5)" in capsys.readouterr().out
 
 
-def test_ops_are_refused_for_the_archive(capsys):
-    assert tool.main(["--source", "pypi", "--with-ops"]) == 1
-    assert "no C++ sources" in capsys.readouterr().err
+def test_ops_are_refused_for_the_archive():
+    with pytest.raises(wheel.InstallError, match=r"no C\+\+ sources"):
+        command("--source", "pypi", "--with-ops")
 
 
 def test_failing_pip_is_an_error(tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr(tool.subprocess, "run", lambda command: failed)
+    monkeypatch.setattr(installer.subprocess, "run", lambda command: failed)
     with pytest.raises(wheel.InstallError, match="pip failed"):
-        tool.install_wheel(tmp_path / "x.whl")
-
-
-# --- opencv ---
+        installer.install_wheel(tmp_path / "x.whl")
 
 
 @pytest.mark.parametrize(
-    ("problem", "present", "status", "pip_is_called"),
+    ("problem", "words"),
     [
-        (None, ["opencv-python"], 0, False),
-        (None, [], 0, False),
-        ("No module named 'cv2'", [], 0, True),
-        ("libGL.so.1: cannot open", ["opencv-python"], 1, False),
+        (None, "installed"),
+        ("ModuleNotFoundError: No module named 'some_library'", "No module named 'some_library'"),
+        ("ImportError: libGL.so.1: cannot open shared object file", "centernet_d2 check says"),
     ],
 )
-def test_a_second_opencv_is_never_installed(
-    problem, present, status, pip_is_called, monkeypatch, capsys
-):
-    calls = []
+def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, capsys):
+    monkeypatch.setattr(installer, "build_from_archive", lambda folder: folder / "a.whl")
+    monkeypatch.setattr(installer, "install_wheel", lambda wheel: None)
+    monkeypatch.setattr(installer, "import_problem", lambda with_ops: problem)
+    if problem is None:
+        assert command("--source", "pypi") == 0
+        assert words in capsys.readouterr().out
+    else:
+        with pytest.raises(wheel.InstallError, match=f"It is installed, but .*{words}"):
+            command("--source", "pypi")
 
-    def record(command):
-        calls.append(command)
-        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(install_opencv, "import_problem", lambda: problem)
-    monkeypatch.setattr(install_opencv, "installed_wheels", lambda: present)
-    monkeypatch.setattr(install_opencv.subprocess, "run", record)
-    assert install_opencv.main() == status
-    assert bool(calls) == pip_is_called
-    if status:
-        assert "pip uninstall --yes opencv-python" in capsys.readouterr().err
+def test_without_pip_nothing_is_fetched(monkeypatch):
+    monkeypatch.setattr(installer, "is_missing", lambda name: name == "pip")
+    monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
+    with pytest.raises(wheel.InstallError, match=r"no pip.* -m ensurepip"):
+        command("--source", "pypi")
+
+
+def test_what_detectron2_needs_a_plain_install_brings():
+    """So that pip chooses versions that agree, and the installer of detectron2 moves none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split("[<>=]", line)[0].lower() for line in project["dependencies"]}
+    wanted = {re.split("[<>=]", line)[0].lower() for line in table.REQUIREMENTS}
+    assert wanted - names == set()
+
+
+def test_the_page_names_exactly_what_is_fetched_and_every_extra():
+    page = (ROOT / "docs" / "installation.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [f"[{name}]" for name in project["optional-dependencies"] if name != "opencv"]
+    pins = [origin.REPOSITORY, origin.COMMIT, origin.ARCHIVE_REQUIREMENT, origin.ARCHIVE_SHA256]
+    assert [words for words in (*pins, *extras) if words not in page] == []
+    assert origin.ARCHIVE_SHA256 in (ROOT / "README.md").read_text()

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from _detectron2_edits import REQUIREMENTS, Edit
+from .edits import REQUIREMENTS, Edit
 
 PURE_TAG = "py3-none-any"
 SOURCE_RECORD = "centernet_d2_source.json"  # read back by centernet_d2.check
@@ -47,7 +47,7 @@ Tag: {tag}
 """
 
 
-class InstallError(RuntimeError):
+class InstallError(OSError):
     """Something that the user has to know; the message is printed without a traceback."""
 
 

@@ -11,7 +11,7 @@ import sysconfig
 import tarfile
 from pathlib import Path
 
-from _detectron2_wheel import PURE_TAG, InstallError
+from .wheel import PURE_TAG, InstallError
 
 REPOSITORY = "https://github.com/facebookresearch/detectron2"
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"  # June 2026
@@ -34,9 +34,15 @@ def _git_environment() -> dict[str, str]:
 def _problem_of_git(*arguments: str, seconds: float) -> str | None:
     """Run git; what it says where it fails, or None."""
     command = ["git", "-c", "core.autocrlf=false", *arguments]
-    form = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     try:
-        result = subprocess.run(command, env=_git_environment(), timeout=seconds, **form)
+        result = subprocess.run(
+            command,
+            env=_git_environment(),
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
     except subprocess.TimeoutExpired:
         return f"no answer within {seconds} seconds: git {' '.join(arguments)}"
     if result.returncode == 0:
@@ -130,8 +136,8 @@ def read_archive(archive: Path, sha256: str = ARCHIVE_SHA256) -> dict[str, bytes
             "edits were written for; nothing was installed"
         )
     with tarfile.open(archive) as members:
-        files = [member for member in members if member.isfile()]
-        return {file.name.partition("/")[2]: members.extractfile(file).read() for file in files}
+        opened = {member.name: members.extractfile(member) for member in members}
+        return {name.partition("/")[2]: file.read() for name, file in opened.items() if file}
 
 
 def require_compiler() -> str:
@@ -149,9 +155,10 @@ def compile_extension(checkout: Path) -> tuple[Path, str]:
     """Build ``detectron2._C`` in the checkout; gives the file and the wheel's platform tag."""
     # In this environment on purpose: an isolated build would not see the torch it must match.
     build = (sys.executable, "setup.py", "--quiet", "build_ext", "--inplace")
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     for command in ((*PIP, "install", "--quiet", "setuptools", "wheel", "ninja"), build):
-        result = subprocess.run(command, cwd=checkout, **output)
+        result = subprocess.run(
+            command, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-30:])
             raise InstallError(f"--with-ops: {' '.join(command)} failed:\n{tail}")

@@ -1,4 +1,4 @@
-"""What tools/install_detectron2.py changes in detectron2's sources, as a table.
+"""What the installer changes in detectron2's sources, as a table.
 
 The official sources assume tools that are gone (``pkg_resources``, numpy's old type names) or a
 compiled extension that few machines can build. The sources are pinned, so a row that finds less
@@ -34,7 +34,7 @@ class _MissingOps:
         raise ImportError(
             f"detectron2's compiled operator {name!r} was used, but this detectron2 is a pure "
             "Python build. Rebuild it with its C++ part (needs a compiler): "
-            "python tools/install_detectron2.py --source git --with-ops"
+            "python -m centernet_d2 install-detectron2 --source git --with-ops"
         )
 
 
@@ -118,6 +118,6 @@ REQUIREMENTS = tuple(
     """
     numpy Pillow>=7.1 matplotlib pycocotools>=2.0.2 termcolor>=1.1 yacs>=0.1.8 tabulate
     cloudpickle tqdm>4.29.0 tensorboard fvcore>=0.1.5,<0.1.6 iopath>=0.1.7,<0.1.10
-    omegaconf>=2.1,<2.4 hydra-core>=1.1 packaging
+    omegaconf>=2.3 hydra-core>=1.3.2 packaging
     """.split()  # noqa: SIM905
 )

@@ -1,0 +1,78 @@
+"""What this package needs and does not find, and the command that brings it.
+
+One table for `check`, for a name of the package that is used where something is missing, and for
+the commands. The standard library only: it has to run where torch or detectron2 is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+
+TORCH_PAIR = "torch==2.15.0 torchvision==0.29.2"  # tested together, as in requirements/torch.txt
+CURE_PAIR = (
+    f"install the two together, at once: {{pip}} install --force-reinstall {TORCH_PAIR} "
+    "(a CPU-only or older torch does not load the index's torchvision)"
+)
+CURE_DETECTRON2 = "{python} -m centernet_d2 install-detectron2"
+
+# Module to import -> what pip installs for it. detectron2 is not on the package index.
+REQUIREMENTS = {
+    **dict.fromkeys(("torch", "torchvision"), TORCH_PAIR),
+    **{"numpy": "numpy", "PIL": "pillow", "cv2": "opencv-python-headless"},
+    **{"pycocotools": "pycocotools", "fvcore": "fvcore", "iopath": "iopath"},
+    **{"matplotlib": "matplotlib", "tqdm": "tqdm", "yaml": "PyYAML", "yacs": "yacs"},
+}
+OPENCV_WHEELS = (
+    *("opencv-python-headless", "opencv-python"),
+    *("opencv-contrib-python", "opencv-contrib-python-headless"),
+)
+
+
+def fill(cure: str) -> str:
+    """A cure with this environment's own Python and pip in it."""
+    return cure.format(python=sys.executable, pip=f"{sys.executable} -m pip")
+
+
+def is_missing(module: str) -> bool:
+    """Whether no finder knows a module of the top level; nothing is imported."""
+    try:
+        return importlib.util.find_spec(module) is None
+    except (ImportError, ValueError):
+        return True
+
+
+def explain(what: str, error: BaseException) -> str:
+    """One sentence: what `what` needs and does not find, and the command that brings it.
+
+    All that is missing is named at once, not only what the import failed at first.
+
+    Args:
+        what: what was asked for, such as "centernet_d2.Predictor".
+        error: what importing the package ended with.
+    """
+    names = [name for name in (*REQUIREMENTS, "detectron2") if is_missing(name)]
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name and name not in names and is_missing(name):
+        names.append(name)
+    if names:
+        are = "is missing" if len(names) == 1 else "are missing"
+        return f"{what} needs {_listed(names)}, which {are} here: {_commands(names)}."
+    last = (str(error).strip().splitlines() or ["no message"])[-1]
+    cure = "{python} -m centernet_d2 check says what is broken and its cure"
+    if "torchvision::" in last or name in ("torch", "torchvision"):
+        cure = CURE_PAIR
+    kind = type(error).__name__
+    return f"{what} cannot be used, as an import fails ({kind}: {last}): {fill(cure)}."
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+
+
+def _commands(names: Iterable[str]) -> str:
+    wheels = [REQUIREMENTS.get(name, name) for name in names if name != "detectron2"]
+    commands = ["{pip} install " + " ".join(dict.fromkeys(wheels))] if wheels else []
+    commands += [CURE_DETECTRON2] if "detectron2" in names else []
+    return fill(", then ".join(commands))

@@ -1,0 +1,211 @@
+"""Threads that fit the machine: control groups, the user's own variables, what is said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from centernet_d2 import threads
+from centernet_d2.threads import Share, describe, fit_threads, share_of_process
+
+SHORT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+V2, V1 = "0::/a/b\n", "4:memory:/x\n3:cpu,cpuacct:/docker/1\n2:cpuset:/\n0::/\n"
+
+
+def control_groups(root: Path, own: str, **files: str) -> Path:
+    """A made-up /proc/self/cgroup, and files below /sys/fs/cgroup."""
+    contents = {"proc/self/cgroup": own} if own else {}
+    contents |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def files_v1(micro: str, period: str = "100000", folder: str = "cpu,cpuacct/docker/1") -> dict:
+    names = {"quota": micro, "period": period}
+    return {f"{folder}/cpu.cfs_{name}_us": f"{text}\n" for name, text in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores", "quota"),
+    [
+        ("", {}, 8, None),
+        (V2, {"a/b/cpu.max": "max 100000\n"}, 8, None),
+        (V2, {"a/b/cpu.max": "200000 100000\n"}, 2, 2),
+        (V2, {"a/b/cpu.max": "150000 100000\n"}, 2, 1.5),
+        (V2, {"a/b/cpu.max": "140000 100000\n"}, 1, 1.4),
+        (V2, {"a/b/cpu.max": "25000 50000\n"}, 1, 0.5),
+        (V2, {"a/b/cpu.max": "900000 100000\n"}, 8, None),
+        # The narrowest of a group and those around it.
+        (
+            V2,
+            {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000", "cpu.max": "max 100000"},
+            3,
+            3,
+        ),
+        # The path is the machine's, the files are at the container's top.
+        (V2, {"cpu.max": "400000 100000"}, 4, 4),
+        ("0::/../../c\n", {"c/cpu.max": "100000 100000"}, 1, 1),
+        (V2, {"unified/a/cpu.max": "100000 100000"}, 1, 1),
+        (V1, files_v1("-1"), 8, None),
+        (V1, files_v1("300000"), 3, 3),
+        (V1, files_v1("300000", folder="cpu"), 3, 3),
+        ("2:cpuset:/s\n", files_v1("100000", folder="cpu/s"), 8, None),
+        (V2, {"a/b/cpu.max": ""}, 8, None),
+        (V2, {"a/b/cpu.max": "0 0"}, 8, None),
+        (V2, {"a/b/cpu.max": "two cores"}, 8, None),
+        (V2, {"a/b/cpu.max": "1 2 3"}, 8, None),
+        ("no control groups\n\n::\n", {"cpu.max": "100000 100000"}, 8, None),
+    ],
+)
+def test_the_quota_of_the_control_groups_counts(tmp_path, own, files, cores, quota):
+    root = control_groups(tmp_path, own, **files)
+    reason = f"the container's quota of {quota} of 8 cores" if quota else "all 8 cores"
+    assert share_of_process(root, 8, 8) == Share(cores, reason)
+
+
+def test_the_smaller_of_affinity_and_quota_counts(tmp_path):
+    assert share_of_process(tmp_path, 4, 16) == Share(4, "4 of 16 cores by affinity")
+    root = control_groups(tmp_path, V2, **{"cpu.max": "300000 100000"})
+    assert share_of_process(root, 4, 16).cores == 3
+    assert share_of_process(root, 2, 16) == Share(2, "2 of 16 cores by affinity")
+
+
+@pytest.mark.parametrize(("processes", "cores"), [(1, 5), (2, 2), (5, 1), (9, 1)])
+def test_the_processes_of_a_job_share_the_cores(processes, cores):
+    assert Share(5, "all 5 cores").among(processes).cores == cores
+
+
+@pytest.fixture
+def no_torch(monkeypatch):
+    """A process that has not imported torch, on a machine of 16 idle cores."""
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(threads, "_job", threads._Job())
+    monkeypatch.setattr(threads, "_allowed", lambda: 16)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0), raising=False)
+
+
+QUOTA = Share(2, "the container's quota of 2 of 16 cores")
+ALL = Share(16, "all 16 cores")
+TWO = "2 threads (the container's quota of 2 of 16 cores)"
+
+
+@pytest.mark.parametrize(
+    ("share", "given", "added", "told"),
+    [
+        (QUOTA, {}, {"OMP_NUM_THREADS": "2", **SHORT}, f"{TWO}, GOMP_SPINCOUNT=1000"),
+        # Fewer than all cores are OpenMP's own choice, also one thread of each physical core.
+        (ALL, {}, SHORT, "16 threads (all 16 cores), GOMP_SPINCOUNT=1000"),
+        (
+            QUOTA,
+            {"OMP_NUM_THREADS": "4,2"},
+            SHORT,
+            f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+        ),
+        (
+            QUOTA,
+            {"MKL_NUM_THREADS": "1", "GOMP_SPINCOUNT": "7"},
+            {"KMP_BLOCKTIME": "0"},
+            f"1 thread (MKL_NUM_THREADS=1, {QUOTA.reason}), GOMP_SPINCOUNT=7",
+        ),
+        (
+            QUOTA,
+            {"OMP_WAIT_POLICY": "ACTIVE"},
+            {"OMP_NUM_THREADS": "2"},
+            f"{TWO}, OMP_WAIT_POLICY=ACTIVE",
+        ),
+        (QUOTA, {"OMP_NUM_THREADS": "many"}, SHORT, f"{TWO}, GOMP_SPINCOUNT=1000"),
+    ],
+)
+@pytest.mark.usefixtures("no_torch")
+def test_only_what_the_user_has_not_set_is_set(share, given, added, told):
+    environ = dict(given)
+    assert fit_threads(environ, share) == told
+    names = environ.pop("CENTERNET_D2_THREADS").split(",")
+    assert environ == given | added
+    assert set(names) - {""} == set(added)
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_a_process_that_is_started_takes_nothing_of_this_for_the_users():
+    environ: dict[str, str] = {}
+    fit_threads(environ, QUOTA)
+    told = fit_threads(environ, Share(3, "the container's quota of 3 of 16 cores"))
+    assert environ["OMP_NUM_THREADS"] == "3"
+    assert told == "3 threads (the container's quota of 3 of 16 cores), GOMP_SPINCOUNT=1000"
+
+
+@pytest.mark.parametrize(
+    ("load", "hint"),
+    [
+        (0.4, ""),
+        (7.4, ""),
+        (
+            8.3,
+            "; other processes use 8 of the cores: while they do, OMP_NUM_THREADS=8 is faster",
+        ),
+        (
+            40.0,
+            "; other processes use 40 of the cores: while they do, OMP_NUM_THREADS=1 is faster",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("no_torch")
+def test_cores_that_others_use_are_told(monkeypatch, load, hint):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert fit_threads({}, ALL) == f"16 threads (all 16 cores), GOMP_SPINCOUNT=1000{hint}"
+
+
+def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(threads, "_job", threads._Job())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert describe({}, QUOTA) == f"5 threads (torch's own number, {QUOTA.reason})"
+    monkeypatch.setattr(threads, "share_of_process", lambda: QUOTA)
+    assert threads.too_many() == (
+        "torch computes with 5 threads, more than the cores it has (the container's quota of 2 of "
+        "16 cores): set OMP_NUM_THREADS=2 before Python starts, or call torch.set_num_threads(2)."
+    )
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert threads.too_many() == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "chosen"),
+    [
+        ({}, [4]),
+        ({"OMP_NUM_THREADS": "2", "CENTERNET_D2_THREADS": "OMP_NUM_THREADS"}, [4]),
+        ({"OMP_NUM_THREADS": "2"}, []),
+    ],
+)
+def test_a_process_of_a_job_takes_its_part(monkeypatch, environ, chosen):
+    import torch
+
+    taken: list[int] = []
+    monkeypatch.setattr(threads, "_job", threads._Job())
+    monkeypatch.setattr(threads, "share_of_process", lambda: Share(8, "all 8 cores"))
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    threads.share_among(2, environ)
+    assert taken == chosen
+    assert "all 8 cores, shared by 2 processes" in describe(environ)
+
+
+def test_torch_takes_what_is_fitted_before_it_is_imported():
+    program = (
+        "import sys; from threads import Share, fit_threads; assert 'torch' not in sys.modules\n"
+        "fit_threads(share=Share(1, 'a quota')); import torch; print(torch.get_num_threads())"
+    )
+    environ = {k: v for k, v in os.environ.items() if k not in threads.COUNTS}
+    environ["PYTHONPATH"] = str(Path(threads.__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=True
+    )
+    assert done.stdout == "1\n"
