@@ -96,11 +96,12 @@ def main() -> None:
     config = ("--config-file", "Shapes/points_tiny")
     run("--version")
     run("train", *config, *SMALL, *sets, "OUTPUT_DIR", "run")
-    trained = ("--config-file", "run/config.yaml", "--weights", "run/model_final.pth")
-    run("evaluate", *trained, "OUTPUT_DIR", "scores")
+    trained = ("--weights", "run/model_final.pth")  # one file is a model
+    run("evaluate", *trained, *sets[2:], "MODEL.DEVICE", "cpu", "OUTPUT_DIR", "scores")
     assert json.loads(Path("run/results.json").read_text()), "training wrote no scores"
     assert list(Path("scores").rglob("results.json")), "the evaluation wrote no scores"
-    run("predict", *trained, "--input", "data", "--output", "found", "--score-threshold", "0")
+    files = ("--input", "data", "--output", "found", "--score-threshold", "0")
+    run("predict", *trained, *files, "--opts", *SMALL[:2])
     check_predictions("found", images=8, names=1, first="square")
     run("convert", "resdcn_18.pth", "converted.pth")
     converted = ("--config-file", "converted.yaml", "--weights", "converted.pth")

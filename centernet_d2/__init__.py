@@ -16,6 +16,7 @@ from typing import Any
 
 from .missing import explain
 from .moved_modules import say_new_names
+from .quiet import IN_CHILDREN, hold_back
 
 __version__ = "0.1.0"
 
@@ -45,9 +46,9 @@ def register() -> None:
     _registered = True
     try:
         from . import data, model_zoo, modeling, synthetic  # noqa: F401
-    # RuntimeError: a torchvision of another torch; AttributeError: a detectron2 older than numpy or
-    # Pillow; OSError: a library of the system that is not there.
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+    # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
+    # OSError: a library of the system that is not there.
+    except (ImportError, RuntimeError, AttributeError, ValueError, OSError) as error:
         if (getattr(error, "name", None) or "").startswith("centernet_d2"):
             raise
         _import_error = error
@@ -79,5 +80,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+if parent_process() is not None and IN_CHILDREN in os.environ:
+    hold_back()
 if not _is_command():
     register()

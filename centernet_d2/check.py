@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from .installation.wheel import SOURCE_RECORD
-from .missing import CURE_DETECTRON2, CURE_PAIR, OPENCV_WHEELS, REQUIREMENTS, cure_of_import, fill
+from .missing import CURE_DETECTRON2, CURE_PAIR, OPENCV_WHEELS, REQUIREMENTS, fill
 
 Importer = Callable[[str], Any]
 
@@ -138,11 +138,16 @@ def check_detectron2(importer: Importer = import_module) -> Finding:
 
 def _detectron2_cure(error: Exception) -> str:
     missing = (getattr(error, "name", None) or "").partition(".")[0]
+    if missing == "pkg_resources":
+        return (
+            f"setuptools 82 removed pkg_resources and this detectron2 wants it: {CURE_DETECTRON2} "
+            "--source git (or pypi) installs one that does not; or {pip} install 'setuptools<82'"
+        )
     if missing == "detectron2":
         return f"it is not on the package index: {CURE_DETECTRON2}"
     if missing in NOT_PLAIN or "torchvision::" in str(error):
         return f"{'opencv' if missing == 'cv2' else 'torch and torchvision'} first, see above"
-    return cure_of_import(error)
+    return f"{CURE_DETECTRON2} --source git (or pypi) installs a version that is known to work"
 
 
 def check_package(importer: Importer = import_module) -> Finding:

@@ -60,26 +60,11 @@ def explain(what: str, error: BaseException) -> str:
         are = "is missing" if len(names) == 1 else "are missing"
         return f"{what} needs {_listed(names)}, which {are} here: {_commands(names)}."
     last = (str(error).strip().splitlines() or ["no message"])[-1]
-    cure = fill(cure_of_import(error))
-    return f"{what} cannot be used, as an import fails ({type(error).__name__}: {last}): {cure}."
-
-
-def cure_of_import(error: BaseException) -> str:
-    """The cure of something that is installed and yet does not import."""
-    name, text = getattr(error, "name", None) or "", str(error)
-    if name == "pkg_resources":
-        return (
-            f"setuptools 82 removed pkg_resources and this detectron2 wants it: {CURE_DETECTRON2} "
-            "--source git (or pypi) installs one that does not; or {pip} install 'setuptools<82'"
-        )
-    if "torchvision::" in text or name.partition(".")[0] in ("torch", "torchvision"):
-        return CURE_PAIR
-    if name.partition(".")[0] == "cv2" or "libGL" in text:
-        return "{python} -m centernet_d2 check names the opencv wheel to replace"
-    return (
-        f"{CURE_DETECTRON2} --source git (or pypi) installs a version that is known to work; "
-        "{python} -m centernet_d2 check looks at everything"
-    )
+    cure = "{python} -m centernet_d2 check says what is broken and its cure"
+    if "torchvision::" in last or name in ("torch", "torchvision"):
+        cure = CURE_PAIR
+    kind = type(error).__name__
+    return f"{what} cannot be used, as an import fails ({kind}: {last}): {fill(cure)}."
 
 
 def _listed(names: list[str]) -> str:

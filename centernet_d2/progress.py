@@ -1,13 +1,16 @@
-"""A bar on whatever may take longer than two seconds."""
+"""What whoever waits at a terminal is shown: a bar, and the lines of the log that are marked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
 
-SECONDS = 2.0  # what is over earlier shows none
+SECONDS = 2.0  # what is over earlier shows no bar
+SHOWN = {"shown": True}  # the `extra` of a log record that the terminal of a command shows too
 
 
 def bar(
@@ -32,3 +35,27 @@ def bar(
     shown = {"desc": what, "unit": f" {unit}" if unit else "", "dynamic_ncols": True}
     shown |= {"delay": SECONDS, "disable": None, "leave": False}  # None: hidden without a terminal
     return tqdm(iterable, total=total, **(shown | options))
+
+
+@contextlib.contextmanager
+def clock(what: str) -> Iterator[None]:
+    """Show the seconds that the block takes so far, where its steps cannot be counted."""
+    with bar(what=what, bar_format="{desc}: {elapsed}") as shown:
+        if shown.disable:
+            yield
+            return
+        over = threading.Event()
+
+        def tick() -> None:
+            if not over.wait(SECONDS):
+                while not over.wait(0.5):
+                    shown.refresh()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            shown.display("")

@@ -11,18 +11,14 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from centernet_d2.missing import OPENCV_WHEELS  # noqa: E402
-
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 HEADLESS = "opencv-python-headless"
 
 
 def versions() -> dict[str, str]:
     """The opencv wheels of this environment."""
-    found = {name: list(metadata.distributions(name=name)) for name in OPENCV_WHEELS}
-    return {name: wheels[0].version for name, wheels in found.items() if wheels}
+    found = {wheel.name.lower(): wheel.version for wheel in metadata.distributions() if wheel.name}
+    return {name: version for name, version in found.items() if name.startswith("opencv-")}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
+from ..progress import bar
 from .files import WeightFileError, file_kind, sha256_of
 
 try:
@@ -30,6 +31,7 @@ TIMEOUT_SECONDS = 30.0  # without a byte
 BLOCK = 1 << 20
 GONE_ON = 206  # HTTP status: the rest of the file follows
 SERVER_FAULTS = 500  # HTTP status from which on the fault is the server's
+BYTES = {"unit_scale": True, "unit_divisor": 1024}  # of a bar
 ALREADY_WHOLE = 416  # HTTP status: nothing is left after what is there
 
 
@@ -138,10 +140,15 @@ def _fetch(url: str, part: Path) -> bool:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         logger.info("Downloading %s%s", url, f" from byte {start:,} on" if start else "")
-        with open(part, "ab" if goes_on else "wb") as stream:  # "wb" keeps the lock: same file
+        shown = bar(total=total, initial=start, what=part.stem, unit="B", **BYTES)
+        # "wb" keeps the lock: same file.
+        with open(part, "ab" if goes_on else "wb") as stream, shown:
             while block := response.read(BLOCK):
-                stream.write(block)
-    return total is None or part.stat().st_size == total
+                shown.update(stream.write(block))
+    size = part.stat().st_size
+    if whole := total in (None, size):
+        logger.info("Downloaded %s bytes.", f"{size:,}")
+    return whole
 
 
 def _check(part: Path, url: str, sha256: str | None) -> None:

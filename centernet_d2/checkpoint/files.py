@@ -12,15 +12,25 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from iopath.common.file_io import get_cache_dir
 
-from .other_formats import is_safetensors, numpy_values, read_pickle, read_safetensors
+from ..atomic_write import atomic_write
+from .other_formats import (
+    is_safetensors,
+    numpy_values,
+    read_pickle,
+    read_safetensors,
+    safetensors_bytes,
+)
 
 CACHE_VARIABLE = "CENTERNET_D2_CACHE"
+
+WRITTEN = (".pth", ".safetensors")  # endings of the forms that are written
 
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
@@ -75,6 +85,10 @@ _NOT_WEIGHTS = {
 }
 
 
+_NEEDS_SAFETENSORS = (
+    "'{}' is of safetensors, for which the package of that name is needed: `pip install "
+    "safetensors`."
+)
 _SAVE_TENSORS = "torch.save({'model': {name: tensor}}, 'weights.pth')"
 
 
@@ -94,10 +108,7 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
     try:
         loaded = _READERS[kind](path, mapped)
     except ImportError as error:
-        raise WeightFileError(
-            f"'{name}' holds safetensors, for which the package safetensors is needed: `pip "
-            "install safetensors`."
-        ) from error
+        raise WeightFileError(_NEEDS_SAFETENSORS.format(name)) from error
     except pickle.UnpicklingError as error:
         what = "is a plain Python pickle" if kind == "pickle" else "holds Python objects"
         raise WeightFileError(
@@ -140,3 +151,32 @@ def _reason(error: Exception) -> str:
     if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"it asks for {asked[1]}"
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError where no form of weights is known by the ending of a name."""
+    if not os.fspath(path).endswith(WRITTEN):
+        raise ValueError(f"'{path}' must end in .pth, which detectron2 reads, or in .safetensors.")
+
+
+def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write tensors, "model", and plain values beside them, whole or not at all.
+
+    The ending says in which form; of safetensors the values are metadata, as JSON.
+
+    Raises:
+        ValueError: another ending, or the package safetensors is not installed.
+        OSError: the file cannot be written.
+    """
+    check_ending(path)
+    if os.fspath(path).endswith(".pth"):
+        with atomic_write(path) as stream:
+            torch.save(content, stream)
+        return
+    beside = {name: value for name, value in content.items() if name != "model"}
+    try:
+        written = safetensors_bytes(content["model"], beside)
+    except ImportError as error:
+        raise WeightFileError(_NEEDS_SAFETENSORS.format(path)) from error
+    with atomic_write(path) as stream:
+        stream.write(written)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,25 @@ def read_pickle(path: Path) -> Any:
 def is_safetensors(start: bytes, size: int) -> bool:
     """Whether a file of `size` bytes begins as safetensors do: a length, then JSON."""
     return start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= size - 8
+
+
+def safetensors_bytes(state: Mapping[str, Any], beside: Mapping[str, Any]) -> bytes:
+    """Return a file of safetensors; its metadata are texts, of each value of `beside` its JSON.
+
+    Tensors that share memory, which the form does not know, are written each for itself.
+
+    Raises:
+        ImportError: the package safetensors is not installed.
+    """
+    from safetensors.torch import save
+
+    tensors, seen = {}, set()
+    for name, tensor in state.items():
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[name] = (tensor.clone() if memory in seen else tensor).detach().contiguous()
+        seen.add(memory)
+    metadata = {name: json.dumps(value) for name, value in beside.items()}
+    return bytes(save(tensors, {"format": "pt"} | metadata))
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:

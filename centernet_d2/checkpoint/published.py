@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 from detectron2.modeling import build_model
-from torch import Tensor
+from torch import Tensor, nn
 
+from .. import __version__
 from ..atomic_write import atomic_write
 from .backbones import UnknownWeightsError, UnsupportedWeightsError
 from .detect_source import MMDETECTION, DetectedSource, detect_source
 from .files import cache_dir, read_tensors, sha256_of
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
+from .model_info import ModelInfo, config_text
 from .rename import Renamed, RenameError, rename_state_dict
 from .unwrap import UnwrapError, unwrap
 
@@ -88,9 +90,24 @@ def convert(checkpoint: Mapping[str, Any], name: str = "") -> Converted:
 
 def model_names(found: DetectedSource) -> dict[str, Tensor]:
     """State dict of the matching model, its tensors without storage."""
-    cfg = config_node(COMMON | found.model | {"MODEL.DEVICE": "meta"})
+    return _meta_model(COMMON | found.model).state_dict()
+
+
+def _meta_model(keys: Mapping[str, Any]) -> nn.Module:
+    cfg = config_node({**keys, "MODEL.DEVICE": "meta"})
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        return build_model(cfg).state_dict()
+        return build_model(cfg)
+
+
+def published_info(keys: Mapping[str, Any], source: str) -> ModelInfo:
+    """What a file says of converted weights of this config, as far as their authors' file did."""
+    data = {key.lower(): list(keys.get(f"DATASETS.{key}", ())) for key in ("TRAIN", "TEST")}
+    return ModelInfo(
+        version=__version__,
+        config=config_text(config_node(keys)),
+        protocol=_meta_model(keys).describe_protocol(),
+        training={"converted_from": os.path.basename(source)} | data,
+    )
 
 
 def detectron2_form(

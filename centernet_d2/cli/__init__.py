@@ -27,6 +27,7 @@ VERBS = {
     "convert": "published weights to a file of this package",
     "analyze": "scores with ground truth in place of predictions; corners by quadrant",
     "benchmark": "speed, memory and size of detectors",
+    "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
     "demo": "train a small detector on generated images, score it, draw",
     "check": "what is installed, does it work, and how to cure what does not",
     "install-detectron2": "bring detectron2, which is not on the package index",
@@ -96,8 +97,9 @@ def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     fit_threads()  # before torch is imported
     if verb not in BEFORE_TORCH:
-        from .. import require
+        from .. import quiet, require
 
+        quiet.hold_back()
         require()
     return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
 
@@ -121,6 +123,8 @@ def _fill(parser: argparse.ArgumentParser, module: object) -> None:
     module.add_arguments(parser)
     help_text = "show where an error arose, and not its sentence alone"
     parser.add_argument("--traceback", action="store_true", help=help_text)
+    help_text = "show on the terminal all that is said, as the log file has it"
+    parser.add_argument("--verbose", action="store_true", help=help_text)
 
 
 def _parsers(verb: str) -> object:

@@ -8,7 +8,6 @@ import os
 from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader
@@ -22,12 +21,13 @@ from ..engine.class_names import without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import read_model_config
 from ..engine.setup import setup
+from ..engine.terminal import start_logging
 from ..evaluation.build import build_evaluator, told_by_model
 
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; return the exit status."""
-    logger = setup_logger(name="centernet_d2")
+    logger = start_logging(verbose=args.verbose)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, imports=args.imports, evaluates=True)
     cfg = setup(without_training_data(cfg))

@@ -6,15 +6,16 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from detectron2.data import DatasetCatalog
 
 from ..atomic_write import atomic_write
 from ..checkpoint.detect_source import UnknownWeightsError
-from ..checkpoint.files import read_tensors
+from ..checkpoint.files import check_ending, read_tensors, write_weights
 from ..checkpoint.matching_config import as_yaml, matching_config
-from ..checkpoint.published import Converted, convert
+from ..checkpoint.model_info import BLOCK, for_use
+from ..checkpoint.published import Converted, convert, detectron2_form, published_info
 from ..checkpoint.unwrap import UnwrapError
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.skeletons import skeleton_of
@@ -26,9 +27,16 @@ from ..text_files import read_text
 
 def run(args: argparse.Namespace) -> int:
     """Convert; return the exit status."""
-    if args.output.suffix != ".pth":
-        raise ValueError(f"'{args.output}' must end in .pth, by which detectron2 knows it.")
-    converted = with_names(load(args.input, args.arch), args.classes, args.joints)
+    check_ending(args.output)
+    file = published_file(args.input)
+    checkpoint = read_tensors(file)
+    try:
+        converted = recognised(checkpoint, args.input, args.arch)
+    except (UnknownWeightsError, UnwrapError):
+        if "model" not in checkpoint and BLOCK not in checkpoint:
+            raise
+        return convert_own(checkpoint, file, args)
+    converted = with_names(converted, args.classes, args.joints)
     voc_size = args.voc_size or (512 if "512" in Path(args.input).name else 384)
     config = args.output.with_suffix(".yaml")
     write(converted, args.output, config, source=args.input, voc_size=voc_size)
@@ -40,21 +48,29 @@ def run(args: argparse.Namespace) -> int:
             f"20 classes: taken for Pascal VOC at {voc_size} x {voc_size} (see --voc-size); "
             "for other data set MODEL.PIXEL_MEAN, PIXEL_STD and TEST.RESOLUTION in the config"
         )
-    print(f"weights: {args.output}\nconfig:  {config}")
+    print(f"weights: {args.output}\nconfig:  {config}, also in the weights")
     return 0
 
 
-def load(name: str, architecture: str | None) -> Converted:
-    """Read and convert; raise ValueError where it is not the expected architecture."""
-    checkpoint = read_tensors(published_file(name))
-    try:
-        converted = convert(checkpoint, name)
-    except (UnknownWeightsError, UnwrapError) as error:
-        if "model" not in checkpoint:
-            raise
-        raise ValueError(
-            f"'{name}' is a detectron2 file already; use it as MODEL.WEIGHTS ({error})."
-        ) from error
+def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace) -> int:
+    """Write a file of this package in the other form, or smaller, or with its config."""
+    if args.arch or args.classes or args.joints or args.voc_size:
+        told = "leave out --arch, --classes, --joints and --voc-size, which are for files of others"
+        raise ValueError(f"'{args.input}' is a file of this package: {told}.")
+    content = for_use(detectron2_form(checkpoint, args.input))
+    print(f"{args.input}: {file.stat().st_size:,} bytes")
+    write_weights(args.output, content)
+    print(f"{args.output}: {args.output.stat().st_size:,} bytes")
+    if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
+        print(f"left out, as only its training needs it: {', '.join(left_out)}")
+    if BLOCK not in content:
+        print("it carries no config: it was saved before files did")
+    return 0
+
+
+def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:
+    """Convert; raise ValueError where it is not the expected architecture."""
+    converted = convert(checkpoint, name)
     if architecture and architecture != converted.found.architecture.partition(",")[0]:
         raise ValueError(
             f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "
@@ -129,7 +145,8 @@ def write(converted: Converted, weights: Path, config: Path, *, source: str, voc
     if content["guessed"]:
         comment += f"\nGuessed from their number: {', '.join(content['guessed'])} in the weights."
     text = as_yaml(keys, comment)
-    with atomic_write(weights) as stream:
-        torch.save(content, stream)
+    if converted.found.task != "start":
+        content[BLOCK] = published_info(keys, source).block()
+    write_weights(weights, content)
     with atomic_write(config, "w") as stream:
         stream.write(text)

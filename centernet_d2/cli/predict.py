@@ -9,9 +9,9 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from detectron2.utils.logger import setup_logger
 
 from ..engine.model_config import read_model_config
+from ..engine.terminal import start_logging
 from ..inference.cameras import ImageCameras
 from ..inference.files import PredictionWriter, predict_files
 from ..inference.find_images import find_images
@@ -23,7 +23,7 @@ from ..visualization.skeletons import SkeletonDrawing
 
 def run(args: argparse.Namespace) -> int:
     """Predict; return the exit status."""
-    logger = setup_logger(name="centernet_d2")
+    logger = start_logging(verbose=args.verbose)
     left_out: list[str] = []
     files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
     given = (args.config_file, args.weights, args.opts)

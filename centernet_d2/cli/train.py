@@ -8,19 +8,19 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import active_children
 
-from detectron2.utils.logger import setup_logger
 from torch.multiprocessing import ProcessExitedException
 
 from ..detectron2_versions import launch
 from ..engine import run as job
 from ..engine.processes import passed_on
 from ..engine.seeds import run_seeds
+from ..engine.terminal import start_logging
 
 
 def run(args: argparse.Namespace) -> int:
     """Start the job's processes, or a job for each seed; return the exit status."""
     if args.seeds:
-        setup_logger(distributed_rank=args.machine_rank, name="centernet_d2")
+        start_logging(rank=args.machine_rank, verbose=args.verbose)
         one = [sys.executable, "-m", "centernet_d2", "train"]
         run_seeds(args.seeds, args, command=[*one, *without_seeds(args.command[1])])
         return 0

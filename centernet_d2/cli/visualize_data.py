@@ -11,15 +11,15 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
-from detectron2.utils.logger import setup_logger
-from tqdm import tqdm
 
 from ..data.datasets.skeletons import skeleton_of
 from ..data.loader import build_mapper, load_dataset_dicts
 from ..data.samplers import seeded
 from ..engine.setup import setup
+from ..engine.terminal import start_logging
 from ..engine.user_modules import read_config
 from ..modeling.inputs import ignored_rows
+from ..progress import bar
 from ..structures.boxes3d import rescaled_projection
 from ..structures.targets import CornerTargets, JointTargets
 from ..visualization.canvas import class_name, side_by_side, write_picture
@@ -30,7 +30,7 @@ from ..visualization.skeletons import SkeletonDrawing
 
 def run(args: argparse.Namespace) -> int:
     """Draw; return the exit status."""
-    setup_logger(name="centernet_d2")
+    start_logging(verbose=args.verbose)
     cfg = read_config(args.config_file, args.opts, imports=args.imports)
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
     setup(cfg)
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
     mapper = build_mapper(cfg, is_train=True)
     model = build_model(cfg) if args.heatmaps else None
-    for number in tqdm(range(len(records) * args.repeat), unit="picture"):
+    for number in bar(range(len(records) * args.repeat), what="Pictures", unit="picture"):
         record = records[number // args.repeat]
         with seeded(args.seed, number):
             sample = mapper(record)

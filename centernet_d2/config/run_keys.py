@@ -202,8 +202,16 @@ KITTI = block(
         "Decimals of the result files, which are what is scored; the published ones have 2, of the "
         "score too. 0: the scores are those of the unrounded numbers, the files have 6."),
 )
+LOGGING = block(
+    "LOGGING", "Where a training's numbers go besides metrics.json, results.csv and TensorBoard.",
+    WRITERS=([], listed(word, distinct=True),
+        "Trackers: `wandb` (Weights & Biases), `mlflow`, `clearml`, each an extra of this package "
+        "of that name, or names of `engine.writers.WRITER_REGISTRY`. They get scalars, scores, the "
+        "config and the pictures of VIS_PERIOD; a run is named after OUTPUT_DIR, and addresses and "
+        "accounts are set as each package reads them from the environment."),
+)
 # fmt: on
 RUN_BLOCKS = (
     *(DATASETS, VOC_FILES, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
-    *(SOLVER, TEST, SOFT_NMS, VOC, KITTI),
+    *(SOLVER, TEST, SOFT_NMS, VOC, KITTI, LOGGING),
 )

@@ -5,6 +5,7 @@ Records are detectron2's dataset dicts, whoever made them, the same for training
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,29 @@ from .checks import DatasetError
 from .datasets.from_files import form_of, is_chosen
 
 Record = dict[str, Any]
+
+
+class UnknownDatasetError(DatasetError, KeyError):
+    """A dataset is not registered; the message has the nearest names that are."""
+
+    __str__ = Exception.__str__  # KeyError's is in quotes
+
+
+def require_registered(name: str, *, key: str = "") -> None:
+    """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
+    if name not in DatasetCatalog.list():
+        raise UnknownDatasetError(
+            f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}. "
+            "Correct the name, give your files as 'coco:<json>:<image dir>' and call "
+            "centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
+        )
+
+
+def nearest(name: str) -> str:
+    """Return " (nearest: ...)" with up to three registered names that are like `name`, or ""."""
+    known = {each.lower(): each for each in DatasetCatalog.list()}
+    near = difflib.get_close_matches(name.lower(), known, 3, 0.7)
+    return f" (nearest: {', '.join(known[each] for each in near)})" if near else ""
 
 
 class CheckedRecords(list[Record]):
@@ -35,16 +59,12 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
     """Load the records of a registered dataset and check them; `key` of a config named it.
 
     Raises:
-        KeyError: the name is not registered.
+        UnknownDatasetError: the name is not registered.
         OSError: the files of the dataset are not there or cannot be read.
         DatasetError: records or class names are not what they must be; see `record_checks.py`.
     """
     place = f"{key}: " if key else ""
-    if name not in DatasetCatalog.list():
-        raise KeyError(
-            f"{place}dataset '{name}' is not registered. Give it as 'coco:<json>:<image dir>' and "
-            "call centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
-        )
+    require_registered(name, key=key)
     metadata = MetadataCatalog.get(name)
     form = form_of(metadata)
     files = metadata.get(form.location, f"no {form.location} in its metadata")

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..checkpoint.unwrap import shorten
-from ..data.records import check_class_names
+from ..data.records import check_class_names, nearest
 from ..structures.names import difference
 from ..structures.skeleton import Skeleton
 from .saved_names import HOW_TO_NAME, SavedNames, saved_names, tell_once
@@ -92,11 +92,12 @@ def set_class_names(cfg: CfgNode) -> list[str]:
             MetadataCatalog.get(dataset).set(thing_classes=names)
     if heatmap.NUM_CLASSES == 0:
         if not names:
+            near = "".join(map(nearest, datasets))
             raise ValueError(
                 "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
-                f"{told} none is registered here, and MODEL.WEIGHTS '{weights}' holds no class "
-                "names, or has to be downloaded first. Name a dataset in DATASETS.TRAIN or TEST, "
-                "weights of this package, or the number."
+                f"{told} none is registered here{near}, and MODEL.WEIGHTS '{weights}' holds no "
+                "class names, or has to be downloaded first. Name a dataset in DATASETS.TRAIN or "
+                "TEST, weights of this package, or the number."
             )
         heatmap.NUM_CLASSES = len(names)
     return names

@@ -32,6 +32,7 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
+    trainer.check_datasets(cfg)
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     trainer.check_evaluation(cfg, model)

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 
 from ..atomic_write import write_json
 from ..losses.heatmap_focal import COLLAPSED
+from ..progress import SHOWN
 from .checkpointer import Checkpointer
 from .processes import StopSignals
 from .step_loop import describe_batch
@@ -258,7 +259,8 @@ class BestCheckpoint(HookBase):
         record = {"metric": self.metric, "value": value, "iteration": iteration}
         self.checkpointer.save("model_best", weights_only=True, **record)
         write_json(self.record, record)
-        logger.info("Best %s so far: %.4f, saved as model_best.pth.", self.metric, value)
+        told = (self.metric, value)
+        logger.info("Best %s so far: %.4f, saved as model_best.pth.", *told, extra=SHOWN)
 
     def _is_over(self) -> bool:  # as the main process counts
         return 0 < self.patience <= comm.all_gather(self.without_better)[0]

@@ -50,6 +50,7 @@ SETTINGS = {
     "train.fold_norm": "TEST.FOLD_NORM",
     "train.test_dtype": "TEST.DTYPE",
     "train.vis_period": "VIS_PERIOD",
+    "train.writers": "LOGGING.WRITERS",
     "train.check_images": "DATASETS.CHECK_IMAGES",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
     "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, instantiate
+from detectron2.data import get_detection_dataset_dicts
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.solver import LRMultiplier
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from torch import nn
 
 from ..checkpoint.model_info import NOT_OF_A_MODEL
 from ..data.fields.base import keep_columns
-from ..data.loader import DatasetDict, Mapper, check_training_dicts
+from ..data.loader import DatasetDict, Mapper, check_training_dicts, load_dataset_dicts
 from ..data.mapper import DetectionMapper, require_file_names
 from .lazy import LAZY_KEYS, dump_lazy, target_of, with_values
 from .trainer import Trainer
@@ -58,6 +59,12 @@ class LazyParts(Trainer):
         return dump_lazy(with_values(self.lazy, empty))
 
     @classmethod
+    def asks_catalog(cls, key: str) -> bool:
+        """Whether the file's names of this key are looked up among registered datasets."""
+        function = target_of(cls.lazy.dataloader[key.lower()].dataset)
+        return function in (load_dataset_dicts, get_detection_dataset_dicts)
+
+    @classmethod
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
         """Load and check the training images' records; their number gives the schedule."""
         mapper = cls.build_mapper(cfg, is_train=True)
@@ -89,9 +96,20 @@ class LazyParts(Trainer):
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
         """Build what lowers the learning rate."""
-        if "_target_" not in (cls.lazy.get("lr_multiplier") or {}):
+        if not cls._has_multiplier():
             return super().build_lr_scheduler(cfg, optimizer)
         return LRMultiplier(optimizer, cls.part("lr_multiplier"), cfg.SOLVER.MAX_ITER)
+
+    @classmethod
+    def scheduler_name(cls, cfg: CfgNode) -> str:
+        """Return the name of what lowers the learning rate."""
+        if not cls._has_multiplier():
+            return super().scheduler_name(cfg)
+        return target_of(cls.lazy.lr_multiplier).__name__
+
+    @classmethod
+    def _has_multiplier(cls) -> bool:
+        return "_target_" in (cls.lazy.get("lr_multiplier") or {})
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from torch import nn
 
 from ..data import loader
 from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import DatasetDict, Mapper
+from ..data.records import require_registered
+from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
+from ..progress import SHOWN, bar
 from .optimizer import build_optimizer
 from .processes import told_by
 from .step_loop import unwrapped
+from .summary import describe_data
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +38,23 @@ class Parts(DefaultTrainer):
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
         """Load the training images' records; their number gives the schedule."""
         return loader.load_training_dicts(cfg)
+
+    @classmethod
+    def check_datasets(cls, cfg: CfgNode) -> None:
+        """Raise UnknownDatasetError for a name that nothing is registered under, and that needs it.
+
+        A subclass may load, or test, by names of its own.
+        """
+        own_test = cls.test.__module__ != __name__
+        for key in filter(cls.asks_catalog, ["TRAIN"] if own_test else ["TRAIN", "TEST"]):
+            for name in cfg.DATASETS[key]:
+                require_registered(name, key=f"DATASETS.{key}")
+
+    @classmethod
+    def asks_catalog(cls, key: str) -> bool:
+        """Whether the names of DATASETS.TRAIN or TEST are looked up among registered datasets."""
+        part = {"TRAIN": "load_dataset", "TEST": "build_test_loader"}[key]
+        return bool(getattr(cls, part).__module__ == __name__)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -70,7 +93,15 @@ class Parts(DefaultTrainer):
                 call_with_context(cls.build_evaluator, cfg, name, **told)
                 for name in cfg.DATASETS.TEST
             ]
-        return super().test(cfg, model, evaluators)
+        given = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
+        results: OrderedDict[str, Any] = OrderedDict()
+        for name, evaluator in zip(cfg.DATASETS.TEST, given, strict=True):
+            seen = watched(cls.build_test_loader(cfg, name), f"Evaluating on {name}")
+            results[name] = inference_on_dataset(model, seen, evaluator)
+            if comm.is_main_process():
+                print_csv_format(results[name])
+                tell_scores(evaluator, name, results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
 
     @classmethod
     def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> list[str]:
@@ -86,6 +117,7 @@ class Parts(DefaultTrainer):
                 built = cls.build_test_loader(cfg, name)  # of another package: without records
                 records = list(getattr(getattr(built, "dataset", None), "dicts", ()))
                 usable_records(cfg, records, f"DATASETS.TEST {name}")
+                tell_data("Evaluation", [name], records)
                 evaluator = call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
                 if own:
@@ -109,6 +141,27 @@ def usable_records(
     level = cfg.DATASETS.CHECK_IMAGES
     faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
     return check_image_files(records, faults, source=source, skip=skip)
+
+
+def tell_data(what: str, names: Sequence[str], records: Sequence[DatasetDict]) -> None:
+    """Say what there is of the datasets' images and objects; records of others may say nothing."""
+    if records and comm.is_main_process():
+        class_names = MetadataCatalog.get(names[0]).get("thing_classes", ())
+        said = describe_data(records, class_names)
+        logger.info("%s data %s: %s.", what, ", ".join(names), said, extra=SHOWN)
+
+
+def watched(loader: Iterable[Any], what: str) -> Iterable[Any]:
+    """Return a loader that shows how far it has come, in the main process."""
+    hidden = None if comm.is_main_process() else True  # None: without a terminal
+    return bar(loader, what=what, unit="batch", disable=hidden)
+
+
+def tell_scores(evaluator: DatasetEvaluator, name: str, results: Mapping[str, Any]) -> None:
+    """Show the scores of an evaluator of another package; ours have tables of their own."""
+    scores = flatten_results_dict(results)
+    if scores and not type(evaluator).__module__.startswith("centernet_d2."):
+        logger.info("Evaluation of %s:\n%s", name, as_table(scores), extra=SHOWN)
 
 
 def check_metric_name(metric: str, starts: Sequence[str]) -> None:

@@ -21,7 +21,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.logger import setup_logger
 
 from ..atomic_write import write_json
 from ..text_files import expanded, read_text
@@ -29,6 +28,7 @@ from .class_names import without_training_data
 from .processes import told_by
 from .run_folder import move_aside, refuse_used_folder
 from .setup import config_path, load_config, setup
+from .terminal import start_logging
 from .trainer import Trainer
 
 # The rest is imported where it is used: a training of a YAML config needs neither of them.
@@ -160,7 +160,7 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     )
     if args.eval_only:
         job = replace(job, cfg=without_training_data(job.cfg))
-    setup_logger(folder, distributed_rank=comm.get_rank(), name="centernet_d2")
+    start_logging(folder, comm.get_rank(), getattr(args, "verbose", False))
     if aside:
         logger.warning("The earlier run in %s is now in %s.", folder, aside)
     setup(job.cfg).freeze()

@@ -13,7 +13,7 @@ from detectron2.utils.file_io import PathManager
 _MARKS = r"(metrics|results)\.json|last_checkpoint|model_(\d{7}|final|last|best)\.pth"
 _OF_A_RUN = _MARKS + (
     r"|config\.yaml|log\.txt.*|events\.out\.tfevents.*|model_best\.json|inference"
-    r"|detections\.jpg|curves\.png"
+    r"|detections\.jpg|curves\.png|results\.csv|wandb"
 )
 
 

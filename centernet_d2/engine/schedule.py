@@ -50,8 +50,9 @@ class Schedule:
     steps: tuple[int, ...]
     evaluation_period: int
     checkpoint_period: int
-    scheduler: str = ""  # SOLVER.LR_SCHEDULER_NAME
+    scheduler: str = ""  # SOLVER.LR_SCHEDULER_NAME, or what a trainer builds instead
     warm_up: int = 0  # iterations
+    gamma: float = 0.1  # by which each of `steps` multiplies the learning rate
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
     @property
@@ -62,9 +63,10 @@ class Schedule:
     def describe(self) -> str:
         """Return the schedule in two lines, for the log."""
         epochs = self.iterations * self.images_per_batch / self.dataset_size
-        steps = f"lowered after {', '.join(map(str, self.steps))}" if self.steps else "constant"
-        steps = "lowered along a cosine" if "Cosine" in self.scheduler else steps
+        steps = f"times {self.gamma:g} after {', '.join(map(str, self.steps))}"
+        steps = FORMS.get(self.scheduler) or (steps if self.steps else "constant")
         steps = f"{steps} after {self.warm_up} of warm-up" if self.warm_up else steps
+        steps = steps if self.is_known else f"as {self.scheduler} says"
         period = self.evaluation_period
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
         origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
@@ -76,9 +78,14 @@ class Schedule:
             f"saved every {min(self.checkpoint_period, self.least_saving)} iterations."
         )
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the scheduler is one of detectron2's, which steps and warm-up are of."""
+        return self.scheduler in ("", "WarmupMultiStepLR", *FORMS)
+
     def too_long_warm_up(self) -> str:
         """Return a warning where the warm-up takes the whole run, else ""."""
-        if self.warm_up < self.iterations:
+        if self.warm_up < self.iterations or not self.is_known:
             return ""
         return (
             f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
@@ -94,6 +101,11 @@ class Schedule:
         ]
 
 
+# SOLVER.LR_SCHEDULER_NAME -> how the learning rate goes down, of those that have no steps.
+FORMS = {
+    "WarmupCosineLR": "lowered along a cosine",
+    "WarmupStepWithFixedGammaLR": "lowered in even steps (SOLVER.NUM_DECAYS)",  # of main
+}
 # Value of a schedule -> what sets it, for messages.
 TOLD = {
     "dataset_size": "Training images (DATASETS.TRAIN)",
@@ -140,6 +152,7 @@ def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
         checkpoint_period=checkpoint_period,
         scheduler=solver.LR_SCHEDULER_NAME,
         warm_up=solver.WARMUP_ITERS,
+        gamma=solver.GAMMA,
         learning_rate_origin=origin,
     )
 

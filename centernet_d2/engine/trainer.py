@@ -6,11 +6,13 @@ import contextlib
 import functools
 import logging
 import math
+import os
 import re
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +21,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import verify_results
+from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
@@ -29,6 +33,7 @@ from ..data.samplers import seed_generators
 from ..detectron2_versions import VERSION
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
+from ..progress import SHOWN
 from ..threads import too_many
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names
@@ -36,7 +41,7 @@ from .contradictions import differing
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
-from .parts import Parts, check_best_metric, check_metric_name, usable_records
+from .parts import Parts, check_best_metric, check_metric_name, tell_data, usable_records
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
@@ -44,6 +49,8 @@ from .saved_names import names_of_loaded, tell_once
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
+from .summary import PeriodPrinter, describe_network
+from .writers import RESULTS_TABLE, WRITER_REGISTRY, WriterHook, add_result, check_writers
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +82,18 @@ class Trainer(Parts):
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
+        self.check_datasets(cfg)
         if warning := too_many():
             tell_once(warning)
+        check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
         source, skip = ", ".join(cfg.DATASETS.TRAIN), cfg.DATASETS.SKIP_UNREADABLE
         dataset = self.load_dataset(cfg)
         dataset = usable_records(cfg, dataset, f"DATASETS.TRAIN {source}", skip=skip)
-        self.schedule = schedule_from_config(cfg, len(dataset))
+        tell_data("Training", cfg.DATASETS.TRAIN, dataset)
+        schedule = schedule_from_config(cfg, len(dataset))
+        self.schedule = replace(schedule, scheduler=self.scheduler_name(cfg))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
         self.class_names = set_class_names(cfg)
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -151,8 +162,22 @@ class Trainer(Parts):
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
-            result.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            result.append(WriterHook(self.build_writers(), period=20))
         return result
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build what the numbers go to: a line of the log, trackers, and detectron2's files."""
+        files = [w for w in super().build_writers() if not isinstance(w, CommonMetricPrinter)]
+        batch, names = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.LOGGING.WRITERS
+        trackers = [WRITER_REGISTRY.get(name)(self.cfg) for name in names]
+        return [PeriodPrinter(self.max_iter, images_per_step=batch), *trackers, *files]
+
+    @classmethod
+    def scheduler_name(cls, cfg: CfgNode) -> str:
+        """Return the name of what lowers the learning rate: a subclass may build its own."""
+        build = cls.build_lr_scheduler
+        ours = build.__module__.startswith(("centernet_d2.", "detectron2."))
+        return cfg.SOLVER.LR_SCHEDULER_NAME if ours else build.__qualname__.partition(".")[0]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
@@ -198,7 +223,8 @@ class Trainer(Parts):
         """
         if self._holds_run and not self.start_iter:
             refuse_used_folder(self.cfg.OUTPUT_DIR)
-        logger.info("%s", self.schedule.describe())
+        for line in self._opening():
+            logger.info("%s", line, extra=SHOWN)
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -215,16 +241,36 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
+            for tracker in (
+                t for h in self._hooks if isinstance(h, WriterHook) for t in h.trackers
+            ):
+                tracker.close()
+        if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
+            logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
         results = getattr(self, "_last_eval_results", None)
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results or {})
         return results
 
+    def _opening(self) -> list[str]:
+        """What is trained in which way, where that is written, and how it is gone on with."""
+        model, folder = unwrapped(self.model), self.cfg.OUTPUT_DIR
+        weights = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
+        return [
+            *describe_network(
+                model, loader=self.data_loader, weights=weights or self.cfg.MODEL.WEIGHTS
+            ),
+            *self.schedule.describe().splitlines(),
+            f"Written to {folder}: log.txt (all that is said), metrics.json, {RESULTS_TABLE}, "
+            "TensorBoard's events, checkpoints.",
+            *([f"Stopped, it goes on by: {self.how_to_resume}"] if self._keeper else []),
+        ]
+
     def _train(self) -> None:
         try:
             TrainerBase.train(self, self.start_iter, self.max_iter)
         except StoppedEarly as end:
-            logger.info("%s", end)
+            logger.info("%s", end, extra=SHOWN)
             if not hasattr(self, "_last_eval_results"):
                 self.evaluate()  # of a resumed run that had ended so before
         except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -248,7 +294,18 @@ class Trainer(Parts):
                 self._last_eval_results = self.test(self.cfg, model)
         finally:
             self.signals.at_once = False
+        if comm.is_main_process() and hasattr(self, "storage"):
+            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), self._result_row())
         return self._last_eval_results
+
+    def _result_row(self) -> dict[str, float]:
+        """Medians of the last 20 steps, and the scores, of an evaluation."""
+        known, done = self.storage.histories(), min(self.iter + 1, self.max_iter)
+        row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
+        row |= {name: known[name].median(20) for name in known if "loss" in name}
+        row |= {"lr": known["lr"].latest()} if "lr" in known else {}
+        scores = flatten_results_dict(self._last_eval_results)
+        return row | {name: float(value) for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""

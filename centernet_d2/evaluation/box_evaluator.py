@@ -17,6 +17,7 @@ from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..atomic_write import write_json
+from ..progress import clock
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,8 @@ class BoxEvaluator(DatasetEvaluator):
             return OrderedDict((task, {}) for task in self.tasks)
         if not len(detections):
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
-        results, besides = self._score(detections)
+        with clock(f"Scoring {self.dataset_name}"):
+            results, besides = self._score(detections)
         if all(math.isnan(value) for values in results.values() for value in values.values()):
             logger.warning(
                 "Dataset '%s' has no object to be found, so all scores are NaN.", self.dataset_name

@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from fvcore.common.registry import Registry
+
+from ..data.records import require_registered
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +49,7 @@ def build_evaluator(
         evaluators: further entries of the registry. Each writes to a folder of its name in the
             output folder, and its results are merged with the dataset's own.
     """
-    if dataset_name not in DatasetCatalog.list():
-        raise ValueError(
-            f"Dataset '{dataset_name}' is not registered. Register it before evaluation, or give "
-            'files in DATASETS.TEST as "coco:<annotations.json>:<image folder>" and call '
-            "centernet_d2.setup(cfg)."
-        )
+    require_registered(dataset_name)
     own = MetadataCatalog.get(dataset_name).get("evaluator_type")
     known = sorted(name for name, _ in EVALUATOR_REGISTRY)
     if own not in known:

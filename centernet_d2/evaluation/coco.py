@@ -15,6 +15,7 @@ import numpy as np
 from detectron2.structures import Instances
 
 from ..atomic_write import write_json
+from ..progress import SHOWN
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, rounding_note
 from .coco_ground_truth import load_ground_truth, only_categories, out_of_reach
 from .coco_scores import (
@@ -191,11 +192,12 @@ class CocoEvaluator(BoxEvaluator):
             rates = false_discovery(truth, rows, **options)
         class_ap = {names[i]: scores.class_ap[i] for i in ids}
         title = f"{self._title(iou_type)} ({self.backend}{self._counted(iou_type)})"
-        lines = [title, scores.table, f"In percent, {title}:", as_table(scores.metrics)]
+        logger.info("%s\n%s", title, scores.table)  # COCO's lines, for whoever compares logs
+        lines = [f"In percent, {title}:", as_table(scores.metrics)]
         if rates:
             lines += [f"False discovery in percent, {title}:", as_table(rates)]
         lines += [f"AP of each class, {title}:", class_table(class_ap)]
-        logger.info("%s", "\n".join(lines))
+        logger.info("%s", "\n".join(lines), extra=SHOWN)
         per_class = {f"AP-{name}": value for name, value in class_ap.items()}
         return {**scores.metrics, **rates, **per_class}
 

@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.structures import Instances
 from tabulate import tabulate
 
+from ..progress import SHOWN
 from ..structures.box3d_records import NO_BOX3D
 from .box_evaluator import BoxEvaluator, Detections, Scores, mean_of_known, rounding_note
 from .kitti_ap import DIFFICULTIES, SAMPLES, average_precision, score_kitti
@@ -174,7 +175,7 @@ class KittiEvaluator(BoxEvaluator):
             wanted = ", ".join(f"{count} {level}" for count, level in counts)
             title = f"In percent, {self._title(name)} (to be found: {wanted}):"
             lines += [title, tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe")]
-        logger.info("%s", "\n".join(lines))
+        logger.info("%s", "\n".join(lines), extra=SHOWN)
 
     def _doubts(self, objects: np.ndarray) -> Iterator[str]:
         """Of objects (C, 3) that are to be found: where scores say little, or leave objects out."""

@@ -14,6 +14,7 @@ from detectron2.structures import BoxMode
 
 from ..atomic_write import atomic_write
 from ..checked_values import check_choice
+from ..progress import SHOWN
 from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
 from .ground_truth import annotations_by_class, read_records
 from .voc_scores import VocDetections, VocObjects, score_detections
@@ -109,7 +110,7 @@ class VocEvaluator(BoxEvaluator):
             classes = dict(zip(self.class_names, values, strict=True))
             lines += [f"{metric} AP at IoU 0.5 of each class, {title}:", class_table(classes)]
             results |= {f"{prefix}-{name}": value for name, value in classes.items()}
-        logger.info("%s", "\n".join(lines))
+        logger.info("%s", "\n".join(lines), extra=SHOWN)
         options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
         return {"bbox": results}, options
 

@@ -208,8 +208,8 @@ def predict_files(
     skipped = set(report.skipped)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
-        hide = None if progress else True
-        with bar(total=len(todo), what="Images", unit="image", disable=hide) as done:
+        hidden = None if progress else True  # None: without a terminal
+        with bar(total=len(todo), what="Images", unit="image", disable=hidden) as done:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))

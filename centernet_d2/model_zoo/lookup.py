@@ -29,7 +29,7 @@ def find_entry(name: str) -> Entry:
         return entry
     raise UnknownModelError(
         f"The model zoo has no '{name}'. {near_names(name, known)} All are listed by "
-        "`centernet-d2 models` and centernet_d2.model_zoo.names()."
+        "`centernet-d2 models list` and centernet_d2.model_zoo.names()."
     )
 
 

@@ -3,6 +3,7 @@
     published:<file, address or zoo name>   weights as their authors released them
     torchvision:resnet18                    torchvision's ImageNet weights
     timm:dla34.in1k                         timm's
+    hub:<user>/<name>[@<revision>]          a model that `push_to_hub` has written
 
 Each becomes a cached detectron2 file the first time that it is really loaded. The prefixes have no
 slashes, because detectron2's main branch takes names apart as addresses.
@@ -24,6 +25,7 @@ from ..checkpoint.download import download, is_url, local_name
 from ..checkpoint.files import cache_dir
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
+from .hub import HUB, from_hub
 from .lookup import UnknownModelError, fetch_weights, find_entry
 
 logger = logging.getLogger(__name__)
@@ -106,5 +108,6 @@ def register() -> None:
     for prefixes, local_file in (
         ([PUBLISHED], lambda path: converted_file(published_file(path.removeprefix(PUBLISHED)))),
         (IMAGENET, imagenet_file),
+        ([HUB], lambda path: converted_file(from_hub(path))),
     ):
         PathManager.register_handler(WeightsHandler(prefixes, local_file), allow_override=True)

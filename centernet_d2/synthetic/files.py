@@ -21,7 +21,7 @@ from iopath.common.file_io import file_lock
 
 from ..atomic_write import atomic_folder
 from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
-from ..progress import bar
+from ..progress import SHOWN, bar
 from .figures import SKELETON, figure_scenes
 from .pictures import annotate, render
 from .registration import ANNOTATION_FILE, STREET_SPLIT, split_metadata
@@ -78,7 +78,8 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
         with file_lock(folder):
             if not os.path.isfile(finished):
                 start = time.perf_counter()
-                logger.info("making %d generated images in %s", split.images, folder)
+                told = (split.images, folder)
+                logger.info("Making %d generated images in %s.", *told, extra=SHOWN)
                 with atomic_folder(folder) as temporary:
                     write(split, temporary)
                 seconds = time.perf_counter() - start

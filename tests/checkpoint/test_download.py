@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import os
+import sys
 import threading
 
 import pytest
 
+from centernet_d2 import progress
 from centernet_d2.checkpoint import download as module
 from centernet_d2.checkpoint.download import DownloadError, download, local_name
 from centernet_d2.checkpoint.files import WeightFileError
@@ -73,6 +76,26 @@ def test_whole_file_and_only_once(server, tmp_path):
     assert os.listdir(file.parent) == [file.name]
     assert download(url, tmp_path / "new") == file
     assert handler.seen == [None]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_gets_a_bar_and_the_log_a_line_at_start_and_end(
+    server, tmp_path, monkeypatch, caplog, terminal
+):
+    _, url = server
+    shown = io.StringIO()
+    shown.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    (tmp_path / "dla.pth.part").write_bytes(CONTENT[:512_000])
+    with caplog.at_level("INFO"):
+        download(url, tmp_path, name="dla.pth")
+    assert caplog.messages == [
+        f"Downloading {url} from byte 512,000 on",
+        f"Downloaded {SIZE:,} bytes.",
+    ]
+    assert ("dla.pth:  50%" in shown.getvalue()) == terminal
+    assert bool(shown.getvalue()) == terminal
 
 
 def test_lost_connections_go_on_where_they_stopped(server, tmp_path):

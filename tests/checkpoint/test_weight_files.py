@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors
+from centernet_d2.checkpoint.files import WeightFileError, file_kind, read_tensors, write_weights
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.saved_names import saved_names
 
@@ -107,3 +108,33 @@ def test_something_else_that_torch_saved(tmp_path):
     save(tmp_path / "list.pth", [torch.ones(2)])
     with pytest.raises(WeightFileError, match="holds a list"):
         read_tensors(tmp_path / "list.pth")
+
+
+def test_safetensors_come_back_bit_for_bit(tmp_path, monkeypatch):
+    """Also tensors that share memory or have it in another order, and what stands beside them."""
+    pytest.importorskip("safetensors")
+    base = torch.randn(4, 6)
+    state = {
+        **{"base": base, "alias": base, "part": base[1:, ::2], "turned": base.t()},
+        **{"last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)},
+        **{"half": torch.randn(3).bfloat16(), "count": torch.tensor(7), "none": torch.empty(0, 2)},
+        **{"flags": torch.tensor([True, False]), "nan": torch.tensor([float("nan"), 1.0])},
+    }
+    names = {"class_names": ["a", "1", "ü"], "joint_names": [], "joint_flip_map": None}
+    block = {"version": "0.1.0", "config": "A: 1\n", "protocol": "", "training": {"best": 1.5}}
+    beside = {**names, "joint_edges": [["a", "b"]], "guessed": [], "centernet_d2": block}
+    write_weights(tmp_path / "a.safetensors", {"model": state, **beside})
+    loaded = read_tensors(tmp_path / "a.safetensors")
+    found = loaded.pop("state_dict")
+    assert loaded == {"format": "pt", **beside}
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name].nan_to_num(), tensor.nan_to_num()), name
+    assert base.equal(state["alias"])
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(WeightFileError, match=r"b\.safetensors'.*pip install safetensors"):
+        write_weights(tmp_path / "b.safetensors", {"model": state})
+    with pytest.raises(ValueError, match=r"'b\.bin' must end in \.pth, which .* or in \.safet"):
+        write_weights("b.bin", {"model": state})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]

@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.engine import DefaultPredictor
+from detectron2.modeling import build_model
 from published_networks import points_shapes, recorded
 
 from centernet_d2 import Predictor, add_centernet_config, cli
 from centernet_d2.checkpoint.files import read_tensors
-from centernet_d2.engine.setup import load_config
+from centernet_d2.checkpoint.model_info import ModelInfo, config_text, read_model_info
+from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.contradictions import differing
+from centernet_d2.engine.model_config import read_model_config
+from centernet_d2.engine.saved_names import saved_names
+from centernet_d2.engine.setup import load_config, setup
 
 
 @pytest.fixture
@@ -85,11 +92,67 @@ def test_failures_leave_nothing(published, tmp_path, capsys, arguments, message)
     assert os.listdir(folder) == []
 
 
-def test_converted_file_is_not_converted_again(published, tmp_path, capsys):
-    first = str(tmp_path / "first.pth")
-    assert cli.main(["convert", str(published), first]) == 0
-    assert cli.main(["convert", first, str(tmp_path / "second.pth")]) == 1
-    assert "is a detectron2 file already" in capsys.readouterr().err
+def test_a_converted_file_is_a_model(published, tmp_path):
+    weights = tmp_path / "dla_512.pth"
+    assert cli.main(["convert", str(published), str(weights)]) == 0
+    info = read_model_info(weights)
+    assert info.protocol == "no augmentation / keep_res"
+    assert info.training == {
+        "converted_from": "model_best.pth",
+        "train": ["coco_2017_train"],
+        "test": ["coco_2017_val"],
+    }
+    assert str(tmp_path) not in info.config
+    own = Predictor(weights)
+    beside = Predictor(load_config(str(weights.with_suffix(".yaml"))))
+    shipped = load_config("COCO-Detection/points_resnet18_dcn_140e")
+    shipped.MODEL.WEIGHTS = str(weights)
+    image = np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8)
+    found = own(image)["instances"].pred_boxes.tensor
+    for other in (beside, Predictor(shipped)):
+        assert torch.equal(other(image)["instances"].pred_boxes.tensor, found)
+        assert differing(other.cfg, saved_names(str(weights))) == {}
+    assert read_model_config(weights=str(weights), evaluates=True).DATASETS.TEST == [
+        "coco_2017_val"
+    ]
+
+
+@pytest.fixture
+def own(tiny_yaml, tiny_overrides, tmp_path):
+    """What a training of this package saves."""
+    cfg = setup(load_config(tiny_yaml, tiny_overrides))
+    model = build_model(cfg)
+    shared = {"trainer": {"optimizer": {name: v.clone() for name, v in model.state_dict().items()}}}
+    saver = Checkpointer(model, str(tmp_path), class_names=["square"])
+    saver.model_info = lambda: ModelInfo("", "0.1.0", config_text(cfg), protocol="flip")
+    saver.save("own", iteration=3, **shared)
+    return tmp_path / "own.pth"
+
+
+def test_own_files_change_their_form(own, tmp_path, capsys):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.pth"
+    assert cli.main(["convert", str(own), str(first)]) == 0
+    told = capsys.readouterr().out
+    sizes = {file: f"{file}: {file.stat().st_size:,} bytes" for file in (own, first)}
+    assert [line in told for line in sizes.values()] == [True, True]
+    assert "left out, as only its training needs it: iteration, trainer" in told
+    assert first.stat().st_size < 0.7 * own.stat().st_size
+    assert cli.main(["convert", str(first), str(second)]) == 0
+    infos = [read_model_info(file) for file in (first, second)]
+    assert replace(infos[0], source=infos[1].source) == infos[1]
+    assert infos[1].class_names == ("square",)
+    assert infos[1].protocol == "flip"
+    states = [read_tensors(own)["model"], read_tensors(first)["state_dict"]]
+    states.append(read_tensors(second)["model"])
+    assert all(set(state) == set(states[0]) for state in states)
+    assert all(torch.equal(state[n], states[0][n]) for state in states for n in states[0])
+    assert Predictor(first).class_names == ["square"]
+
+
+def test_names_of_own_files_are_not_given_anew(own, tmp_path, capsys):
+    assert cli.main(["convert", str(own), str(tmp_path / "new.pth"), "--classes", "a"]) == 1
+    assert "own.pth' is a file of this package: leave out --arch, --clas" in capsys.readouterr().err
+    assert not (tmp_path / "new.pth").exists()
 
 
 OWN = [f"part{index}" for index in range(20)]

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from detectron2.config import LazyCall, get_cfg, instantiate
+from detectron2.config import LazyCall, LazyConfig, get_cfg, instantiate
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer, default_argument_parser
 from detectron2.evaluation import DatasetEvaluator
@@ -16,6 +16,7 @@ from detectron2.utils.events import EventStorage
 from omegaconf import DictConfig
 from torch import nn
 
+from centernet_d2.checkpoint.model_info import read_model_info
 from centernet_d2.data.loader import build_test_loader, build_train_loader, load_dataset_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.lazy import load_lazy, settings
@@ -132,6 +133,11 @@ def parse(file: str, *arguments: str):
     return default_argument_parser().parse_args(["--config-file", file, *arguments])
 
 
+def write_text(file, text: str) -> str:
+    file.write_text(text)
+    return str(file)
+
+
 def checkpoint(tmp_path):
     return torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
 
@@ -153,6 +159,10 @@ def test_a_file_trains_resumes_and_evaluates(write, tmp_path):
     assert whole["iteration"] == resumed["iteration"] == 5
     assert torch.equal(whole["model"]["guess"], resumed["model"]["guess"])
     assert whole["trainer"]["average_updates"] == 6
+    info = read_model_info(tmp_path / "run" / "model_final.pth")
+    kept = LazyConfig.load(write_text(tmp_path / "kept.yaml", info.config))
+    assert (info.is_lazy, kept.train.ema_decay, kept.train.output_dir) == (True, 0.5, "")
+    assert (list(kept.dataloader.train.dataset.names), info.training["iterations"]) == ([], 6)
     weights = f"train.init_checkpoint={tmp_path / 'run' / 'model_final.pth'}"
     saved = str(tmp_path / "run" / "config.yaml")
     assert run(parse(saved, "--eval-only", weights)) == results

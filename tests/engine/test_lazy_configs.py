@@ -110,6 +110,8 @@ def test_training_resume_and_evaluation_equal_those_of_the_yaml(name, datasets, 
     first, second = (
         torch.load(f / "model_final.pth", weights_only=True) for f in (expected_folder, folder)
     )
+    for block in (first["centernet_d2"], second["centernet_d2"]):
+        del block["config"], block["training"]["date"]
     assert differing(first, second) == []
     for task, scores in expected.items():
         assert results[task] == pytest.approx(scores, abs=0, nan_ok=True)

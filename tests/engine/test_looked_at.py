@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -98,6 +99,47 @@ def test_a_dataset_without_evaluator_type_is_found_before_training(config, datas
     finally:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
+
+
+MISSPELT = [
+    ("coco_2017_trian", "coco_2017_train, "),
+    ("COCO_2017_VAL", "coco_2017_val, "),
+    ("voc2007_trainval", "voc_2007_trainval, "),
+]
+
+
+@pytest.mark.parametrize("key", ["DATASETS.TRAIN", "DATASETS.TEST"])
+@pytest.mark.parametrize(("name", "near"), [*MISSPELT, ("zzz", "")])
+def test_a_misspelt_dataset_gets_the_nearest_before_the_model_is_built(
+    config, monkeypatch, key, name, near
+):
+    monkeypatch.setattr(Trainer, "build_model", None)  # not reached
+    said = re.escape(f"{key}: dataset '{name}' is not registered{' (nearest: ' * bool(near)}{near}")
+    with pytest.raises(KeyError, match=f"^{said}"):
+        Trainer(config(key, (name,)))
+    if key == "DATASETS.TEST":
+        cfg = config(key, (name,), "MODEL.WEIGHTS", "any.pth")
+        with pytest.raises(ValueError, match=rf"how many classes.*of {name} none.*here.*{near}"):
+            evaluate_only(cfg)
+        cfg.MODEL.HEATMAP.NUM_CLASSES = 2
+        with pytest.raises(ValueError, match=f"^{said}"):
+            evaluate_only(cfg)
+
+
+class OwnDatasets(Trainer):
+    @classmethod
+    def load_dataset(cls, cfg):
+        raise NotImplementedError("reached")
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        return []
+
+
+def test_a_subclass_may_load_by_names_of_its_own(config):
+    names = ["DATASETS.TRAIN", ("mine",), "DATASETS.TEST", ("mine",)]
+    with pytest.raises(NotImplementedError, match="reached"):
+        OwnDatasets(config(*names, "MODEL.HEATMAP.NUM_CLASSES", 2))
 
 
 class OwnEvaluator(Trainer):

@@ -44,7 +44,7 @@ def test_the_rate_that_is_printed_is_trained_with(config, caplog):
     )
     trainer.train()
     assert rates == pytest.approx([0.02, 0.02, 0.002])  # of iterations 3, 4 and 5
-    assert "Learning rate 0.02, lowered after 5;" in caplog.text
+    assert "Learning rate 0.02, times 0.1 after 5;" in caplog.text
     assert "starting at image 12 of the stream" in caplog.text
 
 

@@ -84,6 +84,7 @@ def test_corner_detectors_see_the_published_number_of_images_at_any_batch(
 
 
 FLAT = {**RECIPE, "SOLVER.EPOCH_STEPS": []}
+EVEN = {"SOLVER.LR_SCHEDULER_NAME": "WarmupStepWithFixedGammaLR", "SOLVER.WARMUP_ITERS": 0}
 COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 50}
 
 
@@ -91,7 +92,7 @@ COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 5
     ("size", "batch", "keys", "text"),
     [
         (COCO_TRAIN, 64, {}, "118287 images, 64 per step, 1848 iterations per epoch."),
-        (COCO_TRAIN, 64, {}, "Learning rate 0.00025 (0.0005 x 64/128), lowered after 166320, 2217"),
+        (COCO_TRAIN, 64, {}, "Learning rate 0.00025 (0.0005 x 64/128), times 0.1 after 166320, 22"),
         (COCO_TRAIN, 64, {}, "; 258720 iterations (about 140.0 epochs); evaluation at the end, "),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 99999}, "at the end, saved every 25872 iter"),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 5000}, "at the end, saved every 5000 iter"),
@@ -99,6 +100,15 @@ COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 5
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 0}, "Learning rate 0.0005,"),
         (1280, 128, FLAT | COSINE, "lowered along a cosine after 50 of warm-up;"),
         (1280, 128, FLAT | {"SOLVER.WARMUP_ITERS": 0}, "constant;"),
+        (1280, 128, FLAT | {"SOLVER.WARMUP_ITERS": 7}, "constant after 7 of warm-up;"),
+        (1280, 128, {"SOLVER.GAMMA": 0.5, "SOLVER.WARMUP_ITERS": 0}, "times 0.5 after 900, 1200;"),
+        (1280, 128, FLAT | EVEN, "lowered in even steps (SOLVER.NUM_DECAYS);"),
+        (
+            1280,
+            128,
+            {"SOLVER.LR_SCHEDULER_NAME": "OneCycle"},
+            "0.0005 x 128/128), as OneCycle says;",
+        ),
     ],
 )
 def test_description(size, batch, keys, text):

@@ -49,7 +49,7 @@ def test_two_test_datasets_do_not_share_a_folder(cfg, registered, dataset):
 
 
 def test_unregistered_dataset_is_named(cfg):
-    with pytest.raises(ValueError, match=r"'no_such_set' is not registered.*coco:<annotations"):
+    with pytest.raises(ValueError, match=r"'no_such_set' is not registered.*coco:<json>"):
         build_evaluator(cfg, "no_such_set", "out")
 
 

@@ -364,7 +364,7 @@ def test_failing_pip_is_an_error(tmp_path, monkeypatch):
     [
         (None, "installed"),
         ("ModuleNotFoundError: No module named 'some_library'", "No module named 'some_library'"),
-        ("ImportError: libGL.so.1: cannot open shared object file", "opencv wheel to replace"),
+        ("ImportError: libGL.so.1: cannot open shared object file", "centernet_d2 check says"),
     ],
 )
 def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, capsys):
@@ -392,3 +392,12 @@ def test_what_detectron2_needs_a_plain_install_brings():
     names = {re.split("[<>=]", line)[0].lower() for line in project["dependencies"]}
     wanted = {re.split("[<>=]", line)[0].lower() for line in table.REQUIREMENTS}
     assert wanted - names == set()
+
+
+def test_the_page_names_exactly_what_is_fetched_and_every_extra():
+    page = (ROOT / "docs" / "installation.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [f"[{name}]" for name in project["optional-dependencies"] if name != "opencv"]
+    pins = [origin.REPOSITORY, origin.COMMIT, origin.ARCHIVE_REQUIREMENT, origin.ARCHIVE_SHA256]
+    assert [words for words in (*pins, *extras) if words not in page] == []
+    assert origin.ARCHIVE_SHA256 in (ROOT / "README.md").read_text()

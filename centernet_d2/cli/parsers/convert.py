@@ -1,13 +1,15 @@
-"""Convert published weights into a detectron2 file and the config that belongs to it.
+"""Convert weights into one file that is a model: tensors, config, names.
 
     %(prog)s ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
-    %(prog)s published_name_or_address dla34.pth --arch dla_34
+    %(prog)s published_name_or_address dla34.safetensors --arch dla_34
+    %(prog)s output/mine/model_final.pth mine.safetensors   # for use: without the training's state
 
-INPUT is a file, an address, or a name of the model zoo. Source and architecture are detected from
-the keys; --arch only checks them. Such files hold no names: without --classes and --joints they are
-guessed from their number (80: COCO's, 20: Pascal VOC's ...), and marked as a guess. Then:
+INPUT is a file, an address, or a name of the model zoo. Of published weights source and
+architecture are detected from the keys; --arch only checks them. Such files hold no names: without
+--classes and --joints they are guessed from their number (80: COCO's, 20: Pascal VOC's ...), and
+marked as a guess. Then:
 
-    centernet-d2 predict --config-file dla34.yaml --weights dla34.pth --input photos --output found
+    centernet-d2 predict --weights dla34.pth --input photos --output found
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from ...text_files import expanded, expanded_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two files, and what the published one does not say."""
-    help_text = "published file, its address, or a name of the model zoo"
+    help_text = "file, its address, or a name of the model zoo"
     parser.add_argument("input", type=expanded, help=help_text)
     parser.add_argument(
         "output",
         type=lambda given: Path(expanded_output(given)),
-        help="the .pth to write; the .yaml goes beside it",
+        help="the .pth or .safetensors to write; of published weights a .yaml goes beside it",
     )
     parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "

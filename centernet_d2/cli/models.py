@@ -1,0 +1,107 @@
+"""The verb `models`: what the zoo has, what a file says of itself, fetching and publishing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from detectron2.utils.logger import setup_logger
+from tabulate import tabulate
+
+from ..atomic_write import atomic_write
+from ..checkpoint.model_info import read_model_info
+from ..model_zoo.entries import ENTRIES, Entry
+from ..model_zoo.hub import HUB, from_hub, push_to_hub
+from ..model_zoo.lookup import UnknownModelError, find_entry, names, near_names
+from ..model_zoo.model_card import describe
+from ..model_zoo.path_handlers import published_file
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, show, download or push; return the exit status."""
+    {"list": show_list, "show": show, "download": download, "push": push}[args.action](args)
+    return 0
+
+
+def show_list(args: argparse.Namespace) -> None:
+    """Print the entries whose name matches."""
+    pattern = args.pattern.lower()
+    wanted = pattern if set("*?") & set(pattern) else f"*{pattern}*"
+    found = [entry for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
+    if not found:
+        near = near_names(args.pattern, names())
+        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'. {near}".strip())
+    if args.json:
+        print(json.dumps(list(map(facts, found)), indent=1))
+        return
+    keys = ("name", "published", "metric", "licence")
+    print(tabulate([[_words(facts(entry)[key]) for key in keys] for entry in found], headers=keys))
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print all about an entry, or what a model file says of itself."""
+    is_hub = args.name.startswith(HUB)
+    if is_hub or os.path.isfile(args.name):
+        said = describe(read_model_info(from_hub(args.name) if is_hub else args.name))
+        said = {"file": args.name} | said
+    else:
+        said = facts(find_entry(args.name))
+    if args.json:
+        print(json.dumps(said, indent=1))
+        return
+    print("\n".join(f"{key + ':':<12}{_words(value)}" for key, value in said.items() if value))
+
+
+def download(args: argparse.Namespace) -> None:
+    """Fetch weights into the cache, and copy them where that is asked for."""
+    setup_logger(name="centernet_d2")  # a line at start and end, and what is tried again
+    file = from_hub(args.name) if args.name.startswith(HUB) else published_file(args.name)
+    if args.output:
+        target = Path(args.output)
+        target = target / file.name if target.is_dir() or args.output.endswith(os.sep) else target
+        if target.exists():
+            raise FileExistsError(f"'{target}' is there already: name another --output.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "rb") as source, atomic_write(target) as stream:
+            shutil.copyfileobj(source, stream)
+        file = target
+    print(file)
+
+
+def push(args: argparse.Namespace) -> None:
+    """Publish a model."""
+    setup_logger(name="centernet_d2")
+    said = {"licence": args.licence, "data": args.data, "private": args.private}
+    print(push_to_hub(args.file, args.repository, **said))
+
+
+def facts(entry: Entry) -> dict[str, Any]:
+    """What is known of an entry, plain values."""
+    benchmark, where = entry.benchmark, entry.weights
+    return {
+        "name": entry.name,
+        "config": entry.config,
+        "weights": f"published:{entry.name}",
+        "from": where.page or where.url,
+        "sha256": where.sha256,
+        "authors' name": entry.published_name,
+        "licence": entry.licence,
+        "data": benchmark.dataset if benchmark else "",
+        "metric": benchmark.metric if benchmark else "",
+        "published": dict(entry.published),
+        "test": benchmark.resolution if benchmark else "",
+        "protocol": entry.protocol,
+        "parameters": entry.parameters,
+    }
+
+
+def _words(value: Any) -> str:
+    """As text; of scores their protocol and value."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {score}" for key, score in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)

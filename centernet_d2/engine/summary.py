@@ -1,0 +1,119 @@
+"""What a person is told of a run: its data, its network, where it stands."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, get_event_storage
+from torch import nn
+
+from ..evaluation.build import told_by_model
+from ..progress import SHOWN
+from ..structures.names import plural
+
+logger = logging.getLogger(__name__)
+
+MOST_CLASSES = 8  # that are named with their number of objects
+
+
+def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+    """Return how many images and objects there are, of which classes; crowds are no objects."""
+    images = f"{len(records)} images"
+    if not any("annotations" in record for record in records):
+        return f"{images} without annotations"
+    counts: Counter[int] = Counter()
+    empty = crowds = 0
+    for record in records:
+        entries = record.get("annotations", ())
+        objects = [entry["category_id"] for entry in entries if not entry.get("iscrowd", 0)]
+        counts.update(objects)
+        crowds += len(entries) - len(objects)
+        empty += not objects
+    images += f" ({empty} without objects)" if empty else ""
+    images += f", {counts.total()} objects" + (f" and {crowds} crowd regions" if crowds else "")
+    if not class_names:
+        return images
+    rows = [(counts[index], name) for index, name in enumerate(class_names)]
+    missing = [name for count, name in rows if not count]
+    rows = sorted((row for row in rows if row[0]), key=lambda row: -row[0])
+    named = ", ".join(f"{name} {count}" for count, name in rows[:MOST_CLASSES])
+    named += f", and {len(rows) - MOST_CLASSES} more" if len(rows) > MOST_CLASSES else ""
+    if missing:
+        more = f" and {len(missing) - MOST_CLASSES} more" if len(missing) > MOST_CLASSES else ""
+        named += f"; none of {', '.join(missing[:MOST_CLASSES])}{more}"
+    return f"{images} of {number_of(len(class_names), 'class')}: {named}"
+
+
+def describe_network(model: nn.Module, *, loader: Any = None, weights: str = "") -> list[str]:
+    """Return lines on a model, its frame in training, where a loader is given, and its device."""
+    backbone, parameters = getattr(model, "backbone", None), list(model.parameters())
+    name = type(model).__name__ + (f", backbone {type(backbone).__name__}" if backbone else "")
+    millions = sum(parameter.numel() for parameter in parameters) / 1e6
+    mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
+    augmentations = getattr(getattr(mapper, "augmentations", None), "augs", ())
+    sizes = [aug.output_size for aug in augmentations if hasattr(aug, "output_size")]
+    frames = [f"training {size[0]} x {size[1]} (height x width)" for size in sizes]
+    if protocol := told_by_model(model)["protocol"]:
+        frames.append(f"evaluation {protocol}")
+    return [
+        f"Network: {name}, {millions:.2f} million parameters, {weights or 'from scratch'}",
+        *([f"Frame: {'; '.join(frames)}"] if frames else []),
+        f"Device: {describe_device(parameters[0].device)}",
+    ]
+
+
+def describe_device(device: torch.device) -> str:
+    """Return where a process computes, and how many of them do."""
+    threads, processes = torch.get_num_threads(), comm.get_world_size()
+    name = f"{device}, {number_of(threads, 'thread')}"
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        name = f"{device}, {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
+    return name + (f"; {processes} processes" if processes > 1 else "")
+
+
+def number_of(count: int, what: str) -> str:
+    """Return "1 class" or "2 classes"."""
+    return f"{count} {what if count == 1 else plural(what)}"
+
+
+class PeriodPrinter(CommonMetricPrinter):
+    """Logs a line per period; in place of detectron2's, whose `eta_seconds` it keeps."""
+
+    def __init__(self, max_iter: int, *, images_per_step: int) -> None:
+        super().__init__(max_iter)
+        self.max_iter, self.images_per_step = max_iter, images_per_step
+        self._seen = -1
+
+    def write(self) -> None:
+        """Log where the training stands, once after a step."""
+        storage = get_event_storage()
+        if storage.iter not in (self._seen, self.max_iter):
+            self._seen = storage.iter
+            logger.info("%s", self.line(storage), extra=SHOWN)
+
+    def line(self, storage: Any) -> str:
+        """Return the line: medians of 20 steps, but the images per second are of all so far."""
+        known = storage.histories()
+        medians = {key: known[key].median(20) for key in known if "loss" in key}
+        total = medians.pop("total_loss", None)
+        parts = ", ".join(f"{key.removeprefix('loss_')} {v:.4g}" for key, v in medians.items())
+        parts = f" ({parts})" if parts and total is not None else parts
+        line = [f"iteration {storage.iter + 1} of {self.max_iter}"]
+        if left := self._get_eta(storage):
+            line.append(f"ETA {left}")
+        line.append("loss " + (f"{total:.4g}" if total is not None else "") + parts)
+        if "lr" in known:
+            line.append(f"lr {known['lr'].latest():.3g}")
+        if "time" in known:
+            line.append(f"{self.images_per_step / known['time'].global_avg():.1f} images/s")
+        if "data_time" in known:
+            line.append(f"{1000 * known['data_time'].avg(20):.0f} ms for data")
+        if torch.cuda.is_available():
+            line.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+        return ", ".join(line)

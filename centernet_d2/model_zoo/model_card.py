@@ -1,0 +1,157 @@
+"""The card of a model: what a README.md at the Hugging Face Hub says, for people and machines."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ..checkpoint.model_info import ModelInfo
+
+Scores = Mapping[str, Mapping[str, float | None]]  # task -> metric -> value in percent
+
+# Identifiers of the Hub, which are SPDX's in lower case; any other licence is "other" and its name.
+LICENCES = (
+    "apache-2.0 mit isc bsd-2-clause bsd-3-clause mpl-2.0 unlicense gpl-3.0 lgpl-3.0 agpl-3.0 "
+)
+LICENCES += "cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 openrail"
+
+_TEXT = """
+# {name}
+
+A detector that finds objects as keypoints, for [detectron2](https://github.com/facebookresearch/detectron2),
+made with the package centernet_d2. What its file says of it:
+
+| | |
+| --- | --- |
+{said}
+
+## Use
+
+```bash
+pip install "centernet-d2[hub]"
+centernet-d2 predict --weights hub:{repo} --input photo.jpg --output found
+```
+
+```python
+import cv2
+from centernet_d2 import Predictor
+
+predictor = Predictor("hub:{repo}")
+instances = predictor(cv2.imread("photo.jpg"))["instances"]
+```
+
+`model.safetensors` carries all of it. To train on: `MODEL.WEIGHTS hub:{repo}`.
+
+## Data
+
+{data}
+
+## Scores
+
+{scores}
+
+## Limits
+
+It finds the classes above and nothing else, in scenes like those of its data; how it does elsewhere
+was not measured, and its confidences are not calibrated. Score it on your own images first:
+`centernet-d2 evaluate --weights hub:{repo} DATASETS.TEST "('coco:<json>:<image folder>',)"`.
+
+Licence of the weights: {licence}.
+"""
+
+
+def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores: Scores) -> str:
+    """Return the card, in Markdown with a header of YAML. What is not known is said to be so.
+
+    Args:
+        info: what the model file says of itself.
+        repo_id: "user/name".
+        licence: of the weights.
+        data: what it was trained on, in words.
+        scores: in percent; {} states none.
+
+    Raises:
+        ValueError: the file carries no config, or licence or data are empty.
+    """
+    _refuse_unusable(info, licence=licence, data=data)
+    said = describe(info)
+    said |= {what: "not stated" for what in ("protocol", "training") if what not in said}
+    measured = [
+        (task, metric, round(value, 4))
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+        if value is not None and math.isfinite(value)
+    ]
+    table = ["None are given."]
+    if measured:
+        table = [f"Test protocol: {said['protocol']}.", "", "| task | metric | % |"]
+        table += ["| --- | --- | ---: |", *(f"| {t} | {m} | {v:.2f} |" for t, m, v in measured)]
+    rows = ["| {} | {} |".format(what, words.replace("|", r"\|")) for what, words in said.items()]
+    told = {"repo": repo_id, "data": data, "licence": licence, "name": repo_id.rpartition("/")[2]}
+    text = _TEXT.format(said="\n".join(rows), scores="\n".join(table), **told)
+    kind = f"{'keypoint' if 'joints' in said else 'object'}-detection"
+    header = _header(kind, said["detector"].lower(), measured, **told)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
+
+
+def _refuse_unusable(info: ModelInfo, **given: str) -> None:
+    for what, words in given.items():
+        if not words.strip():
+            raise ValueError(f"The {what} is empty: whoever finds the model has to know it.")
+    if not info.config or info.is_lazy:
+        raise ValueError(
+            f"'{info.source}' carries no config that builds its model, so that whoever fetches it "
+            "could not use it. Add the one of its training: centernet-d2 convert <file> "
+            "new.safetensors --config-file <config.yaml>."
+        )
+
+
+def _header(
+    kind: str, detector: str, measured: Sequence[tuple[str, str, float]], **told: str
+) -> dict[str, Any]:
+    """What the Hub lists a model by, and finds its scores in."""
+    header: dict[str, Any] = {"license": _slug(told["licence"]), "library_name": "centernet_d2"}
+    if header["license"] not in LICENCES.split():
+        header |= {"license": "other", "license_name": header["license"]}
+    header["pipeline_tag"] = kind
+    header["tags"] = ["centernet_d2", "detectron2", "object-detection", detector]
+    if measured:
+        metrics = [{"type": m.lower(), "name": f"{t}/{m}", "value": v} for t, m, v in measured]
+        dataset = {"type": _slug(told["data"]), "name": told["data"]}
+        result = {"task": {"type": kind}, "dataset": dataset, "metrics": metrics}
+        header["model-index"] = [{"name": told["name"], "results": [result]}]
+    return header
+
+
+def describe(info: ModelInfo) -> dict[str, str]:
+    """What a model file says of itself, in words, as far as it says it."""
+    values = info.config_values() if info.config and not info.is_lazy else {}
+    guess = dict.fromkeys(info.guessed, " (a guess from their number)")
+    said = {
+        "detector": values.get("MODEL.META_ARCHITECTURE"),
+        "backbone": values.get("MODEL.BACKBONE.NAME"),
+        "config": "a LazyConfig" if info.is_lazy else f"{len(values)} keys" if values else "none",
+        "frame": " x ".join(map(str, values.get("INPUT.TRAIN_SIZE", ()))),
+        "classes": _plain(info.class_names) + guess.get("class_names", ""),
+        "joints": _plain(info.joints.get("joint_names", ())) + guess.get("joint_names", ""),
+        "protocol": info.protocol,
+        "training": "; ".join(
+            f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in info.training.items()
+        ),
+        "version": info.version and f"centernet_d2 {info.version}",
+    }
+    return {what: words for what, words in said.items() if words}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(map(str, value.values()))
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _slug(words: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", words.lower())[:60].strip("-")
