@@ -69,16 +69,10 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
     why = "" if threads == share.cores else "torch's own number, "
     why = f"{asked}, " if first == str(threads) else why
     told = f"{threads} thread{'s' * (threads != 1)} ({why}{share.reason})"
+    if threads > share.cores:
+        told += f" - too many, set OMP_NUM_THREADS={share.cores} before Python starts"
     waiting = POLICY if POLICY in environ else SPINS
     return told + (f", {waiting}={environ[waiting]}" if waiting in environ else "")
-
-
-def too_many() -> str:
-    """Say that torch has more threads than cores, and the cure; "" where it has not."""
-    (cores, reason), threads = _share(), _torch_threads()
-    told = f"torch computes with {threads} threads, more than the cores it has ({reason}): set "
-    cure = f"OMP_NUM_THREADS={cores} before Python starts, or call torch.set_num_threads({cores})."
-    return told + cure if threads > cores else ""
 
 
 def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -> Share:

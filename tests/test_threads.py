@@ -107,7 +107,8 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             QUOTA,
             {"OMP_NUM_THREADS": "4,2"},
             SHORT,
-            f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+            f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}) - too many, set OMP_NUM_THREADS=2 "
+            "before Python starts, GOMP_SPINCOUNT=1000",
         ),
         (
             QUOTA,
@@ -144,18 +145,17 @@ def test_a_process_that_is_started_takes_nothing_of_this_for_the_users(share):
         assert environ["GOMP_SPINCOUNT"] == "1000"
 
 
-def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch, share):
+def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
     share(QUOTA)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     environ: dict[str, str] = {}
-    assert fit_threads(environ) == f"5 threads (torch's own number, {QUOTA.reason})"
-    assert environ == {}  # too late: nothing is set
-    assert threads.too_many() == (
-        "torch computes with 5 threads, more than the cores it has (the container's quota of 2 of "
-        "16 cores): set OMP_NUM_THREADS=2 before Python starts, or call torch.set_num_threads(2)."
+    assert fit_threads(environ) == (
+        f"5 threads (torch's own number, {QUOTA.reason}) - too many, set OMP_NUM_THREADS=2 before "
+        "Python starts"
     )
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert threads.too_many() == ""
+    assert environ == {}  # it would come too late
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert describe(environ) == f"1 thread (torch's own number, {QUOTA.reason})"
 
 
 @pytest.mark.parametrize(
