@@ -105,6 +105,8 @@ def test_each_process_of_a_job_takes_its_part_of_the_cores(monkeypatch):
     versions.launch(said.append, 3, args=("done",))
     (function, world, _, args), count = spawned[0]
     assert (world, count) == ((3, 3, 0), 3)
-    monkeypatch.setattr(versions, "share_among", lambda processes: shares.append((processes, said)))
+    monkeypatch.setattr(
+        versions, "share_among", lambda processes: shares.append((processes, [*said]))
+    )
     function(*args)
-    assert shares == [(3, ["done"])]
+    assert (shares, said) == ([(3, [])], ["done"])

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Look and print; return the exit status, 1 where there are faults."""
     cfg = read_config(args.config_file or "", args.opts, imports=args.imports)
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
-    if not args.config_file or args.datasets:
+    if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
     tables: dict[str, Facts] = {spec: {} for spec in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
     if not tables:
@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
     said = {"fault": faults, "warning": [record.getMessage() for record in kept.buffer]}
     found = {kind: list(dict.fromkeys(each)) for kind, each in said.items()}
-    print(as_table(tables) if tables else "")
-    print(*(f"\n{kind}: {each}\n" for kind in found for each in found[kind]), sep="")
+    if tables:
+        print(f"{as_table(tables)}\n")
+    print("".join(f"{kind}: {each}\n\n" for kind in found for each in found[kind]), end="")
     print(", ".join(f"{len(each)} {kind}{'s' * (len(each) != 1)}" for kind, each in found.items()))
     if args.json:
         write_json(args.json, {"datasets": tables, **{f"{k}s": each for k, each in found.items()}})
