@@ -16,7 +16,7 @@ from tabulate import tabulate
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
 from ..model_zoo.entries import ENTRIES, Entry
-from ..model_zoo.hub import HUB, from_hub, push_to_hub
+from ..model_zoo.hub import HUB, push_to_hub
 from ..model_zoo.lookup import UnknownModelError, find_entry, names, near_names
 from ..model_zoo.model_card import describe
 from ..model_zoo.path_handlers import published_file
@@ -45,10 +45,8 @@ def show_list(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Print all about an entry, or what a model file says of itself."""
-    is_hub = args.name.startswith(HUB)
-    if is_hub or os.path.isfile(args.name):
-        said = describe(read_model_info(from_hub(args.name) if is_hub else args.name))
-        said = {"file": args.name} | said
+    if args.name.startswith(HUB) or os.path.isfile(args.name):
+        said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
     else:
         said = facts(find_entry(args.name))
     if args.json:
@@ -60,7 +58,7 @@ def show(args: argparse.Namespace) -> None:
 def download(args: argparse.Namespace) -> None:
     """Fetch weights into the cache, and copy them where that is asked for."""
     setup_logger(name="centernet_d2")  # a line at start and end, and what is tried again
-    file = from_hub(args.name) if args.name.startswith(HUB) else published_file(args.name)
+    file = published_file(args.name)
     if args.output:
         target = Path(args.output)
         target = target / file.name if target.is_dir() or args.output.endswith(os.sep) else target
