@@ -10,11 +10,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
+from ..engine.terminal import start_logging
 from ..model_zoo.entries import ENTRIES, Entry
 from ..model_zoo.hub import HUB, push_to_hub
 from ..model_zoo.lookup import UnknownModelError, find_entry, names, near_names
@@ -57,7 +57,7 @@ def show(args: argparse.Namespace) -> None:
 
 def download(args: argparse.Namespace) -> None:
     """Fetch weights into the cache, and copy them where that is asked for."""
-    setup_logger(name="centernet_d2")  # a line at start and end, and what is tried again
+    start_logging()  # a line at start and end, and what is tried again
     file = published_file(args.name)
     if args.output:
         target = Path(args.output)
@@ -73,7 +73,7 @@ def download(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Publish a model."""
-    setup_logger(name="centernet_d2")
+    start_logging()
     said = {"licence": args.licence, "data": args.data, "private": args.private}
     print(push_to_hub(args.file, args.repository, **said))
 
