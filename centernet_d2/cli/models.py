@@ -16,8 +16,15 @@ from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
 from ..engine.terminal import start_logging
 from ..model_zoo.entries import ENTRIES, Entry
-from ..model_zoo.hub import HUB, push_to_hub
-from ..model_zoo.lookup import UnknownModelError, find_entry, names, near_names
+from ..model_zoo.hub import push_to_hub
+from ..model_zoo.lookup import (
+    UnknownModelError,
+    find_entry,
+    known_names,
+    names,
+    near_names,
+    without_ending,
+)
 from ..model_zoo.model_card import describe
 from ..model_zoo.path_handlers import published_file
 
@@ -35,7 +42,7 @@ def show_list(args: argparse.Namespace) -> None:
     found = [entry for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
     if not found:
         near = near_names(args.pattern, names())
-        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'. {near}".strip())
+        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'.{near}")
     if args.json:
         print(json.dumps(list(map(facts, found)), indent=1))
         return
@@ -45,10 +52,11 @@ def show_list(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Print all about an entry, or what a model file says of itself."""
-    if args.name.startswith(HUB) or os.path.isfile(args.name):
-        said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
-    else:
+    is_entry = not os.path.isfile(args.name) and without_ending(args.name) in known_names()
+    if is_entry:
         said = facts(find_entry(args.name))
+    else:
+        said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
     if args.json:
         print(json.dumps(said, indent=1))
         return
