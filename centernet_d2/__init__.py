@@ -16,7 +16,7 @@ from typing import Any
 
 from .missing import explain
 from .moved_modules import say_new_names
-from .quiet import hold_back_as_parent
+from .quiet import IN_CHILDREN, hold_back
 
 __version__ = "0.1.0"
 
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-if parent_process() is not None:
-    hold_back_as_parent()
+if parent_process() is not None and IN_CHILDREN in os.environ:
+    hold_back()
 if not _is_command():
     register()

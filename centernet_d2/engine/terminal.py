@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 
 from detectron2.utils.logger import setup_logger
@@ -13,29 +12,21 @@ from tqdm import tqdm
 from .. import quiet
 
 OURS = "centernet_d2"
-NAMES = (OURS, "detectron2", "fvcore")
-_COLOURS = {logging.WARNING: "33", logging.ERROR: "31"}
 _added: list[logging.Handler] = []
 
 
 def start_logging(folder: str = "", rank: int = 0, verbose: bool = False) -> logging.Logger:
-    """Log this process's job, which takes the place of an earlier one's.
+    """Log this process's job, in place of an earlier one's; handlers of others stay.
 
-    Handlers that others gave to the loggers stay.
-
-    Args:
-        folder: everything goes into its log.txt, of other processes than the main one into
-            log.txt.rank<n>; "": no file.
-        rank: of the process; that of 0 alone speaks on the terminal.
-        verbose: the terminal gets all that a file would.
-
-    Returns:
-        The logger of this package; the terminal shows all of its own records, of those of its
-        modules warnings and what is marked as `progress.SHOWN`, without a file all.
+    All goes into `folder`/log.txt, of a process with another rank than 0 into log.txt.rank<n>; "":
+    no file. The terminal, of rank 0 alone, has no colours and gets of this package warnings, what
+    is marked as `progress.SHOWN` and all of the logger that is returned; without a file all of the
+    package, and where `verbose` all that there is.
     """
-    files = _files(folder, rank) if folder else []
-    handlers = [*files, *([Terminal(verbose, bool(files))] if rank == 0 else [])]
-    for name in NAMES:
+    handlers = [*_files(folder, rank)] if folder else []
+    if rank == 0:
+        handlers.append(Terminal(verbose, logging.WARNING if folder else logging.INFO))
+    for name in (OURS, "detectron2", "fvcore"):
         logger = logging.getLogger(name)
         others = [handler for handler in logger.handlers if handler not in _added]
         logger.handlers[:] = others + handlers
@@ -50,8 +41,7 @@ def start_logging(folder: str = "", rank: int = 0, verbose: bool = False) -> log
 def _files(folder: str, rank: int) -> list[logging.Handler]:
     """Return detectron2's handler of a log file.
 
-    The calls are those of its `default_setup`, where they do nothing a second time: what they add
-    for the terminal, in colours for a pipe too, is taken away again.
+    Called as by its `default_setup`, which then adds no second one for the terminal, in colours.
     """
     for name, given in (("fvcore", {"name": "fvcore"}), ("detectron2", {})):
         logger = logging.getLogger(name)
@@ -63,42 +53,22 @@ def _files(folder: str, rank: int) -> list[logging.Handler]:
 
 
 class Terminal(logging.Handler):
-    """Writes to this process's standard output, beside a bar that may be there.
+    """Writes to standard output, through tqdm: as its `logging_redirect_tqdm` beside a bar."""
 
-    A log line goes through tqdm, as by its `logging_redirect_tqdm`, which would swap the handlers.
-    """
-
-    def __init__(self, verbose: bool, has_file: bool) -> None:
+    def __init__(self, verbose: bool, least: int) -> None:
         super().__init__()
-        self.verbose, self.has_file = verbose, has_file
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the terminal shows a record."""
-        if self.verbose or getattr(record, "shown", False) or record.name == OURS:
-            return super().filter(record)
-        level = logging.WARNING if self.has_file else logging.INFO
-        return record.name.startswith(f"{OURS}.") and record.levelno >= level
+        self.verbose, self.least = verbose, least
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
+        """Write the message of a record that is for the terminal; a trace is in the file."""
+        ours = record.name == OURS or (
+            record.name.startswith(f"{OURS}.") and record.levelno >= self.least
+        )
+        if not (ours or self.verbose or getattr(record, "shown", False)):
+            return
+        kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
-            tqdm.write(self.format(record), file=sys.stdout)
+            tqdm.write(kind + record.getMessage(), file=sys.stdout)
             sys.stdout.flush()
         except Exception:
             self.handleError(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the message; a trace is in the file."""
-        text = record.getMessage()
-        if self.verbose:
-            text = f"[{logging.Formatter().formatTime(record, '%H:%M:%S')} {record.name}] {text}"
-        if record.levelno < logging.WARNING:
-            return text
-        return f"{coloured(record.levelname.lower(), record.levelno)}: {text}"
-
-
-def coloured(text: str, level: int) -> str:
-    """Colour a word by the level of its record: on a terminal, unless NO_COLOR is set."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return f"\x1b[{_COLOURS.get(level, '31')}m{text}\x1b[0m"

@@ -241,9 +241,10 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
-            for hook in self._hooks:
-                if isinstance(hook, WriterHook):
-                    hook.close()
+            for tracker in (
+                t for h in self._hooks if isinstance(h, WriterHook) for t in h.trackers
+            ):
+                tracker.close()
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
         results = getattr(self, "_last_eval_results", None)
