@@ -26,6 +26,7 @@ from ..engine.class_names import dataset_class_names, without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.setup import load_config, setup
 from ..model_zoo.path_handlers import published_file
+from ..progress import clock
 from ..structures.skeleton import Skeleton, derive_flip_map
 from ..text_files import read_text
 
@@ -93,7 +94,8 @@ def info_with_config(config_file: str, weights: str, content: Mapping[str, Any])
 
 def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:
     """Convert; raise ValueError where it is not the expected architecture."""
-    converted = convert(checkpoint, name)
+    with clock(f"Converting {name}"):
+        converted = convert(checkpoint, name)
     if architecture and architecture != converted.found.architecture.partition(",")[0]:
         raise ValueError(
             f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "

@@ -35,7 +35,8 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
         crowds += len(entries) - len(objects)
         empty += not objects
     images += f" ({empty} without objects)" if empty else ""
-    images += f", {counts.total()} objects" + (f" and {crowds} crowd regions" if crowds else "")
+    images += f", {counts.total()} objects"
+    images += f" and {crowds} crowd or ignored regions" if crowds else ""
     if not class_names:
         return images
     rows = [(counts[index], name) for index, name in enumerate(class_names)]

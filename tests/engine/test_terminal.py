@@ -142,6 +142,7 @@ def test_what_is_held_back_goes_to_the_log(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv(quiet.IN_CHILDREN, "")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(False)  # of a command that another test ran in this process
         quiet.hold_back()
         try:
             warnings.warn("looks like a fault", stacklevel=1)
