@@ -1,13 +1,11 @@
 """How many CPU threads this process computes with, and how they wait for each other.
 
-The standard library alone is imported: `fit_threads` has to be called before torch is, since an
-OpenMP library reads its variables when it is loaded.
+The standard library alone is imported: OpenMP reads its variables when torch is imported.
 
-OpenMP's threads spin while they wait for the last of them. On an idle machine that is right, but
-where another process has the core of that last one, all the others take its time away. libgomp
-spins 300,000 times before a thread sleeps, and 1,000 times where it knows that it has more threads
-than cores; of other processes it does not know. So it is told the smaller number, which costs some
-percent on an idle machine (BENCHMARKS.md, "CPU threads").
+OpenMP's threads spin while they wait for the last of them. Where another process has the core of
+that one, they take each other's time away. libgomp spins 300,000 times before a thread sleeps, and
+1,000 times where it has more threads than cores itself; of other processes it does not know. So it
+is told the smaller number, which costs some percent on an idle machine (BENCHMARKS.md).
 """
 
 from __future__ import annotations
@@ -17,102 +15,78 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # as torch reads them, the first that is set
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}  # GNU's, and Intel's and LLVM's
 _POLICY = "OMP_WAIT_POLICY"  # of all of them: who sets it has decided
 _OURS = "CENTERNET_D2_THREADS"  # names of the variables set here, for the processes started from it
+_job = {"processes": 1, "busy": 0}  # on this machine; cores that others had when it began
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """The cores that a process may use, in whole ones, and why so many."""
 
     cores: int
     reason: str
 
-    def among(self, processes: int) -> Share:
-        """The share of each of several processes of a job."""
-        if processes <= 1:
-            return self
-        reason = f"{self.reason}, shared by {processes} processes"
-        return replace(self, cores=max(1, self.cores // processes), reason=reason)
 
-
-@dataclass
-class _Job:
-    """What this process knows of its start."""
-
-    processes: int = 1  # of the job on this machine
-    busy: int = 0  # cores that other processes had when it began
-
-
-_job = _Job()
-
-
-def fit_threads(environ: MutableMapping[str, str] = os.environ, share: Share | None = None) -> str:
-    """Set OpenMP's variables for this process and those that it starts; see `describe`.
+def fit_threads(environ: MutableMapping[str, str] = os.environ) -> str:
+    """Set OpenMP's variables for this process and those that it starts; returns `describe`.
 
     Their number is set where a quota allows fewer than OpenMP would start, which knows the affinity
     alone. What the user has set stays, and is said. Once torch is imported nothing is changed.
     """
-    share = share or share_of_process()
-    if _torch_threads():
-        return describe(environ, share)
-    ours = {"OMP_NUM_THREADS": str(share.cores)} if share.cores < _allowed() else {}
-    kept = _set_by_user(environ)
-    ours = {} if kept.intersection(COUNTS) else ours
-    ours |= {} if _POLICY in kept else {k: v for k, v in WAITING.items() if k not in kept}
-    environ.update(ours)
-    environ[_OURS] = ",".join(ours)
-    if share.cores == os.cpu_count() and hasattr(os, "getloadavg"):
-        _job.busy = round(os.getloadavg()[0])
-    return describe(environ, share)
+    if not _torch_threads():
+        share, kept = share_of_process(), _set_by_user(environ)
+        for name in {*COUNTS, *WAITING}.intersection(environ).difference(kept):
+            del environ[name]  # by the process that started this one
+        ours = {} if _POLICY in kept else {k: v for k, v in WAITING.items() if k not in kept}
+        if share.cores < _allowed() and not kept.intersection(COUNTS):
+            ours["OMP_NUM_THREADS"] = str(share.cores)
+        environ.update(ours)
+        environ[_OURS] = ",".join(ours)
+        if share.cores == os.cpu_count() and hasattr(os, "getloadavg"):
+            _job["busy"] = round(os.getloadavg()[0])
+    return describe(environ)
 
 
 def share_among(processes: int, environ: Mapping[str, str] = os.environ) -> None:
     """Let torch take this process's part of the cores; each process of a job on this machine."""
-    _job.processes = processes
-    if processes > 1 and not _set_by_user(environ).intersection(COUNTS):
+    _job["processes"] = processes
+    if not _set_by_user(environ).intersection(COUNTS):
         import torch
 
-        torch.set_num_threads(share_of_process().among(processes).cores)
+        torch.set_num_threads(_share().cores)
 
 
-def describe(environ: Mapping[str, str] = os.environ, share: Share | None = None) -> str:
+def describe(environ: Mapping[str, str] = os.environ) -> str:
     """Say it: "2 threads (the container's quota of 2 of 16 cores), GOMP_SPINCOUNT=1000"."""
-    share = (share or share_of_process()).among(_job.processes)
-    kept = _set_by_user(environ)
+    share, kept = _share(), _set_by_user(environ)
     asked = next((f"{name}={environ[name]}" for name in COUNTS if name in kept), "")
     first = asked.partition("=")[2].partition(",")[0]  # "4,2": of nested loops
     threads = _torch_threads() or (int(first) if first.isdecimal() else share.cores)
-    reasons = [asked] if first == str(threads) else []
-    if not reasons and threads != share.cores:
-        reasons = ["torch's own number"]
-    told = f"{threads} thread{'s' * (threads != 1)} ({', '.join([*reasons, share.reason])})"
-    names = (_POLICY,) if _POLICY in environ else ("GOMP_SPINCOUNT",)
-    told += "".join(f", {name}={environ[name]}" for name in names if name in environ)
-    free = max(1, share.cores - _job.busy)
-    if 2 * _job.busy >= share.cores and free < threads:
-        told += (
-            f"; other processes use {_job.busy} of the cores: while they do, OMP_NUM_THREADS="
-            f"{free} is faster"
-        )
-    return told
+    why = "" if threads == share.cores else "torch's own number, "
+    why = f"{asked}, " if first == str(threads) else why
+    told = f"{threads} thread{'s' * (threads != 1)} ({why}{share.reason})"
+    waiting = _POLICY if _POLICY in environ else "GOMP_SPINCOUNT"
+    told += f", {waiting}={environ[waiting]}" if waiting in environ else ""
+    free = max(1, share.cores - _job["busy"])
+    if 2 * _job["busy"] < share.cores or free >= threads:
+        return told
+    return (
+        f"{told}; other processes use {_job['busy']} of the cores: while they do, OMP_NUM_THREADS="
+        f"{free} is faster"
+    )
 
 
 def too_many() -> str:
     """Say that torch has more threads than cores, and the cure; "" where it has not."""
-    share, threads = share_of_process().among(_job.processes), _torch_threads()
-    if threads <= share.cores:
-        return ""
-    return (
-        f"torch computes with {threads} threads, more than the cores it has ({share.reason}): set "
-        f"OMP_NUM_THREADS={share.cores} before Python starts, or call torch.set_num_threads("
-        f"{share.cores})."
-    )
+    (cores, reason), threads = _share(), _torch_threads()
+    told = f"torch computes with {threads} threads, more than the cores it has ({reason}): set "
+    cure = f"OMP_NUM_THREADS={cores} before Python starts, or call torch.set_num_threads({cores})."
+    return told + cure if threads > cores else ""
 
 
 def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -> Share:
@@ -125,37 +99,39 @@ def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -
     if quota < cores:
         reason = f"the container's quota of {quota:g} of {total} cores"
         return Share(max(1, math.floor(quota + 0.5)), reason)
-    if cores < total:
-        return Share(cores, f"{cores} of {total} cores by affinity")
-    return Share(cores, f"all {cores} cores")
+    return Share(
+        cores, f"{cores} of {total} cores by affinity" if cores < total else f"all {cores} cores"
+    )
+
+
+def _share() -> Share:
+    """The share of this process of a job."""
+    share, processes = share_of_process(), _job["processes"]
+    if processes == 1:
+        return share
+    reason = f"{share.reason}, shared by {processes} processes"
+    return Share(max(1, share.cores // processes), reason)
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Quotas in cores of the control groups that this process is in, and of those around them.
+    """Quotas in cores of this process's control groups and those around them, of both versions.
 
     Inside a container the path is often that of the machine and its files lie at the top, so what
-    is not there is passed over.
+    is not there is passed over; "max" and -1 are none.
     """
     groups = re.findall(r"^\d+:([^:]*):(/.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
     for controllers, path in groups:
         if controllers and "cpu" not in controllers.split(","):
             continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
         for mount in {controllers, "cpu"} if controllers else ("", "unified"):
-            parts = [part for part in path.split("/") if part not in ("", "..")]
             for depth in range(len(parts) + 1):
-                yield from _quota(root.joinpath("sys/fs/cgroup", mount, *parts[:depth]))
-
-
-def _quota(group: Path) -> Iterator[float]:
-    """The quota of one group: cpu.max of version 2, two files of version 1; none: "max" or -1."""
-    words = _text(group / "cpu.max").split()
-    words = words or [_text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-    try:
-        quota, period = map(int, words)
-    except ValueError:
-        return
-    if quota > 0 and period > 0:
-        yield quota / period
+                group = root.joinpath("sys/fs/cgroup", mount, *parts[:depth])
+                words = _text(group / "cpu.max") or " ".join(
+                    _text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period")
+                )
+                if found := re.fullmatch(r"\s*([1-9]\d*)\s+([1-9]\d*)\s*", words):
+                    yield int(found[1]) / int(found[2])
 
 
 def _text(path: Path) -> str:
@@ -166,9 +142,8 @@ def _text(path: Path) -> str:
 
 
 def _allowed() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _set_by_user(environ: Mapping[str, str]) -> set[str]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from centernet_d2 import threads
 from centernet_d2.threads import Share, describe, fit_threads, share_of_process
@@ -77,16 +78,17 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path):
     assert share_of_process(root, 2, 16) == Share(2, "2 of 16 cores by affinity")
 
 
-@pytest.mark.parametrize(("processes", "cores"), [(1, 5), (2, 2), (5, 1), (9, 1)])
-def test_the_processes_of_a_job_share_the_cores(processes, cores):
-    assert Share(5, "all 5 cores").among(processes).cores == cores
+@pytest.fixture
+def share(monkeypatch):
+    """A function that gives this process other cores."""
+    monkeypatch.setattr(threads, "_job", {"processes": 1, "busy": 0})
+    return lambda given: monkeypatch.setattr(threads, "share_of_process", lambda: given)
 
 
 @pytest.fixture
 def no_torch(monkeypatch):
     """A process that has not imported torch, on a machine of 16 idle cores."""
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(threads, "_job", threads._Job())
     monkeypatch.setattr(threads, "_allowed", lambda: 16)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0), raising=False)
@@ -98,7 +100,7 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
 
 
 @pytest.mark.parametrize(
-    ("share", "given", "added", "told"),
+    ("cores", "given", "added", "told"),
     [
         (QUOTA, {}, {"OMP_NUM_THREADS": "2", **SHORT}, f"{TWO}, GOMP_SPINCOUNT=1000"),
         # Fewer than all cores are OpenMP's own choice, also one thread of each physical core.
@@ -125,21 +127,23 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
     ],
 )
 @pytest.mark.usefixtures("no_torch")
-def test_only_what_the_user_has_not_set_is_set(share, given, added, told):
+def test_only_what_the_user_has_not_set_is_set(share, cores, given, added, told):
+    share(cores)
     environ = dict(given)
-    assert fit_threads(environ, share) == told
+    assert fit_threads(environ) == told
     names = environ.pop("CENTERNET_D2_THREADS").split(",")
     assert environ == given | added
     assert set(names) - {""} == set(added)
 
 
 @pytest.mark.usefixtures("no_torch")
-def test_a_process_that_is_started_takes_nothing_of_this_for_the_users():
+def test_a_process_that_is_started_takes_nothing_of_this_for_the_users(share):
     environ: dict[str, str] = {}
-    fit_threads(environ, QUOTA)
-    told = fit_threads(environ, Share(3, "the container's quota of 3 of 16 cores"))
-    assert environ["OMP_NUM_THREADS"] == "3"
-    assert told == "3 threads (the container's quota of 3 of 16 cores), GOMP_SPINCOUNT=1000"
+    for cores in (QUOTA, Share(3, "a quota"), ALL):
+        share(cores)
+        fit_threads(environ)
+        assert environ.get("OMP_NUM_THREADS") == (None if cores is ALL else str(cores.cores))
+        assert environ["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.parametrize(
@@ -158,18 +162,18 @@ def test_a_process_that_is_started_takes_nothing_of_this_for_the_users():
     ],
 )
 @pytest.mark.usefixtures("no_torch")
-def test_cores_that_others_use_are_told(monkeypatch, load, hint):
+def test_cores_that_others_use_are_told(monkeypatch, share, load, hint):
+    share(ALL)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    assert fit_threads({}, ALL) == f"16 threads (all 16 cores), GOMP_SPINCOUNT=1000{hint}"
+    assert fit_threads({}) == f"16 threads (all 16 cores), GOMP_SPINCOUNT=1000{hint}"
 
 
-def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch):
-    import torch
-
-    monkeypatch.setattr(threads, "_job", threads._Job())
+def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch, share):
+    share(QUOTA)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    assert describe({}, QUOTA) == f"5 threads (torch's own number, {QUOTA.reason})"
-    monkeypatch.setattr(threads, "share_of_process", lambda: QUOTA)
+    environ: dict[str, str] = {}
+    assert fit_threads(environ) == f"5 threads (torch's own number, {QUOTA.reason})"
+    assert environ == {}  # too late: nothing is set
     assert threads.too_many() == (
         "torch computes with 5 threads, more than the cores it has (the container's quota of 2 of "
         "16 cores): set OMP_NUM_THREADS=2 before Python starts, or call torch.set_num_threads(2)."
@@ -179,29 +183,28 @@ def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("environ", "chosen"),
+    ("processes", "environ", "chosen"),
     [
-        ({}, [4]),
-        ({"OMP_NUM_THREADS": "2", "CENTERNET_D2_THREADS": "OMP_NUM_THREADS"}, [4]),
-        ({"OMP_NUM_THREADS": "2"}, []),
+        (2, {}, [4]),
+        (3, {}, [2]),
+        (9, {}, [1]),
+        (2, {"OMP_NUM_THREADS": "2", "CENTERNET_D2_THREADS": "OMP_NUM_THREADS"}, [4]),
+        (2, {"OMP_NUM_THREADS": "2"}, []),
     ],
 )
-def test_a_process_of_a_job_takes_its_part(monkeypatch, environ, chosen):
-    import torch
-
+def test_a_process_of_a_job_takes_its_part(monkeypatch, share, processes, environ, chosen):
+    share(Share(8, "all 8 cores"))
     taken: list[int] = []
-    monkeypatch.setattr(threads, "_job", threads._Job())
-    monkeypatch.setattr(threads, "share_of_process", lambda: Share(8, "all 8 cores"))
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    threads.share_among(2, environ)
+    threads.share_among(processes, environ)
     assert taken == chosen
-    assert "all 8 cores, shared by 2 processes" in describe(environ)
+    assert f"all 8 cores, shared by {processes} processes" in describe(environ)
 
 
 def test_torch_takes_what_is_fitted_before_it_is_imported():
     program = (
-        "import sys; from threads import Share, fit_threads; assert 'torch' not in sys.modules\n"
-        "fit_threads(share=Share(1, 'a quota')); import torch; print(torch.get_num_threads())"
+        "import threads; threads.share_of_process = lambda: threads.Share(1, 'a quota')\n"
+        "threads.fit_threads(); import torch; print(torch.get_num_threads())"
     )
     environ = {k: v for k, v in os.environ.items() if k not in threads.COUNTS}
     environ["PYTHONPATH"] = str(Path(threads.__file__).parent)

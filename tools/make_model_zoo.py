@@ -37,6 +37,9 @@ predictor = Predictor(model_zoo.get_config("COCO-Detection/points_dla34_230e", t
 
 `MODEL.WEIGHTS published:<name>` does the same on a command line and in detectron2's own
 `DefaultPredictor`; `<name>` is that of a row, with or without its folder, or its authors' name.
+From a shell `centernet-d2 models list`, `show <name>` and `download <name>`; after
+`model_zoo.add_to_detectron2()` detectron2's own `model_zoo.get("<name>.yaml", trained=True)` finds
+them as well (docs/model_zoo_hub.md).
 
 Weights marked *form* are on Google Drive, which at times answers with a form instead of the file.
 Then open the page in a browser and either save the file under the name that the error message

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from detectron2.config import CfgNode, get_cfg
+from torch.torch_version import TorchVersion
 
 from .. import __version__
 from ..config import flattened, value_of
-from ..config.files import parse_yaml
+from ..config.files import read_yaml
 from ..detectron2_versions import KEYS_OF_MAIN
 from .files import read_tensors
 
 BLOCK = "centernet_d2"
-# Keys that say something of a machine or of a run, not of the model: they are neither written nor
-# read, so that a file names no folder of whoever made it, and can name none to whoever uses it.
+# Keys of a machine or a run, not of the model, neither written nor read: a file tells no folder of
+# whoever made it, and names none to whoever uses it.
 NOT_OF_A_MODEL = (
     *("OUTPUT_DIR", "MODEL.WEIGHTS", "MODEL.DEVICE", "TEST.EXPECTED_RESULTS"),
     *(f"DATASETS.{name}" for name in ("TRAIN", "TEST", "FROM_FILES")),
@@ -35,7 +36,7 @@ class ModelInfo:
     """What a model file says of itself; what it does not say is empty."""
 
     source: str = ""  # the file
-    version: str = ""  # of this package, which wrote it
+    version: str = ""  # of the package that wrote it
     config: str = ""  # text in YAML, of a LazyConfig where `is_lazy`
     class_names: tuple[str, ...] = ()
     joints: Mapping[str, Any] = field(default_factory=dict)  # see `Skeleton.saved`
@@ -70,7 +71,7 @@ class ModelInfo:
     @property
     def newer(self) -> str:
         """A sentence where the file was written by a newer version of this package, else ""."""
-        if _numbers(self.version) <= _numbers(__version__):
+        if TorchVersion(self.version or "0") <= __version__:
             return ""
         return (
             f"'{self.source}' was written by centernet_d2 {self.version}, this is {__version__}: "
@@ -83,7 +84,7 @@ class ModelInfo:
         Raises:
             ValueError: the text is no YAML of keys and values.
         """
-        values = flattened(parse_yaml(self.config, f"The config in '{self.source}'"))
+        values = flattened(read_yaml(f"The config in '{self.source}'", self.config))
         return {key: value for key, value in values.items() if key not in NOT_OF_A_MODEL}
 
 
@@ -124,8 +125,3 @@ def _texts(entry: Any) -> tuple[str, ...]:
 
 def _mapping(entry: Any) -> Mapping[str, Any]:
     return entry if isinstance(entry, Mapping) else {}
-
-
-def _numbers(version: str) -> list[int]:
-    """The numbers that a version begins with."""
-    return [int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part]

@@ -22,6 +22,7 @@ VERBS = {
     "train": "train a detector, or go on with a training",
     "evaluate": "score weights on a dataset",
     "predict": "detect in images, folders and globs: pictures and one JSON",
+    "check-data": "what a training looks at before its first step, as one table",
     "visualize-data": "draw what the model is given in training",
     "convert": "published weights to a file of this package",
     "analyze": "scores with ground truth in place of predictions; corners by quadrant",

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog
-from detectron2.modeling import build_model
 
-from .. import __version__
 from ..atomic_write import atomic_write
 from ..checkpoint.detect_source import UnknownWeightsError
 from ..checkpoint.files import check_ending, read_tensors, write_weights
 from ..checkpoint.matching_config import as_yaml, matching_config
-from ..checkpoint.model_info import BLOCK, ModelInfo, config_text, for_use
+from ..checkpoint.model_info import BLOCK, for_use
 from ..checkpoint.published import Converted, convert, detectron2_form, published_info
 from ..checkpoint.unwrap import UnwrapError
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.skeletons import skeleton_of
-from ..engine.class_names import dataset_class_names, without_training_data
-from ..engine.evaluate import load_for_evaluation
-from ..engine.setup import load_config, setup
+from ..engine.class_names import dataset_class_names
 from ..model_zoo.path_handlers import published_file
 from ..progress import clock
 from ..structures.skeleton import Skeleton, derive_flip_map
@@ -61,35 +56,17 @@ def run(args: argparse.Namespace) -> int:
 def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace) -> int:
     """Write a file of this package in the other form, or smaller, or with its config."""
     if args.arch or args.classes or args.joints or args.voc_size:
-        raise ValueError(
-            f"'{args.input}' is no file of others: leave out --arch, --classes, --joints and "
-            "--voc-size, which say what such a file does not."
-        )
+        told = "leave out --arch, --classes, --joints and --voc-size, which are for files of others"
+        raise ValueError(f"'{args.input}' is a file of this package: {told}.")
     content = for_use(detectron2_form(checkpoint, args.input))
-    if args.config_file:
-        content[BLOCK] = info_with_config(args.config_file, str(file), content).block()
     print(f"{args.input}: {file.stat().st_size:,} bytes")
     write_weights(args.output, content)
     print(f"{args.output}: {args.output.stat().st_size:,} bytes")
     if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
         print(f"left out, as only its training needs it: {', '.join(left_out)}")
-    if not content.get(BLOCK):
-        print("it carries no config; give the one of its training by --config-file")
+    if BLOCK not in content:
+        print("it carries no config: it was saved before files did")
     return 0
-
-
-def info_with_config(config_file: str, weights: str, content: Mapping[str, Any]) -> ModelInfo:
-    """What a file says of itself, with the config of its training, which it must fit."""
-    cfg = load_config(config_file, ["MODEL.WEIGHTS", weights])
-    cfg = setup(without_training_data(cfg))
-    model = build_model(cfg).eval()
-    load_for_evaluation(cfg, model)
-    return replace(
-        ModelInfo.of(content, weights),
-        version=__version__,
-        config=config_text(cfg),
-        protocol=model.describe_protocol(),
-    )
 
 
 def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:

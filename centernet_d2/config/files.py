@@ -78,7 +78,7 @@ def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
         raise FileNotFoundError(f"Config file '{path}' does not exist. Check {source}.")
     if os.path.realpath(path) in map(os.path.realpath, named_by):
         raise ValueError(f"_BASE_ leads in a circle: {' -> '.join(chain)}. Remove one of them.")
-    content = _read_yaml(path)
+    content = read_yaml(path)
     bases = content.pop(BASE_KEY, [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -91,21 +91,12 @@ def read_levels(path: str, named_by: Sequence[str] = ()) -> list[Level]:
     return [*levels, Level(f"{path}: ", flattened(content), is_saved=set(content) >= SAVED)]
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
-    """Return the content of a YAML file, or raise ValueError with its name and place."""
+def read_yaml(path: str, text: str | None = None) -> dict[str, Any]:
+    """Return the content of a YAML file, or `text`; or raise ValueError with its name and place."""
     if path.endswith(".py"):
         raise ValueError(f"{path} is Python, a LazyConfig: only `centernet-d2 train` takes these.")
-    return parse_yaml(read_text(path), path)
-
-
-def parse_yaml(text: str, path: str) -> dict[str, Any]:
-    """Return the nested keys and values of a config's text; it cannot run code.
-
-    Raises:
-        ValueError: it is no YAML of keys and values; the message names `path` and the line.
-    """
     try:
-        content = yaml.load(text, _Loader)
+        content = yaml.load(read_text(path) if text is None else text, _Loader)
         flattened(content if isinstance(content, dict) else {})  # for its errors
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -24,11 +24,11 @@ MEANING = (
     *("TEST.RESOLUTION", "TEST.FIXED_*", "TEST.CANVAS", "TEST.DETECTIONS_PER_IMAGE"),
     *("TEST.CLIP_BOXES", "TEST.DROP_EMPTY"),
 )
-# Of these what only a training or a machine needs, or what is compared by itself: the numbers of
-# classes and joints, and what a flip exchanges.
+# Of these what only a training or a machine needs, or what is compared by itself: what a flip
+# exchanges.
 ELSEWHERE = (
     *("MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.CHECKPOINT_MISMATCH", "MODEL.BACKBONE.FREEZE_AT"),
-    *("*.NUM_CLASSES", "*.NUM_JOINTS", "*.FLIP_INDICES", "*.CHANNELS_LAST"),
+    *("*.FLIP_INDICES", "*.CHANNELS_LAST"),
     *("*_INIT", "*.PRIOR_BIAS", "*_WEIGHT", "*_LOSS", "*NORMALIZER", "*_REDUCTION", "*.FOCAL_*"),
     *("*.RADIUS_*", "*.FIXED_RADIUS", "*.MIN_OVERLAP", "*.CENTER_SIGMA_DIVISOR"),
     *("*.IGNORED_REGION", "*.REGRESS_UNLABELLED"),
@@ -70,13 +70,13 @@ def differing(cfg: CfgNode, saved: SavedNames) -> Pairs:
     if not saved.config or saved.is_lazy:
         return {}
     theirs, ours = translated(saved.config_values()), flattened(cfg)
-    pairs = {key: (theirs[key], value) for key, value in ours.items() if key in theirs}
     found = {
-        key: pair
-        for key, pair in pairs.items()
-        if json.dumps(pair[0]) != json.dumps(pair[1])  # in which tuples are lists
-        and any(fnmatchcase(key, pattern) for pattern in MEANING)
+        key: (theirs[key], value)
+        for key, value in ours.items()
+        if any(fnmatchcase(key, pattern) for pattern in MEANING)
         and not any(fnmatchcase(key, pattern) for pattern in ELSEWHERE)
+        and key in theirs
+        and json.dumps(theirs[key]) != json.dumps(value)  # in which tuples are lists
     }
     unused = _unused(cfg)
     if "TEST.PROTOCOL" in found:  # which says them all

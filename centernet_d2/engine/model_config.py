@@ -11,41 +11,33 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils.file_io import PathManager
 
-from ..checkpoint.backbones import UnknownWeightsError, UnsupportedWeightsError
 from ..checkpoint.detect_source import detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
 from ..checkpoint.matching_config import matching_config
 from ..checkpoint.model_info import ModelInfo
-from ..checkpoint.unwrap import UnwrapError, unwrap
+from ..checkpoint.unwrap import unwrap
 from ..config.files import Level, read_levels
 from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
-from ..model_zoo.hub import HUB, from_hub
 from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, published_file
 from ..text_files import expanded
-from .checkpointer import without_query
-from .setup import FROM_WEIGHTS, load_config, merged_config
+from .setup import FROM_WEIGHTS, load_config
 from .user_modules import AddKeys, import_all
 
 logger = logging.getLogger(__name__)
-
-_NO_DETECTOR = (
-    "'{}' is a start for a training, no detector: name it as MODEL.WEIGHTS in the --config-file of "
-    "a training, and predict with what that saves."
-)
 
 
 def config_of(weights: str | os.PathLike[str]) -> CfgNode:
     """Return the config that belongs to weights, with MODEL.WEIGHTS set to them.
 
-    It builds the model in `Predictor` as in detectron2's `DefaultPredictor`; for the latter files
-    that torch has not written under this package's names are "published:<absolute path>".
+    It builds the model in `Predictor` as in detectron2's `DefaultPredictor`, for which what its
+    loader cannot read (safetensors, tensors under other names) is "published:<absolute path>".
 
     Args:
         weights: a file that this package has written (.pth or .safetensors), one as its authors
-            published it, an address, a name of the model zoo, or "hub:user/name[@revision]".
+            published it, an address, or a name of the model zoo.
 
     Raises:
         FileNotFoundError: it is none of these.
@@ -53,7 +45,8 @@ def config_of(weights: str | os.PathLike[str]) -> CfgNode:
     """
     cfg, info = model_config(weights)
     file = cfg.MODEL.WEIGHTS
-    if os.path.isfile(file) and not (info.config and file_kind(file) == "torch"):
+    is_torch = file_kind(file) == "torch" if os.path.isfile(file) else file.endswith(".pth")
+    if not (file.startswith(PUBLISHED) or (info.config and is_torch)):
         cfg.MODEL.WEIGHTS = vars(cfg)[FROM_WEIGHTS] = PUBLISHED + file
     return cfg
 
@@ -75,8 +68,7 @@ def read_model_config(
         overrides: KEY VALUE KEY VALUE ..., which come over either.
         imports: modules to import before, see `user_modules`.
         add_keys: further functions that add config keys, as for `load_config`.
-        evaluates: DATASETS.TEST is needed, which is then that of the training, as far as it names
-            registered datasets.
+        evaluates: DATASETS.TEST is needed; where it is not given it is that of the training.
 
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `config_of`; or nothing is given.
@@ -85,8 +77,8 @@ def read_model_config(
     if config_file:
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
         return load_config(config_file, [*overrides, *more], add_keys)
-    named = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.WEIGHTS", "")
-    if not (weights := weights or named):
+    given = dict(zip(overrides[::2], overrides[1::2], strict=False))
+    if not (weights := weights or given.get("MODEL.WEIGHTS", "")):
         raise ValueError(
             "Nothing says which model: give --weights, a file that carries its config or a name of "
             "the model zoo, or --config-file."
@@ -99,21 +91,41 @@ def read_model_config(
 
 def _evaluated_on(info: ModelInfo) -> dict[str, Any]:
     """DATASETS.TEST and FROM_FILES of a model's training, as far as they are here."""
-    names = list(map(str, info.training.get("test", ())))
-    found, where = {"TEST": names}, "in the file"
-    if not names or not set(names) <= set(DatasetCatalog.list()):
-        where = beside = os.path.join(os.path.dirname(info.source), "config.yaml")
+    names, beside = list(info.training.get("test", ())), _beside(info.source)
+    found = {"TEST": names}
+    if not set(names) <= set(DatasetCatalog.list()):
         levels = read_levels(beside) if os.path.isfile(beside) else []
         keys = {key: value for level in levels for key, value in level.values.items()}
         found = {name: keys.get(f"DATASETS.{name}") or [] for name in ("TEST", "FROM_FILES")}
     if not found["TEST"]:
-        told = f" (in training: {', '.join(names)})" if names else ""
         raise ValueError(
-            f"'{info.source}' does not say where its evaluation data is on this machine{told}: add "
-            "DATASETS.TEST <name>, or DATASETS.TEST coco:<json>:<image folder>."
+            f"'{info.source}' does not say where its evaluation data (of its training: "
+            f"{', '.join(names) or 'none'}) is on this machine: add DATASETS.TEST <name>, or "
+            "DATASETS.TEST coco:<json>:<image folder>."
         )
-    logger.info("DATASETS.TEST is %s, as in training (%s).", ", ".join(found["TEST"]), where)
+    logger.info("DATASETS.TEST is that of the training: %s.", ", ".join(found["TEST"]))
     return found
+
+
+def _beside(file: str | os.PathLike[str]) -> str:
+    """The config.yaml that a run leaves beside its checkpoints."""
+    return os.path.join(os.path.dirname(file), "config.yaml")
+
+
+def named_weights(weights: str | os.PathLike[str]) -> str:
+    """Return what MODEL.WEIGHTS is for a file, an address, or a name of the model zoo.
+
+    Raises:
+        FileNotFoundError: it is none of these; the message has the nearest names of the zoo.
+    """
+    weights = expanded(weights)
+    name = weights.removeprefix(PUBLISHED)
+    if weights.startswith(IMAGENET) or is_url(name) or PathManager.isfile(name.partition("?")[0]):
+        return weights
+    try:
+        return PUBLISHED + find_entry(name).name
+    except UnknownModelError as error:
+        raise FileNotFoundError(f"'{weights}': there is no such file. {error}") from None
 
 
 def model_config(
@@ -126,88 +138,59 @@ def model_config(
     `overrides` and `add_keys` are those of `load_config`.
     """
     weights = named_weights(weights)
-    path, info = weights.removeprefix(PUBLISHED), ModelInfo(weights)
-    if weights.startswith(IMAGENET):
-        raise ValueError(_NO_DETECTOR.format(weights))
-    if is_url(path):
-        is_published = path != weights
-        file = published_file(path) if is_published else PathManager.get_local_path(path)
-        levels, info = _of_file(file, weights)
-    elif os.path.exists(path):
-        levels, info = _of_file(path, weights)
-        weights = os.path.abspath(path)
-    else:
-        levels = _of_entry(path)
+    name = file = weights.removeprefix(PUBLISHED)
+    if is_url(name):
+        fetch = PathManager.get_local_path if name == weights else published_file
+        file = fetch(name)
+    elif os.path.isfile(name):
+        weights = os.path.abspath(name)
+    content = read_tensors(file, mapped=True) if os.path.isfile(file) else {}
+    info = ModelInfo.of(content, weights)
+    levels = _levels(content, info, os.fspath(file))
+    if levels is None:
+        raise ValueError(
+            f"'{weights}' is a start for a training, no detector: name it as MODEL.WEIGHTS in the "
+            "--config-file of a training, and predict with what that saves."
+        )
     device = "cuda" if gpu_count() else "cpu"
-    here = Level("", {"MODEL.WEIGHTS": weights, "MODEL.DEVICE": device})
+    levels.append(Level("", {"MODEL.WEIGHTS": weights, "MODEL.DEVICE": device}))
     try:
-        cfg = merged_config([*levels, here], overrides, add_keys)
+        cfg = load_config(levels, overrides, add_keys)
     except (KeyError, ValueError) as error:
-        if info.newer:
-            raise type(error)(f"{info.newer} {error.args[0]}") from error
-        raise
-    cfg.MODEL.WEIGHTS = weights  # whatever the overrides say
-    if cfg.TEST.PROTOCOL:
-        apply_protocol(cfg)
-    vars(cfg)[FROM_WEIGHTS] = weights
+        if not info.newer:
+            raise
+        raise type(error)(f"{info.newer} {error.args[0]}") from error
+    cfg.MODEL.WEIGHTS = vars(cfg)[FROM_WEIGHTS] = weights  # whatever the overrides say
+    apply_protocol(cfg)
     return cfg, info
 
 
-def _of_file(file: str | os.PathLike[str], weights: str) -> tuple[list[Level], ModelInfo]:
-    """What a file says of its config, or what its tensors tell."""
-    if os.path.isdir(file):
-        raise FileNotFoundError(f"'{weights}' is a folder: name the file in it, model_final.pth.")
-    content = read_tensors(file, mapped=True)
-    info, folder = ModelInfo.of(content, weights), os.path.dirname(file)
-    names = (f"{os.path.splitext(file)[0]}.yaml", os.path.join(folder, "config.yaml"))
-    beside = next(filter(os.path.isfile, names), "config.yaml")
+def _levels(content: dict[str, Any], info: ModelInfo, file: str) -> list[Level] | None:
+    """The config that a file carries, or that its tensors tell; of a name that of the zoo.
+
+    None for weights of no detector.
+    """
     if info.is_lazy:
         raise ValueError(
-            f"'{weights}' was trained from a LazyConfig, whose parts are calls, which are not run "
-            f"from a file of weights. Evaluate it by --config-file {beside} --eval-only "
-            f"train.init_checkpoint={weights}, or build `model` of that config yourself."
+            f"'{info.source}' was trained from a LazyConfig, whose parts are calls, which are not "
+            f"run from a file of weights. Evaluate it by --config-file {_beside(file)} --eval-only "
+            f"train.init_checkpoint={info.source}, or build `model` of that config yourself."
         )
     if info.config:
-        source = f"The config in '{weights}': "
-        return [Level(source, info.config_values(), is_saved=True)], info
+        return [Level(f"The config in '{info.source}': ", info.config_values(), is_saved=True)]
+    if not content:
+        entry = None if info.source.startswith(IMAGENET) else find_entry(file)
+        if entry is None or not entry.config:
+            return None
+        levels = read_levels(get_config_file(entry.config))
+        return [*levels, Level("", {"TEST.PROTOCOL": entry.protocol})]
     try:
         found = detect_source(unwrap(content).state)
-    except UnsupportedWeightsError as error:
-        raise UnsupportedWeightsError(f"'{weights}': {error}") from error
-    except (UnknownWeightsError, UnwrapError) as error:
+    except ValueError as error:
         raise ValueError(
-            f"'{weights}' carries no config: it was saved before files did, or elsewhere. Give the "
-            f"one that it was trained with: --config-file {beside}, or Predictor(load_config("
-            f"'{beside}', ['MODEL.WEIGHTS', '{weights}']))."
+            f"'{info.source}' carries no config: it was saved before files did, or elsewhere. Give "
+            f"the one of its training: --config-file {_beside(file)}, or Predictor(load_config("
+            f"'{_beside(file)}', ['MODEL.WEIGHTS', '{info.source}'])). ({error})"
         ) from error
-    if found.task == "start":
-        raise ValueError(_NO_DETECTOR.format(weights))
     size = 512 if "512" in os.path.basename(file) else 384
-    return [Level("", matching_config(found, voc_size=size))], info
-
-
-def _of_entry(name: str) -> list[Level]:
-    """The config of an entry of the model zoo."""
-    entry = find_entry(name)
-    if not entry.config:
-        raise ValueError(_NO_DETECTOR.format(name))
-    protocol = Level("", {"TEST.PROTOCOL": entry.protocol})
-    return [*read_levels(get_config_file(entry.config)), protocol]
-
-
-def named_weights(weights: str | os.PathLike[str]) -> str:
-    """Return what MODEL.WEIGHTS is for a file, an address, or a name of the model zoo.
-
-    Raises:
-        FileNotFoundError: it is none of these; the message has the nearest names of the zoo.
-    """
-    weights = expanded(weights)
-    if weights.startswith(HUB):
-        return str(from_hub(weights))
-    name = weights.removeprefix(PUBLISHED)
-    if weights.startswith(IMAGENET) or is_url(name) or PathManager.exists(without_query(name)):
-        return weights
-    try:
-        return PUBLISHED + find_entry(name).name
-    except UnknownModelError as error:
-        raise FileNotFoundError(f"'{weights}': there is no such file. {error}") from None
+    return None if found.task == "start" else [Level("", matching_config(found, voc_size=size))]

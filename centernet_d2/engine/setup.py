@@ -41,7 +41,7 @@ _READY = "__ready__"
 
 
 def load_config(
-    path: str | os.PathLike[str] = "",
+    path: str | os.PathLike[str] | list[Level] = "",
     overrides: Sequence[Any] = (),
     add_keys: Iterable[Callable[[CfgNode], None]] = (),
 ) -> CfgNode:
@@ -52,7 +52,8 @@ def load_config(
     DATASETS.TRAIN and TEST may be one name instead of a tuple.
 
     Args:
-        path: YAML file, or the name of a shipped one ("Shapes/points_tiny"); "" for none.
+        path: YAML file, or the name of a shipped one ("Shapes/points_tiny"); "" for none. Or what
+            was read already.
         overrides: KEY VALUE KEY VALUE ..., as on a command line.
         add_keys: functions that add keys of one's own to a config, in place.
 
@@ -62,19 +63,13 @@ def load_config(
         ValueError: a value is of another type than its key, the key is one of detectron2's that
             nothing here reads, or a key contradicts the TEST.PROTOCOL beside it.
     """
-    levels = read_levels(config_path(expanded(path))) if path else []
-    return merged_config(levels, overrides, add_keys)
-
-
-def merged_config(
-    levels: Sequence[Level], overrides: Sequence[Any], add_keys: Iterable[Callable[[CfgNode], None]]
-) -> CfgNode:
-    """Build a config of what files set, base first; the rest and the errors as in `load_config`."""
     cfg = get_cfg()
     add_centernet_config(cfg)
     for add in add_keys:
         add(cfg)
-    levels = [*levels, override_level(overrides)]
+    if not isinstance(path, list):
+        path = read_levels(config_path(expanded(path))) if path else []
+    levels = [*path, override_level(overrides)]
     vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
     for level in levels:
         merge_level(cfg, level)

@@ -1,7 +1,7 @@
 """Models at the Hugging Face Hub: pushed with a card, fetched by name.
 
-`HF_ENDPOINT` names another server that speaks the same; it may need `HF_HUB_DISABLE_XET=1` beside
-it. `HF_TOKEN`, or `hf auth login`, says who pushes.
+HF_ENDPOINT names another server that speaks the same; it may need HF_HUB_DISABLE_XET=1 beside it.
+HF_TOKEN, or `hf auth login`, says who pushes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from .model_card import Scores, model_card
 
 HUB = "hub:"  # before the names of MODEL.WEIGHTS
 FILE = "model.safetensors"
-RESULTS_FILE = "results.json"  # beside the last checkpoint of a training
 
 
 def push_to_hub(
@@ -37,24 +36,18 @@ def push_to_hub(
     token: str | None = None,
     endpoint: str | None = None,
 ) -> str:
-    """Write a model, as safetensors with its config, and a card into a repository of the Hub.
-
-    The repository is made where it is not there; one that is gets another commit.
+    """Write a model, with its config, and a card into a repository; return the commit's address.
 
     Args:
-        weights: a file that carries its config, as a training leaves it or `centernet-d2 convert`.
-        repo_id: "user/name".
+        weights: a file that carries its config, as a training or `centernet-d2 convert` writes it.
+        repo_id: "user/name", made where it is not there.
         licence: of the weights, an SPDX identifier such as "Apache-2.0", or a name.
         data: what it was trained on, in words.
-        scores: task -> metric -> value in percent, of the test protocol in the file. None: those of
-            results.json beside a model_final file, which are its own; else the card says that none
-            are given.
+        scores: task -> metric -> percent, by the test protocol in the file; None: see
+            `results_beside`.
         private: a new repository is seen by its owner alone.
-        token: of the user; None: the one that huggingface_hub knows.
+        token: None: the one that huggingface_hub knows.
         endpoint: address of the server; None: $HF_ENDPOINT, else the Hub.
-
-    Returns:
-        The address of the commit.
 
     Raises:
         ImportError: huggingface_hub is not installed.
@@ -65,71 +58,53 @@ def push_to_hub(
     content = for_use(detectron2_form(read_tensors(weights), os.fspath(weights)))
     info = ModelInfo.of(content, os.fspath(weights))
     scores = results_beside(Path(weights)) if scores is None else scores
-    card = model_card(info, repo_id, licence=licence, data=data, scores=scores)
-    api = library.HfApi(endpoint=_endpoint(endpoint), token=token)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, FILE)
-        write_weights(file, content)
-        given = {FILE: str(file), "README.md": card.encode()}
-        added = [
-            library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=what)
-            for name, what in given.items()
-        ]
-        with _explained(f"'{repo_id}' was not pushed"):
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            message = f"Model of centernet_d2 {info.version}"
-            return str(api.create_commit(repo_id, added, commit_message=message).commit_url)
+    card = model_card(info, repo_id, licence=licence.strip(), data=data.strip(), scores=scores)
+    api = library.HfApi(endpoint=endpoint or os.environ.get("HF_ENDPOINT"), token=token)
+    with tempfile.TemporaryDirectory() as folder, _explained(f"'{repo_id}' was not pushed"):
+        write_weights(Path(folder, FILE), content)
+        Path(folder, "README.md").write_text(card, encoding="utf-8")
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        message = f"Model of centernet_d2 {info.version}"
+        commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    return str(commit.commit_url)
 
 
 def from_hub(name: str, *, token: str | None = None, endpoint: str | None = None) -> Path:
     """Fetch the model file of a repository, or take it from the cache where it is unchanged.
 
     Args:
-        name: "user/name" or "user/name@revision" (a branch, a tag, a commit), with or without
-            "hub:" before it.
+        name: "user/name" or "user/name@revision" (a branch, a tag, a commit); "hub:" may precede.
         token: see `push_to_hub`.
         endpoint: see `push_to_hub`.
 
     Raises:
         ImportError, DownloadError: see `push_to_hub`; or there is no such model.
     """
-    repo_id, _, revision = name.removeprefix(HUB).partition("@")
-    with _explained(f"'{HUB}{name.removeprefix(HUB)}' could not be fetched"):
-        return Path(
-            _library().hf_hub_download(
-                repo_id,
-                FILE,
-                revision=revision or None,
-                cache_dir=cache_dir() / "hub",
-                token=token,
-                endpoint=_endpoint(endpoint),
-                library_name="centernet_d2",
-            )
-        )
+    name, library = name.removeprefix(HUB), _library()
+    repo_id, _, revision = name.partition("@")
+    given = {"revision": revision or None, "cache_dir": cache_dir() / "hub", "token": token}
+    with _explained(f"'{HUB}{name}' could not be fetched"):
+        endpoint = endpoint or os.environ.get("HF_ENDPOINT")
+        return Path(library.hf_hub_download(repo_id, FILE, endpoint=endpoint, **given))
 
 
 def results_beside(weights: Path) -> Scores:
-    """What results.json beside a file says, where that is of this file: of a training's last."""
-    file = weights.with_name(RESULTS_FILE)
+    """What results.json beside a model_final file says: those are its own; of other files {}."""
+    file = weights.with_name("results.json")
     if weights.stem != "model_final" or not file.is_file():
         return {}
     scores: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return {task: metrics for task, metrics in scores.items() if isinstance(metrics, Mapping)}
 
 
-def _endpoint(given: str | None) -> str | None:
-    return given or os.environ.get("HF_ENDPOINT")
-
-
 def _library() -> Any:
     try:
         import huggingface_hub
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         raise ImportError(
             "Models at the Hugging Face Hub need the package huggingface-hub: `pip install "
-            "'centernet-d2[hub]'`.",
-            name="huggingface_hub",
+            "'centernet-d2[hub]'`."
         ) from error
     if not sys.stderr.isatty():  # its bars would go into a pipe or a log
         disable_progress_bars()
@@ -141,12 +116,12 @@ def _explained(what: str) -> Iterator[None]:
     """Say in one sentence what the library raises, whose errors are of a dozen kinds."""
     try:
         yield
-    except (ImportError, MemoryError):
-        raise
     except Exception as error:
+        if type(error).__module__.startswith("centernet_d2."):
+            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = " ".join(lines[:3]) or type(error).__name__
+        told = " ".join(lines[:3]).rstrip(".") or type(error).__name__
         raise DownloadError(
-            f"{what}: {told.rstrip('.')}. Check the name, the connection and, of a private "
-            "repository or to write, the token (`hf auth login` or HF_TOKEN)."
+            f"{what}: {told}. Check the name, the connection and, of a private repository or to "
+            "write, the token (`hf auth login` or HF_TOKEN)."
         ) from error

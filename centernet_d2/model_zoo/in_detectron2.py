@@ -18,7 +18,6 @@ from detectron2.model_zoo import model_zoo as theirs
 
 from . import api, lookup
 
-NAMES = ("get_checkpoint_url", "get_config_file", "get_config", "get")
 _original: dict[str, FunctionType] = {}  # detectron2's, once ours are added
 
 
@@ -29,14 +28,15 @@ def add_to_detectron2() -> None:
     "lazy/points_tiny.py"; what they give is what the functions of this package give. All names that
     detectron2 knows give what they gave, and unknown ones its error. Calling it twice is harmless.
     """
-    for name in () if _original else NAMES:
+    for name, ours in {} if _original else _FUNCTIONS.items():
         function = getattr(theirs, name)
-        code, names = function.__code__, (function.__globals__, name, function.__defaults__)
-        _original[name] = FunctionType(code, *names)
-        function.__code__ = _CODE[name]
+        namespace = function.__globals__
+        _original[name] = FunctionType(function.__code__, namespace, name, function.__defaults__)
+        namespace["centernet_d2_answer"] = centernet_d2_answer  # by this name the code finds it
+        function.__code__ = ours.__code__
 
 
-def answer(function: str, path: str, *options: Any) -> Any:
+def centernet_d2_answer(function: str, path: str, *options: Any) -> Any:
     """What `detectron2.model_zoo.<function>(path, *options)` gives, for any name."""
     if not _is_ours(path):
         return _original[function](path, *options)
@@ -55,30 +55,15 @@ def _is_ours(path: str) -> bool:
     return False
 
 
-# Code of functions whose names are detectron2's globals: each imports what it calls.
-def _get_checkpoint_url(config_path: Any) -> Any:
-    from centernet_d2.model_zoo.in_detectron2 import answer
-
-    return answer("get_checkpoint_url", config_path)
-
-
-def _get_config_file(config_path: Any) -> Any:
-    from centernet_d2.model_zoo.in_detectron2 import answer
-
-    return answer("get_config_file", config_path)
-
-
-def _get_config(config_path: Any, trained: bool = False) -> Any:
-    from centernet_d2.model_zoo.in_detectron2 import answer
-
-    return answer("get_config", config_path, trained)
-
-
-def _get(config_path: Any, trained: bool = False, device: Any = None) -> Any:
-    from centernet_d2.model_zoo.in_detectron2 import answer
-
-    return answer("get", config_path, trained, device)
-
-
-_OURS = (_get_checkpoint_url, _get_config_file, _get_config, _get)
-_CODE = {name: function.__code__ for name, function in zip(NAMES, _OURS, strict=True)}
+_FUNCTIONS: dict[str, Any] = {
+    "get_checkpoint_url": lambda config_path: centernet_d2_answer(
+        "get_checkpoint_url", config_path
+    ),
+    "get_config_file": lambda config_path: centernet_d2_answer("get_config_file", config_path),
+    "get_config": lambda config_path, trained=False: centernet_d2_answer(
+        "get_config", config_path, trained
+    ),
+    "get": lambda config_path, trained=False, device=None: centernet_d2_answer(
+        "get", config_path, trained, device
+    ),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -15,32 +15,19 @@ Scores = Mapping[str, Mapping[str, float | None]]  # task -> metric -> value in 
 
 # Identifiers of the Hub, which are SPDX's in lower case; any other licence is "other" and its name.
 LICENCES = (
-    *(
-        "apache-2.0",
-        "mit",
-        "isc",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "bsl-1.0",
-        "mpl-2.0",
-        "unlicense",
-    ),
-    *("gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0", "cc0-1.0", "cc-by-3.0"),
-    *("cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "openrail"),
+    "apache-2.0 mit isc bsd-2-clause bsd-3-clause mpl-2.0 unlicense gpl-3.0 lgpl-3.0 agpl-3.0 "
 )
-DETECTORS = {
-    "CornerNet": "CornerNet: objects as pairs of corners",
-    "TripletCenterNet": "Triplet CenterNet: objects as pairs of corners with a center between them",
-    "PointsCenterNet": "Points CenterNet: objects as points, their centers",
-}
+LICENCES += "cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 openrail"
 
 _TEXT = """
 # {name}
 
-{detector}, with the backbone `{backbone}`, for
-[detectron2](https://github.com/facebookresearch/detectron2), of the package centernet_d2 {version}.
+A detector that finds objects as keypoints, for [detectron2](https://github.com/facebookresearch/detectron2),
+made with the package centernet_d2. What its file says of it:
 
-{count} classes{guess}: {classes}.{joints}
+| | |
+| --- | --- |
+{said}
 
 ## Use
 
@@ -57,8 +44,7 @@ predictor = Predictor("hub:{repo}")
 instances = predictor(cv2.imread("photo.jpg"))["instances"]
 ```
 
-`model.safetensors` carries the config, the names and all that follows here. Further training:
-`centernet-d2 train --config-file <yours> MODEL.WEIGHTS hub:{repo}`.
+`model.safetensors` carries all of it. To train on: `MODEL.WEIGHTS hub:{repo}`.
 
 ## Data
 
@@ -68,16 +54,11 @@ instances = predictor(cv2.imread("photo.jpg"))["instances"]
 
 {scores}
 
-## Training
-
-{training}
-
 ## Limits
 
-It finds the classes above and nothing else, at sizes and in scenes like those of its data; how it
-does elsewhere was not measured. Its confidences are no calibrated probabilities. Score it on your
-own images before you rely on it: `centernet-d2 evaluate --weights hub:{repo} DATASETS.TEST
-"('coco:<json>:<image folder>',)"`.
+It finds the classes above and nothing else, in scenes like those of its data; how it does elsewhere
+was not measured, and its confidences are not calibrated. Score it on your own images first:
+`centernet-d2 evaluate --weights hub:{repo} DATASETS.TEST "('coco:<json>:<image folder>',)"`.
 
 Licence of the weights: {licence}.
 """
@@ -96,8 +77,30 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
     Raises:
         ValueError: the file carries no config, or licence or data are empty.
     """
-    for what, given in {"licence": licence, "data": data}.items():
-        if not given.strip():
+    _refuse_unusable(info, licence=licence, data=data)
+    said = describe(info)
+    said |= {what: "not stated" for what in ("protocol", "training") if what not in said}
+    measured = [
+        (task, metric, round(value, 4))
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+        if value is not None and math.isfinite(value)
+    ]
+    table = ["None are given."]
+    if measured:
+        table = [f"Test protocol: {said['protocol']}.", "", "| task | metric | % |"]
+        table += ["| --- | --- | ---: |", *(f"| {t} | {m} | {v:.2f} |" for t, m, v in measured)]
+    rows = ["| {} | {} |".format(what, words.replace("|", r"\|")) for what, words in said.items()]
+    told = {"repo": repo_id, "data": data, "licence": licence, "name": repo_id.rpartition("/")[2]}
+    text = _TEXT.format(said="\n".join(rows), scores="\n".join(table), **told)
+    kind = f"{'keypoint' if 'joints' in said else 'object'}-detection"
+    header = _header(kind, said["detector"].lower(), measured, **told)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
+
+
+def _refuse_unusable(info: ModelInfo, **given: str) -> None:
+    for what, words in given.items():
+        if not words.strip():
             raise ValueError(f"The {what} is empty: whoever finds the model has to know it.")
     if not info.config or info.is_lazy:
         raise ValueError(
@@ -105,91 +108,50 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
             "could not use it. Add the one of its training: centernet-d2 convert <file> "
             "new.safetensors --config-file <config.yaml>."
         )
-    values, known = info.config_values(), describe(info)
-    detector = str(values["MODEL.META_ARCHITECTURE"])
-    text = _TEXT.format(
-        name=repo_id.rpartition("/")[2],
-        repo=repo_id,
-        detector=DETECTORS.get(detector, detector),
-        backbone=values["MODEL.BACKBONE.NAME"],
-        version=info.version,
-        count=len(info.class_names) or values["MODEL.HEATMAP.NUM_CLASSES"],
-        guess=" (their names are a guess from the number)" * ("class_names" in info.guessed),
-        classes=", ".join(info.class_names) or "their names are not known",
-        joints=f"\n\nJoints: {known['joints']}." if "joints" in known else "",
-        data=data.strip(),
-        scores=_score_table(scores, info.protocol),
-        training=known.get("training", "How it was trained is not known."),
-        licence=licence.strip(),
-    )
-    header = _header(info, repo_id, licence=licence.strip(), data=data.strip(), scores=scores)
-    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
+
+
+def _header(
+    kind: str, detector: str, measured: Sequence[tuple[str, str, float]], **told: str
+) -> dict[str, Any]:
+    """What the Hub lists a model by, and finds its scores in."""
+    header: dict[str, Any] = {"license": _slug(told["licence"]), "library_name": "centernet_d2"}
+    if header["license"] not in LICENCES.split():
+        header |= {"license": "other", "license_name": header["license"]}
+    header["pipeline_tag"] = kind
+    header["tags"] = ["centernet_d2", "detectron2", "object-detection", detector]
+    if measured:
+        metrics = [{"type": m.lower(), "name": f"{t}/{m}", "value": v} for t, m, v in measured]
+        dataset = {"type": _slug(told["data"]), "name": told["data"]}
+        result = {"task": {"type": kind}, "dataset": dataset, "metrics": metrics}
+        header["model-index"] = [{"name": told["name"], "results": [result]}]
+    return header
 
 
 def describe(info: ModelInfo) -> dict[str, str]:
     """What a model file says of itself, in words, as far as it says it."""
     values = info.config_values() if info.config and not info.is_lazy else {}
-    joints = info.joints.get("joint_names", ())
-    guessed = dict.fromkeys(info.guessed, " (a guess from their number)")
-    training = (f"{name.replace('_', ' ')}: {_plain(v)}" for name, v in info.training.items())
+    guess = dict.fromkeys(info.guessed, " (a guess from their number)")
     said = {
-        "detector": str(values.get("MODEL.META_ARCHITECTURE", "")),
-        "backbone": str(values.get("MODEL.BACKBONE.NAME", "")),
+        "detector": values.get("MODEL.META_ARCHITECTURE"),
+        "backbone": values.get("MODEL.BACKBONE.NAME"),
         "config": "a LazyConfig" if info.is_lazy else f"{len(values)} keys" if values else "none",
         "frame": " x ".join(map(str, values.get("INPUT.TRAIN_SIZE", ()))),
-        "classes": ", ".join(info.class_names) + guessed.get("class_names", ""),
-        "joints": ", ".join(map(str, joints)) + guessed.get("joint_names", ""),
+        "classes": _plain(info.class_names) + guess.get("class_names", ""),
+        "joints": _plain(info.joints.get("joint_names", ())) + guess.get("joint_names", ""),
         "protocol": info.protocol,
-        "training": "; ".join(training),
+        "training": "; ".join(
+            f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in info.training.items()
+        ),
         "version": info.version and f"centernet_d2 {info.version}",
     }
-    return {what: text for what, text in said.items() if text}
+    return {what: words for what, words in said.items() if words}
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{each}" for each in value.values())
+        return " ".join(map(str, value.values()))
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _finite(scores: Scores) -> Iterator[tuple[str, str, float]]:
-    """Task, metric and value of what was measured."""
-    for task, metrics in scores.items():
-        for metric, value in metrics.items():
-            if value is not None and math.isfinite(value):
-                yield task, metric, round(float(value), 4)
-
-
-def _score_table(scores: Scores, protocol: str) -> str:
-    rows = [f"| {task} | {metric} | {value:.2f} |" for task, metric, value in _finite(scores)]
-    if not rows:
-        return "None are given."
-    head = [f"Test protocol: {protocol or 'not stated'}.", "", "| task | metric | % |"]
-    return "\n".join([*head, "| --- | --- | ---: |", *rows])
-
-
-def _header(
-    info: ModelInfo, repo_id: str, *, licence: str, data: str, scores: Scores
-) -> dict[str, Any]:
-    """The metadata by which the Hub lists a model."""
-    task = "keypoint-detection" if info.joints else "object-detection"
-    slug = re.sub(r"[^\w.-]+", "-", licence.lower())
-    is_known = slug in LICENCES
-    detector = str(info.config_values()["MODEL.META_ARCHITECTURE"]).lower()
-    header: dict[str, Any] = {
-        "license": slug if is_known else "other",
-        **({} if is_known else {"license_name": slug}),
-        "library_name": "centernet_d2",
-        "pipeline_tag": task,
-        "tags": ["centernet_d2", "detectron2", "object-detection", detector],
-    }
-    metrics = [
-        {"type": metric.lower(), "name": f"{task_name}/{metric}", "value": value}
-        for task_name, metric, value in _finite(scores)
-    ]
-    if metrics:
-        dataset = {"type": re.sub(r"[^\w.-]+", "-", data.lower())[:60].strip("-"), "name": data}
-        result = {"task": {"type": task}, "dataset": dataset, "metrics": metrics}
-        name = repo_id.rpartition("/")[2]
-        header["model-index"] = [{"name": name, "results": [result]}]
-    return header
+def _slug(words: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", words.lower())[:60].strip("-")

@@ -14,7 +14,7 @@ from published_networks import points_shapes, recorded
 
 from centernet_d2 import Predictor, add_centernet_config, cli
 from centernet_d2.checkpoint.files import read_tensors
-from centernet_d2.checkpoint.model_info import read_model_info
+from centernet_d2.checkpoint.model_info import ModelInfo, config_text, read_model_info
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.contradictions import differing
 from centernet_d2.engine.model_config import read_model_config
@@ -119,20 +119,19 @@ def test_a_converted_file_is_a_model(published, tmp_path):
 
 @pytest.fixture
 def own(tiny_yaml, tiny_overrides, tmp_path):
-    """What a training of this package saves, without its config."""
+    """What a training of this package saves."""
     cfg = setup(load_config(tiny_yaml, tiny_overrides))
-    (tmp_path / "config.yaml").write_text(cfg.dump())
     model = build_model(cfg)
     shared = {"trainer": {"optimizer": {name: v.clone() for name, v in model.state_dict().items()}}}
     saver = Checkpointer(model, str(tmp_path), class_names=["square"])
+    saver.model_info = lambda: ModelInfo("", "0.1.0", config_text(cfg), protocol="flip")
     saver.save("own", iteration=3, **shared)
     return tmp_path / "own.pth"
 
 
 def test_own_files_change_their_form(own, tmp_path, capsys):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.pth"
-    config = ["--config-file", str(tmp_path / "config.yaml")]
-    assert cli.main(["convert", str(own), str(first), *config]) == 0
+    assert cli.main(["convert", str(own), str(first)]) == 0
     told = capsys.readouterr().out
     sizes = {file: f"{file}: {file.stat().st_size:,} bytes" for file in (own, first)}
     assert [line in told for line in sizes.values()] == [True, True]
@@ -142,7 +141,7 @@ def test_own_files_change_their_form(own, tmp_path, capsys):
     infos = [read_model_info(file) for file in (first, second)]
     assert replace(infos[0], source=infos[1].source) == infos[1]
     assert infos[1].class_names == ("square",)
-    assert infos[1].protocol == "no augmentation / keep_res / fit canvas"
+    assert infos[1].protocol == "flip"
     states = [read_tensors(own)["model"], read_tensors(first)["state_dict"]]
     states.append(read_tensors(second)["model"])
     assert all(set(state) == set(states[0]) for state in states)
@@ -150,16 +149,9 @@ def test_own_files_change_their_form(own, tmp_path, capsys):
     assert Predictor(first).class_names == ["square"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--classes", "a"], "is no file of others: leave out --arch, --classes, --joints"),
-        (["--config-file", "Shapes/points_tiny"], "holds the weights of another model"),
-    ],
-)
-def test_own_files_are_not_guessed(own, tmp_path, capsys, arguments, says):
-    assert cli.main(["convert", str(own), str(tmp_path / "new.pth"), *arguments]) == 1
-    assert says in capsys.readouterr().err
+def test_names_of_own_files_are_not_given_anew(own, tmp_path, capsys):
+    assert cli.main(["convert", str(own), str(tmp_path / "new.pth"), "--classes", "a"]) == 1
+    assert "own.pth' is a file of this package: leave out --arch, --clas" in capsys.readouterr().err
     assert not (tmp_path / "new.pth").exists()
 
 

@@ -198,9 +198,13 @@ def test_overrides_come_over_the_weights_config(trained, messages):
         ("published:points_dla34_140", FileNotFoundError, "Near: points_dla34_140e"),
         ("torchvision:resnet18", ValueError, "is a start for a training, no detector"),
         ("extremenet_hourglass104", ValueError, "is a start for a training, no detector"),
-        ("{folder}", FileNotFoundError, "is a folder: name the file in it"),
+        ("{folder}", FileNotFoundError, "{folder}': there is no such file. The model zoo"),
         ("{folder}/trunk.pth", ValueError, "trunk.pth' is a start for a training"),
-        ("{folder}/older.pth", ValueError, "carries no config: .* --config-file {folder}/config.y"),
+        (
+            "{folder}/older.pth",
+            ValueError,
+            "carries no config: .*file {folder}/config.yaml, or",
+        ),
         ("{folder}/lazy.pth", ValueError, "from a LazyConfig, .* not run from a file of weights"),
     ],
 )
@@ -268,6 +272,11 @@ def test_another_network_ends_with_the_list(trained, dataset, tmp_path):
     with pytest.raises(ValueError, match=r"another model: only") as caught:
         Predictor(small_config(dataset, tmp_path, *FRAME, *wider))
     assert "than here:\n  MODEL.ENCODER_DECODER.OUT_CHANNELS: 8 -> 16" in str(caught.value)
+    classes = ("MODEL.HEATMAP.NUM_CLASSES", 3, "MODEL.WEIGHTS", str(trained))
+    cfg = small_config(dataset, tmp_path, *FRAME, *classes, "DATASETS.TEST", ())
+    cfg.DATASETS.TRAIN = ("not_registered_here",)
+    with pytest.raises(ValueError, match=r"NUM_CLASSES is 3, but .* has 2 classes"):
+        Predictor(cfg)
 
 
 def test_starting_from_a_file_says_nothing_and_resuming_does(trained, dataset, tmp_path, messages):
@@ -299,7 +308,7 @@ def test_evaluation_needs_the_file_alone(trained, dataset, tmp_path, monkeypatch
     assert str(evaluate("MODEL.WEIGHTS", str(copy), "DATASETS.TEST", dataset)) == str(expected)
     assert str(evaluate("MODEL.WEIGHTS", str(trained))) == str(expected)  # data of config.yaml
     assert json.loads(Path("output/inference/results.json").read_text()).keys() == {"bbox"}
-    told = r"where its evaluation data is .*\(in training: coco:boxes.json:pictures\): add DATASETS"
+    told = r"evaluation data \(of its training: coco:boxes.json:pictures\) is .*: add DATASETS.TEST"
     with pytest.raises(ValueError, match=told):
         evaluate("MODEL.WEIGHTS", str(copy))
     with pytest.raises(ValueError, match=r"^Nothing says which model: give --weights"):
@@ -323,3 +332,10 @@ def test_a_config_text_comes_back_as_it_was(tiny_config):
     values = ModelInfo(config=text).config_values()
     ours = {k: v for k, v in flattened(cfg).items() if k not in NOT_OF_A_MODEL}
     assert json.dumps(values, sort_keys=True) == json.dumps(ours, sort_keys=True)
+
+
+def test_keys_of_one_detectron2_are_left_out_at_their_default(tiny_config, monkeypatch):
+    keys = ("SOLVER.GAMMA", "SOLVER.MOMENTUM", "SOLVER.NOT_HERE")
+    monkeypatch.setattr("centernet_d2.checkpoint.model_info.KEYS_OF_MAIN", keys)
+    values = ModelInfo(config=config_text(tiny_config("SOLVER.GAMMA", 0.5))).config_values()
+    assert (values["SOLVER.GAMMA"], "SOLVER.MOMENTUM" in values) == (0.5, False)

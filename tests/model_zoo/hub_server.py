@@ -89,8 +89,9 @@ class HubServer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self._body()
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", unquote(self.path))
+        parts = match.groups() if match else [self.path]  # without rights it is asked about
         content = self.repositories
-        for part, lacks in zip(match.groups(), ("Repo", "Revision", "Entry"), strict=True):
+        for part, lacks in zip(parts, ("Repo", "Revision", "Entry"), strict=False):
             files, content = content, content.get(part)
             if content is None:
                 error = f"{lacks}NotFound"

@@ -56,6 +56,7 @@ def trained(tiny_config, tmp_path):
     content = {
         "model": build_model(cfg).state_dict(),
         "class_names": ["bright", "dark"],
+        "joint_names": [],
         BLOCK: info.block(),
         "trainer": {"iteration": 39},
     }
@@ -169,12 +170,12 @@ def test_card(hub, trained):
         ("ap50", 63.0),
     ]
     for said in (
-        "2 classes: bright, dark.",
+        "| classes | bright, dark |",
         f"centernet-d2 predict --weights hub:{REPOSITORY} --input photo.jpg --output found",
         "Test protocol: no augmentation / keep_res.",
         "| bbox | AP | 41.25 |",
-        "train: plates_train; iterations: 40",
-        "package centernet_d2 0.1.0",
+        "| training | train: plates_train; iterations: 40",
+        "| version | centernet_d2 0.1.0 |",
         "Licence of the weights: CC-BY-4.0.",
     ):
         assert said in text
@@ -200,7 +201,7 @@ def test_joints_make_it_a_keypoint_detector(trained):
     info = ModelInfo.of(content | {"guessed": ["joint_names"]}, "fish.pth")
     header, text = header_of(model_card(info, "a/b", **GIVEN, scores={}))
     assert header["pipeline_tag"] == "keypoint-detection"
-    assert "Joints: head, tail (a guess from their number)." in text
+    assert "| joints | head, tail (a guess from their number) |" in text
     assert describe(info)["joints"] == "head, tail (a guess from their number)"
 
 

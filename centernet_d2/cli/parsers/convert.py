@@ -3,7 +3,6 @@
     %(prog)s ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
     %(prog)s published_name_or_address dla34.safetensors --arch dla_34
     %(prog)s output/mine/model_final.pth mine.safetensors   # for use: without the training's state
-    %(prog)s older.pth new.pth --config-file output/older/config.yaml
 
 INPUT is a file, an address, or a name of the model zoo. Of published weights source and
 architecture are detected from the keys; --arch only checks them. Such files hold no names: without
@@ -30,8 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda given: Path(expanded_output(given)),
         help="the .pth or .safetensors to write; of published weights a .yaml goes beside it",
     )
-    help_text = "config of a file that was saved before files carried theirs"
-    parser.add_argument("--config-file", default="", metavar="FILE", help=help_text)
     parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
     parser.add_argument("--classes", help=f"names of the classes: {names}a,b,c")

@@ -1,0 +1,31 @@
+"""Look at data as a training does before its first step, without training.
+
+    %(prog)s coco:my/train.json:my/images coco:my/val.json:my/images
+    %(prog)s voc:my/voc:trainval --images decode
+    %(prog)s --config-file my.yaml              # what it trains and is evaluated on
+    %(prog)s shapes_train --config-file Shapes/points_tiny --json output/data.json
+
+Prints a table of images, objects and classes, then what a training would stop at (faults, exit
+status 1) and what it would go on with (warnings). With a config also how large objects are for the
+network, in training by the first images' augmentations.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ...text_files import expanded_output
+from .common import add_config_arguments, add_overrides
+
+LEVELS = ("none", "exist", "ends", "header", "decode")  # of DATASETS.CHECK_IMAGES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the datasets, and how closely their images are looked at."""
+    help_text = "coco:<json>:<images>, voc:<folder>:<split> ..., or a registered name; default: all"
+    parser.add_argument("datasets", nargs="*", help=f"{help_text} of the config")
+    add_config_arguments(parser, required=False)
+    help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
+    parser.add_argument("--images", choices=LEVELS, help=help_text)
+    parser.add_argument("--json", type=expanded_output, metavar="FILE", help="for all of it")
+    add_overrides(parser, "--opts")
