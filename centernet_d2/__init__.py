@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from multiprocessing import parent_process
+from multiprocessing import current_process
 from typing import Any
 
 from .missing import explain
@@ -56,7 +56,7 @@ def register() -> None:
 
 def _is_command() -> bool:
     """Whether this process is the command, which answers --help before it loads torch."""
-    if parent_process() is not None:  # started by the command, whose name it has: nothing to parse
+    if current_process().name != "MainProcess":  # started by it, has its name and nothing to parse
         return False
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
     if name == "-m":  # `python -m`, while it looks for the module
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-if parent_process() is not None and IN_CHILDREN in os.environ:
+if current_process().name != "MainProcess" and IN_CHILDREN in os.environ:
     hold_back()
 if not _is_command():
     register()

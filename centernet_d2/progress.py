@@ -9,6 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+
+class Bar(tqdm):
+    """tqdm with a lock for threads alone; its own is one of processes, and leaks as they end."""
+
+
+Bar.set_lock(threading.RLock())
 SECONDS = 2.0  # what is over earlier shows no bar
 SHOWN = {"shown": True}  # the `extra` of a log record that the terminal of a command shows too
 
@@ -20,7 +26,7 @@ def bar(
     what: str,
     unit: str = "",
     **options: Any,
-) -> tqdm:
+) -> Bar:
     """Return a bar on standard error that appears after two seconds, and only on a terminal.
 
     Args:
@@ -34,7 +40,7 @@ def bar(
     """
     shown = {"desc": what, "unit": f" {unit}" if unit else "", "dynamic_ncols": True}
     shown |= {"delay": SECONDS, "disable": None, "leave": False}  # None: hidden without a terminal
-    return tqdm(iterable, total=total, **(shown | options))
+    return Bar(iterable, total=total, **(shown | options))
 
 
 @contextlib.contextmanager

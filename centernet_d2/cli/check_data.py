@@ -23,8 +23,8 @@ from ..data.loader import build_mapper, check_training_dicts
 from ..data.records import Record, checked_records
 from ..data.samplers import seeded
 from ..engine.class_names import configured_class_names
-from ..engine.setup import register_datasets, setup
-from ..engine.user_modules import read_config
+from ..engine.setup import load_config, register_datasets, setup
+from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
 
@@ -35,7 +35,7 @@ Facts = dict[str, Any]  # what -> a number, or (least, median, most) and the lik
 
 def run(args: argparse.Namespace) -> int:
     """Look and print; return the exit status, 1 where there are faults."""
-    cfg = read_config(args.config_file or "", args.opts, imports=args.imports)
+    cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()

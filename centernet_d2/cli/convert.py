@@ -21,6 +21,7 @@ from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.skeletons import skeleton_of
 from ..engine.class_names import dataset_class_names
 from ..model_zoo.path_handlers import published_file
+from ..progress import clock
 from ..structures.skeleton import Skeleton, derive_flip_map
 from ..text_files import read_text
 
@@ -70,7 +71,8 @@ def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace
 
 def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:
     """Convert; raise ValueError where it is not the expected architecture."""
-    converted = convert(checkpoint, name)
+    with clock(f"Converting {name}"):
+        converted = convert(checkpoint, name)
     if architecture and architecture != converted.found.architecture.partition(",")[0]:
         raise ValueError(
             f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "

@@ -25,6 +25,7 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from PIL import Image
 
+from ..progress import clock
 from .fields.base import GroundTruthField, build_fields
 from .mapper import DetectionMapper, require_file_names
 from .records import Record, annotation_place, checked_records
@@ -47,7 +48,8 @@ def load_dataset_dicts(
     """
     if not names:
         raise ValueError(f"{key} is empty. Name a registered dataset or 'coco:<json>:<image dir>'.")
-    loaded = {name: checked_records(name, key=key) for name in names}
+    with clock(f"Reading {', '.join(names)}"):
+        loaded = {name: checked_records(name, key=key) for name in names}
     labelled = [name for name, records in loaded.items() if records.labelled]
     if labelled and (without := [name for name in loaded if name not in labelled]):
         raise ValueError(

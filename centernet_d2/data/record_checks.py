@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from detectron2.structures import BoxMode
 
+from ..progress import SHOWN
 from .checks import DatasetError, drop_useless_boxes, examples
 from .images import read_image_size
 from .records import Record
@@ -200,7 +201,7 @@ def _fill_sizes(rows: _Rows, as_stored: bool) -> None:
         rows.rows[k] = {**record, "height": height, "width": width}
     if without:
         message = "%s: %d of %d records have no height or width; read from the image files"
-        logger.info(message, rows.source, len(without), len(rows.rows))
+        logger.info(message, rows.source, len(without), len(rows.rows), extra=SHOWN)
 
 
 def _check_annotations(images: _Rows, num_classes: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from typing import Any
@@ -13,12 +14,16 @@ from torch import nn
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
+from ..progress import SHOWN
 from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
 from .contradictions import differing, listed, tell_contradictions
 from .saved_names import fetch_weights, names_of_loaded, saved_names, tell_once
 from .setup import setup
+from .summary import describe_network
 from .trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedDict[str, Any]:
@@ -36,6 +41,8 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     trainer.check_evaluation(cfg, model)
+    for line in describe_network(model, weights=cfg.MODEL.WEIGHTS):
+        logger.info("%s", line, extra=SHOWN)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)

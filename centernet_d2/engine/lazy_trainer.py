@@ -96,20 +96,15 @@ class LazyParts(Trainer):
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
         """Build what lowers the learning rate."""
-        if not cls._has_multiplier():
+        if "_target_" not in (cls.lazy.get("lr_multiplier") or {}):
             return super().build_lr_scheduler(cfg, optimizer)
         return LRMultiplier(optimizer, cls.part("lr_multiplier"), cfg.SOLVER.MAX_ITER)
 
     @classmethod
     def scheduler_name(cls, cfg: CfgNode) -> str:
         """Return the name of what lowers the learning rate."""
-        if not cls._has_multiplier():
-            return super().scheduler_name(cfg)
-        return target_of(cls.lazy.lr_multiplier).__name__
-
-    @classmethod
-    def _has_multiplier(cls) -> bool:
-        return "_target_" in (cls.lazy.get("lr_multiplier") or {})
+        call = cls.lazy.get("lr_multiplier") or {}
+        return target_of(call).__name__ if "_target_" in call else super().scheduler_name(cfg)
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:

@@ -12,9 +12,9 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 from torch import nn
 
+from .. import threads
 from ..evaluation.build import told_by_model
 from ..progress import SHOWN
-from ..structures.names import plural
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
         crowds += len(entries) - len(objects)
         empty += not objects
     images += f" ({empty} without objects)" if empty else ""
-    images += f", {counts.total()} objects" + (f" and {crowds} crowd regions" if crowds else "")
+    images += f", {counts.total()} objects"
+    images += f" and {crowds} crowd or ignored regions" if crowds else ""
     if not class_names:
         return images
     rows = [(counts[index], name) for index, name in enumerate(class_names)]
@@ -46,7 +47,8 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     if missing:
         more = f" and {len(missing) - MOST_CLASSES} more" if len(missing) > MOST_CLASSES else ""
         named += f"; none of {', '.join(missing[:MOST_CLASSES])}{more}"
-    return f"{images} of {number_of(len(class_names), 'class')}: {named}"
+    what = "class" if len(class_names) == 1 else "classes"
+    return f"{images} of {len(class_names)} {what}: {named}"
 
 
 def describe_network(model: nn.Module, *, loader: Any = None, weights: str = "") -> list[str]:
@@ -68,18 +70,12 @@ def describe_network(model: nn.Module, *, loader: Any = None, weights: str = "")
 
 
 def describe_device(device: torch.device) -> str:
-    """Return where a process computes, and how many of them do."""
-    threads, processes = torch.get_num_threads(), comm.get_world_size()
-    name = f"{device}, {number_of(threads, 'thread')}"
+    """Return where a process computes, on how many threads, and how many processes do."""
+    name, processes = str(device), comm.get_world_size()
     if device.type == "cuda":
         gpu = torch.cuda.get_device_properties(device)
-        name = f"{device}, {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
-    return name + (f"; {processes} processes" if processes > 1 else "")
-
-
-def number_of(count: int, what: str) -> str:
-    """Return "1 class" or "2 classes"."""
-    return f"{count} {what if count == 1 else plural(what)}"
+        name += f", {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
+    return f"{name}, {threads.describe()}" + f"; {processes} processes" * (processes > 1)
 
 
 class PeriodPrinter(CommonMetricPrinter):

@@ -7,9 +7,9 @@ import logging
 import sys
 
 from detectron2.utils.logger import setup_logger
-from tqdm import tqdm
 
 from .. import quiet
+from ..progress import Bar
 
 OURS = "centernet_d2"
 _added: list[logging.Handler] = []
@@ -68,7 +68,7 @@ class Terminal(logging.Handler):
             return
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
-            tqdm.write(kind + record.getMessage(), file=sys.stdout)
+            Bar.write(kind + record.getMessage(), file=sys.stdout)
             sys.stdout.flush()
         except Exception:
             self.handleError(record)

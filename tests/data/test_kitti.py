@@ -30,6 +30,7 @@ from centernet_d2.data.images import ImageFileError
 from centernet_d2.data.loader import load_training_dicts
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.setup import setup
+from centernet_d2.engine.summary import describe_data
 from centernet_d2.evaluation import KittiEvaluator
 from centernet_d2.evaluation.kitti_ground_truth import load_ground_truth
 
@@ -216,7 +217,10 @@ def test_objects_without_a_3d_box_are_objects_in_the_image(folder, caplog):
         annotations = records[0]["annotations"]
         Boxes3DField().check_records(records, str(folder))
     assert not any(entry.get("ignored") for entry in annotations)
-    assert "3 frames (1 without objects); 1 Pedestrian, 4 Car, 0 Cyclist; 1 ignored" in caplog.text
+    assert describe_data(records, ("Pedestrian", "Car", "Cyclist")) == (
+        "3 images (1 without objects), 5 objects and 1 crowd or ignored regions of 3 "
+        "classes: Car 4, Pedestrian 1; none of Cyclist"
+    )
     assert "of 5 objects 3 have no 3-D box in front of the camera and are learned" in caplog.text
     assert "not learned: '000003.png' annotation 0 location [-6.53, 2.39, -0.49]; " in caplog.text
     instances = DetectionMapper(is_train=True, fields=[Boxes3DField()])(records[0])["instances"]

@@ -229,3 +229,10 @@ def test_a_training_without_objects_is_refused_as_with_yaml(name):
             trainer.load_dataset(cfg)
     finally:
         DatasetCatalog.remove("nothing_to_learn")
+
+
+@pytest.mark.parametrize("kind", ["train", "test"])
+def test_a_misspelt_dataset_gets_the_nearest_before_the_model_is_built(write, name, kind):
+    file = write(f'dataloader.{kind}.dataset.names = ["{name}x"]\nmodel.no_such_argument = 1\n')
+    with pytest.raises(KeyError, match=rf"DATASETS\.{kind.upper()}: .*{name}x.*nearest: {name}"):
+        run(parse(file))

@@ -105,14 +105,18 @@ def test_saved_config_repeats_the_run(command, tmp_path):
 @pytest.mark.slow
 def test_program_in_two_processes(command, tmp_path):
     program = [sys.executable, str(ROOT / "tools" / "train_net.py")]
-    (tmp_path / "mine.py").write_text("print('mine is imported')\n")
+    registered = "from detectron2.data import DatasetCatalog as d; assert 'shapes_val' in d\n"
+    (tmp_path / "mine.py").write_text(f"print('mine is imported')\n{registered}")
     options = ["--import", "mine.py", "--num-gpus", "2", "--dist-url", "auto"]
     options += ["SOLVER.MAX_ITER", "2"]
     done = subprocess.run(
         [*program, *command(*options)], capture_output=True, text=True, cwd=tmp_path, timeout=240
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "World size: 2" in done.stdout
+    assert "World size: 2" in (tmp_path / "run" / "log.txt.rank1").read_text()
+    assert "; 2 processes\n" in done.stdout
+    assert done.stdout.count("\niteration 2 of 2, ") == 1  # one of them speaks
+    assert "Warning" not in done.stderr
     assert done.stdout.count("mine is imported") == 2
     assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 1
 

@@ -21,8 +21,8 @@ def record(*classes, crowds=0):
         (
             [record(1, crowds=2), record()],
             ["a", "b"],
-            "2 images (1 without objects), 1 objects and 2 crowd regions of 2 classes: b 1; "
-            "none of a",
+            "2 images (1 without objects), 1 objects and 2 crowd or ignored regions of 2 "
+            "classes: b 1; none of a",
         ),
         ([record(0)], [], "1 images, 1 objects"),
         (

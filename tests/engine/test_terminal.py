@@ -49,7 +49,7 @@ def test_the_terminal_gets_what_a_person_needs(said):
         r"^Evaluation data boxes_\w+: 10 images, 15 objects of 2 classes: ",
         r"^Network: PointsCenterNet, backbone EncoderDecoder, 0\.0\d million .*, from scratch$",
         r"^Frame: training 32 x 32 \(height x width\); evaluation no augmentation / keep_res$",
-        r"^Device: cpu, \d+ threads?$",
+        r"^Device: cpu, \d+ threads? \(.*$",
         r"^10 images, 4 per step, 2 iterations per epoch\.$",
         r"^Learning rate 0\.01, lowered along a cosine; 6 iterations \(about 2\.4 epochs\); ",
         rf"^Written to {re.escape(str(run))}: ",
@@ -142,6 +142,7 @@ def test_what_is_held_back_goes_to_the_log(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv(quiet.IN_CHILDREN, "")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(False)  # of a command that another test ran in this process
         quiet.hold_back()
         try:
             warnings.warn("looks like a fault", stacklevel=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,8 +15,6 @@ from detectron2.utils.file_io import PathManager
 
 from .coco_file import CocoFile, read_coco_json
 from .from_files import FileDataset, split_paths
-
-logger = logging.getLogger(__name__)
 
 
 def read_form(spec: str) -> FileDataset:
@@ -73,11 +70,6 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     ]
     for image, annotation in _annotations(content):
         records[image]["annotations"].append(annotation)
-    logger.info(
-        "%s: %d images (%d without annotations), %d boxes (%d crowd), %d classes",
-        *(json_file, len(records), sum(not record["annotations"] for record in records)),
-        *(len(content.boxes), int(content.crowd.sum()), len(content.categories)),
-    )
     return records
 
 

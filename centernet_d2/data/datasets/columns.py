@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ...progress import SHOWN
 from ..checks import DatasetError, examples
 
 logger = logging.getLogger(__name__)
@@ -257,6 +258,7 @@ def areas(annotations: Table, boxes: np.ndarray) -> np.ndarray:
         logger.info(
             "%s: %d of %d annotations have no 'area'; width x height of 'bbox' is used",
             *(annotations.source, missing.sum(), len(missing)),
+            extra=SHOWN,
         )
     annotations.warn(
         wrong,

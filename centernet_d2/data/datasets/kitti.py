@@ -14,7 +14,6 @@ A dataset of another camera needs such records and nothing else.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -41,8 +40,6 @@ from .kitti_folder import (
     split_parts,
 )
 from .kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels, read_projection
-
-logger = logging.getLogger(__name__)
 
 EVERY_CLASS = -1  # category_id of a region that is ignored whatever is found in it
 
@@ -194,18 +191,9 @@ def load_kitti_records(
             record["annotations"] = _read_annotations(frame.label, rules)
         records.append(record)
     if not labelled:
-        logger.info("%s, split %s: %d frames, no labels", folder, split, len(records))
         return records
     labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
     drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
-    entries = [[e for e in record["annotations"] if not e.get("ignored")] for record in records]
-    counts = Counter(entry["category_id"] for found in entries for entry in found)
-    logger.info(
-        "%s, split %s: %d frames (%d without objects); %s; %d ignored regions",
-        *(folder, split, len(records), sum(not found for found in entries)),
-        ", ".join(f"{counts[index]} {name}" for index, name in enumerate(rules.classes)),
-        sum(len(r["annotations"]) for r in records) - counts.total(),
-    )
     return records
 
 

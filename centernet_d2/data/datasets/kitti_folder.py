@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from detectron2.utils.file_io import PathManager
 
+from ...progress import SHOWN
 from .folders import as_files_are_named, files_by_stem, read_split_list
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def read_split(folder: str, split: str) -> list[str]:
             "one frame per line. The split 'trainval' needs none: it is all frames then"
         )
     message = "%s has no list of split '%s': all its %d frames are taken"
-    logger.info(message, folder, split, len(names))
+    logger.info(message, folder, split, len(names), extra=SHOWN)
     return names
 
 

@@ -133,7 +133,6 @@ def load_voc_records(
     paths = files_by_stem(root, ".xml")
     some = not paths.keys().isdisjoint(names)
     if not (some if labelled is None else labelled):
-        logger.info("%s, split %s: %d images, no annotations", folder, split, len(records))
         return records
     if not (some and missing_xml == "negative"):
         paths = _files(folder, "Annotations", names, split)
@@ -145,12 +144,6 @@ def load_voc_records(
         )
     _add_annotations(records, paths, class_names)
     drop_useless_boxes(records, source=root, describe=lambda k: f"'{records[k]['image_id']}.xml'")
-    entries = [entry for record in records for entry in record["annotations"]]
-    logger.info(
-        "%s, split %s: %d images (%d without objects), %d boxes (%d difficult)",
-        *(folder, split, len(records), sum(not record["annotations"] for record in records)),
-        *(len(entries), sum(entry["difficult"] for entry in entries)),
-    )
     return records
 
 
