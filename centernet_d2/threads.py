@@ -66,9 +66,9 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
     asked = next((f"{name}={environ[name]}" for name in COUNTS if name in kept), "")
     first = asked.partition("=")[2].partition(",")[0]  # "4,2": of nested loops
     threads = _torch_threads() or (int(first) if first.isdecimal() else share.cores)
-    why = "" if threads == share.cores else "torch's own number, "
-    why = f"{asked}, " if first == str(threads) else why
-    told = f"{threads} thread{'s' * (threads != 1)} ({why}{share.reason})"
+    own = "" if str(threads) in (first, str(share.cores)) else "torch's own number"
+    why = ", ".join(filter(None, (asked, own, share.reason)))
+    told = f"{threads} thread{'s' * (threads != 1)} ({why})"
     if threads > share.cores:
         told += f" - too many, set OMP_NUM_THREADS={share.cores} before Python starts"
     waiting = POLICY if POLICY in environ else SPINS

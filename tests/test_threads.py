@@ -122,7 +122,12 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             {"OMP_NUM_THREADS": "2"},
             f"{TWO}, OMP_WAIT_POLICY=ACTIVE",
         ),
-        (QUOTA, {"OMP_NUM_THREADS": "many"}, SHORT, f"{TWO}, GOMP_SPINCOUNT=1000"),
+        (
+            QUOTA,
+            {"OMP_NUM_THREADS": "many"},
+            SHORT,
+            f"2 threads (OMP_NUM_THREADS=many, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_torch")
@@ -156,6 +161,9 @@ def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
     assert environ == {}  # it would come too late
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert describe(environ) == f"1 thread (torch's own number, {QUOTA.reason})"
+    environ = {"OMP_NUM_THREADS": "3"}  # which MKL takes as a limit
+    told = f"1 thread (OMP_NUM_THREADS=3, torch's own number, {QUOTA.reason})"
+    assert describe(environ) == told
 
 
 @pytest.mark.parametrize(
