@@ -19,15 +19,15 @@ from pathlib import Path
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.benchmark.timing import comparison_rows
-from centernet_d2.threads import COUNTS, WAITING
+from centernet_d2.threads import COUNTS, POLICY, SHORT, SPINS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "Shapes/points_tiny"
 # What `threads.fit_threads` sets is the second.
 SETTINGS: dict[str, dict[str, str]] = {
     "OpenMP's default": {},
-    "short spins": WAITING,
-    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "short spins": {SPINS: SHORT},
+    "passive": {POLICY: "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 BESIDE = ((0, "nothing"), (1, "busy loop"), (3, "busy loop"), (1, "training"), (3, "training"))
@@ -77,7 +77,7 @@ def _pinned() -> None:
 @contextlib.contextmanager
 def _worker(setting: dict[str, str]) -> Iterator[subprocess.Popen]:
     """A process that computes when it is asked, with these variables of OpenMP alone."""
-    names = {*COUNTS, *WAITING, "OMP_WAIT_POLICY"}
+    names = {*COUNTS, SPINS, POLICY}
     environ = {k: v for k, v in os.environ.items() if k not in names} | setting
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

@@ -3,9 +3,10 @@
 The standard library alone is imported: OpenMP reads its variables when torch is imported.
 
 OpenMP's threads spin while they wait for the last of them. Where another process has the core of
-that one, they take each other's time away. libgomp spins 300,000 times before a thread sleeps, and
-1,000 times where it has more threads than cores itself; of other processes it does not know. So it
-is told the smaller number, which costs some percent on an idle machine (BENCHMARKS.md).
+that one, they take its time away. libgomp, which torch's wheels for Linux hold, spins 300,000 times
+before a thread sleeps, and 1,000 times where it has more threads than cores itself; of other
+processes it does not know. So it is told the smaller number: some percent on an idle machine, a
+multiple on a busy one (BENCHMARKS.md, also on OpenMP libraries that read other variables).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # as torch reads them, the first that is set
-WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}  # GNU's, and Intel's and LLVM's
-_POLICY = "OMP_WAIT_POLICY"  # of all of them: who sets it has decided
+SPINS, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"  # who sets one of them has decided
+SHORT = "1000"
 _OURS = "CENTERNET_D2_THREADS"  # names of the variables set here, for the processes started from it
-_job = {"processes": 1, "busy": 0}  # on this machine; cores that others had when it began
+_job = {"processes": 1}  # on this machine
 
 
 class Share(NamedTuple):
@@ -40,15 +41,13 @@ def fit_threads(environ: MutableMapping[str, str] = os.environ) -> str:
     """
     if not _torch_threads():
         share, kept = share_of_process(), _set_by_user(environ)
-        for name in {*COUNTS, *WAITING}.intersection(environ).difference(kept):
-            del environ[name]  # by the process that started this one
-        ours = {} if _POLICY in kept else {k: v for k, v in WAITING.items() if k not in kept}
+        for name in environ.pop(_OURS, "").split(","):
+            environ.pop(name, None)  # of the process that started this one
+        ours = {} if kept.intersection((SPINS, POLICY)) else {SPINS: SHORT}
         if share.cores < _allowed() and not kept.intersection(COUNTS):
             ours["OMP_NUM_THREADS"] = str(share.cores)
         environ.update(ours)
         environ[_OURS] = ",".join(ours)
-        if share.cores == os.cpu_count() and hasattr(os, "getloadavg"):
-            _job["busy"] = round(os.getloadavg()[0])
     return describe(environ)
 
 
@@ -70,23 +69,10 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
     why = "" if threads == share.cores else "torch's own number, "
     why = f"{asked}, " if first == str(threads) else why
     told = f"{threads} thread{'s' * (threads != 1)} ({why}{share.reason})"
-    waiting = _POLICY if _POLICY in environ else "GOMP_SPINCOUNT"
-    told += f", {waiting}={environ[waiting]}" if waiting in environ else ""
-    free = max(1, share.cores - _job["busy"])
-    if 2 * _job["busy"] < share.cores or free >= threads:
-        return told
-    return (
-        f"{told}; other processes use {_job['busy']} of the cores: while they do, OMP_NUM_THREADS="
-        f"{free} is faster"
-    )
-
-
-def too_many() -> str:
-    """Say that torch has more threads than cores, and the cure; "" where it has not."""
-    (cores, reason), threads = _share(), _torch_threads()
-    told = f"torch computes with {threads} threads, more than the cores it has ({reason}): set "
-    cure = f"OMP_NUM_THREADS={cores} before Python starts, or call torch.set_num_threads({cores})."
-    return told + cure if threads > cores else ""
+    if threads > share.cores:
+        told += f" - too many, set OMP_NUM_THREADS={share.cores} before Python starts"
+    waiting = POLICY if POLICY in environ else SPINS
+    return told + (f", {waiting}={environ[waiting]}" if waiting in environ else "")
 
 
 def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -> Share:
@@ -147,7 +133,7 @@ def _allowed() -> int:
 
 
 def _set_by_user(environ: Mapping[str, str]) -> set[str]:
-    names = {*COUNTS, *WAITING, _POLICY}.intersection(environ)
+    names = {*COUNTS, SPINS, POLICY}.intersection(environ)
     return names.difference(environ.get(_OURS, "").split(","))
 
 

@@ -96,3 +96,17 @@ def test_one_process_runs_here():
 def test_auto_address_needs_one_machine():
     with pytest.raises(ValueError, match="--dist-url"):
         versions.launch(print, 1, num_machines=2, dist_url="auto")
+
+
+def test_each_process_of_a_job_takes_its_part_of_the_cores(monkeypatch):
+    spawned, shares, said = [], [], []
+    monkeypatch.setattr(versions.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(versions.mp, "spawn", lambda worker, *given: spawned.append(given))
+    versions.launch(said.append, 3, args=("done",))
+    (function, world, _, args), count = spawned[0]
+    assert (world, count) == ((3, 3, 0), 3)
+    monkeypatch.setattr(
+        versions, "share_among", lambda processes: shares.append((processes, [*said]))
+    )
+    function(*args)
+    assert (shares, said) == ([(3, [])], ["done"])

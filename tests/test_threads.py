@@ -13,7 +13,7 @@ import torch
 from centernet_d2 import threads
 from centernet_d2.threads import Share, describe, fit_threads, share_of_process
 
-SHORT = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+SHORT = {"GOMP_SPINCOUNT": "1000"}
 V2, V1 = "0::/a/b\n", "4:memory:/x\n3:cpu,cpuacct:/docker/1\n2:cpuset:/\n0::/\n"
 
 
@@ -81,17 +81,15 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path):
 @pytest.fixture
 def share(monkeypatch):
     """A function that gives this process other cores."""
-    monkeypatch.setattr(threads, "_job", {"processes": 1, "busy": 0})
+    monkeypatch.setattr(threads, "_job", {"processes": 1})
     return lambda given: monkeypatch.setattr(threads, "share_of_process", lambda: given)
 
 
 @pytest.fixture
 def no_torch(monkeypatch):
-    """A process that has not imported torch, on a machine of 16 idle cores."""
+    """A process that has not imported torch, on a machine of 16 cores."""
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(threads, "_allowed", lambda: 16)
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 9.0, 9.0), raising=False)
 
 
 QUOTA = Share(2, "the container's quota of 2 of 16 cores")
@@ -109,12 +107,13 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             QUOTA,
             {"OMP_NUM_THREADS": "4,2"},
             SHORT,
-            f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+            f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}) - too many, set OMP_NUM_THREADS=2 "
+            "before Python starts, GOMP_SPINCOUNT=1000",
         ),
         (
             QUOTA,
             {"MKL_NUM_THREADS": "1", "GOMP_SPINCOUNT": "7"},
-            {"KMP_BLOCKTIME": "0"},
+            {},
             f"1 thread (MKL_NUM_THREADS=1, {QUOTA.reason}), GOMP_SPINCOUNT=7",
         ),
         (
@@ -146,40 +145,17 @@ def test_a_process_that_is_started_takes_nothing_of_this_for_the_users(share):
         assert environ["GOMP_SPINCOUNT"] == "1000"
 
 
-@pytest.mark.parametrize(
-    ("load", "hint"),
-    [
-        (0.4, ""),
-        (7.4, ""),
-        (
-            8.3,
-            "; other processes use 8 of the cores: while they do, OMP_NUM_THREADS=8 is faster",
-        ),
-        (
-            40.0,
-            "; other processes use 40 of the cores: while they do, OMP_NUM_THREADS=1 is faster",
-        ),
-    ],
-)
-@pytest.mark.usefixtures("no_torch")
-def test_cores_that_others_use_are_told(monkeypatch, share, load, hint):
-    share(ALL)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
-    assert fit_threads({}) == f"16 threads (all 16 cores), GOMP_SPINCOUNT=1000{hint}"
-
-
-def test_threads_of_torch_are_told_and_too_many_warned_of(monkeypatch, share):
+def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
     share(QUOTA)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     environ: dict[str, str] = {}
-    assert fit_threads(environ) == f"5 threads (torch's own number, {QUOTA.reason})"
-    assert environ == {}  # too late: nothing is set
-    assert threads.too_many() == (
-        "torch computes with 5 threads, more than the cores it has (the container's quota of 2 of "
-        "16 cores): set OMP_NUM_THREADS=2 before Python starts, or call torch.set_num_threads(2)."
+    assert fit_threads(environ) == (
+        f"5 threads (torch's own number, {QUOTA.reason}) - too many, set OMP_NUM_THREADS=2 before "
+        "Python starts"
     )
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert threads.too_many() == ""
+    assert environ == {}  # it would come too late
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert describe(environ) == f"1 thread (torch's own number, {QUOTA.reason})"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
-from ..progress import bar
+from ..progress import SHOWN, bar
 from .files import WeightFileError, file_kind, sha256_of
 
 try:
@@ -139,7 +139,8 @@ def _fetch(url: str, part: Path) -> bool:
         start = have if goes_on else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        logger.info("Downloading %s%s", url, f" from byte {start:,} on" if start else "")
+        going_on = f" from byte {start:,} on" if start else ""
+        logger.info("Downloading %s%s", url, going_on, extra=SHOWN)
         shown = bar(total=total, initial=start, what=part.stem, unit="B", **BYTES)
         # "wb" keeps the lock: same file.
         with open(part, "ab" if goes_on else "wb") as stream, shown:
@@ -147,7 +148,7 @@ def _fetch(url: str, part: Path) -> bool:
                 shown.update(stream.write(block))
     size = part.stat().st_size
     if whole := total in (None, size):
-        logger.info("Downloaded %s bytes.", f"{size:,}")
+        logger.info("Downloaded %s bytes.", f"{size:,}", extra=SHOWN)
     return whole
 
 

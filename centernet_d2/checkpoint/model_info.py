@@ -22,6 +22,7 @@ from ..detectron2_versions import KEYS_OF_MAIN
 from .files import read_tensors
 
 BLOCK = "centernet_d2"
+_TEXTS = ("version", "config", "protocol")
 # Keys of a machine or a run, not of the model, neither written nor read: a file tells no folder of
 # whoever made it, and names none to whoever uses it.
 NOT_OF_A_MODEL = (
@@ -48,20 +49,18 @@ class ModelInfo:
     def of(cls, content: Mapping[str, Any], source: str) -> Self:
         """What the content of a file says; entries of another form, in others' files, nothing."""
         block = _mapping(content.get(BLOCK))
-        texts = {name: block.get(name) for name in ("version", "config", "protocol")}
         return cls(
             source,
-            **{name: text for name, text in texts.items() if isinstance(text, str)},
+            **{name: block[name] for name in _TEXTS if isinstance(block.get(name), str)},
             class_names=_texts(content.get("class_names")),
-            joints={key: value for key, value in content.items() if key.startswith("joint_")},
+            joints={k: value for k, value in content.items() if str(k).startswith("joint_")},
             guessed=_texts(content.get("guessed")),
             training=_mapping(block.get("training")),
         )
 
     def block(self) -> dict[str, Any]:
         """What stands under "centernet_d2": plain values."""
-        saved = {"version": self.version, "config": self.config, "protocol": self.protocol}
-        return saved | {"training": dict(self.training)}
+        return {name: getattr(self, name) for name in (*_TEXTS, "training")}
 
     @property
     def is_lazy(self) -> bool:
@@ -100,7 +99,7 @@ def read_model_info(path: str | os.PathLike[str]) -> ModelInfo:
 def for_use(content: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what only a training needs: the state of its optimizer, its averages."""
     kept = ("model", "class_names", "guessed", "__author__", BLOCK)
-    return {k: v for k, v in content.items() if k in kept or k.startswith("joint_")}
+    return {k: v for k, v in content.items() if k in kept or str(k).startswith("joint_")}
 
 
 def config_text(cfg: CfgNode) -> str:

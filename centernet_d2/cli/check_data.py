@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from logging.handlers import MemoryHandler
 from typing import Any
 
 import numpy as np
@@ -20,101 +22,84 @@ from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
 from ..data.records import Record, checked_records
 from ..data.samplers import seeded
-from ..engine.setup import register_datasets, setup
-from ..engine.user_modules import read_config
+from ..engine.class_names import configured_class_names
+from ..engine.setup import load_config, register_datasets, setup
+from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
-from ..structures.names import difference
+from .faults import sentence
 
-EXPECTED = (ValueError, OSError, KeyError)  # what the checks raise, in one sentence
 SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO's
-SAMPLE = 100  # images that are augmented
-_SHOWN = 5
+SAMPLE, SHOWN = 100, 5  # images that are augmented; wrong ones that are named
 Facts = dict[str, Any]  # what -> a number, or (least, median, most) and the like
-
-
-class _Warnings(logging.Handler):
-    """Keeps what is logged as a warning, each once."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.found: dict[str, None] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.found[record.getMessage()] = None
 
 
 def run(args: argparse.Namespace) -> int:
     """Look and print; return the exit status, 1 where there are faults."""
-    cfg = read_config(args.config_file or "", args.opts, imports=args.imports)
-    if not args.config_file or args.datasets:
+    cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
+    cfg.MODEL.DEVICE = "cpu"  # nothing is computed
+    if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
-    specs = list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
-    if not specs:
+    tables: dict[str, Facts] = {spec: {} for spec in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
+    if not tables:
         raise ValueError(
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
             "--config-file of a training."
         )
-    level, kept = args.images or cfg.DATASETS.CHECK_IMAGES, _Warnings()
-    logger = logging.getLogger("centernet_d2")
+    level, faults = args.images or cfg.DATASETS.CHECK_IMAGES, []
+    kept = MemoryHandler(capacity=10**6, flushLevel=logging.CRITICAL + 1)
+    kept.setLevel(logging.WARNING)
+    logger, ready = logging.getLogger("centernet_d2"), None
     logger.addHandler(kept)
-    faults: list[str] = []
     try:
-        is_ready = _prepare(cfg, setup if args.config_file else register_datasets, faults)
-        ready = cfg if args.config_file and is_ready else None
-        looked_at = {spec: look_at(spec, level, ready, faults) for spec in specs}
+        with _told(faults):
+            (setup if args.config_file else register_datasets)(cfg)
+            configured_class_names(cfg)
+            ready = cfg if args.config_file else None
+        for spec, facts in tables.items():
+            with _told(faults):
+                look_at(spec, level, facts, faults, cfg=ready)
     finally:
         logger.removeHandler(kept)
-    tables = {spec: facts for spec, facts in looked_at.items() if facts}  # those that can be read
-    faults, warnings = list(dict.fromkeys(faults)), list(kept.found)  # some said by two datasets
-    warnings += other_classes({spec: [*facts["classes"]] for spec, facts in tables.items()})
+    tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
+    said = {"fault": faults, "warning": [record.getMessage() for record in kept.buffer]}
+    found = {kind: list(dict.fromkeys(each)) for kind, each in said.items()}
     if tables:
-        print(as_table(tables))
-    kinds = {"fault": faults, "warning": warnings}
-    for sentence in (f"{kind}: {each}" for kind, found in kinds.items() for each in found):
-        print(f"\n{sentence}")
-    counts = [f"{len(found)} {kind}{'s' * (len(found) != 1)}" for kind, found in kinds.items()]
-    print(f"\n{', '.join(counts)}")
+        print(f"{as_table(tables)}\n")
+    print("".join(f"{kind}: {each}\n\n" for kind in found for each in found[kind]), end="")
+    print(", ".join(f"{len(each)} {kind}{'s' * (len(each) != 1)}" for kind, each in found.items()))
     if args.json:
-        write_json(args.json, {"datasets": tables, "faults": faults, "warnings": warnings})
+        write_json(args.json, {"datasets": tables, **{f"{k}s": each for k, each in found.items()}})
     return 1 if faults else 0
 
 
-def _prepare(cfg: CfgNode, prepare: Callable[[CfgNode], object], faults: list[str]) -> bool:
-    """Let data be read as `cfg` says; whether it and the data agree."""
+@contextlib.contextmanager
+def _told(faults: list[str]) -> Iterator[None]:
+    """Take an error that a check raises as a fault, and go on behind the block."""
     try:
-        prepare(cfg)
-    except EXPECTED as error:
-        faults.append(_sentence(error))
-        return False
-    return True
+        yield
+    except (ValueError, OSError, KeyError) as error:
+        faults.append(sentence(error, ""))
 
 
-def look_at(spec: str, level: str, cfg: CfgNode | None, faults: list[str]) -> Facts:
-    """Read a dataset as a training does, add its faults to `faults`, and return what it holds."""
-    try:
-        name = register_from_files(spec) if is_file_spec(spec) else spec
-        records = checked_records(name)
-    except EXPECTED as error:
-        faults.append(_sentence(error))
-        return {}
-    found = find_faults(records, level)
-    missing = [repr(records[row]["file_name"]) for row in found.missing]
-    for what, which in (("do not exist", missing), ("cannot be used", found.unusable.values())):
-        if which:
-            count = f"{len(which)} of {len(records)} image files {what}"
-            faults.append(f"dataset '{spec}': {count}: {_first(which)}")
-    facts = describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
-    if not records.labelled:
-        return facts
-    try:
-        fields = build_fields(cfg) if cfg else ()
-        check_training_dicts(records, [name], fields)
-        wrong = {*found.missing, *found.unusable}
-        usable = [record for row, record in enumerate(records) if row not in wrong]
-        facts |= in_network(usable, cfg) if cfg else {}
-    except EXPECTED as error:
-        faults.append(_sentence(error))
-    return facts
+def look_at(
+    spec: str, level: str, facts: Facts, faults: list[str], *, cfg: CfgNode | None = None
+) -> None:
+    """Read a dataset as a training does; add what it holds to `facts`, and what its images lack."""
+    name = register_from_files(spec) if is_file_spec(spec) else spec
+    records = checked_records(name)
+    facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
+    missing, unusable = find_faults(records, level)
+    paths = [repr(records[row]["file_name"]) for row in missing]
+    for what, wrong in {"do not exist": paths, "cannot be used": [*unusable.values()]}.items():
+        if wrong:
+            told = "; ".join(map(str, wrong[:SHOWN])) + "; ..." * (len(wrong) > SHOWN)
+            count = f"{len(wrong)} of {len(records)} image files {what}"
+            faults.append(f"dataset '{spec}': {count}: {told}")
+    if records.labelled:
+        check_training_dicts(records, [name], build_fields(cfg) if cfg else ())
+        bad = {*missing, *unusable}
+        usable = [record for row, record in enumerate(records) if row not in bad]
+        facts |= in_network(usable, cfg) if cfg and usable else {}
 
 
 def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
@@ -131,13 +116,10 @@ def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
             facts[f"{what} objects"] = count
     areas = np.square(_sides(objects))
     facts["object size"] = spread(np.sqrt(areas))
-    borders = [(0, SMALL), (SMALL, MEDIUM), (MEDIUM, np.inf)]
-    counts = [int(((low <= areas) & (areas < high)).sum()) for low, high in borders]
-    facts["small, medium, large objects"] = counts
-    joints = [
-        entry["keypoints"][2::3] for entry in objects if any(entry.get("keypoints", ())[2::3])
-    ]
-    if joints:
+    kinds = np.digitize(areas, [SMALL, MEDIUM])
+    facts["small, medium, large objects"] = np.bincount(kinds, minlength=3).tolist()
+    visibility = [entry.get("keypoints", ())[2::3] for entry in objects]
+    if joints := [row for row in visibility if any(row)]:
         seen = np.concatenate(joints)
         facts["objects with joints"] = len(joints)
         shares = [round(float((seen == value).mean()), 3) for value in (2, 1, 0)]
@@ -150,20 +132,18 @@ def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
 def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
     protocol = InferenceProtocol.from_config(cfg)
-    seen: list[np.ndarray] = []
+    fixed, seen, learned = protocol.fixed_size, [], []
     for record in records:
-        scale, size = 1.0, (record["height"], record["width"])
-        if protocol.resolution == "fixed":
-            canvas = protocol.fixed_size
-            scale = canvas[1] / protocol.shown_side(size, canvas)
+        side = protocol.shown_side((record["height"], record["width"]), fixed)
+        scale = fixed[1] / side if protocol.resolution == "fixed" else 1.0
         seen.append(scale * _sides(_objects(record["annotations"])))
-    facts = {"object size for the network, testing": spread(np.concatenate(seen))}
-    mapper, learned = build_mapper(cfg, is_train=True), []
+    mapper = build_mapper(cfg, is_train=True)
     for number, record in enumerate(records[:: -(-len(records) // SAMPLE)]):
         with seeded(0, number):
-            boxes = mapper(record)["instances"].gt_boxes
-        learned.append(boxes.area().sqrt().numpy())
-    return facts | {"object size for the network, training": spread(np.concatenate(learned))}
+            learned.append(mapper(record)["instances"].gt_boxes.area().sqrt().numpy())
+    sizes = {"testing": seen, "training": learned}
+    key = "object size for the network, "
+    return {key + when: spread(np.concatenate(found)) for when, found in sizes.items()}
 
 
 def _objects(annotations: Iterable[dict]) -> list[dict]:
@@ -182,17 +162,6 @@ def spread(lengths: Sequence[float] | np.ndarray) -> list[float]:
     if not len(lengths):
         return []
     return [round(float(f(lengths)), 1) for f in (np.min, np.median, np.max)]
-
-
-def other_classes(classes: dict[str, list[str]]) -> list[str]:
-    """Say which datasets have other classes than the first."""
-    first = next(iter(classes), "")
-    return [
-        f"'{first}' and '{spec}' have different classes ({difference(classes[first], names)}): "
-        "they cannot be trained or scored together"
-        for spec, names in classes.items()
-        if names != classes[first]
-    ]
 
 
 def as_table(tables: dict[str, Facts]) -> str:
@@ -215,12 +184,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " / ".join(f"{number:,g}" for number in value) or "none"
     return "" if value is None else f"{value:,}"
-
-
-def _sentence(error: Exception) -> str:
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-
-
-def _first(found: Iterable[Any]) -> str:
-    words = list(map(str, found))
-    return "; ".join(words[:_SHOWN]) + ("; ..." if len(words) > _SHOWN else "")

@@ -10,14 +10,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
+from ..engine.terminal import start_logging
 from ..model_zoo.entries import ENTRIES, Entry
-from ..model_zoo.hub import HUB, from_hub, push_to_hub
-from ..model_zoo.lookup import UnknownModelError, find_entry, names, near_names
+from ..model_zoo.hub import push_to_hub
+from ..model_zoo.lookup import (
+    UnknownModelError,
+    find_entry,
+    known_names,
+    names,
+    near_names,
+    without_ending,
+)
 from ..model_zoo.model_card import describe
 from ..model_zoo.path_handlers import published_file
 
@@ -35,7 +42,7 @@ def show_list(args: argparse.Namespace) -> None:
     found = [entry for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
     if not found:
         near = near_names(args.pattern, names())
-        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'. {near}".strip())
+        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'.{near}")
     if args.json:
         print(json.dumps(list(map(facts, found)), indent=1))
         return
@@ -45,12 +52,11 @@ def show_list(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Print all about an entry, or what a model file says of itself."""
-    is_hub = args.name.startswith(HUB)
-    if is_hub or os.path.isfile(args.name):
-        said = describe(read_model_info(from_hub(args.name) if is_hub else args.name))
-        said = {"file": args.name} | said
-    else:
+    is_entry = not os.path.isfile(args.name) and without_ending(args.name) in known_names()
+    if is_entry:
         said = facts(find_entry(args.name))
+    else:
+        said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
     if args.json:
         print(json.dumps(said, indent=1))
         return
@@ -59,8 +65,8 @@ def show(args: argparse.Namespace) -> None:
 
 def download(args: argparse.Namespace) -> None:
     """Fetch weights into the cache, and copy them where that is asked for."""
-    setup_logger(name="centernet_d2")  # a line at start and end, and what is tried again
-    file = from_hub(args.name) if args.name.startswith(HUB) else published_file(args.name)
+    start_logging()  # a line at start and end, and what is tried again
+    file = published_file(args.name)
     if args.output:
         target = Path(args.output)
         target = target / file.name if target.is_dir() or args.output.endswith(os.sep) else target
@@ -75,7 +81,7 @@ def download(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Publish a model."""
-    setup_logger(name="centernet_d2")
+    start_logging()
     said = {"licence": args.licence, "data": args.data, "private": args.private}
     print(push_to_hub(args.file, args.repository, **said))
 

@@ -15,9 +15,9 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from ..data.datasets.skeletons import skeleton_of
 from ..data.loader import build_mapper, load_dataset_dicts
 from ..data.samplers import seeded
-from ..engine.setup import setup
+from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
-from ..engine.user_modules import read_config
+from ..engine.user_modules import import_all
 from ..modeling.inputs import ignored_rows
 from ..progress import bar
 from ..structures.boxes3d import rescaled_projection
@@ -31,7 +31,7 @@ from ..visualization.skeletons import SkeletonDrawing
 def run(args: argparse.Namespace) -> int:
     """Draw; return the exit status."""
     start_logging(verbose=args.verbose)
-    cfg = read_config(args.config_file, args.opts, imports=args.imports)
+    cfg = load_config(args.config_file, args.opts, import_all(args.imports))
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
     setup(cfg)
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]

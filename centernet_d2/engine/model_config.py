@@ -20,6 +20,7 @@ from ..checkpoint.unwrap import unwrap
 from ..config.files import Level, read_levels
 from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
+from ..model_zoo.hub import HUB
 from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, published_file
 from ..text_files import expanded
@@ -37,7 +38,7 @@ def config_of(weights: str | os.PathLike[str]) -> CfgNode:
 
     Args:
         weights: a file that this package has written (.pth or .safetensors), one as its authors
-            published it, an address, or a name of the model zoo.
+            published it, an address, a name of the model zoo, or "hub:user/name[@revision]".
 
     Raises:
         FileNotFoundError: it is none of these.
@@ -113,12 +114,14 @@ def _beside(file: str | os.PathLike[str]) -> str:
 
 
 def named_weights(weights: str | os.PathLike[str]) -> str:
-    """Return what MODEL.WEIGHTS is for a file, an address, or a name of the model zoo.
+    """Return what MODEL.WEIGHTS is for a file, an address, a name of the zoo or of the Hub.
 
     Raises:
         FileNotFoundError: it is none of these; the message has the nearest names of the zoo.
     """
     weights = expanded(weights)
+    if weights.startswith(HUB):
+        return str(published_file(weights))
     name = weights.removeprefix(PUBLISHED)
     if weights.startswith(IMAGENET) or is_url(name) or PathManager.isfile(name.partition("?")[0]):
         return weights

@@ -34,7 +34,6 @@ from ..detectron2_versions import VERSION
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
-from ..threads import too_many
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names
 from .contradictions import differing
@@ -45,7 +44,7 @@ from .parts import Parts, check_best_metric, check_metric_name, tell_data, usabl
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
-from .saved_names import names_of_loaded, tell_once
+from .saved_names import names_of_loaded
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -83,8 +82,6 @@ class Trainer(Parts):
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
         self.check_datasets(cfg)
-        if warning := too_many():
-            tell_once(warning)
         check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs

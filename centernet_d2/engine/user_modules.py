@@ -11,22 +11,14 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import ModuleType
 
 from detectron2.config import CfgNode
 
 from ..text_files import expanded
-from .setup import load_config
 
 AddKeys = Callable[[CfgNode], object]
-
-
-def read_config(
-    path: str, overrides: Sequence[str] = (), *, imports: Iterable[str] = ()
-) -> CfgNode:
-    """Import modules, and load a config with the keys that they add; see `load_config`."""
-    return load_config(path, overrides, import_all(imports))
 
 
 def import_all(names: Iterable[str]) -> list[AddKeys]:

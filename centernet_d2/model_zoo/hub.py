@@ -55,6 +55,8 @@ def push_to_hub(
         DownloadError: the server refuses, or cannot be reached.
     """
     library = _library()
+    if repo_id.count("/") != 1:
+        raise ValueError(f"'{repo_id}' is no repository: write user/name.")
     content = for_use(detectron2_form(read_tensors(weights), os.fspath(weights)))
     info = ModelInfo.of(content, os.fspath(weights))
     scores = results_beside(Path(weights)) if scores is None else scores

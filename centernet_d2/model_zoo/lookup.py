@@ -24,13 +24,18 @@ def find_entry(name: str) -> Entry:
     Raises:
         UnknownModelError: there is none.
     """
-    known = {known: entry for entry in ENTRIES for known in names_of(entry)}
+    known = known_names()
     if entry := known.get(without_ending(name)):
         return entry
     raise UnknownModelError(
-        f"The model zoo has no '{name}'. {near_names(name, known)} All are listed by "
+        f"The model zoo has no '{name}'.{near_names(name, known)} All are listed by "
         "`centernet-d2 models list` and centernet_d2.model_zoo.names()."
     )
+
+
+def known_names() -> dict[str, Entry]:
+    """Every name that an entry is found by, and the entry."""
+    return {known: entry for entry in ENTRIES for known in names_of(entry)}
 
 
 def names() -> list[str]:
@@ -50,12 +55,12 @@ def without_ending(name: str) -> str:
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """One sentence with the names nearest to `name`."""
+    """A blank and a sentence with the names nearest to `name`; "" where none is near."""
     # The folder would make all names of one folder near.
     by_last = {known_name.rpartition("/")[2]: known_name for known_name in known}
     last = without_ending(name).rpartition("/")[2]
     near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
-    return f"Near: {', '.join(by_last[found] for found in near)}." if near else ""
+    return f" Near: {', '.join(by_last[found] for found in near)}." if near else ""
 
 
 def config_folder() -> Path:
@@ -84,13 +89,13 @@ def get_config_file(name: str) -> str:
         UnknownModelError: there is none.
     """
     folder = config_folder()
-    known = {known: entry.config for entry in ENTRIES for known in names_of(entry)}
+    known = {known: entry.config for known, entry in known_names().items()}
     for config in reversed(config_names()):  # of one short name the first counts
         full = without_ending(config)
         known |= {full.rpartition("/")[2]: config, full: config}
     found = name if (folder / name).is_file() else known.get(without_ending(name))
     if not found:
-        raise UnknownModelError(f"There is no config '{name}'. {near_names(name, known)}")
+        raise UnknownModelError(f"There is no config '{name}'.{near_names(name, known)}")
     return str(folder / found)
 
 

@@ -79,9 +79,9 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
     """
     _refuse_unusable(info, licence=licence, data=data)
     said = describe(info)
-    said |= {what: "not stated" for what in ("protocol", "training") if what not in said}
+    said |= {what: "not stated" for what in ("classes", "protocol", "training") if what not in said}
     measured = [
-        (task, metric, round(value, 4))
+        (task, metric, round(float(value), 4))
         for task, metrics in scores.items()
         for metric, value in metrics.items()
         if value is not None and math.isfinite(value)

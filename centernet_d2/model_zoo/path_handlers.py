@@ -62,11 +62,14 @@ class WeightsHandler(PathHandler):
 
 
 def published_file(name: str) -> Path:
-    """The file, downloaded where it is an address or a zoo name, as its authors released it.
+    """The file, fetched for an address, a zoo name or "hub:user/name", as its authors released it.
 
     Raises:
         FileNotFoundError: it is neither a file nor in the zoo; the message lists near names.
     """
+    name = name.removeprefix(PUBLISHED)
+    if name.startswith(HUB):
+        return from_hub(name)
     if is_url(name):
         return download(name, downloaded_file(name).parent)
     file = Path(name).expanduser()
@@ -106,8 +109,7 @@ def imagenet_file(source: str) -> Path:
 def register() -> None:
     """Register the names with detectron2's PathManager; calling it twice is harmless."""
     for prefixes, local_file in (
-        ([PUBLISHED], lambda path: converted_file(published_file(path.removeprefix(PUBLISHED)))),
+        ((PUBLISHED, HUB), lambda path: converted_file(published_file(path))),
         (IMAGENET, imagenet_file),
-        ([HUB], lambda path: converted_file(from_hub(path))),
     ):
         PathManager.register_handler(WeightsHandler(prefixes, local_file), allow_override=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from centernet_d2.cli.check_data import describe, other_classes, spread
+from centernet_d2.cli.check_data import describe, spread
 from centernet_d2.cli.parsers.check_data import LEVELS
 from centernet_d2.data import image_files
 
@@ -145,10 +145,10 @@ def test_crowd_ignored_and_joints_are_counted_apart():
     assert spread([]) == []
 
 
-def test_other_classes_are_told():
-    told = other_classes({"one": ["a", "b"], "two": ["a", "b"], "three": ["b", "a"]})
-    assert told == [
-        "'one' and 'three' have different classes (class 0 is 'a' in the first and 'b' in the "
-        "second): they cannot be trained or scored together"
-    ]
-    assert other_classes({}) == []
+def test_other_classes_are_a_fault(look, squares, tmp_path):
+    copy = tmp_path / "copy.json"
+    copy.write_text(Path(squares.split(":")[1]).read_text().replace('"square"', '"box"'))
+    status, found = look(squares, f"coco:{copy}:{squares.split(':')[2]}")
+    (fault,) = found["faults"]
+    assert (status, len(found["datasets"])) == (1, 2)
+    assert "class 0 is 'square' in the first and 'box' in the second" in fault

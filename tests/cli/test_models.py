@@ -44,6 +44,8 @@ def test_show_an_entry(capsys):
     assert "sha256" not in text  # not known
     assert cli.main(["models", "show", "points_dla34_14e"]) == 1
     assert "Near: points_dla34_140e, " in capsys.readouterr().err
+    assert cli.main(["models", "show", "mine/model.pth"]) == 1
+    assert "mine/model.pth': there is no such file. The model zoo" in capsys.readouterr().err
 
 
 def test_show_a_file(tmp_path, capsys):

@@ -248,3 +248,10 @@ def _own_scheduler(cls, cfg, optimizer):
 
 
 _own_scheduler.__qualname__ = "Mine.build_lr_scheduler"  # as if it were defined in the class
+
+
+@pytest.mark.parametrize("kind", ["train", "test"])
+def test_a_misspelt_dataset_gets_the_nearest_before_the_model_is_built(write, name, kind):
+    file = write(f'dataloader.{kind}.dataset.names = ["{name}x"]\nmodel.no_such_argument = 1\n')
+    with pytest.raises(KeyError, match=rf"DATASETS\.{kind.upper()}: .*{name}x.*nearest: {name}"):
+        run(parse(file))

@@ -25,12 +25,15 @@ from centernet_d2.checkpoint.model_info import (
     read_model_info,
 )
 from centernet_d2.config import add_centernet_config, flattened
+from centernet_d2.config.files import Level
 from centernet_d2.config.protocols import apply_protocol
+from centernet_d2.engine.contradictions import differing
 from centernet_d2.engine.model_config import read_model_config
 from centernet_d2.engine.run import run
-from centernet_d2.engine.saved_names import tell_once
+from centernet_d2.engine.saved_names import SavedNames, tell_once
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.model_zoo import config_names
 
 from .small_world import CLASSES, small_config
 
@@ -332,6 +335,20 @@ def test_a_config_text_comes_back_as_it_was(tiny_config):
     values = ModelInfo(config=text).config_values()
     ours = {k: v for k, v in flattened(cfg).items() if k not in NOT_OF_A_MODEL}
     assert json.dumps(values, sort_keys=True) == json.dumps(ours, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "folder", ["COCO-Detection", "COCO-Keypoints", "KITTI-Det", "Pascal", "Shap"]
+)
+def test_the_text_of_every_shipped_config_is_read_back(folder):
+    names = [n for n in config_names() if n.startswith(folder) and n.endswith(".yaml")]
+    assert names
+    for name in names:
+        cfg = load_config(name)
+        info = ModelInfo(source="w", config=config_text(cfg))
+        again = load_config([Level("", info.config_values(), is_saved=True)])
+        assert ModelInfo(config=config_text(again)).config_values() == info.config_values(), name
+        assert differing(cfg, SavedNames("w", config=info.config)) == {}
 
 
 def test_keys_of_one_detectron2_are_left_out_at_their_default(tiny_config, monkeypatch):

@@ -9,8 +9,9 @@ import torch
 from detectron2.engine import default_argument_parser
 
 from centernet_d2.engine.run import read_job, run
+from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
-from centernet_d2.engine.user_modules import import_user_module, read_config
+from centernet_d2.engine.user_modules import import_all, import_user_module
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_add_config_and_add_keys_add_keys(folder):
         cfg.MODEL.OTHER = 1
 
     (folder / "small.yaml").write_text("MODEL: {OTHER: 2}")
-    assert read_config("", ["MODEL.MINE", "4"], imports=["keys.py"]).MODEL.MINE == 4
+    assert load_config("", ["MODEL.MINE", "4"], import_all(["keys.py"])).MODEL.MINE == 4
     args = default_argument_parser().parse_args(["--config-file", "small.yaml", "MODEL.MINE", "4"])
     args.imports = ["keys.py"]
     model = read_job(args, add_keys=[add]).cfg.MODEL

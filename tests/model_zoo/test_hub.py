@@ -192,6 +192,10 @@ def test_scores_are_never_invented(trained):
     assert results_beside(trained.with_name("model_best.pth")) == {}  # of other weights
     trained.with_name("results.json").unlink()
     assert results_beside(trained) == {}
+    header, _ = header_of(
+        model_card(info, "a/b", **GIVEN, scores={"bbox": {"AP": np.float64(30.12346)}})
+    )
+    assert header["model-index"][0]["results"][0]["metrics"][0]["value"] == 30.1235
     other, text = header_of(model_card(info, "a/b", licence="Mine, ask me", data="d", scores={}))
     assert (other["license"], other["license_name"]) == ("other", "mine-ask-me")
 
@@ -212,12 +216,13 @@ def test_joints_make_it_a_keypoint_detector(trained):
         ({BLOCK: {"config": "model:\n  _target_: a\n"}}, {}, "carries no config that builds"),
         ({}, {"licence": " "}, "The licence is empty"),
         ({}, {"data": ""}, "The data is empty"),
+        ({}, {"repo_id": "name"}, "'name' is no repository: write user/name"),
     ],
 )
 def test_what_nobody_could_use_is_not_pushed(hub, trained, change, given, said):
     torch.save(torch.load(trained, weights_only=True) | change, trained)
     with pytest.raises(ValueError, match=said):
-        model_zoo.push_to_hub(trained, REPOSITORY, **GIVEN | given)
+        model_zoo.push_to_hub(trained, **{"repo_id": REPOSITORY} | GIVEN | given)
     assert not hub.asked
 
 
@@ -256,6 +261,9 @@ def test_commands(hub, trained, tmp_path, capsys):
     assert cli.main(["models", "download", f"hub:{REPOSITORY}", "--output", str(output)]) == 0
     assert capsys.readouterr().out.endswith(f"{output}\n")
     assert output.read_bytes() == hub.repositories[REPOSITORY]["main"]["model.safetensors"]
+    assert cli.main(["convert", f"hub:{REPOSITORY}", str(tmp_path / "again.pth")]) == 0
+    assert read_model_info(tmp_path / "again.pth").class_names == ("bright", "dark")
+    capsys.readouterr()
     assert cli.main(["models", "show", f"hub:{REPOSITORY}", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said == {"file": f"hub:{REPOSITORY}"} | describe(read_model_info(trained))

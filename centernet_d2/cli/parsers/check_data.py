@@ -7,7 +7,7 @@
 
 Prints a table of images, objects and classes, then what a training would stop at (faults, exit
 status 1) and what it would go on with (warnings). With a config also how large objects are for the
-network, in training by the first images' augmentations.
+network, in training after the augmentation of 100 images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 
 from ...text_files import expanded_output
-from .common import add_config_arguments, add_overrides
+from .common import add_import_argument, add_overrides
 
 LEVELS = ("none", "exist", "ends", "header", "decode")  # of DATASETS.CHECK_IMAGES
 
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the datasets, and how closely their images are looked at."""
     help_text = "coco:<json>:<images>, voc:<folder>:<split> ..., or a registered name; default: all"
     parser.add_argument("datasets", nargs="*", help=f"{help_text} of the config")
-    add_config_arguments(parser, required=False)
+    help_text = "YAML of a training, or the name of a shipped config"
+    parser.add_argument("--config-file", metavar="FILE", help=help_text)
+    add_import_argument(parser)
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
     parser.add_argument("--json", type=expanded_output, metavar="FILE", help="for all of it")
