@@ -10,8 +10,8 @@ import logging
 import os
 from collections.abc import Sequence
 
-# Python's warnings, and the one logger of torch that speaks while it is imported.
-LOGGERS = ("py.warnings", "torch.utils.cpp_extension")
+# Python's warnings; of torch what speaks while it is imported, and where a job of several fails.
+LOGGERS = ("py.warnings", "torch.utils.cpp_extension", "torch.multiprocessing.spawn")
 IN_CHILDREN = "CENTERNET_D2_QUIET"  # of the environment, which started processes inherit
 _held: list[logging.LogRecord] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import sys
 from collections.abc import Sequence
 from multiprocessing import active_children
@@ -25,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
         run_seeds(args.seeds, args, command=[*one, *without_seeds(args.command[1])])
         return 0
     machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank}
-    start = functools.partial(
-        launch, job.run, args.num_gpus, **machines, dist_url=args.dist_url, args=(args,)
-    )
-    if args.num_gpus * args.num_machines <= 1:
+    several = args.num_gpus * args.num_machines > 1
+    what, where = one_of_several if several else job.run, {"dist_url": args.dist_url, **machines}
+    start = functools.partial(launch, what, args.num_gpus, **where, args=(args,))
+    if not several:
         start()
         return 0
     with passed_on(lambda: [child.pid for child in active_children()]) as signals:
@@ -38,6 +39,15 @@ def run(args: argparse.Namespace) -> int:
             if not signals:
                 raise
     return 128 + signals[0] if signals else 0  # the processes have said where the training stands
+
+
+def one_of_several(args: argparse.Namespace) -> None:
+    """Run a process of a job; its trace is for its own log, as the command has none."""
+    try:
+        job.run(args)
+    except Exception:
+        logging.getLogger(__name__).debug("Failed:", exc_info=True)
+        raise
 
 
 def without_seeds(arguments: Sequence[str]) -> list[str]:

@@ -145,7 +145,7 @@ def usable_records(
 
 def tell_data(what: str, names: Sequence[str], records: Sequence[DatasetDict]) -> None:
     """Say what there is of the datasets' images and objects; records of others may say nothing."""
-    if records and comm.is_main_process():
+    if comm.is_main_process() and records and isinstance(records[0], Mapping):
         class_names = MetadataCatalog.get(names[0]).get("thing_classes", ())
         said = describe_data(records, class_names)
         logger.info("%s data %s: %s.", what, ", ".join(names), said, extra=SHOWN)

@@ -166,21 +166,12 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     setup(job.cfg).freeze()
     if comm.is_main_process():
         Path(folder, RESULTS_FILE).unlink(missing_ok=True)
+    logger.info("Command line arguments: %s", args)
     if args.config_file:  # detectron2 would read it in the system's encoding alone
         logger.info("Contents of %s:\n%s", args.config_file, read_text(args.config_file))
-    told = _WithoutFile(**vars(args) | {"config_file": ""})
-    told.shown = repr(args)
-    default_setup(job.saved(OUTPUT_DIR=folder), told)
+    used = argparse.Namespace(config_file="", eval_only=args.eval_only)
+    default_setup(job.saved(OUTPUT_DIR=folder), used)
     return job.cfg
-
-
-class _WithoutFile(argparse.Namespace):
-    """Arguments of which detectron2 logs `shown`, and no config file."""
-
-    shown: str
-
-    def __repr__(self) -> str:
-        return self.shown
 
 
 def clear_folder(folder: str, args: argparse.Namespace, *, needed: str = "") -> str:

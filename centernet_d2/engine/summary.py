@@ -26,11 +26,11 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     images = f"{len(records)} images"
     if not any("annotations" in record for record in records):
         return f"{images} without annotations"
-    counts: Counter[int] = Counter()
+    counts: Counter[int | None] = Counter()
     empty = crowds = 0
     for record in records:
-        entries = record.get("annotations", ())
-        objects = [entry["category_id"] for entry in entries if not entry.get("iscrowd", 0)]
+        entries = record.get("annotations") or ()
+        objects = [entry.get("category_id") for entry in entries if not entry.get("iscrowd", 0)]
         counts.update(objects)
         crowds += len(entries) - len(objects)
         empty += not objects

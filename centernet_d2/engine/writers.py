@@ -7,7 +7,6 @@ import importlib.util
 import os
 import re
 import sys
-from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -55,27 +54,15 @@ def check_writers(cfg: CfgNode) -> None:
 class Tracker(EventWriter):
     """Sends scalars, pictures and the config; its faults are told once and never raised.
 
-    After three faults in a row nothing more is sent.
+    After three in a row nothing more is sent. A subclass has `_open()`, which begins a run and
+    sends `config`, `_send(iteration, scalars, pictures)`, whose iterations only grow and whose
+    pictures are RGB (H, W, 3) uint8, and `_end(failed)`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
         self.folder, self.config = os.path.abspath(cfg.OUTPUT_DIR), yaml.safe_load(cfg.dump())
         self.run_name = os.path.basename(self.folder)
         self._is_open, self._last, self._faults = False, -1, 0
-
-    @abstractmethod
-    def _open(self) -> None:
-        """Begin a run, and send the config."""
-
-    @abstractmethod
-    def _send(
-        self, iteration: int, scalars: Mapping[str, float], pictures: Mapping[str, np.ndarray]
-    ) -> None:
-        """Send numbers, and RGB pictures (H, W, 3) uint8, of an iteration; it only grows."""
-
-    @abstractmethod
-    def _end(self, failed: bool) -> None:
-        """End the run."""
 
     def start(self) -> None:
         """Begin, before the first step."""
@@ -122,7 +109,6 @@ class WandbWriter(Tracker):
     def _open(self) -> None:
         import wandb
 
-        os.makedirs(self.folder, exist_ok=True)
         where = {"project": os.environ.get("WANDB_PROJECT", _PROJECT), "dir": self.folder}
         self.run = wandb.init(name=self.run_name, config=self.config, **where)
         self.image = wandb.Image
@@ -145,8 +131,7 @@ class MlflowWriter(Tracker):
         self.mlflow = mlflow
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT))
         mlflow.start_run(run_name=self.run_name, nested=mlflow.active_run() is not None)
-        mlflow.log_dict(self.config, "config.yaml")
-        # Parameters can be compared; their texts are short, and a call takes 100.
+        # Their texts are short, and a call takes 100 of them.
         values = [(key, str(value)[:500]) for key, value in flattened(self.config).items()]
         for first in range(0, len(values), 100):
             mlflow.log_params(dict(values[first : first + 100]))

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import SimpleTrainer, default_argument_parser
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.events import EventStorage
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from centernet_d2.checkpoint.model_info import read_model_info
@@ -229,6 +229,25 @@ def test_a_training_without_objects_is_refused_as_with_yaml(name):
             trainer.load_dataset(cfg)
     finally:
         DatasetCatalog.remove("nothing_to_learn")
+
+
+def test_what_lowers_the_learning_rate_is_called_by_its_name(config):
+    cfg = config("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR")
+    call = {"_target_": "fvcore.common.param_scheduler.LinearParamScheduler"}
+    names = {
+        "LinearParamScheduler": lazy_trainer(OmegaConf.create({"lr_multiplier": call})),
+        "WarmupCosineLR": lazy_trainer(OmegaConf.create({"lr_multiplier": {"steps": []}})),
+        "Mine": type("Mine", (Trainer,), {"build_lr_scheduler": classmethod(_own_scheduler)}),
+    }
+    assert [kind.scheduler_name(cfg) for kind in names.values()] == list(names)
+    assert Trainer.scheduler_name(cfg) == "WarmupCosineLR"
+
+
+def _own_scheduler(cls, cfg, optimizer):
+    raise NotImplementedError
+
+
+_own_scheduler.__qualname__ = "Mine.build_lr_scheduler"  # as if it were defined in the class
 
 
 @pytest.mark.parametrize("kind", ["train", "test"])

@@ -53,7 +53,14 @@ def test_what_tells_a_run(tmp_path, name):
 
 
 def test_a_run_is_moved_whole_and_other_files_stay(tmp_path):
-    own = ["config.yaml", "log.txt", "log.txt.rank1", "metrics.json", "last_checkpoint"]
+    own = [
+        "config.yaml",
+        "results.csv",
+        "log.txt",
+        "log.txt.rank1",
+        "metrics.json",
+        "last_checkpoint",
+    ]
     own += ["model_0000009.pth", "model_final.pth", "model_best.pth", "model_best.json"]
     own += ["events.out.tfevents.1.host", "results.json", "inference/boxes.json"]
     others = ["notes.txt", "seed_0/model_final.pth", "model_zoo.pth", "my.yaml"]

@@ -26,6 +26,11 @@ def record(*classes, crowds=0):
         ),
         ([record(0)], [], "1 images, 1 objects"),
         (
+            [{"annotations": None}, {"annotations": [{}]}],
+            [],
+            "2 images (1 without objects), 1 objects",
+        ),
+        (
             [record(*range(10))],
             [f"c{index}" for index in range(19)],
             "1 images, 10 objects of 19 classes: c0 1, c1 1, c2 1, c3 1, c4 1, c5 1, c6 1, c7 1, "
