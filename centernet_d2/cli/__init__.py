@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
     args = parse(verb, rest, program=program)
     try:
         return run(verb, args)
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stdout = None
-        return 0
     except (Exception, KeyboardInterrupt) as error:
         from .faults import report
 

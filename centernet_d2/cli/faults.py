@@ -18,6 +18,8 @@ def report(verb: str, error: BaseException, *, trace: bool = False) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("\n".join(["Stopped.", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 130
+    if isinstance(error, BrokenPipeError) and not can_print():
+        return 0  # `| head` has read enough
     in_log = write_to_log(error)
     if trace:
         traceback.print_exception(error)
@@ -25,6 +27,16 @@ def report(verb: str, error: BaseException, *, trace: bool = False) -> int:
         where = "the trace is in the log" if in_log else "see where by --traceback"
         print(f"centernet-d2 {verb}: {sentence(error, where)}", file=sys.stderr)
     return 1
+
+
+def can_print() -> bool:
+    """Whether somebody still reads what is printed; if not, nothing more is."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        sys.stdout = None
+        return False
+    return True
 
 
 def sentence(error: BaseException, where: str) -> str:

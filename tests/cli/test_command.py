@@ -120,6 +120,25 @@ def test_unforeseen_errors_say_what_they_are(monkeypatch, capfd):
     assert said.startswith("centernet-d2 predict: AttributeError: no such thing (")
 
 
+@pytest.mark.parametrize(("closed", "status"), [(True, 0), (False, 1)])
+def test_a_reader_who_has_enough_is_no_fault(monkeypatch, capfd, closed, status):
+    class Pipe:
+        def write(self, text):
+            pass
+
+        def flush(self):
+            if closed:
+                raise BrokenPipeError
+
+    def fail(args):
+        raise BrokenPipeError("a worker is gone")
+
+    monkeypatch.setattr("centernet_d2.cli.check.run", fail)
+    monkeypatch.setattr(sys, "stdout", Pipe())
+    assert cli.main(["check"]) == status
+    assert ("a worker is gone" in capfd.readouterr().err) is not closed
+
+
 def test_of_a_process_its_last_line_is_told():
     trace = "\n\n-- Process 1 terminated with the following error:\nTraceback:\n  ...\n"
     cause = {"error_index": 1, "error_pid": 7}
