@@ -18,6 +18,7 @@ import argparse
 from pathlib import Path
 
 from ...text_files import expanded, expanded_output
+from .common import add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("output", type=lambda given: Path(expanded_output(given)), help=help_text)
     own("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
+    help_text = "of a file of this package that carries none: that of its training"
+    add(parser, "--config-file", help=help_text)
     own("--classes", help=f"names of the classes: {names}a,b,c")
     sides = "names of the joints, whose sides say what a flip exchanges"
     own("--joints", help=f"{sides}: {names}a,b,c")
