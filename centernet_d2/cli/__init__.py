@@ -15,6 +15,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..threads import fit_threads
 from .parsers.common import add
@@ -69,26 +70,23 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
     Returns:
         The values, and as `command` the program's words and `arguments`, to be typed again.
     """
-    module = _parsers(verb)
+    module = _module(verb, "parsers.")
     parser = argparse.ArgumentParser(
         prog=program or f"centernet-d2 {verb}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _fill(parser, module)
+    module.add_arguments(parser)
+    add(parser, "--traceback", "--verbose")
     # Only where overrides stand between options; it cannot be done with all that follows them.
     intermixed = getattr(module, "INTERMIXED", False)
     args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
-    args.command = (_words(verb, program), list(arguments))
+    words = [sys.executable, program] if program else ["centernet-d2", verb]
+    if not program and os.path.basename(sys.argv[0]) == "__main__.py":
+        words[:1] = [sys.executable, "-m", "centernet_d2"]
+    args.command = (words, list(arguments))
     return args
-
-
-def _words(verb: str, program: str) -> list[str]:
-    if program:
-        return [sys.executable, program]
-    as_module = os.path.basename(sys.argv[0]) == "__main__.py"
-    return [*([sys.executable, "-m", "centernet_d2"] if as_module else ["centernet-d2"]), verb]
 
 
 def run(verb: str, args: argparse.Namespace) -> int:
@@ -99,38 +97,28 @@ def run(verb: str, args: argparse.Namespace) -> int:
 
         quiet.hold_back()
         require()
-    return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
+    return _module(verb).run(args)
 
 
 def full_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs, of which --help and the completion are made."""
+    from .. import __version__
+
     parser = argparse.ArgumentParser(
         prog="centernet-d2",
         description="Detectors that find objects as keypoints: CornerNet, CenterNet.",
         epilog="`centernet-d2 VERB --help` has examples and every option.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    version = f"centernet_d2 {__version__}"
+    parser.add_argument("--version", action="version", version=version)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, what in VERBS.items():
-        _fill(verbs.add_parser(verb, help=what), _parsers(verb))
+        parser_of_verb = verbs.add_parser(verb, help=what)
+        _module(verb, "parsers.").add_arguments(parser_of_verb)
+        add(parser_of_verb, "--traceback", "--verbose")
     return parser
 
 
-def _fill(parser: argparse.ArgumentParser, module: object) -> None:
-    module.add_arguments(parser)
-    add(parser, "--traceback", "--verbose")
-
-
-def _parsers(verb: str) -> object:
-    return importlib.import_module(f"{__name__}.parsers.{_module(verb)}")
-
-
-def _module(verb: str) -> str:
-    return verb.replace("-", "_")
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return f"centernet_d2 {__version__}"
+def _module(verb: str, room: str = "") -> Any:
+    return importlib.import_module(f"{__name__}.{room}{verb.replace('-', '_')}")

@@ -52,20 +52,13 @@ def sentence(error: BaseException, where: str) -> str:
 def write_to_log(error: BaseException) -> bool:
     """Write the trace into the log files of this process; return whether there are any."""
     terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    logger, failure = logging.getLogger("centernet_d2"), (type(error), error, error.__traceback__)
+    record = logger.makeRecord(logger.name, logging.ERROR, "", 0, "Failed:", (), failure)
     found = [
         handler
-        for handler in logging.getLogger("centernet_d2").handlers
+        for handler in logger.handlers
         if isinstance(handler, logging.StreamHandler) and handler.stream not in terminal
     ]
-    record = logging.LogRecord(
-        "centernet_d2",
-        logging.ERROR,
-        "",
-        0,
-        "Failed:",
-        (),
-        (type(error), error, error.__traceback__),
-    )
     for handler in found:
         handler.handle(record)
     return bool(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from ..missing import explain, is_missing
@@ -51,42 +51,31 @@ def choose_source(
     return "pypi"
 
 
-def build_from_git(repository: str, with_ops: bool, wheel_dir: Path) -> Path:
-    """The wheel of the pinned commit."""
-    rows = edits.PKG_RESOURCES_EDITS + (() if with_ops else edits.MAIN_MISSING_OPS_EDITS)
-    record = {"source": "git", "repository": repository, "commit": sources.COMMIT}
-    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
-        files, tag = sources.read_git(repository, with_ops, Path(folder))
-    return _build(files, rows, record, GIT_VERSION, wheel_dir, tag)
-
-
-def build_from_archive(wheel_dir: Path) -> Path:
-    """The wheel of the 0.5 sources on the package index."""
-    rows = edits.PKG_RESOURCES_EDITS + edits.RELEASE_05_EDITS
-    record = {"source": "pypi", "archive": sources.ARCHIVE_REQUIREMENT}
-    record["sha256"] = sources.ARCHIVE_SHA256
-    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
-        files = sources.read_archive(sources.download_archive(Path(folder)))
-    return _build(files, rows, record, sources.ARCHIVE_NUMBER, wheel_dir)
-
-
-def _build(
-    content: Mapping[str, bytes],
-    rows: Iterable[edits.Edit],
-    record: Mapping[str, object],
-    version: str,
-    wheel_dir: Path,
-    tag: str = PURE_TAG,
+def build(
+    source: str, wheel_dir: Path, *, repository: str = sources.REPOSITORY, with_ops: bool = False
 ) -> Path:
-    files, pure = apply_edits(select_files(content), rows), tag == PURE_TAG
+    """Write the wheel of the pinned commit ("git"), or of the 0.5 sources on the index ("pypi")."""
+    rows: tuple[edits.Edit, ...] = edits.RELEASE_05_EDITS
+    record = {"archive": sources.ARCHIVE_REQUIREMENT, "sha256": sources.ARCHIVE_SHA256}
+    version, tag = sources.ARCHIVE_NUMBER, PURE_TAG
+    with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
+        if source == "git":
+            rows = () if with_ops else edits.MAIN_MISSING_OPS_EDITS
+            version, record = GIT_VERSION, {"repository": repository, "commit": sources.COMMIT}
+            content, tag = sources.read_git(repository, with_ops, Path(folder))
+        else:
+            content = sources.read_archive(sources.download_archive(Path(folder)))
+    rows, pure = (*edits.PKG_RESOURCES_EDITS, *rows), tag == PURE_TAG
+    files = apply_edits(select_files(content), rows)
     if pure:
         files[edits.MISSING_OPS_PATH] = edits.MISSING_OPS_TEXT.encode()
+    made = {"source": source, "compiled_ops": not pure, "edits": [row.name for row in rows]}
     return write_wheel(
         files,
         version=version,
         tag=tag,
         license_text=content["LICENSE"],
-        source={**record, "compiled_ops": not pure, "edits": [row.name for row in rows]},
+        source={**record, **made},
         directory=wheel_dir,
     )
 
@@ -128,19 +117,15 @@ def install(
         return
     if with_ops and source == "pypi":
         raise InstallError("--with-ops needs the git source, which cannot be reached")
-    is_git = source == "git"
-    pin = f"{repository} at {sources.COMMIT}" if is_git else sources.ARCHIVE_REQUIREMENT
-    print(f"detectron2: taking source {source} ({pin})")
+    pins = {"git": f"{repository} at {sources.COMMIT}", "pypi": sources.ARCHIVE_REQUIREMENT}
+    print(f"detectron2: taking source {source} ({pins[source]})")
     if dry_run:
         return
     if is_missing("pip"):  # as in an environment of uv's
         raise InstallError(f"This environment has no pip, which is needed: {NO_PIP}")
     with tempfile.TemporaryDirectory(prefix="detectron2-wheel-") as folder:
         directory = wheel_dir or Path(folder)
-        if is_git:
-            wheel = build_from_git(repository, with_ops, directory)
-        else:
-            wheel = build_from_archive(directory)
+        wheel = build(source, directory, repository=repository, with_ops=with_ops)
         install_wheel(wheel)
     print(f"detectron2: installed {wheel.name} from source {source}")
     if problem := import_problem(with_ops):  # without torch or cv2, which it does not bring

@@ -233,7 +233,7 @@ def give_archive(monkeypatch, archive: Path) -> None:
 def test_archive_becomes_a_wheel_that_records_its_source(tmp_path, monkeypatch):
     archive = make_archive(tmp_path / "a.tar.gz", TREE_05)
     give_archive(monkeypatch, archive)
-    built = installer.build_from_archive(tmp_path / "wheels")
+    built = installer.build("pypi", tmp_path / "wheels")
     with zipfile.ZipFile(built) as content:
         record = json.loads(content.read(f"detectron2-0.5.dist-info/{wheel.SOURCE_RECORD}"))
         assert table.MISSING_OPS_PATH in content.namelist()
@@ -285,7 +285,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_git_source_takes_the_pinned_commit_of_a_local_path(repository, tmp_path):
-    built = installer.build_from_git(str(repository), False, tmp_path / "wheels")
+    built = installer.build("git", tmp_path / "wheels", repository=str(repository))
     assert built.name == "detectron2-0.6+g02b5c4e2-py3-none-any.whl"
     with zipfile.ZipFile(built) as content:
         names = content.namelist()
@@ -296,7 +296,7 @@ def test_git_source_takes_the_pinned_commit_of_a_local_path(repository, tmp_path
 def test_git_source_without_the_commit_stops(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(origin, "COMMIT", "0" * 40)
     with pytest.raises(wheel.InstallError, match="fetch"):
-        installer.build_from_git(str(repository), False, tmp_path / "wheels")
+        installer.build("git", tmp_path / "wheels", repository=str(repository))
     assert not (tmp_path / "wheels").exists()
 
 
@@ -309,7 +309,7 @@ def test_git_problem_names_a_missing_repository_and_a_missing_git(tmp_path, monk
 def test_with_ops_without_a_compiler_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(origin.shutil, "which", lambda name: None)
     with pytest.raises(wheel.InstallError, match=r"no C\+\+ compiler found.*leave --with-ops out"):
-        installer.build_from_git("unused", True, tmp_path)
+        installer.build("git", tmp_path, repository="unused", with_ops=True)
 
 
 # --- the choice of a source ---
@@ -342,7 +342,7 @@ def test_a_named_source_is_taken_without_looking():
 
 
 def test_dry_run_says_what_it_would_take_and_does_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
+    monkeypatch.setattr(installer, "build", lambda *_, **__: pytest.fail("built"))
     assert command("--source", "pypi", "--dry-run") == 0
     assert "taking source pypi (detectron2-cdo==0.5)" in capsys.readouterr().out
 
@@ -368,7 +368,7 @@ def test_failing_pip_is_an_error(tmp_path, monkeypatch):
     ],
 )
 def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, capsys):
-    monkeypatch.setattr(installer, "build_from_archive", lambda folder: folder / "a.whl")
+    monkeypatch.setattr(installer, "build", lambda source, folder, **_: folder / "a.whl")
     monkeypatch.setattr(installer, "install_wheel", lambda wheel: None)
     monkeypatch.setattr(installer, "import_problem", lambda with_ops: problem)
     if problem is None:
@@ -381,7 +381,7 @@ def test_it_imports_in_the_end_or_says_why_not(problem, words, monkeypatch, caps
 
 def test_without_pip_nothing_is_fetched(monkeypatch):
     monkeypatch.setattr(installer, "is_missing", lambda name: name == "pip")
-    monkeypatch.setattr(installer, "build_from_archive", lambda folder: pytest.fail("built"))
+    monkeypatch.setattr(installer, "build", lambda *_, **__: pytest.fail("built"))
     with pytest.raises(wheel.InstallError, match=r"no pip.* -m ensurepip"):
         command("--source", "pypi")
 
