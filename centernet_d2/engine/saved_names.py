@@ -6,10 +6,8 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 from detectron2.utils.file_io import PathManager
@@ -79,15 +77,6 @@ def saved_names(weights: str) -> SavedNames:
     return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
 
 
-def names_of_loaded(weights: str, content: Mapping[str, Any]) -> SavedNames:
-    """Names of `weights` whose `content` was loaded: of a zoo entry those that it states."""
-    stated = saved_names(weights) if weights.startswith(PUBLISHED) else SavedNames()
-    found = stated if stated.class_names else SavedNames.of(content, weights)
-    if found.newer:
-        tell_once(found.newer)
-    return found
-
-
 def _expected_file(name: str) -> Path:
     """Where the file of a name is, if it is here."""
     if is_url(name):
@@ -103,10 +92,13 @@ def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
             return SavedNames()
         loaded = read_tensors(file, mapped=True)
         if "class_names" not in loaded:
-            loaded = detect_source(unwrap(loaded).state).names
-        return SavedNames.of(loaded, source)
+            loaded |= detect_source(unwrap(loaded).state).names
+        found = SavedNames.of(loaded, source)
     except (OSError, ValueError):  # reported where they are loaded, with their name and the cure
         return SavedNames()
+    if found.newer:
+        tell_once(found.newer)
+    return found
 
 
 @functools.cache

@@ -44,7 +44,7 @@ from .parts import Parts, check_best_metric, check_metric_name, tell_data, usabl
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
-from .saved_names import names_of_loaded
+from .saved_names import fetch_weights, saved_names
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
@@ -195,9 +195,10 @@ class Trainer(Parts):
             )
             self._holds_run = False  # or of one that left no checkpoint
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
-        extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if path:
-            ours, saved = self.checkpointer, names_of_loaded(path, extras)
+            fetch_weights(path)
+            ours, saved = self.checkpointer, saved_names(path)
             compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
         if resume:
             for key, (was, now) in differing(self.cfg, saved).items():
