@@ -7,21 +7,15 @@ import functools
 import logging
 import math
 import os
-import re
-import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import verify_results
-from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.file_io import PathManager
@@ -30,7 +24,6 @@ from torch import nn
 from .. import __version__
 from ..checkpoint.model_info import ModelInfo, config_text
 from ..data.samplers import seed_generators
-from ..detectron2_versions import VERSION
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
@@ -49,7 +42,15 @@ from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
 from .summary import PeriodPrinter, describe_network
-from .writers import RESULTS_TABLE, WRITER_REGISTRY, WriterHook, add_result, check_writers
+from .training_record import specs, training_record
+from .writers import (
+    RESULTS_TABLE,
+    WRITER_REGISTRY,
+    WriterHook,
+    add_result,
+    check_writers,
+    last_numbers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -239,10 +240,8 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
-            for tracker in (
-                t for h in self._hooks if isinstance(h, WriterHook) for t in h.trackers
-            ):
-                tracker.close()
+            for hook in (h for h in self._hooks if isinstance(h, WriterHook)):
+                hook.close()
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
         results = getattr(self, "_last_eval_results", None)
@@ -293,24 +292,18 @@ class Trainer(Parts):
         finally:
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):
-            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), self._result_row())
+            done = min(self.iter + 1, self.max_iter)
+            row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
+            row |= last_numbers(self.storage, self._last_eval_results)
+            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
         return self._last_eval_results
-
-    def _result_row(self) -> dict[str, float]:
-        """Medians of the last 20 steps, and the scores, of an evaluation."""
-        known, done = self.storage.histories(), min(self.iter + 1, self.max_iter)
-        row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
-        row |= {name: known[name].median(20) for name in known if "loss" in name}
-        row |= {"lr": known["lr"].latest()} if "lr" in known else {}
-        scores = flatten_results_dict(self._last_eval_results)
-        return row | {name: float(value) for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
         state |= optimizer_state(self.optimizer, unwrapped(self.model))
         state["schedule"] = dict(vars(self.schedule))
-        state["datasets"] = self._datasets()
+        state["datasets"] = ", ".join(specs(self.cfg.DATASETS.TRAIN))
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
         done = self.iter + 1 - self.start_iter  # steps since the start, of all processes' images
@@ -322,20 +315,8 @@ class Trainer(Parts):
 
     def model_info(self) -> ModelInfo:
         """Return what a checkpoint says of the model beside its names; see docs/models.md."""
-        cfg = self.cfg
-        training: dict[str, Any] = {
-            # Of paths their last part: a file may leave this machine.
-            "train": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TRAIN)],
-            "test": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TEST)],
-            "images": self.schedule.dataset_size,
-            "iterations": self.iter + 1,
-            "max_iterations": self.max_iter,
-            "batch": cfg.SOLVER.IMS_PER_BATCH,
-            "seed": self.seed,
-            "detectron2": VERSION,
-            "torch": str(torch.__version__),
-            "date": time.strftime("%Y-%m-%d"),
-        }
+        training = {"iterations": self.iter + 1, "seed": self.seed}
+        training |= training_record(self.cfg, self.schedule)
         for hook in self._hooks:
             if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
                 training["best"] = {"metric": hook.metric, "value": float(hook.best)}
@@ -351,15 +332,12 @@ class Trainer(Parts):
         """The config as a checkpoint holds it."""
         return config_text(self.cfg)
 
-    def _datasets(self) -> str:
-        """Return what is trained on, by specification or name, to be compared on resuming."""
-        return ", ".join(_specs(self.cfg.DATASETS.TRAIN))
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
         TrainerBase.load_state_dict(self, state)
         model = unwrapped(self.model)
-        changes, now = self.schedule.changes(state.get("schedule", {})), self._datasets()
+        changes = self.schedule.changes(state.get("schedule", {}))
+        now = ", ".join(specs(self.cfg.DATASETS.TRAIN))
         if (was := state.get("datasets", now)) != now:
             changes.insert(0, f"DATASETS.TRAIN: {now} is used, the run had {was}.")
         changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
@@ -376,8 +354,3 @@ class Trainer(Parts):
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
-
-
-def _specs(names: Iterable[str]) -> list[str]:
-    """Datasets by their specification or, where they have none, by name."""
-    return [MetadataCatalog.get(name).get("file_spec") or name for name in names]
