@@ -13,6 +13,7 @@ from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 from torch import nn
 
 from .. import threads
+from ..checkpoint.unwrap import shorten
 from ..evaluation.build import told_by_model
 from ..progress import SHOWN
 
@@ -42,11 +43,8 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     rows = [(counts[index], name) for index, name in enumerate(class_names)]
     missing = [name for count, name in rows if not count]
     rows = sorted((row for row in rows if row[0]), key=lambda row: -row[0])
-    named = ", ".join(f"{name} {count}" for count, name in rows[:MOST_CLASSES])
-    named += f", and {len(rows) - MOST_CLASSES} more" if len(rows) > MOST_CLASSES else ""
-    if missing:
-        more = f" and {len(missing) - MOST_CLASSES} more" if len(missing) > MOST_CLASSES else ""
-        named += f"; none of {', '.join(missing[:MOST_CLASSES])}{more}"
+    named = shorten([f"{name} {count}" for count, name in rows], MOST_CLASSES)
+    named += f"; none of {shorten(missing, MOST_CLASSES)}" if missing else ""
     what = "class" if len(class_names) == 1 else "classes"
     return f"{images} of {len(class_names)} {what}: {named}"
 
