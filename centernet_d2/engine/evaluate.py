@@ -41,8 +41,7 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     trainer.check_evaluation(cfg, model)
-    for line in describe_network(model, weights=cfg.MODEL.WEIGHTS):
-        logger.info("%s", line, extra=SHOWN)
+    logger.info("%s", describe_network(model, cfg.MODEL.WEIGHTS), extra=SHOWN)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)

@@ -6,10 +6,10 @@ import contextlib
 import functools
 import logging
 import math
-import os
 import weakref
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -41,8 +41,7 @@ from .saved_names import fetch_weights, saved_names
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
-from .summary import PeriodPrinter, describe_network
-from .training_record import specs, training_record
+from .summary import PeriodPrinter, describe_network, specs, training_record
 from .writers import (
     RESULTS_TABLE,
     WRITER_REGISTRY,
@@ -120,17 +119,17 @@ class Trainer(Parts):
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
         """Build the checkpointer of this run's folder."""
+        trainer = weakref.proxy(self)  # which holds the checkpointer
         checkpointer = Checkpointer(
             model,
             cfg.OUTPUT_DIR,
             class_names=self.class_names,
             skeleton=output_skeleton(cfg),
             mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
-            trainer=weakref.proxy(self),
+            trainer=trainer,
         )
         if self.average:
             checkpointer.averaged_state = self.average.state_dict
-        trainer = weakref.proxy(self)  # which holds the checkpointer
         checkpointer.model_info = lambda: trainer.model_info()
         return checkpointer
 
@@ -222,8 +221,7 @@ class Trainer(Parts):
         """
         if self._holds_run and not self.start_iter:
             refuse_used_folder(self.cfg.OUTPUT_DIR)
-        for line in self._opening():
-            logger.info("%s", line, extra=SHOWN)
+        logger.info("%s", self._opening(), extra=SHOWN)
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -249,19 +247,17 @@ class Trainer(Parts):
             verify_results(self.cfg, results or {})
         return results
 
-    def _opening(self) -> list[str]:
+    def _opening(self) -> str:
         """What is trained in which way, where that is written, and how it is gone on with."""
-        model, folder = unwrapped(self.model), self.cfg.OUTPUT_DIR
-        weights = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
-        return [
-            *describe_network(
-                model, loader=self.data_loader, weights=weights or self.cfg.MODEL.WEIGHTS
-            ),
-            *self.schedule.describe().splitlines(),
-            f"Written to {folder}: log.txt (all that is said), metrics.json, {RESULTS_TABLE}, "
-            "TensorBoard's events, checkpoints.",
-            *([f"Stopped, it goes on by: {self.how_to_resume}"] if self._keeper else []),
-        ]
+        start = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
+        start = start or self.cfg.MODEL.WEIGHTS or "from scratch"
+        going_on = f"\nStopped, it goes on by: {self.how_to_resume}" if self._keeper else ""
+        return (
+            f"{describe_network(unwrapped(self.model), start, loader=self.data_loader)}\n"
+            f"{self.schedule.describe()}\n"
+            f"Written to {self.cfg.OUTPUT_DIR}: log.txt (all that is said), metrics.json, "
+            f"{RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
+        )
 
     def _train(self) -> None:
         try:
@@ -292,10 +288,9 @@ class Trainer(Parts):
         finally:
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):
-            done = min(self.iter + 1, self.max_iter)
+            done, file = min(self.iter + 1, self.max_iter), Path(self.cfg.OUTPUT_DIR, RESULTS_TABLE)
             row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
-            row |= last_numbers(self.storage, self._last_eval_results)
-            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
+            add_result(str(file), row | last_numbers(self.storage, self._last_eval_results))
         return self._last_eval_results
 
     def state_dict(self) -> dict[str, Any]:

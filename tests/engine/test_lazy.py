@@ -175,7 +175,7 @@ def test_weights_beside_a_file_may_have_any_name(write, tmp_path):
     for given, used in ((weights, weights), (zoo, f"published:{zoo}")):
         args = parse(file)
         args.weights = given
-        assert read_job(args).cfg.MODEL.WEIGHTS == used
+        assert used == read_job(args).cfg.MODEL.WEIGHTS
 
 
 def test_overrides_and_a_call_as_multiplier(write, tmp_path):
