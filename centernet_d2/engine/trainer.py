@@ -6,10 +6,10 @@ import contextlib
 import functools
 import logging
 import math
+import os
 import weakref
 from collections import OrderedDict
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -288,9 +288,10 @@ class Trainer(Parts):
         finally:
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):
-            done, file = min(self.iter + 1, self.max_iter), Path(self.cfg.OUTPUT_DIR, RESULTS_TABLE)
+            done = min(self.iter + 1, self.max_iter)
             row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
-            add_result(str(file), row | last_numbers(self.storage, self._last_eval_results))
+            row |= last_numbers(self.storage, self._last_eval_results)
+            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
         return self._last_eval_results
 
     def state_dict(self) -> dict[str, Any]:
