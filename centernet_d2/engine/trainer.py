@@ -33,7 +33,7 @@ from .contradictions import differing
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
-from .parts import Parts, check_best_metric, check_metric_name, tell_data, usable_records
+from .parts import Parts, check_best_metric, check_metric_name, usable_records
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
@@ -85,10 +85,7 @@ class Trainer(Parts):
         check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
-        source, skip = ", ".join(cfg.DATASETS.TRAIN), cfg.DATASETS.SKIP_UNREADABLE
-        dataset = self.load_dataset(cfg)
-        dataset = usable_records(cfg, dataset, f"DATASETS.TRAIN {source}", skip=skip)
-        tell_data("Training", cfg.DATASETS.TRAIN, dataset)
+        dataset = usable_records(cfg, self.load_dataset(cfg), "TRAIN", cfg.DATASETS.TRAIN)
         schedule = schedule_from_config(cfg, len(dataset))
         self.schedule = replace(schedule, scheduler=self.scheduler_name(cfg))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
