@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import comparison_rows
 from centernet_d2.decoding.center_check import CenterCheck, center_check
 from centernet_d2.decoding.corner_pairs import keypoints_at_peaks, pair_corners
 from centernet_d2.structures.predictions import CornerPairs, KeypointMaps, Keypoints
+
+from .comparing import comparison_rows
 
 REFERENCE = "max_pool2d, flat top-k"
 OURS = "ours"

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from centernet_d2.benchmark.detector import build, random_inputs, replace_modules, size_text
+from centernet_d2.benchmark.detector import build, random_inputs, size_text
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 from centernet_d2.structures.predictions import KeypointMaps, Keypoints
 
+from .comparing import replace_modules
 from .corner_decoding import plain_keypoints, probabilities
 from .directional_pool import by_cummax
 

@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import comparison_rows
 from centernet_d2.threads import COUNTS, POLICY, SHORT, SPINS
+
+from .comparing import comparison_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "Shapes/points_tiny"

@@ -10,8 +10,10 @@ from torch import Tensor
 from torchvision.ops import deform_conv2d
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import Call, comparison_rows, forward, forward_and_backward
+from centernet_d2.benchmark.timing import Call
 from centernet_d2.layers.deform_conv import modulated_deform_conv2d
+
+from .comparing import comparison_rows, forward, forward_and_backward
 
 # (channels in, channels out, side of the map): the first is the usual test case, the others are the
 # layers of ResNet-18 with deformable up-sampling at 512 x 512.

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import forward, forward_and_backward
 from centernet_d2.layers import directional_pool as pools
 from centernet_d2.layers.directional_pool import DIRECTIONS
+
+from .comparing import forward, forward_and_backward
 
 SHAPE = (1, 128, 128, 128)  # of the pools in a corner module at 511 x 511
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}

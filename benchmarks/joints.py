@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import comparison_rows
 from centernet_d2.decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
+
+from .comparing import comparison_rows
 
 REFERENCE = "published form"
 # name, images, persons, joints, candidates, side of the map

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from centernet_d2.benchmark.detector import build, random_inputs, replace_modules
+from centernet_d2.benchmark.detector import build, random_inputs
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.benchmark.timing import Timing
 from centernet_d2.engine.setup import load_config
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.modeling.fast_inference import make_fast
+
+from .comparing import replace_modules
 
 TRAINING_ROUNDS = 5  # at most; a step takes seconds
 OFFSET_STD = 0.02  # of the offset branches' weights: displacements as after some training

@@ -10,9 +10,10 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import comparison_rows
 from centernet_d2.decoding.soft_nms import SoftNmsRule
 from centernet_d2.decoding.soft_nms import soft_nms as our_soft_nms
+
+from .comparing import comparison_rows
 
 REFERENCE = "NumPy, class by class"
 HARD = "torchvision batched_nms (hard)"

@@ -11,15 +11,17 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module, metadata
 from typing import Any
 
 from .installation.wheel import SOURCE_RECORD
-from .missing import CURE_DETECTRON2, CURE_PAIR, OPENCV_WHEELS, REQUIREMENTS, fill
+from .missing import CURE_DETECTRON2, CURE_PAIR, REQUIREMENTS, fill
 
 Importer = Callable[[str], Any]
 
 MINIMUM_PYTHON = (3, 11)
+OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 CURE_ABOVE = "what is named above first"
 # What has a check of its own; the other requirements only have to import.
 NOT_PLAIN = ("torch", "torchvision", "cv2")
@@ -63,37 +65,12 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     return Finding("python", False, detail, cure)
 
 
-def check_torch(importer: Importer = import_module) -> Finding:
-    """Torch imports."""
-
-    def look() -> str:
-        torch = importer("torch")
-        return f"{torch.__version__}, built for CUDA {torch.version.cuda}"
-
-    return attempt("torch", look, CURE_PAIR)
-
-
-def check_torchvision(importer: Importer = import_module) -> Finding:
-    """Torchvision imports, which it only does beside its own torch."""
-    return attempt("torchvision", lambda: str(importer("torchvision").__version__), CURE_PAIR)
-
-
-def check_library(module: str, distribution: str, importer: Importer = import_module) -> Finding:
-    """An ordinary dependency imports."""
-
-    def look() -> str:
-        importer(module)
-        return installed_version(distribution) or "version unknown"
-
-    return attempt(distribution, look, f"{{pip}} install {distribution}")
-
-
 def check_opencv(
     importer: Importer = import_module,
     version_of: Callable[[str], str | None] = installed_version,
 ) -> Finding:
     """cv2 imports and comes from one wheel only."""
-    wheels = [name for name in OPENCV_WHEELS if version_of(name)]
+    wheels = [name for name in (REQUIREMENTS["cv2"], *OPENCV) if version_of(name)]
     if len(wheels) > 1:  # the headless one comes with this package, another by the user's choice
         cure = (
             f"they overwrite each other's files; keep one: {{pip}} uninstall --yes "
@@ -105,6 +82,18 @@ def check_opencv(
         cure = f"{{pip}} uninstall --yes {wheels[0]} && {cure}"
     origin = ", ".join(wheels) or "not by pip"
     return attempt("opencv", lambda: f"{importer('cv2').__version__} ({origin})", cure)
+
+
+def look_at_torch(importer: Importer) -> str:
+    """Torch imports."""
+    torch = importer("torch")
+    return f"{torch.__version__}, built for CUDA {torch.version.cuda}"
+
+
+def look_at_library(module: str, distribution: str, importer: Importer) -> str:
+    """An ordinary dependency imports."""
+    importer(module)
+    return installed_version(distribution) or "version unknown"
 
 
 def describe_source(read_text: Callable[[str], str | None]) -> str:
@@ -120,20 +109,16 @@ def describe_source(read_text: Callable[[str], str | None]) -> str:
     return "source unknown: not installed by this package"
 
 
-def check_detectron2(importer: Importer = import_module) -> Finding:
+def look_at_detectron2(importer: Importer) -> str:
     """Detectron2 imports, its model and its model zoo."""
-
-    def look() -> str:
-        detectron2 = importer("detectron2")
-        importer("detectron2.modeling")
-        importer("detectron2.model_zoo")
-        try:
-            source = describe_source(metadata.distribution("detectron2").read_text)
-        except metadata.PackageNotFoundError:
-            source = "source unknown: no installed distribution"
-        return f"{detectron2.__version__}, {source}"
-
-    return attempt("detectron2", look, _detectron2_cure)
+    detectron2 = importer("detectron2")
+    importer("detectron2.modeling")
+    importer("detectron2.model_zoo")
+    try:
+        source = describe_source(metadata.distribution("detectron2").read_text)
+    except metadata.PackageNotFoundError:
+        source = "source unknown: no installed distribution"
+    return f"{detectron2.__version__}, {source}"
 
 
 def _detectron2_cure(error: Exception) -> str:
@@ -150,44 +135,33 @@ def _detectron2_cure(error: Exception) -> str:
     return f"{CURE_DETECTRON2} --source git (or pypi) installs a version that is known to work"
 
 
-def check_package(importer: Importer = import_module) -> Finding:
+def look_at_package(importer: Importer) -> str:
     """centernet_d2 itself imported in full."""
-
-    def look() -> str:
-        package = importer("centernet_d2")
-        package.require()
-        return f"{package.__version__} at {package.__path__[0]}"
-
-    return attempt("centernet_d2", look, CURE_ABOVE)
+    package = importer("centernet_d2")
+    package.require()
+    return f"{package.__version__} at {package.__path__[0]}"
 
 
-def check_devices(importer: Importer = import_module) -> Finding:
+def look_at_devices(importer: Importer) -> str:
     """CPU threads and CUDA devices; a CPU alone is no failure, since everything runs on it."""
-
-    def look() -> str:
-        torch = importer("torch")
-        threads = f"CPU, {importer('centernet_d2.threads').describe()}"
-        if not torch.cuda.is_available():
-            return f"{threads}; no CUDA device"
-        names = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
-        return f"{threads}; CUDA: {', '.join(names)}"
-
-    return attempt("devices", look, "torch first, see above")
+    torch, threads = importer("torch"), importer("centernet_d2.threads").describe()
+    names = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
+    gpus = f"CUDA: {', '.join(names)}" if torch.cuda.is_available() else "no CUDA device"
+    return f"CPU, {threads}; {gpus}"
 
 
-def try_nms() -> str:
+def try_nms(importer: Importer) -> str:
     """Two boxes that overlap, one survives."""
-    torch, ops = import_module("torch"), import_module("torchvision.ops")
+    torch, ops = importer("torch"), importer("torchvision.ops")
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [1.0, 1.0, 10.0, 10.0]])
     kept = ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5)
-    if kept.tolist() != [0]:
-        raise AssertionError(f"kept {kept.tolist()}, expected [0]")
+    torch.testing.assert_close(kept, torch.tensor([0]))
     return "runs"
 
 
-def try_deformable_convolution() -> str:
+def try_deformable_convolution(importer: Importer) -> str:
     """torchvision's operator with zero offsets is a plain convolution."""
-    torch, ops = import_module("torch"), import_module("torchvision.ops")
+    torch, ops = importer("torch"), importer("torchvision.ops")
     image, weight = torch.rand(1, 3, 6, 7), torch.rand(4, 3, 3, 3)
     offset, mask = torch.zeros(1, 18, 6, 7), torch.ones(1, 9, 6, 7)
     result = ops.deform_conv2d(image, offset, weight, padding=1, mask=mask)
@@ -196,10 +170,10 @@ def try_deformable_convolution() -> str:
     return "runs, equals a plain convolution at zero offsets"
 
 
-def try_own_deformable_convolution() -> str:
+def try_own_deformable_convolution(importer: Importer) -> str:
     """This package's operator gives torchvision's numbers."""
-    torch, ops = import_module("torch"), import_module("torchvision.ops")
-    own = import_module("centernet_d2.layers.deform_conv")
+    torch, ops = importer("torch"), importer("torchvision.ops")
+    own = importer("centernet_d2.layers.deform_conv")
     image, weight = torch.rand(1, 3, 6, 7), torch.rand(4, 3, 3, 3)
     offset, mask = torch.randn(1, 18, 6, 7), torch.rand(1, 9, 6, 7)
     result = own.modulated_deform_conv2d(image, offset, mask, weight)
@@ -208,24 +182,34 @@ def try_own_deformable_convolution() -> str:
     return "runs, equals torchvision's"
 
 
-def try_directional_pool() -> str:
+def try_directional_pool(importer: Importer) -> str:
     """This package's pools give torch's numbers, on the GPU where there is one."""
-    torch, own = import_module("torch"), import_module("centernet_d2.layers.directional_pool")
+    torch, own = importer("torch"), importer("centernet_d2.layers.directional_pool")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     maps = torch.rand(1, 2, 5, 6, device=device)
     torch.testing.assert_close(own.directional_pool(maps, "bottom"), maps.cummax(2).values)
     return f"runs on {device}, equals torch's"
 
 
-def try_coco_evaluation() -> str:
+def try_coco_evaluation(importer: Importer) -> str:
     """pycocotools with its compiled part."""
-    import_module("pycocotools.cocoeval").COCOeval(iouType="bbox")
-    import_module("pycocotools.mask")
+    importer("pycocotools.cocoeval").COCOeval(iouType="bbox")
+    importer("pycocotools.mask")
     return "imports"
 
 
-# Name -> what runs the operator, cure.
-OPERATORS = {
+# Name -> what says how it is, and the cure where that fails; in the order of the cures.
+CHECKS: dict[str, tuple[Callable[[Importer], str], str | Callable[[Exception], str]]] = {
+    "torch": (look_at_torch, CURE_PAIR),
+    "torchvision": (lambda importer: str(importer("torchvision").__version__), CURE_PAIR),
+    **{
+        name: (partial(look_at_library, module, name), f"{{pip}} install {name}")
+        for module, name in REQUIREMENTS.items()
+        if module not in NOT_PLAIN
+    },
+    "detectron2": (look_at_detectron2, _detectron2_cure),
+    "centernet_d2": (look_at_package, CURE_ABOVE),
+    "devices": (look_at_devices, "torch first, see above"),
     "torchvision nms": (try_nms, CURE_PAIR),
     "torchvision deform_conv2d": (try_deformable_convolution, CURE_PAIR),
     "centernet_d2 deform_conv": (try_own_deformable_convolution, CURE_ABOVE),
@@ -234,13 +218,15 @@ OPERATORS = {
 }
 
 
+def check(name: str, importer: Importer = import_module) -> Finding:
+    """Make one of `CHECKS`."""
+    look, cure = CHECKS[name]
+    return attempt(name, lambda: look(importer), cure)
+
+
 def collect_findings() -> list[Finding]:
     """Every check, in the order in which a cure should be tried."""
-    findings = [check_python(), check_torch(), check_torchvision()]
-    plain = {module: name for module, name in REQUIREMENTS.items() if module not in NOT_PLAIN}
-    findings += [check_library(module, name) for module, name in plain.items()]
-    findings += [check_opencv(), check_detectron2(), check_package(), check_devices()]
-    return findings + [attempt(name, *operator) for name, operator in OPERATORS.items()]
+    return [check_python(), check_opencv(), *map(check, CHECKS)]
 
 
 def format_report(findings: Iterable[Finding]) -> str:
@@ -253,8 +239,8 @@ def format_report(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Exit status: 0 where everything works."""
+def main(args: object = None) -> int:
+    """Report, as the verb `check`, which takes nothing; exit status 0 where everything works."""
     findings = collect_findings()
     print(format_report(findings))
     broken = [finding.name for finding in findings if not finding.ok]

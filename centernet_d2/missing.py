@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
 
 TORCH_PAIR = "torch==2.15.0 torchvision==0.29.2"  # tested together, as in requirements/torch.txt
 CURE_PAIR = (
@@ -24,10 +23,6 @@ REQUIREMENTS = {
     **{"pycocotools": "pycocotools", "fvcore": "fvcore", "iopath": "iopath"},
     **{"matplotlib": "matplotlib", "tqdm": "tqdm", "yaml": "PyYAML", "yacs": "yacs"},
 }
-OPENCV_WHEELS = (
-    *("opencv-python-headless", "opencv-python"),
-    *("opencv-contrib-python", "opencv-contrib-python-headless"),
-)
 
 
 def fill(cure: str) -> str:
@@ -58,21 +53,14 @@ def explain(what: str, error: BaseException) -> str:
         names.append(name)
     if names:
         are = "is missing" if len(names) == 1 else "are missing"
-        return f"{what} needs {_listed(names)}, which {are} here: {_commands(names)}."
+        listed = ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+        wheels = dict.fromkeys(REQUIREMENTS.get(n, n) for n in names if n != "detectron2")
+        cures = [f"{{pip}} install {' '.join(wheels)}"] if wheels else []
+        cures += [CURE_DETECTRON2] if "detectron2" in names else []
+        return f"{what} needs {listed}, which {are} here: {fill(', then '.join(cures))}."
     last = (str(error).strip().splitlines() or ["no message"])[-1]
     cure = "{python} -m centernet_d2 check says what is broken and its cure"
     if "torchvision::" in last or name in ("torch", "torchvision"):
         cure = CURE_PAIR
     kind = type(error).__name__
     return f"{what} cannot be used, as an import fails ({kind}: {last}): {fill(cure)}."
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
-
-
-def _commands(names: Iterable[str]) -> str:
-    wheels = [REQUIREMENTS.get(name, name) for name in names if name != "detectron2"]
-    commands = ["{pip} install " + " ".join(dict.fromkeys(wheels))] if wheels else []
-    commands += [CURE_DETECTRON2] if "detectron2" in names else []
-    return fill(", then ".join(commands))

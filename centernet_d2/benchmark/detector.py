@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.modeling import build_model
-from fvcore.nn import FlopCountAnalysis, parameter_count
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..engine.setup import load_config, setup
 from ..structures.padded_images import PaddedImages
@@ -38,16 +40,11 @@ def model_size(options: BenchmarkOptions) -> list[Row]:
     """Parameters, and multiply-adds of one image through the network."""
     rows: list[Row] = []
     for path in options.configs:
-        model, size = build(path, options)
+        model, size = build(path, replace(options, device="cpu"))
         images = preprocess(model, random_inputs(1, size))
-        rows.append(
-            {
-                "model": Path(path).stem,
-                "canvas": size_text(images.tensor.shape[-2:]),
-                "parameters": parameter_count(model)[""],
-                "gmac": round(count_multiply_adds(model, images.tensor) / 1e9, 3),
-            }
-        )
+        row = {"model": Path(path).stem, "canvas": size_text(images.tensor.shape[-2:])}
+        row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+        rows.append(row | {"gmac": round(count_multiply_adds(model, images) / 1e9, 3)})
     return rows
 
 
@@ -76,16 +73,6 @@ def size_text(size: Sequence[int]) -> str:
     return "x".join(map(str, size))
 
 
-def replace_modules(root: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
-    """Put what `make` gives for a module, unless None, in its place everywhere below `root`."""
-    for parent in list(root.modules()):
-        for name, child in parent.named_children():
-            replacement = make(child)
-            if replacement is not None:
-                setattr(parent, name, replacement)
-    return root
-
-
 def preprocess(model: nn.Module, inputs: list[dict[str, object]]) -> PaddedImages:
     """Bring images of one size onto the canvas that the test protocol wants."""
     images = [entry["image"] for entry in inputs]
@@ -93,12 +80,22 @@ def preprocess(model: nn.Module, inputs: list[dict[str, object]]) -> PaddedImage
     return model.attach_inputs(model.inference_images(images, canvas), inputs)
 
 
-def count_multiply_adds(model: nn.Module, batch: Tensor) -> int:
-    """Count multiply-adds of backbone and head, the deformable convolutions' products included."""
-    counter = FlopCountAnalysis(_Network(model), batch)
-    counter.set_op_handle("torchvision::deform_conv2d", _deform_conv_multiply_adds)
-    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return int(counter.total())
+def count_multiply_adds(model: nn.Module, images: PaddedImages) -> int:
+    """Count the products of backbone and head; of deformable convolutions those with the kernel.
+
+    On the CPU alone: a kernel of Triton is no operator that is counted.
+    """
+    known = {torch.ops.torchvision.deform_conv2d: _deform_conv_operations}
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=known) as counter:
+        model.predict(images)
+    return int(counter.get_total_flops() // 2)
+
+
+def _deform_conv_operations(
+    _: Any, weight: Sequence[int], *others: Any, out_shape: Sequence[int], **more: Any
+) -> int:
+    """Two of a product; the bilinear sampling is left out."""
+    return 2 * out_shape[0] * math.prod(out_shape[2:]) * math.prod(weight)
 
 
 def _stages(
@@ -130,39 +127,3 @@ def _stages(
         }
         for stage, timing in timings.items()
     ]
-
-
-class _Network(nn.Module):
-    """A detector's backbone and head as a function of one tensor, for tracing."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Tensor) -> list[Tensor]:
-        count, _, height, width = batch.shape
-        images = PaddedImages(
-            tensor=batch,
-            image_sizes=((height, width),) * count,
-            scale=batch.new_ones(count),
-            shift=batch.new_zeros(count, 2),
-        )
-        return [tensor for maps in self.model.predict(images) for tensor in _tensors(vars(maps))]
-
-
-def _tensors(fields: Mapping[str, object]) -> list[Tensor]:
-    found = []
-    for value in fields.values():
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, Mapping):
-            found += _tensors(value)
-        elif is_dataclass(value):
-            found += _tensors(vars(value))
-    return found
-
-
-def _deform_conv_multiply_adds(inputs: list, outputs: list) -> int:
-    """Products of the sampled values with the kernel; the bilinear sampling is left out."""
-    weight, output = inputs[1].type().sizes(), outputs[0].type().sizes()
-    return output[0] * output[2] * output[3] * weight[0] * weight[1] * weight[2] * weight[3]

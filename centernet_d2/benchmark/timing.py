@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 Call = Callable[[], object]
 
@@ -32,23 +31,6 @@ class Timing:
     def spread(self) -> float:
         """Distance of the quartiles, as a share of the median."""
         return round((self.quartiles[1] - self.quartiles[0]) / self.median, 3)
-
-
-def comparison_rows(
-    subject: Mapping[str, object], timings: Mapping[str, Timing], reference: str
-) -> list[dict[str, object]]:
-    """A row per alternative: `subject`, milliseconds, and how many times as fast as `reference`."""
-    return [
-        {
-            **subject,
-            "alternative": name,
-            "ms": round(timing.ms, 3),
-            "lowest_ms": round(1e3 * timing.lowest, 3),
-            "spread": timing.spread,
-            "speed_up": round(timings[reference].median / timing.median, 2),
-        }
-        for name, timing in timings.items()
-    ]
 
 
 def time_interleaved(
@@ -79,23 +61,6 @@ def time_interleaved(
             synchronize(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: _summarize(values) for name, values in seconds.items()}
-
-
-def forward(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Call:
-    """A call of `function` on the tensors that records no gradients."""
-
-    def call() -> Tensor:
-        with torch.no_grad():
-            return function(*tensors)
-
-    return call
-
-
-def forward_and_backward(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Call:
-    """A call of `function`, and of the gradients of all tensors that it uses."""
-    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-    gradient = torch.randn_like(function(*leaves))
-    return lambda: torch.autograd.grad(function(*leaves), leaves, gradient, allow_unused=True)
 
 
 def peak_memory(call: Call, device: torch.device) -> int | None:

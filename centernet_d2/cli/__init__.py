@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from ..threads import fit_threads
+from .parsers.common import add
 
 VERBS = {
     "train": "train a detector, or go on with a training",
@@ -118,10 +119,7 @@ def full_parser() -> argparse.ArgumentParser:
 
 def _fill(parser: argparse.ArgumentParser, module: object) -> None:
     module.add_arguments(parser)
-    help_text = "show where an error arose, and not its sentence alone"
-    parser.add_argument("--traceback", action="store_true", help=help_text)
-    help_text = "show on the terminal all that is said, as the log file has it"
-    parser.add_argument("--verbose", action="store_true", help=help_text)
+    add(parser, "--traceback", "--verbose")
 
 
 def _parsers(verb: str) -> object:

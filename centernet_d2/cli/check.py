@@ -1,12 +1,5 @@
 """The verb `check`."""
 
-from __future__ import annotations
+from ..check import main as run
 
-import argparse
-
-from ..check import main
-
-
-def run(args: argparse.Namespace) -> int:
-    """Report; exit status 1 where something is broken."""
-    return main()
+__all__ = ["run"]

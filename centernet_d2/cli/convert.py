@@ -17,13 +17,17 @@ from ..checkpoint.matching_config import as_yaml, matching_config
 from ..checkpoint.model_info import BLOCK, for_use
 from ..checkpoint.published import Converted, convert, detectron2_form, published_info
 from ..checkpoint.unwrap import UnwrapError
+from ..config import flattened
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.skeletons import skeleton_of
 from ..engine.class_names import dataset_class_names
+from ..engine.setup import load_config
 from ..model_zoo.path_handlers import published_file
 from ..progress import clock
 from ..structures.skeleton import Skeleton, derive_flip_map
 from ..text_files import read_text
+
+GIVEN_BY = {"class_names": "classes", "joint_names": "joints"}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,15 +36,23 @@ def run(args: argparse.Namespace) -> int:
     file = published_file(args.input)
     checkpoint = read_tensors(file)
     try:
-        converted = recognised(checkpoint, args.input, args.arch)
+        with clock(f"Converting {args.input}"):
+            converted = convert(checkpoint, args.input)
     except (UnknownWeightsError, UnwrapError):
         if "model" not in checkpoint and BLOCK not in checkpoint:
             raise
         return convert_own(checkpoint, file, args)
+    if args.config_file:
+        told = "it becomes that of the weights. Leave out --config-file"
+        raise ValueError(f"'{args.input}' is published, and its config is known: {told}.")
+    if args.arch and args.arch != converted.found.architecture.partition(",")[0]:
+        raise ValueError(
+            f"'{args.input}' is not {args.arch}: it is {converted.found.describe()}. Leave out "
+            "--arch to convert it as that."
+        )
     converted = with_names(converted, args.classes, args.joints)
     voc_size = args.voc_size or (512 if "512" in Path(args.input).name else 384)
-    config = args.output.with_suffix(".yaml")
-    write(converted, args.output, config, source=args.input, voc_size=voc_size)
+    config = write(converted, args.output, source=args.input, voc_size=voc_size)
     print(converted.report())
     for key in converted.found.names["guessed"]:
         print(f"{key} are a guess from their number: give them by --{GIVEN_BY[key]}")
@@ -59,29 +71,19 @@ def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace
         told = "leave out --arch, --classes, --joints and --voc-size, which are for files of others"
         raise ValueError(f"'{args.input}' is a file of this package: {told}.")
     content = for_use(detectron2_form(checkpoint, args.input))
+    if args.config_file:
+        if BLOCK in content:
+            raise ValueError(f"'{args.input}' carries its config: leave out --config-file.")
+        keys = flattened(load_config(args.config_file, ["DATASETS.TRAIN", (), "DATASETS.TEST", ()]))
+        content[BLOCK] = published_info(keys, args.input).block()
     print(f"{args.input}: {file.stat().st_size:,} bytes")
     write_weights(args.output, content)
     print(f"{args.output}: {args.output.stat().st_size:,} bytes")
     if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
         print(f"left out, as only its training needs it: {', '.join(left_out)}")
     if BLOCK not in content:
-        print("it carries no config: it was saved before files did")
+        print("it carries no config, as it was saved before files did: add it by --config-file")
     return 0
-
-
-def recognised(checkpoint: dict[str, Any], name: str, architecture: str | None) -> Converted:
-    """Convert; raise ValueError where it is not the expected architecture."""
-    with clock(f"Converting {name}"):
-        converted = convert(checkpoint, name)
-    if architecture and architecture != converted.found.architecture.partition(",")[0]:
-        raise ValueError(
-            f"'{name}' is not {architecture}: it is {converted.found.describe()}. Leave out "
-            "--arch to convert it as that."
-        )
-    return converted
-
-
-GIVEN_BY = {"class_names": "classes", "joint_names": "joints"}
 
 
 def with_names(converted: Converted, classes: str | None, joints: str | None) -> Converted:
@@ -138,17 +140,17 @@ def read_names(given: str, *, joints: bool) -> tuple[list[str], Skeleton | None]
     return names, None
 
 
-def write(converted: Converted, weights: Path, config: Path, *, source: str, voc_size: int) -> None:
-    """Write both files, each whole or not at all."""
-    content = converted.file_content()
+def write(converted: Converted, weights: Path, *, source: str, voc_size: int) -> Path:
+    """Write the weights, and beside them the config, whose path is returned."""
+    content, config = converted.file_content(), weights.with_suffix(".yaml")
     keys = matching_config(converted.found, voc_size=voc_size)
     keys |= {"MODEL.WEIGHTS": str(weights.absolute())}
     comment = f"{converted.found.describe()}, converted from {Path(source).name}."
     if content["guessed"]:
         comment += f"\nGuessed from their number: {', '.join(content['guessed'])} in the weights."
-    text = as_yaml(keys, comment)
     if converted.found.task != "start":
         content[BLOCK] = published_info(keys, source).block()
     write_weights(weights, content)
     with atomic_write(config, "w") as stream:
-        stream.write(text)
+        stream.write(as_yaml(keys, comment))
+    return config

@@ -1,12 +1,5 @@
-"""The verb `evaluate`: a training's last part alone."""
+"""The verb `evaluate`: a training's last part alone, as its parser sets `eval_only`."""
 
-from __future__ import annotations
+from .train import run
 
-import argparse
-
-from . import train
-
-
-def run(args: argparse.Namespace) -> int:
-    """Evaluate; return the exit status."""
-    return train.run(args)
+__all__ = ["run"]

@@ -8,16 +8,7 @@ from ..installation.detectron2 import install
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0 where detectron2 imports in the end.
-
-    Raises:
-        InstallError: it does not; the message says why, and what to do.
-    """
-    install(
-        args.source,
-        repository=args.repository,
-        with_ops=args.with_ops,
-        wheel_dir=args.wheel_dir,
-        dry_run=args.dry_run,
-    )
+    """Install; InstallError, with the cure, where detectron2 does not import in the end."""
+    given = ("source", "repository", "with_ops", "wheel_dir", "dry_run")
+    install(**{name: getattr(args, name) for name in given})
     return 0

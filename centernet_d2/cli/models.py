@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
@@ -15,7 +14,7 @@ from tabulate import tabulate
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
 from ..engine.terminal import start_logging
-from ..model_zoo.entries import ENTRIES, Entry
+from ..model_zoo.entries import ENTRIES, Benchmark, Entry
 from ..model_zoo.hub import push_to_hub
 from ..model_zoo.lookup import (
     UnknownModelError,
@@ -39,44 +38,37 @@ def show_list(args: argparse.Namespace) -> None:
     """Print the entries whose name matches."""
     pattern = args.pattern.lower()
     wanted = pattern if set("*?") & set(pattern) else f"*{pattern}*"
-    found = [entry for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
+    found = [facts(entry) for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
     if not found:
         near = near_names(args.pattern, names())
         raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'.{near}")
-    if args.json:
-        print(json.dumps(list(map(facts, found)), indent=1))
-        return
     keys = ("name", "published", "metric", "licence")
-    print(tabulate([[_words(facts(entry)[key]) for key in keys] for entry in found], headers=keys))
+    table = tabulate([[_words(entry[key]) for key in keys] for entry in found], headers=keys)
+    print(json.dumps(found, indent=1) if args.json else table)
 
 
 def show(args: argparse.Namespace) -> None:
     """Print all about an entry, or what a model file says of itself."""
-    is_entry = not os.path.isfile(args.name) and without_ending(args.name) in known_names()
-    if is_entry:
+    if not os.path.isfile(args.name) and without_ending(args.name) in known_names():
         said = facts(find_entry(args.name))
     else:
         said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
-    if args.json:
-        print(json.dumps(said, indent=1))
-        return
-    print("\n".join(f"{key + ':':<12}{_words(value)}" for key, value in said.items() if value))
+    text = "\n".join(f"{key + ':':<12}{_words(value)}" for key, value in said.items() if value)
+    print(json.dumps(said, indent=1) if args.json else text)
 
 
 def download(args: argparse.Namespace) -> None:
     """Fetch weights into the cache, and copy them where that is asked for."""
     start_logging()  # a line at start and end, and what is tried again
     file = published_file(args.name)
-    if args.output:
-        target = Path(args.output)
-        target = target / file.name if target.is_dir() or args.output.endswith(os.sep) else target
-        if target.exists():
+    if target := args.output:
+        is_folder = os.path.isdir(target) or target.endswith(os.sep)
+        target = os.path.join(target, file.name) if is_folder else target
+        if os.path.exists(target):
             raise FileExistsError(f"'{target}' is there already: name another --output.")
-        target.parent.mkdir(parents=True, exist_ok=True)
         with open(file, "rb") as source, atomic_write(target) as stream:
             shutil.copyfileobj(source, stream)
-        file = target
-    print(file)
+    print(target or file)
 
 
 def push(args: argparse.Namespace) -> None:
@@ -88,21 +80,13 @@ def push(args: argparse.Namespace) -> None:
 
 def facts(entry: Entry) -> dict[str, Any]:
     """What is known of an entry, plain values."""
-    benchmark, where = entry.benchmark, entry.weights
+    scored, where = entry.benchmark or Benchmark("", "", "", ""), entry.weights
     return {
-        "name": entry.name,
-        "config": entry.config,
-        "weights": f"published:{entry.name}",
-        "from": where.page or where.url,
-        "sha256": where.sha256,
-        "authors' name": entry.published_name,
-        "licence": entry.licence,
-        "data": benchmark.dataset if benchmark else "",
-        "metric": benchmark.metric if benchmark else "",
-        "published": dict(entry.published),
-        "test": benchmark.resolution if benchmark else "",
-        "protocol": entry.protocol,
-        "parameters": entry.parameters,
+        **{"name": entry.name, "config": entry.config, "weights": f"published:{entry.name}"},
+        **{"from": where.page or where.url, "sha256": where.sha256},
+        **{"authors' name": entry.published_name, "licence": entry.licence},
+        **{"data": scored.dataset, "metric": scored.metric, "published": dict(entry.published)},
+        **{"test": scored.resolution, "protocol": entry.protocol, "parameters": entry.parameters},
     }
 
 

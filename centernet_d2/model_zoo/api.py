@@ -70,7 +70,7 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         UnknownModelError, OSError, RuntimeError: there is no such config, or the weights cannot be
             had (the message says what to do), or do not fill the model.
     """
-    cfg = get_config(config_path)
+    cfg, entry = get_config(config_path), find_entry(config_path) if trained else None
     if device is None and not torch.cuda.is_available():
         device = "cpu"
     if isinstance(cfg, CfgNode):
@@ -79,8 +79,8 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     else:
         model, weights = instantiate(cfg.model), cfg.train.get("init_checkpoint", "")
         model = model if device is None else model.to(device)
-    if trained:
-        file = converted_file(fetch_weights(find_entry(config_path)))
+    if entry:
+        file = converted_file(fetch_weights(entry))
         model.load_state_dict(read_tensors(file)["model"], strict=True)
     elif weights:
         DetectionCheckpointer(model).load(weights)

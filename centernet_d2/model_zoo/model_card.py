@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -12,12 +12,13 @@ import yaml
 from ..checkpoint.model_info import ModelInfo
 
 Scores = Mapping[str, Mapping[str, float | None]]  # task -> metric -> value in percent
+Score = tuple[str, str, float]
 
 # Identifiers of the Hub, which are SPDX's in lower case; any other licence is "other" and its name.
 LICENCES = (
     "apache-2.0 mit isc bsd-2-clause bsd-3-clause mpl-2.0 unlicense gpl-3.0 lgpl-3.0 agpl-3.0 "
+    "cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 openrail"
 )
-LICENCES += "cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 openrail"
 
 _TEXT = """
 # {name}
@@ -77,9 +78,16 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
     Raises:
         ValueError: the file carries no config, or licence or data are empty.
     """
-    _refuse_unusable(info, licence=licence, data=data)
-    said = describe(info)
-    said |= {what: "not stated" for what in ("classes", "protocol", "training") if what not in said}
+    for what, words in (("licence", licence), ("data", data)):
+        if not words.strip():
+            raise ValueError(f"The {what} is empty: whoever finds the model has to know it.")
+    if not info.config or info.is_lazy:
+        raise ValueError(
+            f"'{info.source}' carries no config that builds its model, so that whoever fetches it "
+            "could not use it. Add the one of its training: centernet-d2 convert <file> "
+            "new.safetensors --config-file <config.yaml>."
+        )
+    said = dict.fromkeys(("classes", "protocol", "training"), "not stated") | describe(info)
     measured = [
         (task, metric, round(float(value), 4))
         for task, metrics in scores.items()
@@ -91,39 +99,27 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
         table = [f"Test protocol: {said['protocol']}.", "", "| task | metric | % |"]
         table += ["| --- | --- | ---: |", *(f"| {t} | {m} | {v:.2f} |" for t, m, v in measured)]
     rows = ["| {} | {} |".format(what, words.replace("|", r"\|")) for what, words in said.items()]
-    told = {"repo": repo_id, "data": data, "licence": licence, "name": repo_id.rpartition("/")[2]}
-    text = _TEXT.format(said="\n".join(rows), scores="\n".join(table), **told)
-    kind = f"{'keypoint' if 'joints' in said else 'object'}-detection"
-    header = _header(kind, said["detector"].lower(), measured, **told)
+    name = repo_id.rpartition("/")[2]
+    header = _header(said, measured, name, licence, data)
+    told = {"said": "\n".join(rows), "scores": "\n".join(table), "licence": licence, "data": data}
+    text = _TEXT.format(repo=repo_id, name=name, **told)
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
 
 
-def _refuse_unusable(info: ModelInfo, **given: str) -> None:
-    for what, words in given.items():
-        if not words.strip():
-            raise ValueError(f"The {what} is empty: whoever finds the model has to know it.")
-    if not info.config or info.is_lazy:
-        raise ValueError(
-            f"'{info.source}' carries no config that builds its model, so that whoever fetches it "
-            "could not use it. Add the one of its training: centernet-d2 convert <file> "
-            "new.safetensors --config-file <config.yaml>."
-        )
-
-
 def _header(
-    kind: str, detector: str, measured: Sequence[tuple[str, str, float]], **told: str
+    said: Mapping[str, str], measured: list[Score], name: str, licence: str, data: str
 ) -> dict[str, Any]:
     """What the Hub lists a model by, and finds its scores in."""
-    header: dict[str, Any] = {"license": _slug(told["licence"]), "library_name": "centernet_d2"}
+    header: dict[str, Any] = {"license": _slug(licence), "library_name": "centernet_d2"}
     if header["license"] not in LICENCES.split():
         header |= {"license": "other", "license_name": header["license"]}
-    header["pipeline_tag"] = kind
-    header["tags"] = ["centernet_d2", "detectron2", "object-detection", detector]
+    header["pipeline_tag"] = f"{'keypoint' if 'joints' in said else 'object'}-detection"
+    header["tags"] = ["centernet_d2", "detectron2", "object-detection", said["detector"].lower()]
     if measured:
         metrics = [{"type": m.lower(), "name": f"{t}/{m}", "value": v} for t, m, v in measured]
-        dataset = {"type": _slug(told["data"]), "name": told["data"]}
-        result = {"task": {"type": kind}, "dataset": dataset, "metrics": metrics}
-        header["model-index"] = [{"name": told["name"], "results": [result]}]
+        result = {"task": {"type": header["pipeline_tag"]}, "metrics": metrics}
+        result["dataset"] = {"type": _slug(data), "name": data}
+        header["model-index"] = [{"name": name, "results": [result]}]
     return header
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..checked_values import check_value, share
-from ..structures.targets import CenterTargets, CornerTargets, JointTargets
+from ..structures.targets import CenterTargets, JointTargets
 from .canvas import BLACK, Color, as_array, class_color, class_name, side_by_side, text_scale
 from .text import draw_text, line_size, text_size
 
@@ -107,15 +107,16 @@ def draw_heatmaps(
     return side_by_side(pictures, [name.replace("_", " ") for name in heatmaps])
 
 
-def target_heatmaps(
-    targets: CenterTargets | JointTargets | CornerTargets, image: int = 0
-) -> dict[str, Tensor]:
-    """Keypoint -> heatmap (C, h, w) that a detector is to learn for one image of a batch."""
-    if isinstance(targets, CenterTargets):
-        return {"center": targets.heatmap[image]}
-    if isinstance(targets, JointTargets):
-        return {} if targets.heatmap is None else {JOINTS: targets.heatmap[image]}
-    kinds = {name: getattr(targets, name) for name in ("top_left", "bottom_right", "center")}
+def target_heatmaps(targets: Any, image: int = 0) -> dict[str, Tensor]:
+    """Keypoint -> heatmap (C, h, w) that a detector or a task is to learn for one image of a batch.
+
+    `targets` are those of `structures.targets`, or of a task without heatmaps: {}.
+    """
+    if isinstance(targets, (CenterTargets, JointTargets)):
+        name = JOINTS if isinstance(targets, JointTargets) else "center"
+        return {} if targets.heatmap is None else {name: targets.heatmap[image]}
+    names = ("top_left", "bottom_right", "center")
+    kinds = {name: getattr(targets, name, None) for name in names}
     return {name: kind.heatmap[image] for name, kind in kinds.items() if kind is not None}
 
 

@@ -77,6 +77,7 @@ def test_pascal_voc_weights(tmp_path, capsys, name, size):
         (["{file}", "{new}.pth", "--arch", "dla_34"], "it is resdcn_18 of the points repository"),
         (["{file}", "{new}.pkl"], "must end in .pth"),
         (["{page}", "{new}.pth"], "is a web page"),
+        (["{file}", "{new}.pth", "--config-file", "a"], "published, and its config is known"),
         (["ctdet_coco_resdcn", "{new}.pth"], "Near: ctdet_coco_resdcn18"),
     ],
 )
@@ -153,6 +154,25 @@ def test_names_of_own_files_are_not_given_anew(own, tmp_path, capsys):
     assert cli.main(["convert", str(own), str(tmp_path / "new.pth"), "--classes", "a"]) == 1
     assert "own.pth' is a file of this package: leave out --arch, --clas" in capsys.readouterr().err
     assert not (tmp_path / "new.pth").exists()
+
+
+def test_a_file_without_its_config_gets_it(own, tiny_yaml, tiny_overrides, tmp_path, capsys):
+    content = torch.load(own, weights_only=True)
+    del content["centernet_d2"]
+    old, new = tmp_path / "old.pth", tmp_path / "new.safetensors"
+    torch.save(content, old)
+    assert cli.main(["convert", str(old), str(tmp_path / "again.pth")]) == 0
+    assert "it carries no config, as it was saved before" in capsys.readouterr().out
+    given = ["--config-file", str(tmp_path / "config.yaml")]
+    trained = setup(load_config(tiny_yaml, tiny_overrides))
+    (tmp_path / "config.yaml").write_text(trained.dump())  # as beside a training
+    assert cli.main(["convert", str(old), str(new), *given]) == 0
+    info = read_model_info(new)
+    assert info.config_values() == read_model_info(own).config_values()
+    assert info.protocol == "no augmentation / keep_res / fit canvas"
+    assert Predictor(new).class_names == ["square"]
+    assert cli.main(["convert", str(new), str(tmp_path / "b.pth"), *given]) == 1
+    assert "new.safetensors' carries its config: leave out" in capsys.readouterr().err
 
 
 OWN = [f"part{index}" for index in range(20)]

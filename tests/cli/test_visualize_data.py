@@ -12,6 +12,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from centernet_d2.synthetic.files import ensure_split
 from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
 from centernet_d2.synthetic.settings import FigureSettings, SplitSettings, StreetSettings
+from centernet_d2.visualization import training_samples
 
 from .conftest import CORNER_OVERRIDES
 
@@ -28,13 +29,13 @@ def draw(verb, monkeypatch, tmp_path):
     def run(config, *arguments, spied=(), output="out"):
         tool, calls = verb("visualize-data"), {name: [] for name in spied}
         for name in spied:
-            original = getattr(tool, name)
+            original = getattr(training_samples, name)
 
             def spy(*given, name=name, original=original, **options):
                 calls[name].append((*given, options))
                 return original(*given, **options)
 
-            monkeypatch.setattr(tool, name, spy)
+            monkeypatch.setattr(training_samples, name, spy)
         needed = ["--config-file", str(SHAPES / config), "--output", str(tmp_path / output)]
         assert tool.main([*needed, *arguments]) == 0
         files = sorted((tmp_path / output).iterdir())
@@ -128,16 +129,15 @@ def test_joints_are_drawn(draw, figures, heatmaps):
     assert sum(len(instances) for _, instances, *_ in calls["draw_truth"]) > 4
 
 
-def test_joints_move_with_the_canvas(verb):
+def test_joints_move_with_the_canvas():
     """A crop in the middle of a larger canvas; visibilities stay."""
-    tool = verb("visualize-data")
     instances = Instances(
         (60, 60),
         gt_boxes=Boxes(torch.tensor([[1.0, 2, 3, 4]])),
         gt_classes=torch.tensor([0]),
         gt_keypoints=Keypoints(torch.tensor([[[5.0, 6, 2], [7, 8, 1]]])),
     )
-    moved = tool.on_canvas(instances, (2.0, 3.0), (64, 64))
+    moved = training_samples.on_canvas(instances, (2.0, 3.0), (64, 64))
     assert moved.image_size == (64, 64)
     assert moved.gt_keypoints.tensor[0].tolist() == [[7, 9, 2], [9, 11, 1]]
     assert moved.gt_boxes.tensor.tolist() == [[3, 5, 5, 7]]

@@ -16,7 +16,7 @@ import argparse
 
 from ...checked_values import argument, weight
 from ...text_files import expanded_output
-from .common import add_config_arguments, add_overrides, add_weights_argument
+from .common import add
 
 SUBSTITUTES = ("heatmaps", "offsets", "centers")
 
@@ -32,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "pixels within which a corner is right, default 8"
     quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
     for command in (oracle, quadrants):
-        add_config_arguments(command, required=False)
-        add_weights_argument(command)
+        add(command, "--config-file", "--import", "--weights")
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
         command.add_argument("--output", type=expanded_output, help=help_text)
-        add_overrides(command, "--opts")
+        add(command, "--opts")

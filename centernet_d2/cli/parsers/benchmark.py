@@ -15,7 +15,7 @@ import argparse
 
 from ...checked_values import argument, whole
 from ...text_files import expanded_output
-from .common import add_overrides
+from .common import add
 
 DEFAULT_CONFIGS = [
     "Shapes/points_tiny.yaml",
@@ -29,17 +29,16 @@ DEFAULT_CONFIGS = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is measured, on what, how often."""
+    own, count = parser.add_argument, argument(whole(1))
     help_text = "what to measure; default: all that there is here"
-    parser.add_argument("--sections", nargs="+", metavar="SECTION", help=help_text)
-    parser.add_argument("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
-    count, batches = argument(whole(1)), [1, 2, 4, 8]
-    parser.add_argument("--batches", nargs="+", type=count, default=batches, help="batch sizes")
-    parser.add_argument("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
-    parser.add_argument("--rounds", type=count, default=15, help="measurements, default 15")
-    help_text = "runs before, default 3"
-    parser.add_argument("--warm-up", type=argument(whole(0)), default=3, help=help_text)
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda ...")
-    parser.add_argument("--threads", type=count, help="of torch on the CPU")
-    parser.add_argument("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
-    parser.add_argument("--json", type=expanded_output, help="file for all numbers")
-    add_overrides(parser, "--opts")
+    own("--sections", nargs="+", metavar="SECTION", help=help_text)
+    own("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
+    own("--batches", nargs="+", type=count, default=[1, 2, 4, 8], help="batch sizes")
+    own("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
+    own("--rounds", type=count, default=15, help="measurements, default 15")
+    own("--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3")
+    own("--device", default="cpu", help="cpu (default), cuda ...")
+    own("--threads", type=count, help="of torch on the CPU")
+    own("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
+    own("--json", type=expanded_output, help="file for all numbers")
+    add(parser, "--opts")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 
 from ...text_files import expanded_output
-from .common import add_import_argument, add_overrides
+from .common import add
 
 LEVELS = ("none", "exist", "ends", "header", "decode")  # of DATASETS.CHECK_IMAGES
 
@@ -24,10 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the datasets, and how closely their images are looked at."""
     help_text = "coco:<json>:<images>, voc:<folder>:<split> ..., or a registered name; default: all"
     parser.add_argument("datasets", nargs="*", help=f"{help_text} of the config")
-    help_text = "YAML of a training, or the name of a shipped config"
-    parser.add_argument("--config-file", metavar="FILE", help=help_text)
-    add_import_argument(parser)
+    add(parser, "--config-file", help="YAML of a training, or the name of a shipped config")
+    add(parser, "--import")
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
     parser.add_argument("--json", type=expanded_output, metavar="FILE", help="for all of it")
-    add_overrides(parser, "--opts")
+    add(parser, "--opts")

@@ -5,62 +5,62 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from ...text_files import expanded
 
+CONFIG = "YAML of the detector: a file, or the name of a shipped one (Shapes/points_tiny)"
+_OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}
+_OVERRIDES |= {"help": "last: config overrides KEY VALUE ..."}
+# Each user's own port, so that a process that was left behind is noticed as one in use.
+_PORT = 2**15 + 2**14 + hash(os.getuid() if sys.platform != "win32" else 1) % 2**14
 
-def add_config_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Let a verb take a config and modules of one's own."""
-    help_text = "YAML of the detector: a file, or the name of a shipped one (Shapes/points_tiny)"
-    help_text += "" if required else "; default: the config that the weights carry"
-    given = {"required": required, "default": "", "metavar": "FILE"}
-    parser.add_argument("--config-file", **given, help=help_text)
-    add_import_argument(parser)
-
-
-def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take weights."""
-    help_text = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
-    parser.add_argument("--weights", type=expanded, default="", metavar="FILE", help=help_text)
-
-
-def add_import_argument(parser: argparse.ArgumentParser) -> None:
-    """Let a verb take modules of one's own, as `args.imports`; see `engine.user_modules`."""
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import my_package.my_module (installed, or below the current folder) or "
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "--config-file": {
+        "default": "",
+        "metavar": "FILE",
+        "help": f"{CONFIG}; default: the config that the weights carry",
+    },
+    "--import": {  # see `engine.user_modules`
+        "dest": "imports",
+        "action": "append",
+        "default": [],
+        "metavar": "MODULE",
+        "help": "import my_package.my_module (installed, or below the current folder) or "
         "path/to/file.py before the config is read, in every process; may be given several times; "
         "what it registers can be named in the config, and its add_config(cfg), if it has one, "
         "adds config keys",
-    )
+    },
+    "--weights": {
+        "type": expanded,
+        "default": "",
+        "metavar": "FILE",
+        "help": "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS",
+    },
+    "opts": _OVERRIDES,  # all that follows
+    "--opts": {"default": [], **_OVERRIDES},  # all that follows it
+    # The arguments of detectron2's `default_argument_parser` that start processes.
+    "--num-gpus": {"type": int, "default": 1, "help": "processes on this machine"},
+    "--num-machines": {"type": int, "default": 1, "help": "machines of the job"},
+    "--machine-rank": {"type": int, "default": 0, "help": "which machine this is, from 0"},
+    "--dist-url": {
+        "default": f"tcp://127.0.0.1:{_PORT}",
+        "help": "where the processes meet; of several machines the first one's address",
+    },
+    # Of every verb.
+    "--traceback": {
+        "action": "store_true",
+        "help": "show where an error arose, and not its sentence alone",
+    },
+    "--verbose": {
+        "action": "store_true",
+        "help": "show on the terminal all that is said, as the log file has it",
+    },
+}
+JOB = ("--num-gpus", "--num-machines", "--machine-rank", "--dist-url")
 
 
-def add_overrides(parser: argparse.ArgumentParser, option: str = "opts") -> None:
-    """Let a verb take config overrides: all that follows, or follows `option`."""
-    option_text = {} if option == "opts" else {"default": []}
-    parser.add_argument(
-        option,
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="last: config overrides KEY VALUE ...",
-        **option_text,
-    )
-
-
-def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let a verb start processes: the arguments of detectron2's `default_argument_parser`."""
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine")
-    parser.add_argument("--num-machines", type=int, default=1, help="machines of the job")
-    help_text = "which of the machines this is, from 0"
-    parser.add_argument("--machine-rank", type=int, default=0, help=help_text)
-    # Each user's own port, so that a process that was left behind is noticed as one in use.
-    port = 2**15 + 2**14 + hash(os.getuid() if sys.platform != "win32" else 1) % 2**14
-    parser.add_argument(
-        "--dist-url",
-        default=f"tcp://127.0.0.1:{port}",
-        help="where the processes meet; of several machines the first one's address",
-    )
+def add(parser: argparse.ArgumentParser, *names: str, **other: Any) -> None:
+    """Let a verb take arguments of the table; `other` replaces what stands there."""
+    for name in names:
+        parser.add_argument(name, **ARGUMENTS[name] | other)

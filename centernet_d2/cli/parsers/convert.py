@@ -18,27 +18,22 @@ import argparse
 from pathlib import Path
 
 from ...text_files import expanded, expanded_output
+from .common import add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two files, and what the published one does not say."""
-    help_text = "file, its address, or a name of the model zoo"
-    parser.add_argument("input", type=expanded, help=help_text)
-    parser.add_argument(
-        "output",
-        type=lambda given: Path(expanded_output(given)),
-        help="the .pth or .safetensors to write; of published weights a .yaml goes beside it",
-    )
-    parser.add_argument("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
+    own = parser.add_argument
+    own("input", type=expanded, help="file, its address, or a name of the model zoo")
+    help_text = "the .pth or .safetensors to write; of published weights a .yaml goes beside it"
+    own("output", type=lambda given: Path(expanded_output(given)), help=help_text)
+    own("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
-    parser.add_argument("--classes", help=f"names of the classes: {names}a,b,c")
-    parser.add_argument(
-        "--joints", help=f"names of the joints, whose sides say what a flip exchanges: {names}a,b,c"
-    )
-    parser.add_argument(
-        "--voc-size",
-        type=int,
-        choices=(384, 512),
-        help="fixed input of Pascal VOC weights, which the file does not say (default 384, or 512 "
-        "where the input's name contains it)",
-    )
+    help_text = "of a file of this package that carries none: that of its training"
+    add(parser, "--config-file", help=help_text)
+    own("--classes", help=f"names of the classes: {names}a,b,c")
+    sides = "names of the joints, whose sides say what a flip exchanges"
+    own("--joints", help=f"{sides}: {names}a,b,c")
+    help_text = "fixed input of Pascal VOC weights, which the file does not say (default 384, or "
+    help_text += "512 where the input's name contains it)"
+    own("--voc-size", type=int, choices=(384, 512), help=help_text)

@@ -24,11 +24,10 @@ DEMOS = ("points", "corner", "triplet", "box3d", "pose")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demo, where it goes, and overrides."""
-    parser.add_argument("demo", choices=DEMOS, help="which detector")
-    help_text = "folder, default output/demo_<detector>"
-    parser.add_argument("--output", type=expanded_output, help=help_text)
-    parser.add_argument("--check", action="store_true", help="fail below the demo's bars")
+    own = parser.add_argument
+    own("demo", choices=DEMOS, help="which detector")
+    own("--output", type=expanded_output, help="folder, default output/demo_<detector>")
+    own("--check", action="store_true", help="fail below the demo's bars")
     help_text = "images in the picture, default 12"
-    parser.add_argument("--images", type=argument(whole(1)), default=12, help=help_text)
-    help_text = "config overrides: KEY VALUE ..."
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=help_text)
+    own("--images", type=argument(whole(1)), default=12, help=help_text)
+    own("opts", nargs="*", metavar="KEY VALUE", help="config overrides: KEY VALUE ...")

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 
-from .common import add_config_arguments, add_job_arguments, add_overrides, add_weights_argument
+from .common import JOB, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of an evaluation."""
-    add_config_arguments(parser, required=False)
-    add_weights_argument(parser)
-    add_job_arguments(parser)
-    add_overrides(parser)
+    add(parser, "--config-file", "--import", "--weights", *JOB, "opts")
     parser.set_defaults(eval_only=True, resume=False, overwrite=False, seeds=None)

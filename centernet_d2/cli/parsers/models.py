@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for command in (listing, show):
         command.add_argument("--json", action="store_true", help="print JSON")
     download = commands.add_parser("download", help="fetch weights, as they were released")
-    help_text = "a name of the zoo, an address, or hub:user/name[@revision]"
-    download.add_argument("name", help=help_text)
+    download.add_argument("name", help="a name of the zoo, an address, or hub:user/name[@revision]")
     help_text = "file or folder to copy it to; default: it stays in the cache"
     download.add_argument("--output", type=expanded_output, metavar="FILE", help=help_text)
     push = commands.add_parser("push", help="publish a model, with a card, at the Hub")

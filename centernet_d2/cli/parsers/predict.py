@@ -15,39 +15,32 @@ import argparse
 
 from ...checked_values import argument, number, share, whole
 from ...text_files import expanded, expanded_output
-from .common import add_config_arguments, add_overrides, add_weights_argument
+from .common import add
 
 BOX_FORMATS = ("xyxy", "xywh")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add weights, images, what is written, and cameras."""
-    add_config_arguments(parser, required=False)
-    add_weights_argument(parser)
+    add(parser, "--config-file", "--import", "--weights")
+    own = parser.add_argument
     help_text = "images, folders, patterns; no videos, but folders of their frames"
-    parser.add_argument("--input", nargs="+", required=True, type=expanded, help=help_text)
+    own("--input", nargs="+", required=True, type=expanded, help=help_text)
     help_text = "folder of pictures and predictions.json"
-    parser.add_argument("--output", required=True, type=expanded_output, help=help_text)
-    help_text = "0 to 1, default 0.3"
-    parser.add_argument("--score-threshold", type=argument(share), default=0.3, help=help_text)
-    parser.add_argument("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
-    help_text = "images at once, default 8"
-    parser.add_argument("--batch-size", type=argument(whole(1)), default=8, help=help_text)
-    parser.add_argument("--no-pictures", action="store_true", help="no pictures of detections")
-    help_text = (
-        "also draw where centers or corners are seen (photo.heatmap.jpg); takes twice as long"
-    )
-    parser.add_argument("--heatmap", action="store_true", help=help_text)
+    own("--output", required=True, type=expanded_output, help=help_text)
+    own("--score-threshold", type=argument(share), default=0.3, help="0 to 1, default 0.3")
+    own("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
+    own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
+    own("--no-pictures", action="store_true", help="no pictures of detections")
+    help_text = "also draw where centers or corners are seen (photo.heatmap.jpg); twice as long"
+    own("--heatmap", action="store_true", help=help_text)
     help_text = "mark the corners and centers that boxes were made from"
-    parser.add_argument("--keypoints", action="store_true", help=help_text)
+    own("--keypoints", action="store_true", help=help_text)
     camera = parser.add_mutually_exclusive_group()
-    camera.add_argument(
-        "--calibration",
-        type=expanded,
-        help="of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt; "
-        "it is of the pixels as stored, so of images neither resized nor turned by EXIF",
-    )
+    help_text = "of 3-D boxes: calibration file of KITTI's form (P2), or a folder with <image>.txt;"
+    help_text += " it is of the pixels as stored, so of images neither resized nor turned by EXIF"
+    camera.add_argument("--calibration", type=expanded, help=help_text)
     help_text = "of 3-D boxes: pixels, of a camera that looks at the middle of the image"
     camera.add_argument("--focal-length", type=argument(number(above=0)), help=help_text)
-    parser.add_argument("--overwrite", action="store_true", help="predict finished images again")
-    add_overrides(parser, "--opts")
+    own("--overwrite", action="store_true", help="predict finished images again")
+    add(parser, "--opts")

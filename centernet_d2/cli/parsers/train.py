@@ -35,27 +35,24 @@ from __future__ import annotations
 import argparse
 
 from ...checked_values import argument, whole
-from .common import add_config_arguments, add_job_arguments, add_overrides
+from .common import JOB, add
+
+_SEEDS = (
+    "train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after the other, "
+    "each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every score, also in "
+    "OUTPUT_DIR/seeds.json; with --resume finished seeds are left out; with --eval-only evaluate "
+    "each seed's model_final.pth, the report is in OUTPUT_DIR/inference"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of detectron2's `default_argument_parser`, and more."""
-    add_config_arguments(parser, required=False)
-    help_text = "go on with the run in OUTPUT_DIR"
-    parser.add_argument("--resume", action="store_true", help=help_text)
+    add(parser, "--config-file", "--import")
+    own = parser.add_argument
+    own("--resume", action="store_true", help="go on with the run in OUTPUT_DIR")
     help_text = "move the run that lies in OUTPUT_DIR into a folder old_1 (old_2, ...) there, and "
-    help_text += "start a new one; nothing is deleted"
-    parser.add_argument("--overwrite", action="store_true", help=help_text)
+    own("--overwrite", action="store_true", help=f"{help_text}start a new one; nothing is deleted")
     help_text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, as `centernet-d2 evaluate` does"
-    parser.add_argument("--eval-only", action="store_true", help=help_text)
-    parser.add_argument(
-        "--seeds",
-        type=argument(whole(1)),
-        metavar="N",
-        help="train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after "
-        "the other, each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every "
-        "score, also in OUTPUT_DIR/seeds.json; with --resume finished seeds are left out; with "
-        "--eval-only evaluate each seed's model_final.pth, the report is in OUTPUT_DIR/inference",
-    )
-    add_job_arguments(parser)
-    add_overrides(parser)
+    own("--eval-only", action="store_true", help=help_text)
+    own("--seeds", type=argument(whole(1)), metavar="N", help=_SEEDS)
+    add(parser, *JOB, "opts")

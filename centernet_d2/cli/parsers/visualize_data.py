@@ -16,12 +16,13 @@ import argparse
 
 from ...checked_values import argument, whole
 from ...text_files import expanded_output
-from .common import add_config_arguments, add_overrides
+from .common import CONFIG, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, the folder, and how many."""
-    add_config_arguments(parser)
+    add(parser, "--config-file", required=True, help=CONFIG)
+    add(parser, "--import")
     parser.add_argument("--output", required=True, type=expanded_output, help="for the pictures")
     parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
     for name, least, default, what in (
@@ -31,4 +32,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         known = {"default": default, "help": f"{what}, default {default}"}
         parser.add_argument(f"--{name}", type=argument(whole(least)), **known)
-    add_overrides(parser)
+    add(parser, "opts")
