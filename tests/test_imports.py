@@ -39,7 +39,7 @@ ALLOWED = {
     },
     "visualization": {"structures", "checked_values"},
     "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
-    "checkpoint": {"config", "atomic_write", "detectron2_versions", "progress"},
+    "checkpoint": {"structures", "config", "atomic_write", "detectron2_versions", "progress"},
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
 EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}

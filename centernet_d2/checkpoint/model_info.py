@@ -19,7 +19,10 @@ from .. import __version__
 from ..config import flattened, value_of
 from ..config.files import read_yaml
 from ..detectron2_versions import KEYS_OF_MAIN
+from ..structures.names import plural
+from ..structures.skeleton import Skeleton
 from .files import read_tensors
+from .unwrap import shorten
 
 BLOCK = "centernet_d2"
 _TEXTS = ("version", "config", "protocol")
@@ -75,6 +78,25 @@ class ModelInfo:
         return (
             f"'{self.source}' was written by centernet_d2 {self.version}, this is {__version__}: "
             "what is new there is not understood here. Update this package."
+        )
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The joints; None where none are named."""
+        return Skeleton.from_saved(self.joints, f"checkpoint '{self.source}'")
+
+    def names(self, what: str) -> list[str]:
+        """Names of "class" or "joint"."""
+        return list(self.class_names if what == "class" else self.joints.get("joint_names") or ())
+
+    def guess_of(self, what: str) -> str:
+        """A sentence that says so where the names of "class" or "joint" are a guess; else ""."""
+        if f"{what}_names" not in self.guessed:
+            return ""
+        names = self.names(what)
+        return (
+            f"'{self.source}' names no {plural(what)}; by their number, {len(names)}, they are "
+            f"guessed to be {shorten(names)}"
         )
 
     def config_values(self) -> dict[str, Any]:

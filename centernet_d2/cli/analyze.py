@@ -22,6 +22,7 @@ from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import read_model_config
 from ..engine.setup import setup
 from ..engine.terminal import start_logging
+from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
 
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Analyze; return the exit status."""
     logger = start_logging(verbose=args.verbose)
     given = (args.config_file, args.weights, args.opts)
-    cfg = read_model_config(*given, imports=args.imports, evaluates=True)
+    cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
     if not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty: nothing to analyze on.")

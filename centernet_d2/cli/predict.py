@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engine.model_config import read_model_config
 from ..engine.terminal import start_logging
+from ..engine.user_modules import import_all
 from ..inference.cameras import ImageCameras
 from ..inference.files import PredictionWriter, predict_files
 from ..inference.find_images import find_images
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     left_out: list[str] = []
     files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
     given = (args.config_file, args.weights, args.opts)
-    cfg = read_model_config(*given, imports=args.imports)
+    cfg = read_model_config(*given, add_keys=import_all(args.imports))
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
     cameras = ImageCameras(files, **camera, upright=upright)

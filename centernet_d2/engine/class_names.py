@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import shorten
 from ..data.records import check_class_names, nearest
 from ..structures.names import difference
 from ..structures.skeleton import Skeleton
-from .saved_names import HOW_TO_NAME, SavedNames, saved_names, tell_once
+from .saved_names import HOW_TO_NAME, saved_names, tell_once
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
 
 
 def compare_with_checkpoint(
-    classes: Sequence[str], skeleton: Skeleton | None, saved: SavedNames, *, must_agree: bool
+    classes: Sequence[str], skeleton: Skeleton | None, saved: ModelInfo, *, must_agree: bool
 ) -> None:
     """Compare classes, joints and what a flip exchanges with what was `saved` in a checkpoint.
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from ..checkpoint.model_info import ModelInfo
 from ..config import flattened, translated
 from ..config.protocols import PROTOCOLS, without_effect
-from .saved_names import SavedNames, tell_once
+from .saved_names import tell_once
 from .setup import BY_HAND, FROM_WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ BACKBONES = ("RESNET_DECONV", "DLA", "HOURGLASS", "TIMM", "ENCODER_DECODER")
 TASKS = ("BOX2D", "POSE", "BOX3D")
 
 
-def tell_contradictions(cfg: CfgNode, saved: SavedNames, found: Pairs) -> None:
+def tell_contradictions(cfg: CfgNode, saved: ModelInfo, found: Pairs) -> None:
     """Warn, once, of what `differing` has found, of what was set by hand in the log alone.
 
     By hand is what was an override, or was changed in a config that the weights gave.
@@ -60,7 +61,7 @@ def listed(found: Pairs) -> str:
     return "".join(f"\n  {key}: {own!r} -> {used!r}" for key, (own, used) in found.items())
 
 
-def differing(cfg: CfgNode, saved: SavedNames) -> Pairs:
+def differing(cfg: CfgNode, saved: ModelInfo) -> Pairs:
     """Compare `cfg`, after `setup`, with the config that its weights carry, if they do.
 
     Returns:

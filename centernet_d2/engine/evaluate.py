@@ -18,7 +18,7 @@ from ..progress import SHOWN
 from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
 from .contradictions import differing, listed, tell_contradictions
-from .saved_names import fetch_weights, names_of_loaded, saved_names, tell_once
+from .saved_names import fetch_weights, saved_names, tell_once
 from .setup import setup
 from .summary import describe_network
 from .trainer import Trainer
@@ -41,8 +41,7 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     trainer.check_evaluation(cfg, model)
-    for line in describe_network(model, weights=cfg.MODEL.WEIGHTS):
-        logger.info("%s", line, extra=SHOWN)
+    logger.info("%s", describe_network(model, cfg.MODEL.WEIGHTS), extra=SHOWN)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)
@@ -65,16 +64,16 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
     class_names = set_class_names(cfg)
-    found = differing(cfg, saved_names(cfg.MODEL.WEIGHTS))
+    saved = saved_names(cfg.MODEL.WEIGHTS)
+    found = differing(cfg, saved)
     try:
-        extras = Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
+        Checkpointer(model, mismatch="fail").load(cfg.MODEL.WEIGHTS)
     except CheckpointMismatchError as error:
         if not found:
             raise
         told = f"{error}\nThe config that it carries has another value -> than here:{listed(found)}"
         raise CheckpointMismatchError(told) from error
-    tell_contradictions(cfg, saved_names(cfg.MODEL.WEIGHTS), found)
-    saved = names_of_loaded(cfg.MODEL.WEIGHTS, extras)
+    tell_contradictions(cfg, saved, found)
     compare_with_checkpoint(class_names, output_skeleton(cfg), saved, must_agree=True)
     if not (class_names or saved.class_names):
         tell_once(

@@ -25,7 +25,7 @@ from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, published_file
 from ..text_files import expanded
 from .setup import FROM_WEIGHTS, load_config
-from .user_modules import AddKeys, import_all
+from .user_modules import AddKeys
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ def read_model_config(
     weights: str = "",
     overrides: Sequence[Any] = (),
     *,
-    imports: Iterable[str] = (),
     add_keys: Iterable[AddKeys] = (),
     evaluates: bool = False,
 ) -> CfgNode:
@@ -67,14 +66,12 @@ def read_model_config(
         config_file: YAML; "" for the config in `weights`.
         weights: see `config_of`; "" for the MODEL.WEIGHTS of the overrides or the config file.
         overrides: KEY VALUE KEY VALUE ..., which come over either.
-        imports: modules to import before, see `user_modules`.
         add_keys: further functions that add config keys, as for `load_config`.
         evaluates: DATASETS.TEST is needed; where it is not given it is that of the training.
 
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `config_of`; or nothing is given.
     """
-    add_keys = [*add_keys, *import_all(imports)]
     if config_file:
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
         return load_config(config_file, [*overrides, *more], add_keys)

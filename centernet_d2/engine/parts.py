@@ -96,11 +96,16 @@ class Parts(DefaultTrainer):
         given = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
         results: OrderedDict[str, Any] = OrderedDict()
         for name, evaluator in zip(cfg.DATASETS.TEST, given, strict=True):
-            seen = watched(cls.build_test_loader(cfg, name), f"Evaluating on {name}")
-            results[name] = inference_on_dataset(model, seen, evaluator)
+            loaded = cls.build_test_loader(cfg, name)
             if comm.is_main_process():
-                print_csv_format(results[name])
-                tell_scores(evaluator, name, results[name])
+                loaded = bar(loaded, what=f"Evaluating on {name}", unit="batch")
+            results[name] = inference_on_dataset(model, loaded, evaluator)
+            if not comm.is_main_process():
+                continue
+            print_csv_format(results[name])
+            scores = flatten_results_dict(results[name])
+            if scores and not type(evaluator).__module__.startswith("centernet_d2."):  # has its own
+                logger.info("Evaluation of %s:\n%s", name, as_table(scores), extra=SHOWN)
         return next(iter(results.values())) if len(results) == 1 else results
 
     @classmethod
@@ -116,8 +121,7 @@ class Parts(DefaultTrainer):
             try:
                 built = cls.build_test_loader(cfg, name)  # of another package: without records
                 records = list(getattr(getattr(built, "dataset", None), "dicts", ()))
-                usable_records(cfg, records, f"DATASETS.TEST {name}")
-                tell_data("Evaluation", [name], records)
+                usable_records(cfg, records, "TEST", [name])
                 evaluator = call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
                 if own:
@@ -132,36 +136,22 @@ class Parts(DefaultTrainer):
 
 
 def usable_records(
-    cfg: CfgNode, records: Sequence[DatasetDict], source: str, *, skip: bool | None = None
+    cfg: CfgNode, records: Sequence[DatasetDict], key: str, names: Sequence[str]
 ) -> list[DatasetDict]:
-    """Return the records whose image files can be used, as DATASETS.CHECK_IMAGES says.
+    """Return the records of DATASETS.<key> whose image files can be used, and say what is in them.
 
-    One process of each machine looks; see `check_image_files` for the rest.
+    One process of each machine looks, as DATASETS.CHECK_IMAGES says; see `check_image_files` for
+    the rest. Records of another package may say nothing.
     """
-    level = cfg.DATASETS.CHECK_IMAGES
+    level, told = cfg.DATASETS.CHECK_IMAGES, ", ".join(names)
     faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
-    return check_image_files(records, faults, source=source, skip=skip)
-
-
-def tell_data(what: str, names: Sequence[str], records: Sequence[DatasetDict]) -> None:
-    """Say what there is of the datasets' images and objects; records of others may say nothing."""
+    skip = cfg.DATASETS.SKIP_UNREADABLE if key == "TRAIN" else None
+    records = check_image_files(records, faults, source=f"DATASETS.{key} {told}", skip=skip)
     if comm.is_main_process() and records and isinstance(records[0], Mapping):
-        class_names = MetadataCatalog.get(names[0]).get("thing_classes", ())
-        said = describe_data(records, class_names)
-        logger.info("%s data %s: %s.", what, ", ".join(names), said, extra=SHOWN)
-
-
-def watched(loader: Iterable[Any], what: str) -> Iterable[Any]:
-    """Return a loader that shows how far it has come, in the main process."""
-    hidden = None if comm.is_main_process() else True  # None: without a terminal
-    return bar(loader, what=what, unit="batch", disable=hidden)
-
-
-def tell_scores(evaluator: DatasetEvaluator, name: str, results: Mapping[str, Any]) -> None:
-    """Show the scores of an evaluator of another package; ours have tables of their own."""
-    scores = flatten_results_dict(results)
-    if scores and not type(evaluator).__module__.startswith("centernet_d2."):
-        logger.info("Evaluation of %s:\n%s", name, as_table(scores), extra=SHOWN)
+        what = {"TRAIN": "Training", "TEST": "Evaluation"}[key]
+        said = describe_data(records, MetadataCatalog.get(names[0]).get("thing_classes", ()))
+        logger.info("%s data %s: %s.", what, told, said, extra=SHOWN)
+    return records
 
 
 def check_metric_name(metric: str, starts: Sequence[str]) -> None:

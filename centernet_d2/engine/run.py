@@ -76,20 +76,21 @@ def read_job(
         from .user_modules import import_all
 
         hooks += import_all(imports)
-    weights = getattr(args, "weights", None) or ""
+    weights, opts = getattr(args, "weights", None) or "", args.opts
+    if weights or args.eval_only:
+        from .model_config import named_weights, read_model_config
     if not is_lazy(args.config_file):
         if not (weights or args.eval_only):
-            return Job(load_config(args.config_file, args.opts, hooks), trainer)
-        from .model_config import read_model_config
-
-        given = (args.config_file, weights, args.opts)
+            return Job(load_config(args.config_file, opts, hooks), trainer)
+        given = (args.config_file, weights, opts)
         cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
         return Job(cfg, trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer
 
-    named = [f"train.init_checkpoint={weights}"] if weights else []
-    lazy = load_lazy(args.config_file, [*args.opts, *named])
+    if weights:  # as text in quotes, whatever signs are in it
+        opts = [*opts, f"train.init_checkpoint={named_weights(weights)!r}"]
+    lazy = load_lazy(args.config_file, opts)
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
 
 

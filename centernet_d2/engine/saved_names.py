@@ -6,10 +6,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 from detectron2.utils.file_io import PathManager
@@ -19,11 +16,9 @@ from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_so
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
 from ..checkpoint.model_info import ModelInfo
-from ..checkpoint.unwrap import shorten, unwrap
+from ..checkpoint.unwrap import unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
-from ..structures.names import plural
-from ..structures.skeleton import Skeleton
 from .checkpointer import without_query
 
 logger = logging.getLogger(__name__)
@@ -35,31 +30,7 @@ HOW_TO_NAME = (
 )
 
 
-@dataclass(frozen=True)
-class SavedNames(ModelInfo):
-    """What weights say of the names of what they find, and of the rest."""
-
-    @property
-    def skeleton(self) -> Skeleton | None:
-        """The joints; None where none are named."""
-        return Skeleton.from_saved(self.joints, f"checkpoint '{self.source}'")
-
-    def names(self, what: str) -> list[str]:
-        """Names of "class" or "joint"."""
-        return list(self.class_names if what == "class" else self.joints.get("joint_names") or ())
-
-    def guess_of(self, what: str) -> str:
-        """A sentence that says so where the names of "class" or "joint" are a guess; else ""."""
-        if f"{what}_names" not in self.guessed:
-            return ""
-        names = self.names(what)
-        return (
-            f"'{self.source}' names no {plural(what)}; by their number, {len(names)}, they are "
-            f"guessed to be {shorten(names)}"
-        )
-
-
-def saved_names(weights: str) -> SavedNames:
+def saved_names(weights: str) -> ModelInfo:
     """Names in `weights` as far as they are known without a download.
 
     Those of the model zoo are stated with their entry. A file is read where it is local, or where
@@ -67,25 +38,16 @@ def saved_names(weights: str) -> SavedNames:
     are guessed from the numbers of classes and joints, and are marked so.
     """
     if not weights:
-        return SavedNames()
+        return ModelInfo()
     name = without_query(weights)
     if name.startswith(PUBLISHED) and not _expected_file(name).is_file():
         with contextlib.suppress(UnknownModelError):
             if benchmark := find_entry(name.removeprefix(PUBLISHED)).benchmark:
                 joints = COCO_SKELETON if benchmark.dataset == "coco_person" else {}
                 classes = DATASET_CLASSES[benchmark.dataset]
-                return SavedNames(weights, class_names=classes, joints=joints)
+                return ModelInfo(weights, class_names=classes, joints=joints)
     file = _fetched.get(name) or _expected_file(name)
-    return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else SavedNames()
-
-
-def names_of_loaded(weights: str, content: Mapping[str, Any]) -> SavedNames:
-    """Names of `weights` whose `content` was loaded: of a zoo entry those that it states."""
-    stated = saved_names(weights) if weights.startswith(PUBLISHED) else SavedNames()
-    found = stated if stated.class_names else SavedNames.of(content, weights)
-    if found.newer:
-        tell_once(found.newer)
-    return found
+    return _names_in(file, os.stat(file).st_mtime_ns, weights) if file.is_file() else ModelInfo()
 
 
 def _expected_file(name: str) -> Path:
@@ -97,16 +59,19 @@ def _expected_file(name: str) -> Path:
 
 
 @functools.lru_cache(maxsize=8)
-def _names_in(file: Path, _changed: int, source: str) -> SavedNames:
+def _names_in(file: Path, _changed: int, source: str) -> ModelInfo:
     try:
         if file_kind(file) not in ("torch", "safetensors"):
-            return SavedNames()
+            return ModelInfo()
         loaded = read_tensors(file, mapped=True)
         if "class_names" not in loaded:
-            loaded = detect_source(unwrap(loaded).state).names
-        return SavedNames.of(loaded, source)
+            loaded |= detect_source(unwrap(loaded).state).names
+        found = ModelInfo.of(loaded, source)
     except (OSError, ValueError):  # reported where they are loaded, with their name and the cure
-        return SavedNames()
+        return ModelInfo()
+    if found.newer:
+        tell_once(found.newer)
+    return found
 
 
 @functools.cache

@@ -1,20 +1,27 @@
-"""What a person is told of a run: its data, its network, where it stands."""
+"""What a person is told of a run: its data, its network, where it stands; what its model keeps."""
 
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, get_event_storage
 from torch import nn
 
 from .. import threads
+from ..checkpoint.unwrap import shorten
+from ..detectron2_versions import VERSION
 from ..evaluation.build import told_by_model
 from ..progress import SHOWN
+from .schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +49,13 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     rows = [(counts[index], name) for index, name in enumerate(class_names)]
     missing = [name for count, name in rows if not count]
     rows = sorted((row for row in rows if row[0]), key=lambda row: -row[0])
-    named = ", ".join(f"{name} {count}" for count, name in rows[:MOST_CLASSES])
-    named += f", and {len(rows) - MOST_CLASSES} more" if len(rows) > MOST_CLASSES else ""
-    if missing:
-        more = f" and {len(missing) - MOST_CLASSES} more" if len(missing) > MOST_CLASSES else ""
-        named += f"; none of {', '.join(missing[:MOST_CLASSES])}{more}"
+    named = shorten([f"{name} {count}" for count, name in rows], MOST_CLASSES)
+    named += f"; none of {shorten(missing, MOST_CLASSES)}" if missing else ""
     what = "class" if len(class_names) == 1 else "classes"
     return f"{images} of {len(class_names)} {what}: {named}"
 
 
-def describe_network(model: nn.Module, *, loader: Any = None, weights: str = "") -> list[str]:
+def describe_network(model: nn.Module, weights: str, *, loader: Any = None) -> str:
     """Return lines on a model, its frame in training, where a loader is given, and its device."""
     backbone, parameters = getattr(model, "backbone", None), list(model.parameters())
     name = type(model).__name__ + (f", backbone {type(backbone).__name__}" if backbone else "")
@@ -62,11 +66,11 @@ def describe_network(model: nn.Module, *, loader: Any = None, weights: str = "")
     frames = [f"training {size[0]} x {size[1]} (height x width)" for size in sizes]
     if protocol := told_by_model(model)["protocol"]:
         frames.append(f"evaluation {protocol}")
-    return [
-        f"Network: {name}, {millions:.2f} million parameters, {weights or 'from scratch'}",
-        *([f"Frame: {'; '.join(frames)}"] if frames else []),
-        f"Device: {describe_device(parameters[0].device)}",
-    ]
+    frame = f"Frame: {'; '.join(frames)}\n" if frames else ""
+    return (
+        f"Network: {name}, {millions:.2f} million parameters, {weights}\n"
+        f"{frame}Device: {describe_device(parameters[0].device)}"
+    )
 
 
 def describe_device(device: torch.device) -> str:
@@ -76,6 +80,28 @@ def describe_device(device: torch.device) -> str:
         gpu = torch.cuda.get_device_properties(device)
         name += f", {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
     return f"{name}, {threads.describe()}" + f"; {processes} processes" * (processes > 1)
+
+
+def specs(names: Iterable[str]) -> list[str]:
+    """Return datasets by their specification or, where they have none, by name."""
+    return [MetadataCatalog.get(name).get("file_spec") or name for name in names]
+
+
+def training_record(cfg: CfgNode, schedule: Schedule) -> dict[str, Any]:
+    """Return plain values of data, run and machine; see docs/models.md.
+
+    Of paths their last part alone: a file may leave this machine.
+    """
+    names = {"train": cfg.DATASETS.TRAIN, "test": cfg.DATASETS.TEST}
+    return {
+        **{k: [re.sub(r"[^:]*[/\\]", "", spec) for spec in specs(n)] for k, n in names.items()},
+        "images": schedule.dataset_size,
+        "max_iterations": schedule.iterations,
+        "batch": schedule.images_per_batch,
+        "detectron2": VERSION,
+        "torch": str(torch.__version__),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 class PeriodPrinter(CommonMetricPrinter):
@@ -100,16 +126,14 @@ class PeriodPrinter(CommonMetricPrinter):
         total = medians.pop("total_loss", None)
         parts = ", ".join(f"{key.removeprefix('loss_')} {v:.4g}" for key, v in medians.items())
         parts = f" ({parts})" if parts and total is not None else parts
-        line = [f"iteration {storage.iter + 1} of {self.max_iter}"]
-        if left := self._get_eta(storage):
-            line.append(f"ETA {left}")
-        line.append("loss " + (f"{total:.4g}" if total is not None else "") + parts)
-        if "lr" in known:
-            line.append(f"lr {known['lr'].latest():.3g}")
-        if "time" in known:
-            line.append(f"{self.images_per_step / known['time'].global_avg():.1f} images/s")
-        if "data_time" in known:
-            line.append(f"{1000 * known['data_time'].avg(20):.0f} ms for data")
-        if torch.cuda.is_available():
-            line.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
-        return ", ".join(line)
+        left = self._get_eta(storage)
+        line = (
+            f"iteration {storage.iter + 1} of {self.max_iter}",
+            left and f"ETA {left}",
+            "loss " + (f"{total:.4g}" if total is not None else "") + parts,
+            "lr" in known and f"lr {known['lr'].latest():.3g}",
+            "time" in known and f"{self.images_per_step / known['time'].global_avg():.1f} images/s",
+            "data_time" in known and f"{1000 * known['data_time'].avg(20):.0f} ms for data",
+            torch.cuda.is_available() and f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB",
+        )
+        return ", ".join(filter(None, line))

@@ -7,21 +7,15 @@ import functools
 import logging
 import math
 import os
-import re
-import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import verify_results
-from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter
 from detectron2.utils.file_io import PathManager
@@ -30,7 +24,6 @@ from torch import nn
 from .. import __version__
 from ..checkpoint.model_info import ModelInfo, config_text
 from ..data.samplers import seed_generators
-from ..detectron2_versions import VERSION
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
@@ -40,16 +33,23 @@ from .contradictions import differing
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
 from .optimizer import optimizer_state, resume_optimizer
-from .parts import Parts, check_best_metric, check_metric_name, tell_data, usable_records
+from .parts import Parts, check_best_metric, check_metric_name, usable_records
 from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
-from .saved_names import names_of_loaded
+from .saved_names import fetch_weights, saved_names
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
-from .summary import PeriodPrinter, describe_network
-from .writers import RESULTS_TABLE, WRITER_REGISTRY, WriterHook, add_result, check_writers
+from .summary import PeriodPrinter, describe_network, specs, training_record
+from .writers import (
+    RESULTS_TABLE,
+    WRITER_REGISTRY,
+    WriterHook,
+    add_result,
+    check_writers,
+    last_numbers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,7 @@ class Trainer(Parts):
         check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
-        source, skip = ", ".join(cfg.DATASETS.TRAIN), cfg.DATASETS.SKIP_UNREADABLE
-        dataset = self.load_dataset(cfg)
-        dataset = usable_records(cfg, dataset, f"DATASETS.TRAIN {source}", skip=skip)
-        tell_data("Training", cfg.DATASETS.TRAIN, dataset)
+        dataset = usable_records(cfg, self.load_dataset(cfg), "TRAIN", cfg.DATASETS.TRAIN)
         schedule = schedule_from_config(cfg, len(dataset))
         self.schedule = replace(schedule, scheduler=self.scheduler_name(cfg))
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
@@ -119,17 +116,17 @@ class Trainer(Parts):
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
         """Build the checkpointer of this run's folder."""
+        trainer = weakref.proxy(self)  # which holds the checkpointer
         checkpointer = Checkpointer(
             model,
             cfg.OUTPUT_DIR,
             class_names=self.class_names,
             skeleton=output_skeleton(cfg),
             mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
-            trainer=weakref.proxy(self),
+            trainer=trainer,
         )
         if self.average:
             checkpointer.averaged_state = self.average.state_dict
-        trainer = weakref.proxy(self)  # which holds the checkpointer
         checkpointer.model_info = lambda: trainer.model_info()
         return checkpointer
 
@@ -195,9 +192,10 @@ class Trainer(Parts):
             )
             self._holds_run = False  # or of one that left no checkpoint
         resume, path = bool(path), path or self.cfg.MODEL.WEIGHTS
-        extras = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if path:
-            ours, saved = self.checkpointer, names_of_loaded(path, extras)
+            fetch_weights(path)
+            ours, saved = self.checkpointer, saved_names(path)
             compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
         if resume:
             for key, (was, now) in differing(self.cfg, saved).items():
@@ -220,8 +218,7 @@ class Trainer(Parts):
         """
         if self._holds_run and not self.start_iter:
             refuse_used_folder(self.cfg.OUTPUT_DIR)
-        for line in self._opening():
-            logger.info("%s", line, extra=SHOWN)
+        logger.info("%s", self._opening(), extra=SHOWN)
         if warning := self.schedule.too_long_warm_up():
             logger.warning("%s", warning)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
@@ -238,10 +235,8 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
-            for tracker in (
-                t for h in self._hooks if isinstance(h, WriterHook) for t in h.trackers
-            ):
-                tracker.close()
+            for hook in (h for h in self._hooks if isinstance(h, WriterHook)):
+                hook.close()
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
         results = getattr(self, "_last_eval_results", None)
@@ -249,19 +244,17 @@ class Trainer(Parts):
             verify_results(self.cfg, results or {})
         return results
 
-    def _opening(self) -> list[str]:
+    def _opening(self) -> str:
         """What is trained in which way, where that is written, and how it is gone on with."""
-        model, folder = unwrapped(self.model), self.cfg.OUTPUT_DIR
-        weights = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
-        return [
-            *describe_network(
-                model, loader=self.data_loader, weights=weights or self.cfg.MODEL.WEIGHTS
-            ),
-            *self.schedule.describe().splitlines(),
-            f"Written to {folder}: log.txt (all that is said), metrics.json, {RESULTS_TABLE}, "
-            "TensorBoard's events, checkpoints.",
-            *([f"Stopped, it goes on by: {self.how_to_resume}"] if self._keeper else []),
-        ]
+        start = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
+        start = start or self.cfg.MODEL.WEIGHTS or "from scratch"
+        going_on = f"\nStopped, it goes on by: {self.how_to_resume}" if self._keeper else ""
+        return (
+            f"{describe_network(unwrapped(self.model), start, loader=self.data_loader)}\n"
+            f"{self.schedule.describe()}\n"
+            f"Written to {self.cfg.OUTPUT_DIR}: log.txt (all that is said), metrics.json, "
+            f"{RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
+        )
 
     def _train(self) -> None:
         try:
@@ -292,24 +285,18 @@ class Trainer(Parts):
         finally:
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):
-            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), self._result_row())
+            done = min(self.iter + 1, self.max_iter)
+            row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
+            row |= last_numbers(self.storage, self._last_eval_results)
+            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
         return self._last_eval_results
-
-    def _result_row(self) -> dict[str, float]:
-        """Medians of the last 20 steps, and the scores, of an evaluation."""
-        known, done = self.storage.histories(), min(self.iter + 1, self.max_iter)
-        row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
-        row |= {name: known[name].median(20) for name in known if "loss" in name}
-        row |= {"lr": known["lr"].latest()} if "lr" in known else {}
-        scores = flatten_results_dict(self._last_eval_results)
-        return row | {name: float(value) for name, value in scores.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides "model"."""
         state = TrainerBase.state_dict(self)  # iteration, and the scheduler among the hooks
         state |= optimizer_state(self.optimizer, unwrapped(self.model))
         state["schedule"] = dict(vars(self.schedule))
-        state["datasets"] = self._datasets()
+        state["datasets"] = ", ".join(specs(self.cfg.DATASETS.TRAIN))
         state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         state["seed"] = self.seed
         done = self.iter + 1 - self.start_iter  # steps since the start, of all processes' images
@@ -321,20 +308,8 @@ class Trainer(Parts):
 
     def model_info(self) -> ModelInfo:
         """Return what a checkpoint says of the model beside its names; see docs/models.md."""
-        cfg = self.cfg
-        training: dict[str, Any] = {
-            # Of paths their last part: a file may leave this machine.
-            "train": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TRAIN)],
-            "test": [re.sub(r"[^:]*[/\\]", "", name) for name in _specs(cfg.DATASETS.TEST)],
-            "images": self.schedule.dataset_size,
-            "iterations": self.iter + 1,
-            "max_iterations": self.max_iter,
-            "batch": cfg.SOLVER.IMS_PER_BATCH,
-            "seed": self.seed,
-            "detectron2": VERSION,
-            "torch": str(torch.__version__),
-            "date": time.strftime("%Y-%m-%d"),
-        }
+        training = {"iterations": self.iter + 1, "seed": self.seed}
+        training |= training_record(self.cfg, self.schedule)
         for hook in self._hooks:
             if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
                 training["best"] = {"metric": hook.metric, "value": float(hook.best)}
@@ -350,15 +325,12 @@ class Trainer(Parts):
         """The config as a checkpoint holds it."""
         return config_text(self.cfg)
 
-    def _datasets(self) -> str:
-        """Return what is trained on, by specification or name, to be compared on resuming."""
-        return ", ".join(_specs(self.cfg.DATASETS.TRAIN))
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
         TrainerBase.load_state_dict(self, state)
         model = unwrapped(self.model)
-        changes, now = self.schedule.changes(state.get("schedule", {})), self._datasets()
+        changes = self.schedule.changes(state.get("schedule", {}))
+        now = ", ".join(specs(self.cfg.DATASETS.TRAIN))
         if (was := state.get("datasets", now)) != now:
             changes.insert(0, f"DATASETS.TRAIN: {now} is used, the run had {was}.")
         changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
@@ -375,8 +347,3 @@ class Trainer(Parts):
             self.average.load(model.state_dict(), updates=state.get("average_updates", 0))
         if "training_weights" in state:
             copy_into(model, state["training_weights"])
-
-
-def _specs(names: Iterable[str]) -> list[str]:
-    """Datasets by their specification or, where they have none, by name."""
-    return [MetadataCatalog.get(name).get("file_spec") or name for name in names]

@@ -15,7 +15,8 @@ import numpy as np
 import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import hooks
-from detectron2.utils.events import EventWriter, get_event_storage
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from detectron2.utils.file_io import PathManager
 from fvcore.common.registry import Registry
 
@@ -184,7 +185,7 @@ class WriterHook(hooks.PeriodicWriter):
 
     def before_train(self) -> None:
         """Start the trackers."""
-        for tracker in self.trackers:
+        for tracker in (w for w in self._writers if isinstance(w, Tracker)):
             tracker.start()
 
     def after_step(self) -> None:
@@ -194,10 +195,19 @@ class WriterHook(hooks.PeriodicWriter):
             for writer in (w for w in self._writers if isinstance(w, PeriodPrinter)):
                 writer.write()
 
-    @property
-    def trackers(self) -> list[Tracker]:
-        """Those that are to be closed where a hook before this one fails."""
-        return [writer for writer in self._writers if isinstance(writer, Tracker)]
+    def close(self) -> None:
+        """End the trackers' runs, also where a hook before this one fails."""
+        for tracker in (w for w in self._writers if isinstance(w, Tracker)):
+            tracker.close()
+
+
+def last_numbers(storage: EventStorage, results: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return medians of the last 20 steps, and the scores of an evaluation."""
+    known = storage.histories()
+    row = {name: known[name].median(20) for name in known if "loss" in name}
+    row |= {"lr": known["lr"].latest()} if "lr" in known else {}
+    scores = flatten_results_dict(results or {})  # a subclass may evaluate in its own way
+    return row | {name: float(value) for name, value in scores.items()}
 
 
 def add_result(file: str, row: Mapping[str, float]) -> None:
@@ -208,10 +218,9 @@ def add_result(file: str, row: Mapping[str, float]) -> None:
     rows: list[Mapping[str, Any]] = []
     if PathManager.isfile(file):
         with PathManager.open(file, "r") as stream:
-            rows = [
-                old for old in csv.DictReader(stream) if int(old["iteration"]) < row["iteration"]
-            ]
-    rows.append({name: f"{value:.6g}" for name, value in row.items()})
+            rows = [r for r in csv.DictReader(stream) if int(r["iteration"]) < row["iteration"]]
+    short = {name: f"{value:.6g}" for name, value in row.items() if isinstance(value, float)}
+    rows.append({**row, **short})
     with atomic_write(file, "w") as stream:
         columns = dict.fromkeys(name for each in rows for name in each)
         table = csv.DictWriter(stream, columns, lineterminator="\n")

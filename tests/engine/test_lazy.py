@@ -169,6 +169,15 @@ def test_a_file_trains_resumes_and_evaluates(write, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
 
 
+def test_weights_beside_a_file_may_have_any_name(write, tmp_path):
+    file, weights = write(), write_text(tmp_path / "it's a, b=1.pth", "")
+    zoo = "COCO-Keypoints/points_dla34_1x"
+    for given, used in ((weights, weights), (zoo, f"published:{zoo}")):
+        args = parse(file)
+        args.weights = given
+        assert used == read_job(args).cfg.MODEL.WEIGHTS
+
+
 def test_overrides_and_a_call_as_multiplier(write, tmp_path):
     file = write(MULTIPLIER)
     run(parse(file, "train.max_iter=4", "dataloader.evaluator.truth=0.25", "optimizer.lr=0.5"))

@@ -13,10 +13,11 @@ from published_networks import points_shapes, recorded
 from centernet_d2 import Predictor
 from centernet_d2.checkpoint.detect_source import detect_source
 from centernet_d2.checkpoint.matching_config import config_node, matching_config
+from centernet_d2.checkpoint.model_info import ModelInfo
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.ema import copy_into
 from centernet_d2.engine.evaluate import load_for_evaluation
-from centernet_d2.engine.saved_names import SavedNames, saved_names, tell_once
+from centernet_d2.engine.saved_names import saved_names, tell_once
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.structures.skeleton import Skeleton
@@ -159,13 +160,13 @@ def test_a_skeleton_comes_back_as_it_was():
 
 
 def test_entries_of_other_forms_name_nothing_or_are_refused():
-    assert SavedNames.of({"class_names": "a,b"}, "w").class_names == ()
-    assert SavedNames.of({"class_names": {0: "a"}, "guessed": 3}, "w").guessed == ()
-    assert SavedNames.of({"class_names": ["a", "b"]}, "w").class_names == ("a", "b")
+    assert ModelInfo.of({"class_names": "a,b"}, "w").class_names == ()
+    assert ModelInfo.of({"class_names": {0: "a"}, "guessed": 3}, "w").guessed == ()
+    assert ModelInfo.of({"class_names": ["a", "b"]}, "w").class_names == ("a", "b")
     with pytest.raises(ValueError, match=r"^checkpoint 'w': 'joint_flip_map' and .* two names"):
-        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_flip_map": [["a"]]}, "w").skeleton
+        _ = ModelInfo.of({"joint_names": ["a", "b"], "joint_flip_map": [["a"]]}, "w").skeleton
     with pytest.raises(ValueError, match=r"^checkpoint 'w': 'edges' names the joints \['c'\]"):
-        _ = SavedNames.of({"joint_names": ["a", "b"], "joint_edges": [["a", "c"]]}, "w").skeleton
+        _ = ModelInfo.of({"joint_names": ["a", "b"], "joint_edges": [["a", "c"]]}, "w").skeleton
 
 
 # ---------------------------------------------------------------------------- compiled models

@@ -33,7 +33,7 @@ def record(*classes, crowds=0):
         (
             [record(*range(10))],
             [f"c{index}" for index in range(19)],
-            "1 images, 10 objects of 19 classes: c0 1, c1 1, c2 1, c3 1, c4 1, c5 1, c6 1, c7 1, "
+            "1 images, 10 objects of 19 classes: c0 1, c1 1, c2 1, c3 1, c4 1, c5 1, c6 1, c7 1 "
             "and 2 more; none of c10, c11, c12, c13, c14, c15, c16, c17 and 1 more",
         ),
     ],

@@ -9,11 +9,11 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from detectron2.engine import HookBase
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventStorage, EventWriter
 
 from centernet_d2.engine.lazy import SETTINGS
 from centernet_d2.engine.trainer import Trainer
-from centernet_d2.engine.writers import WRITER_REGISTRY, add_result, check_writers
+from centernet_d2.engine.writers import WRITER_REGISTRY, add_result, check_writers, last_numbers
 
 
 class Recorder:
@@ -153,14 +153,18 @@ def test_rows_grow_columns_and_replace_what_is_trained_again(tmp_path):
     file = str(tmp_path / "results.csv")
     for row in (
         {"iteration": 10, "AP": 1.23456789},
-        {"iteration": 20, "AP": 2.0},
-        {"iteration": 30, "AP": np.nan},
-        {"iteration": 20, "AP": 4.0, "AR": 5.0},  # resumed from before
+        {"iteration": 1234567, "AP": 2.0},
+        {"iteration": 2000000, "AP": np.nan},
+        {"iteration": 1234567, "AP": 4.0, "AR": 5.0},  # resumed from before
     ):
         add_result(file, row)
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert rows == [
         {"iteration": "10", "AP": "1.23457", "AR": ""},
-        {"iteration": "20", "AP": "4", "AR": "5"},
+        {"iteration": "1234567", "AP": "4", "AR": "5"},
     ]
+
+
+def test_an_own_evaluation_may_give_nothing():
+    assert last_numbers(EventStorage(), None) == {}
