@@ -31,7 +31,7 @@ class BenchmarkOptions:
     configs: Sequence[str] = ()  # YAML files of detectors
     overrides: Sequence[str] = ()  # KEY VALUE KEY VALUE ...
     batches: Sequence[int] = (1, 2, 4, 8)
-    size: tuple[int, int] | None = None  # (height, width) of images; None: the config's TRAIN_SIZE
+    size: Sequence[int] | None = None  # (height, width) of images; None: the config's TRAIN_SIZE
     rounds: int = 15
     warm_up: int = 3
     device: str = "cpu"

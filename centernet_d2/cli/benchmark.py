@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -31,19 +32,10 @@ def run(args: argparse.Namespace) -> int:
     add_sections_of_checkout()
     if args.threads:
         torch.set_num_threads(args.threads)
-    options = BenchmarkOptions(
-        configs=args.config_file,
-        overrides=args.opts,
-        batches=args.batches,
-        size=tuple(args.size) if args.size else None,
-        rounds=args.rounds,
-        warm_up=args.warm_up,
-        device=args.device,
-        amp_dtype=args.amp,
-    )
+    given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
         args.sections or [name for name, _ in BENCHMARK_REGISTRY],
-        options,
+        BenchmarkOptions(**given),
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from logging.handlers import MemoryHandler
 from typing import Any
 
@@ -17,20 +15,19 @@ from tabulate import tabulate
 
 from ..atomic_write import write_json
 from ..data.datasets.from_files import is_file_spec, register_from_files
-from ..data.fields.base import build_fields, source_boxes
+from ..data.fields.base import build_fields
 from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
 from ..data.records import Record, checked_records
 from ..data.samplers import seeded
+from ..data.statistics import Facts, box_sizes, countable, describe, spread
 from ..engine.class_names import configured_class_names
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
 
-SMALL, MEDIUM = 32**2, 96**2  # square pixels, COCO's
 SAMPLE, SHOWN = 100, 5  # images that are augmented; wrong ones that are named
-Facts = dict[str, Any]  # what -> a number, or (least, median, most) and the like
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,19 +42,22 @@ def run(args: argparse.Namespace) -> int:
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
             "--config-file of a training."
         )
-    level, faults = args.images or cfg.DATASETS.CHECK_IMAGES, []
+    faults: list[str] = []
+
+    def told(look: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return look(*given)
+        except (ValueError, OSError, KeyError) as error:  # what a training would stop at
+            faults.append(sentence(error, ""))
+
+    level, logger = args.images or cfg.DATASETS.CHECK_IMAGES, logging.getLogger("centernet_d2")
     kept = MemoryHandler(capacity=10**6, flushLevel=logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
-    logger, ready = logging.getLogger("centernet_d2"), None
     logger.addHandler(kept)
     try:
-        with _told(faults):
-            (setup if args.config_file else register_datasets)(cfg)
-            configured_class_names(cfg)
-            ready = cfg if args.config_file else None
+        ready = told(prepare, cfg, args.config_file)
         for spec, facts in tables.items():
-            with _told(faults):
-                look_at(spec, level, facts, faults, cfg=ready)
+            told(look_at, spec, level, facts, faults, ready)
     finally:
         logger.removeHandler(kept)
     tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
@@ -72,18 +72,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-@contextlib.contextmanager
-def _told(faults: list[str]) -> Iterator[None]:
-    """Take an error that a check raises as a fault, and go on behind the block."""
-    try:
-        yield
-    except (ValueError, OSError, KeyError) as error:
-        faults.append(sentence(error, ""))
+def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
+    """Set up as a training does; return the config where one was given."""
+    (setup if config_file else register_datasets)(cfg)
+    configured_class_names(cfg)
+    return cfg if config_file else None
 
 
-def look_at(
-    spec: str, level: str, facts: Facts, faults: list[str], *, cfg: CfgNode | None = None
-) -> None:
+def look_at(spec: str, level: str, facts: Facts, faults: list[str], cfg: CfgNode | None) -> None:
     """Read a dataset as a training does; add what it holds to `facts`, and what its images lack."""
     name = register_from_files(spec) if is_file_spec(spec) else spec
     records = checked_records(name)
@@ -102,33 +98,6 @@ def look_at(
         facts |= in_network(usable, cfg) if cfg and usable else {}
 
 
-def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
-    """Count what records hold; lengths are (least, median, most), in pixels."""
-    entries = [entry for record in records for entry in record.get("annotations", ())]
-    objects = _objects(entries)
-    facts: Facts = {"images": len(records)}
-    for side in ("width", "height"):
-        facts[f"image {side}"] = spread([r[side] for r in records if r.get(side)])
-    facts["images without objects"] = sum(not record.get("annotations") for record in records)
-    facts["objects"] = len(objects)
-    for key, what in {"ignored": "ignored", "iscrowd": "crowd", "difficult": "difficult"}.items():
-        if count := sum(bool(entry.get(key)) for entry in entries):
-            facts[f"{what} objects"] = count
-    areas = np.square(_sides(objects))
-    facts["object size"] = spread(np.sqrt(areas))
-    kinds = np.digitize(areas, [SMALL, MEDIUM])
-    facts["small, medium, large objects"] = np.bincount(kinds, minlength=3).tolist()
-    visibility = [entry.get("keypoints", ())[2::3] for entry in objects]
-    if joints := [row for row in visibility if any(row)]:
-        seen = np.concatenate(joints)
-        facts["objects with joints"] = len(joints)
-        shares = [round(float((seen == value).mean()), 3) for value in (2, 1, 0)]
-        facts["share of joints visible, hidden, not labelled"] = shares
-    numbers = Counter(entry["category_id"] for entry in objects)
-    facts["classes"] = {name: numbers[index] for index, name in enumerate(class_names)}
-    return facts
-
-
 def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
     protocol = InferenceProtocol.from_config(cfg)
@@ -136,7 +105,7 @@ def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     for record in records:
         side = protocol.shown_side((record["height"], record["width"]), fixed)
         scale = fixed[1] / side if protocol.resolution == "fixed" else 1.0
-        seen.append(scale * _sides(_objects(record["annotations"])))
+        seen.append(scale * box_sizes(countable(record["annotations"])))
     mapper = build_mapper(cfg, is_train=True)
     for number, record in enumerate(records[:: -(-len(records) // SAMPLE)]):
         with seeded(0, number):
@@ -144,24 +113,6 @@ def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     sizes = {"testing": seen, "training": learned}
     key = "object size for the network, "
     return {key + when: spread(np.concatenate(found)) for when, found in sizes.items()}
-
-
-def _objects(annotations: Iterable[dict]) -> list[dict]:
-    """Those that are no region of a crowd, and none that is ignored (which is marked as both)."""
-    return [e for e in annotations if not e.get("iscrowd") and not e.get("ignored")]
-
-
-def _sides(annotations: Sequence[dict]) -> np.ndarray:
-    """(N,) lengths of the sides of squares as large as the boxes."""
-    boxes = source_boxes(annotations, "")
-    return np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1))
-
-
-def spread(lengths: Sequence[float] | np.ndarray) -> list[float]:
-    """The least, the median and the greatest; [] of none."""
-    if not len(lengths):
-        return []
-    return [round(float(f(lengths)), 1) for f in (np.min, np.median, np.max)]
 
 
 def as_table(tables: dict[str, Facts]) -> str:
@@ -173,10 +124,10 @@ def as_table(tables: dict[str, Facts]) -> str:
         columns.append({**others, "classes": len(counts), **counts})
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(_cell(column.get(name)) for column in columns)] for name in names]
-    lines = [f"({number}) {spec}" for number, spec in enumerate(tables, 1)]
-    headers = ["", *(line.partition(" ")[0] for line in lines)]
+    headers = ["", *(f"({number})" for number in range(1, len(columns) + 1))]
     alignment = ["left", *["right"] * len(columns)]
     table = tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+    lines = [f"{number} {spec}" for number, spec in zip(headers[1:], tables, strict=True)]
     return "\n".join([*lines, "Lengths are in pixels: least / median / most.", table])
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from ..data.datasets.skeletons import skeleton_of
 from ..data.fields.base import build_fields
@@ -62,11 +62,8 @@ def run(args: argparse.Namespace) -> int:
     curves = os.path.join(output, "curves.png")
     plot_curves(metrics_file, curves, task=demo.task, metrics=demo.curves)
     print(f"weights {weights}\npicture {picture}\ncurves  {curves}")
-    below = [
-        f"{name} {scores[name]:.3f} < {bar}"
-        for name, bar in demo.bars.items()
-        if not scores[name] >= bar
-    ]
+    missed = {name: bar for name, bar in demo.bars.items() if not scores[name] >= bar}
+    below = [f"{name} {scores[name]:.3f} < {bar}" for name, bar in missed.items()]
     if below:
         print("Below what this demo should reach: " + ", ".join(below))
     print(" ".join(f"{name} {scores[name]:.3f}" for name in demo.bars), flush=True)
@@ -75,27 +72,18 @@ def run(args: argparse.Namespace) -> int:
 
 def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     """Draw evaluation images, spread over the dataset, with ground truth beside detections."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = weights
-    predictor = Predictor(cfg)
+    predictor = Predictor(weights, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
     name = cfg.DATASETS.TEST[0]
     records = DatasetCatalog.get(name)
     records = records[:: max(1, len(records) // count)][:count]
     images = [read_image(record["file_name"]) for record in records]
     projections = [record.get("projection") for record in records]
     results = predictor.batch(images, projections=projections)
-    skeleton = skeleton_of(name)
+    drawing, class_names = SkeletonDrawing.of(skeleton_of(name)), predictor.class_names
     # Unchanged images; crowd regions do not count in the score.
     truth = DetectionMapper(is_train=True, crowd_as_objects=False, fields=build_fields(cfg))
     pictures = [
-        draw_against_truth(
-            image,
-            truth(record)["instances"],
-            result,
-            MetadataCatalog.get(name).thing_classes,
-            drawing=SkeletonDrawing.of(skeleton),
-        )
+        draw_against_truth(image, truth(record)["instances"], result, class_names, drawing=drawing)
         for record, image, result in zip(records, images, results, strict=True)
     ]
     write_picture(path, image_grid(pictures, columns=2))

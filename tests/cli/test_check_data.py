@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from centernet_d2.cli.check_data import describe, spread
 from centernet_d2.cli.parsers.check_data import LEVELS
 from centernet_d2.data import image_files
+from centernet_d2.data.statistics import describe, spread
 
 
 @pytest.fixture

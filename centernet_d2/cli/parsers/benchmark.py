@@ -32,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own, count = parser.add_argument, argument(whole(1))
     help_text = "what to measure; default: all that there is here"
     own("--sections", nargs="+", metavar="SECTION", help=help_text)
-    own("--config-file", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
+    own("--config-file", dest="configs", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
     own("--batches", nargs="+", type=count, default=[1, 2, 4, 8], help="batch sizes")
     own("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
     own("--rounds", type=count, default=15, help="measurements, default 15")
     own("--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3")
     own("--device", default="cpu", help="cpu (default), cuda ...")
     own("--threads", type=count, help="of torch on the CPU")
-    own("--amp", default="", choices=["", "bfloat16", "float16"], help="autocast")
+    dtypes = {"default": "", "choices": ["", "bfloat16", "float16"]}
+    own("--amp", dest="amp_dtype", **dtypes, help="autocast")
     own("--json", type=expanded_output, help="file for all numbers")
-    add(parser, "--opts")
+    add(parser, "--opts", dest="overrides")
