@@ -29,12 +29,10 @@ def run(args: argparse.Namespace) -> int:
     files = find_images(args.input, excluded_folder=args.output, left_out=left_out)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports))
-    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
-    cameras = ImageCameras(files, **camera, upright=upright)
+    cameras = ImageCameras(files, **camera, upright=cfg.INPUT.EXIF_ORIENTATION == "apply")
     predictor = Predictor(cfg)
-    names = predictor.class_names
-    drawing = SkeletonDrawing.of(predictor.skeleton)
+    names, drawing = predictor.class_names, SkeletonDrawing.of(predictor.skeleton)
     how = {"threshold": args.score_threshold, "keypoints": args.keypoints, "drawing": drawing}
     draw = functools.partial(draw_result, class_names=names, **how)
     writer = PredictionWriter(
@@ -50,10 +48,9 @@ def run(args: argparse.Namespace) -> int:
         left_out=left_out,
     )
     predict = functools.partial(predict_batch, predictor, cameras)
+    reading = {"batch_size": args.batch_size, "read": predictor.read}
     try:
-        report = predict_files(
-            predict, files, writer, batch_size=args.batch_size, read=predictor.read
-        )
+        report = predict_files(predict, files, writer, **reading)
     except KeyboardInterrupt as stop:
         stop.add_note(
             f"{len(writer.records)} of {len(files)} images are in {writer.path}; the same command "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -34,15 +35,9 @@ def _git_environment() -> dict[str, str]:
 def _problem_of_git(*arguments: str, seconds: float) -> str | None:
     """Run git; what it says where it fails, or None."""
     command = ["git", "-c", "core.autocrlf=false", *arguments]
+    ask = functools.partial(subprocess.run, stdin=subprocess.DEVNULL, capture_output=True)
     try:
-        result = subprocess.run(
-            command,
-            env=_git_environment(),
-            timeout=seconds,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        result = ask(command, env=_git_environment(), timeout=seconds, text=True)
     except subprocess.TimeoutExpired:
         return f"no answer within {seconds} seconds: git {' '.join(arguments)}"
     if result.returncode == 0:

@@ -10,52 +10,36 @@ from typing import Any
 from ...text_files import expanded
 
 CONFIG = "YAML of the detector: a file, or the name of a shipped one (Shapes/points_tiny)"
+_CARRIED = f"{CONFIG}; default: the config that the weights carry"
+_IMPORT = (
+    "import my_package.my_module (installed, or below the current folder) or path/to/file.py "
+    "before the config is read, in every process; may be given several times; what it registers "
+    "can be named in the config, and its add_config(cfg), if it has one, adds config keys"
+)
+_WEIGHTS = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
 _OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}
 _OVERRIDES |= {"help": "last: config overrides KEY VALUE ..."}
 # Each user's own port, so that a process that was left behind is noticed as one in use.
 _PORT = 2**15 + 2**14 + hash(os.getuid() if sys.platform != "win32" else 1) % 2**14
+_MEET = "where the processes meet; of several machines the first one's address"
+_FILE = {"default": "", "metavar": "FILE"}
+_FLAG = {"action": "store_true"}
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "--config-file": {
-        "default": "",
-        "metavar": "FILE",
-        "help": f"{CONFIG}; default: the config that the weights carry",
-    },
-    "--import": {  # see `engine.user_modules`
-        "dest": "imports",
-        "action": "append",
-        "default": [],
-        "metavar": "MODULE",
-        "help": "import my_package.my_module (installed, or below the current folder) or "
-        "path/to/file.py before the config is read, in every process; may be given several times; "
-        "what it registers can be named in the config, and its add_config(cfg), if it has one, "
-        "adds config keys",
-    },
-    "--weights": {
-        "type": expanded,
-        "default": "",
-        "metavar": "FILE",
-        "help": "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS",
-    },
+    "--config-file": _FILE | {"help": _CARRIED},
+    "--import": {"dest": "imports", "action": "append", "default": [], "metavar": "MODULE"}
+    | {"help": _IMPORT},
+    "--weights": _FILE | {"type": expanded, "help": _WEIGHTS},
     "opts": _OVERRIDES,  # all that follows
-    "--opts": {"default": [], **_OVERRIDES},  # all that follows it
+    "--opts": _OVERRIDES | {"default": []},  # all that follows it
     # The arguments of detectron2's `default_argument_parser` that start processes.
     "--num-gpus": {"type": int, "default": 1, "help": "processes on this machine"},
     "--num-machines": {"type": int, "default": 1, "help": "machines of the job"},
     "--machine-rank": {"type": int, "default": 0, "help": "which machine this is, from 0"},
-    "--dist-url": {
-        "default": f"tcp://127.0.0.1:{_PORT}",
-        "help": "where the processes meet; of several machines the first one's address",
-    },
+    "--dist-url": {"default": f"tcp://127.0.0.1:{_PORT}", "help": _MEET},
     # Of every verb.
-    "--traceback": {
-        "action": "store_true",
-        "help": "show where an error arose, and not its sentence alone",
-    },
-    "--verbose": {
-        "action": "store_true",
-        "help": "show on the terminal all that is said, as the log file has it",
-    },
+    "--traceback": _FLAG | {"help": "show where an error arose, and not its sentence alone"},
+    "--verbose": _FLAG | {"help": "show on the terminal all that is said, as the log file has it"},
 }
 JOB = ("--num-gpus", "--num-machines", "--machine-rank", "--dist-url")
 
