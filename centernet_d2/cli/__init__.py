@@ -16,8 +16,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .. import quiet
 from ..threads import fit_threads
 from .parsers.common import add
+from .parsers.parser import Parser
 
 VERBS = {
     "train": "train a detector, or go on with a training",
@@ -70,16 +72,13 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
         The values, and as `command` the program's words and `arguments`, to be typed again.
     """
     module = _parsers(verb)
-    parser = argparse.ArgumentParser(
-        prog=program or f"centernet-d2 {verb}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=program or f"centernet-d2 {verb}", description=module.__doc__)
     _fill(parser, module)
+    parser.check_options(arguments)
     # Only where overrides stand between options; it cannot be done with all that follows them.
     intermixed = getattr(module, "INTERMIXED", False)
     args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
+    parser.check_overrides(getattr(args, "opts", ()))
     args.command = (_words(verb, program), list(arguments))
     return args
 
@@ -94,21 +93,20 @@ def _words(verb: str, program: str) -> list[str]:
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     fit_threads()  # before torch is imported
+    quiet.hold_back()
     if verb not in BEFORE_TORCH:
-        from .. import quiet, require
+        from .. import require
 
-        quiet.hold_back()
         require()
     return importlib.import_module(f"{__name__}.{_module(verb)}").run(args)
 
 
 def full_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs, of which --help and the completion are made."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="centernet-d2",
         description="Detectors that find objects as keypoints: CornerNet, CenterNet.",
         epilog="`centernet-d2 VERB --help` has examples and every option.",
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
