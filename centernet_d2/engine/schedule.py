@@ -74,13 +74,14 @@ class Schedule:
         period = self.evaluation_period
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
         evaluation = evaluation if self.evaluates else "none (DATASETS.TEST)"
+        saving = min(self.checkpoint_period, self.least_saving)
         origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
         return (
             f"{self.dataset_size} images, {self.images_per_batch} per step, "
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {self.epochs(self.iterations):.1f} epochs); "
-            f"evaluation {evaluation}, saved every {min(self.checkpoint_period, self.least_saving)} iterations."
+            f"evaluation {evaluation}, saved every {saving} iterations."
         )
 
     @property
