@@ -6,8 +6,10 @@ log; on a terminal that looks like a fault of the command. Standard library alon
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 from collections.abc import Sequence
 
 # Python's warnings; of torch what speaks while it is imported, and where a job of several fails.
@@ -40,3 +42,9 @@ def pass_on(handlers: Sequence[logging.Handler]) -> None:
         for record in _held:
             handler.handle(record)
     _held.clear()
+
+
+def discard_output() -> None:
+    """Let standard output go nowhere, where its reader is gone; at exit too nothing is raised."""
+    with contextlib.suppress(AttributeError, OSError):  # no file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

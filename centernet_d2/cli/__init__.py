@@ -17,8 +17,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .. import __version__, quiet, require
 from ..threads import fit_threads
 from .parsers.common import add
+from .parsers.parser import Parser
 
 VERBS = {
     "train": "train a detector, or go on with a training",
@@ -71,17 +73,13 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
         The values, and as `command` the program's words and `arguments`, to be typed again.
     """
     module = _module(verb, "parsers.")
-    parser = argparse.ArgumentParser(
-        prog=program or f"centernet-d2 {verb}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    module.add_arguments(parser)
-    add(parser, "--traceback", "--verbose")
+    parser = Parser(prog=program or f"centernet-d2 {verb}", description=module.__doc__)
+    _fill(parser, module)
+    parser.check_options(arguments)
     # Only where overrides stand between options; it cannot be done with all that follows them.
     intermixed = getattr(module, "INTERMIXED", False)
     args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
+    parser.check_overrides(getattr(args, "opts", ()))
     words = [sys.executable, program] if program else ["centernet-d2", verb]
     if not program and os.path.basename(sys.argv[0]) == "__main__.py":
         words[:1] = [sys.executable, "-m", "centernet_d2"]
@@ -92,32 +90,29 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     fit_threads()  # before torch is imported
+    quiet.hold_back()
     if verb not in BEFORE_TORCH:
-        from .. import quiet, require
-
-        quiet.hold_back()
         require()
     return _module(verb).run(args)
 
 
 def full_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs, of which --help and the completion are made."""
-    from .. import __version__
-
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="centernet-d2",
         description="Detectors that find objects as keypoints: CornerNet, CenterNet.",
         epilog="`centernet-d2 VERB --help` has examples and every option.",
-        allow_abbrev=False,
     )
-    version = f"centernet_d2 {__version__}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("--version", action="version", version=f"centernet_d2 {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, what in VERBS.items():
-        parser_of_verb = verbs.add_parser(verb, help=what)
-        _module(verb, "parsers.").add_arguments(parser_of_verb)
-        add(parser_of_verb, "--traceback", "--verbose")
+        _fill(verbs.add_parser(verb, help=what), _module(verb, "parsers."))
     return parser
+
+
+def _fill(parser: argparse.ArgumentParser, module: Any) -> None:
+    module.add_arguments(parser)
+    add(parser, "--traceback", "--verbose")
 
 
 def _module(verb: str, room: str = "") -> Any:

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     add_sections_of_checkout()
     if args.threads:
         torch.set_num_threads(args.threads)
+    args.overrides = args.opts
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
         args.sections or [name for name, _ in BENCHMARK_REGISTRY],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 
 from . import full_parser
+from .parsers.parser import all_actions
 
 PATHS = ("input", "output", "json", "calibration", "config_file")
 
@@ -22,12 +22,3 @@ def run(args: argparse.Namespace) -> int:
             action.complete = shtab.FILE
     print(shtab.complete(parser, shell=args.shell))
     return 0
-
-
-def all_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield every argument of a parser and of those below it."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for below in dict.fromkeys(action.choices.values()):
-                yield from all_actions(below)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
 
+from .. import quiet
+
 # What this package, or the system, raises to say what is wrong and how to cure it.
 TOLD = (ValueError, OSError, KeyError, ImportError, FloatingPointError)
+# What to do where the system refuses a file.
+CURES = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "give a place with write access")
+CURES |= {errno.ENOSPC: "free some space, or give a place that has it"}
+CURES |= {
+    errno.ENOENT: "correct the path",
+    errno.ENOTDIR: "a part of the path is a file: correct it",
+}
 
 
 def report(verb: str, error: BaseException, *, trace: bool = False) -> int:
@@ -34,7 +44,7 @@ def can_print() -> bool:
     try:
         print(end="", flush=True)
     except BrokenPipeError:
-        sys.stdout = None
+        quiet.discard_output()
         return False
     return True
 
@@ -46,6 +56,9 @@ def sentence(error: BaseException, where: str) -> str:
     if kind == "ProcessRaisedException":  # torch's: the trace of a process that was started
         kind, _, text = text.rstrip().rpartition("\n")[2].partition(": ")
         told = kind in {known.__name__ for known in TOLD}
+    if isinstance(error, OSError) and error.strerror and error.filename:  # the system's own
+        cure = CURES.get(error.errno or 0)
+        return f"'{error.filename}': {error.strerror}" + (f"; {cure}." if cure else ".")
     return text if told and text else f"{kind}: {text} ({where})"
 
 

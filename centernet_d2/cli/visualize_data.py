@@ -23,7 +23,7 @@ from ..visualization.training_samples import draw_sample, draw_with_heatmaps
 
 def run(args: argparse.Namespace) -> int:
     """Draw; return the exit status."""
-    start_logging(verbose=args.verbose)
+    logger = start_logging(verbose=args.verbose)
     cfg = load_config(args.config_file, args.opts, import_all(args.imports))
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
     setup(cfg)
@@ -40,4 +40,5 @@ def run(args: argparse.Namespace) -> int:
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
         picture = draw(sample, class_names, drawing)
         write_picture(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
+    logger.info("%d pictures are in %s.", len(records) * args.repeat, args.output)
     return 0

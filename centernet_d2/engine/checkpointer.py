@@ -215,7 +215,8 @@ class LoadReport:
         if fail and not self.complete:
             raise CheckpointMismatchError(
                 f"'{source}' does not fill this model. Use the config that the checkpoint was "
-                "trained with; to start a training from the part that fits, set "
+                "trained with, which a file of this package carries (leave --config-file out); to "
+                "start a training from the part that fits, set "
                 f"MODEL.CHECKPOINT_MISMATCH 'report'.\n{self.describe()}"
             )
 

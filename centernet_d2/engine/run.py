@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,11 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..atomic_write import write_json
+from ..progress import SHOWN
 from ..text_files import expanded, read_text
 from .class_names import without_training_data
 from .processes import told_by
-from .run_folder import move_aside, refuse_used_folder
+from .run_folder import kept, move_aside, refuse_used_folder
 from .setup import config_path, load_config, setup
 from .terminal import start_logging
 from .trainer import Trainer
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "results.json"
+CONFIG_FILE, RESULTS_FILE = "config.yaml", "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
 
 
@@ -72,6 +73,8 @@ def read_job(
     """Import the modules that `args` name, and read the config; see `run` for the arguments."""
     hooks = list(add_keys)
     args.config_file = config_path(expanded(args.config_file))
+    if args.resume and not args.config_file:
+        args.config_file = config_of_run(args.opts)
     if imports := getattr(args, "imports", ()):
         from .user_modules import import_all
 
@@ -92,6 +95,16 @@ def read_job(
         opts = [*opts, f"train.init_checkpoint={named_weights(weights)!r}"]
     lazy = load_lazy(args.config_file, opts)
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
+
+
+def config_of_run(opts: Sequence[str]) -> str:
+    """Return the config that the run in OUTPUT_DIR of overrides has saved; "" where there is none.
+
+    That of a LazyConfig has other overrides, and is named by hand.
+    """
+    folder = dict(zip(opts[::2], opts[1::2], strict=False)).get("OUTPUT_DIR", "")
+    file = os.path.join(expanded(folder), CONFIG_FILE)
+    return file if folder and PathManager.isfile(file) and not is_lazy(file) else ""
 
 
 def is_lazy(path: str) -> bool:
@@ -126,25 +139,30 @@ def run(
         SystemExit: a training was stopped by SIGINT (130) or SIGTERM (143).
     """
     job = read_job(args, trainer=trainer, add_keys=add_keys)
-    cfg = prepare(job, args)
+    folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
+    files = [os.path.join(folder, name) for name in (CONFIG_FILE, RESULTS_FILE)]
     results: OrderedDict[str, Any] | None
-    if args.eval_only:
-        from .evaluate import evaluate_only
+    with kept(*files) if comm.is_main_process() else contextlib.nullcontext():
+        cfg = prepare(job, args)
+        if args.eval_only:
+            from .evaluate import evaluate_only
 
-        results = evaluate_only(cfg, trainer=job.trainer)
-    else:
-        training = job.trainer(cfg)
-        program, rest = getattr(args, "command", ([sys.executable, sys.argv[0]], sys.argv[1:]))
-        rest = [word for word in rest if word not in ("--resume", "--overwrite")]
-        training.how_to_resume = shlex.join([*program, "--resume", *rest])
-        training.resume_or_load(resume=args.resume)
+            results = evaluate_only(cfg, trainer=job.trainer)
+        else:
+            training = job.trainer(cfg)
+            program, rest = getattr(args, "command", ([sys.executable, sys.argv[0]], sys.argv[1:]))
+            rest = [word for word in rest if word not in ("--resume", "--overwrite")]
+            training.how_to_resume = shlex.join([*program, "--resume", *rest])
+            training.resume_or_load(resume=args.resume)
+    if not args.eval_only:
         try:
             results = training.train()
         except KeyboardInterrupt:  # it has said where it stands
             sys.exit(128 + signal.SIGINT)
     if results is not None and comm.is_main_process():
-        file = os.path.join(result_folder(cfg.OUTPUT_DIR, args.eval_only), RESULTS_FILE)
-        write_json(file, plain_scores(results), indent=1)
+        write_json(files[-1], plain_scores(results), indent=1)
+        if args.eval_only:
+            logger.info("Written to %s: log, config, scores and detections.", folder, extra=SHOWN)
     return results
 
 

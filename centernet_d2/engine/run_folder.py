@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from detectron2.utils.file_io import PathManager
+
+from ..atomic_write import atomic_write
 
 # Names by which a folder is known to hold a run, and of all that one leaves.
 _MARKS = r"(metrics|results)\.json|last_checkpoint|model_(\d{7}|final|last|best)\.pth"
@@ -92,3 +96,16 @@ def file_to_resume(folder: str, named: str) -> str:
         f"'{os.path.join(folder, 'last_checkpoint')}' {says}. {choice}start a new run in "
         "another OUTPUT_DIR or with --overwrite."
     )
+
+
+@contextlib.contextmanager
+def kept(*files: str) -> Iterator[None]:
+    """Give files back what they held where the block fails: a run that did not begin leaves all."""
+    before = {file: Path(file).read_bytes() for file in files if os.path.isfile(file)}
+    try:
+        yield
+    except BaseException:
+        for file, content in before.items():
+            with atomic_write(file) as stream:
+                stream.write(content)
+        raise

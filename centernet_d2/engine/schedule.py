@@ -53,6 +53,7 @@ class Schedule:
     scheduler: str = ""  # SOLVER.LR_SCHEDULER_NAME, or what a trainer builds instead
     warm_up: int = 0  # iterations
     gamma: float = 0.1  # by which each of `steps` multiplies the learning rate
+    evaluates: bool = True  # there is data for it
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
 
     @property
@@ -60,22 +61,27 @@ class Schedule:
         """Iterations after which the state is saved at the latest, whatever the periods are."""
         return max(self.iterations // 10, 1)
 
+    def epochs(self, iterations: int) -> float:
+        """Return how often iterations go through the data."""
+        return iterations * self.images_per_batch / self.dataset_size
+
     def describe(self) -> str:
         """Return the schedule in two lines, for the log."""
-        epochs = self.iterations * self.images_per_batch / self.dataset_size
         steps = f"times {self.gamma:g} after {', '.join(map(str, self.steps))}"
         steps = FORMS.get(self.scheduler) or (steps if self.steps else "constant")
         steps = f"{steps} after {self.warm_up} of warm-up" if self.warm_up else steps
         steps = steps if self.is_known else f"as {self.scheduler} says"
         period = self.evaluation_period
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
+        evaluation = evaluation if self.evaluates else "none (DATASETS.TEST)"
+        saving = min(self.checkpoint_period, self.least_saving)
         origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
         return (
             f"{self.dataset_size} images, {self.images_per_batch} per step, "
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
-            f"{self.iterations} iterations (about {epochs:.1f} epochs); evaluation {evaluation}, "
-            f"saved every {min(self.checkpoint_period, self.least_saving)} iterations."
+            f"{self.iterations} iterations (about {self.epochs(self.iterations):.1f} epochs); "
+            f"evaluation {evaluation}, saved every {saving} iterations."
         )
 
     @property
@@ -153,6 +159,7 @@ def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
         scheduler=solver.LR_SCHEDULER_NAME,
         warm_up=solver.WARMUP_ITERS,
         gamma=solver.GAMMA,
+        evaluates=bool(cfg.DATASETS.TEST),
         learning_rate_origin=origin,
     )
 

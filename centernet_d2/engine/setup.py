@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -32,11 +33,14 @@ from .class_names import other_classes_than_saved, set_class_names, set_joints
 from .saved_names import tell_once
 from .schedule import overridden_epoch_keys
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["check_config", "load_config", "setup"]
 
 # Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
 # of; the process that `setup` ran in, and the values then.
 BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
+NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
 
@@ -164,7 +168,9 @@ def _device_here(name: str) -> str:
         return name
     gpus = gpu_count()
     if name.startswith("cuda") and not gpus:
-        tell_once(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
+        # detectron2's default is "cuda": where no driver is there either, nobody meant it.
+        tell = tell_once if os.path.exists(NVIDIA_DRIVER) else logger.info
+        tell(f"MODEL.DEVICE is '{name}', but torch sees no GPU: using 'cpu'.")
         return "cpu"
     raise ValueError(
         f"MODEL.DEVICE is '{name}', which this machine or this torch does not have: use 'cpu'"

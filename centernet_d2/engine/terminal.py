@@ -70,5 +70,7 @@ class Terminal(logging.Handler):
         try:
             Bar.write(kind + record.getMessage(), file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has read enough; the work goes on, and the log
+            quiet.discard_output()
         except Exception:
             self.handleError(record)

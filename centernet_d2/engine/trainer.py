@@ -267,7 +267,8 @@ class Trainer(Parts):
             if self._keeper is None:
                 raise
             line = self._keeper.close(error, self.how_to_resume)
-            logger.error("%s", line)
+            failed = isinstance(error, Exception) and not self.signals.received
+            logger.log(logging.ERROR if failed else logging.INFO, "%s", line, extra=SHOWN)
             if isinstance(error, Exception):
                 if self.signals.received:  # which has ended a worker of the loader first
                     self.signals.stop()
@@ -286,7 +287,7 @@ class Trainer(Parts):
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):
             done = min(self.iter + 1, self.max_iter)
-            row = {"iteration": done, "epoch": done / self.schedule.iterations_per_epoch}
+            row = {"iteration": done, "epoch": self.schedule.epochs(done)}
             row |= last_numbers(self.storage, self._last_eval_results)
             add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
         return self._last_eval_results

@@ -81,6 +81,27 @@ def test_choices_are_those_of_the_package():
         (["trian"], 2, "centernet-d2: error: 'trian' is no verb; nearest: train"),
         (["--verison"], 2, "centernet-d2: error: "),
         (
+            ["train", "--confg-file", "x"],
+            2,
+            "centernet-d2 train: error: '--confg-file' is no option (nearest: --config-file); see ",
+        ),
+        (
+            ["train", "--config-file", "x", "SEED", "1", "--seeds", "2"],
+            2,
+            "centernet-d2 train: error: '--seeds' stands behind the config overrides KEY VALUE: ",
+        ),
+        (
+            ["analyze", "oracle", "--substitute", "centers", "--weights", "a", "--topk=3"],
+            2,
+            "centernet-d2 analyze: error: '--topk' is no option",
+        ),
+        (
+            ["predict", "--input", "a.png", "--output", "b", "--heatmap", "TEST.FLIP", "True"],
+            2,
+            "centernet-d2 predict: error: unrecognized arguments: TEST.FLIP True; config overrides "
+            "KEY VALUE stand behind --opts; see centernet-d2 predict --help",
+        ),
+        (
             ["train", "--config-file", "Shapes/points_tin"],
             1,
             "centernet-d2 train: Config file 'Shapes/points_tin' does not exist. Check --config-"
@@ -102,6 +123,19 @@ def test_a_fault_is_one_sentence(capfd, arguments, status, told):
     said = capfd.readouterr().err
     assert said.splitlines()[-1].startswith(told)
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(30, "Read-only file system", "/a/b"), "give a place with write access."),
+        (OSError(28, "No space left on device", "/a/b"), "free some space, or give a place"),
+        (OSError(5, "Input/output error", "/a/b"), "'/a/b': Input/output error."),
+        (OSError("told already"), "told already"),
+    ],
+)
+def test_what_the_system_refuses_has_a_cure(error, told):
+    assert told in sentence(error, "here")
 
 
 def test_the_trace_is_shown_where_it_is_asked_for(capfd):

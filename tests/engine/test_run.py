@@ -36,6 +36,21 @@ def call(arguments: list[str], **more):
     return run(args)
 
 
+def test_a_resume_that_does_not_begin_changes_nothing(command, tmp_path):
+    """Data or model of another config: the run's own files are what they were."""
+    call(command("SOLVER.MAX_ITER", "2"))
+    files = [tmp_path / "run" / name for name in ("config.yaml", "results.json")]
+    before = [file.read_bytes() for file in files]
+    for wrong in (["DATASETS.TRAIN", "()"], ["MODEL.ENCODER_DECODER.OUT_CHANNELS", "12"]):
+        with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty|of another model"):
+            call(command("--resume", *wrong))
+        assert [file.read_bytes() for file in files] == before
+    # Without --config-file the run's own is used.
+    call(["--resume", "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "4"])
+    assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 3
+    assert load_config(str(files[0])).SOLVER.MAX_ITER == 4
+
+
 def test_train_resume_and_evaluate(command, tmp_path):
     folder = tmp_path / "run"
     call(command("SOLVER.MAX_ITER", "3"))

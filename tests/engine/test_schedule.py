@@ -21,7 +21,7 @@ RECIPE = {
 
 
 def schedule_of(dataset_size: int, batch: int, keys: dict) -> Schedule:
-    cfg = load_config()
+    cfg = load_config("", ["DATASETS.TEST", "some"])
     keys = {"SOLVER.IMS_PER_BATCH": batch, "SOLVER.MAX_ITER": 0, "SOLVER.STEPS": (), **keys}
     cfg.merge_from_list([part for pair in keys.items() for part in pair])
     return schedule_from_config(cfg, dataset_size)
@@ -96,6 +96,7 @@ COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 5
         (COCO_TRAIN, 64, {}, "; 258720 iterations (about 140.0 epochs); evaluation at the end, "),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 99999}, "at the end, saved every 25872 iter"),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 5000}, "at the end, saved every 5000 iter"),
+        (1280, 128, {"DATASETS.TEST": ()}, "epochs); evaluation none (DATASETS.TEST), saved"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 114}, "0.000491228 (0.0005 x 112/114),"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 0}, "Learning rate 0.0005,"),
         (1280, 128, FLAT | COSINE, "lowered along a cosine after 50 of warm-up;"),

@@ -206,6 +206,7 @@ def test_saved_config_works_where_its_files_are_gone(config, tmp_path):
 
 def test_device_falls_to_the_cpu_and_says_so_once(config, caplog, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("centernet_d2.engine.setup.NVIDIA_DRIVER", "/")  # so that it is strange
     tell_once.cache_clear()
     for _ in range(2):
         assert setup(config("MODEL.DEVICE", "cuda")).MODEL.DEVICE == "cpu"

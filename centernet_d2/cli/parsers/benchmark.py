@@ -42,4 +42,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dtypes = {"default": "", "choices": ["", "bfloat16", "float16"]}
     own("--amp", dest="amp_dtype", **dtypes, help="autocast")
     own("--json", type=expanded_output, help="file for all numbers")
-    add(parser, "--opts", dest="overrides")
+    add(parser, "--opts")

@@ -5,7 +5,8 @@ r"""Train or evaluate a detector.
     %(prog)s --config-file Shapes/points_tiny --eval-only \
         OUTPUT_DIR output/shapes MODEL.WEIGHTS output/shapes/model_final.pth
     %(prog)s --config-file Shapes/points_tiny OUTPUT_DIR output/mine \
-        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images
+        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images \
+        INPUT.TRAIN_SIZE "[256, 256]" TEST.RESOLUTION fixed TEST.FIXED_SIZE "[256, 256]"
 
 An OUTPUT_DIR that holds a run is refused: `--resume` goes on with it, `--overwrite` moves it aside.
 A training that is stopped, by Ctrl-C or SIGTERM, saves what is done and says how to go on.
