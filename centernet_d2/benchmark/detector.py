@@ -101,7 +101,6 @@ def _deform_conv_operations(
 def _stages(
     name: str, model: nn.Module, inputs: list[dict[str, object]], options: BenchmarkOptions
 ) -> list[Row]:
-    batch = len(inputs)
     with torch.inference_mode(), options.autocast():
         images = preprocess(model, inputs)
         maps = model.predict(images)
@@ -112,16 +111,15 @@ def _stages(
             "whole": lambda: model(inputs),
         }
         timings = options.time(calls)
-        peaks = {name: peak_memory(call, options.torch_device) for name, call in calls.items()}
+        peaks = {stage: peak_memory(call, options.torch_device) for stage, call in calls.items()}
+    heading = {"model": name, "canvas": size_text(images.tensor.shape[-2:])}
+    heading |= {"dtype": options.dtype_name, "batch": len(inputs)}
     return [
         {
-            "model": name,
-            "canvas": size_text(images.tensor.shape[-2:]),
-            "dtype": options.dtype_name,
-            "batch": batch,
+            **heading,
             "stage": stage,
-            "ms_per_image": round(timing.ms / batch, 3),
-            "images_per_second": round(batch / timing.median, 2),
+            "ms_per_image": round(timing.ms / len(inputs), 3),
+            "images_per_second": round(len(inputs) / timing.median, 2),
             "spread": timing.spread,
             "peak_mib": None if peaks[stage] is None else round(peaks[stage] / 2**20, 1),
         }

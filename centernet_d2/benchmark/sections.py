@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -102,20 +103,19 @@ def run_sections(
 
 def describe_machine(device: str) -> dict[str, object]:
     """Return what a number is worth nothing without."""
+    affinity = getattr(os, "sched_getaffinity", None)
     machine: dict[str, object] = {
         "cpu": _cpu_name(),
         "cores_of_machine": os.cpu_count(),
-        "cores_allowed": _allowed_cores(),
+        "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "load_before": _load(),
     }
     for package in ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless"):
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             machine[package] = version(package)
-        except PackageNotFoundError:
-            continue
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
         machine["cuda"] = torch.version.cuda
@@ -127,10 +127,6 @@ def _cpu_name() -> str:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return name[1] if name else platform.processor() or platform.machine()
-
-
-def _allowed_cores() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _load() -> float | None:

@@ -54,9 +54,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
     verb, *rest = given
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 2)
-        full_parser().error(
-            f"'{verb}' is no verb" + (f"; nearest: {', '.join(near)}" if near else "; see --help")
-        )
+        full_parser().error(f"'{verb}' is no verb" + f"; nearest: {', '.join(near)}" * bool(near))
     args = parse(verb, rest, program=program)
     try:
         return run(verb, args)

@@ -3,6 +3,7 @@
     %(prog)s ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
     %(prog)s published_name_or_address dla34.safetensors --arch dla_34
     %(prog)s output/mine/model_final.pth mine.safetensors   # for use: without the training's state
+    %(prog)s old.pth new.pth --config-file config.yaml  # of this package, from before files had it
 
 INPUT is a file, an address, or a name of the model zoo. Of published weights source and
 architecture are detected from the keys; --arch only checks them. Such files hold no names: without
