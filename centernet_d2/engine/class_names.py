@@ -112,11 +112,7 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     """
     cfg = cfg.clone()
     if cfg.DATASETS.TEST:
-        frozen = cfg.is_frozen()
-        cfg.defrost()
-        cfg.DATASETS.TRAIN = ()
-        if frozen:
-            cfg.freeze()
+        cfg.DATASETS.update(TRAIN=())  # frozen or not
     return cfg
 
 
