@@ -65,7 +65,7 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
     share, kept = _share(), _set_by_user(environ)
     asked = next((f"{name}={environ[name]}" for name in COUNTS if name in kept), "")
     first = asked.partition("=")[2].partition(",")[0]  # "4,2": of nested loops
-    threads = _torch_threads() or (int(first) if first.isdecimal() else share.cores)
+    threads = _torch_threads() or int(first if first.isdecimal() else 0) or share.cores
     own = "" if str(threads) in (first, str(share.cores)) else "torch's own number"
     why = ", ".join(filter(None, (asked, own, share.reason)))
     told = f"{threads} thread{'s' * (threads != 1)} ({why})"

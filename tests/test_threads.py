@@ -128,6 +128,12 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             SHORT,
             f"2 threads (OMP_NUM_THREADS=many, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
         ),
+        (
+            QUOTA,
+            {"OMP_NUM_THREADS": "0"},  # which OpenMP refuses
+            SHORT,
+            f"2 threads (OMP_NUM_THREADS=0, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+        ),
     ],
 )
 @pytest.mark.usefixtures("no_torch")
