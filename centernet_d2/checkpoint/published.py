@@ -15,10 +15,9 @@ from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from .. import __version__
-from ..atomic_write import atomic_write
 from .backbones import UnknownWeightsError, UnsupportedWeightsError
 from .detect_source import MMDETECTION, DetectedSource, detect_source
-from .files import cache_dir, read_tensors, sha256_of
+from .files import cache_dir, read_tensors, sha256_of, write_weights
 from .matching_config import COMMON, config_node
 from .mmdetection import as_bgr
 from .model_info import ModelInfo, config_text
@@ -163,8 +162,7 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     written = checkpoint.get("model")
     if path.suffix == ".pth" and isinstance(written, Mapping) and list(written) == list(state):
         return path
-    with atomic_write(file) as stream:
-        torch.save(content, stream)
+    write_weights(file, content)
     what = content.get("__author__", "a copy with plain names").removeprefix(f"{AUTHOR} ")
     logger.info("%s: %s. Kept as %s.", path, what, file)
     return file

@@ -16,13 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
-from ..atomic_write import atomic_write
 from ..checkpoint import imagenet
 from ..checkpoint.download import download, is_url, local_name
-from ..checkpoint.files import cache_dir
+from ..checkpoint.files import cache_dir, write_weights
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
 from ..checkpoint.rename import rename_names
 from .hub import HUB, from_hub
@@ -99,9 +97,7 @@ def imagenet_file(source: str) -> Path:
         state = imagenet.imagenet_state_dict(source)
         is_any = table is imagenet.IMAGENET_TIMM  # network: nothing to check it against
         tensors = rename_names(state, table) if is_any else convert(state).state_dict
-        content = {"model": tensors, "__author__": f"{AUTHOR} {source}"}
-        with atomic_write(file) as stream:
-            torch.save(content, stream)
+        write_weights(file, {"model": tensors, "__author__": f"{AUTHOR} {source}"})
         logger.info("%s: ImageNet weights of the trunk. Kept as %s.", source, file)
     return file
 
