@@ -57,15 +57,15 @@ def share_among(processes: int, environ: Mapping[str, str] = os.environ) -> None
     if not _set_by_user(environ).intersection(COUNTS):
         import torch
 
-        torch.set_num_threads(_share().cores)
+        torch.set_num_threads(share_of_process().cores)
 
 
 def describe(environ: Mapping[str, str] = os.environ) -> str:
     """Say it: "2 threads (the container's quota of 2 of 16 cores), GOMP_SPINCOUNT=1000"."""
-    share, kept = _share(), _set_by_user(environ)
+    share, kept = share_of_process(), _set_by_user(environ)
     asked = next((f"{name}={environ[name]}" for name in COUNTS if name in kept), "")
     first = asked.partition("=")[2].partition(",")[0]  # "4,2": of nested loops
-    threads = _torch_threads() or (int(first) if first.isdecimal() else share.cores)
+    threads = _torch_threads() or int(first if first.isdecimal() else 0) or share.cores
     own = "" if str(threads) in (first, str(share.cores)) else "torch's own number"
     why = ", ".join(filter(None, (asked, own, share.reason)))
     told = f"{threads} thread{'s' * (threads != 1)} ({why})"
@@ -78,25 +78,18 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
 def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -> Share:
     """Find the cores of this process: all, those of its affinity, or a container's quota.
 
-    A quota of 1.5 cores is 2: what is next to it, and at least 1.
+    A quota of 1.5 cores is 2: what is next to it, and at least 1. Processes of a job share them.
     """
     cores, total = allowed or _allowed(), total or os.cpu_count() or 1
     quota = min(_quotas(root), default=math.inf)
     if quota < cores:
         reason = f"the container's quota of {quota:g} of {total} cores"
-        return Share(max(1, math.floor(quota + 0.5)), reason)
-    return Share(
-        cores, f"{cores} of {total} cores by affinity" if cores < total else f"all {cores} cores"
-    )
-
-
-def _share() -> Share:
-    """The share of this process of a job."""
-    share, processes = share_of_process(), _job["processes"]
-    if processes == 1:
-        return share
-    reason = f"{share.reason}, shared by {processes} processes"
-    return Share(max(1, share.cores // processes), reason)
+        cores = max(1, math.floor(quota + 0.5))
+    else:
+        reason = f"{cores} of {total} cores by affinity" if cores < total else f"all {cores} cores"
+    if (processes := _job["processes"]) > 1:
+        reason += f", shared by {processes} processes"
+    return Share(max(1, cores // processes), reason)
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -81,7 +81,6 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path):
 @pytest.fixture
 def share(monkeypatch):
     """A function that gives this process other cores."""
-    monkeypatch.setattr(threads, "_job", {"processes": 1})
     return lambda given: monkeypatch.setattr(threads, "share_of_process", lambda: given)
 
 
@@ -127,6 +126,12 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             {"OMP_NUM_THREADS": "many"},
             SHORT,
             f"2 threads (OMP_NUM_THREADS=many, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+        ),
+        (
+            QUOTA,
+            {"OMP_NUM_THREADS": "0"},  # which OpenMP refuses
+            SHORT,
+            f"2 threads (OMP_NUM_THREADS=0, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
         ),
     ],
 )
@@ -176,8 +181,11 @@ def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
         (2, {"OMP_NUM_THREADS": "2"}, []),
     ],
 )
-def test_a_process_of_a_job_takes_its_part(monkeypatch, share, processes, environ, chosen):
-    share(Share(8, "all 8 cores"))
+def test_a_process_of_a_job_takes_its_part(monkeypatch, processes, environ, chosen):
+    monkeypatch.setattr(threads, "_job", {})
+    monkeypatch.setattr(threads, "_allowed", lambda: 8)
+    monkeypatch.setattr(threads, "_quotas", lambda root: [])
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     threads.share_among(processes, environ)

@@ -30,8 +30,6 @@ from .other_formats import (
 
 CACHE_VARIABLE = "CENTERNET_D2_CACHE"
 
-WRITTEN = (".pth", ".safetensors")  # endings of the forms that are written
-
 ZIP_START = b"PK\x03\x04"
 # The magic number that opens the format of torch before 1.6, pickled with protocol 2.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -155,7 +153,7 @@ def _reason(error: Exception) -> str:
 
 def check_ending(path: str | os.PathLike[str]) -> None:
     """Raise ValueError where no form of weights is known by the ending of a name."""
-    if not os.fspath(path).endswith(WRITTEN):
+    if not os.fspath(path).endswith((".pth", ".safetensors")):
         raise ValueError(f"'{path}' must end in .pth, which detectron2 reads, or in .safetensors.")
 
 

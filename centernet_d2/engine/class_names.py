@@ -112,11 +112,7 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     """
     cfg = cfg.clone()
     if cfg.DATASETS.TEST:
-        frozen = cfg.is_frozen()
-        cfg.defrost()
-        cfg.DATASETS.TRAIN = ()
-        if frozen:
-            cfg.freeze()
+        cfg.DATASETS.update(TRAIN=())  # frozen or not
     return cfg
 
 
@@ -151,22 +147,20 @@ def set_joints(cfg: CfgNode) -> None:
         )
 
 
-def other_classes_than_saved(class_names: Sequence[str], weights: str) -> str:
-    """Return a warning that the checkpoint `weights` was trained on other classes; "" if not.
+def tell_other_classes(class_names: Sequence[str], weights: str) -> None:
+    """Warn, once, where the checkpoint `weights` was trained on other classes.
 
     Names that are a guess say nothing but their number.
     """
-    if not (class_names and weights):
-        return ""
     known = saved_names(weights)
-    saved = list(known.class_names)
-    if not saved or list(class_names) == saved:
-        return ""
+    saved = known.names("class")
+    if not class_names or not saved or list(class_names) == saved:
+        return
     if known.guess_of("class"):
         if len(saved) == len(class_names):
-            return ""  # told where the weights are loaded
+            return  # told where the weights are loaded
         saved = [f"class {index}" for index in range(len(saved))]
-    return (
+    tell_once(
         f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
         f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
         "training from; detections of these weights would carry wrong names."

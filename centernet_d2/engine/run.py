@@ -59,8 +59,7 @@ class Job:
 
             return with_values(self.lazy, changed)
         cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.update(changed)
+        cfg.update(changed)  # frozen or not
         return cfg
 
 

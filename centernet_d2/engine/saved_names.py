@@ -65,7 +65,7 @@ def _names_in(file: Path, _changed: int, source: str) -> ModelInfo:
             return ModelInfo()
         loaded = read_tensors(file, mapped=True)
         if "class_names" not in loaded:
-            loaded |= detect_source(unwrap(loaded).state).names
+            loaded = detect_source(unwrap(loaded).state).names
         found = ModelInfo.of(loaded, source)
     except (OSError, ValueError):  # reported where they are loaded, with their name and the cure
         return ModelInfo()

@@ -29,7 +29,7 @@ from ..detectron2_versions import unify_defaults
 from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
-from .class_names import other_classes_than_saved, set_class_names, set_joints
+from .class_names import set_class_names, set_joints, tell_other_classes
 from .saved_names import tell_once
 from .schedule import overridden_epoch_keys
 
@@ -141,9 +141,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
             tell_once(changed)
         register_datasets(cfg)
-        names, weights = set_class_names(cfg), cfg.MODEL.WEIGHTS
-        if weights and (warning := other_classes_than_saved(names, weights)):
-            tell_once(warning)
+        tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
         set_joints(cfg)
         for warning in complete_config(cfg):
             tell_once(warning)
