@@ -34,6 +34,12 @@ def run(args: argparse.Namespace) -> int:
     """Convert; return the exit status."""
     check_ending(args.output)
     file = published_file(args.input)
+    if args.output.exists() and args.output.samefile(file):
+        raise FileExistsError(f"'{args.output}' is the input itself: name another file.")
+    if args.output.exists() and not args.overwrite:
+        raise FileExistsError(
+            f"'{args.output}' is there already: name another file, or give --overwrite."
+        )
     checkpoint = read_tensors(file)
     try:
         with clock(f"Converting {args.input}"):

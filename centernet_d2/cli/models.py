@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -14,10 +15,11 @@ from tabulate import tabulate
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
 from ..engine.terminal import start_logging
-from ..model_zoo.entries import ENTRIES, Benchmark, Entry
+from ..model_zoo.entries import Benchmark, Entry
 from ..model_zoo.hub import push_to_hub
 from ..model_zoo.lookup import (
     UnknownModelError,
+    config_names,
     find_entry,
     known_names,
     names,
@@ -30,18 +32,29 @@ from ..model_zoo.path_handlers import published_file
 
 def run(args: argparse.Namespace) -> int:
     """List, show, download or push; return the exit status."""
-    {"list": show_list, "show": show, "download": download, "push": push}[args.action](args)
+    actions = {"list": show_list, "configs": show_configs, "show": show}
+    (actions | {"download": download, "push": push})[args.action](args)
     return 0
+
+
+def matching(pattern: str, known: Sequence[str]) -> list[str]:
+    """Return the names that hold a pattern, or match it; UnknownModelError where none does."""
+    wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
+    if found := [name for name in known if fnmatch(name.lower(), wanted)]:
+        return found
+    raise UnknownModelError(
+        f"The model zoo has no name like '{pattern}'.{near_names(pattern, known)}"
+    )
+
+
+def show_configs(args: argparse.Namespace) -> None:
+    """Print the names of the shipped configs that match."""
+    print("\n".join(matching(args.pattern, config_names())))
 
 
 def show_list(args: argparse.Namespace) -> None:
     """Print the entries whose name matches."""
-    pattern = args.pattern.lower()
-    wanted = pattern if set("*?") & set(pattern) else f"*{pattern}*"
-    found = [facts(entry) for entry in ENTRIES if fnmatch(entry.name.lower(), wanted)]
-    if not found:
-        near = near_names(args.pattern, names())
-        raise UnknownModelError(f"The model zoo has no name like '{args.pattern}'.{near}")
+    found = [facts(find_entry(name)) for name in matching(args.pattern, names())]
     keys = ("name", "published", "metric", "licence")
     table = tabulate([[_words(entry[key]) for key in keys] for entry in found], headers=keys)
     print(json.dumps(found, indent=1) if args.json else table)
@@ -53,7 +66,7 @@ def show(args: argparse.Namespace) -> None:
         said = facts(find_entry(args.name))
     else:
         said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
-    text = "\n".join(f"{key + ':':<12}{_words(value)}" for key, value in said.items() if value)
+    text = "\n".join(f"{key + ':':<15}{_words(value)}" for key, value in said.items() if value)
     print(json.dumps(said, indent=1) if args.json else text)
 
 

@@ -75,7 +75,9 @@ def config_names() -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix in (".yaml", ".py") and not path.name.startswith(("Base-", "_"))
+        if path.suffix in (".yaml", ".py")
+        and not path.name.startswith(("Base-", "_"))
+        and path.relative_to(folder).parts[0] != "common"  # parts of LazyConfigs
     )
 
 

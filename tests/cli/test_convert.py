@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,15 +196,23 @@ def test_names_are_given_or_marked_as_a_guess(tmp_path, capsys):
     (tmp_path / "names.txt").write_text("\n".join(OWN), encoding="utf-16")
     (tmp_path / "names.json").write_text(json.dumps(OWN))
     for given in (",".join(OWN), str(tmp_path / "names.txt"), str(tmp_path / "names.json")):
-        assert cli.main(["convert", file, new, "--classes", given]) == 0
+        assert cli.main(["convert", file, new, "--overwrite", "--classes", given]) == 0
         content = read_tensors(new)
         assert (content["class_names"], content["guessed"]) == (OWN, [])
         cfg = load_config(str(tmp_path / "new.yaml"))
         assert cfg.TEST.RESOLUTION == "keep_res"
         assert cfg.MODEL.PIXEL_MEAN[0] == pytest.approx(104.01362)
         assert "taken for Pascal VOC" not in capsys.readouterr().out
-    assert cli.main(["convert", file, new, "--classes", "a,b"]) == 1
+    assert cli.main(["convert", file, new, "--overwrite", "--classes", "a,b"]) == 1
     assert "--classes 'a,b' gives 2 names" in capsys.readouterr().err
+    for output, more, told in (
+        (new, [], "is there already: name another file, or give --overwrite."),
+        (file, ["--overwrite"], "is the input itself: name another file."),
+    ):
+        before = Path(output).read_bytes()
+        assert cli.main(["convert", file, output, *more]) == 1
+        assert capsys.readouterr().err.strip().endswith(f"'{output}' {told}")
+        assert Path(output).read_bytes() == before
 
 
 def test_joints_are_given(tmp_path):

@@ -9,7 +9,7 @@ import torch
 
 from centernet_d2 import cli
 from centernet_d2.checkpoint.model_info import BLOCK
-from centernet_d2.model_zoo import ENTRIES
+from centernet_d2.model_zoo import ENTRIES, config_names
 
 
 def test_list(capsys):
@@ -30,6 +30,13 @@ def test_list(capsys):
     assert "has no name like 'points_dla35'. Near: " in capsys.readouterr().err
 
 
+def test_configs_are_listed_by_the_names_that_config_file_takes(capsys):
+    assert cli.main(["models", "configs", "shapes/points"]) == 0
+    assert capsys.readouterr().out == "Shapes/points_tiny.yaml\n"
+    assert cli.main(["models", "configs"]) == 0
+    assert capsys.readouterr().out.splitlines() == config_names()
+
+
 def test_show_an_entry(capsys):
     assert cli.main(["models", "show", "ctdet_coco_dla_1x", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -39,8 +46,8 @@ def test_show_an_entry(capsys):
     assert (said["licence"], said["protocol"]) == ("MIT", "published")
     assert cli.main(["models", "show", "ctdet_coco_dla_1x"]) == 0
     text = capsys.readouterr().out
-    assert "published:  none 36.3, flip 38.2, ms 40.7\n" in text
-    assert "parameters: 19,634,164\n" in text
+    assert "published:     none 36.3, flip 38.2, ms 40.7\n" in text
+    assert "parameters:    19,634,164\n" in text
     assert "sha256" not in text  # not known
     assert cli.main(["models", "show", "points_dla34_14e"]) == 1
     assert "Near: points_dla34_140e, " in capsys.readouterr().err
@@ -55,17 +62,17 @@ def test_show_a_file(tmp_path, capsys):
     torch.save(content, tmp_path / "model.pth")
     assert cli.main(["models", "show", str(tmp_path / "model.pth")]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "detector:   CornerNet",
-        "config:     2 keys",
-        "frame:      384 x 512",
-        "classes:    cat, dog",
-        "protocol:   flip",
-        "training:   images: 7",
-        "version:    centernet_d2 0.1.0",
+        "detector:      CornerNet",
+        "config:        2 keys",
+        "frame:         384 x 512",
+        "classes:       cat, dog",
+        "protocol:      flip",
+        "training:      images: 7",
+        "version:       centernet_d2 0.1.0",
     ]
     torch.save({"a": torch.ones(2)}, tmp_path / "other.pth")
     assert cli.main(["models", "show", str(tmp_path / "other.pth")]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == ["config:     none"]
+    assert capsys.readouterr().out.splitlines()[1:] == ["config:        none"]
 
 
 def test_download(tmp_path, monkeypatch, capsys):

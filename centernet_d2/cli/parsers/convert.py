@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("input", type=expanded, help="file, its address, or a name of the model zoo")
     help_text = "the .pth or .safetensors to write; of published weights a .yaml goes beside it"
     own("output", type=lambda given: Path(expanded_output(given)), help=help_text)
+    own("--overwrite", action="store_true", help="replace an output that is there")
     own("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
     help_text = "of a file of this package that carries none: that of its training"

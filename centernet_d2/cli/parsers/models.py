@@ -1,6 +1,7 @@
 """Models by name: those of the zoo, and at the Hugging Face Hub.
 
     %(prog)s list                     # or, of some: list dla34, list 'COCO-Keypoints/*'
+    %(prog)s configs Shapes           # names for --config-file
     %(prog)s show points_dla34_140e   # or what a file says of itself: show model_final.pth
     %(prog)s download points_dla34_140e --output weights/
     %(prog)s push model_final.pth user/name --licence Apache-2.0 --data "COCO train2017"
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("list", help="the models of the zoo")
     help_text = "only names that hold this, or match it where it has * or ?"
     listing.add_argument("pattern", nargs="?", default="", help=help_text)
+    configs = commands.add_parser("configs", help="the shipped configs, for --config-file")
+    configs.add_argument("pattern", nargs="?", default="", help=help_text)
     show = commands.add_parser("show", help="all about one, or what a model file says of itself")
     show.add_argument("name", type=expanded, help="a name of the zoo, hub:user/name, or a file")
     for command in (listing, show):
