@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -114,7 +115,7 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
     """Return what MODEL.WEIGHTS is for a file, an address, a name of the zoo or of the Hub.
 
     Raises:
-        FileNotFoundError: it is none of these; the message has the nearest names of the zoo.
+        FileNotFoundError: it is none of these; the message has the nearest names there are.
     """
     weights = expanded(weights)
     if weights.startswith(HUB):
@@ -125,7 +126,14 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
     try:
         return PUBLISHED + find_entry(name).name
     except UnknownModelError as error:
-        raise FileNotFoundError(f"'{weights}': there is no such file. {error}") from None
+        if os.path.isdir(name):
+            told = f"'{weights}' is a folder: name the file in it, such as model_final.pth."
+            raise FileNotFoundError(told) from None
+        folder, file = os.path.split(name)
+        known = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+        near = ", ".join(difflib.get_close_matches(file, known, 2))
+        near = f" (nearest there: {near})" if near else ""
+        raise FileNotFoundError(f"'{weights}': there is no such file{near}. {error}") from None
 
 
 def model_config(
