@@ -12,9 +12,9 @@ from .. import quiet
 # What this package, or the system, raises to say what is wrong and how to cure it.
 TOLD = (ValueError, OSError, KeyError, ImportError, FloatingPointError)
 # What to do where the system refuses a file.
-CURES = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "give a place with write access")
-CURES |= {errno.ENOSPC: "free some space, or give a place that has it"}
-CURES |= {
+CURES = {
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "give a place with write access"),
+    errno.ENOSPC: "free some space, or give a place that has it",
     errno.ENOENT: "correct the path",
     errno.ENOTDIR: "a part of the path is a file: correct it",
 }

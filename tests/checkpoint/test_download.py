@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from local_server import served
 
 from centernet_d2 import progress
 from centernet_d2.checkpoint import download as module
@@ -60,12 +61,8 @@ def server(monkeypatch):
     """(handler class, address of the file)."""
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     handler = type("Handler", (Server,), {"seen": [], "cut_after": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield handler, f"http://127.0.0.1:{running.server_port}/folder/weights.pth?key=1"
-        running.shutdown()
-        thread.join()
+    with served(handler) as address:
+        yield handler, f"{address}/folder/weights.pth?key=1"
 
 
 def test_whole_file_and_only_once(server, tmp_path):

@@ -10,11 +10,11 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 from contextlib import contextmanager
 from urllib.parse import unquote
 
 import yaml
+from local_server import served
 
 TOKEN = "hf_of_the_test"
 
@@ -141,9 +141,5 @@ def serve():
     """Run one: its class, with what it holds, and its address."""
     state = {"repositories": {}, "objects": {}, "asked": [], "private": []}
     handler = type("Handler", (HubServer,), state)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield handler, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(handler) as address:
+        yield handler, address

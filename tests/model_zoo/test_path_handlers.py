@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ import torchvision
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
+from local_server import served
 from published_networks import mmdetection_shapes, points_shapes, recorded
 
 from centernet_d2 import Predictor, model_zoo
@@ -65,9 +65,8 @@ def test_address(published, cache):
             pass
 
     handler = partial(Quiet, directory=str(published.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        name = f"published:http://127.0.0.1:{server.server_port}/centernet_resnet18.pth"
+    with served(handler) as address:
+        name = f"published:{address}/centernet_resnet18.pth"
         cfg = model_zoo.get_config("points_resnet18_conv_mmdetection_140e")
         cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)
@@ -79,7 +78,6 @@ def test_address(published, cache):
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.WEIGHTS = (), (), f"{name}?id=8"
         assert list(saved_names(cfg.MODEL.WEIGHTS).class_names) == []
         assert Predictor(cfg).class_names[0] == "person"
-        server.shutdown()
     theirs = read_tensors(published)["state_dict"]["backbone.layer1.0.conv1.weight"]
     assert torch.equal(model.backbone.layer1[0].conv1.weight, theirs)
     assert PathManager.isfile(name)  # from the cache: the server is gone

@@ -21,9 +21,13 @@ class Parser(argparse.ArgumentParser):
             message += "; config overrides KEY VALUE stand behind --opts"
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
+    def options(self) -> set[str]:
+        """Return every option, those of sub-commands too."""
+        return {name for action in all_actions(self) for name in action.option_strings}
+
     def check_options(self, arguments: Sequence[str]) -> None:
         """Exit at the first option that is not there, before what it makes missing is told."""
-        known = {name for action in all_actions(self) for name in action.option_strings}
+        known = self.options()
         for word in arguments:
             name = word.partition("=")[0]
             if name in ("--opts", "--"):
@@ -34,8 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def check_overrides(self, overrides: Sequence[str]) -> None:
         """Exit at an option that was taken for a config override, as it stands behind them."""
-        known = {name for action in all_actions(self) for name in action.option_strings}
-        for word in known.intersection(word.partition("=")[0] for word in overrides):
+        for word in self.options().intersection(word.partition("=")[0] for word in overrides):
             self.error(f"'{word}' stands behind the config overrides KEY VALUE: put it before them")
 
 
