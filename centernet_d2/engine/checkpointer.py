@@ -19,9 +19,10 @@ from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
 from ..checkpoint.model_info import BLOCK, ModelInfo
+from ..checkpoint.pixels import Pixels, as_bgr
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
-from ..model_zoo.path_handlers import PUBLISHED
+from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, imagenet_file
 from ..structures.skeleton import Skeleton
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
@@ -129,7 +130,9 @@ class Checkpointer(DetectionCheckpointer):
         self._source = path
         if path:
             name = without_query(path)  # 0.5 would look for a file of that name
-            path = PathManager.get_local_path(name)
+            is_start = name.startswith(IMAGENET)  # whose names depend on the model's backbone
+            known = self.model.state_dict() if is_start else ()
+            path = str(imagenet_file(name, known)) if is_start else PathManager.get_local_path(name)
             if not os.path.isfile(path):
                 what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
                 raise FileNotFoundError(f"Checkpoint '{name}' {what}. Check MODEL.WEIGHTS.")
@@ -151,7 +154,7 @@ class Checkpointer(DetectionCheckpointer):
         return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        model, state = self.model.state_dict(), checkpoint["model"]
+        model, state = self.model.state_dict(), self._turned(checkpoint)
         if checkpoint.pop("matching_heuristics", False):
             from_caffe = checkpoint.get("__author__") == "Caffe2"
             try:
@@ -167,6 +170,21 @@ class Checkpointer(DetectionCheckpointer):
         check_finite({name: checkpoint["model"][name] for name in report.matched}, self._source)
         (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
+
+    def _turned(self, checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """The tensors, for B, G, R images where they and the model's statistics are of R, G, B.
+
+        Other statistics are somebody's own, as of the published trainings, which left the weights
+        as they are.
+        """
+        saved = checkpoint.pop("pixels", None)
+        if not saved or not hasattr(self.model, "pixel_std"):
+            return checkpoint["model"]
+        pixels = Pixels.of_saved(saved)
+        if not (pixels.rgb and pixels.same(self.model.pixel_mean, self.model.pixel_std)):
+            return checkpoint["model"]
+        self.logger.info("'%s' sees R, G, B: turned for B, G, R images.", self._source)
+        return as_bgr(checkpoint["model"])
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Say nothing: `_load_model` has given the report."""

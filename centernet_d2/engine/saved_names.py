@@ -15,6 +15,7 @@ from iopath.common.file_io import get_cache_dir
 from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
+from ..checkpoint.matching_config import source_pixels
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
@@ -65,13 +66,14 @@ def _names_in(file: Path, _changed: int, source: str) -> ModelInfo:
             return ModelInfo()
         loaded = read_tensors(file, mapped=True)
         if "class_names" not in loaded:
-            loaded = detect_source(unwrap(loaded).state).names
-        found = ModelInfo.of(loaded, source)
+            found = detect_source(unwrap(loaded).state)
+            loaded = found.names | {"pixels": source_pixels(found).saved()}
+        info = ModelInfo.of(loaded, source)
     except (OSError, ValueError):  # reported where they are loaded, with their name and the cure
         return ModelInfo()
-    if found.newer:
-        tell_once(found.newer)
-    return found
+    if info.newer:
+        tell_once(info.newer)
+    return info
 
 
 @functools.cache

