@@ -17,12 +17,15 @@ from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
+from ..checkpoint.by_name import last_layers, same_names, taken_by_name
 from ..checkpoint.detect_source import looks_like
 from ..checkpoint.model_info import BLOCK, ModelInfo
 from ..checkpoint.pixels import Pixels, as_bgr
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, imagenet_file
+from ..progress import SHOWN
+from ..structures.names import plural
 from ..structures.skeleton import Skeleton
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
@@ -43,7 +46,8 @@ class Checkpointer(DetectionCheckpointer):
         averaged_state: where set, gives the tensors that are saved as "model".
         model_info: where set, gives what else is saved of the model, so that the file is all that
             a predictor needs.
-        mismatch: "fail" or "report", see `load`.
+        mismatch: "fail" or "report", see `load`; by "report" a training starts, and takes what
+            there is of its classes and joints by their names.
     """
 
     def __init__(
@@ -162,6 +166,8 @@ class Checkpointer(DetectionCheckpointer):
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
         names = {plain_name(name): name for name in model}  # of a compiled model
+        if self.mismatch == "report":
+            state = self._by_name(checkpoint, state, {n: model[names[n]] for n in names})
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
@@ -185,6 +191,35 @@ class Checkpointer(DetectionCheckpointer):
             return checkpoint["model"]
         self.logger.info("'%s' sees R, G, B: turned for B, G, R images.", self._source)
         return as_bgr(checkpoint["model"])
+
+    def _by_name(
+        self, checkpoint: Mapping[str, Any], state: dict[str, Any], model: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The tensors, of which those with channels per class or joint are put together by name.
+
+        Names that are a guess, as many as ours and none the same, tell nothing.
+        """
+        saved = ModelInfo.of(checkpoint, self._source)
+        joints = self.skeleton.names if self.skeleton else ()
+        for what, ours in (("class", self.class_names), ("joint", joints)):
+            theirs, branches = saved.names(what), getattr(self.model, "named_branches", {})
+            rows, guess = same_names(ours, theirs), saved.guess_of(what)
+            if list(ours) == theirs or not (ours and theirs):
+                continue
+            if guess and not rows and len(ours) == len(theirs):
+                continue
+            parts = last_layers(model, [name for name, kind in branches.items() if kind == what])
+            numbers = len(ours), len(theirs)
+            state = state | taken_by_name(model, state, parts, rows, numbers)
+            taken = shorten([ours[index] for index in rows], 8) or "none"
+            new = shorten([n for i, n in enumerate(ours) if i not in rows], 8) or "none"
+            guessed = " (a guess from their number)" if guess else ""
+            self.logger.info(
+                f"{len(rows)} of {len(ours)} {plural(what)} taken from the checkpoint's "
+                f"{len(theirs)}{guessed}: {taken}; new: {new}.",
+                extra=SHOWN,
+            )
+        return state
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Say nothing: `_load_model` has given the report."""

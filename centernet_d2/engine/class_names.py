@@ -162,8 +162,8 @@ def tell_other_classes(class_names: Sequence[str], weights: str) -> None:
         saved = [f"class {index}" for index in range(len(saved))]
     tell_once(
         f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
-        f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
-        "training from; detections of these weights would carry wrong names."
+        f"datasets have {len(class_names)} ({shorten(class_names, 8)}). A training takes those of "
+        "the same name from them; detections of these weights would carry wrong names."
     )
 
 
@@ -176,7 +176,8 @@ def compare_with_checkpoint(
 
     Raises:
         ValueError: names differ and must agree, which is for evaluation and resuming, where a
-            difference makes every result wrong. Fine-tuning may differ and is told so.
+            difference makes every result wrong. A training that starts from the checkpoint takes
+            what there is by name (`Checkpointer`).
     """
     joints = skeleton.names if skeleton else ()
     for what, plural, names in (("class", "classes", classes), ("joint", "joints", joints)):
@@ -186,19 +187,12 @@ def compare_with_checkpoint(
         if guess := saved.guess_of(what):
             tell_once(f"{guess}. The dataset's are used: {shorten(names, 3)}.")
             continue
-        text = (
-            f"The checkpoint '{saved.source}' was trained on other {plural} than the dataset's: "
-            f"{difference(theirs, names, what)}"
-        )
         if must_agree:
             raise ValueError(
-                f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural} "
-                f"{shorten(theirs, 8)}."
+                f"The checkpoint '{saved.source}' was trained on other {plural} than the "
+                f"dataset's: {difference(theirs, names, what)}. Use the dataset's own checkpoint, "
+                f"or a dataset with the {plural} {shorten(theirs, 8)}."
             )
-        logger.warning(
-            f"{text}. The branches whose size depends on the {plural} start anew where the number "
-            f"differs (see the report above) and otherwise from the other {plural}' weights."
-        )
     theirs = saved.skeleton if skeleton and not saved.guess_of("joint") else None
     if not theirs or theirs.names != joints or None in (theirs.flip_map, skeleton.flip_map):
         return
