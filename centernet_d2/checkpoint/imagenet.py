@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import pixels
-from .download import download
+from .download import DownloadError, download, unreachable
 from .efficientnet import is_efficientnet, to_timm
 from .files import read_tensors
 from .points_repository import BATCH_COUNTERS, RESNET_TRUNK, dla_trunk
@@ -169,6 +170,18 @@ def imagenet_state_dict(source: str) -> dict[str, Tensor]:
         folder = Path(torch.hub.get_dir()) / "checkpoints"  # torchvision's own, so not twice
         return read_tensors(download(weights.url, folder, name=name, sha256=digits))
     timm = _timm(source)
+    if problem := unreachable(os.environ.get("HF_ENDPOINT") or "https://huggingface.co"):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = timm.get_pretrained_cfg(model, allow_unregistered=True)
+        place = found.hf_hub_id if found else None
+        cached = try_to_load_from_cache(place, "model.safetensors") if place else None
+        if isinstance(cached, str):
+            return trunk_in_file(Source.named(source), Path(cached), table)
+        raise DownloadError(
+            f"the weights '{source}' are not here, and their server cannot be reached ({problem}). "
+            f"Name a file of them: {source}@<file>."
+        )
     network = timm.create_model(model, pretrained=True, features_only=table is IMAGENET_TIMM)
     return network.state_dict()
 

@@ -23,7 +23,7 @@ from ..checkpoint.model_info import BLOCK, ModelInfo
 from ..checkpoint.pixels import Pixels, as_bgr
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, imagenet_file
+from ..model_zoo.path_handlers import PUBLISHED, local_file
 from ..progress import SHOWN
 from ..structures.names import plural
 from ..structures.skeleton import Skeleton
@@ -134,9 +134,7 @@ class Checkpointer(DetectionCheckpointer):
         self._source = path
         if path:
             name = without_query(path)  # 0.5 would look for a file of that name
-            is_start = name.startswith(IMAGENET)  # whose names depend on the model's backbone
-            known = self.model.state_dict() if is_start else ()
-            path = str(imagenet_file(name, known)) if is_start else PathManager.get_local_path(name)
+            path = str(local_file(name, self.model.state_dict()))
             if not os.path.isfile(path):
                 what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
                 raise FileNotFoundError(f"Checkpoint '{name}' {what}. Check MODEL.WEIGHTS.")

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from urllib.parse import urlparse
 
-from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
 from ..checkpoint.detect_source import COCO_SKELETON, DATASET_CLASSES, detect_source
@@ -19,7 +18,7 @@ from ..checkpoint.matching_config import source_pixels
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import unwrap
 from ..model_zoo.lookup import UnknownModelError, find_entry
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file
+from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file, local_file
 from .checkpointer import without_query
 
 logger = logging.getLogger(__name__)
@@ -89,4 +88,4 @@ def fetch_weights(weights: str) -> None:
     """Download `weights` where they are not here yet, so that their class names can be read."""
     if weights and not weights.startswith(IMAGENET):
         name = without_query(weights)
-        _fetched[name] = Path(PathManager.get_local_path(name))
+        _fetched[name] = local_file(name)

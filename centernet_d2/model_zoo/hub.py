@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.download import DownloadError
+from ..checkpoint.download import DownloadError, unreachable
 from ..checkpoint.files import cache_dir, read_tensors, write_weights
 from ..checkpoint.model_info import ModelInfo, for_use
 from ..checkpoint.published import detectron2_form
 from .model_card import Scores, model_card
 
 HUB = "hub:"  # before the names of MODEL.WEIGHTS
-FILE = "model.safetensors"
+FILE, ADDRESS = "model.safetensors", "https://huggingface.co"
 
 
 def push_to_hub(
@@ -87,7 +87,17 @@ def from_hub(name: str, *, token: str | None = None, endpoint: str | None = None
     given = {"revision": revision or None, "cache_dir": cache_dir() / "hub", "token": token}
     with _explained(f"'{HUB}{name}' could not be fetched"):
         endpoint = endpoint or os.environ.get("HF_ENDPOINT")
-        return Path(library.hf_hub_download(repo_id, FILE, endpoint=endpoint, **given))
+        problem = unreachable(endpoint or ADDRESS)
+        try:
+            given |= {"endpoint": endpoint, "local_files_only": bool(problem)}
+            return Path(library.hf_hub_download(repo_id, FILE, **given))
+        except FileNotFoundError as error:  # in the cache
+            if not problem:
+                raise
+            raise DownloadError(
+                f"'{HUB}{name}' is not here, and {endpoint or ADDRESS} cannot be reached "
+                f"({problem}). Name a file that was copied here in MODEL.WEIGHTS."
+            ) from error
 
 
 def results_beside(weights: Path) -> Scores:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import re
+import urllib.error
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..checkpoint import imagenet
-from ..checkpoint.download import download, is_url, local_name
+from ..checkpoint.download import DownloadError, download, is_url, local_name
 from ..checkpoint.files import cache_dir, write_weights
 from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file, digest_of
 from ..checkpoint.rename import rename_names
@@ -116,6 +117,23 @@ def imagenet_file(name: str, known: Collection[str] = ()) -> Path:
             "%s: ImageNet weights of the trunk, %d tensors. Kept as %s.", name, len(state), file
         )
     return file
+
+
+def local_file(name: str, known: Collection[str] = ()) -> Path:
+    """The file of any name of weights, fetched where it is not here; see `imagenet_file`.
+
+    Raises:
+        ValueError, ImportError, OSError: it cannot be had; the message says what to do.
+    """
+    if name.startswith(IMAGENET):
+        return imagenet_file(name, known)
+    try:
+        return Path(PathManager.get_local_path(name))
+    except urllib.error.URLError as error:
+        raise DownloadError(
+            f"'{name}' could not be downloaded: {error.reason}. Copy the file here by other means, "
+            "and name it in MODEL.WEIGHTS."
+        ) from error
 
 
 def register() -> None:
