@@ -102,8 +102,8 @@ def _fetch_whole(url: str, part: Path) -> None:
 
 def _no_network(error: Exception) -> bool:
     cause = getattr(error, "reason", error)  # of a URLError
-    is_unknown = isinstance(cause, socket.gaierror)  # the name of the host
-    return is_unknown or getattr(cause, "errno", 0) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    unreachable = getattr(cause, "errno", 0) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    return unreachable or isinstance(cause, socket.gaierror)  # the host's name is not known
 
 
 def unreachable(url: str) -> str:
@@ -113,10 +113,9 @@ def unreachable(url: str) -> str:
     """
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
-    except urllib.error.HTTPError:
-        return ""
     except (OSError, http.client.HTTPException) as error:
-        return str(getattr(error, "reason", error))
+        is_answer = isinstance(error, urllib.error.HTTPError)
+        return "" if is_answer else str(getattr(error, "reason", error))
     return ""
 
 

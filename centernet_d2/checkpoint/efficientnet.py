@@ -34,28 +34,20 @@ def is_efficientnet(state: Mapping[str, Tensor]) -> bool:
     return "_conv_stem.weight" in state and "_blocks.0._project_conv.weight" in state
 
 
-def efficientnet_table(state: Mapping[str, Tensor]) -> RenameTable:
-    """The table of a file: its blocks are counted through, timm's in each stage anew.
+def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under timm's names, which count the blocks of each stage anew.
 
     The blocks of a stage have one width, those of the next one another.
-    """
-    rules, stage, block, width = list(ENDS), -1, 0, 0
-    number = 0
-    while (last := state.get(f"_blocks.{number}._project_conv.weight")) is not None:
-        stage, block = (stage, block + 1) if len(last) == width else (stage + 1, 0)
-        width = len(last)
-        names = BLOCKS[f"_blocks.{number}._expand_conv.weight" in state] + SQUEEZE
-        for sign, value in (("N", number), ("S", stage), ("B", block)):
-            names = names.replace(f".{sign}.", f".{value}.")
-        rules += renames(names)
-        number += 1
-    return RenameTable("efficientnet", tuple(rules))
-
-
-def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under timm's names.
 
     Raises:
         RenameError: there are others among them.
     """
-    return rename_names(state, efficientnet_table(state))
+    rules, number, stage, block, width = list(ENDS), 0, -1, 0, 0
+    while (last := state.get(f"_blocks.{number}._project_conv.weight")) is not None:
+        stage, block = (stage, block + 1) if len(last) == width else (stage + 1, 0)
+        names = BLOCKS[f"_blocks.{number}._expand_conv.weight" in state] + SQUEEZE
+        for sign, value in (("N", number), ("S", stage), ("B", block)):
+            names = names.replace(f".{sign}.", f".{value}.")
+        rules += renames(names)
+        number, width = number + 1, len(last)
+    return rename_names(state, RenameTable("efficientnet", tuple(rules)))

@@ -81,18 +81,19 @@ def matching_config(found: DetectedSource, *, voc_size: int = 384) -> Overrides:
     and 3-D boxes for KITTI: other pixel statistics and a fixed input. All else has COCO's.
     """
     keys: Overrides = COMMON | found.model | DATA.get(found.dataset, {})
-    seen = (pixels.IMAGENET if found.source == MMDETECTION else pixels.COCO).keys()  # turned
+    turned = pixels.IMAGENET._replace(rgb=False)  # see `pixels.as_bgr`
+    seen = (turned if found.source == MMDETECTION else pixels.COCO).saved()
     if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
         rules = LEGACY_RADIUS | TRIPLET_RULES if found.source == TRIPLET else EXACT_RADIUS
         return keys | CORNER_FRAME | seen | rules
     if found.source == MMDETECTION:
         return keys | seen | EXACT_RADIUS | KEEP_RESOLUTION
     if found.task == "box3d":
-        return keys | pixels.VOC.keys() | LEGACY_RADIUS | KITTI
+        return keys | pixels.VOC.saved() | LEGACY_RADIUS | KITTI
     if found.dataset == "voc":
         # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
         sizes = {key: [voc_size, voc_size] for key in ("TEST.FIXED_SIZE", "INPUT.TRAIN_SIZE")}
-        return keys | pixels.VOC.keys() | LEGACY_RADIUS | {"TEST.RESOLUTION": "fixed"} | sizes
+        return keys | pixels.VOC.saved() | LEGACY_RADIUS | {"TEST.RESOLUTION": "fixed"} | sizes
     return keys | seen | LEGACY_RADIUS | KEEP_RESOLUTION
 
 
@@ -100,7 +101,7 @@ def source_pixels(found: DetectedSource) -> pixels.Pixels:
     """What these weights were trained to see, as `convert` gives them."""
     if found.source == IMAGENET:
         return pixels.IMAGENET
-    return pixels.Pixels.of_keys(matching_config(found)) or pixels.COCO
+    return pixels.from_keys(matching_config(found)) or pixels.COCO
 
 
 def config_node(keys: Mapping[str, Any]) -> CfgNode:

@@ -22,7 +22,7 @@ from ..detectron2_versions import KEYS_OF_MAIN
 from ..structures.names import plural
 from ..structures.skeleton import Skeleton
 from .files import read_tensors
-from .pixels import Pixels
+from .pixels import Pixels, from_keys
 from .unwrap import shorten
 
 BLOCK = "centernet_d2"
@@ -87,7 +87,7 @@ class ModelInfo:
     def pixels(self) -> Pixels | None:
         """What the weights were trained to see, as far as the file says it."""
         keys = self.config_values() if self.config and not self.is_lazy else {}
-        return Pixels.of_keys(keys) or Pixels.of_saved(self.seen)
+        return from_keys(keys) or from_keys(self.seen)
 
     @property
     def skeleton(self) -> Skeleton | None:

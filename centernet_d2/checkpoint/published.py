@@ -26,7 +26,7 @@ from .unwrap import UnwrapError, unwrap
 
 logger = logging.getLogger(__name__)
 
-VERSION = 4  # of what is written; raise it with any change, so that cached files are made anew
+VERSION = 5  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
 
 

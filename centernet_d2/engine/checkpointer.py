@@ -17,10 +17,10 @@ from torch import nn
 
 from ..atomic_write import atomic_write
 from ..checkpoint import files
-from ..checkpoint.by_name import last_layers, same_names, taken_by_name
 from ..checkpoint.detect_source import looks_like
+from ..checkpoint.heads import last_layers, same_names, taken_by_name
 from ..checkpoint.model_info import BLOCK, ModelInfo
-from ..checkpoint.pixels import Pixels, as_bgr
+from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
 from ..model_zoo.path_handlers import PUBLISHED, local_file
@@ -156,7 +156,7 @@ class Checkpointer(DetectionCheckpointer):
         return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        model, state = self.model.state_dict(), self._turned(checkpoint)
+        model, state = self.model.state_dict(), turned_for(self.model, checkpoint)
         if checkpoint.pop("matching_heuristics", False):
             from_caffe = checkpoint.get("__author__") == "Caffe2"
             try:
@@ -165,7 +165,8 @@ class Checkpointer(DetectionCheckpointer):
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
         names = {plain_name(name): name for name in model}  # of a compiled model
         if self.mismatch == "report":
-            state = self._by_name(checkpoint, state, {n: model[names[n]] for n in names})
+            saved = ModelInfo.of(checkpoint, self._source)
+            state = self._by_name(saved, state, {n: model[names[n]] for n in names})
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
@@ -175,48 +176,32 @@ class Checkpointer(DetectionCheckpointer):
         (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
 
-    def _turned(self, checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """The tensors, for B, G, R images where they and the model's statistics are of R, G, B.
-
-        Other statistics are somebody's own, as of the published trainings, which left the weights
-        as they are.
-        """
-        saved = checkpoint.pop("pixels", None)
-        if not saved or not hasattr(self.model, "pixel_std"):
-            return checkpoint["model"]
-        pixels = Pixels.of_saved(saved)
-        if not (pixels.rgb and pixels.same(self.model.pixel_mean, self.model.pixel_std)):
-            return checkpoint["model"]
-        self.logger.info("'%s' sees R, G, B: turned for B, G, R images.", self._source)
-        return as_bgr(checkpoint["model"])
-
     def _by_name(
-        self, checkpoint: Mapping[str, Any], state: dict[str, Any], model: dict[str, Any]
+        self, saved: ModelInfo, state: dict[str, Any], model: dict[str, Any]
     ) -> dict[str, Any]:
         """The tensors, of which those with channels per class or joint are put together by name.
 
         Names that are a guess, as many as ours and none the same, tell nothing.
         """
-        saved = ModelInfo.of(checkpoint, self._source)
         joints = self.skeleton.names if self.skeleton else ()
         for what, ours in (("class", self.class_names), ("joint", joints)):
-            theirs, branches = saved.names(what), getattr(self.model, "named_branches", {})
-            rows, guess = same_names(ours, theirs), saved.guess_of(what)
-            if list(ours) == theirs or not (ours and theirs):
+            theirs, guess = saved.names(what), saved.guess_of(what)
+            rows, numbers = same_names(ours, theirs), (len(ours), len(theirs))
+            is_unclear = guess and not rows and len(ours) == len(theirs)
+            if list(ours) == theirs or not (ours and theirs) or is_unclear:
                 continue
-            if guess and not rows and len(ours) == len(theirs):
-                continue
-            parts = last_layers(model, [name for name, kind in branches.items() if kind == what])
-            numbers = len(ours), len(theirs)
-            state = state | taken_by_name(model, state, parts, rows, numbers)
-            taken = shorten([ours[index] for index in rows], 8) or "none"
-            new = shorten([n for i, n in enumerate(ours) if i not in rows], 8) or "none"
-            guessed = " (a guess from their number)" if guess else ""
-            self.logger.info(
-                f"{len(rows)} of {len(ours)} {plural(what)} taken from the checkpoint's "
-                f"{len(theirs)}{guessed}: {taken}; new: {new}.",
-                extra=SHOWN,
+            kinds = getattr(self.model, "named_branches", {}).items()
+            for name in last_layers(model, [branch for branch, kind in kinds if kind == what]):
+                if name in state:
+                    taken = taken_by_name(model[name], state[name], rows, *numbers)
+                    state = state if taken is None else state | {name: taken}
+            found, new = (
+                shorten([n for i, n in enumerate(ours) if (i in rows) == is_in], 8) or "none"
+                for is_in in (True, False)
             )
+            told = f"{len(rows)} of {len(ours)} {plural(what)} taken from the checkpoint's"
+            guessed = " (a guess from their number)" if guess else ""
+            self.logger.info(f"{told} {len(theirs)}{guessed}: {found}; new: {new}.", extra=SHOWN)
         return state
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:

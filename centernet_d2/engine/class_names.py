@@ -148,23 +148,16 @@ def set_joints(cfg: CfgNode) -> None:
 
 
 def tell_other_classes(class_names: Sequence[str], weights: str) -> None:
-    """Warn, once, where the checkpoint `weights` was trained on other classes.
-
-    Names that are a guess say nothing but their number.
-    """
+    """Warn, once, where the checkpoint `weights` was trained on other classes, as far as known."""
     known = saved_names(weights)
     saved = known.names("class")
-    if not class_names or not saved or list(class_names) == saved:
-        return
-    if known.guess_of("class"):
-        if len(saved) == len(class_names):
-            return  # told where the weights are loaded
-        saved = [f"class {index}" for index in range(len(saved))]
-    tell_once(
-        f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
-        f"datasets have {len(class_names)} ({shorten(class_names, 8)}). A training takes those of "
-        "the same name from them; detections of these weights would carry wrong names."
-    )
+    is_unclear = known.guess_of("class") and len(saved) == len(class_names)
+    if class_names and saved and list(class_names) != saved and not is_unclear:
+        tell_once(
+            f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), "
+            f"the datasets have {len(class_names)} ({shorten(class_names, 8)}). A training takes "
+            "those of the same name; detections of these weights would carry wrong names."
+        )
 
 
 def compare_with_checkpoint(

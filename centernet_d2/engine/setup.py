@@ -30,16 +30,16 @@ from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
-from .saved_names import tell_once
+from .saved_names import GIVEN, follow_pixels, tell_once
 from .schedule import overridden_epoch_keys
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["check_config", "load_config", "setup"]
 
-# Attributes of a config: the keys that were overrides, and those that these or files have set; the
-# MODEL.WEIGHTS that it is the own config of; the process that `setup` ran in, and the values then.
-BY_HAND, GIVEN, FROM_WEIGHTS = "__by_hand__", "__given__", "__from_weights__"
+# Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
+# of; the process that `setup` ran in, and the values then.
+BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
 NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
@@ -146,9 +146,7 @@ def setup(cfg: CfgNode) -> CfgNode:
         tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
         set_joints(cfg)
         if cfg.MODEL.WEIGHTS:
-            from .pixels import follow_weights
-
-            follow_weights(cfg)
+            follow_pixels(cfg)
         for warning in complete_config(cfg):
             tell_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read

@@ -82,22 +82,23 @@ def from_hub(name: str, *, token: str | None = None, endpoint: str | None = None
     Raises:
         ImportError, DownloadError: see `push_to_hub`; or there is no such model.
     """
-    name, library = name.removeprefix(HUB), _library()
+    name = name.removeprefix(HUB)
     repo_id, _, revision = name.partition("@")
     given = {"revision": revision or None, "cache_dir": cache_dir() / "hub", "token": token}
-    with _explained(f"'{HUB}{name}' could not be fetched"):
-        endpoint = endpoint or os.environ.get("HF_ENDPOINT")
-        problem = unreachable(endpoint or ADDRESS)
-        try:
-            given |= {"endpoint": endpoint, "local_files_only": bool(problem)}
-            return Path(library.hf_hub_download(repo_id, FILE, **given))
-        except FileNotFoundError as error:  # in the cache
-            if not problem:
-                raise
-            raise DownloadError(
-                f"'{HUB}{name}' is not here, and {endpoint or ADDRESS} cannot be reached "
-                f"({problem}). Name a file that was copied here in MODEL.WEIGHTS."
-            ) from error
+    return hub_file(f"{HUB}{name}", repo_id, FILE, endpoint=endpoint, **given)
+
+
+def hub_file(name: str, repo: str, file: str, *, endpoint: str | None = None, **given: Any) -> Path:
+    """Fetch a file of a repository; errors call it `name`, `given` goes to `hf_hub_download`.
+
+    Without a network that of the cache is taken at once: the library tries for half a minute.
+    """
+    library, endpoint = _library(), endpoint or os.environ.get("HF_ENDPOINT")
+    if problem := unreachable(endpoint or ADDRESS):
+        problem = f" ({problem}; copy the file here and name it in MODEL.WEIGHTS)"
+    given |= {"endpoint": endpoint, "local_files_only": bool(problem)}
+    with _explained(f"'{name}' could not be fetched{problem}"):
+        return Path(library.hf_hub_download(repo, file, **given))
 
 
 def results_beside(weights: Path) -> Scores:

@@ -20,14 +20,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..checkpoint import imagenet
 from ..checkpoint.download import DownloadError, download, is_url, local_name
 from ..checkpoint.files import cache_dir, write_weights
-from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file, digest_of
+from ..checkpoint.published import AUTHOR, VERSION, converted_file, digest_of
 from ..checkpoint.rename import rename_names
-from .hub import HUB, from_hub
+from .hub import FILE as HUB_FILE
+from .hub import HUB, from_hub, hub_file
 from .lookup import UnknownModelError, fetch_weights, find_entry
 
 logger = logging.getLogger(__name__)
@@ -96,27 +98,43 @@ def imagenet_file(name: str, known: Collection[str] = ()) -> Path:
         known: names of the model that they are for, where it may be another than usual.
 
     Raises:
-        ValueError, ImportError, OSError: see `imagenet_state_dict`, `trunk_in_file`, `download`.
+        ValueError, ImportError, OSError: see `trunk_in_file`, `fetched_file`, `Source`.
     """
     source = imagenet.Source.named(name)
-    table, weights = imagenet.imagenet_table(source.name, known), source.weights()
-    parts = [source.library, source.model, digest_of(weights)[:16] if weights else ""]
-    parts.append("trunk" if table is not imagenet.imagenet_table(source.name) else "")
-    stem = "-".join(re.sub(r"[^\w.-]", "-", part) for part in parts if part)
+    table, weights = imagenet.imagenet_table(source.name, known), source.local_file()
+    usual = table is imagenet.imagenet_table(source.name)
+    digest = f"-{digest_of(weights)[:16]}" if weights else ""
+    stem = re.sub(r"[^\w.-]", "-", source.name) + digest + "-other" * (not usual)
     file = cache_dir() / "converted" / f"{stem}-v{VERSION}.pth"
     if not file.is_file():
-        if weights:
-            state = rename_names(imagenet.trunk_in_file(source, weights, table), table)
-        elif table is imagenet.IMAGENET_TIMM:  # any network: nothing to check it against
-            state = rename_names(imagenet.imagenet_state_dict(source.name), table)
-        else:
-            state = convert(imagenet.imagenet_state_dict(source.name)).state_dict
-        seen = imagenet.source_pixels(source).saved()
-        write_weights(file, {"model": state, "__author__": f"{AUTHOR} {name}", "pixels": seen})
-        logger.info(
-            "%s: ImageNet weights of the trunk, %d tensors. Kept as %s.", name, len(state), file
-        )
+        trunk = imagenet.trunk_in_file(source, weights or fetched_file(source), table)
+        content = {"model": rename_names(trunk, table), "pixels": source.pixels.saved()}
+        write_weights(file, content | {"__author__": f"{AUTHOR} {name}"})
+        logger.info("%s: ImageNet weights, %d tensors. Kept as %s.", name, len(trunk), file)
     return file
+
+
+def fetched_file(source: imagenet.Source) -> Path:
+    """A library's own weights, as it publishes them.
+
+    Raises:
+        ValueError, ImportError, OSError: it has none, is not installed, or they cannot be had.
+    """
+    if source.library == "torchvision":
+        from torchvision.models import get_model_weights
+
+        url = get_model_weights(source.model).IMAGENET1K_V1.url  # of the published networks' start
+        name = url.rpartition("/")[2]
+        digits = name.removesuffix(".pth").rpartition("-")[2]  # torchvision names files by them
+        folder = Path(torch.hub.get_dir()) / "checkpoints"  # torchvision's own, so not twice
+        return download(url, folder, name=name, sha256=digits)
+    imagenet.timm_library(source.name)
+    found = source.timm_config()
+    if found and found.hf_hub_id:
+        return hub_file(source.name, found.hf_hub_id, found.hf_hub_filename or HUB_FILE)
+    if found and found.url:
+        return download(found.url, cache_dir() / "downloads")
+    raise ValueError(f"timm has no weights '{source.model}': see timm.list_pretrained().")
 
 
 def local_file(name: str, known: Collection[str] = ()) -> Path:

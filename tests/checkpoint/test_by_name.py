@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from published_networks import points_shapes, recorded
 
-from centernet_d2.checkpoint.by_name import last_layers, same_names, taken_by_name
+from centernet_d2.checkpoint.heads import last_layers, same_names, taken_by_name
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.modeling.meta_arch import points_centernet  # noqa: F401
 from centernet_d2.structures.skeleton import Skeleton
@@ -19,12 +19,11 @@ def test_case_blanks_and_order_do_not_matter():
 
 
 def test_pairs_of_channels_stay_together():
-    start, given = {"a": torch.zeros(4, 1)}, {"a": torch.arange(6.0)[:, None]}
-    found = taken_by_name(start, given, ["a", "not there"][:1], {1: 2}, (2, 3))
-    assert found["a"].flatten().tolist() == [0, 0, 4, 5]
-    assert not start["a"].any()
-    assert taken_by_name(start, {"a": torch.zeros(5, 1)}, ["a"], {0: 0}, (2, 3)) == {}
-    assert taken_by_name(start, {}, ["a"], {0: 0}, (2, 3)) == {}
+    start, given = torch.zeros(4, 1), torch.arange(6.0)[:, None]
+    assert taken_by_name(start, given, {1: 2}, 2, 3).flatten().tolist() == [0, 0, 4, 5]
+    assert not start.any()
+    assert taken_by_name(start, torch.zeros(5, 1), {0: 0}, 2, 3) is None
+    assert taken_by_name(start, torch.zeros(3, 1), {0: 0}, 2, 3) is None
 
 
 def test_only_the_last_layer_has_channels_of_its_own():

@@ -44,7 +44,7 @@ def test_published_lite0_classifies_a_photo_as_its_own_package_does(test_data, t
     file = source.weights()
     network = theirs.EfficientNet.from_name("efficientnet-lite0").eval()
     network.load_state_dict(torch.load(file, weights_only=True))
-    ours = timm.create_model(source.network).eval()
+    ours = timm.create_model(source.model).eval()
     ours.load_state_dict(to_timm(network.state_dict()))
     photo = cv2.imread(str(test_data / "coco_mini" / "train2017/000000121647.jpg"))
     side = min(photo.shape[:2])

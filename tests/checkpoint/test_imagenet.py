@@ -7,10 +7,11 @@ from centernet_d2.checkpoint.imagenet import (
     IMAGENET_DLA,
     IMAGENET_RESNET,
     IMAGENET_TIMM,
-    imagenet_state_dict,
+    Source,
     imagenet_table,
 )
 from centernet_d2.checkpoint.rename import rename_state_dict
+from centernet_d2.model_zoo.path_handlers import fetched_file
 from centernet_d2.modeling.backbone import DLA, TimmBackbone
 from centernet_d2.modeling.heads.branches import BranchHead
 
@@ -76,4 +77,4 @@ def test_table_of_each_source():
 def test_missing_timm_names_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)  # what an import of it then meets
     with pytest.raises(ImportError, match="pip install timm"):
-        imagenet_state_dict("timm:dla34.in1k")
+        fetched_file(Source.named("timm:dla34.in1k"))
