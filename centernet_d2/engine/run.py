@@ -23,6 +23,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..atomic_write import write_json
+from ..config.files import read_levels
 from ..progress import SHOWN
 from ..text_files import expanded, read_text
 from .class_names import without_training_data
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_AUTOMATIC = "chooses nothing by it; the configs Own/... do (centernet-d2 models configs)."
 CONFIG_FILE, RESULTS_FILE = "config.yaml", "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
 
@@ -82,8 +84,15 @@ def read_job(
     if weights or args.eval_only:
         from .model_config import named_weights, read_model_config
     if not is_lazy(args.config_file):
+        preset = getattr(args, "preset", None)
+        opts = [*opts, "AUTO.PRESET", preset] if preset else opts
         if not (weights or args.eval_only):
-            return Job(load_config(args.config_file, opts, hooks), trainer)
+            cfg = load_config(args.config_file, opts, hooks)
+            if preset and not any(cfg.AUTO[word] for word in ("SIZE", "SCHEDULE")):
+                raise ValueError(f"--preset {preset}: '{args.config_file}' {NOT_AUTOMATIC}")
+            if args.resume:
+                take_over_run(cfg)
+            return Job(cfg, trainer)
         given = (args.config_file, weights, opts)
         cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
         return Job(cfg, trainer)
@@ -94,6 +103,15 @@ def read_job(
         opts = [*opts, f"train.init_checkpoint={named_weights(weights)!r}"]
     lazy = load_lazy(args.config_file, opts)
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
+
+
+def take_over_run(cfg: CfgNode) -> None:
+    """Let AUTO of `cfg` choose what it has chosen for the run in OUTPUT_DIR."""
+    file = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+    if (cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH) and PathManager.isfile(file):
+        from .automatic import take_over  # only where it is asked for
+
+        take_over(cfg, read_levels(file)[-1].values)
 
 
 def config_of_run(opts: Sequence[str]) -> str:
@@ -181,7 +199,12 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     start_logging(folder, comm.get_rank(), getattr(args, "verbose", False))
     if aside:
         logger.warning("The earlier run in %s is now in %s.", folder, aside)
-    setup(job.cfg).freeze()
+    setup(job.cfg)
+    if job.cfg.AUTO.BATCH and not args.eval_only:
+        from .automatic import choose_batch  # only where it is asked for
+
+        choose_batch(job.cfg)
+    job.cfg.freeze()
     if comm.is_main_process():
         Path(folder, RESULTS_FILE).unlink(missing_ok=True)
     logger.info("Command line arguments: %s", args)
