@@ -20,7 +20,7 @@ from ..data.loader import build_mapper, check_training_dicts
 from ..data.records import Record, checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
-from ..engine.object_scale import Learned, check_object_scale, tested_sizes, trained_sizes
+from ..engine.object_scale import Learned, check_object_scale, sizes_in_testing, sizes_in_training
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
@@ -108,8 +108,8 @@ def look_at(
 def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
     mapper = build_mapper(cfg, is_train=True)
-    tested = tested_sizes(records, InferenceProtocol.from_config(cfg))
-    sizes = {"testing": tested, "training": trained_sizes(records, mapper.augmentations.augs)}
+    tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
+    sizes = {"testing": tested, "training": sizes_in_training(records, mapper.augmentations.augs)}
     return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
 
 

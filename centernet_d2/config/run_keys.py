@@ -219,9 +219,9 @@ LOGGING = block(
 )
 AUTO = block(
     "AUTO",
-    "What `centernet_d2.setup(cfg)`, or the start of a training, chooses from the training data "
-    "and the machine: it writes the keys themselves, says why, and turns the word off, so that a "
-    "saved config depends on neither. Keys that an override or a file of one's own sets stay.",
+    "What `centernet_d2.setup(cfg)` chooses from the training data and the machine: it writes the "
+    "keys themselves, says why, and turns the word off, so that a saved config depends on neither. "
+    "Keys that an override or a file of one's own sets stay.",
     SIZE=(False, flag,
         "INPUT.TRAIN_SIZE, TEST.FIXED_SIZE and RESOLUTION, INPUT.CENTER_CROP.BORDER: one frame of "
         "the images' form, in which small objects (of ten the smallest) have two output cells, as "

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 RATIO = 1.5  # beyond which sizes do not agree
 NEAR = 1.2  # what a cure must reach
-SAMPLE = 100  # images that are looked at
+SAMPLE = 50  # images that are looked at
 FEW = 20  # objects whose median says little
 
 Records = Sequence[Mapping[str, Any]]
@@ -41,7 +41,7 @@ class Learned:
         frames = [aug.output_size for aug in augmentations if hasattr(aug, "output_size")]
         if not frames:
             return None
-        sizes = trained_sizes(records, augmentations)
+        sizes = sizes_in_training(records, augmentations)
         return cls(median(sizes), tuple(frames[-1]), records)
 
 
@@ -56,7 +56,7 @@ def median(sizes: np.ndarray) -> float:
     return float(np.median(sizes)) if len(sizes) else 0.0
 
 
-def tested_sizes(records: Records, protocol: InferenceProtocol) -> np.ndarray:
+def sizes_in_testing(records: Records, protocol: InferenceProtocol) -> np.ndarray:
     """(P,) sizes in the network's frame, in testing at scale 1, of the objects of `sample`."""
     found, (height, width) = [np.zeros(0)], protocol.fixed_size
     for record in sample(records):
@@ -66,8 +66,8 @@ def tested_sizes(records: Records, protocol: InferenceProtocol) -> np.ndarray:
     return np.concatenate(found)
 
 
-def trained_sizes(records: Records, augmentations: Sequence[Any]) -> np.ndarray:
-    """The same in training, of objects that are in the crop.
+def sizes_in_training(records: Records, augmentations: Sequence[Any]) -> np.ndarray:
+    """The same in training, whether or not a crop shows them.
 
     The augmentations up to the crop see empty pictures of the images' sizes: no file is read. The
     global random states are as before.
@@ -80,9 +80,7 @@ def trained_sizes(records: Records, augmentations: Sequence[Any]) -> np.ndarray:
             transforms = moves(picture)
         boxes = transforms.apply_box(source_boxes(countable(record["annotations"]), ""))
         boxes = boxes.reshape(-1, 4)
-        height, width = picture.image.shape[:2]
-        seen = (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-        found.append(np.sqrt((boxes[seen, 2:] - boxes[seen, :2]).clip(0).prod(axis=1)))
+        found.append(np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)))
     return np.concatenate(found)
 
 
@@ -106,75 +104,62 @@ def check_object_scale(
     """
     if not (learned and learned.size):
         return
-    found = {name: (records, tested_sizes(records, protocol)) for name, records in tested.items()}
-    found = {name: each for name, each in found.items() if len(each[1]) >= FEW}
-    if not found and learned.records:
-        found = {"": (learned.records, tested_sizes(learned.records, protocol))}
-    fault = _beyond_crop(cfg, learned)
-    for name, (records, sizes) in found.items():
-        ratios = [max(s / learned.size, learned.size / s) for s in _seen(sizes, protocol)]
-        if not fault and min(ratios, default=1.0) > RATIO:
-            fault = _fault(cfg, learned, name, median(sizes))
-            fault += cure(records, learned, protocol, divisor)
-    if not fault:
-        return
-    fault += " If it is meant: INPUT.SCALE_MISMATCH warning."
-    if cfg.INPUT.SCALE_MISMATCH == "error":
-        raise ValueError(fault)
-    logger.warning("%s", fault)
-
-
-def _seen(sizes: np.ndarray, protocol: InferenceProtocol) -> list[float]:
-    middle = median(sizes)
-    return [middle * scale for scale in protocol.scales] if middle else []
+    seen = {f" on {name}": records for name, records in tested.items()}
+    seen = {name: r for name, r in seen.items() if len(sizes_in_testing(r, protocol)) >= FEW}
+    if not seen and learned.records:
+        seen = {"": learned.records}
+    faults = [_beyond_crop(cfg, learned)]
+    for name, records in seen.items():
+        size = median(sizes_in_testing(records, protocol))
+        ratios = [size * scale / learned.size for scale in protocol.scales]
+        if size and not any(1 / RATIO <= ratio <= RATIO for ratio in ratios):
+            faults.append(
+                f"For the network the median object is {learned.size:.0f} pixels large in training "
+                f"({_crop(cfg, learned)}) and {size:.0f} in testing{name} ({_frame(cfg)}): what is "
+                "learned at one size is not found at the other. "
+                f"Set {cure(records, learned, protocol, divisor)}."
+            )
+    if fault := next(filter(None, faults), ""):
+        fault += " If it is meant: INPUT.SCALE_MISMATCH warning."
+        if cfg.INPUT.SCALE_MISMATCH == "error":
+            raise ValueError(fault)
+        logger.warning("%s", fault)
 
 
 def _beyond_crop(cfg: CfgNode, learned: Learned) -> str:
     if cfg.INPUT.CENTER_CROP.BASE != "output" or learned.size <= min(learned.frame):
         return ""
-    height, width = learned.frame
+    size = list(learned.frame)
     return (
-        f"Half of the training objects are larger than {learned.size:.0f} pixels, and the crops "
-        f"that are learned have {width} x {height} (INPUT.TRAIN_SIZE) pixels of the image "
-        "(INPUT.CENTER_CROP.BASE output). Bring whole images there: INPUT.CENTER_CROP.BASE image "
-        f'TEST.RESOLUTION fixed TEST.FIXED_SIZE "[{height}, {width}]"; a larger INPUT.TRAIN_SIZE '
-        "and FIXED_SIZE show more."
+        f"The median object of the training has {learned.size:.0f} pixels, the crops that are "
+        f"learned show {size} of an image (INPUT.TRAIN_SIZE, INPUT.CENTER_CROP.BASE output). Bring "
+        "whole images there by INPUT.CENTER_CROP.BASE image TEST.RESOLUTION fixed TEST.FIXED_SIZE "
+        f'"{size}"; a larger TRAIN_SIZE and FIXED_SIZE show more of them.'
     )
 
 
-def _fault(cfg: CfgNode, learned: Learned, name: str, size: float) -> str:
-    crop, test = cfg.INPUT.CENTER_CROP, cfg.TEST
+def _crop(cfg: CfgNode, learned: Learned) -> str:
+    crop = cfg.INPUT.CENTER_CROP
     scales = f" SCALES {list(crop.SCALES)}" if crop.MODE == "random_crop" else ""
-    frame = f"TEST.RESOLUTION {test.RESOLUTION}"
-    frame += f", FIXED_SIZE {list(test.FIXED_SIZE)}" if test.RESOLUTION == "fixed" else ""
-    frame += f", SCALES {list(test.SCALES)}" if list(test.SCALES) != [1.0] else ""
-    place = f" on {name}" if name else ""
-    learned_by = (
-        f"INPUT.TRAIN_SIZE {list(learned.frame)}, CENTER_CROP.MODE {crop.MODE}{scales} BASE "
-        f"{crop.BASE}"
-        if learned.records
-        else "as MODEL.WEIGHTS tell"
-    )
-    return (
-        f"For the network the median object has a side of {learned.size:.0f} pixels in training "
-        f"({learned_by}) and of {size:.0f} in testing{place} ({frame}): what is learned at one "
-        "size is not found at another. "
-    )
+    told = f"INPUT.TRAIN_SIZE {list(learned.frame)}, CENTER_CROP.MODE {crop.MODE}{scales}"
+    return f"{told} BASE {crop.BASE}" if learned.records else "as MODEL.WEIGHTS tell"
+
+
+def _frame(cfg: CfgNode) -> str:
+    size = f", FIXED_SIZE {list(cfg.TEST.FIXED_SIZE)}" * (cfg.TEST.RESOLUTION == "fixed")
+    return f"TEST.RESOLUTION {cfg.TEST.RESOLUTION}{size}, SCALES {list(cfg.TEST.SCALES)}"
 
 
 def cure(records: Records, learned: Learned, protocol: InferenceProtocol, divisor: int) -> str:
     """The keys of TEST with which objects have the size that is learned."""
     less = int(protocol.canvas == "odd")
-    frame = replace(protocol, resolution="fixed", fixed_size=learned.frame)
-    native = replace(protocol, resolution="keep_res")
-    factor = learned.size / max(median(tested_sizes(records, frame)), 1e-9)
+    whole = replace(protocol, resolution="fixed", fixed_size=learned.frame)
+    factor = learned.size / max(median(sizes_in_testing(records, whole)), 1e-9)
     sides = (max(round((s * factor + less) / divisor), 1) for s in learned.frame)
-    scaled = replace(frame, fixed_size=tuple(side * divisor - less for side in sides))
-    for each in (frame, native, scaled):
-        ratio = median(tested_sizes(records, each)) / learned.size
+    scaled = replace(whole, fixed_size=tuple(side * divisor - less for side in sides))
+    for each in (whole, replace(protocol, resolution="keep_res"), scaled):
+        ratio = median(sizes_in_testing(records, each)) / learned.size
         if 1 / NEAR <= ratio <= NEAR:
             break
-    height, width = each.fixed_size
-    if each.resolution == "keep_res":
-        return "Set TEST.RESOLUTION keep_res."
-    return f'Set TEST.RESOLUTION fixed TEST.FIXED_SIZE "[{height}, {width}]".'
+    size = f' TEST.FIXED_SIZE "{list(each.fixed_size)}"' * (each.resolution == "fixed")
+    return f"TEST.RESOLUTION {each.resolution}{size}"

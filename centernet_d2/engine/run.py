@@ -88,10 +88,14 @@ def read_job(
         opts = [*opts, "AUTO.PRESET", preset] if preset else opts
         if not (weights or args.eval_only):
             cfg = load_config(args.config_file, opts, hooks)
-            if preset and not any(cfg.AUTO[word] for word in ("SIZE", "SCHEDULE")):
+            is_automatic = cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH
+            if preset and not is_automatic:
                 raise ValueError(f"--preset {preset}: '{args.config_file}' {NOT_AUTOMATIC}")
-            if args.resume:
-                take_over_run(cfg)
+            saved = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+            if args.resume and is_automatic and PathManager.isfile(saved):
+                from .automatic import take_over  # only where it is asked for
+
+                take_over(cfg, read_levels(saved)[-1].values)
             return Job(cfg, trainer)
         given = (args.config_file, weights, opts)
         cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
@@ -103,15 +107,6 @@ def read_job(
         opts = [*opts, f"train.init_checkpoint={named_weights(weights)!r}"]
     lazy = load_lazy(args.config_file, opts)
     return Job(settings(lazy, hooks), lazy_trainer(lazy, trainer), lazy)
-
-
-def take_over_run(cfg: CfgNode) -> None:
-    """Let AUTO of `cfg` choose what it has chosen for the run in OUTPUT_DIR."""
-    file = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
-    if (cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH) and PathManager.isfile(file):
-        from .automatic import take_over  # only where it is asked for
-
-        take_over(cfg, read_levels(file)[-1].values)
 
 
 def config_of_run(opts: Sequence[str]) -> str:
@@ -199,12 +194,7 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     start_logging(folder, comm.get_rank(), getattr(args, "verbose", False))
     if aside:
         logger.warning("The earlier run in %s is now in %s.", folder, aside)
-    setup(job.cfg)
-    if job.cfg.AUTO.BATCH and not args.eval_only:
-        from .automatic import choose_batch  # only where it is asked for
-
-        choose_batch(job.cfg)
-    job.cfg.freeze()
+    setup(job.cfg).freeze()
     if comm.is_main_process():
         Path(folder, RESULTS_FILE).unlink(missing_ok=True)
     logger.info("Command line arguments: %s", args)

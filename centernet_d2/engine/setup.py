@@ -122,7 +122,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - MODEL.DEVICE becomes "cpu" where there is no GPU, and INPUT.MIN_SIZE_TEST 0, so that all ways
       of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told.
-    - AUTO.SIZE and AUTO.SCHEDULE choose frame and schedule, see `automatic`.
+    - AUTO chooses frame, schedule and what passes at once, see `automatic`.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
     same values, of a clone too, returns at once while the datasets' files say the same.
@@ -158,7 +158,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        if cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE:
+        if cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH:
             from .automatic import choose  # only where it is asked for
 
             choose(cfg)

@@ -81,10 +81,6 @@ class Trainer(Parts):
         """
         TrainerBase.__init__(self)
         cfg = setup(cfg.clone())
-        if cfg.AUTO.BATCH:
-            from .automatic import choose_batch  # only where it is asked for
-
-            choose_batch(cfg)
         check_best_metric(cfg)
         self.check_datasets(cfg)
         check_writers(cfg)
