@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from logging.handlers import MemoryHandler
 from typing import Any
 
@@ -17,10 +17,10 @@ from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
 from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
-from ..data.records import Record, checked_records
+from ..data.records import checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
-from ..engine.object_scale import Learned, check_object_scale, sizes_in_testing, sizes_in_training
+from ..engine.object_scale import Learned, Records, check_object_scale, sizes_in_testing
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         ready = told(prepare, cfg, args.config_file)
         of = {spec: told(look_at, spec, tables[spec], level, faults, ready) for spec in tables}
         if ready:
-            told(compare, ready, [of[spec] for spec in train], {spec: of[spec] for spec in test})
+            learned = [record for spec in train for record in of[spec] or ()]
+            told(compare, ready, learned, {spec: of[spec] or () for spec in test})
     finally:
         logger.removeHandler(kept)
     tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
@@ -80,13 +81,8 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(
-    spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None
-) -> Sequence[Record]:
-    """Read a dataset as a training does; add what it holds to `facts`, and what its images lack.
-
-    Returns the records that can be used.
-    """
+def look_at(spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None) -> Records:
+    """Add what a dataset holds to `facts`, and what its images lack; return its usable records."""
     name = register_from_files(spec) if is_file_spec(spec) else spec
     records = checked_records(name)
     facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
@@ -105,23 +101,18 @@ def look_at(
     return usable
 
 
-def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
+def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    mapper = build_mapper(cfg, is_train=True)
+    learned = Learned.of(records, build_mapper(cfg, is_train=True))
     tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
-    sizes = {"testing": tested, "training": sizes_in_training(records, mapper.augmentations.augs)}
+    sizes = {"testing": tested, "training": learned.sizes if learned else ()}
     return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
 
 
-def compare(
-    cfg: CfgNode,
-    train: Sequence[Sequence[Record] | None],
-    test: Mapping[str, Sequence[Record] | None],
-) -> None:
-    """Raise ValueError where objects differ in size for the network; see `check_object_scale`."""
-    learned = Learned.of([r for rs in train for r in rs or ()], build_mapper(cfg, is_train=True))
-    tested = {spec: records or () for spec, records in test.items()}
-    check_object_scale(cfg, learned, tested, InferenceProtocol.from_config(cfg))
+def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
+    """Raise ValueError where objects differ in size for the network."""
+    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 
 def as_table(tables: dict[str, Facts]) -> str:

@@ -103,9 +103,8 @@ SOLVER = block(
         "BASE_LR belongs to this batch size; the learning rate used is BASE_LR * IMS_PER_BATCH / "
         "BASE_BATCH_SIZE. 0: BASE_LR is used as it is."),
     IMS_AT_ONCE=(0, whole(),
-        "Images of a process that go through the network together. A step is of IMS_PER_BATCH "
-        "images, and so are learning rate and epochs: where they do not fit into memory at once "
-        "their gradients are added up, part after part. 0: all together."),
+        "Images of a process that go through the network together, where a step's IMS_PER_BATCH do "
+        "not fit into memory: gradients are added up part after part. 0: all together."),
     EPOCHS=(0, whole(), "0: MAX_ITER and STEPS are used as they are."),
     EPOCH_STEPS=([], listed(whole(1), distinct=True),
         "The learning rate is multiplied by GAMMA after each of these epochs; []: after the "
@@ -219,21 +218,17 @@ LOGGING = block(
 )
 AUTO = block(
     "AUTO",
-    "What `centernet_d2.setup(cfg)` chooses from the training data and the machine: it writes the "
-    "keys themselves, says why, and turns the word off, so that a saved config depends on neither. "
-    "Keys that an override or a file of one's own sets stay.",
+    "What `centernet_d2.setup(cfg)` chooses by training data and machine. It writes the keys, says "
+    "why and turns the word off: a saved config depends on neither. Keys set by hand stay.",
     SIZE=(False, flag,
-        "INPUT.TRAIN_SIZE, TEST.FIXED_SIZE and RESOLUTION, INPUT.CENTER_CROP.BORDER: one frame of "
-        "the images' form, in which small objects (of ten the smallest) have two output cells, as "
-        "far as PIXELS allows."),
+        "INPUT.TRAIN_SIZE, CENTER_CROP.BORDER and TEST.FIXED_SIZE, RESOLUTION: one frame of the "
+        "images' form in which small objects have two output cells, as far as PIXELS allows."),
     SCHEDULE=(False, flag,
-        "SOLVER.MAX_ITER, WARMUP_ITERS and EMA_DECAY from the number of images; saving and "
-        "evaluating each tenth of the run; BEST_METRIC and EARLY_STOPPING where there is data to "
-        "evaluate on."),
+        "SOLVER.MAX_ITER, WARMUP_ITERS, EMA_DECAY, periods of a tenth of the run, BEST_METRIC and "
+        "EARLY_STOPPING."),
     BATCH=(False, flag, "SOLVER.IMS_AT_ONCE, by memory."),
     PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),
-        "Machine: SOLVER.IMS_PER_BATCH, AMP, size of frame and network, length of the run. The "
-        "number is GiB of GPU memory; empty: the machine at hand."),
+        "Machine: batch, AMP, frame, network and length of the run; empty: the one at hand."),
     PIXELS=(0, whole(), "The most that SIZE gives the frame; 0: PRESET's."),
     CHOSEN=([], listed(word), "The keys that were chosen; filled, not set."),
 )

@@ -42,7 +42,7 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
     size = saved_names(cfg.MODEL.WEIGHTS).training.get("object_size", 0.0)
-    trainer.check_evaluation(cfg, model, Learned(size, tuple(cfg.INPUT.TRAIN_SIZE)))
+    trainer.check_evaluation(cfg, model, Learned([size], tuple(cfg.INPUT.TRAIN_SIZE)))
     logger.info("%s", describe_network(model, cfg.MODEL.WEIGHTS), extra=SHOWN)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):

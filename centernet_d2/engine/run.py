@@ -88,14 +88,13 @@ def read_job(
         opts = [*opts, "AUTO.PRESET", preset] if preset else opts
         if not (weights or args.eval_only):
             cfg = load_config(args.config_file, opts, hooks)
-            is_automatic = cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH
-            if preset and not is_automatic:
+            chooses, file = True in cfg.AUTO.values(), os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+            if preset and not chooses:
                 raise ValueError(f"--preset {preset}: '{args.config_file}' {NOT_AUTOMATIC}")
-            saved = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
-            if args.resume and is_automatic and PathManager.isfile(saved):
+            if args.resume and chooses and PathManager.isfile(file):
                 from .automatic import take_over  # only where it is asked for
 
-                take_over(cfg, read_levels(saved)[-1].values)
+                take_over(cfg, read_levels(file)[-1].values)
             return Job(cfg, trainer)
         given = (args.config_file, weights, opts)
         cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)

@@ -40,8 +40,7 @@ __all__ = ["check_config", "load_config", "setup"]
 # Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
 # of; the process that `setup` ran in, and the values then.
 BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
-# The keys that AUTO leaves as they are: of overrides, and of files that are no shipped config.
-STAYING = "__staying__"
+STAYING = "__staying__"  # the keys that AUTO leaves: of overrides and of files that are one's own
 NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
@@ -158,7 +157,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        if cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH:
+        if True in cfg.AUTO.values():
             from .automatic import choose  # only where it is asked for
 
             choose(cfg)

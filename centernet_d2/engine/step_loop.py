@@ -49,8 +49,7 @@ class StepLoop(SimpleTrainer):
     ) -> None:
         """Prepare a `model`, wrapped or not; without `amp_dtype` in full precision.
 
-        `at_once` images of a process go through the network together, the rest of its batch after
-        them; 0: all.
+        `at_once` images of a batch go through the network together; 0: all.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
@@ -98,8 +97,8 @@ class StepLoop(SimpleTrainer):
     def _accumulate(self) -> dict[str, torch.Tensor]:
         """Add up the batch's gradients, in parts of at most `at_once` images; return its losses.
 
-        A part counts by its share of the images, so that the step is that of the whole batch, but
-        for what a part divides by its own objects and its own statistics of batch norms.
+        A part counts by its share of the images: the step is that of the whole batch, but for norms
+        and losses that a part divides by its own objects.
         """
         batch, enabled = self.batch, self.amp_dtype is not None
         parts = -(-len(batch) // self.at_once) if self.at_once else 1
@@ -114,8 +113,7 @@ class StepLoop(SimpleTrainer):
                 if isinstance(losses, torch.Tensor):
                     losses = {"total_loss": losses}
                 if parts > 1:
-                    share = len(part) / len(batch)
-                    losses = {name: loss * share for name, loss in losses.items()}
+                    losses = {k: loss * (len(part) / len(batch)) for k, loss in losses.items()}
                 self.grad_scaler.scale(sum(losses.values())).backward()
             for name, loss in losses.items():
                 whole[name] = whole[name] + loss.detach() if number else loss.detach()

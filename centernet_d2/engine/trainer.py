@@ -97,7 +97,8 @@ class Trainer(Parts):
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
-        self.learned = Learned.of(dataset, getattr(loader.dataset, "mapper", None))
+        mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
+        self.learned = Learned.of(dataset, mapper)
         starts = self.check_evaluation(cfg, model, self.learned)
         check_metric_name(cfg.SOLVER.BEST_METRIC, starts)
         self.average = WeightAverage(model, decay=decay) if decay else None

@@ -39,7 +39,7 @@ TINY = [
 )
 def test_schedule_by_the_number_of_images(images, preset, batch, expected):
     cfg = load_config(SMALL, ["SOLVER.IMS_PER_BATCH", batch])
-    values, reason = schedule(cfg, images, PRESETS[preset].length)
+    values, reason = schedule(cfg, images, PRESETS[preset][2])
     keys = ("SOLVER.MAX_ITER", "SOLVER.WARMUP_ITERS", "SOLVER.EMA_DECAY", "TEST.EVAL_PERIOD")
     assert tuple(values[key] for key in keys) == expected
     assert values["SOLVER.CHECKPOINT_PERIOD"] == expected[-1]
@@ -76,7 +76,7 @@ def pictures(height, width, *sides, turned=0):
 )
 def test_frame_by_the_images_and_their_objects(records, overrides, expected):
     cfg = load_config(SMALL, overrides)
-    values, reason = frame(cfg, records, PRESETS["cpu"], overrides[::2])
+    values, reason = frame(cfg, records, *PRESETS["cpu"][:2], overrides[::2])
     assert values["INPUT.TRAIN_SIZE"] == values["TEST.FIXED_SIZE"] == expected
     assert values["TEST.RESOLUTION"] == "fixed"
     assert ("cut into tiles" in reason) == (min(expected) > 400)
@@ -95,7 +95,7 @@ def test_choices_are_told_and_what_is_set_stays(own, dataset, tmp_path, caplog):
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.EARLY_STOPPING, cfg.TEST.EVAL_PERIOD) == (4, 2, 1)
     assert cfg.SOLVER.BEST_METRIC == "bbox/AP"
     assert cfg.INPUT.TRAIN_SIZE == cfg.TEST.FIXED_SIZE == [64, 64]
-    assert not any(cfg.AUTO[word] for word in automatic.WORDS)
+    assert not any(cfg.AUTO[word] for word in automatic.DONE)
     assert not {"SOLVER.MAX_ITER", "SOLVER.EARLY_STOPPING"} & set(cfg.AUTO.CHOSEN)
     told = [line for line in caplog.messages if line.startswith("AUTO.")]
     assert [line.split(" ")[0] for line in told] == [

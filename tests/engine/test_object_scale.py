@@ -17,7 +17,6 @@ from centernet_d2.engine.object_scale import (
     check_object_scale,
     median,
     sizes_in_testing,
-    sizes_in_training,
 )
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.modeling.inference_protocol import InferenceProtocol
@@ -70,9 +69,7 @@ def test_the_random_states_stay_and_the_size_is_repeated():
     random.seed(1), np.random.seed(2), torch.manual_seed(3)  # noqa: NPY002
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     mapper = build_mapper(made()[0], is_train=True)
-    first, second = (
-        sizes_in_training(records(480, 640, 40), mapper.augmentations.augs) for _ in "ab"
-    )
+    first, second = (Learned.of(records(480, 640, 40), mapper).sizes for _ in "ab")
     assert len(set(first)) > 3  # the crop's scale is drawn
     assert (first == second).all()
     assert random.getstate() == states[0]
@@ -130,9 +127,9 @@ def test_few_or_unknown_objects_leave_it_to_the_training_images():
 
 def test_weights_tell_what_they_learned():
     with pytest.raises(ValueError, match=r"16 pixels large in training \(as MODEL.WEIGHTS tell"):
-        check([], {"mine": records(640, 640, 40)}, learned=Learned(16.0, (128, 128)))
-    check([], {"mine": records(640, 640, 20)}, learned=Learned(16.0, (128, 128)))
-    check([], {"mine": records(640, 640, 20)}, learned=Learned(0.0, (128, 128)))
+        check([], {"mine": records(640, 640, 40)}, learned=Learned([16.0], (128, 128)))
+    check([], {"mine": records(640, 640, 20)}, learned=Learned([16.0], (128, 128)))
+    check([], {"mine": records(640, 640, 20)}, learned=Learned([0.0], (128, 128)))
 
 
 SHIPPED = {

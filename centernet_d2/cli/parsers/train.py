@@ -10,11 +10,9 @@ r"""Train or evaluate a detector.
 An OUTPUT_DIR that holds a run is refused: `--resume` goes on with it, `--overwrite` moves it aside.
 A training that is stopped, by Ctrl-C or SIGTERM, saves what is done and says how to go on.
 
-The configs Own/... (points_small, points_medium, triplet_small, pose_small, box3d_small) take
-classes, frame, length of the run and what goes with it from the data, and say what they choose; a
-KEY VALUE of yours comes over it. --preset says for which machine: cpu, or a GPU with 8 or 24 GiB.
-Without DATASETS.TEST nothing is evaluated. Other configs need MODEL.HEATMAP.NUM_CLASSES 0 for own
-classes, and DATASETS.TEST "()" where there is nothing to evaluate on.
+Own/points_small, points_medium, triplet_small, pose_small and box3d_small take classes, frame and
+schedule from the data and say so; a KEY VALUE comes over it. Other configs need, for own data,
+MODEL.HEATMAP.NUM_CLASSES 0, and DATASETS.TEST "()" where there is nothing to evaluate on.
 
 A LazyConfig trains as well; its overrides are key=value:
 
@@ -58,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--overwrite", action="store_true", help=f"{help_text}start a new one; nothing is deleted")
     help_text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, as `centernet-d2 evaluate` does"
     own("--eval-only", action="store_true", help=help_text)
-    help_text = "machine that configs with AUTO, such as Own/points_small, fit themselves to; "
-    own("--preset", choices=PRESETS, help=f"{help_text}default: this one")
+    help_text = "what Own/... configs are fitted to, a CPU or GiB of a GPU; default: this machine"
+    own("--preset", choices=PRESETS, help=help_text)
     own("--seeds", type=argument(whole(1)), metavar="N", help=_SEEDS)
     add(parser, *JOB, "opts")
