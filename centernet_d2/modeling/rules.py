@@ -60,8 +60,10 @@ class CenterLearning:
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
+    regression_radius: int = 0  # cells around a center that learn too, see `with_cells_around`
 
     def __post_init__(self) -> None:
+        check_at_least("regression_radius", self.regression_radius, 0)
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod

@@ -16,6 +16,7 @@ from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
+from ...targets.around_centers import with_cells_around
 from ...targets.centers import center_targets
 from ..heads.branches import check_head, points_head
 from ..inputs import (
@@ -141,7 +142,7 @@ class PointsCenterNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
-        return center_targets(
+        centers = center_targets(
             *objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
@@ -151,6 +152,7 @@ class PointsCenterNet(HeatmapDetector):
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
         )
+        return with_cells_around(centers, self.learning.regression_radius)
 
     def losses(
         self, predictions: list[CenterPredictions], images: PaddedImages, instances: list[Instances]
