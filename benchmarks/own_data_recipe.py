@@ -1,4 +1,4 @@
-"""Which training options help on a data set of one's own, at equal CPU time, beyond the seeds' spread.
+"""Which training options help on data of one's own, at equal CPU time, beyond the seeds' spread.
 
     python -m benchmarks.own_data_recipe --train voc:data:train --val voc:data:val \
         --seeds 0 1 2 --cpu-minutes 3 --output output/recipe [--only base giou] [--table]
@@ -228,8 +228,7 @@ def main() -> None:
         costs_file.write_text(json.dumps(costs, indent=1))
     if not args.table:
         run_all(args, names, costs)
-    wanted = args.only or None
-    print(table([r for r in read_rows(file) if not wanted or r["variant"] in wanted], costs, names[0]))
+    print(table([row for row in read_rows(file) if row["variant"] in names], costs, names[0]))
 
 
 if __name__ == "__main__":

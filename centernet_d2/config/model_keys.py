@@ -67,9 +67,9 @@ POINTS = block(
         "objects (the paper's 1/N); `max_objects`: by 50 x images x channels (published code for "
         "3-D boxes)."),
     BORDER=("last_cell", one_of("last_cell", "map"),
-        "Where boxes are cut before center and size are taken: `last_cell`, at the beginning of the "
-        "map's last column and row (published: objects at the right and lower border are learned "
-        "one cell too short, at small sizes a tenth of them), or `map`, at its end."),
+        "Where boxes are cut before center and size are taken: `last_cell`, at the beginning of "
+        "the map's last column and row (published: objects at the right and lower border are "
+        "learned one cell too short), or `map`, at its end."),
     REGRESSION_RADIUS=(0, whole(),
         "Cells around an object's center that learn its offset and what tasks regress there, along "
         "either axis, as far as they lie in the middle half of its box; 0: the center's own alone "

@@ -33,9 +33,9 @@ def center_targets(
 
     As published, boxes are clipped to the map *before* center and size are taken (the limit is the
     last cell, h - 1 and w - 1, so the center of a truncated object moves; with `border` "map" it is
-    h and w, so that objects at the right and lower border keep their last cell), and the radius is that
-    of the size rounded up. Objects without area on the map are left out; `kept` says which stayed.
-    Two objects of one class on one cell are both kept.
+    h and w, so that objects at the right and lower border keep their last cell), and the radius is
+    that of the size rounded up. Objects without area on the map are left out; `kept` says which
+    stayed. Two objects of one class on one cell are both kept.
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2 on the output map, cells.

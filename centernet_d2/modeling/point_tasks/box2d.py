@@ -42,7 +42,7 @@ class Box2D(PointTask):
         size_as_point: bool = False,  # map sizes to the image as if they were points
         overlap_weight: float = 0.0,  # of the loss `overlap_loss` beside that of the size
         overlap_kind: str = "giou",  # see there
-        iou_weight: float = 0.0,  # of the loss of the box's IoU, which is predicted too; 0: it is not
+        iou_weight: float = 0.0,  # of the loss of the IoU that is predicted too; 0: it is not
         iou_exponent: float = 0.5,  # of the predicted IoU in scores
     ) -> None:
         check_choice("overlap_kind", overlap_kind, KINDS)
