@@ -30,7 +30,7 @@ def overlap_loss(boxes: Tensor, target: Tensor, kind: str = "giou") -> Tensor:
     check_choice("kind", kind, KINDS)
     with torch.autocast(boxes.device.type, enabled=False):
         boxes = boxes if boxes.dtype == torch.float64 else boxes.float()
-        loss = KINDS[kind](boxes, target.to(boxes.dtype), reduction="sum")
+        loss: Tensor = KINDS[kind](boxes, target.to(boxes.dtype), reduction="sum")
         return loss / max(len(boxes), 1)
 
 

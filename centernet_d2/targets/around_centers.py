@@ -60,5 +60,6 @@ def with_cells_around(centers: CenterTargets, radius: int) -> CenterTargets:
 
 def _is_nearest(cell: Tensor, distance: Tensor, cells: int) -> Tensor:
     """Whether of all rows of its cell (Q,) a row has the least distance (Q,): (Q,) bool."""
-    least = distance.new_full((cells,), distance.max())
-    return distance == least.scatter_reduce_(0, cell, distance, "amin")[cell]
+    least = distance.new_zeros(cells)
+    least.scatter_reduce_(0, cell, distance, "amin", include_self=False)
+    return distance == least[cell]
