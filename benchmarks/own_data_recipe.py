@@ -1,9 +1,10 @@
 """Which training options help on data of one's own, at equal CPU time, beyond the seeds' spread.
 
-    python -m benchmarks.own_data_recipe --train voc:data:train --val voc:data:val \
-        --seeds 0 1 2 --cpu-minutes 3 --output output/recipe [--only base giou] [--table]
+    python -m benchmarks.own_data_recipe base base+giou base+giou+border --seeds 0 1 2 \
+        --train voc:data:train --val voc:data:val --cpu-minutes 3 --output output/recipe
 
-Variants are named sets of config keys, in `own_data_recipe.yaml` beside this file or another one.
+A variant is a sum of named sets of config keys, in `own_data_recipe.yaml` beside this file or
+another one; the first one is what the others are compared with.
 Every training is a process of its own and leaves one row in `rows.jsonl`; those that are there are
 not repeated, so the same command goes on after an interruption. The choice is made on `--val`; a
 test split is named there once, for the recipe that was chosen (`--train` is then all the rest).
@@ -26,25 +27,23 @@ from typing import Any
 
 import yaml
 
-VARIANTS = Path(__file__).with_suffix(".yaml")
+PARTS = Path(__file__).with_suffix(".yaml")
 METRICS = ("AP", "AP50", "AP75")
 Row = dict[str, Any]
 
 
-def overrides(variants: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str, dict[str, Any]]:
-    """Return config and keys of a variant, those of the variants in its `from` before its own.
+def overrides(parts: Mapping[str, Mapping[str, Any]], variant: str) -> tuple[str, dict[str, Any]]:
+    """Return config and keys of a variant, "part+part", of which later ones replace earlier ones.
 
     Raises:
-        KeyError: there is no such variant.
+        KeyError: there is no such part.
     """
-    if name not in variants:
-        raise KeyError(f"there is no variant '{name}': {', '.join(variants)}")
-    own, config, keys = variants[name] or {}, "", {}
-    bases = own.get("from", [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        of_base, values = overrides(variants, base)
-        config, keys = of_base or config, keys | values
-    return own.get("config", config), keys | own.get("set", {})
+    keys: dict[str, Any] = {}
+    for name in variant.split("+"):
+        if name not in parts:
+            raise KeyError(f"there is no part '{name}': {', '.join(parts)}")
+        keys |= parts[name]
+    return keys.pop("CONFIG"), keys
 
 
 def words(keys: Mapping[str, Any]) -> list[str]:
@@ -71,7 +70,7 @@ def train_one(args: argparse.Namespace, name: str, seed: int, steps: int) -> Row
             super().before_train()
 
     centernet_d2.register()
-    config, keys = overrides(read_variants(args), name)
+    config, keys = overrides(read_parts(args), name)
     folder = Path(args.output, f"{name}-{seed}-{steps}")
     keys = common_keys(args, folder) | keys | {"SOLVER.MAX_ITER": steps, "SEED": seed}
     options = {"config_file": config, "resume": False, "eval_only": False, "overwrite": True}
@@ -106,9 +105,9 @@ def common_keys(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def read_variants(args: argparse.Namespace) -> dict[str, Any]:
-    """Return name -> {config, from, set} of the file."""
-    return yaml.safe_load(Path(args.variants).read_text(encoding="utf-8"))
+def read_parts(args: argparse.Namespace) -> dict[str, Any]:
+    """Return name -> config keys of the file."""
+    return yaml.safe_load(Path(args.parts).read_text(encoding="utf-8"))
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -128,7 +127,7 @@ def measure_costs(args: argparse.Namespace, names: Iterable[str], rounds: int = 
     centernet_d2.register()
     loops: dict[str, StepLoop] = {}
     for name in names:
-        config, keys = overrides(read_variants(args), name)
+        config, keys = overrides(read_parts(args), name)
         cfg = load_config(config, words(common_keys(args, Path(args.output, "costs")) | keys))
         loops[name] = centernet_d2.Trainer(cfg)
     spent: dict[str, list[float]] = {name: [] for name in loops}
@@ -203,8 +202,8 @@ def main() -> None:
     parser.add_argument("--train", required=True, help="data set to train on, such as coco:...")
     parser.add_argument("--val", required=True, help="data set that the choice is made on")
     parser.add_argument("--output", required=True, help="folder of rows.jsonl")
-    parser.add_argument("--variants", default=str(VARIANTS), help="YAML: name -> {from, set}")
-    parser.add_argument("--only", nargs="+", default=[], help="names; the first one is the base")
+    parser.add_argument("variants", nargs="+", help="sums of parts, the first one to compare with")
+    parser.add_argument("--parts", default=str(PARTS), help="YAML: name -> config keys")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=int, default=0, help="of every variant")
@@ -221,7 +220,7 @@ def main() -> None:
         with file.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         return
-    names = args.only or list(read_variants(args))
+    names = args.variants
     costs = json.loads(costs_file.read_text()) if costs_file.is_file() else {}
     if not (args.table or args.steps) and not set(names) <= set(costs):
         costs |= measure_costs(args, names)
