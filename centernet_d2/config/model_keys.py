@@ -83,6 +83,10 @@ POINTS = block(
 BOX2D = block(
     "MODEL.POINTS_CENTERNET.BOX2D", 'The point task "box2d": boxes in the image.',
     SIZE_WEIGHT=(0.1, weight, "Of the loss of width and height."),
+    SIZE_FORM=("cells", one_of("cells", "log"),
+        "What the branch says of width and height: `cells` (published) or `log`, the logarithm of "
+        "cells / 8. With `log` errors count relative to the object, and from a random start sizes "
+        "are learned much sooner: an Adam of small steps takes long to numbers of tens."),
     OVERLAP_WEIGHT=(0.0, weight,
         "Of the loss OVERLAP_KIND of the whole box, beside those of size and offset, which it "
         "needs at the start; 0: there is none (published)."),

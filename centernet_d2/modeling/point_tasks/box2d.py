@@ -23,6 +23,12 @@ from ..rules import part
 from .base import Branches, PointTask, register_point_task
 
 
+LOG_UNIT, LEAST_LEARNED = 8.0, 0.25
+"""Cells: of the logarithm 0, and of the smallest sides that are learned as a logarithm."""
+LARGEST_LOG = 8.0
+"""Larger ones are no sides of objects, and might overflow."""
+
+
 @register_point_task
 class Box2D(PointTask):
     """Regresses (width, height) in cells of the output map; adds `pred_boxes`.
@@ -42,12 +48,14 @@ class Box2D(PointTask):
         size_as_point: bool = False,  # map sizes to the image as if they were points
         overlap_weight: float = 0.0,  # of the loss `overlap_loss` beside that of the size
         overlap_kind: str = "giou",  # see there
+        size_form: str = "cells",  # what the branch says; "log": the logarithm of cells / LOG_UNIT
         iou_weight: float = 0.0,  # of the loss of the IoU that is predicted too; 0: it is not
         iou_exponent: float = 0.5,  # of the predicted IoU in scores
     ) -> None:
         check_choice("overlap_kind", overlap_kind, KINDS)
+        check_choice("size_form", size_form, ("cells", "log"))
         check_at_least("1 - iou_exponent", 1 - iou_exponent, 0)
-        if overlap_weight > 0 and not size_weight:
+        if overlap_weight > 0 and not size_weight and size_form == "cells":
             raise ValueError(
                 "size_weight is 0, which boxes without area need beside overlap_weight to grow at "
                 "all: set BOX2D.SIZE_WEIGHT 0.1"
@@ -55,6 +63,7 @@ class Box2D(PointTask):
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
         self.overlap_weight, self.overlap_kind = overlap_weight, overlap_kind
+        self.size_form = size_form
         self.iou_weight, self.iou_exponent = iou_weight, iou_exponent
 
     @classmethod
@@ -86,9 +95,12 @@ class Box2D(PointTask):
         if self.class_specific_size:
             row = torch.arange(len(size), device=size.device)
             size = size.unflatten(1, (-1, 2))[row, centers.classes]
+        told = targets
+        if self.size_form == "log":
+            told = (targets.clamp(min=LEAST_LEARNED) / LOG_UNIT).log()
         loss = self.regression(
             size[centers.regression_mask],
-            targets[centers.regression_mask],
+            told[centers.regression_mask],
             num_images=centers.num_images,
         )
         result = {"loss_size": self.size_weight * loss}
@@ -96,7 +108,7 @@ class Box2D(PointTask):
             return result
         rows = centers.regression_mask
         offset = centers.peaks.gather(predictions.offset)
-        boxes = _boxes(offset[rows], size[rows].clamp(min=LEAST_SIDE))
+        boxes = _boxes(offset[rows].float(), self.in_cells(size[rows]).clamp(min=LEAST_SIDE))
         wanted = _boxes(centers.offset[rows], targets[rows])
         if self.overlap_weight:
             overlap = overlap_loss(boxes, wanted, self.overlap_kind)
@@ -108,6 +120,11 @@ class Box2D(PointTask):
             result["loss_iou"] = self.iou_weight * loss / max(len(iou), 1)
         return result
 
+    def in_cells(self, size: Tensor) -> Tensor:
+        """What the branch `size` says, of any shape, as cells."""
+        size = size.float() if size.dtype != torch.float64 else size
+        return LOG_UNIT * size.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else size
+
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
         """Sizes, and how good they are, are the same in a flip."""
         return maps
@@ -116,7 +133,8 @@ class Box2D(PointTask):
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """`pred_boxes`, not clipped; with `iou` `scores`, weighted means of it and the peaks'."""
-        boxes = center_boxes(peaks, centers, maps.regressions["size"]).unflatten(-1, (2, 2))
+        size = self.in_cells(maps.regressions["size"])
+        boxes = center_boxes(peaks, centers, size).unflatten(-1, (2, 2))
         corners = images.map_to_image(boxes, maps.map_size)
         if self.size_as_point:
             middle = corners.mean(-2, keepdim=True)
