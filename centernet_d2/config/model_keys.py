@@ -70,11 +70,6 @@ POINTS = block(
         "Where boxes are cut before center and size are taken: `last_cell`, at the beginning of "
         "the map's last column and row (published: objects at the right and lower border are "
         "learned one cell too short), or `map`, at its end."),
-    REGRESSION_RADIUS=(0, whole(),
-        "Cells around an object's center that learn its offset and what tasks regress there, along "
-        "either axis, as far as they lie in the middle half of its box; 0: the center's own alone "
-        "(published). With more, boxes are learned faster (TTFNet, Liu et al. 2020), and one found "
-        "a cell beside its center is right."),
     IGNORED_REGION=("center", one_of("center", "box"),
         "What of an ignored object (`gt_ignored`, KITTI's vans and DontCare regions) is no "
         "negative: `center` (published: its Gaussian, and nothing is learned at its cell) or `box` "

@@ -61,11 +61,9 @@ class CenterLearning:
     offset_weight: float = 1.0
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
     border: str = "last_cell"  # or "map": where boxes are cut, see `center_targets`
-    regression_radius: int = 0  # cells around a center that learn too, see `with_cells_around`
 
     def __post_init__(self) -> None:
         check_choice("border", self.border, ("last_cell", "map"))
-        check_at_least("regression_radius", self.regression_radius, 0)
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod

@@ -16,7 +16,6 @@ from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
-from ...targets.around_centers import with_cells_around
 from ...targets.centers import center_targets
 from ..heads.branches import check_head, points_head
 from ..inputs import (
@@ -142,7 +141,7 @@ class PointsCenterNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
-        centers = center_targets(
+        return center_targets(
             *objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
@@ -153,7 +152,6 @@ class PointsCenterNet(HeatmapDetector):
             gaussian=self.learning.gaussian,
             border=self.learning.border,
         )
-        return with_cells_around(centers, self.learning.regression_radius)
 
     def losses(
         self, predictions: list[CenterPredictions], images: PaddedImages, instances: list[Instances]
