@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -70,6 +71,16 @@ def test_scores_are_means_of_heatmap_and_predicted_overlap(tiny_config, exponent
         model.tasks[0].iou_weight = 0.0
         plain = model([image_input(40, 60)])[0]["instances"].scores
     assert torch.allclose(found, plain ** (1 - exponent) * 0.7310586**exponent, atol=1e-6)
+
+
+def test_logarithms_of_sizes_are_learned_by_their_difference(tiny_config):
+    model = built(tiny_config(f"{BOX2D}.SIZE_FORM", "log", f"{BOX2D}.SIZE_WEIGHT", 3.0))
+    last = model.head.stacks[-1]["size"].last_layer
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)  # 8 x 8 cells, 32 x 32 pixels
+    loss = model([training_input([[8, 8, 24, 56]], [0])])["loss_size"]  # 16 x 48
+    expected = 3.0 * (math.log(2) + math.log(1.5)) / (2 + 1e-4)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_overlap_alone_is_refused(tiny_config):

@@ -22,7 +22,6 @@ from ...structures.targets import CenterTargets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
 
-
 LOG_UNIT, LEAST_LEARNED = 8.0, 0.25
 """Cells: of the logarithm 0, and of the smallest sides that are learned as a logarithm."""
 LARGEST_LOG = 8.0
@@ -108,7 +107,9 @@ class Box2D(PointTask):
             return result
         rows = centers.regression_mask
         offset = centers.peaks.gather(predictions.offset)
-        boxes = _boxes(offset[rows].float(), self.in_cells(size[rows]).clamp(min=LEAST_SIDE))
+        boxes = _boxes(
+            offset[rows].float(), self.values("size", size[rows].float()).clamp(min=LEAST_SIDE)
+        )
         wanted = _boxes(centers.offset[rows], targets[rows])
         if self.overlap_weight:
             overlap = overlap_loss(boxes, wanted, self.overlap_kind)
@@ -120,10 +121,11 @@ class Box2D(PointTask):
             result["loss_iou"] = self.iou_weight * loss / max(len(iou), 1)
         return result
 
-    def in_cells(self, size: Tensor) -> Tensor:
-        """What the branch `size` says, of any shape, as cells."""
-        size = size.float() if size.dtype != torch.float64 else size
-        return LOG_UNIT * size.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else size
+    def values(self, branch: str, maps: Tensor) -> Tensor:
+        """Sizes in cells, whatever their form, and IoU in 0..1."""
+        if branch == "iou":
+            return maps.sigmoid()
+        return LOG_UNIT * maps.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else maps
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
         """Sizes, and how good they are, are the same in a flip."""
@@ -133,8 +135,7 @@ class Box2D(PointTask):
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
         """`pred_boxes`, not clipped; with `iou` `scores`, weighted means of it and the peaks'."""
-        size = self.in_cells(maps.regressions["size"])
-        boxes = center_boxes(peaks, centers, size).unflatten(-1, (2, 2))
+        boxes = center_boxes(peaks, centers, maps.regressions["size"]).unflatten(-1, (2, 2))
         corners = images.map_to_image(boxes, maps.map_size)
         if self.size_as_point:
             middle = corners.mean(-2, keepdim=True)
@@ -142,7 +143,7 @@ class Box2D(PointTask):
             corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
         found: list[dict[str, Any]] = [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
         if self.iou_weight:
-            iou = peaks.gather(maps.regressions["iou"])[..., 0].sigmoid()
+            iou = peaks.gather(maps.regressions["iou"])[..., 0]
             scores = peaks.scores ** (1 - self.iou_exponent) * iou**self.iou_exponent
             for fields, of_image in zip(found, scores, strict=True):
                 fields["scores"] = of_image
