@@ -7,7 +7,6 @@ A source is named `<library>:<model>`, such as `torchvision:resnet18`, `timm:dla
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib.util
 import re
 import sys
@@ -143,80 +142,93 @@ def trunk_in_file(source: Source, file: Path, table: RenameTable) -> dict[str, T
         given = unwrap(read_tensors(file)).state
     except UnwrapError as error:
         raise UnwrapError(f"'{file}': {error}.") from error
-    network = source.model.partition(".")[0]
+    network = source.model.partition(".")[0].removeprefix("tf_")
     if is_efficientnet(given):
         given = to_timm(given)
-        if network.startswith("efficientnet"):
+        if source.model.startswith("efficientnet"):
             raise ValueError(
                 f"'{file}' holds weights of TensorFlow's {network}, which pads and normalises "
                 f"otherwise: take timm:tf_{network}@{file} and MODEL.TIMM.NAME tf_{network}."
             )
-    wanted = trunk_of(source, table)
-    for state in (given, _translated(given, network)):
-        found = fitting(state, wanted)
-        if all(name in found or name.endswith(".num_batches_tracked") for name in wanted):
+    wanted, whole = trunk_of(source, table), {_plain(name) for name in _tensors(source)}
+    for state in (given, _translated(given, source.model)):
+        prefix, found = fitting(state, wanted)
+        parts = tuple(f"{prefix}{_plain(name).partition('.')[0]}." for name in wanted)
+        inside = [name for name in map(_plain, state) if name.startswith(parts)]
+        more = [name for name in inside if name.removeprefix(prefix) not in whole]
+        lost = [n for n in wanted if n not in found and not n.endswith(".num_batches_tracked")]
+        if not (lost or more):  # old files have no such counters
             return {name: found.get(name, torch.zeros((), dtype=torch.long)) for name in wanted}
-    near = ((len(fitting(given, trunk)), len(trunk), name) for name, trunk in _near(network))
-    most, of, nearest = max(near, key=lambda each: each[0] / each[1], default=(0, 0, ""))
+    near = ((len(fitting(given, trunk)[1]), len(trunk), name) for name, trunk in _near(network))
+    most, of, nearest = max(near, key=lambda n: (n[0] / n[1], n[1]), default=(0, 0, ""))
     told = f"; the nearest network is {nearest}, of which {most} of {of} fit" * (most > len(found))
+    larger = f", and {len(more)} more are of a larger one" if more else ""
     raise ValueError(
         f"'{file}' is no file of {source.name}: of the {len(wanted)} tensors of its trunk "
-        f"{len(found)} fit, by name and shape{told}."
+        f"{len(found)} fit, by name and shape{larger}{told}."
     )
 
 
-def fitting(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fitting(
+    given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> tuple[str, dict[str, Tensor]]:
     """The tensors of a network in a file: under `wanted` names, of their shapes.
 
-    A larger network may be around it, whose name then stands before all of its own. timm writes
-    "stages_0" in a feature extractor for the "stages.0" of the whole network.
+    A larger network may be around it, whose name, returned first, stands before all of its own.
     """
-    plain = {name.replace("_", "."): value for name, value in given.items()}
-    names = {name.replace("_", "."): name for name in wanted}
-    first, found = next(iter(names)), dict[str, Tensor]()
+    plain = {_plain(name): value for name, value in given.items()}
+    first, best = _plain(next(iter(wanted))), ("", dict[str, Tensor]())
     for prefix in (key.removesuffix(first) for key in plain if f".{key}".endswith(f".{first}")):
-        values = {name: plain.get(prefix + key) for key, name in names.items()}
+        values = {name: plain.get(prefix + _plain(name)) for name in wanted}
         fits = {n: v for n, v in values.items() if v is not None and v.shape == wanted[n].shape}
-        found = max(found, fits, key=len)
-    return found
+        best = max(best, (prefix, fits), key=lambda found: len(found[1]))
+    return best
+
+
+def _plain(name: str) -> str:
+    """timm writes "stages_0" in a feature extractor for the "stages.0" of the whole network."""
+    return name.replace("_", ".")
 
 
 def trunk_of(source: Source, table: RenameTable) -> dict[str, Tensor]:
     """Names of the source's trunk, and tensors without storage."""
-    model, options = source.model.partition(".")[0], {}
-    if source.library == "torchvision":
-        from torchvision.models import get_model as create
-    else:
-        create, options = (
-            timm_library(source.name).create_model,
-            {"features_only": table is IMAGENET_TIMM},
-        )
-    try:
-        with torch.device("meta"):
-            state = create(model, **options).state_dict()
-    except (RuntimeError, AttributeError) as error:  # of timm: no such model, or none with maps
-        raise ValueError(f"timm cannot build '{model}': {error}.") from error
+    options = {"features_only": True} if table is IMAGENET_TIMM and source.library == "timm" else {}
+    state = _tensors(source, **options)
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
 
 
+def _tensors(source: Source, **options: Any) -> dict[str, Tensor]:
+    model = source.model.partition(".")[0]
+    if source.library == "torchvision":
+        from torchvision.models import get_model as create
+    else:
+        create = timm_library(source.name).create_model
+    try:
+        with torch.device("meta"):
+            return dict(create(model, **options).state_dict())
+    except (RuntimeError, AttributeError) as error:  # of timm: no such model, or none with maps
+        raise ValueError(f"timm cannot build '{model}': {error}.") from error
+
+
 def _near(network: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Networks of timm that a file of something else may be of."""
+    """Networks of timm that a file of something else may be of: the family's, and well-known."""
     with contextlib.suppress(ImportError):
-        known = timm_library(network).list_models()
-        for name in {*difflib.get_close_matches(network, known, 8, 0.0), *WELL_KNOWN}:
+        known = timm_library(network).list_models(f"{re.split('[0-9_]', network)[0]}*")
+        family = {name for name in known if name.count("_") <= network.count("_")}
+        for name in sorted({*family, *WELL_KNOWN}):
             with contextlib.suppress(ValueError):
                 yield name, trunk_of(Source("timm", name), IMAGENET_TIMM)
 
 
-def _translated(given: dict[str, Tensor], network: str) -> dict[str, Tensor]:
+def _translated(given: dict[str, Tensor], model: str) -> dict[str, Tensor]:
     """Names that a network's authors gave under those of timm, which knows some of them."""
     try:
         from timm.models import create_model, model_entrypoint
 
-        module = sys.modules[model_entrypoint(network).__module__]
+        module = sys.modules[model_entrypoint(model.partition(".")[0]).__module__]
         with torch.device("meta"):
-            model = create_model(network)
-        return dict(module.checkpoint_filter_fn(dict(given), model))
+            network = create_model(model)
+        return dict(module.checkpoint_filter_fn(dict(given), network))
     except Exception:  # of whatever kind: there is none, or they are of another network
         return given
 

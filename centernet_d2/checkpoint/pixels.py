@@ -7,10 +7,13 @@ way round, as long as mean and deviation are in that order too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 KEYS = ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 NEAR = 1.0  # of 0..255: written with fewer digits, or 127 for 127.5
@@ -64,7 +67,10 @@ def turned_for(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Tensor
     pixels = from_keys(saved) if isinstance(saved, Mapping) else None
     if not pixels or not pixels.rgb or not hasattr(model, "pixel_std"):
         return state
-    return as_bgr(state) if pixels.same(model.pixel_mean, model.pixel_std) else state
+    if not pixels.same(model.pixel_mean, model.pixel_std):
+        return state
+    logger.info("The weights see R, G, B: their first convolution is turned for B, G, R images.")
+    return as_bgr(state)
 
 
 def as_bgr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
