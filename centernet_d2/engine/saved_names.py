@@ -117,6 +117,15 @@ def follow_pixels(cfg: CfgNode) -> None:
     detectron2's default. The published trainings gave ImageNet's weights other images, knowingly.
     """
     model, pixels = cfg.MODEL, weights_pixels(cfg.MODEL.WEIGHTS)
+    if model.WEIGHTS.startswith(IMAGENET) and "timm" in model.BACKBONE.NAME:
+        own, theirs = (
+            n.partition(".")[0] for n in (model.TIMM.NAME, Source.named(model.WEIGHTS).model)
+        )
+        if own != theirs and own.removeprefix("tf_") == theirs.removeprefix("tf_"):
+            raise ValueError(
+                f"MODEL.WEIGHTS '{model.WEIGHTS}' are of {theirs}, which pads and normalises "
+                f"otherwise than MODEL.TIMM.NAME {own}, of the same shapes: make them agree."
+            )
     if pixels is None or pixels.same(model.PIXEL_MEAN, model.PIXEL_STD):
         return
     own, default = flattened(cfg), flattened(get_cfg())

@@ -118,6 +118,12 @@ def test_statistics_follow_unless_they_are_set_by_hand(tmp_path):
     assert setup(theirs).MODEL.PIXEL_STD == [50.0] * 3
 
 
+def test_two_networks_of_the_same_shapes_are_not_mixed():
+    with pytest.raises(ValueError, match=r"are of tf_efficientnet_lite0, which pads .* make them"):
+        setup(fresh(*TIMM, "efficientnet_lite0", "MODEL.WEIGHTS", "efficientnet-lite:0"))
+    setup(fresh(*TIMM, "resnet18.a1_in1k", "MODEL.WEIGHTS", "timm:resnet18"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "turned", "told"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import re
+import socket
+import time
 from functools import partial
 
 import pytest
@@ -190,3 +192,25 @@ def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path,
     assert trainer.start_iter == 2
     with pytest.raises(AssertionError, match="torchvision:resnet18 was fetched"):
         trainer.resume_or_load(resume=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("torchvision:resnet18", r"Could not download https.*published:<file>"),
+        ("timm:dla34", r"'timm:dla34' could not be fetched \(.*copy the file here"),
+        ("hub:me/mine", r"'hub:me/mine' could not be fetched \(.*copy the file here"),
+        ("published:https://example.com/x.pth", r"Could not download https.*published:<file>"),
+        ("http://example.com/x.pth", r"'http://example\.com/x\.pth' could not be .* Copy the file"),
+    ],
+)
+def test_without_a_network_it_fails_at_once(monkeypatch, tmp_path, cache, name, told):
+    def unknown(*given, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits and tries again"))
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(OSError, match=told):
+        path_handlers.local_file(name)
