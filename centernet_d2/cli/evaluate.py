@@ -1,5 +1,61 @@
-"""The verb `evaluate`: a training's last part alone, as its parser sets `eval_only`."""
+"""The verb `evaluate`: a training's last part alone, or the scores of results in files."""
 
-from .train import run
+from __future__ import annotations
 
-__all__ = ["run"]
+import argparse
+import os
+from collections.abc import Hashable
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.evaluation import DatasetEvaluator
+
+from ..engine.terminal import start_logging
+from ..evaluation.box_evaluator import Detections
+from . import train
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; return the exit status."""
+    if not args.results:
+        return train.run(args)
+    start_logging(verbose=args.verbose)
+    folder = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("OUTPUT_DIR", "")
+    score_results(args, folder and os.path.join(folder, "inference"))
+    return 0
+
+
+def score_results(
+    args: argparse.Namespace, folder: str
+) -> tuple[CfgNode, Any, dict[Hashable, Detections], DatasetEvaluator, dict[str, Any]]:
+    """Score the file `args.results` by the dataset's own evaluator, as --eval-only does.
+
+    Args:
+        args: with `results`, `dataset`, `config_file`, `imports` and `opts`.
+        folder: where the evaluator writes; "": nowhere.
+
+    Returns:
+        Config, dataset, detections by image, the evaluator and its results.
+    """
+    from ..analysis.results_files import Dataset, read_results
+    from ..engine.class_names import without_training_data
+    from ..engine.setup import load_config, setup
+    from ..engine.user_modules import import_all
+    from ..evaluation.build import build_evaluator
+
+    opts = [*args.opts, *["DATASETS.TEST", args.dataset] * bool(args.dataset)]
+    # There is no model: classes are the dataset's, and no word is lost on device or size.
+    opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
+    cfg = load_config(args.config_file, opts, import_all(args.imports))
+    cfg = setup(without_training_data(cfg))
+    if len(cfg.DATASETS.TEST) != 1:
+        raise ValueError("Name the one dataset that these results are of: --dataset")
+    dataset = Dataset(cfg.DATASETS.TEST[0])
+    found = read_results(args.results, dataset)
+    outputs = ["pred_boxes"]
+    outputs += ["pred_keypoints"] * any("joints" in arrays for arrays in found.values())
+    told = {"protocol": f"results of {args.results}", "outputs": outputs}
+    evaluator = build_evaluator(cfg, dataset.name, folder, **told)
+    for image_id, arrays in found.items():
+        evaluator.take(image_id, arrays, f"image {image_id}")
+    return cfg, dataset, found, evaluator, evaluator.evaluate()

@@ -1,13 +1,16 @@
-r"""What the papers ask of a trained corner detector beside its scores.
+r"""What detections show, and what the papers ask of a trained corner detector.
 
     %(prog)s oracle --config-file Shapes/triplet_tiny --weights model_final.pth \
         --substitute heatmaps --substitute heatmaps offsets --substitute centers --output oracle
     %(prog)s corner-quadrants --config-file Shapes/cornernet_tiny \
         --weights model_final.pth --radius 8
+    %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
 
-`oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
-detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
-DATASETS.TEST; crowd regions are left out of the ground truth.
+`report` writes report.html (curves, confusion, worst pictures, the score threshold to take) on
+results in a file, of any program (docs/report.md); a training leaves one. `oracle` evaluates with
+ground truth in place of predictions, one row per --substitute beside the detector itself;
+`corner-quadrants` tells how well corners are found, and where. Both read DATASETS.TEST; crowd
+regions are left out of the ground truth.
 """
 
 from __future__ import annotations
@@ -31,8 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
     help_text = "pixels within which a corner is right, default 8"
     quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
-    for command in (oracle, quadrants):
-        add(command, "--config-file", "--import", "--weights")
+    report = commands.add_parser("report", help="a page on detections of any program")
+    add(report, "--results", required=True)
+    add(report, "--dataset")
+    for command in (oracle, quadrants, report):
+        add(command, "--config-file", "--import", *["--weights"] * (command is not report))
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
         command.add_argument("--output", type=expanded_output, help=help_text)
         add(command, "--opts")
