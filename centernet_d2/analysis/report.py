@@ -43,7 +43,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{tit
 body{{font:16px/1.4 sans-serif;max-width:80rem;margin:1rem auto;padding:0 1rem}}
 img{{max-width:100%;background:#fff}}figure{{margin:0 0 1rem}}code{{overflow-wrap:anywhere}}
 .row{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}}
-.wide{{overflow-x:auto}}td,th{{padding:.1rem .5rem;border-bottom:1px solid #8886}}
+.wide{{overflow-x:auto}}td,th{{padding:.1rem .5rem;border-bottom:1px solid #8886;white-space:nowrap}}
 </style></head><body><h1>{title}</h1>{body}</body></html>"""
 
 
@@ -92,6 +92,8 @@ def write_report(
             _picture(matches, numbers, records[k], k, f"{place}/{kind}_{n}.jpg", upright)
             for n, k in enumerate(pictures, start=1)
         ]
+        if faults := [entry["error"] for entry in numbers[kind] if "error" in entry]:
+            logger.warning("%d pictures are left out of the report: %s", len(faults), faults[0])
     write_json(os.path.join(folder, "report.json"), numbers, indent=1)
     with atomic_write(os.path.join(folder, "report.html"), "w") as file:
         file.write(_page(numbers, shown, place))
@@ -196,8 +198,7 @@ def _picture(
     try:
         image = read_image(record["file_name"], upright=upright and not record.get("as_stored"))
     except (OSError, ValueError) as error:
-        logger.warning("A picture is left out of the report: %s", error)
-        return said
+        return said | {"error": str(error)}
     scale = min(SIDE / max(image.shape), max(1, 360 / min(image.shape[:2])))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     truth = [names[label] for label in objects.category[there]]

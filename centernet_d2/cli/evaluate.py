@@ -47,9 +47,9 @@ def score_results(
     # There is no model: classes are the dataset's, and no word is lost on device or size.
     opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
     cfg = load_config(args.config_file, opts, import_all(args.imports))
-    cfg = setup(without_training_data(cfg))
     if len(cfg.DATASETS.TEST) != 1:
         raise ValueError("Name the one dataset that these results are of: --dataset")
+    cfg = setup(without_training_data(cfg))
     dataset = Dataset(cfg.DATASETS.TEST[0])
     found = read_results(args.results, dataset)
     outputs = ["pred_boxes"]

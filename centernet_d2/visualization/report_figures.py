@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def write_figures(
         bars = part.bar([f"{row['from']:g}" for row in ranges], rates, color="#d98e04")
         part.bar_label(bars, [f"{row['missed']}/{row['objects']}" for row in ranges], fontsize=8)
         part.set(ylim=(0, 1.1))
-    for task, rows in besides.get("curves", {}).items():
+    for task, rows in filter(itemgetter(1), besides.get("curves", {}).items()):
         if isinstance(rows, list):  # KITTI's: of classes, of difficulties
             levels = [
                 f"{n} {level}" for n in besides["classes"] for level in besides["difficulties"]

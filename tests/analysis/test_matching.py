@@ -4,13 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from evaluation.random_coco import random_dataset, random_detections, to_rows
 
 from centernet_d2.analysis import matching
 from centernet_d2.analysis.matching import Objects
 from centernet_d2.evaluation.coco_scores import run_coco_evaluation
 from centernet_d2.evaluation.voc_scores import VocDetections
-
-from evaluation.random_coco import random_dataset, random_detections, to_rows
 
 
 def matches_of(dataset: dict, rows: list[dict], most: int = 100) -> matching.Matches:
