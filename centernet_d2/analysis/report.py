@@ -43,7 +43,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{tit
 body{{font:16px/1.4 sans-serif;max-width:80rem;margin:1rem auto;padding:0 1rem}}
 img{{max-width:100%;background:#fff}}figure{{margin:0 0 1rem}}code{{overflow-wrap:anywhere}}
 .row{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}}
-.wide{{overflow-x:auto}}td,th{{padding:.1rem .5rem;border-bottom:1px solid #8886;white-space:nowrap}}
+.wide{{overflow-x:auto;white-space:nowrap}}td,th{{padding:.1rem .5rem;border-bottom:1px solid}}
 </style></head><body><h1>{title}</h1>{body}</body></html>"""
 
 

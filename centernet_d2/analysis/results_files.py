@@ -85,47 +85,41 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
             the dataset's, classes are counted from another number, boxes are shares of the picture
             or end before they begin.
     """
-    rows, class_of = _rows(path, dataset)
+    rows, classes = _rows(path, dataset)
     ids = [record["image_id"] for record in dataset.records]
     records = _known("picture", [row.image for row in rows], dataset.picture, ids, path)
-    names = dataset.class_names if isinstance(rows and rows[0].label, str) else list(dataset.ids)
-    classes = _known("class", [row.label for row in rows], class_of, names, path)
-    kept = [item for item in zip(records, classes, rows, strict=True) if None not in item[:2]]
-    _check_boxes(np.array([row.box for _, _, row in kept]), [record for record, _, _ in kept], path)
-    found: dict[Hashable, list[tuple[int, Row]]] = {key: [] for key in ids}
-    for record, label, row in kept:
-        found[record["image_id"]].append((label, row))
-    values = max((len(row.joints) for row in rows), default=0)
-    in_space = any(len(row.box3d) and row.box3d[3] > 0 for row in rows)
-    return {key: _arrays(of_image, values, in_space) for key, of_image in found.items()}
-
-
-def _arrays(found: Sequence[tuple[int, Row]], values: int, in_space: bool) -> Detections:
-    rows = [row for _, row in found]
-    fields = {
+    labels = _known("class", [row.label for row in rows], classes.get, [*classes], path)
+    kept = [k for k in range(len(rows)) if records[k] is not None and labels[k] is not None]
+    rows, records = [rows[k] for k in kept], [records[k] for k in kept]
+    columns = {
         "boxes": np.array([row.box for row in rows], np.float64).reshape(-1, 4),
         "scores": np.array([row.score for row in rows], np.float64),
-        "classes": np.array([label for label, _ in found], np.int64),
+        "classes": np.array([labels[k] for k in kept], np.int64),
     }
-    if values:
+    _check_boxes(columns["boxes"], records, path)
+    if values := max((len(row.joints) for row in rows), default=0):
         joints = [row.joints or [0.0] * values for row in rows]
-        fields["joints"] = np.array(joints).reshape(-1, values // 3, 3)
-    if in_space:
-        fields["boxes3d"] = np.array([row.box3d or NO_BOX3D for row in rows]).reshape(-1, 8)
-    return fields
+        columns["joints"] = np.array(joints).reshape(-1, values // 3, 3)
+    if any(len(row.box3d) and row.box3d[3] > 0 for row in rows):
+        columns["boxes3d"] = np.array([row.box3d or NO_BOX3D for row in rows])
+    found: dict[Hashable, list[int]] = {key: [] for key in ids}
+    for place, record in enumerate(records):
+        found[record["image_id"]].append(place)
+    return {
+        key: {name: column[np.array(places, int)] for name, column in columns.items()}
+        for key, places in found.items()
+    }
 
 
-def _known(
-    what: str, keys: list, find: Callable[[Any], Any], there: Sequence[Any], path: str
-) -> list[Any]:
+def _known(what: str, keys: list, find: Callable[[Any], Any], there: list, path: str) -> list[Any]:
     """What each key stands for, None where that is not known; an error where nothing is."""
     known = {key: find(key) for key in dict.fromkeys(keys)}
+    found = [known[key] for key in keys]
     if not (unknown := [key for key, value in known.items() if value is None]):
-        return [known[key] for key in keys]
+        return found
     told = (
-        f"{path}: {sum(known[key] is None for key in keys)} of {len(keys)} detections name a "
-        f"{what} that the dataset does not have, such as {unknown[:3]}; it has {list(there[:3])}"
-        f"{' and others' * (len(there) > 3)}"
+        f"{path}: {found.count(None)} of {len(keys)} detections name a {what} that the dataset "
+        f"does not have, such as {unknown[:3]}; it has {there[:3]}{' ...' * (len(there) > 3)}"
     )
     if what == "class" and all(isinstance(key, int) for key in known):
         for shift in (1, -1):
@@ -136,7 +130,7 @@ def _known(
     if len(unknown) == len(known):
         raise ValueError(f"{told}. Name the dataset that these results are of")
     logger.warning("%s. They are left out.", told)
-    return [known[key] for key in keys]
+    return found
 
 
 def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
@@ -156,31 +150,29 @@ def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
         )
 
 
-def _rows(path: str, dataset: Dataset) -> tuple[list[Row], Callable[[Any], int | None]]:
-    """All detections, and what knows the class of a label."""
+def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
+    """All detections, and the class of each label that may be."""
     place = Path(path)
     while place.is_dir() and (inner := [place / n for n in PLACES if (place / n).exists()]):
         place = inner[0]
-    by_name = {name.lower(): index for index, name in enumerate(dataset.class_names)}
-    named = lambda name: by_name.get(str(name).lower())  # noqa: E731
+    by_name = {name: index for index, name in enumerate(dataset.class_names)}
     if place.is_file() and place.suffix == ".json":
         content = json.loads(read_text(str(place)))
         if isinstance(content, list):
-            return [*_coco_rows(content, path)], dataset.ids.get
+            return [*_coco_rows(content, path)], dataset.ids
         if isinstance(content, dict) and "box_format" in content:
-            return [*_predicted_rows(content)], named
+            return [*_predicted_rows(content)], by_name
     files = [file for file in sorted(place.rglob("*.txt")) if not file.name.startswith("log.")]
     if not files:
         raise FileNotFoundError(f"'{path}' is not there, or none of: {FORMS}")
     if of_class := [file for file in files if "_det_" in file.name]:
-        return [row for file in of_class for row in _voc_rows(file, dataset)], named
-    words = [(file, line.split()) for file in files for line in read_text(str(file)).splitlines()]
-    words = [(file, row) for file, row in words if row]
+        return [row for file in of_class for row in _voc_rows(file, dataset)], by_name
+    lines = ((file, line.split()) for file in files for line in read_text(str(file)).splitlines())
+    words = [(file, row) for file, row in lines if row]
     if words and words[0][1][0].isdecimal():
-        indices = range(len(dataset.class_names))
         rows = [_yolo_row(file, row, dataset) for file, row in words]
-        return rows, lambda label: label if label in indices else None
-    return [row for file in files for row in _kitti_rows(file)], named
+        return rows, {index: index for index in by_name.values()}
+    return [row for file in files for row in _kitti_rows(file)], by_name
 
 
 def _coco_rows(content: Iterable[dict], path: str) -> Iterator[Row]:
@@ -221,10 +213,8 @@ def _numbers(file: Path, words: Sequence[str], columns: str) -> list[float]:
 
 
 def _voc_rows(file: Path, dataset: Dataset) -> Iterator[Row]:
-    starts = len(result_file_name("", "")) - len("_.txt")
-    fitting = [
-        n for n in dataset.class_names if file.name.endswith(result_file_name("", n)[starts:])
-    ]
+    ends = {name: result_file_name("", name)[len("comp4_det_") :] for name in dataset.class_names}
+    fitting = [name for name, end in ends.items() if file.name.endswith(end)]
     label = max(fitting, key=len) if fitting else file.stem.rpartition("_")[2]
     for line in filter(None, read_text(str(file)).splitlines()):
         image, *words = line.rsplit(maxsplit=5)

@@ -69,14 +69,15 @@ def write_figures(
     part.set(yscale="log", ylim=(0.7, None))
     part.legend(fontsize=8)
     of = f"at score {numbers['confusion']['threshold']:g}"
-    side = max(4.2, 2 + 0.16 * len(names))
+    side = min(24, max(4.2, 2 + 0.16 * len(names)))
     part = axes("confusion", f"Confusion {of}", "detected as", "is", side)
     _matrix(part, np.array(numbers["confusion"]["counts"]), [*names, "background"])
     for key, what in (("size", "square root of the area, pixels"), ("crowding", "largest IoU")):
         part = axes(key, f"Missed objects {of}", f"{what}, from", "share missed")
         ranges = numbers["missed"][key]
         rates = [row["missed"] / row["objects"] for row in ranges]
-        bars = part.bar([f"{row['from']:g}" for row in ranges], rates, color="#d98e04")
+        ticks = [f"{row['from']:g}" for row in ranges]
+        bars = part.bar(range(len(ranges)), rates, tick_label=ticks, color="#d98e04")
         part.bar_label(bars, [f"{row['missed']}/{row['objects']}" for row in ranges], fontsize=8)
         part.set(ylim=(0, 1.1))
     for task, rows in filter(itemgetter(1), besides.get("curves", {}).items()):

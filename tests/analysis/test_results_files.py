@@ -86,7 +86,7 @@ def write_voc(folder):
 
 def write_kitti(folder):
     line = lambda _, label, x, y, r, b, s: (  # noqa: E731
-        f"{label.title()} -1 -1 -10 {x} {y} {r} {b} -1 -1 -1 -1000 -1000 -1000 -10 {s}"
+        f"{label} -1 -1 -10 {x} {y} {r} {b} -1 -1 -1 -1000 -1000 -1000 -10 {s}"
     )
     return write_texts(folder, line)
 
