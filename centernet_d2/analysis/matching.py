@@ -94,8 +94,8 @@ def by_threshold(matches: Matches) -> dict[str, np.ndarray]:
 
     Returns:
         `threshold` (T,), with three decimals as they are typed (of scores above 1: to the highest);
-        (1 + C, T) `true` and `false` detections, `precision`, `recall`, `f1`, NaN where there is
-        nothing to divide by.
+        (1 + C,) `wanted`, objects; (1 + C, T) `true` and `false` detections, `precision`, `recall`,
+        `f1`, NaN where there is nothing to divide by.
     """
     scores, top = matches.found.scores, max(1.0, matches.found.scores.max(initial=0))
     threshold = np.linspace(0, top, 1001).round(3 if top == 1 else 9)
@@ -111,22 +111,20 @@ def by_threshold(matches: Matches) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore"):
         values = {"precision": true / (true + false), "recall": true / wanted}
         values["f1"] = np.where(wanted > 0, 2 * true / (true + false + wanted), np.nan)
-    return {"threshold": threshold, "true": true, "false": false, **values}
+    return {"threshold": threshold, "wanted": wanted[:, 0], "true": true, "false": false, **values}
 
 
-def advised(at: dict[str, np.ndarray], row: int) -> dict[str, dict[str, float] | None]:
-    """Thresholds of the best F1 (the middle one of equals), and the lowest of precision 0.9."""
+def advised(at: dict[str, np.ndarray], row: int) -> dict[str, float | None]:
+    """The threshold of the best F1 (the middle one of equals) and the lowest of precision 0.9."""
     known = at["true"][row] > 0
     best = np.flatnonzero(known & (at["f1"][row] == at["f1"][row].max(where=known, initial=0)))
     precise = np.flatnonzero(known & (at["precision"][row] >= 0.9))
-    names = ("precision", "recall", "f1")
-    return {
-        key: {"threshold": float(at["threshold"][place[0]])}
-        | {name: float(at[name][row, place[0]]) for name in names}
-        if len(place)
-        else None
-        for key, place in (("best_f1", best[len(best) // 2 :]), ("precision_90", precise))
-    }
+    found: dict[str, float | None] = dict.fromkeys(("f1", "precision", "recall", "threshold"))
+    if len(best):
+        place = best[len(best) // 2]
+        found = {name: float(at[name][row, place]) for name in ("f1", "precision", "recall")}
+        found["threshold"] = float(at["threshold"][place])
+    return found | {"precise_from": float(at["threshold"][precise[0]]) if len(precise) else None}
 
 
 def confusion(matches: Matches, threshold: float) -> np.ndarray:

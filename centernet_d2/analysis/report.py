@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import cv2
@@ -27,16 +28,15 @@ from ..evaluation.voc_scores import VocDetections
 from ..visualization.canvas import side_by_side, write_picture
 from ..visualization.curves import plot_curves
 from ..visualization.detections import draw_boxes
-from ..visualization.report_figures import FIGURES, write_figures
+from ..visualization.report_figures import write_figures
 from . import matching
 from .matching import Matches, Objects
 from .results_files import Dataset
 
 logger = logging.getLogger(__name__)
 
-MOST = {"worst": 8, "best": 4}  # pictures shown
-SIDE = 800  # their pixels
-RANGES = {"size": [0, 8, 16, 32, 64, 96, 128, 256, 512], "crowding": [0, 0.01, 0.1, 0.3, 0.5]}
+WORST, BEST, SIDE = 8, 4, 800  # pictures shown, and their pixels
+SIZES, CROWDING = [0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf], [0, 0.01, 0.1, 0.3, 0.5, 1.01]
 RED, GREEN = 0, 2  # of `class_color`
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
@@ -81,19 +81,18 @@ def write_report(
     numbers |= _numbers(matches, at, dataset.class_names) | {"scores": scores}
     place = os.path.join(folder, "report")
     os.makedirs(place, exist_ok=True)
-    shown = write_figures(place, numbers, at, matches, matching.precisions(matches), besides)
+    precisions = matching.precisions(matches)
+    shown = write_figures(place, numbers, at, matches, precisions, _curves(besides))
     if os.path.isfile(metrics_file):
         task = next(iter(scores), "bbox")
         drawn = [name for name in scores.get(task, ()) if name.startswith("AP")][:3]
         plot_curves(metrics_file, os.path.join(place, "training.png"), task=task, metrics=drawn)
-        shown.insert(0, "training")
+        shown = {"training": "Both still improving: train longer."} | shown
     for kind, pictures in _chosen(matches, numbers, len(records)).items():
         numbers[kind] = [
             _picture(matches, numbers, records[k], k, f"{place}/{kind}_{n}.jpg", upright)
             for n, k in enumerate(pictures, start=1)
         ]
-        if faults := [entry["error"] for entry in numbers[kind] if "error" in entry]:
-            logger.warning("%d pictures are left out of the report: %s", len(faults), faults[0])
     write_json(os.path.join(folder, "report.json"), numbers, indent=1)
     with atomic_write(os.path.join(folder, "report.html"), "w") as file:
         file.write(_page(numbers, shown, place))
@@ -102,14 +101,24 @@ def write_report(
 
 def advice(numbers: Mapping[str, Any], weights: str = "model_final.pth") -> tuple[str, str]:
     """What a report says of the threshold, and the command that takes it ("" for none)."""
-    best, precise = (numbers["threshold"][key] for key in ("best_f1", "precision_90"))
-    if not best:
+    all_classes = numbers["all classes"]
+    if not all_classes["f1"]:
         return "Not one detection is right: no score threshold can be advised.", ""
     told = "Best F1 {f1:.3f} at score threshold {threshold:g} (precision {precision:.3f}, recall "
-    told = (told + "{recall:.3f}); precision 0.9 ").format(**best)
-    told += "from {threshold:g} on (recall {recall:.3f})".format(**precise) if precise else "never"
+    told += "{recall:.3f}); precision 0.9 from {precise_from} on."
     command = f"centernet-d2 predict --weights {shlex.quote(weights)} --input photos --output found"
-    return f"{told}.", f"{command} --score-threshold {best['threshold']:g}"
+    command += f" --score-threshold {all_classes['threshold']:g}"
+    return told.format(**all_classes).replace("from None on", "at none"), command
+
+
+def _curves(besides: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[float]]]:
+    """What an evaluator saved, by task and name; KITTI's are of classes, of difficulties."""
+    classes, levels = besides.get("classes", ()), besides.get("difficulties", ())
+    names = [f"{name} {level}" for name in classes for level in levels]
+    return {
+        task: rows if isinstance(rows, dict) else dict(zip(names, chain(*rows), strict=True))
+        for task, rows in besides.get("curves", {}).items()
+    }
 
 
 def _matched(
@@ -133,51 +142,52 @@ def _matched(
 
 
 def _numbers(matches: Matches, at: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+    precisions = [None, *matching.precisions(matches)]
     advised = [matching.advised(at, row) for row in range(1 + len(names))]
-    threshold = advised[0]["best_f1"]["threshold"] if advised[0]["best_f1"] else 0.3
+    threshold = advised[0]["threshold"] or 0.3
     here = int(np.searchsorted(at["threshold"], threshold))
+    rows = {
+        name: {
+            "objects": int(at["wanted"][row]),
+            **{kind: int(at[kind][row, here]) for kind in ("true", "false")},
+            "AP50": float(precisions[row].mean()) if row and at["wanted"][row] else None,
+            **advised[row],
+        }
+        for row, name in enumerate(("", *names))
+    }
     counts = matching.confusion(matches, threshold)
-    for shift in (1, -1):
+    for shift in (1, -1) if len(names) > 2 else ():
         if np.trace(counts[:-1, :-1], shift) > counts[:-1, :-1].sum() / 2:
             told = "Most detections on an object name the class %+d in the list: ids off by one?"
             logger.warning(told, shift)
-    ap = [float(row.mean()) if row[0] >= 0 else None for row in matching.precisions(matches)]
-    objects, missed = matches.objects, matches.missed(threshold)
-    counted = ~objects.difficult
-    values = (np.sqrt(box_area(objects.boxes)), matching.crowding(objects))
-    ranges = {}
-    for (key, edges), column in zip(RANGES.items(), values, strict=True):
-        place = np.searchsorted(edges, column, side="right") - 1
-        rows = ((edges[k], counted & (place == k)) for k in np.unique(place[counted]))
-        ranges[key] = [
-            {"from": low, "objects": int(inside.sum()), "missed": int((inside & missed).sum())}
-            for low, inside in rows
-        ]
-    classes = {
-        name: {"objects": int(matches.wanted[row - 1]), "AP50": ap[row - 1], **advised[row]}
-        | {kind: int(at[kind][row, here]) for kind in ("true", "false")}
-        for row, name in enumerate(names, start=1)
-    }
+    counted, missed = ~matches.objects.difficult, matches.missed(threshold)
+    sizes, crowding = np.sqrt(box_area(matches.objects.boxes)), matching.crowding(matches.objects)
     return {
-        "objects": int(matches.wanted.sum()),
-        "detections": len(matches.found),
-        "threshold": advised[0],
-        "classes": classes,
-        "confusion": {"threshold": threshold, "iou": matching.IOU, "counts": counts.tolist()},
-        "missed": ranges,
+        "all classes": rows.pop(""),
+        "classes": rows,
+        "threshold": threshold,
+        "confusion": counts.tolist(),
+        "missed": {
+            key: {"from": edges[:-1]}
+            | {
+                kind: np.histogram(values[chosen], edges)[0].tolist()
+                for kind, chosen in (("objects", counted), ("missed", missed))
+            }
+            for key, values, edges in (("size", sizes, SIZES), ("crowding", crowding, CROWDING))
+        },
     }
 
 
 def _chosen(matches: Matches, numbers: Mapping[str, Any], count: int) -> dict[str, list[int]]:
     """Pictures with the most mistakes, and of the others those with the least and most objects."""
-    threshold = numbers["confusion"]["threshold"]
+    threshold = numbers["threshold"]
     false = matches.false & (matches.found.scores >= threshold)
     places = [matches.found.image[false], matches.objects.image[matches.missed(threshold)]]
     wrong = np.bincount(np.concatenate(places), minlength=count)
     there = np.bincount(matches.objects.image[~matches.objects.difficult], minlength=count)
-    worst = [k for k in np.argsort(-wrong, kind="stable")[: MOST["worst"]].tolist() if wrong[k]]
+    worst = [k for k in np.argsort(-wrong, kind="stable")[:WORST].tolist() if wrong[k]]
     best = [k for k in np.lexsort([-there, wrong]).tolist() if there[k] and k not in worst]
-    return {"worst": worst, "best": best[: MOST["best"]]}
+    return {"worst": worst, "best": best[:BEST]}
 
 
 def _picture(
@@ -190,7 +200,7 @@ def _picture(
 ) -> dict[str, Any]:
     """Draw truth beside detections, what is right green and what is not red."""
     found, objects, names = matches.found, matches.objects, list(numbers["classes"])
-    threshold = numbers["confusion"]["threshold"]
+    threshold = numbers["threshold"]
     kept = np.flatnonzero((found.image == place) & (found.scores >= threshold))[::-1]
     there = np.flatnonzero(objects.image == place)
     missed, false = matches.missed(threshold)[there], matches.false[kept]
@@ -198,7 +208,8 @@ def _picture(
     try:
         image = read_image(record["file_name"], upright=upright and not record.get("as_stored"))
     except (OSError, ValueError) as error:
-        return said | {"error": str(error)}
+        logger.warning("A picture is left out of the report: %s", error)
+        return said
     scale = min(SIDE / max(image.shape), max(1, 360 / min(image.shape[:2])))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     truth = [names[label] for label in objects.category[there]]
@@ -210,7 +221,7 @@ def _picture(
     return said | {"picture": os.path.basename(file)}
 
 
-def _page(numbers: Mapping[str, Any], shown: Sequence[str], folder: str) -> str:
+def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> str:
     def figure(file: str, caption: str) -> str:
         with open(os.path.join(folder, file), "rb") as stream:
             data = base64.b64encode(stream.read()).decode()
@@ -222,22 +233,16 @@ def _page(numbers: Mapping[str, Any], shown: Sequence[str], folder: str) -> str:
         return f'<div class="wide">{tabulate(rows, headers="keys", **options)}</div>'
 
     told, command = map(html.escape, advice(numbers))
-    facts = "{images} pictures, {objects} objects, {detections} detections: {results}"
-    parts = [
-        f"<p>{html.escape(facts.format(**numbers))}</p><p>{told}<br><code>{command}</code></p>"
-    ]
+    facts = f"{numbers['images']} pictures, {numbers['results']}"
+    parts = [f"<p>{html.escape(facts)}</p><p>{told}<br><code>{command}</code></p>"]
     for task, values in numbers["scores"].items():
         overall = {name: value for name, value in values.items() if "-" not in name}
         parts += [f"<h2>{html.escape(task)}, percent</h2>", table([overall], 1)] * bool(overall)
-    parts.append("<h2>Classes, at score {threshold:g}</h2>".format(**numbers["confusion"]))
-    rows = []
-    for name, values in numbers["classes"].items():
-        best, precise = values["best_f1"] or {}, values["precision_90"] or {}
-        row = {key: values[key] for key in ("objects", "true", "false", "AP50")}
-        row |= {"best F1": best.get("f1"), "at score": best.get("threshold")}
-        rows.append({"class": name, **row, "precision 0.9 from": precise.get("threshold")})
-    drawn = [figure(f"{name}.png", FIGURES[name.partition("-")[0]]) for name in shown]
-    parts += [table(rows, 3), f'<h2>Figures</h2><div class="row">{"".join(drawn)}</div>']
+    parts.append(f"<h2>Classes, at score {numbers['threshold']:g} and IoU {matching.IOU}</h2>")
+    rows = {"all": numbers["all classes"], **numbers["classes"]}
+    parts.append(table([{"class": name, **row} for name, row in rows.items()], 3))
+    figures = [figure(f"{name}.png", caption) for name, caption in shown.items()]
+    parts.append(f'<h2>Figures</h2><div class="row">{"".join(figures)}</div>')
     for kind, what in (("worst", "most"), ("best", "fewest")):
         entries = [entry for entry in numbers[kind] if "picture" in entry]
         parts += [f"<h2>Pictures with the {what} mistakes</h2>"] * bool(entries)

@@ -136,6 +136,8 @@ def _known(what: str, keys: list, find: Callable[[Any], Any], there: list, path:
 def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
     if not len(boxes):
         return
+    if not np.isfinite(boxes).all():
+        raise ValueError(f"{path}: {(~np.isfinite(boxes)).sum()} coordinates are no finite numbers")
     if np.abs(boxes).max() <= 2:
         raise ValueError(f"{path}: no coordinate is above 2: shares of the picture? Write pixels")
     if (wrong := (boxes[:, 2:] < boxes[:, :2]).any(axis=1)).any():

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
+from ..analysis.report import advice, write_report
 from ..atomic_write import write_json
 from ..data.loader import build_test_loader
 from ..data.mapper import DetectionMapper
@@ -25,6 +26,7 @@ from ..engine.setup import setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
+from .evaluate import score_results
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,18 +61,13 @@ def run(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Score results in a file, and write a page on them."""
-    from ..analysis.report import advice, write_report
-    from .evaluate import score_results
-
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
     numbers = write_report(
-        dataset,
-        found,
-        folder,
+        *(dataset, found, folder),
         scores=plain_scores(scores),
         source=args.results,
-        besides=getattr(evaluator, "besides", {}),
+        besides=evaluator.besides,
         max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
         upright=cfg.INPUT.EXIF_ORIENTATION == "apply",
     )

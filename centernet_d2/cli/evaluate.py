@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Hashable
-from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import DatasetEvaluator
 
+from ..analysis.results_files import Dataset, read_results
+from ..engine.class_names import without_training_data
+from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
-from ..evaluation.box_evaluator import Detections
+from ..engine.user_modules import import_all
+from ..evaluation.box_evaluator import BoxEvaluator, Detections
+from ..evaluation.build import build_evaluator
 from . import train
 
 
@@ -19,6 +22,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate; return the exit status."""
     if not args.results:
         return train.run(args)
+    if args.weights:
+        raise ValueError("--results are scored without a model: leave --weights out")
     start_logging(verbose=args.verbose)
     folder = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("OUTPUT_DIR", "")
     score_results(args, folder and os.path.join(folder, "inference"))
@@ -27,22 +32,12 @@ def run(args: argparse.Namespace) -> int:
 
 def score_results(
     args: argparse.Namespace, folder: str
-) -> tuple[CfgNode, Any, dict[Hashable, Detections], DatasetEvaluator, dict[str, Any]]:
+) -> tuple[CfgNode, Dataset, dict[Hashable, Detections], BoxEvaluator, dict]:
     """Score the file `args.results` by the dataset's own evaluator, as --eval-only does.
 
-    Args:
-        args: with `results`, `dataset`, `config_file`, `imports` and `opts`.
-        folder: where the evaluator writes; "": nowhere.
-
-    Returns:
-        Config, dataset, detections by image, the evaluator and its results.
+    Returns config, dataset, detections, the evaluator, which writes to `folder` ("": nowhere), and
+    its results.
     """
-    from ..analysis.results_files import Dataset, read_results
-    from ..engine.class_names import without_training_data
-    from ..engine.setup import load_config, setup
-    from ..engine.user_modules import import_all
-    from ..evaluation.build import build_evaluator
-
     opts = [*args.opts, *["DATASETS.TEST", args.dataset] * bool(args.dataset)]
     # There is no model: classes are the dataset's, and no word is lost on device or size.
     opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
@@ -56,6 +51,8 @@ def score_results(
     outputs += ["pred_keypoints"] * any("joints" in arrays for arrays in found.values())
     told = {"protocol": f"results of {args.results}", "outputs": outputs}
     evaluator = build_evaluator(cfg, dataset.name, folder, **told)
+    if not isinstance(evaluator, BoxEvaluator):
+        raise ValueError(f"{type(evaluator).__name__} of {dataset.name} takes no results of files")
     for image_id, arrays in found.items():
         evaluator.take(image_id, arrays, f"image {image_id}")
     return cfg, dataset, found, evaluator, evaluator.evaluate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 MOST_NAMED = 12  # classes with a colour and a name of their own, and numbers in their cells
-FIGURES = {  # what each says
-    "training": "Loss and AP of the training. Both still improving: train longer.",
-    "precision_recall": "How much is right of what is found, against how much is found of what is "
-    "there, at IoU 0.5. A curve that ends early misses objects at any threshold.",
-    "f1": "F1 against the score threshold: its peak is the threshold to predict with.",
-    "precision": "Where nothing false may be shown, take a higher threshold.",
-    "scores": "The less true and false detections overlap here, the better a threshold parts them.",
-    "confusion": "Row: what an object is. Column: as what it is detected. The row 'background' are "
-    "detections of nothing, the column 'background' are missed objects.",
-    "size": "Missed objects by size. Small ones: train and test at a larger size.",
-    "crowding": "Missed objects by their largest overlap with another object.",
-    "curves": "The benchmark's own curves, by overlap (IoU, of joints OKS) or difficulty.",
-}
 
 
 def write_figures(
@@ -34,63 +20,62 @@ def write_figures(
     at: Mapping[str, np.ndarray],
     matches: Any,
     precisions: np.ndarray,
-    besides: Mapping[str, Any],
-) -> list[str]:
-    """Write the figures of `analysis.report` but for training and pictures; return their names."""
-    names, best = list(numbers["classes"]), numbers["threshold"]["best_f1"]
-    known, shown = np.flatnonzero(matches.wanted), []
+    curves: Mapping[str, Any],
+) -> dict[str, str]:
+    """Write the figures of `analysis.report` but for training and pictures: name -> caption."""
+    names, known = list(numbers["classes"]), np.flatnonzero(matches.wanted)
+    of, shown = f"at score {numbers['threshold']:g}", dict[str, tuple[str, Figure]]()
 
-    def axes(key: str, title: str, x: str, y: str, side: float = 4.2) -> Axes:
+    def axes(key: str, title: str, x: str, y: str, caption: str, side: float = 4.2) -> Axes:
         figure = Figure(figsize=(1.5 * side, side), layout="constrained")
         FigureCanvasAgg(figure)
-        shown.append((key, figure))
+        shown[key] = caption, figure
         part = figure.subplots()
         part.set(title=title, xlabel=x, ylabel=y, axisbelow=True)
         part.grid(visible=True, alpha=0.3)
         return part
 
+    told = "At IoU 0.5. A curve that ends early misses objects at any threshold."
+    part = axes("precision_recall", "Precision and recall", "recall", "precision", told)
     rows = {names[k]: precisions[k] for k in known}
-    part = axes("precision_recall", "Precision and recall", "recall", "precision")
     _lines(part, rows, np.linspace(0, 1, precisions.shape[1]), "mean of classes")
-    for key in ("f1", "precision"):
-        part = axes(key, key.capitalize(), "score threshold", key)
-        if best:
-            label = f"best F1 at {best['threshold']:g}"
-            part.axvline(best["threshold"], color="0.3", linestyle="--", label=label)
+    for key, told in (
+        ("f1", "The peak is the threshold to predict with."),
+        ("precision", "Where nothing false may be shown, take a higher threshold."),
+    ):
+        part = axes(key, key.capitalize(), "score threshold", key, told)
+        part.axvline(numbers["threshold"], color="0.3", linestyle="--", label=of)
         rows = {names[k]: at[key][1 + k] for k in known}
         _lines(part, rows, at["threshold"], "all objects", at[key][0])
-    part = axes("scores", "Scores", "score", "detections")
-    for values, color, name in (
-        (matches.false, "#c0392b", "false"),
-        (matches.true, "#2a7f3f", "true"),
-    ):
-        scores, bins = matches.found.scores[values], np.linspace(0, at["threshold"][-1], 51)
-        part.hist(scores, bins, color=color, alpha=0.65, label=f"{name}: {len(scores)}")
+    told = "The less true and false ones overlap here, the better a threshold parts them."
+    part = axes("scores", "Scores", "score", "detections", told)
+    for kind, color in (("false", "#c0392b"), ("true", "#2a7f3f")):
+        scores = matches.found.scores[getattr(matches, kind)]
+        bins = np.linspace(0, at["threshold"][-1], 51)
+        part.hist(scores, bins, color=color, alpha=0.65, label=f"{kind}: {len(scores)}")
     part.set(yscale="log", ylim=(0.7, None))
     part.legend(fontsize=8)
-    of = f"at score {numbers['confusion']['threshold']:g}"
+    told = "Row background: detections of nothing. Column background: missed objects."
     side = min(24, max(4.2, 2 + 0.16 * len(names)))
-    part = axes("confusion", f"Confusion {of}", "detected as", "is", side)
-    _matrix(part, np.array(numbers["confusion"]["counts"]), [*names, "background"])
-    for key, what in (("size", "square root of the area, pixels"), ("crowding", "largest IoU")):
-        part = axes(key, f"Missed objects {of}", f"{what}, from", "share missed")
-        ranges = numbers["missed"][key]
-        rates = [row["missed"] / row["objects"] for row in ranges]
-        ticks = [f"{row['from']:g}" for row in ranges]
-        bars = part.bar(range(len(ranges)), rates, tick_label=ticks, color="#d98e04")
-        part.bar_label(bars, [f"{row['missed']}/{row['objects']}" for row in ranges], fontsize=8)
+    part = axes("confusion", f"Confusion {of}", "detected as", "is", told, side)
+    _matrix(part, np.array(numbers["confusion"]), [*names, "background"])
+    for key, what, told in (
+        ("size", "square root of the area, pixels", "Small ones: train and test at a larger size."),
+        ("crowding", "largest overlap (IoU) with another object", "Of objects that overlap."),
+    ):
+        part = axes(key, f"Missed objects {of}", f"{what}, from", "share missed", told)
+        low, count, missed = numbers["missed"][key].values()
+        there = [k for k, number in enumerate(count) if number]
+        bars = part.bar([f"{low[k]:g} " for k in there], [missed[k] / count[k] for k in there])
+        part.bar_label(bars, [f"{missed[k]}/{count[k]}" for k in there], fontsize=8)
         part.set(ylim=(0, 1.1))
-    for task, rows in filter(itemgetter(1), besides.get("curves", {}).items()):
-        if isinstance(rows, list):  # KITTI's: of classes, of difficulties
-            levels = [
-                f"{n} {level}" for n in besides["classes"] for level in besides["difficulties"]
-            ]
-            rows = dict(zip(levels, (row for of_class in rows for row in of_class), strict=True))
-        part = axes(f"curves-{task}", task, "recall", "precision")
-        _lines(part, rows, np.linspace(0, 1, len(next(iter(rows.values())))), "mean")
-    for key, figure in shown:
+    for task, rows in curves.items():
+        told = "The benchmark's own, by overlap (IoU, of joints OKS) or class and difficulty."
+        part = axes(f"curves_{task}", task, "recall", "precision", told)
+        _lines(part, rows, np.linspace(0, 1, len(next(iter(rows.values()), ()))), "mean")
+    for key, (_, figure) in shown.items():
         figure.savefig(os.path.join(folder, f"{key}.png"), dpi=110)
-    return [key for key, _ in shown]
+    return {key: caption for key, (caption, _) in shown.items()}
 
 
 def _lines(
@@ -107,7 +92,7 @@ def _lines(
     if len(rows) > 1:
         mean = np.mean([*rows.values()], axis=0) if overall is None else overall
         axes.plot(x, mean, color="black", linewidth=2, label=what)
-    axes.set(xlim=(x[0], x[-1]), ylim=(0, 1.02))
+    axes.set(xlim=(0, x.max(initial=1)), ylim=(0, 1.02))
     if rows:
         axes.legend(fontsize=8)
 

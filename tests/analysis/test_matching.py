@@ -125,17 +125,16 @@ def test_thresholds_by_hand():
     )
     at = matching.by_threshold(matches)
     advised = matching.advised(at, 0)
-    assert advised["best_f1"] == {
+    assert advised == {
         "threshold": pytest.approx(0.25, abs=0.001),  # the middle of 0 to 0.5
         "precision": pytest.approx(2 / 3),
         "recall": pytest.approx(2 / 3),
         "f1": pytest.approx(2 / 3),
+        "precise_from": pytest.approx(0.701),
     }
-    assert advised["precision_90"]["threshold"] == pytest.approx(0.701)
-    assert advised["precision_90"]["recall"] == pytest.approx(1 / 3)
     here = np.searchsorted(at["threshold"], 0.9)  # that of the best detection keeps it
     assert (at["true"][0, here], at["false"][0, here], at["true"][0, here + 1]) == (1, 0, 0)
-    assert matching.advised(at, 2) == {"best_f1": None, "precision_90": None}  # no such object
+    assert set(matching.advised(at, 2).values()) == {None}  # no such object
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_thresholds_by_hand():
 )
 def test_nothing_to_find_or_nothing_found(objects, rows):
     matches = one_image(objects, rows)
-    assert matching.advised(matching.by_threshold(matches), 0)["best_f1"] is None
+    assert matching.advised(matching.by_threshold(matches), 0)["threshold"] is None
     false = len(rows) if not objects else 0
     missed = 1 if objects and not rows else 0
     assert matching.confusion(matches, 0.3).tolist() == [[0, 0, missed], [0, 0, 0], [false, 0, 0]]

@@ -6,11 +6,10 @@ r"""What detections show, and what the papers ask of a trained corner detector.
         --weights model_final.pth --radius 8
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
 
-`report` writes report.html (curves, confusion, worst pictures, the score threshold to take) on
-results in a file, of any program (docs/report.md); a training leaves one. `oracle` evaluates with
-ground truth in place of predictions, one row per --substitute beside the detector itself;
-`corner-quadrants` tells how well corners are found, and where. Both read DATASETS.TEST; crowd
-regions are left out of the ground truth.
+`report` writes report.html on detections of any program, as a training does (docs/report.md).
+`oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
+detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
+DATASETS.TEST; crowd regions are left out of the ground truth.
 """
 
 from __future__ import annotations

@@ -17,10 +17,7 @@ _IMPORT = (
     "can be named in the config, and its add_config(cfg), if it has one, adds config keys"
 )
 _WEIGHTS = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
-_RESULTS = (
-    "detections of any program: a COCO results JSON, predictions.json, or a folder of VOC's, "
-)
-_RESULTS += "KITTI's or YOLO's result texts"
+_RESULTS = "detections in files, of any program: COCO, VOC, KITTI, YOLO, predictions.json"
 _DATASET = "what they are of, as DATASETS.TEST has it: coco:my/val.json:my/images"
 _OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}
 _OVERRIDES |= {"help": "last: config overrides KEY VALUE ..."}

@@ -7,9 +7,8 @@ r"""Score weights on the datasets of DATASETS.TEST.
     %(prog)s --results predictions.json --dataset coco:my/test.json:my/images
 
 The weights' own config is used; another one, --config-file, is compared with it. The protocol is
-printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference. With --results
-detections of any program are scored without a model (docs/report.md); nothing is written unless
-OUTPUT_DIR is given.
+printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference. --results are
+scored without a model (docs/report.md) and written only where OUTPUT_DIR is given.
 """
 
 from __future__ import annotations
