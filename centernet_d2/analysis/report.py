@@ -210,7 +210,7 @@ def _picture(
     except (OSError, ValueError) as error:
         logger.warning("A picture is left out of the report: %s", error)
         return said
-    scale = min(SIDE / max(image.shape), max(1, 360 / min(image.shape[:2])))
+    scale = min(SIDE / max(image.shape), max(1, 600 / min(image.shape[:2])))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     truth = [names[label] for label in objects.category[there]]
     told = [f"{names[found.category[d]]} {found.scores[d]:.2f}" for d in kept]
@@ -235,9 +235,16 @@ def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> 
     told, command = map(html.escape, advice(numbers))
     facts = f"{numbers['images']} pictures, {numbers['results']}"
     parts = [f"<p>{html.escape(facts)}</p><p>{told}<br><code>{command}</code></p>"]
-    for task, values in numbers["scores"].items():
-        overall = {name: value for name, value in values.items() if "-" not in name}
-        parts += [f"<h2>{html.escape(task)}, percent</h2>", table([overall], 1)] * bool(overall)
+    scores: Mapping[str, Mapping[str, float | None]] = numbers["scores"]
+    overall = ({k: v for k, v in row.items() if "-" not in k} for row in scores.values())
+    parts.append(
+        table([{"percent": task, **row} for task, row in zip(scores, overall, strict=True)], 1)
+    )
+    every = [
+        {"percent": key, **{task: row.get(key) for task, row in scores.items()}}
+        for key in dict.fromkeys(chain(*scores.values()))
+    ]
+    parts.append(f"<details><summary>All scores</summary>{table(every, 1)}</details>")
     parts.append(f"<h2>Classes, at score {numbers['threshold']:g} and IoU {matching.IOU}</h2>")
     rows = {"all": numbers["all classes"], **numbers["classes"]}
     parts.append(table([{"class": name, **row} for name, row in rows.items()], 3))
