@@ -248,7 +248,7 @@ class Trainer(Parts):
         if results and self.cfg.LOGGING.REPORT and comm.is_main_process():
             from .leave_report import leave_report
 
-            leave_report(self.cfg, results, weights=file or "model_final.pth")
+            leave_report(self.cfg, results, weights=self.checkpointer.get_checkpoint_file())
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results or {})
         return results
