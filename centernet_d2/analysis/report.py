@@ -230,20 +230,20 @@ def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> 
 
     def table(rows: Sequence[Mapping[str, Any]], digits: int) -> str:
         options = {"tablefmt": "html", "floatfmt": f".{digits}f", "missingval": "-"}
-        return f'<div class="wide">{tabulate(rows, headers="keys", **options)}</div>'
+        found = tabulate(
+            rows, headers="keys", disable_numparse=[0], **options
+        )  # names are no numbers
+        return f'<div class="wide">{found}</div>'
 
     told, command = map(html.escape, advice(numbers))
     facts = f"{numbers['images']} pictures, {numbers['results']}"
     parts = [f"<p>{html.escape(facts)}</p><p>{told}<br><code>{command}</code></p>"]
     scores: Mapping[str, Mapping[str, float | None]] = numbers["scores"]
-    overall = ({k: v for k, v in row.items() if "-" not in k} for row in scores.values())
-    parts.append(
-        table([{"percent": task, **row} for task, row in zip(scores, overall, strict=True)], 1)
-    )
     every = [
         {"percent": key, **{task: row.get(key) for task, row in scores.items()}}
         for key in dict.fromkeys(chain(*scores.values()))
     ]
+    parts.append(table([row for row in every if "-" not in row["percent"]], 1))
     parts.append(f"<details><summary>All scores</summary>{table(every, 1)}</details>")
     parts.append(f"<h2>Classes, at score {numbers['threshold']:g} and IoU {matching.IOU}</h2>")
     rows = {"all": numbers["all classes"], **numbers["classes"]}
