@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,16 +112,15 @@ class Source(NamedTuple):
         return files[0]
 
 
-def imagenet_table(source: str, known: Collection[str] = ()) -> RenameTable:
-    """The table of a source, e.g. "torchvision:resnet18", for a model of the names `known`.
+def imagenet_table(source: str) -> RenameTable:
+    """The table of a source, e.g. "torchvision:resnet18".
 
     Raises:
         ValueError: no table is known for it.
     """
-    is_timm = any(name.startswith("backbone.trunk.") for name in known)
     for pattern, table in IMAGENET_TABLES.items():
         if re.fullmatch(pattern, source):
-            return IMAGENET_TIMM if is_timm else table
+            return table
     raise ValueError(
         f"no ImageNet weights are known as {source!r}; known are 'torchvision:resnet' with 18, 34, "
         "50, 101 or 152, 'timm:dla34.in1k', 'timm:<model>' and 'efficientnet-lite:0' for the "
@@ -129,7 +128,7 @@ def imagenet_table(source: str, known: Collection[str] = ()) -> RenameTable:
     )
 
 
-def trunk_in_file(source: Source, file: Path, table: RenameTable) -> dict[str, Tensor]:
+def trunk_in_file(source: Source, file: Path) -> dict[str, Tensor]:
     """The trunk of a source in a file that anybody saved, under the library's own names.
 
     What wraps the network, or its names, does not matter, nor what the file has beside the trunk.
@@ -150,7 +149,7 @@ def trunk_in_file(source: Source, file: Path, table: RenameTable) -> dict[str, T
                 f"'{file}' holds weights of TensorFlow's {network}, which pads and normalises "
                 f"otherwise: take timm:tf_{network}@{file} and MODEL.TIMM.NAME tf_{network}."
             )
-    wanted, whole = trunk_of(source, table), {_plain(name) for name in _tensors(source)}
+    wanted, whole = trunk_of(source), {_plain(name) for name in _tensors(source)}
     for state in (given, _translated(given, source.model)):
         prefix, found = fitting(state, wanted)
         parts = tuple(f"{prefix}{_plain(name).partition('.')[0]}." for name in wanted)
@@ -159,13 +158,10 @@ def trunk_in_file(source: Source, file: Path, table: RenameTable) -> dict[str, T
         lost = [n for n in wanted if n not in found and not n.endswith(".num_batches_tracked")]
         if not (lost or more):  # old files have no such counters
             return {name: found.get(name, torch.zeros((), dtype=torch.long)) for name in wanted}
-    near = ((len(fitting(given, trunk)[1]), len(trunk), name) for name, trunk in _near(network))
-    most, of, nearest = max(near, key=lambda n: (n[0] / n[1], n[1]), default=(0, 0, ""))
-    told = f"; the nearest network is {nearest}, of which {most} of {of} fit" * (most > len(found))
     larger = f", and {len(more)} more are of a larger one" if more else ""
     raise ValueError(
         f"'{file}' is no file of {source.name}: of the {len(wanted)} tensors of its trunk "
-        f"{len(found)} fit, by name and shape{larger}{told}."
+        f"{len(found)} fit, by name and shape{larger}{_nearest(given, network, len(found))}."
     )
 
 
@@ -190,10 +186,10 @@ def _plain(name: str) -> str:
     return name.replace("_", ".")
 
 
-def trunk_of(source: Source, table: RenameTable) -> dict[str, Tensor]:
+def trunk_of(source: Source) -> dict[str, Tensor]:
     """Names of the source's trunk, and tensors without storage."""
-    options = {"features_only": True} if table is IMAGENET_TIMM and source.library == "timm" else {}
-    state = _tensors(source, **options)
+    is_timm = imagenet_table(source.name) is IMAGENET_TIMM
+    state = _tensors(source, **({"features_only": True} if is_timm else {}))
     return {name: value for name, value in state.items() if not name.startswith("fc.")}
 
 
@@ -210,14 +206,19 @@ def _tensors(source: Source, **options: Any) -> dict[str, Tensor]:
         raise ValueError(f"timm cannot build '{model}': {error}.") from error
 
 
-def _near(network: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Networks of timm that a file of something else may be of: the family's, and well-known."""
+def _nearest(given: Mapping[str, Tensor], network: str, least: int) -> str:
+    """Name the network of timm that a file fits best, of the family and well-known ones."""
+    counts = [(0.0, 0, 0, "")]
     with contextlib.suppress(ImportError):
         known = timm_library(network).list_models(f"{re.split('[0-9_]', network)[0]}*")
         family = {name for name in known if name.count("_") <= network.count("_")}
         for name in sorted({*family, *WELL_KNOWN}):
             with contextlib.suppress(ValueError):
-                yield name, trunk_of(Source("timm", name), IMAGENET_TIMM)
+                wanted = trunk_of(Source("timm", name))
+                count = len(fitting(given, wanted)[1])
+                counts.append((count / len(wanted), count, len(wanted), name))
+    _, most, of, name = max(counts)
+    return f"; the nearest network is {name}, of which {most} of {of} fit" * (most > least)
 
 
 def _translated(given: dict[str, Tensor], model: str) -> dict[str, Tensor]:

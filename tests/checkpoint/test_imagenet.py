@@ -110,15 +110,15 @@ NETWORKS = (
 )
 def test_any_file_of_the_network(tmp_path, name, form):
     timm = pytest.importorskip("timm")
-    source, table = Source.named(name), imagenet_table(name)
+    source = Source.named(name)
     create = torchvision.models.get_model if name.startswith("torchv") else timm.create_model
     network = create(source.model.partition(".")[0], num_classes=10)  # fine-tuned by somebody
     ending, content, write = saved_forms(network.state_dict())[form]
     write(content, tmp_path / f"weights.{ending}")
-    found = trunk_in_file(source, tmp_path / f"weights.{ending}", table)
+    found = trunk_in_file(source, tmp_path / f"weights.{ending}")
     whole = {key.replace("_", "."): value for key, value in network.state_dict().items()}
     assert all(value.equal(whole[key.replace("_", ".")]) for key, value in found.items())
-    assert found.keys() == trunk_of(source, table).keys()
+    assert found.keys() == trunk_of(source).keys()
 
 
 def test_names_of_the_networks_authors(tmp_path):
@@ -134,7 +134,7 @@ def test_names_of_the_networks_authors(tmp_path):
         theirs[name.replace("head.fc.", "head.")] = value
     torch.save({"model": theirs}, tmp_path / "convnext.pth")
     source = Source.named("timm:convnext_atto")
-    found = trunk_in_file(source, tmp_path / "convnext.pth", IMAGENET_TIMM)
+    found = trunk_in_file(source, tmp_path / "convnext.pth")
     assert found["stages_2.blocks.1.conv_dw.weight"].equal(
         state["stages.2.blocks.1.conv_dw.weight"]
     )
@@ -166,7 +166,7 @@ def test_another_network_is_named(tmp_path, name, other, told):
     timm = pytest.importorskip("timm")
     torch.save(timm.create_model(other).state_dict(), tmp_path / "other.pth")
     with pytest.raises(ValueError, match=f"other.pth' is no file of {name}: {told}"):
-        trunk_in_file(Source.named(name), tmp_path / "other.pth", imagenet_table(name))
+        trunk_in_file(Source.named(name), tmp_path / "other.pth")
 
 
 def test_files_and_packages_that_are_not_there(tmp_path):
@@ -176,10 +176,10 @@ def test_files_and_packages_that_are_not_there(tmp_path):
         Source.named("efficientnet-lite:4").local_file()
     assert Source.named("efficientnet-lite:1@a.pth") == ("timm", "tf_efficientnet_lite1", "a.pth")
     with pytest.raises(ValueError, match=r"timm cannot build 'resnt18': Unknown model"):
-        trunk_of(Source.named("timm:resnt18"), IMAGENET_TIMM)
+        trunk_of(Source.named("timm:resnt18"))
     (tmp_path / "a.pth").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.pth' is empty"):
-        trunk_in_file(Source.named("timm:resnet18"), tmp_path / "a.pth", IMAGENET_TIMM)
+        trunk_in_file(Source.named("timm:resnet18"), tmp_path / "a.pth")
 
 
 def test_missing_timm_names_the_cure(monkeypatch):

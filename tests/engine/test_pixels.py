@@ -67,7 +67,7 @@ def our_features(model, images):
     ("source", "backbone", "own"),
     [
         ("torchvision:resnet18", DECONV, RGB),
-        ("torchvision:resnet18", [*TIMM, "resnet18"], RGB),
+        ("timm:resnet18", [*TIMM, "resnet18"], RGB),
         ("timm:dla34", DLA, RGB),
         ("timm:efficientnet_lite0", [*TIMM, "efficientnet_lite0"], RGB),
         ("timm:tf_efficientnet_lite0", [*TIMM, "tf_efficientnet_lite0"], torch.full((2, 3), 0.5)),
