@@ -53,6 +53,7 @@ SETTINGS = {
     "train.writers": "LOGGING.WRITERS",
     "train.check_images": "DATASETS.CHECK_IMAGES",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
+    "train.classes": "DATASETS.CLASSES",
     "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",
     "lr_multiplier.steps": "SOLVER.STEPS",
     "lr_multiplier.epoch_steps": "SOLVER.EPOCH_STEPS",

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
+from ...progress import SHOWN
 from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .folders import (
@@ -31,7 +33,8 @@ from .folders import (
     read_class_names,
     read_split_list,
 )
-from .from_files import FileDataset, is_chosen, split_folder
+from .from_files import FileDataset, is_chosen, path_and_rest, split_folder
+from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
 logger = logging.getLogger(__name__)
@@ -52,17 +55,43 @@ _PARTS = {  # endings of the files, and what to do where one is missing
 
 
 def read_form(spec: str) -> FileDataset:
-    """Read `voc:<folder>:<split>`; see `from_files.register_dataset_form`."""
+    """Read `voc:<folder>:<split>` or two folders; see `from_files.register_dataset_form`."""
+    if _two_folders(spec):
+        return read_two_folders(spec)
     folder, split = split_folder(spec, holds="Annotations, ImageSets/Main and JPEGImages")
+    read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
     base = os.path.basename(folder)
     year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
-        read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
-        classes = read_class_names(folder) or VOC_CLASSES
+        classes = read_class_names(folder) or _own_classes(folder)
         register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
+
+
+def _two_folders(spec: str) -> bool:
+    """Whether it names the folders of XML files and images, and not a split of the first."""
+    with suppress(ValueError):
+        folder, rest = path_and_rest(spec, "folder")
+        images = path_and_rest(spec, "folder", rest)[0] if rest else ""
+        return PathManager.isdir(images) and not PathManager.isfile(_list_path(folder, rest))
+    return False
+
+
+def _list_path(folder: str, split: str) -> str:
+    return os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
+
+
+def _own_classes(folder: str) -> Sequence[str]:
+    """VOC's classes, or those of the XML files of all splits where these have others."""
+    paths = files_by_stem(os.path.join(folder, "Annotations"), ".xml").values()
+    classes = sorted({name for path in paths for name, _, _ in read_xml(path)[2]})
+    if set(classes) <= set(VOC_CLASSES):
+        return VOC_CLASSES
+    told = f"{folder} has no {CLASS_FILE}: its classes are those of its XML files: "
+    logger.info("%s%s", told, ", ".join(classes), extra=SHOWN)
+    return classes
 
 
 def register_voc_split(
@@ -154,7 +183,7 @@ def read_split(folder: str, split: str) -> list[str]:
         FileNotFoundError: no such list; the message names those that there are.
         DatasetError: it is empty or names an image twice.
     """
-    path = os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
+    path = _list_path(folder, split)
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
         return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
@@ -164,7 +193,8 @@ def read_split(folder: str, split: str) -> list[str]:
         cure = (
             "A VOC folder holds Annotations, ImageSets/Main and JPEGImages; unpack the VOCdevkit "
             f"so that '{folder}' is such a folder (detectron2's datasets root is "
-            "$DETECTRON2_DATASETS, else ./datasets)"
+            "$DETECTRON2_DATASETS, else ./datasets); other folders are named as "
+            "'voc:<annotation dir>:<image dir>'"
         )
     raise FileNotFoundError(f"image list '{path}' does not exist. {cure}")
 
