@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import DatasetError
-from .datasets.from_files import form_of, is_chosen, was_at
+from .datasets.from_files import form_of, is_chosen, places_now
 
 Record = dict[str, Any]
 
@@ -28,8 +28,8 @@ def require_registered(name: str, *, key: str = "") -> None:
     """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
     if name not in DatasetCatalog.list():
         where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered"
-        if moved := was_at(name):
-            raise UnknownDatasetError(where + moved)
+        if moved := places_now():
+            raise UnknownDatasetError(f"{where}{nearest(name)}. Of a saved config, {moved}")
         raise UnknownDatasetError(
             f"{where}{nearest(name)}. "
             "Correct the name, give your files as 'coco:<json>:<image dir>' and call "

@@ -20,8 +20,8 @@ from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
     choose,
     is_file_spec,
+    lost_specs,
     register_from_files,
-    remember_lost,
     what_files_say,
 )
 from ..data.fields.base import build_fields
@@ -198,7 +198,7 @@ def register_datasets(cfg: CfgNode) -> None:
         try:
             register_from_files(spec, classes)
         except (ValueError, OSError) as error:  # a saved config on a machine without the data
-            remember_lost(spec, classes)
+            lost_specs.add(spec)
             tell_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])

@@ -6,6 +6,7 @@ found.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
 # Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
 # `PLACE`, and says which files and folders that was made of.
 _READERS = dict.fromkeys(("voc", "csv", "labelme", "cvat"), "label_files:read")
@@ -107,10 +109,11 @@ def is_label_spec(source: str) -> bool:
 def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile:
     """Read a COCO instances (or image_info) JSON, or label files as one, and check it.
 
-    These are named by a specification, "csv:<csv>:<image dir>", with absolute paths. It is done once per process while the files are unchanged, and again where further columns are
-    asked for since (see `columns.py`). `skeleton` names the joints of a file whose categories do
-    not, of a dataset that is registered in code. FileNotFoundError, or a DatasetError that names
-    file, record and key of what is wrong.
+    Label files are named by a specification with absolute paths, "csv:<csv>:<image dir>". It is
+    done once per process while the files are unchanged, and again where further columns are asked
+    for since (see `columns.py`). `skeleton` names the joints of a file whose categories do not, of
+    a dataset that is registered in code. FileNotFoundError, or a DatasetError that names file,
+    record and key of what is wrong.
     """
     asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton
     cached = _cache.get(source)
@@ -131,17 +134,14 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
 
 def _stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
-    rows: list[tuple] = []
-    for file in files:
-        try:
+
+    def stamp(file: str) -> tuple | None:
+        with contextlib.suppress(OSError):
             status = os.stat(PathManager.get_local_path(file) if "://" in file else file)
-        except OSError:
-            rows.append((file, None))
-        else:
-            rows.append(
-                (file, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
-            )
-    return tuple(rows)
+            return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
+        return None
+
+    return tuple((file, stamp(file)) for file in files)
 
 
 def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:
@@ -168,6 +168,13 @@ def _parse(source: str) -> dict:
             f"'{source}' has no key 'images' (it holds {inside}): it is no COCO annotation file (a "
             "detection result file is no dataset)"
         )
+    if os.path.basename(source) == ROBOFLOW_FILE:  # a category is the project, and no class
+        tables = (Table.of(content, name, source) for name in ("categories", "annotations"))
+        categories, annotations = (table.records for table in tables)
+        used = [entry.get("category_id") for entry in annotations]
+        above = {category.get("supercategory") for category in categories}
+        kept = [c for c in categories if c.get("name") not in above or c.get("id") in used]
+        content["categories"] = kept or categories
     return content
 
 

@@ -45,10 +45,10 @@ def coco_dataset(
 def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> list[dict]:
     """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
 
-    Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, category_id
-    contiguous, area, iscrowd, id; `ignored` 1 where the file has 'ignore'; keypoints where the category
-    has joints), and the columns that were asked for (see `columns.py`). Images without annotations
-    are kept. Useless boxes are dropped with a counted warning.
+    Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, area,
+    category_id contiguous, iscrowd, id; `ignored` 1 where the file has 'ignore'; keypoints where
+    the category has joints), and the columns that were asked for (see `columns.py`). Images without
+    annotations are kept. Useless boxes are dropped with a counted warning.
 
     `keypoints` are 3 J numbers as detectron2's loader gives them: x and y of the file plus 0.5, so
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).

@@ -1,8 +1,8 @@
 """Datasets named by their files, registered without code: an open registry of forms.
 
-A specification is `<prefix>:<what the form reads>`, after which a share of the images may stand,
-`:train80` (see `splits.py`). The forms of the table at the end are built in, and their readers are
-imported when they are first used. `register_dataset_form` adds others.
+A specification is `<prefix>:<what the form reads>`, behind which a share of the images may stand,
+`:train80` (see `selection.py`). The forms of the table at the end are built in, their readers are
+imported when they are first used; `register_dataset_form` adds others.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
+
+from ...progress import SHOWN
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ class DatasetForm:
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
 _chosen: set[tuple[str, str]] = set()  # dataset, choice
-_lost: dict[str, str] = {}  # name -> the specification whose files are not here
+lost_specs: set[str] = set()  # of saved configs, whose files are not here
 
 
 def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
@@ -78,8 +81,8 @@ def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> 
 
 def is_file_spec(name: str) -> bool:
     """Whether a name that is not registered is meant as files: by a colon or as a bare path."""
-    is_path = os.sep in name and os.path.exists(os.path.expanduser(name))
-    return name not in DatasetCatalog and (":" in name or is_path or name.endswith(".json"))
+    is_path = name.endswith(".json") or os.path.exists(os.path.expanduser(name))
+    return name not in DatasetCatalog and (":" in name or is_path)
 
 
 def form_of(metadata: Metadata) -> DatasetForm:
@@ -104,24 +107,24 @@ def register_from_files(spec: str, classes: Sequence[str] = ()) -> str:
     The metadata keeps the specification with absolute paths as `file_spec`. ValueError lists what
     was tried where it names no known form or no existing files.
     """
-    base, split = spec, ""
+    base, share = spec, ""
     try:
-        name, absolute_spec = _register_whole(spec)
+        name, whole = _register_whole(spec)
     except (ValueError, OSError):
-        from .splits import split_of
+        from .selection import SHARE
 
-        base, split = split_of(spec)
-        if not split:
+        base, _, share = spec.rpartition(":")
+        if not base or not SHARE.fullmatch(share):
             raise
-        name, absolute_spec = _register_whole(base)
-    if not split and not classes:
+        name, whole = _register_whole(base)
+    if not share and not classes:
         return name
     from .selection import Selection
 
-    whole = f"{absolute_spec}:{split}" if split else absolute_spec
-    stem = name if name == absolute_spec else name.rpartition("_")[0]
-    chosen = dataset_name(f"{stem}_{split}" if split else stem, *whole.split(":"), *classes)
-    selection = Selection(name, split, tuple(classes))
+    stem = name if name == whole else name.rpartition("_")[0]
+    stem, whole = (f"{stem}_{share}", f"{whole}:{share}") if share else (stem, whole)
+    chosen = dataset_name(stem, whole, *classes)
+    selection = Selection(name, share, tuple(classes))
     _register(chosen, FileDataset("", (), selection.register), whole)
     return chosen
 
@@ -191,19 +194,17 @@ def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[s
     return tuple(said)
 
 
-def remember_lost(spec: str, classes: Sequence[str] = ()) -> None:
-    """Let `was_at` know a specification of a saved config whose files are not here."""
-    parts = spec.split(":")
-    for known in (parts[1:], [*parts, *classes]):
-        _lost[dataset_name("", *known).rpartition("_")[2]] = spec
+def places_now() -> str:
+    """How the files that a saved config names, and that are not here, are to be given; ""."""
+    moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
+    pairs = zip(sorted(lost_specs), moved, strict=True)
+    return "; ".join(f"'{spec}' is not here: give it as '{new}'" for spec, new in pairs)
 
 
-def was_at(name: str) -> str:
-    """Say which files a name that is not registered here stood for, and how to give them now; ""."""
-    if not (spec := _lost.get(name.rpartition("_")[2])):
-        return ""
-    now = (f"<new place>/{os.path.basename(p)}" if os.path.isabs(p) else p for p in spec.split(":"))
-    return f". It was '{spec}', which is not here: give it as '{':'.join(now)}'"
+@lru_cache
+def say(message: str) -> None:
+    """Tell a choice that was made for the user, in one line and once."""
+    logger.info("%s", message, extra=SHOWN)
 
 
 def dataset_name(stem: str, *parts: str) -> str:
@@ -238,18 +239,12 @@ def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
     See `path_and_rest`; `kind` names the file in messages.
     """
     file, rest = path_and_rest(spec, kind)
-    if not rest:
-        raise form_error(spec)
-    folder, more = path_and_rest(spec, "image folder", rest)
-    prefix = spec.partition(":")[0]
+    folder, more = path_and_rest(spec, "image folder", rest) if rest else ("", "")
     if PathManager.isdir(file) and PathManager.isfile(folder):
-        cure = f"has the folder before the {kind}: write '{prefix}:{folder}:{file}'"
-        raise ValueError(f"dataset '{spec}' {cure}")
+        right = f"{spec.partition(':')[0]}:{folder}:{file}"
+        raise ValueError(f"dataset '{spec}' has the folder before the {kind}: write '{right}'")
     if more or not (PathManager.isfile(file) and PathManager.isdir(folder)):
-        wrong = more or (file if PathManager.isdir(file) else folder)
-        raise ValueError(
-            f"dataset '{spec}': '{wrong}' is not what '{prefix}:<{kind}>:<image dir>' has there"
-        )
+        raise form_error(spec, f"'{rest}' is no image folder" if rest else "the image folder lacks")
     return file, folder
 
 
@@ -258,47 +253,40 @@ def split_folder(spec: str, *, holds: str) -> tuple[str, str]:
 
     `holds` says what is in such a folder, for the message.
     """
-    folder, split = path_and_rest(spec, f"folder (that holds {holds})")
+    folder, split = path_and_rest(spec, "folder", note=f" (it holds {holds})")
     if not split:
-        raise form_error(spec)
+        raise form_error(spec, "the split lacks")
     return folder, split
 
 
-def path_and_rest(spec: str, what: str, text: str = "") -> tuple[str, str]:
+def path_and_rest(spec: str, what: str, text: str = "", note: str = "") -> tuple[str, str]:
     """Split `<prefix>:<path>[:<rest>]`, or `text`, behind the longest leading path that exists.
 
-    "~" is the home folder; the path returned is absolute. `what` says what it is to be, for the
-    ValueError where there is none.
+    "~" is the home folder; the path returned is absolute. `what` says what it is to be, and `note`
+    more, for the ValueError where there is none.
     """
     text = text or spec.partition(":")[2]
-    if not text.strip(":"):
-        raise form_error(spec)
     ends = [colon.start() for colon in re.finditer("(?<=.):(?=.)", text)]
     for end in (len(text), *reversed(ends)):
         path = os.path.expanduser(text[:end])
-        if PathManager.exists(path):
+        if path and PathManager.exists(path):
             return absolute(path), text[end + 1 :]
-    raise ValueError(
-        f"dataset '{spec}': {what} '{text[: ends[0]] if ends else text}' does not exist; paths are "
-        f"relative to '{os.getcwd()}'"
-    )
+    told = f"{what} '{text[: ends[0]] if ends else text}' does not exist{note}"
+    raise form_error(spec, f"{told}; paths are relative to '{os.getcwd()}'")
 
 
-def form_error(spec: str) -> ValueError:
-    """Return the error for a specification that has no known form, or not that of its prefix."""
+def form_error(spec: str, what: str = "") -> ValueError:
+    """Return the error for a specification of no known form, or of `what` is wrong with it."""
     prefix = spec.partition(":")[0]
     if form := _forms.get(prefix):
         also = f" or '{prefix}:{form.also}'" if form.also else ""
-        return ValueError(
-            f"dataset '{spec}' does not have the form '{form.usage}'{also}, such as '{form.example}'"
-        )
+        told = f"the form '{form.usage}'{also}, such as '{form.example}'"
+        return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
     near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
-    return ValueError(
-        f"dataset '{spec}' is no registered name and no existing path, and '{prefix}' is none of the "
-        f"known forms {sorted(_forms)}"
-        + (f"; did you mean '{near[0]}'?" if near else "")
-        + f" Examples: {', '.join(form.example for form in _forms.values())}"
-    )
+    mean = f" (did you mean '{near[0]}'?)" if near else ""
+    forms = ", ".join(f"'{form.usage}'" for form in _forms.values())
+    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}"
+    return ValueError(f"dataset '{spec}' is not registered and no path, and {told}: {forms}")
 
 
 def absolute(path: str) -> str:
@@ -317,9 +305,9 @@ _FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, anot
     ),
     "kitti": ("kitti", "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"),
     "yolo": ("yolo", "<data.yaml or folder>[:<split>]", "yolo:my/data.yaml:train"),
-    "csv": ("csv_file", "<csv>:<image dir>", "csv:my/boxes.csv:my/images"),
-    "labelme": ("labelme", "<folder>[:<image dir>]", "labelme:my/folder"),
-    "cvat": ("cvat", "<xml or folder>[:<image dir>]", "cvat:my/annotations.xml:my/images"),
+    "csv": ("label_files", "<csv>:<image dir>", "csv:my/boxes.csv:my/images"),
+    "labelme": ("label_files", "<folder>[:<image dir>]", "labelme:my/folder"),
+    "cvat": ("label_files", "<xml or folder>[:<image dir>]", "cvat:my/annotations.xml:my/images"),
     "roboflow": ("recognize", "<folder>:<split>", "roboflow:my/export:train"),
 }
 for _prefix, (_module, *_form) in _FORMS.items():

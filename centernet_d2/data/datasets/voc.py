@@ -23,7 +23,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ...progress import SHOWN
 from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from .folders import (
@@ -33,7 +32,7 @@ from .folders import (
     read_class_names,
     read_split_list,
 )
-from .from_files import FileDataset, is_chosen, path_and_rest, split_folder
+from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
 from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
@@ -89,8 +88,7 @@ def _own_classes(folder: str) -> Sequence[str]:
     classes = sorted({name for path in paths for name, _, _ in read_xml(path)[2]})
     if set(classes) <= set(VOC_CLASSES):
         return VOC_CLASSES
-    told = f"{folder} has no {CLASS_FILE}: its classes are those of its XML files: "
-    logger.info("%s%s", told, ", ".join(classes), extra=SHOWN)
+    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(classes)}")
     return classes
 
 

@@ -7,23 +7,19 @@ Lines are "class x y width height", shares of the image with the middle of the b
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from ...progress import SHOWN
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
-from .from_files import FileDataset, path_and_rest
+from .from_files import FileDataset, path_and_rest, say
 from .label_files import IMAGE_ENDINGS, Page, around, coco_content, files_in, number
-
-logger = logging.getLogger(__name__)
 
 NAME_FILES = ("obj.names", "classes.txt", "_darknet.labels", os.path.join("labels", "classes.txt"))
 SPLITS = ("train", "val", "valid", "test")
@@ -66,7 +62,7 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
 
 
 def read(spec: str) -> tuple[dict, list[str]]:
-    """Return the COCO dictionary of a specification with absolute paths, and the files behind it."""
+    """Return the COCO dictionary of an absolute specification, and the files behind it."""
     path, split = path_and_rest(spec, "")
     source, content = read_config(path)
     names, (count, dims) = content["names"], content.get("kpt_shape") or (0, 3)
@@ -88,20 +84,16 @@ def read(spec: str) -> tuple[dict, list[str]]:
                 f"{told}; that of '{without[0]}' would be '{labels[without[0]]}'. Put the folders "
                 "'images' and 'labels' side by side"
             )
-        logger.info("%s: they have no objects", told, extra=SHOWN)
-    pages, missing = [], set(without)
+        say(f"{told}: they have no objects")
+    pages, pose, missing = {}, (count, dims), set(without)
     for image, label in labels.items():
         size = read_image_size(image, upright=True)
         lines = [] if image in missing else read_text(label).split("\n")
         rows = {f"'{label}', line {row}": line.split() for row, line in enumerate(lines, start=1)}
-        objects = [
-            _object(words, names, (count, dims), size, place)
-            for place, words in rows.items()
-            if words
-        ]
-        pages.append(Page((image,), f"'{image}'", size, objects))
+        objects = [_object(row, names, pose, size, place) for place, row in rows.items() if row]
+        pages[image] = Page((), "", size, objects)
     files += [source, *labels, *labels.values(), *{os.path.dirname(x) for x in labels.values()}]
-    return coco_content(pages, names, source, "", files, **_joints(content, count, source))
+    return coco_content(pages, names, source, **_joints(content, count, source)), files
 
 
 def _label_path(image: str) -> str:
@@ -162,8 +154,8 @@ def _joints(content: dict, count: int, source: str) -> dict[str, Any]:
         or any(flips[k] != flips.index(k) for k in flips)
     ):
         raise DatasetError(
-            f"'{source}': kpt_names {names} and flip_idx {flips} must have {count} entries each, as "
-            "kpt_shape says, and a flip exchange joints in pairs"
+            f"'{source}': kpt_names {names} and flip_idx {flips} must have {count} entries each, "
+            "as kpt_shape says, and a flip exchange joints in pairs"
         )
     pairs = [[names[k], names[other]] for k, other in enumerate(flips) if k < other]
     return {"keypoints": names} | ({"keypoint_flip_map": pairs} if "flip_idx" in content else {})
