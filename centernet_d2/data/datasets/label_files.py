@@ -30,8 +30,8 @@ PAGES = {  # form -> what reads a label file, and its ending
     "labelme": ("outlines:labelme_pages", ".json"),
     "cvat": ("outlines:cvat_pages", ".xml"),
 }
-# In the last two names of a path.
-_SPLIT = re.compile(r"(?<![A-Za-z])(train|valid|val|test)(?![A-Za-z])(?=[^/\\]*([/\\][^/\\]*)?$)")
+# A split in the last two names of a path, "labels/train" or "train/boxes.csv".
+_SPLIT = re.compile(r"^(.*[^A-Za-z])(?:train|valid|val|test)((?![A-Za-z])[^/]*(?:/[^/]*)?)$")
 
 
 class Page(NamedTuple):
@@ -65,7 +65,9 @@ def read(spec: str) -> tuple[dict, list[str]]:
     pages, files = _pages(form, labels)
     inside = labels if os.path.isdir(labels) else os.path.dirname(labels)
     if not (classes := read_class_names(inside) or read_class_names(os.path.dirname(inside))):
-        others = {_SPLIT.sub(word, labels) for word in ("train", "val", "valid", "test")} - {labels}
+        others = {
+            _SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in ("train", "val", "valid", "test")
+        } - {labels}
         others = sorted(filter(os.path.exists, others))
         rows = [*pages, *(page for place in others for page in _pages(form, place)[0])]
         classes = sorted({entry["label"] for page in rows for entry in page.objects})

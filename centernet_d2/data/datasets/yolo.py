@@ -73,7 +73,7 @@ def read(spec: str) -> tuple[dict, list[str]]:
             f"'{source}': 'names' must list the classes, or number them 0, 1, 2 ..., and kpt_shape "
             f"be [joints, 2 or 3]; they are {names!r:.100} and {[count, dims]}"
         )
-    names = [str(name) for name in names]
+    names, category = [str(name) for name in names], _joints(content, count, source)
     images, files = _images(content[split] if split else ".", source, content.get("path"))
     labels = {image: _label_path(image) for image in images}
     without = [image for image, label in labels.items() if not os.path.isfile(label)]
@@ -93,7 +93,7 @@ def read(spec: str) -> tuple[dict, list[str]]:
         objects = [_object(row, names, pose, size, place) for place, row in rows.items() if row]
         pages[image] = Page((), "", size, objects)
     files += [source, *labels, *labels.values(), *{os.path.dirname(x) for x in labels.values()}]
-    return coco_content(pages, names, source, **_joints(content, count, source)), files
+    return coco_content(pages, names, source, **category), files
 
 
 def _label_path(image: str) -> str:
