@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from detectron2.structures import BoxMode
 from PIL import Image
 
 from .voc_files import xml_text
@@ -62,9 +63,7 @@ def write_labels(folder: Path, form: str, images=IMAGES, size=SIZE, classes=CLAS
             page |= {"imageData": None, "imageWidth": size[0], "imageHeight": size[1]}
             (labels / f"{image}.json").write_text(json.dumps(page))
     if form == "csv":
-        lines = [
-            f"{name.format(image)},{x1},{y1},{x2},{y2},{c}" for image, c, x1, y1, x2, y2 in rows
-        ]
+        lines = [",".join(map(str, [name.format(n), *box, label])) for n, label, *box in rows]
         lines += [f"{name.format(image)},,,,," for image, objects in images.items() if not objects]
         (folder / "boxes.csv").write_text("filename,xmin,ymin,xmax,ymax,class\n" + "\n".join(lines))
         return f"csv:{folder}/boxes.csv:{pictures}"
@@ -97,19 +96,13 @@ def write_labels(folder: Path, form: str, images=IMAGES, size=SIZE, classes=CLAS
 
 
 def boxes_of(records) -> dict[str, list]:
-    """Image -> class index and x1, y1, x2, y2 of its objects, rounded to a thousandth."""
+    """Image -> class index and x1, y1, x2, y2 of its objects, rounded to a hundredth."""
     found = {}
     for record in records:
         stem = Path(record["file_name"]).stem
         rows = [(a["category_id"], a["bbox_mode"], a["bbox"]) for a in record["annotations"]]
         found[stem] = [
-            (
-                k,
-                *(
-                    round(float(v), 2)
-                    for v in (box if mode == 0 else (*box[:2], box[0] + box[2], box[1] + box[3]))
-                ),
-            )
+            (k, *(round(float(v), 2) for v in BoxMode.convert(list(box), mode, BoxMode.XYXY_ABS)))
             for k, mode, box in rows
         ]
     return found

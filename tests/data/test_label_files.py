@@ -110,9 +110,6 @@ def test_other_programs_read_the_same(folder, form):
         for path, detections in data.annotations.items():
             stem = re.split(r"[\\/]", path)[-1].rpartition(".")[0]
             theirs = [[x - shift, y - shift, *more] for x, y, *more in detections.xyxy.tolist()]
-            assert [list(row[1:]) for row in found[stem]] == pytest.approx(
-                theirs, abs=0.01
-            ) or theirs
             assert [row[1:] for row in found[stem]] == [
                 pytest.approx(row, abs=0.01) for row in theirs
             ]
@@ -144,7 +141,7 @@ def test_files_that_change_are_read_again(folder, form):
     other = {**IMAGES, "b": [("new" if form != "yolo" else "cell", 1, 2, 30, 25)]}
     write_labels(folder, form, other, classes=["cell", "new"][: form == "yolo"] + CLASSES[1:])
     if form != "yolo":
-        with pytest.raises(DatasetError, match="has changed since .* 'thing_classes' was"):
+        with pytest.raises(DatasetError, match=r"has changed since .* 'thing_classes' was"):
             DatasetCatalog.get(name)
         assert register_from_files(spec) == name
         assert MetadataCatalog.get(name).thing_classes == ["cell", "dot", "new"]
@@ -175,9 +172,7 @@ def test_voc_nested_folders_a_list_and_class_file(tmp_path):
     (tmp_path / "labels" / "classes.txt").write_text("dot\ncell\n")
     assert MetadataCatalog.get(register_from_files(spec)).thing_classes == ["dot", "cell"]
     (tmp_path / "some.txt").write_text("a_1\nlost\n")
-    with pytest.raises(
-        DatasetError, match="1 of 2 names have no image with labels, such as 'lost'"
-    ):
+    with pytest.raises(DatasetError, match=r"1 of 2 names have no image.*such as 'lost'"):
         register_from_files(f"{spec}:{tmp_path}/some.txt")
 
 
@@ -251,7 +246,7 @@ def test_yolo_layouts(tmp_path, text, layout):
         ("0 0.5 0.5 0.1", "line 2: 3 numbers behind the class; it must be x y width height"),
         ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers.*; a fifth is a detection's score"),
         ("0 12 15 10 10", r"line 2: 12 15 10 10 are no shares of the image: divide x and width"),
-        ("0 0.5 0.5 -0.1 0.1", r"a_1.txt', line 2 bbox \[22.0, 13.5, -4.0"),
+        ("0 0.5 0.5 -0.1 0.1", "line 2: 0.5 0.5 -0.1 0.1 are no shares of the image"),
         ("cell 0.5 0.5 0.1 0.1", "line 2: 'cell' stands where a number must be"),
     ],
 )
@@ -301,7 +296,7 @@ def test_csv_columns(folder, text):
     [
         (
             "file,label,a,b,c,d\nc,cell,1,2,3,4",
-            "do not say what is image, class and box. Name them",
+            "do not say what is image, class and box",
         ),
         ("file,path,label,x1,y1,x2,y2\n", r"\['file', 'path'\] mean the same"),
         ("file,label,x1,y1,x2,y2,x,y,w,h\n", "do not say what"),
@@ -309,7 +304,7 @@ def test_csv_columns(folder, text):
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,three,4", "line 2: 'three' stands where"),
         ("file,label,x1,y1,x2,y2\nz,cell,1,2,3,4", "line 2 has no image, 'z'"),
         ("file,label,x1,y1,x2,y2\nc,cell,9,2,3,4", r"line 2 bbox \[9.0, 2.0, -6.0, 2.0\]"),
-        ("file,label,x1,y1,x2,y2\nc,cell,.1,.2,.3,.4", "multiply by"),
+        ("file,label,x1,y1,x2,y2\nc,cell,.1,.2,.3,.4", "1 of 1 boxes have no number above 1"),
     ],
 )
 def test_csv_that_cannot_be_meant(folder, text, words):
@@ -346,7 +341,7 @@ def test_cvat_outlines_and_videos(folder):
     found = records(f"cvat:{folder}/annotations.xml:{folder}/images")
     assert boxes_of(found) == {"c": [(0, 5, 3, 15, 18)]}
     (folder / "annotations.xml").write_text('<annotations><track label="x"/></annotations>')
-    with pytest.raises(DatasetError, match="has no <image>: export 'CVAT for images 1.1'"):
+    with pytest.raises(DatasetError, match=r"has no <image>: export 'CVAT for images 1.1'"):
         register_from_files(f"cvat:{folder}/annotations.xml:{folder}/images")
 
 
@@ -360,5 +355,5 @@ def test_one_image_for_two_labels_and_names_that_mean_two_images(folder):
     for place in ("one", "two"):
         write_images(folder / "images" / place, ["e"])
     (folder / "labels" / "e.xml").write_text(text)
-    with pytest.raises(DatasetError, match="'e' may be 'one/e.png' or 'two/e.png'"):
+    with pytest.raises(DatasetError, match=r"'e' may be 'one/e.png' or 'two/e.png'"):
         register_from_files(spec)

@@ -30,6 +30,7 @@ PAGES = {  # form -> what reads a label file, and its ending
     "labelme": ("outlines:labelme_pages", ".json"),
     "cvat": ("outlines:cvat_pages", ".xml"),
 }
+SPLITS = ("train", "val", "valid", "test")
 # A split in the last two names of a path, "labels/train" or "train/boxes.csv".
 _SPLIT = re.compile(r"^(.*[^A-Za-z])(?:train|valid|val|test)((?![A-Za-z])[^/]*(?:/[^/]*)?)$")
 

@@ -12,8 +12,8 @@ from ..checks import DatasetError
 from .coco_file import parse_json
 from .folders import files_by_stem
 from .from_files import FileDataset, form_error, path_and_rest, read_spec, say
-from .label_files import files_in
-from .yolo import SPLITS, read_config
+from .label_files import SPLITS, files_in
+from .yolo import read_config
 
 
 def read_form(spec: str) -> FileDataset:

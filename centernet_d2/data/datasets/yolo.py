@@ -19,10 +19,9 @@ from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .from_files import FileDataset, path_and_rest, say
-from .label_files import IMAGE_ENDINGS, Page, around, coco_content, files_in, number
+from .label_files import IMAGE_ENDINGS, SPLITS, Page, around, coco_content, files_in, number
 
 NAME_FILES = ("obj.names", "classes.txt", "_darknet.labels", os.path.join("labels", "classes.txt"))
-SPLITS = ("train", "val", "valid", "test")
 _SLACK = 0.01  # by which shares may leave 0..1
 
 
