@@ -80,7 +80,7 @@ def _of_file(folder: str, name: str, *, is_alone: bool = False) -> str:
     if ending == ".json":
         content = parse_json(path)
         if isinstance(content, dict) and "shapes" in content:
-            return f"labelme:{folder}"
+            return f"labelme:{folder}:{_images_of(folder)}"
         if not isinstance(content, dict) or "images" not in content:
             return ""
         first = [str(image.get("file_name")) for image in content["images"][:1]]
