@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         ready = told(prepare, cfg, args.config_file)
         for spec, facts in tables.items():
-            told(look_at, spec, level, facts, faults, ready)
+            told(look_at, spec, level, facts, faults, ready, cfg.DATASETS.CLASSES)
     finally:
         logger.removeHandler(kept)
     tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
@@ -79,9 +79,16 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(spec: str, level: str, facts: Facts, faults: list[str], cfg: CfgNode | None) -> None:
+def look_at(
+    spec: str,
+    level: str,
+    facts: Facts,
+    faults: list[str],
+    cfg: CfgNode | None,
+    classes: Sequence[str],
+) -> None:
     """Read a dataset as a training does; add what it holds to `facts`, and what its images lack."""
-    name = register_from_files(spec) if is_file_spec(spec) else spec
+    name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records = checked_records(name)
     facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
     missing, unusable = find_faults(records, level)
