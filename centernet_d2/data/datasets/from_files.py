@@ -133,12 +133,14 @@ def _register_whole(spec: str) -> tuple[str, str]:
     """Register what a specification names but no share; return the name, and it with all paths."""
     if spec in DatasetCatalog:
         return spec, MetadataCatalog.get(spec).get("file_spec") or spec
-    if spec.partition(":")[0] not in _forms:
+    given = spec
+    if given.partition(":")[0] not in _forms:
         from .recognize import recognized
 
-        spec = recognized(spec)
-    prefix = spec.partition(":")[0]
-    dataset = read_spec(spec)
+        spec = recognized(given)
+    prefix, dataset = spec.partition(":")[0], read_spec(spec)
+    if spec != given:
+        say(f"'{given}' is read as '{spec}'")
     name = dataset_name(dataset.stem, *dataset.parts)
     absolute_spec = ":".join([prefix, *dataset.parts])
     if name not in DatasetCatalog or name in _read:  # else it is somebody's own

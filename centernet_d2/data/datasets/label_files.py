@@ -71,7 +71,7 @@ def read(spec: str) -> tuple[dict, list[str]]:
         } - {labels}
         others = sorted(filter(os.path.exists, others))
         rows = [*pages, *(page for place in others for page in _pages(form, place)[0])]
-        classes = sorted({entry["label"] for page in rows for entry in page.objects})
+        classes = sorted({entry["label"] for page in rows for entry in page.objects} - {""})
         say(f"{', '.join([labels, *others])}: classes of the labels: {', '.join(classes)}")
         files += others
     by_image, read_from = _by_image(pages, images or inside, labels, names)

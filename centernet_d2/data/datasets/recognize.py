@@ -11,7 +11,7 @@ from dataclasses import replace
 from ..checks import DatasetError
 from .coco_file import parse_json
 from .folders import files_by_stem
-from .from_files import FileDataset, form_error, path_and_rest, read_spec, say
+from .from_files import FileDataset, form_error, path_and_rest, read_spec
 from .label_files import SPLITS, files_in
 from .yolo import read_config
 
@@ -48,7 +48,6 @@ def recognized(spec: str) -> str:
     if len(found) > 1 or "<" in found[0]:
         ways = " or ".join(f"'{each}'" for each in found)
         raise ValueError(f"dataset '{spec}' may be meant in several ways: write {ways}")
-    say(f"'{spec}' is read as '{found[0]}'")
     return found[0]
 
 

@@ -112,13 +112,14 @@ def class_members(entries: Sequence[str], known: Collection[str]) -> dict[str, l
 
 def check_classes(entries: Sequence[str], datasets: Sequence[str]) -> None:
     """Raise DatasetError for a name in DATASETS.CLASSES that no dataset has, with the nearest."""
-    known = {n.lower(): n for each in datasets for n in _metadata(each)["thing_classes"]}
-    for name in (n for names in class_members(entries, known.values()).values() for n in names):
-        if name not in known.values():
-            near = difflib.get_close_matches(name.lower(), known, 1, 0.5)
-            mean = f" (did you mean '{known[near[0]]}'?)" if near else ""
+    known = dict.fromkeys(n for each in datasets for n in _metadata(each)["thing_classes"])
+    for name in (n for names in class_members(entries, known).values() for n in names):
+        if name not in known:
+            lower = {each.lower(): each for each in known}
+            near = difflib.get_close_matches(name.lower(), lower, 1, 0.5)
+            mean = f" (did you mean '{lower[near[0]]}'?)" if near else ""
             told = f"DATASETS.CLASSES names '{name}', which is no class of {', '.join(datasets)}"
-            raise DatasetError(f"{told}{mean}; they have {', '.join([*known.values()][:50])}")
+            raise DatasetError(f"{told}{mean}; they have {', '.join([*known][:50])}")
 
 
 def _metadata(name: str) -> dict[str, Any]:
