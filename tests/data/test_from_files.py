@@ -87,6 +87,7 @@ def test_home_folder(tmp_path, monkeypatch):
             "voc:a",
             "folder 'a' does not exist.*form 'voc:<folder>:<split>' or 'voc:<annotation dir>",
         ),
+        ("yolo:no.yaml:train", "'no.yaml' does not exist.* such as 'yolo:my/data.yaml:train'"),
         ("boxes.json:images", "known forms .*'coco:<json>:<image dir>', 'voc:<folder>:<split>'"),
     ],
 )
@@ -130,11 +131,16 @@ def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec,
 
 
 def test_files_without_a_form_are_told_theirs(tiny_config, tmp_path):
-    file = write_dataset(tmp_path, coco_content())[0]
+    file, images = write_dataset(tmp_path, coco_content())
+    images.rename(tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "images.zip").write_bytes(b"PK\5\6" + bytes(18))
     for given, cure in (
-        (str(file), f"Write 'coco:{file}:<image dir>'"),
-        ("no/such.json", "Write 'coco:no/such.json:<image dir>'"),
-        (str(tmp_path), f"Write 'voc:{tmp_path}:<split>' or 'kitti:{tmp_path}:<split>'"),
+        (str(file), f"write 'coco:{file}:<image dir>'"),
+        (str(tmp_path), f"write 'coco:{file}:<image dir>'"),
+        ("no/such.json", "'coco:<json>:<image dir>'"),
+        (f"{tmp_path}/empty", "no known labels are in"),
+        (f"{tmp_path}/images.zip", "is an archive: unpack it"),
     ):
         with pytest.raises(ValueError, match=re.escape(cure)):
             setup(tiny_config("DATASETS.TRAIN", (given,)))
@@ -184,7 +190,7 @@ def test_a_form_of_ones_own_serves_a_config(lines, tiny_config, tmp_path):
     assert (form.usage, form.location) == ("lines:<list>:<image dir>", "list_file")
     with pytest.raises(ValueError, match=r"file 'b.txt' does not exist.*such as 'lines:all.txt"):
         register_from_files(f"lines:b.txt:{tmp_path}")
-    with pytest.raises(ValueError, match=r"'kitti:<folder>:<split>', 'lines:<list>:<image dir>"):
+    with pytest.raises(ValueError, match=r"'roboflow:<folder>:<split>', 'lines:<list>:<image dir>"):
         register_from_files("line:b.txt")
 
 

@@ -66,7 +66,7 @@ def test_shares_are_disjoint_complete_and_of_whole_groups():
     assert "".join(n[0] for n, taken in zip(letters, part, strict=True) if taken) == "dfj"
 
 
-@pytest.mark.parametrize("form", ["coco", "voc", "folder"])
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo", "csv", "labelme", "cvat", "folder"])
 def test_every_form_takes_a_share(tmp_path, form):
     images = {letter: [("cell", 1, 1, 9, 9)] for letter in "abcdefghij"}
     write_images(tmp_path / "images", images)
@@ -88,7 +88,7 @@ def test_every_form_takes_a_share(tmp_path, form):
 
 def test_what_a_share_says_and_refuses(tmp_path, caplog):
     write_images(tmp_path / "images")
-    spec = write_labels(tmp_path, "voc")
+    spec = write_labels(tmp_path, "labelme")
     caplog.set_level("INFO")
     DatasetCatalog.get(register_from_files(f"{spec}:train70"))
     assert "train70: 2 of 3 images, 2 of 3 groups" in caplog.text
@@ -96,7 +96,7 @@ def test_what_a_share_says_and_refuses(tmp_path, caplog):
         with pytest.raises(DatasetError, match=f"{share}: .* take a larger share, such as train80"):
             DatasetCatalog.get(register_from_files(f"{spec}:{share}"))
     with pytest.raises(ValueError, match="'no/labels' does not exist"):
-        register_from_files("voc:no/labels:train80")
+        register_from_files("labelme:no/labels:train80")
     (tmp_path / "images:val20").mkdir()  # a path of that name is the path
     write_images(tmp_path / "images:val20")
     assert len(DatasetCatalog.get(register_from_files(f"{spec}:val20"))) == 3

@@ -10,9 +10,10 @@ import contextlib
 import json
 import logging
 import os
+import pkgutil
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
+# Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
+# `PLACE`, and says which files and folders that was made of.
+_READERS = dict.fromkeys(("voc", "csv", "labelme", "cvat"), "label_files:read")
+_READERS["yolo"] = "yolo:read"
 
 
 @dataclass(frozen=True)
@@ -97,13 +103,13 @@ class CocoFile:
 
 def is_label_spec(source: str) -> bool:
     """Whether a source is a specification of label files, and no path of a JSON."""
-    return source.startswith("voc:") and not os.path.exists(source)
+    return source.partition(":")[0] in _READERS and not os.path.exists(source)
 
 
 def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile:
     """Read a COCO instances (or image_info) JSON, or label files as one, and check it.
 
-    Label files are named by a specification with absolute paths, "voc:<folder>:<folder>". It is
+    Label files are named by a specification with absolute paths, "csv:<csv>:<image dir>". It is
     done once per process while the files are unchanged, and again where further columns are asked
     for since (see `columns.py`). `skeleton` names the joints of a file whose categories do not, of
     a dataset that is registered in code. FileNotFoundError, or a DatasetError that names file,
@@ -113,9 +119,8 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     cached = _cache.get(source)
     if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
-            from . import label_files
-
-            content, files = label_files.read(source)
+            reader = pkgutil.resolve_name(f"{__package__}.{_READERS[source.partition(':')[0]]}")
+            content, files = reader(source)
             stamps = _stamps(files)
         elif PathManager.isfile(source):
             stamps, content = _stamps([source]), _parse(source)
@@ -139,24 +144,37 @@ def _stamps(files: Iterable[str]) -> tuple:
     return tuple((file, stamp(file)) for file in files)
 
 
-def _parse(source: str) -> dict:
-    # Polygons are most of such a file: dropped while parsing unless a field asks for them.
-    hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
+def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:
+    """Return what a JSON file holds; DatasetError says what is wrong with it, and the cure."""
     try:
         text = read_text(source)
-        content = json.loads(text, object_hook=hook)
+        return json.loads(text, object_hook=hook)
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
         ) from error
+
+
+def _parse(source: str) -> dict:
+    # Polygons are most of such a file: dropped while parsing unless a field asks for them.
+    content = parse_json(
+        source, None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
+    )
     if not isinstance(content, dict) or "images" not in content:
         inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
             f"'{source}' has no key 'images' (it holds {inside}): it is no COCO annotation file (a "
             "detection result file is no dataset)"
         )
+    if os.path.basename(source) == ROBOFLOW_FILE:  # a category is the project, and no class
+        tables = (Table.of(content, name, source) for name in ("categories", "annotations"))
+        categories, annotations = (table.records for table in tables)
+        used = [entry.get("category_id") for entry in annotations]
+        above = {category.get("supercategory") for category in categories}
+        kept = [c for c in categories if c.get("name") not in above or c.get("id") in used]
+        content["categories"] = kept or categories
     return content
 
 

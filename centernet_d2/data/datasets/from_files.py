@@ -81,7 +81,7 @@ def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> 
 
 def is_file_spec(name: str) -> bool:
     """Whether a name that is not registered is meant as files: by a colon or as a bare path."""
-    is_path = name.endswith(".json") or (os.sep in name and os.path.isdir(os.path.expanduser(name)))
+    is_path = name.endswith(".json") or os.path.exists(os.path.expanduser(name))
     return name not in DatasetCatalog and (":" in name or is_path)
 
 
@@ -96,7 +96,8 @@ def form_of(metadata: Metadata) -> DatasetForm:
 def register_from_files(spec: str, classes: Sequence[str] = ()) -> str:
     """Register a specification and return the short name that it is registered under.
 
-    A split such as ":train80" behind it (where no path has that name) takes a share of the images,
+    A path without a prefix is recognised where only one form can be meant, which a line says. A
+    split such as ":train80" behind it (where no path has that name) takes a share of the images,
     and `classes` choose, merge and rename (see `selection.class_members`); of a registered name as
     well.
 
@@ -132,16 +133,28 @@ def _register_whole(spec: str) -> tuple[str, str]:
     """Register what a specification names but no share; return the name, and it with all paths."""
     if spec in DatasetCatalog:
         return spec, MetadataCatalog.get(spec).get("file_spec") or spec
-    prefix, form = spec.partition(":")[0], _forms.get(spec.partition(":")[0])
-    if form is None or ":" not in spec:
-        raise form_error(spec)
-    reader = pkgutil.resolve_name(form.reader) if isinstance(form.reader, str) else form.reader
-    dataset = reader(spec)
+    given = spec
+    if given.partition(":")[0] not in _forms:
+        from .recognize import recognized
+
+        spec = recognized(given)
+    prefix, dataset = spec.partition(":")[0], read_spec(spec)
+    if spec != given:
+        say(f"'{given}' is read as '{spec}'")
     name = dataset_name(dataset.stem, *dataset.parts)
     absolute_spec = ":".join([prefix, *dataset.parts])
     if name not in DatasetCatalog or name in _read:  # else it is somebody's own
         _register(name, dataset, absolute_spec)
     return name, absolute_spec
+
+
+def read_spec(spec: str) -> FileDataset:
+    """Return what the reader of a specification's form makes of it."""
+    form = _forms.get(spec.partition(":")[0])
+    if form is None or ":" not in spec:
+        raise form_error(spec)
+    reader = pkgutil.resolve_name(form.reader) if isinstance(form.reader, str) else form.reader
+    return reader(spec)
 
 
 def _register(name: str, dataset: FileDataset, spec: str) -> None:
@@ -271,15 +284,11 @@ def form_error(spec: str, what: str = "") -> ValueError:
         also = f" or '{prefix}:{form.also}'" if form.also else ""
         told = f"the form '{form.usage}'{also}, such as '{form.example}'"
         return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
-    if ":" not in spec:  # a file or folder alone
-        ways = ":<image dir>'" if spec.endswith(".json") else f":<split>' or 'kitti:{spec}:<split>'"
-        first = "coco" if spec.endswith(".json") else "voc"
-        return ValueError(f"dataset '{spec}' lacks its form. Write '{first}:{spec}{ways}")
     near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
     mean = f" (did you mean '{near[0]}'?)" if near else ""
     forms = ", ".join(f"'{form.usage}'" for form in _forms.values())
     told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}"
-    return ValueError(f"dataset '{spec}' is not registered, and {told}: {forms}")
+    return ValueError(f"dataset '{spec}' is not registered and no path, and {told}: {forms}")
 
 
 def absolute(path: str) -> str:
@@ -297,6 +306,11 @@ _FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, anot
         "<annotation dir>:<image dir>[:<list>]",
     ),
     "kitti": ("kitti", "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"),
+    "yolo": ("yolo", "<data.yaml or folder>[:<split>]", "yolo:my/data.yaml:train"),
+    "csv": ("label_files", "<csv>:<image dir>", "csv:my/boxes.csv:my/images"),
+    "labelme": ("label_files", "<folder>[:<image dir>]", "labelme:my/folder"),
+    "cvat": ("label_files", "<xml or folder>[:<image dir>]", "cvat:my/annotations.xml:my/images"),
+    "roboflow": ("recognize", "<folder>:<split>", "roboflow:my/export:train"),
 }
 for _prefix, (_module, *_form) in _FORMS.items():
     _forms[_prefix] = DatasetForm(_prefix, f"{__package__}.{_module}:read_form", *_form)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 
 from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
+from .columns import PLACE
+from .label_files import Page
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = dict.fromkeys(("", "0", "0.0", "false", "no", "n"), 0)
@@ -31,6 +34,25 @@ def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
         )
     objects = [_object(node, path) for node in root.findall("object")]
     return int(sides[0]), int(sides[1]), objects
+
+
+def pages(path: str, stem: str) -> Iterator[Page]:
+    """Read a file, see `label_files`; boxes are those of `voc.py`.
+
+    A difficult object is a crowd region: learned, and neither to be found nor false when found.
+    """
+    width, height, objects = read_xml(path)
+    found = [
+        {
+            "label": label,
+            "box": (x1 - 1, y1 - 1, x2, y2),
+            "iscrowd": difficult,
+            PLACE: f"'{path}', object {k}",
+        }
+        for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1)
+    ]
+    names = (stem, parse(path).findtext("filename") or stem)
+    yield Page(names, f"'{path}'", (width, height), found)
 
 
 def parse(path: str) -> ElementTree.Element:
