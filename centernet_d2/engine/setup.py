@@ -215,7 +215,8 @@ def register_datasets(cfg: CfgNode) -> None:
 
         chosen = (MetadataCatalog.get(n) for n in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
         bases = dict.fromkeys(data.selection.base for data in chosen if data.get("selection"))
-        check_classes(classes, list(bases))
+        if bases:  # else the files are not here
+            check_classes(classes, list(bases))
     _choose_reading(cfg)
 
 

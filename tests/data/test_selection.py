@@ -283,17 +283,19 @@ def test_joints_go_with_their_classes(tmp_path):
 # ---- files that were moved ----
 
 
-def test_files_of_a_saved_config_that_are_not_here(tmp_path, tiny_config):
-    folder = write_voc(tmp_path / "mine", {"a": []}, split="test")
-    cfg = setup(
-        tiny_config("DATASETS.TEST", (f"voc:{folder}:test",), "MODEL.HEATMAP.NUM_CLASSES", 0)
-    )
-    (name,) = cfg.DATASETS.TEST
+@pytest.mark.parametrize(("share", "classes"), [("", []), (":train50", ["pet=dog+cat"])])
+def test_files_of_a_saved_config_that_are_not_here(tmp_path, tiny_config, share, classes):
+    images = {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}
+    folder = write_voc(tmp_path / "mine", images, split="test")
+    cfg = tiny_config("DATASETS.TEST", (f"voc:{folder}:test{share}",), "DATASETS.CLASSES", classes)
+    cfg.MODEL.HEATMAP.NUM_CLASSES = 0
+    (name,) = setup(cfg).DATASETS.TEST
     DatasetCatalog.remove(name)
     MetadataCatalog.remove(name)
     folder.rename(tmp_path / "moved")
     again = tiny_config()
     again.merge_from_other_cfg(cfg)
     setup(again)
-    with pytest.raises(UnknownDatasetError, match="give it as 'voc:<new place>/mine:test'"):
+    words = f"give it as 'voc:<new place>/mine:test{share}'"
+    with pytest.raises(UnknownDatasetError, match=words):
         require_registered(name, key="DATASETS.TEST")
