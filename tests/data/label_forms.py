@@ -34,6 +34,16 @@ def write_labels(folder: Path, form: str, images=IMAGES, size=SIZE, classes=CLAS
     labels.mkdir(parents=True, exist_ok=True)
     name = "{}.jpg" if (pictures / f"{next(iter(images))}.jpg").exists() else "{}.png"
     rows = [(image, *row) for image, objects in images.items() for row in objects]
+    if form == "yolo":
+        for image, objects in images.items():
+            lines = [
+                f"{classes.index(c)} {(x1 + x2) / 2 / size[0]:.6f} {(y1 + y2) / 2 / size[1]:.6f} "
+                f"{(x2 - x1) / size[0]:.6f} {(y2 - y1) / size[1]:.6f}"
+                for c, x1, y1, x2, y2 in objects
+            ]
+            (labels / f"{image}.txt").write_text("\n".join(lines))
+        (folder / "data.yaml").write_text(f"train: images\nnames: {json.dumps(classes)}\n")
+        return f"yolo:{folder}/data.yaml"
     if form == "voc":
         for image, objects in images.items():
             found = [(label, x1 + 1, y1 + 1, x2, y2, 0) for label, x1, y1, x2, y2 in objects]

@@ -184,7 +184,7 @@ def test_a_form_of_ones_own_serves_a_config(lines, tiny_config, tmp_path):
     assert (form.usage, form.location) == ("lines:<list>:<image dir>", "list_file")
     with pytest.raises(ValueError, match=r"file 'b.txt' does not exist.*such as 'lines:all.txt"):
         register_from_files(f"lines:b.txt:{tmp_path}")
-    with pytest.raises(ValueError, match=r"'kitti:<folder>:<split>', 'lines:<list>:<image dir>"):
+    with pytest.raises(ValueError, match=r"did you mean 'lines'.*, 'lines:<list>:<image dir>"):
         register_from_files("line:b.txt")
 
 

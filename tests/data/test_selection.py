@@ -66,7 +66,7 @@ def test_shares_are_disjoint_complete_and_of_whole_groups():
     assert "".join(n[0] for n, taken in zip(letters, part, strict=True) if taken) == "dfj"
 
 
-@pytest.mark.parametrize("form", ["coco", "voc", "folder"])
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo", "folder"])
 def test_every_form_takes_a_share(tmp_path, form):
     images = {letter: [("cell", 1, 1, 9, 9)] for letter in "abcdefghij"}
     write_images(tmp_path / "images", images)

@@ -6,10 +6,10 @@ found.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
+import pkgutil
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -97,7 +97,7 @@ class CocoFile:
 
 def is_label_spec(source: str) -> bool:
     """Whether a source is a specification of label files, and no path of a JSON."""
-    return source.startswith("voc:") and not os.path.exists(source)
+    return source.startswith(("voc:", "yolo:")) and not os.path.exists(source)
 
 
 def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile:
@@ -113,9 +113,8 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     cached = _cache.get(source)
     if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
-            from . import label_files
-
-            content, files = label_files.read(source)
+            module = "yolo" if source.startswith("yolo:") else "label_files"
+            content, files = pkgutil.resolve_name(f"{__package__}.{module}:read")(source)
             stamps = _stamps(files)
         elif PathManager.isfile(source):
             stamps, content = _stamps([source]), _parse(source)
@@ -129,14 +128,10 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
 
 def _stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
-
-    def stamp(file: str) -> tuple | None:
-        with contextlib.suppress(OSError):
-            status = os.stat(PathManager.get_local_path(file) if "://" in file else file)
-            return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
-        return None
-
-    return tuple((file, stamp(file)) for file in files)
+    local = {f: PathManager.get_local_path(f) if "://" in f else f for f in files}
+    found = {f: os.stat(path) if os.path.exists(path) else None for f, path in local.items()}
+    keys = ("st_mtime_ns", "st_ctime_ns", "st_ino", "st_size")
+    return tuple((f, s and [getattr(s, key) for key in keys]) for f, s in found.items())
 
 
 def _parse(source: str) -> dict:

@@ -24,19 +24,17 @@ def read_form(spec: str) -> FileDataset:
     return coco_dataset(stem, (json_file, image_root), json_file, image_root)
 
 
-def coco_dataset(
-    stem: str, parts: tuple[str, ...], source: str, image_root: str = ""
-) -> FileDataset:
+def coco_dataset(stem: str, parts: tuple[str, ...], source: str, root: str = "") -> FileDataset:
     """A dataset of a `source` that `read_coco_json` takes; `stem` and `parts` as in `FileDataset`.
 
-    `image_root` is where relative names of its images lie.
+    `root` is where relative names of its images lie.
     """
 
     def register(name: str) -> None:
         content = read_coco_json(source)
-        DatasetCatalog.register(name, partial(load_coco_records, source, image_root, name=name))
+        DatasetCatalog.register(name, partial(load_coco_records, source, root, name=name))
         MetadataCatalog.get(name).set(
-            json_file=source, image_root=image_root, evaluator_type="coco", **content.metadata()
+            json_file=source, image_root=root, evaluator_type="coco", **content.metadata()
         )
 
     return FileDataset(stem, parts, register)

@@ -184,10 +184,10 @@ def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[s
 
 
 def places_now() -> str:
-    """How the files that a saved config names, and that are not here, are to be given; ""."""
+    """Say of files that saved configs name, and that are not here, how to give them, or ""."""
     moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
     pairs = zip(sorted(lost_specs), moved, strict=True)
-    return "; ".join(f"'{spec}' is not here: give it as '{new}'" for spec, new in pairs)
+    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in pairs)
 
 
 @lru_cache
@@ -287,16 +287,11 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-_FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, another pattern
-    "coco": (
-        *("coco_json", "<json>:<image dir>", "coco:annotations/train.json:images/train"),
-        *("coco", "json_file"),
-    ),
-    "voc": (
-        *("voc", "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
-        "<annotation dir>:<image dir>[:<list>]",
-    ),
-    "kitti": ("kitti", "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"),
-}
-for _prefix, (_module, *_form) in _FORMS.items():
+_COCO = "<json>:<image dir>", "coco:annotations/train.json:images/train", "coco", "json_file"
+_VOC = "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"
+_VOC += ("<annotation dir>:<image dir>[:<list>]",)
+_KITTI = "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"
+_YOLO = "<data.yaml or folder>[:<split>]", "yolo:my/data.yaml:train"
+for _module, _form in {"coco_json": _COCO, "voc": _VOC, "kitti": _KITTI, "yolo": _YOLO}.items():
+    _prefix = _module.partition("_")[0]
     _forms[_prefix] = DatasetForm(_prefix, f"{__package__}.{_module}:read_form", *_form)

@@ -1,4 +1,4 @@
-"""Label files as one COCO dictionary: `voc:<annotation dir>:<image dir>[:<list>]`.
+"""XML files as one COCO dictionary: `voc:<annotation dir>:<image dir>[:<list>]`.
 
 Images are found by name in any depth of their folder; classes are those of classes.txt, else the
 names that occur, sorted.
@@ -66,13 +66,12 @@ def read(spec: str) -> tuple[dict, list[str]]:
         found = {image: found[image] for image in wanted.values()}
     elif without := len(pictures) - len(found):
         logger.warning("%s: %d images of '%s' have no labels: left out", labels, without, images)
-    by_image = {os.path.join(images, image): found[image] for image in sorted(found)}
-    content = _content({image: (path, *pages[path]) for image, path in by_image.items()}, classes)
-    return content, [*paths, *folders, *places, *[listed] * bool(listed)]
+    by_image = {os.path.join(images, n): (found[n], *pages[found[n]]) for n in sorted(found)}
+    return coco_content(by_image, classes), [*paths, *folders, *places, *[listed] * bool(listed)]
 
 
-def _content(pages: dict[str, tuple], classes: Sequence[str]) -> dict:
-    """The COCO dictionary of image -> XML file, width, height, objects."""
+def coco_content(pages: dict[str, tuple], classes: Sequence[str]) -> dict:
+    """The COCO dictionary of image -> label file, width, height, objects as `read_xml` has them."""
     ids = {name: k for k, name in enumerate(classes, start=1)}
     records, annotations = [], []
     for number, (image, (path, width, height, objects)) in enumerate(pages.items(), start=1):
@@ -104,19 +103,18 @@ def finder(files: Sequence[str]) -> Callable[..., str | None]:
     """Return what finds one of the files by its names, with or without folder and ending."""
 
     def keys(name: str) -> list[str]:
-        path = name.replace("\\", "/")
-        stem, ending = os.path.splitext(path)
-        path = stem if ending.lower() in IMAGE_ENDINGS else path
+        path, ending = os.path.splitext(name.replace("\\", "/"))
+        path += "" if ending.lower() in IMAGE_ENDINGS else ending
         return [path, path.rpartition("/")[2]]
 
     def find(*names: str) -> str | None:
-        for key in (key for name in names for key in keys(name) if key in named):
-            if len(found := named[key]) == 1:
-                return found[0]
+        key = next((key for name in names for key in keys(name) if key in named), "")
+        found = named.get(key, [None])
+        if len(found) > 1:
             raise DatasetError(f"'{key}' may be '{found[0]}' or '{found[1]}': rename one of them")
-        return None
+        return found[0]
 
-    named: dict[str, list[str]] = {}
+    named: dict[str, list] = {}
     for file in files:
         for key in set(keys(file)):
             named.setdefault(key, []).append(file)
