@@ -27,13 +27,11 @@ class UnknownDatasetError(DatasetError, KeyError):
 def require_registered(name: str, *, key: str = "") -> None:
     """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
     if name not in DatasetCatalog.list():
-        where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered"
-        if moved := places_now():
-            raise UnknownDatasetError(f"{where}{nearest(name)}. Of a saved config, {moved}")
+        where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}"
         raise UnknownDatasetError(
-            f"{where}{nearest(name)}. "
-            "Correct the name, give your files as 'coco:<json>:<image dir>' and call "
-            "centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
+            f"{where}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
+            "dir>' and call centernet_d2.setup(cfg), or register it with detectron2's "
+            "DatasetCatalog first."
         )
 
 

@@ -357,3 +357,73 @@ def test_one_image_for_two_labels_and_names_that_mean_two_images(folder):
     (folder / "labels" / "e.xml").write_text(text)
     with pytest.raises(DatasetError, match=r"'e' may be 'one/e.png' or 'two/e.png'"):
         register_from_files(spec)
+
+
+# ---- YOLO ----
+
+
+def test_a_label_and_an_image_that_come_later(folder):
+    spec = write_labels(folder, "yolo")
+    (folder / "labels" / "c.txt").unlink()
+    assert boxes_of(records(spec))["c"] == []
+    (folder / "labels" / "c.txt").write_text("1 0.5 0.5 1 1")
+    assert boxes_of(records(spec))["c"] == [(1, 0, 0, 40, 30)]
+    write_images(folder / "images", ["later"])
+    assert boxes_of(records(spec))["later"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        ("train: ../train/images\nval: ../valid/images\nnames: [cell, dot]", "train/{}"),
+        ("path: ../elsewhere\ntrain: images\nnames: [cell, dot]", "{}"),
+        ("path: data\ntrain: [images/a, images/b]\nnames: {0: cell, 1: dot}", "data/{}/a"),
+    ],
+)
+def test_yolo_layouts(tmp_path, text, layout):
+    """Roboflow's, a path of another machine, and a list of folders; an outline."""
+    images = write_images(tmp_path / layout.format("images"), ["a"])
+    (tmp_path / "data/images/b").mkdir(parents=True, exist_ok=True)
+    labels = tmp_path / layout.format("labels")
+    labels.mkdir(parents=True)
+    (labels / "a.txt").write_text("1 0.25 0.5 0.5 0.5 0.5 0.1\n")
+    (tmp_path / "data.yaml").write_text(text)
+    found = records(f"yolo:{tmp_path}:train")
+    assert boxes_of(found) == {"a": [(1, 10, 3, 20, 15)]}
+    assert str(images) in found[0]["file_name"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2 .5 .5 .1 .1",
+        "-1 .5 .5 .1 .1",
+        "0 .5 .5 .1",
+        "0 .5 .5 .1 .1 .9",
+        "0 12 15 9 9",
+        "cell .5 .5 .1 .1",
+    ],
+)
+def test_yolo_lines_that_cannot_be_meant(folder, line):
+    spec = write_labels(folder, "yolo")
+    (folder / "labels" / "a_1.txt").write_text(f"0 0.5 0.5 0.5 0.5\n{line}\n")
+    words = f"a_1.txt': '{line}' must be a class from 0 to 1 and x, y, width and height"
+    with pytest.raises(DatasetError, match=re.escape(words)):
+        register_from_files(spec)
+
+
+def test_what_is_wrong_with_a_data_yaml(folder):
+    spec = write_labels(folder, "yolo")
+    for text, words in {
+        "train: images\nnames: {1: a}": "is no data.yaml with 'names'",
+        "train: pictures\nnames: [a]": "'pictures' is no folder",
+        "train: [a\n": "is no data.yaml with 'names': while parsing",
+        "train: images\nval: images\nnames: [a, b]": r"has the splits \['train', 'val'\]",
+        "train: images\nnames: [a, b]\nkpt_shape: [2, 3]": "joints .* are not read",
+        "train: .\nnames: [a, b]": "none of the images of 'train' has a label file, '.*.txt'",
+    }.items():
+        (folder / "data.yaml").write_text(text)
+        if text.startswith("train: ."):
+            (folder / "labels").rename(folder / "lost")
+        with pytest.raises(ValueError, match=words):
+            register_from_files(spec)

@@ -24,25 +24,25 @@ def read_form(spec: str) -> FileDataset:
     return coco_dataset(stem, (json_file, image_root), json_file, image_root)
 
 
-def coco_dataset(
-    stem: str, parts: tuple[str, ...], source: str, image_root: str = ""
-) -> FileDataset:
+def coco_dataset(stem: str, parts: tuple[str, ...], source: str, root: str = "") -> FileDataset:
     """A dataset of a `source` that `read_coco_json` takes; `stem` and `parts` as in `FileDataset`.
 
-    `image_root` is where relative names of its images lie.
+    `root` is where relative names of its images lie.
     """
 
     def register(name: str) -> None:
         content = read_coco_json(source)
-        DatasetCatalog.register(name, partial(load_coco_records, source, image_root, name=name))
+        DatasetCatalog.register(name, partial(load_coco_records, source, root, name=name))
         MetadataCatalog.get(name).set(
-            json_file=source, image_root=image_root, evaluator_type="coco", **content.metadata()
+            json_file=source, image_root=root, evaluator_type="coco", **content.metadata()
         )
 
     return FileDataset(stem, parts, register)
 
 
-def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> list[dict]:
+def load_coco_records(
+    json_file: str, image_root: str, *, name: str = "", needs_images: bool = True
+) -> list[dict]:
     """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
 
     Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, area,
@@ -54,13 +54,13 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
 
     Errors are those of `read_coco_json`; also where the file is no longer that which dataset `name`
-    was registered from, or the first image is not in `image_root`.
+    was registered from, or (`needs_images`) the first image is not in `image_root`.
     """
     content = read_coco_json(json_file)
     if name:
         content.check_registered(MetadataCatalog.get(name))
     first = join(image_root, content.file_names[0])
-    if not PathManager.isfile(first):
+    if needs_images and not PathManager.isfile(first):
         base = re.split(r"[\\/]", content.file_names[0])[-1]
         is_there = base != content.file_names[0] and PathManager.isfile(join(image_root, base))
         raise FileNotFoundError(

@@ -197,10 +197,10 @@ def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[s
 
 
 def places_now() -> str:
-    """How the files that a saved config names, and that are not here, are to be given; ""."""
+    """Say of files that saved configs name, and that are not here, how to give them, or ""."""
     moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
     pairs = zip(sorted(lost_specs), moved, strict=True)
-    return "; ".join(f"'{spec}' is not here: give it as '{new}'" for spec, new in pairs)
+    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in pairs)
 
 
 @lru_cache

@@ -41,7 +41,7 @@ class Selection:
         """Register it under a name, with the base's metadata as far as it still holds."""
         metadata = _metadata(self.base)
         if self.classes:
-            old, members = metadata["thing_classes"], self._members()
+            members = class_members(self.classes, old := metadata["thing_classes"])
             if _IDS in metadata:  # a class keeps the id of its first member, where each has one
                 ids = {old[k]: identifier for identifier, k in metadata[_IDS].items()}
                 first = [ids.get(names[0], -1) for names in members.values()]
@@ -59,9 +59,6 @@ class Selection:
         kept = {k: v for k, v in metadata.items() if k not in ("name", "file_spec", "selection")}
         MetadataCatalog.get(name).set(**kept, selection=self)
 
-    def _members(self) -> dict[str, list[str]]:
-        return class_members(self.classes, _metadata(self.base)["thing_classes"])
-
     def records(self) -> list[dict]:
         """The base's records, checked, of the images and with the classes that are chosen."""
         from ..records import checked_records  # which imports the registry
@@ -75,7 +72,8 @@ class Selection:
             records = [record for record, taken in zip(records, part, strict=True) if taken]
         if not self.classes:
             return records
-        of_name = {name: k for k, group in enumerate(self._members().values()) for name in group}
+        members = class_members(self.classes, names).values()
+        of_name = {name: k for k, group in enumerate(members) for name in group}
         new = [of_name.get(name) for name in names] + [-1]  # -1: a region of every class
         left_out: Counter[str] = Counter()
         for row, record in enumerate(records):
@@ -101,9 +99,9 @@ def class_members(entries: Sequence[str], known: Collection[str]) -> dict[str, l
         if entry in known or not equals:
             new = rest = entry
         names = [rest] if rest in known else [name.strip() for name in rest.split("+")]
-        again = next((name for name in names if any(name in n for n in found.values())), "")
-        if new in found or again or not new or not all(names):
-            wrong = f"has '{again or new}' again" if new in found or again else "lacks a name"
+        taken = {name for group in found.values() for name in group} & {*names} | {new} & {*found}
+        if taken or not all([new, *names]):
+            wrong = f"has '{min(taken)}' again" if taken else "lacks a name"
             cure = "an entry is a name, or a new one and those that it stands for: 'cell=WBC+RBC'"
             raise DatasetError(f"DATASETS.CLASSES: '{entry}' {wrong}; {cure}")
         found[new] = names

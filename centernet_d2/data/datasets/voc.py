@@ -43,6 +43,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
+_LISTS = os.path.join("ImageSets", "Main")
 _PARTS = {  # endings of the files, and what to do where one is missing
     "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
     "Annotations": (
@@ -74,12 +75,9 @@ def _two_folders(spec: str) -> bool:
     with suppress(ValueError):
         folder, rest = path_and_rest(spec, "folder")
         images = path_and_rest(spec, "folder", rest)[0] if rest else ""
-        return PathManager.isdir(images) and not PathManager.isfile(_list_path(folder, rest))
+        own = PathManager.isfile(os.path.join(folder, _LISTS, f"{rest}.txt"))
+        return PathManager.isdir(images) and not own
     return False
-
-
-def _list_path(folder: str, split: str) -> str:
-    return os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
 
 
 def _own_classes(folder: str) -> Sequence[str]:
@@ -191,7 +189,7 @@ def read_split(folder: str, split: str) -> list[str]:
         FileNotFoundError: no such list; the message names those that there are.
         DatasetError: it is empty or names an image twice.
     """
-    path = _list_path(folder, split)
+    path = os.path.join(folder, _LISTS, f"{split}.txt")
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
         return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
