@@ -6,6 +6,7 @@ found.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -133,10 +134,14 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
 
 def _stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
-    local = {f: PathManager.get_local_path(f) if "://" in f else f for f in files}
-    found = {f: os.stat(path) if os.path.exists(path) else None for f, path in local.items()}
-    keys = ("st_mtime_ns", "st_ctime_ns", "st_ino", "st_size")
-    return tuple((f, s and [getattr(s, key) for key in keys]) for f, s in found.items())
+
+    def stamp(file: str) -> tuple | None:
+        with contextlib.suppress(OSError):
+            status = os.stat(PathManager.get_local_path(file) if "://" in file else file)
+            return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
+        return None
+
+    return tuple((file, stamp(file)) for file in files)
 
 
 def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:

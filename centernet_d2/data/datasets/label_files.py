@@ -159,18 +159,19 @@ def finder(files: Sequence[str]) -> Callable[..., str | None]:
     """Return what finds one of the files by its names, with or without folder and ending."""
 
     def keys(name: str) -> list[str]:
-        path, ending = os.path.splitext(name.replace("\\", "/"))
-        path += "" if ending.lower() in IMAGE_ENDINGS else ending
+        path = name.replace("\\", "/")
+        stem, ending = os.path.splitext(path)
+        path = stem if ending.lower() in IMAGE_ENDINGS else path
         return [path, path.rpartition("/")[2]]
 
     def find(*names: str) -> str | None:
-        key = next((key for name in names for key in keys(name) if key in named), "")
-        found = named.get(key, [None])
-        if len(found) > 1:
+        for key in (key for name in names for key in keys(name) if key in named):
+            if len(found := named[key]) == 1:
+                return found[0]
             raise DatasetError(f"'{key}' may be '{found[0]}' or '{found[1]}': rename one of them")
-        return found[0]
+        return None
 
-    named: dict[str, list] = {}
+    named: dict[str, list[str]] = {}
     for file in files:
         for key in set(keys(file)):
             named.setdefault(key, []).append(file)
