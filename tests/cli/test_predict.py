@@ -70,7 +70,7 @@ def test_what_is_left_out_is_listed_and_weights_without_names_are_told(
     predict, weights, photo, caplog
 ):
     torch.save(torch.load(weights, weights_only=True)["model"], weights)
-    (clip := photo.parent / "clip.avi").write_bytes(b"...")
+    (clip := photo.parent / "clip.heic").write_bytes(b"...")
     nowhere = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "1")
     with caplog.at_level("WARNING", "centernet_d2"):
         content = predict(photo.parent, options=nowhere)[1]
