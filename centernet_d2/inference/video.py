@@ -29,6 +29,11 @@ CODECS = {"avc1": ".mp4", "mp4v": ".mp4", "MJPG": ".avi"}
 _USUAL_FPS = 25.0  # where a camera or a file does not say
 
 
+def without_login(source: str) -> str:
+    """Return the address of a stream without a user's name and password."""
+    return re.sub(r"//[^/@]*@", "//", source)
+
+
 class Frame(NamedTuple):
     """A frame, its number and its time in seconds, both from 0."""
 
@@ -51,7 +56,7 @@ class Video:
 
     def __init__(self, source: str) -> None:
         """Open it; OSError where that cannot be done."""
-        self.name = re.sub(r"//[^/@]*@", "//", source)
+        self.name = without_login(source)
         camera = source.removeprefix("camera:")
         self.capture = cv2.VideoCapture(int(camera) if camera.isdigit() else source)
         if not self.capture.isOpened():

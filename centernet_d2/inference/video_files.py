@@ -24,7 +24,7 @@ from .files import read_earlier
 from .find_images import is_live
 from .formats import csv_text
 from .records import Recorder, Tally
-from .video import CODECS, Frame, Video, VideoFile
+from .video import CODECS, Frame, Video, VideoFile, without_login
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _places(sources: Sequence[str], folder: str) -> dict[str, str]:
     root = os.path.commonpath([os.path.dirname(path) for path in paths.values()] or [os.curdir])
     places = dict[str, str]()
     for source in sources:
-        name = re.sub(r"//[^/@]*@|\W+", "_", source) + time.strftime("_%Y%m%d_%H%M%S")
+        name = re.sub(r"\W+", "_", without_login(source)) + time.strftime("_%Y%m%d_%H%M%S")
         if source in paths:
             name = os.path.splitext(os.path.relpath(paths[source], root))[0]
         place = os.path.join(folder, name)
