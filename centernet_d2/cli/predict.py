@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import logging
 import os
 import signal
 import time
@@ -95,19 +96,16 @@ def check_usage(args: argparse.Namespace, videos: bool) -> None:
     """Raise ValueError of options that the inputs have no use for, or which miss another one."""
     for name in args.format:
         check_choice("--format", name, PREDICTION_FORMATS)
-    others = {*args.format} - {"json", "csv"}
-    rules = {
-        "--frames and --track are of videos, and --input names none": not videos
-        and (args.frames or args.track),
-        "--heatmap and formats but json and csv are of pictures, and --input names a video": videos
-        and (others or args.heatmap),
-        "--tile-overlap and --tiles-and-whole go with --tiles": args.tiles is None
-        and (args.tile_overlap is not None or args.tiles_and_whole),
-        "--image-ids goes with --format coco": args.image_ids and "coco" not in args.format,
-    }
-    for told, broken in rules.items():
-        if broken:
-            raise ValueError(f"{told}.")
+    of_pictures = args.heatmap or {*args.format} - {"json", "csv"}
+    overlap = args.tile_overlap is not None or args.tiles_and_whole
+    rules = (
+        (not videos and (args.frames or args.track), "--frames and --track go with a video"),
+        (videos and of_pictures, "--heatmap and formats but json and csv are not of videos"),
+        (args.tiles is None and overlap, "--tile-overlap and --tiles-and-whole go with --tiles"),
+        (args.image_ids and "coco" not in args.format, "--image-ids goes with --format coco"),
+    )
+    if broken := [told for is_broken, told in rules if is_broken]:
+        raise ValueError(f"{broken[0]}; give the one, or leave out the other.")
 
 
 def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, Any] | None:
@@ -116,16 +114,12 @@ def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, A
         return None
     if "pred_boxes3d" in getattr(predictor.model, "output_fields", ()):
         raise ValueError("--tiles: boxes in space need the whole picture, as its camera saw it.")
-    test, source = predictor.cfg.TEST, "INPUT.TRAIN_SIZE"
-    frame = predictor.cfg.INPUT.TRAIN_SIZE
-    if test.RESOLUTION == "fixed":
-        frame, source = test.FIXED_SIZE, "TEST.FIXED_SIZE"
-    size = args.tiles or max(frame)
+    fixed, cfg = predictor.cfg.TEST.RESOLUTION == "fixed", predictor.cfg
+    size = args.tiles or max(cfg.TEST.FIXED_SIZE if fixed else cfg.INPUT.TRAIN_SIZE)
     overlap = size // 4 if args.tile_overlap is None else args.tile_overlap
-    told = "Tiles of %d pixels%s overlap by %d; objects larger than that may come in parts."
-    start_logging(verbose=args.verbose).info(
-        told, size, "" if args.tiles else f" ({source})", overlap
-    )
+    source = "" if args.tiles else f", {'TEST.FIXED_SIZE' if fixed else 'INPUT.TRAIN_SIZE'},"
+    told = "Tiles of %d pixels%s overlap by %d; larger objects may come in parts."
+    logging.getLogger(__name__).info(told, size, source, overlap)
     return {"tile": size, "overlap": overlap, "whole": args.tiles_and_whole}
 
 

@@ -27,7 +27,6 @@ from .records import Recorder, Tally
 logger = logging.getLogger(__name__)
 
 PREDICTIONS_FILE = "predictions.json"
-_PICTURES = ("picture", "heatmap")  # keys of their names in an image's record, as formats are
 _SECONDS_BETWEEN_SAVES = 30
 _REFUSED_AT_ONCE = 3  # so many first images that the detector refuses end the run
 
@@ -71,20 +70,15 @@ class PredictionWriter:
             ValueError: the earlier run had other settings, or a picture's place is taken.
         """
         self.recorder, self.heading = recorder, recorder.heading | settings
-        self.formats = {name: PREDICTION_FORMATS[name] for name in formats}
+        self.formats = [PREDICTION_FORMATS[name] for name in formats]
         os.makedirs(folder, exist_ok=True)  # its error comes before the first image
         self.folder, self.path = folder, os.path.join(folder, PREDICTIONS_FILE)
         self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
         self.files, self.draw, self.draw_heatmap = list(files), draw, draw_heatmap
-        for made in self.formats.values():  # what cannot be written is said before the first image
-            nothing = {"height": 0, "width": 0, "detections": []}
-            made.of_run([{"file": file} | nothing for file in files], self.heading)
         earlier = {} if overwrite else read_earlier(self.path, self.heading)
         self.records = {os.path.abspath(r["file"]): r for r in earlier.get("images", ())}
-        self._new: set[str] = set()  # whose files of other formats are to be written
-        named = (*_PICTURES, *PREDICTION_FORMATS)
-        kept = [(key, r.get(kind)) for key, r in self.records.items() for kind in named]
-        self._owners = {name: key for key, name in kept if name}
+        self._owners = {record["name"]: key for key, record in self.records.items()}
+        self._new: set[str] = set()  # images whose own files are to be written
         self.failed: dict[str, str] = {}
         self.left_out = list(left_out)
         self._saved_at = time.monotonic()
@@ -92,7 +86,11 @@ class PredictionWriter:
 
     def _check_names(self, files: Sequence[str]) -> None:
         inputs, names = {os.path.abspath(file) for file in files}, dict[str, str]()
-        for file, name in ((f, name) for f in files for name in self._names(f).values()):
+        empty = {"height": 0, "width": 0, "detections": []}
+        known = {os.path.abspath(f): {"file": f, "name": self._name(f), **empty} for f in files}
+        planned = [(f, name) for f in files for name in self._pictures(f).values()]
+        written = self._formatted(list((known | self.records).values()))
+        for file, name in planned + [(file, name) for name, _, file in written]:
             if names.setdefault(name, file) != file:  # photo.jpg beside an input photo.heatmap.jpg
                 raise ValueError(
                     f"Two files would have one name, '{name}': of '{names[name]}' and of "
@@ -104,35 +102,39 @@ class PredictionWriter:
                     "outside the input."
                 )
 
-    def _names(self, file: str) -> dict[str, str]:
-        """Key in the record -> name below the output folder of each file that an image has there.
+    def _name(self, file: str) -> str:
+        """Name of an image below the output folder, of which the names of its files are made.
 
         The inputs' folders come again. A name that an earlier run gave to another file gets a mark
         of the file's own path.
         """
         path = os.path.abspath(file)
         name = os.path.relpath(path, self.root)
-        names = self._named(name)
-        if any(self._owners.get(taken, path) != path for taken in names.values()):
+        if self._owners.get(name, path) != path:
             folder, base = os.path.split(name)
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
-            names = self._named(os.path.join(folder, f"{mark}_{base}"))
-        return names
+            name = os.path.join(folder, f"{mark}_{base}")
+        return name
 
-    def _named(self, name: str) -> dict[str, str]:
+    def _pictures(self, file: str) -> dict[str, str]:
+        """Key in the record -> name below the output folder of each picture of a file."""
+        name = self._name(file)
         picture = name if name.lower().endswith(WRITABLE_ENDINGS) else f"{name}.jpg"
         stem, ending = os.path.splitext(picture)
         names = {"picture": picture} if self.draw else {}
-        names |= {"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {}
-        own = {kind: made.place for kind, made in self.formats.items() if made.of_image}
-        return names | {k: place.format(os.path.splitext(name)[0]) for k, place in own.items()}
+        return names | ({"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {})
+
+    def _formatted(self, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+        """Name, text and perhaps image of the files of all formats."""
+        for form in self.formats:
+            yield from form(records, self.heading, self.folder)
 
     def is_done(self, file: str) -> bool:
         """Tell whether an earlier run has finished this file."""
         record = self.records.get(os.path.abspath(file))
         return record is not None and all(
             kind in record and os.path.isfile(os.path.join(self.folder, record[kind]))
-            for kind in self._names(file).keys() & {*_PICTURES}
+            for kind in self._pictures(file)
         )
 
     def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
@@ -140,16 +142,17 @@ class PredictionWriter:
 
         `result` is what the detector says of it, "instances" and perhaps its "projection".
         """
-        record, shown = self.recorder.of(file, image, result)
-        for kind, name in self._names(file).items():
-            record[kind] = name
-            self._owners[name] = os.path.abspath(file)
+        pictures, key = self._pictures(file), os.path.abspath(file)
+        record, shown = self.recorder.of(file, image, result, name=self._name(file), **pictures)
+        for kind, name in pictures.items():
             if kind == "picture" and self.draw:
-                write_picture(os.path.join(self.folder, name), self.draw(image, shown))
-            elif kind == "heatmap" and self.draw_heatmap:
-                write_picture(os.path.join(self.folder, name), self.draw_heatmap(image))
-        self.records[os.path.abspath(file)] = record
-        self._new.add(os.path.abspath(file))
+                drawn = self.draw(image, shown)
+            elif self.draw_heatmap:
+                drawn = self.draw_heatmap(image)
+            write_picture(os.path.join(self.folder, name), drawn)
+        self._owners[record["name"]] = key
+        self.records[key] = record
+        self._new.add(key)
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self.save()
 
@@ -161,28 +164,16 @@ class PredictionWriter:
                 tally.add(self.records[key])
         return tally.told(self.recorder.threshold)
 
-    def _save_formats(self, images: Sequence[Mapping[str, Any]]) -> None:
-        for made in self.formats.values():
-            for name, text in made.of_run(images, self.heading).items():
-                with atomic_write(os.path.join(self.folder, name), "w") as stream:
-                    stream.write(text)
-        single = {kind: made.of_image for kind, made in self.formats.items() if made.of_image}
-        for key in map(os.path.abspath, self.files if single else ()):
-            if (record := self.records.get(key)) is None:
-                continue
-            record |= {k: name for k, name in self._names(key).items() if k in single}
-            for kind, text_of in single.items():
-                path = os.path.join(self.folder, record[kind])
-                if key in self._new or not os.path.isfile(path):
-                    with atomic_write(path, "w") as stream:
-                        stream.write(text_of(record, self.heading, path))
-        self._new.clear()
-
     def save(self) -> None:
         """Write `predictions.json` and the other formats, each file whole or not at all."""
         failed = [{"file": file, "error": message} for file, message in self.failed.items()]
         images = [self.records[key] for key in sorted(self.records)]
-        self._save_formats(images)
+        for name, text, file in self._formatted(images):
+            path = os.path.join(self.folder, name)
+            if not file or os.path.abspath(file) in self._new or not os.path.isfile(path):
+                with atomic_write(path, "w") as stream:
+                    stream.write(text)
+        self._new.clear()
         found = {"images": images, "failed": failed, "left_out": self.left_out}
         write_json(self.path, self.heading | found, indent=1)
         self._saved_at = time.monotonic()

@@ -1,6 +1,8 @@
-"""What predictions are written as, beside `predictions.json`, from whose records they are made.
+"""What predictions are written as beside `predictions.json`, of whose records they are made.
 
-A record is that of `records.Recorder`, `heading` what else stands in `predictions.json`.
+A format is called with the records of `records.Recorder`, in the order of their files, with what
+else stands in that JSON, and with the output folder. It yields a name below the folder, the text,
+and the image file whose own it is, or "" where it is of all; one's own is not written twice.
 """
 
 from __future__ import annotations
@@ -9,9 +11,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -19,162 +20,133 @@ import yaml
 from ..text_files import read_text
 
 Record = Mapping[str, Any]
+Files = Iterator[tuple[str, str, str]]
+Format = Callable[[Sequence[Record], Record, str], Files]
+PREDICTION_FORMATS: dict[str, Format] = {"json": lambda records, heading, folder: iter(())}
 CSV_COLUMNS = (
     *("file", "width", "height", "frame", "time", "track_id", "class_name", "class_index"),
     *("score", "left", "top", "right", "bottom", "more"),
 )
-_OF_DETECTION = {"class_name", "class_index", "score", "box", "track_id"}
 
 
-@dataclass(frozen=True)
-class PredictionFormat:
-    """One form of output.
-
-    Attributes:
-        of_run: (records, heading) -> file name -> text, of all images together.
-        of_image: (record, heading, path of the file) -> text, of each image its own file.
-        place: of that file below the output folder; {} is the image's name without its ending.
-    """
-
-    of_run: Callable[[Sequence[Record], Record], dict[str, str]] = lambda records, heading: {}
-    of_image: Callable[[Record, Record, str], str] | None = None
-    place: str = ""
-
-
-PREDICTION_FORMATS: dict[str, PredictionFormat] = {"json": PredictionFormat()}
-"""Name -> what is written; that of "json" is always there, as a second run goes on from it."""
-
-
-def register_prediction_format(name: str, **parts: Any) -> None:
-    """Add a form of output, which `--format` then knows: `of_run`, `of_image`, `place`.
-
-    Raises:
-        ValueError: the name is taken.
-    """
+def register_prediction_format(name: str, form: Format) -> None:
+    """Add a format, which `--format` then knows; ValueError where the name is taken."""
     if name in PREDICTION_FORMATS:
         raise ValueError(f"the format '{name}' is registered already; take another name")
-    PREDICTION_FORMATS[name] = PredictionFormat(**parts)
+    PREDICTION_FORMATS[name] = form
 
 
-def xyxy(detection: Record, heading: Record) -> list[float]:
-    """Left, top, right, bottom of a detection, whatever `box_format` its record has."""
-    x, y, third, fourth = detection["box"]
+def xyxy(found: Record, heading: Record) -> list[float]:
+    """Left, top, right, bottom of a detection, in whatever form its record has them."""
+    x, y, *end = found["box"]
     is_xyxy = heading["box_format"].startswith("XYXY")
-    return [x, y, *((third, fourth) if is_xyxy else (x + third, y + fourth))]
+    return [x, y, *(end if is_xyxy else (round(x + end[0], 3), round(y + end[1], 3)))]
 
 
 def csv_text(records: Sequence[Record], heading: Record, *, header: bool = True) -> str:
-    """A row per detection; `more` is the JSON of what has no column, as joints."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", extrasaction="ignore")
+    """Return a row per detection; `more` is JSON of what has no column, as joints."""
+    table = csv.DictWriter(text := io.StringIO(), CSV_COLUMNS, "", "ignore", lineterminator="\n")
     if header:
         table.writeheader()
     for record in records:
         for found in record["detections"]:
-            more = {key: value for key, value in found.items() if key not in _OF_DETECTION}
-            box = dict(zip(CSV_COLUMNS[-5:-1], xyxy(found, heading), strict=True))
+            more = {k: value for k, value in found.items() if k not in (*CSV_COLUMNS, "box")}
             shown = {"more": json.dumps(more, ensure_ascii=False) if more else ""}
+            box = dict(zip(CSV_COLUMNS[-5:-1], xyxy(found, heading), strict=True))
             table.writerow({**record, **found, **box, **shown})
     return text.getvalue()
 
 
-def coco_files(records: Sequence[Record], heading: Record) -> dict[str, str]:
+def _csv(records: Sequence[Record], heading: Record, folder: str) -> Iterator[tuple[str, str, str]]:
+    yield "predictions.csv", csv_text(records, heading), ""
+
+
+def _coco(records: Sequence[Record], heading: Record, folder: str) -> Files:
     """Results that `COCO.loadRes` takes, and the COCO file of images and categories that it needs.
 
-    Ids count from 1, images in the order of their paths, unless `heading` has a COCO file,
-    "image_ids", which gives those of images by their file names and those of classes by theirs.
+    Ids count from 1, or are those of a COCO file, "image_ids", by names of files and of classes.
     """
     images = {record["file"]: number for number, record in enumerate(records, 1)}
     categories = {name: number for number, name in enumerate(heading["class_names"], 1)}
     if given := heading.get("image_ids"):
         content = json.loads(read_text(given))
         ids = {entry["file_name"]: entry["id"] for entry in content["images"]}
-        images = {file: _id_of(file, ids, given) for file in images}
         known = {entry["name"]: entry["id"] for entry in content["categories"]}
-        categories = {name: known.get(name, "") for name in categories}
-        if unknown := [name for name, identifier in categories.items() if identifier == ""]:
-            raise ValueError(f"--image-ids '{given}' has no category {unknown}: it has {[*known]}.")
+        ends = {file: [PurePath(*PurePath(file).parts[k:]).as_posix() for k in range(99)]
+                for file in images}  # fmt: skip
+        found = {file: [ids[end] for end in ends[file] if end in ids] for file in images}
+        strange = [f"category '{name}'" for name in categories if name not in known]
+        if strange := [*strange, *(f"image '{file}'" for file in images if not found[file])]:
+            raise ValueError(f"--image-ids '{given}' has no {strange[0]}.")
+        images = {file: found[file][0] for file in images}
+        categories = {name: known[name] for name in categories}
     results = []
     for record in records:
         for found in record["detections"]:
             left, top, right, bottom = xyxy(found, heading)
-            box = [round(value, 3) for value in (left, top, right - left, bottom - top)]
-            name, image = found["class_name"], images[record["file"]]
-            category = categories.get(name, found["class_index"] + 1)
-            row = {"image_id": image, "category_id": category, "bbox": box, "score": found["score"]}
-            if found.get("joints"):
-                row["keypoints"] = [value for joint in found["joints"] for value in joint]
+            row = {"image_id": images[record["file"]], "score": found["score"]}
+            row["category_id"] = categories.get(found["class_name"], found["class_index"] + 1)
+            row["bbox"] = [left, top, round(right - left, 3), round(bottom - top, 3)]
+            if joints := found.get("joints"):
+                row["keypoints"] = [value for joint in joints for value in joint]
             results.append(row)
-    sizes = [{key: record[key] for key in ("height", "width")} for record in records]
     listed = [
-        {"id": images[record["file"]], "file_name": record["file"], **size}
-        for record, size in zip(records, sizes, strict=True)
+        {
+            "id": images[r["file"]],
+            "file_name": r["file"],
+            "height": r["height"],
+            "width": r["width"],
+        }
+        for r in records
     ]
     named = [{"id": identifier, "name": name} for name, identifier in categories.items()]
     whole = {"images": listed, "categories": named, "annotations": []}
-    return {"coco_results.json": json.dumps(results), "coco_images.json": json.dumps(whole)}
+    yield "coco_results.json", json.dumps(results), ""
+    yield "coco_images.json", json.dumps(whole, ensure_ascii=False), ""
 
 
-def _id_of(file: str, ids: Mapping[str, Any], source: str) -> Any:
-    parts = Path(file).parts
-    for start in range(len(parts)):
-        if (name := "/".join(parts[start:])) in ids:
-            return ids[name]
-    raise ValueError(f"--image-ids '{source}' has no image '{parts[-1]}' (of '{file}').")
-
-
-def yolo_text(record: Record, heading: Record, path: str) -> str:
+def _yolo(records: Sequence[Record], heading: Record, folder: str) -> Files:
     """Lines as Ultralytics saves them: class, center, size, joints (x, y, score), confidence."""
-    width, height = record["width"], record["height"]
-    joints = len(heading.get("joint_names") or ())
-    lines = []
-    for found in record["detections"]:
-        left, top, right, bottom = xyxy(found, heading)
-        box = [(left + right) / 2 / width, (top + bottom) / 2 / height]
-        box += [(right - left) / width, (bottom - top) / height]
-        for x, y, score in found.get("joints") or [(-0.5, -0.5, 0.0)] * joints:
-            box += [(x + 0.5) / width, (y + 0.5) / height, score]  # 0 is a pixel's middle
-        numbers = " ".join(f"{value:.6g}" for value in (*box, found["score"]))
-        lines.append(f"{found['class_index']} {numbers}\n")
-    return "".join(lines)
-
-
-def yolo_names(records: Sequence[Record], heading: Record) -> dict[str, str]:
-    """The `data.yaml` of class names, and of joints their number."""
+    names = heading.get("joint_names") or ()
     content: dict[str, Any] = {"names": dict(enumerate(heading["class_names"]))}
-    if joints := heading.get("joint_names"):
-        content |= {"kpt_shape": [len(joints), 3], "kpt_names": {0: [*joints]}}
-    return {"data.yaml": yaml.safe_dump(content, allow_unicode=True, sort_keys=False)}
+    content |= {"kpt_shape": [len(names), 3]} if names else {}
+    yield "data.yaml", yaml.safe_dump(content, allow_unicode=True, sort_keys=False), ""
+    for record in records:
+        width, height, lines = record["width"], record["height"], []
+        for found in record["detections"]:
+            left, top, right, bottom = xyxy(found, heading)
+            line = [(left + right) / 2 / width, (top + bottom) / 2 / height]
+            line += [(right - left) / width, (bottom - top) / height]
+            for x, y, score in found.get("joints") or [(-0.5, -0.5, 0.0)] * len(names):
+                line += [(x + 0.5) / width, (y + 0.5) / height, score]  # 0 is a pixel's middle
+            numbers = " ".join(f"{value:.6g}" for value in (*line, found["score"]))
+            lines.append(f"{found['class_index']} {numbers}\n")
+        stem = os.path.splitext(record["name"])[0]
+        yield os.path.join("labels", f"{stem}.txt"), "".join(lines), record["file"]
 
 
-def labelme_text(record: Record, heading: Record, path: str) -> str:
+def _labelme(records: Sequence[Record], heading: Record, folder: str) -> Files:
     """What LabelMe opens: rectangles, and joints as points of the same group."""
-    names, shapes = heading.get("joint_names") or (), []
-    for number, found in enumerate(record["detections"], 1):
-        left, top, right, bottom = xyxy(found, heading)
-        joints = found.get("joints") or ()
-        group = number if joints else None
-        told = f"score {found['score']:.3f}"
-        drawn = [("rectangle", found["class_name"], [[left, top], [right, bottom]], told)]
-        for joint, (x, y, score) in enumerate(joints):
-            name = names[joint] if joint < len(names) else f"joint {joint}"
-            drawn.append(("point", name, [[x + 0.5, y + 0.5]], f"score {score:.3f}"))
-        for kind, label, points, text in drawn:
-            shape = {"label": label, "points": points, "group_id": group, "description": text}
-            shapes.append({**shape, "shape_type": kind, "flags": {}, "mask": None})
-    place = os.path.relpath(os.path.abspath(record["file"]), os.path.dirname(os.path.abspath(path)))
-    whole = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None}
-    whole |= {"imagePath": place.replace(os.sep, "/"), "imageHeight": record["height"]}
-    return json.dumps(whole | {"imageWidth": record["width"]}, ensure_ascii=False, indent=1)
+    names = dict(enumerate(heading.get("joint_names") or ()))
+    for record in records:
+        shapes = []
+        for number, found in enumerate(record["detections"], 1):
+            box, joints = xyxy(found, heading), found.get("joints") or ()
+            rows = [("rectangle", found["class_name"], found["score"], [box[:2], box[2:]])]
+            for k, (x, y, score) in enumerate(joints):
+                rows.append(("point", names.get(k, f"joint {k}"), score, [[x + 0.5, y + 0.5]]))
+            for kind, label, score, points in rows:
+                shape = {"label": label, "points": points, "group_id": number if joints else None}
+                shape |= {"description": f"score {score:.3f}", "shape_type": kind, "flags": {}}
+                shapes.append(shape)
+        name = os.path.join("labelme", f"{os.path.splitext(record['name'])[0]}.json")
+        at = os.path.dirname(os.path.abspath(os.path.join(folder, name)))
+        path = PurePath(os.path.relpath(os.path.abspath(record["file"]), at)).as_posix()
+        whole: dict[str, Any] = {"version": "5.5.0", "flags": {}, "shapes": shapes}
+        whole |= {"imagePath": path, "imageData": None, "imageHeight": record["height"]}
+        whole |= {"imageWidth": record["width"]}
+        yield name, json.dumps(whole, ensure_ascii=False, indent=1), record["file"]
 
 
-register_prediction_format("coco", of_run=coco_files)
-register_prediction_format(
-    "csv", of_run=lambda records, heading: {"predictions.csv": csv_text(records, heading)}
-)
-register_prediction_format(
-    "yolo", of_run=yolo_names, of_image=yolo_text, place=os.path.join("labels", "{}.txt")
-)
-register_prediction_format(
-    "labelme", of_image=labelme_text, place=os.path.join("labelme", "{}.json")
-)
+for _name, _form in {"coco": _coco, "csv": _csv, "yolo": _yolo, "labelme": _labelme}.items():
+    register_prediction_format(_name, _form)

@@ -99,7 +99,7 @@ def test_coco_ids_of_a_given_file(write, tmp_path):
     ids = {(row["image_id"], row["category_id"]) for row in results}
     assert ids == {(image, 10 + k) for image in (9, 70) for k in range(3)}
     never = lambda files, images: pytest.fail("predicted before it was checked")  # noqa: E731
-    for part, told in (("images", r"no image 'b\.jpg'"), ("categories", "no category")):
+    for part, told in (("images", r"no image '.*b\.jpg'"), ("categories", "no category")):
         (given := tmp_path / f"{part}.json").write_text(json.dumps({**content, part: []}))
         if part == "images":
             given.write_text(json.dumps({**content, part: content[part][1:]}))
@@ -213,14 +213,8 @@ def test_two_pictures_of_one_label_file_are_refused(write, photos):
 
 
 def test_a_format_of_ones_own(write, monkeypatch):
-    monkeypatch.setattr(
-        "centernet_d2.inference.formats.PREDICTION_FORMATS", dict(PREDICTION_FORMATS)
-    )
     with pytest.raises(ValueError, match="'csv' is registered already"):
-        register_prediction_format("csv")
-    count = lambda records, heading: {"count.txt": str(len(records))}  # noqa: E731
-    register_prediction_format("count", of_run=count)
-    from centernet_d2.inference import files, formats
-
-    monkeypatch.setattr(files, "PREDICTION_FORMATS", formats.PREDICTION_FORMATS)
-    assert (write("count") / "count.txt").read_text() == "2"
+        register_prediction_format("csv", lambda *given: iter(()))
+    register_prediction_format("count", lambda found, *_: iter([("n.txt", str(len(found)), "")]))
+    assert (write("count") / "n.txt").read_text() == "2"
+    del PREDICTION_FORMATS["count"]
