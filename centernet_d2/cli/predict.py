@@ -114,12 +114,15 @@ def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, A
         return None
     if "pred_boxes3d" in getattr(predictor.model, "output_fields", ()):
         raise ValueError("--tiles: boxes in space need the whole picture, as its camera saw it.")
-    fixed, cfg = predictor.cfg.TEST.RESOLUTION == "fixed", predictor.cfg
-    size = args.tiles or max(cfg.TEST.FIXED_SIZE if fixed else cfg.INPUT.TRAIN_SIZE)
+    if not args.tiles and predictor.cfg.TEST.RESOLUTION == "fixed":
+        raise ValueError(
+            "--tiles needs a SIZE here, about that of the images that the detector learned from: "
+            "TEST.RESOLUTION is 'fixed', so that a tile of any size is scaled to TEST.FIXED_SIZE."
+        )
+    size = args.tiles or max(predictor.cfg.INPUT.TRAIN_SIZE)
     overlap = size // 4 if args.tile_overlap is None else args.tile_overlap
-    source = "" if args.tiles else f", {'TEST.FIXED_SIZE' if fixed else 'INPUT.TRAIN_SIZE'},"
-    told = "Tiles of %d pixels%s overlap by %d; larger objects may come in parts."
-    logging.getLogger(__name__).info(told, size, source, overlap)
+    told = "Tiles of %d pixels overlap by %d; larger objects may come in parts."
+    logging.getLogger(__name__).info(told, size, overlap)
     return {"tile": size, "overlap": overlap, "whole": args.tiles_and_whole}
 
 
