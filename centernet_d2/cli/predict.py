@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..engine.model_config import read_model_config
 from ..engine.processes import at_signals
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
+from ..inference.adapters import byte_tracker
 from ..inference.cameras import ImageCameras
 from ..inference.files import PredictionWriter, predict_files
 from ..inference.find_images import find_images, is_live, is_video
@@ -27,21 +28,24 @@ from ..inference.formats import PREDICTION_FORMATS
 from ..inference.predictor import Predictor
 from ..inference.records import Recorder
 from ..inference.tiles import predict_in_tiles
+from ..inference.video_files import predict_videos, video_places
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing
 
+logger = logging.getLogger(__name__)
+
 
 def run(args: argparse.Namespace) -> int:
     """Predict; return the exit status."""
-    logger = start_logging(verbose=args.verbose)
+    start_logging(verbose=args.verbose)
     left_out: list[str] = []
     found = find_images(args.input, excluded_folder=args.output, left_out=left_out)
-    videos = [file for file in found if is_video(file)]
-    files = [file for file in found if not is_video(file)]
+    places = video_places([file for file in found if is_video(file)], args.output)
+    files = [file for file in found if file not in places]
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports))
-    check_usage(args, bool(videos))
+    check_usage(args, bool(places))
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     cameras = ImageCameras([f for f in found if not is_live(f)], **camera, upright=upright)
@@ -56,40 +60,43 @@ def run(args: argparse.Namespace) -> int:
     settings = {**predictor.names, **describe_model(predictor.cfg), **camera, "tiles": tiles}
     how = {"threshold": args.score_threshold, "keypoints": args.keypoints, "drawing": drawing}
     draw = None if args.no_pictures else functools.partial(draw_result, class_names=names, **how)
-    seen = functools.partial(draw_seen, predictor, drawing) if args.heatmap else None
     rule = {"batch_size": args.batch_size, "tiles": tiles}
     predict = functools.partial(predict_batch, predictor, cameras, **rule)
-    failed = 0
+    failed, what = 0, {"draw": draw, "overwrite": args.overwrite}
     with at_signals(stop):
         if files:
-            settings["image_ids"] = args.image_ids
-            what = {"settings": settings, "draw": draw, "draw_heatmap": seen, "left_out": left_out}
-            also = {"formats": args.format, "overwrite": args.overwrite}
-            writer = PredictionWriter(args.output, files, recorder, **what, **also)
-            reading, began = {"batch_size": args.batch_size, "read": predictor.read}, time.time()
-            try:
-                report = predict_files(predict, files, writer, **reading)
-            except (KeyboardInterrupt, SystemExit) as stopped:
-                stopped.add_note(
-                    f"{len(writer.records)} of {len(files)} images are in {writer.path}; the same "
-                    "command goes on with the others."
-                )
-                raise
-            failed, done = len(report.failed), len(report.done)
-            rate = done / (time.time() - began + 1e-9)
-            told = "%d images done (%.1f per second), %d were done before, %d could not be "
-            told += "predicted: %s"
-            logger.info(told, done, rate, len(report.skipped), failed, writer.path)
-            logger.info("%s.", writer.told())
-        if videos:
-            from ..inference.video_files import predict_videos
-
-            what = {"folder": args.output, "settings": settings, "draw": draw}
-            what |= {"batch_size": args.batch_size, "chosen": args.frames or slice(None)}
-            what |= {"track": args.track, "overwrite": args.overwrite}
-            with_csv = "csv" in args.format
-            failed += predict_videos(predict, videos, recorder, with_csv=with_csv, **what)
+            also = {"settings": settings | {"image_ids": args.image_ids}, "left_out": left_out}
+            also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing)
+            also["draw_heatmap"] = also["draw_heatmap"] if args.heatmap else None
+            given = (args.output, files, recorder)
+            writer = PredictionWriter(*given, **also, **what, formats=args.format)
+            failed = run_files(predict, writer, batch_size=args.batch_size, read=predictor.read)
+        chosen = args.frames or slice(None)
+        heading = {"track": args.track, "frames": [chosen.start, chosen.stop, chosen.step]}
+        heading |= {**recorder.heading, **settings, "csv": "csv" in args.format}
+        failed += predict_videos(
+            predict, places, recorder, heading, batch_size=args.batch_size, **what
+        )
     return 1 if failed else 0
+
+
+def run_files(predict: Callable[..., list[dict]], writer: PredictionWriter, **how: Any) -> int:
+    """Predict image files, say what was found, and return how many failed."""
+    began = time.perf_counter()
+    try:
+        report = predict_files(predict, writer.files, writer, **how)
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        stopped.add_note(
+            f"{len(writer.records)} of {len(writer.files)} images are in {writer.path}; the same "
+            "command goes on with the others."
+        )
+        raise
+    rate = len(report.done) / (time.perf_counter() - began)
+    counts = (len(report.done), rate, len(report.skipped), len(report.failed))
+    told = "%d images done (%.1f per second), %d were done before, %d could not be predicted: %s"
+    logger.info(told, *counts, writer.path)
+    logger.info("%s.", writer.told())
+    return len(report.failed)
 
 
 def check_usage(args: argparse.Namespace, videos: bool) -> None:
@@ -106,6 +113,8 @@ def check_usage(args: argparse.Namespace, videos: bool) -> None:
     )
     if broken := [told for is_broken, told in rules if is_broken]:
         raise ValueError(f"{broken[0]}; give the one, or leave out the other.")
+    if args.track:
+        byte_tracker(args.score_threshold, 25.0)  # says whether the library is there
 
 
 def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, Any] | None:
@@ -122,7 +131,7 @@ def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, A
     size = args.tiles or max(predictor.cfg.INPUT.TRAIN_SIZE)
     overlap = size // 4 if args.tile_overlap is None else args.tile_overlap
     told = "Tiles of %d pixels overlap by %d; larger objects may come in parts."
-    logging.getLogger(__name__).info(told, size, overlap)
+    logger.info(told, size, overlap)
     return {"tile": size, "overlap": overlap, "whole": args.tiles_and_whole}
 
 

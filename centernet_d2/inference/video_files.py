@@ -117,29 +117,23 @@ def predict_video(predict: Predict, writer: FrameWriter, chosen: slice, batch_si
 
 def predict_videos(
     predict: Predict,
-    sources: Sequence[str],
+    places: Mapping[str, str],
     recorder: Recorder,
+    heading: Mapping[str, Any],
     *,
-    folder: str,
-    settings: Mapping[str, Any],
-    draw: Draw | None,
-    chosen: slice = slice(None),
+    draw: Draw | None = None,
     batch_size: int = 8,
-    track: bool = False,
     overwrite: bool = False,
-    with_csv: bool = False,
 ) -> int:
     """Predict videos, say what was found, and return how many failed.
 
-    Files in `folder` are named as the video, those of a live source by the time too. A video that
-    an earlier run has finished is left alone, unless `overwrite`; `track` numbers the objects.
+    A video that an earlier run has finished is left alone, unless `overwrite`. `heading` stands in
+    the JSON; of it "frames" (start, stop, step) chooses frames, and "track" numbers the objects.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # errors are told in our own sentences
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    heading: dict[str, Any] = {**recorder.heading, **settings, "track": track, "csv": with_csv}
-    heading["frames"] = [chosen.start, chosen.stop, chosen.step]
-    failed = 0
-    for source, place in _places(sources, folder).items():
+    chosen, failed = slice(*heading["frames"]), 0
+    for source, place in places.items():
         began, error = time.perf_counter(), None
         try:
             earlier = {} if overwrite else read_earlier(place + ENDING, heading)
@@ -148,8 +142,8 @@ def predict_videos(
                 continue
             video = Video(source)
             rate = video.fps / (chosen.step or 1)
-            numbering = byte_tracker(recorder.threshold, rate) if track else None
-            writer = FrameWriter(place, video, replace(recorder, track=numbering), heading, draw)
+            track = byte_tracker(recorder.threshold, rate) if heading["track"] else None
+            writer = FrameWriter(place, video, replace(recorder, track=track), heading, draw)
             try:
                 predict_video(predict, writer, chosen, batch_size)
             except BaseException as stopped:
@@ -158,14 +152,18 @@ def predict_videos(
             finally:
                 writer.close(error)
                 logger.info("%s: %s", place + ENDING, writer.told(time.perf_counter() - began))
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as failure:
             failed += 1
-            logger.error("%s", error)
+            logger.error("%s", failure)
     return failed
 
 
-def _places(sources: Sequence[str], folder: str) -> dict[str, str]:
-    """Source -> where its files are written, without their endings."""
+def video_places(sources: Sequence[str], folder: str) -> dict[str, str]:
+    """Source -> where its files are written, without endings: its name, of a live one the time too.
+
+    Raises:
+        ValueError: a file would be overwritten.
+    """
     inputs, places = {os.path.abspath(source) for source in sources}, dict[str, str]()
     for source in sources:
         name = os.path.splitext(os.path.basename(source))[0]

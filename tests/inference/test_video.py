@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 from centernet_d2.inference import video as video_module
 from centernet_d2.inference.records import Recorder
 from centernet_d2.inference.video import Video
-from centernet_d2.inference.video_files import predict_videos
+from centernet_d2.inference.video_files import predict_videos, video_places
 from centernet_d2.visualization.results import draw_result
 
 
@@ -45,9 +45,12 @@ def detect(files, images):
 def predict(tmp_path):
     """Predict videos; return how many failed."""
 
-    def run(*sources, predict=detect, draw=draw_result, **how) -> int:
-        where = {"folder": str(tmp_path / "out"), "settings": {"weights": "w"}}
-        return predict_videos(predict, sources, Recorder(["thing"]), draw=draw, **where, **how)
+    def run(
+        *sources, predict=detect, chosen=(None,) * 3, track=False, with_csv=False, **how
+    ) -> int:
+        recorder, places = Recorder(["thing"]), video_places(sources, str(tmp_path / "out"))
+        heading = recorder.heading | {"frames": list(chosen), "track": track, "csv": with_csv}
+        return predict_videos(predict, places, recorder, heading, **{"draw": draw_result, **how})
 
     return run
 
@@ -109,11 +112,11 @@ def test_records_and_video_are_as_picture_by_picture(predict, tmp_path, batch_si
 def test_second_run_leaves_what_is_done_and_other_settings_are_not_mixed(predict, tmp_path, caplog):
     path = make_video(tmp_path / "clip.avi")
     never = lambda files, images: pytest.fail("predicted again")  # noqa: E731
-    assert predict(path, chosen=slice(0, 4, 2)) == 0
+    assert predict(path, chosen=(0, 4, 2)) == 0
     assert [record["frame"] for record in written(tmp_path)["images"]] == [0, 2]
     drawn = cv2.VideoCapture(written(tmp_path)["drawn"])
     assert drawn.get(cv2.CAP_PROP_FPS) == 10  # as fast as the other
-    assert predict(path, chosen=slice(0, 4, 2), predict=never) == 0
+    assert predict(path, chosen=(0, 4, 2), predict=never) == 0
     assert predict(path, predict=never) == 1
     assert "written with another frames. Give --overwrite" in caplog.text
     assert predict(path, overwrite=True) == 0
@@ -197,7 +200,7 @@ def test_what_is_no_video_costs_itself_alone(predict, tmp_path, caplog):
     for name in bad:
         assert caplog.text.count(f"{name}' ") == 1
     assert len(written(tmp_path)["images"]) == 12
-    assert predict(good, chosen=slice(50, None), overwrite=True) == 1
+    assert predict(good, chosen=(50, None, None), overwrite=True) == 1
     assert "clip.avi' has no such frame that can be read." in caplog.text
     assert len(written(tmp_path)["images"]) == 12  # the older file stays
 
@@ -242,9 +245,7 @@ def test_codecs_are_tried_and_places_are_not_shared(predict, tmp_path, monkeypat
     with pytest.raises(ValueError, match="would overwrite another video"):
         predict(path, twin)
     with pytest.raises(ValueError, match="would overwrite another video"):
-        predict_videos(
-            *(detect, [twin], Recorder(["thing"])), folder=str(tmp_path), settings={}, draw=None
-        )
+        video_places([twin], str(tmp_path))
 
 
 def test_objects_are_numbered(predict, tmp_path):
