@@ -95,7 +95,7 @@ def run_files(predict: Callable[..., list[dict]], writer: PredictionWriter, **ho
     counts = (len(report.done), rate, len(report.skipped), len(report.failed))
     told = "%d images done (%.1f per second), %d were done before, %d could not be predicted: %s"
     logger.info(told, *counts, writer.path)
-    logger.info("%s.", writer.told())
+    logger.info("%s", writer.told())
     return len(report.failed)
 
 

@@ -57,7 +57,7 @@ def csv_text(records: Sequence[Record], heading: Record, *, header: bool = True)
     return text.getvalue()
 
 
-def _csv(records: Sequence[Record], heading: Record, folder: str) -> Iterator[tuple[str, str, str]]:
+def _csv(records: Sequence[Record], heading: Record, folder: str) -> Files:
     yield "predictions.csv", csv_text(records, heading), ""
 
 
@@ -66,20 +66,19 @@ def _coco(records: Sequence[Record], heading: Record, folder: str) -> Files:
 
     Ids count from 1, or are those of a COCO file, "image_ids", by names of files and of classes.
     """
-    images = {record["file"]: number for number, record in enumerate(records, 1)}
-    categories = {name: number for number, name in enumerate(heading["class_names"], 1)}
+    images: dict[str, Any] = {record["file"]: k for k, record in enumerate(records, 1)}
+    categories: dict[str, Any] = {name: k for k, name in enumerate(heading["class_names"], 1)}
     if given := heading.get("image_ids"):
         content = json.loads(read_text(given))
-        ids = {entry["file_name"]: entry["id"] for entry in content["images"]}
-        known = {entry["name"]: entry["id"] for entry in content["categories"]}
-        ends = {file: [PurePath(*PurePath(file).parts[k:]).as_posix() for k in range(99)]
-                for file in images}  # fmt: skip
-        found = {file: [ids[end] for end in ends[file] if end in ids] for file in images}
-        strange = [f"category '{name}'" for name in categories if name not in known]
-        if strange := [*strange, *(f"image '{file}'" for file in images if not found[file])]:
-            raise ValueError(f"--image-ids '{given}' has no {strange[0]}.")
-        images = {file: found[file][0] for file in images}
-        categories = {name: known[name] for name in categories}
+        ids = {entry["file_name"]: entry["id"] for entry in content.get("images", ())}
+        known = {entry["name"]: entry["id"] for entry in content.get("categories", ())}
+        for file in images:  # by the longest end of its path that is a name there
+            parts = PurePath(file).parts
+            ends = ("/".join(parts[start:]).replace("//", "/") for start in range(len(parts)))
+            images[file] = next((ids[end] for end in ends if end in ids), None)
+        categories = {name: known.get(name) for name in categories}
+        if strange := [name for name, i in (categories | images).items() if i is None]:
+            raise ValueError(f"--image-ids '{given}' has no image or category '{strange[0]}'.")
     results = []
     for record in records:
         for found in record["detections"]:
@@ -90,17 +89,11 @@ def _coco(records: Sequence[Record], heading: Record, folder: str) -> Files:
             if joints := found.get("joints"):
                 row["keypoints"] = [value for joint in joints for value in joint]
             results.append(row)
-    listed = [
-        {
-            "id": images[r["file"]],
-            "file_name": r["file"],
-            "height": r["height"],
-            "width": r["width"],
-        }
-        for r in records
-    ]
-    named = [{"id": identifier, "name": name} for name, identifier in categories.items()]
-    whole = {"images": listed, "categories": named, "annotations": []}
+    whole: dict[str, Any] = {"images": [], "annotations": []}
+    for record in records:
+        size = {key: record[key] for key in ("height", "width")}
+        whole["images"].append({"id": images[record["file"]], "file_name": record["file"], **size})
+    whole["categories"] = [{"id": k, "name": name} for name, k in categories.items()]
     yield "coco_results.json", json.dumps(results), ""
     yield "coco_images.json", json.dumps(whole, ensure_ascii=False), ""
 

@@ -50,7 +50,7 @@ class Recorder:
 
     def chosen(self, found: Instances) -> tuple[Instances, float]:
         """Return the chosen detections, on the CPU, and the highest score of the classes, or 0."""
-        found = found.to("cpu")  # a new object
+        found = found.to("cpu")
         if self.classes is not None:
             found = found[torch.isin(found.pred_classes, torch.tensor([*self.classes]))]
         highest = float(found.scores.max()) if len(found) else 0.0

@@ -22,12 +22,9 @@ _PART = 0.5  # share of a cut box that lies in another one, from which on it is 
 
 
 def plan_tiles(size: tuple[int, int], tile: int, overlap: int) -> list[Window]:
-    """Windows of `tile` pixels on a side, spread evenly over a picture of (height, width).
+    """Windows of side `tile`, spread evenly over a picture of (height, width), all in pixels.
 
-    They overlap by `overlap` pixels or more; a side that is not longer than a tile is not cut.
-
-    Raises:
-        ValueError: tiles would overlap by their whole side.
+    They overlap by `overlap` or more (ValueError: by all); a side up to that of a tile is not cut.
     """
     if not 0 <= overlap < tile:
         raise ValueError(f"tiles of {tile} pixels cannot overlap by {overlap}: give less")
@@ -53,8 +50,8 @@ def predict_in_tiles(
         predict: images -> results with "instances", as of `Predictor.batch`.
         image: in the form that `predict` takes.
         tile: side of a tile, pixels.
-        overlap: of neighbours, pixels; objects that are larger may come in parts.
-        whole: look at the whole image too, which brings these together.
+        overlap: of neighbours, pixels; objects that are larger may come in parts,
+        whole: unless the detector looks at the whole image too.
     """
     height, width = image.shape[:2]
     windows = plan_tiles((height, width), tile, overlap)

@@ -43,15 +43,10 @@ class Frame(NamedTuple):
 
 
 class Video:
-    """A video file, a camera ("camera:0", "0") or a stream, opened.
+    """A video file, a camera ("camera:0", "0") or a stream.
 
-    Attributes:
-        name: of the source, without a user's name and password.
-        count: frames that a file says it has; 0: it does not say.
-        live: whether frames come in their own time, so that late ones are dropped.
-        fps: frames per second; `_USUAL_FPS` where nothing says.
-        dropped: frames of a live source that came faster than they were used.
-        busy: seconds that decoding has taken.
+    It is `live` where frames come in their own time, so that late ones are `dropped`; decoding has
+    been `busy` for so many seconds.
     """
 
     def __init__(self, source: str) -> None:
@@ -64,16 +59,12 @@ class Video:
             raise OSError(f"'{self.name}' cannot be opened as a video: {why}?")
         fps = self.capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= 1000 else _USUAL_FPS
-        self.count = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.count = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))  # 0: not known
         self.live = is_live(source) and not self.count  # an address may be that of a file
         self.dropped, self.busy = 0, 0.0
 
     def frames(self, chosen: slice = slice(None), *, waiting: int = 16) -> Generator[Frame]:
-        """Yield the chosen frames, decoded in a thread at most `waiting` in advance.
-
-        Of a file no frame is lost; of a live source the newest one is given, and older ones that
-        nobody took are dropped.
-        """
+        """Yield the chosen frames, of a live source the newest; `waiting` are decoded ahead."""
         ready: queue.Queue[Frame | Exception | None] = queue.Queue(1 if self.live else waiting)
         over = threading.Event()
 
@@ -83,9 +74,7 @@ class Video:
                 with contextlib.suppress(queue.Full):
                     return ready.put(entry, timeout=0.0 if newest else 0.1)
                 with contextlib.suppress(queue.Empty):
-                    if newest:
-                        ready.get_nowait()
-                        self.dropped += 1
+                    self.dropped += bool(newest and ready.get_nowait())
 
         def decode() -> None:
             try:
@@ -126,14 +115,12 @@ class Video:
 
 
 class VideoFile:
-    """A video that takes its place when it is closed, so that it can be played.
+    """A video that takes its place when it is closed, its ending by its codec, of `CODECS`.
 
-    Its ending follows the codec, one of `CODECS`, and its size the first frame; of an odd side the
-    encoders of mp4 cut the last row or column off.
+    It has the first frame's size; of an odd side the encoders of mp4 cut the last pixels off.
     """
 
     def __init__(self, stem: str, fps: float) -> None:
-        """Choose the name, without its ending."""
         self.stem, self.fps, self.path, self.codec = stem, fps, "", ""
         self._writer: cv2.VideoWriter | None = None
 

@@ -34,10 +34,7 @@ Draw = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
 
 
 class FrameWriter:
-    """Writes `<place>.frames.json`, perhaps `.csv`, and a video of a video's drawn frames.
-
-    Work takes `seconds` of several kinds. What was added is whole when `close` was called.
-    """
+    """Writes `<place>.frames.json`, perhaps `.csv`, and the drawn frames of a video as another."""
 
     def __init__(
         self,
@@ -47,7 +44,6 @@ class FrameWriter:
         heading: Mapping[str, Any],
         draw: Draw | None,
     ) -> None:
-        """Open the files; `draw` makes a frame's picture of its result, None: no video."""
         self.recorder, self.heading, self.draw, self.video = recorder, heading, draw, video
         self.film = VideoFile(place, video.fps / (heading["frames"][2] or 1))
         self.tally, self._files = Tally(), ExitStack()
@@ -92,7 +88,8 @@ class FrameWriter:
         shares = ", ".join(f"{work} {100 * s / whole:.0f} %" for work, s in seconds.items())
         late = f", {self.video.dropped} more came too fast" * bool(self.video.dropped)
         found = self.tally.told(self.recorder.threshold, "frame")
-        return f"{found}; {wall:.1f} s, {rate:.1f} frames per second{late}; of the work {shares}"
+        speed = f"{wall:.1f} s, {rate:.1f} frames per second{late}; of the work {shares}"
+        return f"{found}; {speed}" + f"; drawn: {self.film.path}" * bool(self.film.path)
 
 
 def predict_video(predict: Predict, writer: FrameWriter, chosen: slice, batch_size: int) -> None:

@@ -99,7 +99,7 @@ def test_coco_ids_of_a_given_file(write, tmp_path):
     ids = {(row["image_id"], row["category_id"]) for row in results}
     assert ids == {(image, 10 + k) for image in (9, 70) for k in range(3)}
     never = lambda files, images: pytest.fail("predicted before it was checked")  # noqa: E731
-    for part, told in (("images", r"no image '.*b\.jpg'"), ("categories", "no category")):
+    for part, told in (("images", r"category '.*b\.jpg'"), ("categories", "category 'cell, red'")):
         (given := tmp_path / f"{part}.json").write_text(json.dumps({**content, part: []}))
         if part == "images":
             given.write_text(json.dumps({**content, part: content[part][1:]}))
