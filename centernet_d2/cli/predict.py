@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     with at_signals(stop):
         if files:
             also = {"settings": settings | {"image_ids": args.image_ids}, "left_out": left_out}
-            also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing)
-            also["draw_heatmap"] = also["draw_heatmap"] if args.heatmap else None
+            if args.heatmap:
+                also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing)
             given = (args.output, files, recorder)
             writer = PredictionWriter(*given, **also, **what, formats=args.format)
             failed = run_files(predict, writer, batch_size=args.batch_size, read=predictor.read)

@@ -159,9 +159,8 @@ class PredictionWriter:
     def told(self) -> str:
         """Say what was found in the files of this run, also by an earlier one."""
         tally = Tally()
-        for key in map(os.path.abspath, self.files):
-            if key in self.records:
-                tally.add(self.records[key])
+        for key in {*map(os.path.abspath, self.files)} & self.records.keys():
+            tally.add(self.records[key])
         return tally.told(self.recorder.threshold)
 
     def save(self) -> None:

@@ -156,11 +156,7 @@ def predict_videos(
 
 
 def video_places(sources: Sequence[str], folder: str) -> dict[str, str]:
-    """Source -> where its files are written, without endings: its name, of a live one the time too.
-
-    Raises:
-        ValueError: a file would be overwritten.
-    """
+    """Source -> where its files are written, without endings; ValueError: over other ones."""
     inputs, places = {os.path.abspath(source) for source in sources}, dict[str, str]()
     for source in sources:
         name = os.path.splitext(os.path.basename(source))[0]
@@ -169,9 +165,7 @@ def video_places(sources: Sequence[str], folder: str) -> dict[str, str]:
         place = os.path.join(folder, name)
         written = {os.path.abspath(place + ending) for ending in CODECS.values()}
         if place in places.values() or written & inputs:
-            told = (
-                "would overwrite another video, or that of one: rename it, or give another --output"
-            )
+            told = "would overwrite another video, or that of one: rename it, or change --output"
             raise ValueError(f"What is written of '{source}' {told}.")
         places[source] = place
     return places

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from pathlib import Path
 
 import cv2
@@ -268,7 +269,7 @@ def test_classes_and_number_are_chosen_and_told(predict, photo, caplog):
         _, content = predict(photo, "--max-detections", "3", "--classes", "square")
     assert len(content["images"][0]["detections"]) == 3
     assert (content["classes"], content["max_detections"]) == ([0], 3)
-    assert "3 detections in 1 picture at threshold 0." in caplog.text
+    assert "3 detections in 1 picture at threshold 0" in caplog.text
     with pytest.raises(ValueError, match="--classes must be one of 'square', got 'circle'"):
         predict(photo, "--classes", "circle")
 
@@ -304,3 +305,14 @@ def test_frames_are_a_slice(given, expected):
             frames(given)
     else:
         assert frames(given) == expected
+
+
+def test_boxes_in_space_have_no_tiles_and_signals_end_a_run(verb):
+    predict, args = verb("predict"), argparse.Namespace(tiles=0, tile_overlap=None)
+    model = argparse.Namespace(output_fields=("pred_boxes", "pred_boxes3d"))
+    with pytest.raises(ValueError, match="--tiles: boxes in space need the whole picture"):
+        predict.tile_settings(args, argparse.Namespace(model=model))
+    with pytest.raises(SystemExit, match="143"):
+        predict.stop(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        predict.stop(signal.SIGINT, None)
