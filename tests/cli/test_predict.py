@@ -70,17 +70,16 @@ def test_predict_images_with_a_broken_one(predict, weights, photo, tmp_path):
 
 
 def test_what_is_left_out_is_listed_and_weights_without_names_are_told(
-    predict, weights, photo, caplog
+    predict, weights, photo, capsys
 ):
     torch.save(torch.load(weights, weights_only=True)["model"], weights)
     (clip := photo.parent / "clip.heic").write_bytes(b"...")
     nowhere = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "1")
-    with caplog.at_level("WARNING", "centernet_d2"):
-        content = predict(photo.parent, options=nowhere)[1]
+    content = predict(photo.parent, options=nowhere)[1]
     assert (content["left_out"], content["class_names"]) == ([str(clip)], [])
     assert content["images"][0]["detections"][0]["class_name"] == "class 0"
     told = f"'{weights}' holds no class names, and no dataset gives them: objects are called 'clas"
-    assert caplog.text.count(told) == 1
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def test_same_detections_as_the_predictor(predict, tiny_yaml, tiny_overrides, weights, photo):
@@ -247,13 +246,12 @@ def test_a_video_gives_what_its_frames_give_as_pictures(predict, tmp_path):
     assert (tmp_path / "pictures" / "clip.frames.csv").is_file()
 
 
-def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, caplog):
+def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, capsys):
     plain = predict(photo, output="plain")[1]["images"][0]
-    with caplog.at_level("INFO"):
-        for tiles in (["--tiles"], ["--tiles", "64", "--tiles-and-whole"]):
-            _, content = predict(photo, *tiles, output="tiles" + tiles[-1])
-            assert content["images"][0]["detections"] == plain["detections"]
-    assert "Tiles of 64 pixels overlap by 16" in caplog.text  # INPUT.TRAIN_SIZE
+    for tiles in (["--tiles"], ["--tiles", "64", "--tiles-and-whole"]):
+        _, content = predict(photo, *tiles, output="tiles" + tiles[-1])
+        assert content["images"][0]["detections"] == plain["detections"]
+    assert "Tiles of 64 pixels overlap by 16" in capsys.readouterr().out  # INPUT.TRAIN_SIZE
     _, content = predict(photo, "--tiles", "32", output="small")
     assert content["images"][0]["detections"] != plain["detections"]
     assert content["tiles"] == {"tile": 32, "overlap": 8, "whole": False}
@@ -264,12 +262,11 @@ def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, caplog):
         predict(photo, "--tiles", options=fixed, output="fixed")
 
 
-def test_classes_and_number_are_chosen_and_told(predict, photo, caplog):
-    with caplog.at_level("INFO"):
-        _, content = predict(photo, "--max-detections", "3", "--classes", "square")
+def test_classes_and_number_are_chosen_and_told(predict, photo, capsys):
+    _, content = predict(photo, "--max-detections", "3", "--classes", "square")
     assert len(content["images"][0]["detections"]) == 3
     assert (content["classes"], content["max_detections"]) == ([0], 3)
-    assert "3 detections in 1 picture at threshold 0" in caplog.text
+    assert "\n3 detections in 1 picture at threshold 0\n" in capsys.readouterr().out
     with pytest.raises(ValueError, match="--classes must be one of 'square', got 'circle'"):
         predict(photo, "--classes", "circle")
 
