@@ -436,7 +436,7 @@ def test_what_was_found_is_said_also_of_an_earlier_run(folder, tmp_path, scores,
 
     def detect(files, images):
         boxes = [[1.0, 1, 9, 9]] * len(scores)
-        return [detect_in(images[0], boxes, scores, torch.zeros(len(scores), dtype=torch.int64))]
+        return [detect_in(images[0], boxes, scores, [0] * len(scores))]
 
     for predict in (detect, never):
         run(predict, files, writer := make_writer(tmp_path / "out", files))
