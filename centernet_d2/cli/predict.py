@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     files = [file for file in found if file not in places]
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports))
-    check_usage(args, bool(places))
+    check_usage(args, [*places])
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     cameras = ImageCameras([f for f in found if not is_live(f)], **camera, upright=upright)
@@ -99,7 +99,7 @@ def run_files(predict: Callable[..., list[dict]], writer: PredictionWriter, **ho
     return len(report.failed)
 
 
-def check_usage(args: argparse.Namespace, videos: bool) -> None:
+def check_usage(args: argparse.Namespace, videos: Sequence[str]) -> None:
     """Raise ValueError of options that the inputs have no use for, or which miss another one."""
     for name in args.format:
         check_choice("--format", name, PREDICTION_FORMATS)
@@ -107,7 +107,7 @@ def check_usage(args: argparse.Namespace, videos: bool) -> None:
     overlap = args.tile_overlap is not None or args.tiles_and_whole
     rules = (
         (not videos and (args.frames or args.track), "--frames and --track go with a video"),
-        (videos and of_pictures, "--heatmap and formats but json and csv are not of videos"),
+        (videos and of_pictures, f"--heatmap and formats but json and csv are not of {videos[:2]}"),
         (args.tiles is None and overlap, "--tile-overlap and --tiles-and-whole go with --tiles"),
         (args.image_ids and "coco" not in args.format, "--image-ids goes with --format coco"),
     )

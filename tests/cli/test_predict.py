@@ -279,7 +279,10 @@ def test_classes_and_number_are_chosen_and_told(predict, photo, capsys):
         (["--tile-overlap", "0"], "--tile-overlap and --tiles-and-whole go with --tiles"),
         (["--image-ids", "a.json"], "--image-ids goes with --format coco"),
         (["--format", "voc"], "--format must be one of 'json', 'coco', 'csv', 'yolo', 'labelme'"),
-        (["--input", "clip.mp4", "--format", "yolo"], "formats but json and csv are not of videos"),
+        (
+            ["--input", "clip.mp4", "--format", "yolo"],
+            r"json and csv are not of \['clip.mp4'\]; give",
+        ),
         (["--input", "clip.mp4", "--heatmap"], "--heatmap and formats but json and csv"),
     ],
 )
