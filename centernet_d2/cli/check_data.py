@@ -1,75 +1,122 @@
-"""The verb `check-data`: what a training looks at before its first step, as one table."""
+"""The verb `check-data`: all that is wrong with data, as tables, a page, and a corrected copy."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from logging.handlers import MemoryHandler
 from typing import Any
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.data.catalog import Metadata
 from tabulate import tabulate
 
-from ..atomic_write import write_json
+from ..atomic_write import atomic_write, write_json
+from ..data.checks.findings import SEVERITIES, Finding, reading_on
+from ..data.checks.fixed_copy import write_fixed_copy
+from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, leaks, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
-from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
-from ..data.records import Record, checked_records
+from ..data.records import CheckedRecords, Record, checked_records
 from ..data.samplers import seeded
 from ..data.statistics import Facts, box_sizes, countable, describe, spread
 from ..engine.class_names import configured_class_names
+from ..engine.data_checks import judge_records
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
 
-SAMPLE, SHOWN = 100, 5  # images that are augmented; wrong ones that are named
+SAMPLE = 100  # images that are augmented
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a dataset."""
+
+    metadata: Metadata
+    records: CheckedRecords  # with boxes as the file has them
+    pictures: Pictures
+    facts: Facts
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and print; return the exit status, 1 where there are faults."""
+    """Look, print and write; return the exit status, 1 where there are errors."""
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
-    tables: dict[str, Facts] = {spec: {} for spec in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
-    if not tables:
+    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    specs = tuple(dict.fromkeys((*train, *test)))
+    if not specs:
         raise ValueError(
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
             "--config-file of a training."
         )
-    faults: list[str] = []
+    if (
+        args.fix
+        and os.path.exists(args.fix)
+        and (not os.path.isdir(args.fix) or os.listdir(args.fix))
+    ):
+        raise ValueError(f"--fix '{args.fix}' exists and is not empty: name a new folder.")
+    pairs = [(a, b) for a in train for b in test if a != b] or [*combinations(specs, 2)]
+    looked, findings = look_at_all(cfg, specs, args)
+    for first, second in pairs:
+        if {first, second} <= looked.keys():
+            found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
+            findings += [replace(finding, dataset=first) for finding in found]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    tables = {spec: each.facts for spec, each in looked.items()}
+    if tables:
+        print(f"{as_table(tables)}\n")
+    print("".join(f"{f.severity}: {f} [{f.kind}]\n\n" for f in findings), end="")
+    numbers = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{numbers[s]} {s}{'s' * (numbers[s] != 1)}" for s in SEVERITIES))
+    if args.json:
+        write_json(args.json, {"datasets": tables, "findings": [f.as_json() for f in findings]})
+    if args.html:
+        from .check_data_page import page
+
+        with atomic_write(args.html, "w") as file:
+            file.write(page(tables, findings, {spec: e.records for spec, e in looked.items()}))
+    if args.fix:
+        fix(args.fix, looked, pairs, link=not args.copy)
+    return int(numbers["error"] > 0)
+
+
+def look_at_all(
+    cfg: CfgNode, specs: Sequence[str], args: argparse.Namespace
+) -> tuple[dict[str, Looked], list[Finding]]:
+    """What is in datasets that can be read, and what is wrong with each, and in reading them."""
+    looked: dict[str, Looked] = {}
+    findings: list[Finding] = []
+    logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
+    kept.setLevel(logging.WARNING)
 
     def told(look: Callable[..., Any], *given: Any) -> Any:
         try:
             return look(*given)
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
-            faults.append(sentence(error, ""))
+            findings.append(Finding("dataset", "error", 1, sentence(error, "")))
 
-    level, logger = args.images or cfg.DATASETS.CHECK_IMAGES, logging.getLogger("centernet_d2")
-    kept = MemoryHandler(capacity=10**6, flushLevel=logging.CRITICAL + 1)
-    kept.setLevel(logging.WARNING)
     logger.addHandler(kept)
     try:
-        ready = told(prepare, cfg, args.config_file)
-        for spec, facts in tables.items():
-            told(look_at, spec, level, facts, faults, ready)
+        with reading_on() as noted:
+            ready = told(prepare, cfg, args.config_file)
+            for spec in specs:
+                told(look_at, spec, cfg, ready, args.images, looked, findings)
     finally:
         logger.removeHandler(kept)
-    tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
-    said = {"fault": faults, "warning": [record.getMessage() for record in kept.buffer]}
-    found = {kind: list(dict.fromkeys(each)) for kind, each in said.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    print("".join(f"{kind}: {each}\n\n" for kind in found for each in found[kind]), end="")
-    print(", ".join(f"{len(each)} {kind}{'s' * (len(each) != 1)}" for kind, each in found.items()))
-    if args.json:
-        write_json(args.json, {"datasets": tables, **{f"{k}s": each for k, each in found.items()}})
-    return 1 if faults else 0
+    said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
+    return looked, list(dict.fromkeys([*noted, *findings, *said]))
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -79,23 +126,48 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(spec: str, level: str, facts: Facts, faults: list[str], cfg: CfgNode | None) -> None:
-    """Read a dataset as a training does; add what it holds to `facts`, and what its images lack."""
+def look_at(
+    spec: str,
+    cfg: CfgNode,
+    ready: CfgNode | None,
+    level: str | None,
+    looked: dict[str, Looked],
+    findings: list[Finding],
+) -> None:
+    """Read a dataset and add what it holds to `looked`, what is wrong to `findings`."""
     name = register_from_files(spec) if is_file_spec(spec) else spec
-    records = checked_records(name)
-    facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
-    missing, unusable = find_faults(records, level)
-    paths = [repr(records[row]["file_name"]) for row in missing]
-    for what, wrong in {"do not exist": paths, "cannot be used": [*unusable.values()]}.items():
-        if wrong:
-            told = "; ".join(map(str, wrong[:SHOWN])) + "; ..." * (len(wrong) > SHOWN)
-            count = f"{len(wrong)} of {len(records)} image files {what}"
-            faults.append(f"dataset '{spec}': {count}: {told}")
+    records, metadata = checked_records(name), MetadataCatalog.get(name)
+    names = metadata.get("thing_classes") or ()
+    pictures = look(records, level or cfg.DATASETS.CHECK_IMAGES)
+    found, usable = judge_pictures(records, pictures), list(records)
     if records.labelled:
-        check_training_dicts(records, [name], build_fields(cfg) if cfg else ())
-        bad = {*missing, *unusable}
-        usable = [record for row, record in enumerate(records) if row not in bad]
-        facts |= in_network(usable, cfg) if cfg and usable else {}
+        judged, usable = judge_records(cfg, records, names, is_given=ready is not None)
+        found += judged
+    findings += [replace(finding, dataset=spec) for finding in found]
+    looked[spec] = Looked(metadata, records, pictures, describe(usable, names))
+    if records.labelled:
+        check_training_dicts(usable, [name], build_fields(ready) if ready else ())
+        usable = [record for row, record in enumerate(usable) if row not in pictures.errors]
+        looked[spec].facts.update(in_network(usable, ready) if ready and usable else {})
+
+
+def fix(
+    folder: str, looked: Mapping[str, Looked], pairs: Sequence[tuple[str, str]], *, link: bool
+) -> None:
+    """Write corrected copies of all labelled datasets, and say where and what."""
+    for spec, each in looked.items():
+        if not each.records.labelled:
+            print(f"{spec} has no annotations: nothing is written.")
+            continue
+        place = folder if len(looked) == 1 else os.path.join(folder, each.metadata.name)
+        others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
+        leaked = {row for other in others for row in leaks(each.pictures, other)["leak"]}
+        told = {"metadata": each.metadata.as_dict(), "leaked": leaked, "link": link}
+        repairs = write_fixed_copy(each.records, each.pictures, place, **told)
+        kinds = Counter(repair[2].partition(": ")[0] for repair in repairs)
+        done = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        print(f"{len(repairs)} repairs of {spec} ({done or 'none'}): {place}/repairs.csv")
+        print(f"Now: centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 
 def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:

@@ -17,7 +17,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from ..progress import SHOWN
-from .checks import DatasetError, drop_useless_boxes, examples
+from .checks import DatasetError, RowsError, drop_useless_boxes, examples
+from .checks.findings import reads_on
 from .images import read_image_size
 from .records import Record
 
@@ -140,7 +141,8 @@ class _Rows:
         bad = ~np.asarray(good, dtype=bool)
         if bad.any():
             total = f"{bad.sum()} of {len(bad)} {self.kind}"
-            raise DatasetError(f"{self.source}: {total} {what}: {examples(bad, describe)}. {cure}")
+            told = f"{self.source}: {total} {what}: {examples(bad, describe)}. {cure}"
+            raise RowsError(told, [self.rows[k] for k in np.flatnonzero(bad)])
 
     def column(self, key: str) -> list:
         """The value of each row, all of which must be what `_RULES` say; None is as left out."""
@@ -258,7 +260,7 @@ def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     boxes[relative] *= np.tile(sizes, 2)[relative]
     boxes[corners, 2:] -= boxes[corners, :2]
     rows.demand(
-        ~(corners & (boxes[:, 2:] < 0).any(axis=1)),
+        ~(corners & (boxes[:, 2:] < 0).any(axis=1)) | reads_on(),
         "have x2 < x1 or y2 < y1 by their 'bbox_mode' XYXY_ABS",
         "If 'bbox' holds [x, y, width, height], set 'bbox_mode' to BoxMode.XYWH_ABS, else write "
         "the smaller corner first",

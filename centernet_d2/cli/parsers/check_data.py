@@ -17,7 +17,7 @@ import argparse
 from ...text_files import expanded_output
 from .common import add
 
-LEVELS = ("none", "exist", "ends", "header", "decode")  # of DATASETS.CHECK_IMAGES
+LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")  # of DATASETS.CHECK_IMAGES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--import")
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
-    parser.add_argument("--json", type=expanded_output, metavar="FILE", help="for all of it")
+    for name, what in {
+        "--json": "for all of it",
+        "--html": "a page with charts and pictures",
+    }.items():
+        parser.add_argument(name, type=expanded_output, metavar="FILE", help=what)
+    help_text = "a new folder for a corrected copy in COCO's form, with a list of the repairs"
+    parser.add_argument("--fix", type=expanded_output, metavar="FOLDER", help=help_text)
+    parser.add_argument("--copy", action="store_true", help="--fix copies images, not hard links")
     add(parser, "--opts")

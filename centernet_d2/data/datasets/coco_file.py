@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
+from ..checks.findings import reads_on, without_refused
 from .columns import (
     ANNOTATION_COLUMNS,
     IMAGE_COLUMNS,
@@ -106,11 +108,14 @@ def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoF
             f"annotation file '{json_file}' does not exist: check the path of the dataset"
         )
     status = os.stat(PathManager.get_local_path(json_file))
-    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton
+    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton, reads_on()
     stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size, *asked)
     cached = _cache.get(json_file)
     if cached is None or cached[0] != stamp:
-        cached = (stamp, _compact(_parse(json_file), json_file, skeleton))
+        content = _parse(json_file)
+        lists = [value for value in content.values() if isinstance(value, list)]
+        read = partial(_compact, content, json_file, skeleton)
+        cached = (stamp, without_refused(read, *lists))
         _cache[json_file] = cached
     return cached[1]
 
@@ -193,7 +198,8 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
-    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), annotations)
+    if not reads_on():  # said with all other repeats
+        _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), annotations)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):

@@ -1,0 +1,140 @@
+"""Records -> findings about boxes, classes and crowding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+
+from . import TOLERANCE, judge_boxes
+from .findings import Example, Finding
+
+TINY = 2.0  # pixels of the file: a side under that
+WHOLE = 0.98  # share of the image's width and height from which on a box covers it
+FEW = (10, 0.01)  # objects, and share of the most frequent class, under which a class is rare
+OFTEN = 0.02  # share of objects from which on it is a warning that they are hard to find
+UNMEANT = ("not-a-number", "too-large", "swapped", "normalised", "outside", "zero-size")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """All N annotations of M records, in arrays."""
+
+    image: np.ndarray  # (N,) row of the record
+    number: np.ndarray  # (N,) place among the annotations of its record
+    boxes: np.ndarray  # (N, 4) x, y, width, height as in the file
+    classes: np.ndarray  # (N,)
+    counted: np.ndarray  # (N,) bool: neither crowd nor ignored
+    sizes: np.ndarray  # (M, 2) width and height of the images
+    files: tuple[str, ...]  # M
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, Any]]) -> Objects:
+        """Those of records, whose boxes have `bbox_mode` XYXY_ABS or XYWH_ABS."""
+        found = [(m, n, e) for m, r in enumerate(records) for n, e in enumerate(r["annotations"])]
+        image, number = np.array([row[:2] for row in found], dtype=np.int64).reshape(-1, 2).T
+        entries = [entry for _, _, entry in found]
+        boxes = np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
+        corners = np.array([e["bbox_mode"] == BoxMode.XYXY_ABS for e in entries], dtype=bool)
+        boxes[corners, 2:] -= boxes[corners, :2]
+        classes = np.array([entry["category_id"] for entry in entries], dtype=np.int64)
+        counted = np.array([not (e.get("iscrowd") or e.get("ignored")) for e in entries], bool)
+        sizes = np.array([[r["width"], r["height"]] for r in records], float).reshape(-1, 2)
+        files = tuple(str(record.get("file_name", "")) for record in records)
+        return cls(image, number, boxes, classes, counted, sizes, files)
+
+    def places(self, rows: np.ndarray) -> list[Example]:
+        """Where these objects are."""
+        return [
+            Example(self.files[self.image[k]], int(self.number[k]), f"bbox {box}")
+            for k, box in zip(rows.tolist(), self.boxes[rows].round(2).tolist(), strict=True)
+        ]
+
+
+def judge_objects(objects: Objects) -> tuple[list[Finding], dict[str, np.ndarray]]:
+    """What is wrong with boxes; also kind -> (N,) which they are, and those to be learned ("")."""
+    sizes, total = objects.sizes[objects.image], len(objects.boxes)
+    found, wrong = [], {"": np.ones(total, dtype=bool)}
+    for kind, severity, template, rows, _ in judge_boxes(objects.boxes, sizes):
+        what, _, cure = template.partition(": {}. ")
+        what = what.format(f"{rows.sum()} of {total} boxes")
+        told = {"severity": severity, "what": what, "cure": cure}
+        found += Finding.of(kind, objects.places(np.flatnonzero(rows)), total, **told)
+        wrong[kind] = rows
+        wrong[""] &= ~rows | (kind not in UNMEANT)
+    boxes = np.where(wrong[""][:, None], objects.boxes, np.nan)
+    start, side, end = boxes[:, :2], boxes[:, 2:], boxes[:, :2] + boxes[:, 2:]
+    shown = np.minimum(end, sizes) - np.maximum(start, 0)
+    keys = np.column_stack([objects.image, boxes.round(2), objects.classes])
+    rows = np.flatnonzero(objects.counted & wrong[""])
+    further = {
+        "over-border": ((start < -TOLERANCE) | (end > sizes + TOLERANCE)).any(axis=1),
+        "tiny": (side < TINY).any(axis=1),
+        "whole-image": (shown >= WHOLE * sizes).all(axis=1),
+        "repeated-box": _repeats(keys, rows),
+        "two-classes": _repeats(keys[:, :5], rows) & ~_repeats(keys, rows),
+    }
+    for kind, rows in further.items():
+        found += Finding.of(kind, objects.places(np.flatnonzero(rows)), total)
+    return found, wrong | further
+
+
+def _repeats(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(N,) which of `rows` have the key, a row of (N, K), of an earlier one."""
+    again = np.zeros(len(keys), dtype=bool)
+    _, first = np.unique(keys[rows], axis=0, return_index=True)
+    again[np.delete(rows, first)] = True
+    return again
+
+
+def judge_classes(objects: Objects, names: Sequence[str]) -> list[Finding]:
+    """What is wrong with the balance and the names of classes, and which images have no object."""
+    counts = Counter(objects.classes[objects.counted].tolist())
+    numbers = [counts[index] for index in range(len(names))]
+    few = max(FEW[0], FEW[1] * max(numbers, default=0))
+    plain = ["".join(filter(str.isalnum, name.casefold())) or name for name in names]
+    cases = {
+        "no-objects": [not number for number in numbers],
+        "rare-class": [0 < number < few for number in numbers],
+        "like-names": [name in plain[:k] for k, name in enumerate(plain)],
+    }
+    filled = np.bincount(objects.image[objects.counted], minlength=len(objects.files))
+    empty = [Example(objects.files[row]) for row in np.flatnonzero(filled == 0)]
+    found = Finding.of("empty", empty, len(filled))
+    for kind, wrong in cases.items():
+        told = [f"'{names[k]}' ({numbers[k]})" for k in np.flatnonzero(wrong)]
+        found += Finding.of(kind, [Example("", None, each) for each in told], len(names))
+    return found
+
+
+def judge_crowding(
+    objects: Objects, *, limits: Mapping[str, int], cells: np.ndarray, frame: str
+) -> list[Finding]:
+    """What a detector cannot find: too many objects, too near to each other, too small.
+
+    `limits` are the most per image, by the keys that say so; `cells` (M,) how many cells of the
+    output map a pixel of each image is long, in `frame`, as it is told. The boxes must be usable.
+    """
+    rows = np.flatnonzero(objects.counted)
+    numbers = np.bincount(objects.image[rows], minlength=len(objects.files))
+    limit, most = min(limits.values(), default=len(rows)), numbers.max(initial=0)
+    keys = " and ".join(f"{key} to {most}" for key, value in limits.items() if value < most)
+    crowded = np.flatnonzero(numbers > limit).tolist()
+    places = [Example(objects.files[k], None, f"{numbers[k]} objects") for k in crowded]
+    found = Finding.of("crowded", places, len(numbers), values=(limit, keys))
+    boxes = objects.boxes * cells[objects.image, None]
+    sides = np.sqrt(boxes[:, 2:].prod(axis=1))
+    centers = np.floor(boxes[:, :2] + boxes[:, 2:] / 2)
+    keys = np.column_stack([objects.image, objects.classes, centers])
+    colliding = _repeats(keys, rows[np.argsort(-sides[rows], kind="stable")])
+    larger = 2 / max(np.quantile(sides[rows], 0.01), 1e-6) if len(rows) else 1
+    small = np.isin(np.arange(len(sides)), rows) & (sides < 2)
+    for kind, wrong in {"colliding": colliding, "under-two-cells": small}.items():
+        changed = {} if wrong.sum() > OFTEN * len(rows) else {"severity": "note"}
+        told = {"values": (frame, f"{larger:.1f}")} | changed
+        found += Finding.of(kind, objects.places(np.flatnonzero(wrong)), len(rows), **told)
+    return found

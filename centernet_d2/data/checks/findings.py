@@ -1,0 +1,149 @@
+"""One kind of fault in a dataset with its number, examples and cure; and reading on past faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+from . import DatasetError, RowsError
+
+# A training would stop or learn what is wrong; it would go on, but hardly as meant; worth knowing.
+SEVERITIES = ("error", "warning", "note")
+SHOWN = 5  # examples that are kept
+_COPIES = "Copy or download them again, or leave them out (DATASETS.SKIP_UNREADABLE True, --fix)"
+_LARGER = "Show pictures larger or in tiles"
+# fmt: off
+# Beside those of `judge_boxes`: kind -> severity, what, and a cure.
+KINDS = {
+    "missing": ("error", "image files do not exist", "Put them there, or correct the folder"),
+    "unreadable": ("error", "image files cannot be read", _COPIES),
+    "truncated": ("error", "image files are cut off or damaged behind their header", _COPIES),
+    "size": ("error", "image files are not as large as annotated",
+        "Correct width, height and boxes, or the file; --fix trusts the file"),
+    "cut-off": ("warning", "pictures are of one colour in their lower part, as if cut off and closed",
+        "Look at them, and copy or download them again"),
+    "exif": ("note", "pictures have an EXIF orientation, here {}",
+        "--fix writes them upright, with their boxes"),
+    "copy": ("warning", "pictures are copies of another one", "Keep one of each, as --fix does"),
+    "near-copy": ("note", "pictures look nearly as another one does", "Look whether they are one"),
+    "leak": ("warning", "pictures are in '{}', too", "A score on what was learned says nothing: "
+        "take them out of one, as --fix does of the one to be trained on"),
+    "near-leak": ("warning", "pictures look nearly as one in '{}' does",
+        "Keep pictures of one scene in one split"),
+    "name": ("note", "pictures have the name, but for marks of copies, of one in '{}'",
+        "Keep versions of one picture in one split"),
+    "over-border": ("note", "boxes reach over the border of their image",
+        "Training clips them; check them where they are not meant, or let --fix clip them"),
+    "tiny": ("note", "boxes have a side under 2 pixels", "Remove slips of the mouse"),
+    "whole-image": ("note", "boxes cover their whole image", "Check that the objects do"),
+    "repeated-box": ("warning", "boxes have the class and the place of another one",
+        "No detector finds both; remove them, as --fix does"),
+    "two-classes": ("note", "boxes have the place of one of another class", "Keep what is meant"),
+    "no-objects": ("warning", "classes have no object",
+        "Add some, or take the classes out: their AP is not defined"),
+    "rare-class": ("note", "classes have under 10 objects, or a hundredth of the largest's",
+        "Add pictures of them, or expect a low AP there"),
+    "like-names": ("warning", "class names differ from another's in case, blanks or marks alone",
+        "Give them one name, else each learns from its own part of the objects"),
+    "empty": ("note", "images have no object",
+        "Right for background; if they were only not annotated, leave them out"),
+    "crowded": ("warning", "images have more objects than the {} that are found or scored",
+        "Raise {}: the rest counts as missed"),
+    "colliding": ("warning", "objects have their center in the cell of a larger one {}", _LARGER),
+    "under-two-cells": ("warning", "objects are smaller than two cells of the output {}",
+        _LARGER + ": {} times as large 99 of 100 have two cells"),
+}
+# fmt: on
+Result = TypeVar("Result")
+
+
+class Example(NamedTuple):
+    """One place of a finding."""
+
+    file: str
+    object: int | None = None  # place among the annotations of its image, from 0
+    value: str = ""
+
+    def __str__(self) -> str:
+        named = f"'{self.file}'" * bool(self.file)
+        place = f"object {self.object}" if self.object is not None else ""
+        return " ".join(filter(None, [named, place, self.value]))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, of one kind, in one dataset or between two."""
+
+    kind: str  # of `KINDS` or `judge_boxes`; "value", "reading", "dataset": what a reader says
+    severity: str  # one of `SEVERITIES`
+    count: int
+    what: str  # "3 of 40 boxes have ..."
+    examples: tuple[Example, ...] = ()
+    cure: str = ""  # one sentence
+    dataset: str = ""
+
+    @classmethod
+    def of(cls, kind: str, places: Iterable[Example], total: int, **changed: Any) -> list[Finding]:
+        """The finding of these places among `total`; [] where there are none.
+
+        `changed` are fields in place of those of `KINDS`; `values` fill the gaps in these.
+        """
+        places, values = list(places), iter(changed.pop("values", ()))
+        severity, what, cure = KINDS.get(kind, ("", "", ""))
+        what, cure = (
+            part.format(*([next(values)] if "{}" in part else [])) for part in (what, cure)
+        )
+        told = f"{len(places)} of {total} {what}"
+        found = cls(kind, severity, len(places), told, tuple(places[:SHOWN]), cure)
+        return [replace(found, **changed)] if places else []
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {**asdict(self), "examples": [place._asdict() for place in self.examples]}
+
+    def __str__(self) -> str:
+        shown = "; ".join(map(str, self.examples)) + "; ..." * (self.count > len(self.examples) > 0)
+        parts = [self.dataset, self.what, shown]
+        return ": ".join(filter(None, parts)) + f". {self.cure}." * bool(self.cure)
+
+
+_noted: ContextVar[list[Finding] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def reading_on() -> Iterator[list[Finding]]:
+    """Within it readers keep boxes as files have them, and leave out and note what they refuse."""
+    token = _noted.set(found := [])
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
+
+
+def reads_on() -> bool:
+    """Whether `reading_on` is in force."""
+    return _noted.get() is not None
+
+
+def noted(error: DatasetError) -> bool:
+    """Note an error of rows, which are then left out; False where it is to be raised."""
+    if (found := _noted.get()) is None:
+        return False
+    found.append(Finding("value", "error", len(getattr(error, "rows", "1")), str(error)))
+    return True
+
+
+def without_refused(read: Callable[[], Result], *tables: list[Any]) -> Result:
+    """Return what `read` does; within `reading_on` without the rows of `tables` that it refuses."""
+    while True:
+        try:
+            return read()
+        except RowsError as error:
+            refused, sizes = set(map(id, error.rows)), sum(map(len, tables))
+            for table in tables if reads_on() else ():
+                table[:] = [row for row in table if id(row) not in refused]
+            if sum(map(len, tables)) == sizes or not noted(error):
+                raise

@@ -1,0 +1,48 @@
+"""What annotations are suspected of, by a config: before a training, and for `check-data`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from ..data.checks.annotations import Objects, judge_classes, judge_crowding, judge_objects
+from ..data.checks.findings import Finding
+from ..data.records import Record
+from ..evaluation.build import detection_limits
+from ..modeling.inference_protocol import InferenceProtocol
+
+FRAME, STRIDE = 512, 4  # of networks in general, where no config is given; of all detectors here
+
+
+def judge_records(
+    cfg: CfgNode, records: Sequence[Record], class_names: Sequence[str], *, is_given: bool = True
+) -> tuple[list[Finding], list[Record]]:
+    """Findings of labelled records, and the records without the boxes that cannot be meant.
+
+    Where no config `is_given`, objects are measured in a frame of `FRAME` pixels.
+    """
+    objects = Objects.of(records)
+    found, wrong = judge_objects(objects)
+    kept = iter(wrong[""].tolist())
+    records = [{**r, "annotations": [e for e in r["annotations"] if next(kept)]} for r in records]
+    objects = Objects.of(records)
+    found += judge_classes(objects, class_names)
+    cells, frame = _cells(cfg, objects.sizes, is_given)
+    limits = detection_limits(cfg, is_own=True)
+    limits["TEST.COCO_MAX_DETECTIONS"] = cfg.TEST.COCO_MAX_DETECTIONS or 100
+    return found + judge_crowding(objects, limits=limits, cells=cells, frame=frame), records
+
+
+def _cells(cfg: CfgNode, sizes: np.ndarray, is_given: bool) -> tuple[np.ndarray, str]:
+    """Cells of the output map per pixel of images of (M, 2) width and height, and how it is told."""
+    protocol = InferenceProtocol.from_config(cfg)
+    scales, frame = np.ones(len(sizes)), "in testing, at the pictures' own size"
+    if not is_given:
+        scales, frame = FRAME / sizes.max(axis=1), f"where the longer side is {FRAME} pixels"
+    elif protocol.resolution == "fixed":
+        height, width = protocol.fixed_size
+        shown = [protocol.shown_side((h, w), (height, width)) for w, h in sizes.tolist()]
+        scales, frame = width / np.array(shown), f"in testing at {height} x {width}"
+    return scales / STRIDE, frame
