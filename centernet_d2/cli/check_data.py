@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from itertools import combinations
 from logging.handlers import MemoryHandler
 from typing import Any
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         from .check_data_page import page
 
         with atomic_write(args.html, "w") as file:
-            file.write(page(tables, findings, {spec: e.records for spec, e in looked.items()}))
+            records = {spec: each.records for spec, each in looked.items()}
+            file.write(page(as_table(tables, "html"), findings, records))
     if args.fix:
         fix(args.fix, looked, pairs, link=not args.copy)
     return int(numbers["error"] > 0)
@@ -187,7 +189,7 @@ def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
     return {key + when: spread(np.concatenate(found)) for when, found in sizes.items()}
 
 
-def as_table(tables: dict[str, Facts]) -> str:
+def as_table(tables: dict[str, Facts], form: str = "simple") -> str:
     """The datasets, numbered, and a line for each fact and each class of them."""
     columns = []
     for facts in tables.values():
@@ -198,9 +200,11 @@ def as_table(tables: dict[str, Facts]) -> str:
     rows = [[name, *(_cell(column.get(name)) for column in columns)] for name in names]
     headers = ["", *(f"({number})" for number in range(1, len(columns) + 1))]
     alignment = ["left", *["right"] * len(columns)]
-    table = tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+    table = tabulate(rows, headers, form, disable_numparse=True, colalign=alignment)
     lines = [f"{number} {spec}" for number, spec in zip(headers[1:], tables, strict=True)]
-    return "\n".join([*lines, "Lengths are in pixels: least / median / most.", table])
+    lines += ["Lengths are in pixels: least / median / most."]
+    breaks = "<br>\n" if form == "html" else "\n"
+    return breaks.join([*(map(escape, lines) if form == "html" else lines), table])
 
 
 def _cell(value: Any) -> str:

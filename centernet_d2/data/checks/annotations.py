@@ -48,11 +48,9 @@ class Objects:
         return cls(image, number, boxes, classes, counted, sizes, files)
 
     def places(self, rows: np.ndarray) -> list[Example]:
-        """Where these objects are."""
-        return [
-            Example(self.files[self.image[k]], int(self.number[k]), f"bbox {box}")
-            for k, box in zip(rows.tolist(), self.boxes[rows].round(2).tolist(), strict=True)
-        ]
+        """Where the objects of an (N,) mask are."""
+        found = zip(self.image[rows], self.number[rows], self.boxes[rows].round(2), strict=True)
+        return [Example(self.files[m], int(n), f"bbox {box.tolist()}") for m, n, box in found]
 
 
 def judge_objects(objects: Objects) -> tuple[list[Finding], dict[str, np.ndarray]]:
@@ -63,7 +61,7 @@ def judge_objects(objects: Objects) -> tuple[list[Finding], dict[str, np.ndarray
         what, _, cure = template.partition(": {}. ")
         what = what.format(f"{rows.sum()} of {total} boxes")
         told = {"severity": severity, "what": what, "cure": cure}
-        found += Finding.of(kind, objects.places(np.flatnonzero(rows)), total, **told)
+        found += Finding.of(kind, objects.places(rows), total, **told)
         wrong[kind] = rows
         wrong[""] &= ~rows | (kind not in UNMEANT)
     boxes = np.where(wrong[""][:, None], objects.boxes, np.nan)
@@ -79,7 +77,7 @@ def judge_objects(objects: Objects) -> tuple[list[Finding], dict[str, np.ndarray
         "two-classes": _repeats(keys[:, :5], rows) & ~_repeats(keys, rows),
     }
     for kind, rows in further.items():
-        found += Finding.of(kind, objects.places(np.flatnonzero(rows)), total)
+        found += Finding.of(kind, objects.places(rows), total)
     return found, wrong | further
 
 
@@ -128,13 +126,14 @@ def judge_crowding(
     found = Finding.of("crowded", places, len(numbers), values=(limit, keys))
     boxes = objects.boxes * cells[objects.image, None]
     sides = np.sqrt(boxes[:, 2:].prod(axis=1))
-    centers = np.floor(boxes[:, :2] + boxes[:, 2:] / 2)
-    keys = np.column_stack([objects.image, objects.classes, centers])
-    colliding = _repeats(keys, rows[np.argsort(-sides[rows], kind="stable")])
-    larger = 2 / max(np.quantile(sides[rows], 0.01), 1e-6) if len(rows) else 1
-    small = np.isin(np.arange(len(sides)), rows) & (sides < 2)
-    for kind, wrong in {"colliding": colliding, "under-two-cells": small}.items():
-        changed = {} if wrong.sum() > OFTEN * len(rows) else {"severity": "note"}
-        told = {"values": (frame, f"{larger:.1f}")} | changed
-        found += Finding.of(kind, objects.places(np.flatnonzero(wrong)), len(rows), **told)
+    keys = np.column_stack(
+        [objects.image, objects.classes, np.floor(boxes[:, :2] + boxes[:, 2:] / 2)]
+    )
+    hard = {
+        "colliding": _repeats(keys, rows[np.argsort(-sides[rows], kind="stable")]),
+        "under-two-cells": objects.counted & (sides < 2),
+    }
+    for kind, wrong in hard.items():
+        changed = {"severity": "note"} if wrong.sum() <= OFTEN * len(rows) else {}
+        found += Finding.of(kind, objects.places(wrong), len(rows), values=[frame], **changed)
     return found

@@ -13,48 +13,41 @@ from . import DatasetError, RowsError
 # A training would stop or learn what is wrong; it would go on, but hardly as meant; worth knowing.
 SEVERITIES = ("error", "warning", "note")
 SHOWN = 5  # examples that are kept
-_COPIES = "Copy or download them again, or leave them out (DATASETS.SKIP_UNREADABLE True, --fix)"
+_ANEW = "Copy them again, or leave them out (DATASETS.SKIP_UNREADABLE True, --fix)"
+_ONE = "Keep pictures of one scene in one split"
 _LARGER = "Show pictures larger or in tiles"
 # fmt: off
-# Beside those of `judge_boxes`: kind -> severity, what, and a cure.
+# Beside those of `judge_boxes`: kind -> severity, what, cure.
 KINDS = {
     "missing": ("error", "image files do not exist", "Put them there, or correct the folder"),
-    "unreadable": ("error", "image files cannot be read", _COPIES),
-    "truncated": ("error", "image files are cut off or damaged behind their header", _COPIES),
+    "unreadable": ("error", "image files cannot be used, as they cannot be read", _ANEW),
+    "truncated": ("error", "image files cannot be used, as they are cut off or damaged", _ANEW),
     "size": ("error", "image files are not as large as annotated",
         "Correct width, height and boxes, or the file; --fix trusts the file"),
-    "cut-off": ("warning", "pictures are of one colour in their lower part, as if cut off and closed",
-        "Look at them, and copy or download them again"),
-    "exif": ("note", "pictures have an EXIF orientation, here {}",
-        "--fix writes them upright, with their boxes"),
+    "cut-off": ("warning", "pictures end in one colour, as if cut off and closed", _ANEW),
+    "exif": ("note", "pictures have an EXIF orientation, here {}", "--fix turns pictures and boxes"),
     "copy": ("warning", "pictures are copies of another one", "Keep one of each, as --fix does"),
     "near-copy": ("note", "pictures look nearly as another one does", "Look whether they are one"),
-    "leak": ("warning", "pictures are in '{}', too", "A score on what was learned says nothing: "
-        "take them out of one, as --fix does of the one to be trained on"),
-    "near-leak": ("warning", "pictures look nearly as one in '{}' does",
-        "Keep pictures of one scene in one split"),
-    "name": ("note", "pictures have the name, but for marks of copies, of one in '{}'",
-        "Keep versions of one picture in one split"),
+    "leak": ("warning", "pictures are in '{}', too", "Take them out of training, as --fix does"),
+    "near-leak": ("warning", "pictures look nearly as one in '{}' does", _ONE),
+    "name": ("note", "pictures have the name, but for marks of copies, of one in '{}'", _ONE),
     "over-border": ("note", "boxes reach over the border of their image",
-        "Training clips them; check them where they are not meant, or let --fix clip them"),
+        "Training clips them, --fix too; correct those that are not meant"),
     "tiny": ("note", "boxes have a side under 2 pixels", "Remove slips of the mouse"),
     "whole-image": ("note", "boxes cover their whole image", "Check that the objects do"),
     "repeated-box": ("warning", "boxes have the class and the place of another one",
         "No detector finds both; remove them, as --fix does"),
     "two-classes": ("note", "boxes have the place of one of another class", "Keep what is meant"),
-    "no-objects": ("warning", "classes have no object",
-        "Add some, or take the classes out: their AP is not defined"),
-    "rare-class": ("note", "classes have under 10 objects, or a hundredth of the largest's",
+    "no-objects": ("warning", "classes have no object", "Take them out: their AP is not defined"),
+    "rare-class": ("note", "classes have under 10 objects, or 1/100 of the largest's",
         "Add pictures of them, or expect a low AP there"),
-    "like-names": ("warning", "class names differ from another's in case, blanks or marks alone",
+    "like-names": ("warning", "class names are another's but for case, blanks or marks",
         "Give them one name, else each learns from its own part of the objects"),
-    "empty": ("note", "images have no object",
-        "Right for background; if they were only not annotated, leave them out"),
+    "empty": ("note", "images have no object", "Leave out those that were only not annotated"),
     "crowded": ("warning", "images have more objects than the {} that are found or scored",
         "Raise {}: the rest counts as missed"),
     "colliding": ("warning", "objects have their center in the cell of a larger one {}", _LARGER),
-    "under-two-cells": ("warning", "objects are smaller than two cells of the output {}",
-        _LARGER + ": {} times as large 99 of 100 have two cells"),
+    "under-two-cells": ("warning", "objects are smaller than two cells of the output {}", _LARGER),
 }
 # fmt: on
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,13 +13,18 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from ...atomic_write import write_json
+from ..images import ImageFileError
 from .annotations import Objects, judge_objects
 from .pictures import Pictures
 
-# EXIF orientation -> whether x and y are flipped; from 5 on both are then exchanged.
-_FLIPS = dict(enumerate(((0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (0, 1), (1, 1), (1, 0)), start=1))
-_OWN = ("bbox", "bbox_mode", "category_id", "keypoints", "ignored", "id")
-_IMAGE = ("file_name", "image_id", "annotations", "width", "height", "as_stored")
+# EXIF orientation - 1 -> whether x and y are flipped; from 5 on both are then exchanged.
+_FLIPS = ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (0, 1), (1, 1), (1, 0))
+_SAME_SHAPE = 0.02  # of two ratios of width to height
+_REPAIRED = ("swapped", "normalised", "repeated-box")
+_OWN = {"bbox", "bbox_mode", "category_id", "keypoints", "ignored", "id", "area", "iscrowd"}
+_OWN |= {"file_name", "image_id", "annotations", "width", "height", "as_stored"}
+Repair = tuple[str, str, str]  # file, object, what was done
+Move = Callable[[np.ndarray], np.ndarray]  # of (N, 2) points of a record to the file written
 
 
 def write_fixed_copy(
@@ -28,140 +33,124 @@ def write_fixed_copy(
     folder: str,
     *,
     metadata: Mapping[str, Any],
-    leaked: Iterable[int] = (),
+    leaked: Collection[int] = (),
     link: bool = True,
-) -> list[tuple[str, str, str]]:
+) -> list[Repair]:
     """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs.
 
-    A repair is (file, object, what was done). Files are hard links where that can be, unless `link`
-    is False; only damaged and turned pictures are encoded anew. Rows of `leaked` are left out.
+    Files are hard links where that can be, unless `link` is False; only damaged and turned pictures
+    are encoded anew. Rows of `leaked` are left out, and of equal files all but the first.
     """
     os.makedirs(os.path.join(folder, "images"))
-    repairs: list[tuple[str, str, str]] = []
-    copies, names, kept = seen.copies(), set(), []
+    repairs, copies, images, annotations = [], seen.copies(), {}, []
+    left_out = dict.fromkeys(leaked, "in the test set") | dict.fromkeys(copies, "a copy")
     for row, record in enumerate(records):
-        file = seen.files[row]
-        if row in copies or row in {*leaked}:
-            repairs.append(
-                (file, "", "left out: " + ("copy" if row in copies else "in the test set"))
-            )
-            continue
-        stem, ending = os.path.splitext(os.path.basename(file))
-        name = stem + ending if stem + ending not in names else f"{stem}_{row}{ending}"
-        target = os.path.join(folder, "images", name)
+        file, name = seen.files[row], os.path.basename(seen.files[row])
+        name = f"{row}_{name}" if name in images else name
         try:
-            size, moved, told = _write_picture(file, target, record, row, seen, link)
-        except (OSError, ValueError, SyntaxError) as error:
+            if row in left_out:
+                raise ImageFileError(left_out[row])
+            target = os.path.join(folder, "images", name)
+            size, move, told = _write_picture(record, seen, row, target, link)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             repairs.append((file, "", f"left out: {error}"))
             continue
-        names.add(name)
-        twins = [records[r] for r, first in copies.items() if first == row]
-        best = max([record, *twins], key=lambda each: len(each["annotations"]))
-        repairs += [(file, "", each) for each in told]
-        kept.append(_with_boxes(best, {"file_name": name, "size": size}, moved, repairs))
-    _write_json(kept, os.path.join(folder, "annotations.json"), metadata)
+        same = [records[r] for r, first in copies.items() if first == row and seen.files[r] == file]
+        entries = [entry for each in (record, *same) for entry in each["annotations"]]
+        images[name] = {
+            "id": len(images) + 1,
+            "file_name": name,
+            "width": size[0],
+            "height": size[1],
+        }
+        images[name] |= {key: value for key, value in record.items() if key not in _OWN}
+        boxes, done = _repaired({**record, "annotations": entries}, size, move)
+        annotations += [{"image_id": images[name]["id"], **box} for box in boxes]
+        repairs += [*((file, "", each) for each in told), *((file, *each) for each in done)]
+    joints = {
+        key: metadata[f"keypoint_{key}"] for key in ("names",) if f"keypoint_{key}" in metadata
+    }
+    more = {"keypoints": list(joints["names"])} if joints else {}
+    names = enumerate(metadata["thing_classes"], start=1)
+    content = {
+        "images": list(images.values()),
+        "annotations": [{"id": k, **each} for k, each in enumerate(annotations, start=1)],
+        "categories": [{"id": number, "name": name, **more} for number, name in names],
+    }
+    write_json(os.path.join(folder, "annotations.json"), content)
     with open(os.path.join(folder, "repairs.csv"), "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("file", "object", "repair"), *repairs])
     return repairs
 
 
 def _write_picture(
-    file: str, target: str, record: Mapping[str, Any], row: int, seen: Pictures, link: bool
-) -> tuple[tuple[int, int], Any, list[str]]:
-    """Write a file; return its (width, height), what moves (N, 2) points to it, and repairs."""
+    record: Mapping[str, Any], seen: Pictures, row: int, target: str, link: bool
+) -> tuple[tuple[int, int], Move, list[str]]:
+    """Write the file of a record; return its (width, height), what moves points, and repairs."""
     recorded, orientation, told = (record["width"], record["height"]), seen.orientations[row], []
-    with Image.open(file) as image:
-        stored = image.size
-        turned = stored[::-1] if orientation > 4 else stored
-        # Drawn as the size says; where both are the same, as a training takes it.
-        as_stored = recorded == stored if turned != stored else bool(record.get("as_stored"))
-        drawn = stored if as_stored else turned
-        is_damaged = isinstance(seen.errors.get(row), Exception) and recorded == drawn
-        if is_damaged or orientation > 1:
-            ImageFile.LOAD_TRUNCATED_IMAGES = True
+    with Image.open(seen.files[row]) as image:
+        stored, turned = image.size, image.size[:: -1 if orientation > 4 else 1]
+        # Drawn as the size says; where that is the same either way, as a training takes it.
+        as_stored = recorded == stored if turned != stored else record.get("as_stored", False)
+        if isinstance(seen.errors.get(row), ImageFileError):
+            told.append("encoded anew of what can be read of it")
+        if orientation > 1:
+            where = "pixels as stored" if as_stored else "upright picture"
+            told.append(
+                f"turned upright (EXIF {orientation}), its boxes taken as drawn on the {where}"
+            )
+        if told:
+            ImageFile.LOAD_TRUNCATED_IMAGES, quality = True, {"quality": 95}
             try:
-                ImageOps.exif_transpose(image).save(target, **_options(image))
+                upright = ImageOps.exif_transpose(image)
+                upright.save(target, image.format, **(quality if image.format == "JPEG" else {}))
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
-            told += ["what can be read of it is encoded anew"] * is_damaged
-            words = f"turned upright (EXIF {orientation}); boxes taken as drawn on the "
-            told += [words + ("stored pixels" if as_stored else "upright picture")] * (
-                orientation > 1
-            )
     if not told:
         with suppress(OSError):  # of another disk
-            os.link(os.path.realpath(file), target) if link else None
+            os.link(os.path.realpath(seen.files[row]), target) if link else None
         if not os.path.exists(target):
-            shutil.copyfile(file, target)
-    factor = np.ones(2)
-    if recorded != drawn:
-        ratio = np.divide(drawn, recorded)
-        told += [f"size {recorded} corrected to {drawn}"]
-        if abs(ratio[0] / ratio[1] - 1) < 0.02:
-            factor, told = ratio, [*told, "boxes scaled with it, as the shape is the same"]
+            shutil.copyfile(seen.files[row], target)
+    drawn = stored if as_stored else turned
+    scale = np.divide(drawn, recorded)
+    told += [f"size {recorded} corrected to {drawn}"] if recorded != drawn else []
+    if recorded != drawn and (is_scaled := abs(scale[0] / scale[1] - 1) < _SAME_SHAPE):
+        told.append("boxes scaled with the size, as the shape is the same")
+    scale = scale if recorded != drawn and is_scaled else 1
 
-    def moved(points: np.ndarray) -> np.ndarray:
-        points = points * factor
-        if orientation == 1 or not as_stored:
-            return points
-        points = np.where(_FLIPS[orientation], np.array(stored) - points, points)
-        return points[:, ::-1] if orientation > 4 else points
+    def move(points: np.ndarray) -> np.ndarray:
+        points = points * scale
+        if as_stored:
+            points = np.where(_FLIPS[orientation - 1], np.array(stored) - points, points)
+        return points[:, ::-1] if as_stored and orientation > 4 else points
 
-    return turned, moved, told
-
-
-def _options(image: Image.Image) -> dict[str, Any]:
-    """How a picture is encoded anew."""
-    return {"format": image.format, **({"quality": 95} if image.format == "JPEG" else {})}
+    return turned, move, told
 
 
-def _with_boxes(
-    record: Mapping[str, Any], image: dict[str, Any], moved: Any, repairs: list
-) -> dict[str, Any]:
-    """An image of COCO's form with its annotations, repaired."""
+def _repaired(
+    record: Mapping[str, Any], size: tuple[int, int], move: Move
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The annotations of an image as COCO has them, and (object, what was done)."""
     objects = Objects.of([record])
     _, wrong = judge_objects(objects)
-    names = {k: wrong[k] for k in wrong if k in ("swapped", "normalised", "repeated-box")}
-    annotations, (width, height) = [], image["size"]
-    for k, entry in enumerate(record["annotations"]):
-        x, y, w, h = objects.boxes[k]
-        ends = np.array([[x, y], [x + w, y + h]])
-        done = [name for name, rows in names.items() if rows[k]]
-        if "normalised" in done:
-            ends *= objects.sizes[0]
-        corners = moved(ends)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        inner = np.clip([low, high], 0, [width, height])
-        if np.abs(inner - [low, high]).max() > 1e-3:
-            done.append("clipped")
-        if "repeated-box" in done or not (inner[1] - inner[0] > 1e-3).all():
-            done.append("left out")
-        if done:
-            told = f"{', '.join(done)}: bbox {objects.boxes[k].round(2).tolist()}"
-            repairs.append((str(record["file_name"]), str(k), told))
-        if "left out" in done:
-            continue
+    annotations, repairs = [], []
+    for k, (box, entry) in enumerate(zip(objects.boxes, record["annotations"], strict=True)):
+        done = [name for name in _REPAIRED if name in wrong and wrong[name][k]]
+        ends = np.array([box[:2], box[:2] + box[2:]])
+        ends = move(ends * objects.sizes[0] if "normalised" in done else ends)
+        ends = np.sort(ends, axis=0)
+        inner = ends.clip(0, size)
+        sides = (inner[1] - inner[0]).round(3)
+        done += ["clipped"] if np.abs(inner - ends).max() > 1e-3 else []
+        is_used = "repeated-box" not in done and (sides > 0).all()
+        done += [] if is_used else ["left out"]
+        repairs += [(str(k), f"{', '.join(done)}: bbox {box.round(2).tolist()}")] if done else []
         points = np.array(entry.get("keypoints", []), dtype=float).reshape(-1, 3)
-        points[:, :2] = np.where(points[:, 2:] > 0, moved(points[:, :2]) - 0.5, 0)
-        annotations.append(
-            {key: value for key, value in entry.items() if key not in _OWN}
-            | {"category_id": entry["category_id"] + 1, "iscrowd": int(entry.get("iscrowd") or 0)}
-            | {"bbox": [*inner[0].round(3).tolist(), *(inner[1] - inner[0]).round(3).tolist()]}
-            | {"area": round(float((inner[1] - inner[0]).prod()), 3)}
-            | ({"ignore": 1, "iscrowd": 0} if entry.get("ignored") else {})
-            | ({"keypoints": points.ravel().tolist()} if len(points) else {})
-        )
-    others = {key: value for key, value in record.items() if key not in _IMAGE}
-    return {**others, **image, "annotations": annotations}
-
-
-def _write_json(kept: list[dict[str, Any]], file: str, metadata: Mapping[str, Any]) -> None:
-    categories = [{"id": k + 1, "name": n} for k, n in enumerate(metadata["thing_classes"])]
-    images, annotations = [], []
-    for number, image in enumerate(kept, start=1):
-        width, height = image.pop("size")
-        for entry in image.pop("annotations"):
-            annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
-        images.append({"id": number, "width": int(width), "height": int(height), **image})
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    write_json(file, content)
+        points[:, :2] = np.where(points[:, 2:] > 0, move(points[:, :2]) - 0.5, 0)
+        found = {key: value for key, value in entry.items() if key not in _OWN}
+        found |= {"category_id": entry["category_id"] + 1, "area": round(float(sides.prod()), 3)}
+        found |= {"bbox": [*inner[0].round(3).tolist(), *sides.tolist()]}
+        found |= {"ignore": 1} if entry.get("ignored") else {"iscrowd": entry.get("iscrowd") or 0}
+        found |= {"keypoints": points.ravel().tolist()} if len(points) else {}
+        annotations += [found] if is_used else []
+    return annotations, repairs
