@@ -7,7 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from itertools import combinations
 from logging.handlers import MemoryHandler
@@ -82,7 +82,10 @@ def run(args: argparse.Namespace) -> int:
     numbers = Counter(finding.severity for finding in findings)
     print(", ".join(f"{numbers[s]} {s}{'s' * (numbers[s] != 1)}" for s in SEVERITIES))
     if args.json:
-        write_json(args.json, {"datasets": tables, "findings": [f.as_json() for f in findings]})
+        said = {"faults": "error", "warnings": "warning"}
+        texts = {k: [str(f) for f in findings if f.severity == kind] for k, kind in said.items()}
+        listed = [asdict(finding) for finding in findings]
+        write_json(args.json, {"datasets": tables, **texts, "findings": listed})
     if args.html:
         from .check_data_page import page
 

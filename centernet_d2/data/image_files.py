@@ -50,7 +50,8 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
     bytes of each; only a file that does not look whole is decoded. "header" compares the size in
     every file's header with the record's, "bytes" reads all files, and "decode" all pixels. "ends"
     does as "header" where one of 100 files, evenly spaced, has a fault: wrong sizes are seldom
-    alone; and as "bytes" where all files, by these 100, have at most `_READ_ALL` bytes. An address ("s3://...") is left to the loader, which names it where it cannot be read.
+    alone; and as "bytes" where all files, by these 100, have at most `_READ_ALL` bytes. An address
+    ("s3://...") is left to the loader, which names it where it cannot be read.
     """
     if level == "none":
         return Faults([], {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -13,6 +13,8 @@ from ..data.records import Record
 from ..evaluation.build import detection_limits
 from ..modeling.inference_protocol import InferenceProtocol
 
+# What a training goes on with, and nothing else tells.
+SUSPICIOUS = ("like-names", "repeated-box", "colliding", "under-two-cells")
 FRAME, STRIDE = 512, 4  # of networks in general, where no config is given; of all detectors here
 
 
@@ -36,7 +38,7 @@ def judge_records(
 
 
 def _cells(cfg: CfgNode, sizes: np.ndarray, is_given: bool) -> tuple[np.ndarray, str]:
-    """Cells of the output map per pixel of images of (M, 2) width and height, and how it is told."""
+    """Cells of the output map per pixel of images of (M, 2) width and height, and where."""
     protocol = InferenceProtocol.from_config(cfg)
     scales, frame = np.ones(len(sizes)), "in testing, at the pictures' own size"
     if not is_given:
@@ -46,3 +48,21 @@ def _cells(cfg: CfgNode, sizes: np.ndarray, is_given: bool) -> tuple[np.ndarray,
         shown = [protocol.shown_side((h, w), (height, width)) for w, h in sizes.tolist()]
         scales, frame = width / np.array(shown), f"in testing at {height} x {width}"
     return scales / STRIDE, frame
+
+
+def suspicions(
+    cfg: CfgNode, records: Sequence[Record], class_names: Sequence[str], source: str
+) -> list[str]:
+    """What annotations are suspected of; ValueError of that where DATASETS.CHECK_RECORDS is "stop".
+
+    [] of records of another package that do not say enough.
+    """
+    how, needed = cfg.DATASETS.CHECK_RECORDS, {"annotations", "width", "height"}
+    known = all(isinstance(record, Mapping) and needed <= record.keys() for record in records)
+    if how == "none" or not known:
+        return []
+    found = [f for f in judge_records(cfg, records, class_names)[0] if f.kind in SUSPICIOUS]
+    told = [f"{source}: {finding}" for finding in found if finding.severity == "warning"]
+    if told and how == "stop":
+        raise ValueError(f"{' '.join(told)} (DATASETS.CHECK_RECORDS 'warn' goes on with them.)")
+    return told

@@ -52,6 +52,7 @@ SETTINGS = {
     "train.vis_period": "VIS_PERIOD",
     "train.writers": "LOGGING.WRITERS",
     "train.check_images": "DATASETS.CHECK_IMAGES",
+    "train.check_records": "DATASETS.CHECK_RECORDS",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
     "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",
     "lr_multiplier.steps": "SOLVER.STEPS",

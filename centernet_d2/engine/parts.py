@@ -23,6 +23,7 @@ from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
 from ..progress import SHOWN, bar
+from .data_checks import suspicions
 from .optimizer import build_optimizer
 from .processes import told_by
 from .step_loop import unwrapped
@@ -140,17 +141,24 @@ def usable_records(
 ) -> list[DatasetDict]:
     """Return the records of DATASETS.<key> whose image files can be used, and say what is in them.
 
-    One process of each machine looks, as DATASETS.CHECK_IMAGES says; see `check_image_files` for
-    the rest. Records of another package may say nothing.
+    One process of each machine looks, as DATASETS.CHECK_IMAGES says; see `check_image_files` and
+    `suspicions` for the rest. Records of another package may say nothing.
     """
     level, told = cfg.DATASETS.CHECK_IMAGES, ", ".join(names)
     faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
     skip = cfg.DATASETS.SKIP_UNREADABLE if key == "TRAIN" else None
-    records = check_image_files(records, faults, source=f"DATASETS.{key} {told}", skip=skip)
+    source, classes = (
+        f"DATASETS.{key} {told}",
+        MetadataCatalog.get(names[0]).get("thing_classes", ()),
+    )
+    records = check_image_files(records, faults, source=source, skip=skip)
     if comm.is_main_process() and records and isinstance(records[0], Mapping):
         what = {"TRAIN": "Training", "TEST": "Evaluation"}[key]
-        said = describe_data(records, MetadataCatalog.get(names[0]).get("thing_classes", ()))
+        said = describe_data(records, classes)
         logger.info("%s data %s: %s.", what, told, said, extra=SHOWN)
+    is_main = comm.is_main_process()
+    for said in told_by(is_main, lambda: suspicions(cfg, records, classes, source))[0]:
+        logger.warning(said)
     return records
 
 

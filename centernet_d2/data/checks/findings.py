@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from . import DatasetError, RowsError
 
@@ -21,16 +21,16 @@ _LARGER = "Show pictures larger or in tiles"
 KINDS = {
     "missing": ("error", "image files do not exist", "Put them there, or correct the folder"),
     "unreadable": ("error", "image files cannot be used, as they cannot be read", _ANEW),
-    "truncated": ("error", "image files cannot be used, as they are cut off or damaged", _ANEW),
+    "truncated": ("error", "image files cannot be used, as cut off or damaged", _ANEW),
     "size": ("error", "image files are not as large as annotated",
         "Correct width, height and boxes, or the file; --fix trusts the file"),
-    "cut-off": ("warning", "pictures end in one colour, as if cut off and closed", _ANEW),
-    "exif": ("note", "pictures have an EXIF orientation, here {}", "--fix turns pictures and boxes"),
+    "cut-off": ("warning", "pictures end in one color, as if cut off", _ANEW),
+    "exif": ("note", "pictures have an EXIF orientation, here {0}", "--fix turns them and boxes"),
     "copy": ("warning", "pictures are copies of another one", "Keep one of each, as --fix does"),
     "near-copy": ("note", "pictures look nearly as another one does", "Look whether they are one"),
-    "leak": ("warning", "pictures are in '{}', too", "Take them out of training, as --fix does"),
-    "near-leak": ("warning", "pictures look nearly as one in '{}' does", _ONE),
-    "name": ("note", "pictures have the name, but for marks of copies, of one in '{}'", _ONE),
+    "leak": ("warning", "pictures are in '{0}', too", "Take them out of training, as --fix does"),
+    "near-leak": ("warning", "pictures look nearly as one in '{0}' does", _ONE),
+    "name": ("note", "pictures have the name, but for marks of copies, of one in '{0}'", _ONE),
     "over-border": ("note", "boxes reach over the border of their image",
         "Training clips them, --fix too; correct those that are not meant"),
     "tiny": ("note", "boxes have a side under 2 pixels", "Remove slips of the mouse"),
@@ -44,16 +44,17 @@ KINDS = {
     "like-names": ("warning", "class names are another's but for case, blanks or marks",
         "Give them one name, else each learns from its own part of the objects"),
     "empty": ("note", "images have no object", "Leave out those that were only not annotated"),
-    "crowded": ("warning", "images have more objects than the {} that are found or scored",
-        "Raise {}: the rest counts as missed"),
-    "colliding": ("warning", "objects have their center in the cell of a larger one {}", _LARGER),
-    "under-two-cells": ("warning", "objects are smaller than two cells of the output {}", _LARGER),
+    "crowded": ("warning", "images have more objects than the {0} that are found or scored",
+        "Raise {1}: the rest counts as missed"),
+    "colliding": ("warning", "objects have their center in the cell of a larger one {0}", _LARGER),
+    "under-two-cells": ("warning", "objects are smaller than two cells of the output {0}", _LARGER),
 }
 # fmt: on
 Result = TypeVar("Result")
 
 
-class Example(NamedTuple):
+@dataclass(frozen=True)
+class Example:
     """One place of a finding."""
 
     file: str
@@ -61,9 +62,8 @@ class Example(NamedTuple):
     value: str = ""
 
     def __str__(self) -> str:
-        named = f"'{self.file}'" * bool(self.file)
         place = f"object {self.object}" if self.object is not None else ""
-        return " ".join(filter(None, [named, place, self.value]))
+        return " ".join(filter(None, [f"'{self.file}'" * bool(self.file), place, self.value]))
 
 
 @dataclass(frozen=True)
@@ -79,28 +79,22 @@ class Finding:
     dataset: str = ""
 
     @classmethod
-    def of(cls, kind: str, places: Iterable[Example], total: int, **changed: Any) -> list[Finding]:
+    def of(
+        cls, kind: str, places: Sequence[Example], total: int, *values: object, **changed: Any
+    ) -> list[Finding]:
         """The finding of these places among `total`; [] where there are none.
 
-        `changed` are fields in place of those of `KINDS`; `values` fill the gaps in these.
+        `values` fill the gaps of `KINDS`, whose texts `changed` fields replace.
         """
-        places, values = list(places), iter(changed.pop("values", ()))
-        severity, what, cure = KINDS.get(kind, ("", "", ""))
-        what, cure = (
-            part.format(*([next(values)] if "{}" in part else [])) for part in (what, cure)
-        )
-        told = f"{len(places)} of {total} {what}"
-        found = cls(kind, severity, len(places), told, tuple(places[:SHOWN]), cure)
+        severity, what, cure = (text.format(*values) for text in KINDS.get(kind, ("", "", "")))
+        told, shown = f"{len(places)} of {total} {what}", tuple(places[:SHOWN])
+        found = cls(kind, severity, len(places), told, shown, cure)
         return [replace(found, **changed)] if places else []
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
-        return {**asdict(self), "examples": [place._asdict() for place in self.examples]}
 
     def __str__(self) -> str:
         shown = "; ".join(map(str, self.examples)) + "; ..." * (self.count > len(self.examples) > 0)
-        parts = [self.dataset, self.what, shown]
-        return ": ".join(filter(None, parts)) + f". {self.cure}." * bool(self.cure)
+        told = ": ".join(filter(None, [self.dataset, self.what, shown]))
+        return told + f". {self.cure}." * bool(self.cure)
 
 
 _noted: ContextVar[list[Finding] | None] = ContextVar("noted", default=None)
@@ -123,10 +117,9 @@ def reads_on() -> bool:
 
 def noted(error: DatasetError) -> bool:
     """Note an error of rows, which are then left out; False where it is to be raised."""
-    if (found := _noted.get()) is None:
-        return False
-    found.append(Finding("value", "error", len(getattr(error, "rows", "1")), str(error)))
-    return True
+    if (found := _noted.get()) is not None:
+        found.append(Finding("value", "error", len(getattr(error, "rows", "1")), str(error)))
+    return found is not None
 
 
 def without_refused(read: Callable[[], Result], *tables: list[Any]) -> Result:

@@ -7,11 +7,10 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,8 +28,7 @@ FLAT = 0.05  # share of the height, from the bottom, of one value; not one of 63
 _MARKS = re.compile(r"(\.rf\.[0-9a-f]{8,}|[ _-]*(copy|aug|flip|rot)[ _-]*\d*|\s*\(\d+\))+$")
 
 
-@dataclass(frozen=True)
-class Pictures:
+class Pictures(NamedTuple):
     """What is seen of the image files of M records."""
 
     files: list[str]  # M
@@ -82,7 +80,8 @@ def _see(file: str, row: int, seen: Pictures) -> None:
         gray = image.convert("L")
     pixels = np.asarray(gray, dtype=np.int16)
     differs = (np.abs(pixels - pixels[-1, -1]) > 2).any(axis=1)[::-1]
-    seen.flat[row] = np.argmax(differs) / len(differs)
+    if image.format == "JPEG" and differs[-1]:  # else its whole background is so
+        seen.flat[row] = np.argmax(differs) / len(differs)
     small = np.asarray(gray.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32).ravel()
     small -= small.mean()
     if (length := np.linalg.norm(small)) > 2 * SIDE:  # else it shows nothing to compare
@@ -92,49 +91,43 @@ def _see(file: str, row: int, seen: Pictures) -> None:
 
 def judge_pictures(records: Sequence[dict[str, Any]], seen: Pictures) -> list[Finding]:
     """What is wrong with the files of one dataset."""
-    kinds: dict[str, dict[int, str]] = defaultdict(dict)
+    told: dict[str, dict[int, str]] = defaultdict(dict)
     for row, error in sorted(seen.errors.items()):
-        kind, told = _kind(seen.files[row], error)
-        kinds[kind][row] = told
+        kind = _kind(seen.files[row], error)
+        said = str(error).removeprefix(f"image file '{seen.files[row]}' ")
+        if kind == "truncated":  # OpenCV, which many tools read with, may not mind
+            said += "; OpenCV reads it" * (cv2.imread(seen.files[row]) is not None)
+        told[kind][row] = said
     for kind, rows in {"exif": seen.orientations > 1, "cut-off": seen.flat > FLAT}.items():
-        kinds[kind] = dict.fromkeys(np.flatnonzero(rows).tolist(), "")
+        told[kind] = dict.fromkeys(np.flatnonzero(rows).tolist(), "")
     copies = seen.copies()
-    kinds["copy"] = {row: f"as '{seen.files[other]}'" for row, other in copies.items()}
-    for first, row in alike(seen.thumbnails):
-        if not {first, row} & copies.keys():
-            kinds["near-copy"][row] = f"as '{seen.files[first]}'"
-    as_stored = any(records[row].get("as_stored") for row in kinds["exif"])
-    values = ("not applied (pixels as stored)" if as_stored else "applied",)
+    told["copy"] = {row: f"as '{seen.files[other]}'" for row, other in copies.items()}
+    for first, row in alike(seen.thumbnails, seen.thumbnails):
+        if first < row and not {first, row} & copies.keys():
+            told["near-copy"][row] = f"as '{seen.files[first]}'"
+    as_stored = any(records[row].get("as_stored") for row in told["exif"])
+    exif = "not applied (pixels as stored)" if as_stored else "applied"
     found = []
-    for kind, told in kinds.items():
-        places = [Example(seen.files[row], None, value) for row, value in told.items()]
-        found += Finding.of(kind, places, len(records), values=values)
+    for kind, rows in told.items():
+        places = [Example(seen.files[row], None, value) for row, value in rows.items()]
+        found += Finding.of(kind, places, len(records), exif)
     return found
 
 
-def _kind(file: str, error: Exception) -> tuple[str, str]:
-    """Kind of fault of a file, and what its reader says."""
-    said = str(error).removeprefix(f"image file '{file}' ")
+def _kind(file: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError) or not isinstance(error, ImageFileError):
-        return ("missing", "") if isinstance(error, FileNotFoundError) else ("size", said)
-    with suppress(cv2.error):  # many tools read with it
-        said += "; OpenCV reads it" * (cv2.imread(file) is not None)
+        return "missing" if isinstance(error, FileNotFoundError) else "size"
     with suppress(ImageFileError, OSError):
         if min(read_image_size(file)) > 0 and "truncated" in str(error):
-            return "truncated", said
-    return "unreadable", said
+            return "truncated"
+    return "unreadable"
 
 
-def alike(first: np.ndarray, second: np.ndarray | None = None) -> list[tuple[int, int]]:
-    """Pairs of rows of (M, K) and (N, K) thumbnails that look alike; of one list, those a < b."""
-    others, pairs = first if second is None else second, []
+def alike(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Pairs of rows of (M, K) and (N, K) thumbnails that look alike."""
     for start in range(0, len(first), 1024):
-        near = first[start : start + 1024] @ others.T >= ALIKE
-        if second is None:
-            near &= np.arange(len(others)) > np.arange(start, start + len(near))[:, None]
-        a, b = np.nonzero(near)
-        pairs += zip((a + start).tolist(), b.tolist(), strict=True)
-    return pairs
+        a, b = np.nonzero(first[start : start + 1024] @ second.T >= ALIKE)
+        yield from zip((a + start).tolist(), b.tolist(), strict=True)
 
 
 def leaks(train: Pictures, test: Pictures) -> dict[str, dict[int, int]]:
@@ -143,8 +136,9 @@ def leaks(train: Pictures, test: Pictures) -> dict[str, dict[int, int]]:
     stems = {_stem(file): row for row, file in enumerate(test.files)}
     same = {row: content[key] for row, key in train.digests.items() if key in content}
     near = {a: b for a, b in alike(train.thumbnails, test.thumbnails) if a not in same}
-    names = {row: stems.get(_stem(file) or None) for row, file in enumerate(train.files)}
-    named = {a: b for a, b in names.items() if b is not None and not {a} & {*same, *near}}
+    names = ((row, _stem(file)) for row, file in enumerate(train.files))
+    named = {row: stems[name] for row, name in names if name and name in stems}
+    named = {row: other for row, other in named.items() if row not in {*same, *near}}
     return {"leak": same, "near-leak": near, "name": named}
 
 
@@ -153,7 +147,7 @@ def judge_leaks(train: Pictures, test: Pictures, name: str) -> list[Finding]:
     found = []
     for kind, pairs in leaks(train, test).items():
         told = [Example(train.files[a], None, f"as '{test.files[b]}'") for a, b in pairs.items()]
-        found += Finding.of(kind, told, len(train.files), values=(name,))
+        found += Finding.of(kind, told, len(train.files), name)
     return found
 
 

@@ -198,8 +198,6 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
-    if not reads_on():  # said with all other repeats
-        _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), annotations)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
@@ -251,15 +249,3 @@ def _with_images(
     number_annotations(annotations)
     files = dict(zip(image_ids.tolist(), names, strict=True))
     return replace(annotations, files=files), owners[known]
-
-
-def _warn_of_repeats(objects: np.ndarray, annotations: Table) -> None:
-    """Say which rows (image, category, box) stand there again: one detection finds one of them."""
-    keys = objects @ np.sqrt([2, 3, 5, 7, 11, 13])  # equal rows have equal keys, and sort fast
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    repeats = (objects == objects[first[inverse]]).all(axis=1)
-    annotations.warn(
-        repeats & (first[inverse] != np.arange(len(objects))),
-        "have the category and the box of another one of their image",
-        "All are kept, and no detector finds each; remove them if they are not meant",
-    )
