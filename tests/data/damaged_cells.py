@@ -17,7 +17,7 @@ EXPECTED = {
     "unreadable": 2,
     "truncated": 2,
     "size": 2,
-    "value": 3,
+    "value": 4,
     "swapped": 2,
     "not-a-number": 1,
     "too-large": 1,

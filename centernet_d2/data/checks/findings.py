@@ -115,7 +115,7 @@ def reads_on() -> bool:
     return _noted.get() is not None
 
 
-def noted(error: DatasetError) -> bool:
+def noted(error: Exception) -> bool:
     """Note an error of rows, which are then left out; False where it is to be raised."""
     if (found := _noted.get()) is not None:
         found.append(Finding("value", "error", len(getattr(error, "rows", "1")), str(error)))
