@@ -6,12 +6,12 @@ import argparse
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from html import escape
 from itertools import combinations
 from logging.handlers import MemoryHandler
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -39,12 +39,12 @@ from .faults import sentence
 SAMPLE = 100  # images that are augmented
 
 
-@dataclass(frozen=True)
-class Looked:
+class Looked(NamedTuple):
     """What was seen of a dataset."""
 
     metadata: Metadata
     records: CheckedRecords  # with boxes as the file has them
+    usable: list[Record]  # as a training takes them
     pictures: Pictures
     facts: Facts
 
@@ -55,46 +55,46 @@ def run(args: argparse.Namespace) -> int:
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
-    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
-    specs = tuple(dict.fromkeys((*train, *test)))
+    specs = tuple(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
     if not specs:
         raise ValueError(
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
             "--config-file of a training."
         )
-    if (
-        args.fix
-        and os.path.exists(args.fix)
-        and (not os.path.isdir(args.fix) or os.listdir(args.fix))
-    ):
+    if args.fix and os.path.exists(args.fix) and os.listdir(args.fix):
         raise ValueError(f"--fix '{args.fix}' exists and is not empty: name a new folder.")
-    pairs = [(a, b) for a in train for b in test if a != b] or [*combinations(specs, 2)]
+    pairs = [(a, b) for a in cfg.DATASETS.TRAIN for b in cfg.DATASETS.TEST if a != b]
+    pairs = [*combinations(specs, 2)] if args.datasets else pairs
     looked, findings = look_at_all(cfg, specs, args)
-    for first, second in pairs:
-        if {first, second} <= looked.keys():
-            found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
-            findings += [replace(finding, dataset=first) for finding in found]
+    for first, second in (pair for pair in pairs if {*pair} <= looked.keys()):
+        found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
+        findings += [replace(finding, dataset=first) for finding in found]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     tables = {spec: each.facts for spec, each in looked.items()}
     if tables:
         print(f"{as_table(tables)}\n")
-    print("".join(f"{f.severity}: {f} [{f.kind}]\n\n" for f in findings), end="")
-    numbers = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{numbers[s]} {s}{'s' * (numbers[s] != 1)}" for s in SEVERITIES))
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
     if args.json:
-        said = {"faults": "error", "warnings": "warning"}
-        texts = {k: [str(f) for f in findings if f.severity == kind] for k, kind in said.items()}
-        listed = [asdict(finding) for finding in findings]
-        write_json(args.json, {"datasets": tables, **texts, "findings": listed})
+        levels = {"faults": "error", "warnings": "warning"}
+        told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
+        told |= {"findings": [asdict(finding) for finding in findings]}
+        write_json(args.json, {"datasets": tables, **told})
     if args.html:
-        from .check_data_page import page
+        from .check_data_page import page  # draws
 
         with atomic_write(args.html, "w") as file:
             records = {spec: each.records for spec, each in looked.items()}
             file.write(page(as_table(tables, "html"), findings, records))
-    if args.fix:
-        fix(args.fix, looked, pairs, link=not args.copy)
-    return int(numbers["error"] > 0)
+    for spec, each in looked.items() if args.fix else ():
+        others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
+        place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
+        fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
+    return int(counts["error"] > 0)
 
 
 def look_at_all(
@@ -117,7 +117,8 @@ def look_at_all(
         with reading_on() as noted:
             ready = told(prepare, cfg, args.config_file)
             for spec in specs:
-                told(look_at, spec, cfg, ready, args.images, looked, findings)
+                level = args.images or cfg.DATASETS.CHECK_IMAGES
+                told(look_at, spec, cfg, level, ready is not None, looked, findings)
     finally:
         logger.removeHandler(kept)
     said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
@@ -134,8 +135,8 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 def look_at(
     spec: str,
     cfg: CfgNode,
-    ready: CfgNode | None,
-    level: str | None,
+    level: str,
+    is_ready: bool,
     looked: dict[str, Looked],
     findings: list[Finding],
 ) -> None:
@@ -143,36 +144,28 @@ def look_at(
     name = register_from_files(spec) if is_file_spec(spec) else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
     names = metadata.get("thing_classes") or ()
-    pictures = look(records, level or cfg.DATASETS.CHECK_IMAGES)
+    pictures = look(records, level)
     found, usable = judge_pictures(records, pictures), list(records)
     if records.labelled:
-        judged, usable = judge_records(cfg, records, names, is_given=ready is not None)
+        judged, usable = judge_records(cfg, records, names, is_given=is_ready)
         found += judged
     findings += [replace(finding, dataset=spec) for finding in found]
-    looked[spec] = Looked(metadata, records, pictures, describe(usable, names))
+    facts = describe(usable, names)
+    readable = [record for row, record in enumerate(usable) if row not in pictures.errors]
+    looked[spec] = Looked(metadata, records, readable, pictures, facts)
     if records.labelled:
-        check_training_dicts(usable, [name], build_fields(ready) if ready else ())
-        usable = [record for row, record in enumerate(usable) if row not in pictures.errors]
-        looked[spec].facts.update(in_network(usable, ready) if ready and usable else {})
+        check_training_dicts(usable, [name], build_fields(cfg) if is_ready else ())
+        facts |= in_network(readable, cfg) if is_ready and readable else {}
 
 
-def fix(
-    folder: str, looked: Mapping[str, Looked], pairs: Sequence[tuple[str, str]], *, link: bool
-) -> None:
-    """Write corrected copies of all labelled datasets, and say where and what."""
-    for spec, each in looked.items():
-        if not each.records.labelled:
-            print(f"{spec} has no annotations: nothing is written.")
-            continue
-        place = folder if len(looked) == 1 else os.path.join(folder, each.metadata.name)
-        others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
-        leaked = {row for other in others for row in leaks(each.pictures, other)["leak"]}
-        told = {"metadata": each.metadata.as_dict(), "leaked": leaked, "link": link}
-        repairs = write_fixed_copy(each.records, each.pictures, place, **told)
-        kinds = Counter(repair[2].partition(": ")[0] for repair in repairs)
-        done = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        print(f"{len(repairs)} repairs of {spec} ({done or 'none'}): {place}/repairs.csv")
-        print(f"Now: centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
+def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
+    """Write a corrected copy of a labelled dataset, and say where."""
+    if not looked.records.labelled:
+        return print(f"{spec} has no annotations: nothing is written.")
+    leaked = {row for other in others for row in leaks(looked.pictures, other)["leak"]}
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
+    print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
+    print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 
 def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:

@@ -17,7 +17,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from ..progress import SHOWN
-from .checks import DatasetError, RowsError, drop_useless_boxes, examples
+from .checks import DatasetError, drop_useless_boxes, examples
 from .checks.findings import reads_on
 from .images import read_image_size
 from .records import Record
@@ -141,8 +141,7 @@ class _Rows:
         bad = ~np.asarray(good, dtype=bool)
         if bad.any():
             total = f"{bad.sum()} of {len(bad)} {self.kind}"
-            told = f"{self.source}: {total} {what}: {examples(bad, describe)}. {cure}"
-            raise RowsError(told, [self.rows[k] for k in np.flatnonzero(bad)])
+            raise DatasetError(f"{self.source}: {total} {what}: {examples(bad, describe)}. {cure}")
 
     def column(self, key: str) -> list:
         """The value of each row, all of which must be what `_RULES` say; None is as left out."""

@@ -5,17 +5,14 @@ Records are detectron2's dataset dicts, whoever made them, the same for training
 
 from __future__ import annotations
 
-import copy
 import difflib
 import os
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import DatasetError
-from .checks.findings import reads_on, without_refused
 from .datasets.from_files import form_of, is_chosen
 
 Record = dict[str, Any]
@@ -97,12 +94,8 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
     if not module.startswith(f"{__package__}.datasets."):  # no reader of this package
         from .record_checks import check_records  # executed for others' records alone
 
-        told = {"name": f"{place}dataset '{name}'", "num_classes": classes, "as_stored": as_stored}
-        lists = []
-        if reads_on() and isinstance(records, list):
-            records = copy.deepcopy(records)  # rows may be left out
-            lists = [r["annotations"] for r in records if r.get("annotations")]
-        records = without_refused(partial(check_records, records, **told), *lists)
+        what = f"{place}dataset '{name}'"
+        records = check_records(records, name=what, num_classes=classes, as_stored=as_stored)
     return CheckedRecords({"as_stored": True, **r} if as_stored else r for r in records)
 
 

@@ -29,25 +29,21 @@ def judge_records(
     found, wrong = judge_objects(objects)
     kept = iter(wrong[""].tolist())
     records = [{**r, "annotations": [e for e in r["annotations"] if next(kept)]} for r in records]
-    objects = Objects.of(records)
-    found += judge_classes(objects, class_names)
-    cells, frame = _cells(cfg, objects.sizes, is_given)
+    objects, protocol = Objects.of(records), InferenceProtocol.from_config(cfg)
+    scales, frame = np.ones(len(records)), "in testing, at the pictures' own size"
+    if not is_given:
+        scales, frame = (
+            FRAME / objects.sizes.max(axis=1),
+            f"where the longer side is {FRAME} pixels",
+        )
+    elif protocol.resolution == "fixed":
+        size = height, width = protocol.fixed_size
+        sides = [protocol.shown_side((int(h), int(w)), size) for w, h in objects.sizes]
+        scales, frame = width / np.array(sides), f"in testing at {height} x {width}"
     limits = detection_limits(cfg, is_own=True)
     limits["TEST.COCO_MAX_DETECTIONS"] = cfg.TEST.COCO_MAX_DETECTIONS or 100
-    return found + judge_crowding(objects, limits=limits, cells=cells, frame=frame), records
-
-
-def _cells(cfg: CfgNode, sizes: np.ndarray, is_given: bool) -> tuple[np.ndarray, str]:
-    """Cells of the output map per pixel of images of (M, 2) width and height, and where."""
-    protocol = InferenceProtocol.from_config(cfg)
-    scales, frame = np.ones(len(sizes)), "in testing, at the pictures' own size"
-    if not is_given:
-        scales, frame = FRAME / sizes.max(axis=1), f"where the longer side is {FRAME} pixels"
-    elif protocol.resolution == "fixed":
-        height, width = protocol.fixed_size
-        shown = [protocol.shown_side((h, w), (height, width)) for w, h in sizes.tolist()]
-        scales, frame = width / np.array(shown), f"in testing at {height} x {width}"
-    return scales / STRIDE, frame
+    found += judge_classes(objects, class_names)
+    return found + judge_crowding(objects, limits, scales / STRIDE, frame), records
 
 
 def suspicions(
@@ -59,10 +55,9 @@ def suspicions(
     """
     how, needed = cfg.DATASETS.CHECK_RECORDS, {"annotations", "width", "height"}
     known = all(isinstance(record, Mapping) and needed <= record.keys() for record in records)
-    if how == "none" or not known:
-        return []
-    found = [f for f in judge_records(cfg, records, class_names)[0] if f.kind in SUSPICIOUS]
-    told = [f"{source}: {finding}" for finding in found if finding.severity == "warning"]
+    found = judge_records(cfg, records, class_names)[0] if how != "none" and known else []
+    found = [each for each in found if each.kind in SUSPICIOUS and each.severity == "warning"]
+    told = [f"{source}: {each}" for each in found]
     if told and how == "stop":
         raise ValueError(f"{' '.join(told)} (DATASETS.CHECK_RECORDS 'warn' goes on with them.)")
     return told

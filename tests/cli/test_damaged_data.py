@@ -49,7 +49,7 @@ def test_the_corrected_copy_is_clean_and_the_users_files_stay(verb, tmp_path, ce
     before = {file: file.read_bytes() for file in (tmp_path / "cells").iterdir()}
     assert look(verb, tmp_path, cells, "--fix", tmp_path / "fixed")[0] == 1
     assert before == {file: file.read_bytes() for file in (tmp_path / "cells").iterdir()}
-    spec = capsys.readouterr().out.splitlines()[-1].removeprefix("Now: centernet-d2 check-data ")
+    spec = capsys.readouterr().out.splitlines()[-1].removeprefix("centernet-d2 check-data ")
     status, found = look(verb, tmp_path, spec)
     left = {each["kind"] for each in found["findings"]}
     notes = {"near-copy", "tiny", "whole-image", "two-classes", "empty", "colliding"}
@@ -91,6 +91,8 @@ def test_leaks_are_found_and_taken_out_of_training(verb, test_data, tmp_path, ca
     }
     assert "BloodImage_00005" in leaks["leak"]["examples"][0]["file"]
     assert all(each["dataset"] == specs[0] for each in leaks.values())
-    commands = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Now")]
-    written = [Path(line.split(":")[2]) for line in commands]
+    commands = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("centernet-d2")
+    ]
+    written = [Path(line.split(":")[1]) for line in commands]
     assert [len(json.loads(file.read_text())["images"]) for file in written] == [5, 5]

@@ -105,7 +105,7 @@ def judge_classes(objects: Objects, names: Sequence[str]) -> list[Finding]:
 
 
 def judge_crowding(
-    objects: Objects, *, limits: Mapping[str, int], cells: np.ndarray, frame: str
+    objects: Objects, limits: Mapping[str, int], cells: np.ndarray, frame: str
 ) -> list[Finding]:
     """What a detector cannot find: too many objects, too near to each other, too small.
 

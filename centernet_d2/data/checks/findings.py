@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from . import DatasetError, RowsError
+from . import RowsError
 
 # A training would stop or learn what is wrong; it would go on, but hardly as meant; worth knowing.
 SEVERITIES = ("error", "warning", "note")

@@ -23,27 +23,27 @@ _SAME_SHAPE = 0.02  # of two ratios of width to height
 _REPAIRED = ("swapped", "normalised", "repeated-box")
 _OWN = {"bbox", "bbox_mode", "category_id", "keypoints", "ignored", "id", "area", "iscrowd"}
 _OWN |= {"file_name", "image_id", "annotations", "width", "height", "as_stored"}
+Records = Sequence[Mapping[str, Any]]
 Repair = tuple[str, str, str]  # file, object, what was done
 Move = Callable[[np.ndarray], np.ndarray]  # of (N, 2) points of a record to the file written
 
 
 def write_fixed_copy(
-    records: Sequence[Mapping[str, Any]],
+    records: Records,
     seen: Pictures,
     folder: str,
-    *,
-    metadata: Mapping[str, Any],
-    leaked: Collection[int] = (),
-    link: bool = True,
+    metadata: Any,
+    leaked: Collection[int],
+    link: bool,
 ) -> list[Repair]:
     """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs.
 
-    Files are hard links where that can be, unless `link` is False; only damaged and turned pictures
-    are encoded anew. Rows of `leaked` are left out, and of equal files all but the first.
+    Files are hard links where that can be and `link` is set; damaged and turned pictures are
+    encoded anew. Rows of `leaked` are left out, and of equal files all but the first.
     """
     os.makedirs(os.path.join(folder, "images"))
     repairs, copies, images, annotations = [], seen.copies(), {}, []
-    left_out = dict.fromkeys(leaked, "in the test set") | dict.fromkeys(copies, "a copy")
+    left_out = dict.fromkeys(copies, "a copy") | dict.fromkeys(leaked, "in the test set")
     for row, record in enumerate(records):
         file, name = seen.files[row], os.path.basename(seen.files[row])
         name = f"{row}_{name}" if name in images else name
@@ -51,27 +51,20 @@ def write_fixed_copy(
             if row in left_out:
                 raise ImageFileError(left_out[row])
             target = os.path.join(folder, "images", name)
-            size, move, told = _write_picture(record, seen, row, target, link)
+            (width, height), move, told = _write_picture(record, seen, row, target, link)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             repairs.append((file, "", f"left out: {error}"))
             continue
         same = [records[r] for r, first in copies.items() if first == row and seen.files[r] == file]
         entries = [entry for each in (record, *same) for entry in each["annotations"]]
-        images[name] = {
-            "id": len(images) + 1,
-            "file_name": name,
-            "width": size[0],
-            "height": size[1],
-        }
+        images[name] = {"id": len(images) + 1, "file_name": name, "width": width, "height": height}
         images[name] |= {key: value for key, value in record.items() if key not in _OWN}
-        boxes, done = _repaired({**record, "annotations": entries}, size, move)
+        boxes, done = _repaired({**record, "annotations": entries}, (width, height), move)
         annotations += [{"image_id": images[name]["id"], **box} for box in boxes]
         repairs += [*((file, "", each) for each in told), *((file, *each) for each in done)]
-    joints = {
-        key: metadata[f"keypoint_{key}"] for key in ("names",) if f"keypoint_{key}" in metadata
-    }
-    more = {"keypoints": list(joints["names"])} if joints else {}
-    names = enumerate(metadata["thing_classes"], start=1)
+    joints = list(metadata.get("keypoint_names", ()))
+    more = {"keypoints": joints} if joints else {}
+    names = enumerate(metadata.get("thing_classes"), start=1)
     content = {
         "images": list(images.values()),
         "annotations": [{"id": k, **each} for k, each in enumerate(annotations, start=1)],
@@ -87,8 +80,9 @@ def _write_picture(
     record: Mapping[str, Any], seen: Pictures, row: int, target: str, link: bool
 ) -> tuple[tuple[int, int], Move, list[str]]:
     """Write the file of a record; return its (width, height), what moves points, and repairs."""
-    recorded, orientation, told = (record["width"], record["height"]), seen.orientations[row], []
-    with Image.open(seen.files[row]) as image:
+    file, recorded = seen.files[row], (record["width"], record["height"])
+    orientation, told = seen.orientations[row], []
+    with Image.open(file) as image:
         stored, turned = image.size, image.size[:: -1 if orientation > 4 else 1]
         # Drawn as the size says; where that is the same either way, as a training takes it.
         as_stored = recorded == stored if turned != stored else record.get("as_stored", False)
@@ -100,23 +94,26 @@ def _write_picture(
                 f"turned upright (EXIF {orientation}), its boxes taken as drawn on the {where}"
             )
         if told:
-            ImageFile.LOAD_TRUNCATED_IMAGES, quality = True, {"quality": 95}
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
-                upright = ImageOps.exif_transpose(image)
-                upright.save(target, image.format, **(quality if image.format == "JPEG" else {}))
+                quality = {"quality": 95} if image.format == "JPEG" else {}
+                ImageOps.exif_transpose(image).save(target, image.format, **quality)
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
     if not told:
         with suppress(OSError):  # of another disk
-            os.link(os.path.realpath(seen.files[row]), target) if link else None
+            os.link(os.path.realpath(file), target) if link else None
         if not os.path.exists(target):
-            shutil.copyfile(seen.files[row], target)
+            shutil.copyfile(file, target)
     drawn = stored if as_stored else turned
     scale = np.divide(drawn, recorded)
-    told += [f"size {recorded} corrected to {drawn}"] if recorded != drawn else []
-    if recorded != drawn and (is_scaled := abs(scale[0] / scale[1] - 1) < _SAME_SHAPE):
-        told.append("boxes scaled with the size, as the shape is the same")
-    scale = scale if recorded != drawn and is_scaled else 1
+    if recorded != drawn:
+        is_scaled = abs(scale[0] / scale[1] - 1) < _SAME_SHAPE
+        scale = scale if is_scaled else np.ones(2)
+        how = (
+            "boxes scaled with it, as the shape is the same" if is_scaled else "boxes as they were"
+        )
+        told.append(f"size {recorded} corrected to {drawn}, {how}")
 
     def move(points: np.ndarray) -> np.ndarray:
         points = points * scale
@@ -131,14 +128,12 @@ def _repaired(
     record: Mapping[str, Any], size: tuple[int, int], move: Move
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """The annotations of an image as COCO has them, and (object, what was done)."""
-    objects = Objects.of([record])
+    objects, annotations, repairs = Objects.of([record]), [], []
     _, wrong = judge_objects(objects)
-    annotations, repairs = [], []
     for k, (box, entry) in enumerate(zip(objects.boxes, record["annotations"], strict=True)):
         done = [name for name in _REPAIRED if name in wrong and wrong[name][k]]
         ends = np.array([box[:2], box[:2] + box[2:]])
-        ends = move(ends * objects.sizes[0] if "normalised" in done else ends)
-        ends = np.sort(ends, axis=0)
+        ends = np.sort(move(ends * objects.sizes[0] if "normalised" in done else ends), axis=0)
         inner = ends.clip(0, size)
         sides = (inner[1] - inner[0]).round(3)
         done += ["clipped"] if np.abs(inner - ends).max() > 1e-3 else []

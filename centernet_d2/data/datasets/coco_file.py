@@ -112,10 +112,7 @@ def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoF
     stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size, *asked)
     cached = _cache.get(json_file)
     if cached is None or cached[0] != stamp:
-        content = _parse(json_file)
-        lists = [value for value in content.values() if isinstance(value, list)]
-        read = partial(_compact, content, json_file, skeleton)
-        cached = (stamp, without_refused(read, *lists))
+        cached = (stamp, _compact(_parse(json_file), json_file, skeleton))
         _cache[json_file] = cached
     return cached[1]
 
@@ -163,6 +160,11 @@ def _without_polygons(node: dict) -> dict:
 
 
 def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
+    lists = [value for value in content.values() if isinstance(value, list)]
+    return without_refused(partial(_checked, content, source, skeleton), *lists)
+
+
+def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     images = Table.of(content, "images", source)
     if not images.records:
         raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")

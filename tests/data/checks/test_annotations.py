@@ -84,7 +84,7 @@ def test_crowding_is_counted_in_cells_of_the_output():
     objects = Objects.of([record(*boxes), record(GOOD, name="b.jpg")])
     limits = {"TEST.DETECTIONS_PER_IMAGE": 3, "MODEL.HEATMAP.TOP_K": 100}
     cells = np.array([0.25, 0.25])
-    found = judge_crowding(objects, limits=limits, cells=cells, frame="at 64 x 64")
+    found = judge_crowding(objects, limits, cells, "at 64 x 64")
     crowded, colliding, small = found
     assert crowded.what == "1 of 2 images have more objects than the 3 that are found or scored"
     assert crowded.cure == "Raise TEST.DETECTIONS_PER_IMAGE to 4: the rest counts as missed"
