@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from data.damaged_cells import EXPECTED, damage, save, write_cells
 from PIL import Image
 
 from centernet_d2.data.checks.findings import SEVERITIES
+from centernet_d2.data.image_files import find_faults
 
 pytestmark = pytest.mark.data
 
@@ -96,3 +98,49 @@ def test_leaks_are_found_and_taken_out_of_training(verb, test_data, tmp_path, ca
     ]
     written = [Path(line.split(":")[1]) for line in commands]
     assert [len(json.loads(file.read_text())["images"]) for file in written] == [5, 5]
+
+
+def test_voc_files_are_read_past_their_faults(verb, test_data, tmp_path, capsys):
+    folder = tmp_path / "voc"
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    names = [f"BloodImage_{number:05d}" for number in range(5)]
+    (folder / "ImageSets" / "Main" / "all.txt").write_text("\n".join(names))
+    (folder / "classes.txt").write_text("RBC\nWBC\nPlatelets\n")
+    for name in names:
+        for part, ending in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+            file = f"{part}/{name}.{ending}"
+            (folder / file).write_bytes((test_data / "bccd" / file).read_bytes())
+    texts = {name: (folder / "Annotations" / f"{name}.xml").read_text() for name in names}
+    (folder / "Annotations" / f"{names[0]}.xml").write_text(texts[names[0]][:400])
+    swapped = texts[names[1]].replace("xmin", "X").replace("xmax", "xmin").replace("X", "xmax")
+    (folder / "Annotations" / f"{names[1]}.xml").write_text(swapped)
+    share = re.sub(r"(<x\w+>)\d+", r"\g<1>0.25", texts[names[2]], count=1)
+    share = re.sub(r"(<y\w+>)\d+", r"\g<1>0.25", share, count=1)
+    share = re.sub(r"(<xmax>)\d+", r"\g<1>0.5", share, count=1)
+    share = re.sub(r"(<ymax>)\d+", r"\g<1>0.5", share, count=1)
+    (folder / "Annotations" / f"{names[2]}.xml").write_text(share)
+    _, found = look(verb, tmp_path, f"voc:{folder}:all", "--fix", tmp_path / "fixed")
+    counts = {each["kind"]: each["count"] for each in found["findings"]}
+    assert counts["value"] == 1
+    assert counts["swapped"] == swapped.count("<object>")
+    assert counts["normalised"] == 1
+    content = json.loads((tmp_path / "fixed" / "annotations.json").read_text())
+    assert len(content["images"]) == 4
+    assert [160, 120, 160, 120] in [entry["bbox"] for entry in content["annotations"]]
+
+
+def test_a_training_finds_damage_before_its_first_step_and_trains_on_the_copy(
+    verb, tmp_path, cells, tiny_overrides
+):
+    kinds = []
+    for level in ("exist", "ends"):
+        records = json.loads((tmp_path / "cells.json").read_text())["images"]
+        files = [{**r, "file_name": str(tmp_path / "cells" / r["file_name"])} for r in records]
+        kinds.append(list(find_faults(files, level).unusable))
+    assert kinds == [[], [1, 2, 3, 4, 6, 7]]  # 4 has both its ends
+    look(verb, tmp_path, cells, "--fix", tmp_path / "fixed")
+    spec = f"coco:{tmp_path}/fixed/annotations.json:{tmp_path}/fixed/images"
+    options = [*tiny_overrides, "DATASETS.TRAIN", f"('{spec}',)", "DATASETS.TEST", "()"]
+    options += ["SOLVER.MAX_ITER", "2", "OUTPUT_DIR", str(tmp_path / "run")]
+    assert verb("train").main(["--config-file", "Shapes/points_tiny", *options]) == 0

@@ -90,6 +90,23 @@ def test_sizes_are_compared_before_training(config, spoilt, key):
         Trainer(config(key, (spec,)))
 
 
+def test_suspicions_are_told_or_stop_a_training(config, spoilt, caplog):
+    def edit(content):
+        content["annotations"] += [{**content["annotations"][0], "id": 99}]
+        content["categories"][0]["name"] = "Dark "
+
+    spec, twice = spoilt(edit), "1 of 16 boxes have the class and the place of another one"
+    names = "1 of 2 class names are another's but for case, blanks or marks: 'dark'"
+    data = ["DATASETS.TRAIN", (spec,), "DATASETS.TEST", (), "DATASETS.CHECK_RECORDS"]
+    Trainer(config(*data, "none"))
+    assert twice not in caplog.text
+    Trainer(config(*data, "warn"))
+    assert twice in caplog.text
+    assert names in caplog.text
+    with pytest.raises(ValueError, match=rf"^DATASETS\.TRAIN boxes_\w+: {twice}.*'warn' goes on"):
+        Trainer(config(*data, "stop"))
+
+
 def test_a_dataset_without_evaluator_type_is_found_before_training(config, dataset):
     cfg = config("DATASETS.TEST", ())
     records = DatasetCatalog.get(Trainer(cfg).cfg.DATASETS.TRAIN[0])
