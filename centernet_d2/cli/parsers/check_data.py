@@ -1,13 +1,13 @@
-"""Look at data as a training does before its first step, without training.
+"""Find all that is wrong with data, without training.
 
     %(prog)s coco:my/train.json:my/images coco:my/val.json:my/images
-    %(prog)s voc:my/voc:trainval --images decode
+    %(prog)s voc:my/voc:trainval --html data.html --fix my/fixed
     %(prog)s --config-file my.yaml              # what it trains and is evaluated on
     %(prog)s shapes_train --config-file Shapes/points_tiny --json output/data.json
 
-Prints a table of images, objects and classes, then what a training would stop at (faults, exit
-status 1) and what it would go on with (warnings). With a config also how large objects are for the
-network, in training after the augmentation of 100 images.
+Prints a table of images, objects and classes, then all findings: errors, at which a training would
+stop or learn what is wrong (exit status 1), warnings and notes. With a config also how large
+objects are for the network, in training after the augmentation of 100 images.
 """
 
 from __future__ import annotations
