@@ -6,14 +6,13 @@ import argparse
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from html import escape
 from itertools import combinations
 from logging.handlers import MemoryHandler
 from typing import Any, NamedTuple
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.catalog import Metadata
@@ -26,17 +25,15 @@ from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, leaks,
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
 from ..data.loader import build_mapper, check_training_dicts
-from ..data.records import CheckedRecords, Record, checked_records
-from ..data.samplers import seeded
-from ..data.statistics import Facts, box_sizes, countable, describe, spread
+from ..data.records import CheckedRecords, checked_records
+from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
 from ..engine.data_checks import judge_records
+from ..engine.object_scale import Learned, Records, check_object_scale, sizes_in_testing
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
-
-SAMPLE = 100  # images that are augmented
 
 
 class Looked(NamedTuple):
@@ -44,7 +41,7 @@ class Looked(NamedTuple):
 
     metadata: Metadata
     records: CheckedRecords  # with boxes as the file has them
-    usable: list[Record]  # as a training takes them
+    usable: Records  # as a training takes them
     pictures: Pictures
     facts: Facts
 
@@ -119,6 +116,10 @@ def look_at_all(
             for spec in specs:
                 level = args.images or cfg.DATASETS.CHECK_IMAGES
                 told(look_at, spec, cfg, level, ready is not None, looked, findings)
+        if ready:
+            usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
+            learned = [record for spec in cfg.DATASETS.TRAIN for record in usable.get(spec, ())]
+            told(compare, ready, learned, {s: usable.get(s, ()) for s in cfg.DATASETS.TEST})
     finally:
         logger.removeHandler(kept)
     said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
@@ -168,21 +169,18 @@ def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, li
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 
-def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
+def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    protocol = InferenceProtocol.from_config(cfg)
-    fixed, seen, learned = protocol.fixed_size, [], []
-    for record in records:
-        side = protocol.shown_side((record["height"], record["width"]), fixed)
-        scale = fixed[1] / side if protocol.resolution == "fixed" else 1.0
-        seen.append(scale * box_sizes(countable(record["annotations"])))
-    mapper = build_mapper(cfg, is_train=True)
-    for number, record in enumerate(records[:: -(-len(records) // SAMPLE)]):
-        with seeded(0, number):
-            learned.append(mapper(record)["instances"].gt_boxes.area().sqrt().numpy())
-    sizes = {"testing": seen, "training": learned}
-    key = "object size for the network, "
-    return {key + when: spread(np.concatenate(found)) for when, found in sizes.items()}
+    learned = Learned.of(records, build_mapper(cfg, is_train=True))
+    tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
+    sizes = {"testing": tested, "training": learned.sizes if learned else ()}
+    return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
+
+
+def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
+    """Raise ValueError where objects differ in size for the network."""
+    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 
 def as_table(tables: dict[str, Facts], form: str = "simple") -> str:

@@ -142,5 +142,6 @@ def test_a_training_finds_damage_before_its_first_step_and_trains_on_the_copy(
     look(verb, tmp_path, cells, "--fix", tmp_path / "fixed")
     spec = f"coco:{tmp_path}/fixed/annotations.json:{tmp_path}/fixed/images"
     options = [*tiny_overrides, "DATASETS.TRAIN", f"('{spec}',)", "DATASETS.TEST", "()"]
+    options += ["TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", "[64, 64]"]
     options += ["SOLVER.MAX_ITER", "2", "OUTPUT_DIR", str(tmp_path / "run")]
     assert verb("train").main(["--config-file", "Shapes/points_tiny", *options]) == 0
