@@ -21,7 +21,7 @@ from tabulate import tabulate
 from ..atomic_write import atomic_write, write_json
 from ..data.checks.findings import SEVERITIES, Finding, reading_on
 from ..data.checks.fixed_copy import write_fixed_copy
-from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, leaks, look
+from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
 from ..data.loader import build_mapper, check_training_dicts
@@ -100,6 +100,7 @@ def look_at_all(
     """What is in datasets that can be read, and what is wrong with each, and in reading them."""
     looked: dict[str, Looked] = {}
     findings: list[Finding] = []
+    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
 
@@ -115,11 +116,15 @@ def look_at_all(
             ready = told(prepare, cfg, args.config_file)
             for spec in specs:
                 level = args.images or cfg.DATASETS.CHECK_IMAGES
-                told(look_at, spec, cfg, level, ready is not None, looked, findings)
+                if seen := told(look_at, spec, cfg, level, ready is not None):
+                    looked[spec], found = seen
+                    findings += found
+                    if looked[spec].records.labelled:
+                        told(learnable, looked[spec], ready)
         if ready:
             usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
-            learned = [record for spec in cfg.DATASETS.TRAIN for record in usable.get(spec, ())]
-            told(compare, ready, learned, {s: usable.get(s, ()) for s in cfg.DATASETS.TEST})
+            learned = [record for spec in train for record in usable.get(spec, ())]
+            told(compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
     said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
@@ -133,15 +138,8 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(
-    spec: str,
-    cfg: CfgNode,
-    level: str,
-    is_ready: bool,
-    looked: dict[str, Looked],
-    findings: list[Finding],
-) -> None:
-    """Read a dataset and add what it holds to `looked`, what is wrong to `findings`."""
+def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
+    """Read a dataset: what it holds, and what is wrong with it."""
     name = register_from_files(spec) if is_file_spec(spec) else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
     names = metadata.get("thing_classes") or ()
@@ -150,20 +148,26 @@ def look_at(
     if records.labelled:
         judged, usable = judge_records(cfg, records, names, is_given=is_ready)
         found += judged
-    findings += [replace(finding, dataset=spec) for finding in found]
     facts = describe(usable, names)
-    readable = [record for row, record in enumerate(usable) if row not in pictures.errors]
-    looked[spec] = Looked(metadata, records, readable, pictures, facts)
-    if records.labelled:
-        check_training_dicts(usable, [name], build_fields(cfg) if is_ready else ())
-        facts |= in_network(readable, cfg) if is_ready and readable else {}
+    usable = [record for row, record in enumerate(usable) if row not in pictures.errors]
+    if records.labelled and is_ready and usable:
+        facts |= in_network(usable, cfg)
+    found = [replace(finding, dataset=spec) for finding in found]
+    return Looked(metadata, records, usable, pictures, facts), found
+
+
+def learnable(looked: Looked, cfg: CfgNode | None) -> None:
+    """Raise the error of a training that has nothing to learn here."""
+    name, fields = looked.metadata.name, build_fields(cfg) if cfg else ()
+    check_training_dicts(looked.usable, [name], fields)
 
 
 def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
     """Write a corrected copy of a labelled dataset, and say where."""
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
-    leaked = {row for other in others for row in leaks(looked.pictures, other)["leak"]}
+    known = {digest for other in others for digest in other.digests.values()}
+    leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
     given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")

@@ -19,7 +19,7 @@ from ..data.checks.findings import Finding
 from ..data.images import ImageFileError, read_image
 from ..visualization.detections import draw_boxes
 
-SHOWN, SIDE, MOST_CLASSES = 24, 480, 30  # pictures, their pixels, bars of classes
+SHOWN, SIDE, MOST_BARS = 24, 480, 200  # pictures, their pixels, bars of classes and numbers
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;max-width:80em;margin:2em auto;padding:0 1em}
 td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 div{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;width:300px}img{max-width:100%}
@@ -64,14 +64,12 @@ def _histograms(records: Records) -> str:
     numbers = np.bincount(objects.image, minlength=len(objects.files))
     sizes = np.sqrt(np.abs(objects.boxes[:, 2:].prod(axis=1)))
     figure = Figure(figsize=(12, 3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    classes, counts = np.unique(objects.classes, return_counts=True)
-    left.bar(classes[:MOST_CLASSES].astype(str), counts[:MOST_CLASSES])
-    middle.hist(numbers, bins=min(30, int(numbers.max(initial=0)) + 1))
-    right.hist(sizes[np.isfinite(sizes)], bins=30)
     titles = ("objects by class index", "objects per image", "object size in pixels")
-    for axes, title in zip((left, middle, right), titles, strict=True):
-        axes.set_title(title)
+    for title, values in zip(titles, (objects.classes, numbers, sizes), strict=True):
+        axes = figure.add_subplot(1, 3, titles.index(title) + 1, title=title)
+        values = values[np.isfinite(values)]
+        whole = np.arange(min(values.max(initial=0) + 2, MOST_BARS)) - 0.5
+        axes.hist(values, bins=whole if values.dtype.kind == "i" else 30)
     figure.savefig(stream := io.BytesIO(), format="png", dpi=80)
     return _embedded(stream.getvalue(), "png")
 

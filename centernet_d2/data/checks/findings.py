@@ -14,7 +14,9 @@ from . import RowsError
 SEVERITIES = ("error", "warning", "note")
 SHOWN = 5  # examples that are kept
 _ANEW = "Copy them again, or leave them out (DATASETS.SKIP_UNREADABLE True, --fix)"
+_ONE_EACH = "Keep one of each, as --fix does"
 _ONE = "Keep pictures of one scene in one split"
+_NAME = "Give them one name, else each learns from its own part of the objects"
 _LARGER = "Show pictures larger or in tiles"
 # fmt: off
 # Beside those of `judge_boxes`: kind -> severity, what, cure.
@@ -22,30 +24,24 @@ KINDS = {
     "missing": ("error", "image files do not exist", "Put them there, or correct the folder"),
     "unreadable": ("error", "image files cannot be used, as they cannot be read", _ANEW),
     "truncated": ("error", "image files cannot be used, as cut off or damaged", _ANEW),
-    "size": ("error", "image files are not as large as annotated",
-        "Correct width, height and boxes, or the file; --fix trusts the file"),
+    "size": ("error", "image files are not as large as annotated", "--fix trusts the file"),
     "cut-off": ("warning", "pictures end in one color, as if cut off", _ANEW),
     "exif": ("note", "pictures have an EXIF orientation, here {0}", "--fix turns them and boxes"),
-    "copy": ("warning", "pictures are copies of another one", "Keep one of each, as --fix does"),
+    "copy": ("warning", "pictures are copies of another one", _ONE_EACH),
     "near-copy": ("note", "pictures look nearly as another one does", "Look whether they are one"),
     "leak": ("warning", "pictures are in '{0}', too", "Take them out of training, as --fix does"),
     "near-leak": ("warning", "pictures look nearly as one in '{0}' does", _ONE),
     "name": ("note", "pictures have the name, but for marks of copies, of one in '{0}'", _ONE),
-    "over-border": ("note", "boxes reach over the border of their image",
-        "Training clips them, --fix too; correct those that are not meant"),
+    "over-border": ("note", "boxes reach over their image", "Training clips them, and --fix"),
     "tiny": ("note", "boxes have a side under 2 pixels", "Remove slips of the mouse"),
     "whole-image": ("note", "boxes cover their whole image", "Check that the objects do"),
-    "repeated-box": ("warning", "boxes have the class and the place of another one",
-        "No detector finds both; remove them, as --fix does"),
+    "repeated-box": ("warning", "boxes have the class and the place of another one", _ONE_EACH),
     "two-classes": ("note", "boxes have the place of one of another class", "Keep what is meant"),
     "no-objects": ("warning", "classes have no object", "Take them out: their AP is not defined"),
-    "rare-class": ("note", "classes have under 10 objects, or 1/100 of the largest's",
-        "Add pictures of them, or expect a low AP there"),
-    "like-names": ("warning", "class names are another's but for case, blanks or marks",
-        "Give them one name, else each learns from its own part of the objects"),
+    "rare-class": ("note", "classes have under 10 objects, or 1/100 of the largest's", "Add some"),
+    "like-names": ("warning", "class names are another's but for case, blanks or marks", _NAME),
     "empty": ("note", "images have no object", "Leave out those that were only not annotated"),
-    "crowded": ("warning", "images have more objects than the {0} that are found or scored",
-        "Raise {1}: the rest counts as missed"),
+    "crowded": ("warning", "images have more objects than the {0} found or scored", "Raise {1}"),
     "colliding": ("warning", "objects have their center in the cell of a larger one {0}", _LARGER),
     "under-two-cells": ("warning", "objects are smaller than two cells of the output {0}", _LARGER),
 }

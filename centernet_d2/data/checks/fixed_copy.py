@@ -137,7 +137,8 @@ def _repaired(
         inner = ends.clip(0, size)
         sides = (inner[1] - inner[0]).round(3)
         done += ["clipped"] if np.abs(inner - ends).max() > 1e-3 else []
-        is_used = "repeated-box" not in done and (sides > 0).all()
+        done += ["ignored for every class"] if entry["category_id"] < 0 else []
+        is_used = (sides > 0).all() and not {"repeated-box", "ignored for every class"} & {*done}
         done += [] if is_used else ["left out"]
         repairs += [(str(k), f"{', '.join(done)}: bbox {box.round(2).tolist()}")] if done else []
         points = np.array(entry.get("keypoints", []), dtype=float).reshape(-1, 3)

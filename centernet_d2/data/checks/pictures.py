@@ -93,10 +93,14 @@ def judge_pictures(records: Sequence[dict[str, Any]], seen: Pictures) -> list[Fi
     """What is wrong with the files of one dataset."""
     told: dict[str, dict[int, str]] = defaultdict(dict)
     for row, error in sorted(seen.errors.items()):
-        kind = _kind(seen.files[row], error)
-        said = str(error).removeprefix(f"image file '{seen.files[row]}' ")
-        if kind == "truncated":  # OpenCV, which many tools read with, may not mind
-            said += "; OpenCV reads it" * (cv2.imread(seen.files[row]) is not None)
+        file, kind = seen.files[row], "missing" if isinstance(error, FileNotFoundError) else "size"
+        said = str(error).removeprefix(f"image file '{file}' ")
+        if isinstance(error, ImageFileError):
+            kind = "unreadable"
+            with suppress(ImageFileError, OSError):
+                kind = "truncated" if min(read_image_size(file)) and "trunc" in said else kind
+            if kind == "truncated":  # OpenCV, which many tools read with, may not mind
+                said += "; OpenCV reads it" * (cv2.imread(file) is not None)
         told[kind][row] = said
     for kind, rows in {"exif": seen.orientations > 1, "cut-off": seen.flat > FLAT}.items():
         told[kind] = dict.fromkeys(np.flatnonzero(rows).tolist(), "")
@@ -114,38 +118,23 @@ def judge_pictures(records: Sequence[dict[str, Any]], seen: Pictures) -> list[Fi
     return found
 
 
-def _kind(file: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError) or not isinstance(error, ImageFileError):
-        return "missing" if isinstance(error, FileNotFoundError) else "size"
-    with suppress(ImageFileError, OSError):
-        if min(read_image_size(file)) > 0 and "truncated" in str(error):
-            return "truncated"
-    return "unreadable"
-
-
 def alike(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
     """Pairs of rows of (M, K) and (N, K) thumbnails that look alike."""
-    for start in range(0, len(first), 1024):
-        a, b = np.nonzero(first[start : start + 1024] @ second.T >= ALIKE)
+    for start in range(0, len(first), 256):
+        a, b = np.nonzero(first[start : start + 256] @ second.T >= ALIKE)
         yield from zip((a + start).tolist(), b.tolist(), strict=True)
-
-
-def leaks(train: Pictures, test: Pictures) -> dict[str, dict[int, int]]:
-    """Kind of finding -> row of the first -> row of the second that it is, or may be."""
-    content = {digest: row for row, digest in test.digests.items()}
-    stems = {_stem(file): row for row, file in enumerate(test.files)}
-    same = {row: content[key] for row, key in train.digests.items() if key in content}
-    near = {a: b for a, b in alike(train.thumbnails, test.thumbnails) if a not in same}
-    names = ((row, _stem(file)) for row, file in enumerate(train.files))
-    named = {row: stems[name] for row, name in names if name and name in stems}
-    named = {row: other for row, other in named.items() if row not in {*same, *near}}
-    return {"leak": same, "near-leak": near, "name": named}
 
 
 def judge_leaks(train: Pictures, test: Pictures, name: str) -> list[Finding]:
     """What pictures to be trained on have of those of a test dataset of this name."""
+    content = {digest: row for row, digest in test.digests.items()}
+    stems = {_stem(file): row for row, file in enumerate(test.files)}
+    same = {row: content[key] for row, key in train.digests.items() if key in content}
+    near = {a: b for a, b in alike(train.thumbnails, test.thumbnails) if a not in same}
+    names = {row: stem for row, file in enumerate(train.files) if (stem := _stem(file)) in stems}
+    named = {row: stems[s] for row, s in names.items() if s and row not in {*same, *near}}
     found = []
-    for kind, pairs in leaks(train, test).items():
+    for kind, pairs in {"leak": same, "near-leak": near, "name": named}.items():
         told = [Example(train.files[a], None, f"as '{test.files[b]}'") for a, b in pairs.items()]
         found += Finding.of(kind, told, len(train.files), name)
     return found

@@ -63,7 +63,7 @@ def test_repeats_are_of_one_image_and_not_of_crowds():
     assert np.flatnonzero(wrong["repeated-box"]).tolist() == [1]
     assert str(found[0]) == (
         "1 of 6 boxes have the class and the place of another one: 'a.jpg' object 1 bbox "
-        "[10.0, 10.0, 30.0, 20.0]. No detector finds both; remove them, as --fix does."
+        "[10.0, 10.0, 30.0, 20.0]. Keep one of each, as --fix does."
     )
 
 
@@ -86,8 +86,8 @@ def test_crowding_is_counted_in_cells_of_the_output():
     cells = np.array([0.25, 0.25])
     found = judge_crowding(objects, limits, cells, "at 64 x 64")
     crowded, colliding, small = found
-    assert crowded.what == "1 of 2 images have more objects than the 3 that are found or scored"
-    assert crowded.cure == "Raise TEST.DETECTIONS_PER_IMAGE to 4: the rest counts as missed"
+    assert crowded.what == "1 of 2 images have more objects than the 3 found or scored"
+    assert crowded.cure == "Raise TEST.DETECTIONS_PER_IMAGE to 4"
     # Centers (8, 8) and (8.5, 8.5) are in cell (2, 2), the smaller one loses; (19.5, 19.5) is not.
     assert [e.object for e in colliding.examples] == [1]
     assert [e.object for e in small.examples] == [3]  # 7.9 pixels of 8
