@@ -6,6 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -23,24 +24,20 @@ SHOWN, SIDE, MOST_BARS = 24, 480, 200  # pictures, their pixels, bars of classes
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;max-width:80em;margin:2em auto;padding:0 1em}
 td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 div{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;width:300px}img{max-width:100%}
-table{border-collapse:collapse}td:nth-child(5),figure{overflow-wrap:anywhere}"""
+table{border-collapse:collapse}td:nth-child(n+4),figure{overflow-wrap:anywhere}
+td:nth-child(4),td:nth-child(6){min-width:14em}td:nth-child(5){min-width:22em}"""
 Records = Sequence[Mapping[str, Any]]
 
 
 def page(facts: str, findings: Sequence[Finding], datasets: Mapping[str, Records]) -> str:
     """All of it as HTML: `facts` are a table in it, findings stand with the most severe first."""
     heads = ("", "kind", "count", "what", "examples", "cure")
-    rows = [
-        (
-            f.severity,
-            f.kind,
-            f.count,
-            f"{f.dataset}: {f.what}",
-            "; ".join(map(str, f.examples)),
-            f.cure,
-        )
-        for f in findings
-    ]
+    rows = []
+    for each in findings:
+        places = [replace(e, file=os.path.basename(e.file)) for e in each.examples]
+        told = (each.what, each.dataset and f"in {each.dataset}")
+        shown = "; ".join(map(str, places))
+        rows.append((each.severity, each.kind, each.count, " ".join(told), shown, each.cure))
     records = {str(r.get("file_name")): r for found in datasets.values() for r in found}
     return "\n".join(
         [
@@ -69,7 +66,8 @@ def _histograms(records: Records) -> str:
         axes = figure.add_subplot(1, 3, titles.index(title) + 1, title=title)
         values = values[np.isfinite(values)]
         whole = np.arange(min(values.max(initial=0) + 2, MOST_BARS)) - 0.5
-        axes.hist(values, bins=whole if values.dtype.kind == "i" else 30)
+        axes.hist(values, bins=whole if values.dtype.kind == "i" else 30, rwidth=0.9)
+        axes.locator_params(integer=True)
     figure.savefig(stream := io.BytesIO(), format="png", dpi=80)
     return _embedded(stream.getvalue(), "png")
 
