@@ -158,8 +158,8 @@ def fault_of(file_name: str, record: dict[str, Any], level: str) -> Exception | 
     size, upright = (record.get("width"), record.get("height")), not record.get("as_stored", False)
     try:
         whole = has_whole_ends(file_name)
-        if whole is not False and level == "bytes":
-            whole = looks_whole(file_name) or False
+        if level == "bytes":  # what may begin or end anyhow (TIFF) is decoded
+            whole = bool(whole) and looks_whole(file_name) is not False
         decodes = level == "decode" or whole is False
         if not decodes and (level != "ends" or whole is None):
             found = read_image_size(file_name, upright=upright)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from detectron2.config import CfgNode
+from detectron2.structures import BoxMode
 
 from ..data.checks.annotations import Objects, judge_classes, judge_crowding, judge_objects
 from ..data.checks.findings import Finding
@@ -15,6 +16,7 @@ from ..modeling.inference_protocol import InferenceProtocol
 
 # What a training goes on with, and nothing else tells.
 SUSPICIOUS = ("like-names", "repeated-box", "colliding", "under-two-cells")
+MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 FRAME, STRIDE = 512, 4  # of networks in general, where no config is given; of all detectors here
 
 
@@ -53,8 +55,13 @@ def suspicions(
 
     [] of records of another package that do not say enough.
     """
-    how, needed = cfg.DATASETS.CHECK_RECORDS, {"annotations", "width", "height"}
-    known = all(isinstance(record, Mapping) and needed <= record.keys() for record in records)
+    how = cfg.DATASETS.CHECK_RECORDS
+    known = all(
+        isinstance(record, Mapping)
+        and {"annotations", "width", "height"} <= record.keys()
+        and all(entry.get("bbox_mode") in MODES for entry in record["annotations"])
+        for record in records
+    )
     found = judge_records(cfg, records, class_names)[0] if how != "none" and known else []
     found = [each for each in found if each.kind in SUSPICIOUS and each.severity == "warning"]
     told = [f"{source}: {each}" for each in found]

@@ -15,6 +15,7 @@ from centernet_d2.data.image_files import (
     check_image_files,
     find_faults,
     has_whole_ends,
+    looks_whole,
     missing_files,
 )
 from centernet_d2.data.images import ImageFileError, read_image
@@ -68,6 +69,21 @@ def test_a_file_without_its_last_bytes_is_found(tmp_path, kind):
     assert faults.missing == []
     assert list(faults.unusable) == [1]
     assert str(cut) in str(faults.unusable[1])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+def test_damage_between_whole_ends_is_found_without_decoding_what_says_so(tmp_path, kind):
+    whole, file = encoded(kind), tmp_path / f"a.{kind}"
+    middle = len(whole) * 4 // 5  # in the pixels
+    file.write_bytes(whole)
+    assert looks_whole(str(file)) is (None if kind == "tiff" else True)
+    assert find_faults([record(file)], "ends").unusable == {}
+    damaged = whole[:middle] + b"\xff\xd8\xff\x01" + whole[middle + 4 :]
+    file.write_bytes(whole[:middle] if kind == "tiff" else damaged)
+    (found,) = find_faults([record(file)], "ends").unusable.values()
+    assert isinstance(found, ImageFileError)
+    if kind != "tiff":
+        assert looks_whole(str(file)) is False
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff", b"BM", b"RIFF"])
