@@ -1,78 +1,134 @@
-"""The verb `check-data`: what a training looks at before its first step, as one table."""
+"""The verb `check-data`: all that is wrong with data, as tables, a page, and a corrected copy."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from html import escape
+from itertools import combinations
 from logging.handlers import MemoryHandler
-from typing import Any
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.data.catalog import Metadata
 from tabulate import tabulate
 
-from ..atomic_write import write_json
+from ..atomic_write import atomic_write, write_json
+from ..data.checks.findings import SEVERITIES, Finding, reading_on
+from ..data.checks.fixed_copy import write_fixed_copy
+from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
-from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
-from ..data.records import checked_records
+from ..data.records import CheckedRecords, checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
+from ..engine.data_checks import judge_records
 from ..engine.object_scale import Learned, Records, check_object_scale, sizes_in_testing
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
 
-SHOWN = 5  # wrong images that are named
+
+class Looked(NamedTuple):
+    """What was seen of a dataset."""
+
+    metadata: Metadata
+    records: CheckedRecords  # with boxes as the file has them
+    usable: Records  # as a training takes them
+    pictures: Pictures
+    facts: Facts
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and print; return the exit status, 1 where there are faults."""
+    """Look, print and write; return the exit status, 1 where there are errors."""
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
-    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
-    tables: dict[str, Facts] = {spec: {} for spec in (*train, *test)}
-    if not tables:
+    specs = tuple(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
+    if not specs:
         raise ValueError(
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
             "--config-file of a training."
         )
-    faults: list[str] = []
+    if args.fix and os.path.exists(args.fix) and os.listdir(args.fix):
+        raise ValueError(f"--fix '{args.fix}' exists and is not empty: name a new folder.")
+    pairs = [(a, b) for a in cfg.DATASETS.TRAIN for b in cfg.DATASETS.TEST if a != b]
+    pairs = [*combinations(specs, 2)] if args.datasets else pairs
+    looked, findings = look_at_all(cfg, specs, args)
+    for first, second in (pair for pair in pairs if {*pair} <= looked.keys()):
+        found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
+        findings += [replace(finding, dataset=first) for finding in found]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    tables = {spec: each.facts for spec, each in looked.items()}
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    if args.json:
+        levels = {"faults": "error", "warnings": "warning"}
+        told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
+        told |= {"findings": [asdict(finding) for finding in findings]}
+        write_json(args.json, {"datasets": tables, **told})
+    if args.html:
+        from .check_data_page import page  # draws
+
+        with atomic_write(args.html, "w") as file:
+            records = {spec: each.records for spec, each in looked.items()}
+            file.write(page(as_table(tables, "html"), findings, records))
+    for spec, each in looked.items() if args.fix else ():
+        others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
+        place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
+        fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
+    return int(counts["error"] > 0)
+
+
+def look_at_all(
+    cfg: CfgNode, specs: Sequence[str], args: argparse.Namespace
+) -> tuple[dict[str, Looked], list[Finding]]:
+    """What is in datasets that can be read, and what is wrong with each, and in reading them."""
+    looked: dict[str, Looked] = {}
+    findings: list[Finding] = []
+    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
+    logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
+    kept.setLevel(logging.WARNING)
 
     def told(look: Callable[..., Any], *given: Any) -> Any:
         try:
             return look(*given)
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
-            faults.append(sentence(error, ""))
+            findings.append(Finding("dataset", "error", 1, sentence(error, "")))
 
-    level, logger = args.images or cfg.DATASETS.CHECK_IMAGES, logging.getLogger("centernet_d2")
-    kept = MemoryHandler(capacity=10**6, flushLevel=logging.CRITICAL + 1)
-    kept.setLevel(logging.WARNING)
     logger.addHandler(kept)
     try:
-        ready = told(prepare, cfg, args.config_file)
-        options = (level, faults, ready, cfg.DATASETS.CLASSES)
-        of = {spec: told(look_at, spec, tables[spec], *options) for spec in tables}
+        with reading_on() as noted:
+            ready = told(prepare, cfg, args.config_file)
+            for spec in specs:
+                level = args.images or cfg.DATASETS.CHECK_IMAGES
+                if seen := told(look_at, spec, cfg, level, ready is not None):
+                    looked[spec], found = seen
+                    findings += found
+                    if looked[spec].records.labelled:
+                        told(learnable, looked[spec], ready)
         if ready:
-            learned = [record for spec in train for record in of[spec] or ()]
-            told(compare, ready, learned, {spec: of[spec] or () for spec in test})
+            usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
+            learned = [record for spec in train for record in usable.get(spec, ())]
+            told(compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
-    tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
-    said = {"fault": faults, "warning": [record.getMessage() for record in kept.buffer]}
-    found = {kind: list(dict.fromkeys(each)) for kind, each in said.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    print("".join(f"{kind}: {each}\n\n" for kind in found for each in found[kind]), end="")
-    print(", ".join(f"{len(each)} {kind}{'s' * (len(each) != 1)}" for kind, each in found.items()))
-    if args.json:
-        write_json(args.json, {"datasets": tables, **{f"{k}s": each for k, each in found.items()}})
-    return 1 if faults else 0
+    said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
+    return looked, list(dict.fromkeys([*noted, *findings, *said]))
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -82,26 +138,40 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(
-    spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None, classes: list[str]
-) -> Records:
-    """Add what a dataset holds to `facts`, and what its images lack; return its usable records."""
+def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
+    """Read a dataset: what it holds, and what is wrong with it."""
+    classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
-    records = checked_records(name)
-    facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
-    missing, unusable = find_faults(records, level)
-    paths = [repr(records[row]["file_name"]) for row in missing]
-    for what, wrong in {"do not exist": paths, "cannot be used": [*unusable.values()]}.items():
-        if wrong:
-            told = "; ".join(map(str, wrong[:SHOWN])) + "; ..." * (len(wrong) > SHOWN)
-            count = f"{len(wrong)} of {len(records)} image files {what}"
-            faults.append(f"dataset '{spec}': {count}: {told}")
-    bad = {*missing, *unusable}
-    usable = [record for row, record in enumerate(records) if row not in bad]
+    records, metadata = checked_records(name), MetadataCatalog.get(name)
+    names = metadata.get("thing_classes") or ()
+    pictures = look(records, level)
+    found, usable = judge_pictures(records, pictures), list(records)
     if records.labelled:
-        check_training_dicts(records, [name], build_fields(cfg) if cfg else ())
-        facts |= in_network(usable, cfg) if cfg and usable else {}
-    return usable
+        judged, usable = judge_records(cfg, records, names, is_given=is_ready)
+        found += judged
+    facts = describe(usable, names)
+    usable = [record for row, record in enumerate(usable) if row not in pictures.errors]
+    if records.labelled and is_ready and usable:
+        facts |= in_network(usable, cfg)
+    found = [replace(finding, dataset=spec) for finding in found]
+    return Looked(metadata, records, usable, pictures, facts), found
+
+
+def learnable(looked: Looked, cfg: CfgNode | None) -> None:
+    """Raise the error of a training that has nothing to learn here."""
+    name, fields = looked.metadata.name, build_fields(cfg) if cfg else ()
+    check_training_dicts(looked.usable, [name], fields)
+
+
+def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
+    """Write a corrected copy of a labelled dataset, and say where."""
+    if not looked.records.labelled:
+        return print(f"{spec} has no annotations: nothing is written.")
+    known = {digest for other in others for digest in other.digests.values()}
+    leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
+    print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
+    print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 
 def in_network(records: Records, cfg: CfgNode) -> Facts:
@@ -118,7 +188,7 @@ def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
     check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 
-def as_table(tables: dict[str, Facts]) -> str:
+def as_table(tables: dict[str, Facts], form: str = "simple") -> str:
     """The datasets, numbered, and a line for each fact and each class of them."""
     columns = []
     for facts in tables.values():
@@ -129,9 +199,11 @@ def as_table(tables: dict[str, Facts]) -> str:
     rows = [[name, *(_cell(column.get(name)) for column in columns)] for name in names]
     headers = ["", *(f"({number})" for number in range(1, len(columns) + 1))]
     alignment = ["left", *["right"] * len(columns)]
-    table = tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+    table = tabulate(rows, headers, form, disable_numparse=True, colalign=alignment)
     lines = [f"{number} {spec}" for number, spec in zip(headers[1:], tables, strict=True)]
-    return "\n".join([*lines, "Lengths are in pixels: least / median / most.", table])
+    lines += ["Lengths are in pixels: least / median / most."]
+    breaks = "<br>\n" if form == "html" else "\n"
+    return breaks.join([*(map(escape, lines) if form == "html" else lines), table])
 
 
 def _cell(value: Any) -> str:

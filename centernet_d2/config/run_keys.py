@@ -17,12 +17,18 @@ DATASETS = block(
         'data, or "cell=WBC+Platelets", a new name and those that it stands for. Other objects are '
         'left out and counted; []: all classes as they are. One text, "RBC,cell=WBC+Platelets", '
         "is taken too."),
-    CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
+    CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "bytes", "decode"),
         "How closely image files are looked at before a training or an evaluation (seconds per "
-        "10,000 files of a local disk), each with those before: `exist` (0.02), `ends`, first and "
-        "last bytes are those of a whole file, and 100 files, evenly spaced, have the annotations' "
-        "sizes (0.2), `header`, all have them (1), `decode`, all pixels can be read (minutes). "
-        "Addresses (s3://...) are left out."),
+        "10,000 files of 160 kB on a local disk), each with those before: `exist` (0.02), `ends`: "
+        "first and last bytes are those of a whole file, and 100 files, evenly spaced, have the "
+        "annotations' sizes (0.2), `header`, all have them (1), `bytes`, all are in the order "
+        "of JPEG and PNG (2; `ends` does it where all files have at most 4 GB), `decode`, all "
+        "pixels can be read (20). Addresses (s3://...) are left out."),
+    CHECK_RECORDS=("warn", one_of("none", "warn", "stop"),
+        "Annotations that a training can use, but hardly as meant (objects twice, in one cell of "
+        "the output, under two cells; class names nearly alike; 1 second per 10,000 images): "
+        "`warn` says how many, `stop` is an error, `none` does not look. `centernet-d2 check-data` "
+        "tells more."),
     SKIP_UNREADABLE=(False, flag,
         "Training images in which CHECK_IMAGES finds a fault: True leaves them out and counts them "
         "in a warning, False is an error, as it always is of evaluation images."),

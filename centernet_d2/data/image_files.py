@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..progress import bar
 from .checks import check_image_size
@@ -16,7 +19,7 @@ from .images import read_image, read_image_size
 logger = logging.getLogger(__name__)
 
 # How closely a file is looked at; each level includes those before it.
-LEVELS = ("none", "exist", "ends", "header", "decode")
+LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")
 # First bytes of a format -> what a whole file of it ends with.
 _ENDS = {
     b"\xff\xd8\xff": b"\xff\xd9",
@@ -26,6 +29,11 @@ _ENDS = {
 _SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
 _CHUNK = 128  # files that a thread takes at once
 _SAMPLE = 100  # files whose sizes are compared in any case
+_READ_ALL = 4e9  # bytes of all files up to which "ends" does as "bytes": seconds of reading
+# Markers of JPEG that may follow a segment, beside the last one (D9); stuffed bytes and restarts,
+# which are no ends of a segment.
+_JPEG_GOES_ON = {*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+_JPEG_INSIDE = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8), 0xFF])
 
 
 class Faults(NamedTuple):
@@ -39,10 +47,11 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
     """Look at the records' local image files, as closely as `level` says, one of `LEVELS`.
 
     "exist" asks for the files alone, folder by folder. "ends" also looks at the first and last
-    bytes of each; only a file whose ends are not those of a whole one is decoded. "header" compares
-    the size in every file's header with the record's, and "decode" reads all pixels. "ends" does as
-    "header" where one of 100 files, evenly spaced, has a fault: wrong sizes are seldom alone. An
-    address ("s3://...") is left to the loader, which names it where it cannot be read.
+    bytes of each; only a file that does not look whole is decoded. "header" compares the size in
+    every file's header with the record's, "bytes" reads all files, and "decode" all pixels. "ends"
+    does as "header" where one of 100 files, evenly spaced, has a fault: wrong sizes are seldom
+    alone; and as "bytes" where all files, by these 100, have at most `_READ_ALL` bytes. An address
+    ("s3://...") is left to the loader, which names it where it cannot be read.
     """
     if level == "none":
         return Faults([], {})
@@ -53,14 +62,16 @@ def find_faults(records: Sequence[dict[str, Any]], level: str) -> Faults:
     if level == "exist":
         return Faults(missing, {})
     rows = [row for row in local if names[row] not in absent]
-    sized = [row for row in rows if records[row].get("width")] if level == "ends" else []
-    sample = sized[:: -(-len(sized) // _SAMPLE) or 1]
-    if any(_fault(names[row], records[row], "header") for row in sample):
+    sample = rows[:: -(-len(rows) // _SAMPLE) or 1] if level == "ends" else []
+    if any(fault_of(names[row], records[row], "header") for row in sample):
         level = "header"
+    mean = sum(os.path.getsize(names[row]) for row in sample) / max(len(sample), 1)
+    if sample and mean * len(rows) <= _READ_ALL:
+        level = "bytes"
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
 
     def look(chunk: list[int]) -> dict[int, Exception]:
-        found = {row: _fault(names[row], records[row], level) for row in chunk}
+        found = {row: fault_of(names[row], records[row], level) for row in chunk}
         return {row: fault for row, fault in found.items() if fault is not None}
 
     unusable: dict[int, Exception] = {}
@@ -113,15 +124,46 @@ def has_whole_ends(file_name: str) -> bool | None:
     return None
 
 
-def _fault(file_name: str, record: dict[str, Any], level: str) -> Exception | None:
+def looks_whole(file_name: str) -> bool | None:
+    """Whether all bytes of a file are in the order of its format; None: that does not say.
+
+    Of JPEG the chain of segments up to the end is followed (Pillow refuses most damage that breaks
+    it, OpenCV reads on), of PNG the checksums are compared. No pixel is decoded.
+    """
+    with open(file_name, "rb", buffering=0) as file:
+        content = file.read()
+    place = 8
+    if content.startswith(b"\x89PNG"):
+        while (kind := content[place + 4 : place + 8]) and kind != b"IEND":
+            end = place + 8 + int.from_bytes(content[place : place + 4])
+            if zlib.crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4]):
+                return False
+            place = end + 4
+        return bool(kind)
+    if not content.startswith(b"\xff\xd8\xff"):
+        return None
+    values, place = np.frombuffer(content, dtype=np.uint8), 2
+    marks = np.flatnonzero(values[:-1] == 0xFF)
+    for mark in marks[~_JPEG_INSIDE[values[marks + 1]]].tolist():
+        if mark < place:  # inside a segment
+            continue
+        if (kind := content[mark + 1]) not in _JPEG_GOES_ON:
+            return kind == 0xD9
+        place = mark + 2 + int.from_bytes(content[mark + 2 : mark + 4])
+    return False
+
+
+def fault_of(file_name: str, record: dict[str, Any], level: str) -> Exception | None:
     """What is wrong with an existing file, or None."""
     size, upright = (record.get("width"), record.get("height")), not record.get("as_stored", False)
     try:
         whole = has_whole_ends(file_name)
+        if level == "bytes":  # what may begin or end anyhow (TIFF) is decoded
+            whole = bool(whole) and looks_whole(file_name) is not False
         decodes = level == "decode" or whole is False
-        if not decodes and (level == "header" or whole is None):
+        if not decodes and (level != "ends" or whole is None):
             found = read_image_size(file_name, upright=upright)
-            decodes = level == "header" and None not in size and found != size  # to be sure
+            decodes = level != "ends" and None not in size and found != size  # to be sure
         if decodes:
             height, width = read_image(file_name, upright=upright).shape[:2]
             if level != "ends" and None not in size:

@@ -18,6 +18,7 @@ from detectron2.structures import BoxMode
 
 from ..progress import SHOWN
 from .checks import DatasetError, drop_useless_boxes, examples
+from .checks.findings import reads_on
 from .images import read_image_size
 from .records import Record
 
@@ -258,7 +259,7 @@ def _boxes(rows: _Rows, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     boxes[relative] *= np.tile(sizes, 2)[relative]
     boxes[corners, 2:] -= boxes[corners, :2]
     rows.demand(
-        ~(corners & (boxes[:, 2:] < 0).any(axis=1)),
+        ~(corners & (boxes[:, 2:] < 0).any(axis=1)) | reads_on(),
         "have x2 < x1 or y2 < y1 by their 'bbox_mode' XYXY_ABS",
         "If 'bbox' holds [x, y, width, height], set 'bbox_mode' to BoxMode.XYWH_ABS, else write "
         "the smaller corner first",

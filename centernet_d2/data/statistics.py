@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,32 @@ SMALL, MEDIUM = 32, 96  # pixels: less than that is small, and medium, as COCO h
 Facts = dict[str, Any]  # what -> a number, or (least, median, most) and the like
 
 
+def count(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Facts:
+    """Count images, objects (crowds are none) and those of each class."""
+    facts: Facts = {"images": len(records), "images without objects": 0, "objects": 0}
+    marked = {"ignored": "ignored", "iscrowd": "crowd", "difficult": "difficult"}
+    marks: Counter[str] = Counter()
+    numbers: Counter[int | None] = Counter()
+    for record in records:
+        entries = record.get("annotations") or ()
+        objects = countable(entries)
+        facts["images without objects"] += not objects
+        numbers.update(entry.get("category_id") for entry in objects)
+        marks.update(key for entry in entries for key in marked if entry.get(key))
+    facts["objects"] = numbers.total()
+    facts |= {f"{what} objects": marks[key] for key, what in marked.items() if marks[key]}
+    return {**facts, "classes": {name: numbers[index] for index, name in enumerate(class_names)}}
+
+
 def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
     """Count what records hold; lengths are (least, median, most), in pixels."""
-    entries = [entry for record in records for entry in record.get("annotations", ())]
-    objects = countable(entries)
-    facts: Facts = {"images": len(records)}
+    counted = count(records, class_names)
+    objects = countable(entry for record in records for entry in record.get("annotations", ()))
+    facts: Facts = {"images": counted.pop("images")}
     for side in ("width", "height"):
         facts[f"image {side}"] = spread([r[side] for r in records if r.get(side)])
-    facts["images without objects"] = sum(not record.get("annotations") for record in records)
-    facts["objects"] = len(objects)
-    for key, what in {"ignored": "ignored", "iscrowd": "crowd", "difficult": "difficult"}.items():
-        if count := sum(bool(entry.get(key)) for entry in entries):
-            facts[f"{what} objects"] = count
+    classes = counted.pop("classes")
+    facts |= counted
     sizes = box_sizes(objects)
     facts["object size"] = spread(sizes)
     kinds = np.digitize(sizes, [SMALL, MEDIUM])
@@ -37,17 +51,15 @@ def describe(records: Sequence[Record], class_names: Sequence[str]) -> Facts:
         facts["objects with joints"] = len(joints)
         shares = [round(float((seen == value).mean()), 3) for value in (2, 1, 0)]
         facts["share of joints visible, hidden, not labelled"] = shares
-    numbers = Counter(entry["category_id"] for entry in objects)
-    facts["classes"] = {name: numbers[index] for index, name in enumerate(class_names)}
-    return facts
+    return {**facts, "classes": classes}
 
 
-def countable(annotations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def countable(annotations: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those that are no region of a crowd, and none that is ignored (which is marked as both)."""
     return [e for e in annotations if not e.get("iscrowd") and not e.get("ignored")]
 
 
-def box_sizes(annotations: Sequence[dict[str, Any]]) -> np.ndarray:
+def box_sizes(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """(N,) lengths of the sides of squares as large as the boxes."""
     boxes = source_boxes(annotations, "")
     return np.sqrt((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1))

@@ -55,6 +55,7 @@ SETTINGS = {
     "train.writers": "LOGGING.WRITERS",
     "train.report": "LOGGING.REPORT",
     "train.check_images": "DATASETS.CHECK_IMAGES",
+    "train.check_records": "DATASETS.CHECK_RECORDS",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
     "train.classes": "DATASETS.CLASSES",
     "train.scale_mismatch": "INPUT.SCALE_MISMATCH",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
 from ..modeling.inference_protocol import InferenceProtocol
 from ..progress import SHOWN, bar
+from .data_checks import suspicions
 from .object_scale import Learned, check_object_scale
 from .optimizer import build_optimizer
 from .processes import told_by
@@ -149,17 +151,22 @@ def usable_records(
 ) -> list[DatasetDict]:
     """Return the records of DATASETS.<key> whose image files can be used, and say what is in them.
 
-    One process of each machine looks, as DATASETS.CHECK_IMAGES says; see `check_image_files` for
-    the rest. Records of another package may say nothing.
+    One process of each machine looks, as DATASETS.CHECK_IMAGES says; see `check_image_files` and
+    `suspicions` for the rest. Records of another package may say nothing.
     """
     level, told = cfg.DATASETS.CHECK_IMAGES, ", ".join(names)
     faults = united(told_by(comm.get_local_rank() == 0, lambda: find_faults(records, level)))
     skip = cfg.DATASETS.SKIP_UNREADABLE if key == "TRAIN" else None
-    records = check_image_files(records, faults, source=f"DATASETS.{key} {told}", skip=skip)
+    classes = MetadataCatalog.get(names[0]).get("thing_classes", ())
+    source = f"DATASETS.{key} {told}"
+    records = check_image_files(records, faults, source=source, skip=skip)
     if comm.is_main_process() and records and isinstance(records[0], Mapping):
         what = {"TRAIN": "Training", "TEST": "Evaluation"}[key]
-        said = describe_data(records, MetadataCatalog.get(names[0]).get("thing_classes", ()))
+        said = describe_data(records, classes)
         logger.info("%s data %s: %s.", what, told, said, extra=SHOWN)
+    look = partial(suspicions, cfg, records, classes, source)
+    for said in told_by(comm.is_main_process(), look)[0]:
+        logger.warning("%s", said)
     return records
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from .. import threads
 from ..checkpoint.unwrap import shorten
+from ..data.statistics import count
 from ..detectron2_versions import VERSION
 from ..evaluation.build import told_by_model
 from ..progress import SHOWN
@@ -33,20 +33,14 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     images = f"{len(records)} images"
     if not any("annotations" in record for record in records):
         return f"{images} without annotations"
-    counts: Counter[int | None] = Counter()
-    empty = crowds = 0
-    for record in records:
-        entries = record.get("annotations") or ()
-        objects = [entry.get("category_id") for entry in entries if not entry.get("iscrowd", 0)]
-        counts.update(objects)
-        crowds += len(entries) - len(objects)
-        empty += not objects
+    facts = count(records, class_names)
+    empty, crowds = facts["images without objects"], facts.get("crowd objects")
     images += f" ({empty} without objects)" if empty else ""
-    images += f", {counts.total()} objects"
+    images += f", {facts['objects']} objects"
     images += f" and {crowds} crowd or ignored regions" if crowds else ""
     if not class_names:
         return images
-    rows = [(counts[index], name) for index, name in enumerate(class_names)]
+    rows = [(number, name) for name, number in facts["classes"].items()]
     missing = [name for count, name in rows if not count]
     rows = sorted((row for row in rows if row[0]), key=lambda row: -row[0])
     named = shorten([f"{name} {count}" for count, name in rows], MOST_CLASSES)

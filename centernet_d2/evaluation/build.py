@@ -163,11 +163,11 @@ def coco(
         per_iou_ap=cfg.TEST.PER_IOU_AP,
         false_discovery=cfg.TEST.FALSE_DISCOVERY,
         max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
-        model_limits=_limits(cfg, is_own=bool(protocol)),
+        model_limits=detection_limits(cfg, is_own=bool(protocol)),
     )
 
 
-def _limits(cfg: CfgNode, *, is_own: bool) -> dict[str, int]:
+def detection_limits(cfg: CfgNode, *, is_own: bool) -> dict[str, int]:
     """The keys that limit how many objects of an image a detector, perhaps our own, finds."""
     limits = {"TEST.DETECTIONS_PER_IMAGE": cfg.TEST.DETECTIONS_PER_IMAGE}
     if is_own:  # at each scale

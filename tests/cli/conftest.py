@@ -46,7 +46,7 @@ def squares(tmp_path):
     folder.mkdir()
     images, annotations = [], []
     for number in range(4):
-        picture = np.full((64, 64, 3), 40, dtype=np.uint8)
+        picture = np.full((64, 64, 3), 40 + number, dtype=np.uint8)
         for left, top, side in ((8, 10, 20), (36, 30, 24))[: 1 + number % 2]:
             picture[top : top + side, left : left + side] = 220
             annotations.append(

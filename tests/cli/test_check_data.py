@@ -52,7 +52,7 @@ def test_whole_data_is_told_as_a_table(look, squares, capsys):
     assert f"(1) {squares}" in lines
     assert "object size 20 / 20 / 24" in lines
     assert "- square 6" in lines
-    assert lines[-1] == "0 faults, 0 warnings"
+    assert lines[-1] == "0 errors, 0 warnings, 2 notes"
 
 
 @pytest.mark.slow
@@ -75,14 +75,13 @@ def test_all_image_faults_are_counted(look, squares, capsys):
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
     (folder / "3.png").write_text("no image")
     status, found = look(squares, "nowhere")
-    missing, unusable, unknown = found["faults"]
+    missing, truncated, unreadable, unknown = found["faults"]
     assert status == 1
     assert f"1 of 4 image files do not exist: '{folder / '1.png'}'" in missing
-    assert "2 of 4 image files cannot be used: " in unusable
-    assert "2.png" in unusable
-    assert "3.png" in unusable
+    assert f"1 of 4 image files cannot be used, as cut off or damaged: '{folder}/2" in truncated
+    assert f"1 of 4 image files cannot be used, as they cannot be read: '{folder}/3" in unreadable
     assert "'nowhere' is not registered" in unknown
-    assert capsys.readouterr().out.endswith("3 faults, 0 warnings\n")
+    assert "\n4 errors, 0 warnings, " in capsys.readouterr().out
     status, found = look(squares, "--images", "none")
     assert (status, found["faults"]) == (0, [])
 
@@ -91,8 +90,7 @@ def test_what_a_training_goes_on_with_is_a_warning(look, squares):
     edit(squares, lambda content: content["annotations"][0].update(bbox=[3, 3, 0, 5]))
     status, found = look(squares)
     assert status == 0
-    (warning,) = found["warnings"]
-    assert "dropped 1 of 6 boxes of zero width or height" in warning
+    assert "dropped 1 of 6 boxes of zero width or height" in found["warnings"][0]
     assert found["datasets"][squares]["objects"] == 5
 
 
@@ -100,7 +98,7 @@ def test_data_that_cannot_be_meant_is_a_fault(look, squares):
     edit(squares, lambda content: content["annotations"][0].update(bbox=[3, 3, -4, 5]))
     status, found = look(squares)
     (fault,) = found["faults"]
-    assert (status, found["datasets"]) == (1, {})
+    assert (status, found["datasets"][squares]["objects"]) == (1, 5)
     assert "1 of 6 boxes have a negative width or height" in fault
 
 

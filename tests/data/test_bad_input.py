@@ -169,11 +169,6 @@ BAD = {
         ["2 of 3 images", "0.png", "Join"],
         False,
     ),
-    "the same object twice": (
-        _at("annotations", [coco_content()["annotations"][1] | {"id": k} for k in (7, 8, 9)]),
-        ["boxes.json", "2 of 3 annotations have the category and the box", "id 8", "id 9", "1.png"],
-        False,
-    ),
     "no images": (_at("images", []), ["boxes.json", "'images' is empty"], True),
     "no categories": (_at("categories", []), ["'categories'", "add one"], True),
     "zero size": (

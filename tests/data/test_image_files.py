@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from centernet_d2.data import image_files
 from centernet_d2.data.image_files import (
     LEVELS,
     check_image_files,
     find_faults,
     has_whole_ends,
+    looks_whole,
     missing_files,
 )
 from centernet_d2.data.images import ImageFileError, read_image
@@ -69,6 +71,21 @@ def test_a_file_without_its_last_bytes_is_found(tmp_path, kind):
     assert str(cut) in str(faults.unusable[1])
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+def test_damage_between_whole_ends_is_found_without_decoding_what_says_so(tmp_path, kind):
+    whole, file = encoded(kind), tmp_path / f"a.{kind}"
+    middle = len(whole) * 4 // 5  # in the pixels
+    file.write_bytes(whole)
+    assert looks_whole(str(file)) is (None if kind == "tiff" else True)
+    assert find_faults([record(file)], "ends").unusable == {}
+    damaged = whole[:middle] + b"\xff\xd8\xff\x01" + whole[middle + 4 :]
+    file.write_bytes(whole[:middle] if kind == "tiff" else damaged)
+    (found,) = find_faults([record(file)], "ends").unusable.values()
+    assert isinstance(found, ImageFileError)
+    if kind != "tiff":
+        assert looks_whole(str(file)) is False
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff", b"BM", b"RIFF"])
 def test_what_is_no_image_is_found(tmp_path, content):
     file = tmp_path / "a.jpg"
@@ -77,7 +94,7 @@ def test_what_is_no_image_is_found(tmp_path, content):
     assert isinstance(faults.unusable[0], ImageFileError)
 
 
-def test_each_level_includes_those_before(tmp_path):
+def test_each_level_includes_those_before(tmp_path, monkeypatch):
     good, cut, damaged = (tmp_path / f"{name}.png" for name in ("good", "cut", "damaged"))
     content = bytearray(encoded("png"))
     good.write_bytes(content)
@@ -89,14 +106,18 @@ def test_each_level_includes_those_before(tmp_path):
         *(record(good, height=25), record(damaged)),
     ]
     found = {level: find_faults(records, level) for level in LEVELS}
-    assert [len(found[level].missing) for level in LEVELS] == [0, 1, 1, 1, 1]
+    assert [len(found[level].missing) for level in LEVELS] == [0, 1, 1, 1, 1, 1]
     rows = {level: list(found[level].unusable) for level in LEVELS}
-    assert rows == {"none": [], "exist": [], "ends": [2, 3], "header": [2, 3], "decode": [2, 3, 4]}
+    expected = {"none": [], "exist": [], "header": [2, 3], "decode": [2, 3, 4]}
+    assert rows == {**expected, "ends": [2, 3, 4], "bytes": [2, 3, 4]}
+    monkeypatch.setattr(image_files, "_READ_ALL", 0)
+    assert list(find_faults(records, "ends").unusable) == [2, 3]
     assert "its dataset record says (32, 25)" in str(found["header"].unusable[3])
 
 
 @pytest.mark.parametrize(("wrong", "found"), [([44, 45], []), ([44, 594], [44, 594])])
-def test_ends_compare_the_sizes_of_a_sample_and_then_of_all(folder, wrong, found):
+def test_ends_compare_the_sizes_of_a_sample_and_then_of_all(folder, monkeypatch, wrong, found):
+    monkeypatch.setattr(image_files, "_READ_ALL", 0)
     records = [record(folder / f"{number % 60:02d}.png") for number in range(600)]
     for row in wrong:  # of every sixth file the size is looked at
         records[row]["width"] = 33

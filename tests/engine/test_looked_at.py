@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer
+from PIL import Image
 
+from centernet_d2.data import image_files
 from centernet_d2.data.image_files import find_faults, missing_files
 from centernet_d2.detectron2_versions import launch
 from centernet_d2.engine import parts
@@ -85,6 +88,23 @@ def test_sizes_are_compared_before_training(config, spoilt, key):
     Trainer(config(key, (spec,), "DATASETS.CHECK_IMAGES", "exist"))
     with pytest.raises(ValueError, match=rf"{key}.*0005\.png' has .*\(31, 33\).*says \(47, 33\)"):
         Trainer(config(key, (spec,)))
+
+
+def test_suspicions_are_told_or_stop_a_training(config, spoilt, caplog):
+    def edit(content):
+        content["annotations"] += [{**content["annotations"][0], "id": 99}]
+        content["categories"][0]["name"] = "Dark "
+
+    spec, twice = spoilt(edit), "1 of 16 boxes have the class and the place of another one"
+    names = "1 of 2 class names are another's but for case, blanks or marks: 'dark'"
+    data = ["DATASETS.TRAIN", (spec,), "DATASETS.TEST", (), "DATASETS.CHECK_RECORDS"]
+    Trainer(config(*data, "none"))
+    assert twice not in caplog.text
+    Trainer(config(*data, "warn"))
+    assert twice in caplog.text
+    assert names in caplog.text
+    with pytest.raises(ValueError, match=rf"^DATASETS\.TRAIN boxes_\w+: {twice}.*'warn' goes on"):
+        Trainer(config(*data, "stop"))
 
 
 def test_a_dataset_without_evaluator_type_is_found_before_training(config, dataset):
@@ -178,9 +198,11 @@ def test_an_evaluation_alone_looks_first(config, spoilt, monkeypatch):
         evaluate_only(config("DATASETS.TEST", (spec,), *weights))
 
 
-def test_ten_thousand_files_take_less_than_a_second(tmp_path):
+def test_ten_thousand_files_take_less_than_a_second(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "_READ_ALL", 0)
+    Image.new("RGB", (8, 8)).save(stream := io.BytesIO(), format="jpeg")
     for number in range(2000):
-        (tmp_path / f"{number}.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 100 + b"\xff\xd9")
+        (tmp_path / f"{number}.jpg").write_bytes(stream.getvalue())
     records = [{"file_name": str(tmp_path / f"{k}.jpg")} for k in range(2000)] * 5
     start = time.process_time()
     assert find_faults(records, "ends") == ([], {})

@@ -1,13 +1,13 @@
-"""Look at data as a training does before its first step, without training.
+"""Find all that is wrong with data, without training.
 
     %(prog)s coco:my/train.json:my/images coco:my/val.json:my/images
-    %(prog)s voc:my/voc:trainval --images decode
+    %(prog)s voc:my/voc:trainval --html data.html --fix my/fixed
     %(prog)s --config-file my.yaml              # what it trains and is evaluated on
     %(prog)s shapes_train --config-file Shapes/points_tiny --json output/data.json
 
-Prints a table of images, objects and classes, then what a training would stop at (faults, exit
-status 1) and what it would go on with (warnings). With a config also how large objects are for the
-network, in training after the augmentation of 100 images.
+Prints a table of images, objects and classes, then all findings: errors, at which a training would
+stop or learn what is wrong (exit status 1), warnings and notes. With a config also how large
+objects are for the network, in training after the augmentation of 100 images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 from ...text_files import expanded_output
 from .common import add
 
-LEVELS = ("none", "exist", "ends", "header", "decode")  # of DATASETS.CHECK_IMAGES
+LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")  # of DATASETS.CHECK_IMAGES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--import")
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
-    parser.add_argument("--json", type=expanded_output, metavar="FILE", help="for all of it")
+    for name, what in {
+        "--json": "for all of it",
+        "--html": "a page with charts and pictures",
+    }.items():
+        parser.add_argument(name, type=expanded_output, metavar="FILE", help=what)
+    help_text = "a new folder for a corrected copy in COCO's form, with a list of the repairs"
+    parser.add_argument("--fix", type=expanded_output, metavar="FOLDER", help=help_text)
+    parser.add_argument("--copy", action="store_true", help="--fix copies images, not hard links")
     add(parser, "--opts")

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
+from ..checks.findings import reads_on, without_refused
 from .columns import (
     ANNOTATION_COLUMNS,
     IMAGE_COLUMNS,
@@ -115,7 +117,7 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     a dataset that is registered in code. FileNotFoundError, or a DatasetError that names file,
     record and key of what is wrong.
     """
-    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton
+    asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton, reads_on()
     cached = _cache.get(source)
     if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
@@ -200,6 +202,11 @@ def _without_polygons(node: dict) -> dict:
 
 
 def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
+    lists = [value for value in content.values() if isinstance(value, list)]
+    return without_refused(partial(_checked, content, source, skeleton), *lists)
+
+
+def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     images = Table.of(content, "images", source)
     if not images.records:
         raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
@@ -235,7 +242,6 @@ def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
-    _warn_of_repeats(np.column_stack([rows, category_ids, boxes]), annotations)
     pose = {}
     records = (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
@@ -287,15 +293,3 @@ def _with_images(
     number_annotations(annotations)
     files = dict(zip(image_ids.tolist(), names, strict=True))
     return replace(annotations, files=files), owners[known]
-
-
-def _warn_of_repeats(objects: np.ndarray, annotations: Table) -> None:
-    """Say which rows (image, category, box) stand there again: one detection finds one of them."""
-    keys = objects @ np.sqrt([2, 3, 5, 7, 11, 13])  # equal rows have equal keys, and sort fast
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    repeats = (objects == objects[first[inverse]]).all(axis=1)
-    annotations.warn(
-        repeats & (first[inverse] != np.arange(len(objects))),
-        "have the category and the box of another one of their image",
-        "All are kept, and no detector finds each; remove them if they are not meant",
-    )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...progress import SHOWN
-from ..checks import DatasetError, examples
+from ..checks import DatasetError, RowsError, examples
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +123,9 @@ class Table:
         record = self.records[rows[0]]
         having = f"'{key}' {_shown(record[key])}" if key in record else f"no '{key}'"
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        raise DatasetError(
-            f"'{self.source}': {self.describe(int(rows[0]))}{others} has {having}: {cure}"
+        raise RowsError(
+            f"'{self.source}': {self.describe(int(rows[0]))}{others} has {having}: {cure}",
+            [self.records[row] for row in rows],
         )
 
     def column(self, key: str) -> list:

@@ -24,6 +24,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
+from ..checks.findings import noted, reads_on
 from ..images import read_image_size
 from .folders import (
     CLASS_FILE,
@@ -178,6 +179,7 @@ def load_voc_records(
             *(root, len(without), len(names), split, without[0]),
         )
     _add_annotations(records, paths, class_names)
+    records = [record for record in records if "annotations" in record]  # the others are noted
     drop_useless_boxes(records, source=root, describe=lambda k: f"'{records[k]['image_id']}.xml'")
     return records
 
@@ -229,21 +231,27 @@ def _add_annotations(
     in_first = count = 0  # of all boxes: those whose corners are no more than 1, in larger images
     for record in records:
         path = paths.get(record["image_id"])
-        width, height, objects = (
-            read_xml(path) if path else (*read_image_size(record["file_name"]), [])
-        )
+        try:
+            width, height, objects = (
+                read_xml(path) if path else (*read_image_size(record["file_name"]), [])
+            )
+        except DatasetError as error:
+            if not noted(error):
+                raise
+            continue
         record |= {"width": width, "height": height, "annotations": []}
         for name, (x1, y1, x2, y2), difficult in objects:
             if name not in indices:
                 unknown.setdefault(name, []).append(str(path))
                 continue
-            if x2 > x1 and y2 > y1:
-                count += 1
-                in_first += max(x2, y2) <= 1 < min(width, height)
-            box = {"bbox": [x1 - 1.0, y1 - 1.0, x2, y2], "bbox_mode": BoxMode.XYXY_ABS}
+            is_share = max(x2, y2) <= 1 < min(width, height) and x2 > x1 and y2 > y1
+            in_first += is_share
+            count += x2 > x1 and y2 > y1
+            first = 0.0 if is_share and reads_on() else 1.0
+            box = {"bbox": [x1 - first, y1 - first, x2, y2], "bbox_mode": BoxMode.XYXY_ABS}
             entry = {"category_id": indices[name], **box, "difficult": difficult}
             record["annotations"].append(entry)
-    if in_first and in_first >= RELATIVE_SHARE * count:
+    if in_first and in_first >= RELATIVE_SHARE * count and not reads_on():
         raise DatasetError(
             f"'{os.path.dirname(next(iter(paths.values())))}': {in_first} of {count} boxes have no "
             "corner above 1, in images that are larger. These are shares of the image; <bndbox> is "
@@ -252,8 +260,10 @@ def _add_annotations(
     if unknown:
         counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
         told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-        raise DatasetError(
+        error = DatasetError(
             f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
             f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
             f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
         )
+        if not noted(error):
+            raise error

@@ -9,6 +9,7 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
+from ..checks.findings import reads_on
 from .columns import PLACE
 from .label_files import Page
 
@@ -88,7 +89,7 @@ def _object(node: ElementTree.Element, path: str) -> VocObject:
         )
     corners = tuple(_number(node, f"bndbox/{corner}", path) for corner in _CORNERS)
     for side, low, high in zip("xy", corners[:2], corners[2:], strict=True):
-        if high < low - 1:  # one less is a box of no size
+        if high < low - 1 and not reads_on():  # one less is a box of no size
             raise DatasetError(
                 f"'{path}': <bndbox> of object '{name}' has {side}max {high:g} < {side}min "
                 f"{low:g}: exchange them, or write the corner where this is a width or height"

@@ -8,13 +8,13 @@ suspicion is a warning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .images import exif_turns, read_image_size
+from ..images import exif_turns, read_image_size
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,14 @@ class DatasetError(ValueError):
     """The dataset cannot be used as it is; the message names file, record and key, and the cure."""
 
 
+class RowsError(DatasetError):
+    """Some rows of a file cannot be used, those in `rows`; without them it may be whole."""
+
+    def __init__(self, message: str, rows: Sequence[Any] = ()):
+        super().__init__(message)
+        self.rows = list(rows)
+
+
 class BoxReport(NamedTuple):
     """Outcome of `check_boxes`: which of N rows to keep, and messages to log."""
 
@@ -91,57 +99,97 @@ def check_boxes(
     In messages `source` is the file that they come from, and `describe` names the image and the
     annotation of a row. DatasetError of what cannot be meant.
     """
+    from .findings import reads_on  # which imports this module
+
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
+    if reads_on():  # they are judged together, as the file has them
+        return BoxReport(np.ones(len(boxes), dtype=bool), ())
 
     def told(rows: np.ndarray, what: str) -> str:
         """Fill in how many of the boxes, and which."""
         found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
-    def refuse(wrong: np.ndarray, what: str) -> None:
-        if wrong.any():
-            raise DatasetError(told(wrong, what))
+    keep = np.ones(len(boxes), dtype=bool)
+    messages = []
+    for fault in judge_boxes(boxes, sizes):
+        if fault.severity == "error":
+            raise DatasetError(told(fault.rows, fault.told))
+        messages.append(told(fault.rows, fault.told))
+        if fault.is_dropped:
+            keep &= ~fault.rows
+    return BoxReport(keep, tuple(messages))
 
-    refuse(~np.isfinite(boxes).all(axis=1), _NO_NUMBER)
-    refuse((np.abs(boxes) > LARGEST).any(axis=1), _TOO_LARGE)
-    refuse((boxes[:, 2:] < 0).any(axis=1), _NEGATIVE)
-    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    empty = (boxes[:, 2:] == 0).any(axis=1)
-    outside = ~empty & ((start >= sizes).any(axis=1) | (end <= 0).any(axis=1))
-    # In single precision, in which boxes are learned.
-    empty |= ~outside & (start.astype(np.float32) == end.astype(np.float32)).any(axis=1)
-    relative = ~empty & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
-    if relative.sum() >= RELATIVE_SHARE * (~empty).sum():
-        refuse(relative, _RELATIVE)
-    used = ~(empty | outside)
+
+class BoxFault(NamedTuple):
+    """Those of N boxes that have one kind of fault."""
+
+    kind: str
+    severity: str
+    told: str  # template of how many, and which
+    rows: np.ndarray  # (N,) bool
+    is_dropped: bool = False  # in training and in the scores
+
+
+def judge_boxes(boxes: np.ndarray, sizes: np.ndarray) -> list[BoxFault]:
+    """What is wrong with (N, 4) boxes (x, y, width, height) in images of (N, 2) width and height.
+
+    Each box has one fault at most, or looks like another form.
+    """
+    left = np.ones(len(boxes), dtype=bool)  # without a fault until here
+
+    def taken(rows: np.ndarray) -> np.ndarray:
+        nonlocal left
+        rows, left = rows & left, left & ~rows
+        return rows
+
+    with np.errstate(invalid="ignore"):
+        start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        no_number = taken(~np.isfinite(boxes).all(axis=1))
+        too_large = taken((np.abs(boxes) > LARGEST).any(axis=1))
+        negative = taken((boxes[:, 2:] < 0).any(axis=1))
+        empty = taken((boxes[:, 2:] == 0).any(axis=1))
+        relative = left & (boxes <= 1).all(axis=1) & (sizes > 1).all(axis=1)
+        all_are = relative.sum() >= RELATIVE_SHARE * left.sum()
+        if not all_are:  # some may be the first pixel
+            relative &= (boxes % 1 > 0).any(axis=1) & (end > 0).all(axis=1)
+        outside = taken((start >= sizes).any(axis=1) | (end <= 0).any(axis=1))
+        # In single precision, in which boxes are learned.
+        empty |= taken((start.astype(np.float32) == end.astype(np.float32)).any(axis=1))
     few, many = (outside.sum() > share * len(boxes) for share in _OUTSIDE_SHARES)
-    refuse(outside & many, _MOSTLY_OUTSIDE + _OUTSIDE_CAUSE)
-    suspicions = {
-        **_other_forms(boxes, sizes, used),
-        _EMPTY: empty,
-        _OUTSIDE + _OUTSIDE_CAUSE * bool(few): outside,
-    }
-    messages = [told(rows, what) for what, rows in suspicions.items() if rows.any()]
-    return BoxReport(used, tuple(messages))
+    told = (_MOSTLY_OUTSIDE if many else _OUTSIDE) + _OUTSIDE_CAUSE * bool(few)
+    faults = [
+        BoxFault("not-a-number", "error", _NO_NUMBER, no_number),
+        BoxFault("too-large", "error", _TOO_LARGE, too_large),
+        BoxFault("swapped", "error", _NEGATIVE, negative),
+        BoxFault("normalised", "error" if all_are else "warning", _RELATIVE, relative),
+        *_other_forms(boxes, sizes, left),
+        BoxFault("zero-size", "warning", _EMPTY, empty, True),
+        BoxFault("outside", "error" if many else "warning", told, outside, True),
+    ]
+    found = (fault for fault in faults if fault.rows.any())
+    return sorted(found, key=lambda fault: fault.severity != "error")
 
 
-def _other_forms(boxes: np.ndarray, sizes: np.ndarray, used: np.ndarray) -> dict[str, np.ndarray]:
-    """What (N, 4) boxes look like that are not x, y, width, height, and which (N,) say so."""
+def _other_forms(boxes: np.ndarray, sizes: np.ndarray, used: np.ndarray) -> list[BoxFault]:
+    """What (N, 4) boxes look like that are not x, y, width, height; (N,) `used` are looked at."""
+    boxes = np.where(used[:, None], boxes, 0)
     start, half, end = boxes[:, :2], boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:]
     least, limit, side = _PERCENT
     in_percent = used.sum() >= least and 0.8 * limit < end.max() <= limit + TOLERANCE
     if in_percent and sizes.min() >= side:
-        return {_LIKE_PERCENT: used}
+        return [BoxFault("like-percent", "warning", _LIKE_PERCENT, used)]
     reaches_over = (end > sizes + TOLERANCE).any(axis=1) & (start >= 0).all(axis=1)
     least = max(_OTHER_FORM_SHARE * len(boxes), 1)
     if reaches_over.sum() < least:
-        return {}
+        return []
     corners = ((boxes[:, 2:] > start) & (boxes[:, 2:] <= sizes + TOLERANCE)).all(axis=1)
     middles = ((start - half >= -TOLERANCE) & (start + half <= sizes + TOLERANCE)).all(axis=1)
     is_middle = middles.sum() >= max(_CENTERED_SHARE * len(boxes), corners.sum())
-    what, fits = (_LIKE_CENTERED, middles) if is_middle else (_LIKE_XYXY, corners)
-    return {what: reaches_over & fits} if (reaches_over & fits).sum() >= least else {}
+    told = ("like-centered", _LIKE_CENTERED) if is_middle else ("like-xyxy", _LIKE_XYXY)
+    fits = reaches_over & (middles if is_middle else corners)
+    return [BoxFault(told[0], "warning", told[1], fits)] if fits.sum() >= least else []
 
 
 def drop_useless_boxes(
