@@ -20,11 +20,12 @@ from ..config import value_of
 from ..data.loader import load_training_dicts
 from ..data.samplers import seeded
 from ..data.statistics import box_sizes, countable
+from ..model_zoo.lookup import config_folder
 from ..modeling.registration import build_backbone
 from ..progress import SHOWN
 from .object_scale import Records, sample
 from .saved_names import saved_names, tell_once
-from .setup import STAYING
+from .setup import LEVELS
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ PRESETS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
 
 
 def choose(cfg: CfgNode) -> None:
-    """Do what AUTO asks for, in place; keys set by hand (`STAYING`) stay.
+    """Do what AUTO asks for, in place; keys set by hand stay.
 
     Without DATASETS.TRAIN the values are those that MODEL.WEIGHTS were trained with.
     """
@@ -66,7 +67,7 @@ def choose(cfg: CfgNode) -> None:
     usual, most, length, keys = PRESETS[cfg.AUTO.PRESET]
     used = (key for key in keys if key[:6] != "MODEL." or key.split(".")[1] in backbone.upper())
     _apply(cfg, "PRESET", {key: keys[key] for key in used}, cfg.AUTO.PRESET)
-    records, by_hand = load_training_dicts(cfg), vars(cfg).get(STAYING, frozenset())
+    records, by_hand = load_training_dicts(cfg), set_by_hand(cfg)
     if cfg.AUTO.SIZE and (told := sample(records)):
         _apply(cfg, "SIZE", *frame(cfg, told, usual, most, by_hand))
     if cfg.AUTO.SCHEDULE:
@@ -76,9 +77,17 @@ def choose(cfg: CfgNode) -> None:
     cfg.AUTO.update(DONE)
 
 
+def set_by_hand(cfg: CfgNode) -> set[str]:
+    """The keys that stay: of overrides, and of files that are no shipped configs."""
+    shipped, levels = config_folder().resolve(), vars(cfg).get(LEVELS, ())
+    files = (level for level in levels if level.source)
+    theirs = [lv for lv in files if Path(lv.source[:-2]).resolve().is_relative_to(shipped)]
+    return {key for level in levels if level not in theirs for key in level.values}
+
+
 def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
     """Set what a run that is gone on with, or weights, chose; `values` is their config."""
-    by_hand = vars(cfg).get(STAYING, frozenset())
+    by_hand = set_by_hand(cfg)
     chosen = [key for key in values.get("AUTO.CHOSEN", ()) if key not in by_hand]
     cfg.merge_from_list([part for key in chosen for part in (key, values[key])])
     cfg.AUTO.CHOSEN = chosen
@@ -89,7 +98,7 @@ def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
 
 def _apply(cfg: CfgNode, word: str, values: Mapping[str, Any], reason: str) -> None:
     """Set what a word of AUTO chooses, but for keys set by hand, and say it in one line."""
-    kept = [key for key in values if key in vars(cfg).get(STAYING, ())]
+    kept = [key for key in values if key in set_by_hand(cfg)]
     chosen = {key: value for key, value in values.items() if key not in kept}
     cfg.merge_from_list([part for pair in chosen.items() for part in pair])
     cfg.AUTO.CHOSEN = list(dict.fromkeys([*cfg.AUTO.CHOSEN, *chosen]))
