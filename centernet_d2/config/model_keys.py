@@ -66,6 +66,10 @@ POINTS = block(
         "`elements`: divide by objects x channels (published code); `objects`: by the number of "
         "objects (the paper's 1/N); `max_objects`: by 50 x images x channels (published code for "
         "3-D boxes)."),
+    BORDER=("last_cell", one_of("last_cell", "map"),
+        "Where boxes are cut before center and size are taken: `last_cell`, at the beginning of "
+        "the map's last column and row (published: objects at the right and lower border are "
+        "learned one cell too short), or `map`, at its end."),
     IGNORED_REGION=("center", one_of("center", "box"),
         "What of an ignored object (`gt_ignored`, KITTI's vans and DontCare regions) is no "
         "negative: `center` (published: its Gaussian, and nothing is learned at its cell) or `box` "
@@ -74,6 +78,21 @@ POINTS = block(
 BOX2D = block(
     "MODEL.POINTS_CENTERNET.BOX2D", 'The point task "box2d": boxes in the image.',
     SIZE_WEIGHT=(0.1, weight, "Of the loss of width and height."),
+    SIZE_FORM=("cells", one_of("cells", "log"),
+        "What the branch says of width and height: `cells` (published) or `log`, the logarithm of "
+        "cells / 8. With `log` errors count relative to the object, and from a random start sizes "
+        "are learned much sooner: an Adam of small steps takes long to numbers of tens."),
+    OVERLAP_WEIGHT=(0.0, weight,
+        "Of the loss OVERLAP_KIND of the whole box, beside those of size and offset, which it "
+        "needs at the start; 0: there is none (published)."),
+    OVERLAP_KIND=("giou", one_of("giou", "diou", "ciou"),
+        "1 - GIoU (Rezatofighi et al. 2019), DIoU or CIoU (Zheng et al. 2020)."),
+    IOU_WEIGHT=(0.0, weight,
+        "Of the loss of a further branch that predicts the IoU of the box with its object; 0: "
+        "there is none (published)."),
+    IOU_EXPONENT=(0.5, share,
+        "a: scores are heatmap^(1 - a) * IoU^a, so that well placed boxes come first (IoU-aware "
+        "single-stage detector, Wu et al. 2020)."),
     CLASS_SPECIFIC_SIZE=(False, flag, "One (width, height) pair per class."),
     SIZE_AS_POINT=(False, flag,
         "Map sizes to the image as if they were points, shift of the canvas included: what the "

@@ -60,8 +60,10 @@ class CenterLearning:
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
+    border: str = "last_cell"  # or "map": where boxes are cut, see `center_targets`
 
     def __post_init__(self) -> None:
+        check_choice("border", self.border, ("last_cell", "map"))
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod

@@ -27,13 +27,15 @@ def center_targets(
     regression_mask: Tensor | None = None,
     ignored: Tensor | None = None,
     ignored_region: str = "center",
+    border: str = "last_cell",
 ) -> CenterTargets:
     """Heatmap, cell, offset and size of every object.
 
     As published, boxes are clipped to the map *before* center and size are taken (the limit is the
-    last cell, h - 1 and w - 1, so the center of a truncated object moves), and the radius is that
-    of the size rounded up. Objects without area on the map are left out; `kept` says which stayed.
-    Two objects of one class on one cell are both kept.
+    last cell, h - 1 and w - 1, so the center of a truncated object moves; with `border` "map" it is
+    h and w, so that objects at the right and lower border keep their last cell), and the radius is
+    that of the size rounded up. Objects without area on the map are left out; `kept` says which
+    stayed. Two objects of one class on one cell are both kept.
 
     Args:
         boxes: (P, 4) x1, y1, x2, y2 on the output map, cells.
@@ -47,13 +49,15 @@ def center_targets(
         ignored: (P,) bool, objects that only weaken the heatmap, see `with_ignored`; those may have
             class -1. None: no object.
         ignored_region: see `with_ignored`.
+        border: "last_cell" or "map".
     """
     height, width = map_size
     if ignored is None:
         ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     found = torch.nonzero(~ignored).flatten()
+    limit = (width, height) if border == "map" else (width - 1, height - 1)
     objects = clipped_objects(
-        boxes[found], classes[found], image[found], limit=(width - 1, height - 1), gaussian=gaussian
+        boxes[found], classes[found], image[found], limit=limit, gaussian=gaussian
     )
     kept = found[objects.kept]
     if regression_mask is None:

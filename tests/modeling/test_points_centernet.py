@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -41,6 +42,50 @@ def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+BOX2D = "MODEL.POINTS_CENTERNET.BOX2D"
+
+
+def test_overlap_and_its_prediction_are_learned_and_reach_every_parameter(tiny_config):
+    model = built(tiny_config(f"{BOX2D}.OVERLAP_WEIGHT", 2.0, f"{BOX2D}.IOU_WEIGHT", 1.0))
+    losses = model(batch())
+    names = ["heatmap", "iou", "offset", "overlap", "size"]
+    assert sorted(losses) == [f"loss_{name}" for name in names]
+    assert 1.99 < losses["loss_overlap"] < 4  # of almost no size: 2 * (1 - GIoU), GIoU in -1..0
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    empty = model([training_input([], [], seed=1)])
+    assert empty["loss_overlap"] == empty["loss_iou"] == 0
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.25, 1.0])
+def test_scores_are_means_of_heatmap_and_predicted_overlap(tiny_config, exponent):
+    keys = (f"{BOX2D}.IOU_WEIGHT", 1.0, f"{BOX2D}.IOU_EXPONENT", exponent)
+    model = built(tiny_config(*keys)).eval()
+    last = model.head.stacks[-1]["iou"].last_layer
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, 1.0)  # an IoU of 0.7311 everywhere
+    with torch.no_grad():
+        found = model([image_input(40, 60)])[0]["instances"].scores
+        model.tasks[0].iou_weight = 0.0
+        plain = model([image_input(40, 60)])[0]["instances"].scores
+    assert torch.allclose(found, plain ** (1 - exponent) * 0.7310586**exponent, atol=1e-6)
+
+
+def test_logarithms_of_sizes_are_learned_by_their_difference(tiny_config):
+    model = built(tiny_config(f"{BOX2D}.SIZE_FORM", "log", f"{BOX2D}.SIZE_WEIGHT", 3.0))
+    last = model.head.stacks[-1]["size"].last_layer
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)  # 8 x 8 cells, 32 x 32 pixels
+    loss = model([training_input([[8, 8, 24, 56]], [0])])["loss_size"]  # 16 x 48
+    expected = 3.0 * (math.log(2) + math.log(1.5)) / (2 + 1e-4)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_overlap_alone_is_refused(tiny_config):
+    with pytest.raises(ValueError, match=r"SIZE_WEIGHT 0\.1"):
+        built(tiny_config(f"{BOX2D}.OVERLAP_WEIGHT", 1.0, f"{BOX2D}.SIZE_WEIGHT", 0.0))
 
 
 def test_a_batch_without_objects_trains(tiny_config):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
@@ -9,6 +11,7 @@ from small_detector import small_detector
 
 from centernet_d2.modeling import PointsCenterNet
 from centernet_d2.modeling.point_tasks.box2d import Box2D
+from centernet_d2.modeling.rules import CenterLearning
 from centernet_d2.structures.predictions import CenterPredictions
 
 
@@ -77,6 +80,21 @@ def test_same_boxes_and_classes(size, objects, resolution, class_specific_size):
     rows = found_rows(found[0])
     assert len(rows) == len(expected)
     for row, wanted in zip(rows, expected, strict=True):
+        assert row == pytest.approx(wanted, abs=2e-3)
+
+
+@pytest.mark.parametrize(("size", "objects"), CASES)
+def test_logarithms_of_boxes_that_reach_the_end_of_the_map(size, objects):
+    protocol = {"resolution": "fixed", "fixed_size": (256, 256)}
+    learning = CenterLearning(border="map")
+    model = small_detector([Box2D(size_form="log")], 4, protocol=protocol, learning=learning)
+    images = model.inference_images([torch.zeros(3, *size)], (256, 256))
+    maps = perfect_maps(model, images, [instances_of(size, objects)])
+    logarithms = (maps.regressions["size"] / 8).log()  # 0 of a side of 8 cells
+    maps = replace(maps, regressions={"size": logarithms})
+    rows = found_rows(model.finalize(model.propose([maps], images))[0])
+    assert len(rows) == len(objects)
+    for row, wanted in zip(rows, sorted(map(list, objects)), strict=True):
         assert row == pytest.approx(wanted, abs=2e-3)
 
 

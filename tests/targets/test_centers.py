@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from centernet_d2.targets.centers import center_targets
@@ -50,6 +51,23 @@ def test_equals_the_published_steps_one_object_at_a_time():
         row += 1
     assert row == len(targets.peaks)
     assert 20 < row < 40
+
+
+@pytest.mark.parametrize(("border", "size"), [("last_cell", (2.5, 4)), ("map", (3.5, 5))])
+def test_an_object_at_the_lower_right_border(border, size):
+    targets = center_targets(
+        torch.tensor([[12.5, 7, 20, 30]]),
+        torch.tensor([0]),
+        torch.tensor([0]),
+        num_images=1,
+        num_classes=1,
+        map_size=(12, 16),
+        gaussian=RULE,
+        border=border,
+    )
+    assert tuple(targets.size[0].tolist()) == size
+    middle = (targets.peaks.x[0] + targets.offset[0, 0]).item()
+    assert middle == 12.5 + size[0] / 2
 
 
 def test_two_objects_of_one_class_on_one_cell_are_both_kept():

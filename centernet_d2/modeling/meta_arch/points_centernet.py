@@ -150,6 +150,7 @@ class PointsCenterNet(HeatmapDetector):
             ignored=torch.cat([ignored_rows(entry) for entry in instances]),
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
+            border=self.learning.border,
         )
 
     def losses(

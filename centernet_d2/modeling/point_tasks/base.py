@@ -142,6 +142,10 @@ class PointTask(ABC):
         """
         return None
 
+    def values(self, branch: str, maps: Tensor) -> Tensor:
+        """What is decoded of a branch of `regressions`, (N, D, h, w) in float32; by default it."""
+        return maps
+
     def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
         """What a branch says of an image, from its maps of the flipped image (flip test).
 
@@ -235,7 +239,7 @@ def decoded_maps(
         branches = task.branches(num_classes)
         for name in branches:
             maps = last.regressions[name].float()
-            maps = maps.sigmoid() if name in branches.heatmaps else maps
+            maps = maps.sigmoid() if name in branches.heatmaps else task.values(name, maps)
             regressions[name] = united(maps, partial(task.unflip, name))
     return CenterMaps(
         heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
