@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 STRIDE, CELLS = 4, 2  # of the output map; that a small object has at least
 PATIENCE = 5  # evaluations, each after a tenth of the run
 DONE = {"SIZE": False, "SCHEDULE": False, "BATCH": False}
-
-
 _GPU = {
     **{"SOLVER.IMS_PER_BATCH": 32, "SOLVER.AMP.ENABLED": True, "DATALOADER.NUM_WORKERS": 4},
     "MODEL.ENCODER_DECODER.CHANNELS": [64, 128, 192, 256],
@@ -51,10 +49,7 @@ PRESETS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
 
 
 def choose(cfg: CfgNode) -> None:
-    """Do what AUTO asks for, in place; keys set by hand stay.
-
-    Without DATASETS.TRAIN the values are those that MODEL.WEIGHTS were trained with.
-    """
+    """Do what AUTO asks for, in place; without DATASETS.TRAIN what MODEL.WEIGHTS' training did."""
     if not cfg.DATASETS.TRAIN:
         saved = saved_names(cfg.MODEL.WEIGHTS)
         take_over(cfg, {} if saved.is_lazy or not saved.config else saved.config_values())
@@ -79,10 +74,11 @@ def choose(cfg: CfgNode) -> None:
 
 def set_by_hand(cfg: CfgNode) -> set[str]:
     """The keys that stay: of overrides, and of files that are no shipped configs."""
-    shipped, levels = config_folder().resolve(), vars(cfg).get(LEVELS, ())
-    files = (level for level in levels if level.source)
-    theirs = [lv for lv in files if Path(lv.source[:-2]).resolve().is_relative_to(shipped)]
-    return {key for level in levels if level not in theirs for key in level.values}
+    shipped, found = config_folder().resolve(), set()
+    for source, values, _ in vars(cfg).get(LEVELS, ()):
+        if not (source and Path(source[:-2]).resolve().is_relative_to(shipped)):
+            found.update(values)
+    return found
 
 
 def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
