@@ -30,7 +30,6 @@ from .setup import LEVELS
 logger = logging.getLogger(__name__)
 
 STRIDE, CELLS = 4, 2  # of the output map; that a small object has at least
-PATIENCE = 5  # evaluations, each after a tenth of the run
 DONE = {"SIZE": False, "SCHEDULE": False, "BATCH": False}
 _GPU = {
     **{"SOLVER.IMS_PER_BATCH": 32, "SOLVER.AMP.ENABLED": True, "DATALOADER.NUM_WORKERS": 4},
@@ -83,8 +82,7 @@ def set_by_hand(cfg: CfgNode) -> set[str]:
 
 def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
     """Set what a run that is gone on with, or weights, chose; `values` is their config."""
-    by_hand = set_by_hand(cfg)
-    chosen = [key for key in values.get("AUTO.CHOSEN", ()) if key not in by_hand]
+    chosen = sorted({*values.get("AUTO.CHOSEN", ())} - set_by_hand(cfg))
     cfg.merge_from_list([part for key in chosen for part in (key, values[key])])
     cfg.AUTO.CHOSEN = chosen
     cfg.AUTO.update(DONE if chosen else {})
@@ -163,7 +161,7 @@ def schedule(
         "SOLVER.EMA_DECAY": round(float(np.clip(1 - 2.5 / steps, 0.5, 0.9998)), 5),
         **dict.fromkeys(["SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"], max(steps // 10, 1)),
         "SOLVER.BEST_METRIC": metric,
-        "SOLVER.EARLY_STOPPING": PATIENCE if metric and looks else 0,
+        "SOLVER.EARLY_STOPPING": 5 if metric and looks else 0,  # evaluations
     }
     reason = f"{images} images, about {steps * batch / images:.3g} epochs in steps of {batch}"
     return values, reason if metric else f"{reason}, no score to choose the best by"
