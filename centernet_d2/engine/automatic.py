@@ -95,7 +95,7 @@ def _apply(cfg: CfgNode, word: str, values: Mapping[str, Any], reason: str) -> N
     kept = [key for key in values if key in set_by_hand(cfg)]
     chosen = {key: value for key, value in values.items() if key not in kept}
     cfg.merge_from_list([part for pair in chosen.items() for part in pair])
-    cfg.AUTO.CHOSEN = list(dict.fromkeys([*cfg.AUTO.CHOSEN, *chosen]))
+    cfg.AUTO.CHOSEN = list(dict.fromkeys([*cfg.AUTO.CHOSEN, *values]))
     told = ", ".join(f"{key} {value!r}" for key, value in chosen.items()) or "nothing"
     told += "; by hand: " * bool(kept) + ", ".join(f"{key} {value_of(cfg, key)!r}" for key in kept)
     logger.info("AUTO.%s (%s): %s.", word, reason, told, extra=SHOWN)
