@@ -25,7 +25,7 @@ from .parsers.parser import Parser
 VERBS = {
     "train": "train a detector, or go on with a training",
     "evaluate": "score weights, or results in files, on a dataset",
-    "predict": "detect in images, folders and globs: pictures and one JSON",
+    "predict": "detect in images, videos and streams: pictures, JSON and other formats",
     "check-data": "what a training looks at before its first step, as one table",
     "visualize-data": "draw what the model is given in training",
     "convert": "published weights to a file of this package",
