@@ -247,7 +247,7 @@ AUTO = block(
     PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),
         "Machine: batch, AMP, frame, network and length of the run; empty: the one at hand."),
     PIXELS=(0, whole(), "The most that SIZE gives the frame; 0: PRESET's."),
-    CHOSEN=([], listed(word), "The keys that were chosen; filled, not set."),
+    CHOSEN=([], listed(word), "The keys that were decided, by hand too; filled, not set."),
 )
 # fmt: on
 RUN_BLOCKS = (
