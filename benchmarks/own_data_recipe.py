@@ -77,7 +77,7 @@ def train_one(args: argparse.Namespace, name: str, seed: int, steps: int) -> Row
     results = run(argparse.Namespace(opts=words(keys), **options), trainer=Timed) or {}
     last, scores = Timed.last, results.get("bbox", {})
     cpu = last.cpu_at_end - last.cpu_at_start
-    row = {"variant": name, "seed": seed, "steps": steps, "data": f"{args.train} {args.val}"}
+    row = {"variant": name, "seed": seed, "steps": steps, **task_of(args)}
     row |= {key: round(float(scores[key]), 2) for key in scores}
     row |= {"cpu_s": round(cpu, 1), "cpu_s_per_step": round(cpu / steps, 4)}
     row["wall_s"] = round(last.clock_at_end - last.clock_at_start, 1)
@@ -108,6 +108,12 @@ def common_keys(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def read_parts(args: argparse.Namespace) -> dict[str, Any]:
     """Return name -> config keys of the file."""
     return yaml.safe_load(Path(args.parts).read_text(encoding="utf-8"))
+
+
+def task_of(args: argparse.Namespace) -> Row:
+    """What rows have in common that may be compared: data and budget."""
+    budget = f"{args.steps} steps" if args.steps else f"{args.cpu_minutes:g} CPU minutes"
+    return {"data": f"{args.train} {args.val}", "budget": budget}
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -149,13 +155,13 @@ def table(rows: list[Row], costs: Mapping[str, float], base: str) -> str:
     The last column is the difference over the standard deviation of a difference of two means,
     from the deviations of both; "-" where either has one seed.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["data"], row["variant"]), []).append(row)
+        groups.setdefault(row["variant"], []).append(row)
     lines = ["| variant | seeds | steps | CPU s / step | AP | AP50 | AP75 | AP to base | spreads |"]
     lines.append("| --- |" + " ---: |" * 8)
-    for (data, name), of_name in groups.items():
-        reference = groups.get((data, base), of_name)
+    for name, of_name in groups.items():
+        reference = groups.get(base, of_name)
         cells = [f"{mean(of_name, key):.1f} ± {spread(of_name, key):.1f}" for key in METRICS]
         difference = mean(of_name, "AP") - mean(reference, "AP")
         squares = [spread(group, "AP") ** 2 / len(group) for group in (of_name, reference)]
@@ -184,8 +190,7 @@ def run_all(args: argparse.Namespace, names: list[str], costs: Mapping[str, floa
     for seed in args.seeds:
         for name in names:
             steps = args.steps or max(1, round(60 * args.cpu_minutes / costs[name]))
-            key = {"variant": name, "seed": seed, "data": f"{args.train} {args.val}"}
-            key |= {"steps": steps} if args.steps else {}
+            key = {"variant": name, "seed": seed, **task_of(args)}
             if any(key.items() <= row.items() for row in read_rows(file)):
                 continue
             one = ["--one", name, str(seed), str(steps)]
@@ -227,7 +232,8 @@ def main() -> None:
         costs_file.write_text(json.dumps(costs, indent=1))
     if not args.table:
         run_all(args, names, costs)
-    print(table([row for row in read_rows(file) if row["variant"] in names], costs, names[0]))
+    rows = [row for row in read_rows(file) if task_of(args).items() <= row.items()]
+    print(table([row for row in rows if row["variant"] in names], costs, names[0]))
 
 
 if __name__ == "__main__":
