@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from logging.handlers import MemoryHandler
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from tabulate import tabulate
@@ -18,16 +17,16 @@ from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
 from ..data.image_files import find_faults
 from ..data.loader import build_mapper, check_training_dicts
-from ..data.records import Record, checked_records
-from ..data.samplers import seeded
-from ..data.statistics import Facts, box_sizes, countable, describe, spread
+from ..data.records import checked_records
+from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
+from ..engine.object_scale import Learned, Records, check_object_scale, sizes_in_testing
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from .faults import sentence
 
-SAMPLE, SHOWN = 100, 5  # images that are augmented; wrong ones that are named
+SHOWN = 5  # wrong images that are named
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
         cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
-    tables: dict[str, Facts] = {spec: {} for spec in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)}
+    train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    tables: dict[str, Facts] = {spec: {} for spec in (*train, *test)}
     if not tables:
         raise ValueError(
             "Nothing to check: name datasets, such as coco:my/train.json:my/images, or give the "
@@ -56,8 +56,10 @@ def run(args: argparse.Namespace) -> int:
     logger.addHandler(kept)
     try:
         ready = told(prepare, cfg, args.config_file)
-        for spec, facts in tables.items():
-            told(look_at, spec, level, facts, faults, ready)
+        of = {spec: told(look_at, spec, tables[spec], level, faults, ready) for spec in tables}
+        if ready:
+            learned = [record for spec in train for record in of[spec] or ()]
+            told(compare, ready, learned, {spec: of[spec] or () for spec in test})
     finally:
         logger.removeHandler(kept)
     tables = {spec: facts for spec, facts in tables.items() if facts}  # those that can be read
@@ -79,8 +81,8 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(spec: str, level: str, facts: Facts, faults: list[str], cfg: CfgNode | None) -> None:
-    """Read a dataset as a training does; add what it holds to `facts`, and what its images lack."""
+def look_at(spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None) -> Records:
+    """Add what a dataset holds to `facts`, and what its images lack; return its usable records."""
     name = register_from_files(spec) if is_file_spec(spec) else spec
     records = checked_records(name)
     facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
@@ -91,28 +93,26 @@ def look_at(spec: str, level: str, facts: Facts, faults: list[str], cfg: CfgNode
             told = "; ".join(map(str, wrong[:SHOWN])) + "; ..." * (len(wrong) > SHOWN)
             count = f"{len(wrong)} of {len(records)} image files {what}"
             faults.append(f"dataset '{spec}': {count}: {told}")
+    bad = {*missing, *unusable}
+    usable = [record for row, record in enumerate(records) if row not in bad]
     if records.labelled:
         check_training_dicts(records, [name], build_fields(cfg) if cfg else ())
-        bad = {*missing, *unusable}
-        usable = [record for row, record in enumerate(records) if row not in bad]
         facts |= in_network(usable, cfg) if cfg and usable else {}
+    return usable
 
 
-def in_network(records: Sequence[Record], cfg: CfgNode) -> Facts:
+def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    protocol = InferenceProtocol.from_config(cfg)
-    fixed, seen, learned = protocol.fixed_size, [], []
-    for record in records:
-        side = protocol.shown_side((record["height"], record["width"]), fixed)
-        scale = fixed[1] / side if protocol.resolution == "fixed" else 1.0
-        seen.append(scale * box_sizes(countable(record["annotations"])))
-    mapper = build_mapper(cfg, is_train=True)
-    for number, record in enumerate(records[:: -(-len(records) // SAMPLE)]):
-        with seeded(0, number):
-            learned.append(mapper(record)["instances"].gt_boxes.area().sqrt().numpy())
-    sizes = {"testing": seen, "training": learned}
-    key = "object size for the network, "
-    return {key + when: spread(np.concatenate(found)) for when, found in sizes.items()}
+    learned = Learned.of(records, build_mapper(cfg, is_train=True))
+    tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
+    sizes = {"testing": tested, "training": learned.sizes if learned else ()}
+    return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
+
+
+def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
+    """Raise ValueError where objects differ in size for the network."""
+    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 
 def as_table(tables: dict[str, Facts]) -> str:

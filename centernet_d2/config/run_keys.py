@@ -47,6 +47,9 @@ INPUT = block(
         "Brightness, contrast, saturation: factor 1 + U(-j, j) in random order; 0: off."),
     PCA_LIGHTING=(0.1, weight,
         "Standard deviation of the color shift along the COCO principal axes; 0: off."),
+    SCALE_MISMATCH=("error", one_of("error", "warning"),
+        "What it is that objects (their median) are more than 1.5 times as large or small for the "
+        "network in testing, at each of TEST.SCALES, as in training."),
     CROWD_AS_OBJECTS=(True, flag,
         "Crowd regions: True makes them positives as the published code does, False leaves them "
         "out."),
@@ -102,6 +105,9 @@ SOLVER = block(
     BASE_BATCH_SIZE=(0, whole(),
         "BASE_LR belongs to this batch size; the learning rate used is BASE_LR * IMS_PER_BATCH / "
         "BASE_BATCH_SIZE. 0: BASE_LR is used as it is."),
+    IMS_AT_ONCE=(0, whole(),
+        "Images of a process that go through the network together, where a step's IMS_PER_BATCH do "
+        "not fit into memory: gradients are added up part after part. 0: all together."),
     EPOCHS=(0, whole(), "0: MAX_ITER and STEPS are used as they are."),
     EPOCH_STEPS=([], listed(whole(1), distinct=True),
         "The learning rate is multiplied by GAMMA after each of these epochs; []: after the "
@@ -213,8 +219,24 @@ LOGGING = block(
         "config and the pictures of VIS_PERIOD; a run is named after OUTPUT_DIR, and addresses and "
         "accounts are set as each package reads them from the environment."),
 )
+AUTO = block(
+    "AUTO",
+    "What `centernet_d2.setup(cfg)` chooses by training data and machine. It writes the keys, says "
+    "why and turns the word off: a saved config depends on neither. Keys set by hand stay.",
+    SIZE=(False, flag,
+        "INPUT.TRAIN_SIZE, CENTER_CROP.BORDER and TEST.FIXED_SIZE, RESOLUTION: one frame of the "
+        "images' form in which small objects have two output cells, as far as PIXELS allows."),
+    SCHEDULE=(False, flag,
+        "SOLVER.MAX_ITER, WARMUP_ITERS, EMA_DECAY, periods of a tenth of the run, BEST_METRIC and "
+        "EARLY_STOPPING."),
+    BATCH=(False, flag, "SOLVER.IMS_AT_ONCE, by memory."),
+    PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),
+        "Machine: batch, AMP, frame, network and length of the run; empty: the one at hand."),
+    PIXELS=(0, whole(), "The most that SIZE gives the frame; 0: PRESET's."),
+    CHOSEN=([], listed(word), "The keys that were chosen; filled, not set."),
+)
 # fmt: on
 RUN_BLOCKS = (
     *(DATASETS, VOC_FILES, KITTI_FILES, INPUT, CENTER_CROP, INPUT_BOX3D),
-    *(SOLVER, TEST, SOFT_NMS, VOC, KITTI, LOGGING),
+    *(SOLVER, TEST, SOFT_NMS, VOC, KITTI, LOGGING, AUTO),
 )

@@ -18,6 +18,7 @@ from ..progress import SHOWN
 from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
 from .contradictions import differing, listed, tell_contradictions
+from .object_scale import Learned
 from .saved_names import fetch_weights, saved_names, tell_once
 from .setup import setup
 from .summary import describe_network
@@ -40,7 +41,8 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
     trainer.check_datasets(cfg)
     model = trainer.build_model(cfg)
     load_for_evaluation(cfg, model)
-    trainer.check_evaluation(cfg, model)
+    size = saved_names(cfg.MODEL.WEIGHTS).training.get("object_size", 0.0)
+    trainer.check_evaluation(cfg, model, Learned([size], tuple(cfg.INPUT.TRAIN_SIZE)))
     logger.info("%s", describe_network(model, cfg.MODEL.WEIGHTS), extra=SHOWN)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):

@@ -22,7 +22,9 @@ from ..data.loader import DatasetDict, Mapper
 from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
+from ..modeling.inference_protocol import InferenceProtocol
 from ..progress import SHOWN, bar
+from .object_scale import Learned, check_object_scale
 from .optimizer import build_optimizer
 from .processes import told_by
 from .step_loop import unwrapped
@@ -109,19 +111,24 @@ class Parts(DefaultTrainer):
         return next(iter(results.values())) if len(results) == 1 else results
 
     @classmethod
-    def check_evaluation(cls, cfg: CfgNode, model: nn.Module) -> list[str]:
+    def check_evaluation(
+        cls, cfg: CfgNode, model: nn.Module, learned: Learned | None = None
+    ) -> list[str]:
         """Build what evaluates and look at its image files; an own `test` makes errors warnings.
+
+        Objects have to be about as large there as those that are `learned`.
 
         Returns:
             What the names of all results begin with ("bbox/"); empty where that is not known.
         """
         own, known, starts = cls.test.__module__ == __name__, True, []
+        seen: dict[str, list[DatasetDict]] = {}
         told = told_by_model(unwrapped(model)) if cfg.DATASETS.TEST else {}
         for name in cfg.DATASETS.TEST:
             try:
                 built = cls.build_test_loader(cfg, name)  # of another package: without records
                 records = list(getattr(getattr(built, "dataset", None), "dicts", ()))
-                usable_records(cfg, records, "TEST", [name])
+                seen[name] = usable_records(cfg, records, "TEST", [name])
                 evaluator = call_with_context(cls.build_evaluator, cfg, name, **told)
             except Exception as error:
                 if own:
@@ -132,6 +139,8 @@ class Parts(DefaultTrainer):
             tasks = getattr(evaluator, "tasks", ())
             known &= bool(tasks) and type(evaluator).__module__.startswith("centernet_d2.")
             starts += [f"{place}{task}/" for task in tasks]
+        if own and isinstance(protocol := getattr(model, "protocol", None), InferenceProtocol):
+            check_object_scale(cfg, learned, seen, protocol, divisor=model.divisor)
         return starts if own and known else []
 
 

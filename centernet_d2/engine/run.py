@@ -23,6 +23,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from ..atomic_write import write_json
+from ..config.files import read_levels
 from ..progress import SHOWN
 from ..text_files import expanded, read_text
 from .class_names import without_training_data
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_AUTOMATIC = "chooses nothing by it; the configs Own/... do (centernet-d2 models configs)."
 CONFIG_FILE, RESULTS_FILE = "config.yaml", "results.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
 
@@ -82,8 +84,18 @@ def read_job(
     if weights or args.eval_only:
         from .model_config import named_weights, read_model_config
     if not is_lazy(args.config_file):
+        preset = getattr(args, "preset", None)
+        opts = [*opts, "AUTO.PRESET", preset] if preset else opts
         if not (weights or args.eval_only):
-            return Job(load_config(args.config_file, opts, hooks), trainer)
+            cfg = load_config(args.config_file, opts, hooks)
+            chooses, file = True in cfg.AUTO.values(), os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+            if preset and not chooses:
+                raise ValueError(f"--preset {preset}: '{args.config_file}' {NOT_AUTOMATIC}")
+            if args.resume and chooses and PathManager.isfile(file):
+                from .automatic import take_over  # only where it is asked for
+
+                take_over(cfg, read_levels(file)[-1].values)
+            return Job(cfg, trainer)
         given = (args.config_file, weights, opts)
         cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
         return Job(cfg, trainer)

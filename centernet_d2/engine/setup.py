@@ -26,7 +26,7 @@ from ..data.datasets.from_files import (
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
-from ..model_zoo.lookup import UnknownModelError, get_config_file
+from ..model_zoo.lookup import UnknownModelError, get_config_file, is_shipped
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
@@ -40,6 +40,7 @@ __all__ = ["check_config", "load_config", "setup"]
 # Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
 # of; the process that `setup` ran in, and the values then.
 BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
+STAYING = "__staying__"  # the keys that AUTO leaves: of overrides and of files that are one's own
 NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
@@ -75,6 +76,8 @@ def load_config(
         path = read_levels(config_path(expanded(path))) if path else []
     levels = [*path, override_level(overrides)]
     vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
+    own = (level for level in levels if not (level.is_saved or is_shipped(level.source[:-2])))
+    vars(cfg)[STAYING] = frozenset(key for level in own for key in level.values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
@@ -118,6 +121,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - MODEL.DEVICE becomes "cpu" where there is no GPU, and INPUT.MIN_SIZE_TEST 0, so that all ways
       of predicting see the same pixels.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told.
+    - AUTO chooses frame, schedule and what passes at once, see `automatic`.
 
     `cfg` is changed in place, frozen or not, and returned. A second call in the same process on the
     same values, of a clone too, returns at once while the datasets' files say the same.
@@ -153,6 +157,10 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
+        if True in cfg.AUTO.values():
+            from .automatic import choose  # only where it is asked for
+
+            choose(cfg)
         vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
     finally:
         if frozen:

@@ -45,11 +45,15 @@ class StepLoop(SimpleTrainer):
         amp_dtype: torch.dtype | None = None,
         average: WeightAverage | None = None,
         seed: int = 0,
+        at_once: int = 0,
     ) -> None:
-        """Prepare a `model`, wrapped or not; without `amp_dtype` in full precision."""
+        """Prepare a `model`, wrapped or not; without `amp_dtype` in full precision.
+
+        `at_once` images of a batch go through the network together; 0: all.
+        """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
-        self.amp_dtype = amp_dtype
+        self.amp_dtype, self.at_once = amp_dtype, at_once
         # bfloat16 has float32's range: nothing to scale.
         self.grad_scaler = torch.amp.GradScaler(
             self.device_type, enabled=amp_dtype is torch.float16
@@ -80,13 +84,7 @@ class StepLoop(SimpleTrainer):
         seed_generators(self.seed, self.iter, comm.get_rank())
         if self.device_type == "cuda":
             torch.cuda.manual_seed(int(torch.randint(2**31, ())))
-        enabled = self.amp_dtype is not None
-        with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=enabled):
-            losses = self.model(self.batch)
-        losses = {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
-        total = sum(losses.values())
-        self.optimizer.zero_grad()
-        self.grad_scaler.scale(total).backward()
+        losses = self._accumulate()
         # Only here: reading the losses waits for a GPU, which backward has given work by now.
         self.losses = self._checked(losses)
         self._log(data_time)
@@ -95,6 +93,31 @@ class StepLoop(SimpleTrainer):
         self.grad_scaler.update()
         if self.average:
             self.average.update(unwrapped(self.model))
+
+    def _accumulate(self) -> dict[str, torch.Tensor]:
+        """Add up the batch's gradients, in parts of at most `at_once` images; return its losses.
+
+        A part counts by its share of the images: the step is that of the whole batch, but for norms
+        and losses that a part divides by its own objects.
+        """
+        batch, enabled = self.batch, self.amp_dtype is not None
+        parts = -(-len(batch) // self.at_once) if self.at_once else 1
+        whole: dict[str, torch.Tensor] = {}
+        self.optimizer.zero_grad()
+        for number in range(parts):
+            part = batch[number::parts]
+            waits = number + 1 < parts and hasattr(self.model, "no_sync")  # of DDP
+            with self.model.no_sync() if waits else contextlib.nullcontext():
+                with torch.autocast(self.device_type, dtype=self.amp_dtype, enabled=enabled):
+                    losses = self.model(part)
+                if isinstance(losses, torch.Tensor):
+                    losses = {"total_loss": losses}
+                if parts > 1:
+                    losses = {k: loss * (len(part) / len(batch)) for k, loss in losses.items()}
+                self.grad_scaler.scale(sum(losses.values())).backward()
+            for name, loss in losses.items():
+                whole[name] = whole[name] + loss.detach() if number else loss.detach()
+        return whole
 
     @torch.no_grad()
     def _copy_buffers(self) -> None:

@@ -32,6 +32,7 @@ from .class_names import compare_with_checkpoint, set_class_names
 from .contradictions import differing
 from .ema import WeightAverage, copy_into
 from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
+from .object_scale import Learned
 from .optimizer import optimizer_state, resume_optimizer
 from .parts import Parts, check_best_metric, check_metric_name, usable_records
 from .pictures import VisualizationHook
@@ -95,10 +96,13 @@ class Trainer(Parts):
 
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
-        check_metric_name(cfg.SOLVER.BEST_METRIC, self.check_evaluation(cfg, model))
+        loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
+        mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
+        self.learned = Learned.of(dataset, mapper)
+        starts = self.check_evaluation(cfg, model, self.learned)
+        check_metric_name(cfg.SOLVER.BEST_METRIC, starts)
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
-        loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
         self._trainer = StepLoop(
             distributed(model),
             loader,
@@ -106,6 +110,7 @@ class Trainer(Parts):
             amp_dtype=AMP_DTYPES[cfg.SOLVER.AMP_DTYPE] if cfg.SOLVER.AMP.ENABLED else None,
             average=self.average,
             seed=self.seed,
+            at_once=cfg.SOLVER.IMS_AT_ONCE,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model)
@@ -311,6 +316,8 @@ class Trainer(Parts):
         """Return what a checkpoint says of the model beside its names; see docs/models.md."""
         training = {"iterations": self.iter + 1, "seed": self.seed}
         training |= training_record(self.cfg, self.schedule)
+        if self.learned and self.learned.size:
+            training["object_size"] = round(self.learned.size, 1)
         for hook in self._hooks:
             if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
                 training["best"] = {"metric": hook.metric, "value": float(hook.best)}

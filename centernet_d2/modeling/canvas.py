@@ -69,8 +69,8 @@ class OnCanvas(nn.Module):
             raise ValueError(
                 f"A batch of {len(images.tensor)} with {width} x {height} pixels gives the "
                 "backbone one value per channel, of which a batch norm learns nothing. Use more "
-                f"images per process (SOLVER.IMS_PER_BATCH), or sides above {self.divisor} "
-                "(INPUT.TRAIN_SIZE)."
+                "images per process (SOLVER.IMS_PER_BATCH, IMS_AT_ONCE), or sides above "
+                f"{self.divisor} (INPUT.TRAIN_SIZE)."
             ) from error
         except RuntimeError as error:
             if "must match" in str(error) and (height % self.divisor or width % self.divisor):

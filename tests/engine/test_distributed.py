@@ -44,10 +44,12 @@ def evaluation_job(cfg, file: str) -> None:
         Path(file).write_text(json.dumps(results["bbox"]))
 
 
-def test_one_step_is_the_mean_of_the_processes_gradients(config, tmp_path):
+@pytest.mark.parametrize("at_once", [0, 1])
+def test_one_step_is_the_mean_of_the_processes_gradients(config, tmp_path, at_once):
     """Two steps run, since an unused parameter would stop the second one."""
     cfg = config(
         *("DATASETS.TEST", (), "SOLVER.MAX_ITER", 2, "SOLVER.STEPS", ()),
+        *("SOLVER.IMS_AT_ONCE", at_once),
         # Statistics of two pixels would blow up the last digits, which differ with the threads.
         *("MODEL.ENCODER_DECODER.NORM", "", "SOLVER.BASE_LR", 0.1),
         *("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", 0.0, "SOLVER.CHECKPOINT_PERIOD", 1),
@@ -60,7 +62,8 @@ def test_one_step_is_the_mean_of_the_processes_gradients(config, tmp_path):
     gradients = []
     for share in (batch[0::2], batch[1::2]):
         alone.model.zero_grad()
-        sum(alone.model(share).values()).backward()
+        for part in [share[:1], share[1:]] if at_once else [share]:
+            (sum(alone.model(part).values()) * (len(part) / len(share))).backward()
         gradients.append([p.grad.clone() for p in alone.model.parameters()])
     rate = alone.optimizer.param_groups[0]["lr"]
     moved = 0.0

@@ -37,6 +37,7 @@ CASES = {
     "bfloat16": ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP_DTYPE", "bfloat16"],
     "float16": ["SOLVER.AMP.ENABLED", True, "SOLVER.AMP_DTYPE", "float16"],
     "workers": ["DATALOADER.NUM_WORKERS", 2, "SOLVER.EMA_DECAY", 0.9],
+    "parts": ["SOLVER.IMS_AT_ONCE", 2, "SOLVER.EMA_DECAY", 0.9],
     "drawn seed": ["SEED", -1, "SOLVER.OPTIMIZER", "SGD"],
 }
 

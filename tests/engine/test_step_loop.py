@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -61,6 +62,50 @@ def test_step_by_hand():
     latest = storage.latest()
     assert latest["total_loss"][0] == pytest.approx(0.125)
     assert "data_time" in latest
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5, 9])
+def test_parts_of_a_batch_add_up_to_it(at_once, dtype):
+    values = batches([1.0, 2.0, 0.5, 1.5, 3.0], [2.0, 0.25, 1.0, 1.0, 0.5])
+    whole, parted = make(values, amp_dtype=dtype), make(values, amp_dtype=dtype, at_once=at_once)
+    parted.average, seen = WeightAverage(parted.model, decay=0.5), []
+    parted.model.register_forward_hook(lambda model, given, out: seen.append(len(given[0])))
+    close = {"rel": 1e-6 if dtype is None else 1e-2}
+    for start in range(2):
+        for loop in (whole, parted):
+            steps(loop, 1, start)
+        assert parted.model.layer.weight.item() == pytest.approx(
+            whole.model.layer.weight.item(), **close
+        )
+        assert parted.losses == {
+            name: pytest.approx(v, **close) for name, v in whole.losses.items()
+        }
+    assert sum(seen) == 10
+    assert max(seen) - min(seen) <= 1
+    assert max(seen) <= at_once
+    assert parted.average.updates == 2  # a step is one update, however many its parts
+
+
+def test_processes_exchange_gradients_at_the_last_part_alone():
+    class Wrapped(Line):
+        @contextlib.contextmanager
+        def no_sync(self):
+            alone.append(True)
+            yield
+            alone[-1] = False
+
+        def forward(self, batch):
+            exchanged.append(not (alone and alone[-1]))
+            return super().forward(batch)
+
+    alone, exchanged = [], []
+    steps(make(batches([1.0, 2.0, 3.0]), model=Wrapped(), at_once=1), 2)
+    assert exchanged == [False, False, True] * 2
+    with pytest.raises(
+        FloatingPointError, match=r"image 0 .*image 1 "
+    ):  # and names the whole batch
+        steps(make(batches([1.0, float("nan")]), at_once=1), 1)
 
 
 def test_not_finite_names_this_batch_and_the_one_before():

@@ -1,18 +1,18 @@
 r"""Train or evaluate a detector.
 
+    %(prog)s --config-file Own/points_small OUTPUT_DIR output/mine \
+        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images
     %(prog)s --config-file Shapes/points_tiny OUTPUT_DIR output/shapes
     %(prog)s --config-file Shapes/points_tiny --resume OUTPUT_DIR output/shapes  # goes on
     %(prog)s --config-file Shapes/points_tiny --eval-only \
         OUTPUT_DIR output/shapes MODEL.WEIGHTS output/shapes/model_final.pth
-    %(prog)s --config-file Shapes/points_tiny OUTPUT_DIR output/mine \
-        DATASETS.TRAIN coco:my/train.json:my/images DATASETS.TEST coco:my/val.json:my/images \
-        INPUT.TRAIN_SIZE "[256, 256]" TEST.RESOLUTION fixed TEST.FIXED_SIZE "[256, 256]"
 
 An OUTPUT_DIR that holds a run is refused: `--resume` goes on with it, `--overwrite` moves it aside.
 A training that is stopped, by Ctrl-C or SIGTERM, saves what is done and says how to go on.
 
-An own dataset needs MODEL.HEATMAP.NUM_CLASSES 0 where the config states another number (it is 0 in
-Shapes), and DATASETS.TEST "()" where there is nothing to evaluate on.
+Own/points_small, points_medium, triplet_small, pose_small and box3d_small take classes, frame and
+schedule from the data and say so; a KEY VALUE comes over it. Other configs need, for own data,
+MODEL.HEATMAP.NUM_CLASSES 0, and DATASETS.TEST "()" where there is nothing to evaluate on.
 
 A LazyConfig trains as well; its overrides are key=value:
 
@@ -38,6 +38,7 @@ import argparse
 from ...checked_values import argument, whole
 from .common import JOB, add
 
+PRESETS = ("cpu", "gpu8", "gpu24")  # of AUTO.PRESET
 _SEEDS = (
     "train with N seeds (SEED, SEED + 1, ..., from 0 where SEED is negative), one after the other, "
     "each in OUTPUT_DIR/seed_<s>, and report mean and standard deviation of every score, also in "
@@ -55,5 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--overwrite", action="store_true", help=f"{help_text}start a new one; nothing is deleted")
     help_text = "evaluate MODEL.WEIGHTS on DATASETS.TEST, as `centernet-d2 evaluate` does"
     own("--eval-only", action="store_true", help=help_text)
+    help_text = "what Own/... configs are fitted to, a CPU or GiB of a GPU; default: this machine"
+    own("--preset", choices=PRESETS, help=help_text)
     own("--seeds", type=argument(whole(1)), metavar="N", help=_SEEDS)
     add(parser, *JOB, "opts")
