@@ -24,7 +24,7 @@ from .base import Branches, PointTask, register_point_task
 SIZE_FORMS = ("cells", "log")
 LOG_UNIT = 8.0
 """Cells of which the logarithm is 0: near the sides of most objects, where a network starts."""
-LEAST_SIDE = 0.01
+LEAST_SIDE = 0.25
 """Cells: shorter sides are learned as that long; they have a logarithm and an overlap then."""
 LARGEST_LOG = 8.0
 """Of 24,000 cells: an exponential of more is no side of an object."""
