@@ -38,7 +38,10 @@ ALLOWED = {
         "text_files",
     },
     "visualization": {"structures", "checked_values"},
-    "analysis": {"structures", "targets", "modeling", "evaluation", "checked_values"},
+    "analysis": {
+        *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
+        *("atomic_write", "checked_values", "text_files"),
+    },
     "checkpoint": {"structures", "config", "atomic_write", "detectron2_versions", "progress"},
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }

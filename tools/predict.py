@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Detect objects in images; write pictures and one JSON: `centernet-d2 predict`, for a checkout."""
+"""Detect objects in images and videos: `centernet-d2 predict`, for a checkout."""
 
 from _command import run
 

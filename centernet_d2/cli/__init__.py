@@ -24,12 +24,12 @@ from .parsers.parser import Parser
 
 VERBS = {
     "train": "train a detector, or go on with a training",
-    "evaluate": "score weights on a dataset",
-    "predict": "detect in images, folders and globs: pictures and one JSON",
+    "evaluate": "score weights, or results in files, on a dataset",
+    "predict": "detect in images, videos and streams: pictures, JSON and other formats",
     "check-data": "what a training looks at before its first step, as one table",
     "visualize-data": "draw what the model is given in training",
     "convert": "published weights to a file of this package",
-    "analyze": "scores with ground truth in place of predictions; corners by quadrant",
+    "analyze": "a page on detections; scores with ground truth in place of predictions",
     "benchmark": "speed, memory and size of detectors",
     "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
     "demo": "train a small detector on generated images, score it, draw",

@@ -14,21 +14,26 @@ from torch.utils.data import DataLoader
 
 from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
+from ..analysis.report import advice, write_report
 from ..atomic_write import write_json
 from ..data.loader import build_test_loader
 from ..data.mapper import DetectionMapper
 from ..engine.class_names import without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import read_model_config
+from ..engine.run import plain_scores
 from ..engine.setup import setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
+from .evaluate import score_results
 
 
 def run(args: argparse.Namespace) -> int:
     """Analyze; return the exit status."""
     logger = start_logging(verbose=args.verbose)
+    if args.analysis == "report":
+        return report(args)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
@@ -51,6 +56,22 @@ def run(args: argparse.Namespace) -> int:
             heading |= {"radius": args.radius, "quadrants": list(QUADRANTS)}
         file = os.path.join(output, name, f"{args.analysis}.json")
         write_json(file, {**heading, "rows": rows}, indent=1)
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Score results in a file, and write a page on them."""
+    cfg, dataset, found, evaluator, scores = score_results(args, "")
+    folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
+    numbers = write_report(
+        *(dataset, found, folder),
+        scores=plain_scores(scores),
+        source=args.results,
+        besides=evaluator.besides,
+        max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
+        upright=cfg.INPUT.EXIF_ORIENTATION == "apply",
+    )
+    print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
     return 0
 
 

@@ -1,5 +1,58 @@
-"""The verb `evaluate`: a training's last part alone, as its parser sets `eval_only`."""
+"""The verb `evaluate`: a training's last part alone, or the scores of results in files."""
 
-from .train import run
+from __future__ import annotations
 
-__all__ = ["run"]
+import argparse
+import os
+from collections.abc import Hashable
+
+from detectron2.config import CfgNode
+
+from ..analysis.results_files import Dataset, read_results
+from ..engine.class_names import without_training_data
+from ..engine.setup import load_config, setup
+from ..engine.terminal import start_logging
+from ..engine.user_modules import import_all
+from ..evaluation.box_evaluator import BoxEvaluator, Detections
+from ..evaluation.build import build_evaluator
+from . import train
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; return the exit status."""
+    if not args.results:
+        return train.run(args)
+    if args.weights:
+        raise ValueError("--results are scored without a model: leave --weights out")
+    start_logging(verbose=args.verbose)
+    folder = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("OUTPUT_DIR", "")
+    score_results(args, folder and os.path.join(folder, "inference"))
+    return 0
+
+
+def score_results(
+    args: argparse.Namespace, folder: str
+) -> tuple[CfgNode, Dataset, dict[Hashable, Detections], BoxEvaluator, dict]:
+    """Score the file `args.results` by the dataset's own evaluator, as --eval-only does.
+
+    Returns config, dataset, detections, the evaluator, which writes to `folder` ("": nowhere), and
+    its results.
+    """
+    opts = [*args.opts, *["DATASETS.TEST", args.dataset] * bool(args.dataset)]
+    # There is no model: classes are the dataset's, and no word is lost on device or size.
+    opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
+    cfg = load_config(args.config_file, opts, import_all(args.imports))
+    if len(cfg.DATASETS.TEST) != 1:
+        raise ValueError("Name the one dataset that these results are of: --dataset")
+    cfg = setup(without_training_data(cfg))
+    dataset = Dataset(cfg.DATASETS.TEST[0])
+    found = read_results(args.results, dataset)
+    outputs = ["pred_boxes"]
+    outputs += ["pred_keypoints"] * any("joints" in arrays for arrays in found.values())
+    told = {"protocol": f"results of {args.results}", "outputs": outputs}
+    evaluator = build_evaluator(cfg, dataset.name, folder, **told)
+    if not isinstance(evaluator, BoxEvaluator):
+        raise ValueError(f"{type(evaluator).__name__} of {dataset.name} takes no results of files")
+    for image_id, arrays in found.items():
+        evaluator.take(image_id, arrays, f"image {image_id}")
+    return cfg, dataset, found, evaluator, evaluator.evaluate()

@@ -51,6 +51,7 @@ SETTINGS = {
     "train.test_dtype": "TEST.DTYPE",
     "train.vis_period": "VIS_PERIOD",
     "train.writers": "LOGGING.WRITERS",
+    "train.report": "LOGGING.REPORT",
     "train.check_images": "DATASETS.CHECK_IMAGES",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
     "train.scale_mismatch": "INPUT.SCALE_MISMATCH",

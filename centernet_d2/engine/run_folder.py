@@ -17,7 +17,7 @@ from ..atomic_write import atomic_write
 _MARKS = r"(metrics|results)\.json|last_checkpoint|model_(\d{7}|final|last|best)\.pth"
 _OF_A_RUN = _MARKS + (
     r"|config\.yaml|log\.txt.*|events\.out\.tfevents.*|model_best\.json|inference"
-    r"|detections\.jpg|curves\.png|results\.csv|wandb"
+    r"|detections\.jpg|curves\.png|results\.csv|wandb|report|report\.html|report\.json"
 )
 
 

@@ -245,6 +245,10 @@ class Trainer(Parts):
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
         results = getattr(self, "_last_eval_results", None)
+        if results and self.cfg.LOGGING.REPORT and comm.is_main_process():
+            from .leave_report import leave_report
+
+            leave_report(self.cfg, results, weights=self.checkpointer.get_checkpoint_file())
         if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
             verify_results(self.cfg, results or {})
         return results

@@ -61,6 +61,7 @@ class BoxEvaluator(DatasetEvaluator):
         self.num_classes, self.is_labelled = num_classes, is_labelled
         self.output_folder, self.distributed = output_folder, distributed
         self.protocol = " / ".join(filter(None, (protocol, rounding)))
+        self.besides: dict[str, Any] = {}  # what stands beside the last scores: curves, options
         self.reset()
 
     def reset(self) -> None:
@@ -71,13 +72,15 @@ class BoxEvaluator(DatasetEvaluator):
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Take the detections of some images: `inputs` have "image_id", `outputs` "instances"."""
         for record, output in zip(inputs, outputs, strict=True):
-            image_id = record["image_id"]
-            if image_id in self._detections:
-                self._repeated += 1
-                continue
-            where = f"image {record.get('file_name', image_id)}"
-            fields = self._fields(output["instances"], where)
-            self._detections[image_id] = self._checked(fields, where)
+            where = f"image {record.get('file_name', record['image_id'])}"
+            self.take(record["image_id"], self._fields(output["instances"], where), where)
+
+    def take(self, image_id: int | str, found: Detections, where: str) -> None:
+        """Take the detections of one image as arrays; `where` names it for messages."""
+        if image_id in self._detections:
+            self._repeated += 1
+        else:
+            self._detections[image_id] = self._checked(found, where)
 
     def evaluate(self) -> OrderedDict:
         """Score what was processed since `reset()`; collective over all processes."""
@@ -100,13 +103,13 @@ class BoxEvaluator(DatasetEvaluator):
         if not len(detections):
             logger.warning("Not one detection for dataset '%s'.", self.dataset_name)
         with clock(f"Scoring {self.dataset_name}"):
-            results, besides = self._score(detections)
+            results, self.besides = self._score(detections)
         if all(math.isnan(value) for values in results.values() for value in values.values()):
             logger.warning(
                 "Dataset '%s' has no object to be found, so all scores are NaN.", self.dataset_name
             )
         if self.output_folder:
-            self._save_scores(results, besides)
+            self._save_scores(results, self.besides)
         return OrderedDict(results)
 
     @abstractmethod

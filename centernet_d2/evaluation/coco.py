@@ -164,10 +164,11 @@ class CocoEvaluator(BoxEvaluator):
         return f"The file to submit is {files}."
 
     def _score(self, detections: list[dict]) -> tuple[Scores, dict[str, Any]]:
+        self._curves: dict[str, dict[str, list[float]]] = {}
         results = {iou_type: self._score_type(detections, iou_type) for iou_type in self.iou_types}
         sigmas = {"oks_sigmas": list(self.skeleton.oks_sigmas)} if self.skeleton else {}
         counted = {"max_detections": self.max_detections} if self.max_detections else {}
-        return results, {"backend": self.backend, **sigmas, **counted}
+        return results, {"backend": self.backend, **sigmas, **counted, "curves": self._curves}
 
     def _counted(self, iou_type: str) -> str:
         """How many detections count, where that is not COCO's number."""
@@ -187,6 +188,7 @@ class CocoEvaluator(BoxEvaluator):
         scores = score_detections(
             *(truth, rows), iou_type=iou_type, per_iou=self.per_iou_ap, oks_sigmas=sigmas, **options
         )
+        self._curves[iou_type] = scores.curves
         rates = {}
         if self.false_discovery and iou_type == "bbox":  # the paper measures boxes
             rates = false_discovery(truth, rows, **options)

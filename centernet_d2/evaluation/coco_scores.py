@@ -42,6 +42,7 @@ class CocoScores:
     metrics: dict[str, float]  # the names of METRIC_NAMES, in their order, and AP60 ... if asked
     class_ap: dict[int, float]  # AP of each category id
     table: str  # COCO's own lines, fractions
+    curves: dict[str, list[float]]  # IoU -> precision at 101 recalls, mean of the classes
 
 
 def check_backend(backend: str) -> None:
@@ -91,6 +92,11 @@ def score_detections(
     return CocoScores(
         metrics=metrics,
         class_ap={category: mean_percent(precision[:, :, k]) for k, category in categories},
+        curves={
+            f"{iou:.2f}": precision[k][:, known].mean(axis=1).tolist()
+            for k, iou in enumerate(evaluation.params.iouThrs)
+            if (known := precision[k, 0] >= 0).any()
+        },
         table="\n".join([line for line in printed if "Average" in line][: len(names)]),
     )
 

@@ -12,7 +12,7 @@ objects need not be found.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class _Boxes:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __getitem__(self, rows: Any) -> Self:
+        return type(self)(**{name: column[rows] for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)

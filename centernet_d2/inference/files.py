@@ -1,4 +1,4 @@
-"""Detections for many image files: pictures and one JSON, in batches, resumable."""
+"""Detections for many image files: pictures and files of all formats, in batches, resumable."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_write import write_json
-from ..checked_values import check_value, one_of, share, whole
+from ..atomic_write import atomic_write, write_json
+from ..checked_values import check_value, whole
 from ..data.images import read_image
 from ..progress import bar
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
 from .find_images import WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
-from .records import BOX_FORMATS, detection_records
+from .formats import PREDICTION_FORMATS
+from .records import Recorder, Tally
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS_FILE = "predictions.json"
-_PICTURES = ("picture", "heatmap")  # keys of their names in an image's record
 _SECONDS_BETWEEN_SAVES = 30
 _REFUSED_AT_ONCE = 3  # so many first images that the detector refuses end the run
 
@@ -41,50 +41,44 @@ class PredictionReport:
 
 
 class PredictionWriter:
-    """The output folder of a run: pictures named as their files, and `predictions.json`.
+    """The output folder of a run: pictures named as their files, `predictions.json`, other formats.
 
     An image is done when its record is in the JSON and its pictures, written first, are there.
+    Files of other formats are made of the records, and one that an earlier run left is kept.
     """
 
     def __init__(
         self,
         folder: str,
         files: Sequence[str],
+        recorder: Recorder,
         *,
         settings: dict[str, object],
-        class_names: Sequence[str],
-        score_threshold: float,
-        box_format: str,
         draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None,
         overwrite: bool,
         draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None,
         left_out: Sequence[str] = (),
+        formats: Sequence[str] = (),
     ):
         """Read what an earlier run left.
 
         `draw` makes the picture of an image's result, `draw_heatmap` a second one beside it, named
         `photo.heatmap.jpg`; None: no such pictures. `left_out`: files that the JSON lists as such.
+        `formats` are of `PREDICTION_FORMATS`.
 
         Raises:
             ValueError: the earlier run had other settings, or a picture's place is taken.
         """
-        check_value("box_format", box_format, one_of(*BOX_FORMATS))
-        check_value("score_threshold", score_threshold, share)
+        self.recorder, self.heading = recorder, recorder.heading | settings
+        self.formats = [PREDICTION_FORMATS[name] for name in formats]
         os.makedirs(folder, exist_ok=True)  # its error comes before the first image
         self.folder, self.path = folder, os.path.join(folder, PREDICTIONS_FILE)
         self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
-        self.class_names = list(class_names)
-        self.score_threshold, self.box_format = score_threshold, box_format
-        self.draw, self.draw_heatmap = draw, draw_heatmap
-        self.heading = {
-            "box_format": BOX_FORMATS[box_format],
-            "score_threshold": score_threshold,
-            "class_names": self.class_names,
-            **settings,
-        }
-        self.records = {} if overwrite else self._read_earlier()
-        kept = [(key, r.get(kind)) for key, r in self.records.items() for kind in _PICTURES]
-        self._owners = {name: key for key, name in kept if name}
+        self.files, self.draw, self.draw_heatmap = list(files), draw, draw_heatmap
+        earlier = {} if overwrite else read_earlier(self.path, self.heading)
+        self.records = {os.path.abspath(r["file"]): r for r in earlier.get("images", ())}
+        self._owners = {record["name"]: key for key, record in self.records.items()}
+        self._new: set[str] = set()  # images whose own files are to be written
         self.failed: dict[str, str] = {}
         self.left_out = list(left_out)
         self._saved_at = time.monotonic()
@@ -92,35 +86,48 @@ class PredictionWriter:
 
     def _check_names(self, files: Sequence[str]) -> None:
         inputs, names = {os.path.abspath(file) for file in files}, dict[str, str]()
-        for file, name in ((f, name) for f in files for name in self._pictures(f).values()):
+        empty = {"height": 0, "width": 0, "detections": []}
+        known = {os.path.abspath(f): {"file": f, "name": self._name(f), **empty} for f in files}
+        planned = [(f, name) for f in files for name in self._pictures(f).values()]
+        written = self._formatted(list((known | self.records).values()))
+        for file, name in planned + [(file, name) for name, _, file in written]:
             if names.setdefault(name, file) != file:  # photo.jpg beside an input photo.heatmap.jpg
                 raise ValueError(
-                    f"Two pictures would have one name, '{name}': of '{names[name]}' and of "
+                    f"Two files would have one name, '{name}': of '{names[name]}' and of "
                     f"'{file}'. Rename one of them, or give each an --output of its own."
                 )
             if (path := os.path.abspath(os.path.join(self.folder, name))) in inputs:
                 raise ValueError(
-                    f"A picture would overwrite the input '{path}': choose an --output folder "
+                    f"A file would overwrite the input '{path}': choose an --output folder "
                     "outside the input."
                 )
 
-    def _pictures(self, file: str) -> dict[str, str]:
-        """Key in the record -> name below the output folder of each picture of a file.
+    def _name(self, file: str) -> str:
+        """Name of an image below the output folder, of which the names of its files are made.
 
         The inputs' folders come again. A name that an earlier run gave to another file gets a mark
         of the file's own path.
         """
         path = os.path.abspath(file)
         name = os.path.relpath(path, self.root)
-        if not name.lower().endswith(WRITABLE_ENDINGS):
-            name += ".jpg"
         if self._owners.get(name, path) != path:
             folder, base = os.path.split(name)
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             name = os.path.join(folder, f"{mark}_{base}")
-        stem, ending = os.path.splitext(name)
-        names = {"picture": name} if self.draw else {}
+        return name
+
+    def _pictures(self, file: str) -> dict[str, str]:
+        """Key in the record -> name below the output folder of each picture of a file."""
+        name = self._name(file)
+        picture = name if name.lower().endswith(WRITABLE_ENDINGS) else f"{name}.jpg"
+        stem, ending = os.path.splitext(picture)
+        names = {"picture": picture} if self.draw else {}
         return names | ({"heatmap": f"{stem}.heatmap{ending}"} if self.draw_heatmap else {})
+
+    def _formatted(self, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+        """Name, text and perhaps image of the files of all formats."""
+        for form in self.formats:
+            yield from form(records, self.heading, self.folder)
 
     def is_done(self, file: str) -> bool:
         """Tell whether an earlier run has finished this file."""
@@ -135,54 +142,65 @@ class PredictionWriter:
 
         `result` is what the detector says of it, "instances" and perhaps its "projection".
         """
-        instances = result["instances"].to("cpu")
-        kept = instances[instances.scores >= self.score_threshold]
-        record: dict[str, object] = {
-            "file": file,
-            "height": image.shape[0],
-            "width": image.shape[1],
-            "detections": detection_records(kept, self.class_names, self.box_format),
-        }
-        if (projection := result.get("projection")) is not None:
-            record["projection"] = projection.tolist()
-        for kind, name in self._pictures(file).items():
+        pictures, key = self._pictures(file), os.path.abspath(file)
+        record, shown = self.recorder.of(file, image, result, name=self._name(file), **pictures)
+        for kind, name in pictures.items():
             if kind == "picture" and self.draw:
-                drawn = self.draw(image, {**result, "instances": kept})
+                drawn = self.draw(image, shown)
             elif self.draw_heatmap:
                 drawn = self.draw_heatmap(image)
             write_picture(os.path.join(self.folder, name), drawn)
-            record[kind] = name
-            self._owners[name] = os.path.abspath(file)
-        self.records[os.path.abspath(file)] = record
+        self._owners[record["name"]] = key
+        self.records[key] = record
+        self._new.add(key)
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self.save()
 
+    def told(self) -> str:
+        """Say what was found in the files of this run, also by an earlier one."""
+        tally = Tally()
+        for key in {*map(os.path.abspath, self.files)} & self.records.keys():
+            tally.add(self.records[key])
+        return tally.told(self.recorder.threshold)
+
     def save(self) -> None:
-        """Write `predictions.json`, whole or not at all."""
+        """Write `predictions.json` and the other formats, each file whole or not at all."""
         failed = [{"file": file, "error": message} for file, message in self.failed.items()]
         images = [self.records[key] for key in sorted(self.records)]
+        for name, text, file in self._formatted(images):
+            path = os.path.join(self.folder, name)
+            if not file or os.path.abspath(file) in self._new or not os.path.isfile(path):
+                with atomic_write(path, "w") as stream:
+                    stream.write(text)
+        self._new.clear()
         found = {"images": images, "failed": failed, "left_out": self.left_out}
         write_json(self.path, self.heading | found, indent=1)
         self._saved_at = time.monotonic()
 
-    def _read_earlier(self) -> dict[str, dict[str, Any]]:
-        if not os.path.isfile(self.path):
-            return {}
-        try:
-            earlier = json.loads(read_text(self.path))
-            records = {os.path.abspath(record["file"]): record for record in earlier["images"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{self.path} is no result of an earlier run ({type(error).__name__}: {error}): "
-                "give --overwrite to replace it, or another --output folder."
-            ) from error
-        wanted = json.loads(json.dumps(self.heading))
-        if different := [key for key in wanted if earlier.get(key) != wanted[key]]:
-            raise ValueError(
-                f"{self.path} was written with another {', '.join(different)}. Give --overwrite to "
-                "predict all images anew, or another --output folder."
-            )
-        return records
+
+def read_earlier(path: str, heading: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an earlier run left in a JSON of predictions; {} where there is none.
+
+    Raises:
+        ValueError: it had other settings, or what lies there is something else.
+    """
+    if not os.path.isfile(path):
+        return {}
+    try:
+        earlier = json.loads(read_text(path))
+        [os.path.abspath(record["file"]) for record in earlier["images"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is no result of an earlier run ({type(error).__name__}: {error}): give "
+            "--overwrite to replace it, or another --output folder."
+        ) from error
+    wanted = json.loads(json.dumps(heading))
+    if different := [key for key in wanted if earlier.get(key) != wanted[key]]:
+        raise ValueError(
+            f"{path} was written with another {', '.join(different)}. Give --overwrite to predict "
+            "all anew, or another --output folder."
+        )
+    return earlier
 
 
 def predict_files(

@@ -1,10 +1,11 @@
-"""The image files that a command line names: files, folders and patterns, each file once."""
+"""What a command line names: image and video files, folders, patterns, cameras, each once."""
 
 from __future__ import annotations
 
 import glob
 import logging
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -15,31 +16,41 @@ logger = logging.getLogger(__name__)
 
 WRITABLE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_ENDINGS = (*WRITABLE_ENDINGS, ".jfif", ".ppm", ".pgm", ".gif")
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-_NOT_READ = (*_VIDEOS, ".heic", ".heif", ".avif", ".jp2", ".dng", ".nef", ".cr2", ".arw", ".pdf")
-_MAKE_FRAMES = "videos are not read: make frames (ffmpeg -i {} frames/%06d.jpg), give their folder"
+VIDEO_ENDINGS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_NOT_READ = (".heic", ".heif", ".avif", ".jp2", ".dng", ".nef", ".cr2", ".arw", ".pdf")
+_LIVE = re.compile(r"(camera:)?\d+|(rtsps?|rtmps?|https?|udp|tcp)://.+", re.IGNORECASE)
+
+
+def is_live(given: str) -> bool:
+    """Whether an input is a camera ("camera:0", "0") or the address of a stream, and no file."""
+    return bool(_LIVE.fullmatch(given)) and not os.path.exists(given)
+
+
+def is_video(path: str) -> bool:
+    """Whether an input has frames: a file with a video's ending, a camera or a stream."""
+    return path.lower().endswith(VIDEO_ENDINGS) or is_live(path)
 
 
 def find_images(
     inputs: Sequence[str], *, excluded_folder: str | None = None, left_out: list[str] | None = None
 ) -> list[str]:
-    """List the image files that paths, folders (with those inside) and patterns name, each once.
+    """List the images and videos that paths, folders and patterns name, each once.
 
-    Folders and patterns ("**" crosses folders) give files with a known image ending only, sorted;
-    of several spellings of one file, links too, the first is taken. Photos and videos
-    of other endings are left out, which is told, and added to the list `left_out`.
+    Folders and patterns ("**" crosses folders) give files with a known ending only, sorted; of
+    several spellings of one file, links too, the first is taken. Photos of other endings are left
+    out, which is told, and added to the list `left_out`. Cameras and streams stay as they are.
     `excluded_folder` is an output folder, whose pictures are no input of a folder that it lies in.
 
     Raises:
         FileNotFoundError: an input names nothing.
-        ValueError: an input is a video.
     """
     files: dict[tuple[int, int, str], str] = {}
+    live = dict.fromkeys(given for given in inputs if is_live(given))
     others: list[str] = []  # further names of the same files
     left = [] if left_out is None else left_out  # files that are not read
     for given in inputs:
-        if given.lower().endswith(_VIDEOS) and os.path.isfile(given):
-            raise ValueError(f"--input '{given}': {_MAKE_FRAMES.format(given)}.")
+        if given in live:
+            continue
         found = kept = _images_of(given, left)
         if excluded_folder and found != [given] and _lies_in(excluded_folder, given):
             kept = [path for path in found if not _is_below(path, excluded_folder)]
@@ -47,7 +58,8 @@ def find_images(
             besides = f" besides those of --output '{excluded_folder}'" if found else ""
             raise FileNotFoundError(
                 f"--input '{given}' names no image{besides}: no such file, folder with images or "
-                f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)})."
+                f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)}), nor a video, a "
+                "camera such as camera:0 or a stream such as rtsp://..."
                 + (f" Not read: {_not_read(left)}" if left else "")
             )
         for path in kept:
@@ -58,7 +70,7 @@ def find_images(
         logger.warning(told, len(others), "; ".join(others[:3]))
     if left:
         logger.warning("Left out of the input: %s", _not_read(left))
-    return list(files.values())
+    return [*files.values(), *live]
 
 
 def _identity(path: str) -> tuple[int, int, str]:
@@ -68,23 +80,21 @@ def _identity(path: str) -> tuple[int, int, str]:
 
 
 def _not_read(left: Sequence[str]) -> str:
-    """Say which photos and videos are not read, and what to do."""
+    """Say which photos are not read, and what to do."""
     endings = Counter(os.path.splitext(path)[1].lower() for path in left)
-    cures = ["convert photos to .jpg or .png"] if endings.keys() - {*_VIDEOS} else []
-    cures += [_MAKE_FRAMES.format("VIDEO")] if endings.keys() & {*_VIDEOS} else []
     counts = ", ".join(f"{count} {ending}" for ending, count in endings.items())
-    return f"{counts} ({shorten(left)}); {'; '.join(cures)}."
+    return f"{counts} ({shorten(left)}); convert photos to .jpg or .png."
 
 
 def _images_of(given: str, left: list[str]) -> list[str]:
-    """The images that an input names; what is not read is added to `left`."""
+    """The files that an input names; what is not read is added to `left`."""
     if os.path.isfile(given):
         return [given]
     pattern = os.path.join(glob.escape(given), "**") if os.path.isdir(given) else given
     found = sorted(glob.glob(pattern, recursive=True))
     listed, found = {*left}, [path for path in found if os.path.isfile(path)]
     left += [p for p in found if p.lower().endswith(_NOT_READ) and p not in listed]
-    return [path for path in found if path.lower().endswith(IMAGE_ENDINGS)]
+    return [path for path in found if path.lower().endswith((*IMAGE_ENDINGS, *VIDEO_ENDINGS))]
 
 
 def _lies_in(folder: str, given: str) -> bool:

@@ -72,6 +72,10 @@ def draw_detections(
     classes = instances.pred_classes.cpu().numpy()[order]
     names = [canvas.class_name(class_names, index) for index in classes]
     captions = [f"{name} {score:.2f}" for name, score in zip(names, scores[order], strict=True)]
+    if instances.has("track_ids"):
+        tracks = as_array(instances.track_ids)[order].astype(int)
+        pairs = zip(captions, tracks, strict=True)
+        captions = [f"{text} #{track}" if track >= 0 else text for text, track in pairs]
     picture = draw_boxes(image, boxes, classes, captions)
     if keypoints and instances.has("corner_scores"):
         for corners in (boxes[:, :2], boxes[:, 2:]):

@@ -78,7 +78,7 @@ def squares(tmp_path):
 def tiny_overrides(squares):
     """Overrides that make any points config tiny, on the squares."""
     return [
-        *("MODEL.DEVICE", "cpu"),
+        *("MODEL.DEVICE", "cpu", "LOGGING.REPORT", "False"),
         *("MODEL.ENCODER_DECODER.CHANNELS", "[8, 8, 8, 8]"),
         *("MODEL.ENCODER_DECODER.OUT_CHANNELS", "8"),
         *("MODEL.POINTS_CENTERNET.HEAD_CHANNELS", "8"),

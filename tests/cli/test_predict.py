@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import argparse
 import json
+import signal
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ from detectron2.modeling import build_model
 from PIL import Image
 
 from centernet_d2 import Predictor, setup
+from centernet_d2.cli.parsers.predict import frames
 from centernet_d2.data.images import read_image
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.setup import load_config
@@ -67,17 +70,16 @@ def test_predict_images_with_a_broken_one(predict, weights, photo, tmp_path):
 
 
 def test_what_is_left_out_is_listed_and_weights_without_names_are_told(
-    predict, weights, photo, caplog
+    predict, weights, photo, capsys
 ):
     torch.save(torch.load(weights, weights_only=True)["model"], weights)
-    (clip := photo.parent / "clip.avi").write_bytes(b"...")
+    (clip := photo.parent / "clip.heic").write_bytes(b"...")
     nowhere = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "1")
-    with caplog.at_level("WARNING", "centernet_d2"):
-        content = predict(photo.parent, options=nowhere)[1]
+    content = predict(photo.parent, options=nowhere)[1]
     assert (content["left_out"], content["class_names"]) == ([str(clip)], [])
     assert content["images"][0]["detections"][0]["class_name"] == "class 0"
     told = f"'{weights}' holds no class names, and no dataset gives them: objects are called 'clas"
-    assert caplog.text.count(told) == 1
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def test_same_detections_as_the_predictor(predict, tiny_yaml, tiny_overrides, weights, photo):
@@ -220,3 +222,97 @@ def test_joints_and_guesses_are_in_the_predictions(verb, tiny_yaml, tiny_overrid
     assert {key: found[key] for key in limbs.saved()} == limbs.saved()
     assert (found["class_names"], found["guessed"]) == (["thing"], ["class_names"])
     assert len(found["images"][0]["detections"][0]["joints"]) == 3
+
+
+# ------------------------------------------------------------------------- videos, tiles, choices
+def test_a_video_gives_what_its_frames_give_as_pictures(predict, tmp_path):
+    """Frames are decoded once more by OpenCV and predicted as PNG files."""
+    random, path = np.random.RandomState(0), str(tmp_path / "clip.avi")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for _ in range(5):
+        writer.write(cv2.resize(random.randint(0, 256, (8, 12, 3), np.uint8), (96, 64)))
+    writer.release()
+    (folder := tmp_path / "frames").mkdir()
+    capture = cv2.VideoCapture(path)
+    for number in range(5):
+        cv2.imwrite(str(folder / f"{number}.png"), capture.read()[1])
+    _, pictures = predict(folder, "--batch-size", "2", output="pictures")
+    predict(path, "--batch-size", "2", "--format", "csv", output="pictures")
+    video = json.loads((tmp_path / "pictures" / "clip.frames.json").read_text())
+    assert [record["frame"] for record in video["images"]] == [*range(5)]
+    assert sum(len(record["detections"]) for record in video["images"]) > 5
+    for frame, picture in zip(video["images"], pictures["images"], strict=True):
+        assert frame["detections"] == picture["detections"]
+    assert (tmp_path / "pictures" / "clip.frames.csv").is_file()
+
+
+def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, capsys):
+    plain = predict(photo, output="plain")[1]["images"][0]
+    for tiles in (["--tiles"], ["--tiles", "64", "--tiles-and-whole"]):
+        _, content = predict(photo, *tiles, output="tiles" + tiles[-1])
+        assert content["images"][0]["detections"] == plain["detections"]
+    assert "Tiles of 64 pixels overlap by 16" in capsys.readouterr().out  # INPUT.TRAIN_SIZE
+    _, content = predict(photo, "--tiles", "32", output="small")
+    assert content["images"][0]["detections"] != plain["detections"]
+    assert content["tiles"] == {"tile": 32, "overlap": 8, "whole": False}
+    with pytest.raises(ValueError, match="another tiles"):
+        predict(photo, "--tiles", "48", output="small")
+    fixed = ["TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", "[64, 64]"]
+    with pytest.raises(ValueError, match="--tiles needs a SIZE here"):
+        predict(photo, "--tiles", options=fixed, output="fixed")
+
+
+def test_classes_and_number_are_chosen_and_told(predict, photo, capsys):
+    _, content = predict(photo, "--max-detections", "3", "--classes", "square")
+    assert len(content["images"][0]["detections"]) == 3
+    assert (content["classes"], content["max_detections"]) == ([0], 3)
+    assert "\n3 detections in 1 picture at threshold 0\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--classes must be one of 'square', got 'circle'"):
+        predict(photo, "--classes", "circle")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--frames", "1:"], "--frames and --track go with a video"),
+        (["--track"], "--frames and --track go with a video"),
+        (["--tile-overlap", "0"], "--tile-overlap and --tiles-and-whole go with --tiles"),
+        (["--image-ids", "a.json"], "--image-ids goes with --format coco"),
+        (["--format", "voc"], "--format must be one of 'json', 'coco', 'csv', 'yolo', 'labelme'"),
+        (
+            ["--input", "clip.mp4", "--format", "yolo"],
+            r"json and csv are not of \['clip.mp4'\]; give",
+        ),
+        (["--input", "clip.mp4", "--heatmap"], "--heatmap and formats but json and csv"),
+    ],
+)
+def test_options_without_use_are_told_before_the_network(predict, photo, given, told, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    (photo.parent / "clip.mp4").touch()
+    monkeypatch.setattr(Predictor, "__init__", lambda *_: pytest.fail("built a network"))
+    with pytest.raises(ValueError, match=told):
+        predict(photo, *given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("0:300:2", slice(0, 300, 2)), (":9", slice(None, 9)), ("::5", slice(None, None, 5))]
+    + [(wrong, None) for wrong in ("5", "-3:", "1:2:0", "a:b", "1:2:3:4", "")],
+)
+def test_frames_are_a_slice(given, expected):
+    if expected is None:
+        with pytest.raises(argparse.ArgumentTypeError, match="give FROM:BEFORE:STEP"):
+            frames(given)
+    else:
+        assert frames(given) == expected
+
+
+def test_boxes_in_space_have_no_tiles_and_signals_end_a_run(verb):
+    predict, args = verb("predict"), argparse.Namespace(tiles=0, tile_overlap=None)
+    model = argparse.Namespace(output_fields=("pred_boxes", "pred_boxes3d"))
+    with pytest.raises(ValueError, match="--tiles: boxes in space need the whole picture"):
+        predict.tile_settings(args, argparse.Namespace(model=model))
+    with pytest.raises(SystemExit, match="143"):
+        predict.stop(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        predict.stop(signal.SIGINT, None)

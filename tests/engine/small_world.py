@@ -98,7 +98,7 @@ def small_config(spec: str, output: Path, *overrides) -> CfgNode:
             *("INPUT.TRAIN_SIZE", [32, 32], "INPUT.CENTER_CROP.BORDER", 16),
             *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4),
             *("SOLVER.MAX_ITER", 6, "SOLVER.STEPS", (4,), "SOLVER.BASE_LR", 0.01),
-            *("SOLVER.CHECKPOINT_PERIOD", 3),
+            *("SOLVER.CHECKPOINT_PERIOD", 3, "LOGGING.REPORT", False),
             *overrides,
         ],
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ from detectron2.structures import Boxes, Instances
 
 import centernet_d2.modeling.point_tasks.pose  # noqa: F401 (registers pred_keypoints)
 from centernet_d2.inference.files import PredictionWriter, predict_files
-from centernet_d2.inference.find_images import find_images
+from centernet_d2.inference.find_images import find_images, is_live, is_video
+from centernet_d2.inference.records import Recorder
 from centernet_d2.visualization.results import draw_result
 
 
@@ -49,15 +51,12 @@ def folder(tmp_path) -> Path:
 
 
 def make_writer(output: Path, files: list[str], **changes) -> PredictionWriter:
-    arguments = {
-        "settings": {"weights": "w.pth"},
-        "class_names": ["disk", "ring"],
-        "score_threshold": 0.3,
-        "box_format": "xyxy",
-        "draw": draw_result,
-        "overwrite": False,
-    }
-    return PredictionWriter(str(output), files, **{**arguments, **changes})
+    names = {field.name for field in fields(Recorder)}
+    chosen = {key: value for key, value in changes.items() if key in names}
+    recorder = Recorder(**{"class_names": ["disk", "ring"], **chosen})
+    arguments = {"settings": {"weights": "w.pth"}, "draw": draw_result, "overwrite": False}
+    arguments |= {key: value for key, value in changes.items() if key not in names}
+    return PredictionWriter(str(output), files, recorder, **arguments)
 
 
 def run(predict, files, writer, **options):
@@ -180,7 +179,10 @@ def test_interrupted_run_keeps_what_is_done(folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"score_threshold": 0.5}, "score_threshold"),
+        ({"threshold": 0.5}, "score_threshold"),
+        ({"clip": False}, "clip_boxes"),
+        ({"classes": frozenset([1])}, "classes"),
+        ({"most": 3}, "max_detections"),
         ({"settings": {"weights": "other.pth"}}, "weights"),
         ({"box_format": "xywh"}, "box_format"),
     ],
@@ -257,7 +259,7 @@ def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
     files = [str(folder / "a.jpg"), str(folder / "a.heatmap.jpg")]
     make_writer(tmp_path / "out", files)
     names = r"one name, 'a\.heatmap\.jpg': of '.*put/a\.jpg' and of '.*put/a\.heatmap\.jpg'"
-    with pytest.raises(ValueError, match=f"Two pictures would have {names}. Rename"):
+    with pytest.raises(ValueError, match=f"Two files would have {names}. Rename"):
         make_writer(tmp_path / "out", files, draw_heatmap=draw_blue)
 
 
@@ -311,18 +313,17 @@ def test_capitals_differ_only_where_the_disk_says_so(folder, monkeypatch):
 
 
 # ------------------------------------------------------------------------- what cannot be predicted
-def test_videos_and_other_photos_are_told(folder, caplog):
+def test_videos_are_found_and_other_photos_are_told(folder, caplog):
     for name in ("clip.mp4", "IMG_1.HEIC", "IMG_2.heic"):
         (folder / name).write_bytes(b"...")
     left_out: list[str] = []
-    assert len(find_images([str(folder), str(folder / "*")], left_out=left_out)) == 5
-    names = ["IMG_1.HEIC", "IMG_2.heic", "clip.mp4"]
+    found = find_images([str(folder), str(folder / "*")], left_out=left_out)
+    assert (len(found), [Path(file).name for file in filter(is_video, found)]) == (6, ["clip.mp4"])
+    names = ["IMG_1.HEIC", "IMG_2.heic"]
     assert left_out == [str(folder / name) for name in names]
     assert f"({', '.join(left_out)}); convert" in caplog.text
-    for told in ("Left out of the input: ", "2 .heic", "1 .mp4", "convert photos to .jpg", "VIDEO"):
+    for told in ("Left out of the input: ", "2 .heic", "convert photos to .jpg"):
         assert told in caplog.text
-    with pytest.raises(ValueError, match=r"clip\.mp4': videos are not read: make frames \(ffmpeg"):
-        find_images([str(folder / "clip.mp4")])
     with pytest.raises(FileNotFoundError, match=r"names no image.* Not read: 2 \.heic \(.*convert"):
         find_images([str(folder / "*.[hH][eE][iI][cC]")])
 
@@ -375,4 +376,68 @@ def test_numbers_from_python_are_checked(folder, tmp_path, batch_size):
         run(never, files, make_writer(tmp_path, files), batch_size=batch_size)
     for threshold in (30, -1, float("nan")):
         with pytest.raises(ValueError, match="score_threshold must be a number, 0 or more"):
-            make_writer(tmp_path, files, score_threshold=threshold)
+            make_writer(tmp_path, files, threshold=threshold)
+
+
+def test_cameras_and_streams_are_inputs_unless_a_file_has_the_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    live = ["0", "camera:1", "rtsp://me:pass@host/a", "https://host/a.m3u8"]
+    assert find_images([*live, "0"]) == live
+    for other in ("photo.jpg", "camera:", "clip.mp4", "a0", "1.5"):
+        assert not is_live(other)
+    (tmp_path / "0").write_bytes(b"an image without an ending")
+    assert find_images(["0"]) == ["0"]
+    assert not is_video("0")
+
+
+# ----------------------------------------------------------------------- which detections are given
+def detect_in(image: np.ndarray, boxes, scores, classes) -> dict[str, Instances]:
+    instances = Instances(image.shape[:2])
+    instances.pred_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).view(-1, 4))
+    instances.scores, instances.pred_classes = torch.tensor(scores), torch.tensor(classes)
+    return {"instances": instances}
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({}, [[0, 0, 20, 20], [90, 50, 100, 60], [5, 5, 9, 9]]),
+        ({"clip": False}, [[-10, -5, 20, 20], [90, 50, 130, 99], [150, 10, 170, 20], [5, 5, 9, 9]]),
+        ({"classes": frozenset([1])}, [[90, 50, 100, 60]]),
+        ({"most": 2}, [[90, 50, 100, 60], [0, 0, 20, 20]]),  # the best first
+        ({"threshold": 0.65}, [[90, 50, 100, 60]]),
+    ],
+)
+def test_choice_of_detections(choice, expected):
+    """One box lies outside of the image, one of them scores 0.1."""
+    image = np.zeros((60, 100, 3), np.uint8)
+    boxes = [[-10, -5, 20, 20], [90, 50, 130, 99], [150, 10, 170, 20], [5, 5, 9, 9], [1, 1, 2, 2]]
+    result = detect_in(image, boxes, [0.6, 0.7, 0.5, 0.4, 0.1], [0, 1, 0, 0, 0])
+    record, shown = Recorder(["disk", "ring"], **choice).of("a.jpg", image, result)
+    assert [found["box"] for found in record["detections"]] == expected
+    assert shown["instances"].pred_boxes.tensor.tolist() == expected
+    assert record["highest_score"] == pytest.approx(0.7)
+    assert result["instances"].pred_boxes.tensor.tolist() == boxes  # the caller's own stay
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ([0.9, 0.31], "2 detections in 1 picture at threshold 0.3"),
+        ([0.21, 0.1], "0 detections in 1 picture at threshold 0.3; the highest score is 0.21: "
+         "--score-threshold 0.2"),
+        ([0.0567], "0 detections in 1 picture at threshold 0.3; the highest score is 0.057: "
+         "--score-threshold 0.056"),
+        ([], "0 detections in 1 picture at threshold 0.3; the highest score is 0"),
+    ],
+)  # fmt: skip
+def test_what_was_found_is_said_also_of_an_earlier_run(folder, tmp_path, scores, told):
+    files = [str(folder / "a.jpg")]
+
+    def detect(files, images):
+        boxes = [[1.0, 1, 9, 9]] * len(scores)
+        return [detect_in(images[0], boxes, scores, [0] * len(scores))]
+
+    for predict in (detect, never):
+        run(predict, files, writer := make_writer(tmp_path / "out", files))
+        assert writer.told() == told

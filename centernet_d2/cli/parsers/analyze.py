@@ -1,10 +1,12 @@
-r"""What the papers ask of a trained corner detector beside its scores.
+r"""What detections show, and what the papers ask of a trained corner detector.
 
     %(prog)s oracle --config-file Shapes/triplet_tiny --weights model_final.pth \
         --substitute heatmaps --substitute heatmaps offsets --substitute centers --output oracle
     %(prog)s corner-quadrants --config-file Shapes/cornernet_tiny \
         --weights model_final.pth --radius 8
+    %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
 
+`report` writes report.html on detections of any program, as a training does (docs/report.md).
 `oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
 detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
 DATASETS.TEST; crowd regions are left out of the ground truth.
@@ -31,8 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quadrants = commands.add_parser("corner-quadrants", help="mAP of corners by quadrant")
     help_text = "pixels within which a corner is right, default 8"
     quadrants.add_argument("--radius", type=argument(weight), default=8.0, help=help_text)
-    for command in (oracle, quadrants):
-        add(command, "--config-file", "--import", "--weights")
+    report = commands.add_parser("report", help="a page on detections of any program")
+    add(report, "--results", required=True)
+    add(report, "--dataset")
+    for command in (oracle, quadrants, report):
+        add(command, "--config-file", "--import", *["--weights"] * (command is not report))
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
         command.add_argument("--output", type=expanded_output, help=help_text)
         add(command, "--opts")

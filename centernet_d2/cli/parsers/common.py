@@ -17,6 +17,8 @@ _IMPORT = (
     "can be named in the config, and its add_config(cfg), if it has one, adds config keys"
 )
 _WEIGHTS = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
+_RESULTS = "detections in files, of any program: COCO, VOC, KITTI, YOLO, predictions.json"
+_DATASET = "what they are of, as DATASETS.TEST has it: coco:my/val.json:my/images"
 _OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}
 _OVERRIDES |= {"help": "last: config overrides KEY VALUE ..."}
 # Each user's own port, so that a process that was left behind is noticed as one in use.
@@ -30,6 +32,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--import": {"dest": "imports", "action": "append", "default": [], "metavar": "MODULE"}
     | {"help": _IMPORT},
     "--weights": _FILE | {"type": expanded, "help": _WEIGHTS},
+    "--results": _FILE | {"type": expanded, "help": _RESULTS},
+    "--dataset": {"default": "", "metavar": "SPEC", "help": _DATASET},
     "opts": _OVERRIDES,  # all that follows
     "--opts": _OVERRIDES | {"default": []},  # all that follows it
     # The arguments of detectron2's `default_argument_parser` that start processes.

@@ -4,9 +4,11 @@ r"""Score weights on the datasets of DATASETS.TEST.
     %(prog)s --weights points_dla34_230e OUTPUT_DIR output/dla34
     %(prog)s --weights output/mine/model_best.pth \
         DATASETS.TEST coco:my/test.json:my/images OUTPUT_DIR output/mine_test
+    %(prog)s --results predictions.json --dataset coco:my/test.json:my/images
 
 The weights' own config is used; another one, --config-file, is compared with it. The protocol is
-printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference.
+printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference. --results are
+scored without a model (docs/report.md) and written only where OUTPUT_DIR is given.
 """
 
 from __future__ import annotations
@@ -18,5 +20,5 @@ from .common import JOB, add
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add those of an evaluation."""
-    add(parser, "--config-file", "--import", "--weights", *JOB, "opts")
+    add(parser, "--config-file", "--import", "--weights", "--results", "--dataset", *JOB, "opts")
     parser.set_defaults(eval_only=True, resume=False, overwrite=False, seeds=None)

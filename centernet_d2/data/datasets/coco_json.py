@@ -36,7 +36,9 @@ def read_form(spec: str) -> FileDataset:
     return FileDataset(stem, (json_file, image_root), register)
 
 
-def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> list[dict]:
+def load_coco_records(
+    json_file: str, image_root: str, *, name: str = "", needs_images: bool = True
+) -> list[dict]:
     """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
 
     Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, category_id
@@ -48,13 +50,13 @@ def load_coco_records(json_file: str, image_root: str, *, name: str = "") -> lis
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
 
     Errors are those of `read_coco_json`; also where the file is no longer that which dataset `name`
-    was registered from, or the first image is not in `image_root`.
+    was registered from, or (`needs_images`) the first image is not in `image_root`.
     """
     content = read_coco_json(json_file)
     if name:
         content.check_registered(MetadataCatalog.get(name))
     first = join(image_root, content.file_names[0])
-    if not PathManager.isfile(first):
+    if needs_images and not PathManager.isfile(first):
         base = re.split(r"[\\/]", content.file_names[0])[-1]
         is_there = base != content.file_names[0] and PathManager.isfile(join(image_root, base))
         raise FileNotFoundError(
