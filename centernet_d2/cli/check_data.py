@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     logger.addHandler(kept)
     try:
         ready = told(prepare, cfg, args.config_file)
-        of = {spec: told(look_at, spec, tables[spec], level, faults, ready) for spec in tables}
+        options = (level, faults, ready, cfg.DATASETS.CLASSES)
+        of = {spec: told(look_at, spec, tables[spec], *options) for spec in tables}
         if ready:
             learned = [record for spec in train for record in of[spec] or ()]
             told(compare, ready, learned, {spec: of[spec] or () for spec in test})
@@ -81,9 +82,11 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None) -> Records:
+def look_at(
+    spec: str, facts: Facts, level: str, faults: list[str], cfg: CfgNode | None, classes: list[str]
+) -> Records:
     """Add what a dataset holds to `facts`, and what its images lack; return its usable records."""
-    name = register_from_files(spec) if is_file_spec(spec) else spec
+    name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records = checked_records(name)
     facts |= describe(records, MetadataCatalog.get(name).get("thing_classes") or ())
     missing, unusable = find_faults(records, level)

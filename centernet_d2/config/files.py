@@ -221,7 +221,12 @@ def _takes_any_key(cfg: CfgNode, key: str) -> bool:
 
 
 def _one_name(key: str, value: Any) -> Any:
-    """Make a tuple of a single dataset name: "coco:a.json:b" for "('coco:a.json:b',)"."""
+    """Make a tuple of a single dataset name: "coco:a.json:b" for "('coco:a.json:b',)".
+
+    And a list of the classes "a,b".
+    """
+    if key == "DATASETS.CLASSES" and isinstance(value, str) and not value.startswith(("(", "[")):
+        return [name.strip() for name in value.split(",") if name.strip()]
     is_name = key in ("DATASETS.TRAIN", "DATASETS.TEST") and isinstance(value, str)
     if not is_name or value.lstrip().startswith(("(", "[")):
         return value

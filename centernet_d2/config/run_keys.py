@@ -9,9 +9,14 @@ from .rules import block, size
 DATASETS = block(
     "DATASETS", "Data in files of one's own.",
     FROM_FILES=([], listed(word),
-        'Datasets given as files, "coco:<json>:<image dir>", "voc:<folder>:<split>" or '
-        '"kitti:<folder>:<split>": filled by `centernet_d2.setup(cfg)`, which gives each a short '
-        "name in TRAIN / TEST, so that a saved config registers them again."),
+        'Datasets given as files, "coco:<json>:<image dir>" or in another form: filled by '
+        "`centernet_d2.setup(cfg)`, which gives each a short name in TRAIN / TEST, so that a saved "
+        "config registers them again."),
+    CLASSES=([], listed(word, distinct=True),
+        "Classes to learn and to score, in their order, of TRAIN and TEST alike: a name of the "
+        'data, or "cell=WBC+Platelets", a new name and those that it stands for. Other objects are '
+        'left out and counted; []: all classes as they are. One text, "RBC,cell=WBC+Platelets", '
+        "is taken too."),
     CHECK_IMAGES=("ends", one_of("none", "exist", "ends", "header", "decode"),
         "How closely image files are looked at before a training or an evaluation (seconds per "
         "10,000 files of a local disk), each with those before: `exist` (0.02), `ends`, first and "

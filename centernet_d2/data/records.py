@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .checks import DatasetError
-from .datasets.from_files import form_of, is_chosen
+from .datasets.from_files import form_of, is_chosen, places_now
 
 Record = dict[str, Any]
 
@@ -27,10 +27,11 @@ class UnknownDatasetError(DatasetError, KeyError):
 def require_registered(name: str, *, key: str = "") -> None:
     """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
     if name not in DatasetCatalog.list():
+        where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}"
         raise UnknownDatasetError(
-            f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}. "
-            "Correct the name, give your files as 'coco:<json>:<image dir>' and call "
-            "centernet_d2.setup(cfg), or register it with detectron2's DatasetCatalog first."
+            f"{where}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
+            "dir>' and call centernet_d2.setup(cfg), or register it with detectron2's "
+            "DatasetCatalog first."
         )
 
 

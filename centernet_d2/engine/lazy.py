@@ -54,6 +54,7 @@ SETTINGS = {
     "train.report": "LOGGING.REPORT",
     "train.check_images": "DATASETS.CHECK_IMAGES",
     "train.skip_unreadable": "DATASETS.SKIP_UNREADABLE",
+    "train.classes": "DATASETS.CLASSES",
     "train.scale_mismatch": "INPUT.SCALE_MISMATCH",
     "lr_multiplier.name": "SOLVER.LR_SCHEDULER_NAME",
     "lr_multiplier.steps": "SOLVER.STEPS",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.file_io import PathManager
 
 from ..config import add_centernet_config
@@ -20,6 +20,7 @@ from ..config.rules import gpu_count, has_device
 from ..data.datasets.from_files import (
     choose,
     is_file_spec,
+    lost_specs,
     register_from_files,
     what_files_say,
 )
@@ -161,7 +162,7 @@ def setup(cfg: CfgNode) -> CfgNode:
             from .automatic import choose  # only where it is asked for
 
             choose(cfg)
-        vars(cfg)[_READY] = (_state(cfg), what_files_say(cfg.DATASETS.FROM_FILES))
+        vars(cfg)[_READY] = (_state(cfg), _what_files_say(cfg))
     finally:
         if frozen:
             cfg.freeze()
@@ -186,7 +187,11 @@ def _device_here(name: str) -> str:
 
 def _is_ready(cfg: CfgNode) -> bool:
     state, said = vars(cfg).get(_READY, (None, None))
-    return state == _state(cfg) and said == what_files_say(cfg.DATASETS.FROM_FILES)
+    return state == _state(cfg) and said == _what_files_say(cfg)
+
+
+def _what_files_say(cfg: CfgNode) -> tuple[str, ...]:
+    return what_files_say(cfg.DATASETS.FROM_FILES, cfg.DATASETS.CLASSES)
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:
@@ -196,13 +201,22 @@ def _state(cfg: CfgNode) -> tuple[int, int]:
 
 def register_datasets(cfg: CfgNode) -> None:
     """Register the datasets that `cfg` gives as files; see `setup`."""
+    classes = cfg.DATASETS.CLASSES
     for spec in cfg.DATASETS.FROM_FILES:
         try:
-            register_from_files(spec)
+            register_from_files(spec, classes)
         except (ValueError, OSError) as error:  # a saved config on a machine without the data
+            lost_specs.add(spec)
             tell_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
+    if classes:
+        from ..data.datasets.selection import check_classes
+
+        chosen = (MetadataCatalog.get(n) for n in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+        bases = dict.fromkeys(data.selection.base for data in chosen if data.get("selection"))
+        if bases:  # else the files are not here
+            check_classes(classes, list(bases))
     _choose_reading(cfg)
 
 
@@ -218,10 +232,18 @@ def _choose_reading(cfg: CfgNode) -> None:
 
 
 def _registered(cfg: CfgNode, name: str) -> str:
-    if not is_file_spec(name):
+    """The short name of a specification, with the classes that are chosen; other names as given."""
+    classes, spec = cfg.DATASETS.CLASSES, name
+    if name in DatasetCatalog:
+        data = MetadataCatalog.get(name)
+        selection = data.get("selection")
+        if tuple(classes) == (selection.classes if selection else ()):
+            return name
+        spec = data.get("file_spec") or name  # classes are chosen, or others than before
+    elif not is_file_spec(name):
         return name
-    short = register_from_files(name)
-    absolute = MetadataCatalog.get(short).file_spec
-    if absolute not in cfg.DATASETS.FROM_FILES:
+    short = register_from_files(spec, classes)
+    absolute = MetadataCatalog.get(short).get("file_spec")
+    if absolute and absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]
     return short

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..data.datasets.coco_file import CocoFile, read_coco_json
+from ..data.datasets.coco_file import CocoFile, is_label_spec, read_coco_json
 from .ground_truth import annotations_by_class, read_records
 
 if TYPE_CHECKING:
@@ -45,13 +45,19 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
         from .coco_joints import complete_joints, skeleton_of
 
         skeleton = skeleton_of(metadata, dataset_name)
-    if json_file := metadata.get("json_file"):
+    selection = metadata.get("selection")  # of another dataset, whose records are chosen from
+    json_file = metadata.get("json_file")
+    contiguous = metadata.get("thing_dataset_id_to_contiguous_id")
+    contiguous = contiguous if json_file or selection else None
+    if json_file and not selection:
         content = _read_json(dataset_name, json_file, skeleton)
         dataset, is_labelled = _from_file(content), content.is_labelled
     else:
-        dataset, is_labelled = _from_records(dataset_name, with_joints=with_joints)
+        ids = sorted(contiguous, key=contiguous.get) if contiguous else ()
+        dataset, is_labelled = _from_records(
+            dataset_name, with_joints=with_joints, ids=ids, with_areas=bool(selection)
+        )
     names = {category["id"]: category["name"] for category in dataset["categories"]}
-    contiguous = metadata.get("thing_dataset_id_to_contiguous_id") if json_file else None
     category_ids = tuple(sorted(contiguous, key=contiguous.get) if contiguous else sorted(names))
     unknown = sorted(set(category_ids) - set(names))
     if unknown:
@@ -106,10 +112,11 @@ def out_of_reach(dataset: dict, limit: int, *keys: str) -> tuple[int, int, int]:
 
 
 def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> CocoFile:
-    if not PathManager.isfile(json_file):  # a generated dataset is made when it is asked for
+    is_here = is_label_spec(json_file) or PathManager.isfile(json_file)
+    if not is_here:  # a generated dataset is made when it is asked for
         with contextlib.suppress(OSError):
             DatasetCatalog.get(dataset_name)
-    if not PathManager.isfile(json_file):
+    if not is_here and not PathManager.isfile(json_file):
         raise FileNotFoundError(
             f"The annotations of dataset '{dataset_name}' are not at {json_file}. Put the file "
             "there, set DETECTRON2_DATASETS to the folder of the datasets (see docs/datasets.md of "
@@ -148,16 +155,23 @@ def _from_file(content: CocoFile) -> dict:
     }
 
 
-def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
-    """The COCO dictionary of a dataset's records, and whether they have annotations."""
+def _from_records(
+    dataset_name: str, *, with_joints: bool, ids: Sequence[int], with_areas: bool
+) -> tuple[dict, bool]:
+    """The COCO dictionary of a dataset's records, and whether they have annotations.
+
+    `ids` are those of the categories, where they have ids of their own.
+    """
     records, class_names = read_records(dataset_name)
+    ids = ids or range(len(class_names))
     annotations = []
     for record in records if records.labelled else ():
         for annotation in annotations_by_class(record, len(class_names)):
             box = [float(value) for value in annotation["bbox"]]
             box = list(BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS))
-            entry = {"image_id": record["image_id"], "category_id": annotation["category_id"]}
-            entry |= {"bbox": box, "area": box[2] * box[3]}
+            entry = {"image_id": record["image_id"], "category_id": ids[annotation["category_id"]]}
+            area = annotation.get("area") if with_areas else None  # others' are not checked
+            entry |= {"bbox": box, "area": box[2] * box[3] if area is None else area}
             entry["iscrowd"] = int(bool(annotation.get("iscrowd")))
             if with_joints and "keypoints" in annotation:
                 from .coco_joints import without_half_pixel
@@ -166,7 +180,7 @@ def _from_records(dataset_name: str, *, with_joints: bool) -> tuple[dict, bool]:
             annotations.append(entry)
     dataset = {
         "images": [{"id": record["image_id"]} for record in records],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(class_names)],
+        "categories": [{"id": i, "name": n} for i, n in zip(ids, class_names, strict=True)],
         "annotations": [{"id": k, **entry} for k, entry in enumerate(annotations, start=1)],
     }
     return dataset, records.labelled

@@ -79,19 +79,33 @@ def test_home_folder(tmp_path, monkeypatch):
     assert split_paths("coco:~/boxes.json:~/images") == (str(path), str(root))
 
 
-@pytest.mark.parametrize("spec", ["coco:", "coco:one", "coco::", "voc:a", "boxes.json:images"])
-def test_other_forms_are_refused(spec):
-    with pytest.raises(ValueError, match=r"form 'coco:<json>:<image dir>'"):
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        *((spec, "form 'coco:<json>:<image dir>'") for spec in ("coco:", "coco:one", "coco::")),
+        (
+            "voc:a",
+            "folder 'a' does not exist.*form 'voc:<folder>:<split>' or 'voc:<annotation dir>",
+        ),
+        ("yolo:no.yaml:train", "'no.yaml' does not exist.* such as 'yolo:my/data.yaml:train'"),
+        ("boxes.json:images", "known forms .*'coco:<json>:<image dir>', 'voc:<folder>:<split>'"),
+    ],
+)
+def test_other_forms_are_refused(spec, words):
+    with pytest.raises(ValueError, match=words):
         register_from_files(spec)
 
 
-def test_a_missing_part_is_named_with_all_splits_that_were_tried(tmp_path):
+def test_a_missing_part_is_named(tmp_path):
     path, root = write_dataset(tmp_path, coco_content())
-    with pytest.raises(ValueError, match="tried") as error:
-        register_from_files(f"coco:{path}:{root}:extra")
-    message = str(error.value)
-    assert f"JSON '{path}' (found), images '{root}:extra' (missing)" in message
-    assert f"JSON '{path}:{root}' (missing)" in message
+    for spec, words in {
+        f"coco:{path}:{root}:extra": f"'{root}:extra' is no image folder",
+        f"coco:{path}:{root}x": f"image folder '{root}x' does not exist",
+        f"coco:{path}x:{root}": f"JSON '{path}x' does not exist",
+        f"coco:{path}": "the image folder lacks",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(words)):
+            register_from_files(spec)
 
 
 def test_is_file_spec():
@@ -117,11 +131,16 @@ def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec,
 
 
 def test_files_without_a_form_are_told_theirs(tiny_config, tmp_path):
-    file = write_dataset(tmp_path, coco_content())[0]
+    file, images = write_dataset(tmp_path, coco_content())
+    images.rename(tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "images.zip").write_bytes(b"PK\5\6" + bytes(18))
     for given, cure in (
-        (str(file), f"Write 'coco:{file}:<image dir>'"),
-        ("no/such.json", "Write 'coco:no/such.json:<image dir>'"),
-        (str(tmp_path), f"Write 'voc:{tmp_path}:<split>' or 'kitti:{tmp_path}:<split>'"),
+        (str(file), f"write 'coco:{file}:<image dir>'"),
+        (str(tmp_path), f"write 'coco:{file}:<image dir>'"),
+        ("no/such.json", "'coco:<json>:<image dir>'"),
+        (f"{tmp_path}/empty", "no known labels are in"),
+        (f"{tmp_path}/images.zip", "is an archive: unpack it"),
     ):
         with pytest.raises(ValueError, match=re.escape(cure)):
             setup(tiny_config("DATASETS.TRAIN", (given,)))
@@ -169,10 +188,10 @@ def test_a_form_of_ones_own_serves_a_config(lines, tiny_config, tmp_path):
     assert [record["image_id"] for record in DatasetCatalog.get(name)] == [0, 1]
     form = form_of(MetadataCatalog.get(name))
     assert (form.usage, form.location) == ("lines:<list>:<image dir>", "list_file")
-    with pytest.raises(ValueError, match=r"tried: file 'b.txt' \(missing\), images"):
+    with pytest.raises(ValueError, match=r"file 'b.txt' does not exist.*such as 'lines:all.txt"):
         register_from_files(f"lines:b.txt:{tmp_path}")
-    with pytest.raises(ValueError, match=r"or 'lines:<list>:<image dir>', such as 'lines:all.txt"):
-        register_from_files("lines:b.txt")
+    with pytest.raises(ValueError, match=r"'roboflow:<folder>:<split>', 'lines:<list>:<image dir>"):
+        register_from_files("line:b.txt")
 
 
 def test_a_prefix_is_a_word_that_is_free():

@@ -6,12 +6,14 @@ found.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import pkgutil
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_cache: dict[str, tuple[tuple, CocoFile]] = {}
+_cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
+# Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
+# `PLACE`, and says which files and folders that was made of.
+_READERS = dict.fromkeys(("voc", "csv", "labelme", "cvat"), "label_files:read")
+_READERS["yolo"] = "yolo:read"
 
 
 @dataclass(frozen=True)
@@ -94,45 +101,80 @@ class CocoFile:
                 )
 
 
-def read_coco_json(json_file: str, *, skeleton: Skeleton | None = None) -> CocoFile:
-    """Parse a COCO instances (or image_info) JSON, once per process while the file is unchanged.
+def is_label_spec(source: str) -> bool:
+    """Whether a source is a specification of label files, and no path of a JSON."""
+    return source.partition(":")[0] in _READERS and not os.path.exists(source)
 
-    It is parsed again where further columns are asked for since (see `columns.py`). `skeleton`
-    names the joints of a file whose categories do not, of a dataset that is registered in code.
-    FileNotFoundError, or a DatasetError that names file, record and key of what is wrong.
+
+def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile:
+    """Read a COCO instances (or image_info) JSON, or label files as one, and check it.
+
+    Label files are named by a specification with absolute paths, "csv:<csv>:<image dir>". It is
+    done once per process while the files are unchanged, and again where further columns are asked
+    for since (see `columns.py`). `skeleton` names the joints of a file whose categories do not, of
+    a dataset that is registered in code. FileNotFoundError, or a DatasetError that names file,
+    record and key of what is wrong.
     """
-    if not PathManager.isfile(json_file):
-        raise FileNotFoundError(
-            f"annotation file '{json_file}' does not exist: check the path of the dataset"
-        )
-    status = os.stat(PathManager.get_local_path(json_file))
     asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton
-    stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size, *asked)
-    cached = _cache.get(json_file)
-    if cached is None or cached[0] != stamp:
-        cached = (stamp, _compact(_parse(json_file), json_file, skeleton))
-        _cache[json_file] = cached
-    return cached[1]
+    cached = _cache.get(source)
+    if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
+        if is_label_spec(source):
+            reader = pkgutil.resolve_name(f"{__package__}.{_READERS[source.partition(':')[0]]}")
+            content, files = reader(source)
+            stamps = _stamps(files)
+        elif PathManager.isfile(source):
+            stamps, content = _stamps([source]), _parse(source)
+        else:
+            raise FileNotFoundError(
+                f"annotation file '{source}' does not exist: check the path of the dataset"
+            )
+        _cache[source] = cached = (asked, stamps, _compact(content, source, skeleton))
+    return cached[2]
 
 
-def _parse(source: str) -> dict:
-    # Polygons are most of such a file: dropped while parsing unless a field asks for them.
-    hook = None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
+def _stamps(files: Iterable[str]) -> tuple:
+    """What changes with any of the files; None for one that is not there."""
+
+    def stamp(file: str) -> tuple | None:
+        with contextlib.suppress(OSError):
+            status = os.stat(PathManager.get_local_path(file) if "://" in file else file)
+            return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size
+        return None
+
+    return tuple((file, stamp(file)) for file in files)
+
+
+def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:
+    """Return what a JSON file holds; DatasetError says what is wrong with it, and the cure."""
     try:
         text = read_text(source)
-        content = json.loads(text, object_hook=hook)
+        return json.loads(text, object_hook=hook)
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
         ) from error
+
+
+def _parse(source: str) -> dict:
+    # Polygons are most of such a file: dropped while parsing unless a field asks for them.
+    content = parse_json(
+        source, None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
+    )
     if not isinstance(content, dict) or "images" not in content:
         inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
             f"'{source}' has no key 'images' (it holds {inside}): it is no COCO annotation file (a "
             "detection result file is no dataset)"
         )
+    if os.path.basename(source) == ROBOFLOW_FILE:  # a category is the project, and no class
+        tables = (Table.of(content, name, source) for name in ("categories", "annotations"))
+        categories, annotations = (table.records for table in tables)
+        used = [entry.get("category_id") for entry in annotations]
+        above = {category.get("supercategory") for category in categories}
+        kept = [c for c in categories if c.get("name") not in above or c.get("id") in used]
+        content["categories"] = kept or categories
     return content
 
 

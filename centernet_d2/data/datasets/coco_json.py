@@ -20,20 +20,24 @@ from .from_files import FileDataset, split_paths
 def read_form(spec: str) -> FileDataset:
     """Read `coco:<json>:<image dir>`; see `from_files.register_dataset_form`."""
     json_file, image_root = split_paths(spec, kind="JSON")
+    stem = os.path.splitext(os.path.basename(json_file))[0]
+    return coco_dataset(stem, (json_file, image_root), json_file, image_root)
+
+
+def coco_dataset(stem: str, parts: tuple[str, ...], source: str, root: str = "") -> FileDataset:
+    """A dataset of a `source` that `read_coco_json` takes; `stem` and `parts` as in `FileDataset`.
+
+    `root` is where relative names of its images lie.
+    """
 
     def register(name: str) -> None:
-        content = read_coco_json(json_file)
-        load = partial(load_coco_records, json_file, image_root, name=name)
-        DatasetCatalog.register(name, load)
+        content = read_coco_json(source)
+        DatasetCatalog.register(name, partial(load_coco_records, source, root, name=name))
         MetadataCatalog.get(name).set(
-            json_file=json_file,
-            image_root=image_root,
-            evaluator_type="coco",
-            **content.metadata(),
+            json_file=source, image_root=root, evaluator_type="coco", **content.metadata()
         )
 
-    stem = os.path.splitext(os.path.basename(json_file))[0]
-    return FileDataset(stem, (json_file, image_root), register)
+    return FileDataset(stem, parts, register)
 
 
 def load_coco_records(
@@ -41,10 +45,10 @@ def load_coco_records(
 ) -> list[dict]:
     """Return detectron2's standard records of a COCO JSON, one per image, sorted by image id.
 
-    Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, category_id
-    contiguous, iscrowd, id; `ignored` 1 where the file has 'ignore'; keypoints where the category
-    has joints), and the columns that were asked for (see `columns.py`). Images without annotations
-    are kept. Useless boxes are dropped with a counted warning.
+    Keys: file_name, height, width, image_id, annotations (bbox, bbox_mode XYWH_ABS, area,
+    category_id contiguous, iscrowd, id; `ignored` 1 where the file has 'ignore'; keypoints where
+    the category has joints), and the columns that were asked for (see `columns.py`). Images without
+    annotations are kept. Useless boxes are dropped with a counted warning.
 
     `keypoints` are 3 J numbers as detectron2's loader gives them: x and y of the file plus 0.5, so
     that a joint on the middle of the first pixel, (0, 0) in the file, is (0.5, 0.5).
@@ -86,13 +90,15 @@ def _annotations(content: CocoFile) -> Iterator[tuple[int, dict]]:
         joints = joints.reshape(len(joints), 3 * joints.shape[1]).tolist()
     columns = (content.boxes, content.category_ids, content.annotation_images)
     columns += (content.annotation_ids, content.crowd.astype(int), content.ignored.astype(int))
+    columns += (content.areas,)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    for row, (box, category, image, identifier, crowd, ignored) in enumerate(rows):
+    for row, (box, category, image, identifier, crowd, ignored, area) in enumerate(rows):
         annotation = {
             **content.annotation_columns[row],
             "id": identifier,
             "bbox": box,
             "bbox_mode": BoxMode.XYWH_ABS,
+            "area": area,
             "category_id": contiguous[category],
             "iscrowd": crowd | ignored,  # by which detectron2 counts
         }

@@ -32,6 +32,8 @@ _READ_ALWAYS = {
 _FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
 # An area of at most _NO_AREA in a box of at least _SOME_BOX square pixels stands for none.
 _NO_AREA, _SOME_BOX = 1.0, 100.0
+# The key of an annotation that says where it stands, "a.txt, line 3", in files of other forms.
+PLACE = "__place__"
 # What of a record is shown in messages, where it has it.
 _IDENTITY = ("id", "image_id", "file_name", "name")
 
@@ -90,6 +92,8 @@ class Table:
     def describe(self, row: int) -> str:
         """Name a record in messages."""
         record = self.records[row]
+        if PLACE in record:
+            return record[PLACE]
         if self.files:
             number, image = int(record["id"]), int(record["image_id"])
             return f"annotation id {number} of image id {image} ('{self.files[image]}')"

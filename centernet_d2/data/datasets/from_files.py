@@ -1,8 +1,8 @@
 """Datasets named by their files, registered without code: an open registry of forms.
 
-A specification is `<prefix>:<what the form reads>`. `coco:<json>:<image dir>`,
-`voc:<folder>:<split>` and `kitti:<folder>:<split>` are built in, and their readers are imported
-when they are first used. `register_dataset_form` adds others.
+A specification is `<prefix>:<what the form reads>`, behind which a share of the images may stand,
+`:train80` (see `selection.py`). The forms of the table at the end are built in, their readers are
+imported when they are first used; `register_dataset_form` adds others.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import logging
 import os
 import pkgutil
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
+
+from ...progress import SHOWN
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class DatasetForm:
     example: str  # a whole specification, for messages
     evaluator_type: str = ""  # of the metadata, by which datasets registered in code are known too
     location: str = "file_spec"  # key of the metadata that says where the files are, for messages
+    also: str = ""  # another pattern that it reads
 
     @property
     def usage(self) -> str:
@@ -63,6 +67,7 @@ class DatasetForm:
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
 _chosen: set[tuple[str, str]] = set()  # dataset, choice
+lost_specs: set[str] = set()  # of saved configs, whose files are not here
 
 
 def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> None:
@@ -75,19 +80,9 @@ def register_dataset_form(prefix: str, reader: Reader | str, **options: str) -> 
 
 
 def is_file_spec(name: str) -> bool:
-    """Whether a name that is not registered is meant as files: by a colon or as a bare path.
-
-    A bare path has no form, which `register_from_files` says.
-    """
-    return name not in DatasetCatalog and (":" in name or bool(_completed(name)))
-
-
-def _completed(path: str) -> str:
-    """How a JSON file or a folder that was named alone is written; "" if it is neither."""
-    if path.endswith(".json"):
-        return f"'coco:{path}:<image dir>'"
-    is_folder = os.sep in path and os.path.isdir(os.path.expanduser(path))
-    return f"'voc:{path}:<split>' or 'kitti:{path}:<split>'" if is_folder else ""
+    """Whether a name that is not registered is meant as files: by a colon or as a bare path."""
+    is_path = name.endswith(".json") or os.path.exists(os.path.expanduser(name))
+    return name not in DatasetCatalog and (":" in name or is_path)
 
 
 def form_of(metadata: Metadata) -> DatasetForm:
@@ -98,13 +93,13 @@ def form_of(metadata: Metadata) -> DatasetForm:
     return _forms.get(prefix) or next(by_kind, _forms["coco"])
 
 
-def register_from_files(spec: str) -> str:
+def register_from_files(spec: str, classes: Sequence[str] = ()) -> str:
     """Register a specification and return the short name that it is registered under.
 
-    `coco:` takes classes and joints from the categories of the JSON; `voc:` VOC's classes, or those
-    in `classes.txt` in the folder, one per line; `kitti:` KITTI's or likewise, a split such as
-    "3dop/train", "train" (of `ImageSets/train.txt`) or "test", or the path of a list that ends in
-    ".txt", and labels where there is a folder `training/label_2`.
+    A path without a prefix is recognised where only one form can be meant, which a line says. A
+    split such as ":train80" behind it (where no path has that name) takes a share of the images,
+    and `classes` choose, merge and rename (see `selection.class_members`); of a registered name as
+    well.
 
     The name is safe as a folder name and equal in every process; calling it again returns the same,
     and registers it anew where its files say something else than before: then what was added to its
@@ -112,16 +107,54 @@ def register_from_files(spec: str) -> str:
     The metadata keeps the specification with absolute paths as `file_spec`. ValueError lists what
     was tried where it names no known form or no existing files.
     """
-    prefix, colon, _ = spec.partition(":")
-    form = _forms.get(prefix)
-    if form is None or not colon:
+    base, share = spec, ""
+    try:
+        name, whole = _register_whole(spec)
+    except (ValueError, OSError):
+        from .selection import SHARE
+
+        base, _, share = spec.rpartition(":")
+        if not base or not SHARE.fullmatch(share):
+            raise
+        name, whole = _register_whole(base)
+    if not share and not classes:
+        return name
+    from .selection import Selection
+
+    stem = name if name == whole else name.rpartition("_")[0]
+    stem, whole = (f"{stem}_{share}", f"{whole}:{share}") if share else (stem, whole)
+    chosen = dataset_name(stem, whole, *classes)
+    selection = Selection(name, share, tuple(classes))
+    _register(chosen, FileDataset("", (), selection.register), whole)
+    return chosen
+
+
+def _register_whole(spec: str) -> tuple[str, str]:
+    """Register what a specification names but no share; return the name, and it with all paths."""
+    if spec in DatasetCatalog:
+        return spec, MetadataCatalog.get(spec).get("file_spec") or spec
+    given = spec
+    if given.partition(":")[0] not in _forms:
+        from .recognize import recognized
+
+        spec = recognized(given)
+    prefix, dataset = spec.partition(":")[0], read_spec(spec)
+    if spec != given:
+        say(f"'{given}' is read as '{spec}'")
+    name = dataset_name(dataset.stem, *dataset.parts)
+    absolute_spec = ":".join([prefix, *dataset.parts])
+    if name not in DatasetCatalog or name in _read:  # else it is somebody's own
+        _register(name, dataset, absolute_spec)
+    return name, absolute_spec
+
+
+def read_spec(spec: str) -> FileDataset:
+    """Return what the reader of a specification's form makes of it."""
+    form = _forms.get(spec.partition(":")[0])
+    if form is None or ":" not in spec:
         raise form_error(spec)
     reader = pkgutil.resolve_name(form.reader) if isinstance(form.reader, str) else form.reader
-    dataset = reader(spec)
-    name = dataset_name(dataset.stem, *dataset.parts)
-    if name not in DatasetCatalog or name in _read:  # else it is somebody's own
-        _register(name, dataset, ":".join([prefix, *dataset.parts]))
-    return name
+    return reader(spec)
 
 
 def _register(name: str, dataset: FileDataset, spec: str) -> None:
@@ -149,7 +182,7 @@ def _register(name: str, dataset: FileDataset, spec: str) -> None:
                     catalog[name] = entry
 
 
-def what_files_say(specs: Iterable[str]) -> tuple[str, ...]:
+def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[str, ...]:
     """What the metadata of these specifications holds, registered anew where files have changed.
 
     "" for those that cannot be registered.
@@ -157,10 +190,23 @@ def what_files_say(specs: Iterable[str]) -> tuple[str, ...]:
     said = []
     for spec in specs:
         try:
-            said.append(_read.get(register_from_files(spec), ""))
+            said.append(_read.get(register_from_files(spec, classes), ""))
         except (ValueError, OSError):
             said.append("")
     return tuple(said)
+
+
+def places_now() -> str:
+    """Say of files that saved configs name, and that are not here, how to give them, or ""."""
+    moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
+    pairs = zip(sorted(lost_specs), moved, strict=True)
+    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in pairs)
+
+
+@lru_cache
+def say(message: str) -> None:
+    """Tell a choice that was made for the user, in one line and once."""
+    logger.info("%s", message, extra=SHOWN)
 
 
 def dataset_name(stem: str, *parts: str) -> str:
@@ -177,7 +223,9 @@ def choose(names: Iterable[str], choice: str, made: bool) -> None:
     "without_xml" are negatives (`DATASETS.VOC.MISSING_XML`); pixels are taken "as_stored"
     (`INPUT.EXIF_ORIENTATION`).
     """
-    pairs = {(name, choice) for name in names}
+    found = set(names)
+    found |= {m.selection.base for m in map(MetadataCatalog.get, found) if m.get("selection")}
+    pairs = {(name, choice) for name in found}
     _chosen.difference_update(pairs)
     _chosen.update(pairs if made else ())
 
@@ -190,61 +238,57 @@ def is_chosen(name: str, choice: str) -> bool:
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
     """Split `<prefix>:<file>:<image dir>` into its two paths, which may hold blanks and colons.
 
-    Every colon is tried as the separator; the split whose file and folder exist is taken. "~" is
-    the home folder; the paths returned are absolute. `kind` names the file in messages.
+    See `path_and_rest`; `kind` names the file in messages.
     """
-    rest = spec.partition(":")[2]
-    tried = []
-    for colon in re.finditer("(?<=.):(?=.)", rest):
-        file = os.path.expanduser(rest[: colon.start()])
-        folder = os.path.expanduser(rest[colon.end() :])
-        found = [PathManager.isfile(file), PathManager.isdir(folder)]
-        if all(found):
-            return absolute(file), absolute(folder)
-        if PathManager.isdir(file) and PathManager.isfile(folder):
-            right = f"{spec.partition(':')[0]}:{folder}:{file}"
-            raise ValueError(f"dataset '{spec}' has the folder before the {kind}: write '{right}'")
-        states = ["found" if exists else "missing" for exists in found]
-        tried.append(f"{kind} '{file}' ({states[0]}), images '{folder}' ({states[1]})")
-    if not tried:
-        raise form_error(spec)
-    raise ValueError(
-        f"dataset '{spec}' names no existing {kind} and image folder; tried: "
-        f"{'; '.join(tried)}. Paths are relative to '{os.getcwd()}'; correct the part that is "
-        "missing"
-    )
+    file, rest = path_and_rest(spec, kind)
+    folder, more = path_and_rest(spec, "image folder", rest) if rest else ("", "")
+    if PathManager.isdir(file) and PathManager.isfile(folder):
+        right = f"{spec.partition(':')[0]}:{folder}:{file}"
+        raise ValueError(f"dataset '{spec}' has the folder before the {kind}: write '{right}'")
+    if more or not (PathManager.isfile(file) and PathManager.isdir(folder)):
+        raise form_error(spec, f"'{rest}' is no image folder" if rest else "the image folder lacks")
+    return file, folder
 
 
 def split_folder(spec: str, *, holds: str) -> tuple[str, str]:
-    """Split `<prefix>:<folder>:<split>` at its last colon into an existing folder and a split.
+    """Split `<prefix>:<folder>:<split>` into an existing folder and a split.
 
     `holds` says what is in such a folder, for the message.
     """
-    folder, _, split = spec.partition(":")[2].rpartition(":")
-    if not folder or not split:
-        raise form_error(spec)
-    folder = os.path.expanduser(folder)
-    if not PathManager.isdir(folder):
-        raise ValueError(
-            f"dataset '{spec}': folder '{folder}' does not exist. It is the one that holds "
-            f"{holds}; paths are relative to '{os.getcwd()}'"
-        )
-    return absolute(folder), split
+    folder, split = path_and_rest(spec, "folder", note=f" (it holds {holds})")
+    if not split:
+        raise form_error(spec, "the split lacks")
+    return folder, split
 
 
-def form_error(spec: str) -> ValueError:
-    """Return the error for a specification that has no known form, or not that of its prefix."""
-    prefix, colon, _ = spec.partition(":")
-    forms = " or ".join(f"'{form.usage}', such as '{form.example}'" for form in _forms.values())
-    message = f"dataset '{spec}' does not have the form {forms}"
-    if not colon and (complete := _completed(spec)):
-        message += f". Write {complete}"
-    if colon and prefix not in _forms:
-        near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
-        message += f". '{prefix}' is none of the known forms {sorted(_forms)}" + (
-            f"; did you mean '{near[0]}'?" if near else ""
-        )
-    return ValueError(message)
+def path_and_rest(spec: str, what: str, text: str = "", note: str = "") -> tuple[str, str]:
+    """Split `<prefix>:<path>[:<rest>]`, or `text`, behind the longest leading path that exists.
+
+    "~" is the home folder; the path returned is absolute. `what` says what it is to be, and `note`
+    more, for the ValueError where there is none.
+    """
+    text = text or spec.partition(":")[2]
+    ends = [colon.start() for colon in re.finditer("(?<=.):(?=.)", text)]
+    for end in (len(text), *reversed(ends)):
+        path = os.path.expanduser(text[:end])
+        if path and PathManager.exists(path):
+            return absolute(path), text[end + 1 :]
+    told = f"{what} '{text[: ends[0]] if ends else text}' does not exist{note}"
+    raise form_error(spec, f"{told}; paths are relative to '{os.getcwd()}'")
+
+
+def form_error(spec: str, what: str = "") -> ValueError:
+    """Return the error for a specification of no known form, or of `what` is wrong with it."""
+    prefix = spec.partition(":")[0]
+    if form := _forms.get(prefix):
+        also = f" or '{prefix}:{form.also}'" if form.also else ""
+        told = f"the form '{form.usage}'{also}, such as '{form.example}'"
+        return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
+    near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
+    mean = f" (did you mean '{near[0]}'?)" if near else ""
+    forms = ", ".join(f"'{form.usage}'" for form in _forms.values())
+    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}"
+    return ValueError(f"dataset '{spec}' is not registered and no path, and {told}: {forms}")
 
 
 def absolute(path: str) -> str:
@@ -252,9 +296,21 @@ def absolute(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
-_COCO = "<json>:<image dir>", "coco:annotations/train.json:images/train", "coco", "json_file"
-_VOC = "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"
-_KITTI = "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"
-for _module, _form in {"coco_json": _COCO, "voc": _VOC, "kitti": _KITTI}.items():
-    _prefix = _module.partition("_")[0]
+_FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, another pattern
+    "coco": (
+        *("coco_json", "<json>:<image dir>", "coco:annotations/train.json:images/train"),
+        *("coco", "json_file"),
+    ),
+    "voc": (
+        *("voc", "<folder>:<split>", "voc:VOCdevkit/VOC2007:trainval", "pascal_voc", "dirname"),
+        "<annotation dir>:<image dir>[:<list>]",
+    ),
+    "kitti": ("kitti", "<folder>:<split>", "kitti:my/kitti:3dop/train", "kitti", "image_dir"),
+    "yolo": ("yolo", "<data.yaml or folder>[:<split>]", "yolo:my/data.yaml:train"),
+    "csv": ("label_files", "<csv>:<image dir>", "csv:my/boxes.csv:my/images"),
+    "labelme": ("label_files", "<folder>[:<image dir>]", "labelme:my/folder"),
+    "cvat": ("label_files", "<xml or folder>[:<image dir>]", "cvat:my/annotations.xml:my/images"),
+    "roboflow": ("recognize", "<folder>:<split>", "roboflow:my/export:train"),
+}
+for _prefix, (_module, *_form) in _FORMS.items():
     _forms[_prefix] = DatasetForm(_prefix, f"{__package__}.{_module}:read_form", *_form)

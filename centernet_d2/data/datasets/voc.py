@@ -15,7 +15,8 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -31,7 +32,8 @@ from .folders import (
     read_class_names,
     read_split_list,
 )
-from .from_files import FileDataset, is_chosen, split_folder
+from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
+from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
+_LISTS = os.path.join("ImageSets", "Main")
 _PARTS = {  # endings of the files, and what to do where one is missing
     "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
     "Annotations": (
@@ -52,17 +55,49 @@ _PARTS = {  # endings of the files, and what to do where one is missing
 
 
 def read_form(spec: str) -> FileDataset:
-    """Read `voc:<folder>:<split>`; see `from_files.register_dataset_form`."""
+    """Read `voc:<folder>:<split>` or two folders; see `from_files.register_dataset_form`."""
+    if _two_folders(spec):
+        return read_two_folders(spec)
     folder, split = split_folder(spec, holds="Annotations, ImageSets/Main and JPEGImages")
+    read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
     base = os.path.basename(folder)
     year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
-        read_split(folder, split)  # a wrong folder or split is said now, not when the data is used
-        classes = read_class_names(folder) or VOC_CLASSES
+        classes = read_class_names(folder) or _own_classes(folder)
         register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
+
+
+def _two_folders(spec: str) -> bool:
+    """Whether it names the folders of XML files and images, and not a split of the first."""
+    with suppress(ValueError):
+        folder, rest = path_and_rest(spec, "folder")
+        images = path_and_rest(spec, "folder", rest)[0] if rest else ""
+        own = PathManager.isfile(os.path.join(folder, _LISTS, f"{rest}.txt"))
+        return PathManager.isdir(images) and not own
+    return False
+
+
+def _own_classes(folder: str) -> Sequence[str]:
+    """VOC's classes, or those of the XML files of all splits where these have others."""
+    root = os.path.join(folder, "Annotations")
+    classes = _names_in(root, os.stat(root).st_mtime_ns) if os.path.isdir(root) else []
+    if set(classes) <= set(VOC_CLASSES):
+        return VOC_CLASSES
+    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(classes)}")
+    return classes
+
+
+@lru_cache
+def _names_in(root: str, changed: int) -> list[str]:
+    """The names of objects in XML files, sorted; what is wrong with a file its reading will say."""
+    names: set[str] = set()
+    for path in files_by_stem(root, ".xml").values():
+        with suppress(DatasetError):
+            names.update(name for name, _, _ in read_xml(path)[2])
+    return sorted(names)
 
 
 def register_voc_split(
@@ -154,7 +189,7 @@ def read_split(folder: str, split: str) -> list[str]:
         FileNotFoundError: no such list; the message names those that there are.
         DatasetError: it is empty or names an image twice.
     """
-    path = os.path.join(folder, "ImageSets", "Main", f"{split}.txt")
+    path = os.path.join(folder, _LISTS, f"{split}.txt")
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
         return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
@@ -164,7 +199,8 @@ def read_split(folder: str, split: str) -> list[str]:
         cure = (
             "A VOC folder holds Annotations, ImageSets/Main and JPEGImages; unpack the VOCdevkit "
             f"so that '{folder}' is such a folder (detectron2's datasets root is "
-            "$DETECTRON2_DATASETS, else ./datasets)"
+            "$DETECTRON2_DATASETS, else ./datasets); other folders are named as "
+            "'voc:<annotation dir>:<image dir>'"
         )
     raise FileNotFoundError(f"image list '{path}' does not exist. {cure}")
 

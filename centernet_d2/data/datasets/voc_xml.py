@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 
 from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
+from .columns import PLACE
+from .label_files import Page
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = dict.fromkeys(("", "0", "0.0", "false", "no", "n"), 0)
@@ -22,9 +25,7 @@ def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
     Raises:
         DatasetError: it is no XML, lacks an element, or one has a value of no meaning.
     """
-    root = _parse(path)
-    for node in root.iter():
-        node.tag = node.tag.rpartition("}")[2].lower()
+    root = parse(path)
     sides = [_number(root, f"size/{side}", path) for side in ("width", "height")]
     if not all(1 <= side < 2**31 and side == int(side) for side in sides):
         raise DatasetError(
@@ -35,7 +36,34 @@ def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
     return int(sides[0]), int(sides[1]), objects
 
 
-def _parse(path: str) -> ElementTree.Element:
+def pages(path: str, stem: str) -> Iterator[Page]:
+    """Read a file, see `label_files`; boxes are those of `voc.py`.
+
+    A difficult object is a crowd region: learned, and neither to be found nor false when found.
+    """
+    width, height, objects = read_xml(path)
+    found = [
+        {
+            "label": label,
+            "box": (x1 - 1, y1 - 1, x2, y2),
+            "iscrowd": difficult,
+            PLACE: f"'{path}', object {k}",
+        }
+        for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1)
+    ]
+    names = (stem, parse(path).findtext("filename") or stem)
+    yield Page(names, f"'{path}'", (width, height), found)
+
+
+def parse(path: str) -> ElementTree.Element:
+    """Return the root of an XML file, whose tags are in small letters and without namespace."""
+    root = _root(path)
+    for node in root.iter():
+        node.tag = node.tag.rpartition("}")[2].lower()
+    return root
+
+
+def _root(path: str) -> ElementTree.Element:
     with PathManager.open(path, "rb") as file:
         content = file.read()
     try:

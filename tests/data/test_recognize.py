@@ -1,0 +1,114 @@
+"""Paths without a form, exports of Roboflow and CVAT, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from centernet_d2.data.datasets.from_files import is_file_spec, register_from_files
+
+from .label_forms import CLASSES, IMAGES, boxes_of, write_images, write_labels
+from .voc_files import write_voc
+
+
+def export(folder, form, splits=("train", "valid")):
+    """A folder of Roboflow's form: labels beside the images of each split, or YOLO's folders."""
+    for split in splits:
+        place = folder / split
+        write_images(place / "images")
+        spec = write_labels(place, form)
+        if form != "yolo":
+            for file in (place / "images").iterdir():
+                file.rename(place / file.name)
+        if form == "coco":
+            content = json.loads((place / "boxes.json").read_text())
+            for category in content["categories"]:
+                category["supercategory"] = "cells-things"
+            content["categories"].append({"id": 9, "name": "cells-things", "supercategory": "none"})
+            (place / "_annotations.coco.json").write_text(json.dumps(content))
+            (place / "boxes.json").unlink()
+        if form == "csv":
+            (place / "boxes.csv").rename(place / "_annotations.csv")
+        if form == "voc":
+            for file in (place / "labels").iterdir():
+                file.rename(place / file.name)
+        if form == "yolo":
+            (folder / "data.yaml").write_text(
+                "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['cell', 'dot']\n"
+            )
+            (place / "data.yaml").unlink()
+        else:
+            shutil.rmtree(place / "labels")
+            (place / "images").rmdir()
+        (folder / "README.roboflow.txt").write_text(f"not {spec}")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["coco", "csv", "voc", "yolo"])
+def test_exports_of_roboflow(tmp_path, form, caplog):
+    caplog.set_level("INFO")
+    folder = export(tmp_path / "cells.v1", form)
+    for spec in (f"roboflow:{folder}:valid", f"roboflow:{folder}:val", f"{folder}:train"):
+        name = register_from_files(spec)
+        assert MetadataCatalog.get(name).thing_classes == CLASSES
+        found = boxes_of(DatasetCatalog.get(name))
+        assert found["c"] == [(0, 20, 6, 30, 12)]
+        assert len(found) == 3
+    prefix = "yolo" if form == "yolo" else "roboflow"
+    assert f"'{folder}:train' is read as '{prefix}:{folder}:train'" in caplog.text
+    with pytest.raises(
+        ValueError, match=re.escape(f"write '{prefix}:{folder}:train' or '{prefix}:")
+    ):
+        register_from_files(str(folder))
+    with pytest.raises(ValueError, match=re.escape(f"'{prefix}:{folder}:train' or ")):
+        register_from_files(f"roboflow:{folder}:test")
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        *(("coco", "boxes.json"), ("csv", "boxes.csv"), ("cvat", "boxes.xml"), ("yolo", "")),
+        *(("yolo", "data.yaml"), ("labelme", ""), ("labelme", "labels"), ("voc", "labels")),
+    ],
+)
+def test_a_path_alone(tmp_path, form, path, caplog):
+    caplog.set_level("INFO")
+    write_images(tmp_path / "images")
+    spec = write_labels(tmp_path, form)
+    given = str(tmp_path / path)
+    assert is_file_spec(given)
+    found = boxes_of(DatasetCatalog.get(register_from_files(given)))
+    assert found["c"] == [(0, 20, 6, 30, 12)]
+    assert f"'{given}' is read as '{form}:" in caplog.text
+    share = DatasetCatalog.get(register_from_files(f"{given}:train70"))
+    assert (len(found), len(share), spec.partition(":")[0]) == (3, 2, form)
+
+
+def test_voc_and_yolo_folders_of_labelling_programs(tmp_path):
+    """CVAT's VOC and YOLO 1.1 exports, and labelImg's folder."""
+    voc = write_voc(tmp_path / "voc", {"a": [("x", 1, 1, 9, 9, 0)]}, split="default")
+    assert register_from_files(str(voc)) == register_from_files(f"voc:{voc}:default")
+    write_images(tmp_path / "images")
+    write_labels(tmp_path, "yolo")
+    yolo = tmp_path / "yolo"
+    shutil.copytree(tmp_path / "images", yolo / "obj_train_data")
+    for file in (tmp_path / "labels").iterdir():
+        shutil.copy(file, yolo / "obj_train_data")
+    (yolo / "obj.names").write_text("cell\ndot\n")
+    (yolo / "train.txt").write_text("data/obj_train_data/c.png\n")
+    found = boxes_of(DatasetCatalog.get(register_from_files(str(yolo))))
+    assert (list(found), found["c"]) == (list(IMAGES), [(0, 20, 6, 30, 12)])
+
+
+def test_a_voc_folder_without_class_file_has_the_classes_of_its_xml_files(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = write_voc(tmp_path / "voc", {"a": [("x", 1, 1, 9, 9, 0)]}, split="train")
+    write_voc(folder, {"b": [("person", 1, 1, 9, 9, 0)]}, split="test")
+    names = [register_from_files(f"voc:{folder}:{split}") for split in ("train", "test")]
+    assert [MetadataCatalog.get(n).thing_classes for n in names] == [["person", "x"]] * 2
+    assert caplog.text.count("has no classes.txt: classes of its XML files: person, x") == 1
+    assert MetadataCatalog.get(names[0]).evaluator_type == "pascal_voc"
