@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import logging
 import os
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -85,6 +87,8 @@ def _fetch_whole(url: str, part: Path) -> None:
                 break
         except (OSError, http.client.HTTPException) as error:
             problem = error
+            if not part.stat().st_size and _no_network(error):
+                break
         if attempt < TRIES - 1:
             logger.warning("%s: %s; trying again.", url, problem)
             time.sleep(PAUSE_SECONDS * 2**attempt)
@@ -94,6 +98,25 @@ def _fetch_whole(url: str, part: Path) -> None:
         f"Could not download {url}: {problem}.{kept} Try again, or fetch the file by other means "
         'and name it in MODEL.WEIGHTS published:<file>; MODEL.WEIGHTS "" starts from scratch.'
     )
+
+
+def _no_network(error: Exception) -> bool:
+    cause = getattr(error, "reason", error)  # of a URLError
+    unreachable = getattr(cause, "errno", 0) in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    return unreachable or isinstance(cause, socket.gaierror)  # the host's name is not known
+
+
+def unreachable(url: str) -> str:
+    """Why a server cannot be reached, found within seconds; "" where it answers, whatever it says.
+
+    The Hub's library tries for half a minute.
+    """
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
+    except (OSError, http.client.HTTPException) as error:
+        is_answer = isinstance(error, urllib.error.HTTPError)
+        return "" if is_answer else str(getattr(error, "reason", error))
+    return ""
 
 
 @contextlib.contextmanager

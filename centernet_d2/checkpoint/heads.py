@@ -1,6 +1,9 @@
-"""From the shapes of published heads, under their authors' names, to the config of their like."""
+"""Heads: from the shapes of published ones to their config; channels by the names of classes."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -70,3 +73,39 @@ def corner_heads(state: State) -> Overrides:
         "MODEL.CORNERNET.POOL_CHANNELS": state["tl_cnvs.0.p1_conv1.conv.weight"].shape[0],
         "MODEL.CORNERNET.POOLING": "cascade" if cascade else "corner",
     }
+
+
+def same_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[int, int]:
+    """Index of each of our names that is among theirs -> its index there.
+
+    Case, blanks and what stands for them do not matter ("Traffic_light", "traffic light").
+    """
+    plain, known = (
+        [re.sub(r"[\s_-]", "", name).casefold() for name in names] for names in (ours, theirs)
+    )
+    return {index: known.index(name) for index, name in enumerate(plain) if name in known}
+
+
+def last_layers(names: Collection[str], branches: Collection[str]) -> list[str]:
+    """The tensors of a model's last layer of some branches of its head."""
+    pattern = rf"(head\.(?:.+\.)?(?:{'|'.join(branches)}))\.(\d+)\.(?:weight|bias)"
+    found = [match for name in names if (match := re.fullmatch(pattern, name))]
+    last = {match[1]: match[2] for match in sorted(found, key=lambda match: int(match[2]))}
+    return [match[0] for match in found if last[match[1]] == match[2]]
+
+
+def taken_by_name(
+    start: Tensor, given: Tensor, rows: Mapping[int, int], ours: int, theirs: int
+) -> Tensor | None:
+    """A last layer with the channels of the classes (or joints) that its weights know.
+
+    Those of the model's own `start` stay where a name is new. `rows` is that of `same_names`, of
+    `ours` and `theirs` so many; None where they have not equally many channels for each.
+    """
+    if len(start) % ours or len(given) % theirs:
+        return None
+    new, old = start.unflatten(0, (ours, -1)).clone(), given.unflatten(0, (theirs, -1))
+    if new.shape[1:] != old.shape[1:]:
+        return None
+    new[list(rows)] = old[list(rows.values())].to(new)
+    return new.flatten(0, 1)

@@ -5,15 +5,16 @@ Keys are full paths ("MODEL.HEATMAP.NUM_CLASSES"), as in overrides on a command 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from ..config import add_centernet_config
+from . import pixels
 from .backbones import Overrides
-from .detect_source import MMDETECTION, TRIPLET, DetectedSource
+from .detect_source import IMAGENET, MMDETECTION, TRIPLET, DetectedSource
 
 COMMON = {
     "MODEL.META_ARCHITECTURE": "PointsCenterNet",
@@ -27,18 +28,6 @@ COMMON = {
 }
 
 
-def _pixels(mean: Sequence[float], std: Sequence[float]) -> Overrides:
-    return {"MODEL.PIXEL_MEAN": list(mean), "MODEL.PIXEL_STD": list(std)}
-
-
-# The authors' statistics of COCO in B, G, R order, times 255.
-COCO_PIXELS = _pixels(
-    (104.01362025, 114.03422265, 119.9165958), (73.6027665, 69.8908125, 70.9150767)
-)
-# ImageNet's in R, G, B order, which the published VOC training applied to B, G, R pixels.
-VOC_PIXELS = _pixels((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-# The same in B, G, R order: mmdetection's R, G, B network, turned (see `mmdetection.as_bgr`).
-TURNED_PIXELS = _pixels((103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 LEGACY_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "legacy", "MODEL.HEATMAP.MIN_OVERLAP": 0.7}
 EXACT_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "exact", "MODEL.HEATMAP.MIN_OVERLAP": 0.3}
 
@@ -92,19 +81,27 @@ def matching_config(found: DetectedSource, *, voc_size: int = 384) -> Overrides:
     and 3-D boxes for KITTI: other pixel statistics and a fixed input. All else has COCO's.
     """
     keys: Overrides = COMMON | found.model | DATA.get(found.dataset, {})
-    pixels = TURNED_PIXELS if found.source == MMDETECTION else COCO_PIXELS
+    turned = pixels.IMAGENET._replace(rgb=False)  # see `pixels.as_bgr`
+    seen = (turned if found.source == MMDETECTION else pixels.COCO).saved()
     if keys["MODEL.META_ARCHITECTURE"] != "PointsCenterNet":
         rules = LEGACY_RADIUS | TRIPLET_RULES if found.source == TRIPLET else EXACT_RADIUS
-        return keys | CORNER_FRAME | pixels | rules
+        return keys | CORNER_FRAME | seen | rules
     if found.source == MMDETECTION:
-        return keys | pixels | EXACT_RADIUS | KEEP_RESOLUTION
+        return keys | seen | EXACT_RADIUS | KEEP_RESOLUTION
     if found.task == "box3d":
-        return keys | VOC_PIXELS | LEGACY_RADIUS | KITTI
+        return keys | pixels.VOC.saved() | LEGACY_RADIUS | KITTI
     if found.dataset == "voc":
         # Two lists: one shared would be written to YAML as an anchor, tying the keys together.
         sizes = {key: [voc_size, voc_size] for key in ("TEST.FIXED_SIZE", "INPUT.TRAIN_SIZE")}
-        return keys | VOC_PIXELS | LEGACY_RADIUS | {"TEST.RESOLUTION": "fixed"} | sizes
-    return keys | pixels | LEGACY_RADIUS | KEEP_RESOLUTION
+        return keys | pixels.VOC.saved() | LEGACY_RADIUS | {"TEST.RESOLUTION": "fixed"} | sizes
+    return keys | seen | LEGACY_RADIUS | KEEP_RESOLUTION
+
+
+def source_pixels(found: DetectedSource) -> pixels.Pixels:
+    """What these weights were trained to see, as `convert` gives them."""
+    if found.source == IMAGENET:
+        return pixels.IMAGENET
+    return pixels.from_keys(matching_config(found)) or pixels.COCO
 
 
 def config_node(keys: Mapping[str, Any]) -> CfgNode:

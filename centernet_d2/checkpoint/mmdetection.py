@@ -2,12 +2,10 @@
 
 They are points CenterNet on ResNet-18, with and without deformable convolutions, and CornerNet on
 the Hourglass-104. Its networks have the layers of this package's, in units of convolution, norm and
-ReLU, and were trained on R, G, B images; `as_bgr` gives them the B, G, R images of this package.
+ReLU, and were trained on R, G, B images; `pixels.as_bgr` gives them those of this package.
 """
 
 from __future__ import annotations
-
-from torch import Tensor
 
 from .points_repository import BATCH_COUNTERS
 from .rename import Keep, RenameTable, renames
@@ -74,14 +72,3 @@ CORNERNET = RenameTable(
     """),
     kept=(BATCH_COUNTERS,),
 )
-
-
-def as_bgr(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Turn a network of R, G, B images into the equal one of B, G, R images.
-
-    The input channels of the first convolution change places; mean and deviation of the config have
-    to do the same.
-    """
-    names = ("backbone.conv1.weight", "backbone.stem.0.0.weight")
-    first = next(name for name in names if name in state)
-    return state | {first: state[first].flip(1)}

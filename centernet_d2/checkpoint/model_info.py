@@ -22,6 +22,7 @@ from ..detectron2_versions import KEYS_OF_MAIN
 from ..structures.names import plural
 from ..structures.skeleton import Skeleton
 from .files import read_tensors
+from .pixels import Pixels, from_keys
 from .unwrap import shorten
 
 BLOCK = "centernet_d2"
@@ -47,6 +48,7 @@ class ModelInfo:
     guessed: tuple[str, ...] = ()  # "class_names", "joint_names": they are a guess from the number
     protocol: str = ""  # test protocol, as it is printed beside scores
     training: Mapping[str, Any] = field(default_factory=dict)  # plain values, see docs/models.md
+    seen: Mapping[str, Any] = field(default_factory=dict)  # see `Pixels.saved`, of converted files
 
     @classmethod
     def of(cls, content: Mapping[str, Any], source: str) -> Self:
@@ -59,6 +61,7 @@ class ModelInfo:
             joints={k: value for k, value in content.items() if str(k).startswith("joint_")},
             guessed=_texts(content.get("guessed")),
             training=_mapping(block.get("training")),
+            seen=_mapping(content.get("pixels")),
         )
 
     def block(self) -> dict[str, Any]:
@@ -79,6 +82,12 @@ class ModelInfo:
             f"'{self.source}' was written by centernet_d2 {self.version}, this is {__version__}: "
             "what is new there is not understood here. Update this package."
         )
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """What the weights were trained to see, as far as the file says it."""
+        keys = self.config_values() if self.config and not self.is_lazy else {}
+        return from_keys(keys) or from_keys(self.seen)
 
     @property
     def skeleton(self) -> Skeleton | None:
@@ -120,7 +129,7 @@ def read_model_info(path: str | os.PathLike[str]) -> ModelInfo:
 
 def for_use(content: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what only a training needs: the state of its optimizer, its averages."""
-    kept = ("model", "class_names", "guessed", "__author__", BLOCK)
+    kept = ("model", "class_names", "guessed", "pixels", "__author__", BLOCK)
     return {k: v for k, v in content.items() if k in kept or str(k).startswith("joint_")}
 
 

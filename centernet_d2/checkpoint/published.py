@@ -18,15 +18,15 @@ from .. import __version__
 from .backbones import UnknownWeightsError, UnsupportedWeightsError
 from .detect_source import MMDETECTION, DetectedSource, detect_source
 from .files import cache_dir, read_tensors, sha256_of, write_weights
-from .matching_config import COMMON, config_node
-from .mmdetection import as_bgr
+from .matching_config import COMMON, config_node, source_pixels
 from .model_info import ModelInfo, config_text
+from .pixels import as_bgr
 from .rename import Renamed, RenameError, rename_state_dict
 from .unwrap import UnwrapError, unwrap
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3  # of what is written; raise it with any change, so that cached files are made anew
+VERSION = 5  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
 
 
@@ -43,6 +43,7 @@ class Converted:
         return {
             "model": self.state_dict,
             "__author__": f"{AUTHOR} {self.found.describe()}",
+            "pixels": source_pixels(self.found).saved(),
             **self.found.names,
         }
 
@@ -148,9 +149,7 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
         ValueError: see `read_tensors` and `detectron2_form`. Nothing is left behind.
     """
     path = Path(path)
-    status = path.stat()
-    digest = _digest(str(path.absolute()), status.st_size, status.st_mtime_ns)
-    file = cache_dir() / "converted" / f"{path.stem[:60]}-{digest[:16]}-v{VERSION}.pth"
+    file = cache_dir() / "converted" / f"{path.stem[:60]}-{digest_of(path)[:16]}-v{VERSION}.pth"
     if file.is_file():
         return file
     checkpoint = read_tensors(path)
@@ -166,6 +165,12 @@ def converted_file(path: str | os.PathLike[str]) -> Path:
     what = content.get("__author__", "a copy with plain names").removeprefix(f"{AUTHOR} ")
     logger.info("%s: %s. Kept as %s.", path, what, file)
     return file
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, which is read once while it does not change."""
+    status = path.stat()
+    return _digest(str(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache

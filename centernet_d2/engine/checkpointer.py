@@ -18,10 +18,14 @@ from torch import nn
 from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
+from ..checkpoint.heads import last_layers, same_names, taken_by_name
 from ..checkpoint.model_info import BLOCK, ModelInfo
+from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import detectron2_form
 from ..checkpoint.unwrap import plain_name, shorten, unwrap
-from ..model_zoo.path_handlers import PUBLISHED
+from ..model_zoo.path_handlers import PUBLISHED, local_file
+from ..progress import SHOWN
+from ..structures.names import plural
 from ..structures.skeleton import Skeleton
 
 # Constants that detectron2's models keep as buffers; absent from older checkpoints and set from the
@@ -42,7 +46,8 @@ class Checkpointer(DetectionCheckpointer):
         averaged_state: where set, gives the tensors that are saved as "model".
         model_info: where set, gives what else is saved of the model, so that the file is all that
             a predictor needs.
-        mismatch: "fail" or "report", see `load`.
+        mismatch: "fail" or "report", see `load`; by "report" a training starts, and takes what
+            there is of its classes and joints by their names.
     """
 
     def __init__(
@@ -129,7 +134,7 @@ class Checkpointer(DetectionCheckpointer):
         self._source = path
         if path:
             name = without_query(path)  # 0.5 would look for a file of that name
-            path = PathManager.get_local_path(name)
+            path = str(local_file(name))
             if not os.path.isfile(path):
                 what = "is a folder, not a file" if os.path.isdir(path) else "does not exist"
                 raise FileNotFoundError(f"Checkpoint '{name}' {what}. Check MODEL.WEIGHTS.")
@@ -151,7 +156,7 @@ class Checkpointer(DetectionCheckpointer):
         return unwrapped.beside | {"model": unwrapped.state, "matching_heuristics": True}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        model, state = self.model.state_dict(), checkpoint["model"]
+        model, state = self.model.state_dict(), turned_for(self.model, checkpoint)
         if checkpoint.pop("matching_heuristics", False):
             from_caffe = checkpoint.get("__author__") == "Caffe2"
             try:
@@ -159,6 +164,9 @@ class Checkpointer(DetectionCheckpointer):
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
         names = {plain_name(name): name for name in model}  # of a compiled model
+        if self.mismatch == "report":
+            saved = ModelInfo.of(checkpoint, self._source)
+            state = self._by_name(saved, state, {n: model[names[n]] for n in names})
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
         report = compare_states(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
@@ -167,6 +175,34 @@ class Checkpointer(DetectionCheckpointer):
         check_finite({name: checkpoint["model"][name] for name in report.matched}, self._source)
         (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
+
+    def _by_name(
+        self, saved: ModelInfo, state: dict[str, Any], model: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The tensors, of which those with channels per class or joint are put together by name.
+
+        Names that are a guess, as many as ours and none the same, tell nothing.
+        """
+        joints = self.skeleton.names if self.skeleton else ()
+        for what, ours in (("class", self.class_names), ("joint", joints)):
+            theirs, guess = saved.names(what), saved.guess_of(what)
+            rows, numbers = same_names(ours, theirs), (len(ours), len(theirs))
+            is_unclear = guess and not rows and len(ours) == len(theirs)
+            if list(ours) == theirs or not (ours and theirs) or is_unclear:
+                continue
+            kinds = getattr(self.model, "named_branches", {}).items()
+            for name in last_layers(model, [branch for branch, kind in kinds if kind == what]):
+                if name in state:
+                    taken = taken_by_name(model[name], state[name], rows, *numbers)
+                    state = state if taken is None else state | {name: taken}
+            found, new = (
+                shorten([n for i, n in enumerate(ours) if (i in rows) == is_in], 8) or "none"
+                for is_in in (True, False)
+            )
+            told = f"{len(rows)} of {len(ours)} {plural(what)} taken from the checkpoint's"
+            guessed = " (a guess from their number)" if guess else ""
+            self.logger.info(f"{told} {len(theirs)}{guessed}: {found}; new: {new}.", extra=SHOWN)
+        return state
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Say nothing: `_load_model` has given the report."""

@@ -148,23 +148,16 @@ def set_joints(cfg: CfgNode) -> None:
 
 
 def tell_other_classes(class_names: Sequence[str], weights: str) -> None:
-    """Warn, once, where the checkpoint `weights` was trained on other classes.
-
-    Names that are a guess say nothing but their number.
-    """
+    """Warn, once, where the checkpoint `weights` was trained on other classes, as far as known."""
     known = saved_names(weights)
     saved = known.names("class")
-    if not class_names or not saved or list(class_names) == saved:
-        return
-    if known.guess_of("class"):
-        if len(saved) == len(class_names):
-            return  # told where the weights are loaded
-        saved = [f"class {index}" for index in range(len(saved))]
-    tell_once(
-        f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), the "
-        f"datasets have {len(class_names)} ({shorten(class_names, 8)}). That is right to start a "
-        "training from; detections of these weights would carry wrong names."
-    )
+    is_unclear = known.guess_of("class") and len(saved) == len(class_names)
+    if class_names and saved and list(class_names) != saved and not is_unclear:
+        tell_once(
+            f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), "
+            f"the datasets have {len(class_names)} ({shorten(class_names, 8)}). A training takes "
+            "those of the same name; detections of these weights would carry wrong names."
+        )
 
 
 def compare_with_checkpoint(
@@ -176,7 +169,8 @@ def compare_with_checkpoint(
 
     Raises:
         ValueError: names differ and must agree, which is for evaluation and resuming, where a
-            difference makes every result wrong. Fine-tuning may differ and is told so.
+            difference makes every result wrong. A training that starts from the checkpoint takes
+            what there is by name (`Checkpointer`).
     """
     joints = skeleton.names if skeleton else ()
     for what, plural, names in (("class", "classes", classes), ("joint", "joints", joints)):
@@ -186,19 +180,12 @@ def compare_with_checkpoint(
         if guess := saved.guess_of(what):
             tell_once(f"{guess}. The dataset's are used: {shorten(names, 3)}.")
             continue
-        text = (
-            f"The checkpoint '{saved.source}' was trained on other {plural} than the dataset's: "
-            f"{difference(theirs, names, what)}"
-        )
         if must_agree:
             raise ValueError(
-                f"{text}. Use the dataset's own checkpoint, or a dataset with the {plural} "
-                f"{shorten(theirs, 8)}."
+                f"The checkpoint '{saved.source}' was trained on other {plural} than the "
+                f"dataset's: {difference(theirs, names, what)}. Use the dataset's own checkpoint, "
+                f"or a dataset with the {plural} {shorten(theirs, 8)}."
             )
-        logger.warning(
-            f"{text}. The branches whose size depends on the {plural} start anew where the number "
-            f"differs (see the report above) and otherwise from the other {plural}' weights."
-        )
     theirs = saved.skeleton if skeleton and not saved.guess_of("joint") else None
     if not theirs or theirs.names != joints or None in (theirs.flip_map, skeleton.flip_map):
         return

@@ -20,9 +20,11 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ..checkpoint.pixels import KEYS
 from ..config import add_centernet_config
 from ..config.files import expand_paths, merge_level, override_level
 from ..modeling.point_tasks.base import POINT_TASK_REGISTRY
+from .saved_names import GIVEN
 from .schedule import overridden_epoch_keys
 from .user_modules import AddKeys
 
@@ -138,6 +140,10 @@ def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
     if (name := getattr(target_of(lazy.model), "__name__", "")) in META_ARCH_REGISTRY:
         cfg.MODEL.META_ARCHITECTURE = name
     _set_tasks(cfg, lazy.model)
+    for key, name in (("mean", "PIXEL_MEAN"), ("std", "PIXEL_STD")):
+        if values := OmegaConf.select(lazy, f"model.pixels.{key}"):  # compared with the weights'
+            cfg.MODEL[name] = [float(value) for value in values]
+    vars(cfg)[GIVEN] = frozenset(KEYS)
     expand_paths(cfg)
     return cfg
 

@@ -23,7 +23,7 @@ from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
 from ..model_zoo.hub import HUB
 from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
-from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, published_file
+from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, local_file, published_file
 from ..text_files import expanded
 from .setup import FROM_WEIGHTS, load_config
 from .user_modules import AddKeys
@@ -148,7 +148,7 @@ def model_config(
     weights = named_weights(weights)
     name = file = weights.removeprefix(PUBLISHED)
     if is_url(name):
-        fetch = PathManager.get_local_path if name == weights else published_file
+        fetch = local_file if name == weights else published_file
         file = fetch(name)
     elif os.path.isfile(name):
         weights = os.path.abspath(name)

@@ -31,7 +31,7 @@ from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
-from .saved_names import tell_once
+from .saved_names import GIVEN, follow_pixels, tell_once
 from .schedule import overridden_epoch_keys
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def load_config(
     levels = [*path, override_level(overrides)]
     vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
     vars(cfg)[LEVELS] = [level for level in levels if not level.is_saved]
+    vars(cfg)[GIVEN] = frozenset(key for level in levels for key in level.values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):
@@ -120,6 +121,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     - TEST.PROTOCOL, where it is not empty, sets the keys that it decides.
     - MODEL.DEVICE becomes "cpu" where there is no GPU, and INPUT.MIN_SIZE_TEST 0, so that all ways
       of predicting see the same pixels.
+    - MODEL.PIXEL_MEAN and PIXEL_STD, where neither is set by hand, become those of MODEL.WEIGHTS.
     - MODEL.WEIGHTS that were trained on other classes than the datasets' are told.
     - AUTO chooses frame, schedule and what passes at once, see `automatic`.
 
@@ -147,6 +149,8 @@ def setup(cfg: CfgNode) -> CfgNode:
         register_datasets(cfg)
         tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
         set_joints(cfg)
+        if cfg.MODEL.WEIGHTS:
+            follow_pixels(cfg)
         for warning in complete_config(cfg):
             tell_once(warning)
         build_fields(cfg)  # whoever loads records from now on gets the columns that they read

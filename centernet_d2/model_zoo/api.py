@@ -8,14 +8,16 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from ..checkpoint.files import read_tensors
 from ..checkpoint.matching_config import config_node
+from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import converted_file
 from ..config.protocols import apply_protocol
 from .lookup import fetch_weights, find_entry, get_config_file
-from .path_handlers import PUBLISHED
+from .path_handlers import IMAGENET, PUBLISHED
 
 
 def get_checkpoint_url(config_path: str) -> str:
@@ -82,6 +84,9 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     if entry:
         file = converted_file(fetch_weights(entry))
         model.load_state_dict(read_tensors(file)["model"], strict=True)
+    elif weights.startswith(IMAGENET):
+        content = read_tensors(PathManager.get_local_path(weights))
+        model.load_state_dict(turned_for(model, content), strict=False)
     elif weights:
         DetectionCheckpointer(model).load(weights)
     return model

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.download import DownloadError
+from ..checkpoint.download import DownloadError, unreachable
 from ..checkpoint.files import cache_dir, read_tensors, write_weights
 from ..checkpoint.model_info import ModelInfo, for_use
 from ..checkpoint.published import detectron2_form
 from .model_card import Scores, model_card
 
 HUB = "hub:"  # before the names of MODEL.WEIGHTS
-FILE = "model.safetensors"
+FILE, ADDRESS = "model.safetensors", "https://huggingface.co"
 
 
 def push_to_hub(
@@ -82,12 +82,23 @@ def from_hub(name: str, *, token: str | None = None, endpoint: str | None = None
     Raises:
         ImportError, DownloadError: see `push_to_hub`; or there is no such model.
     """
-    name, library = name.removeprefix(HUB), _library()
+    name = name.removeprefix(HUB)
     repo_id, _, revision = name.partition("@")
     given = {"revision": revision or None, "cache_dir": cache_dir() / "hub", "token": token}
-    with _explained(f"'{HUB}{name}' could not be fetched"):
-        endpoint = endpoint or os.environ.get("HF_ENDPOINT")
-        return Path(library.hf_hub_download(repo_id, FILE, endpoint=endpoint, **given))
+    return hub_file(f"{HUB}{name}", repo_id, FILE, endpoint=endpoint, **given)
+
+
+def hub_file(name: str, repo: str, file: str, *, endpoint: str | None = None, **given: Any) -> Path:
+    """Fetch a file of a repository; errors call it `name`, `given` goes to `hf_hub_download`.
+
+    Without a network that of the cache is taken at once: the library tries for half a minute.
+    """
+    library, endpoint = _library(), endpoint or os.environ.get("HF_ENDPOINT")
+    if problem := unreachable(endpoint or ADDRESS):
+        problem = f" ({problem}; copy the file here and name it in MODEL.WEIGHTS)"
+    given |= {"endpoint": endpoint, "local_files_only": bool(problem)}
+    with _explained(f"'{name}' could not be fetched{problem}"):
+        return Path(library.hf_hub_download(repo, file, **given))
 
 
 def results_beside(weights: Path) -> Scores:

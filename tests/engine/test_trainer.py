@@ -148,19 +148,34 @@ def test_resume_with_other_classes_is_an_error(config, tmp_path):
         train(again, resume=True)
 
 
-def test_fine_tuning_on_other_classes_warns_and_reports(config, tmp_path, caplog):
-    first, _ = train(config("DATASETS.TEST", ()))
-    other = write_dataset(tmp_path / "other", classes=("bright", "dark", "grey"))
+def test_fine_tuning_takes_what_there_is_of_each_class_by_name(config, tmp_path, caplog):
+    first, _ = train(config("DATASETS.TEST", (), "SOLVER.EMA_DECAY", 0.9))
+    weights = first.checkpointer.get_checkpoint_file()
+    theirs = torch.load(weights, weights_only=True)["model"]
+    other = write_dataset(tmp_path / "other", classes=("grey", "Bright ", "dark_"))
     tuned = config(
         *("DATASETS.TRAIN", (other,), "DATASETS.TEST", (), "SOLVER.MAX_ITER", 1),
-        *("MODEL.WEIGHTS", first.checkpointer.get_checkpoint_file()),
-        *("OUTPUT_DIR", str(tmp_path / "tuned")),
+        *("MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(tmp_path / "tuned")),
     )
-    train(tuned)
-    assert "2 start anew, their shapes differ" in caplog.text
-    assert "was trained on other classes" in caplog.text
+    with caplog.at_level("INFO"):
+        trainer = Trainer(tuned)
+        trainer.resume_or_load(resume=False)
+    told = "2 of 3 classes taken from the checkpoint's 2: Bright , dark_; new: grey."
+    assert told in caplog.text
+    assert trainer.start_iter == 0
+    ours = trainer.model.state_dict()
+    name = "head.stacks.0.heatmap.2"
+    for entry in ("weight", "bias"):
+        assert ours[f"{name}.{entry}"][1:].equal(theirs[f"{name}.{entry}"])
+    assert ours[f"{name}.bias"][0] == tuned.MODEL.HEATMAP.PRIOR_BIAS
+    rest = [key for key in ours if not key.startswith(name)]
+    assert all(ours[key].equal(theirs[key]) for key in rest)
     tuned.MODEL.CHECKPOINT_MISMATCH, tuned.OUTPUT_DIR = "fail", str(tmp_path / "again")
     with pytest.raises(CheckpointMismatchError):
+        train(tuned)
+    tuned.MODEL.CHECKPOINT_MISMATCH, tuned.MODEL.HEATMAP.IN_FEATURES = "report", ["deconv"]
+    tuned.MODEL.BACKBONE.NAME = "build_centernet_resnet_deconv_backbone"
+    with pytest.raises(CheckpointMismatchError, match="weights of another model"):
         train(tuned)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import re
+import socket
+import time
 from functools import partial
 
 import pytest
@@ -12,7 +15,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 from local_server import served
-from published_networks import mmdetection_shapes, points_shapes, recorded
+from published_networks import mmdetection_shapes, recorded
 
 from centernet_d2 import Predictor, model_zoo
 from centernet_d2.checkpoint import imagenet
@@ -38,9 +41,9 @@ def no_sources(monkeypatch):
     """Every fetch of ImageNet weights is an error."""
 
     def refuse(source):
-        raise AssertionError(f"{source} was fetched")
+        raise AssertionError(f"{source.name} was fetched")
 
-    monkeypatch.setattr(imagenet, "imagenet_state_dict", refuse)
+    monkeypatch.setattr(path_handlers, "fetched_file", refuse)
 
 
 def test_file_through_the_path_manager(published, monkeypatch):
@@ -100,13 +103,13 @@ def test_mismatched_file_is_an_error_for_detectron2_too(tmp_path):
         DetectionCheckpointer(build_model(cfg)).load(f"published:{tmp_path / 'page.pth'}")
 
 
-def test_torchvision_trunk(monkeypatch, cache):
+def test_torchvision_trunk(monkeypatch, cache, tmp_path):
     torch.manual_seed(0)
     trunk = torchvision.models.resnet18(weights=None).state_dict()
     asked = []
-    monkeypatch.setattr(
-        imagenet, "imagenet_state_dict", lambda source: asked.append(source) or trunk
-    )
+    torch.save(trunk, tmp_path / "their.pth")
+    give = lambda source: asked.append(source.name) or tmp_path / "their.pth"  # noqa: E731
+    monkeypatch.setattr(path_handlers, "fetched_file", give)
     cfg = model_zoo.get_config("points_resnet18_dcn_140e")
     cfg.MODEL.DEVICE = "cpu"
     for _ in range(2):
@@ -126,29 +129,40 @@ def test_torchvision_file_is_checked(monkeypatch, tmp_path):
         torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / name)
         return tmp_path / name
 
-    monkeypatch.setattr(imagenet, "download", give)
-    assert "fc.weight" in imagenet.imagenet_state_dict("torchvision:resnet18")
+    monkeypatch.setattr(path_handlers, "download", give)
+    file = path_handlers.fetched_file(imagenet.Source.named("torchvision:resnet18"))
+    assert "fc.weight" in read_tensors(file)
     assert asked["url"] == f"https://download.pytorch.org/models/{asked['name']}"
     assert asked["name"] == f"resnet18-{asked['sha256']}.pth"
 
 
-def test_timm_trunk_of_dla(monkeypatch, cache):
-    shapes = points_shapes("dla_34").items()
-    trunk = {k.removeprefix("base."): torch.ones(s) for k, s in shapes if k.startswith("base.")}
-    trunk = {k: v for k, v in trunk.items() if "3.project" not in k or ".tree" in k}
-    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda source: trunk)
-    content = read_tensors(PathManager.get_local_path("timm:dla34.in1k"))
-    assert content["model"]["backbone.base.base_layer.0.weight"].shape == (16, 3, 7, 7)
-    assert not any("fc" in key for key in content["model"])
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("dla34.in1k", "backbone.base.base_layer.0.weight"),
+        ("convnext_atto", "backbone.trunk.stages_0.blocks.0.conv_dw.weight"),
+        ("tf_efficientnet_lite0", "backbone.trunk.blocks.0.0.conv_pw.weight"),
+        ("mobilenetv2_100.ra_in1k", "backbone.trunk.conv_stem.weight"),
+    ],
+)
+def test_timms_own_weights(monkeypatch, cache, tmp_path, name, tensor):
+    """As its library fetches them: from the Hub, by the repository that it names."""
+    timm = pytest.importorskip("timm")
+    whole, asked = timm.create_model(name.partition(".")[0]).state_dict(), []
+    torch.save(whole, tmp_path / "model.pth")
+    monkeypatch.setattr(
+        path_handlers, "hub_file", lambda *given: asked.append(given) or tmp_path / "model.pth"
+    )
+    content = read_tensors(PathManager.get_local_path(f"timm:{name}"))
+    theirs = tensor.removeprefix("backbone.").replace("base.base_", "base_")
+    theirs = theirs.removeprefix("trunk.").replace("stages_", "stages.")
+    assert content["model"][tensor].equal(whole[theirs])
+    assert not [key for key in content["model"] if re.search(r"(classifier|head|\bfc)\.", key)]
+    repository = timm.get_pretrained_cfg(name).hf_hub_id
+    assert asked == [(f"timm:{name}", repository, "model.safetensors")]
     assert [file.name for file in (cache / "converted").iterdir()] == [
-        f"timm-dla34.in1k-v{path_handlers.VERSION}.pth"
+        f"timm-{name}-v{path_handlers.VERSION}.pth"
     ]
-
-
-def test_timm_model_for_its_backbone(monkeypatch):
-    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda s: {"stem.weight": torch.ones(3)})
-    content = read_tensors(PathManager.get_local_path("timm:convnext_tiny"))
-    assert content["model"].keys() == {"backbone.trunk.stem.weight"}
 
 
 def test_unknown_source():
@@ -178,3 +192,25 @@ def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path,
     assert trainer.start_iter == 2
     with pytest.raises(AssertionError, match="torchvision:resnet18 was fetched"):
         trainer.resume_or_load(resume=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("torchvision:resnet18", r"Could not download https.*published:<file>"),
+        ("timm:dla34", r"'timm:dla34' could not be fetched \(.*copy the file here"),
+        ("hub:me/mine", r"'hub:me/mine' could not be fetched \(.*copy the file here"),
+        ("published:https://example.com/x.pth", r"Could not download https.*published:<file>"),
+        ("http://example.com/x.pth", r"'http://example\.com/x\.pth' could not be .* Copy the file"),
+    ],
+)
+def test_without_a_network_it_fails_at_once(monkeypatch, tmp_path, cache, name, told):
+    def unknown(*given, **options):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits and tries again"))
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(OSError, match=told):
+        path_handlers.local_file(name)

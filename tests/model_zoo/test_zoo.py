@@ -13,7 +13,6 @@ from detectron2.modeling import build_model
 from published_networks import points_shapes, recorded
 
 from centernet_d2 import model_zoo
-from centernet_d2.checkpoint import imagenet
 from centernet_d2.model_zoo import ENTRIES, UnknownModelError, lookup, path_handlers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +26,7 @@ def _no_network(monkeypatch):
     def refuse(url, *arguments, **options):
         raise lookup.DownloadError(f"Could not download {url}: no network in this test.")
 
-    for module in (lookup, path_handlers, imagenet):
+    for module in (lookup, path_handlers):
         monkeypatch.setattr(module, "download", refuse)
 
 
@@ -131,9 +130,10 @@ def test_config_without_published_weights():
     assert "model" in lazy
 
 
-def test_get_untrained_starts_from_what_the_config_names(monkeypatch):
+def test_get_untrained_starts_from_what_the_config_names(monkeypatch, tmp_path):
     trunk = torchvision.models.resnet18(weights=None).state_dict()
-    monkeypatch.setattr(imagenet, "imagenet_state_dict", lambda source: trunk)
+    torch.save(trunk, tmp_path / "their.pth")
+    monkeypatch.setattr(path_handlers, "fetched_file", lambda source: tmp_path / "their.pth")
     model = model_zoo.get("PascalVOC-Detection/points_resnet18_dcn_384", device="cpu")
     assert model.training
     assert torch.equal(model.backbone.conv1.weight, trunk["conv1.weight"])

@@ -44,6 +44,10 @@ def freeze_stages(backbone: Backbone, count: int) -> None:
 
 def _freeze(backbone: nn.Module, name: str) -> None:
     stage = backbone.get_submodule(name)
+    if any(type(module).__name__.endswith("NormAct2d") for module in stage.modules()):
+        from timm.layers import freeze_batch_norm_2d  # of its norms with an activation in them
+
+        stage = freeze_batch_norm_2d(stage)
     for kind, norm in stage.named_modules():
         if isinstance(norm, PLAIN_NORMS) and type(norm).forward not in _FORWARDS:
             raise ValueError(

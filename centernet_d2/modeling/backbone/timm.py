@@ -60,12 +60,18 @@ class TimmBackbone(OneMapBackbone):
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
         """The trunk's modules up to each of its maps, see `freeze_stages`."""
+        # A feature extractor writes "stages_0" for the "stages.0" of the whole network.
+        ends = {name.replace("_", ".") for name in self.trunk.feature_info.module_name()}
         stages: list[tuple[str, ...]] = []
         modules: tuple[str, ...] = ()
-        for name, _ in self.trunk.named_children():
-            modules += (f"trunk.{name}",)
-            if name in getattr(self.trunk, "return_layers", {}):
-                stages, modules = [*stages, modules], ()
+        for name, child in self.trunk.named_children():
+            plain = name.replace("_", ".")
+            holds_ends = plain not in ends and any(end.startswith(f"{plain}.") for end in ends)
+            parts = [f"{name}.{part}" for part, _ in child.named_children()] if holds_ends else []
+            for part in parts or [name]:
+                modules += (f"trunk.{part}",)
+                if part.replace("_", ".") in ends:
+                    stages, modules = [*stages, modules], ()
         return stages
 
 

@@ -25,6 +25,9 @@ class DetectorDefaults:
     # Names in EVALUATOR_REGISTRY of what scores them; (): by the type of each data set.
     evaluators: Sequence[str] = ()
 
+    # Branches of the head whose last layer has channels for each "class", or each "joint".
+    named_branches: Mapping[str, str] = {"heatmap": "class"}
+
     # Of the published protocol, from which the name that is printed beside scores departs.
     published_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5)
     published_canvas = "strict"

@@ -33,6 +33,7 @@ from ..point_tasks.base import (
     build_point_tasks,
     decoded_maps,
     merged,
+    named_branches,
     point_tasks,
     regression_mask,
 )
@@ -64,6 +65,7 @@ class PointsCenterNet(HeatmapDetector):
         check_head(self.head, all_branches(self.tasks, self.num_classes))
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
         self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
+        self.named_branches = named_branches(self.tasks)
         self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
 
     @classmethod

@@ -60,6 +60,7 @@ class PointTask(ABC):
     output_fields: tuple[str, ...] = ()
     evaluators: tuple[str, ...] = ()  # names in EVALUATOR_REGISTRY of what scores them
     required_branches: tuple[str, ...] = ()  # of other tasks, for complete detections
+    joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> PointTask:
@@ -221,6 +222,13 @@ def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:
                 f"has; add the one that does to {KEY} ('box2d' has 'size')"
             )
     return Branches(regressions, heatmaps)
+
+
+def named_branches(tasks: Sequence[PointTask]) -> dict[str, str]:
+    """Branches with channels for each "class" or "joint"; see `DetectorDefaults`."""
+    one, two = ({**b.heatmaps, **b.regressions} for b in (all_branches(tasks, n) for n in (1, 2)))
+    of_classes = {name: "class" for name in one if one[name] != two[name]}
+    return of_classes | {name: "joint" for task in tasks for name in task.joint_branches}
 
 
 def decoded_maps(

@@ -60,6 +60,7 @@ class Pose(PointTask):
     output_fields = ("pred_keypoints",)
     # Snapping reads the size of the box, and NMS, evaluators and files take boxes.
     required_branches = ("size",)
+    joint_branches = (DISPLACEMENT, HEATMAP)
 
     def __init__(
         self,
