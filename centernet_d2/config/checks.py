@@ -71,7 +71,7 @@ _R_CNN = (
 _TASKS = "MODEL.POINTS_CENTERNET.TASKS says what is detected"
 # Keys of detectron2 that nothing here reads -> what to use instead.
 UNREAD = {
-    "INPUT.RANDOM_FLIP": "use INPUT.FLIP_PROBABILITY and FLIP_VERTICALLY",
+    "INPUT.RANDOM_FLIP": "use INPUT.FLIP_PROBABILITY",
     "INPUT.CROP.*": _CROP,
     "INPUT.*_SIZE_TRAIN*": _CROP,
     "INPUT.MASK_FORMAT": "no detector here learns masks",

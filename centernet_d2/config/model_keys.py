@@ -80,19 +80,11 @@ BOX2D = block(
     SIZE_WEIGHT=(0.1, weight, "Of the loss of width and height."),
     SIZE_FORM=("cells", one_of("cells", "log"),
         "What the branch says of width and height: `cells` (published) or `log`, the logarithm of "
-        "cells / 8. With `log` errors count relative to the object, and from a random start sizes "
-        "are learned much sooner: an Adam of small steps takes long to numbers of tens."),
-    OVERLAP_WEIGHT=(0.0, weight,
-        "Of the loss OVERLAP_KIND of the whole box, beside those of size and offset, which it "
-        "needs at the start; 0: there is none (published)."),
-    OVERLAP_KIND=("giou", one_of("giou", "diou", "ciou"),
-        "1 - GIoU (Rezatofighi et al. 2019), DIoU or CIoU (Zheng et al. 2020)."),
-    IOU_WEIGHT=(0.0, weight,
-        "Of the loss of a further branch that predicts the IoU of the box with its object; 0: "
-        "there is none (published)."),
-    IOU_EXPONENT=(0.5, share,
-        "a: scores are heatmap^(1 - a) * IoU^a, so that well placed boxes come first (IoU-aware "
-        "single-stage detector, Wu et al. 2020)."),
+        "cells / 8. With `log`, SIZE_WEIGHT 1 or more, errors count relative to the object, and "
+        "training from scratch comes sooner to the sizes, as no output has to grow to tens."),
+    GIOU_WEIGHT=(0.0, weight,
+        "Of a further loss, 1 - GIoU of the box that size and offset make (Rezatofighi et al. "
+        "2019), mean over objects; 0: there is none (published)."),
     CLASS_SPECIFIC_SIZE=(False, flag, "One (width, height) pair per class."),
     SIZE_AS_POINT=(False, flag,
         "Map sizes to the image as if they were points, shift of the canvas included: what the "

@@ -49,9 +49,6 @@ INPUT = block(
     "INPUT", "Training images; what the network sees in inference is in TEST.",
     TRAIN_SIZE=([512, 512], size, "(height, width) of the training crop, network frame."),
     FLIP_PROBABILITY=(0.5, share, "Share of samples that are flipped left to right."),
-    FLIP_VERTICALLY=(False, flag,
-        "Flip the same share upside down too, drawn by itself: for pictures that have no up, such "
-        "as from a microscope or from above."),
     FLIP_CONVENTION=("pixel", one_of("pixel", "edge"),
         "`pixel`: x' = W - 1 - x (published); `edge`: x' = W - x (detectron2)."),
     COLOR_JITTER=(0.4, number(0, below=1),
@@ -247,7 +244,7 @@ AUTO = block(
     PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),
         "Machine: batch, AMP, frame, network and length of the run; empty: the one at hand."),
     PIXELS=(0, whole(), "The most that SIZE gives the frame; 0: PRESET's."),
-    CHOSEN=([], listed(word), "The keys that were chosen; filled, not set."),
+    CHOSEN=([], listed(word), "The keys that were decided, by hand too; filled, not set."),
 )
 # fmt: on
 RUN_BLOCKS = (

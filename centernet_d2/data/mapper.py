@@ -154,9 +154,6 @@ def build_augmentations(
     if not augmentations:
         if options.FLIP_PROBABILITY > 0:
             augmentations.append(RandomFlip(options.FLIP_PROBABILITY, options.FLIP_CONVENTION))
-        if options.FLIP_PROBABILITY > 0 and options.FLIP_VERTICALLY:
-            both = (options.FLIP_PROBABILITY, options.FLIP_CONVENTION)
-            augmentations.append(RandomFlip(*both, vertical=True))
         crop = {key.lower(): value for key, value in options.CENTER_CROP.items()}
         augmentations.append(RandomCenterCrop(options.TRAIN_SIZE, **crop))
     if options.COLOR_JITTER > 0 or options.PCA_LIGHTING > 0:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from detectron2.data.transforms import Augmentation
-from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform, VFlipTransform
+from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
 
 from ..structures.padded_images import fitting_side
 from . import random_state
@@ -113,18 +113,6 @@ class PixelFlipTransform(HFlipTransform):
         return coords
 
 
-class PixelVFlipTransform(VFlipTransform):
-    """Flip upside down, `y' = height - 1 - y`; see `PixelFlipTransform`."""
-
-    in_pixel_indices = True
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Flip (N, 2) points (x, y); returns a new array."""
-        coords = np.array(coords, dtype=np.float64)
-        coords[:, 1] = self.height - 1 - coords[:, 1]
-        return coords
-
-
 def require(holds: bool, name: str, value: object, what: str) -> None:
     """Raise ValueError unless an argument holds what it must."""
     if not holds:
@@ -132,14 +120,12 @@ def require(holds: bool, name: str, value: object, what: str) -> None:
 
 
 class RandomFlip(Augmentation):
-    """Flip horizontally, or upside down where `vertical`, with a probability.
+    """Flip horizontally with a probability.
 
     `convention` "pixel" is x' = W - 1 - x (published code), "edge" x' = W - x (detectron2's).
     """
 
-    def __init__(
-        self, probability: float = 0.5, convention: str = "pixel", *, vertical: bool = False
-    ):
+    def __init__(self, probability: float = 0.5, convention: str = "pixel"):
         self._init(locals())
         require(
             convention in FLIP_CONVENTIONS, "convention", convention, f"one of {FLIP_CONVENTIONS}"
@@ -150,10 +136,8 @@ class RandomFlip(Augmentation):
         """Draw one number and return the flip of this image, or a transform that does nothing."""
         if random_state.uniform() >= self.probability:
             return NoOpTransform()
-        height, width = image.shape[:2]
-        if self.vertical:
-            return (PixelVFlipTransform if self.convention == "pixel" else VFlipTransform)(height)
-        return (PixelFlipTransform if self.convention == "pixel" else HFlipTransform)(width)
+        flip = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
+        return flip(image.shape[1])
 
 
 class RandomCenterCrop(Augmentation):

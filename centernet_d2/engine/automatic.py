@@ -20,19 +20,17 @@ from ..config import value_of
 from ..data.loader import load_training_dicts
 from ..data.samplers import seeded
 from ..data.statistics import box_sizes, countable
+from ..model_zoo.lookup import config_folder
 from ..modeling.registration import build_backbone
 from ..progress import SHOWN
 from .object_scale import Records, sample
 from .saved_names import saved_names, tell_once
-from .setup import STAYING
+from .setup import LEVELS
 
 logger = logging.getLogger(__name__)
 
 STRIDE, CELLS = 4, 2  # of the output map; that a small object has at least
-PATIENCE = 5  # evaluations, each after a tenth of the run
 DONE = {"SIZE": False, "SCHEDULE": False, "BATCH": False}
-
-
 _GPU = {
     **{"SOLVER.IMS_PER_BATCH": 32, "SOLVER.AMP.ENABLED": True, "DATALOADER.NUM_WORKERS": 4},
     "MODEL.ENCODER_DECODER.CHANNELS": [64, 128, 192, 256],
@@ -50,10 +48,7 @@ PRESETS: dict[str, tuple[int, int, int, dict[str, Any]]] = {
 
 
 def choose(cfg: CfgNode) -> None:
-    """Do what AUTO asks for, in place; keys set by hand (`STAYING`) stay.
-
-    Without DATASETS.TRAIN the values are those that MODEL.WEIGHTS were trained with.
-    """
+    """Do what AUTO asks for, in place; without DATASETS.TRAIN what MODEL.WEIGHTS' training did."""
     if not cfg.DATASETS.TRAIN:
         saved = saved_names(cfg.MODEL.WEIGHTS)
         take_over(cfg, {} if saved.is_lazy or not saved.config else saved.config_values())
@@ -66,7 +61,7 @@ def choose(cfg: CfgNode) -> None:
     usual, most, length, keys = PRESETS[cfg.AUTO.PRESET]
     used = (key for key in keys if key[:6] != "MODEL." or key.split(".")[1] in backbone.upper())
     _apply(cfg, "PRESET", {key: keys[key] for key in used}, cfg.AUTO.PRESET)
-    records, by_hand = load_training_dicts(cfg), vars(cfg).get(STAYING, frozenset())
+    records, by_hand = load_training_dicts(cfg), set_by_hand(cfg)
     if cfg.AUTO.SIZE and (told := sample(records)):
         _apply(cfg, "SIZE", *frame(cfg, told, usual, most, by_hand))
     if cfg.AUTO.SCHEDULE:
@@ -76,10 +71,18 @@ def choose(cfg: CfgNode) -> None:
     cfg.AUTO.update(DONE)
 
 
+def set_by_hand(cfg: CfgNode) -> set[str]:
+    """The keys that stay: of overrides, and of files that are no shipped configs."""
+    shipped, found = config_folder().resolve(), set()
+    for source, values, _ in vars(cfg).get(LEVELS, ()):
+        if not (source and Path(source[:-2]).resolve().is_relative_to(shipped)):
+            found.update(values)
+    return found
+
+
 def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
     """Set what a run that is gone on with, or weights, chose; `values` is their config."""
-    by_hand = vars(cfg).get(STAYING, frozenset())
-    chosen = [key for key in values.get("AUTO.CHOSEN", ()) if key not in by_hand]
+    chosen = sorted({*values.get("AUTO.CHOSEN", ())} - set_by_hand(cfg))
     cfg.merge_from_list([part for key in chosen for part in (key, values[key])])
     cfg.AUTO.CHOSEN = chosen
     cfg.AUTO.update(DONE if chosen else {})
@@ -89,10 +92,10 @@ def take_over(cfg: CfgNode, values: Mapping[str, Any]) -> None:
 
 def _apply(cfg: CfgNode, word: str, values: Mapping[str, Any], reason: str) -> None:
     """Set what a word of AUTO chooses, but for keys set by hand, and say it in one line."""
-    kept = [key for key in values if key in vars(cfg).get(STAYING, ())]
+    kept = [key for key in values if key in set_by_hand(cfg)]
     chosen = {key: value for key, value in values.items() if key not in kept}
     cfg.merge_from_list([part for pair in chosen.items() for part in pair])
-    cfg.AUTO.CHOSEN = list(dict.fromkeys([*cfg.AUTO.CHOSEN, *chosen]))
+    cfg.AUTO.CHOSEN = list(dict.fromkeys([*cfg.AUTO.CHOSEN, *values]))
     told = ", ".join(f"{key} {value!r}" for key, value in chosen.items()) or "nothing"
     told += "; by hand: " * bool(kept) + ", ".join(f"{key} {value_of(cfg, key)!r}" for key in kept)
     logger.info("AUTO.%s (%s): %s.", word, reason, told, extra=SHOWN)
@@ -158,7 +161,7 @@ def schedule(
         "SOLVER.EMA_DECAY": round(float(np.clip(1 - 2.5 / steps, 0.5, 0.9998)), 5),
         **dict.fromkeys(["SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"], max(steps // 10, 1)),
         "SOLVER.BEST_METRIC": metric,
-        "SOLVER.EARLY_STOPPING": PATIENCE if metric and looks else 0,
+        "SOLVER.EARLY_STOPPING": 5 if metric and looks else 0,  # evaluations
     }
     reason = f"{images} images, about {steps * batch / images:.3g} epochs in steps of {batch}"
     return values, reason if metric else f"{reason}, no score to choose the best by"

@@ -89,7 +89,7 @@ def check_object_scale(
     *,
     divisor: int = 32,
 ) -> None:
-    """Compare the median object of a training with that of each dataset to be tested on.
+    """Compare a training's median object with that of each dataset to be tested on.
 
     Datasets with few objects say nothing; where none says anything the training images are taken.
     TEST.SCALES agree if one of them does. ValueError or, by INPUT.SCALE_MISMATCH, a warning has the
@@ -101,8 +101,8 @@ def check_object_scale(
     seen = {name: r for name, r in seen.items() if len(sizes_in_testing(r, protocol)) >= FEW}
     if not seen and learned.records:
         seen = {"": learned.records}
-    crop, test, fault, frame = cfg.INPUT.CENTER_CROP, cfg.TEST, "", list(learned.frame)
-    if crop.BASE == "output" and learned.size > min(frame):
+    crop, fault, frame = cfg.INPUT.CENTER_CROP, "", list(learned.frame)
+    if crop.BASE == "output" and learned.size > min(frame) and learned.records:
         fault = (
             f"The median object of the training is {learned.size:.0f} pixels large, and the crops "
             f"show {frame} of an image (INPUT.TRAIN_SIZE, INPUT.CENTER_CROP.BASE output). Bring "
@@ -114,19 +114,19 @@ def check_object_scale(
         ratios = [size * scale / learned.size for scale in protocol.scales]
         if fault or not size or any(1 / RATIO <= ratio <= RATIO for ratio in ratios):
             continue
-        trained = f"INPUT.TRAIN_SIZE {frame}, CENTER_CROP.MODE {crop.MODE} SCALES "
-        trained += f"{list(crop.SCALES)} BASE {crop.BASE}"
+        trained = f"INPUT.TRAIN_SIZE {frame}, CENTER_CROP.SCALES {crop.SCALES} BASE {crop.BASE}"
+        shown = f", FIXED_SIZE {list(protocol.fixed_size)}" * (protocol.resolution == "fixed")
         fault = (
             f"For the network the median object is {learned.size:.0f} pixels large in training "
             f"({trained if learned.records else 'as MODEL.WEIGHTS tell'}) and {size:.0f} in "
-            f"testing{name} (TEST.RESOLUTION {test.RESOLUTION}, FIXED_SIZE {test.FIXED_SIZE}): "
-            "what is learned at one size is not found at the other. "
+            f"testing{name} (TEST.RESOLUTION {protocol.resolution}{shown}): what is learned at one "
+            "size is not found at the other. "
             f"Set {cure(records, learned, protocol, divisor, crop.BASE)}."
         )
+    fault += " If it is meant: INPUT.SCALE_MISMATCH warning." if fault else ""
+    if fault and cfg.INPUT.SCALE_MISMATCH == "error":
+        raise ValueError(fault)
     if fault:
-        fault += " If it is meant: INPUT.SCALE_MISMATCH warning."
-        if cfg.INPUT.SCALE_MISMATCH == "error":
-            raise ValueError(fault)
         logger.warning("%s", fault)
 
 

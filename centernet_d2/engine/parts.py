@@ -23,7 +23,7 @@ from ..data.loader import DatasetDict, Mapper
 from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
-from ..modeling.inference_protocol import InferenceProtocol
+from ..modeling.canvas import OnCanvas
 from ..progress import SHOWN, bar
 from .data_checks import suspicions
 from .object_scale import Learned, check_object_scale
@@ -141,8 +141,8 @@ class Parts(DefaultTrainer):
             tasks = getattr(evaluator, "tasks", ())
             known &= bool(tasks) and type(evaluator).__module__.startswith("centernet_d2.")
             starts += [f"{place}{task}/" for task in tasks]
-        if own and isinstance(protocol := getattr(model, "protocol", None), InferenceProtocol):
-            check_object_scale(cfg, learned, seen, protocol, divisor=model.divisor)
+        if own and isinstance(model, OnCanvas):
+            check_object_scale(cfg, learned, seen, model.protocol, divisor=model.divisor)
         return starts if own and known else []
 
 

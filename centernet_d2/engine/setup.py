@@ -27,7 +27,7 @@ from ..data.datasets.from_files import (
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
-from ..model_zoo.lookup import UnknownModelError, get_config_file, is_shipped
+from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import backbone_name, check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
@@ -41,7 +41,7 @@ __all__ = ["check_config", "load_config", "setup"]
 # Attributes of a config: the keys that were overrides; the MODEL.WEIGHTS that it is the own config
 # of; the process that `setup` ran in, and the values then.
 BY_HAND, FROM_WEIGHTS = "__by_hand__", "__from_weights__"
-STAYING = "__staying__"  # the keys that AUTO leaves: of overrides and of files that are one's own
+LEVELS = "__levels__"  # what files and overrides have set
 NVIDIA_DRIVER = "/proc/driver/nvidia"
 _READY = "__ready__"
 
@@ -77,9 +77,8 @@ def load_config(
         path = read_levels(config_path(expanded(path))) if path else []
     levels = [*path, override_level(overrides)]
     vars(cfg)[BY_HAND] = frozenset(levels[-1].values)
+    vars(cfg)[LEVELS] = [level for level in levels if not level.is_saved]
     vars(cfg)[GIVEN] = frozenset(key for level in levels for key in level.values)
-    own = (level for level in levels if not (level.is_saved or is_shipped(level.source[:-2])))
-    vars(cfg)[STAYING] = frozenset(key for level in own for key in level.values)
     for level in levels:
         merge_level(cfg, level)
     for key in overridden_epoch_keys([level.values for level in levels]):

@@ -99,8 +99,7 @@ class Trainer(Parts):
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
         mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
         self.learned = Learned.of(dataset, mapper)
-        starts = self.check_evaluation(cfg, model, self.learned)
-        check_metric_name(cfg.SOLVER.BEST_METRIC, starts)
+        check_metric_name(cfg.SOLVER.BEST_METRIC, self.check_evaluation(cfg, model, self.learned))
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = StepLoop(

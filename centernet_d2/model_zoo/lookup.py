@@ -69,11 +69,6 @@ def config_folder() -> Path:
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[2] / "configs"
 
 
-def is_shipped(file: str) -> bool:
-    """Whether a file is one of the shipped configs, and not one's own; "" is none."""
-    return bool(file) and Path(file).resolve().is_relative_to(config_folder().resolve())
-
-
 def config_names() -> list[str]:
     """All shipped configs that describe a model, as paths with ending."""
     folder = config_folder()

@@ -55,7 +55,9 @@ def center_targets(
     if ignored is None:
         ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     found = torch.nonzero(~ignored).flatten()
-    limit = (width, height) if border == "map" else (width - 1, height - 1)
+    limit: tuple[float, float] = (width - 1, height - 1)
+    if border == "map":  # a center rounded to its very end would be in no cell
+        limit = (width * (1 - 1e-6), height * (1 - 1e-6))
     objects = clipped_objects(
         boxes[found], classes[found], image[found], limit=limit, gaussian=gaussian
     )

@@ -35,7 +35,6 @@ def row(variant, seed, ap):
         "variant": variant,
         "seed": seed,
         "steps": 9,
-        "data": "d",
         "cpu_s_per_step": 0.5,
     } | scores
 
@@ -57,9 +56,13 @@ def test_what_has_a_row_is_not_trained_again(tmp_path, monkeypatch):
         return argparse.Namespace(returncode=0)
 
     monkeypatch.setattr(own_data_recipe.subprocess, "run", run)
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row("base", 0, 44.0) | {"data": "t v"}) + "\n")
     args = argparse.Namespace(output=str(tmp_path), seeds=[0, 1], steps=0, cpu_minutes=2)
     args.train, args.val = "t", "v"
+    there = [
+        row("base", 0, 44.0) | {"data": "t v", "budget": "2 CPU minutes"},
+        row("x", 0, 44.0) | {"data": "t v", "budget": "9 steps"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, there)))
     own_data_recipe.run_all(args, ["base", "x"], {"base": 0.5, "x": 0.25})
     steps = {"base": "240", "x": "480"}  # two minutes of CPU
     done = [("x", 0), ("base", 1), ("x", 1)]

@@ -155,15 +155,6 @@ def test_flip_conventions_by_hand():
     np.testing.assert_array_equal(box, [[1, 0, 4, 2]])
 
 
-@pytest.mark.parametrize(("convention", "y"), [("pixel", 40 - 1 - 20), ("edge", 40 - 20)])
-def test_upside_down(convention, y):
-    image = dot_image(40, 61, x=9, y=20)
-    transform = RandomFlip(1.0, convention, vertical=True).get_transform(image)
-    np.testing.assert_array_equal(transform.apply_coords(np.array([[9.0, 20.0]])), [[9, y]])
-    np.testing.assert_allclose(dot_center(transform.apply_image(image)), [9, 19], atol=1e-9)
-    np.testing.assert_array_equal(transform.inverse().apply_coords(np.array([[9.0, y]])), [[9, 20]])
-
-
 def test_flip_probability():
     image = np.zeros((4, 10, 3), dtype=np.uint8)
     random_state.seed(0)

@@ -86,6 +86,7 @@ def test_a_checkpoint_says_what_it_is(trained, dataset):
     assert info.protocol == "no augmentation / fixed 64x96"
     training = dict(info.training)
     assert training.pop("date").startswith("20")
+    assert training.pop("object_size") == pytest.approx(12.5 * 32 / 48 / 0.95, rel=0.4)
     assert training == {
         "train": ["coco:boxes.json:pictures"],
         "test": ["coco:boxes.json:pictures"],

@@ -11,6 +11,7 @@ from detectron2.config import get_cfg, instantiate
 from detectron2.modeling import build_model
 from small_detector import boxes_input as training_input
 from small_detector import image_input, rows
+from torchvision.ops import generalized_box_iou
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.modeling import PointsCenterNet
@@ -47,30 +48,27 @@ def test_losses_are_named_finite_and_reach_every_parameter(tiny_config):
 BOX2D = "MODEL.POINTS_CENTERNET.BOX2D"
 
 
-def test_overlap_and_its_prediction_are_learned_and_reach_every_parameter(tiny_config):
-    model = built(tiny_config(f"{BOX2D}.OVERLAP_WEIGHT", 2.0, f"{BOX2D}.IOU_WEIGHT", 1.0))
-    losses = model(batch())
-    names = ["heatmap", "iou", "offset", "overlap", "size"]
-    assert sorted(losses) == [f"loss_{name}" for name in names]
-    assert 1.99 < losses["loss_overlap"] < 4  # of almost no size: 2 * (1 - GIoU), GIoU in -1..0
+@pytest.mark.parametrize("form", ["cells", "log"])
+def test_giou_is_learned_and_reaches_every_parameter(tiny_config, form):
+    model = built(tiny_config(f"{BOX2D}.GIOU_WEIGHT", 2.0, f"{BOX2D}.SIZE_FORM", form))
+    last = {name: model.head.stacks[-1][name].last_layer for name in ("size", "offset")}
+    for name, value in {"size": 0.0 if form == "log" else 8.0, "offset": 0.0}.items():
+        torch.nn.init.zeros_(last[name].weight)
+        torch.nn.init.constant_(last[name].bias, value)  # boxes of 8 x 8 cells at the cell's corner
+    losses = model([training_input([[8, 8, 26, 58], [4, 4, 40, 30]], [0, 1])])
+    found = torch.tensor([[0.0, 4, 8, 12], [1.0, 0, 9, 8]])  # around the cells (4, 8) and (5, 4)
+    truth = torch.tensor([[2.0, 2, 6.5, 14.5], [1.0, 1, 10, 7.5]])
+    expected = 2 * (1 - generalized_box_iou(found, truth).diagonal()).mean()
+    assert losses["loss_giou"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert sorted(losses) == ["loss_giou", "loss_heatmap", "loss_offset", "loss_size"]
     sum(losses.values()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
-    empty = model([training_input([], [], seed=1)])
-    assert empty["loss_overlap"] == empty["loss_iou"] == 0
+    assert model([training_input([], [])])["loss_giou"] == 0
 
 
-@pytest.mark.parametrize("exponent", [0.0, 0.25, 1.0])
-def test_scores_are_means_of_heatmap_and_predicted_overlap(tiny_config, exponent):
-    keys = (f"{BOX2D}.IOU_WEIGHT", 1.0, f"{BOX2D}.IOU_EXPONENT", exponent)
-    model = built(tiny_config(*keys)).eval()
-    last = model.head.stacks[-1]["iou"].last_layer
-    torch.nn.init.zeros_(last.weight)
-    torch.nn.init.constant_(last.bias, 1.0)  # an IoU of 0.7311 everywhere
-    with torch.no_grad():
-        found = model([image_input(40, 60)])[0]["instances"].scores
-        model.tasks[0].iou_weight = 0.0
-        plain = model([image_input(40, 60)])[0]["instances"].scores
-    assert torch.allclose(found, plain ** (1 - exponent) * 0.7310586**exponent, atol=1e-6)
+def test_boxes_without_area_need_more_than_giou(tiny_config):
+    with pytest.raises(ValueError, match="SIZE_WEIGHT is 0"):
+        built(tiny_config(f"{BOX2D}.GIOU_WEIGHT", 1.0, f"{BOX2D}.SIZE_WEIGHT", 0.0))
 
 
 def test_logarithms_of_sizes_are_learned_by_their_difference(tiny_config):
@@ -81,11 +79,6 @@ def test_logarithms_of_sizes_are_learned_by_their_difference(tiny_config):
     loss = model([training_input([[8, 8, 24, 56]], [0])])["loss_size"]  # 16 x 48
     expected = 3.0 * (math.log(2) + math.log(1.5)) / (2 + 1e-4)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_overlap_alone_is_refused(tiny_config):
-    with pytest.raises(ValueError, match=r"SIZE_WEIGHT 0\.1"):
-        built(tiny_config(f"{BOX2D}.OVERLAP_WEIGHT", 1.0, f"{BOX2D}.SIZE_WEIGHT", 0.0))
 
 
 def test_a_batch_without_objects_trains(tiny_config):

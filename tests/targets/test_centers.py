@@ -65,9 +65,25 @@ def test_an_object_at_the_lower_right_border(border, size):
         gaussian=RULE,
         border=border,
     )
-    assert tuple(targets.size[0].tolist()) == size
+    assert targets.size[0].tolist() == pytest.approx(size, abs=1e-4)
     middle = (targets.peaks.x[0] + targets.offset[0, 0]).item()
-    assert middle == 12.5 + size[0] / 2
+    assert middle == pytest.approx(12.5 + size[0] / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("side", [16, 1024, 16384])
+def test_a_sliver_at_the_very_end_has_its_center_in_the_last_cell(side):
+    start = torch.nextafter(torch.tensor(float(side)), torch.tensor(0.0)) * (1 - 2e-6)
+    targets = center_targets(
+        torch.tensor([[start, 0, side + 3.0, 4]]),
+        torch.tensor([0]),
+        torch.tensor([0]),
+        num_images=1,
+        num_classes=1,
+        map_size=(8, side),
+        gaussian=RULE,
+        border="map",
+    )
+    assert targets.peaks.x.tolist() == [side - 1]
 
 
 def test_two_objects_of_one_class_on_one_cell_are_both_kept():

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
 
-from ...checked_values import check_at_least, check_choice
+from ...checked_values import check_choice
 from ...config import from_block
 from ...decoding.center_boxes import center_boxes
-from ...losses.box_overlap import KINDS, LEAST_SIDE, overlap_loss, paired_iou
 from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
@@ -22,15 +21,18 @@ from ...structures.targets import CenterTargets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
 
-LOG_UNIT, LEAST_LEARNED = 8.0, 0.25
-"""Cells: of the logarithm 0, and of the smallest sides that are learned as a logarithm."""
+SIZE_FORMS = ("cells", "log")
+LOG_UNIT = 8.0
+"""Cells of which the logarithm is 0: near the sides of most objects, where a network starts."""
+LEAST_SIDE = 0.25
+"""Cells: shorter sides are learned as that long; they have a logarithm and an overlap then."""
 LARGEST_LOG = 8.0
-"""Larger ones are no sides of objects, and might overflow."""
+"""Of 24,000 cells: an exponential of more is no side of an object."""
 
 
 @register_point_task
 class Box2D(PointTask):
-    """Regresses (width, height) in cells of the output map; adds `pred_boxes`.
+    """Regresses (width, height) in cells of the output map, or their logarithms; adds `pred_boxes`.
 
     `docs/config.md` says more about each choice.
     """
@@ -45,25 +47,18 @@ class Box2D(PointTask):
         class_specific_size: bool = False,  # one size per class
         regression: RegressionLoss | None = None,  # the loss
         size_as_point: bool = False,  # map sizes to the image as if they were points
-        overlap_weight: float = 0.0,  # of the loss `overlap_loss` beside that of the size
-        overlap_kind: str = "giou",  # see there
-        size_form: str = "cells",  # what the branch says; "log": the logarithm of cells / LOG_UNIT
-        iou_weight: float = 0.0,  # of the loss of the IoU that is predicted too; 0: it is not
-        iou_exponent: float = 0.5,  # of the predicted IoU in scores
+        size_form: str = "cells",  # what the branch says; "log": logarithms of cells / LOG_UNIT
+        giou_weight: float = 0.0,  # of the loss 1 - GIoU of the box, mean over objects; 0: none
     ) -> None:
-        check_choice("overlap_kind", overlap_kind, KINDS)
-        check_choice("size_form", size_form, ("cells", "log"))
-        check_at_least("1 - iou_exponent", 1 - iou_exponent, 0)
-        if overlap_weight > 0 and not size_weight and size_form == "cells":
+        check_choice("size_form", size_form, SIZE_FORMS)
+        if giou_weight and not size_weight and size_form == "cells":
             raise ValueError(
-                "size_weight is 0, which boxes without area need beside overlap_weight to grow at "
-                "all: set BOX2D.SIZE_WEIGHT 0.1"
+                "BOX2D.SIZE_WEIGHT is 0: boxes that start without area need it beside GIOU_WEIGHT "
+                "to grow at all. Set it, or SIZE_FORM log"
             )
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
-        self.overlap_weight, self.overlap_kind = overlap_weight, overlap_kind
-        self.size_form = size_form
-        self.iou_weight, self.iou_exponent = iou_weight, iou_exponent
+        self.size_form, self.giou_weight = size_form, giou_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Box2D:
@@ -76,9 +71,8 @@ class Box2D(PointTask):
         return ["sizes as points"] if self.size_as_point else []
 
     def branches(self, num_classes: int) -> Branches:
-        """Branch `size`: 2 channels, or a pair per class; and `iou`, the logit of the box's."""
-        size = {"size": 2 * num_classes if self.class_specific_size else 2}
-        return Branches(size | {"iou": 1} if self.iou_weight else size)
+        """Branch `size`: 2 channels, or a pair per class."""
+        return Branches({"size": 2 * num_classes if self.class_specific_size else 2})
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
@@ -89,65 +83,47 @@ class Box2D(PointTask):
     def losses(
         self, predictions: CenterPredictions, targets: Tensor, centers: CenterTargets
     ) -> dict[str, Tensor]:
-        """`loss_size`; of a class-specific map only the pair of the object's class is compared."""
+        """`loss_size`, and `loss_giou` where it is asked for.
+
+        Of a class-specific map only the pair of the object's class is compared.
+        """
         size = centers.peaks.gather(predictions.regressions["size"])
         if self.class_specific_size:
             row = torch.arange(len(size), device=size.device)
             size = size.unflatten(1, (-1, 2))[row, centers.classes]
-        told = targets
-        if self.size_form == "log":
-            told = (targets.clamp(min=LEAST_LEARNED) / LOG_UNIT).log()
-        loss = self.regression(
-            size[centers.regression_mask],
-            told[centers.regression_mask],
-            num_images=centers.num_images,
-        )
-        result = {"loss_size": self.size_weight * loss}
-        if not (self.overlap_weight or self.iou_weight):
-            return result
         rows = centers.regression_mask
-        offset = centers.peaks.gather(predictions.offset)
-        boxes = _boxes(
-            offset[rows].float(), self.values("size", size[rows].float()).clamp(min=LEAST_SIDE)
-        )
-        wanted = _boxes(centers.offset[rows], targets[rows])
-        if self.overlap_weight:
-            overlap = overlap_loss(boxes, wanted, self.overlap_kind)
-            result["loss_overlap"] = self.overlap_weight * overlap
-        if self.iou_weight:
-            logits = centers.peaks.gather(predictions.regressions["iou"])[rows, 0].float()
-            iou = paired_iou(boxes.detach().float(), wanted)
-            loss = F.binary_cross_entropy_with_logits(logits, iou, reduction="sum")
-            result["loss_iou"] = self.iou_weight * loss / max(len(iou), 1)
+        size, wanted = size[rows], targets[rows]
+        is_log = self.size_form == "log"
+        told = (wanted.clamp(min=LEAST_SIDE) / LOG_UNIT).log() if is_log else wanted
+        loss = self.regression(size, told, num_images=centers.num_images)
+        result = {"loss_size": self.size_weight * loss}
+        if self.giou_weight:
+            offset = centers.peaks.gather(predictions.offset)[rows].float()
+            boxes = _boxes(offset, self.values("size", size.float()).clamp(min=LEAST_SIDE))
+            truth = _boxes(centers.offset[rows], wanted)
+            giou = generalized_box_iou_loss(boxes, truth, reduction="sum") / max(len(boxes), 1)
+            result["loss_giou"] = self.giou_weight * giou
         return result
 
     def values(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes in cells, whatever their form, and IoU in 0..1."""
-        if branch == "iou":
-            return maps.sigmoid()
+        """Sizes in cells, whatever their form."""
         return LOG_UNIT * maps.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else maps
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes, and how good they are, are the same in a flip."""
+        """Sizes are the same in a flip."""
         return maps
 
     def decode(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
     ) -> list[dict[str, Any]]:
-        """`pred_boxes`, not clipped; with `iou` `scores`, weighted means of it and the peaks'."""
+        """`pred_boxes`, not clipped."""
         boxes = center_boxes(peaks, centers, maps.regressions["size"]).unflatten(-1, (2, 2))
         corners = images.map_to_image(boxes, maps.map_size)
         if self.size_as_point:
             middle = corners.mean(-2, keepdim=True)
             size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
             corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
-        found: list[dict[str, Any]] = [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
-        if self.iou_weight:
-            iou = peaks.gather(maps.regressions["iou"])[..., 0]
-            scores = peaks.scores ** (1 - self.iou_exponent) * iou**self.iou_exponent
-            for fields, of_image in zip(found, scores, strict=True):
-                fields["scores"] = of_image
-        return found
+        return [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
 
 
 def _boxes(center: Tensor, size: Tensor) -> Tensor:
