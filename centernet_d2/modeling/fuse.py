@@ -49,7 +49,8 @@ def fold_batch_norm(network: nn.Module, images: Any) -> int:
     for convolution, norm in pairs:
         _fold(convolution, norm)
         parent, _, child = names[norm].rpartition(".")
-        setattr(network.get_submodule(parent), child, nn.Identity())
+        rest = getattr(norm, "act", nn.Identity())  # timm's norms have their activation inside
+        setattr(network.get_submodule(parent), child, rest)
     for old, new in zip(before, _tensors(network(images)), strict=True):
         if (old - new).abs().max() > TOLERANCE * old.abs().max().clamp(min=1.0):
             raise RuntimeError(

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from centernet_d2.layers.deform_conv import DeformConv2d
-from centernet_d2.modeling.backbone import DLA, EncoderDecoder, Hourglass, ResNetDeconv
+from centernet_d2.modeling.backbone import (
+    DLA,
+    EncoderDecoder,
+    Hourglass,
+    ResNetDeconv,
+    TimmBackbone,
+)
 from centernet_d2.modeling.fuse import fold_batch_norm
 
 BUILD = {
@@ -113,3 +119,13 @@ def test_a_wrong_fold_is_noticed():
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="eval mode"):
         fold_batch_norm(EncoderDecoder().train(), torch.randn(1, 3, 32, 32))
+
+
+@torch.no_grad()
+def test_norms_with_their_activation_inside():
+    pytest.importorskip("timm")
+    network = TimmBackbone(name="tf_efficientnet_lite0", out_channels=8).eval()
+    images = torch.randn(1, 3, 64, 64)
+    before = network(images)["timm"]
+    assert fold_batch_norm(network, images) > 40
+    torch.testing.assert_close(network(images)["timm"], before, rtol=1e-4, atol=1e-4)
