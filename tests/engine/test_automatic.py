@@ -89,8 +89,9 @@ def own(dataset, tmp_path):
     return [*args, "OUTPUT_DIR", str(tmp_path / "run"), "SOLVER.MAX_ITER", "4"]
 
 
-def test_choices_are_told_and_what_is_set_stays(own, dataset, tmp_path, caplog):
+def test_choices_are_told_and_what_is_set_stays(own, dataset, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(automatic, "has_fast_bfloat16", lambda: False)
     cfg = setup(load_config(SMALL, [*own, "SOLVER.EARLY_STOPPING", 2]))
     assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.EARLY_STOPPING, cfg.TEST.EVAL_PERIOD) == (4, 2, 1)
     assert cfg.SOLVER.BEST_METRIC == "bbox/AP"
@@ -162,6 +163,17 @@ def test_presets_widen_a_network_that_starts_from_nothing(dataset):
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.AMP.ENABLED) == (32, True)
     assert cfg.MODEL.HOURGLASS.OUT_CHANNELS == 256  # is not in use
     assert chosen("MODEL.WEIGHTS", "mine.pth").MODEL.ENCODER_DECODER.CHANNELS == [32, 64, 96, 128]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_cpu_that_multiplies_bfloat16_trains_in_it(dataset, fast, monkeypatch):
+    capabilities = {"avx512_bf16": fast, "avx2": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    given = ["DATASETS.TRAIN", dataset, "AUTO.BATCH", False, "MODEL.DEVICE", "cpu"]
+    for preset, dtype in {"cpu": "bfloat16", "gpu8": "float16"}.items():
+        cfg = setup(load_config(SMALL, [*given, "AUTO.PRESET", preset]))
+        assert cfg.SOLVER.AMP.ENABLED == (fast or preset == "gpu8")
+        assert cfg.SOLVER.AMP_DTYPE == (dtype if fast else "float16")
 
 
 class Squares(nn.Module):
