@@ -172,8 +172,8 @@ def test_a_cpu_that_multiplies_bfloat16_trains_in_it(dataset, fast, monkeypatch)
     given = ["DATASETS.TRAIN", dataset, "AUTO.BATCH", False, "MODEL.DEVICE", "cpu"]
     for preset, dtype in {"cpu": "bfloat16", "gpu8": "float16"}.items():
         cfg = setup(load_config(SMALL, [*given, "AUTO.PRESET", preset]))
-        assert cfg.SOLVER.AMP.ENABLED == (fast or preset == "gpu8")
-        assert cfg.SOLVER.AMP_DTYPE == (dtype if fast else "float16")
+        assert (fast or preset == "gpu8") == cfg.SOLVER.AMP.ENABLED
+        assert (dtype if fast else "float16") == cfg.SOLVER.AMP_DTYPE
 
 
 class Squares(nn.Module):
