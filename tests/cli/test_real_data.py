@@ -48,7 +48,7 @@ def test_train_evaluate_and_predict(test_data, tmp_path, verb):
 
     arguments = ["--config-file", str(tmp_path / "run" / "config.yaml"), "--weights", str(weights)]
     arguments += ["--input", *(str(folder / "val2017" / name) for name in names)]
-    arguments += ["--output", str(tmp_path / "out"), "--score-threshold", "0"]
+    arguments += ["--output", str(tmp_path / "out"), "--score-threshold", "0", "--no-clip"]
     assert verb("predict").main(arguments) == 0
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(content["images"]) == IMAGES

@@ -12,6 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.checks.findings import reading_on
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.evaluation import CocoEvaluator
 
@@ -255,6 +256,26 @@ def test_yolo_lines_that_cannot_be_meant(folder, line, words):
     (folder / "labels" / "a_1.txt").write_text(f"0 0.5 0.5 0.5 0.5\n{line}\n")
     with pytest.raises(DatasetError, match=words):
         register_from_files(spec)
+
+
+def test_reading_on_leaves_out_what_a_reader_refuses(folder):
+    spec = write_labels(folder, "yolo")
+    lines = "0 0.5 0.5 0.5 0.5\n7 0.5 0.5 0.1 0.1\n0 0.5\n"
+    (folder / "labels" / "a_1.txt").write_text(lines)
+    with reading_on() as found:
+        assert boxes_of(records(spec))["a_1"] == [(0, 10, 7.5, 30, 22.5)]
+    [finding] = found
+    assert (finding.count, finding.severity) == (2, "error")
+    told = "a_1.txt', line 2: class 7 is none of the 2 'names' (from 0); 1 more such"
+    assert finding.what.endswith(told)
+
+    voc = write_labels(folder, "voc")
+    (folder / "labels" / "b.xml").write_text("<annotation><size>")
+    (folder / "labels" / "lost.xml").write_text((folder / "labels" / "c.xml").read_text())
+    with reading_on() as found:
+        assert sorted(boxes_of(records(voc))) == ["a_1", "c"]
+    assert [finding.count for finding in found] == [1, 1]
+    assert "lost.xml" in found[1].what
 
 
 def test_what_is_wrong_with_a_data_yaml(folder):

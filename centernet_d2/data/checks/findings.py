@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -47,6 +47,7 @@ KINDS = {
 }
 # fmt: on
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -129,3 +130,20 @@ def without_refused(read: Callable[[], Result], *tables: list[Any]) -> Result:
                 table[:] = [row for row in table if id(row) not in refused]
             if sum(map(len, tables)) == sizes or not noted(error):
                 raise
+
+
+def readable(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield what `read` makes of each; within `reading_on` without those that it refuses."""
+    refused: list[ValueError] = []
+    for item in items:
+        try:
+            found = read(item)
+        except ValueError as error:
+            if not reads_on():
+                raise
+            refused.append(error)
+        else:
+            yield found
+    if refused:
+        more = f"; {len(refused) - 1} more such" * (len(refused) > 1)
+        noted(RowsError(f"{refused[0]}{more}", refused))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..checks import DatasetError
+from ..checks.findings import readable
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
@@ -42,7 +43,7 @@ class Page(NamedTuple):
     place: str  # for messages
     size: tuple[int, int] | None  # width, height; None: as the file has it, upright
     # "label", "box" (x1, y1, x2, y2 in pixels, None of a shape without extent), PLACE, other keys
-    objects: Sequence[dict[str, Any]]
+    objects: list[dict[str, Any]]
 
 
 def read_form(spec: str) -> FileDataset:
@@ -87,7 +88,7 @@ def _pages(form: str, labels: str) -> tuple[list[Page], list[str]]:
     read_file = pkgutil.resolve_name(f"{__package__}.{function}")
     paths = [os.path.join(folders[0], file) for file in files]
     stems = (os.path.splitext(file)[0] for file in files)
-    found = map(read_file, paths, stems)
+    found = readable(lambda pair: [*read_file(*pair)], zip(paths, stems, strict=True))
     return [page for pages in found for page in pages], [*paths, *folders]
 
 
@@ -96,13 +97,17 @@ def _by_image(
 ) -> tuple[dict[str, Page], list[str]]:
     """The page of each image, of those that a list `names`, and what they were found by."""
     files, folders = files_in(root)
-    find, found = finder(files), {}
-    for page in pages:
+    find, found = finder(files), dict[str, Page]()
+
+    def image_of(page: Page) -> tuple[str, Page]:
         image = find(*page.names)
         if image is None or image in found:
             what = "has no image" if image is None else f"has the image of {found[image].place}"
             cure = "correct the image folder or the name, or remove the label"
             raise DatasetError(f"{page.place} {what}, '{page.names[0]}', in '{root}': {cure}")
+        return image, page
+
+    for image, page in readable(image_of, pages):
         found[image] = page
     if names:
         wanted = {n: find(n) for n in read_split_list(names, known=(), example="2007_000027")}
@@ -125,19 +130,24 @@ def coco_content(
     `source` is named in messages.
     """
     ids = {name: k for k, name in enumerate(classes, start=1)}
-    images, annotations = [], []
+    images, annotations, numbered = [], [], list[tuple[int, dict[str, Any]]]()
     for number, (path, page) in enumerate(sorted(pages.items()), start=1):
         width, height = page.size or read_image_size(path, upright=True)
         images.append({"id": number, "file_name": path, "width": width, "height": height})
-        for entry in page.objects:
-            if (label := entry["label"]) not in ids:
-                told = f"'{label}' is none of the classes {classes[:20]}"
-                raise DatasetError(f"{entry[PLACE]}: {told}: correct it, or list it with them")
-            if entry["box"]:
-                x, y, right, bottom = entry["box"]
-                own = {"bbox": [x, y, right - x, bottom - y], "area": (right - x) * (bottom - y)}
-                own |= {"id": len(annotations) + 1, "image_id": number, "category_id": ids[label]}
-                annotations.append({**entry, **own})
+        numbered += [(number, entry) for entry in page.objects]
+
+    def known(pair: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+        if (label := pair[1]["label"]) not in ids:
+            told = f"'{label}' is none of the classes {classes[:20]}"
+            raise DatasetError(f"{pair[1][PLACE]}: {told}: correct it, or list it with them")
+        return pair
+
+    for number, entry in readable(known, numbered):
+        if entry["box"]:
+            x, y, right, bottom = entry["box"]
+            own = {"bbox": [x, y, right - x, bottom - y], "area": (right - x) * (bottom - y)}
+            own |= {"id": len(annotations) + 1, "image_id": number}
+            annotations.append({**entry, **own, "category_id": ids[entry["label"]]})
     if flat := sum(not entry["box"] for page in pages.values() for entry in page.objects):
         logger.warning("%s: %d points, lines and the like are no boxes: left out", source, flat)
     categories = [{"id": k, "name": name, **category} for name, k in ids.items()]

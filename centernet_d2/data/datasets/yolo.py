@@ -15,6 +15,7 @@ import yaml
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
+from ..checks.findings import readable
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
@@ -75,22 +76,29 @@ def read(spec: str) -> tuple[dict, list[str]]:
     names, category = [str(name) for name in names], _joints(content, count, source)
     images, files = _images(content[split] if split else ".", source, content.get("path"))
     labels = {image: _label_path(image) for image in images}
-    without = [image for image, label in labels.items() if not os.path.isfile(label)]
+    without = {image: 0 for image, label in labels.items() if not os.path.isfile(label)}
     if without:
         told = f"'{source}': {len(without)} of {len(labels)} images have no label file"
         if len(without) == len(labels):
+            image, label = next(iter(labels.items()))
             raise DatasetError(
-                f"{told}; that of '{without[0]}' would be '{labels[without[0]]}'. Put the folders "
-                "'images' and 'labels' side by side"
+                f"{told}; that of '{image}' would be '{label}'. Put the folders 'images' and "
+                "'labels' side by side"
             )
         say(f"{told}: they have no objects")
-    pages, pose, missing = {}, (count, dims), set(without)
+    pages, rows = dict[str, Page](), list[tuple[str, str, list[str]]]()
     for image, label in labels.items():
-        size = read_image_size(image, upright=True)
-        lines = [] if image in missing else read_text(label).split("\n")
-        rows = {f"'{label}', line {row}": line.split() for row, line in enumerate(lines, start=1)}
-        objects = [_object(row, names, pose, size, place) for place, row in rows.items() if row]
-        pages[image] = Page((), "", size, objects)
+        pages[image] = Page((), "", read_image_size(image, upright=True), [])
+        lines = [] if image in without else read_text(label).split("\n")
+        words = ((f"'{label}', line {row}", line.split()) for row, line in enumerate(lines, 1))
+        rows += [(image, *pair) for pair in words if pair[1]]
+
+    def read_row(row: tuple[str, str, list[str]]) -> tuple[str, dict[str, Any]]:
+        image, place, words = row
+        return image, _object(words, names, (count, dims), pages[image].size, place)
+
+    for image, found in readable(read_row, rows):
+        pages[image].objects.append(found)
     files += [source, *labels, *labels.values(), *{os.path.dirname(x) for x in labels.values()}]
     return coco_content(pages, names, source, **category), files
 
