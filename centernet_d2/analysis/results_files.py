@@ -53,7 +53,8 @@ class Dataset:
         truth, metadata = load_ground_truth(name), MetadataCatalog.get(name)
         self.name, self.class_names = name, list(truth.class_names)
         self.ids = {key: index for index, key in enumerate(truth.category_ids)}
-        if file := metadata.get("json_file"):
+        # Of a share of the images, or some of the classes, the records are what was chosen.
+        if file := not metadata.get("selection") and metadata.get("json_file"):
             found = load_coco_records(file, metadata.get("image_root", ""), needs_images=False)
         self.records = CheckedRecords(found) if file else checked_records(name)
         self.is_labelled, self.pictures = truth.is_labelled, dict[Hashable, dict | None]()

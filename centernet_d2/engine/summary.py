@@ -109,7 +109,7 @@ class PeriodPrinter(CommonMetricPrinter):
     def write(self) -> None:
         """Log where the training stands, once after a step."""
         storage = get_event_storage()
-        if storage.iter not in (self._seen, self.max_iter):
+        if storage.iter not in (self._seen, self.max_iter) and "total_loss" in storage.histories():
             self._seen = storage.iter
             logger.info("%s", self.line(storage), extra=SHOWN)
 

@@ -35,6 +35,21 @@ def dataset(tmp_path):
     return Dataset(register_from_files(f"coco:{tmp_path}/truth.json:{tmp_path}/images"))
 
 
+def test_a_share_of_some_classes_has_its_own_pictures_and_classes(dataset, tmp_path):
+    """Not those of the JSON that its metadata names."""
+    spec = f"coco:{tmp_path}/truth.json:{tmp_path}/images"
+    for file in ("a/one.png", "b/two.png"):
+        (tmp_path / "images" / file).parent.mkdir()
+        Image.new("RGB", (100, 50)).save(tmp_path / "images" / file)
+    shares = [register_from_files(f"{spec}:{share}", ["ring"]) for share in ("train50", "val50")]
+    both = [Dataset(name) for name in shares]
+    assert sorted(r["image_id"] for part in both for r in part.records) == [3, 8]
+    assert [len(part.records) for part in both] == [1, 1]
+    (ring,) = (a for part in both for r in part.records for a in r["annotations"])
+    assert [part.class_names for part in both] == [["ring"], ["ring"]]
+    assert ring["category_id"] == 0  # in the JSON's order it is 1
+
+
 def flat():
     for key in BOXES:
         yield from zip([key] * 2, CLASSES[key], BOXES[key], SCORES[key], strict=False)

@@ -55,3 +55,16 @@ def test_a_line_has_medians_and_the_time_left(monkeypatch):
             "20 ms for data"
         )
         assert storage.latest()["eta_seconds"] == (0.5 * 97, 2)
+
+
+def test_a_run_with_nothing_left_to_train_has_no_line(monkeypatch):
+    printer, lines = PeriodPrinter(100, images_per_step=8), []
+    monkeypatch.setattr(printer, "line", lines.append)
+    with EventStorage(100) as storage:
+        storage.iter = 101  # where a resumed run that was at its end stands
+        storage.put_scalar("bbox/AP", 40.0)
+        printer.write()
+        assert not lines
+        storage.put_scalar("total_loss", 3.0)
+        printer.write()
+        assert lines == [storage]
