@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
         from .check_data_page import page  # draws
 
         with atomic_write(args.html, "w") as file:
-            records = {spec: each.records for spec, each in looked.items()}
-            file.write(page(as_table(tables, "html"), findings, records))
+            shown = {s: (each.records, [*each.facts["classes"]]) for s, each in looked.items()}
+            file.write(page(as_table(tables, "html"), findings, shown))
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)

@@ -20,7 +20,8 @@ from ..data.checks.findings import Finding
 from ..data.images import ImageFileError, read_image
 from ..visualization.detections import draw_boxes
 
-SHOWN, SIDE, MOST_BARS = 24, 480, 200  # pictures, their pixels, bars of classes and numbers
+SHOWN, SIDE = 24, 480  # pictures, their pixels
+MOST_BARS, MOST_NAMES = 200, 25  # of classes and numbers
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;max-width:80em;margin:2em auto;padding:0 1em}
 td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 div{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;width:300px}img{max-width:100%}
@@ -29,8 +30,13 @@ td:nth-child(4),td:nth-child(6){min-width:14em}td:nth-child(5){min-width:22em}""
 Records = Sequence[Mapping[str, Any]]
 
 
-def page(facts: str, findings: Sequence[Finding], datasets: Mapping[str, Records]) -> str:
-    """All of it as HTML: `facts` are a table in it, findings stand with the most severe first."""
+def page(
+    facts: str, findings: Sequence[Finding], datasets: Mapping[str, tuple[Records, Sequence[str]]]
+) -> str:
+    """All of it as HTML: `facts` are a table in it, findings stand with the most severe first.
+
+    `datasets`: specification -> records and class names.
+    """
     heads = ("", "kind", "count", "what", "examples", "cure")
     rows = []
     for each in findings:
@@ -38,12 +44,12 @@ def page(facts: str, findings: Sequence[Finding], datasets: Mapping[str, Records
         told = (each.what, each.dataset and f"in {each.dataset}")
         shown = "; ".join(map(str, places))
         rows.append((each.severity, each.kind, each.count, " ".join(told), shown, each.cure))
-    records = {str(r.get("file_name")): r for found in datasets.values() for r in found}
+    records = {str(r.get("file_name")): r for found, _ in datasets.values() for r in found}
     return "\n".join(
         [
             f"<!doctype html><meta charset=utf-8><title>check-data</title><style>{_STYLE}</style>",
             f"<h1>What check-data found</h1>{tabulate(rows, heads, 'html')}<h2>Data</h2>{facts}",
-            *(f"<h3>{escape(spec)}</h3>{_histograms(found)}" for spec, found in datasets.items()),
+            *(f"<h3>{escape(spec)}</h3>{_histograms(*found)}" for spec, found in datasets.items()),
             "<h2>Pictures</h2><p>Boxes with a fault are red, others green.</p><div>",
             *(f"<figure>{each}</figure>" for each in _pictures(findings, records)),
             "</div>",
@@ -55,19 +61,24 @@ def _embedded(data: bytes, kind: str) -> str:
     return f'<img alt="" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
 
 
-def _histograms(records: Records) -> str:
+def _histograms(records: Records, names: Sequence[str]) -> str:
     """Objects of each class, per image, and their sizes, as one picture."""
     objects = Objects.of([record for record in records if "annotations" in record])
     numbers = np.bincount(objects.image, minlength=len(objects.files))
     sizes = np.sqrt(np.abs(objects.boxes[:, 2:].prod(axis=1)))
     figure = Figure(figsize=(12, 3), layout="constrained")
-    titles = ("objects by class index", "objects per image", "object size in pixels")
+    titles = ("objects of each class", "objects per image", "object size in pixels")
     for title, values in zip(titles, (objects.classes, numbers, sizes), strict=True):
         axes = figure.add_subplot(1, 3, titles.index(title) + 1, title=title)
         values = values[np.isfinite(values)]
         whole = np.arange(min(values.max(initial=0) + 2, MOST_BARS)) - 0.5
         axes.hist(values, bins=whole if values.dtype.kind == "i" else 30, rwidth=0.9)
         axes.locator_params(integer=True)
+    if len(names) <= MOST_NAMES:  # of more classes their numbers stand there
+        shown = [name if len(name) < 20 else f"{name[:18]}..." for name in names]
+        figure.axes[0].set_xticks(
+            range(len(names)), shown, rotation=30, ha="right", parse_math=False
+        )
     figure.savefig(stream := io.BytesIO(), format="png", dpi=80)
     return _embedded(stream.getvalue(), "png")
 

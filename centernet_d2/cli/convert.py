@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.data import DatasetCatalog
+from torch import Tensor
 
 from ..atomic_write import atomic_write
 from ..checkpoint.detect_source import UnknownWeightsError
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         )
     converted = with_names(converted, args.classes, args.joints)
     voc_size = args.voc_size or (512 if "512" in Path(args.input).name else 384)
+    if args.half:
+        converted = replace(converted, state_dict=halved(converted.state_dict))
     config = write(converted, args.output, source=args.input, voc_size=voc_size)
     print(converted.report())
     for key in converted.found.names["guessed"]:
@@ -83,6 +88,7 @@ def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace
         keys = flattened(load_config(args.config_file, ["DATASETS.TRAIN", (), "DATASETS.TEST", ()]))
         content[BLOCK] = published_info(keys, args.input).block()
     print(f"{args.input}: {file.stat().st_size:,} bytes")
+    content["model"] = halved(content["model"]) if args.half else content["model"]
     write_weights(args.output, content)
     print(f"{args.output}: {args.output.stat().st_size:,} bytes")
     if left_out := [k for k in checkpoint if k not in (*content, "state_dict", "format")]:
@@ -90,6 +96,19 @@ def convert_own(checkpoint: dict[str, Any], file: Path, args: argparse.Namespace
     if BLOCK not in content:
         print("it carries no config, as it was saved before files did: add it by --config-file")
     return 0
+
+
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of floating-point numbers in 16 bits, those of whole numbers as they are.
+
+    Raises:
+        ValueError: a number is too large for them.
+    """
+    result = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    for name, tensor in result.items():
+        if not torch.equal(tensor.isinf(), state[name].isinf()):
+            raise ValueError(f"'{name}' has numbers too large for 16 bits: leave out --half.")
+    return result
 
 
 def with_names(converted: Converted, classes: str | None, joints: str | None) -> Converted:

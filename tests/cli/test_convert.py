@@ -151,6 +151,29 @@ def test_own_files_change_their_form(own, tmp_path, capsys):
     assert Predictor(first).class_names == ["square"]
 
 
+def test_half_precision_is_half_the_file(own, published, tmp_path, capsys):
+    files = [tmp_path / f"{name}.safetensors" for name in ("whole", "half", "published")]
+    for source, file, options in zip(
+        (own, own, published), files, ([], ["--half"], ["--half"]), strict=True
+    ):
+        assert cli.main(["convert", str(source), str(file), *options]) == 0
+    whole, half, _ = states = [read_tensors(file)["state_dict"] for file in files]
+    for name, tensor in whole.items():  # counts of batches stay whole numbers
+        assert torch.equal(half[name], tensor.half() if tensor.is_floating_point() else tensor)
+    assert {t.dtype for t in states[2].values()} == {torch.float16, torch.int64}
+    saved = files[0].stat().st_size - files[1].stat().st_size
+    assert saved > 1.9 * sum(t.numel() for t in half.values() if t.is_floating_point())
+    loaded = Predictor(files[1]).model.state_dict()
+    assert {t.dtype for t in loaded.values()} == {torch.float32, torch.int64}
+    assert all(torch.equal(loaded[name], half[name].to(loaded[name].dtype)) for name in half)
+
+    content = read_tensors(own)
+    content["model"][next(iter(whole))].view(-1)[0] = 1e5
+    torch.save(content, own)
+    assert cli.main(["convert", str(own), str(tmp_path / "x.pth"), "--half"]) == 1
+    assert "has numbers too large for 16 bits: leave out --half" in capsys.readouterr().err
+
+
 def test_names_of_own_files_are_not_given_anew(own, tmp_path, capsys):
     assert cli.main(["convert", str(own), str(tmp_path / "new.pth"), "--classes", "a"]) == 1
     assert "own.pth' is a file of this package: leave out --arch, --clas" in capsys.readouterr().err

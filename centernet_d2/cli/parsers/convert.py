@@ -3,6 +3,7 @@
     %(prog)s ctdet_coco_dla_2x.pth dla34.pth          # also writes dla34.yaml
     %(prog)s published_name_or_address dla34.safetensors --arch dla_34
     %(prog)s output/mine/model_final.pth mine.safetensors   # for use: without the training's state
+    %(prog)s output/mine/model_final.pth small.safetensors --half   # half of it
     %(prog)s old.pth new.pth --config-file config.yaml  # of this package, from before files had it
 
 INPUT is a file, an address, or a name of the model zoo. Of published weights source and
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "the .pth or .safetensors to write; of published weights a .yaml goes beside it"
     own("output", type=lambda given: Path(expanded_output(given)), help=help_text)
     own("--overwrite", action="store_true", help="replace an output that is there")
+    help_text = "store floating-point numbers in 16 bits: half the file, and rounded weights; they "
+    own("--half", action="store_true", help=help_text + "run in 32 bits as before")
     own("--arch", help="fail unless the weights are this, e.g. resdcn_18, dla_34")
     names = "a dataset (its name, or coco:<json>:<images> ...), a file with one name in a line, or "
     help_text = "of a file of this package that carries none: that of its training"
