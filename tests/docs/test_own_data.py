@@ -13,7 +13,9 @@ from catalogs import unregistered  # noqa: F401
 from data.voc_files import xml_text
 
 from centernet_d2 import cli
+from centernet_d2.config import value_of
 from centernet_d2.engine import automatic
+from centernet_d2.engine.setup import load_config
 from centernet_d2.synthetic.files import ensure_split
 from centernet_d2.synthetic.settings import ShapeSettings, SplitSettings
 
@@ -97,4 +99,7 @@ def test_what_the_page_names_is_there():
         assert (PAGE.parents[1] / "configs" / f"{config}.yaml").is_file()
     for page in re.findall(r"\]\((\w+\.md)", text):
         assert (PAGE.parent / page).is_file()
+    base = load_config("Own/points_small")
+    for key in re.findall(r"`([A-Z]+\.[A-Z_.]+)", text):
+        value_of(base, key)  # or it is a KeyError
     assert len(commands()) > 10
