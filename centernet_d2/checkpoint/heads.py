@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
@@ -99,12 +100,15 @@ def taken_by_name(
 ) -> Tensor | None:
     """A last layer with the channels of the classes (or joints) that its weights know.
 
-    Those of the model's own `start` stay where a name is new. `rows` is that of `same_names`, of
-    `ours` and `theirs` so many; None where they have not equally many channels for each.
+    Where a name is new the bias is that of the model's own `start` and the weights are 0: random
+    ones would, on features that are trained, be confident from the first step on. `rows` is that of
+    `same_names`, of `ours` and `theirs` so many; None where they have not equally many channels for
+    each.
     """
     if len(start) % ours or len(given) % theirs:
         return None
-    new, old = start.unflatten(0, (ours, -1)).clone(), given.unflatten(0, (theirs, -1))
+    start = torch.zeros_like(start) if start.ndim > 1 else start.clone()
+    new, old = start.unflatten(0, (ours, -1)), given.unflatten(0, (theirs, -1))
     if new.shape[1:] != old.shape[1:]:
         return None
     new[list(rows)] = old[list(rows.values())].to(new)

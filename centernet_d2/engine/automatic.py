@@ -30,6 +30,7 @@ from .setup import LEVELS
 logger = logging.getLogger(__name__)
 
 STRIDE, CELLS = 4, 2  # of the output map; that a small object has at least
+FINER = 4  # times lower is the learning rate of a start from a detector
 DONE = {"SIZE": False, "SCHEDULE": False, "BATCH": False}
 _GPU = {
     **{"SOLVER.IMS_PER_BATCH": 32, "SOLVER.AMP.ENABLED": True, "DATALOADER.NUM_WORKERS": 4},
@@ -172,6 +173,9 @@ def schedule(
         "SOLVER.EARLY_STOPPING": 5 if metric and looks else 0,  # evaluations
     }
     reason = f"{images} images, about {steps * batch / images:.3g} epochs in steps of {batch}"
+    if saved_names(cfg.MODEL.WEIGHTS).class_names:  # the full rate would undo what they know
+        values["SOLVER.BASE_LR"] = cfg.SOLVER.BASE_LR / FINER
+        reason += f", from a detector with 1/{FINER} of the learning rate"
     return values, reason if metric else f"{reason}, no score to choose the best by"
 
 

@@ -19,9 +19,12 @@ def test_case_blanks_and_order_do_not_matter():
 
 
 def test_pairs_of_channels_stay_together():
-    start, given = torch.zeros(4, 1), torch.arange(6.0)[:, None]
-    assert taken_by_name(start, given, {1: 2}, 2, 3).flatten().tolist() == [0, 0, 4, 5]
-    assert not start.any()
+    start, given = torch.ones(4, 1), torch.arange(6.0)[:, None]
+    weights = taken_by_name(start, given, {1: 2}, 2, 3)
+    assert weights.flatten().tolist() == [0, 0, 4, 5]  # of a new name: none that is random
+    bias = taken_by_name(start.flatten(), given.flatten(), {1: 2}, 2, 3)
+    assert bias.tolist() == [1, 1, 4, 5]  # of a new name: the rate that the model starts with
+    assert start.all()
     assert taken_by_name(start, torch.zeros(5, 1), {0: 0}, 2, 3) is None
     assert taken_by_name(start, torch.zeros(3, 1), {0: 0}, 2, 3) is None
 

@@ -176,6 +176,21 @@ def test_a_cpu_that_multiplies_bfloat16_trains_in_it(dataset, fast, monkeypatch)
         assert (dtype if fast else "float16") == cfg.SOLVER.AMP_DTYPE
 
 
+def test_a_start_from_a_detector_learns_more_slowly(dataset, tmp_path):
+    weights = str(tmp_path / "start.pth")
+    torch.save({"model": {}, "class_names": ["square"]}, weights)
+    given = ["DATASETS.TRAIN", dataset, "AUTO.BATCH", False, "MODEL.DEVICE", "cpu"]
+    rates = [
+        setup(load_config(SMALL, [*given, *more])).SOLVER.BASE_LR
+        for more in (
+            (),
+            ("MODEL.WEIGHTS", weights),
+            ("MODEL.WEIGHTS", weights, "SOLVER.BASE_LR", 1.0),
+        )
+    ]
+    assert rates == [0.002, 0.0005, 1.0]
+
+
 class Squares(nn.Module):
     """Keeps its input, 4 bytes for each of 3 values a pixel, and the root, for the gradients."""
 
