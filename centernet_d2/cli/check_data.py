@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
-        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = tuple(args.datasets), ()
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = named(args.datasets, cfg), ()
     specs = tuple(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
     if not specs:
         raise ValueError(
@@ -92,6 +92,13 @@ def run(args: argparse.Namespace) -> int:
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
         fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
     return int(counts["error"] > 0)
+
+
+def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
+    """Return the datasets of the command line; ValueError where overrides stand among them."""
+    if keys := [name for name in datasets if name.partition(".")[0] in cfg]:
+        raise ValueError(f"'{keys[0]}' is a config key and no dataset: write --opts before it.")
+    return tuple(datasets)
 
 
 def look_at_all(

@@ -114,6 +114,8 @@ def test_data_without_objects_is_a_fault_and_described(look, squares):
 def test_nothing_to_look_at_is_said(verb):
     with pytest.raises(ValueError, match="Nothing to check: name datasets"):
         verb("check-data").main([])
+    with pytest.raises(ValueError, match=r"'DATASETS.TRAIN' is a config key.*write --opts before"):
+        verb("check-data").main(["DATASETS.TRAIN", "shapes_val"])
 
 
 def test_crowd_ignored_and_joints_are_counted_apart():

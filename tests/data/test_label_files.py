@@ -269,6 +269,14 @@ def test_reading_on_leaves_out_what_a_reader_refuses(folder):
     told = "a_1.txt', line 2: class 7 is none of the 2 'names' (from 0); 1 more such"
     assert finding.what.endswith(told)
 
+    (folder / "images" / "b.png").write_bytes(b"")
+    for form in ("yolo", "csv"):
+        spec = write_labels(folder, form)
+        with reading_on() as found:
+            assert "b" not in boxes_of(records(spec))
+        assert any("b.png" in each.what and "it is empty" in each.what for each in found)
+    write_images(folder / "images", ["b"])
+
     voc = write_labels(folder, "voc")
     (folder / "labels" / "b.xml").write_text("<annotation><size>")
     (folder / "labels" / "lost.xml").write_text((folder / "labels" / "c.xml").read_text())
@@ -276,6 +284,20 @@ def test_reading_on_leaves_out_what_a_reader_refuses(folder):
         assert sorted(boxes_of(records(voc))) == ["a_1", "c"]
     assert [finding.count for finding in found] == [1, 1]
     assert "lost.xml" in found[1].what
+
+
+def test_yolo_classes_beside_the_labels_and_labels_without_image(folder, caplog):
+    """LabelImg writes classes.txt into the folder of labels; JPEG 2000 is not read."""
+    here = boxes_of(records(write_labels(folder, "yolo")))
+    (folder / "data.yaml").unlink()
+    (folder / "labels" / "classes.txt").write_text("cell\ndot\n")
+    (folder / "labels" / "photo.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (folder / "images" / "photo.jp2").write_bytes(b"")
+    caplog.clear()
+    assert boxes_of(records(f"yolo:{folder}")) == here
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "1 label files have no image with an ending of .jpg" in line
+    assert f"'{folder / 'labels' / 'photo.txt'}'; left out" in line
 
 
 def test_what_is_wrong_with_a_data_yaml(folder):

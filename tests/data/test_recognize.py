@@ -66,6 +66,10 @@ def test_exports_of_roboflow(tmp_path, form, caplog):
         register_from_files(str(folder))
     with pytest.raises(ValueError, match=re.escape(f"'{prefix}:{folder}:train' or ")):
         register_from_files(f"roboflow:{folder}:test")
+    (folder / "valid").rename(folder / "Validation")
+    if form != "yolo":  # whose data.yaml names the folders
+        with pytest.raises(ValueError, match=re.escape(f"write 'roboflow:{folder}:Validation'")):
+            register_from_files(f"roboflow:{folder}:valid")
 
 
 @pytest.mark.parametrize(

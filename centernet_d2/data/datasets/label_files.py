@@ -131,10 +131,13 @@ def coco_content(
     """
     ids = {name: k for k, name in enumerate(classes, start=1)}
     images, annotations, numbered = [], [], list[tuple[int, dict[str, Any]]]()
-    for number, (path, page) in enumerate(sorted(pages.items()), start=1):
-        width, height = page.size or read_image_size(path, upright=True)
+
+    def sized(path: str) -> tuple[str, tuple[int, int]]:
+        return path, pages[path].size or read_image_size(path, upright=True)
+
+    for number, (path, (width, height)) in enumerate(readable(sized, sorted(pages)), start=1):
         images.append({"id": number, "file_name": path, "width": width, "height": height})
-        numbered += [(number, entry) for entry in page.objects]
+        numbered += [(number, entry) for entry in pages[path].objects]
 
     def known(pair: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
         if (label := pair[1]["label"]) not in ids:

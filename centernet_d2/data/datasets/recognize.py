@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import zipfile
 from contextlib import suppress
@@ -14,6 +15,8 @@ from .folders import files_by_stem
 from .from_files import FileDataset, form_error, path_and_rest, read_spec
 from .label_files import SPLITS, files_in
 from .yolo import read_config
+
+_SPLIT_FOLDER = re.compile("(train|val|test|dev$)", re.IGNORECASE)  # Train, training, validation
 
 
 def read_form(spec: str) -> FileDataset:
@@ -65,7 +68,7 @@ def candidates(path: str) -> list[str]:
         return [f"yolo:{path}:{key}" for key in SPLITS if content.get(key)] or [f"yolo:{path}"]
     if found := dict.fromkeys(filter(None, (_of_file(path, name) for name in names))):
         return [*found]
-    if splits := [s for s in SPLITS if s in names and candidates(os.path.join(path, s))]:
+    if splits := [n for n in names if _SPLIT_FOLDER.match(n) and candidates(os.path.join(path, n))]:
         return [f"roboflow:{path}:{split}" for split in splits]
     inner = [os.path.join(path, n) for n in names if n.lower() in ("annotations", "labels")]
     return [each for place in inner if os.path.isdir(place) for each in candidates(place)]

@@ -7,6 +7,7 @@ Lines are "class x y width height", shares of the image with the middle of the b
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from .coco_json import coco_dataset
 from .columns import PLACE
 from .from_files import FileDataset, path_and_rest, say
 from .label_files import IMAGE_ENDINGS, SPLITS, Page, around, coco_content, files_in, number
+
+logger = logging.getLogger(__name__)
 
 NAME_FILES = ("obj.names", "classes.txt", "_darknet.labels", os.path.join("labels", "classes.txt"))
 _SLACK = 0.01  # by which shares may leave 0..1
@@ -54,7 +57,8 @@ def read_config(path: str) -> tuple[str, dict[str, Any]]:
             return file, content
     for file in (os.path.join(path, name) for name in NAME_FILES):
         if os.path.isfile(file):
-            return file, {"names": [name.strip() for name in read_text(file).split("\n") if name]}
+            names = [name.strip() for name in read_text(file).split("\n") if name]
+            return file, {"names": names, "path": path}
     raise DatasetError(
         f"'{path}' is no YAML with 'names', and has none and none of {', '.join(NAME_FILES)}: "
         "write the class names into classes.txt there, one per line"
@@ -86,9 +90,17 @@ def read(spec: str) -> tuple[dict, list[str]]:
                 "'labels' side by side"
             )
         say(f"{told}: they have no objects")
-    pages, rows = dict[str, Page](), list[tuple[str, str, list[str]]]()
-    for image, label in labels.items():
-        pages[image] = Page((), "", read_image_size(image, upright=True), [])
+    if alone := _labels_alone(labels):
+        told = "label files have no image with an ending of"
+        endings = " ".join(IMAGE_ENDINGS)
+        logger.warning("%s: %d %s %s: '%s'; left out", source, len(alone), told, endings, alone[0])
+
+    def page(image: str) -> tuple[str, Page]:
+        return image, Page((), "", read_image_size(image, upright=True), [])
+
+    pages, rows = dict(readable(page, labels)), list[tuple[str, str, list[str]]]()
+    for image in pages:
+        label = labels[image]
         lines = [] if image in without else read_text(label).split("\n")
         words = ((f"'{label}', line {row}", line.split()) for row, line in enumerate(lines, 1))
         rows += [(image, *pair) for pair in words if pair[1]]
@@ -107,6 +119,19 @@ def _label_path(image: str) -> str:
     beside = f"{os.path.splitext(image)[0]}.txt"
     head, folder, tail = beside.rpartition(f"{os.sep}images{os.sep}")
     return os.path.join(head, "labels", tail) if folder and not os.path.isfile(beside) else beside
+
+
+def _labels_alone(labels: dict[str, str]) -> list[str]:
+    """The label files of folders `labels` whose image is not there, or not of a known ending."""
+    folders = {os.path.dirname(label): os.path.dirname(image) for image, label in labels.items()}
+    alone = []
+    for folder, images in folders.items():
+        if folder != images:  # beside images may lie texts that are no labels
+            known = {os.path.splitext(name)[0] for name in files_in(images)[0]}
+            texts = (n for n in sorted(os.listdir(folder)) if n.endswith(".txt"))
+            texts = (n for n in texts if n not in NAME_FILES and n[:-4] not in known)
+            alone += [os.path.join(folder, name) for name in texts]
+    return alone
 
 
 def _object(
