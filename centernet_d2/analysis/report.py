@@ -87,7 +87,9 @@ def write_report(
         task = next(iter(scores), "bbox")
         drawn = [name for name in scores.get(task, ()) if name.startswith("AP")][:3]
         plot_curves(metrics_file, os.path.join(place, "training.png"), task=task, metrics=drawn)
-        shown = {"training": "Both still improving: train longer."} | shown
+        shown = {
+            "training": "Where both still improve at the end, a longer training helps."
+        } | shown
     for kind, pictures in _chosen(matches, numbers, len(records)).items():
         numbers[kind] = [
             _picture(matches, numbers, records[k], k, f"{place}/{kind}_{n}.jpg", upright)

@@ -46,7 +46,14 @@ def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-def download(url: str, folder: Path, *, name: str = "", sha256: str | None = None) -> Path:
+def download(
+    url: str,
+    folder: Path,
+    *,
+    name: str = "",
+    sha256: str | None = None,
+    by_hand: str = "published:<file>",
+) -> Path:
     """Fetch `url` into `folder` unless it is there, and return the file.
 
     The file gets its name only when it is whole. Until then it is `<name>.part`, from which a
@@ -57,6 +64,7 @@ def download(url: str, folder: Path, *, name: str = "", sha256: str | None = Non
         folder: made where it is missing.
         name: of the file; by default that of the address, with a digest of the whole of it.
         sha256: expected checksum, whole or its first digits; None does not check.
+        by_hand: what MODEL.WEIGHTS is where the file was fetched by other means, for the message.
 
     Raises:
         DownloadError: the server refuses, or the connection failed `TRIES` times.
@@ -69,13 +77,13 @@ def download(url: str, folder: Path, *, name: str = "", sha256: str | None = Non
     part = file.with_name(file.name + ".part")
     with _locked(part):  # several processes of one job ask for the same file
         if not file.is_file():
-            _fetch_whole(url, part)
+            _fetch_whole(url, part, by_hand)
             _check(part, url, sha256)
             os.replace(part, file)
     return file
 
 
-def _fetch_whole(url: str, part: Path) -> None:
+def _fetch_whole(url: str, part: Path, by_hand: str) -> None:
     for attempt in range(TRIES):
         try:
             if _fetch(url, part):
@@ -96,7 +104,7 @@ def _fetch_whole(url: str, part: Path) -> None:
     kept = f" {size:,} bytes are kept in {part}, from which the next try goes on." if size else ""
     raise DownloadError(
         f"Could not download {url}: {problem}.{kept} Try again, or fetch the file by other means "
-        'and name it in MODEL.WEIGHTS published:<file>; MODEL.WEIGHTS "" starts from scratch.'
+        f'and name it in MODEL.WEIGHTS {by_hand}; MODEL.WEIGHTS "" starts from scratch.'
     )
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
 
+# Branch whose outputs have a form -> the key that says it, and the form of all published ones.
+FORMS = {"size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells")}
 CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # (network, way up) -> how its authors start the regression branches, where not "normal".
 REGRESSION_INIT = {

@@ -71,6 +71,11 @@ def choose(cfg: CfgNode) -> None:
         _apply(cfg, "SCHEDULE", *schedule(cfg, len(records), length, by_hand))
     if cfg.AUTO.BATCH:
         _apply(cfg, "BATCH", *at_once(cfg))
+    if not cfg.DATASETS.TEST:
+        tell_once(
+            "No DATASETS.TEST: nothing will say how good the detector gets. ':train80' behind the "
+            "data of DATASETS.TRAIN, and the same with ':val20' in DATASETS.TEST, hold a part out."
+        )
     cfg.AUTO.update(DONE)
 
 

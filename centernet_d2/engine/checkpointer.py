@@ -18,7 +18,7 @@ from torch import nn
 from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
-from ..checkpoint.heads import last_layers, same_names, taken_by_name
+from ..checkpoint.heads import FORMS, last_layers, same_names, taken_by_name
 from ..checkpoint.model_info import BLOCK, ModelInfo
 from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import detectron2_form
@@ -183,6 +183,7 @@ class Checkpointer(DetectionCheckpointer):
 
         Names that are a guess, as many as ours and none the same, tell nothing.
         """
+        state = self._of_our_form(saved, state)
         joints = self.skeleton.names if self.skeleton else ()
         for what, ours in (("class", self.class_names), ("joint", joints)):
             theirs, guess = saved.names(what), saved.guess_of(what)
@@ -202,6 +203,18 @@ class Checkpointer(DetectionCheckpointer):
             told = f"{len(rows)} of {len(ours)} {plural(what)} taken from the checkpoint's"
             guessed = " (a guess from their number)" if guess else ""
             self.logger.info(f"{told} {len(theirs)}{guessed}: {found}; new: {new}.", extra=SHOWN)
+        return state
+
+    def _of_our_form(self, saved: ModelInfo, state: dict[str, Any]) -> dict[str, Any]:
+        """The tensors without the last layers that say something in another form than ours."""
+        known = saved.config_values() if saved.config and not saved.is_lazy else {}
+        for branch, ours in getattr(self.model, "branch_forms", {}).items():
+            key, first = FORMS[branch]
+            theirs = ours if saved.is_lazy else known.get(key, first)
+            if theirs != ours and (lost := last_layers(state, [branch])):
+                state = {name: value for name, value in state.items() if name not in lost}
+                told = "%s is '%s', the checkpoint's '%s': the last layer of '%s' starts anew."
+                self.logger.warning(told, key, ours, theirs, branch)
         return state
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:

@@ -115,6 +115,7 @@ def fetched_file(source: imagenet.Source) -> Path:
     Raises:
         ValueError, ImportError, OSError: it has none, is not installed, or they cannot be had.
     """
+    by_hand = f"{source.name}@<file>"
     if source.library == "torchvision":
         from torchvision.models import get_model_weights
 
@@ -122,13 +123,13 @@ def fetched_file(source: imagenet.Source) -> Path:
         name = url.rpartition("/")[2]
         digits = name.removesuffix(".pth").rpartition("-")[2]  # torchvision names files by them
         folder = Path(torch.hub.get_dir()) / "checkpoints"  # torchvision's own, so not twice
-        return download(url, folder, name=name, sha256=digits)
+        return download(url, folder, name=name, sha256=digits, by_hand=by_hand)
     imagenet.timm_library(source.name)
     found = source.timm_config()
     if found and found.hf_hub_id:
         return hub_file(source.name, found.hf_hub_id, found.hf_hub_filename or HUB_FILE)
     if found and found.url:
-        return download(found.url, cache_dir() / "downloads")
+        return download(found.url, cache_dir() / "downloads", by_hand=by_hand)
     raise ValueError(f"timm has no weights '{source.model}': see timm.list_pretrained().")
 
 

@@ -31,15 +31,18 @@ def draw_boxes(
     Boxes may reach out of the image; class indices give the colors; a caption "" is not drawn.
     """
     picture = np.ascontiguousarray(image).copy()
-    thickness = canvas.line_thickness(picture)
     corners = np.array(canvas.pixels(as_array(boxes)), dtype=int).reshape(-1, 2, 2)
+    # Fit to the picture, but on a large one not larger than small boxes can bear.
+    side = np.median(np.abs(corners[:, 1] - corners[:, 0])) if len(corners) else 0.0
+    thickness = min(canvas.line_thickness(picture), max(3, round(side / 40)))
+    scale = min(canvas.text_scale(picture), max(0.5, side / 180))
     colors = [class_color(int(index)) for index in classes]
     for ends, color in zip(corners.tolist(), colors, strict=True):
         cv2.rectangle(picture, *ends, BLACK, thickness + 2)
         cv2.rectangle(picture, *ends, color, thickness)
     for place, color, caption in zip(corners[:, 0], colors, captions, strict=True):
         if caption:  # after all outlines, which would cross the text
-            canvas.draw_caption(picture, caption, place, color)
+            canvas.draw_caption(picture, caption, place, color, scale)
     return picture
 
 

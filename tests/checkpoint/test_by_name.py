@@ -8,9 +8,12 @@ from detectron2.modeling import build_model
 from published_networks import points_shapes, recorded
 
 from centernet_d2.checkpoint.heads import last_layers, same_names, taken_by_name
+from centernet_d2.checkpoint.model_info import ModelInfo
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.modeling.meta_arch import points_centernet  # noqa: F401
 from centernet_d2.structures.skeleton import Skeleton
+
+KEY = "MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM"
 
 
 def test_case_blanks_and_order_do_not_matter():
@@ -80,3 +83,20 @@ def test_joints_are_taken_by_name_too(tiny_config, tmp_path):
         )
         assert ours[[0, 2, 3]].equal(theirs[[2, 0, 1]])
         assert not ours[1].equal(theirs[0])
+
+
+@pytest.mark.parametrize("theirs", ["", "cells", "log"])
+def test_sizes_in_another_form_start_anew(tiny_config, tmp_path, theirs, caplog):
+    first, second = (build_model(tiny_config(KEY, form)) for form in (theirs or "cells", "log"))
+    saver = Checkpointer(first, str(tmp_path))
+    if theirs:  # else from before the key
+        text = f"MODEL: {{POINTS_CENTERNET: {{BOX2D: {{SIZE_FORM: {theirs}}}}}}}"
+        saver.model_info = lambda: ModelInfo("", "0.1.0", text)
+    saver.save("first")
+    before = second.head.stacks[0]["size"][2].weight.clone()
+    Checkpointer(second).load(str(tmp_path / "first.pth"))
+    given, taken = (model.head.stacks[0]["size"] for model in (first, second))
+    assert taken[0].weight.equal(given[0].weight)
+    assert taken[2].weight.equal(given[2].weight if theirs == "log" else before)
+    told = f"{KEY} is 'log', the checkpoint's 'cells': the last layer of 'size' starts anew."
+    assert (told in caplog.messages) == (theirs != "log")

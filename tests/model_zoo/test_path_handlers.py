@@ -124,8 +124,8 @@ def test_torchvision_file_is_checked(monkeypatch, tmp_path):
     """Through this package's download: tensors only, and the digits in the file's name."""
     asked = {}
 
-    def give(url, folder, *, name, sha256):
-        asked.update(url=url, name=name, sha256=sha256)
+    def give(url, folder, *, name, sha256, by_hand):
+        asked.update(url=url, name=name, sha256=sha256, by_hand=by_hand)
         torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / name)
         return tmp_path / name
 
@@ -133,6 +133,7 @@ def test_torchvision_file_is_checked(monkeypatch, tmp_path):
     file = path_handlers.fetched_file(imagenet.Source.named("torchvision:resnet18"))
     assert "fc.weight" in read_tensors(file)
     assert asked["url"] == f"https://download.pytorch.org/models/{asked['name']}"
+    assert asked["by_hand"] == "torchvision:resnet18@<file>"
     assert asked["name"] == f"resnet18-{asked['sha256']}.pth"
 
 
@@ -197,7 +198,7 @@ def test_nothing_is_fetched_for_a_resumed_run(no_sources, tiny_config, tmp_path,
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("torchvision:resnet18", r"Could not download https.*published:<file>"),
+        ("torchvision:resnet18", r"Could not download https.*torchvision:resnet18@<file>"),
         ("timm:dla34", r"'timm:dla34' could not be fetched \(.*copy the file here"),
         ("hub:me/mine", r"'hub:me/mine' could not be fetched \(.*copy the file here"),
         ("published:https://example.com/x.pth", r"Could not download https.*published:<file>"),

@@ -73,6 +73,17 @@ def test_caption_has_contrast_on_any_background(background):
         assert plate.max() - plate.min() > 90
 
 
+def test_captions_fit_small_boxes_on_a_large_picture():
+    image, boxes = blank((3000, 4000)), [[400, 900, 500, 1000], [2000, 2000, 2100, 2100]]
+    small, large = (
+        changed(image, draw_boxes(image, each, [0] * len(each), ["cell 0.99"] * len(each)))
+        for each in (boxes, [[400, 900, 3400, 2900]])
+    )
+    rows = [np.flatnonzero(part[:1000, 450]) for part in (small, large)]
+    assert 900 - rows[0].min() < 30  # the plate above a box of 100 pixels
+    assert 900 - rows[1].min() > 60
+
+
 def test_boxes_and_captions_outside_do_no_harm():
     image = blank((100, 100))
     boxes = [[-50, -50, 20, 20], [90, 90, 1e9, 1e9], [-9e9, 40, 9e9, 60], [200, 200, 300, 300]]

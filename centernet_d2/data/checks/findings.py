@@ -145,5 +145,8 @@ def readable(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
         else:
             yield found
     if refused:
-        more = f"; {len(refused) - 1} more such" * (len(refused) > 1)
-        noted(RowsError(f"{refused[0]}{more}", refused))
+        noted(
+            RowsError(
+                "; ".join(map(str, refused[:SHOWN])) + "; ..." * (len(refused) > SHOWN), refused
+            )
+        )

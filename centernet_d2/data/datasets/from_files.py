@@ -286,9 +286,13 @@ def form_error(spec: str, what: str = "") -> ValueError:
         return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
     near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
     mean = f" (did you mean '{near[0]}'?)" if near else ""
-    forms = ", ".join(f"'{form.usage}'" for form in _forms.values())
-    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}"
-    return ValueError(f"dataset '{spec}' is not registered and no path, and {told}: {forms}")
+    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}: {known_forms()}"
+    return ValueError(f"dataset '{spec}' is not registered and no path, and {told}")
+
+
+def known_forms() -> str:
+    """How specifications of each form are written."""
+    return ", ".join(f"'{form.usage}'" for form in _forms.values())
 
 
 def absolute(path: str) -> str:

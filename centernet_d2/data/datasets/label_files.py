@@ -100,7 +100,8 @@ def _by_image(
     find, found = finder(files), dict[str, Page]()
 
     def image_of(page: Page) -> tuple[str, Page]:
-        image = find(*page.names)
+        there = (name for name in page.names if os.path.isabs(name) and os.path.isfile(name))
+        image = find(*page.names) or next((os.path.relpath(name, root) for name in there), None)
         if image is None or image in found:
             what = "has no image" if image is None else f"has the image of {found[image].place}"
             cure = "correct the image folder or the name, or remove the label"
@@ -115,7 +116,7 @@ def _by_image(
             told = f"{len(lost)} of {len(wanted)} names have no image with labels"
             raise DatasetError(f"'{names}': {told}, such as '{lost[0]}': correct the list")
         found = {image: found[image] for image in wanted.values()}
-    elif without := len(files) - len(found):
+    elif without := len({*files} - {*found}):
         logger.warning("%s: %d images of '%s' have no labels: left out", source, without, root)
     sized = [os.path.join(root, image) for image, page in found.items() if not page.size]
     pages = {os.path.join(root, image): page for image, page in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,9 @@ def labelme_pages(path: str, stem: str) -> Iterator[Page]:
         size = content.get("imageWidth"), content.get("imageHeight")
         found = [_object(shape, f"'{path}', shape {k}") for k, shape in enumerate(shapes, start=1)]
         kept = [entry for entry in found if not entry["label"].startswith("__")]  # __ignore__
-        names = (stem, str(content.get("imagePath") or stem))
+        given = str(content.get("imagePath") or stem)
+        beside = os.path.join(os.path.dirname(path), given.replace("\\", "/"))
+        names = (stem, given, os.path.normpath(beside))
         yield Page(names, f"'{path}'", size if all(size) else None, kept)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..checks import DatasetError
 from .coco_file import parse_json
 from .folders import files_by_stem
-from .from_files import FileDataset, form_error, path_and_rest, read_spec
+from .from_files import FileDataset, form_error, known_forms, path_and_rest, read_spec
 from .label_files import SPLITS, files_in
 from .yolo import read_config
 
@@ -47,7 +47,9 @@ def recognized(spec: str) -> str:
         prefixes = dict.fromkeys(each.partition(":")[0] for each in found)
         found = [f"{prefix}:{path}:{rest}" for prefix in prefixes]
     if not found:
-        raise ValueError(f"dataset '{spec}': no known labels are in '{path}'. {form_error('')}")
+        raise ValueError(
+            f"dataset '{spec}': no known labels are in '{path}'. Known are {known_forms()}"
+        )
     if len(found) > 1 or "<" in found[0]:
         ways = " or ".join(f"'{each}'" for each in found)
         raise ValueError(f"dataset '{spec}' may be meant in several ways: write {ways}")

@@ -28,6 +28,9 @@ class DetectorDefaults:
     # Branches of the head whose last layer has channels for each "class", or each "joint".
     named_branches: Mapping[str, str] = {"heatmap": "class"}
 
+    # Form of what a branch says, where there are several.
+    branch_forms: Mapping[str, str] = {}
+
     # Of the published protocol, from which the name that is printed beside scores departs.
     published_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5)
     published_canvas = "strict"

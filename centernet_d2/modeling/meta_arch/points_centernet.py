@@ -66,6 +66,7 @@ class PointsCenterNet(HeatmapDetector):
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
         self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
         self.named_branches = named_branches(self.tasks)
+        self.branch_forms = {b: form for task in self.tasks for b, form in task.forms.items()}
         self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
 
     @classmethod

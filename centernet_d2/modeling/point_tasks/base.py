@@ -60,6 +60,7 @@ class PointTask(ABC):
     output_fields: tuple[str, ...] = ()
     evaluators: tuple[str, ...] = ()  # names in EVALUATOR_REGISTRY of what scores them
     required_branches: tuple[str, ...] = ()  # of other tasks, for complete detections
+    forms: Mapping[str, str] = {}  # form of what a branch says, where there are several
     joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
 
     @classmethod

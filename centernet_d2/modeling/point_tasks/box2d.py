@@ -59,6 +59,7 @@ class Box2D(PointTask):
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
         self.size_form, self.giou_weight = size_form, giou_weight
+        self.forms = {"size": size_form}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Box2D:
