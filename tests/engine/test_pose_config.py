@@ -289,13 +289,14 @@ def test_joints_are_compared_with_those_of_the_checkpoint(config, tmp_path, capl
         evaluate_only(again)
     again.OUTPUT_DIR = str(tmp_path / "another run")
     ours = Trainer(again)
-    before = ours.model.state_dict()["head.stacks.0.joint_displacement.2.weight"].clone()
+    before = ours.model.state_dict()["head.stacks.0.joint_heatmap.2.bias"].clone()
     with caplog.at_level(logging.INFO):
         ours.resume_or_load(resume=False)
     told = "0 of 3 joints taken from the checkpoint's 3: none; new: tail, left_paw, right_paw."
     assert told in caplog.text
-    after = ours.model.state_dict()["head.stacks.0.joint_displacement.2.weight"]
-    assert after.equal(before)  # as they start
+    after = ours.model.state_dict()
+    assert after["head.stacks.0.joint_heatmap.2.bias"].equal(before)  # as they start
+    assert not after["head.stacks.0.joint_displacement.2.weight"].any()
 
 
 def test_a_model_without_joints_has_no_names(tmp_path):
