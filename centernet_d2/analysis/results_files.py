@@ -32,6 +32,7 @@ from ..text_files import read_text
 logger = logging.getLogger(__name__)
 
 PLACES = (RESULTS_FILE, "predictions.json", RESULT_FOLDER, "results")  # in folders of our own
+HARMLESS = 0.1  # share of boxes without extent that are no other form of boxes
 FORMS = "a COCO results list, a predictions.json, or a folder of VOC's, KITTI's or YOLO's texts"
 
 
@@ -143,7 +144,10 @@ def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
         raise ValueError(f"{path}: no coordinate is above 2: shares of the picture? Write pixels")
     if (wrong := (boxes[:, 2:] < boxes[:, :2]).any(axis=1)).any():
         told = f"{path}: {wrong.sum()} of {len(boxes)} boxes end before they begin, such as (XYXY)"
-        raise ValueError(f"{told} {boxes[wrong][0].tolist()}")
+        told += f" {boxes[wrong][0].tolist()}"
+        if wrong.mean() > HARMLESS:  # a network that has just begun to learn has some
+            raise ValueError(told)
+        logger.warning("%s. They find nothing.", told)
     sizes = np.array([(r.get("width", np.inf), r.get("height", np.inf)) for r in records])
     if (far := (boxes[:, 2:] > 1.1 * sizes).any(axis=1)).mean() > 0.2:
         logger.warning(

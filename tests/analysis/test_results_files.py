@@ -187,6 +187,16 @@ def test_corners_given_as_sizes_are_told(dataset, tmp_path, caplog):
     assert "3 of 3 boxes reach far out of their pictures" in caplog.text
 
 
+def test_a_few_boxes_without_extent_do_no_harm(dataset, tmp_path, caplog):
+    """As of a network that has just begun to learn."""
+    rows = [row for row in coco_rows() for _ in range(7)]
+    rows[0] = rows[0] | {"bbox": [50, 20, -10, 5]}
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    found = read_results(str(tmp_path / "results.json"), dataset)
+    assert found[3]["boxes"][0].tolist() == [50, 20, 40, 25]
+    assert "1 of 21 boxes end before they begin" in caplog.text
+
+
 def test_a_number_is_an_id_and_no_file_name(dataset, tmp_path):
     """A picture `5.png` has another id than 5."""
     change("image_id", "3")(tmp_path)  # as text it is one
