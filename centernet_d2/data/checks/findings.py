@@ -145,8 +145,5 @@ def readable(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
         else:
             yield found
     if refused:
-        noted(
-            RowsError(
-                "; ".join(map(str, refused[:SHOWN])) + "; ..." * (len(refused) > SHOWN), refused
-            )
-        )
+        told = "; ".join(map(str, refused[:SHOWN])) + "; ..." * (len(refused) > SHOWN)
+        noted(RowsError(told, refused))

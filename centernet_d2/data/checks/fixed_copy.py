@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from ...atomic_write import write_json
+from ...atomic_write import atomic_write, write_json
 from ..images import ImageFileError
 from .annotations import Objects, judge_objects
 from .pictures import Pictures
@@ -71,7 +71,7 @@ def write_fixed_copy(
         "categories": [{"id": number, "name": name, **more} for number, name in names],
     }
     write_json(os.path.join(folder, "annotations.json"), content)
-    with open(os.path.join(folder, "repairs.csv"), "w", newline="", encoding="utf-8") as stream:
+    with atomic_write(os.path.join(folder, "repairs.csv"), "w") as stream:
         csv.writer(stream).writerows([("file", "object", "repair"), *repairs])
     return repairs
 
