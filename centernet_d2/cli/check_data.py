@@ -24,7 +24,8 @@ from ..data.checks.fixed_copy import write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
-from ..data.loader import build_mapper, check_training_dicts
+from ..data.loader import check_training_dicts
+from ..data.mapper import DetectionMapper
 from ..data.records import CheckedRecords, checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
@@ -183,7 +184,7 @@ def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, li
 
 def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    learned = Learned.of(records, build_mapper(cfg, is_train=True))
+    learned = Learned.of(records, DetectionMapper(cfg, is_train=True))
     tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
     sizes = {"testing": tested, "training": learned.sizes if learned else ()}
     return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
@@ -191,7 +192,7 @@ def in_network(records: Records, cfg: CfgNode) -> Facts:
 
 def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
     """Raise ValueError where objects differ in size for the network."""
-    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    learned = Learned.of(train, DetectionMapper(cfg, is_train=True))
     check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 

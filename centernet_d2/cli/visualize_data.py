@@ -10,7 +10,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from ..data.datasets.skeletons import skeleton_of
-from ..data.loader import build_mapper, load_dataset_dicts
+from ..data.loader import load_dataset_dicts
+from ..data.mapper import DetectionMapper
 from ..data.samplers import seeded
 from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
     class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
     drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
-    mapper, draw = build_mapper(cfg, is_train=True), draw_sample
+    mapper, draw = DetectionMapper(cfg, is_train=True), draw_sample
     if args.heatmaps:
         draw = functools.partial(draw_with_heatmaps, model=build_model(cfg))
     for number in bar(range(len(records) * args.repeat), what="Pictures", unit="picture"):

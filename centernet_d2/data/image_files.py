@@ -96,14 +96,12 @@ def missing_files(names: Iterable[str]) -> set[str]:
         folders[os.path.dirname(name)].add(name)
     absent: set[str] = set()
     for folder, files in folders.items():
-        if len(files) < _SCAN_FROM:
-            absent.update(name for name in files if not os.path.isfile(name))
-        elif not os.path.isdir(folder or "."):
-            absent |= files
-        else:
+        if len(files) >= _SCAN_FROM and os.path.isdir(folder or "."):
             with os.scandir(folder or ".") as entries:
                 present = {entry.name for entry in entries if entry.is_file()}
             absent.update(name for name in files if os.path.basename(name) not in present)
+        else:
+            absent.update(name for name in files if not os.path.isfile(name))
     return absent
 
 

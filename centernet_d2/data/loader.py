@@ -164,7 +164,7 @@ def _train_loader_from_config(
     seed: int | None = None,
 ) -> dict[str, Any]:
     dataset = load_training_dicts(cfg) if dataset is None else dataset
-    mapper = mapper or build_mapper(cfg, is_train=True)
+    mapper = mapper or DetectionMapper(cfg, is_train=True)
     if isinstance(mapper, DetectionMapper):
         require_file_names(dataset, f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}")
     return {
@@ -252,7 +252,7 @@ def _test_loader_from_config(
     cfg: CfgNode, dataset_name: str | Sequence[str], *, mapper: Mapper | None = None
 ) -> dict[str, Any]:
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
-    mapper = mapper or build_mapper(cfg, is_train=False)  # before loading, as in training
+    mapper = mapper or DetectionMapper(cfg, is_train=False)  # before loading, as in training
     dataset = load_dataset_dicts(names, key="DATASETS.TEST")
     if isinstance(mapper, DetectionMapper):
         require_file_names(dataset, f"DATASETS.TEST {', '.join(names)}")
@@ -273,8 +273,3 @@ def build_test_loader(
     samples = MappedSamples(DatasetFromList(list(dataset), copy=False), mapper)
     sampler = InferenceSampler(len(dataset))
     return _batches(samples, num_workers, batch_size=batch_size, sampler=sampler)
-
-
-def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
-    """Return the mapper of what the detector of `cfg` learns."""
-    return DetectionMapper(cfg, is_train=is_train)

@@ -75,20 +75,20 @@ def seeded(*key: int) -> Iterator[None]:
 
     `key` are non-negative integers, for example (seed, position).
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_generators(*key)
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])
         torch.set_rng_state(states[2])
 
 
 def seed_generators(*key: int) -> None:
     """Seed the generators of `seeded` by the non-negative integers `key`, for good."""
     words = np.random.SeedSequence(key).generate_state(8)
-    np.random.seed(words[:4])  # noqa: NPY002
+    np.random.seed(words[:4])
     random.seed(int(words[4]) << 32 | int(words[5]))
     # Not torch.manual_seed: it would seed CUDA as well, which a loader worker must not touch.
     torch.default_generator.manual_seed(int(words[6]) << 32 | int(words[7]))

@@ -13,8 +13,8 @@ import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
 
+from ..checked_values import check_choice, check_value, listed, number, share
 from ..structures.padded_images import fitting_side
-from . import random_state
 
 CROP_MODES = ("random_crop", "shift_scale", "none")
 FLIP_CONVENTIONS = ("pixel", "edge")
@@ -42,7 +42,7 @@ class CenterAffineTransform(Transform):
         angle: float = 0.0,
     ):
         super().__init__()
-        require(0 < scale < np.inf, "CenterAffineTransform: scale", scale, "positive")
+        check_value("CenterAffineTransform: scale", scale, number(above=0))
         self.scale = float(scale)
         self.shift = (float(shift[0]), float(shift[1]))
         self.input_size = (int(input_size[0]), int(input_size[1]))
@@ -113,12 +113,6 @@ class PixelFlipTransform(HFlipTransform):
         return coords
 
 
-def require(holds: bool, name: str, value: object, what: str) -> None:
-    """Raise ValueError unless an argument holds what it must."""
-    if not holds:
-        raise ValueError(f"{name} must be {what}, got {value!r}")
-
-
 class RandomFlip(Augmentation):
     """Flip horizontally with a probability.
 
@@ -127,14 +121,12 @@ class RandomFlip(Augmentation):
 
     def __init__(self, probability: float = 0.5, convention: str = "pixel"):
         self._init(locals())
-        require(
-            convention in FLIP_CONVENTIONS, "convention", convention, f"one of {FLIP_CONVENTIONS}"
-        )
-        require(0 <= probability <= 1, "probability", probability, "in 0..1")
+        check_choice("convention", convention, FLIP_CONVENTIONS)
+        check_value("probability", probability, share)
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw one number and return the flip of this image, or a transform that does nothing."""
-        if random_state.uniform() >= self.probability:
+        if np.random.uniform() >= self.probability:
             return NoOpTransform()
         flip = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
         return flip(image.shape[1])
@@ -178,18 +170,17 @@ class RandomCenterCrop(Augmentation):
         """`output_size` is (height, width) of the network frame, `border` in pixels."""
         output_size, scales = frame_size(output_size), tuple(scales)
         self._init(locals())
-        require(base in CROP_BASES, "base", base, f"one of {CROP_BASES}")
-        require(mode in CROP_MODES, "mode", mode, f"one of {CROP_MODES}")
+        check_choice("base", base, CROP_BASES)
+        check_choice("mode", mode, CROP_MODES)
         if mode == "random_crop":
-            require(min(scales, default=0) > 0, "scales", scales, "positive numbers")
-            least = 1 / output_size[1] if base == "output" else 0
-            what = f"large enough to leave a pixel of an output {output_size[1]} wide"
-            require(min(scales) >= least, "scales", scales, what)
+            check_value("scales", scales, listed(number(above=0), least=1))
+            if base == "output" and min(scales) < 1 / output_size[1]:
+                told = f"scales must leave a pixel of an output {output_size[1]} wide, got {scales}"
+                raise ValueError(told)
         if mode == "shift_scale":
-            require(0 <= scale < 1, "scale", scale, "in 0..1 (1 excluded)")
-        require(0 <= rotation <= 90, "rotation", rotation, "in 0..90 degrees")
-        share = rotation_probability
-        require(0 <= share <= 1, "rotation_probability", share, "in 0..1")
+            check_value("scale", scale, number(0, below=1))
+        check_value("rotation", rotation, number(0, 90))
+        check_value("rotation_probability", rotation_probability, share)
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
         """Draw side, centre and angle from numpy's global random state and return the crop."""
@@ -197,27 +188,27 @@ class RandomCenterCrop(Augmentation):
         side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)
         if self.mode == "random_crop":
-            factor = self.scales[random_state.randint(len(self.scales))]
+            factor = self.scales[np.random.randint(len(self.scales))]
             side = int(self.output_size[1] * factor) if self.base == "output" else side * factor
             borders = ((length, crop_border(length, self.border)) for length in (width, height))
-            center = tuple(float(random_state.randint(b, length - b)) for length, b in borders)
+            center = tuple(float(np.random.randint(b, length - b)) for length, b in borders)
         elif self.mode == "shift_scale":
-            moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift * side
+            moves = np.clip(np.random.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
-            side *= np.clip(random_state.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
+            side *= np.clip(np.random.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
         return CenterAffineTransform.from_center(
             center, float(side), (height, width), self.output_size, self._angle()
         )
 
     def _angle(self) -> float:
-        if self.rotation == 0 or random_state.uniform() >= self.rotation_probability:
+        if self.rotation == 0 or np.random.uniform() >= self.rotation_probability:
             return 0.0
-        return float(np.clip(random_state.normal(), -2, 2) * self.rotation)
+        return float(np.clip(np.random.normal(), -2, 2) * self.rotation)
 
 
 def frame_size(size: Sequence[int]) -> tuple[int, int]:
     """Return a checked (height, width)."""
-    require(len(size) == 2 and min(size) > 0, "output_size", size, "(height, width)")
+    check_value("output_size", tuple(size), listed(number(above=0), count=2))
     return int(size[0]), int(size[1])
 
 
