@@ -25,15 +25,8 @@ from detectron2.utils.file_io import PathManager
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
 from ..checks.findings import reads_on, without_refused
-from .columns import (
-    ANNOTATION_COLUMNS,
-    IMAGE_COLUMNS,
-    Table,
-    areas,
-    class_names,
-    kept_columns,
-    number_annotations,
-)
+from . import columns
+from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, Table
 
 if TYPE_CHECKING:
     from ...structures.skeleton import Skeleton
@@ -130,7 +123,9 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
             raise FileNotFoundError(
                 f"annotation file '{source}' does not exist: check the path of the dataset"
             )
-        _cache[source] = cached = (asked, stamps, _compact(content, source, skeleton))
+        lists = [value for value in content.values() if isinstance(value, list)]
+        read = partial(_checked, content, source, skeleton)
+        _cache[source] = cached = (asked, stamps, without_refused(read, *lists))
     return cached[2]
 
 
@@ -201,31 +196,10 @@ def _without_polygons(node: dict) -> dict:
     return node
 
 
-def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
-    lists = [value for value in content.values() if isinstance(value, list)]
-    return without_refused(partial(_checked, content, source, skeleton), *lists)
-
-
 def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
-    images = Table.of(content, "images", source)
-    if not images.records:
-        raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
-    image_ids = images.ids()
-    order = np.argsort(image_ids, kind="stable")
-    images, image_ids = images.rows(order), image_ids[order]
-    sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
-    for key, lengths in zip(("width", "height"), sizes.T, strict=True):
-        images.refuse(lengths <= 0, key, "the image has no pixels; correct it or remove the image")
-    file_names = images.texts("file_name")
-    counts = Counter(file_names)
-    images.warn(
-        [counts[name] > 1 for name in file_names],
-        "have the 'file_name' of another one",
-        "Each is an image of its own, without the other's objects. Join their annotations under "
-        "one image id",
-    )
+    images, image_ids, sizes, file_names = _images(Table.of(content, "images", source))
     table = Table.of(content, "categories", source)
-    categories = class_names(table)
+    categories = columns.class_names(table)
     annotations = Table.of(content, "annotations", source)
     annotations, owners = _with_images(annotations, image_ids, file_names)
     category_ids = annotations.whole_numbers("category_id")
@@ -242,14 +216,12 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     kept = np.flatnonzero(report.keep)
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
-    pose = {}
-    records = (*table.records, *annotations.records)
+    pose, records = {}, (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
         from .coco_joints import read_pose  # executed for poses alone
 
-        pose = read_pose(
-            table, annotations, boxes=boxes, image_sizes=sizes[rows], skeleton=skeleton
-        )
+        given = {"boxes": boxes, "image_sizes": sizes[rows], "skeleton": skeleton}
+        pose = read_pose(table, annotations, **given)
     ignored = annotations.flags("ignore")
     annotations.warn(
         ignored,
@@ -268,13 +240,33 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         annotation_ids=np.array([int(r["id"]) for r in annotations.records], dtype=np.int64),
         boxes=boxes,
         category_ids=category_ids,
-        areas=areas(annotations, boxes),
+        areas=columns.areas(annotations, boxes),
         crowd=annotations.flags("iscrowd"),
         ignored=ignored,
-        image_columns=kept_columns(images.records, IMAGE_COLUMNS),
-        annotation_columns=kept_columns(annotations.records, ANNOTATION_COLUMNS),
+        image_columns=columns.kept_columns(images.records, IMAGE_COLUMNS),
+        annotation_columns=columns.kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
+
+
+def _images(images: Table) -> tuple[Table, np.ndarray, np.ndarray, list[str]]:
+    """The M images by id, their ids (M,), width and height (M, 2), and file names."""
+    if not images.records:
+        told = f"'{images.source}': 'images' is empty; a dataset needs at least one image"
+        raise DatasetError(told)
+    images = images.rows(np.argsort(images.ids(), kind="stable"))
+    sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
+    for key, lengths in zip(("width", "height"), sizes.T, strict=True):
+        images.refuse(lengths <= 0, key, "the image has no pixels; correct it or remove the image")
+    file_names = images.texts("file_name")
+    counts = Counter(file_names)
+    images.warn(
+        [counts[name] > 1 for name in file_names],
+        "have the 'file_name' of another one",
+        "Each is an image of its own, without the other's objects. Join their annotations under "
+        "one image id",
+    )
+    return images, images.ids(), sizes, file_names
 
 
 def _with_images(
@@ -290,6 +282,6 @@ def _with_images(
     )
     if not known.all():
         annotations = annotations.rows(np.flatnonzero(known))
-    number_annotations(annotations)
+    columns.number_annotations(annotations)
     files = dict(zip(image_ids.tolist(), names, strict=True))
     return replace(annotations, files=files), owners[known]

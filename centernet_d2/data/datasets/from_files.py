@@ -14,14 +14,14 @@ import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
-from ...progress import SHOWN
+from ...progress import say
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class FileDataset:
     """
 
     stem: str
-    parts: tuple[str, ...]  # as after the prefix, paths made absolute (see `absolute`)
+    parts: tuple[str, ...]  # as after the prefix, paths made absolute
     # Takes the name; registers records with DatasetCatalog, classes and evaluator_type with
     # MetadataCatalog. Errors say what is wrong with the files.
     register: Callable[[str], None]
@@ -187,26 +187,19 @@ def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[s
 
     "" for those that cannot be registered.
     """
-    said = []
-    for spec in specs:
-        try:
-            said.append(_read.get(register_from_files(spec, classes), ""))
-        except (ValueError, OSError):
-            said.append("")
-    return tuple(said)
+
+    def said(spec: str) -> str:
+        with suppress(ValueError, OSError):
+            return _read.get(register_from_files(spec, classes), "")
+        return ""
+
+    return tuple(map(said, specs))
 
 
 def places_now() -> str:
     """Say of files that saved configs name, and that are not here, how to give them, or ""."""
-    moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
-    pairs = zip(sorted(lost_specs), moved, strict=True)
-    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in pairs)
-
-
-@lru_cache
-def say(message: str) -> None:
-    """Tell a choice that was made for the user, in one line and once."""
-    logger.info("%s", message, extra=SHOWN)
+    moved = {spec: re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs)}
+    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in moved.items())
 
 
 def dataset_name(stem: str, *parts: str) -> str:
@@ -272,7 +265,8 @@ def path_and_rest(spec: str, what: str, text: str = "", note: str = "") -> tuple
     for end in (len(text), *reversed(ends)):
         path = os.path.expanduser(text[:end])
         if path and PathManager.exists(path):
-            return absolute(path), text[end + 1 :]
+            place = os.path.abspath(path) if os.path.exists(path) else path  # else "s3://..."
+            return place, text[end + 1 :]
     told = f"{what} '{text[: ends[0]] if ends else text}' does not exist{note}"
     raise form_error(spec, f"{told}; paths are relative to '{os.getcwd()}'")
 
@@ -293,11 +287,6 @@ def form_error(spec: str, what: str = "") -> ValueError:
 def known_forms() -> str:
     """How specifications of each form are written."""
     return ", ".join(f"'{form.usage}'" for form in _forms.values())
-
-
-def absolute(path: str) -> str:
-    """Return an absolute path; one of detectron2's PathManager ("s3://...") stays as it is."""
-    return os.path.abspath(path) if os.path.exists(path) else path
 
 
 _FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, another pattern

@@ -27,18 +27,9 @@ from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
+from . import kitti_folder
 from .folders import CLASS_FILE, read_class_names
 from .from_files import FileDataset, is_chosen, split_folder
-from .kitti_folder import (
-    CALIBRATION_FOLDER,
-    IMAGE_FOLDER,
-    LABEL_FOLDER,
-    TEST_SPLIT,
-    find_frames,
-    part_folder,
-    read_split,
-    split_parts,
-)
 from .kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels, read_projection
 
 EVERY_CLASS = -1  # category_id of a region that is ignored whatever is found in it
@@ -110,8 +101,8 @@ def read_form(spec: str) -> FileDataset:
     folder, split = split_folder(spec, holds="ImageSets and training (or testing)")
 
     def register(name: str) -> None:
-        read_split(folder, split)  # a wrong folder or split is said now
-        labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+        kitti_folder.read_split(folder, split)  # a wrong folder or split is said now
+        labels = os.path.join(kitti_folder.part_folder(folder, split), kitti_folder.LABEL_FOLDER)
         register_kitti_split(
             name, folder, split, labelled=PathManager.isdir(labels), rules=folder_rules(folder)
         )
@@ -134,7 +125,7 @@ def register_kitti_split(
     becomes of the types in the label files, in training and in the scores.
     """
     if labelled is None:
-        labelled = split_parts(split)[1] != TEST_SPLIT
+        labelled = kitti_folder.split_parts(split)[1] != kitti_folder.TEST_SPLIT
     DatasetCatalog.register(
         name, partial(load_registered, name, folder, split, labelled=labelled, rules=rules)
     )
@@ -145,13 +136,13 @@ def kitti_metadata(
     folder: str, split: str, *, labelled: bool, rules: ClassRules = KITTI_RULES
 ) -> dict[str, Any]:
     """Return what the metadata of a split says: classes, folders of its files, neutral types."""
-    part = part_folder(folder, split)
+    part = kitti_folder.part_folder(folder, split)
     return {
         "thing_classes": list(rules.classes),
         "evaluator_type": "kitti",
-        "image_dir": os.path.join(part, IMAGE_FOLDER),
-        "calib_dir": os.path.join(part, CALIBRATION_FOLDER),
-        "label_dir": os.path.join(part, LABEL_FOLDER) if labelled else None,
+        "image_dir": os.path.join(part, kitti_folder.IMAGE_FOLDER),
+        "calib_dir": os.path.join(part, kitti_folder.CALIBRATION_FOLDER),
+        "label_dir": os.path.join(part, kitti_folder.LABEL_FOLDER) if labelled else None,
         "neutral_types": rules.neutral_types(),
     }
 
@@ -181,7 +172,8 @@ def load_kitti_records(
     FileNotFoundError (see `find_frames`) or ValueError names a file that cannot be used.
     """
     records = []
-    for frame in find_frames(folder, split, labelled=labelled, allow_missing=allow_missing):
+    wanted = {"labelled": labelled, "allow_missing": allow_missing}
+    for frame in kitti_folder.find_frames(folder, split, **wanted):
         width, height = read_image_size(frame.image)
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
         record |= {"width": width, "as_stored": True}
@@ -192,7 +184,7 @@ def load_kitti_records(
         records.append(record)
     if not labelled:
         return records
-    labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+    labels = os.path.join(kitti_folder.part_folder(folder, split), kitti_folder.LABEL_FOLDER)
     drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
     return records
 

@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ...progress import say
 from ..checks import DatasetError
 from ..checks.findings import readable
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .folders import read_class_names, read_split_list
-from .from_files import FileDataset, form_error, path_and_rest, say
+from .from_files import FileDataset, form_error, path_and_rest
 
 logger = logging.getLogger(__name__)
 

@@ -23,17 +23,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
+from ...progress import say
 from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..checks.findings import noted, reads_on
 from ..images import read_image_size
-from .folders import (
-    CLASS_FILE,
-    as_files_are_named,
-    files_by_stem,
-    read_class_names,
-    read_split_list,
-)
-from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
+from . import folders
+from .folders import CLASS_FILE, files_by_stem
+from .from_files import FileDataset, is_chosen, path_and_rest, split_folder
 from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
@@ -65,7 +61,7 @@ def read_form(spec: str) -> FileDataset:
     year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
-        classes = read_class_names(folder) or _own_classes(folder)
+        classes = folders.read_class_names(folder) or _own_classes(folder)
         register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
@@ -194,7 +190,7 @@ def read_split(folder: str, split: str) -> list[str]:
     path = os.path.join(folder, _LISTS, f"{split}.txt")
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
-        return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
+        return folders.read_split_list(path, known=images, example="2007_000027 (without .jpg)")
     there = sorted(files_by_stem(os.path.dirname(path), ".txt"))
     cure = f"Splits in this folder: {', '.join(there[:10])}"
     if not there:
@@ -213,7 +209,7 @@ def _files(folder: str, part: str, names: Sequence[str], split: str) -> dict[str
     root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
     if missing := [name for name in names if name not in there]:
-        named = as_files_are_named(missing, there)
+        named = folders.as_files_are_named(missing, there)
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
             f"'{root}', such as '{missing[0]}{endings[0]}'"

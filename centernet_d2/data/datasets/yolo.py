@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
+from ...progress import say
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
 from ..checks.findings import readable
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
-from .from_files import FileDataset, path_and_rest, say
+from .from_files import FileDataset, path_and_rest
 from .label_files import IMAGE_ENDINGS, SPLITS, Page, around, coco_content, files_in, number
 
 logger = logging.getLogger(__name__)
