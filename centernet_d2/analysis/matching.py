@@ -6,8 +6,6 @@ COCO's rule: detections by falling score each take, of the objects of their pict
 the share of the detection. D detections, G objects, C classes, T thresholds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ CornerNet's Table 6 (journal version) replaces heatmaps, then heatmaps and offse
 paper's Table 5 the centers. Neither says how; the choices are stated below.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The page holds its pictures and opens from disk, without a network.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import logging

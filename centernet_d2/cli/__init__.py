@@ -7,8 +7,6 @@ Exit statuses: 0 done; 1 it failed, or part of it, as the last line says; 2 wron
 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import importlib

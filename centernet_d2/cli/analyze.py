@@ -1,7 +1,5 @@
 """The verb `analyze`: tables of numbers that the papers give beside the scores."""
 
-from __future__ import annotations
-
 import argparse
 import os
 

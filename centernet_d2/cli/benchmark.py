@@ -1,7 +1,5 @@
 """The verb `benchmark`: speed, memory and size, as tables."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

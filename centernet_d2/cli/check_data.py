@@ -1,7 +1,5 @@
 """The verb `check-data`: all that is wrong with data, as tables, a page, and a corrected copy."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

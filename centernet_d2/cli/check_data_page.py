@@ -1,7 +1,5 @@
 """What `check-data` found as one HTML page: no scripts, nothing from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os

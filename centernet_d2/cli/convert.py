@@ -1,7 +1,5 @@
 """The verb `convert`: published weights into a detectron2 file and its config."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The verb `demo`: a training of minutes on generated images."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The verb `evaluate`: a training's last part alone, or the scores of results in files."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Hashable

@@ -1,7 +1,5 @@
 """How a verb that fails ends: one sentence on the terminal, the trace in the log."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import sys

@@ -1,7 +1,5 @@
 """The verb `models`: what the zoo has, what a file says of itself, fetching and publishing."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The verb `predict`: detections of images and videos, as pictures and files of several forms."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """The verb `train`: the job's processes, or a job for each seed."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import logging

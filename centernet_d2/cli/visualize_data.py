@@ -1,7 +1,5 @@
 """The verb `visualize-data`: what the model is given in training, drawn."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os

@@ -5,8 +5,6 @@ nothing. No values are clipped: the published code normalises what comes out as 
 leave 0..255.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

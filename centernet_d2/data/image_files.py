@@ -1,7 +1,5 @@
 """Every image file of a dataset is looked at before anything is computed with it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import zlib

@@ -1,7 +1,5 @@
 """Reading an image file as 8-bit BGR, whatever it was saved as."""
 
-from __future__ import annotations
-
 import math
 import re
 import struct

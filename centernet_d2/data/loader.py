@@ -3,8 +3,6 @@
 A sample that cannot be read is an error that names it, never another image in its place.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence

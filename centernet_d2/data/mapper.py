@@ -3,8 +3,6 @@
 Nothing here knows a stride, a number of classes, a detector or a task.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any

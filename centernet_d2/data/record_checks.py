@@ -4,8 +4,6 @@ What cannot be meant is an error that names dataset, record, key and cure; what 
 is brought to the usual form; what is left out is counted in a warning.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import Counter

@@ -3,8 +3,6 @@
 Records are detectron2's dataset dicts, whoever made them, the same for training and scoring.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterable

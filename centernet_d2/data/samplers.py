@@ -5,8 +5,6 @@ position P with the same images, in the same order, cropped and flipped in the s
 the number of loader workers.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The cameras of image files: from calibration files, or from a focal length alone."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

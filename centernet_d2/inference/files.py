@@ -1,7 +1,5 @@
 """Detections for many image files: pictures and files of all formats, in batches, resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

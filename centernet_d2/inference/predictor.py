@@ -1,7 +1,5 @@
 """From images to detections in an application."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Which detections are given out, and these as plain rows of a JSON file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Frames are (H, W, 3) uint8, channels B, G, R, turned upright as the file says.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Detections of videos: a record for each frame and a drawn video, written as the frames come."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import logging

@@ -1,7 +1,5 @@
 """The machinery that composes all worlds: specs drawn by strata, things placed by trial."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 Shapes and figures are PNG pictures and a COCO JSON, streets a folder of KITTI's form.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

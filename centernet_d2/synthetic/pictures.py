@@ -1,7 +1,5 @@
 """Flat scenes: layers in painter's order, how they are composed, drawn and annotated."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any

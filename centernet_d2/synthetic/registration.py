@@ -1,7 +1,5 @@
 """Registering the generated splits: names at once, metadata and pictures on first use."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 

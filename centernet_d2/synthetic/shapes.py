@@ -1,7 +1,5 @@
 """The world of shapes: five classes, a third of each size, a quarter partly covered."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product

@@ -4,8 +4,6 @@ Everything is in the camera frame (x right, y down, z forward, metres); the grou
 y = `CAMERA_HEIGHT`. A third of the objects each is easy, moderate and hard by KITTI's limits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Loss and AP over a training run, from the `metrics.json` that detectron2 writes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

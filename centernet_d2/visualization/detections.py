@@ -3,8 +3,6 @@
 Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """The figures of a report: arrays in, PNG out."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ are pixel indices (0 is the middle of the first pixel), `pred_keypoints` have 0.
 detectron2's. `drawing` says which limbs joints have; None: joints alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -12,8 +12,6 @@ detector itself; `corner-quadrants` tells how well corners are found, and where.
 DATASETS.TEST; crowd regions are left out of the ground truth.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, weight

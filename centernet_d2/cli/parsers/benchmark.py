@@ -9,8 +9,6 @@ on, against alternatives. Run it on an otherwise idle machine; "spread" is the d
 quartiles over the median.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole

@@ -10,8 +10,6 @@ stop or learn what is wrong (exit status 1), warnings and notes. With a config a
 objects are for the network, in training after the augmentation of 100 images.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...text_files import expanded_output

@@ -4,8 +4,6 @@
 %(prog)s zsh > ~/.zfunc/_centernet-d2          # a folder of $fpath
 """
 
-from __future__ import annotations
-
 import argparse
 
 

@@ -14,8 +14,6 @@ marked as a guess. Then:
     centernet-d2 predict --weights dla34.pth --input photos --output found
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -11,8 +11,6 @@ The files of an earlier demo move into a folder old_<n> there. The last line is
 some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole

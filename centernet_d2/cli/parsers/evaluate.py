@@ -11,8 +11,6 @@ printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference
 scored without a model (docs/report.md) and written only where OUTPUT_DIR is given.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from .common import JOB, add

@@ -8,8 +8,6 @@ pypi   the Python files of release 0.5 from the package index (an archive of a t
        today's Python, numpy and Pillow need
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -11,8 +11,6 @@ Wherever weights are named, `hub:user/name` and names of the zoo do, without a d
 `push` needs `pip install 'centernet-d2[hub]'` and a token (`hf auth login` or HF_TOKEN).
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...text_files import expanded, expanded_output

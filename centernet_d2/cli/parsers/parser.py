@@ -1,7 +1,5 @@
 """A parser that answers a wrong word with one sentence and the nearest option."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Iterator, Sequence

@@ -15,8 +15,6 @@ A second call goes on where the first one stopped. An image that cannot be read,
 TEST.MAX_PIXELS or the memory, is listed in the JSON, the others go on, and the exit status is 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 

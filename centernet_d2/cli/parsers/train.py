@@ -31,8 +31,6 @@ config keys.
         OUTPUT_DIR output/five
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole

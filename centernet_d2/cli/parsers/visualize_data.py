@@ -10,8 +10,6 @@ With --heatmaps the picture is the network's own input, on its canvas and withou
 and beside it stand the heatmaps that it is to learn. 3-D boxes are also drawn from above.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole

@@ -5,8 +5,6 @@ error; what is only useless (an empty box, a box outside its image) is dropped a
 suspicion is a warning.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from itertools import compress

@@ -1,7 +1,5 @@
 """A corrected copy of a dataset: COCO's form, whatever it was, with a list of each repair."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil

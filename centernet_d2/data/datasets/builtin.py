@@ -4,8 +4,6 @@ COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) a
 read by this package, see `voc.py`. Readers are imported when a name is used.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial

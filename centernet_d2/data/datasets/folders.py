@@ -1,7 +1,5 @@
 """Folders of one file per image, and the list of a split: a text file of image names."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

@@ -5,8 +5,6 @@ A specification is `<prefix>:<what the form reads>`, behind which a share of the
 imported when they are first used; `register_dataset_form` adds others.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import logging

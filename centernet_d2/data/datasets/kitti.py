@@ -12,8 +12,6 @@ Records are detectron2's standard ones and say in addition
 A dataset of another camera needs such records and nothing else.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping

@@ -5,8 +5,6 @@
 - `<folder>/testing/{image_2,calib}`: its labels are known to the evaluation server alone
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from typing import NamedTuple

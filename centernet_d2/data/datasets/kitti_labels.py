@@ -8,8 +8,6 @@ is 0 where the length lies along +x; `alpha` is the heading as the camera sees i
 Source: the description of the columns that comes with KITTI's object development kit.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ found by name in any depth of their folder; classes are those of classes.txt, el
 occur, sorted, in all splits (`labels/train`, `labels/valid`).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import pkgutil

@@ -1,7 +1,5 @@
 """Paths that are named without a form, and exports of Roboflow: what lies there, and its form."""
 
-from __future__ import annotations
-
 import os
 import re
 import tarfile

@@ -5,8 +5,6 @@ same for training and for scoring. A share, `train80`, is random but reproducibl
 ordered by a hash of their group of names, so that neither folder nor order of the files matters.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import os

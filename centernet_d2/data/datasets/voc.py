@@ -9,8 +9,6 @@ points models were trained on have it. The first pixel alone is (1, 1, 1, 1) the
 here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

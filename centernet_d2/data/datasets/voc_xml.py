@@ -1,7 +1,5 @@
 """One annotation file of VOC's form -> the image's size and its objects."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 

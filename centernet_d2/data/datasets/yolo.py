@@ -5,8 +5,6 @@ Lines are "class x y width height", shares of the image with the middle of the b
 "class x y x y ..." with the outline. An image without label file has no objects.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

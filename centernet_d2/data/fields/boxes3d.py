@@ -3,8 +3,6 @@
 They serve KITTI and any camera whose records have the same keys, see `datasets/kitti.py`.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Input transforms of images whose ground truth has a camera: neither crops nor flipped images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ of the first pixel (pixel indices). `source_joints` takes the half pixel off, an
 knows which transforms want it back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
