@@ -28,7 +28,6 @@ from .evaluate import score_results
 
 
 def run(args: argparse.Namespace) -> int:
-    """Analyze; return the exit status."""
     logger = start_logging(verbose=args.verbose)
     if args.analysis == "report":
         return report(args)
@@ -58,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Score results in a file, and write a page on them."""
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
     numbers = write_report(

@@ -46,7 +46,6 @@ class Looked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, print and write; return the exit status, 1 where there are errors."""
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
@@ -145,7 +144,6 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 
 
 def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
-    """Read a dataset: what it holds, and what is wrong with it."""
     classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
@@ -164,13 +162,11 @@ def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked
 
 
 def learnable(looked: Looked, cfg: CfgNode | None) -> None:
-    """Raise the error of a training that has nothing to learn here."""
     name, fields = looked.metadata.name, build_fields(cfg) if cfg else ()
     check_training_dicts(looked.usable, [name], fields)
 
 
 def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
-    """Write a corrected copy of a labelled dataset, and say where."""
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}

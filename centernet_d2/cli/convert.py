@@ -32,7 +32,6 @@ GIVEN_BY = {"class_names": "classes", "joint_names": "joints"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; return the exit status."""
     check_ending(args.output)
     file = published_file(args.input)
     if args.output.exists() and args.output.samefile(file):

@@ -46,7 +46,6 @@ DEMOS = {
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, score and draw; return the exit status."""
     demo = DEMOS[args.demo]
     output = args.output or os.path.join("output", f"demo_{args.demo}")
     metrics_file = os.path.join(output, "metrics.json")

@@ -17,7 +17,6 @@ from . import train
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; return the exit status."""
     if not args.results:
         return train.run(args)
     if args.weights:

@@ -21,7 +21,6 @@ from ..model_zoo.path_handlers import published_file
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, show, download or push; return the exit status."""
     actions = {"list": show_list, "configs": show_configs, "show": show}
     (actions | {"download": download, "push": push})[args.action](args)
     return 0
@@ -38,12 +37,10 @@ def matching(pattern: str, known: Sequence[str]) -> list[str]:
 
 
 def show_configs(args: argparse.Namespace) -> None:
-    """Print the names of the shipped configs that match."""
     print("\n".join(matching(args.pattern, lookup.config_names())))
 
 
 def show_list(args: argparse.Namespace) -> None:
-    """Print the entries whose name matches."""
     found = [facts(lookup.find_entry(name)) for name in matching(args.pattern, lookup.names())]
     keys = ("name", "published", "metric", "licence")
     table = tabulate([[_words(entry[key]) for key in keys] for entry in found], headers=keys)
@@ -51,7 +48,6 @@ def show_list(args: argparse.Namespace) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print all about an entry, or what a model file says of itself."""
     if not os.path.isfile(args.name) and lookup.without_ending(args.name) in lookup.known_names():
         said = facts(lookup.find_entry(args.name))
     else:
@@ -61,7 +57,6 @@ def show(args: argparse.Namespace) -> None:
 
 
 def download(args: argparse.Namespace) -> None:
-    """Fetch weights into the cache, and copy them where that is asked for."""
     start_logging()  # a line at start and end, and what is tried again
     file = published_file(args.name)
     if target := args.output:
@@ -75,7 +70,6 @@ def download(args: argparse.Namespace) -> None:
 
 
 def push(args: argparse.Namespace) -> None:
-    """Publish a model."""
     start_logging()
     said = {"licence": args.licence, "data": args.data, "private": args.private}
     print(push_to_hub(args.file, args.repository, **said))

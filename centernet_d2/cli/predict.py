@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; return the exit status."""
     start_logging(verbose=args.verbose)
     left_out: list[str] = []
     found = find_images(args.input, excluded_folder=args.output, left_out=left_out)

@@ -21,7 +21,6 @@ from ..visualization.training_samples import draw_sample, draw_with_heatmaps
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw; return the exit status."""
     logger = start_logging(verbose=args.verbose)
     cfg = load_config(args.config_file, args.opts, import_all(args.imports))
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes

@@ -59,13 +59,11 @@ class ColorTransform(Transform):
         return image
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points, or labels, unchanged."""
         return coords
 
     apply_segmentation = apply_coords
 
     def inverse(self) -> Transform:
-        """Colours have no geometry: nothing to undo."""
         return NoOpTransform()
 
 
@@ -81,7 +79,6 @@ class RandomColor(Augmentation):
         check_value("lighting", lighting, weight)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw order, factors and shift from numpy's global random state."""
         steps: list[tuple[str, float]] = []
         if self.jitter > 0:
             order = np.random.permutation(len(COLOR_STEPS))

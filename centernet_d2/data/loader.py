@@ -80,7 +80,6 @@ class MappedSamples(torch_data.Dataset):
         return len(self.dicts)
 
     def __getitem__(self, item: int | tuple[int, int]) -> DatasetDict:
-        """Return the mapped sample; an error says which image it was."""
         index, *position = item if isinstance(item, tuple) else (item,)
         record = self.dicts[index]
         try:

@@ -51,7 +51,6 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Read INPUT and the fields; ValueError: INPUT does what a field cannot follow."""
         fields = build_fields(cfg)
         return {
             "is_train": is_train,

@@ -35,7 +35,6 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        """Raise ValueError for no images, or fewer images per step than processes."""
         if self.size < 1:
             raise ValueError("There are no training images. Check DATASETS.TRAIN.")
         if self.batch_size < self.world_size:
@@ -46,7 +45,6 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
             )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's share of each batch, from `start` on, without end."""
         epoch, order = -1, np.arange(self.size)
         first = self.start
         while True:

@@ -74,12 +74,10 @@ class CenterAffineTransform(Transform):
         return self._warp(segmentation, cv2.INTER_NEAREST)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Map (N, 2) points (x, y) that may lie anywhere; returns a new float64 array."""
         coords = np.asarray(coords, dtype=np.float64)
         return coords @ (self.scale * _turn(self.angle)).T + np.asarray(self.shift)
 
     def inverse(self) -> CenterAffineTransform:
-        """Return the transform that takes points (exactly) and pixels (by resampling) back."""
         x, y = -_turn(-self.angle) @ np.asarray(self.shift) / self.scale
         sizes = (self.output_size, self.input_size)
         return CenterAffineTransform(1 / self.scale, (x, y), *sizes, -self.angle)
@@ -107,7 +105,6 @@ class PixelFlipTransform(HFlipTransform):
     in_pixel_indices = True
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Flip (N, 2) points (x, y); returns a new array."""
         coords = np.array(coords, dtype=np.float64)
         coords[:, 0] = self.width - 1 - coords[:, 0]
         return coords
@@ -125,7 +122,6 @@ class RandomFlip(Augmentation):
         check_value("probability", probability, share)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw one number and return the flip of this image, or a transform that does nothing."""
         if np.random.uniform() >= self.probability:
             return NoOpTransform()
         flip = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
@@ -183,7 +179,6 @@ class RandomCenterCrop(Augmentation):
         check_value("rotation_probability", rotation_probability, share)
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
-        """Draw side, centre and angle from numpy's global random state and return the crop."""
         height, width = image.shape[:2]
         side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)

@@ -128,7 +128,6 @@ class PredictionWriter:
             yield from form(records, self.heading, self.folder)
 
     def is_done(self, file: str) -> bool:
-        """Tell whether an earlier run has finished this file."""
         record = self.records.get(os.path.abspath(file))
         return record is not None and all(
             kind in record and os.path.isfile(os.path.join(self.folder, record[kind]))

@@ -188,7 +188,6 @@ class Predictor:
         )
 
     def _input(self, x: Any, projection: Any = None, name: str | None = None) -> dict[str, Any]:
-        """The model's input of an array or a file."""
         if isinstance(x, (str, os.PathLike)):
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))

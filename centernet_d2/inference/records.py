@@ -88,7 +88,6 @@ class Tally:
     highest: float = 0.0
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Count an image's record."""
         self.pictures += 1
         self.detections += len(record["detections"])
         self.highest = max(self.highest, record.get("highest_score") or 0.0)

@@ -48,7 +48,6 @@ class Video:
     """
 
     def __init__(self, source: str) -> None:
-        """Open it; OSError where that cannot be done."""
         self.name = without_login(source)
         camera = source.removeprefix("camera:")
         self.capture = cv2.VideoCapture(int(camera) if camera.isdigit() else source)

@@ -30,7 +30,6 @@ class StratifiedSampler:
         self.returned: list[ObjectSpec] = []
 
     def draw(self, count: int) -> list[ObjectSpec]:
-        """Take `count` specs, those of `returned` first."""
         drawn, self.returned = self.returned[:count], self.returned[count:]
         while len(drawn) < count:
             if not self._round:

@@ -50,7 +50,6 @@ class Figure(SceneObject):
     joints: np.ndarray  # (J, 2) in the order of `SKELETON`
 
     def moved(self, x: int, y: int) -> Figure:
-        """Return the same figure whole pixels to the right and down."""
         layer, marks = self.layer.moved(x, y), self.marks and self.marks.moved(x, y)
         return replace(self, layer=layer, joints=self.joints + np.array([x, y]), marks=marks)
 
@@ -96,7 +95,6 @@ class FigureComposer(PictureComposer):
         return enough and super().keeps_limits(entry)
 
     def finish(self) -> Scene:
-        """Write what is to be annotated into the figures and return the scene."""
         for entry in self._figures():
             entry.thing.extra = self._annotation(entry)
         return super().finish()

@@ -22,7 +22,6 @@ SUBSTITUTES = ("heatmaps", "offsets", "centers")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the analyses as sub-commands."""
     commands = parser.add_subparsers(dest="analysis", required=True)
     oracle = commands.add_parser("oracle", help="scores with ground truth in place of predictions")
     several = {"nargs": "+", "action": "append", "required": True, "choices": SUBSTITUTES}

@@ -19,7 +19,6 @@ LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")  # of DATASETS.C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the datasets, and how closely their images are looked at."""
     help_text = "coco:<json>:<images>, voc:<folder>:<split> ..., or a registered name; default: all"
     parser.add_argument("datasets", nargs="*", help=f"{help_text} of the config")
     add(parser, "--config-file", help="YAML of a training, or the name of a shipped config")

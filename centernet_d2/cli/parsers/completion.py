@@ -8,5 +8,4 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the shell."""
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))

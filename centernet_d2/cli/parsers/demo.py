@@ -21,7 +21,6 @@ DEMOS = ("points", "corner", "triplet", "box3d", "pose")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the demo, where it goes, and overrides."""
     own = parser.add_argument
     own("demo", choices=DEMOS, help="which detector")
     own("--output", type=expanded_output, help="folder, default output/demo_<detector>")

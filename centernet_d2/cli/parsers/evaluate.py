@@ -17,6 +17,5 @@ from .common import JOB, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those of an evaluation."""
     add(parser, "--config-file", "--import", "--weights", "--results", "--dataset", *JOB, "opts")
     parser.set_defaults(eval_only=True, resume=False, overwrite=False, seeds=None)

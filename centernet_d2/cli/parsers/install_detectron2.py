@@ -16,7 +16,6 @@ from ...installation.sources import REPOSITORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where it comes from, and what is done with it."""
     parser.add_argument("--source", choices=SOURCES, default="auto")
     parser.add_argument("--repository", default=REPOSITORY, help="URL or local path, for git")
     parser.add_argument("--with-ops", action="store_true", help="compile the C++ part (git only)")

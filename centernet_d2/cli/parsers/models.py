@@ -17,7 +17,6 @@ from ...text_files import expanded, expanded_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is done with models as sub-commands."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = commands.add_parser("list", help="the models of the zoo")
     help_text = "only names that hold this, or match it where it has * or ?"

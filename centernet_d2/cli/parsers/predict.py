@@ -26,7 +26,6 @@ BOX_FORMATS = ("xyxy", "xywh")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add weights, images, what is written, and cameras."""
     add(parser, "--config-file", "--import", "--weights")
     own = parser.add_argument
     help_text = "images, videos, folders, patterns, cameras (0, camera:1), streams (rtsp://...)"

@@ -46,7 +46,6 @@ _SEEDS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those of detectron2's `default_argument_parser`, and more."""
     add(parser, "--config-file", "--import")
     own = parser.add_argument
     own("--resume", action="store_true", help="go on with the run in OUTPUT_DIR")

@@ -18,7 +18,6 @@ from .common import CONFIG, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, the folder, and how many."""
     add(parser, "--config-file", required=True, help=CONFIG)
     add(parser, "--import")
     parser.add_argument("--output", required=True, type=expanded_output, help="for the pictures")

@@ -47,7 +47,6 @@ class LazyMetadata(Metadata):
         return getattr(self, key)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it."""
         self.get("thing_classes")
         return super().as_dict()
 

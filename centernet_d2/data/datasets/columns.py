@@ -86,7 +86,6 @@ class Table:
         )
 
     def rows(self, numbers: Iterable[int]) -> Table:
-        """The table of these rows."""
         return replace(self, records=[self.records[number] for number in numbers])
 
     def describe(self, row: int) -> str:
@@ -137,7 +136,6 @@ class Table:
             return self.refuse(missing, key, "add it, COCO's format requires it")
 
     def whole_numbers(self, key: str) -> np.ndarray:
-        """A column as int64."""
         values = self.column(key)
         if not all(map(_is_whole, values)):
             cure = "it must be a whole number between -2^63 and 2^63, written without quotes"
@@ -153,7 +151,6 @@ class Table:
         return found
 
     def texts(self, key: str) -> list[str]:
-        """A column of texts that are not empty."""
         values = self.column(key)
         wrong = (not isinstance(value, str) or not value.strip() for value in values)
         self.refuse(wrong, key, "it must be a text that is not empty")

@@ -53,7 +53,6 @@ class Boxes3DField(GroundTruthField):
         self.training, self.evaluation = training, evaluation
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
-        """`gt_boxes3d` and `gt_3d_supervised`; see `box3d_row` for what may be left out."""
         boxes3d = torch.tensor(_rows_of(annotations, image.file_name)).float().reshape(-1, 8)
         placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
         return {
@@ -62,7 +61,6 @@ class Boxes3DField(GroundTruthField):
         }
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
-        """`projection` and `image_projection`; DatasetError where training has none."""
         found = _projection_of(record, required=image.is_train)
         if found is None:
             return {key: value for key, value in record.items() if key != "projection"}
@@ -72,15 +70,12 @@ class Boxes3DField(GroundTruthField):
         return {**record, "projection": projection.float(), "image_projection": moved}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """Check labels and cameras (see `checks3d`), and say what training does not see."""
         _check(records, source, self.training, trained=True)
 
     def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """The same of evaluation, whose records may lack labels and projections."""
         _check(records, source, self.evaluation, trained=False)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
-        """The whole image on the network frame, a share of the images shifted and scaled."""
         options = cfg.INPUT
         moves = {
             "FLIP_PROBABILITY": (options.FLIP_PROBABILITY, "a flipped image shows another camera"),

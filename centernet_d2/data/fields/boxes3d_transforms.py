@@ -47,7 +47,6 @@ class RandomHalfJitter(Augmentation):
         check_value("shift", shift, weight)
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
-        """Draw from numpy's global random state and return the way to the network frame."""
         height, width = image.shape[:2]
         side = float(width if self.resolution == "fixed" else self.output_size[1])
         center = np.array([width, height]) / 2

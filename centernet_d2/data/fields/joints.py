@@ -47,7 +47,6 @@ class JointsField(GroundTruthField):
         self.flip_indices = tuple(flip_indices)
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
-        """`gt_keypoints` and `gt_without_joints`."""
         joints, without = source_joints(annotations, self.num_joints, image.file_name)
         joints = move_joints(joints, image, self.flip_indices)
         return {
@@ -56,7 +55,6 @@ class JointsField(GroundTruthField):
         }
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """Raise ValueError where no annotation has a labelled joint."""
         labelled = (
             np.any(np.ravel(annotation["keypoints"])[2::3])
             for record in records
