@@ -80,9 +80,8 @@ def oracle_rows(
         title = " + ".join(told) or "none"
         folder = os.path.join(output, title.replace(" ", ""))
         evaluator = build_evaluator(cfg, name, folder, **told_by_model(model))
-        results = inference_on_dataset(
-            Oracle(model, told).eval(), loader_with_objects(cfg, name), evaluator
-        )
+        detector, loader = Oracle(model, told).eval(), loader_with_objects(cfg, name)
+        results = inference_on_dataset(detector, loader, evaluator)
         scores = {key: v for key, v in results.get("bbox", {}).items() if "-" not in key}
         rows.append({"ground truth": title, **scores})
     return rows

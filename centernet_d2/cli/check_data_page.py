@@ -74,9 +74,8 @@ def _histograms(records: Records, names: Sequence[str]) -> str:
         axes.locator_params(integer=True)
     if len(names) <= MOST_NAMES:  # of more classes their numbers stand there
         shown = [name if len(name) < 20 else f"{name[:18]}..." for name in names]
-        figure.axes[0].set_xticks(
-            range(len(names)), shown, rotation=30, ha="right", parse_math=False
-        )
+        style = {"rotation": 30, "ha": "right", "parse_math": False}
+        figure.axes[0].set_xticks(range(len(names)), shown, **style)
     figure.savefig(stream := io.BytesIO(), format="png", dpi=80)
     return _embedded(stream.getvalue(), "png")
 

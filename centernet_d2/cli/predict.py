@@ -71,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
         chosen = args.frames or slice(None)
         heading = {"track": args.track, "frames": [chosen.start, chosen.stop, chosen.step]}
         heading |= {**recorder.heading, **settings, "csv": "csv" in args.format}
-        failed += predict_videos(
-            predict, places, recorder, heading, batch_size=args.batch_size, **what
-        )
+        what |= {"batch_size": args.batch_size}
+        failed += predict_videos(predict, places, recorder, heading, **what)
     return 1 if failed else 0
 
 

@@ -77,9 +77,8 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
         if metadata.get("file_spec"):
             cure = f"Put its files there, or correct '{form.usage}' where you give it"
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
-        raise kind(
-            f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. {cure}."
-        ) from error
+        told = f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. {cure}."
+        raise kind(told) from error
     except DatasetError:  # names its file
         raise
     except Exception as error:

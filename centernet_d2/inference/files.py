@@ -206,7 +206,6 @@ def predict_files(
     writer: PredictionWriter,
     *,
     batch_size: int = 8,
-    progress: bool = True,
     read: Callable[[str], np.ndarray] = read_image,
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
@@ -223,8 +222,7 @@ def predict_files(
     skipped = set(report.skipped)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
-        hidden = None if progress else True  # None: without a terminal
-        with bar(total=len(todo), what="Images", unit="image", disable=hidden) as done:
+        with bar(total=len(todo), what="Images", unit="image") as done:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))

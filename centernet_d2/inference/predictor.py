@@ -85,9 +85,8 @@ class Predictor:
             "class_names": configured_class_names(self.cfg),
             "joint_names": output_skeleton(self.cfg) or not has_joints,
         }
-        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or (
-            saved.skeleton if has_joints else None
-        )
+        named = saved.skeleton if has_joints else None
+        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or named
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property

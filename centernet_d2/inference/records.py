@@ -11,6 +11,7 @@ from detectron2.structures import Instances
 
 from ..checked_values import check_value, one_of, share
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField
+from ..visualization.canvas import class_name
 
 BOX_FORMATS = {
     "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
@@ -124,7 +125,7 @@ def detection_records(
     rows = zip(boxes.tolist(), scores, classes, further, strict=True)
     return [
         {
-            "class_name": class_names[k] if k < len(class_names) else f"class {k}",
+            "class_name": class_name(class_names, k),
             "class_index": k,
             "score": round(score, 6),
             "box": [round(value, 3) for value in box],

@@ -88,9 +88,8 @@ def _write_picture(
             told.append("encoded anew of what can be read of it")
         if orientation > 1:
             where = "pixels as stored" if as_stored else "upright picture"
-            told.append(
-                f"turned upright (EXIF {orientation}), its boxes taken as drawn on the {where}"
-            )
+            how = f"its boxes taken as drawn on the {where}"
+            told.append(f"turned upright (EXIF {orientation}), {how}")
         if told:
             ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
@@ -108,10 +107,8 @@ def _write_picture(
     if recorded != drawn:
         is_scaled = abs(scale[0] / scale[1] - 1) < _SAME_SHAPE
         scale = scale if is_scaled else np.ones(2)
-        how = (
-            "boxes scaled with it, as the shape is the same" if is_scaled else "boxes as they were"
-        )
-        told.append(f"size {recorded} corrected to {drawn}, {how}")
+        how = "scaled with it, as the shape is the same" if is_scaled else "as they were"
+        told.append(f"size {recorded} corrected to {drawn}, boxes {how}")
 
     def move(points: np.ndarray) -> np.ndarray:
         points = points * scale

@@ -120,9 +120,8 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
         elif PathManager.isfile(source):
             stamps, content = _stamps([source]), _parse(source)
         else:
-            raise FileNotFoundError(
-                f"annotation file '{source}' does not exist: check the path of the dataset"
-            )
+            told = f"annotation file '{source}' does not exist: check the path of the dataset"
+            raise FileNotFoundError(told)
         lists = [value for value in content.values() if isinstance(value, list)]
         read = partial(_checked, content, source, skeleton)
         _cache[source] = cached = (asked, stamps, without_refused(read, *lists))
@@ -149,16 +148,14 @@ def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(
-            f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
-        ) from error
+        told = f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
+        raise DatasetError(told) from error
 
 
 def _parse(source: str) -> dict:
     # Polygons are most of such a file: dropped while parsing unless a field asks for them.
-    content = parse_json(
-        source, None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
-    )
+    wants_them = "segmentation" in ANNOTATION_COLUMNS
+    content = parse_json(source, None if wants_them else _without_polygons)
     if not isinstance(content, dict) or "images" not in content:
         inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise DatasetError(

@@ -124,13 +124,12 @@ def register_kitti_split(
     """
     if labelled is None:
         labelled = kitti_folder.split_parts(split)[1] != kitti_folder.TEST_SPLIT
-    DatasetCatalog.register(
-        name, partial(load_registered, name, folder, split, labelled=labelled, rules=rules)
-    )
-    MetadataCatalog.get(name).set(**kitti_metadata(folder, split, labelled=labelled, rules=rules))
+    how = {"labelled": labelled, "rules": rules}
+    DatasetCatalog.register(name, partial(load_kitti_records, folder, split, name=name, **how))
+    MetadataCatalog.get(name).set(**split_metadata(folder, split, **how))
 
 
-def kitti_metadata(
+def split_metadata(
     folder: str, split: str, *, labelled: bool, rules: ClassRules = KITTI_RULES
 ) -> dict[str, Any]:
     """Return what the metadata of a split says: classes, folders of its files, neutral types."""
@@ -145,13 +144,6 @@ def kitti_metadata(
     }
 
 
-def load_registered(name: str, folder: str, split: str, **options: Any) -> list[dict]:
-    """Load the records of a registered name, which may lack frames where that was allowed."""
-    return load_kitti_records(
-        folder, split, allow_missing=is_chosen(name, "missing_frames"), **options
-    )
-
-
 def load_kitti_records(
     folder: str,
     split: str,
@@ -159,6 +151,7 @@ def load_kitti_records(
     labelled: bool = True,
     allow_missing: bool = False,
     rules: ClassRules = KITTI_RULES,
+    name: str = "",
 ) -> list[dict]:
     """Return the records of a split (see the module), in the order of its list.
 
@@ -167,8 +160,10 @@ def load_kitti_records(
     and, in a labelled split, annotations. Boxes without area or outside their image are left out
     with a warning. Objects keep KITTI's marks of what is not known (`structures.box3d_records`).
 
-    FileNotFoundError (see `find_frames`) or ValueError names a file that cannot be used.
+    Frames may be missing where that is allowed, or was for the dataset `name`. FileNotFoundError
+    (see `find_frames`) or ValueError names a file that cannot be used.
     """
+    allow_missing |= is_chosen(name, "missing_frames")
     records = []
     wanted = {"labelled": labelled, "allow_missing": allow_missing}
     for frame in kitti_folder.find_frames(folder, split, **wanted):

@@ -54,10 +54,8 @@ def list_candidates(folder: str, split: str) -> list[str]:
     group, part = split_parts(split)
     # trainval and test are the same frames in every published division.
     groups = ["", "3dop", "subcnn"] if not group and part in WHOLE_SPLITS else [group]
-    places = [
-        f"ImageSets{join}{name}" for name in groups for join in (("/", "_") if name else ("",))
-    ]
-    return [os.path.join(folder, place, f"{part}.txt") for place in places]
+    names = [join + name for name in groups for join in (("/", "_") if name else ("",))]
+    return [os.path.join(folder, f"ImageSets{name}", f"{part}.txt") for name in names]
 
 
 def read_split(folder: str, split: str) -> list[str]:

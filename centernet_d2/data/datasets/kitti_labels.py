@@ -92,11 +92,8 @@ def _parse_row(line: str, where: str) -> KittiObject:
             f"{where}: the box {(left, top, right, bottom)} ends before it begins; columns 5 to 8 "
             "are its left, top, right and bottom"
         )
-    height, width, length, x, y, z, rotation_y, *score = rest
-    box, dimensions, location = (left, top, right, bottom), (height, width, length), (x, y, z)
-    return KittiObject(
-        kind, truncated, int(occluded), alpha, box, dimensions, location, rotation_y, *score
-    )
+    box, *others = (left, top, right, bottom), tuple(rest[:3]), tuple(rest[3:6]), *rest[6:]
+    return KittiObject(kind, truncated, int(occluded), alpha, box, *others)
 
 
 def format_label_row(item: KittiObject, decimals: int = 2) -> str:
@@ -110,9 +107,8 @@ def format_label_row(item: KittiObject, decimals: int = 2) -> str:
 
     numbers = (item.alpha, *item.box, *item.dimensions, *item.location, item.rotation_y)
     score = [] if item.score is None else text([item.score])
-    return " ".join(
-        [item.type, *text([item.truncated]), str(item.occluded), *text(numbers), *score]
-    )
+    first = [item.type, *text([item.truncated]), str(item.occluded)]
+    return " ".join([*first, *text(numbers), *score])
 
 
 def read_projection(path: str) -> np.ndarray:

@@ -102,18 +102,16 @@ def register_voc_split(
     *,
     class_names: Sequence[str] = VOC_CLASSES,
     year: int = 2012,
-    labelled: bool | None = None,
 ) -> None:
     """Register a split of a VOC folder, which is read when it is used; see `load_voc_records`.
 
     `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
     """
-    load = partial(load_registered, name, folder, split, class_names, labelled=labelled)
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
+    DatasetCatalog.register(name, partial(load_voc_records, folder, split, class_names, name=name))
+    MetadataCatalog.get(name).set(**split_metadata(folder, split, class_names, year=year))
 
 
-def voc_metadata(
+def split_metadata(
     folder: str, split: str, class_names: Sequence[str] = VOC_CLASSES, *, year: int
 ) -> dict[str, Any]:
     """Return what the metadata of a split says, under detectron2's keys."""
@@ -126,12 +124,6 @@ def voc_metadata(
     }
 
 
-def load_registered(name: str, *where: Any, **options: Any) -> list[dict]:
-    """Load the records of a registered name, by the choice that the config made for it."""
-    missing_xml = "negative" if is_chosen(name, "without_xml") else "error"
-    return load_voc_records(*where, missing_xml=missing_xml, **options)
-
-
 def load_voc_records(
     folder: str,
     split: str,
@@ -139,6 +131,7 @@ def load_voc_records(
     *,
     labelled: bool | None = None,
     missing_xml: str = "error",
+    name: str = "",
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
@@ -147,7 +140,8 @@ def load_voc_records(
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
-    With `missing_xml` "negative" images without one, beside others that have one, have no objects.
+    With `missing_xml` "negative", or where that was chosen for the dataset `name`, images without
+    one, beside others that have one, have no objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
@@ -164,7 +158,7 @@ def load_voc_records(
     some = not paths.keys().isdisjoint(names)
     if not (some if labelled is None else labelled):
         return records
-    if not (some and missing_xml == "negative"):
+    if not (some and (missing_xml == "negative" or is_chosen(name, "without_xml"))):
         paths = _files(folder, "Annotations", names, split)
     if without := [name for name in names if name not in paths]:
         logger.warning(

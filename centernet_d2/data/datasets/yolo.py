@@ -143,9 +143,8 @@ def _object(
     """The object of one line; `pose` is the number of joints and of the numbers of each."""
     label, *values = (number(word, place) for word in words)
     if not (label == int(label) and 0 <= label < len(names)):
-        raise DatasetError(
-            f"{place}: class {words[0]} is none of the {len(names)} 'names' (from 0)"
-        )
+        told = f"class {words[0]} is none of the {len(names)} 'names' (from 0)"
+        raise DatasetError(f"{place}: {told}")
     count, dims = pose
     is_outline = not count and len(values) >= 6 and len(values) % 2 == 0
     if len(values) != 4 + count * dims and not is_outline:
@@ -217,10 +216,7 @@ def _existing(path: str, roots: Sequence[str], place: str) -> str:
     forms = (path, path.removeprefix("../"), path.removeprefix("./").removeprefix("data/"))
     tried = [os.path.normpath(os.path.join(root, form)) for form in forms for root in roots]
     found = next((each for each in tried if os.path.exists(each)), "")
-    if not found or (
-        os.path.isfile(found) and not found.lower().endswith((*IMAGE_ENDINGS, ".txt"))
-    ):
-        raise DatasetError(
-            f"{place}: '{path}' is no folder, image or list at '{tried[0]}': correct it"
-        )
-    return found
+    if os.path.isdir(found) or (found and found.lower().endswith((*IMAGE_ENDINGS, ".txt"))):
+        return found
+    told = f"'{path}' is no folder, image or list at '{tried[0]}': correct it"
+    raise DatasetError(f"{place}: {told}")
