@@ -8,7 +8,6 @@ and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 """
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__, quiet, require
+from ..checked_values import nearest
 from ..threads import fit_threads
 from .parsers.common import add
 from .parsers.parser import Parser
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
         full_parser().parse_args(given or ["--help"])  # --help, --version, or a wrong option
     verb, *rest = given
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, 2)
-        full_parser().error(f"'{verb}' is no verb" + f"; nearest: {', '.join(near)}" * bool(near))
+        full_parser().error(f"'{verb}' is no verb{nearest(verb, VERBS)}")
     args = parse(verb, rest, program=program)
     try:
         return run(verb, args)

@@ -3,13 +3,13 @@
 Records are detectron2's dataset dicts, whoever made them, the same for training and scoring.
 """
 
-import difflib
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checked_values import nearest
 from .checks import DatasetError
 from .datasets.from_files import form_of, is_chosen, places_now
 
@@ -25,19 +25,13 @@ class UnknownDatasetError(DatasetError, KeyError):
 def require_registered(name: str, *, key: str = "") -> None:
     """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
     if name not in DatasetCatalog.list():
-        where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}"
+        told = f"{key}: " * bool(key) + f"dataset '{name}' is not registered"
+        told += nearest(name, DatasetCatalog.list(), 3, 0.7)
         raise UnknownDatasetError(
-            f"{where}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
+            f"{told}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
             "dir>' and call centernet_d2.setup(cfg), or register it with detectron2's "
             "DatasetCatalog first."
         )
-
-
-def nearest(name: str) -> str:
-    """Return " (nearest: ...)" with up to three registered names that are like `name`, or ""."""
-    known = {each.lower(): each for each in DatasetCatalog.list()}
-    near = difflib.get_close_matches(name.lower(), known, 3, 0.7)
-    return f" (nearest: {', '.join(known[each] for each in near)})" if near else ""
 
 
 class CheckedRecords(list[Record]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..checked_values import check_value, number
 from ..data.checks import DatasetError
@@ -17,7 +17,6 @@ from ..structures.cameras import camera_doubt
 logger = logging.getLogger(__name__)
 
 _NAMED = 3  # files that a message names
-_EXIF_ORIENTATION = 0x0112  # 1: upright as stored
 
 
 class ImageCameras:
@@ -100,7 +99,7 @@ def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str:
     try:
         with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
             width, height = image.size
-            turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+            turned = upright and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
     except Exception:  # as many kinds as formats; reading the pixels says what is wrong
         return ""
     if turned:

@@ -1,9 +1,10 @@
 """A parser that answers a wrong word with one sentence and the nearest option."""
 
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
+
+from ...checked_values import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,8 +31,7 @@ class Parser(argparse.ArgumentParser):
             if name in ("--opts", "--"):
                 return
             if name.startswith("--") and name not in known:
-                near = ", ".join(difflib.get_close_matches(name, known, 2))
-                self.error(f"'{name}' is no option" + (f" (nearest: {near})" if near else ""))
+                self.error(f"'{name}' is no option{nearest(name, known)}")
 
     def check_overrides(self, overrides: Sequence[str]) -> None:
         """Exit at an option that was taken for a config override, as it stands behind them."""

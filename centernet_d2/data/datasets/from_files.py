@@ -5,7 +5,6 @@ A specification is `<prefix>:<what the form reads>`, behind which a share of the
 imported when they are first used; `register_dataset_form` adds others.
 """
 
-import difflib
 import hashlib
 import logging
 import os
@@ -19,6 +18,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
+from ...checked_values import nearest
 from ...progress import say
 
 logger = logging.getLogger(__name__)
@@ -276,9 +276,8 @@ def form_error(spec: str, what: str = "") -> ValueError:
         also = f" or '{prefix}:{form.also}'" if form.also else ""
         told = f"the form '{form.usage}'{also}, such as '{form.example}'"
         return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
-    near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
-    mean = f" (did you mean '{near[0]}'?)" if near else ""
-    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}: {known_forms()}"
+    near = nearest(prefix, _forms, 1, 0.5)
+    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{near}: {known_forms()}"
     return ValueError(f"dataset '{spec}' is not registered and no path, and {told}")
 
 

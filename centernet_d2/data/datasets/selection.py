@@ -5,7 +5,6 @@ same for training and for scoring. A share, `train80`, is random but reproducibl
 ordered by a hash of their group of names, so that neither folder nor order of the files matters.
 """
 
-import difflib
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...checked_values import nearest
 from ...progress import say
 from ..checks import DatasetError
 
@@ -111,11 +111,9 @@ def check_classes(entries: Sequence[str], datasets: Sequence[str]) -> None:
     known = dict.fromkeys(n for each in datasets for n in _metadata(each)["thing_classes"])
     for name in (n for names in class_members(entries, known).values() for n in names):
         if name not in known:
-            lower = {each.lower(): each for each in known}
-            near = difflib.get_close_matches(name.lower(), lower, 1, 0.5)
-            mean = f" (did you mean '{lower[near[0]]}'?)" if near else ""
             told = f"DATASETS.CLASSES names '{name}', which is no class of {', '.join(datasets)}"
-            raise DatasetError(f"{told}{mean}; they have {', '.join([*known][:50])}")
+            told += nearest(name, known, 1, 0.5)
+            raise DatasetError(f"{told}; they have {', '.join([*known][:50])}")
 
 
 def _metadata(name: str) -> dict[str, Any]:

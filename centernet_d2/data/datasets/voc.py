@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
@@ -33,11 +34,6 @@ from .voc_xml import read_xml
 
 logger = logging.getLogger(__name__)
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
 _LISTS = os.path.join("ImageSets", "Main")
 _PARTS = {  # endings of the files, and what to do where one is missing
     "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
