@@ -181,7 +181,6 @@ def build_train_loader(
     total_batch_size: int,
     num_workers: int = 0,
     seed: int = 0,
-    shuffle: bool = True,
     start: int = 0,
 ) -> TrainLoader:
     """Build the endless training loader of this process, from arguments or from `cfg`.
@@ -195,7 +194,6 @@ def build_train_loader(
         len(dicts),
         batch_size=total_batch_size,
         seed=seed,
-        shuffle=shuffle,
         start=start,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),

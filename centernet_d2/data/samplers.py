@@ -29,7 +29,6 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
     _: KW_ONLY
     batch_size: int = 1  # images per step, over all processes
     seed: int = 0  # of the permutations, equal in all processes
-    shuffle: bool = True  # False keeps the dataset's order
     start: int = 0  # images consumed already, over all processes
     rank: int = 0
     world_size: int = 1
@@ -52,16 +51,14 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
             for position in range(first + self.rank, first + self.batch_size, self.world_size):
                 if position // self.size != epoch:
                     epoch = position // self.size
-                    order = epoch_order(self.size, epoch, seed=self.seed, shuffle=self.shuffle)
+                    order = epoch_order(self.size, epoch, seed=self.seed)
                 batch.append((int(order[position % self.size]), position))
             yield batch
             first += self.batch_size
 
 
-def epoch_order(size: int, epoch: int, *, seed: int, shuffle: bool = True) -> np.ndarray:
+def epoch_order(size: int, epoch: int, *, seed: int) -> np.ndarray:
     """Return the indices 0 .. size - 1 in the order of `epoch`, an int64 array of shape (size,)."""
-    if not shuffle:
-        return np.arange(size)
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 

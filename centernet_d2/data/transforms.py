@@ -7,6 +7,7 @@ warp sees it, so that an image and the boxes drawn on it go through the same num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,33 +22,20 @@ FLIP_CONVENTIONS = ("pixel", "edge")
 CROP_BASES = ("image", "output")
 
 
+@dataclass(eq=False)
 class CenterAffineTransform(Transform):
-    """Uniform scale, turn and shift into a canvas of fixed size: `x' = scale * R x + shift`.
+    """Uniform scale, turn and shift into a canvas of fixed size: `x' = scale * R x + shift`."""
 
-    Attributes:
-        scale: output pixels per input pixel.
-        shift: (x, y) in output pixels.
-        input_size, output_size: (height, width).
-        angle: of R, degrees, counter-clockwise as the image is seen.
-    """
+    scale: float  # output pixels per input pixel
+    shift: tuple[float, float]  # (x, y) in output pixels
+    input_size: tuple[int, int]  # (height, width)
+    output_size: tuple[int, int]
+    angle: float = 0.0  # of R, degrees, counter-clockwise as the image is seen
 
     in_pixel_indices = True  # points are pixel indices, see `data.fields.joints.move_points`
 
-    def __init__(
-        self,
-        scale: float,
-        shift: tuple[float, float],
-        input_size: tuple[int, int],
-        output_size: tuple[int, int],
-        angle: float = 0.0,
-    ):
-        super().__init__()
-        check_value("CenterAffineTransform: scale", scale, number(above=0))
-        self.scale = float(scale)
-        self.shift = (float(shift[0]), float(shift[1]))
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.output_size = (int(output_size[0]), int(output_size[1]))
-        self.angle = float(angle)
+    def __post_init__(self) -> None:
+        check_value("CenterAffineTransform: scale", self.scale, number(above=0))
 
     @classmethod
     def from_center(

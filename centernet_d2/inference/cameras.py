@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +20,29 @@ logger = logging.getLogger(__name__)
 _NAMED = 3  # files that a message names
 
 
+@dataclass(eq=False)
 class ImageCameras:
-    """Projections of image files, read and checked before any image is predicted."""
+    """Projections of image files, read and checked before any image is predicted.
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        *,
-        calibration: str | None = None,
-        focal_length: float | None = None,
-        upright: bool = True,
-    ) -> None:
-        """Read all calibrations, and warn of those that cannot belong to their image.
+    A warning names calibrations that cannot belong to their image, a DatasetError those that cannot
+    be used.
+    """
 
-        Args:
-            files: the images.
-            calibration: a file that `read_projection` reads (row `P2:`) for all images, or a folder
-                with one named as each image; DatasetError where one cannot be used.
-            focal_length: pixels; the camera looks at the middle of the image.
-            upright: whether images are turned by their EXIF orientation when they are read.
-        """
-        if focal_length is not None:
-            check_value("--focal-length", focal_length, number(above=0))
-        self.focal_length = focal_length
+    files: Sequence[str]
+    _: KW_ONLY
+    # A file that `read_projection` reads (row `P2:`) for all images, or a folder with one named as
+    # each image.
+    calibration: str | None = None
+    focal_length: float | None = None  # pixels; the camera looks at the middle of the image
+    upright: bool = True  # whether images are turned by their EXIF orientation when they are read
+
+    def __post_init__(self) -> None:
+        if self.focal_length is not None:
+            check_value("--focal-length", self.focal_length, number(above=0))
         self._calibrated: dict[str, np.ndarray] = {}
-        if calibration is not None:
-            self._calibrated = _read_calibrations(files, calibration)
-            _warn_of_other_pixels(self._calibrated, upright)
+        if self.calibration is not None:
+            self._calibrated = _read_calibrations(self.files, self.calibration)
+            _warn_of_other_pixels(self._calibrated, self.upright)
 
     def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
         """The 3 x 4 matrix from metres to pixels of an image of (height, width); or None."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 MOST_NAMED = 12  # classes with a colour and a name of their own, and numbers in their cells
@@ -26,7 +25,6 @@ def write_figures(
 
     def axes(key: str, title: str, x: str, y: str, caption: str, side: float = 4.2) -> Axes:
         figure = Figure(figsize=(1.5 * side, side), layout="constrained")
-        FigureCanvasAgg(figure)
         shown[key] = caption, figure
         part = figure.subplots()
         part.set(title=title, xlabel=x, ylabel=y, axisbelow=True)

@@ -96,14 +96,14 @@ def _parse_row(line: str, where: str) -> KittiObject:
     return KittiObject(kind, truncated, int(occluded), alpha, box, *others)
 
 
-def format_label_row(item: KittiObject, decimals: int = 2) -> str:
+def format_label_row(item: KittiObject) -> str:
     """Write a row as KITTI does, without a line end; a score, where there is one, comes last.
 
     KITTI writes 2 decimals. A number that rounds to zero is written without a sign.
     """
 
     def text(values: Sequence[float]) -> list[str]:
-        return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]
+        return [f"{round(value, 2) + 0.0:.2f}" for value in values]
 
     numbers = (item.alpha, *item.box, *item.dimensions, *item.location, item.rotation_y)
     score = [] if item.score is None else text([item.score])
