@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import pkgutil
 import re
@@ -30,8 +29,6 @@ from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, Table
 
 if TYPE_CHECKING:
     from ...structures.skeleton import Skeleton
-
-logger = logging.getLogger(__name__)
 
 _cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
 ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
@@ -207,10 +204,8 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     )
     rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
-    report = check_boxes(boxes, sizes[rows], source=source, describe=annotations.describe)
-    for message in report.messages:
-        logger.warning(message)
-    kept = np.flatnonzero(report.keep)
+    named = {"source": source, "describe": annotations.describe}
+    kept = np.flatnonzero(check_boxes(boxes, sizes[rows], **named)[0])
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
     pose, records = {}, (*table.records, *annotations.records)
