@@ -126,10 +126,11 @@ def _check_ranges(labels: Labels3D) -> None:
 
 
 def _camera_message(labels: Labels3D) -> str:
-    doubts = []
-    for name, size, matrix in zip(labels.names, labels.sizes, labels.projections, strict=True):
-        where = f"image file '{name}': 'projection'"
-        doubts.append(camera_doubt(matrix, (int(size[1]), int(size[0])), where))
+    cameras = zip(labels.names, labels.sizes.astype(int).tolist(), labels.projections, strict=True)
+    doubts = [
+        camera_doubt(matrix, (height, width), f"image file '{name}': 'projection'")
+        for name, (width, height), matrix in cameras
+    ]
     doubtful = np.array([bool(doubt) for doubt in doubts], dtype=bool)
     found = examples(doubtful, lambda row: f"'{labels.names[row]}' {doubts[row]}")
     return found and (

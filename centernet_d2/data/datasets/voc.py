@@ -98,12 +98,14 @@ def register_voc_split(
     *,
     class_names: Sequence[str] = VOC_CLASSES,
     year: int = 2012,
+    labelled: bool | None = None,
 ) -> None:
     """Register a split of a VOC folder, which is read when it is used; see `load_voc_records`.
 
     `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
     """
-    DatasetCatalog.register(name, partial(load_voc_records, folder, split, class_names, name=name))
+    load = partial(load_voc_records, folder, split, class_names, labelled=labelled, name=name)
+    DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**split_metadata(folder, split, class_names, year=year))
 
 
