@@ -66,14 +66,7 @@ def run(args: argparse.Namespace) -> int:
         findings += [replace(finding, dataset=first) for finding in found]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     tables = {spec: each.facts for spec, each in looked.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
-    for each in findings:
-        said = replace(each, dataset=numbers.get(each.dataset, ""))
-        print(f"{each.severity}: {each.kind}: {said}\n")
-    counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    counts = print_findings(tables, findings)
     if args.json:
         levels = {"faults": "error", "warnings": "warning"}
         told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
@@ -90,6 +83,19 @@ def run(args: argparse.Namespace) -> int:
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
         fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
     return int(counts["error"] > 0)
+
+
+def print_findings(tables: dict[str, Facts], findings: Sequence[Finding]) -> Counter[str]:
+    """Print what datasets hold and what is wrong with them; return how many are how severe."""
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    return counts
 
 
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..checked_values import nearest
 from .checks import DatasetError
-from .datasets.from_files import form_of, is_chosen, places_now
+from .datasets.choices import is_chosen
+from .datasets.from_files import form_of, places_now
 
 Record = dict[str, Any]
 

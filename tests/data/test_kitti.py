@@ -16,7 +16,8 @@ from detectron2.structures import BoxMode, Instances
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.datasets.builtin import KITTI_SPLITS, register_builtin
-from centernet_d2.data.datasets.from_files import choose, register_from_files
+from centernet_d2.data.datasets.choices import choose
+from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.kitti import (
     EVERY_CLASS,
     KITTI_RULES,

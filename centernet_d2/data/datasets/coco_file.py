@@ -196,12 +196,7 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     categories = columns.class_names(table)
     annotations = Table.of(content, "annotations", source)
     annotations, owners = _with_images(annotations, image_ids, file_names)
-    category_ids = annotations.whole_numbers("category_id")
-    annotations.refuse(
-        ~np.isin(category_ids, np.asarray(list(categories), dtype=np.int64)),
-        "category_id",
-        f"'categories' defines {list(categories)[:20]}. Add the categories or correct the ids",
-    )
+    category_ids = _category_ids(annotations, list(categories))
     rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
     named = {"source": source, "describe": annotations.describe}
@@ -214,13 +209,6 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
 
         given = {"boxes": boxes, "image_sizes": sizes[rows], "skeleton": skeleton}
         pose = read_pose(table, annotations, **given)
-    ignored = annotations.flags("ignore")
-    annotations.warn(
-        ignored,
-        "have 'ignore' 1",
-        "They are not learned, and in the scores they are neither to be found nor is a detection "
-        "there false, as in a crowd region",
-    )
     return CocoFile(
         path=source,
         categories=categories,
@@ -234,11 +222,29 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         category_ids=category_ids,
         areas=columns.areas(annotations, boxes),
         crowd=annotations.flags("iscrowd"),
-        ignored=ignored,
+        ignored=_ignored(annotations),
         image_columns=columns.kept_columns(images.records, IMAGE_COLUMNS),
         annotation_columns=columns.kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
+
+
+def _category_ids(annotations: Table, known: list[int]) -> np.ndarray:
+    ids = annotations.whole_numbers("category_id")
+    cure = f"'categories' defines {known[:20]}. Add the categories or correct the ids"
+    annotations.refuse(~np.isin(ids, np.array(known, dtype=np.int64)), "category_id", cure)
+    return ids
+
+
+def _ignored(annotations: Table) -> np.ndarray:
+    ignored = annotations.flags("ignore")
+    annotations.warn(
+        ignored,
+        "have 'ignore' 1",
+        "They are not learned, and in the scores they are neither to be found nor is a detection "
+        "there false, as in a crowd region",
+    )
+    return ignored
 
 
 def _images(images: Table) -> tuple[Table, np.ndarray, np.ndarray, list[str]]:

@@ -64,7 +64,6 @@ class DatasetForm:
 
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
-_chosen: set[tuple[str, str]] = set()  # dataset, choice
 lost_specs: set[str] = set()  # of saved configs, whose files are not here
 
 
@@ -205,25 +204,6 @@ def dataset_name(stem: str, *parts: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip("._-") or "dataset"
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
     return f"{safe[:48]}_{digest}"
-
-
-def choose(names: Iterable[str], choice: str, made: bool) -> None:
-    """Say how these datasets are read, in this process and from the next loading on.
-
-    Choices: "missing_frames" may be left out (`DATASETS.KITTI.ALLOW_MISSING`); images
-    "without_xml" are negatives (`DATASETS.VOC.MISSING_XML`); pixels are taken "as_stored"
-    (`INPUT.EXIF_ORIENTATION`).
-    """
-    found = set(names)
-    found |= {m.selection.base for m in map(MetadataCatalog.get, found) if m.get("selection")}
-    pairs = {(name, choice) for name in found}
-    _chosen.difference_update(pairs)
-    _chosen.update(pairs if made else ())
-
-
-def is_chosen(name: str, choice: str) -> bool:
-    """Whether a dataset is read so; see `choose`."""
-    return (name, choice) in _chosen
 
 
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:

@@ -26,8 +26,9 @@ from detectron2.utils.file_io import PathManager
 from ..checks import DatasetError, drop_useless_boxes
 from ..images import read_image_size
 from . import kitti_folder
+from .choices import is_chosen
 from .folders import CLASS_FILE, read_class_names
-from .from_files import FileDataset, is_chosen, split_folder
+from .from_files import FileDataset, split_folder
 from .kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels, read_projection
 
 EVERY_CLASS = -1  # category_id of a region that is ignored whatever is found in it

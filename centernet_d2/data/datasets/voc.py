@@ -27,8 +27,9 @@ from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..checks.findings import noted, reads_on
 from ..images import read_image_size
 from . import folders
+from .choices import is_chosen
 from .folders import CLASS_FILE, files_by_stem
-from .from_files import FileDataset, is_chosen, path_and_rest, split_folder
+from .from_files import FileDataset, path_and_rest, split_folder
 from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
@@ -243,13 +244,15 @@ def _add_annotations(
             "corner above 1, in images that are larger. These are shares of the image; <bndbox> is "
             "in pixels: multiply x by the image's width, y by its height"
         )
-    if unknown:
-        counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
-        told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-        error = DatasetError(
-            f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
-            f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
-            f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
-        )
-        if not noted(error):
-            raise error
+    if unknown and not noted(error := _unknown_names(unknown, class_names)):
+        raise error
+
+
+def _unknown_names(unknown: Mapping[str, list[str]], class_names: Sequence[str]) -> DatasetError:
+    counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
+    told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
+    return DatasetError(
+        f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
+        f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
+        f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
+    )

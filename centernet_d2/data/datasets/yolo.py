@@ -68,15 +68,8 @@ def read(spec: str) -> tuple[dict, list[str]]:
     """Return the COCO dictionary of an absolute specification, and the files behind it."""
     path, split = path_and_rest(spec, "")
     source, content = read_config(path)
-    names, (count, dims) = content["names"], content.get("kpt_shape") or (0, 3)
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[key] for key in sorted(names)]
-    if not isinstance(names, list) or not names or dims not in (2, 3):
-        raise DatasetError(
-            f"'{source}': 'names' must list the classes, or number them 0, 1, 2 ..., and kpt_shape "
-            f"be [joints, 2 or 3]; they are {names!r:.100} and {[count, dims]}"
-        )
-    names, category = [str(name) for name in names], _joints(content, count, source)
+    names, (count, dims) = _class_names(content, source)
+    category = _joints(content, count, source)
     images, files = _images(content[split] if split else ".", source, content.get("path"))
     labels = {image: _label_path(image) for image in images}
     without = {image: 0 for image, label in labels.items() if not os.path.isfile(label)}
@@ -112,6 +105,19 @@ def read(spec: str) -> tuple[dict, list[str]]:
         pages[image].objects.append(found)
     files += [source, *labels, *labels.values(), *{os.path.dirname(x) for x in labels.values()}]
     return coco_content(pages, names, source, **category), files
+
+
+def _class_names(content: dict, source: str) -> tuple[list[str], tuple[int, int]]:
+    """The classes, and the number of joints and of the numbers of each."""
+    names, (count, dims) = content["names"], content.get("kpt_shape") or (0, 3)
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list) or not names or dims not in (2, 3):
+        raise DatasetError(
+            f"'{source}': 'names' must list the classes, or number them 0, 1, 2 ..., and kpt_shape "
+            f"be [joints, 2 or 3]; they are {names!r:.100} and {[count, dims]}"
+        )
+    return [str(name) for name in names], (count, dims)
 
 
 def _label_path(image: str) -> str:
