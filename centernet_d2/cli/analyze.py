@@ -59,14 +59,10 @@ def run(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
-    numbers = write_report(
-        *(dataset, found, folder),
-        scores=plain_scores(scores),
-        source=args.results,
-        besides=evaluator.besides,
-        max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
-        upright=cfg.INPUT.EXIF_ORIENTATION == "apply",
-    )
+    told = {"scores": plain_scores(scores), "source": args.results, "besides": evaluator.besides}
+    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS}
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    numbers = write_report(dataset, found, folder, upright=upright, **told)
     print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
     return 0
 

@@ -19,11 +19,7 @@ logger = logging.getLogger(__name__)
 # How closely a file is looked at; each level includes those before it.
 LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")
 # First bytes of a format -> what a whole file of it ends with.
-_ENDS = {
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82",
-    b"GIF8": b";",
-}
+_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82", b"GIF8": b";"}
 _SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
 _CHUNK = 128  # files that a thread takes at once
 _SAMPLE = 100  # files whose sizes are compared in any case

@@ -122,14 +122,9 @@ def detection_records(
             for row, more in zip(further, record(instances), strict=True):
                 row.update(more)
     scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-    rows = zip(boxes.tolist(), scores, classes, further, strict=True)
-    return [
-        {
-            "class_name": class_name(class_names, k),
-            "class_index": k,
-            "score": round(score, 6),
-            "box": [round(value, 3) for value in box],
-            **more,
-        }
-        for box, score, k, more in rows
-    ]
+    records = []
+    for box, score, k, more in zip(boxes.tolist(), scores, classes, further, strict=True):
+        record = {"class_name": class_name(class_names, k), "class_index": k}
+        record |= {"score": round(score, 6), "box": [round(value, 3) for value in box]}
+        records.append(record | more)
+    return records

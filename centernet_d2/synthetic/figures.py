@@ -203,11 +203,8 @@ def draw_figure(
 
 
 def _draw_body(points: dict[str, np.ndarray], head_radius: float, thickness: float) -> Layer:
-    lines = [
-        [points[f"{side}_{name}"] for name in names]
-        for side in ("left", "right")
-        for names in (_ARM[0], _LEG[0])
-    ]
+    limbs = [(side, names) for side in ("left", "right") for names in (_ARM[0], _LEG[0])]
+    lines = [[points[f"{side}_{name}"] for name in names] for side, names in limbs]
     torso = [points[name] for name in _TORSO]
     lines += [[points["neck"], points["head"]], [*torso, torso[0]]]
     ends = np.array([point for line in lines for point in line])

@@ -48,14 +48,11 @@ def split_metadata(split: SplitSettings, folder: str) -> dict:
         from .figures import SKELETON
 
         joints = SKELETON.metadata()
-    return {
-        "thing_classes": list(classes),
-        "thing_dataset_id_to_contiguous_id": {k + 1: k for k in range(len(classes))},
-        "json_file": os.path.join(folder, ANNOTATION_FILE),
-        "image_root": os.path.join(folder, IMAGE_FOLDER),
-        "evaluator_type": "coco",
-        **joints,
-    }
+    ids = {k + 1: k for k in range(len(classes))}
+    told = {"thing_classes": list(classes), "thing_dataset_id_to_contiguous_id": ids, **joints}
+    files = {"json_file": ANNOTATION_FILE, "image_root": IMAGE_FOLDER}
+    files = {key: os.path.join(folder, name) for key, name in files.items()}
+    return {**told, **files, "evaluator_type": "coco"}
 
 
 register_synthetic(datasets_root())

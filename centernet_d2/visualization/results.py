@@ -27,14 +27,12 @@ def draw_result(
     result: Mapping[str, Any],
     class_names: Sequence[str] = (),
     threshold: float = 0.3,
-    *,
-    keypoints: bool = False,
-    drawing: SkeletonDrawing | None = None,
+    **how: Any,
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
     `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4);
-    what registered output fields draw lies below. See `draw_detections` for the other arguments.
+    what registered output fields draw lies below. `how` are arguments of `draw_detections`.
     """
     check_value("threshold", threshold, share)
     instances, projection = result["instances"], result.get("projection")
@@ -44,7 +42,6 @@ def draw_result(
             draw(image, shown)
     if projection is not None and instances.has("pred_boxes3d"):
         return draw_detections3d(image, instances, projection, class_names, threshold)
-    how = {"keypoints": keypoints, "drawing": drawing}
     return draw_detections(image, instances, class_names, threshold, **how)
 
 

@@ -25,11 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--import")
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
-    for name, what in {
-        "--json": "for all of it",
-        "--html": "a page with charts and pictures",
-    }.items():
-        parser.add_argument(name, type=expanded_output, metavar="FILE", help=what)
+    file = {"type": expanded_output, "metavar": "FILE"}
+    parser.add_argument("--json", **file, help="for all of it")
+    parser.add_argument("--html", **file, help="a page with charts and pictures")
     help_text = "a new folder for a corrected copy in COCO's form, with a list of the repairs"
     parser.add_argument("--fix", type=expanded_output, metavar="FOLDER", help=help_text)
     parser.add_argument("--copy", action="store_true", help="--fix copies images, not hard links")

@@ -20,13 +20,10 @@ from .common import CONFIG, add
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--config-file", required=True, help=CONFIG)
     add(parser, "--import")
-    parser.add_argument("--output", required=True, type=expanded_output, help="for the pictures")
-    parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
-    for name, least, default, what in (
-        ("count", 1, 20, "images"),
-        ("repeat", 1, 1, "augmentations of each"),
-        ("seed", 0, 0, "of the augmentation"),
-    ):
-        known = {"default": default, "help": f"{what}, default {default}"}
-        parser.add_argument(f"--{name}", type=argument(whole(least)), **known)
+    own, number = parser.add_argument, argument(whole(1))
+    own("--output", required=True, type=expanded_output, help="for the pictures")
+    own("--heatmaps", action="store_true", help="draw the target heatmaps beside")
+    own("--count", type=number, default=20, help="images, default 20")
+    own("--repeat", type=number, default=1, help="augmentations of each, default 1")
+    own("--seed", type=argument(whole(0)), default=0, help="of the augmentation, default 0")
     add(parser, "opts")

@@ -17,12 +17,9 @@ from detectron2.data.catalog import Metadata
 
 # Registered name -> split; "trainval" and "test" are the same frames in both divisions.
 KITTI_SPLITS = {
-    "kitti_3dop_train": "3dop/train",
-    "kitti_3dop_val": "3dop/val",
-    "kitti_subcnn_train": "subcnn/train",
-    "kitti_subcnn_val": "subcnn/val",
-    "kitti_trainval": "trainval",
-    "kitti_test": "test",
+    **{"kitti_3dop_train": "3dop/train", "kitti_3dop_val": "3dop/val"},
+    **{"kitti_subcnn_train": "subcnn/train", "kitti_subcnn_val": "subcnn/val"},
+    **{"kitti_trainval": "trainval", "kitti_test": "test"},
 }
 
 

@@ -71,11 +71,8 @@ class CocoFile:
         if self.skeleton is not None:
             classes = [self.categories[identifier] for identifier in self.pose_categories]
             joints = {**self.skeleton.metadata(), "keypoint_classes": classes}
-        return {
-            "thing_classes": list(self.categories.values()),
-            "thing_dataset_id_to_contiguous_id": self.contiguous_ids(),
-            **joints,
-        }
+        names, ids = list(self.categories.values()), self.contiguous_ids()
+        return {"thing_classes": names, "thing_dataset_id_to_contiguous_id": ids, **joints}
 
     def check_registered(self, metadata: Metadata) -> None:
         """Raise DatasetError where a dataset was registered from another version of the file.

@@ -165,11 +165,8 @@ def _register(name: str, dataset: FileDataset, spec: str) -> None:
         read = repr(MetadataCatalog.get(name).as_dict())
         same = read == _read.get(name) and None not in before
         if not same and name in _read:
-            logger.warning(
-                "Dataset '%s' has changed and is registered anew (%s), without what was added to "
-                "its metadata since",
-                *(name, spec),
-            )
+            told = "Dataset '%s' has changed and is registered anew (%s), without what was added "
+            logger.warning(told + "to its metadata since", name, spec)
         _read[name] = read
     finally:
         if same or name not in DatasetCatalog:  # the files cannot be read now: as it was

@@ -82,11 +82,8 @@ def folder_rules(folder: str) -> ClassRules:
                 "not tell apart what differs in capital letters alone. Rename or remove it"
             )
     known = {*KITTI_RULES.classes, *KITTI_RULES.ignored, *KITTI_RULES.background} - {*classes}
-    ignored = {
-        kind: of
-        for kind, of in KITTI_RULES.ignored.items()
-        if kind in known and (of is None or of in classes)
-    }
+    ignored = {k: of for k, of in KITTI_RULES.ignored.items() if of is None or of in classes}
+    ignored = {kind: of for kind, of in ignored.items() if kind in known}
     return ClassRules(
         classes=tuple(classes),
         ignored=ignored,
@@ -185,11 +182,8 @@ def load_kitti_records(
 
 def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
     """Return the annotation of a label row whose type is a class or an ignored type."""
-    annotation = {
-        "bbox": list(item.box),
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": rules.category(item.type),
-    }
+    annotation = {"bbox": list(item.box), "bbox_mode": BoxMode.XYXY_ABS}
+    annotation["category_id"] = rules.category(item.type)
     if item.type in rules.ignored:
         return {**annotation, "ignored": True, "iscrowd": 1}
     scalars = ("rotation_y", "alpha", "truncated", "occluded")

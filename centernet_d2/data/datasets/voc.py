@@ -114,13 +114,8 @@ def split_metadata(
     folder: str, split: str, class_names: Sequence[str] = VOC_CLASSES, *, year: int
 ) -> dict[str, Any]:
     """Return what the metadata of a split says, under detectron2's keys."""
-    return {
-        "thing_classes": list(class_names),
-        "dirname": folder,
-        "year": year,
-        "split": split,
-        "evaluator_type": "pascal_voc",
-    }
+    where = {"dirname": folder, "year": year, "split": split}
+    return {"thing_classes": list(class_names), "evaluator_type": "pascal_voc", **where}
 
 
 def load_voc_records(

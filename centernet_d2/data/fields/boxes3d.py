@@ -55,10 +55,8 @@ class Boxes3DField(GroundTruthField):
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
         boxes3d = torch.tensor(_rows_of(annotations, image.file_name)).float().reshape(-1, 8)
         placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
-        return {
-            "gt_boxes3d": Boxes3D(boxes3d),
-            "gt_3d_supervised": placed & keeps_distances(image.transforms),
-        }
+        supervised = placed & keeps_distances(image.transforms)
+        return {"gt_boxes3d": Boxes3D(boxes3d), "gt_3d_supervised": supervised}
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
         found = _projection_of(record, required=image.is_train)
@@ -76,13 +74,10 @@ class Boxes3DField(GroundTruthField):
         _check(records, source, self.evaluation, trained=False)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
-        options = cfg.INPUT
+        options, crop, box3d = cfg.INPUT, cfg.INPUT.CENTER_CROP, cfg.INPUT.BOX3D
         moves = {
             "FLIP_PROBABILITY": (options.FLIP_PROBABILITY, "a flipped image shows another camera"),
-            "CENTER_CROP.ROTATION": (
-                options.CENTER_CROP.ROTATION,
-                "a turned image shows a camera that leans",
-            ),
+            "CENTER_CROP.ROTATION": (crop.ROTATION, "a turned image shows a camera that leans"),
         }
         for key, (value, why) in moves.items():
             if value > 0:
@@ -90,13 +85,8 @@ class Boxes3DField(GroundTruthField):
                     f"INPUT.{key} is {value}: {why} and other headings, which 3-D boxes cannot "
                     "follow; set it to 0 to train them"
                 )
-        return RandomHalfJitter(
-            output_size=options.TRAIN_SIZE,
-            resolution=options.BOX3D.RESOLUTION,
-            probability=options.BOX3D.JITTER_PROBABILITY,
-            shift=options.CENTER_CROP.SHIFT,
-            scale=options.CENTER_CROP.SCALE,
-        )
+        moved = {"probability": box3d.JITTER_PROBABILITY, "shift": crop.SHIFT, "scale": crop.SCALE}
+        return RandomHalfJitter(options.TRAIN_SIZE, box3d.RESOLUTION, **moved)
 
 
 def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:

@@ -48,11 +48,9 @@ class JointsField(GroundTruthField):
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
         joints, without = source_joints(annotations, self.num_joints, image.file_name)
-        joints = move_joints(joints, image, self.flip_indices)
-        return {
-            "gt_keypoints": Keypoints(torch.from_numpy(joints)),
-            "gt_without_joints": torch.from_numpy(without),
-        }
+        joints = torch.from_numpy(move_joints(joints, image, self.flip_indices))
+        without = torch.from_numpy(without)
+        return {"gt_keypoints": Keypoints(joints), "gt_without_joints": without}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
         labelled = (
