@@ -94,9 +94,8 @@ def _pictures(findings: Iterable[Finding], records: Mapping[str, Any]) -> Iterat
         except (OSError, ImageFileError):
             continue
         told = ", ".join(dict.fromkeys(kind for found in kinds[file].values() for kind in found))
-        yield _embedded(_drawn(image, records[file], kinds[file]), "jpeg") + escape(
-            f"{os.path.basename(file)}: {told}"
-        )
+        picture = _embedded(_drawn(image, records[file], kinds[file]), "jpeg")
+        yield picture + escape(f"{os.path.basename(file)}: {told}")
         if (number := number + 1) == SHOWN:
             return
 

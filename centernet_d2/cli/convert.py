@@ -37,9 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output.exists() and args.output.samefile(file):
         raise FileExistsError(f"'{args.output}' is the input itself: name another file.")
     if args.output.exists() and not args.overwrite:
-        raise FileExistsError(
-            f"'{args.output}' is there already: name another file, or give --overwrite."
-        )
+        told = f"'{args.output}' is there already: name another file, or give --overwrite."
+        raise FileExistsError(told)
     checkpoint = read_tensors(file)
     try:
         with clock(f"Converting {args.input}"):

@@ -31,9 +31,8 @@ def matching(pattern: str, known: Sequence[str]) -> list[str]:
     wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
     if found := [name for name in known if fnmatch(name.lower(), wanted)]:
         return found
-    raise lookup.UnknownModelError(
-        f"The model zoo has no name like '{pattern}'.{lookup.near_names(pattern, known)}"
-    )
+    told = f"The model zoo has no name like '{pattern}'.{lookup.near_names(pattern, known)}"
+    raise lookup.UnknownModelError(told)
 
 
 def show_configs(args: argparse.Namespace) -> None:

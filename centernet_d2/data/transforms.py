@@ -179,9 +179,8 @@ class RandomCenterCrop(Augmentation):
             moves = np.clip(np.random.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
             side *= np.clip(np.random.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
-        return CenterAffineTransform.from_center(
-            center, float(side), (height, width), self.output_size, self._angle()
-        )
+        sizes = ((height, width), self.output_size)
+        return CenterAffineTransform.from_center(center, float(side), *sizes, self._angle())
 
     def _angle(self) -> float:
         if self.rotation == 0 or np.random.uniform() >= self.rotation_probability:

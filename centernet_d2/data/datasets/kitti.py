@@ -99,9 +99,8 @@ def read_form(spec: str) -> FileDataset:
     def register(name: str) -> None:
         kitti_folder.read_split(folder, split)  # a wrong folder or split is said now
         labels = os.path.join(kitti_folder.part_folder(folder, split), kitti_folder.LABEL_FOLDER)
-        register_kitti_split(
-            name, folder, split, labelled=PathManager.isdir(labels), rules=folder_rules(folder)
-        )
+        how = {"labelled": PathManager.isdir(labels), "rules": folder_rules(folder)}
+        register_kitti_split(name, folder, split, **how)
 
     stem = f"{os.path.basename(folder)}_{split.removesuffix('.txt')}"
     return FileDataset(stem, (folder, split), register)

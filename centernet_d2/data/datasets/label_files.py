@@ -66,9 +66,7 @@ def read(spec: str) -> tuple[dict, list[str]]:
     pages, files = _pages(form, labels)
     inside = labels if os.path.isdir(labels) else os.path.dirname(labels)
     if not (classes := read_class_names(inside) or read_class_names(os.path.dirname(inside))):
-        others = {
-            _SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in ("train", "val", "valid", "test")
-        } - {labels}
+        others = {_SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in SPLITS} - {labels}
         others = sorted(filter(os.path.exists, others))
         rows = [*pages, *(page for place in others for page in _pages(form, place)[0])]
         classes = sorted({entry["label"] for page in rows for entry in page.objects} - {""})
