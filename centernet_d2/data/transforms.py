@@ -179,13 +179,10 @@ class RandomCenterCrop(Augmentation):
             moves = np.clip(np.random.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
             side *= np.clip(np.random.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
-        sizes = ((height, width), self.output_size)
-        return CenterAffineTransform.from_center(center, float(side), *sizes, self._angle())
-
-    def _angle(self) -> float:
-        if self.rotation == 0 or np.random.uniform() >= self.rotation_probability:
-            return 0.0
-        return float(np.clip(np.random.normal(), -2, 2) * self.rotation)
+        sizes, angle = ((height, width), self.output_size), 0.0
+        if self.rotation > 0 and np.random.uniform() < self.rotation_probability:
+            angle = float(np.clip(np.random.normal(), -2, 2) * self.rotation)
+        return CenterAffineTransform.from_center(center, float(side), *sizes, angle)
 
 
 def frame_size(size: Sequence[int]) -> tuple[int, int]:
