@@ -124,7 +124,7 @@ def detection_records(
     scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
     records = []
     for box, score, k, more in zip(boxes.tolist(), scores, classes, further, strict=True):
-        record = {"class_name": class_name(class_names, k), "class_index": k}
-        record |= {"score": round(score, 6), "box": [round(value, 3) for value in box]}
-        records.append(record | more)
+        entry: dict[str, Any] = {"class_name": class_name(class_names, k), "class_index": k}
+        entry |= {"score": round(score, 6), "box": [round(value, 3) for value in box]}
+        records.append(entry | more)
     return records
