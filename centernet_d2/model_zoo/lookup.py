@@ -81,7 +81,7 @@ def tell_namesake(name: str) -> None:
     path = Path(name).absolute()
     if name not in {*known_names(), *shipped_models()} or not path.exists():
         return
-    told = f"'{name}' is the model of that name, not the folder {path}: name the file in it."
+    told = f"'{name}' is the model of that name, not the folder {path}: name a file in that."
     if path.is_file():
         told = f"'{name}' is the file {path}, not the model of that name: rename it to have that."
     _warn(told)
@@ -101,8 +101,8 @@ def without_ending(name: str) -> str:
 def near_names(name: str, known: Iterable[str]) -> str:
     """A blank and a sentence with the names nearest to `name`; "" where none is near."""
     # The folder would make all names of one folder near.
-    by_last = {known_name.rpartition("/")[2]: known_name for known_name in known}
-    last = without_ending(name).rpartition("/")[2]
+    by_last = {known_name.rpartition("/")[2].lower(): known_name for known_name in known}
+    last = without_ending(name).rpartition("/")[2].lower()
     near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
     return f" Near: {', '.join(by_last[found] for found in near)}." if near else ""
 

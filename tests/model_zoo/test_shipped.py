@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
 import logging
+import re
 import shlex
 import socket
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -26,6 +29,7 @@ from centernet_d2.engine.saved_names import saved_names
 from centernet_d2.model_zoo.lookup import UnknownModelError, shipped_card, shipped_models
 from centernet_d2.model_zoo.path_handlers import local_file, published_file
 
+README = Path(__file__).resolve().parents[2] / "README.md"
 CLASSES = ["Platelets", "RBC", "WBC"]
 SEED = 0  # of the image below
 
@@ -100,8 +104,8 @@ def test_in_the_functions_of_the_zoo(elsewhere):
     assert not torch.equal(*(next(each.parameters()) for each in (model, untrained)))
     with pytest.raises(UnknownModelError, match=r"no config 'bccc'\. Near: bccd"):
         model_zoo.get("bccc", trained=True)
-    with pytest.raises(FileNotFoundError, match=r"no 'bcc'\. Near: bccd"):
-        Predictor("bcc")
+    with pytest.raises(FileNotFoundError, match=r"no 'BCCD'\. Near: bccd"):
+        Predictor("BCCD")
     with pytest.raises(FileNotFoundError, match="'bccd' carries its own: name it as weights"):
         load_config("bccd")
 
@@ -113,7 +117,7 @@ def test_an_own_file_comes_first_and_a_folder_does_not(elsewhere, caplog, known)
     (elsewhere / known / "model_final.pth").touch()
     expected = str(shipped_models().get(known, f"published:COCO-Detection/{known}"))
     assert [named_weights(known) for _ in range(2)] == [expected] * 2
-    told = f"'{known}' is the model of that name, not the folder {elsewhere / known}: name"
+    told = f"'{known}' is the model of that name, not the folder {elsewhere / known}: "
     assert [told in message for message in caplog.messages] == [True]  # once
     (elsewhere / known).rename(elsewhere / "own")
     (elsewhere / known).write_bytes(b"PK")
@@ -128,10 +132,8 @@ def test_the_card_states_what_the_file_says():
     command = next(line for line in text.splitlines() if "centernet-d2 train" in line)
     _, _, _, config, *overrides = shlex.split(command)
     given = dict(zip(overrides[::2], overrides[1::2], strict=True))
-    assert (int(given["SEED"]), [given["DATASETS.TRAIN"]]) == (
-        info.training["seed"],
-        info.training["train"],
-    )
+    data = re.sub(r"[^:]*[/\\]", "", given["DATASETS.TRAIN"])  # a file says no folders
+    assert (int(given["SEED"]), [data]) == (info.training["seed"], info.training["train"])
     recipe = json.loads(json.dumps(flattened(load_config(config, overrides))))  # lists of tuples
     saved = info.config_values()
     chosen = {*saved["AUTO.CHOSEN"], "MODEL.HEATMAP.NUM_CLASSES"} - {*given}
@@ -141,6 +143,15 @@ def test_the_card_states_what_the_file_says():
     assert "{} x {}".format(*saved["INPUT.TRAIN_SIZE"]) in text
     row = " | ".join(map(str, header["scores"].values()))
     assert f"| this file | {row} |" in text
+
+
+@pytest.mark.data
+def test_the_first_lines_of_the_readme(test_data, elsewhere, capsys):
+    program = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[1]
+    picture = test_data / "bccd" / "JPEGImages" / "BloodImage_00007.jpg"
+    (elsewhere / "smear.jpg").write_bytes(picture.read_bytes())
+    exec(program, {})
+    assert {"RBC", "WBC"} <= {*ast.literal_eval(capsys.readouterr().out)} <= {*CLASSES}
 
 
 def true_boxes(folder, name):
