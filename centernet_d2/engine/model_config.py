@@ -22,7 +22,7 @@ from ..config.files import Level, read_levels
 from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
 from ..model_zoo.hub import HUB
-from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
+from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file, shipped_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, local_file, published_file
 from ..text_files import expanded
 from .setup import FROM_WEIGHTS, load_config
@@ -121,6 +121,8 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
     if weights.startswith(HUB):
         return str(published_file(weights))
     name = weights.removeprefix(PUBLISHED)
+    if file := shipped_file(name):
+        return str(file)
     if weights.startswith(IMAGENET) or is_url(name) or PathManager.isfile(name.partition("?")[0]):
         return weights
     try:

@@ -1,5 +1,6 @@
 r"""Detect objects in images, videos, folders, globs, cameras and streams. Needs no screen.
 
+    %(prog)s --weights bccd --input smear.jpg --output found     # blood cells: in this package
     %(prog)s --weights model_final.pth \
         --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
     %(prog)s --weights model_final.pth --input photos --output predictions \
