@@ -1,7 +1,5 @@
 """What a value may be, and errors that name the one that cannot be used, for all rooms."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import math

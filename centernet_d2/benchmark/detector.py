@@ -1,7 +1,5 @@
 """Speed, memory and size of detectors: preprocess, network, decode and the whole, by batch size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

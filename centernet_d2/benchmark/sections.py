@@ -1,7 +1,5 @@
 """The registry of what can be measured, the options of a measurement, and the machine it ran on."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

@@ -4,8 +4,6 @@ No code of a file is ever run: torch reads it with `weights_only`, of plain pick
 taken, and what is no weight file is named (a web page, a Git LFS pointer).
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import os

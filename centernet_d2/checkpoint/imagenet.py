@@ -4,15 +4,13 @@ A source is named `<library>:<model>`, such as `torchvision:resnet18`, `timm:dla
 `efficientnet-lite:0`, with `@<file>` behind it where the weights are in a file of that network.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -69,7 +67,7 @@ class Source(NamedTuple):
     file: str = ""  # of the weights, or a package that holds it; "": the library's own weights
 
     @classmethod
-    def named(cls, name: str) -> Source:
+    def named(cls, name: str) -> Self:
         """Take apart "<library>:<model>[@<file>]"; EfficientNet-Lite's networks are timm's."""
         library, _, rest = name.partition(":")
         model, _, file = rest.partition("@")

@@ -3,8 +3,6 @@
 Keys are full paths ("MODEL.HEATMAP.NUM_CLASSES"), as in overrides on a command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

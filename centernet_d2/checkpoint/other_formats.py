@@ -1,7 +1,5 @@
 """Weight files that torch has not written: pickles of arrays (detectron2's zoo), safetensors."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import json

@@ -5,8 +5,6 @@ backbone or task is a few more lines of data. The model's names: `backbone.<name
 backbone>` and `head.stacks.<stack>.<branch>.<index>.<weight or bias>`.
 """
 
-from __future__ import annotations
-
 import re
 
 from .rename import Drop, Keep, Rename, RenameTable, renames

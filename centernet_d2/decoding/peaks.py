@@ -5,8 +5,6 @@ max-pool and its top-k over many values take most of the time on a CPU, so eager
 maxima along each axis and ranks cells before classes, band by band.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

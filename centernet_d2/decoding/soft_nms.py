@@ -5,8 +5,6 @@ no remaining box can come among the best `limit` of its image: after at most `li
 more for each box that ties with the last. R rows, S kept rows; the frame is the caller's.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

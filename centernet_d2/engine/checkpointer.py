@@ -1,7 +1,5 @@
 """Saving that never damages the last good checkpoint; loading that says what fitted."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The names of the classes: from the datasets or, where there is none, the checkpoint."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

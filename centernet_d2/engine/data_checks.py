@@ -1,7 +1,5 @@
 """What annotations are suspected of, by a config: before a training, and for `check-data`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

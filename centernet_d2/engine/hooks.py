@@ -1,7 +1,5 @@
 """What happens beside the steps: watched losses, checkpoints, the end."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -6,8 +6,6 @@ that schedule, steps, hooks, checkpoints, averages and resuming are those of any
 `configs/common/` has the shared parts.
 """
 
-from __future__ import annotations
-
 import copy
 import difflib
 import os

@@ -1,7 +1,5 @@
 """A trainer that takes its parts from a LazyConfig file, see `lazy`."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import logging

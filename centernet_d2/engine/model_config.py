@@ -1,7 +1,5 @@
 """The config that belongs to weights: the one that a file carries, or that of the model zoo."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

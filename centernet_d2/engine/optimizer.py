@@ -1,7 +1,5 @@
 """Adam, AdamW or SGD, with detectron2's gradient clipping and one more kind of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

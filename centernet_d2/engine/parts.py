@@ -1,7 +1,5 @@
 """What a trainer is built of, and what is looked at before the first step."""
 
-from __future__ import annotations
-
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Pictures of a training as it goes."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from detectron2.engine import HookBase

@@ -4,8 +4,6 @@ A recipe states a learning rate for its own batch size, and epochs. What a run n
 rate, iterations, steps - follows from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ KITTI samples so few recalls that the points paper sees its validation AP move b
 training to the next; it trains five and gives mean and standard deviation (section 6.2).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

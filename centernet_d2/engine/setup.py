@@ -1,7 +1,5 @@
 """From a file to a config, and from a merged config to one that a model can be built from."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

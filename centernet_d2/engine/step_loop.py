@@ -1,7 +1,5 @@
 """One training step, in full or mixed precision, on CUDA or CPU, in one or several processes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

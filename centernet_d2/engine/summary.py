@@ -1,7 +1,5 @@
 """What a person is told of a run: its data, its network, where it stands; what its model keeps."""
 
-from __future__ import annotations
-
 import logging
 import re
 import time

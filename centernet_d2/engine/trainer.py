@@ -1,7 +1,5 @@
 """detectron2's trainer with a computed schedule, exact resume and averaged weights."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging

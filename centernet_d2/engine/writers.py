@@ -1,7 +1,5 @@
 """Where a training's numbers go: trackers of experiments, and results.csv."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import os

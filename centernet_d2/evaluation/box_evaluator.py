@@ -1,7 +1,5 @@
 """What evaluators of boxes share: detections as checked arrays, gathered from all processes."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,7 +1,5 @@
 """From a dataset's name, a config and what a model says of itself to an evaluator."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import os

@@ -3,8 +3,6 @@
 It stands on pycocotools alone, not on detectron2's, which leaves out the papers' AR columns.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence

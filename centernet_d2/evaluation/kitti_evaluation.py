@@ -1,7 +1,5 @@
 """Evaluator of KITTI's scores, in the image, of orientation, on the ground and in space."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Evaluator of Pascal VOC: 11-point and every-point AP, result files in the devkit's format."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

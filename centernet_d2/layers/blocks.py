@@ -1,7 +1,5 @@
 """Small blocks that backbones and heads are made of. All take and give (N, C, H, W) maps."""
 
-from __future__ import annotations
-
 import math
 from typing import cast
 

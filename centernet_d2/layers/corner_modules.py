@@ -4,8 +4,6 @@ Corner pooling module: CornerNet section 3.3, figure 7. Cascade corner pooling a
 triplet CenterNet section 3.2, in the order of its published code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

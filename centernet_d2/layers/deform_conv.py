@@ -6,8 +6,6 @@ channels-last rows: the four corners of a tap are the bag) and one matrix produc
 faster and also in bfloat16.
 """
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 

@@ -12,8 +12,6 @@ belong to the earlier one.
 (N, C, H, W) in any memory format, which the output keeps.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Bilinear up-sampling as the starting point of a learned transposed convolution."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -4,8 +4,6 @@ Data only. A number under `published` was printed by the authors of the weights;
 `measured` was obtained with this package and names how.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 

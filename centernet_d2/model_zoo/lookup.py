@@ -1,7 +1,5 @@
 """Finding an entry, its config file and its weights by name."""
 
-from __future__ import annotations
-
 import difflib
 import importlib.resources
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The canvas of a batch, and what is said where it does not suit a network."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A detector made ready to predict fast: norms folded away, and half the digits where asked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

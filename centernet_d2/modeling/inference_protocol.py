@@ -1,10 +1,8 @@
 """The test protocol: how images reach the network in inference and how detections leave it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from detectron2.config import CfgNode
 
@@ -50,7 +48,7 @@ class InferenceProtocol:
             object.__setattr__(self, "soft_nms", SoftNmsRule(**self.soft_nms))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> InferenceProtocol:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The protocol of `cfg.TEST`."""
         limit = cfg.TEST.DETECTIONS_PER_IMAGE
         return from_block(

@@ -5,8 +5,6 @@ Backbones carry this package's prefix. Their names of before it (`build_dla_back
 another package that registers them: they are looked up when a model is built.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable

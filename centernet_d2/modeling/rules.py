@@ -5,11 +5,9 @@ their concepts; here they are put together, one object for training and one for 
 detector. `docs/config.md` says more about each value, with its source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -67,7 +65,7 @@ class CenterLearning:
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CenterLearning:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
@@ -99,7 +97,7 @@ class CenterDecoding:
     soft_nms: SoftNmsRule | None = None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> CenterDecoding:
+    def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> Self:
         """From `MODEL.HEATMAP`, `...BOX2D` and, but for method and threshold, `soft_nms`."""
         nms, threshold = (cfg.MODEL.POINTS_CENTERNET.BOX2D[key] for key in ("NMS", "NMS_THRESHOLD"))
         soft = nms in ("linear", "gaussian")
@@ -147,7 +145,7 @@ class CornerLearning:
         check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CornerLearning:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, "MODEL.CORNERNET", **shared)
@@ -175,7 +173,7 @@ class CornerDecoding:
         check_at_least("merge_exponent", self.merge_exponent, 0)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CornerDecoding:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         margin = cfg.MODEL.CORNERNET.OUTSIDE_MARGIN
         return from_block(
@@ -208,6 +206,6 @@ class TripletRule:
         check_positive("center_sigma_divisor", self.center_sigma_divisor)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> TripletRule:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """From `MODEL.TRIPLET_CENTERNET`."""
         return from_block(cls, cfg, "MODEL.TRIPLET_CENTERNET")

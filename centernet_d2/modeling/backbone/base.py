@@ -1,7 +1,5 @@
 """What this package's backbones share: one output map of stride 4, and their way from a config."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

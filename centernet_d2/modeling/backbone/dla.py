@@ -6,8 +6,6 @@ of "Deep Layer Aggregation" (section 3.2): plain convolutions over concatenated 
 influence on the output, which the published files contain, are left out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial

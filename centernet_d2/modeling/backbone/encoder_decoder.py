@@ -4,8 +4,6 @@ Encoder of residual blocks, top-down path with lateral connections (feature pyra
 stride 4).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from detectron2.config import configurable

@@ -5,8 +5,6 @@ builder here because the last convolutions of its other maps would be parameters
 which distributed training does not take.
 """
 
-from __future__ import annotations
-
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone

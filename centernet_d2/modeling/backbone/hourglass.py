@@ -4,8 +4,6 @@ Sources: "CornerNet: Detecting Objects as Paired Keypoints", section 3.5, and th
 of all three papers, which agree in it layer by layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

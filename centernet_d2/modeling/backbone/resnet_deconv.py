@@ -7,8 +7,6 @@ mmdetection trains it for exports without deformable convolution. Parameter name
 published checkpoints.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import torchvision

@@ -1,7 +1,5 @@
 """Any timm model with maps down to stride 4 as a backbone (optional package `timm`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from detectron2.config import configurable

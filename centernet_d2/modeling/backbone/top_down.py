@@ -1,7 +1,5 @@
 """The way from maps of several strides back to the finest of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch.nn.functional as F

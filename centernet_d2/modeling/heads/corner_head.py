@@ -1,7 +1,5 @@
 """Features -> raw maps of corners, and of centers where asked: no loss, no decoding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode

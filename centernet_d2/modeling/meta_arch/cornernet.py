@@ -1,7 +1,5 @@
 """CornerNet: objects as pairs of corners (Law and Deng 2018, journal version 2019)."""
 
-from __future__ import annotations
-
 from typing import Any, Unpack
 
 from detectron2.config import CfgNode, configurable

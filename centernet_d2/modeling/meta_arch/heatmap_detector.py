@@ -1,7 +1,5 @@
 """What all detectors share: batch -> canvas -> backbone -> head -> losses or detections."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict

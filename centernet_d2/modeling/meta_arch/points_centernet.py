@@ -1,7 +1,5 @@
 """Points CenterNet: objects as their centers ("Objects as Points", Zhou et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Unpack
 

@@ -1,7 +1,5 @@
 """Triplet CenterNet: two corners and a center ("Keypoint Triplets", Duan et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

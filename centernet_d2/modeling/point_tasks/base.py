@@ -1,14 +1,12 @@
 """What the points detector regresses at a center: an interface, and a registry to add to."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -64,7 +62,7 @@ class PointTask(ABC):
     joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> PointTask:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task as a config says; by default it has no keys."""
         return cls()
 

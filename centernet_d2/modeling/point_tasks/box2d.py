@@ -1,9 +1,7 @@
 """The point task `box2d`: width and height at a center ("Objects as Points" sections 3 and 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -62,7 +60,7 @@ class Box2D(PointTask):
         self.forms = {"size": size_form}
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Box2D:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
         block = "MODEL.POINTS_CENTERNET.BOX2D"
         return from_block(cls, cfg, block, regression=part(RegressionLoss, cfg))

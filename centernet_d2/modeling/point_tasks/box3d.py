@@ -3,11 +3,9 @@
 N images, P objects of the batch, K peaks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -74,7 +72,7 @@ class Box3D(PointTask):
         self.calibration, self.cameras = calibration, cameras or Cameras()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Box3D:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task from `MODEL.POINTS_CENTERNET.BOX3D`.
 
         Raises:

@@ -3,11 +3,9 @@
 N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) output map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -93,7 +91,7 @@ class Pose(PointTask):
         self.snapping = snapping or SnappingRule()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Pose:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
         weights = {name: f"{name.upper()}_WEIGHT" for name in ("displacement", "heatmap", "offset")}
         snapping = {

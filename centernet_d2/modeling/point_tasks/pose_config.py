@@ -1,7 +1,5 @@
 """The joints of the point task "pose": number, flip and classes, from the datasets' metadata."""
 
-from __future__ import annotations
-
 from detectron2.config import CfgNode
 
 from ...data.datasets.skeletons import classes_with_joints, common_skeleton, registered
