@@ -38,7 +38,6 @@ class TrainingHealthHook(HookBase):
         self._steps: Counter[str] = Counter()  # in a row, by sign: a loss, "" for no object
 
     def after_step(self) -> None:
-        """Count, and warn."""
         loop = self.trainer._trainer
         for name, weight in self.heatmap_losses.items():
             loss = loop.losses.get(name, math.inf)
@@ -90,7 +89,6 @@ class CheckpointHook(HookBase):
         self.complete = self.saved = -1  # the last iterations that are whole, that are in a file
 
     def before_train(self) -> None:
-        """Start from the checkpoint that is resumed, if one is."""
         self.complete = self.saved = self.trainer.start_iter - 1
 
     def after_step(self) -> None:
@@ -148,7 +146,6 @@ class EvaluationHook(hooks.EvalHook):
     """detectron2's, which would also evaluate where the last step failed or was to be the last."""
 
     def after_train(self) -> None:
-        """Evaluate at the end of a whole run."""
         if self.trainer.iter >= self.trainer.max_iter:
             super().after_train()
         else:
@@ -191,11 +188,9 @@ class BestCheckpoint(HookBase):
         self._told = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
         return {"metric": self.metric, "best": self.best, "without_better": self.without_better}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a checkpoint, if it is of the same metric."""
         if state["metric"] == self.metric:
             self.best, self.without_better = state["best"], state["without_better"]
 

@@ -60,7 +60,6 @@ class Parts(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Build the optimizer that SOLVER.OPTIMIZER names."""
         return build_optimizer(cfg, model)
 
     @classmethod
@@ -75,7 +74,6 @@ class Parts(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
-        """Build the loader of one evaluation dataset."""
         mapper = cls.build_mapper(cfg, is_train=False)
         return loader.build_test_loader(cfg, dataset_name, mapper=mapper)
 

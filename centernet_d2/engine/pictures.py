@@ -18,7 +18,6 @@ class VisualizationHook(HookBase):
         self.period, self.class_names, self.threshold = period, class_names, threshold
 
     def after_step(self) -> None:
-        """Draw if it is due."""
         if (self.trainer.iter + 1) % self.period == 0:
             sample = self.trainer._trainer.batch[0]
             picture = self.draw(sample, detect(unwrapped(self.trainer.model), sample))

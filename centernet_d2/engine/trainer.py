@@ -117,7 +117,6 @@ class Trainer(Parts):
         self._keeper = next((h for h in self._hooks if isinstance(h, CheckpointHook)), None)
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
-        """Build the checkpointer of this run's folder."""
         trainer = weakref.proxy(self)  # which holds the checkpointer
         checkpointer = Checkpointer(
             model,
@@ -331,7 +330,6 @@ class Trainer(Parts):
 
     @functools.cached_property
     def config_text(self) -> str:
-        """The config as a checkpoint holds it."""
         return config_text(self.cfg)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

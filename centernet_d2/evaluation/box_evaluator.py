@@ -63,7 +63,6 @@ class BoxEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all detections."""
         self._detections: dict[int | str, Detections] = {}
         self._repeated = 0
 

@@ -99,7 +99,6 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
         residual = self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(features)))))
         return torch.relu_(residual + self.skip(self.pool(features)))
 

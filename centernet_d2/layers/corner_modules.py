@@ -101,7 +101,6 @@ class CascadeCornerPooling(CornerPooling):
         )
 
     def pooled(self, branch: int, features: Tensor) -> Tensor:
-        """See `_PoolingModule`."""
         inside = self.pools[1 - branch](self.look[branch](features))
         edge = self.look_merge[branch](self.branches[branch](features) + inside)
         return self.pools[branch](edge)

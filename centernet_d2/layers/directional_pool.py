@@ -86,7 +86,6 @@ class DirectionalPool(nn.Module):
         self.direction = direction
 
     def forward(self, features: Tensor) -> Tensor:
-        """See `directional_pool`."""
         return directional_pool(features, self.direction)
 
 

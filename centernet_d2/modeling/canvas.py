@@ -40,7 +40,6 @@ class OnCanvas(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
         return self.pixel_mean.device
 
     @property

@@ -49,7 +49,6 @@ class InferenceProtocol:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """The protocol of `cfg.TEST`."""
         limit = cfg.TEST.DETECTIONS_PER_IMAGE
         return from_block(
             cls,

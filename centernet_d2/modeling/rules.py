@@ -66,7 +66,6 @@ class CenterLearning:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
 
@@ -146,7 +145,6 @@ class CornerLearning:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, "MODEL.CORNERNET", **shared)
 
@@ -174,7 +172,6 @@ class CornerDecoding:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
         margin = cfg.MODEL.CORNERNET.OUTSIDE_MARGIN
         return from_block(
             cls,
@@ -207,5 +204,4 @@ class TripletRule:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """From `MODEL.TRIPLET_CENTERNET`."""
         return from_block(cls, cfg, "MODEL.TRIPLET_CENTERNET")

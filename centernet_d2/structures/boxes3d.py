@@ -100,7 +100,6 @@ class Boxes3D:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lives."""
         return self.tensor.device
 
     def to(self, *args: Any, **kwargs: Any) -> Boxes3D:
@@ -108,12 +107,10 @@ class Boxes3D:
         return Boxes3D(self.tensor.to(*args, **kwargs))
 
     def clone(self) -> Boxes3D:
-        """A copy."""
         return Boxes3D(self.tensor.clone())
 
     @classmethod
     def cat(cls, boxes: Sequence[Boxes3D]) -> Boxes3D:
-        """All boxes of a sequence, in order."""
         if len(boxes) == 0:
             return cls(torch.zeros(0, 8))
         return cls(torch.cat([part.tensor for part in boxes]))

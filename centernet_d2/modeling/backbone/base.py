@@ -38,10 +38,8 @@ class OneMapBackbone(ConfiguredBackbone):
     coarsest_stride: int = 32  # height and width of the input must be multiples of it
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the output."""
         return {self.output: ShapeSpec(channels=self.out_channels, stride=4)}
 
     @property
     def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this."""
         return self.coarsest_stride

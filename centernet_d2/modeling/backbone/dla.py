@@ -93,7 +93,6 @@ class DlaTrunk(nn.Module):
         self.levels = len(channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See the class."""
         features = self.base_layer(images)
         maps = []
         for level in range(self.levels):
@@ -133,7 +132,6 @@ class IterativeUp(nn.Module):
             self.up.append(BilinearUpsampling(out_channels, factor))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """See the class."""
         merged, results = maps[0], []
         for features, project, up, node in zip(
             maps[1:], self.project[1:], self.up[1:], self.node[1:], strict=True
@@ -194,7 +192,6 @@ class DLA(OneMapBackbone):
             _start_convolutions(self.dla_up)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         maps = self.base(images)[2:]
         finest: list[Tensor] = []  # the result of each stage: strides 4, 8, 16
         for stage in self.dla_up:

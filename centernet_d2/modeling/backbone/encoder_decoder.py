@@ -63,7 +63,6 @@ class EncoderDecoder(OneMapBackbone):
         self.decoder = TopDown(channels, out_channels, norm=norm, interpolation=interpolation)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.stem(images)
         levels = []
         for encode in self.encoder:
@@ -72,5 +71,4 @@ class EncoderDecoder(OneMapBackbone):
         return {"decoder": self.decoder(levels)}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
-        """The stem and the levels of the encoder, see `freeze_stages`."""
         return [("stem",), *((f"encoder.{level}",) for level in range(len(self.encoder)))]

@@ -48,7 +48,6 @@ class HourglassModule(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
         inner = self.low3(self.low2(self.low1(features)))
         return self.up1(features) + F.interpolate(inner, scale_factor=2, mode="nearest")
 
@@ -112,7 +111,6 @@ class Hourglass(ConfiguredBackbone):
         start_norms(self, norm_init)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.stem(images)
         self._check_size(images, features)
         outputs = {}
@@ -135,7 +133,6 @@ class Hourglass(ConfiguredBackbone):
         return [("stem",), *stacks]
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each stack's output."""
         return {
             f"stack{stack + 1}": ShapeSpec(channels=self.out_channels, stride=4)
             for stack in range(len(self.outputs))

@@ -69,13 +69,11 @@ class ResNetDeconv(OneMapBackbone):
         self.out_channels = WIDTHS[upsample][-1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return {"deconv": self.deconv_layers(features)}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
-        """Of the trunk, see `freeze_stages`."""
         return [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
 
 

@@ -53,7 +53,6 @@ class TimmBackbone(OneMapBackbone):
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:

@@ -36,7 +36,6 @@ class TopDown(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """See the class."""
         decoded = self.lateral[-1](maps[-1])
         for level in range(len(maps) - 2, -1, -1):
             doubled = F.interpolate(decoded, scale_factor=2, mode=self.interpolation)

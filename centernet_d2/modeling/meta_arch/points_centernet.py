@@ -69,7 +69,6 @@ class PointsCenterNet(HeatmapDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments from `MODEL.HEATMAP`, `MODEL.POINTS_CENTERNET` and `TEST`."""
         shared = super().from_config(cfg)
         tasks, points = build_point_tasks(cfg), cfg.MODEL.POINTS_CENTERNET
         head = points_head(
@@ -90,12 +89,10 @@ class PointsCenterNet(HeatmapDetector):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """What the tasks learn beside boxes and classes."""
         return [field for task in point_tasks(cfg) for field in task.ground_truth_fields(cfg)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> list[str]:
-        """What the tasks fill in."""
         return [warning for task in point_tasks(cfg) if (warning := task.complete_config(cfg))]
 
     @classmethod
@@ -111,23 +108,19 @@ class PointsCenterNet(HeatmapDetector):
 
     @property
     def heatmap_losses(self) -> dict[str, float]:
-        """That of the centers, and those of the tasks."""
         own = {"loss_heatmap": self.learning.heatmap_weight}
         return merged("losses", own, *(task.heatmap_losses() for task in self.tasks))
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
-        """Raw maps of every stack."""
         return [
             CenterPredictions(maps.pop("heatmap"), maps.pop("offset"), regressions=maps)
             for maps in self.head(self.features(images))
         ]
 
     def read_inputs(self, entries: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """What the tasks read of the inputs."""
         return merged("inputs", *(task.read_inputs(entries) for task in self.tasks))
 
     def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """What the tasks add to the output of one input."""
         return merged("outputs", *(task.extra_outputs(entry) for task in self.tasks))
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:

@@ -61,7 +61,6 @@ class Box2D(PointTask):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
         block = "MODEL.POINTS_CENTERNET.BOX2D"
         return from_block(cls, cfg, block, regression=part(RegressionLoss, cfg))
 
@@ -105,11 +104,9 @@ class Box2D(PointTask):
         return result
 
     def values(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes in cells, whatever their form."""
         return LOG_UNIT * maps.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else maps
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes are the same in a flip."""
         return maps
 
     def decode(

@@ -89,7 +89,6 @@ class Box3D(PointTask):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """Boxes in the camera frame, and the camera."""
         fit = "width" if cfg.INPUT.BOX3D.RESOLUTION == "fixed" else "none"
         training = NetworkFrame(tuple(cfg.INPUT.TRAIN_SIZE), fit, "INPUT.TRAIN_SIZE")
         options, evaluation = cfg.TEST, None
@@ -115,7 +114,6 @@ class Box3D(PointTask):
         return {"projection": self.cameras.of_output(entry)}
 
     def no_objects(self) -> dict[str, Any]:
-        """No boxes."""
         return {"gt_boxes3d": Boxes3D(torch.zeros(0, 8))}
 
     def targets(

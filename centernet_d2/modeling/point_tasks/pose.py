@@ -92,7 +92,6 @@ class Pose(PointTask):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
-        """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
         weights = {name: f"{name.upper()}_WEIGHT" for name in ("displacement", "heatmap", "offset")}
         snapping = {
             "name": "SNAPPING",
@@ -112,19 +111,16 @@ class Pose(PointTask):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
         check_flip_indices(options.FLIP_INDICES, options.NUM_JOINTS, f"{BLOCK}.FLIP_INDICES")
         return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> str:
-        """Number of joints, their flip and the classes that have them; see `complete_joints`."""
         return complete_joints(cfg)
 
     @classmethod
     def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
-        """The joints of the data sets."""
         return joints_of_datasets(cfg)
 
     def protocol_notes(self) -> list[str]:
@@ -146,7 +142,6 @@ class Pose(PointTask):
 
     @property
     def snaps(self) -> bool:
-        """Whether joints move to peaks."""
         return self.joint_heatmap and self.snapping.name != "none"
 
     def branches(self, num_classes: int) -> Branches:
@@ -159,11 +154,9 @@ class Pose(PointTask):
         return Branches({DISPLACEMENT: 2 * self.num_joints, **offset}, heatmaps)
 
     def heatmap_losses(self) -> dict[str, float]:
-        """That of the joint heatmap."""
         return {HEATMAP_LOSS: self.weights.heatmap} if self.joint_heatmap else {}
 
     def no_objects(self) -> dict[str, Any]:
-        """No joints."""
         return {"gt_keypoints": Keypoints(torch.zeros(0, self.num_joints, 3))}
 
     def check(self, instances: Instances, source: str) -> None:
