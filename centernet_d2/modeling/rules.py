@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from ..checked_values import check_at_least, check_choice, check_positive
+from ..checked_values import check_at_least, check_choice, check_value, positive
 from ..config import from_block
 from ..decoding.center_check import check_center_rule
 from ..decoding.peaks import PeakSearch
@@ -200,7 +200,7 @@ class TripletRule:
         check_center_rule(self.region_parts, self.center_choice)
         check_choice("center_scales", self.center_scales, ("original", "all"))
         check_at_least("region_side", self.region_side, 0)
-        check_positive("center_sigma_divisor", self.center_sigma_divisor)
+        check_value("center_sigma_divisor", self.center_sigma_divisor, positive)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

@@ -12,7 +12,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from centernet_d2.checked_values import check_at_least, check_odd
+from centernet_d2.checked_values import check_at_least, check_value, odd
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
 from centernet_d2.modeling.backbone.base import ConfiguredBackbone
 from centernet_d2.modeling.registration import register_backbone
@@ -85,7 +85,7 @@ class Hourglass(ConfiguredBackbone):
         """Build the network with random weights; the arguments are the keys of MODEL.HOURGLASS."""
         super().__init__()
         check_at_least("stacks", stacks, 1)
-        check_odd("stem_kernel", stem_kernel)
+        check_value("stem_kernel", stem_kernel, odd)
         if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
             raise ValueError(
                 "MODEL.HOURGLASS.CHANNELS and MODEL.HOURGLASS.BLOCKS need one entry per stride, "
