@@ -145,9 +145,10 @@ def setup(cfg: CfgNode) -> CfgNode:
         if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
             tell_once(changed)
         register_datasets(cfg)
-        tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
+        names = set_class_names(cfg)
         set_joints(cfg)
         if cfg.MODEL.WEIGHTS:
+            tell_other_classes(names, cfg.MODEL.WEIGHTS)
             follow_pixels(cfg)
         for warning in complete_config(cfg):
             tell_once(warning)
