@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from ..missing import needed_by
 from . import pixels
 from .efficientnet import is_efficientnet, to_timm
 from .files import read_tensors
@@ -234,10 +235,6 @@ def _translated(given: dict[str, Tensor], model: str) -> dict[str, Tensor]:
 
 def timm_library(source: str) -> Any:
     """The package, or an ImportError that says how to get it for a source."""
-    try:
+    with needed_by(f"MODEL.WEIGHTS '{source}'"):
         import timm
-    except ImportError as error:
-        raise ImportError(
-            f"the weights {source!r} come from timm, which is not installed: `pip install timm`"
-        ) from error
     return timm

@@ -89,7 +89,8 @@ class Checkpointer(DetectionCheckpointer):
         file = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", file)
         try:
-            files.write_weights(file, data)
+            with atomic_write(file) as stream:
+                torch.save(data, stream)
             if not weights_only:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either

@@ -10,8 +10,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
-from centernet_d2.modeling.backbone.base import OneMapBackbone
-from centernet_d2.modeling.backbone.top_down import TopDown
+from centernet_d2.modeling.backbone.base import OneMapBackbone, TopDown
 from centernet_d2.modeling.registration import register_backbone
 
 
