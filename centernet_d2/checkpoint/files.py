@@ -18,13 +18,7 @@ import torch
 from iopath.common.file_io import get_cache_dir
 
 from ..atomic_write import atomic_write
-from .other_formats import (
-    is_safetensors,
-    numpy_values,
-    read_pickle,
-    read_safetensors,
-    safetensors_bytes,
-)
+from . import other_formats
 
 CACHE_VARIABLE = "CENTERNET_D2_CACHE"
 
@@ -65,7 +59,7 @@ def file_kind(path: str | os.PathLike[str]) -> str:
         "torch": start.startswith((ZIP_START, LEGACY_START)),
         "html": text.startswith(HTML_STARTS),
         "lfs": start.startswith(LFS_START),
-        "safetensors": is_safetensors(start, os.path.getsize(path)),
+        "safetensors": other_formats.is_safetensors(start, os.path.getsize(path)),
         "pickle": start.startswith(b"\x80"),
     }
     return next((kind for kind, fits in kinds.items() if fits), "unknown")
@@ -130,15 +124,15 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
 
 def _read_torch(path: str | os.PathLike[str], mapped: bool) -> Any:
     # Training programs keep their options as a Namespace, which is plain values too.
-    with torch.serialization.safe_globals([*numpy_values(), argparse.Namespace]):
+    with torch.serialization.safe_globals([*other_formats.numpy_values(), argparse.Namespace]):
         mmap = mapped and zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 _READERS = {
     "torch": _read_torch,
-    "safetensors": lambda path, mapped: read_safetensors(path),
-    "pickle": lambda path, mapped: read_pickle(path),
+    "safetensors": lambda path, mapped: other_formats.read_safetensors(path),
+    "pickle": lambda path, mapped: other_formats.read_pickle(path),
 }
 
 
@@ -171,7 +165,7 @@ def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
         return
     beside = {name: value for name, value in content.items() if name != "model"}
     try:
-        written = safetensors_bytes(content["model"], beside)
+        written = other_formats.safetensors_bytes(content["model"], beside)
     except ImportError as error:
         raise WeightFileError(_NEEDS_SAFETENSORS.format(path)) from error
     with atomic_write(path) as stream:

@@ -15,13 +15,7 @@ from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
-from ..data.datasets.from_files import (
-    choose,
-    is_file_spec,
-    lost_specs,
-    register_from_files,
-    what_files_say,
-)
+from ..data.datasets import from_files
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
@@ -193,7 +187,7 @@ def _is_ready(cfg: CfgNode) -> bool:
 
 
 def _what_files_say(cfg: CfgNode) -> tuple[str, ...]:
-    return what_files_say(cfg.DATASETS.FROM_FILES, cfg.DATASETS.CLASSES)
+    return from_files.what_files_say(cfg.DATASETS.FROM_FILES, cfg.DATASETS.CLASSES)
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:
@@ -206,9 +200,9 @@ def register_datasets(cfg: CfgNode) -> None:
     classes = cfg.DATASETS.CLASSES
     for spec in cfg.DATASETS.FROM_FILES:
         try:
-            register_from_files(spec, classes)
+            from_files.register_from_files(spec, classes)
         except (ValueError, OSError) as error:  # a saved config on a machine without the data
-            lost_specs.add(spec)
+            from_files.lost_specs.add(spec)
             tell_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
@@ -229,7 +223,7 @@ def _choose_reading(cfg: CfgNode) -> None:
         ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
         ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
     ):
-        choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
+        from_files.choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
     limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 
@@ -242,9 +236,9 @@ def _registered(cfg: CfgNode, name: str) -> str:
         if tuple(classes) == (selection.classes if selection else ()):
             return name
         spec = data.get("file_spec") or name  # classes are chosen, or others than before
-    elif not is_file_spec(name):
+    elif not from_files.is_file_spec(name):
         return name
-    short = register_from_files(spec, classes)
+    short = from_files.register_from_files(spec, classes)
     absolute = MetadataCatalog.get(short).get("file_spec")
     if absolute and absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]

@@ -25,6 +25,7 @@ from ..data.samplers import seed_generators
 from ..evaluation.build import check_outputs
 from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
+from . import writers
 from .checkpointer import Checkpointer
 from .class_names import compare_with_checkpoint, set_class_names
 from .contradictions import differing
@@ -41,14 +42,6 @@ from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
 from .summary import PeriodPrinter, describe_network, specs, training_record
-from .writers import (
-    RESULTS_TABLE,
-    WRITER_REGISTRY,
-    WriterHook,
-    add_result,
-    check_writers,
-    last_numbers,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +74,7 @@ class Trainer(Parts):
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
         self.check_datasets(cfg)
-        check_writers(cfg)
+        writers.check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
         dataset = usable_records(cfg, self.load_dataset(cfg), "TRAIN", cfg.DATASETS.TRAIN)
@@ -157,14 +150,14 @@ class Trainer(Parts):
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
-            result.append(WriterHook(self.build_writers(), period=20))
+            result.append(writers.WriterHook(self.build_writers(), period=20))
         return result
 
     def build_writers(self) -> list[EventWriter]:
         """Build what the numbers go to: a line of the log, trackers, and detectron2's files."""
         files = [w for w in super().build_writers() if not isinstance(w, CommonMetricPrinter)]
         batch, names = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.LOGGING.WRITERS
-        trackers = [WRITER_REGISTRY.get(name)(self.cfg) for name in names]
+        trackers = [writers.WRITER_REGISTRY.get(name)(self.cfg) for name in names]
         return [PeriodPrinter(self.max_iter, images_per_step=batch), *trackers, *files]
 
     @classmethod
@@ -236,7 +229,7 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
-            for hook in (h for h in self._hooks if isinstance(h, WriterHook)):
+            for hook in (h for h in self._hooks if isinstance(h, writers.WriterHook)):
                 hook.close()
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
@@ -258,7 +251,7 @@ class Trainer(Parts):
             f"{describe_network(unwrapped(self.model), start, loader=self.data_loader)}\n"
             f"{self.schedule.describe()}\n"
             f"Written to {self.cfg.OUTPUT_DIR}: log.txt (all that is said), metrics.json, "
-            f"{RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
+            f"{writers.RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
         )
 
     def _train(self) -> None:
@@ -293,8 +286,8 @@ class Trainer(Parts):
         if comm.is_main_process() and hasattr(self, "storage"):
             done = min(self.iter + 1, self.max_iter)
             row = {"iteration": done, "epoch": self.schedule.epochs(done)}
-            row |= last_numbers(self.storage, self._last_eval_results)
-            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
+            row |= writers.last_numbers(self.storage, self._last_eval_results)
+            writers.add_result(os.path.join(self.cfg.OUTPUT_DIR, writers.RESULTS_TABLE), row)
         return self._last_eval_results
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,20 +15,11 @@ from ...structures.predictions import CenterMaps, CenterPredictions
 from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
+from .. import inputs
 from ..heads.branches import check_head, points_head
-from ..inputs import (
-    checked_classes,
-    head_widths,
-    ignored_rows,
-    objects_on_map,
-    source_of,
-    stacks_united,
-    with_fields,
-)
 from ..point_tasks.base import (
     PointTask,
     all_branches,
-    build_point_tasks,
     decoded_maps,
     merged,
     named_branches,
@@ -70,10 +61,11 @@ class PointsCenterNet(HeatmapDetector):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         shared = super().from_config(cfg)
-        tasks, points = build_point_tasks(cfg), cfg.MODEL.POINTS_CENTERNET
+        tasks = [task.from_config(cfg) for task in point_tasks(cfg)]
+        points = cfg.MODEL.POINTS_CENTERNET
         head = points_head(
             tasks=tasks,
-            in_channels=head_widths(shared["backbone"], shared["in_features"]),
+            in_channels=inputs.head_widths(shared["backbone"], shared["in_features"]),
             num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
             hidden_channels=points.HEAD_CHANNELS,
             prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
@@ -125,10 +117,10 @@ class PointsCenterNet(HeatmapDetector):
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, with what the tasks read, or an error that names it."""
-        instances = checked_classes(entry, self.num_classes)
+        instances = inputs.checked_classes(entry, self.num_classes)
         for task in self.tasks:
-            instances = with_fields(instances, **task.no_objects())
-            task.check(instances, source_of(entry))
+            instances = inputs.with_fields(instances, **task.no_objects())
+            task.check(instances, inputs.source_of(entry))
         return instances
 
     def targets(
@@ -136,12 +128,12 @@ class PointsCenterNet(HeatmapDetector):
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
         return center_targets(
-            *objects_on_map(images, instances, map_size),
+            *inputs.objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,
             regression_mask=regression_mask(self.tasks, instances),
-            ignored=torch.cat([ignored_rows(entry) for entry in instances]),
+            ignored=torch.cat([inputs.ignored_rows(entry) for entry in instances]),
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
             border=self.learning.border,
@@ -158,7 +150,7 @@ class PointsCenterNet(HeatmapDetector):
             pairs = zip(self.tasks, task_targets, strict=True)
             of_tasks = (task.losses(stack, targets, centers) for task, targets in pairs)
             per_stack.append(merged("losses", self.learning.losses(stack, centers), *of_tasks))
-        return stacks_united(per_stack, "mean")
+        return inputs.stacks_united(per_stack, "mean")
 
     def propose(
         self, predictions: list[CenterPredictions], images: PaddedImages

@@ -203,11 +203,6 @@ def point_tasks(cfg: CfgNode) -> list[type[PointTask]]:
     return [point_task(name) for name in names]
 
 
-def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
-    """The tasks of `MODEL.POINTS_CENTERNET.TASKS`, in order."""
-    return [task.from_config(cfg) for task in point_tasks(cfg)]
-
-
 def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:
     """Center heatmap, offset and the branches of the tasks, which have each one's required ones."""
     of_tasks = [task.branches(num_classes) for task in tasks]

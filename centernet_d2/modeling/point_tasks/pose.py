@@ -13,6 +13,7 @@ from detectron2.structures import Instances, Keypoints
 from torch import Tensor
 
 from ...config import from_block
+from ...data.datasets.skeletons import common_skeleton
 from ...data.fields.base import GroundTruthField
 from ...data.fields.joints import JointsField
 from ...decoding.center_boxes import center_boxes
@@ -27,7 +28,7 @@ from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
-from .pose_config import complete_joints, joints_of_datasets
+from .pose_config import complete_joints, datasets_of
 
 BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
@@ -121,7 +122,7 @@ class Pose(PointTask):
 
     @classmethod
     def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
-        return joints_of_datasets(cfg)
+        return common_skeleton(datasets_of(cfg))
 
     def protocol_notes(self) -> list[str]:
         """How joints move to peaks, where it is not the published way."""
