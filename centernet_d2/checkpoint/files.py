@@ -170,3 +170,15 @@ def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
         raise WeightFileError(_NEEDS_SAFETENSORS.format(path)) from error
     with atomic_write(path) as stream:
         stream.write(written)
+
+
+def check_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raise ValueError for NaN or infinity in weights, with which a model detects nothing."""
+    floats = {name: value.float() for name, value in state.items() if value.is_floating_point()}
+    if bad := [name for name, value in floats.items() if not value.isfinite().all()]:
+        first = floats[bad[0]]
+        raise ValueError(
+            f"'{source}' holds NaN or infinity in {len(bad)} of {len(state)} tensors, first in "
+            f"{bad[0]} ({(~first.isfinite()).sum().item()} of {first.numel()} values): its "
+            "training diverged or the file is damaged. Use an earlier checkpoint, or copy it again."
+        )
