@@ -40,10 +40,6 @@ class BenchmarkOptions:
     def torch_device(self) -> torch.device:
         return torch.device(self.device)
 
-    @property
-    def dtype_name(self) -> str:
-        return self.amp_dtype or "float32"
-
     def autocast(self) -> torch.autocast:
         dtype = AMP_DTYPES.get(self.amp_dtype)
         return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)

@@ -135,11 +135,8 @@ def resume_optimizer(
         )
         if was and now and was != now:
             stays = computed or key != "initial_lr"
-            told.append(
-                f"{text.format(now)} is used, the run had {was}."
-                if stays
-                else f"{text.format(now)} is not used, the scheduler goes on with {was}."
-            )
+            instead = "used, the run had" if stays else "not used, the scheduler goes on with"
+            told.append(f"{text.format(now)} is {instead} {was}.")
     order = [places[name] for name in here["optimizer_parameters"]]
     moments = {k: saved["state"][place] for k, place in enumerate(order) if place in saved["state"]}
     optimizer.load_state_dict({"state": moments, "param_groups": own})

@@ -194,10 +194,8 @@ class KittiEvaluator(BoxEvaluator):
         for label, name in enumerate(self.class_names):
             rows = is_object & (truth.label == label)
             if rows.any() and not objects[label].any():
-                occluded, truncated = (
-                    truth.occluded > most.occluded,
-                    truth.truncated > most.truncated,
-                )
+                occluded = truth.occluded > most.occluded
+                truncated = truth.truncated > most.truncated
                 yield (
                     f"{name}: not one of {rows.sum()} objects is to be found at any difficulty, so "
                     f"that scores are NaN: {(rows & occluded).sum()} are occluded by more than 2 "

@@ -93,14 +93,12 @@ class InferenceProtocol:
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
-            augmentation = "flip" if self.flip else "no augmentation"
-            augmentation += "" if self.scales == (1.0,) else f" at scale {listed}"
+            views = "flip" if self.flip else "no augmentation"
+            views += "" if self.scales == (1.0,) else f" at scale {listed}"
         else:
-            augmentation = "ms" if self.flip else "ms without flip"
-            usual = sorted(self.scales) == list(published_scales)
-            augmentation += "" if usual else f" ({listed})"
-        word = f"{self.name}: " if self.name else ""
-        parts = [word + augmentation, self.resolution, *notes]
+            views = "ms" if self.flip else "ms without flip"
+            views += "" if sorted(self.scales) == list(published_scales) else f" ({listed})"
+        parts = [f"{self.name}: {views}" if self.name else views, self.resolution, *notes]
         if self.resolution == "fixed":
             parts[1] = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
         elif self.canvas != published_canvas:
