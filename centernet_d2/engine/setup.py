@@ -129,40 +129,44 @@ def setup(cfg: CfgNode) -> CfgNode:
     frozen = cfg.is_frozen()
     cfg.defrost()
     try:
-        add_centernet_config(cfg)
-        unify_defaults(cfg)
-        check_values(cfg)
-        cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
-        check_config(cfg)
-        expand_paths(cfg)
-        check_detector_name(cfg.MODEL.META_ARCHITECTURE)
-        if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
-            tell_once(changed)
-        register_datasets(cfg)
-        names = set_class_names(cfg)
-        set_joints(cfg)
-        if cfg.MODEL.WEIGHTS:
-            tell_other_classes(names, cfg.MODEL.WEIGHTS)
-            follow_pixels(cfg)
-        for warning in complete_config(cfg):
-            tell_once(warning)
-        build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
-        if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
-            tell_once(
-                f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
-                "brings images into its own frame (TEST.RESOLUTION)."
-            )
-            cfg.INPUT.MIN_SIZE_TEST = 0
-        if True in cfg.AUTO.values():
-            from .automatic import choose  # only where it is asked for
-
-            choose(cfg)
+        _make_ready(cfg)
         vars(cfg)[_READY] = (_state(cfg), _what_files_say(cfg))
     finally:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _make_ready(cfg: CfgNode) -> None:
+    add_centernet_config(cfg)
+    unify_defaults(cfg)
+    check_values(cfg)
+    cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
+    check_config(cfg)
+    expand_paths(cfg)
+    check_detector_name(cfg.MODEL.META_ARCHITECTURE)
+    if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
+        tell_once(changed)
+    register_datasets(cfg)
+    names = set_class_names(cfg)
+    set_joints(cfg)
+    if cfg.MODEL.WEIGHTS:
+        tell_other_classes(names, cfg.MODEL.WEIGHTS)
+        follow_pixels(cfg)
+    for warning in complete_config(cfg):
+        tell_once(warning)
+    build_fields(cfg)  # whoever loads records from now on gets the columns that they read
+    cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
+    if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
+        tell_once(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model brings "
+            "images into its own frame (TEST.RESOLUTION)."
+        )
+        cfg.INPUT.MIN_SIZE_TEST = 0
+    if True in cfg.AUTO.values():
+        from .automatic import choose  # only where it is asked for
+
+        choose(cfg)
 
 
 def _device_here(name: str) -> str:
