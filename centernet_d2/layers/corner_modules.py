@@ -90,7 +90,6 @@ class CascadeCornerPooling(CornerPooling):
         norm: str = "BN",
         **options: Any,
     ) -> None:
-        """Build the module; see `CornerPooling`."""
         options |= {"pool_channels": pool_channels, "norm": norm}
         super().__init__(in_channels, out_channels, **options)
         self.look = nn.ModuleList(
@@ -110,7 +109,6 @@ class CenterPooling(_PoolingModule):
     """Center pooling: each cell sees the largest values of its column and of its row."""
 
     def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
-        """Build the module; see `_PoolingModule`."""
         # Of two scans in series, so that of equal values the published one gets the gradient.
         directions = [["top", "bottom"], ["left", "right"]]
         super().__init__(in_channels, out_channels, directions, **options)

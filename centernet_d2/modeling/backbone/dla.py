@@ -161,10 +161,6 @@ class DLA(OneMapBackbone):
         channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
         depths: Sequence[int] = (1, 1, 1, 2, 2, 1),
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.DLA.
-
-        Pre-trained weights are loaded as a checkpoint.
-        """
         super().__init__()
         check_choice("upsample", upsample, UPSAMPLES)
         if len(channels) != 6 or len(depths) != 6 or min(depths) < 1:

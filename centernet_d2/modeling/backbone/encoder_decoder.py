@@ -38,7 +38,6 @@ class EncoderDecoder(OneMapBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         interpolation: str = "nearest",  # or "bilinear" doubling in the decoder
     ) -> None:
-        """Build the network; the arguments are the keys of MODEL.ENCODER_DECODER."""
         super().__init__()
         if len(channels) != len(blocks) or not channels or min(blocks) < 1:
             raise ValueError(

@@ -82,7 +82,6 @@ class Hourglass(ConfiguredBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         norm_init: str = "ones",  # or "uniform", see `start_norms`
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.HOURGLASS."""
         super().__init__()
         check_at_least("stacks", stacks, 1)
         check_value("stem_kernel", stem_kernel, odd)

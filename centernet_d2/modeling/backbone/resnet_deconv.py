@@ -45,10 +45,6 @@ class ResNetDeconv(OneMapBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         upsample_init: str = "",  # of the transposed convolutions; "": the one of `upsample`
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.RESNET_DECONV.
-
-        Pre-trained weights are loaded as a checkpoint.
-        """
         super().__init__()
         published_init = "normal" if upsample == "plain" else "first_channel_bilinear"
         upsample_init = upsample_init or published_init
