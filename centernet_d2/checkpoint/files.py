@@ -74,7 +74,6 @@ _NOT_WEIGHTS = {
     "unknown": "is no file that torch saved, or it is damaged. Copy or download it again.",
 }
 
-
 _NEEDS_SAFETENSORS = (
     "'{}' is of safetensors, for which the package of that name is needed: `pip install "
     "safetensors`."

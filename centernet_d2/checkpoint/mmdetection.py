@@ -25,7 +25,6 @@ POINTS_NAMES = {
     "bbox_head.wh_head.": "wh.",
 }
 
-
 RESNET_BOX2D = RenameTable(
     name="mmdetection centernet resnet",
     rules=renames("""

@@ -78,7 +78,6 @@ BATCH_COUNTERS = Keep(
     fill=0,
 )
 
-
 # <head>.<index>.<parameter>; one published without hidden layer is a bare convolution.
 SEQUENTIAL = """
     HEAD.#.* head.stacks.0.BRANCH.#.*

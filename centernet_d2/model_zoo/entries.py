@@ -99,7 +99,6 @@ FILES = {
     "ExtremeNet_500000": "1JMbHgN4uLkP9MAyJU5EeHrgxwe101hwO",
 }
 
-
 COCO = Benchmark("COCO-Detection", "coco", "box AP, COCO val2017")
 COCO_TEST_DEV = Benchmark("COCO-Detection", "coco", "box AP, COCO test-dev")
 KEYPOINTS = Benchmark("COCO-Keypoints", "coco_person", "keypoint AP, COCO val2017")
@@ -113,7 +112,6 @@ KITTI = Benchmark(
     "0.7, bird's-eye view at 0.5",
     resolution="fixed",
 )
-
 
 # Benchmark, what its values are, licence -> config, authors' name, parameters, values.
 _MODELS = {

@@ -33,7 +33,6 @@ Kind = TypeVar("Kind")
 
 HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 
-
 # What the detectors share -> its block, and the keys of another name than the argument's.
 PARTS: dict[type, tuple[str, dict[str, str]]] = {
     GaussianRule: (HEATMAP, {"round_up": "RADIUS_ROUND_UP"}),
