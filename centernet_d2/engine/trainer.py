@@ -181,8 +181,9 @@ class Trainer(Parts):
         start = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
         start = start or self.cfg.MODEL.WEIGHTS or "from scratch"
         going_on = f"\nStopped, it goes on by: {self.how_to_resume}" if self._keeper else ""
+        frame = self.learned.frame if self.learned else ()
         return (
-            f"{describe_network(unwrapped(self.model), start, loader=self.data_loader)}\n"
+            f"{describe_network(unwrapped(self.model), start, frame=frame)}\n"
             f"{self.schedule.describe()}\n"
             f"Written to {self.cfg.OUTPUT_DIR}: log.txt (all that is said), metrics.json, "
             f"{writers.RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"

@@ -43,6 +43,7 @@ class CocoEvaluator(BoxEvaluator):
     """
 
     scores_file = "coco_scores.json"
+    submission = "The file to submit is {}."
 
     def __init__(
         self,
@@ -157,9 +158,6 @@ class CocoEvaluator(BoxEvaluator):
         path = os.path.join(self.output_folder, RESULTS_FILE)
         write_json(path, detections)
         return path
-
-    def _submission(self, files: str) -> str:
-        return f"The file to submit is {files}."
 
     def _score(self, detections: list[dict]) -> tuple[Scores, dict[str, Any]]:
         self._curves: dict[str, dict[str, list[float]]] = {}

@@ -75,6 +75,7 @@ class KittiEvaluator(BoxEvaluator):
 
     tasks = tuple(TASKS)
     scores_file = "kitti_scores.json"
+    submission = "The files to submit are in {}: zip them."
 
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
@@ -211,9 +212,6 @@ class KittiEvaluator(BoxEvaluator):
                 f"and in space, where what is found there is false; {no_heading.sum()} have no "
                 "known heading and are left out of 'aos'."
             )
-
-    def _submission(self, files: str) -> str:
-        return f"The files to submit are in {files}: zip them."
 
     def _write_results(self, detections: KittiDetections) -> str:
         folder = os.path.join(self.output_folder, RESULT_FOLDER)
