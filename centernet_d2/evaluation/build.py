@@ -53,8 +53,8 @@ def build_evaluator(
     asked = dict.fromkeys([own, *evaluators])
     if unknown := [name for name in asked if name not in known]:
         raise ValueError(
-            f"Dataset '{dataset_name}' has evaluator_type {own!r}, and the model asks for "
-            f"{list(evaluators) or 'no other'}: no evaluator is registered as {unknown} (known: "
+            f"Dataset '{dataset_name}' has evaluator_type {own!r}, the model asks for the "
+            f"evaluators {list(evaluators)}: none is registered as {unknown} (known: "
             f"{', '.join(known)}). Set MetadataCatalog.get('{dataset_name}').evaluator_type = ..., "
             "or register builders of these names in centernet_d2.evaluation.EVALUATOR_REGISTRY."
         )
