@@ -6,7 +6,8 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar
 
 from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
@@ -63,6 +64,7 @@ class TrainingHealthHook(HookBase):
         return seen and is_due(self._steps[sign], self.patience)
 
 
+@dataclass(eq=False)
 class CheckpointHook(HookBase):
     """Save so often that little is lost however a training ends, and stop it at a signal.
 
@@ -73,20 +75,15 @@ class CheckpointHook(HookBase):
     and before the evaluation's.
     """
 
-    LAST = "model_last"
-
-    def __init__(
-        self,
-        checkpointer: Checkpointer,
-        *,
-        period: int,
-        least: int,
-        evaluation_period: int,
-        signals: StopSignals,
-    ) -> None:
-        self.checkpointer, self.signals = checkpointer, signals
-        self.period, self.least, self.evaluation_period = period, max(least, 1), evaluation_period
-        self.complete = self.saved = -1  # the last iterations that are whole, that are in a file
+    LAST: ClassVar = "model_last"
+    checkpointer: Checkpointer
+    _: KW_ONLY
+    period: int
+    least: int
+    evaluation_period: int
+    signals: StopSignals
+    complete: int = field(default=-1, init=False)  # the last iteration that is whole
+    saved: int = field(default=-1, init=False)  # the last one that is in a file
 
     def before_train(self) -> None:
         self.complete = self.saved = self.trainer.start_iter - 1
@@ -161,6 +158,7 @@ class StoppedEarly(BaseException):
     """Ends a training that gets no better; detectron2 reports each `Exception` as a fault."""
 
 
+@dataclass(eq=False)
 class BestCheckpoint(HookBase):
     """Keep the weights with the highest value of one evaluation result, and stop without better.
 
@@ -171,21 +169,17 @@ class BestCheckpoint(HookBase):
     training ends with `model_final.pth`; 0: never. `keeper` saves then, and that count otherwise.
     """
 
-    def __init__(
-        self,
-        checkpointer: Checkpointer,
-        metric: str,
-        *,
-        keeper: CheckpointHook | None = None,
-        patience: int = 0,
-        period: int = 0,
-    ) -> None:
-        self.checkpointer, self.metric = checkpointer, metric
-        self.keeper, self.patience, self.period = keeper, patience, period
-        self.record = os.path.join(checkpointer.save_dir, "model_best.json")
+    checkpointer: Checkpointer
+    metric: str
+    _: KW_ONLY
+    keeper: CheckpointHook | None = None
+    patience: int = 0
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        self.record = os.path.join(self.checkpointer.save_dir, "model_best.json")
         self.best, self.without_better = -math.inf, 0  # and evaluations since it
-        self._seen_iteration = -1
-        self._told = False
+        self._seen_iteration, self._told = -1, False
 
     def state_dict(self) -> dict[str, Any]:
         return {"metric": self.metric, "best": self.best, "without_better": self.without_better}
