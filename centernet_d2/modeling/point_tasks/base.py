@@ -1,6 +1,5 @@
 """What the points detector regresses at a center: an interface, and a registry to add to."""
 
-import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from detectron2.structures import Instances
 from fvcore.common.registry import Registry
 from torch import Tensor
 
+from ...checked_values import nearest
 from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
@@ -180,11 +180,10 @@ def point_task(name: str) -> type[PointTask]:
         importlib.import_module(f"{__package__}.{name}")
     if name not in POINT_TASK_REGISTRY:
         known = sorted({*BUILT_IN, *(known for known, _ in POINT_TASK_REGISTRY)})
-        near = difflib.get_close_matches(str(name), known, n=2)
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
         raise ValueError(
-            f"{KEY} has {name!r}{hint}; the registered point tasks are {known}. A task of your own "
-            "is registered when its module is imported (--import file.py)"
+            f"{KEY} has {name!r}{nearest(str(name), known)}; the registered point tasks are "
+            f"{known}. A task of your own is registered when its module is imported (--import "
+            "file.py)"
         )
     task = POINT_TASK_REGISTRY.get(name)
     if not isinstance(task, type):
