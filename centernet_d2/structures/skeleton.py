@@ -87,9 +87,6 @@ class Skeleton:
         """Return the skeleton in detectron2's metadata; None where it names no joints.
 
         A flip map that is not given is derived from the names.
-
-        Raises:
-            ValueError: see `Skeleton`.
         """
         names = tuple(metadata.get("keypoint_names") or ())
         if not names:
@@ -108,9 +105,6 @@ class Skeleton:
         """Return the skeleton in a checkpoint, see `saved`; None where it names no joints.
 
         Of a checkpoint with names alone the flip map is derived from these.
-
-        Raises:
-            ValueError: see `Skeleton`.
         """
         names = tuple(content.get("joint_names") or ())
         if not names:
