@@ -15,7 +15,7 @@ from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
-from ..data.datasets import from_files
+from ..data.datasets import choices, from_files
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
@@ -232,7 +232,7 @@ def _choose_reading(cfg: CfgNode) -> None:
         ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
         ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
     ):
-        from_files.choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
+        choices.choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
     limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 
