@@ -1,7 +1,5 @@
 """Keys of DATASETS, INPUT, SOLVER and TEST; written as those of `model_keys`."""
 
-from __future__ import annotations
-
 from ..checked_values import flag, listed, number, one_of, share, text, weight, whole, word
 from .rules import block, size
 

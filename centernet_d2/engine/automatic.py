@@ -1,7 +1,5 @@
 """Choosing what AUTO asks for: frame, schedule and memory, from training data and machine."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

@@ -1,8 +1,5 @@
 """The config that belongs to weights: the one that a file carries, or that of the model zoo."""
 
-from __future__ import annotations
-
-import difflib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -12,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils.file_io import PathManager
 
+from ..checked_values import nearest
 from ..checkpoint.detect_source import detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
@@ -133,8 +131,7 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
             raise FileNotFoundError(told) from None
         folder, file = os.path.split(name)
         known = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-        near = ", ".join(difflib.get_close_matches(file, known, 2))
-        near = f" (nearest there: {near})" if near else ""
+        near = nearest(file, known)
         raise FileNotFoundError(f"'{weights}': there is no such file{near}. {error}") from None
 
 

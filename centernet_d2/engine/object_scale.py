@@ -1,11 +1,9 @@
 """How large objects are for the network in training and in testing, which has to agree."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -35,7 +33,7 @@ class Learned:
     records: Records = ()  # a sample of the training images; () of those of a checkpoint
 
     @classmethod
-    def of(cls, records: Records, mapper: Any) -> Learned | None:
+    def of(cls, records: Records, mapper: Any) -> Self | None:
         """What a mapper makes of records; None for one that does not tell its crop.
 
         Its augmentations up to the crop see empty pictures of the images' sizes: no file is read.

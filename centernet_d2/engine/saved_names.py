@@ -1,7 +1,5 @@
 """What weights hold beside tensors: names of classes and joints, known or a guess; their pixels."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging

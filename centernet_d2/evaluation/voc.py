@@ -1,7 +1,5 @@
 """Evaluator of Pascal VOC: 11-point and every-point AP, result files in the devkit's format."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -45,6 +43,7 @@ class VocEvaluator(BoxEvaluator):
     """
 
     scores_file = "voc_scores.json"
+    submission = "The files to submit are in {}: pack the folder 'results' as results.tgz."
 
     def __init__(
         self,
@@ -113,9 +112,6 @@ class VocEvaluator(BoxEvaluator):
         logger.info("%s", "\n".join(lines), extra=SHOWN)
         options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
         return {"bbox": results}, options
-
-    def _submission(self, files: str) -> str:
-        return f"The files to submit are in {files}: pack the folder 'results' as results.tgz."
 
     def _write_results(self, detections: VocDetections) -> str:
         """Write one file per class: image, score, and the box, a line per detection."""

@@ -1,7 +1,5 @@
 """`get_config`, `get_checkpoint_url` and `get`, with the arguments of detectron2's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

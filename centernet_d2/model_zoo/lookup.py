@@ -1,7 +1,5 @@
 """Finding an entry or a shipped model, its config file and its weights by name."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import importlib.resources

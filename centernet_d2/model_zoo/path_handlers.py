@@ -12,8 +12,6 @@ Each becomes a cached detectron2 file the first time that it is really loaded. T
 slashes, because detectron2's main branch takes names apart as addresses.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import urllib.error
