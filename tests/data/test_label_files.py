@@ -328,6 +328,8 @@ def test_what_is_wrong_with_a_data_yaml(folder):
         "image_id;label;x;y;width;height\nc;cell;20;6;10;6\n",
         "path\tclass\txmin\tymin\txmax\tymax\twidth\theight\nany/c.png\tcell\t20\t6\t30\t12\t40\t30",
         "img/c.png,20,6,30,12,cell\n",  # without a header
+        "c,20,6,30,12,cell\n",
+        'file;label;x1;y1;x2;y2\nc;cell;20,0;6,0;"30,0";12,0\n',  # of a European Excel
         "source,Image-Name,bbox_x,bbox_y,bbox_w,bbox_h,category\nx,c,20,6,10,6,cell",
     ],
 )
@@ -340,11 +342,13 @@ def test_csv_columns(folder, text):
     ("text", "words"),
     [
         (
-            "file,label,a,b,c,d\nc,cell,1,2,3,4",
-            "do not say what is image, class and box",
+            "file,kind,a,b,c,d\nc,cell,1,2,3,4",
+            r"\['file', 'kind', 'a', 'b', 'c', 'd'\] have no class and no box. Name them image, cl",
         ),
+        ("c,cell,1,2,3,4", r"a line with .* names must stand above \['c', 'cell', '1', '2', '3'"),
+        ("", "boxes.csv': it is empty. Name them"),
         ("file,path,label,x1,y1,x2,y2\n", r"\['file', 'path'\] mean the same"),
-        ("file,label,x1,y1,x2,y2,x,y,w,h\n", "do not say what"),
+        ("file,label,x1,y1,x2,y2,x,y,w,h\n", "have two boxes"),
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,3", "line 2: 5 columns, the header has 6"),
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,three,4", "line 2: 'three' stands where"),
         ("file,label,x1,y1,x2,y2\nz,cell,1,2,3,4", "line 2 has no image, 'z'"),
