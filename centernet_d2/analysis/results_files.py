@@ -26,12 +26,15 @@ from ..evaluation.coco import RESULTS_FILE
 from ..evaluation.coco_ground_truth import load_ground_truth
 from ..evaluation.kitti_evaluation import RESULT_FOLDER
 from ..evaluation.voc import result_file_name
+from ..progress import SHOWN
 from ..structures.box3d_records import NO_BOX3D, box3d_row
 from ..text_files import read_text
 
 logger = logging.getLogger(__name__)
 
 PLACES = (RESULTS_FILE, "predictions.json", RESULT_FOLDER, "results")  # in folders of our own
+# Results with ids of their own -> the file beside them that has these, of `predict` and detectron2.
+IMAGES_OF = {"coco_results.json": "coco_images.json", RESULTS_FILE: "*_coco_format.json"}
 HARMLESS = 0.1  # share of boxes without extent that are no other form of boxes
 FORMS = "a COCO results list, a predictions.json, or a folder of VOC's, KITTI's or YOLO's texts"
 
@@ -104,6 +107,9 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
         columns["joints"] = np.array(joints).reshape(-1, values // 3, 3)
     if any(len(row.box3d) and row.box3d[3] > 0 for row in rows):
         columns["boxes3d"] = np.array([row.box3d or NO_BOX3D for row in rows])
+    if (some := len({record["image_id"] for record in records})) < len(ids):
+        told = (path, some, len(ids))
+        logger.info("%s: detections in %d of the %d pictures.", *told, extra=SHOWN)
     found: dict[Hashable, list[int]] = {key: [] for key in ids}
     for place, record in enumerate(records):
         found[record["image_id"]].append(place)
@@ -166,7 +172,17 @@ def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
     if place.is_file() and place.suffix == ".json":
         content = json.loads(read_text(str(place)))
         if isinstance(content, list):
-            return [*_coco_rows(content, path)], dataset.ids
+            rows = [*_coco_rows(content, path)]
+            pattern = IMAGES_OF.get(place.name)
+            if not pattern or len(beside := [*place.parent.glob(pattern)]) != 1:
+                return rows, dataset.ids
+            logger.info("Ids in %s are those of %s.", place, beside[0].name, extra=SHOWN)
+            whole = json.loads(read_text(str(beside[0])))
+            files = {image["id"]: image["file_name"] for image in whole["images"]}
+            names = {category["id"]: category["name"] for category in whole["categories"]}
+            of = [(files.get(row.image, row.image), names.get(row.label)) for row in rows]
+            pairs = zip(rows, of, strict=True)
+            return [row._replace(image=file, label=name) for row, (file, name) in pairs], by_name
         if isinstance(content, dict) and "box_format" in content:
             return [*_predicted_rows(content)], by_name
     files = [file for file in sorted(place.rglob("*.txt")) if not file.name.startswith("log.")]

@@ -49,6 +49,7 @@ class Predictor:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
         skeleton: joints, from the same; None where neither names them.
+        training: what the weights say of their training, see docs/models.md; {} where nothing.
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
@@ -90,6 +91,7 @@ class Predictor:
         self.skeleton: Skeleton | None = output_skeleton(self.cfg) or (
             saved.skeleton if has_joints else None
         )
+        self.training = saved.training
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property

@@ -5,7 +5,7 @@ A window is (left, top, right, bottom) in pixels of the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,40 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
+from ..engine.object_scale import RATIO
+from ..modeling.inference_protocol import InferenceProtocol
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField, scale_boxes, scale_points
 
 Window = tuple[int, int, int, int]
+LEAST = 8  # network pixels, two cells of the output
 _SAME = 0.5  # IoU from which on detections of two windows are one object
 _PART = 0.5  # share of a cut box that lies in another one, from which on it is a part of it
+
+
+def usual_tile(
+    protocol: InferenceProtocol, training: Mapping[str, Any], crop: Sequence[int]
+) -> int:
+    """Side of tiles that show objects as large as the training did; 0: its weights do not say.
+
+    It is that of the training's `crop`, unless tiles of all sizes are scaled to one canvas.
+    """
+    if protocol.scale_of((1, 1)) == protocol.scale_of((2, 2)):
+        return max(crop)
+    size = training.get("image_size")
+    return round(protocol.scale_of((1, 1)) / protocol.scale_of(size)) if size else 0
+
+
+def needs_tiles(
+    protocol: InferenceProtocol, training: Mapping[str, Any], size: tuple[int, int]
+) -> bool:
+    """Whether in a picture of `size` the median object of the training has under `LEAST` pixels.
+
+    Of the network, where the object has as many pixels of the picture as in the training.
+    """
+    if not (learned := training.get("image_size")):
+        return False
+    less = protocol.scale_of(size) / protocol.scale_of(learned)
+    return less < 1 / RATIO and less * training["object_size"] < LEAST
 
 
 def plan_tiles(size: tuple[int, int], tile: int, overlap: int) -> list[Window]:

@@ -130,6 +130,7 @@ def test_resume_and_evaluation_choose_what_the_training_chose(own, tmp_path, mon
     assert file["iteration"] == 5
     training = file["centernet_d2"]["training"]
     assert training["object_size"] == pytest.approx(12.5 * 64 / 48, rel=0.3)
+    assert training["image_size"] == [40, 40]
     evaluated = [*own, "MODEL.WEIGHTS", weights]
     cfg = setup(load_config(SMALL, [*evaluated, "DATASETS.TRAIN", ()]))
     assert cfg.TEST.FIXED_SIZE == [64, 64]

@@ -216,6 +216,12 @@ def dataset_name(stem: str, *parts: str) -> str:
     return f"{safe[:48]}_{digest}"
 
 
+def title_of(name: str) -> str:
+    """A dataset for a reader: of files "cells/Annotations:train80", without the names above."""
+    parts = MetadataCatalog.get(name).get("file_spec", f":{name}").split(":")[1:]
+    return ":".join(["/".join(parts[0].split("/")[-2:]), *(p for p in parts[1:] if p[:1] != "/")])
+
+
 def choose(names: Iterable[str], choice: str, made: bool) -> None:
     """Say how these datasets are read, in this process and from the next loading on.
 
