@@ -19,6 +19,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from ..data.datasets.coco_json import load_coco_records
+from ..data.datasets.from_files import say
 from ..data.datasets.kitti_labels import read_labels
 from ..data.records import CheckedRecords, checked_records
 from ..evaluation.box_evaluator import Detections
@@ -26,7 +27,6 @@ from ..evaluation.coco import RESULTS_FILE
 from ..evaluation.coco_ground_truth import load_ground_truth
 from ..evaluation.kitti_evaluation import RESULT_FOLDER
 from ..evaluation.voc import result_file_name
-from ..progress import SHOWN
 from ..structures.box3d_records import NO_BOX3D, box3d_row
 from ..text_files import read_text
 
@@ -108,8 +108,7 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
     if any(len(row.box3d) and row.box3d[3] > 0 for row in rows):
         columns["boxes3d"] = np.array([row.box3d or NO_BOX3D for row in rows])
     if (some := len({record["image_id"] for record in records})) < len(ids):
-        told = (path, some, len(ids))
-        logger.info("%s: detections in %d of the %d pictures.", *told, extra=SHOWN)
+        say(f"{path}: detections in {some} of the {len(ids)} pictures.")
     found: dict[Hashable, list[int]] = {key: [] for key in ids}
     for place, record in enumerate(records):
         found[record["image_id"]].append(place)
@@ -176,7 +175,7 @@ def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
             pattern = IMAGES_OF.get(place.name)
             if not pattern or len(beside := [*place.parent.glob(pattern)]) != 1:
                 return rows, dataset.ids
-            logger.info("Ids in %s are those of %s.", place, beside[0].name, extra=SHOWN)
+            say(f"Ids in {place} are those of {beside[0].name}.")
             whole = json.loads(read_text(str(beside[0])))
             files = {image["id"]: image["file_name"] for image in whole["images"]}
             names = {category["id"]: category["name"] for category in whole["categories"]}

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from html import escape
 from itertools import combinations
@@ -20,9 +21,10 @@ from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
 from ..data.checks.findings import SEVERITIES, Finding, reading_on
-from ..data.checks.fixed_copy import write_fixed_copy
+from ..data.checks.fixed_copy import Repair, write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
+from ..data.datasets.recognize import splits_of
 from ..data.fields.base import build_fields
 from ..data.loader import build_mapper, check_training_dicts
 from ..data.records import CheckedRecords, checked_records
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for first, second in (pair for pair in pairs if {*pair} <= looked.keys()):
         found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
         findings += [replace(finding, dataset=first) for finding in found]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings.sort(key=lambda each: (SEVERITIES.index(each.severity), each.kind == "reading"))
     tables = {spec: each.facts for spec, each in looked.items()}
     if tables:
         print(f"{as_table(tables)}\n")
@@ -90,15 +92,20 @@ def run(args: argparse.Namespace) -> int:
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
-        fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
+        read = (f for f in findings if f.dataset == spec and f.kind in ("value", "reading"))
+        not_read = [("", "", f"not read: {told}") for f in read for told in f.left_out or (f.what,)]
+        fix(place.rstrip(os.sep), spec, each, others, not_read, link=not args.copy)
     return int(counts["error"] > 0)
 
 
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets of the command line; ValueError where overrides stand among them."""
+    """Return the datasets of the command line, of a whole export all its splits.
+
+    ValueError where overrides stand among them.
+    """
     if keys := [name for name in datasets if name.partition(".")[0] in cfg]:
         raise ValueError(f"'{keys[0]}' is a config key and no dataset: write --opts before it.")
-    return tuple(datasets)
+    return tuple(each for name in datasets for each in splits_of(name))
 
 
 def look_at_all(
@@ -107,35 +114,50 @@ def look_at_all(
     """What is in datasets that can be read, and what is wrong with each, and in reading them."""
     looked: dict[str, Looked] = {}
     findings: list[Finding] = []
+    noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
 
-    def told(look: Callable[..., Any], *given: Any) -> Any:
+    def told(spec: str, look: Callable[..., Any], *given: Any) -> Any:
+        start = len(kept.buffer)
         try:
-            return look(*given)
+            with reading_on() as found:
+                return look(*given)
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
+        finally:
+            said = (record.getMessage() for record in kept.buffer[start:])
+            for each in [*found, *(Finding("reading", "warning", 1, what) for what in said)]:
+                noted.setdefault(each, spec)
 
     logger.addHandler(kept)
     try:
-        with reading_on() as noted:
-            ready = told(prepare, cfg, args.config_file)
-            for spec in specs:
-                level = args.images or cfg.DATASETS.CHECK_IMAGES
-                if seen := told(look_at, spec, cfg, level, ready is not None):
-                    looked[spec], found = seen
-                    findings += found
-                    if looked[spec].records.labelled:
-                        told(learnable, looked[spec], ready)
+        for spec in specs:  # each by itself, so that what is noted is known to be of it
+            told(spec, registered, spec, cfg.DATASETS.CLASSES)
+        ready = told("", prepare, cfg, args.config_file)
+        for spec in specs:
+            level = args.images or cfg.DATASETS.CHECK_IMAGES
+            if seen := told(spec, look_at, spec, cfg, level, ready is not None):
+                looked[spec], found = seen
+                findings += found
+                if looked[spec].records.labelled:
+                    told(spec, learnable, looked[spec], ready)
         if ready:
             usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
             learned = [record for spec in train for record in usable.get(spec, ())]
-            told(compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
+            told("", compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
-    said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
-    return looked, list(dict.fromkeys([*noted, *findings, *said]))
+    read = [replace(each, dataset=spec) for each, spec in noted.items()]
+    return looked, list(dict.fromkeys([*read, *findings]))
+
+
+def registered(spec: str, classes: Sequence[str]) -> str:
+    """The name of a dataset; what cannot be registered is told where all are."""
+    with suppress(ValueError, OSError):
+        return register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
+    return ""
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -147,8 +169,7 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 
 def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
     """Read a dataset: what it holds, and what is wrong with it."""
-    classes = cfg.DATASETS.CLASSES
-    name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
+    name = registered(spec, cfg.DATASETS.CLASSES)
     records, metadata = checked_records(name), MetadataCatalog.get(name)
     names = metadata.get("thing_classes") or ()
     pictures = look(records, level)
@@ -170,13 +191,21 @@ def learnable(looked: Looked, cfg: CfgNode | None) -> None:
     check_training_dicts(looked.usable, [name], fields)
 
 
-def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
+def fix(
+    place: str,
+    spec: str,
+    looked: Looked,
+    others: Sequence[Pictures],
+    not_read: Sequence[Repair],
+    *,
+    link: bool,
+) -> None:
     """Write a corrected copy of a labelled dataset, and say where."""
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, not_read)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 

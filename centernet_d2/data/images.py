@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -78,6 +78,24 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
         known = upright and "exif" in image.info
         turned = known and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
         return image.size[::-1] if turned else image.size
+
+
+def image_sizes(files: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
+    """(width, height) of files, which are taken upright or as stored; see `read_image_size`.
+
+    One that is no image has the median of the others, so that its labels are read like those of the
+    others: what looks at all files names it, or leaves it out. ImageFileError where all are none.
+    """
+    found, unknown = dict[str, tuple[int, int]](), dict[str, ImageFileError]()
+    for file, upright in files.items():
+        try:
+            found[file] = read_image_size(file, upright=upright)
+        except ImageFileError as error:
+            unknown[file] = error
+    if unknown and not found:
+        raise next(iter(unknown.values()))
+    width, height = np.median([*found.values()], axis=0).astype(int).tolist() if found else (0, 0)
+    return found | dict.fromkeys(unknown, (width, height))
 
 
 def exif_turns(file_name: str) -> bool:

@@ -258,11 +258,13 @@ def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, capsys):
     with pytest.raises(ValueError, match="another tiles"):
         predict(photo, "--tiles", "48", output="small")
     fixed = ["TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", "[64, 64]"]
-    with pytest.raises(ValueError, match="--tiles needs a SIZE here.*which its weights do not say"):
+    with pytest.raises(
+        ValueError, match=r"--tiles needs a SIZE here.*which its weights do not say"
+    ):
         predict(photo, "--tiles", options=fixed, output="fixed")
 
 
-def test_weights_say_how_large_tiles_are_and_when_they_are_needed(predict, tmp_path, weights, caplog):
+def test_weights_say_which_tiles_are_needed_and_when(predict, tmp_path, weights, caplog):
     """Frame 32 x 64 of pictures of 30 x 60: a square tile of 30 has their scale, 1.067."""
     content = torch.load(weights, weights_only=True)
     block = content.setdefault("centernet_d2", {})

@@ -24,7 +24,7 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
-from ..checks.findings import reads_on, without_refused
+from ..checks.findings import Finding, notes, reads_on, without_refused
 from .columns import (
     ANNOTATION_COLUMNS,
     IMAGE_COLUMNS,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+_cache: dict[str, tuple[tuple, tuple, CocoFile, list[Finding]]] = {}
 ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
 # Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
 # `PLACE`, and says which files and folders that was made of.
@@ -118,23 +118,27 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     record and key of what is wrong.
     """
     asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton, reads_on()
-    cached = _cache.get(source)
-    if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
+    cached, noted = _cache.get(source), notes()
+    start = len(noted)
+    if cached is None or cached[0] != asked or cached[1] != stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
             reader = pkgutil.resolve_name(f"{__package__}.{_READERS[source.partition(':')[0]]}")
             content, files = reader(source)
-            stamps = _stamps(files)
+            now = stamps(files)
         elif PathManager.isfile(source):
-            stamps, content = _stamps([source]), _parse(source)
+            now, content = stamps([source]), _parse(source)
         else:
             raise FileNotFoundError(
                 f"annotation file '{source}' does not exist: check the path of the dataset"
             )
-        _cache[source] = cached = (asked, stamps, _compact(content, source, skeleton))
+        read = _compact(content, source, skeleton)
+        _cache[source] = (asked, now, read, noted[start:])
+        return read
+    noted += [each for each in cached[3] if each not in noted]
     return cached[2]
 
 
-def _stamps(files: Iterable[str]) -> tuple:
+def stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
 
     def stamp(file: str) -> tuple | None:

@@ -26,7 +26,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
-from ..images import read_image_size
+from ..images import image_sizes
 from .folders import CLASS_FILE, read_class_names
 from .from_files import FileDataset, is_chosen, split_folder
 from .kitti_folder import (
@@ -181,8 +181,10 @@ def load_kitti_records(
     FileNotFoundError (see `find_frames`) or ValueError names a file that cannot be used.
     """
     records = []
-    for frame in find_frames(folder, split, labelled=labelled, allow_missing=allow_missing):
-        width, height = read_image_size(frame.image)
+    frames = list(find_frames(folder, split, labelled=labelled, allow_missing=allow_missing))
+    sizes = image_sizes({frame.image: False for frame in frames})
+    for frame in frames:
+        width, height = sizes[frame.image]
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
         record |= {"width": width, "as_stored": True}
         if frame.calibration is not None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..checks import DatasetError
 from ..checks.findings import readable
-from ..images import read_image_size
+from ..images import image_sizes
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .folders import read_class_names, read_split_list
@@ -133,10 +133,9 @@ def coco_content(
     ids = {name: k for k, name in enumerate(classes, start=1)}
     images, annotations, numbered = [], [], list[tuple[int, dict[str, Any]]]()
 
-    def sized(path: str) -> tuple[str, tuple[int, int]]:
-        return path, pages[path].size or read_image_size(path, upright=True)
-
-    for number, (path, (width, height)) in enumerate(readable(sized, sorted(pages)), start=1):
+    sizes = image_sizes({path: True for path, page in pages.items() if not page.size})
+    for number, path in enumerate(sorted(pages), start=1):
+        width, height = pages[path].size or sizes[path]
         images.append({"id": number, "file_name": path, "width": width, "height": height})
         numbered += [(number, entry) for entry in pages[path].objects]
 

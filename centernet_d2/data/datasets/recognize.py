@@ -12,11 +12,13 @@ from dataclasses import replace
 from ..checks import DatasetError
 from .coco_file import parse_json
 from .folders import files_by_stem
-from .from_files import FileDataset, form_error, known_forms, path_and_rest, read_spec
+from .from_files import FileDataset, form_error, known_forms, path_and_rest, read_spec, say
 from .label_files import SPLITS, files_in
 from .yolo import read_config
 
 _SPLIT_FOLDER = re.compile("(train|val|test|dev$)", re.IGNORECASE)  # Train, training, validation
+
+_SPLIT = re.compile("(?<![A-Za-z])(train|val|valid|validation|test|dev)(?![A-Za-z])", re.IGNORECASE)
 
 
 def read_form(spec: str) -> FileDataset:
@@ -54,6 +56,25 @@ def recognized(spec: str) -> str:
         ways = " or ".join(f"'{each}'" for each in found)
         raise ValueError(f"dataset '{spec}' may be meant in several ways: write {ways}")
     return found[0]
+
+
+def splits_of(spec: str) -> list[str]:
+    """A dataset that is named, or train, val and test of a whole export, which a line says."""
+    prefix, _, path = (
+        spec.rpartition(":")
+        if spec.split(":")[0] in ("roboflow", "yolo", "voc")
+        else ("", "", spec)
+    )
+    ways = candidates(path) if os.path.exists(path := os.path.expanduser(path)) else []
+    ways = [way for way in ways if way.startswith(prefix)]
+    ways = [way for way in ways if way.rpartition(":")[2] in SPLITS] or ways  # VOC has more lists
+    words = [[*_SPLIT.findall(way), ""] for way in ways]
+    found = {word[-2].lower(): way for way, word in zip(ways, words, strict=True) if len(word) > 1}
+    if not 1 < len(found) == len(ways):
+        return [spec]
+    found = [found[word] for word in sorted(found, key=(*SPLITS, *found).index)]
+    say(f"'{spec}' is a whole export: {', '.join(found)}")
+    return found
 
 
 def candidates(path: str) -> list[str]:

@@ -23,9 +23,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
-from ..checks.findings import noted, reads_on
-from ..images import read_image_size
+from ..checks import RELATIVE_SHARE, DatasetError, RowsError, drop_useless_boxes
+from ..checks.findings import readable, reads_on, refuse
+from ..images import image_sizes
 from .folders import (
     CLASS_FILE,
     as_files_are_named,
@@ -35,7 +35,7 @@ from .folders import (
 )
 from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
 from .label_files import read_form as read_two_folders
-from .voc_xml import read_xml
+from .voc_xml import VocObject, read_xml
 
 logger = logging.getLogger(__name__)
 
@@ -229,16 +229,15 @@ def _add_annotations(
     indices = {name: index for index, name in enumerate(class_names)}
     unknown: dict[str, list[str]] = {}
     in_first = count = 0  # of all boxes: those whose corners are no more than 1, in larger images
-    for record in records:
+    alone = (r["file_name"] for r in records if r["image_id"] not in paths)
+    sizes = image_sizes(dict.fromkeys(alone, False))
+
+    def read(record: dict) -> tuple[dict, int, int, Sequence[VocObject]]:
         path = paths.get(record["image_id"])
-        try:
-            width, height, objects = (
-                read_xml(path) if path else (*read_image_size(record["file_name"]), [])
-            )
-        except DatasetError as error:
-            if not noted(error):
-                raise
-            continue
+        return record, *(read_xml(path) if path else (*sizes[record["file_name"]], ()))
+
+    for record, width, height, objects in readable(read, records):
+        path = paths.get(record["image_id"])
         record |= {"width": width, "height": height, "annotations": []}
         for name, (x1, y1, x2, y2), difficult in objects:
             if name not in indices:
@@ -260,10 +259,11 @@ def _add_annotations(
     if unknown:
         counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
         told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-        error = DatasetError(
+        message = (
             f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
             f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
             f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
         )
-        if not noted(error):
-            raise error
+        places = ((name, path) for name, where in counts for path in where)
+        told = (f"'{path}': '{name}' is none of the classes" for name, path in places)
+        refuse(RowsError(message, told=told))
