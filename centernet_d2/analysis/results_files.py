@@ -179,9 +179,9 @@ def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
             whole = json.loads(read_text(str(beside[0])))
             files = {image["id"]: image["file_name"] for image in whole["images"]}
             names = {category["id"]: category["name"] for category in whole["categories"]}
-            of = [(files.get(row.image, row.image), names.get(row.label)) for row in rows]
-            pairs = zip(rows, of, strict=True)
-            return [row._replace(image=file, label=name) for row, (file, name) in pairs], by_name
+            return [
+                Row(files.get(row.image), names.get(row.label), *row[2:]) for row in rows
+            ], by_name
         if isinstance(content, dict) and "box_format" in content:
             return [*_predicted_rows(content)], by_name
     files = [file for file in sorted(place.rglob("*.txt")) if not file.name.startswith("log.")]

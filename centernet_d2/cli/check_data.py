@@ -7,7 +7,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from html import escape
 from itertools import combinations
@@ -21,7 +20,7 @@ from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
 from ..data.checks.findings import SEVERITIES, Finding, reading_on
-from ..data.checks.fixed_copy import Repair, write_fixed_copy
+from ..data.checks.fixed_copy import write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.datasets.recognize import splits_of
@@ -70,14 +69,7 @@ def run(args: argparse.Namespace) -> int:
         findings += [replace(finding, dataset=first) for finding in found]
     findings.sort(key=lambda each: (SEVERITIES.index(each.severity), each.kind == "reading"))
     tables = {spec: each.facts for spec, each in looked.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
-    for each in findings:
-        said = replace(each, dataset=numbers.get(each.dataset, ""))
-        print(f"{each.severity}: {each.kind}: {said}\n")
-    counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    counts = tell(looked, tables, findings)
     if args.json:
         levels = {"faults": "error", "warnings": "warning"}
         told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
@@ -92,17 +84,32 @@ def run(args: argparse.Namespace) -> int:
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
-        read = (f for f in findings if f.dataset == spec and f.kind in ("value", "reading"))
-        not_read = [("", "", f"not read: {told}") for f in read for told in f.left_out or (f.what,)]
-        fix(place.rstrip(os.sep), spec, each, others, not_read, link=not args.copy)
+        own = [finding for finding in findings if finding.dataset == spec]
+        fix(place.rstrip(os.sep), spec, each, own, others, link=not args.copy)
     return int(counts["error"] > 0)
 
 
-def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets of the command line, of a whole export all its splits.
+def tell(
+    looked: Mapping[str, Looked], tables: dict[str, Facts], findings: Sequence[Finding]
+) -> Counter[str]:
+    """Print the table and the findings; return how many there are of each severity."""
+    for spec, each in looked.items():
+        read_as = each.metadata.get("file_spec", spec)
+        if spec.partition(":")[0] != read_as.partition(":")[0]:
+            print(f"'{spec}' is read as '{read_as}'")
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    return counts
 
-    ValueError where overrides stand among them.
-    """
+
+def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
+    """Return those of the command line, of an export all; ValueError of overrides among them."""
     if keys := [name for name in datasets if name.partition(".")[0] in cfg]:
         raise ValueError(f"'{keys[0]}' is a config key and no dataset: write --opts before it.")
     return tuple(each for name in datasets for each in splits_of(name))
@@ -127,9 +134,8 @@ def look_at_all(
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
         finally:
-            said = (record.getMessage() for record in kept.buffer[start:])
-            for each in [*found, *(Finding("reading", "warning", 1, what) for what in said)]:
-                noted.setdefault(each, spec)
+            said = (Finding("reading", "warning", 1, r.getMessage()) for r in kept.buffer[start:])
+            noted.update({each: spec for each in (*found, *said) if each not in noted})
 
     logger.addHandler(kept)
     try:
@@ -154,10 +160,8 @@ def look_at_all(
 
 
 def registered(spec: str, classes: Sequence[str]) -> str:
-    """The name of a dataset; what cannot be registered is told where all are."""
-    with suppress(ValueError, OSError):
-        return register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
-    return ""
+    """The name of a dataset."""
+    return register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -195,8 +199,8 @@ def fix(
     place: str,
     spec: str,
     looked: Looked,
+    findings: Sequence[Finding],
     others: Sequence[Pictures],
-    not_read: Sequence[Repair],
     *,
     link: bool,
 ) -> None:
@@ -205,7 +209,9 @@ def fix(
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, not_read)
+    read = (f.left_out or (f.what,) for f in findings if f.kind in ("value", "reading"))
+    rows = [("", "", f"not read: {what}") for told in read for what in told]
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 

@@ -28,9 +28,8 @@ from ..inference.find_images import find_images, is_live, is_video
 from ..inference.formats import PREDICTION_FORMATS
 from ..inference.predictor import Predictor
 from ..inference.records import Recorder
-from ..inference.tiles import needs_tiles, predict_in_tiles, usual_tile
+from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
-from ..modeling.inference_protocol import InferenceProtocol
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing
@@ -125,8 +124,8 @@ def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, A
         return None
     if "pred_boxes3d" in getattr(predictor.model, "output_fields", ()):
         raise ValueError("--tiles: boxes in space need the whole picture, as its camera saw it.")
-    told = (InferenceProtocol.from_config(predictor.cfg), predictor.training)
-    size = args.tiles or usual_tile(*told, predictor.cfg.INPUT.TRAIN_SIZE)
+    told = (predictor.protocol, predictor.training, predictor.cfg.INPUT.TRAIN_SIZE)
+    size = args.tiles or usual_tile(*told)
     if not size:
         raise ValueError(
             "--tiles needs a SIZE here, about that of the images that the detector learned from, "
@@ -158,14 +157,8 @@ def predict_batch(
         batch = functools.partial(predictor.batch, batch_size=batch_size)
         return [{"instances": predict_in_tiles(batch, image, **tiles)} for image in images]
     sizes = [image.shape[:2] for image in images]
-    told = (InferenceProtocol.from_config(predictor.cfg), predictor.training)
-    if any(needs_tiles(*told, size) for size in sizes):
-        height, width = predictor.training["image_size"]
-        tell_once(
-            f"Pictures are much larger than the training's ({width} x {height}). Where an object "
-            "has as many of their pixels as it had there, the network sees under two cells of it: "
-            f"then take --tiles (of {usual_tile(*told, ())} pixels)."
-        )
+    if told := hint_at_tiles(predictor.protocol, predictor.training, sizes):
+        tell_once(told)
     projections = [cameras.of(*pair) for pair in zip(files, sizes, strict=True)]
     return predictor.batch(images, batch_size=batch_size, projections=projections, file_names=files)
 

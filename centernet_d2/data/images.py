@@ -81,19 +81,18 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
 
 
 def image_sizes(files: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
-    """(width, height) of files, which are taken upright or as stored; see `read_image_size`.
+    """(width, height) of files, upright or as stored; of one that is no image the others' median.
 
-    One that is no image has the median of the others, so that its labels are read like those of the
-    others: what looks at all files names it, or leaves it out. ImageFileError where all are none.
+    So its labels are read: what looks at files names it. ImageFileError where all are no images.
     """
-    found, unknown = dict[str, tuple[int, int]](), dict[str, ImageFileError]()
+    found, unknown = dict[str, tuple[int, int]](), list[str]()
     for file, upright in files.items():
         try:
             found[file] = read_image_size(file, upright=upright)
-        except ImageFileError as error:
-            unknown[file] = error
-    if unknown and not found:
-        raise next(iter(unknown.values()))
+        except ImageFileError:
+            unknown.append(file)
+            if len(unknown) == len(files):
+                raise
     width, height = np.median([*found.values()], axis=0).astype(int).tolist() if found else (0, 0)
     return found | dict.fromkeys(unknown, (width, height))
 

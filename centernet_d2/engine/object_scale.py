@@ -62,8 +62,7 @@ class Learned:
     @property
     def image_size(self) -> list[int]:
         """Median height and width of the training images, in their own pixels."""
-        sides = [(record["height"], record["width"]) for record in self.records]
-        return np.median(sides, axis=0).astype(int).tolist()
+        return [int(median([r[side] for r in self.records])) for side in ("height", "width")]
 
 
 def sample(records: Records) -> Records:

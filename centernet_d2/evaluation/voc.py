@@ -109,11 +109,11 @@ class VocEvaluator(BoxEvaluator):
             for name, value in zip(self.class_names, table[0].tolist(), strict=True)
         }
         (other,) = METRICS.keys() - {self.own_metric}
-        shown = {key: columns[key] for key in ("AP", "AP50", "AP75")}
-        shown |= {f"AP50 {METRICS[other]}": columns[f"m{other}"]}
-        rows = {k: 100 * np.append(mean_of_known(v), v) for k, v in shown.items()}
-        rows = {"class": ["all", *self.class_names], **rows}
-        table = tabulate(rows, "keys", "pipe", floatfmt=".2f", disable_numparse=[0])
+        heads = ("class", "AP", "AP50", "AP75", f"AP50 {METRICS[other]}")
+        shown = [columns[key] for key in (*heads[1:4], f"m{other}")]
+        rows = [100 * np.append(mean_of_known(values), values) for values in shown]
+        rows = zip(["all", *self.class_names], *rows, strict=True)
+        table = tabulate(rows, heads, "pipe", floatfmt=".2f", disable_numparse=[0])
         heading = f"In percent, {self._title('bbox')} (AP, AP50, AP75: {METRICS[self.own_metric]}):"
         logger.info("%s\n%s", heading, table, extra=SHOWN)
         options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}

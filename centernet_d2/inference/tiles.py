@@ -5,7 +5,7 @@ A window is (left, top, right, bottom) in pixels of the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,27 +27,27 @@ _PART = 0.5  # share of a cut box that lies in another one, from which on it is 
 def usual_tile(
     protocol: InferenceProtocol, training: Mapping[str, Any], crop: Sequence[int]
 ) -> int:
-    """Side of tiles that show objects as large as the training did; 0: its weights do not say.
-
-    It is that of the training's `crop`, unless tiles of all sizes are scaled to one canvas.
-    """
-    if protocol.scale_of((1, 1)) == protocol.scale_of((2, 2)):
+    """Side of tiles that show objects as large as the training did; 0: its weights do not say."""
+    if protocol.scale_of((1, 1)) == protocol.scale_of((2, 2)):  # not all scaled to one canvas
         return max(crop)
     size = training.get("image_size")
     return round(protocol.scale_of((1, 1)) / protocol.scale_of(size)) if size else 0
 
 
-def needs_tiles(
-    protocol: InferenceProtocol, training: Mapping[str, Any], size: tuple[int, int]
-) -> bool:
-    """Whether in a picture of `size` the median object of the training has under `LEAST` pixels.
-
-    Of the network, where the object has as many pixels of the picture as in the training.
-    """
+def hint_at_tiles(
+    protocol: InferenceProtocol, training: Mapping[str, Any], sizes: Iterable[tuple[int, int]]
+) -> str:
+    """Say where objects as large as the training's have under `LEAST` pixels; "" of no picture."""
     if not (learned := training.get("image_size")):
-        return False
-    less = protocol.scale_of(size) / protocol.scale_of(learned)
-    return less < 1 / RATIO and less * training["object_size"] < LEAST
+        return ""
+    scale = min(map(protocol.scale_of, sizes)) / protocol.scale_of(learned)
+    if scale * training["object_size"] >= LEAST or scale * RATIO >= 1:
+        return ""
+    return (
+        f"Pictures are much larger than the training's ({learned[1]} x {learned[0]}). Where an "
+        "object has as many of their pixels as it had there, the network sees under two cells of "
+        f"it: then take --tiles (of {usual_tile(protocol, training, ())} pixels)."
+    )
 
 
 def plan_tiles(size: tuple[int, int], tile: int, overlap: int) -> list[Window]:

@@ -187,6 +187,8 @@ def test_images_go_to_the_detector_with_name_and_camera(verb):
     """So that a missing camera is said with the name of a file."""
 
     class Detector:
+        training, protocol = {}, None
+
         def batch(self, images, **given):
             return given
 

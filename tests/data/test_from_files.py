@@ -134,7 +134,8 @@ def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec,
 
 def test_files_without_a_form_are_told_theirs(tiny_config, tmp_path):
     file, images = write_dataset(tmp_path, coco_content())
-    images.rename(tmp_path / "elsewhere")
+    for image in images.iterdir():
+        image.rename(image.with_suffix(".moved"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "images.zip").write_bytes(b"PK\5\6" + bytes(18))
     for given, cure in (

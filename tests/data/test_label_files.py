@@ -365,7 +365,7 @@ def test_csv_columns(folder, text):
             r"\['file', 'kind', 'a', 'b', 'c', 'd'\] have no class and no box. Name them image, cl",
         ),
         ("c,cell,1,2,3,4", r"a line with .* names must stand above \['c', 'cell', '1', '2', '3'"),
-        ("", "boxes.csv': it is empty. Name them"),
+        ("", r"boxes.csv': a line with the columns' names must stand above \[\]. Name them"),
         ("file,path,label,x1,y1,x2,y2\n", r"\['file', 'path'\] mean the same"),
         ("file,label,x1,y1,x2,y2,x,y,w,h\n", "have two boxes"),
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,3", "line 2: 5 columns, the header has 6"),

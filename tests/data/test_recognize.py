@@ -9,7 +9,10 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets import recognize
 from centernet_d2.data.datasets.from_files import is_file_spec, register_from_files
+from centernet_d2.data.datasets.label_files import files_in
 from centernet_d2.data.datasets.recognize import splits_of
 
 from .label_forms import CLASSES, IMAGES, boxes_of, write_images, write_labels
@@ -62,6 +65,36 @@ def test_all_splits_of_an_export(tmp_path, form):
     assert splits_of(f"{folder}:train") == [f"{folder}:train"]
     for each in splits:
         assert len(DatasetCatalog.get(register_from_files(each))) == 3
+
+
+@pytest.mark.parametrize("form", ["voc", "labelme"])
+def test_labels_in_any_depth_are_known_by_the_first(tmp_path, form, monkeypatch):
+    folder = tmp_path / "all"
+    names = {f"{day}/{number}": IMAGES["c"] for day in ("day 1", "day 2") for number in range(9)}
+    for day in ("day 1", "day 2"):
+        (folder / "labels" / day).mkdir(parents=True)
+        write_images(folder / "images" / day, range(9))
+    write_labels(folder, form, names)
+    walks = []
+    monkeypatch.setattr(recognize, "files_in", lambda *_: walks.append(_) or files_in(*_))
+    assert recognize.candidates(str(folder)) == [f"{form}:{folder}/labels:{folder}/images"]
+    first = f"{folder}/labels/day 1"
+    walks.clear()
+    assert recognize.candidates(first)[0].startswith(f"{form}:{first}:")
+    assert len(walks) <= 5  # and not for each file
+    assert len(DatasetCatalog.get(register_from_files(str(folder)))) == 18
+
+
+def test_yolo_without_names_and_coco_with_deep_pictures(tmp_path):
+    write_images(tmp_path / "yolo" / "images")
+    (tmp_path / "yolo" / write_labels(tmp_path / "yolo", "yolo")[5:]).unlink()
+    with pytest.raises(DatasetError, match=r"write the class names into classes.txt there"):
+        register_from_files(str(tmp_path / "yolo"))
+    write_images(tmp_path / "coco" / "images")
+    write_labels(tmp_path / "coco", "coco")
+    (tmp_path / "coco" / "images").rename(tmp_path / "coco" / "pics")
+    (way,) = recognize.candidates(str(tmp_path / "coco" / "boxes.json"))
+    assert way == f"coco:{tmp_path}/coco/boxes.json:{tmp_path}/coco/pics"
 
 
 def test_splits_of_other_folders(tmp_path):

@@ -77,10 +77,7 @@ class DatasetError(ValueError):
 
 
 class RowsError(DatasetError):
-    """Some rows of a file cannot be used, those in `rows`; without them it may be whole.
-
-    `told` says of each what it is and what is wrong with it.
-    """
+    """Some `rows` of a file cannot be used, `told` of each why; without them it may be whole."""
 
     def __init__(self, message: str, rows: Sequence[Any] = (), told: Iterable[str] = ()):
         super().__init__(message)

@@ -109,9 +109,8 @@ def reading_on() -> Iterator[list[Finding]]:
 
 
 def notes() -> list[Finding]:
-    """Those of the innermost `reading_on`; nothing is kept of them without one."""
-    found = _noted.get()
-    return [] if found is None else found
+    """Those of the innermost `reading_on`, or [] that is lost."""
+    return [] if (found := _noted.get()) is None else found
 
 
 def reads_on() -> bool:

@@ -131,9 +131,8 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
             raise FileNotFoundError(
                 f"annotation file '{source}' does not exist: check the path of the dataset"
             )
-        read = _compact(content, source, skeleton)
-        _cache[source] = (asked, now, read, noted[start:])
-        return read
+        cached = (asked, now, _compact(content, source, skeleton), noted[start:])
+        _cache[source] = cached
     noted += [each for each in cached[3] if each not in noted]
     return cached[2]
 

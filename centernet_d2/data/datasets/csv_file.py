@@ -25,6 +25,7 @@ _NAMES = {
     "width": "width imagewidth imgwidth", "height": "height imageheight imgheight",
 }  # fmt: skip
 _MEANINGS = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
+_NUMBER = re.compile(r"[-+]?\d*[.,]?\d+").fullmatch
 _CORNERS, _SIDES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
 
 
@@ -36,7 +37,7 @@ def pages(path: str, stem: str) -> Iterable[Page]:
     rows = [(line, [word.strip() for word in row]) for line, row in lines if any(row)]
     header = rows[0][1] if rows else []
     meanings = ["image", *_CORNERS, "class"]
-    if not (len(header) == 6 and all(map(_is_number, filter(None, header[1:5])))):
+    if not (len(header) == 6 and all(map(_NUMBER, filter(None, header[1:5])))):
         meanings, rows = _meanings(header, path), rows[1:]
     keys, found = _CORNERS if "x1" in meanings else _SIDES, {}
     for line, row in rows:
@@ -67,15 +68,10 @@ def _meanings(header: list[str], path: str) -> list[str]:
         lacking = " and no ".join(what for what in ("image", "class", "box") if what not in there)
         what = f"the columns {header} have " + (f"no {lacking}" if lacking else "two boxes")
         what = f"the columns {twice} mean the same" if twice else what
-        if any(map(_is_number, header)):
+        if not header or any(map(_NUMBER, header)):
             what = f"a line with the columns' names must stand above {header}"
-        what = what if header else "it is empty"
         raise DatasetError(
             f"'{path}': {what}. Name them image, class and x1, y1, x2, y2 (corners in pixels) or "
             "x, y, w, h (left, top, width, height), and others otherwise"
         )
     return meanings
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?\d*[.,]?\d+", text) is not None

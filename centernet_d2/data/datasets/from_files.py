@@ -217,7 +217,7 @@ def dataset_name(stem: str, *parts: str) -> str:
 
 
 def title_of(name: str) -> str:
-    """A dataset for a reader: of files "cells/Annotations:train80", without the names above."""
+    """A dataset for a reader: of files "cells/Annotations:train80", without what is above."""
     parts = MetadataCatalog.get(name).get("file_spec", f":{name}").split(":")[1:]
     return ":".join(["/".join(parts[0].split("/")[-2:]), *(p for p in parts[1:] if p[:1] != "/")])
 

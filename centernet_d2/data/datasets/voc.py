@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -84,21 +84,14 @@ def _two_folders(spec: str) -> bool:
 def _own_classes(folder: str) -> Sequence[str]:
     """VOC's classes, or those of the XML files of all splits where these have others."""
     root = os.path.join(folder, "Annotations")
-    classes = _names_in(root, os.stat(root).st_mtime_ns) if os.path.isdir(root) else []
-    if set(classes) <= set(VOC_CLASSES):
-        return VOC_CLASSES
-    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(classes)}")
-    return classes
-
-
-@lru_cache
-def _names_in(root: str, changed: int) -> list[str]:
-    """The names of objects in XML files, sorted; what is wrong with a file its reading will say."""
-    names: set[str] = set()
+    classes: set[str] = set()
     for path in files_by_stem(root, ".xml").values():
-        with suppress(DatasetError):
-            names.update(name for name, _, _ in read_xml(path)[2])
-    return sorted(names)
+        with suppress(DatasetError):  # what is wrong with a file its reading will say
+            classes.update(name for name, _, _ in read_xml(path)[2])
+    if classes <= {*VOC_CLASSES}:
+        return VOC_CLASSES
+    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(sorted(classes))}")
+    return sorted(classes)
 
 
 def register_voc_split(

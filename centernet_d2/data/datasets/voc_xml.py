@@ -23,9 +23,7 @@ VocObject = tuple[str, tuple[float, ...], int]  # name, `_CORNERS` as in the fil
 
 
 def read_xml(path: str) -> tuple[int, int, Sequence[VocObject]]:
-    """Return width, height and objects. Tags count without namespace, in any case.
-
-    A file is read once in a process, as long as it does not change.
+    """Return width, height and objects, read once. Tags count without namespace, in any case.
 
     Raises:
         DatasetError: it is no XML, lacks an element, or one has a value of no meaning.
