@@ -172,16 +172,15 @@ def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
         content = json.loads(read_text(str(place)))
         if isinstance(content, list):
             rows = [*_coco_rows(content, path)]
-            pattern = IMAGES_OF.get(place.name)
-            if not pattern or len(beside := [*place.parent.glob(pattern)]) != 1:
+            beside = [*place.parent.glob(IMAGES_OF.get(place.name, "no file"))]
+            if len(beside) != 1:
                 return rows, dataset.ids
             say(f"Ids in {place} are those of {beside[0].name}.")
             whole = json.loads(read_text(str(beside[0])))
             files = {image["id"]: image["file_name"] for image in whole["images"]}
             names = {category["id"]: category["name"] for category in whole["categories"]}
-            return [
-                Row(files.get(row.image), names.get(row.label), *row[2:]) for row in rows
-            ], by_name
+            rows = [Row(files.get(row[0]), names.get(row[1]), *row[2:]) for row in rows]
+            return rows, by_name
         if isinstance(content, dict) and "box_format" in content:
             return [*_predicted_rows(content)], by_name
     files = [file for file in sorted(place.rglob("*.txt")) if not file.name.startswith("log.")]

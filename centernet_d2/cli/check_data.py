@@ -69,7 +69,14 @@ def run(args: argparse.Namespace) -> int:
         findings += [replace(finding, dataset=first) for finding in found]
     findings.sort(key=lambda each: (SEVERITIES.index(each.severity), each.kind == "reading"))
     tables = {spec: each.facts for spec, each in looked.items()}
-    counts = tell(looked, tables, findings)
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
     if args.json:
         levels = {"faults": "error", "warnings": "warning"}
         told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
@@ -84,28 +91,8 @@ def run(args: argparse.Namespace) -> int:
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
-        own = [finding for finding in findings if finding.dataset == spec]
-        fix(place.rstrip(os.sep), spec, each, own, others, link=not args.copy)
+        fix(place.rstrip(os.sep), spec, each, findings, others, not args.copy)
     return int(counts["error"] > 0)
-
-
-def tell(
-    looked: Mapping[str, Looked], tables: dict[str, Facts], findings: Sequence[Finding]
-) -> Counter[str]:
-    """Print the table and the findings; return how many there are of each severity."""
-    for spec, each in looked.items():
-        read_as = each.metadata.get("file_spec", spec)
-        if spec.partition(":")[0] != read_as.partition(":")[0]:
-            print(f"'{spec}' is read as '{read_as}'")
-    if tables:
-        print(f"{as_table(tables)}\n")
-    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
-    for each in findings:
-        said = replace(each, dataset=numbers.get(each.dataset, ""))
-        print(f"{each.severity}: {each.kind}: {said}\n")
-    counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
-    return counts
 
 
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
@@ -121,7 +108,7 @@ def look_at_all(
     """What is in datasets that can be read, and what is wrong with each, and in reading them."""
     looked: dict[str, Looked] = {}
     findings: list[Finding] = []
-    noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it
+    noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it, if known
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
@@ -135,12 +122,10 @@ def look_at_all(
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
         finally:
             said = (Finding("reading", "warning", 1, r.getMessage()) for r in kept.buffer[start:])
-            noted.update({each: spec for each in (*found, *said) if each not in noted})
+            noted.update({each: spec for each in (*found, *said) if not noted.get(each)})
 
     logger.addHandler(kept)
     try:
-        for spec in specs:  # each by itself, so that what is noted is known to be of it
-            told(spec, registered, spec, cfg.DATASETS.CLASSES)
         ready = told("", prepare, cfg, args.config_file)
         for spec in specs:
             level = args.images or cfg.DATASETS.CHECK_IMAGES
@@ -159,11 +144,6 @@ def look_at_all(
     return looked, list(dict.fromkeys([*read, *findings]))
 
 
-def registered(spec: str, classes: Sequence[str]) -> str:
-    """The name of a dataset."""
-    return register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
-
-
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     """Set up as a training does; return the config where one was given."""
     (setup if config_file else register_datasets)(cfg)
@@ -173,8 +153,11 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 
 def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
     """Read a dataset: what it holds, and what is wrong with it."""
-    name = registered(spec, cfg.DATASETS.CLASSES)
+    classes = cfg.DATASETS.CLASSES
+    name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
+    if (read_as := metadata.get("file_spec", spec)).split(":")[0] != spec.split(":")[0]:
+        print(f"'{spec}' is read as '{read_as}'")
     names = metadata.get("thing_classes") or ()
     pictures = look(records, level)
     found, usable = judge_pictures(records, pictures), list(records)
@@ -196,21 +179,15 @@ def learnable(looked: Looked, cfg: CfgNode | None) -> None:
 
 
 def fix(
-    place: str,
-    spec: str,
-    looked: Looked,
-    findings: Sequence[Finding],
-    others: Sequence[Pictures],
-    *,
-    link: bool,
+    place: str, spec: str, looked: Looked, found: list[Finding], others: list[Pictures], link: bool
 ) -> None:
     """Write a corrected copy of a labelled dataset, and say where."""
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    read = (f.left_out or (f.what,) for f in findings if f.kind in ("value", "reading"))
-    rows = [("", "", f"not read: {what}") for told in read for what in told]
+    read = (f for f in found if f.kind in ("value", "reading") and f.dataset in (spec, ""))
+    rows = [("", "", f"not read: {what}") for f in read for what in f.left_out or (f.what,)]
     given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")

@@ -81,20 +81,18 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
 
 
 def image_sizes(files: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
-    """(width, height) of files, upright or as stored; of one that is no image the others' median.
+    """(width, height), upright or as stored; the others' median of one that is no image.
 
-    So its labels are read: what looks at files names it. ImageFileError where all are no images.
+    So its labels are read, and what looks at files names it. ImageFileError where none is one.
     """
-    found, unknown = dict[str, tuple[int, int]](), list[str]()
+    found = dict[str, tuple[int, int]]()
     for file, upright in files.items():
-        try:
+        with suppress(ImageFileError):
             found[file] = read_image_size(file, upright=upright)
-        except ImageFileError:
-            unknown.append(file)
-            if len(unknown) == len(files):
-                raise
-    width, height = np.median([*found.values()], axis=0).astype(int).tolist() if found else (0, 0)
-    return found | dict.fromkeys(unknown, (width, height))
+    if not found:
+        return {file: read_image_size(file) for file in files}  # raises
+    width, height = np.median([*found.values()], axis=0).astype(int).tolist()
+    return dict.fromkeys(files, (width, height)) | found
 
 
 def exif_turns(file_name: str) -> bool:

@@ -50,8 +50,7 @@ class Predictor:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
         skeleton: joints, from the same; None where neither names them.
-        training: what the weights say of their training, see docs/models.md; {} where nothing.
-        protocol: how images are tested.
+        training, protocol: what the weights say of it (docs/models.md); how images are tested.
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 

@@ -24,13 +24,11 @@ _SAME = 0.5  # IoU from which on detections of two windows are one object
 _PART = 0.5  # share of a cut box that lies in another one, from which on it is a part of it
 
 
-def usual_tile(
-    protocol: InferenceProtocol, training: Mapping[str, Any], crop: Sequence[int]
-) -> int:
+def usual_tile(protocol: InferenceProtocol, told: Mapping[str, Any], crop: Sequence[int]) -> int:
     """Side of tiles that show objects as large as the training did; 0: its weights do not say."""
     if protocol.scale_of((1, 1)) == protocol.scale_of((2, 2)):  # not all scaled to one canvas
         return max(crop)
-    size = training.get("image_size")
+    size = told.get("image_size")
     return round(protocol.scale_of((1, 1)) / protocol.scale_of(size)) if size else 0
 
 

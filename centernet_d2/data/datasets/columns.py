@@ -124,11 +124,8 @@ class Table:
         having = [f"'{key}' {_shown(r[key])}" if key in r else f"no '{key}'" for r in records]
         places = [f"'{self.source}': {self.describe(row)}" for row in rows.tolist()]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        raise RowsError(
-            f"{places[0]}{others} has {having[0]}: {cure}",
-            records,
-            (f"{place} has {what}: {cure}" for place, what in zip(places, having, strict=True)),
-        )
+        told = [f"{place} has {what}: {cure}" for place, what in zip(places, having, strict=True)]
+        raise RowsError(f"{places[0]}{others} has {having[0]}: {cure}", records, told)
 
     def column(self, key: str) -> list:
         """What each record has under `key`, of which each must have something."""

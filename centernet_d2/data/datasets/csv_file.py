@@ -33,6 +33,7 @@ def pages(path: str, stem: str) -> Iterable[Page]:
     """Read the table; see `label_files`."""
     text = read_text(path)
     delimiter = max(",;\t|", key=text.partition("\n")[0].count)
+    decimal = (",", "," if delimiter == "," else ".")
     lines = enumerate(csv.reader(text.split("\n"), delimiter=delimiter), start=1)
     rows = [(line, [word.strip() for word in row]) for line, row in lines if any(row)]
     header = rows[0][1] if rows else []
@@ -49,8 +50,7 @@ def pages(path: str, stem: str) -> Iterable[Page]:
         size = tuple(int(number(side, place)) for side in size) if all(size) else None
         page = found.setdefault(fields["image"], Page((fields["image"],), place, size, []))
         if fields["class"] or any(fields[key] for key in keys):
-            texts = (fields[key].replace(",", "." if delimiter != "," else ",") for key in keys)
-            a, b, c, d = (number(text, place) for text in texts)
+            a, b, c, d = (number(fields[key].replace(*decimal), place) for key in keys)
             box = (a, b, c, d) if keys == _CORNERS else (a, b, a + c, b + d)
             page.objects.append({"label": fields["class"], "box": box, PLACE: place})
     return found.values()

@@ -100,8 +100,7 @@ def candidates(path: str) -> list[str]:
     for file in files_in(path, (".xml", ".json"))[0][:1]:  # in any depth
         way = _of_file(*os.path.split(os.path.join(path, file)))
         if way.startswith(_OF_FOLDERS):
-            form = way.partition(":")[0]
-            return [f"{form}:{path}:{_images_of(path)}"]
+            return [f"{way.split(':')[0]}:{path}:{_images_of(path)}"]
     files = (files_in(path, endings)[0] for endings in (IMAGE_ENDINGS, (".txt",)))
     stems, named = ({Path(file).stem for file in found} for found in files)
     return [f"yolo:{path}"] if stems & named else []  # the names of classes lack

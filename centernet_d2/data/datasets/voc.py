@@ -257,6 +257,5 @@ def _add_annotations(
             f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
             f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
         )
-        places = ((name, path) for name, where in counts for path in where)
-        told = (f"'{path}': '{name}' is none of the classes" for name, path in places)
+        told = (f"'{path}': '{name}' is no class" for name, where in counts for path in where)
         refuse(RowsError(message, told=told))
