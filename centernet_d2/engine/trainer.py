@@ -246,6 +246,7 @@ class Trainer(Parts):
         training |= training_record(self.cfg, self.schedule)
         if self.learned and self.learned.size:
             training["object_size"] = round(self.learned.size, 1)
+            training["image_size"] = self.learned.image_size
         for hook in self._hooks:
             if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
                 training["best"] = {"metric": hook.metric, "value": float(hook.best)}

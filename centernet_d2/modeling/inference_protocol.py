@@ -75,6 +75,12 @@ class InferenceProtocol:
         """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""
         return shown_side(size, canvas, self.fixed_fit)
 
+    def scale_of(self, size: Size) -> float:
+        """Network pixels that a pixel of an image of `size` becomes, at scale 1."""
+        if self.resolution == "keep_res":
+            return 1.0
+        return self.fixed_size[1] / self.shown_side(size, self.fixed_size)
+
     def canvas_of(self, size: Size, divisor: int) -> Size:
         """Network frame of an image of `size`."""
         if self.resolution == "keep_res":
