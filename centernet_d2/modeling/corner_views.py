@@ -75,15 +75,9 @@ def pairs_in_image(
     Returns:
         Per image `pred_boxes`, `scores`, `pred_classes` and `corner_scores` (rows, 2).
     """
-    boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
-    limits = boxes.new_tensor([_shown_sides(size, images.zoom) * 2 for size in images.image_sizes])
-    limits = limits[:, None]
-    keep = pairs.scores != NO_PAIR  # keeps NaN
-    if outside_margin is not None:
-        margin = outside_margin / images.zoom
-        outside = (boxes[..., :2] <= -margin) | (boxes[..., 2:] >= limits[..., 2:] + margin)
-        keep &= ~outside.any(-1)
-    boxes = torch.minimum(boxes.clamp(min=0), limits)
+    sides = [_shown_sides(size, images.zoom) for size in images.image_sizes]
+    limits = pairs.boxes.new_tensor(sides)
+    boxes, keep = cut_pairs(pairs, map_size, images, limits, outside_margin)
     return [
         Instances(
             size,
@@ -94,6 +88,27 @@ def pairs_in_image(
         )
         for row, size in enumerate(images.image_sizes)
     ]
+
+
+def cut_pairs(
+    pairs: CornerPairs,
+    map_size: Size,
+    images: PaddedImages,
+    limits: Tensor,
+    outside_margin: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Boxes (N, M, 4) in the image's frame, and (N, M) bool which are pairs; `pairs_in_image`.
+
+    `limits` (N or 1, 2) are width and height of what the views show, in pixels of the image.
+    """
+    boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
+    limits = limits.repeat(1, 2)[:, None]
+    keep = pairs.scores != NO_PAIR  # keeps NaN
+    if outside_margin is not None:
+        margin = outside_margin / images.zoom
+        outside = (boxes[..., :2] <= -margin) | (boxes[..., 2:] >= limits[..., 2:] + margin)
+        keep = keep & ~outside.any(-1)
+    return torch.minimum(boxes.clamp(min=0), limits), keep
 
 
 def _shown_sides(size: Size, zoom: float) -> list[float]:
