@@ -44,6 +44,7 @@ ALLOWED = {
     },
     "checkpoint": {"structures", "config", "atomic_write", "detectron2_versions", "progress"},
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
+    "runtime": set(),
 }
 EVERYTHING = {"engine", "inference", "export", "cli", "benchmark", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")
