@@ -81,7 +81,7 @@ def tell(output: Path, report: Report, took: float) -> None:
     size = sum(file.stat().st_size for file in files_of(output) if file.exists())
     logger.info("%s: %.1f MB in %.0f s", output, size / 1e6, took)
     told = "compared with PyTorch on %d pictures, %d detections, %d of them ties"
-    logger.info(told, report.pictures, found.detections, len(found.ties))
+    logger.info(told, report.pictures, found.detections, found.ties)
     for name, value in found.worst.items():
         logger.info("worst difference of %s: %.2g", name, value)
     logger.info("one picture: PyTorch %.0f ms, the file %.0f ms", 1e3 * eager, 1e3 * exported)
