@@ -94,12 +94,15 @@ def cpu_seconds() -> float:
 
 
 def common_keys(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Keys of every variant: the data, one process, one evaluation, at the end."""
+    """Keys of every variant: the data, one process, one evaluation, at the end.
+
+    Without workers reading is part of the CPU time; that of workers counts only when they end.
+    """
     return {
         "DATASETS.TRAIN": f"('{args.train}',)",
         "DATASETS.TEST": f"('{args.val}',)",
-        "MODEL.DEVICE": "cpu",
-        "DATALOADER.NUM_WORKERS": 0,  # so that reading counts, in the same thread
+        "MODEL.DEVICE": args.device,
+        "DATALOADER.NUM_WORKERS": args.workers,
         "TEST.EVAL_PERIOD": 0,
         "OUTPUT_DIR": str(folder),
     }
@@ -111,14 +114,15 @@ def read_parts(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def task_of(args: argparse.Namespace) -> Row:
-    """What rows have in common that may be compared: data and budget."""
+    """What rows have in common that may be compared: data, budget and device."""
     budget = f"{args.steps} steps" if args.steps else f"{args.cpu_minutes:g} CPU minutes"
-    return {"data": f"{args.train} {args.val}", "budget": budget}
+    return {"data": f"{args.train} {args.val}", "budget": budget, "device": args.device}
 
 
 def read_rows(file: Path) -> list[Row]:
-    """Return the rows that are there."""
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    """Return the rows that are there; the oldest say no device."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [{"device": "cpu"} | json.loads(line) for line in lines]
 
 
 def measure_costs(args: argparse.Namespace, names: Iterable[str], rounds: int = 5) -> dict:
@@ -212,7 +216,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--steps", type=int, default=0, help="of every variant")
-    budget.add_argument("--cpu-minutes", type=float, default=3.0, help="steps by measured costs")
+    budget.add_argument(
+        "--cpu-minutes", type=float, default=3.0, help="steps by measured costs, of a CPU"
+    )
+    parser.add_argument("--device", default="cpu", help="of the trainings, default: cpu")
+    parser.add_argument("--workers", type=int, default=0, help="that read pictures, default: 0")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the trainings")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

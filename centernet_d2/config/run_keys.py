@@ -240,6 +240,7 @@ AUTO = block(
     SCHEDULE=(False, flag,
         "SOLVER.MAX_ITER, WARMUP_ITERS, EMA_DECAY, periods of a tenth of the run, BEST_METRIC and "
         "EARLY_STOPPING."),
+    LENGTH=(1.0, number(above=0), "Factor of the length that SCHEDULE gives a run."),
     BATCH=(False, flag, "SOLVER.IMS_AT_ONCE, by memory."),
     PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),
         "Machine: batch, AMP, frame, network and length of the run; empty: the one at hand."),

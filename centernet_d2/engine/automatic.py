@@ -68,7 +68,7 @@ def choose(cfg: CfgNode) -> None:
     if cfg.AUTO.SIZE and (told := sample(records)):
         _apply(cfg, "SIZE", *frame(cfg, told, usual, most, by_hand))
     if cfg.AUTO.SCHEDULE:
-        _apply(cfg, "SCHEDULE", *schedule(cfg, len(records), length, by_hand))
+        _apply(cfg, "SCHEDULE", *schedule(cfg, len(records), cfg.AUTO.LENGTH * length, by_hand))
     if cfg.AUTO.BATCH:
         _apply(cfg, "BATCH", *at_once(cfg))
     if not cfg.DATASETS.TEST:
@@ -153,7 +153,7 @@ def frame(
 
 
 def schedule(
-    cfg: CfgNode, images: int, length: int, by_hand: Collection[str] = ()
+    cfg: CfgNode, images: int, length: float, by_hand: Collection[str] = ()
 ) -> tuple[dict[str, Any], str]:
     """Length, warm-up and average of a run, and what is done at each tenth, by the images' number.
 

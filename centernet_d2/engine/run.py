@@ -29,7 +29,7 @@ from ..text_files import expanded, read_text
 from .class_names import without_training_data
 from .processes import told_by
 from .run_folder import kept, move_aside, refuse_used_folder
-from .setup import config_path, load_config, setup
+from .setup import config_path, is_automatic, load_config, setup
 from .terminal import start_logging
 from .trainer import Trainer
 
@@ -88,7 +88,7 @@ def read_job(
         opts = [*opts, "AUTO.PRESET", preset] if preset else opts
         if not (weights or args.eval_only):
             cfg = load_config(args.config_file, opts, hooks)
-            chooses, file = True in cfg.AUTO.values(), os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+            chooses, file = is_automatic(cfg), os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
             if preset and not chooses:
                 raise ValueError(f"--preset {preset}: '{args.config_file}' {NOT_AUTOMATIC}")
             if args.resume and chooses and PathManager.isfile(file):

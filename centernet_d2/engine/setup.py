@@ -161,7 +161,7 @@ def setup(cfg: CfgNode) -> CfgNode:
                 "brings images into its own frame (TEST.RESOLUTION)."
             )
             cfg.INPUT.MIN_SIZE_TEST = 0
-        if True in cfg.AUTO.values():
+        if is_automatic(cfg):
             from .automatic import choose  # only where it is asked for
 
             choose(cfg)
@@ -170,6 +170,11 @@ def setup(cfg: CfgNode) -> CfgNode:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def is_automatic(cfg: CfgNode) -> bool:
+    """Whether AUTO still has something to choose."""
+    return cfg.AUTO.SIZE or cfg.AUTO.SCHEDULE or cfg.AUTO.BATCH
 
 
 def _device_here(name: str) -> str:

@@ -50,9 +50,19 @@ def directional_pool(features: Tensor, direction: str) -> Tensor:
     if features.dim() != 4:
         raise ValueError(f"directional_pool takes (N, C, H, W), got {tuple(features.shape)}")
     axis, from_end = DIRECTIONS[direction]
-    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
+    if _makes_a_graph():
         return pool_by_doubling(features, axis, from_end)
     return _pool(features, axis, from_end)
+
+
+def _makes_a_graph() -> bool:
+    """Whether a graph for other programs is being made, which knows no operators of ours.
+
+    The flag itself is asked: in torch 2.11 `torch.compiler.is_exporting()` is true inside
+    `torch.compile` too, where halved ties would be trained with.
+    """
+    exporting = getattr(torch.compiler, "_is_exporting_flag", False)
+    return exporting or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
 def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:

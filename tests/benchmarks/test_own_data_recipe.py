@@ -57,10 +57,11 @@ def test_what_has_a_row_is_not_trained_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(own_data_recipe.subprocess, "run", run)
     args = argparse.Namespace(output=str(tmp_path), seeds=[0, 1], steps=0, cpu_minutes=2)
-    args.train, args.val = "t", "v"
+    args.train, args.val, args.device = "t", "v", "cpu"
     there = [
         row("base", 0, 44.0) | {"data": "t v", "budget": "2 CPU minutes"},
         row("x", 0, 44.0) | {"data": "t v", "budget": "9 steps"},
+        row("base", 1, 44.0) | {"data": "t v", "budget": "2 CPU minutes", "device": "cuda"},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, there)))
     own_data_recipe.run_all(args, ["base", "x"], {"base": 0.5, "x": 0.25})

@@ -163,7 +163,7 @@ def test_half_precision_is_half_the_file(own, published, tmp_path, capsys):
     assert {t.dtype for t in states[2].values()} == {torch.float16, torch.int64}
     saved = files[0].stat().st_size - files[1].stat().st_size
     assert saved > 1.9 * sum(t.numel() for t in half.values() if t.is_floating_point())
-    loaded = Predictor(files[1]).model.state_dict()
+    loaded = Predictor(files[1]).model.cpu().state_dict()
     assert {t.dtype for t in loaded.values()} == {torch.float32, torch.int64}
     assert all(torch.equal(loaded[name], half[name].to(loaded[name].dtype)) for name in half)
 

@@ -112,7 +112,7 @@ def test_choices_are_told_and_what_is_set_stays(own, dataset, tmp_path, caplog, 
     cfg = setup(load_config(str(mine), [*own[:-2], "DATASETS.TEST", ()]))
     assert cfg.INPUT.TRAIN_SIZE == [64, 96]
     assert (cfg.SOLVER.BEST_METRIC, cfg.SOLVER.EARLY_STOPPING) == ("", 0)
-    assert cfg.SOLVER.MAX_ITER == 800 * 16 / 4
+    assert cfg.SOLVER.MAX_ITER == 2 * 800 * 16 / 4  # AUTO.LENGTH of this config
 
 
 def test_resume_and_evaluation_choose_what_the_training_chose(own, tmp_path, monkeypatch):

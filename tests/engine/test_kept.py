@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -116,6 +117,7 @@ def test_a_failure_before_the_first_checkpoint_says_so(config, caplog):
     ("number", "code"), [(signal.SIGINT, None), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_after_the_step_and_resume_is_exact(config, tmp_path, caplog, number, code):
+    caplog.set_level(logging.INFO)
     before = signal.getsignal(number)
     overrides = [*NO_TEST, "DATALOADER.NUM_WORKERS", 1]
     cfg = config(*overrides)
@@ -132,6 +134,7 @@ def test_a_signal_ends_after_the_step_and_resume_is_exact(config, tmp_path, capl
     ("act", "error"), [(fail, RuntimeError), (stop(signal.SIGINT), KeyboardInterrupt)]
 )
 def test_an_evaluation_that_fails_or_is_stopped_finds_all_steps_saved(config, caplog, act, error):
+    caplog.set_level(logging.INFO)
     cfg = config("SOLVER.CHECKPOINT_PERIOD", 1000, "TEST.EVAL_PERIOD", 4)
     broken(cfg, 3, act, "evaluation", error)  # at once, nor is there another one at the end
     assert last(cfg)["iteration"] == 3

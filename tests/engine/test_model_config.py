@@ -38,6 +38,7 @@ from centernet_d2.model_zoo import config_names
 
 from .small_world import CLASSES, small_config
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FRAME = ("TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", [64, 96])
 
 
@@ -132,7 +133,7 @@ def test_a_file_cannot_name_a_place_on_this_machine(trained, tmp_path):
     file = changed(trained, tmp_path / "made.pth", config=text)
     cfg = config_of(file)
     assert ("./output", str(file)) == (cfg.OUTPUT_DIR, cfg.MODEL.WEIGHTS)
-    assert (tuple(cfg.DATASETS.TRAIN), cfg.MODEL.DEVICE) == ((), "cpu")
+    assert (tuple(cfg.DATASETS.TRAIN), cfg.MODEL.DEVICE) == ((), DEVICE)
     with pytest.raises(KeyError, match=r"made\.pth': _BASE_ is no key"):
         config_of(changed(trained, file, config="_BASE_: /etc/passwd\n"))
     with pytest.raises(ValueError, match=r"^The config in '.*made\.pth': line 1: could not determ"):
@@ -154,6 +155,7 @@ def test_a_newer_version_is_told(trained, tmp_path, messages):
 def test_all_predictors_find_the_same(trained, tmp_path, monkeypatch, messages, image, form):
     monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # equal to the last bit
     name, config = "here.pth", str(trained.parent / "config.yaml")
     if form == "published":
         torch.save({"state_dict": recorded(points_shapes("resdcn_18"))}, name)

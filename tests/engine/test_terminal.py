@@ -78,7 +78,6 @@ def test_the_log_has_all(said):
         "  EVAL_PERIOD: 3",
         "Environment info:",
         "Model:\nPointsCenterNet(",
-        "py.warnings WARNING: ",
         "detectron2.evaluation.evaluator INFO: Start inference on 10 batches",
     ):
         assert text in log
