@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import math
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +103,13 @@ def argument(rule: Rule) -> Callable[[str], Any]:
         return value
 
     return read
+
+
+def nearest(word: str, known: Iterable[str], count: int = 2, cutoff: float = 0.6) -> str:
+    """Return " (nearest: ...)" with the known words that are like one, in any case, or ""."""
+    lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), lower, count, cutoff)
+    return f" (nearest: {', '.join(lower[each] for each in near)})" if near else ""
 
 
 def check_choice(name: str, value: Any, known: Collection[Any]) -> None:

@@ -31,7 +31,10 @@ ALLOWED = {
         *("layers", "structures", "targets", "losses", "decoding"),
         *("checked_values", "config", "detectron2_versions"),
     },
-    "data": {"structures", "detectron2_versions", "progress", "text_files", "atomic_write"},
+    "data": {
+        *("structures", "checked_values", "detectron2_versions"),
+        *("progress", "text_files", "atomic_write"),
+    },
     "synthetic": {"structures", "data", "atomic_write", "progress"},
     "evaluation": {
         *("structures", "detectron2_versions", "atomic_write", "checked_values", "progress"),

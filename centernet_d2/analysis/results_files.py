@@ -6,8 +6,6 @@ height score`, shares of the picture) or `class score left top width height`, an
 evaluation wrote.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

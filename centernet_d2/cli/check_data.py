@@ -1,7 +1,5 @@
 """The verb `check-data`: all that is wrong with data, as tables, a page, and a corrected copy."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os
@@ -24,7 +22,8 @@ from ..data.checks.fixed_copy import write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
 from ..data.fields.base import build_fields
-from ..data.loader import build_mapper, check_training_dicts
+from ..data.loader import check_training_dicts
+from ..data.mapper import DetectionMapper
 from ..data.records import CheckedRecords, checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
@@ -47,7 +46,6 @@ class Looked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, print and write; return the exit status, 1 where there are errors."""
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
@@ -68,14 +66,7 @@ def run(args: argparse.Namespace) -> int:
         findings += [replace(finding, dataset=first) for finding in found]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     tables = {spec: each.facts for spec, each in looked.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
-    for each in findings:
-        said = replace(each, dataset=numbers.get(each.dataset, ""))
-        print(f"{each.severity}: {each.kind}: {said}\n")
-    counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    counts = print_findings(tables, findings)
     if args.json:
         levels = {"faults": "error", "warnings": "warning"}
         told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
@@ -92,6 +83,19 @@ def run(args: argparse.Namespace) -> int:
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
         fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
     return int(counts["error"] > 0)
+
+
+def print_findings(tables: dict[str, Facts], findings: Sequence[Finding]) -> Counter[str]:
+    """Print what datasets hold and what is wrong with them; return how many are how severe."""
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    return counts
 
 
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
@@ -146,7 +150,6 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 
 
 def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
-    """Read a dataset: what it holds, and what is wrong with it."""
     classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
@@ -165,13 +168,11 @@ def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked
 
 
 def learnable(looked: Looked, cfg: CfgNode | None) -> None:
-    """Raise the error of a training that has nothing to learn here."""
     name, fields = looked.metadata.name, build_fields(cfg) if cfg else ()
     check_training_dicts(looked.usable, [name], fields)
 
 
 def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
-    """Write a corrected copy of a labelled dataset, and say where."""
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
@@ -183,7 +184,7 @@ def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, li
 
 def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    learned = Learned.of(records, build_mapper(cfg, is_train=True))
+    learned = Learned.of(records, DetectionMapper(cfg, is_train=True))
     tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
     sizes = {"testing": tested, "training": learned.sizes if learned else ()}
     return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
@@ -191,7 +192,7 @@ def in_network(records: Records, cfg: CfgNode) -> Facts:
 
 def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
     """Raise ValueError where objects differ in size for the network."""
-    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    learned = Learned.of(train, DetectionMapper(cfg, is_train=True))
     check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 

@@ -1,7 +1,5 @@
 """The verb `predict`: detections of images and videos, as pictures and files of several forms."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib
@@ -37,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; return the exit status."""
     start_logging(verbose=args.verbose)
     left_out: list[str] = []
     found = find_images(args.input, excluded_folder=args.output, left_out=left_out)
@@ -74,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
         chosen = args.frames or slice(None)
         heading = {"track": args.track, "frames": [chosen.start, chosen.stop, chosen.step]}
         heading |= {**recorder.heading, **settings, "csv": "csv" in args.format}
-        failed += predict_videos(
-            predict, places, recorder, heading, batch_size=args.batch_size, **what
-        )
+        what |= {"batch_size": args.batch_size}
+        failed += predict_videos(predict, places, recorder, heading, **what)
     return 1 if failed else 0
 
 

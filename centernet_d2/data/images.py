@@ -1,7 +1,5 @@
 """Reading an image file as 8-bit BGR, whatever it was saved as."""
 
-from __future__ import annotations
-
 import math
 import re
 import struct
@@ -60,9 +58,8 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
         pixels = np.asarray(_eight_bit(image, format_name, file_name).convert("RGB"))
     if pixels.size == 0:
-        raise ImageFileError(
-            f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
-        )
+        told = f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
+        raise ImageFileError(told)
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -91,9 +88,8 @@ def exif_turns(file_name: str) -> bool:
 @contextmanager
 def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
     if not PathManager.isfile(file_name):
-        raise FileNotFoundError(
-            f"image file '{file_name}' does not exist: check its name and folder"
-        )
+        told = f"image file '{file_name}' does not exist: check its name and folder"
+        raise FileNotFoundError(told)
     try:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
             yield image

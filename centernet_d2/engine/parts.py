@@ -20,6 +20,7 @@ from torch import nn
 from ..data import loader
 from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import DatasetDict, Mapper
+from ..data.mapper import DetectionMapper
 from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
@@ -68,7 +69,7 @@ class Parts(DefaultTrainer):
     @classmethod
     def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
         """Build what makes a sample of an image's record, for both loaders."""
-        return loader.build_mapper(cfg, is_train=is_train)
+        return DetectionMapper(cfg, is_train=is_train)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> loader.TrainLoader:

@@ -17,8 +17,8 @@ from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
+from ..data.datasets.choices import choose
 from ..data.datasets.from_files import (
-    choose,
     is_file_spec,
     lost_specs,
     register_from_files,

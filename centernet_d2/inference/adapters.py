@@ -1,7 +1,5 @@
 """Detections for other libraries: `supervision`, and by it the trackers of `trackers`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From images to detections in an application."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,9 +85,8 @@ class Predictor:
             "class_names": configured_class_names(self.cfg),
             "joint_names": output_skeleton(self.cfg) or not has_joints,
         }
-        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or (
-            saved.skeleton if has_joints else None
-        )
+        named = saved.skeleton if has_joints else None
+        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or named
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property
@@ -190,7 +187,6 @@ class Predictor:
         )
 
     def _input(self, x: Any, projection: Any = None, name: str | None = None) -> dict[str, Any]:
-        """The model's input of an array or a file."""
         if isinstance(x, (str, os.PathLike)):
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))

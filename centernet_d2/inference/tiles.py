@@ -3,8 +3,6 @@
 A window is (left, top, right, bottom) in pixels of the whole picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -118,8 +118,8 @@ def test_is_file_spec():
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("cooc:a.json:images", "did you mean 'coco'?"),
-        ("kiti:folder:train", "did you mean 'kitti'?"),
+        ("cooc:a.json:images", "(nearest: coco)"),
+        ("kiti:folder:train", "(nearest: kitti)"),
         ("zip:a", "'zip' is none of the known forms ['coco', "),
         ("C:a.json:images", "'C' is none of the known forms"),
     ],

@@ -15,8 +15,9 @@ from detectron2.structures import BoxMode, Instances
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.checks import DatasetError
-from centernet_d2.data.datasets.builtin import KITTI_SPLITS, register_kitti
-from centernet_d2.data.datasets.from_files import choose, register_from_files
+from centernet_d2.data.datasets.builtin import KITTI_SPLITS, register_builtin
+from centernet_d2.data.datasets.choices import choose
+from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.kitti import (
     EVERY_CLASS,
     KITTI_RULES,
@@ -333,7 +334,7 @@ def test_registered_names(tmp_path):
 
 def test_registering_again_leaves_what_is_there(tmp_path):
     before = MetadataCatalog.get("kitti_3dop_val").image_dir
-    register_kitti(str(tmp_path))
+    register_builtin(str(tmp_path))
     assert MetadataCatalog.get("kitti_3dop_val").image_dir == before
 
 

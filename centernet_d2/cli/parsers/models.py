@@ -11,15 +11,12 @@ Wherever weights are named, `hub:user/name` and names of the zoo do, without a d
 `push` needs `pip install 'centernet-d2[hub]'` and a token (`hf auth login` or HF_TOKEN).
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...text_files import expanded, expanded_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is done with models as sub-commands."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = commands.add_parser("list", help="the models of the zoo")
     help_text = "only names that hold this, or match it where it has * or ?"

@@ -15,8 +15,6 @@ A second call goes on where the first one stopped. An image that cannot be read,
 TEST.MAX_PIXELS or the memory, is listed in the JSON, the others go on, and the exit status is 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 
@@ -28,7 +26,6 @@ BOX_FORMATS = ("xyxy", "xywh")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add weights, images, what is written, and cameras."""
     add(parser, "--config-file", "--import", "--weights")
     own = parser.add_argument
     help_text = "images, videos, folders, patterns, cameras (0, camera:1), streams (rtsp://...)"

@@ -1,7 +1,5 @@
 """Standard detectron2 records of a COCO JSON, checked."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

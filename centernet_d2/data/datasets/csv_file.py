@@ -4,8 +4,6 @@ Boxes are corners, or left, top, width and height, in pixels as they stand; with
 are path, x1, y1, x2, y2, class. A row without a box is an image without objects.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable

@@ -5,8 +5,6 @@ found by name in any depth of their folder; classes are those of classes.txt, el
 occur, sorted, in all splits (`labels/train`, `labels/valid`).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import pkgutil
@@ -14,13 +12,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ...progress import say
 from ..checks import DatasetError
 from ..checks.findings import readable
 from ..images import read_image_size
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .folders import read_class_names, read_split_list
-from .from_files import FileDataset, form_error, path_and_rest, say
+from .from_files import FileDataset, form_error, path_and_rest
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +66,7 @@ def read(spec: str) -> tuple[dict, list[str]]:
     pages, files = _pages(form, labels)
     inside = labels if os.path.isdir(labels) else os.path.dirname(labels)
     if not (classes := read_class_names(inside) or read_class_names(os.path.dirname(inside))):
-        others = {
-            _SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in ("train", "val", "valid", "test")
-        } - {labels}
+        others = {_SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in SPLITS} - {labels}
         others = sorted(filter(os.path.exists, others))
         rows = [*pages, *(page for place in others for page in _pages(form, place)[0])]
         classes = sorted({entry["label"] for page in rows for entry in page.objects} - {""})

@@ -1,7 +1,5 @@
 """Paths that are named without a form, and exports of Roboflow: what lies there, and its form."""
 
-from __future__ import annotations
-
 import os
 import re
 import tarfile
@@ -47,9 +45,8 @@ def recognized(spec: str) -> str:
         prefixes = dict.fromkeys(each.partition(":")[0] for each in found)
         found = [f"{prefix}:{path}:{rest}" for prefix in prefixes]
     if not found:
-        raise ValueError(
-            f"dataset '{spec}': no known labels are in '{path}'. Known are {known_forms()}"
-        )
+        told = f"dataset '{spec}': no known labels are in '{path}'. Known are {known_forms()}"
+        raise ValueError(told)
     if len(found) > 1 or "<" in found[0]:
         ways = " or ".join(f"'{each}'" for each in found)
         raise ValueError(f"dataset '{spec}' may be meant in several ways: write {ways}")

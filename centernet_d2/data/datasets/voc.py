@@ -9,8 +9,6 @@ points models were trained on have it. The first pixel alone is (1, 1, 1, 1) the
 here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -20,30 +18,23 @@ from functools import lru_cache, partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
+from ...progress import say
 from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
 from ..checks.findings import noted, reads_on
 from ..images import read_image_size
-from .folders import (
-    CLASS_FILE,
-    as_files_are_named,
-    files_by_stem,
-    read_class_names,
-    read_split_list,
-)
-from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
+from . import folders
+from .choices import is_chosen
+from .folders import CLASS_FILE, files_by_stem
+from .from_files import FileDataset, path_and_rest, split_folder
 from .label_files import read_form as read_two_folders
 from .voc_xml import read_xml
 
 logger = logging.getLogger(__name__)
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
 _LISTS = os.path.join("ImageSets", "Main")
 _PARTS = {  # endings of the files, and what to do where one is missing
     "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
@@ -65,7 +56,7 @@ def read_form(spec: str) -> FileDataset:
     year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
-        classes = read_class_names(folder) or _own_classes(folder)
+        classes = folders.read_class_names(folder) or _own_classes(folder)
         register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
@@ -114,28 +105,17 @@ def register_voc_split(
 
     `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
     """
-    load = partial(load_registered, name, folder, split, class_names, labelled=labelled)
+    load = partial(load_voc_records, folder, split, class_names, labelled=labelled, name=name)
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
+    MetadataCatalog.get(name).set(**split_metadata(folder, split, class_names, year=year))
 
 
-def voc_metadata(
+def split_metadata(
     folder: str, split: str, class_names: Sequence[str] = VOC_CLASSES, *, year: int
 ) -> dict[str, Any]:
     """Return what the metadata of a split says, under detectron2's keys."""
-    return {
-        "thing_classes": list(class_names),
-        "dirname": folder,
-        "year": year,
-        "split": split,
-        "evaluator_type": "pascal_voc",
-    }
-
-
-def load_registered(name: str, *where: Any, **options: Any) -> list[dict]:
-    """Load the records of a registered name, by the choice that the config made for it."""
-    missing_xml = "negative" if is_chosen(name, "without_xml") else "error"
-    return load_voc_records(*where, missing_xml=missing_xml, **options)
+    where = {"dirname": folder, "year": year, "split": split}
+    return {"thing_classes": list(class_names), "evaluator_type": "pascal_voc", **where}
 
 
 def load_voc_records(
@@ -145,6 +125,7 @@ def load_voc_records(
     *,
     labelled: bool | None = None,
     missing_xml: str = "error",
+    name: str = "",
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
@@ -153,7 +134,8 @@ def load_voc_records(
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
-    With `missing_xml` "negative" images without one, beside others that have one, have no objects.
+    With `missing_xml` "negative", or where that was chosen for the dataset `name`, images without
+    one, beside others that have one, have no objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
@@ -170,7 +152,7 @@ def load_voc_records(
     some = not paths.keys().isdisjoint(names)
     if not (some if labelled is None else labelled):
         return records
-    if not (some and missing_xml == "negative"):
+    if not (some and (missing_xml == "negative" or is_chosen(name, "without_xml"))):
         paths = _files(folder, "Annotations", names, split)
     if without := [name for name in names if name not in paths]:
         logger.warning(
@@ -194,7 +176,7 @@ def read_split(folder: str, split: str) -> list[str]:
     path = os.path.join(folder, _LISTS, f"{split}.txt")
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
-        return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
+        return folders.read_split_list(path, known=images, example="2007_000027 (without .jpg)")
     there = sorted(files_by_stem(os.path.dirname(path), ".txt"))
     cure = f"Splits in this folder: {', '.join(there[:10])}"
     if not there:
@@ -213,7 +195,7 @@ def _files(folder: str, part: str, names: Sequence[str], split: str) -> dict[str
     root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
     if missing := [name for name in names if name not in there]:
-        named = as_files_are_named(missing, there)
+        named = folders.as_files_are_named(missing, there)
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
             f"'{root}', such as '{missing[0]}{endings[0]}'"
@@ -257,13 +239,15 @@ def _add_annotations(
             "corner above 1, in images that are larger. These are shares of the image; <bndbox> is "
             "in pixels: multiply x by the image's width, y by its height"
         )
-    if unknown:
-        counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
-        told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-        error = DatasetError(
-            f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
-            f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
-            f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
-        )
-        if not noted(error):
-            raise error
+    if unknown and not noted(error := _unknown_names(unknown, class_names)):
+        raise error
+
+
+def _unknown_names(unknown: Mapping[str, list[str]], class_names: Sequence[str]) -> DatasetError:
+    counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
+    told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
+    return DatasetError(
+        f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
+        f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
+        f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
+    )

@@ -1,7 +1,5 @@
 """One annotation file of VOC's form -> the image's size and its objects."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
@@ -43,15 +41,10 @@ def pages(path: str, stem: str) -> Iterator[Page]:
     A difficult object is a crowd region: learned, and neither to be found nor false when found.
     """
     width, height, objects = read_xml(path)
-    found = [
-        {
-            "label": label,
-            "box": (x1 - 1, y1 - 1, x2, y2),
-            "iscrowd": difficult,
-            PLACE: f"'{path}', object {k}",
-        }
-        for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1)
-    ]
+    found = []
+    for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1):
+        entry = {"label": label, "box": (x1 - 1, y1 - 1, x2, y2), "iscrowd": difficult}
+        found.append({**entry, PLACE: f"'{path}', object {k}"})
     names = (stem, parse(path).findtext("filename") or stem)
     yield Page(names, f"'{path}'", (width, height), found)
 
