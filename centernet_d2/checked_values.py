@@ -1,7 +1,5 @@
 """What a value may be, and errors that name the one that cannot be used, for all rooms."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import difflib
@@ -80,6 +78,8 @@ flag = Rule("True or False", lambda value: isinstance(value, bool))
 text = Rule("a text", lambda value: isinstance(value, str))
 word = Rule("a text that is not empty", lambda value: isinstance(value, str) and bool(value))
 weight = number(0)
+positive = number(above=0)
+odd = whole(1, odd=True)
 share = number(0, 1)
 
 
@@ -122,15 +122,3 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """Raise ValueError unless `value` is `least` or more (so not for NaN either)."""
     if not value >= least:
         raise ValueError(f"{name} must be {least} or more, got {value}")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is more than 0."""
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-
-
-def check_odd(name: str, value: int) -> None:
-    """Raise ValueError unless `value` is an odd number of 1 or more."""
-    if value < 1 or value % 2 == 0:
-        raise ValueError(f"{name} must be odd and positive, got {value}")

@@ -1,7 +1,5 @@
 """What whoever waits at a terminal is shown: a bar, and the lines of the log that are marked."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging

@@ -29,7 +29,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
-        *("checked_values", "config", "detectron2_versions"),
+        *("checked_values", "config", "detectron2_versions", "missing"),
     },
     "data": {
         *("structures", "checked_values", "detectron2_versions"),
@@ -45,7 +45,9 @@ ALLOWED = {
         *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
         *("atomic_write", "checked_values", "text_files"),
     },
-    "checkpoint": {"structures", "config", "atomic_write", "detectron2_versions", "progress"},
+    "checkpoint": {
+        *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
+    },
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
 }
 EVERYTHING = {"engine", "inference", "export", "cli", "benchmark", "__init__"}

@@ -18,6 +18,7 @@ from detectron2.structures import BoxMode
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
+from ..data.datasets.from_files import title_of
 from ..data.images import read_image
 from ..evaluation.box_evaluator import Detections
 from ..evaluation.box_overlap import box_area
@@ -253,5 +254,5 @@ def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> 
         for entry in entries:
             told = f"{entry['false']} false, {entry['missed']} missed"
             parts.append(figure(entry["picture"], f"{os.path.basename(entry['file'])}: {told}"))
-    title = html.escape(f"Detections on {numbers['dataset']}")
+    title = html.escape(f"Detections on {title_of(numbers['dataset'])}")
     return PAGE.format(title=title, body="\n".join(parts))

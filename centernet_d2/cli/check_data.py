@@ -21,6 +21,7 @@ from ..data.checks.findings import SEVERITIES, Finding, reading_on
 from ..data.checks.fixed_copy import write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
+from ..data.datasets.recognize import splits_of
 from ..data.fields.base import build_fields
 from ..data.loader import check_training_dicts
 from ..data.mapper import DetectionMapper
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for first, second in (pair for pair in pairs if {*pair} <= looked.keys()):
         found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
         findings += [replace(finding, dataset=first) for finding in found]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings.sort(key=lambda each: (SEVERITIES.index(each.severity), each.kind == "reading"))
     tables = {spec: each.facts for spec, each in looked.items()}
     counts = print_findings(tables, findings)
     if args.json:
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
-        fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
+        fix(place.rstrip(os.sep), spec, each, findings, others, not args.copy)
     return int(counts["error"] > 0)
 
 
@@ -99,10 +100,10 @@ def print_findings(tables: dict[str, Facts], findings: Sequence[Finding]) -> Cou
 
 
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets of the command line; ValueError where overrides stand among them."""
+    """Return those of the command line, of an export all; ValueError of overrides among them."""
     if keys := [name for name in datasets if name.partition(".")[0] in cfg]:
         raise ValueError(f"'{keys[0]}' is a config key and no dataset: write --opts before it.")
-    return tuple(datasets)
+    return tuple(each for name in datasets for each in splits_of(name))
 
 
 def look_at_all(
@@ -111,35 +112,40 @@ def look_at_all(
     """What is in datasets that can be read, and what is wrong with each, and in reading them."""
     looked: dict[str, Looked] = {}
     findings: list[Finding] = []
+    noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it, if known
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
 
-    def told(look: Callable[..., Any], *given: Any) -> Any:
+    def told(spec: str, look: Callable[..., Any], *given: Any) -> Any:
+        start = len(kept.buffer)
         try:
-            return look(*given)
+            with reading_on() as found:
+                return look(*given)
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
+        finally:
+            said = (Finding("reading", "warning", 1, r.getMessage()) for r in kept.buffer[start:])
+            noted.update({each: spec for each in (*found, *said) if not noted.get(each)})
 
     logger.addHandler(kept)
     try:
-        with reading_on() as noted:
-            ready = told(prepare, cfg, args.config_file)
-            for spec in specs:
-                level = args.images or cfg.DATASETS.CHECK_IMAGES
-                if seen := told(look_at, spec, cfg, level, ready is not None):
-                    looked[spec], found = seen
-                    findings += found
-                    if looked[spec].records.labelled:
-                        told(learnable, looked[spec], ready)
+        ready = told("", prepare, cfg, args.config_file)
+        for spec in specs:
+            level = args.images or cfg.DATASETS.CHECK_IMAGES
+            if seen := told(spec, look_at, spec, cfg, level, ready is not None):
+                looked[spec], found = seen
+                findings += found
+                if looked[spec].records.labelled:
+                    told(spec, learnable, looked[spec], ready)
         if ready:
             usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
             learned = [record for spec in train for record in usable.get(spec, ())]
-            told(compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
+            told("", compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
-    said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
-    return looked, list(dict.fromkeys([*noted, *findings, *said]))
+    read = [replace(each, dataset=spec) for each, spec in noted.items()]
+    return looked, list(dict.fromkeys([*read, *findings]))
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -153,6 +159,8 @@ def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked
     classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
+    if (read_as := metadata.get("file_spec", spec)).split(":")[0] != spec.split(":")[0]:
+        print(f"'{spec}' is read as '{read_as}'")
     names = metadata.get("thing_classes") or ()
     pictures = look(records, level)
     found, usable = judge_pictures(records, pictures), list(records)
@@ -172,12 +180,16 @@ def learnable(looked: Looked, cfg: CfgNode | None) -> None:
     check_training_dicts(looked.usable, [name], fields)
 
 
-def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
+def fix(
+    place: str, spec: str, looked: Looked, found: list[Finding], others: list[Pictures], link: bool
+) -> None:
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
+    read = (f for f in found if f.kind in ("value", "reading") and f.dataset in (spec, ""))
+    rows = [("", "", f"not read: {what}") for f in read for what in f.left_out or (f.what,)]
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 

@@ -40,19 +40,27 @@ def show_configs(args: argparse.Namespace) -> None:
 
 
 def show_list(args: argparse.Namespace) -> None:
-    found = [facts(lookup.find_entry(name)) for name in matching(args.pattern, lookup.names())]
-    keys = ("name", "published", "metric", "licence")
-    table = tabulate([[_words(entry[key]) for key in keys] for entry in found], headers=keys)
+    shipped = lookup.shipped_models()
+    found = [
+        facts_of_shipped(name) if name in shipped else facts(lookup.find_entry(name))
+        for name in matching(args.pattern, lookup.names())
+    ]
+    keys = ("name", "scores", "metric", "licence")
+    rows = [{"scores": entry.get("published"), **entry} for entry in found]
+    table = tabulate([[_words(row[key]) for key in keys] for row in rows], headers=keys)
     print(json.dumps(found, indent=1) if args.json else table)
 
 
 def show(args: argparse.Namespace) -> None:
-    if not os.path.isfile(args.name) and lookup.without_ending(args.name) in lookup.known_names():
+    card = ""
+    if lookup.shipped_file(args.name):
+        said, card = facts_of_shipped(args.name), f"\n\n{lookup.shipped_card(args.name)[1]}"
+    elif not os.path.isfile(args.name) and lookup.without_ending(args.name) in lookup.known_names():
         said = facts(lookup.find_entry(args.name))
     else:
         said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
     text = "\n".join(f"{key + ':':<15}{_words(value)}" for key, value in said.items() if value)
-    print(json.dumps(said, indent=1) if args.json else text)
+    print(json.dumps(said, indent=1) if args.json else text + card)
 
 
 def download(args: argparse.Namespace) -> None:
@@ -72,6 +80,12 @@ def push(args: argparse.Namespace) -> None:
     start_logging()
     said = {"licence": args.licence, "data": args.data, "private": args.private}
     print(push_to_hub(args.file, args.repository, **said))
+
+
+def facts_of_shipped(name: str) -> dict[str, Any]:
+    """What the card of a model in the package states, and what its file says of itself."""
+    file, (header, _) = lookup.shipped_models()[name], lookup.shipped_card(name)
+    return {"name": name, "file": str(file)} | header | describe(read_model_info(file))
 
 
 def facts(entry: Entry) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -75,6 +75,21 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
         known = upright and "exif" in image.info
         turned = known and image.getexif().get(ExifTags.Base.Orientation) in _EXCHANGED
         return image.size[::-1] if turned else image.size
+
+
+def image_sizes(files: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
+    """(width, height), upright or as stored; the others' median of one that is no image.
+
+    So its labels are read, and what looks at files names it. ImageFileError where none is one.
+    """
+    found = dict[str, tuple[int, int]]()
+    for file, upright in files.items():
+        with suppress(ImageFileError):
+            found[file] = read_image_size(file, upright=upright)
+    if not found:
+        return {file: read_image_size(file) for file in files}  # raises
+    width, height = np.median([*found.values()], axis=0).astype(int).tolist()
+    return dict.fromkeys(files, (width, height)) | found
 
 
 def exif_turns(file_name: str) -> bool:

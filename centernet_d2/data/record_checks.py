@@ -18,7 +18,7 @@ from ..checked_values import Rule
 from ..progress import SHOWN
 from .checks import DatasetError, drop_useless_boxes, examples
 from .checks.findings import reads_on
-from .images import read_image_size
+from .images import image_sizes
 from .records import Record
 
 logger = logging.getLogger(__name__)
@@ -183,11 +183,11 @@ def _fill_sizes(rows: _Rows, as_stored: bool) -> None:
     nameless = {k for k in without if not rows.rows[k].get("file_name")}
     good = [k not in nameless for k in range(len(rows.rows))]
     rows.demand(good, "have no 'height' or 'width', and no 'file_name'", "Add them")
+    given = (rows.rows[k] for k in without)
+    sizes = image_sizes({r["file_name"]: not r.get("as_stored", as_stored) for r in given})
     for k in without:
-        record = rows.rows[k]
-        upright = not record.get("as_stored", as_stored)
-        width, height = read_image_size(record["file_name"], upright=upright)
-        rows.rows[k] = {**record, "height": height, "width": width}
+        width, height = sizes[rows.rows[k]["file_name"]]
+        rows.rows[k] = {**rows.rows[k], "height": height, "width": width}
     if without:
         message = "%s: %d of %d records have no height or width; read from the image files"
         logger.info(message, rows.source, len(without), len(rows.rows), extra=SHOWN)

@@ -1,7 +1,5 @@
 """The names of the classes: from the datasets or, where there is none, the checkpoint."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 
@@ -122,9 +120,6 @@ def set_joints(cfg: CfgNode) -> None:
     """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
 
     So weights say what they find where no dataset of `cfg` names joints.
-
-    Raises:
-        ValueError: see `Skeleton`.
     """
     if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
         return

@@ -18,7 +18,7 @@ from ..data.images import read_image
 from ..progress import bar
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
-from .find_images import WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
+from .find_images import WRITABLE_ENDINGS
 from .formats import PREDICTION_FORMATS
 from .records import Recorder, Tally
 

@@ -19,6 +19,7 @@ from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import model_config
 from ..engine.saved_names import fetch_weights, saved_names
 from ..engine.setup import setup
+from ..modeling.inference_protocol import InferenceProtocol
 from ..modeling.registration import output_skeleton
 from ..structures.skeleton import Skeleton
 
@@ -47,6 +48,7 @@ class Predictor:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
         skeleton: joints, from the same; None where neither names them.
+        training, protocol: what the weights say of it (docs/models.md); how images are tested.
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
@@ -87,6 +89,7 @@ class Predictor:
         }
         named = saved.skeleton if has_joints else None
         self.skeleton: Skeleton | None = output_skeleton(self.cfg) or named
+        self.training, self.protocol = saved.training, InferenceProtocol.from_config(self.cfg)
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property

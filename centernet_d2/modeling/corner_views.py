@@ -3,8 +3,6 @@
 N images, M pairs per view, K centers per view, (h, w) output map.
 """
 
-from __future__ import annotations
-
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor

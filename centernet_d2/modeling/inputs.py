@@ -1,7 +1,5 @@
 """What a detector takes: its images' pixels, its classes, its backbone's maps; errors name them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ cell by cell averages maps before decoding (`average_flipped`); one that pairs c
 candidates of both. Scales are united as candidates in the image frame (`unite`). N images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any

@@ -2,6 +2,7 @@
 
     %(prog)s coco:my/train.json:my/images coco:my/val.json:my/images
     %(prog)s voc:my/voc:trainval --html data.html --fix my/fixed
+    %(prog)s my/export                          # all splits, and leaks between them
     %(prog)s --config-file my.yaml              # what it trains and is evaluated on
     %(prog)s shapes_train --config-file Shapes/points_tiny --json output/data.json
 

@@ -1,5 +1,6 @@
 r"""Detect objects in images, videos, folders, globs, cameras and streams. Needs no screen.
 
+    %(prog)s --weights bccd --input smear.jpg --output found     # blood cells: in this package
     %(prog)s --weights model_final.pth \
         --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
     %(prog)s --weights model_final.pth --input photos --output predictions \
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--classes", nargs="+", metavar="NAME", help="only these classes; default: all")
     own("--max-detections", type=argument(whole(1)), metavar="N", help="in one picture, the best")
     own("--no-clip", action="store_true", help="boxes may reach out of the image")
-    help_text = "predict large pictures in tiles of SIZE pixels; default: INPUT.TRAIN_SIZE"
+    help_text = "predict large pictures in tiles of SIZE pixels; default: as trained"
     own("--tiles", nargs="?", type=argument(whole(16)), const=0, metavar="SIZE", help=help_text)
     help_text = "of neighbours, no less than the objects; default: a quarter of SIZE"
     own("--tile-overlap", type=argument(whole(0)), metavar="PIXELS", help=help_text)

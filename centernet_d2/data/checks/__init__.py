@@ -6,7 +6,7 @@ suspicion is a warning.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -75,11 +75,11 @@ class DatasetError(ValueError):
 
 
 class RowsError(DatasetError):
-    """Some rows of a file cannot be used, those in `rows`; without them it may be whole."""
+    """Some `rows` of a file cannot be used, `told` of each why; without them it may be whole."""
 
-    def __init__(self, message: str, rows: Sequence[Any] = ()):
+    def __init__(self, message: str, rows: Sequence[Any] = (), told: Iterable[str] = ()):
         super().__init__(message)
-        self.rows = list(rows)
+        self.rows, self.told = list(rows), list(told)
 
 
 def check_boxes(
@@ -135,7 +135,7 @@ def judge_boxes(boxes: np.ndarray, sizes: np.ndarray) -> list[BoxFault]:
         rows, left = rows & left, left & ~rows
         return rows
 
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         no_number = taken(~np.isfinite(boxes).all(axis=1))
         too_large = taken((np.abs(boxes) > LARGEST).any(axis=1))

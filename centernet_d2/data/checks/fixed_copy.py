@@ -27,15 +27,21 @@ Move = Callable[[np.ndarray], np.ndarray]  # of (N, 2) points of a record to the
 
 
 def write_fixed_copy(
-    records: Records, seen: Pictures, folder: str, metadata: Any, leaked: set[int], link: bool
+    records: Records,
+    seen: Pictures,
+    folder: str,
+    metadata: Any,
+    leaked: set[int],
+    link: bool,
+    not_read: Sequence[Repair] = (),
 ) -> list[Repair]:
-    """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs.
+    """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs, first `not_read`.
 
     Files are hard links where that can be and `link` is set; damaged and turned pictures are
     encoded anew. Rows of `leaked` are left out, and of equal files all but the first.
     """
     os.makedirs(os.path.join(folder, "images"))
-    repairs, copies, images, annotations = [], seen.copies(), {}, []
+    repairs, copies, images, annotations = [*not_read], seen.copies(), {}, []
     left_out = dict.fromkeys(copies, "a copy") | dict.fromkeys(leaked, "in the test set")
     for row, record in enumerate(records):
         file, name = seen.files[row], os.path.basename(seen.files[row])

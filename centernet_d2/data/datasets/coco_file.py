@@ -23,14 +23,14 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
-from ..checks.findings import reads_on, without_refused
+from ..checks.findings import Finding, notes, reads_on, without_refused
 from . import columns
 from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, Table
 
 if TYPE_CHECKING:
     from ...structures.skeleton import Skeleton
 
-_cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+_cache: dict[str, tuple[tuple, tuple, CocoFile, list[Finding]]] = {}
 ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
 # Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
 # `PLACE`, and says which files and folders that was made of.
@@ -105,24 +105,26 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     record and key of what is wrong.
     """
     asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton, reads_on()
-    cached = _cache.get(source)
-    if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
+    cached, noted = _cache.get(source), notes()
+    start = len(noted)
+    if cached is None or cached[0] != asked or cached[1] != stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
             reader = pkgutil.resolve_name(f"{__package__}.{_READERS[source.partition(':')[0]]}")
             content, files = reader(source)
-            stamps = _stamps(files)
+            now = stamps(files)
         elif PathManager.isfile(source):
-            stamps, content = _stamps([source]), _parse(source)
+            now, content = stamps([source]), _parse(source)
         else:
             told = f"annotation file '{source}' does not exist: check the path of the dataset"
             raise FileNotFoundError(told)
         lists = [value for value in content.values() if isinstance(value, list)]
-        read = partial(_checked, content, source, skeleton)
-        _cache[source] = cached = (asked, stamps, without_refused(read, *lists))
+        read = without_refused(partial(_checked, content, source, skeleton), *lists)
+        _cache[source] = cached = (asked, now, read, noted[start:])
+    noted += [each for each in cached[3] if each not in noted]
     return cached[2]
 
 
-def _stamps(files: Iterable[str]) -> tuple:
+def stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
 
     def stamp(file: str) -> tuple | None:

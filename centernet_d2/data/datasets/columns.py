@@ -119,13 +119,12 @@ class Table:
         rows = np.flatnonzero(wrong if isinstance(wrong, np.ndarray) else list(wrong))
         if not len(rows):
             return
-        record = self.records[rows[0]]
-        having = f"'{key}' {_shown(record[key])}" if key in record else f"no '{key}'"
+        records = [self.records[row] for row in rows]
+        having = [f"'{key}' {_shown(r[key])}" if key in r else f"no '{key}'" for r in records]
+        places = [f"'{self.source}': {self.describe(row)}" for row in rows.tolist()]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        raise RowsError(
-            f"'{self.source}': {self.describe(int(rows[0]))}{others} has {having}: {cure}",
-            [self.records[row] for row in rows],
-        )
+        told = [f"{place} has {what}: {cure}" for place, what in zip(places, having, strict=True)]
+        raise RowsError(f"{places[0]}{others} has {having[0]}: {cure}", records, told)
 
     def column(self, key: str) -> list:
         """What each record has under `key`, of which each must have something."""

@@ -203,6 +203,12 @@ def dataset_name(stem: str, *parts: str) -> str:
     return f"{safe[:48]}_{digest}"
 
 
+def title_of(name: str) -> str:
+    """A dataset for a reader: of files "cells/Annotations:train80", without what is above."""
+    parts = MetadataCatalog.get(name).get("file_spec", f":{name}").split(":")[1:]
+    return ":".join(["/".join(parts[0].split("/")[-2:]), *(p for p in parts[1:] if p[:1] != "/")])
+
+
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
     """Split `<prefix>:<file>:<image dir>` into its two paths, which may hold blanks and colons.
 

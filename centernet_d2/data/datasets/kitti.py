@@ -24,7 +24,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
-from ..images import read_image_size
+from ..images import image_sizes
 from . import kitti_folder
 from .choices import is_chosen
 from .folders import CLASS_FILE, read_class_names
@@ -163,8 +163,10 @@ def load_kitti_records(
     allow_missing |= is_chosen(name, "missing_frames")
     records = []
     wanted = {"labelled": labelled, "allow_missing": allow_missing}
-    for frame in kitti_folder.find_frames(folder, split, **wanted):
-        width, height = read_image_size(frame.image)
+    frames = kitti_folder.find_frames(folder, split, **wanted)
+    sizes = image_sizes({frame.image: False for frame in frames})
+    for frame in frames:
+        width, height = sizes[frame.image]
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
         record |= {"width": width, "as_stored": True}
         if frame.calibration is not None:

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -23,15 +23,15 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ...progress import say
-from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
-from ..checks.findings import noted, reads_on
-from ..images import read_image_size
+from ..checks import RELATIVE_SHARE, DatasetError, RowsError, drop_useless_boxes
+from ..checks.findings import readable, reads_on, refuse
+from ..images import image_sizes
 from . import folders
 from .choices import is_chosen
 from .folders import CLASS_FILE, files_by_stem
 from .from_files import FileDataset, path_and_rest, split_folder
 from .label_files import read_form as read_two_folders
-from .voc_xml import read_xml
+from .voc_xml import VocObject, read_xml
 
 logger = logging.getLogger(__name__)
 
@@ -75,21 +75,14 @@ def _two_folders(spec: str) -> bool:
 def _own_classes(folder: str) -> Sequence[str]:
     """VOC's classes, or those of the XML files of all splits where these have others."""
     root = os.path.join(folder, "Annotations")
-    classes = _names_in(root, os.stat(root).st_mtime_ns) if os.path.isdir(root) else []
-    if set(classes) <= set(VOC_CLASSES):
-        return VOC_CLASSES
-    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(classes)}")
-    return classes
-
-
-@lru_cache
-def _names_in(root: str, changed: int) -> list[str]:
-    """The names of objects in XML files, sorted; what is wrong with a file its reading will say."""
-    names: set[str] = set()
+    classes: set[str] = set()
     for path in files_by_stem(root, ".xml").values():
-        with suppress(DatasetError):
-            names.update(name for name, _, _ in read_xml(path)[2])
-    return sorted(names)
+        with suppress(DatasetError):  # what is wrong with a file its reading will say
+            classes.update(name for name, _, _ in read_xml(path)[2])
+    if classes <= {*VOC_CLASSES}:
+        return VOC_CLASSES
+    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(sorted(classes))}")
+    return sorted(classes)
 
 
 def register_voc_split(
@@ -211,16 +204,15 @@ def _add_annotations(
     indices = {name: index for index, name in enumerate(class_names)}
     unknown: dict[str, list[str]] = {}
     in_first = count = 0  # of all boxes: those whose corners are no more than 1, in larger images
-    for record in records:
+    alone = (r["file_name"] for r in records if r["image_id"] not in paths)
+    sizes = image_sizes(dict.fromkeys(alone, False))
+
+    def read(record: dict) -> tuple[dict, int, int, Sequence[VocObject]]:
         path = paths.get(record["image_id"])
-        try:
-            width, height, objects = (
-                read_xml(path) if path else (*read_image_size(record["file_name"]), [])
-            )
-        except DatasetError as error:
-            if not noted(error):
-                raise
-            continue
+        return record, *(read_xml(path) if path else (*sizes[record["file_name"]], ()))
+
+    for record, width, height, objects in readable(read, records):
+        path = paths.get(record["image_id"])
         record |= {"width": width, "height": height, "annotations": []}
         for name, (x1, y1, x2, y2), difficult in objects:
             if name not in indices:
@@ -239,15 +231,13 @@ def _add_annotations(
             "corner above 1, in images that are larger. These are shares of the image; <bndbox> is "
             "in pixels: multiply x by the image's width, y by its height"
         )
-    if unknown and not noted(error := _unknown_names(unknown, class_names)):
-        raise error
-
-
-def _unknown_names(unknown: Mapping[str, list[str]], class_names: Sequence[str]) -> DatasetError:
-    counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
-    told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-    return DatasetError(
-        f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
-        f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
-        f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
-    )
+    if unknown:
+        counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
+        told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
+        message = (
+            f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
+            f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
+            f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
+        )
+        told = (f"'{path}': '{name}' is no class" for name, where in counts for path in where)
+        refuse(RowsError(message, told=told))

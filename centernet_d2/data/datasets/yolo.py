@@ -16,7 +16,7 @@ from ...progress import say
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
 from ..checks.findings import readable
-from ..images import read_image_size
+from ..images import image_sizes
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .from_files import FileDataset, path_and_rest
@@ -87,10 +87,9 @@ def read(spec: str) -> tuple[dict, list[str]]:
         endings = " ".join(IMAGE_ENDINGS)
         logger.warning("%s: %d %s %s: '%s'; left out", source, len(alone), told, endings, alone[0])
 
-    def page(image: str) -> tuple[str, Page]:
-        return image, Page((), "", read_image_size(image, upright=True), [])
-
-    pages, rows = dict(readable(page, labels)), list[tuple[str, str, list[str]]]()
+    sizes = image_sizes(dict.fromkeys(labels, True))
+    pages = {image: Page((), "", size, []) for image, size in sizes.items()}
+    rows: list[tuple[str, str, list[str]]] = []
     for image in pages:
         label = labels[image]
         lines = [] if image in without else read_text(label).split("\n")
