@@ -107,6 +107,8 @@ def main() -> None:
     converted = ("--config-file", "converted.yaml", "--weights", "converted.pth")
     run("predict", *converted, "--input", "data/0.png", "--output", "found2", "--opts", *SMALL[:2])
     check_predictions("found2", images=1, names=80, first="person")
+    run("predict", "--weights", "bccd", "--input", "data/0.png", "--output", "found3")
+    check_predictions("found3", images=1, names=3, first="Platelets")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
             {
                 "model": Path(path).stem,
                 "image": size_text(size),
-                "dtype": options.dtype_name,
+                "dtype": options.amp_dtype or "float32",
                 "protocol": name,
                 "ms": round(timing.ms, 1),
                 "images_per_second": round(1 / timing.median, 2),

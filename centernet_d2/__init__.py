@@ -47,8 +47,8 @@ def register() -> None:
     try:
         from . import data, model_zoo, modeling, synthetic  # noqa: F401
     # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
-    # OSError: a library of the system that is not there.
-    except (ImportError, RuntimeError, AttributeError, ValueError, OSError) as error:
+    # OSError: a library of the system that is not there; TypeError: Python before 3.11.
+    except (ImportError, RuntimeError, AttributeError, ValueError, OSError, TypeError) as error:
         if (getattr(error, "name", None) or "").startswith("centernet_d2"):
             raise
         _import_error = error

@@ -1,7 +1,5 @@
 """Files and folders that are either the old one or the new one, never half of one."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,12 +1,11 @@
 """What a value may be, and errors that name the one that cannot be used, for all rooms."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
+import difflib
 import math
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +78,8 @@ flag = Rule("True or False", lambda value: isinstance(value, bool))
 text = Rule("a text", lambda value: isinstance(value, str))
 word = Rule("a text that is not empty", lambda value: isinstance(value, str) and bool(value))
 weight = number(0)
+positive = number(above=0)
+odd = whole(1, odd=True)
 share = number(0, 1)
 
 
@@ -104,6 +105,13 @@ def argument(rule: Rule) -> Callable[[str], Any]:
     return read
 
 
+def nearest(word: str, known: Iterable[str], count: int = 2, cutoff: float = 0.6) -> str:
+    """Return " (nearest: ...)" with the known words that are like one, in any case, or ""."""
+    lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), lower, count, cutoff)
+    return f" (nearest: {', '.join(lower[each] for each in near)})" if near else ""
+
+
 def check_choice(name: str, value: Any, known: Collection[Any]) -> None:
     """Raise ValueError unless `value` is one of `known`."""
     if value not in known:
@@ -114,15 +122,3 @@ def check_at_least(name: str, value: float, least: float) -> None:
     """Raise ValueError unless `value` is `least` or more (so not for NaN either)."""
     if not value >= least:
         raise ValueError(f"{name} must be {least} or more, got {value}")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is more than 0."""
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-
-
-def check_odd(name: str, value: int) -> None:
-    """Raise ValueError unless `value` is an odd number of 1 or more."""
-    if value < 1 or value % 2 == 0:
-        raise ValueError(f"{name} must be odd and positive, got {value}")

@@ -3,8 +3,6 @@
 The rest of the package calls both in the same way: what differs is a name or a function here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import os

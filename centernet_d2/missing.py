@@ -6,8 +6,10 @@ the commands. The standard library only: it has to run where torch or detectron2
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 
 TORCH_PAIR = "torch==2.15.0 torchvision==0.29.2"  # tested together, as in requirements/torch.txt
 CURE_PAIR = (
@@ -64,3 +66,12 @@ def explain(what: str, error: BaseException) -> str:
         cure = CURE_PAIR
     kind = type(error).__name__
     return f"{what} cannot be used, as an import fails ({kind}: {last}): {fill(cure)}."
+
+
+@contextlib.contextmanager
+def needed_by(what: str) -> Iterator[None]:
+    """Around an import of an optional package: the ImportError is `explain`'s sentence."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(explain(what, error)) from error

@@ -1,13 +1,15 @@
 """What whoever waits at a terminal is shown: a bar, and the lines of the log that are marked."""
 
-from __future__ import annotations
-
 import contextlib
+import functools
+import logging
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
 
 
 class Bar(tqdm):
@@ -17,6 +19,12 @@ class Bar(tqdm):
 Bar.set_lock(threading.RLock())
 SECONDS = 2.0  # what is over earlier shows no bar
 SHOWN = {"shown": True}  # the `extra` of a log record that the terminal of a command shows too
+
+
+@functools.cache
+def say(message: str) -> None:
+    """Tell a choice that was made for the user, in one line and once."""
+    logger.info("%s", message, extra=SHOWN)
 
 
 def bar(

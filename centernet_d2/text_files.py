@@ -1,7 +1,5 @@
 """Users' files: paths as a shell takes them, text in the encodings that all editors write."""
 
-from __future__ import annotations
-
 import argparse
 import codecs
 import os

@@ -29,9 +29,12 @@ ALLOWED = {
     "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),
-        *("checked_values", "config", "detectron2_versions"),
+        *("checked_values", "config", "detectron2_versions", "missing"),
     },
-    "data": {"structures", "detectron2_versions", "progress", "text_files", "atomic_write"},
+    "data": {
+        *("structures", "checked_values", "detectron2_versions"),
+        *("progress", "text_files", "atomic_write"),
+    },
     "synthetic": {"structures", "data", "atomic_write", "progress"},
     "evaluation": {
         *("structures", "detectron2_versions", "atomic_write", "checked_values", "progress"),
@@ -42,7 +45,9 @@ ALLOWED = {
         *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
         *("atomic_write", "checked_values", "text_files"),
     },
-    "checkpoint": {"structures", "config", "atomic_write", "detectron2_versions", "progress"},
+    "checkpoint": {
+        *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
+    },
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
     "runtime": set(),
 }

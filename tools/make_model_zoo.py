@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write MODEL_ZOO.md from the entries of centernet_d2.model_zoo.
+"""Write MODEL_ZOO.md from the entries and the shipped models of centernet_d2.model_zoo.
 
 With --check nothing is written, and the exit status is 1 where it is not in step.
 """
@@ -13,15 +13,27 @@ from _pages import write_or_check
 
 from centernet_d2.config.protocols import PROTOCOLS
 from centernet_d2.model_zoo.entries import ENTRIES, Benchmark, Entry
+from centernet_d2.model_zoo.lookup import shipped_card, shipped_models
 
 FILE = Path(__file__).resolve().parents[1] / "MODEL_ZOO.md"
 
 INTRODUCTION = """# Model zoo
 
-<!-- Written by tools/make_model_zoo.py from centernet_d2/model_zoo/entries.py; do not edit. -->
+<!-- Written by tools/make_model_zoo.py from centernet_d2/model_zoo/; do not edit. -->
 
-Every row is a config of this repository and the weights that the authors of its recipe released.
-No weights are hosted here: they are fetched from their authors, recognised, and renamed.
+## In the package
+
+These need no download: `Predictor("bccd")`, `centernet-d2 predict --weights bccd`, and
+`MODEL.WEIGHTS bccd` to train on. `centernet-d2 models show bccd` prints the card.
+
+| name | card | metric | scores | licence |
+| --- | --- | --- | --- | --- |
+{shipped}
+
+## From their authors
+
+Every further row is a config of this repository and the weights that the authors of its recipe
+released. They are not hosted here, but fetched from their authors, recognised, and renamed.
 
 - **published**: the number that the authors of the weights print for them.
 - **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
@@ -95,7 +107,15 @@ def page() -> str:
     rows = [f"| `{key}` | {PROTOCOLS['published'][key]} | {clean[key]} |" for key in clean]
     protocols = "\n".join(["| key | published | clean |", "| --- | --- | --- |", *rows])
     after = AFTER.format(starts=starts, protocols=protocols)
-    return "\n".join([INTRODUCTION, *tables]) + after
+    shipped = "\n".join(_shipped(name) for name in shipped_models())
+    return "\n".join([INTRODUCTION.format(shipped=shipped), *tables]) + after
+
+
+def _shipped(name: str) -> str:
+    card, _ = shipped_card(name)
+    file = f"centernet_d2/model_zoo/shipped/{name}.md"
+    scores = ", ".join(f"{metric} {value}" for metric, value in card["scores"].items())
+    return f"| {name} | [{name}.md]({file}) | {card['metric']} | {scores} | {card['licence']} |"
 
 
 def _table(benchmark: Benchmark) -> str:

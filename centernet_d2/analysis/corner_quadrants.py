@@ -19,11 +19,10 @@ import torch
 from detectron2.structures import Instances
 
 from ..checked_values import check_at_least, check_choice
-from ..evaluation.voc_scores import interpolated_precision
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
+from .matching import precision_at_recalls
 
 QUADRANTS = ("all", "top_left", "bottom_right")
-RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -81,25 +80,18 @@ def corner_mean_average_precision(
     """
     check_choice("quadrant", quadrant, QUADRANTS)
     check_at_least("radius", radius, 0)
-    found = [corners.within(quadrant) for corners in found]
-    truth = [corners.within(quadrant) for corners in truth]
-    pairs = zip(found, truth, strict=True)
-    right = np.concatenate([match_corners(f, t, radius) for f, t in pairs] or [np.zeros(0, bool)])
-    scores = np.concatenate([f.scores for f in found] or [np.zeros(0)])
-    classes = np.concatenate([f.classes for f in found] or [np.zeros(0)])
-    wanted = np.concatenate([t.classes for t in truth] or [np.zeros(0)])
+    found, truth = ([corners.within(quadrant) for corners in side] for side in (found, truth))
+    pairs, none = zip(found, truth, strict=True), np.zeros(0)
+    right = np.concatenate([none, *(match_corners(f, t, radius) for f, t in pairs)])
+    scores = np.concatenate([none, *(f.scores for f in found)])
+    classes = np.concatenate([none, *(f.classes for f in found)])
+    wanted = np.concatenate([none, *(t.classes for t in truth)])
     order = np.argsort(-scores, kind="stable")
     precisions = [
-        average_precision(right[order][classes[order] == k], int((wanted == k).sum()))
+        precision_at_recalls(right[order][classes[order] == k], (wanted == k).sum()).mean()
         for k in np.unique(wanted)
     ]
     return 100 * float(np.mean(precisions)) if precisions else math.nan
-
-
-def average_precision(right: np.ndarray, count: int) -> float:
-    """COCO's AP of detections (n,), best first, of which `right` are; `count` objects exist."""
-    hits = np.cumsum(right)
-    return interpolated_precision(hits / count, hits / np.arange(1, len(right) + 1), RECALLS)
 
 
 @torch.no_grad()
@@ -139,15 +131,13 @@ def corner_quadrants(
             f"{type(model).__name__} finds no corners; MODEL.META_ARCHITECTURE must be CornerNet "
             "or TripletCenterNet."
         )
-    found, truth = [], []
-    for entry in itertools.chain.from_iterable(batches):
-        found.append(found_corners(model, entry))
-        truth.append(true_corners(model.checked_objects(entry)))
-    scores: dict[str, dict[str, float]] = {}
-    for name in CORNERS:
-        both = [[corners[name] for corners in side] for side in (found, truth)]
-        scores[name] = {
-            quadrant: corner_mean_average_precision(*both, radius=radius, quadrant=quadrant)
-            for quadrant in QUADRANTS
-        }
-    return scores
+    pairs = [
+        (found_corners(model, entry), true_corners(model.checked_objects(entry)))
+        for entry in itertools.chain.from_iterable(batches)
+    ]
+
+    def score(name: str, quadrant: str) -> float:
+        both = ([pair[side][name] for pair in pairs] for side in (0, 1))
+        return corner_mean_average_precision(*both, radius=radius, quadrant=quadrant)
+
+    return {name: {quadrant: score(name, quadrant) for quadrant in QUADRANTS} for name in CORNERS}

@@ -6,8 +6,6 @@ COCO's rule: detections by falling score each take, of the objects of their pict
 the share of the detection. D detections, G objects, C classes, T thresholds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,11 +80,15 @@ def precisions(matches: Matches) -> np.ndarray:
     result = np.full((len(matches.wanted), len(RECALLS)), -1.0)
     for label in np.flatnonzero(matches.wanted):
         counted = (matches.found.category == label) & (matches.true | matches.false)
-        hits = np.cumsum(matches.true[counted])
-        envelope = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-        at = np.searchsorted(hits / matches.wanted[label], RECALLS, side="left")
-        result[label] = np.append(envelope, 0.0)[at]
+        result[label] = precision_at_recalls(matches.true[counted], matches.wanted[label])
     return result
+
+
+def precision_at_recalls(right: np.ndarray, count: int) -> np.ndarray:
+    """(101,) of detections (n,), best first, of which `right` are; `count` objects exist."""
+    hits = np.cumsum(right)
+    envelope = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
+    return np.append(envelope, 0.0)[np.searchsorted(hits / count, RECALLS, side="left")]
 
 
 def by_threshold(matches: Matches) -> dict[str, np.ndarray]:

@@ -4,8 +4,6 @@ CornerNet's Table 6 (journal version) replaces heatmaps, then heatmaps and offse
 paper's Table 5 the centers. Neither says how; the choices are stated below.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -130,12 +128,8 @@ def flipped(truth: Instances, images: PaddedImages) -> Instances:
 def true_centers(truth: Instances) -> Instances:
     """Ground truth (P objects) as centers that were found: `pred_centers` (P, 2), scores 1."""
     centers: Tensor = truth.gt_boxes.get_centers()
-    return Instances(
-        truth.image_size,
-        pred_centers=centers,
-        scores=centers.new_ones(len(centers)),
-        pred_classes=truth.gt_classes,
-    )
+    found = {"scores": centers.new_ones(len(centers)), "pred_classes": truth.gt_classes}
+    return Instances(truth.image_size, pred_centers=centers, **found)
 
 
 @contextmanager

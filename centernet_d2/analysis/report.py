@@ -3,8 +3,6 @@
 The page holds its pictures and opens from disk, without a network.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import logging
@@ -20,6 +18,7 @@ from detectron2.structures import BoxMode
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
+from ..data.datasets.from_files import title_of
 from ..data.images import read_image
 from ..evaluation.box_evaluator import Detections
 from ..evaluation.box_overlap import box_area
@@ -87,9 +86,8 @@ def write_report(
         task = next(iter(scores), "bbox")
         drawn = [name for name in scores.get(task, ()) if name.startswith("AP")][:3]
         plot_curves(metrics_file, os.path.join(place, "training.png"), task=task, metrics=drawn)
-        shown = {
-            "training": "Where both still improve at the end, a longer training helps."
-        } | shown
+        told = "Where both still improve at the end, a longer training helps."
+        shown = {"training": told} | shown
     for kind, pictures in _chosen(matches, numbers, len(records)).items():
         numbers[kind] = [
             _picture(matches, numbers, records[k], k, f"{place}/{kind}_{n}.jpg", upright)
@@ -232,10 +230,8 @@ def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> 
 
     def table(rows: Sequence[Mapping[str, Any]], digits: int) -> str:
         options = {"tablefmt": "html", "floatfmt": f".{digits}f", "missingval": "-"}
-        found = tabulate(
-            rows, headers="keys", disable_numparse=[0], **options
-        )  # names are no numbers
-        return f'<div class="wide">{found}</div>'
+        options |= {"disable_numparse": [0]}  # names are no numbers
+        return f'<div class="wide">{tabulate(rows, "keys", **options)}</div>'
 
     told, command = map(html.escape, advice(numbers))
     facts = f"{numbers['images']} pictures, {numbers['results']}"
@@ -258,5 +254,5 @@ def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> 
         for entry in entries:
             told = f"{entry['false']} false, {entry['missed']} missed"
             parts.append(figure(entry["picture"], f"{os.path.basename(entry['file'])}: {told}"))
-    title = html.escape(f"Detections on {numbers['dataset']}")
+    title = html.escape(f"Detections on {title_of(numbers['dataset'])}")
     return PAGE.format(title=title, body="\n".join(parts))

@@ -6,8 +6,6 @@ height score`, shares of the picture) or `class score left top width height`, an
 evaluation wrote.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -19,6 +17,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 
 from ..data.datasets.coco_json import load_coco_records
+from ..data.datasets.from_files import say
 from ..data.datasets.kitti_labels import read_labels
 from ..data.records import CheckedRecords, checked_records
 from ..evaluation.box_evaluator import Detections
@@ -32,6 +31,8 @@ from ..text_files import read_text
 logger = logging.getLogger(__name__)
 
 PLACES = (RESULTS_FILE, "predictions.json", RESULT_FOLDER, "results")  # in folders of our own
+# Results with ids of their own -> the file beside them that has these, of `predict` and detectron2.
+IMAGES_OF = {"coco_results.json": "coco_images.json", RESULTS_FILE: "*_coco_format.json"}
 HARMLESS = 0.1  # share of boxes without extent that are no other form of boxes
 FORMS = "a COCO results list, a predictions.json, or a folder of VOC's, KITTI's or YOLO's texts"
 
@@ -104,6 +105,8 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
         columns["joints"] = np.array(joints).reshape(-1, values // 3, 3)
     if any(len(row.box3d) and row.box3d[3] > 0 for row in rows):
         columns["boxes3d"] = np.array([row.box3d or NO_BOX3D for row in rows])
+    if (some := len({record["image_id"] for record in records})) < len(ids):
+        say(f"{path}: detections in {some} of the {len(ids)} pictures.")
     found: dict[Hashable, list[int]] = {key: [] for key in ids}
     for place, record in enumerate(records):
         found[record["image_id"]].append(place)
@@ -166,7 +169,16 @@ def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:
     if place.is_file() and place.suffix == ".json":
         content = json.loads(read_text(str(place)))
         if isinstance(content, list):
-            return [*_coco_rows(content, path)], dataset.ids
+            rows = [*_coco_rows(content, path)]
+            beside = [*place.parent.glob(IMAGES_OF.get(place.name, "no file"))]
+            if len(beside) != 1:
+                return rows, dataset.ids
+            say(f"Ids in {place} are those of {beside[0].name}.")
+            whole = json.loads(read_text(str(beside[0])))
+            files = {image["id"]: image["file_name"] for image in whole["images"]}
+            names = {category["id"]: category["name"] for category in whole["categories"]}
+            rows = [Row(files.get(row[0]), names.get(row[1]), *row[2:]) for row in rows]
+            return rows, by_name
         if isinstance(content, dict) and "box_format" in content:
             return [*_predicted_rows(content)], by_name
     files = [file for file in sorted(place.rglob("*.txt")) if not file.name.startswith("log.")]

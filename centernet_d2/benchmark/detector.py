@@ -1,7 +1,5 @@
 """Speed, memory and size of detectors: preprocess, network, decode and the whole, by batch size."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -113,7 +111,7 @@ def _stages(
         timings = options.time(calls)
         peaks = {stage: peak_memory(call, options.torch_device) for stage, call in calls.items()}
     heading = {"model": name, "canvas": size_text(images.tensor.shape[-2:])}
-    heading |= {"dtype": options.dtype_name, "batch": len(inputs)}
+    heading |= {"dtype": options.amp_dtype or "float32", "batch": len(inputs)}
     return [
         {
             **heading,

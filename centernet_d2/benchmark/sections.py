@@ -1,7 +1,5 @@
 """The registry of what can be measured, the options of a measurement, and the machine it ran on."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform
@@ -40,16 +38,9 @@ class BenchmarkOptions:
 
     @property
     def torch_device(self) -> torch.device:
-        """Where everything computes."""
         return torch.device(self.device)
 
-    @property
-    def dtype_name(self) -> str:
-        """What the table says of `amp_dtype`."""
-        return self.amp_dtype or "float32"
-
     def autocast(self) -> torch.autocast:
-        """The context of `amp_dtype`."""
         dtype = AMP_DTYPES.get(self.amp_dtype)
         return torch.autocast(self.torch_device.type, dtype=dtype, enabled=dtype is not None)
 

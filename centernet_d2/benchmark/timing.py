@@ -1,7 +1,5 @@
 """Timing alternatives against each other, and the peak memory of one call."""
 
-from __future__ import annotations
-
 import ctypes
 import statistics
 import time

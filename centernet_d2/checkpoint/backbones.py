@@ -1,7 +1,5 @@
 """From the shapes of a published backbone, under its authors' names, to the config of its like."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

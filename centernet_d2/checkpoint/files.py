@@ -4,8 +4,6 @@ No code of a file is ever run: torch reads it with `weights_only`, of plain pick
 taken, and what is no weight file is named (a web page, a Git LFS pointer).
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import os
@@ -20,13 +18,7 @@ import torch
 from iopath.common.file_io import get_cache_dir
 
 from ..atomic_write import atomic_write
-from .other_formats import (
-    is_safetensors,
-    numpy_values,
-    read_pickle,
-    read_safetensors,
-    safetensors_bytes,
-)
+from . import other_formats
 
 CACHE_VARIABLE = "CENTERNET_D2_CACHE"
 
@@ -67,7 +59,7 @@ def file_kind(path: str | os.PathLike[str]) -> str:
         "torch": start.startswith((ZIP_START, LEGACY_START)),
         "html": text.startswith(HTML_STARTS),
         "lfs": start.startswith(LFS_START),
-        "safetensors": is_safetensors(start, os.path.getsize(path)),
+        "safetensors": other_formats.is_safetensors(start, os.path.getsize(path)),
         "pickle": start.startswith(b"\x80"),
     }
     return next((kind for kind, fits in kinds.items() if fits), "unknown")
@@ -81,7 +73,6 @@ _NOT_WEIGHTS = {
     "empty": "is empty, it may be damaged or its download failed. Copy or download it again.",
     "unknown": "is no file that torch saved, or it is damaged. Copy or download it again.",
 }
-
 
 _NEEDS_SAFETENSORS = (
     "'{}' is of safetensors, for which the package of that name is needed: `pip install "
@@ -132,15 +123,15 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
 
 def _read_torch(path: str | os.PathLike[str], mapped: bool) -> Any:
     # Training programs keep their options as a Namespace, which is plain values too.
-    with torch.serialization.safe_globals([*numpy_values(), argparse.Namespace]):
+    with torch.serialization.safe_globals([*other_formats.numpy_values(), argparse.Namespace]):
         mmap = mapped and zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 _READERS = {
     "torch": _read_torch,
-    "safetensors": lambda path, mapped: read_safetensors(path),
-    "pickle": lambda path, mapped: read_pickle(path),
+    "safetensors": lambda path, mapped: other_formats.read_safetensors(path),
+    "pickle": lambda path, mapped: other_formats.read_pickle(path),
 }
 
 
@@ -173,8 +164,20 @@ def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
         return
     beside = {name: value for name, value in content.items() if name != "model"}
     try:
-        written = safetensors_bytes(content["model"], beside)
+        written = other_formats.safetensors_bytes(content["model"], beside)
     except ImportError as error:
         raise WeightFileError(_NEEDS_SAFETENSORS.format(path)) from error
     with atomic_write(path) as stream:
         stream.write(written)
+
+
+def check_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raise ValueError for NaN or infinity in weights, with which a model detects nothing."""
+    floats = {name: value.float() for name, value in state.items() if value.is_floating_point()}
+    if bad := [name for name, value in floats.items() if not value.isfinite().all()]:
+        first = floats[bad[0]]
+        raise ValueError(
+            f"'{source}' holds NaN or infinity in {len(bad)} of {len(state)} tensors, first in "
+            f"{bad[0]} ({(~first.isfinite()).sum().item()} of {first.numel()} values): its "
+            "training diverged or the file is damaged. Use an earlier checkpoint, or copy it again."
+        )

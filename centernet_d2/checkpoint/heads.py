@@ -1,7 +1,5 @@
 """Heads: from the shapes of published ones to their config; channels by the names of classes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 

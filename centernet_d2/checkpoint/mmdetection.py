@@ -5,8 +5,6 @@ the Hourglass-104. Its networks have the layers of this package's, in units of c
 ReLU, and were trained on R, G, B images; `pixels.as_bgr` gives them those of this package.
 """
 
-from __future__ import annotations
-
 from .points_repository import BATCH_COUNTERS
 from .rename import Keep, RenameTable, renames
 
@@ -26,7 +24,6 @@ POINTS_NAMES = {
     "bbox_head.heatmap_head.": "hm.",
     "bbox_head.wh_head.": "wh.",
 }
-
 
 RESNET_BOX2D = RenameTable(
     name="mmdetection centernet resnet",

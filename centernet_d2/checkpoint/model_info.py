@@ -4,8 +4,6 @@ A checkpoint, and a file of safetensors in its metadata, holds under "centernet_
 YAML, the test protocol in words and how the model was trained; see docs/models.md.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

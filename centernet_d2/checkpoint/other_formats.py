@@ -1,7 +1,5 @@
 """Weight files that torch has not written: pickles of arrays (detectron2's zoo), safetensors."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import json
@@ -43,7 +41,6 @@ class ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
         if (found := self.allowed.get(f"{module}.{name}")) is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return found

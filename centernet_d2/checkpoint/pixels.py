@@ -5,8 +5,6 @@ G, B images equals one of B, G, R images whose first convolution has its input c
 way round, as long as mean and deviation are in that order too.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

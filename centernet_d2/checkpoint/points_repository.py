@@ -5,8 +5,6 @@ backbone or task is a few more lines of data. The model's names: `backbone.<name
 backbone>` and `head.stacks.<stack>.<branch>.<index>.<weight or bias>`.
 """
 
-from __future__ import annotations
-
 import re
 
 from .rename import Drop, Keep, Rename, RenameTable, renames
@@ -79,7 +77,6 @@ BATCH_COUNTERS = Keep(
     "files of torch before 0.4.1 lack this counter, which nothing reads at a fixed momentum",
     fill=0,
 )
-
 
 # <head>.<index>.<parameter>; one published without hidden layer is a bare convolution.
 SEQUENTIAL = """

@@ -1,7 +1,5 @@
 """Published weights as detectron2 files: detected, renamed, checked, and cached."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

@@ -5,8 +5,6 @@ where a key is left over, claimed twice, missing or misshaped, because a network
 weights still runs and only gives poor results.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import defaultdict

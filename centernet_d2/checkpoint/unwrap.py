@@ -3,8 +3,6 @@
 One step for loading and for recognising, so that whatever is recognised is also loaded.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

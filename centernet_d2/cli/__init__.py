@@ -7,10 +7,7 @@ Exit statuses: 0 done; 1 it failed, or part of it, as the last line says; 2 wron
 and 129 stopped by SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 """
 
-from __future__ import annotations
-
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -18,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__, quiet, require
+from ..checked_values import nearest
 from ..threads import fit_threads
 from .parsers.common import add
 from .parsers.parser import Parser
@@ -54,8 +52,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "") -> int:
         full_parser().parse_args(given or ["--help"])  # --help, --version, or a wrong option
     verb, *rest = given
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, 2)
-        full_parser().error(f"'{verb}' is no verb" + f"; nearest: {', '.join(near)}" * bool(near))
+        full_parser().error(f"'{verb}' is no verb{nearest(verb, VERBS)}")
     args = parse(verb, rest, program=program)
     try:
         return run(verb, args)

@@ -1,7 +1,5 @@
 """The verb `analyze`: tables of numbers that the papers give beside the scores."""
 
-from __future__ import annotations
-
 import argparse
 import os
 
@@ -30,7 +28,6 @@ from .evaluate import score_results
 
 
 def run(args: argparse.Namespace) -> int:
-    """Analyze; return the exit status."""
     logger = start_logging(verbose=args.verbose)
     if args.analysis == "report":
         return report(args)
@@ -60,17 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Score results in a file, and write a page on them."""
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
-    numbers = write_report(
-        *(dataset, found, folder),
-        scores=plain_scores(scores),
-        source=args.results,
-        besides=evaluator.besides,
-        max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
-        upright=cfg.INPUT.EXIF_ORIENTATION == "apply",
-    )
+    told = {"scores": plain_scores(scores), "source": args.results, "besides": evaluator.besides}
+    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS}
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    numbers = write_report(dataset, found, folder, upright=upright, **told)
     print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
     return 0
 
@@ -84,9 +76,8 @@ def oracle_rows(
         title = " + ".join(told) or "none"
         folder = os.path.join(output, title.replace(" ", ""))
         evaluator = build_evaluator(cfg, name, folder, **told_by_model(model))
-        results = inference_on_dataset(
-            Oracle(model, told).eval(), loader_with_objects(cfg, name), evaluator
-        )
+        detector, loader = Oracle(model, told).eval(), loader_with_objects(cfg, name)
+        results = inference_on_dataset(detector, loader, evaluator)
         scores = {key: v for key, v in results.get("bbox", {}).items() if "-" not in key}
         rows.append({"ground truth": title, **scores})
     return rows

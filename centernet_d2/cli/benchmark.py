@@ -1,7 +1,5 @@
 """The verb `benchmark`: speed, memory and size, as tables."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys
@@ -27,7 +25,6 @@ def add_sections_of_checkout() -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; return the exit status."""
     check_value("--device", args.device, device_here)
     add_sections_of_checkout()
     if args.threads:

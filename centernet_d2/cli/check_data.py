@@ -1,7 +1,5 @@
 """The verb `check-data`: all that is wrong with data, as tables, a page, and a corrected copy."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os
@@ -23,8 +21,10 @@ from ..data.checks.findings import SEVERITIES, Finding, reading_on
 from ..data.checks.fixed_copy import write_fixed_copy
 from ..data.checks.pictures import Pictures, judge_leaks, judge_pictures, look
 from ..data.datasets.from_files import is_file_spec, register_from_files
+from ..data.datasets.recognize import splits_of
 from ..data.fields.base import build_fields
-from ..data.loader import build_mapper, check_training_dicts
+from ..data.loader import check_training_dicts
+from ..data.mapper import DetectionMapper
 from ..data.records import CheckedRecords, checked_records
 from ..data.statistics import Facts, describe, spread
 from ..engine.class_names import configured_class_names
@@ -47,7 +47,6 @@ class Looked(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, print and write; return the exit status, 1 where there are errors."""
     cfg = load_config(args.config_file or "", args.opts, import_all(args.imports))
     cfg.MODEL.DEVICE = "cpu"  # nothing is computed
     if args.datasets:
@@ -66,16 +65,9 @@ def run(args: argparse.Namespace) -> int:
     for first, second in (pair for pair in pairs if {*pair} <= looked.keys()):
         found = judge_leaks(looked[first].pictures, looked[second].pictures, second)
         findings += [replace(finding, dataset=first) for finding in found]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings.sort(key=lambda each: (SEVERITIES.index(each.severity), each.kind == "reading"))
     tables = {spec: each.facts for spec, each in looked.items()}
-    if tables:
-        print(f"{as_table(tables)}\n")
-    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
-    for each in findings:
-        said = replace(each, dataset=numbers.get(each.dataset, ""))
-        print(f"{each.severity}: {each.kind}: {said}\n")
-    counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    counts = print_findings(tables, findings)
     if args.json:
         levels = {"faults": "error", "warnings": "warning"}
         told = {k: [str(f) for f in findings if f.severity == kind] for k, kind in levels.items()}
@@ -90,15 +82,28 @@ def run(args: argparse.Namespace) -> int:
     for spec, each in looked.items() if args.fix else ():
         others = [looked[b].pictures for a, b in pairs if a == spec and b in looked]
         place = os.path.join(args.fix, "" if len(looked) == 1 else each.metadata.name)
-        fix(place.rstrip(os.sep), spec, each, others, link=not args.copy)
+        fix(place.rstrip(os.sep), spec, each, findings, others, not args.copy)
     return int(counts["error"] > 0)
 
 
+def print_findings(tables: dict[str, Facts], findings: Sequence[Finding]) -> Counter[str]:
+    """Print what datasets hold and what is wrong with them; return how many are how severe."""
+    if tables:
+        print(f"{as_table(tables)}\n")
+    numbers = {spec: f"({number})" for number, spec in enumerate(tables, start=1)}
+    for each in findings:
+        said = replace(each, dataset=numbers.get(each.dataset, ""))
+        print(f"{each.severity}: {each.kind}: {said}\n")
+    counts = Counter(finding.severity for finding in findings)
+    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    return counts
+
+
 def named(datasets: Sequence[str], cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets of the command line; ValueError where overrides stand among them."""
+    """Return those of the command line, of an export all; ValueError of overrides among them."""
     if keys := [name for name in datasets if name.partition(".")[0] in cfg]:
         raise ValueError(f"'{keys[0]}' is a config key and no dataset: write --opts before it.")
-    return tuple(datasets)
+    return tuple(each for name in datasets for each in splits_of(name))
 
 
 def look_at_all(
@@ -107,35 +112,40 @@ def look_at_all(
     """What is in datasets that can be read, and what is wrong with each, and in reading them."""
     looked: dict[str, Looked] = {}
     findings: list[Finding] = []
+    noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it, if known
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
     kept.setLevel(logging.WARNING)
 
-    def told(look: Callable[..., Any], *given: Any) -> Any:
+    def told(spec: str, look: Callable[..., Any], *given: Any) -> Any:
+        start = len(kept.buffer)
         try:
-            return look(*given)
+            with reading_on() as found:
+                return look(*given)
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
+        finally:
+            said = (Finding("reading", "warning", 1, r.getMessage()) for r in kept.buffer[start:])
+            noted.update({each: spec for each in (*found, *said) if not noted.get(each)})
 
     logger.addHandler(kept)
     try:
-        with reading_on() as noted:
-            ready = told(prepare, cfg, args.config_file)
-            for spec in specs:
-                level = args.images or cfg.DATASETS.CHECK_IMAGES
-                if seen := told(look_at, spec, cfg, level, ready is not None):
-                    looked[spec], found = seen
-                    findings += found
-                    if looked[spec].records.labelled:
-                        told(learnable, looked[spec], ready)
+        ready = told("", prepare, cfg, args.config_file)
+        for spec in specs:
+            level = args.images or cfg.DATASETS.CHECK_IMAGES
+            if seen := told(spec, look_at, spec, cfg, level, ready is not None):
+                looked[spec], found = seen
+                findings += found
+                if looked[spec].records.labelled:
+                    told(spec, learnable, looked[spec], ready)
         if ready:
             usable = {spec: each.usable for spec, each in looked.items() if each.records.labelled}
             learned = [record for spec in train for record in usable.get(spec, ())]
-            told(compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
+            told("", compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
-    said = [Finding("reading", "warning", 1, record.getMessage()) for record in kept.buffer]
-    return looked, list(dict.fromkeys([*noted, *findings, *said]))
+    read = [replace(each, dataset=spec) for each, spec in noted.items()]
+    return looked, list(dict.fromkeys([*read, *findings]))
 
 
 def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
@@ -146,10 +156,11 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
 
 
 def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
-    """Read a dataset: what it holds, and what is wrong with it."""
     classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
+    if (read_as := metadata.get("file_spec", spec)).split(":")[0] != spec.split(":")[0]:
+        print(f"'{spec}' is read as '{read_as}'")
     names = metadata.get("thing_classes") or ()
     pictures = look(records, level)
     found, usable = judge_pictures(records, pictures), list(records)
@@ -165,25 +176,27 @@ def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked
 
 
 def learnable(looked: Looked, cfg: CfgNode | None) -> None:
-    """Raise the error of a training that has nothing to learn here."""
     name, fields = looked.metadata.name, build_fields(cfg) if cfg else ()
     check_training_dicts(looked.usable, [name], fields)
 
 
-def fix(place: str, spec: str, looked: Looked, others: Sequence[Pictures], *, link: bool) -> None:
-    """Write a corrected copy of a labelled dataset, and say where."""
+def fix(
+    place: str, spec: str, looked: Looked, found: list[Finding], others: list[Pictures], link: bool
+) -> None:
     if not looked.records.labelled:
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link)
+    read = (f for f in found if f.kind in ("value", "reading") and f.dataset in (spec, ""))
+    rows = [("", "", f"not read: {what}") for f in read for what in f.left_out or (f.what,)]
+    given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 
 def in_network(records: Records, cfg: CfgNode) -> Facts:
     """How large objects are in the network's frame, in testing and in training, in its pixels."""
-    learned = Learned.of(records, build_mapper(cfg, is_train=True))
+    learned = Learned.of(records, DetectionMapper(cfg, is_train=True))
     tested = sizes_in_testing(records, InferenceProtocol.from_config(cfg))
     sizes = {"testing": tested, "training": learned.sizes if learned else ()}
     return {f"object size for the network, {when}": spread(found) for when, found in sizes.items()}
@@ -191,7 +204,7 @@ def in_network(records: Records, cfg: CfgNode) -> Facts:
 
 def compare(cfg: CfgNode, train: Records, test: Mapping[str, Records]) -> None:
     """Raise ValueError where objects differ in size for the network."""
-    learned = Learned.of(train, build_mapper(cfg, is_train=True))
+    learned = Learned.of(train, DetectionMapper(cfg, is_train=True))
     check_object_scale(cfg, learned, test, InferenceProtocol.from_config(cfg))
 
 

@@ -1,7 +1,5 @@
 """What `check-data` found as one HTML page: no scripts, nothing from elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import io
 import os
@@ -76,9 +74,8 @@ def _histograms(records: Records, names: Sequence[str]) -> str:
         axes.locator_params(integer=True)
     if len(names) <= MOST_NAMES:  # of more classes their numbers stand there
         shown = [name if len(name) < 20 else f"{name[:18]}..." for name in names]
-        figure.axes[0].set_xticks(
-            range(len(names)), shown, rotation=30, ha="right", parse_math=False
-        )
+        style = {"rotation": 30, "ha": "right", "parse_math": False}
+        figure.axes[0].set_xticks(range(len(names)), shown, **style)
     figure.savefig(stream := io.BytesIO(), format="png", dpi=80)
     return _embedded(stream.getvalue(), "png")
 
@@ -97,9 +94,8 @@ def _pictures(findings: Iterable[Finding], records: Mapping[str, Any]) -> Iterat
         except (OSError, ImageFileError):
             continue
         told = ", ".join(dict.fromkeys(kind for found in kinds[file].values() for kind in found))
-        yield _embedded(_drawn(image, records[file], kinds[file]), "jpeg") + escape(
-            f"{os.path.basename(file)}: {told}"
-        )
+        picture = _embedded(_drawn(image, records[file], kinds[file]), "jpeg")
+        yield picture + escape(f"{os.path.basename(file)}: {told}")
         if (number := number + 1) == SHOWN:
             return
 

@@ -1,7 +1,5 @@
 """The verb `completion`."""
 
-from __future__ import annotations
-
 import argparse
 
 from . import full_parser

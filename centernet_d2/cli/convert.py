@@ -1,7 +1,5 @@
 """The verb `convert`: published weights into a detectron2 file and its config."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping
@@ -34,15 +32,13 @@ GIVEN_BY = {"class_names": "classes", "joint_names": "joints"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; return the exit status."""
     check_ending(args.output)
     file = published_file(args.input)
     if args.output.exists() and args.output.samefile(file):
         raise FileExistsError(f"'{args.output}' is the input itself: name another file.")
     if args.output.exists() and not args.overwrite:
-        raise FileExistsError(
-            f"'{args.output}' is there already: name another file, or give --overwrite."
-        )
+        told = f"'{args.output}' is there already: name another file, or give --overwrite."
+        raise FileExistsError(told)
     checkpoint = read_tensors(file)
     try:
         with clock(f"Converting {args.input}"):

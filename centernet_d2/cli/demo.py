@@ -1,7 +1,5 @@
 """The verb `demo`: a training of minutes on generated images."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from ..engine.setup import load_config, setup
 from ..inference.predictor import Predictor
 from ..visualization.canvas import image_grid, write_picture
 from ..visualization.curves import plot_curves
-from ..visualization.results import draw_against_truth
+from ..visualization.results import draw_comparison
 from ..visualization.skeletons import SkeletonDrawing
 from . import parse
 
@@ -48,7 +46,6 @@ DEMOS = {
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, score and draw; return the exit status."""
     demo = DEMOS[args.demo]
     output = args.output or os.path.join("output", f"demo_{args.demo}")
     metrics_file = os.path.join(output, "metrics.json")
@@ -83,7 +80,7 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     # Unchanged images; crowd regions do not count in the score.
     truth = DetectionMapper(is_train=True, crowd_as_objects=False, fields=build_fields(cfg))
     pictures = [
-        draw_against_truth(image, truth(record)["instances"], result, class_names, drawing=drawing)
+        draw_comparison(image, truth(record)["instances"], result, class_names, drawing=drawing)
         for record, image, result in zip(records, images, results, strict=True)
     ]
     write_picture(path, image_grid(pictures, columns=2))

@@ -1,7 +1,5 @@
 """The verb `evaluate`: a training's last part alone, or the scores of results in files."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Hashable
@@ -19,7 +17,6 @@ from . import train
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; return the exit status."""
     if not args.results:
         return train.run(args)
     if args.weights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -43,18 +44,20 @@ def run(args: argparse.Namespace) -> int:
     pictures = list(islice(pictures_of(args.images, predictor), args.most))
     began = time.perf_counter()
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write_graph(predictor, form, args.output, sizes, split=args.split)
+    # What stood there stays until a file is proven.
+    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export.") as folder:
+        file = Path(folder) / args.output.name
+        write_graph(predictor, form, file, sizes, split=args.split)
         took = time.perf_counter() - began
-        run_file, _ = form.open(args.output)
+        run_file, _ = form.open(file)
         report = (compare_maps if args.split else compare)(predictor, run_file, pictures, sizes)
         if fault := report.differences.fault():
             raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
-    except BaseException:
-        for file in files_of(args.output):
-            file.unlink(missing_ok=True)
-        raise
-    tell(args.output, report, took)
+        size = sum(written.stat().st_size for written in Path(folder).iterdir())
+        for written in Path(folder).iterdir():  # the weights of some formats are beside the file
+            written.replace(args.output.parent / written.name)
+    logger.info("%s: %.1f MB in %.0f s", args.output, size / 1e6, took)
+    tell(report)
     return 0
 
 
@@ -70,18 +73,11 @@ def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tupl
         yield f"generated picture {index}", picture[: 256 - 24 * index, : 256 - 7 * index].copy()
 
 
-def files_of(output: Path) -> list[Path]:
-    """What an export writes: the file, and the weights beside it."""
-    return [output, output.with_suffix(".bin"), Path(f"{output}.data")]
-
-
-def tell(output: Path, report: Report, took: float) -> None:
-    """Say what was written and how it compares."""
+def tell(report: Report) -> None:
+    """Say how a file compares."""
     found, (eager, exported) = report.differences, report.seconds
-    size = sum(file.stat().st_size for file in files_of(output) if file.exists())
-    logger.info("%s: %.1f MB in %.0f s", output, size / 1e6, took)
     told = "compared with PyTorch on %d pictures, %d detections, %d of them ties"
-    logger.info(told, report.pictures, found.detections, len(found.ties))
+    logger.info(told, report.pictures, found.detections, found.ties)
     for name, value in found.worst.items():
         logger.info("worst difference of %s: %.2g", name, value)
     logger.info("one picture: PyTorch %.0f ms, the file %.0f ms", 1e3 * eager, 1e3 * exported)

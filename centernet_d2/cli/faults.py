@@ -1,7 +1,5 @@
 """How a verb that fails ends: one sentence on the terminal, the trace in the log."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import sys
@@ -67,11 +65,8 @@ def write_to_log(error: BaseException) -> bool:
     terminal = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     logger, failure = logging.getLogger("centernet_d2"), (type(error), error, error.__traceback__)
     record = logger.makeRecord(logger.name, logging.ERROR, "", 0, "Failed:", (), failure)
-    found = [
-        handler
-        for handler in logger.handlers
-        if isinstance(handler, logging.StreamHandler) and handler.stream not in terminal
-    ]
+    streams = [each for each in logger.handlers if isinstance(each, logging.StreamHandler)]
+    found = [handler for handler in streams if handler.stream not in terminal]
     for handler in found:
         handler.handle(record)
     return bool(found)

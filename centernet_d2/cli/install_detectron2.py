@@ -1,7 +1,5 @@
 """`centernet-d2 install-detectron2`: needs neither torch nor detectron2."""
 
-from __future__ import annotations
-
 import argparse
 
 from ..installation.detectron2 import install

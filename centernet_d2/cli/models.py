@@ -1,7 +1,5 @@
 """The verb `models`: what the zoo has, what a file says of itself, fetching and publishing."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -15,23 +13,14 @@ from tabulate import tabulate
 from ..atomic_write import atomic_write
 from ..checkpoint.model_info import read_model_info
 from ..engine.terminal import start_logging
+from ..model_zoo import lookup
 from ..model_zoo.entries import Benchmark, Entry
 from ..model_zoo.hub import push_to_hub
-from ..model_zoo.lookup import (
-    UnknownModelError,
-    config_names,
-    find_entry,
-    known_names,
-    names,
-    near_names,
-    without_ending,
-)
 from ..model_zoo.model_card import describe
 from ..model_zoo.path_handlers import published_file
 
 
 def run(args: argparse.Namespace) -> int:
-    """List, show, download or push; return the exit status."""
     actions = {"list": show_list, "configs": show_configs, "show": show}
     (actions | {"download": download, "push": push})[args.action](args)
     return 0
@@ -42,36 +31,39 @@ def matching(pattern: str, known: Sequence[str]) -> list[str]:
     wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
     if found := [name for name in known if fnmatch(name.lower(), wanted)]:
         return found
-    raise UnknownModelError(
-        f"The model zoo has no name like '{pattern}'.{near_names(pattern, known)}"
-    )
+    told = f"The model zoo has no name like '{pattern}'.{lookup.near_names(pattern, known)}"
+    raise lookup.UnknownModelError(told)
 
 
 def show_configs(args: argparse.Namespace) -> None:
-    """Print the names of the shipped configs that match."""
-    print("\n".join(matching(args.pattern, config_names())))
+    print("\n".join(matching(args.pattern, lookup.config_names())))
 
 
 def show_list(args: argparse.Namespace) -> None:
-    """Print the entries whose name matches."""
-    found = [facts(find_entry(name)) for name in matching(args.pattern, names())]
-    keys = ("name", "published", "metric", "licence")
-    table = tabulate([[_words(entry[key]) for key in keys] for entry in found], headers=keys)
+    shipped = lookup.shipped_models()
+    found = [
+        facts_of_shipped(name) if name in shipped else facts(lookup.find_entry(name))
+        for name in matching(args.pattern, lookup.names())
+    ]
+    keys = ("name", "scores", "metric", "licence")
+    rows = [{"scores": entry.get("published"), **entry} for entry in found]
+    table = tabulate([[_words(row[key]) for key in keys] for row in rows], headers=keys)
     print(json.dumps(found, indent=1) if args.json else table)
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print all about an entry, or what a model file says of itself."""
-    if not os.path.isfile(args.name) and without_ending(args.name) in known_names():
-        said = facts(find_entry(args.name))
+    card = ""
+    if lookup.shipped_file(args.name):
+        said, card = facts_of_shipped(args.name), f"\n\n{lookup.shipped_card(args.name)[1]}"
+    elif not os.path.isfile(args.name) and lookup.without_ending(args.name) in lookup.known_names():
+        said = facts(lookup.find_entry(args.name))
     else:
         said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
     text = "\n".join(f"{key + ':':<15}{_words(value)}" for key, value in said.items() if value)
-    print(json.dumps(said, indent=1) if args.json else text)
+    print(json.dumps(said, indent=1) if args.json else text + card)
 
 
 def download(args: argparse.Namespace) -> None:
-    """Fetch weights into the cache, and copy them where that is asked for."""
     start_logging()  # a line at start and end, and what is tried again
     file = published_file(args.name)
     if target := args.output:
@@ -85,10 +77,15 @@ def download(args: argparse.Namespace) -> None:
 
 
 def push(args: argparse.Namespace) -> None:
-    """Publish a model."""
     start_logging()
     said = {"licence": args.licence, "data": args.data, "private": args.private}
     print(push_to_hub(args.file, args.repository, **said))
+
+
+def facts_of_shipped(name: str) -> dict[str, Any]:
+    """What the card of a model in the package states, and what its file says of itself."""
+    file, (header, _) = lookup.shipped_models()[name], lookup.shipped_card(name)
+    return {"name": name, "file": str(file)} | header | describe(read_model_info(file))
 
 
 def facts(entry: Entry) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The verb `predict`: detections of images and videos, as pictures and files of several forms."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import hashlib
@@ -18,6 +16,7 @@ import numpy as np
 from ..checked_values import check_choice
 from ..engine.model_config import read_model_config
 from ..engine.processes import at_signals
+from ..engine.saved_names import tell_once
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..inference.adapters import byte_tracker
@@ -27,7 +26,7 @@ from ..inference.find_images import find_images, is_live, is_video
 from ..inference.formats import PREDICTION_FORMATS
 from ..inference.predictor import Predictor
 from ..inference.records import Recorder
-from ..inference.tiles import predict_in_tiles
+from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict; return the exit status."""
     start_logging(verbose=args.verbose)
     left_out: list[str] = []
     found = find_images(args.input, excluded_folder=args.output, left_out=left_out)
@@ -74,9 +72,8 @@ def run(args: argparse.Namespace) -> int:
         chosen = args.frames or slice(None)
         heading = {"track": args.track, "frames": [chosen.start, chosen.stop, chosen.step]}
         heading |= {**recorder.heading, **settings, "csv": "csv" in args.format}
-        failed += predict_videos(
-            predict, places, recorder, heading, batch_size=args.batch_size, **what
-        )
+        what |= {"batch_size": args.batch_size}
+        failed += predict_videos(predict, places, recorder, heading, **what)
     return 1 if failed else 0
 
 
@@ -123,12 +120,14 @@ def tile_settings(args: argparse.Namespace, predictor: Predictor) -> dict[str, A
         return None
     if "pred_boxes3d" in getattr(predictor.model, "output_fields", ()):
         raise ValueError("--tiles: boxes in space need the whole picture, as its camera saw it.")
-    if not args.tiles and predictor.cfg.TEST.RESOLUTION == "fixed":
+    told = (predictor.protocol, predictor.training, predictor.cfg.INPUT.TRAIN_SIZE)
+    size = args.tiles or usual_tile(*told)
+    if not size:
         raise ValueError(
-            "--tiles needs a SIZE here, about that of the images that the detector learned from: "
-            "TEST.RESOLUTION is 'fixed', so that a tile of any size is scaled to TEST.FIXED_SIZE."
+            "--tiles needs a SIZE here, about that of the images that the detector learned from, "
+            "which its weights do not say: TEST.RESOLUTION is 'fixed', so that a tile of any size "
+            "is scaled to TEST.FIXED_SIZE."
         )
-    size = args.tiles or max(predictor.cfg.INPUT.TRAIN_SIZE)
     overlap = size // 4 if args.tile_overlap is None else args.tile_overlap
     told = "Tiles of %d pixels overlap by %d; larger objects may come in parts."
     logger.info(told, size, overlap)
@@ -154,6 +153,8 @@ def predict_batch(
         batch = functools.partial(predictor.batch, batch_size=batch_size)
         return [{"instances": predict_in_tiles(batch, image, **tiles)} for image in images]
     sizes = [image.shape[:2] for image in images]
+    if told := hint_at_tiles(predictor.protocol, predictor.training, sizes):
+        tell_once(told)
     projections = [cameras.of(*pair) for pair in zip(files, sizes, strict=True)]
     return predictor.batch(images, batch_size=batch_size, projections=projections, file_names=files)
 

@@ -1,7 +1,5 @@
 """The verb `train`: the job's processes, or a job for each seed."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import logging
@@ -19,7 +17,6 @@ from ..engine.terminal import start_logging
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start the job's processes, or a job for each seed; return the exit status."""
     if args.seeds:
         start_logging(rank=args.machine_rank, verbose=args.verbose)
         one = [sys.executable, "-m", "centernet_d2", "train"]

@@ -1,7 +1,5 @@
 """The verb `visualize-data`: what the model is given in training, drawn."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import os
@@ -10,7 +8,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from ..data.datasets.skeletons import skeleton_of
-from ..data.loader import build_mapper, load_dataset_dicts
+from ..data.loader import load_dataset_dicts
+from ..data.mapper import DetectionMapper
 from ..data.samplers import seeded
 from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
@@ -22,7 +21,6 @@ from ..visualization.training_samples import draw_sample, draw_with_heatmaps
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw; return the exit status."""
     logger = start_logging(verbose=args.verbose)
     cfg = load_config(args.config_file, args.opts, import_all(args.imports))
     cfg.DATASETS.TEST = ()  # not drawn, so it may have other classes
@@ -30,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     records = load_dataset_dicts(cfg.DATASETS.TRAIN)[: args.count]
     class_names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", [])
     drawing = SkeletonDrawing.of(skeleton_of(cfg.DATASETS.TRAIN[0]))
-    mapper, draw = build_mapper(cfg, is_train=True), draw_sample
+    mapper, draw = DetectionMapper(cfg, is_train=True), draw_sample
     if args.heatmaps:
         draw = functools.partial(draw_with_heatmaps, model=build_model(cfg))
     for number in bar(range(len(records) * args.repeat), what="Pictures", unit="picture"):

@@ -3,8 +3,6 @@
 `model_keys` and `run_keys` hold the table, `checks` checks the values, `files` reads YAML.
 """
 
-from __future__ import annotations
-
 import copy
 import inspect
 from collections.abc import Mapping

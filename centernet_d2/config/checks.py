@@ -4,8 +4,6 @@ The table has this package's keys (`KEYS`), the keys of detectron2 that are read
 (`DETECTRON2_RULES`) and those that nothing here reads (`UNREAD`), with the key to use instead.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Mapping

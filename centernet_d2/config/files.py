@@ -1,7 +1,5 @@
 """YAML files and overrides into a config, with an error for each key or value that does not fit."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import difflib

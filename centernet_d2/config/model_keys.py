@@ -4,8 +4,6 @@ The defaults are the recipe that the points paper's published weights were train
 that is an inherited oddity is *named*, so that another choice is one word away.
 """
 
-from __future__ import annotations
-
 from ..checked_values import Rule, flag, listed, number, one_of, share, weight, whole, word
 from .rules import block, channels, norm, size, widths
 

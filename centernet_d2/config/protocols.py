@@ -5,8 +5,6 @@ numbers; "clean" is without the oddities. Keys of size, resolution, views and sp
 either: the name that is printed beside scores tells them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

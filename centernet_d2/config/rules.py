@@ -1,7 +1,5 @@
 """How a table of config keys is written, and what only config values may be."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Keys of DATASETS, INPUT, SOLVER and TEST; written as those of `model_keys`."""
 
-from __future__ import annotations
-
 from ..checked_values import flag, listed, number, one_of, share, text, weight, whole, word
 from .rules import block, size
 
@@ -238,8 +236,8 @@ AUTO = block(
         "INPUT.TRAIN_SIZE, CENTER_CROP.BORDER and TEST.FIXED_SIZE, RESOLUTION: one frame of the "
         "images' form in which small objects have two output cells, as far as PIXELS allows."),
     SCHEDULE=(False, flag,
-        "SOLVER.MAX_ITER, WARMUP_ITERS, EMA_DECAY, periods of a tenth of the run, BEST_METRIC and "
-        "EARLY_STOPPING."),
+        "SOLVER.MAX_ITER, WARMUP_ITERS, EMA_DECAY, periods of a tenth of the run, of 20 steps at "
+        "least, BEST_METRIC and EARLY_STOPPING."),
     LENGTH=(1.0, number(above=0), "Factor of the length that SCHEDULE gives a run."),
     BATCH=(False, flag, "SOLVER.IMS_AT_ONCE, by memory."),
     PRESET=("", one_of("", "cpu", "gpu8", "gpu24"),

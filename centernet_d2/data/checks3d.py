@@ -32,12 +32,11 @@ _MOST_TURNS = 4 * math.pi  # radians; more are surely degrees
 _LONGEST = 100.0  # metres, of the median object
 _DIVISOR = 32  # of the sides of most networks' frames
 _PARTS = ("height", "width", "length")
+_LIDAR = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])
 # From 'location' as it is written to x right, y down, z forward in metres.
 _PLACES = {
     "": np.eye(3),
-    "'location' has the axes of a lidar (x forward, y left, z up): write (-y, -z, x)": np.array(
-        [[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]
-    ),
+    "'location' has the axes of a lidar (x forward, y left, z up): write (-y, -z, x)": _LIDAR,
     "'location' has y up and z backward: write (x, -y, -z)": np.diag([1.0, -1, -1]),
     "'location' is in centimetres: divide it by 100": np.eye(3) / 100,
     "'location' is in millimetres: divide it by 1000": np.eye(3) / 1000,
@@ -126,10 +125,11 @@ def _check_ranges(labels: Labels3D) -> None:
 
 
 def _camera_message(labels: Labels3D) -> str:
-    doubts = []
-    for name, size, matrix in zip(labels.names, labels.sizes, labels.projections, strict=True):
-        where = f"image file '{name}': 'projection'"
-        doubts.append(camera_doubt(matrix, (int(size[1]), int(size[0])), where))
+    cameras = zip(labels.names, labels.sizes.astype(int).tolist(), labels.projections, strict=True)
+    doubts = [
+        camera_doubt(matrix, (height, width), f"image file '{name}': 'projection'")
+        for name, (width, height), matrix in cameras
+    ]
     doubtful = np.array([bool(doubt) for doubt in doubts], dtype=bool)
     found = examples(doubtful, lambda row: f"'{labels.names[row]}' {doubts[row]}")
     return found and (
@@ -176,9 +176,8 @@ def _best_reading(labels: Labels3D) -> tuple[list[str], float]:
 
 def readings(given: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
     """(N, 8) labels as they are, and mixed up in one way or several; with what is to be done."""
-    for order, place, middle, turn in itertools.product(
-        itertools.permutations(_PARTS), _PLACES, (False, True), (False, True)
-    ):
+    orders, either = itertools.permutations(_PARTS), (False, True)
+    for order, place, middle, turn in itertools.product(orders, _PLACES, either, either):
         boxes, cures = given.copy(), [place] * bool(place)
         boxes[:, :3] = given[:, :3] @ _PLACES[place].T
         if order != _PARTS:

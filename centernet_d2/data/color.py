@@ -5,8 +5,6 @@ nothing. No values are clipped: the published code normalises what comes out as 
 leave 0..255.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2
@@ -14,8 +12,7 @@ import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import NoOpTransform, Transform
 
-from . import random_state
-from .transforms import require
+from ..checked_values import check_choice, check_value, number, weight
 
 # Principal axes of COCO colours in BGR order, of images in 0..1 (constants of CornerNet, used by
 # the points code).
@@ -42,7 +39,7 @@ class ColorTransform(Transform):
     def __init__(self, steps: Sequence[tuple[str, float]], shift: Sequence[float] = (0, 0, 0)):
         super().__init__()
         for name, _ in steps:
-            require(name in COLOR_STEPS, "step", name, f"one of {COLOR_STEPS}")
+            check_choice("step", name, COLOR_STEPS)
         self.steps = tuple((name, float(factor)) for name, factor in steps)
         self.shift = tuple(float(value) for value in shift)
 
@@ -62,13 +59,11 @@ class ColorTransform(Transform):
         return image
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Return the points, or labels, unchanged."""
         return coords
 
     apply_segmentation = apply_coords
 
     def inverse(self) -> Transform:
-        """Colours have no geometry: nothing to undo."""
         return NoOpTransform()
 
 
@@ -80,19 +75,18 @@ class RandomColor(Augmentation):
 
     def __init__(self, jitter: float = 0.4, lighting: float = 0.1):
         self._init(locals())
-        require(0 <= jitter < 1, "jitter", jitter, "in 0..1 (1 excluded)")
-        require(lighting >= 0, "lighting", lighting, "0 or more")
+        check_value("jitter", jitter, number(0, below=1))
+        check_value("lighting", lighting, weight)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw order, factors and shift from numpy's global random state."""
         steps: list[tuple[str, float]] = []
         if self.jitter > 0:
-            order = random_state.permutation(len(COLOR_STEPS))
-            factors = 1 + random_state.uniform(-self.jitter, self.jitter, size=len(COLOR_STEPS))
+            order = np.random.permutation(len(COLOR_STEPS))
+            factors = 1 + np.random.uniform(-self.jitter, self.jitter, size=len(COLOR_STEPS))
             steps = [(COLOR_STEPS[k], factors[k]) for k in order]
         shift = np.zeros(3)
         if self.lighting > 0:
-            shift = lighting_shift(random_state.normal(0, self.lighting, size=3))
+            shift = lighting_shift(np.random.normal(0, self.lighting, size=3))
         return ColorTransform(steps, shift)
 
 

@@ -1,7 +1,5 @@
 """Every image file of a dataset is looked at before anything is computed with it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import zlib
@@ -21,11 +19,7 @@ logger = logging.getLogger(__name__)
 # How closely a file is looked at; each level includes those before it.
 LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")
 # First bytes of a format -> what a whole file of it ends with.
-_ENDS = {
-    b"\xff\xd8\xff": b"\xff\xd9",
-    b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82",
-    b"GIF8": b";",
-}
+_ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND\xaeB`\x82", b"GIF8": b";"}
 _SCAN_FROM = 50  # names of one folder from which on it is listed instead of asked for each
 _CHUNK = 128  # files that a thread takes at once
 _SAMPLE = 100  # files whose sizes are compared in any case
@@ -96,14 +90,12 @@ def missing_files(names: Iterable[str]) -> set[str]:
         folders[os.path.dirname(name)].add(name)
     absent: set[str] = set()
     for folder, files in folders.items():
-        if len(files) < _SCAN_FROM:
-            absent.update(name for name in files if not os.path.isfile(name))
-        elif not os.path.isdir(folder or "."):
-            absent |= files
-        else:
+        if len(files) >= _SCAN_FROM and os.path.isdir(folder or "."):
             with os.scandir(folder or ".") as entries:
                 present = {entry.name for entry in entries if entry.is_file()}
             absent.update(name for name in files if os.path.basename(name) not in present)
+        else:
+            absent.update(name for name in files if not os.path.isfile(name))
     return absent
 
 

@@ -1,11 +1,9 @@
 """Reading an image file as 8-bit BGR, whatever it was saved as."""
 
-from __future__ import annotations
-
 import math
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -60,9 +58,8 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
                 image = ImageOps.exif_transpose(image)
         pixels = np.asarray(_eight_bit(image, format_name, file_name).convert("RGB"))
     if pixels.size == 0:
-        raise ImageFileError(
-            f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
-        )
+        told = f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
+        raise ImageFileError(told)
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -80,6 +77,21 @@ def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]
         return image.size[::-1] if turned else image.size
 
 
+def image_sizes(files: Mapping[str, bool]) -> dict[str, tuple[int, int]]:
+    """(width, height), upright or as stored; the others' median of one that is no image.
+
+    So its labels are read, and what looks at files names it. ImageFileError where none is one.
+    """
+    found = dict[str, tuple[int, int]]()
+    for file, upright in files.items():
+        with suppress(ImageFileError):
+            found[file] = read_image_size(file, upright=upright)
+    if not found:
+        return {file: read_image_size(file) for file in files}  # raises
+    width, height = np.median([*found.values()], axis=0).astype(int).tolist()
+    return dict.fromkeys(files, (width, height)) | found
+
+
 def exif_turns(file_name: str) -> bool:
     """Whether an image file has an EXIF orientation that exchanges width and height."""
     with suppress(Exception), _opened(file_name, "", "") as image:
@@ -91,9 +103,8 @@ def exif_turns(file_name: str) -> bool:
 @contextmanager
 def _opened(file_name: str, what: str, cause: str) -> Iterator[Image.Image]:
     if not PathManager.isfile(file_name):
-        raise FileNotFoundError(
-            f"image file '{file_name}' does not exist: check its name and folder"
-        )
+        told = f"image file '{file_name}' does not exist: check its name and folder"
+        raise FileNotFoundError(told)
     try:
         with PathManager.open(file_name, "rb") as file, Image.open(file) as image:
             yield image

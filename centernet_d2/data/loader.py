@@ -3,8 +3,6 @@
 A sample that cannot be read is an error that names it, never another image in its place.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +80,6 @@ class MappedSamples(torch_data.Dataset):
         return len(self.dicts)
 
     def __getitem__(self, item: int | tuple[int, int]) -> DatasetDict:
-        """Return the mapped sample; an error says which image it was."""
         index, *position = item if isinstance(item, tuple) else (item,)
         record = self.dicts[index]
         try:
@@ -164,7 +161,7 @@ def _train_loader_from_config(
     seed: int | None = None,
 ) -> dict[str, Any]:
     dataset = load_training_dicts(cfg) if dataset is None else dataset
-    mapper = mapper or build_mapper(cfg, is_train=True)
+    mapper = mapper or DetectionMapper(cfg, is_train=True)
     if isinstance(mapper, DetectionMapper):
         require_file_names(dataset, f"DATASETS.TRAIN {', '.join(cfg.DATASETS.TRAIN)}")
     return {
@@ -184,7 +181,6 @@ def build_train_loader(
     total_batch_size: int,
     num_workers: int = 0,
     seed: int = 0,
-    shuffle: bool = True,
     start: int = 0,
 ) -> TrainLoader:
     """Build the endless training loader of this process, from arguments or from `cfg`.
@@ -198,7 +194,6 @@ def build_train_loader(
         len(dicts),
         batch_size=total_batch_size,
         seed=seed,
-        shuffle=shuffle,
         start=start,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
@@ -252,7 +247,7 @@ def _test_loader_from_config(
     cfg: CfgNode, dataset_name: str | Sequence[str], *, mapper: Mapper | None = None
 ) -> dict[str, Any]:
     names = [dataset_name] if isinstance(dataset_name, str) else list(dataset_name)
-    mapper = mapper or build_mapper(cfg, is_train=False)  # before loading, as in training
+    mapper = mapper or DetectionMapper(cfg, is_train=False)  # before loading, as in training
     dataset = load_dataset_dicts(names, key="DATASETS.TEST")
     if isinstance(mapper, DetectionMapper):
         require_file_names(dataset, f"DATASETS.TEST {', '.join(names)}")
@@ -273,8 +268,3 @@ def build_test_loader(
     samples = MappedSamples(DatasetFromList(list(dataset), copy=False), mapper)
     sampler = InferenceSampler(len(dataset))
     return _batches(samples, num_workers, batch_size=batch_size, sampler=sampler)
-
-
-def build_mapper(cfg: CfgNode, *, is_train: bool) -> Mapper:
-    """Return the mapper of what the detector of `cfg` learns."""
-    return DetectionMapper(cfg, is_train=is_train)

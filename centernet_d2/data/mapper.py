@@ -3,8 +3,6 @@
 Nothing here knows a stride, a number of classes, a detector or a task.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,7 +51,6 @@ class DetectionMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        """Read INPUT and the fields; ValueError: INPUT does what a field cannot follow."""
         fields = build_fields(cfg)
         return {
             "is_train": is_train,

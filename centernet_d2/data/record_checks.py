@@ -4,22 +4,21 @@ What cannot be meant is an error that names dataset, record, key and cure; what 
 is brought to the usual form; what is left out is counted in a warning.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
+from ..checked_values import Rule
 from ..progress import SHOWN
 from .checks import DatasetError, drop_useless_boxes, examples
 from .checks.findings import reads_on
-from .images import read_image_size
+from .images import image_sizes
 from .records import Record
 
 logger = logging.getLogger(__name__)
@@ -43,43 +42,32 @@ def _shape(value: Any) -> tuple[int, ...]:
     return numbers.shape if numbers.dtype.kind in "iuf" else (0, 0)
 
 
-class _Rule(NamedTuple):
-    """Whether a value can be used, what it must be, and whether a key may be left out."""
-
-    is_good: Callable[[Any], bool]
-    form: str
-    optional: bool = True
-
-
-_SIZE = _Rule(
-    lambda v: isinstance(v, Real) and 1 <= v < 2**31 and v == v // 1,
+_SIZE = Rule(
     "the number of pixels (left out, it is read from the image file)",
+    lambda v: isinstance(v, Real) and 1 <= v < 2**31 and v == v // 1,
 )
-_FLAG = _Rule(lambda v: isinstance(v, (Real, np.bool_)) and v in (0, 1), "0 or 1")
+_FLAG = Rule("0 or 1", lambda v: isinstance(v, (Real, np.bool_)) and v in (0, 1))
+_REQUIRED = ("image_id", "category_id", "bbox", "bbox_mode")
 _RULES = {
-    "image_id": _Rule(
-        lambda v: _is_whole(v) or isinstance(v, str), "a whole number or a text", False
-    ),
-    "file_name": _Rule(
-        lambda v: isinstance(v, (str, os.PathLike)) and bool(os.fspath(v)),
+    "image_id": Rule("a whole number or a text", lambda v: _is_whole(v) or isinstance(v, str)),
+    "file_name": Rule(
         "the path of the image file",
+        lambda v: isinstance(v, (str, os.PathLike)) and bool(os.fspath(v)),
     ),
-    "annotations": _Rule(lambda v: isinstance(v, (list, tuple)), "a list of dicts, one per object"),
-    "category_id": _Rule(
-        lambda v: _is_whole(v) and -1 <= v < 2**31,
+    "annotations": Rule("a list of dicts, one per object", lambda v: isinstance(v, (list, tuple))),
+    "category_id": Rule(
         "the index of the class in thing_classes, from 0",
-        False,
+        lambda v: _is_whole(v) and -1 <= v < 2**31,
     ),
-    "bbox": _Rule(lambda v: _shape(v) == (4,), "four numbers", False),
-    "keypoints": _Rule(
-        lambda v: _shape(v)[-1:] == (3,) or (len(_shape(v)) == 1 and _shape(v)[0] % 3 == 0),
+    "bbox": Rule("four numbers", lambda v: _shape(v) == (4,)),
+    "keypoints": Rule(
         "x, y, visibility of each joint, three numbers in pixels",
+        lambda v: _shape(v)[-1:] == (3,) or (len(_shape(v)) == 1 and _shape(v)[0] % 3 == 0),
     ),
-    "bbox_mode": _Rule(
-        lambda v: isinstance(v, (Integral, str)) and v in _MODES,
+    "bbox_mode": Rule(
         "BoxMode.XYXY_ABS where 'bbox' is [x1, y1, x2, y2] and BoxMode.XYWH_ABS where it is [x, y, "
         "width, height]; rotated boxes have to be converted to one of them",
-        False,
+        lambda v: isinstance(v, (Integral, str)) and v in _MODES,
     ),
     **dict.fromkeys(("height", "width"), _SIZE),
     **dict.fromkeys(("iscrowd", "ignored", "difficult"), _FLAG),
@@ -145,17 +133,17 @@ class _Rows:
 
     def column(self, key: str) -> list:
         """The value of each row, all of which must be what `_RULES` say; None is as left out."""
-        is_good, form, optional = _RULES[key]
+        rule, optional = _RULES[key], key not in _REQUIRED
         values = [row.get(key) for row in self.rows]
         try:
             distinct: Iterable = set(values)  # few, in most columns
         except TypeError:
             distinct = values
-        if not all(optional if v is None else is_good(v) for v in distinct):
-            cure = f"Give each '{key}': {form}"
+        if not all(optional if v is None else rule.accepts(v) for v in distinct):
+            cure = f"Give each '{key}': {rule.says}"
             if not optional:
                 self.demand([v is not None for v in values], f"have no '{key}'", cure)
-            good = [v is None or is_good(v) for v in values]
+            good = [v is None or rule.accepts(v) for v in values]
             self.demand(good, f"have a wrong '{key}'", cure, show=key)
         return values
 
@@ -195,11 +183,11 @@ def _fill_sizes(rows: _Rows, as_stored: bool) -> None:
     nameless = {k for k in without if not rows.rows[k].get("file_name")}
     good = [k not in nameless for k in range(len(rows.rows))]
     rows.demand(good, "have no 'height' or 'width', and no 'file_name'", "Add them")
+    given = (rows.rows[k] for k in without)
+    sizes = image_sizes({r["file_name"]: not r.get("as_stored", as_stored) for r in given})
     for k in without:
-        record = rows.rows[k]
-        upright = not record.get("as_stored", as_stored)
-        width, height = read_image_size(record["file_name"], upright=upright)
-        rows.rows[k] = {**record, "height": height, "width": width}
+        width, height = sizes[rows.rows[k]["file_name"]]
+        rows.rows[k] = {**rows.rows[k], "height": height, "width": width}
     if without:
         message = "%s: %d of %d records have no height or width; read from the image files"
         logger.info(message, rows.source, len(without), len(rows.rows), extra=SHOWN)
@@ -216,12 +204,11 @@ def _check_annotations(images: _Rows, num_classes: int | None) -> None:
         *(entries, "annotations", name),
         lambda k: f"annotation {k - starts[owner[k]]} of {images.describe(owner[k])}",
     )
-    crowd, ignored, _ = (
-        np.array(rows.column(key), dtype=bool) for key in ("iscrowd", "ignored", "difficult")
-    )
+    marks = ("iscrowd", "ignored", "difficult")
+    crowd, ignored, _ = (np.array(rows.column(key), dtype=bool) for key in marks)
     rows.column("keypoints")
     ids = np.array(rows.column("category_id"), dtype=np.int64)
-    cure = f"Give 'category_id': {_RULES['category_id'].form}"
+    cure = f"Give 'category_id': {_RULES['category_id'].says}"
     if num_classes is not None:
         cure += f" to {num_classes - 1} (not counted from 1)"
         rows.demand(ids < num_classes, "are of no class", cure, show="category_id")

@@ -3,17 +3,16 @@
 Records are detectron2's dataset dicts, whoever made them, the same for training and scoring.
 """
 
-from __future__ import annotations
-
-import difflib
 import os
 from collections.abc import Iterable
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checked_values import nearest
 from .checks import DatasetError
-from .datasets.from_files import form_of, is_chosen, places_now
+from .datasets.choices import is_chosen
+from .datasets.from_files import form_of, places_now
 
 Record = dict[str, Any]
 
@@ -27,19 +26,13 @@ class UnknownDatasetError(DatasetError, KeyError):
 def require_registered(name: str, *, key: str = "") -> None:
     """Raise UnknownDatasetError if no dataset has this name, which `key` of a config gave."""
     if name not in DatasetCatalog.list():
-        where = f"{f'{key}: ' if key else ''}dataset '{name}' is not registered{nearest(name)}"
+        told = f"{key}: " * bool(key) + f"dataset '{name}' is not registered"
+        told += nearest(name, DatasetCatalog.list(), 3, 0.7)
         raise UnknownDatasetError(
-            f"{where}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
+            f"{told}{places_now()}. Correct the name, give your files as 'coco:<json>:<image "
             "dir>' and call centernet_d2.setup(cfg), or register it with detectron2's "
             "DatasetCatalog first."
         )
-
-
-def nearest(name: str) -> str:
-    """Return " (nearest: ...)" with up to three registered names that are like `name`, or ""."""
-    known = {each.lower(): each for each in DatasetCatalog.list()}
-    near = difflib.get_close_matches(name.lower(), known, 3, 0.7)
-    return f" (nearest: {', '.join(known[each] for each in near)})" if near else ""
 
 
 class CheckedRecords(list[Record]):
@@ -79,9 +72,8 @@ def checked_records(name: str, *, key: str = "") -> CheckedRecords:
         if metadata.get("file_spec"):
             cure = f"Put its files there, or correct '{form.usage}' where you give it"
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else OSError
-        raise kind(
-            f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. {cure}."
-        ) from error
+        told = f"{place}dataset '{name}' ({files}) cannot be loaded: {error}. {cure}."
+        raise kind(told) from error
     except DatasetError:  # names its file
         raise
     except Exception as error:

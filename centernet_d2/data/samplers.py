@@ -5,8 +5,6 @@ position P with the same images, in the same order, cropped and flipped in the s
 the number of loader workers.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,13 +29,11 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
     _: KW_ONLY
     batch_size: int = 1  # images per step, over all processes
     seed: int = 0  # of the permutations, equal in all processes
-    shuffle: bool = True  # False keeps the dataset's order
     start: int = 0  # images consumed already, over all processes
     rank: int = 0
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        """Raise ValueError for no images, or fewer images per step than processes."""
         if self.size < 1:
             raise ValueError("There are no training images. Check DATASETS.TRAIN.")
         if self.batch_size < self.world_size:
@@ -48,7 +44,6 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
             )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's share of each batch, from `start` on, without end."""
         epoch, order = -1, np.arange(self.size)
         first = self.start
         while True:
@@ -56,16 +51,14 @@ class PositionSampler(Sampler[list[tuple[int, int]]]):
             for position in range(first + self.rank, first + self.batch_size, self.world_size):
                 if position // self.size != epoch:
                     epoch = position // self.size
-                    order = epoch_order(self.size, epoch, seed=self.seed, shuffle=self.shuffle)
+                    order = epoch_order(self.size, epoch, seed=self.seed)
                 batch.append((int(order[position % self.size]), position))
             yield batch
             first += self.batch_size
 
 
-def epoch_order(size: int, epoch: int, *, seed: int, shuffle: bool = True) -> np.ndarray:
+def epoch_order(size: int, epoch: int, *, seed: int) -> np.ndarray:
     """Return the indices 0 .. size - 1 in the order of `epoch`, an int64 array of shape (size,)."""
-    if not shuffle:
-        return np.arange(size)
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
@@ -75,20 +68,20 @@ def seeded(*key: int) -> Iterator[None]:
 
     `key` are non-negative integers, for example (seed, position).
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_generators(*key)
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])
         torch.set_rng_state(states[2])
 
 
 def seed_generators(*key: int) -> None:
     """Seed the generators of `seeded` by the non-negative integers `key`, for good."""
     words = np.random.SeedSequence(key).generate_state(8)
-    np.random.seed(words[:4])  # noqa: NPY002
+    np.random.seed(words[:4])
     random.seed(int(words[4]) << 32 | int(words[5]))
     # Not torch.manual_seed: it would seed CUDA as well, which a loader worker must not touch.
     torch.default_generator.manual_seed(int(words[6]) << 32 | int(words[7]))

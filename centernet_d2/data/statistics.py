@@ -1,7 +1,5 @@
 """What records hold, counted: images, objects, their sizes, joints and classes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -7,47 +7,35 @@ warp sees it, so that an image and the boxes drawn on it go through the same num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import HFlipTransform, NoOpTransform, Transform
 
+from ..checked_values import check_choice, check_value, listed, number, share
 from ..structures.padded_images import fitting_side
-from . import random_state
 
 CROP_MODES = ("random_crop", "shift_scale", "none")
 FLIP_CONVENTIONS = ("pixel", "edge")
 CROP_BASES = ("image", "output")
 
 
+@dataclass(eq=False)
 class CenterAffineTransform(Transform):
-    """Uniform scale, turn and shift into a canvas of fixed size: `x' = scale * R x + shift`.
+    """Uniform scale, turn and shift into a canvas of fixed size: `x' = scale * R x + shift`."""
 
-    Attributes:
-        scale: output pixels per input pixel.
-        shift: (x, y) in output pixels.
-        input_size, output_size: (height, width).
-        angle: of R, degrees, counter-clockwise as the image is seen.
-    """
+    scale: float  # output pixels per input pixel
+    shift: tuple[float, float]  # (x, y) in output pixels
+    input_size: tuple[int, int]  # (height, width)
+    output_size: tuple[int, int]
+    angle: float = 0.0  # of R, degrees, counter-clockwise as the image is seen
 
     in_pixel_indices = True  # points are pixel indices, see `data.fields.joints.move_points`
 
-    def __init__(
-        self,
-        scale: float,
-        shift: tuple[float, float],
-        input_size: tuple[int, int],
-        output_size: tuple[int, int],
-        angle: float = 0.0,
-    ):
-        super().__init__()
-        require(0 < scale < np.inf, "CenterAffineTransform: scale", scale, "positive")
-        self.scale = float(scale)
-        self.shift = (float(shift[0]), float(shift[1]))
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.output_size = (int(output_size[0]), int(output_size[1]))
-        self.angle = float(angle)
+    def __post_init__(self) -> None:
+        check_value("CenterAffineTransform: scale", self.scale, number(above=0))
 
     @classmethod
     def from_center(
@@ -74,12 +62,10 @@ class CenterAffineTransform(Transform):
         return self._warp(segmentation, cv2.INTER_NEAREST)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Map (N, 2) points (x, y) that may lie anywhere; returns a new float64 array."""
         coords = np.asarray(coords, dtype=np.float64)
         return coords @ (self.scale * _turn(self.angle)).T + np.asarray(self.shift)
 
     def inverse(self) -> CenterAffineTransform:
-        """Return the transform that takes points (exactly) and pixels (by resampling) back."""
         x, y = -_turn(-self.angle) @ np.asarray(self.shift) / self.scale
         sizes = (self.output_size, self.input_size)
         return CenterAffineTransform(1 / self.scale, (x, y), *sizes, -self.angle)
@@ -107,16 +93,9 @@ class PixelFlipTransform(HFlipTransform):
     in_pixel_indices = True
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Flip (N, 2) points (x, y); returns a new array."""
         coords = np.array(coords, dtype=np.float64)
         coords[:, 0] = self.width - 1 - coords[:, 0]
         return coords
-
-
-def require(holds: bool, name: str, value: object, what: str) -> None:
-    """Raise ValueError unless an argument holds what it must."""
-    if not holds:
-        raise ValueError(f"{name} must be {what}, got {value!r}")
 
 
 class RandomFlip(Augmentation):
@@ -127,14 +106,11 @@ class RandomFlip(Augmentation):
 
     def __init__(self, probability: float = 0.5, convention: str = "pixel"):
         self._init(locals())
-        require(
-            convention in FLIP_CONVENTIONS, "convention", convention, f"one of {FLIP_CONVENTIONS}"
-        )
-        require(0 <= probability <= 1, "probability", probability, "in 0..1")
+        check_choice("convention", convention, FLIP_CONVENTIONS)
+        check_value("probability", probability, share)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """Draw one number and return the flip of this image, or a transform that does nothing."""
-        if random_state.uniform() >= self.probability:
+        if np.random.uniform() >= self.probability:
             return NoOpTransform()
         flip = PixelFlipTransform if self.convention == "pixel" else HFlipTransform
         return flip(image.shape[1])
@@ -178,46 +154,40 @@ class RandomCenterCrop(Augmentation):
         """`output_size` is (height, width) of the network frame, `border` in pixels."""
         output_size, scales = frame_size(output_size), tuple(scales)
         self._init(locals())
-        require(base in CROP_BASES, "base", base, f"one of {CROP_BASES}")
-        require(mode in CROP_MODES, "mode", mode, f"one of {CROP_MODES}")
+        check_choice("base", base, CROP_BASES)
+        check_choice("mode", mode, CROP_MODES)
         if mode == "random_crop":
-            require(min(scales, default=0) > 0, "scales", scales, "positive numbers")
-            least = 1 / output_size[1] if base == "output" else 0
-            what = f"large enough to leave a pixel of an output {output_size[1]} wide"
-            require(min(scales) >= least, "scales", scales, what)
+            check_value("scales", scales, listed(number(above=0), least=1))
+            if base == "output" and min(scales) < 1 / output_size[1]:
+                told = f"scales must leave a pixel of an output {output_size[1]} wide, got {scales}"
+                raise ValueError(told)
         if mode == "shift_scale":
-            require(0 <= scale < 1, "scale", scale, "in 0..1 (1 excluded)")
-        require(0 <= rotation <= 90, "rotation", rotation, "in 0..90 degrees")
-        share = rotation_probability
-        require(0 <= share <= 1, "rotation_probability", share, "in 0..1")
+            check_value("scale", scale, number(0, below=1))
+        check_value("rotation", rotation, number(0, 90))
+        check_value("rotation_probability", rotation_probability, share)
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
-        """Draw side, centre and angle from numpy's global random state and return the crop."""
         height, width = image.shape[:2]
         side = fitting_side((height, width), self.output_size)
         center = (width / 2, height / 2)
         if self.mode == "random_crop":
-            factor = self.scales[random_state.randint(len(self.scales))]
+            factor = self.scales[np.random.randint(len(self.scales))]
             side = int(self.output_size[1] * factor) if self.base == "output" else side * factor
             borders = ((length, crop_border(length, self.border)) for length in (width, height))
-            center = tuple(float(random_state.randint(b, length - b)) for length, b in borders)
+            center = tuple(float(np.random.randint(b, length - b)) for length, b in borders)
         elif self.mode == "shift_scale":
-            moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift * side
+            moves = np.clip(np.random.normal(size=2), -2, 2) * self.shift * side
             center = (center[0] + moves[0], center[1] + moves[1])
-            side *= np.clip(random_state.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
-        return CenterAffineTransform.from_center(
-            center, float(side), (height, width), self.output_size, self._angle()
-        )
-
-    def _angle(self) -> float:
-        if self.rotation == 0 or random_state.uniform() >= self.rotation_probability:
-            return 0.0
-        return float(np.clip(random_state.normal(), -2, 2) * self.rotation)
+            side *= np.clip(np.random.normal() * self.scale + 1, 1 - self.scale, 1 + self.scale)
+        sizes, angle = ((height, width), self.output_size), 0.0
+        if self.rotation > 0 and np.random.uniform() < self.rotation_probability:
+            angle = float(np.clip(np.random.normal(), -2, 2) * self.rotation)
+        return CenterAffineTransform.from_center(center, float(side), *sizes, angle)
 
 
 def frame_size(size: Sequence[int]) -> tuple[int, int]:
     """Return a checked (height, width)."""
-    require(len(size) == 2 and min(size) > 0, "output_size", size, "(height, width)")
+    check_value("output_size", tuple(size), listed(number(above=0), count=2))
     return int(size[0]), int(size[1])
 
 

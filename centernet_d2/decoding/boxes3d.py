@@ -3,8 +3,6 @@
 "Objects as Points" section 4.1 and appendix B, with the published decoding.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Peaks and their regressed sizes -> boxes. N images, C classes, K peaks, (h, w) output map."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 R pairs and Q centers of a batch, both in the frame of the images; S pairs stay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Corners -> pairs that make boxes (CornerNet section 3.1). N images, K corners, M pairs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

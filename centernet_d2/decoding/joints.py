@@ -4,8 +4,6 @@ N images, K objects, J joints, M candidates of each joint, (h, w) output map. Al
 objects go together: no loop over objects or joints.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

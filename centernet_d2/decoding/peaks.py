@@ -5,15 +5,13 @@ max-pool and its top-k over many values take most of the time on a CPU, so eager
 maxima along each axis and ranks cells before classes, band by band.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checked_values import check_at_least, check_odd
+from ..checked_values import check_at_least, check_value, odd
 from ..structures.predictions import Peaks
 
 BAND_VALUES = 2**18
@@ -33,7 +31,7 @@ class PeakSearch:
     top_k: int = 100  # peaks per image, over all classes
 
     def __post_init__(self) -> None:
-        check_odd("kernel", self.kernel)
+        check_value("kernel", self.kernel, odd)
         check_at_least("top_k", self.top_k, 1)
 
     def __call__(self, heatmap: Tensor) -> Peaks:
@@ -49,7 +47,7 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
     instead of turning into a score of 0; so do its neighbours. The heatmap is finite but for NaN,
     in any memory format, which the result keeps; the kernel is odd, and 1 keeps every cell.
     """
-    check_odd("kernel", kernel)
+    check_value("kernel", kernel, odd)
     if not _is_eager_on_cpu(heatmap):
         highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
         return torch.where(heatmap < highest, 0, heatmap)

@@ -5,15 +5,13 @@ no remaining box can come among the best `limit` of its image: after at most `li
 more for each box that ties with the last. R rows, S kept rows; the frame is the caller's.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..checked_values import check_choice, check_positive
+from ..checked_values import check_choice, check_value, positive
 from .soft_nms_rounds import NOTHING, SELECTIONS, Rounds
 
 METHODS = ("linear", "gaussian", "hard")
@@ -43,7 +41,7 @@ class SoftNmsRule:
         check_choice("method", self.method, METHODS)
         check_choice("mode", self.mode, SELECTIONS)
         check_choice("extent", self.extent, EXTENTS)
-        check_positive("sigma", self.sigma)
+        check_value("sigma", self.sigma, positive)
 
     def factor(self, overlap: Tensor) -> Tensor:
         """IoU -> what the score is multiplied by."""

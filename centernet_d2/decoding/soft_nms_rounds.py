@@ -3,8 +3,6 @@
 R rows in G groups (a class of an image), ordered by group and within one as they were given.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Choosing what AUTO asks for: frame, schedule and memory, from training data and machine."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -30,6 +28,7 @@ from .setup import LEVELS
 logger = logging.getLogger(__name__)
 
 STRIDE, CELLS = 4, 2  # of the output map; that a small object has at least
+LEAST = 20  # steps between evaluations, one of which takes the time of some
 FINER = 4  # times lower is the learning rate of a start from a detector
 DONE = {"SIZE": False, "SCHEDULE": False, "BATCH": False}
 _GPU = {
@@ -173,7 +172,7 @@ def schedule(
     values |= {
         "SOLVER.WARMUP_ITERS": int(np.clip(steps // 20, 1, 1000)),
         "SOLVER.EMA_DECAY": round(float(np.clip(1 - 2.5 / steps, 0.5, 0.9998)), 5),
-        **dict.fromkeys(["SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"], max(steps // 10, 1)),
+        **dict.fromkeys(["SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"], max(steps // 10, LEAST)),
         "SOLVER.BEST_METRIC": metric,
         "SOLVER.EARLY_STOPPING": 5 if metric and looks else 0,  # evaluations
     }

@@ -1,12 +1,10 @@
 """Saving that never damages the last good checkpoint; loading that says what fitted."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs
 
 import torch
@@ -62,8 +60,7 @@ class Checkpointer(DetectionCheckpointer):
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.class_names, self.skeleton = list(class_names), skeleton
-        self.mismatch = mismatch
+        self.class_names, self.skeleton, self.mismatch = list(class_names), skeleton, mismatch
         self.averaged_state: Callable[[], Mapping[str, torch.Tensor]] | None = None
         self.model_info: Callable[[], ModelInfo] | None = None
 
@@ -91,7 +88,8 @@ class Checkpointer(DetectionCheckpointer):
         file = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", file)
         try:
-            files.write_weights(file, data)
+            with atomic_write(file) as stream:
+                torch.save(data, stream)
             if not weights_only:
                 self.tag_last_checkpoint(os.path.basename(file))
         except (OSError, RuntimeError) as error:  # torch reports a failed write as either
@@ -168,11 +166,13 @@ class Checkpointer(DetectionCheckpointer):
             saved = ModelInfo.of(checkpoint, self._source)
             state = self._by_name(saved, state, {n: model[names[n]] for n in names})
         checkpoint["model"] = {names.get(name, name): value for name, value in state.items()}
-        report = compare_states(model, checkpoint["model"])
+        report = LoadReport.of(model, checkpoint["model"])
         origin = str(checkpoint.get("__author__", ""))
         looks = "" if report.matched or origin else f" They {looks_like(state)}."
         report.check(self._source, fail=self.mismatch == "fail", origin=origin, looks=looks)
-        check_finite({name: checkpoint["model"][name] for name in report.matched}, self._source)
+        files.check_finite(
+            {name: checkpoint["model"][name] for name in report.matched}, self._source
+        )
         (self.logger.info if report.complete else self.logger.warning)(report.describe())
         return super()._load_model(checkpoint)
 
@@ -231,6 +231,26 @@ class LoadReport:
     misshaped: dict[str, str]
     share: float
 
+    @classmethod
+    def of(cls, model: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
+        """Compare the tensors of a model with those of a checkpoint, by name and shape."""
+        shapes = {name: tuple(value.shape) for name, value in model.items()}
+        others = {name: tuple(value.shape) for name, value in given.items()}
+        matched = [name for name, shape in shapes.items() if others.get(name) == shape]
+        smaller = min(sum(map(math.prod, each.values())) for each in (shapes, others))
+        used = sum(math.prod(shapes[name]) for name in matched)
+        return cls(
+            matched=matched,
+            missing=[name for name in shapes if name not in {*others, *_SET_FROM_CONFIG}],
+            unexpected=[name for name in others if name not in shapes],
+            misshaped={
+                name: f"{others[name]} -> {shape}"
+                for name, shape in shapes.items()
+                if others.get(name, shape) != shape
+            },
+            share=used / smaller if smaller else float(not model),
+        )
+
     @property
     def complete(self) -> bool:
         """Whether every tensor of the model was given."""
@@ -267,38 +287,6 @@ class LoadReport:
                 "start a training from the part that fits, set "
                 f"MODEL.CHECKPOINT_MISMATCH 'report'.\n{self.describe()}"
             )
-
-
-def compare_states(model: Mapping[str, Any], given: Mapping[str, Any]) -> LoadReport:
-    """Compare the tensors of a model with those of a checkpoint, by name and shape."""
-    shapes = {name: tuple(value.shape) for name, value in model.items()}
-    others = {name: tuple(value.shape) for name, value in given.items()}
-    matched = [name for name, shape in shapes.items() if others.get(name) == shape]
-    smaller = min(sum(map(math.prod, each.values())) for each in (shapes, others))
-    used = sum(math.prod(shapes[name]) for name in matched)
-    return LoadReport(
-        matched=matched,
-        missing=[name for name in shapes if name not in {*others, *_SET_FROM_CONFIG}],
-        unexpected=[name for name in others if name not in shapes],
-        misshaped={
-            name: f"{others[name]} -> {shape}"
-            for name, shape in shapes.items()
-            if others.get(name, shape) != shape
-        },
-        share=used / smaller if smaller else float(not model),
-    )
-
-
-def check_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Raise ValueError for NaN or infinity in weights, with which a model detects nothing."""
-    floats = {name: value.float() for name, value in state.items() if value.is_floating_point()}
-    if bad := [name for name, value in floats.items() if not value.isfinite().all()]:
-        first = floats[bad[0]]
-        raise ValueError(
-            f"'{source}' holds NaN or infinity in {len(bad)} of {len(state)} tensors, first in "
-            f"{bad[0]} ({(~first.isfinite()).sum().item()} of {first.numel()} values): its "
-            "training diverged or the file is damaged. Use an earlier checkpoint, or copy it again."
-        )
 
 
 def without_query(path: str) -> str:

@@ -1,16 +1,15 @@
 """The names of the classes: from the datasets or, where there is none, the checkpoint."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..checked_values import nearest
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import shorten
-from ..data.records import check_class_names, nearest
+from ..data.records import check_class_names
 from ..structures.names import difference
 from ..structures.skeleton import Skeleton
 from .saved_names import HOW_TO_NAME, saved_names, tell_once
@@ -93,7 +92,8 @@ def set_class_names(cfg: CfgNode) -> list[str]:
             MetadataCatalog.get(dataset).set(thing_classes=names)
     if heatmap.NUM_CLASSES == 0:
         if not names:
-            near = "".join(map(nearest, datasets))
+            known = DatasetCatalog.list()
+            near = "".join(nearest(name, known, 3, 0.7) for name in datasets)
             raise ValueError(
                 "MODEL.HEATMAP.NUM_CLASSES is 0 and nothing says how many classes there are: of "
                 f"{told} none is registered here{near}, and MODEL.WEIGHTS '{weights}' holds no "
@@ -120,9 +120,6 @@ def set_joints(cfg: CfgNode) -> None:
     """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
 
     So weights say what they find where no dataset of `cfg` names joints.
-
-    Raises:
-        ValueError: see `Skeleton`.
     """
     if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
         return

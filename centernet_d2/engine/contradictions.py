@@ -1,7 +1,5 @@
 """Where a config contradicts the one that its weights carry: what they see, and what they mean."""
 
-from __future__ import annotations
-
 import json
 import logging
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """What annotations are suspected of, by a config: before a training, and for `check-data`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,10 +32,8 @@ def judge_records(
     objects, protocol = Objects.of(records), InferenceProtocol.from_config(cfg)
     scales, frame = np.ones(len(records)), "in testing, at the pictures' own size"
     if not is_given:
-        scales, frame = (
-            FRAME / objects.sizes.max(axis=1),
-            f"where the longer side is {FRAME} pixels",
-        )
+        scales = FRAME / objects.sizes.max(axis=1)
+        frame = f"where the longer side is {FRAME} pixels"
     elif protocol.resolution == "fixed":
         size = height, width = protocol.fixed_size
         sides = [protocol.shown_side((int(h), int(w)), size) for w, h in objects.sizes]

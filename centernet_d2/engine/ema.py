@@ -1,7 +1,5 @@
 """Exponential moving average of a model's weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +29,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the model's weights after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         if model is not self._model:
             self._pair_with(model)

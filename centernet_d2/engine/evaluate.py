@@ -1,7 +1,5 @@
 """Evaluating weights without training, and filling a model for it."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import OrderedDict

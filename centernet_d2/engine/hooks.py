@@ -1,14 +1,13 @@
 """What happens beside the steps: watched losses, checkpoints, the end."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, ClassVar
 
 from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
@@ -40,7 +39,6 @@ class TrainingHealthHook(HookBase):
         self._steps: Counter[str] = Counter()  # in a row, by sign: a loss, "" for no object
 
     def after_step(self) -> None:
-        """Count, and warn."""
         loop = self.trainer._trainer
         for name, weight in self.heatmap_losses.items():
             loss = loop.losses.get(name, math.inf)
@@ -66,6 +64,7 @@ class TrainingHealthHook(HookBase):
         return seen and is_due(self._steps[sign], self.patience)
 
 
+@dataclass(eq=False)
 class CheckpointHook(HookBase):
     """Save so often that little is lost however a training ends, and stop it at a signal.
 
@@ -76,23 +75,17 @@ class CheckpointHook(HookBase):
     and before the evaluation's.
     """
 
-    LAST = "model_last"
-
-    def __init__(
-        self,
-        checkpointer: Checkpointer,
-        *,
-        period: int,
-        least: int,
-        evaluation_period: int,
-        signals: StopSignals,
-    ) -> None:
-        self.checkpointer, self.signals = checkpointer, signals
-        self.period, self.least, self.evaluation_period = period, max(least, 1), evaluation_period
-        self.complete = self.saved = -1  # the last iterations that are whole, that are in a file
+    LAST: ClassVar = "model_last"
+    checkpointer: Checkpointer
+    _: KW_ONLY
+    period: int
+    least: int
+    evaluation_period: int
+    signals: StopSignals
+    complete: int = field(default=-1, init=False)  # the last iteration that is whole
+    saved: int = field(default=-1, init=False)  # the last one that is in a file
 
     def before_train(self) -> None:
-        """Start from the checkpoint that is resumed, if one is."""
         self.complete = self.saved = self.trainer.start_iter - 1
 
     def after_step(self) -> None:
@@ -150,7 +143,6 @@ class EvaluationHook(hooks.EvalHook):
     """detectron2's, which would also evaluate where the last step failed or was to be the last."""
 
     def after_train(self) -> None:
-        """Evaluate at the end of a whole run."""
         if self.trainer.iter >= self.trainer.max_iter:
             super().after_train()
         else:
@@ -166,6 +158,7 @@ class StoppedEarly(BaseException):
     """Ends a training that gets no better; detectron2 reports each `Exception` as a fault."""
 
 
+@dataclass(eq=False)
 class BestCheckpoint(HookBase):
     """Keep the weights with the highest value of one evaluation result, and stop without better.
 
@@ -176,28 +169,22 @@ class BestCheckpoint(HookBase):
     training ends with `model_final.pth`; 0: never. `keeper` saves then, and that count otherwise.
     """
 
-    def __init__(
-        self,
-        checkpointer: Checkpointer,
-        metric: str,
-        *,
-        keeper: CheckpointHook | None = None,
-        patience: int = 0,
-        period: int = 0,
-    ) -> None:
-        self.checkpointer, self.metric = checkpointer, metric
-        self.keeper, self.patience, self.period = keeper, patience, period
-        self.record = os.path.join(checkpointer.save_dir, "model_best.json")
+    checkpointer: Checkpointer
+    metric: str
+    _: KW_ONLY
+    keeper: CheckpointHook | None = None
+    patience: int = 0
+    period: int = 0
+
+    def __post_init__(self) -> None:
+        self.record = os.path.join(self.checkpointer.save_dir, "model_best.json")
         self.best, self.without_better = -math.inf, 0  # and evaluations since it
-        self._seen_iteration = -1
-        self._told = False
+        self._seen_iteration, self._told = -1, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
         return {"metric": self.metric, "best": self.best, "without_better": self.without_better}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a checkpoint, if it is of the same metric."""
         if state["metric"] == self.metric:
             self.best, self.without_better = state["best"], state["without_better"]
 

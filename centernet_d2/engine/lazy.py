@@ -6,10 +6,7 @@ that schedule, steps, hooks, checkpoints, averages and resuming are those of any
 `configs/common/` has the shared parts.
 """
 
-from __future__ import annotations
-
 import copy
-import difflib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +17,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.registry import locate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ..checked_values import nearest
 from ..checkpoint.pixels import KEYS
 from ..config import add_centernet_config
 from ..config.files import expand_paths, merge_level, override_level
@@ -92,7 +90,7 @@ def load_lazy(path: str, overrides: Sequence[str] = ()) -> DictConfig:
     known = list(_keys(lazy))
     for key, text in zip(keys, overrides, strict=True):
         if key not in known and not text.startswith("+") and key not in SETTINGS:
-            raise ValueError(f"{path} has no '{key}' to override.{_nearest(key, known)}")
+            raise ValueError(f"{path} has no '{key}' to override{nearest(key, known, 3)}.")
     try:
         lazy = LazyConfig.apply_overrides(lazy, list(overrides))
     except Exception as error:  # hydra's kinds, KeyError
@@ -118,8 +116,8 @@ def check(lazy: DictConfig, path: str) -> None:
         plain.append("lr_multiplier")
     for key in (key for name in plain if name in lazy for key in _keys(lazy[name], f"{name}.")):
         if not any(f"{key}.".startswith(f"{s}.") or s.startswith(f"{key}.") for s in SETTINGS):
-            near = _nearest(key, [s for s in SETTINGS if s.split(".")[0] in plain])
-            raise ValueError(f"{path} sets '{key}', which nothing here reads.{near}")
+            near = nearest(key, [s for s in SETTINGS if s.split(".")[0] in plain], 3)
+            raise ValueError(f"{path} sets '{key}', which nothing here reads{near}.")
 
 
 def settings(lazy: DictConfig, add_keys: Iterable[AddKeys] = ()) -> CfgNode:
@@ -202,8 +200,3 @@ def _key_of(text: str) -> str:
             "train.max_iter=100; KEY VALUE is for YAML configs."
         )
     return key.lstrip("+")
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=3)
-    return f" Is it {' or '.join(near)}?" if near else ""

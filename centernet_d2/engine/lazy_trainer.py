@@ -1,7 +1,5 @@
 """A trainer that takes its parts from a LazyConfig file, see `lazy`."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import logging
@@ -60,13 +58,11 @@ class LazyParts(Trainer):
 
     @classmethod
     def asks_catalog(cls, key: str) -> bool:
-        """Whether the file's names of this key are looked up among registered datasets."""
         function = target_of(cls.lazy.dataloader[key.lower()].dataset)
         return function in (load_dataset_dicts, get_detection_dataset_dicts)
 
     @classmethod
     def load_dataset(cls, cfg: CfgNode) -> list[DatasetDict]:
-        """Load and check the training images' records; their number gives the schedule."""
         mapper = cls.build_mapper(cfg, is_train=True)
         dicts = cls.part("dataloader.train.dataset", names=list(cfg.DATASETS.TRAIN))
         if isinstance(mapper, DetectionMapper):
@@ -80,7 +76,6 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the model on its device."""
         model = cls.part("model", num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES)
         logger.info("Model:\n%s", model)
         return model.to(torch.device(cfg.MODEL.DEVICE))
@@ -95,14 +90,12 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
-        """Build what lowers the learning rate."""
         if "_target_" not in (cls.lazy.get("lr_multiplier") or {}):
             return super().build_lr_scheduler(cfg, optimizer)
         return LRMultiplier(optimizer, cls.part("lr_multiplier"), cfg.SOLVER.MAX_ITER)
 
     @classmethod
     def scheduler_name(cls, cfg: CfgNode) -> str:
-        """Return the name of what lowers the learning rate."""
         call = cls.lazy.get("lr_multiplier") or {}
         return target_of(call).__name__ if "_target_" in call else super().scheduler_name(cfg)
 
@@ -115,12 +108,10 @@ class LazyParts(Trainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> Any:
-        """Build the training loader; `given` are arguments of it."""
         return cls._loader("train", cls.build_mapper(cfg, is_train=True), **given)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """Build the loader of one evaluation dataset."""
         mapper = cls.build_mapper(cfg, is_train=False)  # before loading
         dataset = cls.part("dataloader.test.dataset", names=[dataset_name])
         return cls._loader("test", mapper, dataset=dataset)

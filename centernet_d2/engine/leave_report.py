@@ -1,7 +1,5 @@
 """The report that a training leaves of its last evaluation."""
 
-from __future__ import annotations
-
 import glob
 import json
 import logging

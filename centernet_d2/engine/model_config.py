@@ -1,8 +1,5 @@
 """The config that belongs to weights: the one that a file carries, or that of the model zoo."""
 
-from __future__ import annotations
-
-import difflib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -12,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.utils.file_io import PathManager
 
+from ..checked_values import nearest
 from ..checkpoint.detect_source import detect_source
 from ..checkpoint.download import is_url
 from ..checkpoint.files import file_kind, read_tensors
@@ -22,7 +20,7 @@ from ..config.files import Level, read_levels
 from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
 from ..model_zoo.hub import HUB
-from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
+from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file, shipped_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, local_file, published_file
 from ..text_files import expanded
 from .setup import FROM_WEIGHTS, load_config
@@ -121,6 +119,8 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
     if weights.startswith(HUB):
         return str(published_file(weights))
     name = weights.removeprefix(PUBLISHED)
+    if file := shipped_file(name):
+        return str(file)
     if weights.startswith(IMAGENET) or is_url(name) or PathManager.isfile(name.partition("?")[0]):
         return weights
     try:
@@ -131,8 +131,7 @@ def named_weights(weights: str | os.PathLike[str]) -> str:
             raise FileNotFoundError(told) from None
         folder, file = os.path.split(name)
         known = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-        near = ", ".join(difflib.get_close_matches(file, known, 2))
-        near = f" (nearest there: {near})" if near else ""
+        near = nearest(file, known)
         raise FileNotFoundError(f"'{weights}': there is no such file{near}. {error}") from None
 
 

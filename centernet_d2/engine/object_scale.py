@@ -1,11 +1,9 @@
 """How large objects are for the network in training and in testing, which has to agree."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -35,7 +33,7 @@ class Learned:
     records: Records = ()  # a sample of the training images; () of those of a checkpoint
 
     @classmethod
-    def of(cls, records: Records, mapper: Any) -> Learned | None:
+    def of(cls, records: Records, mapper: Any) -> Self | None:
         """What a mapper makes of records; None for one that does not tell its crop.
 
         Its augmentations up to the crop see empty pictures of the images' sizes: no file is read.
@@ -59,6 +57,11 @@ class Learned:
         """The median, 0 of none."""
         return median(self.sizes)
 
+    @property
+    def image_size(self) -> list[int]:
+        """Median height and width of the training images, in their own pixels."""
+        return [int(median([r[side] for r in self.records])) for side in ("height", "width")]
+
 
 def sample(records: Records) -> Records:
     """Up to `SAMPLE` records with objects, evenly spaced, whose sizes are known."""
@@ -73,10 +76,9 @@ def median(sizes: Sequence[float] | np.ndarray) -> float:
 
 def sizes_in_testing(records: Records, protocol: InferenceProtocol) -> np.ndarray:
     """(P,) sizes in the network's frame, in testing at scale 1, of the objects of `sample`."""
-    found, (height, width) = [np.zeros(0)], protocol.fixed_size
+    found = [np.zeros(0)]
     for record in sample(records):
-        side = protocol.shown_side((record["height"], record["width"]), (height, width))
-        scale = width / side if protocol.resolution == "fixed" else 1.0
+        scale = protocol.scale_of((record["height"], record["width"]))
         found.append(scale * box_sizes(countable(record["annotations"])))
     return np.concatenate(found)
 

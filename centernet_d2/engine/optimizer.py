@@ -1,14 +1,16 @@
 """Adam, AdamW or SGD, with detectron2's gradient clipping and one more kind of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.solver import LRMultiplier
-from detectron2.solver.build import get_default_optimizer_params
+from detectron2.solver.build import (
+    _generate_optimizer_class_with_gradient_clipping,
+    get_default_optimizer_params,
+)
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -105,7 +107,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, model: torch.nn.Module) ->
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return {
         "optimizer": optimizer.state_dict(),
-        "optimizer_kind": type(optimizer).__name__.removesuffix("WithClipping"),
+        "optimizer_kind": type(optimizer).__name__.removesuffix("WithGradientClip"),
         "optimizer_parameters": [names.get(id(p), str(k)) for k, p in enumerate(parameters)],
     }
 
@@ -133,11 +135,8 @@ def resume_optimizer(
         )
         if was and now and was != now:
             stays = computed or key != "initial_lr"
-            told.append(
-                f"{text.format(now)} is used, the run had {was}."
-                if stays
-                else f"{text.format(now)} is not used, the scheduler goes on with {was}."
-            )
+            instead = "used, the run had" if stays else "not used, the scheduler goes on with"
+            told.append(f"{text.format(now)} is {instead} {was}.")
     order = [places[name] for name in here["optimizer_parameters"]]
     moments = {k: saved["state"][place] for k, place in enumerate(order) if place in saved["state"]}
     optimizer.load_state_dict({"state": moments, "param_groups": own})
@@ -189,15 +188,8 @@ def _with_clipping(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE '{kind}' must be 'value', 'norm' or 'full_model'."
         )
 
-    class Clipping(optimizer):  # type: ignore[valid-type,misc]
-        def step(self, closure=None):
-            every = [parameter for group in self.param_groups for parameter in group["params"]]
-            for part in [every] if kind == "full_model" else every:
-                if kind == "value":
-                    clip_grad_value_(part, maximum)
-                else:
-                    clip_grad_norm_(part, maximum, norm_type)
-            return super().step(closure)
-
-    Clipping.__name__ = f"{optimizer.__name__}WithClipping"
-    return Clipping
+    clip = partial(clip_grad_norm_, max_norm=maximum, norm_type=norm_type)
+    if kind == "value":
+        clip = partial(clip_grad_value_, clip_value=maximum)
+    how = {"global_clipper" if kind == "full_model" else "per_param_clipper": clip}
+    return _generate_optimizer_class_with_gradient_clipping(optimizer, **how)

@@ -1,8 +1,7 @@
 """What a trainer is built of, and what is looked at before the first step."""
 
-from __future__ import annotations
-
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -11,26 +10,34 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultTrainer
+from detectron2.engine import DefaultTrainer, HookBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter
+from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from ..data import loader
 from ..data.image_files import check_image_files, find_faults, united
 from ..data.loader import DatasetDict, Mapper
+from ..data.mapper import DetectionMapper
 from ..data.records import require_registered
 from ..evaluation.box_evaluator import as_table
 from ..evaluation.build import build_evaluator, call_with_context, told_by_model
 from ..modeling.canvas import OnCanvas
+from ..modeling.registration import output_skeleton
 from ..progress import SHOWN, bar
+from . import writers
+from .checkpointer import Checkpointer
 from .data_checks import suspicions
+from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, TrainingHealthHook
 from .object_scale import Learned, check_object_scale
 from .optimizer import build_optimizer
+from .pictures import VisualizationHook
 from .processes import told_by
 from .step_loop import unwrapped
-from .summary import describe_data
+from .summary import PeriodPrinter, describe_data
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +69,12 @@ class Parts(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """Build the optimizer that SOLVER.OPTIMIZER names."""
         return build_optimizer(cfg, model)
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, *, is_train: bool) -> Mapper:
         """Build what makes a sample of an image's record, for both loaders."""
-        return loader.build_mapper(cfg, is_train=is_train)
+        return DetectionMapper(cfg, is_train=is_train)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, **given: Any) -> loader.TrainLoader:
@@ -77,7 +83,6 @@ class Parts(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
-        """Build the loader of one evaluation dataset."""
         mapper = cls.build_mapper(cfg, is_train=False)
         return loader.build_test_loader(cfg, dataset_name, mapper=mapper)
 
@@ -144,6 +149,64 @@ class Parts(DefaultTrainer):
         if own and isinstance(model, OnCanvas):
             check_object_scale(cfg, learned, seen, model.protocol, divisor=model.divisor)
         return starts if own and known else []
+
+    def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
+        trainer = weakref.proxy(self)  # which holds the checkpointer
+        checkpointer = Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            class_names=self.class_names,
+            skeleton=output_skeleton(cfg),
+            mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
+            trainer=trainer,
+        )
+        if self.average:
+            checkpointer.averaged_state = self.average.state_dict
+        checkpointer.model_info = lambda: trainer.model_info()
+        return checkpointer
+
+    def build_hooks(self) -> list[HookBase]:
+        """Build the hooks, in the order in which they run after a step."""
+        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD if self.cfg.DATASETS.TEST else 0
+        keeper = CheckpointHook(
+            self.checkpointer,
+            period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            least=self.schedule.least_saving,
+            evaluation_period=period,
+            signals=self.signals,
+        )
+        result: list[HookBase] = [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            # A model from elsewhere has no heatmaps, or does not say so.
+            TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
+            keeper,
+        ]
+        if cfg.DATASETS.TEST:
+            result.append(EvaluationHook(period, self.evaluate))
+        if metric := cfg.SOLVER.BEST_METRIC:
+            early = {"patience": cfg.SOLVER.EARLY_STOPPING, "period": period}
+            result.append(BestCheckpoint(self.checkpointer, metric, keeper=keeper, **early))
+        if comm.is_main_process():
+            if cfg.VIS_PERIOD > 0:
+                result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
+            PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
+            result.append(writers.WriterHook(self.build_writers(), period=20))
+        return result
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build what the numbers go to: a line of the log, trackers, and detectron2's files."""
+        files = [w for w in super().build_writers() if not isinstance(w, CommonMetricPrinter)]
+        batch, names = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.LOGGING.WRITERS
+        trackers = [writers.WRITER_REGISTRY.get(name)(self.cfg) for name in names]
+        return [PeriodPrinter(self.max_iter, images_per_step=batch), *trackers, *files]
+
+    @classmethod
+    def scheduler_name(cls, cfg: CfgNode) -> str:
+        """Return the name of what lowers the learning rate: a subclass may build its own."""
+        build = cls.build_lr_scheduler
+        ours = build.__module__.startswith(("centernet_d2.", "detectron2."))
+        return cfg.SOLVER.LR_SCHEDULER_NAME if ours else build.__qualname__.partition(".")[0]
 
 
 def usable_records(

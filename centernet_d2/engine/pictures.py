@@ -1,10 +1,9 @@
 """Pictures of a training as it goes."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from detectron2.engine import HookBase
+from detectron2.evaluation.evaluator import inference_context
 from detectron2.structures import Instances
 
 from .step_loop import unwrapped
@@ -20,7 +19,6 @@ class VisualizationHook(HookBase):
         self.period, self.class_names, self.threshold = period, class_names, threshold
 
     def after_step(self) -> None:
-        """Draw if it is due."""
         if (self.trainer.iter + 1) % self.period == 0:
             sample = self.trainer._trainer.batch[0]
             picture = self.draw(sample, detect(unwrapped(self.trainer.model), sample))
@@ -50,10 +48,5 @@ class VisualizationHook(HookBase):
 def detect(model: torch.nn.Module, sample: dict) -> Instances:
     """Detect in a training sample as in evaluation, in the frame of its image."""
     height, width = sample["image"].shape[1:]
-    training = model.training
-    model.eval()
-    try:
-        inputs = {"image": sample["image"], "height": height, "width": width}
-        return model([inputs])[0]["instances"]
-    finally:
-        model.train(training)
+    with inference_context(model):
+        return model([{"image": sample["image"], "height": height, "width": width}])[0]["instances"]

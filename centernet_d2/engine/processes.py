@@ -1,7 +1,5 @@
 """What the processes of a job do together: one looks and all hear; all stop at a signal."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -14,6 +14,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,10 +185,8 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
-    (aside,) = told_by(
-        comm.is_main_process(),
-        lambda: clear_folder(job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS),
-    )
+    clear = partial(clear_folder, job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS)
+    (aside,) = told_by(comm.is_main_process(), clear)
     if args.eval_only:
         job = replace(job, cfg=without_training_data(job.cfg))
     start_logging(folder, comm.get_rank(), getattr(args, "verbose", False))

@@ -1,7 +1,5 @@
 """A run's folder belongs to one run."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """What weights hold beside tensors: names of classes and joints, known or a guess; their pixels."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging
@@ -23,7 +21,7 @@ from ..checkpoint.pixels import KEYS as PIXEL_KEYS
 from ..checkpoint.unwrap import unwrap
 from ..config import flattened
 from ..config.files import read_levels
-from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file
+from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file, shipped_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file, local_file
 from ..progress import SHOWN
 from .checkpointer import without_query
@@ -63,7 +61,9 @@ def _expected_file(name: str) -> Path:
     if is_url(name):
         return Path(get_cache_dir()) / urlparse(name).path.lstrip("/")  # as PathManager keeps it
     name = name.removeprefix(PUBLISHED)
-    return downloaded_file(name) if is_url(name) else Path(name).expanduser()
+    if is_url(name):
+        return downloaded_file(name)
+    return shipped_file(name) or Path(name).expanduser()
 
 
 @functools.lru_cache(maxsize=8)

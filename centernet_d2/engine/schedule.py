@@ -4,13 +4,13 @@ A recipe states a learning rate for its own batch size, and epochs. What a run n
 rate, iterations, steps - follows from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
+
+from ..checked_values import check_value, positive
 
 # Key in iterations, given by hand -> key in epochs, from which iterations are computed.
 PARTNERS = {
@@ -134,18 +134,18 @@ def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
     """
     solver, rate, origin = cfg.SOLVER, cfg.SOLVER.BASE_LR, ""
     batch, base_batch = solver.IMS_PER_BATCH, solver.BASE_BATCH_SIZE
-    _check_positive("the number of training images (DATASETS.TRAIN)", dataset_size)
-    _check_positive("SOLVER.IMS_PER_BATCH", batch)
-    _check_positive("SOLVER.BASE_LR", rate)
+    check_value("the number of training images (DATASETS.TRAIN)", dataset_size, positive)
+    check_value("SOLVER.IMS_PER_BATCH", batch, positive)
+    check_value("SOLVER.BASE_LR", rate, positive)
     if base_batch:
         origin = f"{rate:.6g} x {batch}/{base_batch}"
         rate *= batch / base_batch
     per_epoch = max(dataset_size // batch, 1)
     iterations = solver.EPOCHS * per_epoch or solver.MAX_ITER
-    _check_positive("SOLVER.EPOCHS or SOLVER.MAX_ITER", iterations)
+    check_value("SOLVER.EPOCHS or SOLVER.MAX_ITER", iterations, positive)
     steps = [epoch * per_epoch for epoch in solver.EPOCH_STEPS] if solver.EPOCHS else []
     checkpoint_period = solver.CHECKPOINT_EPOCHS * per_epoch or solver.CHECKPOINT_PERIOD
-    _check_positive("SOLVER.CHECKPOINT_PERIOD or SOLVER.CHECKPOINT_EPOCHS", checkpoint_period)
+    check_value("SOLVER.CHECKPOINT_PERIOD or SOLVER.CHECKPOINT_EPOCHS", checkpoint_period, positive)
     return Schedule(
         dataset_size=dataset_size,
         images_per_batch=batch,
@@ -162,11 +162,6 @@ def schedule_from_config(cfg: CfgNode, dataset_size: int) -> Schedule:
         evaluates=bool(cfg.DATASETS.TEST),
         learning_rate_origin=origin,
     )
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} is {value}; it must be more than 0.")
 
 
 def fix_schedule(cfg: CfgNode, schedule: Schedule) -> CfgNode:

@@ -4,8 +4,6 @@ KITTI samples so few recalls that the points paper sees its validation AP move b
 training to the next; it trains five and gives mean and standard deviation (section 6.2).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -40,11 +38,7 @@ class Spread:
     mean: float | None  # None where no value is known
     deviation: float | None  # of a sample (n - 1); None of fewer than two values
     values: tuple[float | None, ...]  # in the order of the runs; None: NaN there, or not evaluated
-
-    @property
-    def count(self) -> int:
-        """How many values are known."""
-        return sum(value is not None for value in self.values)
+    count: int  # of the known ones
 
 
 Summary = dict[str, dict[str, Spread]]  # task -> metric -> over the runs
@@ -60,7 +54,7 @@ def summarize(results: Sequence[Mapping[str, Mapping[str, float | None]]]) -> Su
         known = [value for value in cleaned if value is not None]
         mean = statistics.fmean(known) if known else None
         deviation = statistics.stdev(known) if len(known) > 1 else None
-        summary.setdefault(task, {})[key] = Spread(mean, deviation, cleaned)
+        summary.setdefault(task, {})[key] = Spread(mean, deviation, cleaned, len(known))
     return summary
 
 
@@ -143,10 +137,7 @@ def run_seeds(
         return None
     files = [Path(result_folder(f, args.eval_only), RESULTS_FILE) for f in folders.values()]
     summary = summarize([json.loads(file.read_text(encoding="utf-8")) for file in files])
-    rows = {
-        task: {metric: {**vars(found), "count": found.count} for metric, found in metrics.items()}
-        for task, metrics in summary.items()
-    }
+    rows = {task: {m: vars(found) for m, found in fs.items()} for task, fs in summary.items()}
     write_json(summary_file, {"seeds": list(folders), "results": rows}, indent=1)
     text = "Mean and deviation of a sample (n - 1); each seed's values are in %s.\n%s"
     logger.info(text, summary_file, summary_table(summary))

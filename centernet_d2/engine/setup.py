@@ -1,7 +1,5 @@
 """From a file to a config, and from a merged config to one that a model can be built from."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -17,13 +15,7 @@ from ..config.checks import check_config, check_values, refuse_unread
 from ..config.files import Level, expand_paths, merge_level, override_level, read_levels
 from ..config.protocols import apply_protocol, refuse_contradictions
 from ..config.rules import gpu_count, has_device
-from ..data.datasets.from_files import (
-    choose,
-    is_file_spec,
-    lost_specs,
-    register_from_files,
-    what_files_say,
-)
+from ..data.datasets import choices, from_files
 from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
@@ -137,39 +129,44 @@ def setup(cfg: CfgNode) -> CfgNode:
     frozen = cfg.is_frozen()
     cfg.defrost()
     try:
-        add_centernet_config(cfg)
-        unify_defaults(cfg)
-        check_values(cfg)
-        cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
-        check_config(cfg)
-        expand_paths(cfg)
-        check_detector_name(cfg.MODEL.META_ARCHITECTURE)
-        if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
-            tell_once(changed)
-        register_datasets(cfg)
-        tell_other_classes(set_class_names(cfg), cfg.MODEL.WEIGHTS)
-        set_joints(cfg)
-        if cfg.MODEL.WEIGHTS:
-            follow_pixels(cfg)
-        for warning in complete_config(cfg):
-            tell_once(warning)
-        build_fields(cfg)  # whoever loads records from now on gets the columns that they read
-        cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
-        if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
-            tell_once(
-                f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model "
-                "brings images into its own frame (TEST.RESOLUTION)."
-            )
-            cfg.INPUT.MIN_SIZE_TEST = 0
-        if is_automatic(cfg):
-            from .automatic import choose  # only where it is asked for
-
-            choose(cfg)
+        _make_ready(cfg)
         vars(cfg)[_READY] = (_state(cfg), _what_files_say(cfg))
     finally:
         if frozen:
             cfg.freeze()
     return cfg
+
+
+def _make_ready(cfg: CfgNode) -> None:
+    add_centernet_config(cfg)
+    unify_defaults(cfg)
+    check_values(cfg)
+    cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
+    check_config(cfg)
+    expand_paths(cfg)
+    check_detector_name(cfg.MODEL.META_ARCHITECTURE)
+    if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
+        tell_once(changed)
+    register_datasets(cfg)
+    names = set_class_names(cfg)
+    set_joints(cfg)
+    if cfg.MODEL.WEIGHTS:
+        tell_other_classes(names, cfg.MODEL.WEIGHTS)
+        follow_pixels(cfg)
+    for warning in complete_config(cfg):
+        tell_once(warning)
+    build_fields(cfg)  # whoever loads records from now on gets the columns that they read
+    cfg.MODEL.DEVICE = _device_here(cfg.MODEL.DEVICE)
+    if cfg.INPUT.MIN_SIZE_TEST:  # detectron2's predictor is to hand over original pixels
+        tell_once(
+            f"INPUT.MIN_SIZE_TEST is {cfg.INPUT.MIN_SIZE_TEST}: using 0, since the model brings "
+            "images into its own frame (TEST.RESOLUTION)."
+        )
+        cfg.INPUT.MIN_SIZE_TEST = 0
+    if is_automatic(cfg):
+        from .automatic import choose  # only where it is asked for
+
+        choose(cfg)
 
 
 def is_automatic(cfg: CfgNode) -> bool:
@@ -199,7 +196,7 @@ def _is_ready(cfg: CfgNode) -> bool:
 
 
 def _what_files_say(cfg: CfgNode) -> tuple[str, ...]:
-    return what_files_say(cfg.DATASETS.FROM_FILES, cfg.DATASETS.CLASSES)
+    return from_files.what_files_say(cfg.DATASETS.FROM_FILES, cfg.DATASETS.CLASSES)
 
 
 def _state(cfg: CfgNode) -> tuple[int, int]:
@@ -212,9 +209,9 @@ def register_datasets(cfg: CfgNode) -> None:
     classes = cfg.DATASETS.CLASSES
     for spec in cfg.DATASETS.FROM_FILES:
         try:
-            register_from_files(spec, classes)
+            from_files.register_from_files(spec, classes)
         except (ValueError, OSError) as error:  # a saved config on a machine without the data
-            lost_specs.add(spec)
+            from_files.lost_specs.add(spec)
             tell_once(f"Dataset of DATASETS.FROM_FILES is not here: {error}")
     for key in ("TRAIN", "TEST"):
         cfg.DATASETS[key] = tuple(_registered(cfg, name) for name in cfg.DATASETS[key])
@@ -235,7 +232,7 @@ def _choose_reading(cfg: CfgNode) -> None:
         ("without_xml", cfg.DATASETS.VOC.MISSING_XML == "negative"),
         ("as_stored", cfg.INPUT.EXIF_ORIENTATION == "ignore"),
     ):
-        choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
+        choices.choose((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST), choice, made)
     limit_pixels(cfg.INPUT.MAX_PIXELS)
 
 
@@ -248,9 +245,9 @@ def _registered(cfg: CfgNode, name: str) -> str:
         if tuple(classes) == (selection.classes if selection else ()):
             return name
         spec = data.get("file_spec") or name  # classes are chosen, or others than before
-    elif not is_file_spec(name):
+    elif not from_files.is_file_spec(name):
         return name
-    short = register_from_files(spec, classes)
+    short = from_files.register_from_files(spec, classes)
     absolute = MetadataCatalog.get(short).get("file_spec")
     if absolute and absolute not in cfg.DATASETS.FROM_FILES:
         cfg.DATASETS.FROM_FILES = [*cfg.DATASETS.FROM_FILES, absolute]

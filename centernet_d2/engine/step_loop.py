@@ -1,14 +1,11 @@
 """One training step, in full or mixed precision, on CUDA or CPU, in one or several processes."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from detectron2.engine.defaults import create_ddp_model
@@ -165,17 +162,11 @@ class StepLoop(SimpleTrainer):
 
     def _log(self, data_time: float) -> None:
         """Store the losses' means over processes, and the longest wait for data."""
-        storage = get_event_storage()
-        gathered = comm.gather({**self.losses, "data_time": data_time})
-        if not comm.is_main_process():
-            return
-        storage.put_scalar("data_time", max(numbers.pop("data_time") for numbers in gathered))
-        means = {name: float(np.mean([n[name] for n in gathered])) for name in gathered[0]}
-        storage.put_scalar("total_loss", sum(means.values()))
-        if len(means) > 1:
-            storage.put_scalars(**means)
+        losses = {name: torch.tensor(v, dtype=torch.float64) for name, v in self.losses.items()}
+        self._write_metrics(losses, data_time)
         if self.grad_scaler.is_enabled():
-            storage.put_scalar("grad_scale", self.grad_scaler.get_scale(), smoothing_hint=False)
+            scale = self.grad_scaler.get_scale()
+            get_event_storage().put_scalar("grad_scale", scale, smoothing_hint=False)
 
 
 def describe_batch(batch: list[dict[str, Any]]) -> str:

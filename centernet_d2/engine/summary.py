@@ -1,7 +1,5 @@
 """What a person is told of a run: its data, its network, where it stands; what its model keeps."""
 
-from __future__ import annotations
-
 import logging
 import re
 import time
@@ -19,7 +17,6 @@ from .. import threads
 from ..checkpoint.unwrap import shorten
 from ..data.statistics import count
 from ..detectron2_versions import VERSION
-from ..evaluation.build import told_by_model
 from ..progress import SHOWN
 from .schedule import Schedule
 
@@ -49,21 +46,18 @@ def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     return f"{images} of {len(class_names)} {what}: {named}"
 
 
-def describe_network(model: nn.Module, weights: str, *, loader: Any = None) -> str:
-    """Return lines on a model, its frame in training, where a loader is given, and its device."""
+def describe_network(model: nn.Module, weights: str, *, frame: Sequence[int] = ()) -> str:
+    """Return lines on a model, its frame (height, width) in training, if known, and its device."""
     backbone, parameters = getattr(model, "backbone", None), list(model.parameters())
     name = type(model).__name__ + (f", backbone {type(backbone).__name__}" if backbone else "")
     millions = sum(parameter.numel() for parameter in parameters) / 1e6
-    mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
-    augmentations = getattr(getattr(mapper, "augmentations", None), "augs", ())
-    sizes = [aug.output_size for aug in augmentations if hasattr(aug, "output_size")]
-    frames = [f"training {size[0]} x {size[1]} (height x width)" for size in sizes]
-    if protocol := told_by_model(model)["protocol"]:
+    frames = [f"training {frame[0]} x {frame[1]} (height x width)"] if frame else []
+    if protocol := getattr(model, "describe_protocol", str)():
         frames.append(f"evaluation {protocol}")
-    frame = f"Frame: {'; '.join(frames)}\n" if frames else ""
+    told = f"Frame: {'; '.join(frames)}\n" if frames else ""
     return (
         f"Network: {name}, {millions:.2f} million parameters, {weights}\n"
-        f"{frame}Device: {describe_device(parameters[0].device)}"
+        f"{told}Device: {describe_device(parameters[0].device)}"
     )
 
 

@@ -1,7 +1,5 @@
 """What a command logs: all of it into a file, and what a person needs onto the terminal."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import sys

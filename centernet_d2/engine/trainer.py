@@ -1,56 +1,39 @@
 """detectron2's trainer with a computed schedule, exact resume and averaged weights."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging
 import math
 import os
-import weakref
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.engine import HookBase, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, EventWriter
-from detectron2.utils.file_io import PathManager
-from torch import nn
 
 from .. import __version__
 from ..checkpoint.model_info import ModelInfo, config_text
 from ..data.samplers import seed_generators
 from ..evaluation.build import check_outputs
-from ..modeling.registration import output_skeleton
 from ..progress import SHOWN
-from .checkpointer import Checkpointer
+from . import writers
 from .class_names import compare_with_checkpoint, set_class_names
 from .contradictions import differing
 from .ema import WeightAverage, copy_into
-from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, StoppedEarly, TrainingHealthHook
+from .hooks import BestCheckpoint, CheckpointHook, StoppedEarly
 from .object_scale import Learned
 from .optimizer import optimizer_state, resume_optimizer
 from .parts import Parts, check_best_metric, check_metric_name, usable_records
-from .pictures import VisualizationHook
 from .processes import StopSignals, at_signals
 from .run_folder import file_to_resume, refuse_used_folder, traces_of_run
 from .saved_names import fetch_weights, saved_names
 from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
-from .summary import PeriodPrinter, describe_network, specs, training_record
-from .writers import (
-    RESULTS_TABLE,
-    WRITER_REGISTRY,
-    WriterHook,
-    add_result,
-    check_writers,
-    last_numbers,
-)
+from .summary import describe_network, specs, training_record
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +66,7 @@ class Trainer(Parts):
         cfg = setup(cfg.clone())
         check_best_metric(cfg)
         self.check_datasets(cfg)
-        check_writers(cfg)
+        writers.check_writers(cfg)
         self.signals = StopSignals()
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
         dataset = usable_records(cfg, self.load_dataset(cfg), "TRAIN", cfg.DATASETS.TRAIN)
@@ -117,65 +100,6 @@ class Trainer(Parts):
         self.register_hooks(self.build_hooks())
         # None where a subclass saves in another way.
         self._keeper = next((h for h in self._hooks if isinstance(h, CheckpointHook)), None)
-
-    def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> Checkpointer:
-        """Build the checkpointer of this run's folder."""
-        trainer = weakref.proxy(self)  # which holds the checkpointer
-        checkpointer = Checkpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            class_names=self.class_names,
-            skeleton=output_skeleton(cfg),
-            mismatch=cfg.MODEL.CHECKPOINT_MISMATCH,
-            trainer=trainer,
-        )
-        if self.average:
-            checkpointer.averaged_state = self.average.state_dict
-        checkpointer.model_info = lambda: trainer.model_info()
-        return checkpointer
-
-    def build_hooks(self) -> list[HookBase]:
-        """Build the hooks, in the order in which they run after a step."""
-        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD if self.cfg.DATASETS.TEST else 0
-        keeper = CheckpointHook(
-            self.checkpointer,
-            period=cfg.SOLVER.CHECKPOINT_PERIOD,
-            least=self.schedule.least_saving,
-            evaluation_period=period,
-            signals=self.signals,
-        )
-        result: list[HookBase] = [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(),
-            # A model from elsewhere has no heatmaps, or does not say so.
-            TrainingHealthHook(getattr(unwrapped(self.model), "heatmap_losses", None)),
-            keeper,
-        ]
-        if cfg.DATASETS.TEST:
-            result.append(EvaluationHook(period, self.evaluate))
-        if metric := cfg.SOLVER.BEST_METRIC:
-            early = {"patience": cfg.SOLVER.EARLY_STOPPING, "period": period}
-            result.append(BestCheckpoint(self.checkpointer, metric, keeper=keeper, **early))
-        if comm.is_main_process():
-            if cfg.VIS_PERIOD > 0:
-                result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
-            PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
-            result.append(WriterHook(self.build_writers(), period=20))
-        return result
-
-    def build_writers(self) -> list[EventWriter]:
-        """Build what the numbers go to: a line of the log, trackers, and detectron2's files."""
-        files = [w for w in super().build_writers() if not isinstance(w, CommonMetricPrinter)]
-        batch, names = self.cfg.SOLVER.IMS_PER_BATCH, self.cfg.LOGGING.WRITERS
-        trackers = [WRITER_REGISTRY.get(name)(self.cfg) for name in names]
-        return [PeriodPrinter(self.max_iter, images_per_step=batch), *trackers, *files]
-
-    @classmethod
-    def scheduler_name(cls, cfg: CfgNode) -> str:
-        """Return the name of what lowers the learning rate: a subclass may build its own."""
-        build = cls.build_lr_scheduler
-        ours = build.__module__.startswith(("centernet_d2.", "detectron2."))
-        return cfg.SOLVER.LR_SCHEDULER_NAME if ours else build.__qualname__.partition(".")[0]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Load OUTPUT_DIR's last checkpoint with all its state, else MODEL.WEIGHTS.
@@ -239,7 +163,7 @@ class Trainer(Parts):
                 self._train()
         finally:
             self._trainer.stop_loading()
-            for hook in (h for h in self._hooks if isinstance(h, WriterHook)):
+            for hook in (h for h in self._hooks if isinstance(h, writers.WriterHook)):
                 hook.close()
         if file := self.iter >= self.max_iter and self.checkpointer.get_checkpoint_file():
             logger.info("%d iterations are done: %s", self.max_iter, file, extra=SHOWN)
@@ -257,11 +181,12 @@ class Trainer(Parts):
         start = f"goes on at iteration {self.start_iter}" if self.start_iter else ""
         start = start or self.cfg.MODEL.WEIGHTS or "from scratch"
         going_on = f"\nStopped, it goes on by: {self.how_to_resume}" if self._keeper else ""
+        frame = self.learned.frame if self.learned else ()
         return (
-            f"{describe_network(unwrapped(self.model), start, loader=self.data_loader)}\n"
+            f"{describe_network(unwrapped(self.model), start, frame=frame)}\n"
             f"{self.schedule.describe()}\n"
             f"Written to {self.cfg.OUTPUT_DIR}: log.txt (all that is said), metrics.json, "
-            f"{RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
+            f"{writers.RESULTS_TABLE}, TensorBoard's events, checkpoints.{going_on}"
         )
 
     def _train(self) -> None:
@@ -296,8 +221,8 @@ class Trainer(Parts):
         if comm.is_main_process() and hasattr(self, "storage"):
             done = min(self.iter + 1, self.max_iter)
             row = {"iteration": done, "epoch": self.schedule.epochs(done)}
-            row |= last_numbers(self.storage, self._last_eval_results)
-            add_result(os.path.join(self.cfg.OUTPUT_DIR, RESULTS_TABLE), row)
+            row |= writers.last_numbers(self.storage, self._last_eval_results)
+            writers.add_result(os.path.join(self.cfg.OUTPUT_DIR, writers.RESULTS_TABLE), row)
         return self._last_eval_results
 
     def state_dict(self) -> dict[str, Any]:
@@ -321,6 +246,7 @@ class Trainer(Parts):
         training |= training_record(self.cfg, self.schedule)
         if self.learned and self.learned.size:
             training["object_size"] = round(self.learned.size, 1)
+            training["image_size"] = self.learned.image_size
         for hook in self._hooks:
             if isinstance(hook, BestCheckpoint) and math.isfinite(hook.best):
                 training["best"] = {"metric": hook.metric, "value": float(hook.best)}
@@ -333,7 +259,6 @@ class Trainer(Parts):
 
     @functools.cached_property
     def config_text(self) -> str:
-        """The config as a checkpoint holds it."""
         return config_text(self.cfg)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -5,8 +5,6 @@ it defines `add_config(cfg)`, that is called with the defaults before the config
 add config keys of its own.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os

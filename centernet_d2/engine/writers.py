@@ -1,7 +1,5 @@
 """Where a training's numbers go: trackers of experiments, and results.csv."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import os
@@ -184,12 +182,10 @@ class WriterHook(hooks.PeriodicWriter):
     """detectron2's, which starts trackers, and estimates the time left after the first steps."""
 
     def before_train(self) -> None:
-        """Start the trackers."""
         for tracker in (w for w in self._writers if isinstance(w, Tracker)):
             tracker.start()
 
     def after_step(self) -> None:
-        """Write where it is due."""
         super().after_step()
         if self.trainer.iter + 1 - self.trainer.start_iter == FIRST_STEPS:
             for writer in (w for w in self._writers if isinstance(w, PeriodPrinter)):

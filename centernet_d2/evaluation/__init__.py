@@ -3,8 +3,6 @@
 The evaluators are imported when they are named, so that none runs code of another's.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

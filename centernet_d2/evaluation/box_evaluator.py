@@ -1,7 +1,5 @@
 """What evaluators of boxes share: detections as checked arrays, gathered from all processes."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -39,6 +37,7 @@ class BoxEvaluator(DatasetEvaluator):
 
     tasks: Sequence[str] = ("bbox",)  # keys of the results
     scores_file: str
+    submission: str  # how a split without labels is scored elsewhere by the files, {}
 
     def __init__(
         self,
@@ -65,7 +64,6 @@ class BoxEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all detections."""
         self._detections: dict[int | str, Detections] = {}
         self._repeated = 0
 
@@ -97,7 +95,7 @@ class BoxEvaluator(DatasetEvaluator):
             logger.warning(
                 "Dataset '%s' has no annotations, so there are no scores. %s",
                 self.dataset_name,
-                self._submission(files) if files else nothing,
+                self.submission.format(files) if files else nothing,
             )
             return OrderedDict((task, {}) for task in self.tasks)
         if not len(detections):
@@ -119,10 +117,6 @@ class BoxEvaluator(DatasetEvaluator):
     @abstractmethod
     def _write_results(self, detections: Any) -> str:
         """Write the files that the benchmark takes; return their path."""
-
-    @abstractmethod
-    def _submission(self, files: str) -> str:
-        """How a split without labels is scored elsewhere."""
 
     @abstractmethod
     def _score(self, detections: Any) -> tuple[Scores, dict[str, Any]]:

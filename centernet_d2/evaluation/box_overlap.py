@@ -1,7 +1,5 @@
 """Overlap of boxes in images, pair by pair, and which pairs there are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From a dataset's name, a config and what a model says of itself to an evaluator."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import os
@@ -52,31 +50,25 @@ def build_evaluator(
     require_registered(dataset_name)
     own = MetadataCatalog.get(dataset_name).get("evaluator_type")
     known = sorted(name for name, _ in EVALUATOR_REGISTRY)
-    if own not in known:
+    asked = dict.fromkeys([own, *evaluators])
+    if unknown := [name for name in asked if name not in known]:
         raise ValueError(
-            f"Dataset '{dataset_name}' has evaluator_type {own!r}, for which no "
-            f"evaluator is registered (known: {', '.join(known)}). Set one with "
-            f"MetadataCatalog.get('{dataset_name}').evaluator_type = ..., or register a builder of "
-            "that name in centernet_d2.evaluation.EVALUATOR_REGISTRY."
-        )
-    further = [name for name in dict.fromkeys(evaluators) if name != own]
-    if unknown := [name for name in further if name not in known]:
-        raise ValueError(
-            f"The model asks for the evaluators {unknown}, which are not registered (known: "
-            f"{', '.join(known)}). Register builders of these names in "
-            "centernet_d2.evaluation.EVALUATOR_REGISTRY."
+            f"Dataset '{dataset_name}' has evaluator_type {own!r}, the model asks for the "
+            f"evaluators {list(evaluators)}: none is registered as {unknown} (known: "
+            f"{', '.join(known)}). Set MetadataCatalog.get('{dataset_name}').evaluator_type = ..., "
+            "or register builders of these names in centernet_d2.evaluation.EVALUATOR_REGISTRY."
         )
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             output_folder = os.path.join(output_folder, dataset_name)
-    folders = {own: output_folder} | {name: os.path.join(output_folder, name) for name in further}
+    folders = {n: output_folder if n == own else os.path.join(output_folder, n) for n in asked}
     context = {"protocol": protocol, "outputs": tuple(outputs)}
     built = [
         call_with_context(EVALUATOR_REGISTRY.get(name), cfg, dataset_name, folder, **context)
         for name, folder in folders.items()
     ]
-    return MergedEvaluators(built) if further else built[0]
+    return MergedEvaluators(built) if len(built) > 1 else built[0]
 
 
 def check_outputs(dataset_names: Collection[str], outputs: Collection[str]) -> None:

@@ -3,8 +3,6 @@
 It stands on pycocotools alone, not on detectron2's, which leaves out the papers' AR columns.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -45,6 +43,7 @@ class CocoEvaluator(BoxEvaluator):
     """
 
     scores_file = "coco_scores.json"
+    submission = "The file to submit is {}."
 
     def __init__(
         self,
@@ -91,17 +90,15 @@ class CocoEvaluator(BoxEvaluator):
 
     def _tell_out_of_reach(self, model_limits: Mapping[str, int]) -> None:
         """Warn where perfect detections would not score 100, since some are not counted or made."""
-        keys = ("image_id", "category_id")
-        counted = [(t, keys, self.max_detections or MAX_DETECTIONS[t]) for t in self.iou_types]
+        keys, key = ("image_id", "category_id"), "TEST.COCO_MAX_DETECTIONS"
         cases = [
-            (*case, f"the {case[0]} scores, which take", "TEST.COCO_MAX_DETECTIONS")
-            for case in counted
+            (t, keys, self.max_detections or MAX_DETECTIONS[t], f"the {t} scores, which take", key)
+            for t in self.iou_types
         ]
         if model_limits:
             cure = " and ".join(f"{key} ({value})" for key, value in model_limits.items())
-            cases.append(
-                ("bbox", keys[:1], min(model_limits.values()), "the model, which takes", cure)
-            )
+            limit = min(model_limits.values())
+            cases.append(("bbox", keys[:1], limit, "the model, which takes", cure))
         for iou_type, keys, limit, what, cure in cases:
             beyond, count, most = out_of_reach(self._truth(iou_type), limit, *keys)
             if beyond:
@@ -159,9 +156,6 @@ class CocoEvaluator(BoxEvaluator):
         path = os.path.join(self.output_folder, RESULTS_FILE)
         write_json(path, detections)
         return path
-
-    def _submission(self, files: str) -> str:
-        return f"The file to submit is {files}."
 
     def _score(self, detections: list[dict]) -> tuple[Scores, dict[str, Any]]:
         self._curves: dict[str, dict[str, list[float]]] = {}

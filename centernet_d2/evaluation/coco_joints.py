@@ -4,8 +4,6 @@ Joints here are COCO's: pixel indices, the middle of the first pixel is (0, 0). 
 on reading and its evaluator takes it off again; so does this one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

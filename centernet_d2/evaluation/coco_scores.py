@@ -1,7 +1,5 @@
 """COCO's numbers for a list of detections, by pycocotools or an equal back end."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math

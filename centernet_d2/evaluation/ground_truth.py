@@ -1,7 +1,5 @@
 """The records of a registered dataset, as evaluators of boxes compare detections with them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from detectron2.data import MetadataCatalog

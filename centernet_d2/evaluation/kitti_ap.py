@@ -18,8 +18,6 @@ paper's repository evaluates with. What is often got wrong:
   (n - 1) / 40 and no more, so scores of a handful of frames are low.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

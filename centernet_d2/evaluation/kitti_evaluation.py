@@ -1,7 +1,5 @@
 """Evaluator of KITTI's scores, in the image, of orientation, on the ground and in space."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import OrderedDict
@@ -77,6 +75,7 @@ class KittiEvaluator(BoxEvaluator):
 
     tasks = tuple(TASKS)
     scores_file = "kitti_scores.json"
+    submission = "The files to submit are in {}: zip them."
 
     def __init__(
         self, *, dataset_name: str, round_results: int | None = PUBLISHED_DECIMALS, **shared: Any
@@ -196,10 +195,8 @@ class KittiEvaluator(BoxEvaluator):
         for label, name in enumerate(self.class_names):
             rows = is_object & (truth.label == label)
             if rows.any() and not objects[label].any():
-                occluded, truncated = (
-                    truth.occluded > most.occluded,
-                    truth.truncated > most.truncated,
-                )
+                occluded = truth.occluded > most.occluded
+                truncated = truth.truncated > most.truncated
                 yield (
                     f"{name}: not one of {rows.sum()} objects is to be found at any difficulty, so "
                     f"that scores are NaN: {(rows & occluded).sum()} are occluded by more than 2 "
@@ -215,9 +212,6 @@ class KittiEvaluator(BoxEvaluator):
                 f"and in space, where what is found there is false; {no_heading.sum()} have no "
                 "known heading and are left out of 'aos'."
             )
-
-    def _submission(self, files: str) -> str:
-        return f"The files to submit are in {files}: zip them."
 
     def _write_results(self, detections: KittiDetections) -> str:
         folder = os.path.join(self.output_folder, RESULT_FOLDER)

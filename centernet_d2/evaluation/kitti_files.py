@@ -1,7 +1,5 @@
 """Result files as KITTI's server and development kit take them: one per frame, even when empty."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The ground truth of a registered KITTI dataset: from its label files, or from its records."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, Sequence

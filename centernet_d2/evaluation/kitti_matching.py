@@ -6,8 +6,6 @@ thresholds (highest score) and the curve itself (largest overlap), so the choice
 The n-th objects of all frames choose at once, each at every threshold.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from .kitti_objects import OverlapPairs

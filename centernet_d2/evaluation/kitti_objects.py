@@ -1,8 +1,7 @@
 """Objects of many frames as flat arrays: what KITTI's scores are computed from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -59,5 +58,5 @@ class OverlapPairs:
     detection: np.ndarray  # (P,) int64 row of the detection
     overlap: np.ndarray  # (P,) float64
 
-    def __getitem__(self, rows: np.ndarray) -> OverlapPairs:
+    def __getitem__(self, rows: np.ndarray) -> Self:
         return OverlapPairs(self.truth[rows], self.detection[rows], self.overlap[rows])

@@ -4,8 +4,6 @@ Rules and formulas are those of KITTI's object development kit (and of the copy 
 paper's repository evaluates with).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

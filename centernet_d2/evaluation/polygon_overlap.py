@@ -5,8 +5,6 @@ edge that runs along a cut, as equal boxes have four of, is kept or left out as 
 nothing, so no tolerance is needed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Evaluator of Pascal VOC: 11-point and every-point AP, result files in the devkit's format."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -11,11 +9,12 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
+from tabulate import tabulate
 
 from ..atomic_write import atomic_write
 from ..checked_values import check_choice
 from ..progress import SHOWN
-from .box_evaluator import BoxEvaluator, Detections, Scores, as_table, class_table, mean_of_known
+from .box_evaluator import BoxEvaluator, Detections, Scores, mean_of_known
 from .ground_truth import annotations_by_class, read_records
 from .voc_scores import VocDetections, VocObjects, score_detections
 
@@ -45,6 +44,7 @@ class VocEvaluator(BoxEvaluator):
     """
 
     scores_file = "voc_scores.json"
+    submission = "The files to submit are in {}: pack the folder 'results' as results.tgz."
 
     def __init__(
         self,
@@ -98,24 +98,25 @@ class VocEvaluator(BoxEvaluator):
             detections, self.objects, num_classes=self.num_classes, thresholds=THRESHOLDS
         )
         tables = {"AP07": scores.eleven_point, "AP12": scores.every_point}
-        own = np.array([mean_of_known(row) for row in tables[self.own_metric]])
-        means = {f"m{prefix}": mean_of_known(table[0]) for prefix, table in tables.items()}
-        means |= {"AP": mean_of_known(own), "AP50": own[0], "AP75": own[THRESHOLDS == 0.75].item()}
-        results = {name: 100 * float(value) for name, value in means.items()}
-        title = self._title("bbox")
-        own_name = METRICS[self.own_metric]
-        lines = [f"In percent, {title} (AP, AP50, AP75: {own_name}):", as_table(dict(results))]
-        for prefix, metric in METRICS.items():
-            values = [100 * value for value in tables[prefix][0].tolist()]
-            classes = dict(zip(self.class_names, values, strict=True))
-            lines += [f"{metric} AP at IoU 0.5 of each class, {title}:", class_table(classes)]
-            results |= {f"{prefix}-{name}": value for name, value in classes.items()}
-        logger.info("%s", "\n".join(lines), extra=SHOWN)
+        own = tables[self.own_metric]
+        columns = {f"m{key}": table[0] for key, table in tables.items()}
+        columns |= {"AP": own.mean(axis=0), "AP50": own[0], "AP75": own[THRESHOLDS == 0.75][0]}
+        results = {name: 100 * mean_of_known(values) for name, values in columns.items()}
+        results |= {
+            f"{key}-{name}": 100 * value
+            for key, table in tables.items()
+            for name, value in zip(self.class_names, table[0].tolist(), strict=True)
+        }
+        (other,) = METRICS.keys() - {self.own_metric}
+        heads = ("class", "AP", "AP50", "AP75", f"AP50 {METRICS[other]}")
+        shown = [columns[key] for key in (*heads[1:4], f"m{other}")]
+        rows = [100 * np.append(mean_of_known(values), values) for values in shown]
+        rows = zip(["all", *self.class_names], *rows, strict=True)
+        table = tabulate(rows, heads, "pipe", floatfmt=".2f", disable_numparse=[0])
+        heading = f"In percent, {self._title('bbox')} (AP, AP50, AP75: {METRICS[self.own_metric]}):"
+        logger.info("%s\n%s", heading, table, extra=SHOWN)
         options = {"file_offset": self.file_offset, "round_to_files": self.round_to_files}
         return {"bbox": results}, options
-
-    def _submission(self, files: str) -> str:
-        return f"The files to submit are in {files}: pack the folder 'results' as results.tgz."
 
     def _write_results(self, detections: VocDetections) -> str:
         """Write one file per class: image, score, and the box, a line per detection."""

@@ -9,8 +9,6 @@ difficult. Any other detection is a false positive, a second one of the same obj
 objects need not be found.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 

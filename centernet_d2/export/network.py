@@ -34,6 +34,9 @@ class Network(nn.Module):
     def examples(self, sizes: Sizes) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], ...]]:
         """Arguments to record at, and which of their axes may have any length."""
         step, less = self.model.divisor, int(self.model.protocol.canvas == "odd")
+        if any((side + less) % step for side in (sizes.height, sizes.width) if side):
+            told = f"multiples of {step}" + ", less one" * less
+            raise ValueError(f"--size is that of the canvas: {told}, where the network is --split")
         sides = (sizes.height or 4 * step - less, sizes.width or 5 * step - less)
         images = torch.zeros(sizes.batch or 2, 3, *sides)
         axes = {} if sizes.batch else {0: Dim("batch", min=1, max=2**10)}

@@ -42,25 +42,29 @@ def place(pictures: Tensor, model: HeatmapDetector) -> PaddedImages:
 def sampling(like: Tensor, size: Size, canvas: Size, fit: str) -> tuple[Tensor, Tensor]:
     """Picture pixels per canvas pixel, a scalar, and where canvas pixel (0, 0) is on it, (2,).
 
-    From ratios of whole numbers, so that single precision is enough to find the same pixels as
+    From ratios of whole numbers, which single precision holds, so that it finds the same pixels as
     `scale_to_canvas` does in double precision.
     """
     height, width, down, across = numbers(like, *size, *canvas).unbind()
-    if fit == "whole":
-        step = torch.maximum(width * down, height * across) / (across * down)
-    else:
-        step = width / across if fit == "width" else torch.ones_like(width)
-    return step, (torch.stack([width, height]) - step * torch.stack([across, down])) / 2
+    shown = {"width": width * down, "none": across * down}.get(fit)
+    if shown is None:
+        shown = torch.maximum(width * down, height * across)
+    begin = [(width * down - shown) / down, (height * across - shown) / across]
+    return shown / (across * down), torch.stack(begin) / 2
 
 
 def warp(pixels: Tensor, step: Tensor, first: Tensor, canvas: Size) -> Tensor:
     """Bilinear samples (N, 3, H, W), rounded, of pixels (N, 3, height, width); black outside.
 
     Column x is at `step * x + first[0]` of the picture. This is the arithmetic of OpenCV's
-    warpAffine from version 5 on (in single precision; along x, then along y).
+    warpAffine from version 5 on, up to single grey levels at a few of a million pixels.
     """
     for axis, length, begin in ((3, canvas[1], first[0]), (2, canvas[0], first[1])):
-        place = torch.arange(length, device=pixels.device, dtype=torch.float32) * step + begin
+        place = torch.arange(length, device=pixels.device, dtype=torch.float32)
+        if axis == 3:  # rounded once, as a fused multiply-add
+            place = (place.double() * step.double() + begin.double()).float()
+        else:
+            place = place * step + begin
         cell = place.floor()
         share = (place - cell).view(-1, 1) if axis == 2 else place - cell
         side = pixels.shape[axis]

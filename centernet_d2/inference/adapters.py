@@ -1,7 +1,5 @@
 """Detections for other libraries: `supervision`, and by it the trackers of `trackers`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from ..missing import explain
+from ..missing import needed_by
 from ..structures.output_fields import register_output_field
 from ..visualization.canvas import class_name
 
@@ -24,10 +22,8 @@ def to_supervision(
     Raises:
         ImportError: supervision is not installed; the message names the cure.
     """
-    try:
+    with needed_by("to_supervision"):
         import supervision as sv
-    except ImportError as error:
-        raise ImportError(explain("to_supervision", error)) from error
     kind = sv.KeyPoints if keypoints else sv.Detections
     found = kind.from_detectron2({"instances": instances})
     names = [class_name(class_names, index) for index in instances.pred_classes.tolist()]
@@ -44,10 +40,8 @@ def byte_tracker(threshold: float, frame_rate: float) -> Callable[[Instances], I
     Raises:
         ImportError: the library is not installed; the message names the cure.
     """
-    try:
+    with needed_by("--track"):
         from trackers import ByteTrackTracker
-    except ImportError as error:
-        raise ImportError(explain("--track", error)) from error
     levels = dict.fromkeys(("track_activation_threshold", "high_conf_det_threshold"), threshold)
     tracker = ByteTrackTracker(frame_rate=frame_rate, **levels)
 

@@ -1,15 +1,14 @@
 """The cameras of image files: from calibration files, or from a focal length alone."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..checked_values import check_value, number
 from ..data.checks import DatasetError
@@ -19,36 +18,31 @@ from ..structures.cameras import camera_doubt
 logger = logging.getLogger(__name__)
 
 _NAMED = 3  # files that a message names
-_EXIF_ORIENTATION = 0x0112  # 1: upright as stored
 
 
+@dataclass(eq=False)
 class ImageCameras:
-    """Projections of image files, read and checked before any image is predicted."""
+    """Projections of image files, read and checked before any image is predicted.
 
-    def __init__(
-        self,
-        files: Sequence[str],
-        *,
-        calibration: str | None = None,
-        focal_length: float | None = None,
-        upright: bool = True,
-    ) -> None:
-        """Read all calibrations, and warn of those that cannot belong to their image.
+    A warning names calibrations that cannot belong to their image, a DatasetError those that cannot
+    be used.
+    """
 
-        Args:
-            files: the images.
-            calibration: a file that `read_projection` reads (row `P2:`) for all images, or a folder
-                with one named as each image; DatasetError where one cannot be used.
-            focal_length: pixels; the camera looks at the middle of the image.
-            upright: whether images are turned by their EXIF orientation when they are read.
-        """
-        if focal_length is not None:
-            check_value("--focal-length", focal_length, number(above=0))
-        self.focal_length = focal_length
+    files: Sequence[str]
+    _: KW_ONLY
+    # A file that `read_projection` reads (row `P2:`) for all images, or a folder with one named as
+    # each image.
+    calibration: str | None = None
+    focal_length: float | None = None  # pixels; the camera looks at the middle of the image
+    upright: bool = True  # whether images are turned by their EXIF orientation when they are read
+
+    def __post_init__(self) -> None:
+        if self.focal_length is not None:
+            check_value("--focal-length", self.focal_length, number(above=0))
         self._calibrated: dict[str, np.ndarray] = {}
-        if calibration is not None:
-            self._calibrated = _read_calibrations(files, calibration)
-            _warn_of_other_pixels(self._calibrated, upright)
+        if self.calibration is not None:
+            self._calibrated = _read_calibrations(self.files, self.calibration)
+            _warn_of_other_pixels(self._calibrated, self.upright)
 
     def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
         """The 3 x 4 matrix from metres to pixels of an image of (height, width); or None."""
@@ -102,7 +96,7 @@ def _why_not_of(file: str, projection: np.ndarray, upright: bool) -> str:
     try:
         with PathManager.open(file, "rb") as stream, Image.open(stream) as image:
             width, height = image.size
-            turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+            turned = upright and image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
     except Exception:  # as many kinds as formats; reading the pixels says what is wrong
         return ""
     if turned:

@@ -1,7 +1,5 @@
 """Detections for many image files: pictures and files of all formats, in batches, resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -9,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from ..data.images import read_image
 from ..progress import bar
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
-from .find_images import WRITABLE_ENDINGS, find_images  # noqa: F401 (old place)
+from .find_images import WRITABLE_ENDINGS
 from .formats import PREDICTION_FORMATS
 from .records import Recorder, Tally
 
@@ -40,49 +38,40 @@ class PredictionReport:
     failed: dict[str, str] = field(default_factory=dict)  # file -> message
 
 
+@dataclass(eq=False)
 class PredictionWriter:
     """The output folder of a run: pictures named as their files, `predictions.json`, other formats.
 
     An image is done when its record is in the JSON and its pictures, written first, are there.
     Files of other formats are made of the records, and one that an earlier run left is kept.
+    ValueError where that had other settings, or a picture's place is taken.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        files: Sequence[str],
-        recorder: Recorder,
-        *,
-        settings: dict[str, object],
-        draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None,
-        overwrite: bool,
-        draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None,
-        left_out: Sequence[str] = (),
-        formats: Sequence[str] = (),
-    ):
-        """Read what an earlier run left.
+    folder: str
+    files: Sequence[str]
+    recorder: Recorder
+    _: KW_ONLY
+    settings: dict[str, object]
+    # Makes the picture of an image's result; None: no such pictures.
+    draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None
+    overwrite: bool
+    # Makes a second one beside it, named `photo.heatmap.jpg`.
+    draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None
+    left_out: Sequence[str] = ()  # files that the JSON lists as such
+    formats: Sequence[str] = ()  # of `PREDICTION_FORMATS`
 
-        `draw` makes the picture of an image's result, `draw_heatmap` a second one beside it, named
-        `photo.heatmap.jpg`; None: no such pictures. `left_out`: files that the JSON lists as such.
-        `formats` are of `PREDICTION_FORMATS`.
-
-        Raises:
-            ValueError: the earlier run had other settings, or a picture's place is taken.
-        """
-        self.recorder, self.heading = recorder, recorder.heading | settings
-        self.formats = [PREDICTION_FORMATS[name] for name in formats]
-        os.makedirs(folder, exist_ok=True)  # its error comes before the first image
-        self.folder, self.path = folder, os.path.join(folder, PREDICTIONS_FILE)
-        self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files])
-        self.files, self.draw, self.draw_heatmap = list(files), draw, draw_heatmap
-        earlier = {} if overwrite else read_earlier(self.path, self.heading)
+    def __post_init__(self) -> None:
+        self.heading = self.recorder.heading | self.settings
+        os.makedirs(self.folder, exist_ok=True)  # its error comes before the first image
+        self.path = os.path.join(self.folder, PREDICTIONS_FILE)
+        self.root = os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in self.files])
+        earlier = {} if self.overwrite else read_earlier(self.path, self.heading)
         self.records = {os.path.abspath(r["file"]): r for r in earlier.get("images", ())}
         self._owners = {record["name"]: key for key, record in self.records.items()}
         self._new: set[str] = set()  # images whose own files are to be written
         self.failed: dict[str, str] = {}
-        self.left_out = list(left_out)
         self._saved_at = time.monotonic()
-        self._check_names(files)
+        self._check_names(self.files)
 
     def _check_names(self, files: Sequence[str]) -> None:
         inputs, names = {os.path.abspath(file) for file in files}, dict[str, str]()
@@ -126,11 +115,10 @@ class PredictionWriter:
 
     def _formatted(self, records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
         """Name, text and perhaps image of the files of all formats."""
-        for form in self.formats:
-            yield from form(records, self.heading, self.folder)
+        for name in self.formats:
+            yield from PREDICTION_FORMATS[name](records, self.heading, self.folder)
 
     def is_done(self, file: str) -> bool:
-        """Tell whether an earlier run has finished this file."""
         record = self.records.get(os.path.abspath(file))
         return record is not None and all(
             kind in record and os.path.isfile(os.path.join(self.folder, record[kind]))
@@ -173,7 +161,7 @@ class PredictionWriter:
                 with atomic_write(path, "w") as stream:
                     stream.write(text)
         self._new.clear()
-        found = {"images": images, "failed": failed, "left_out": self.left_out}
+        found = {"images": images, "failed": failed, "left_out": list(self.left_out)}
         write_json(self.path, self.heading | found, indent=1)
         self._saved_at = time.monotonic()
 
@@ -209,7 +197,6 @@ def predict_files(
     writer: PredictionWriter,
     *,
     batch_size: int = 8,
-    progress: bool = True,
     read: Callable[[str], np.ndarray] = read_image,
 ) -> PredictionReport:
     """Run the detector over files; the next batch is read while one is in the network.
@@ -226,8 +213,7 @@ def predict_files(
     skipped = set(report.skipped)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
-        hidden = None if progress else True  # None: without a terminal
-        with bar(total=len(todo), what="Images", unit="image", disable=hidden) as done:
+        with bar(total=len(todo), what="Images", unit="image") as done:
             for batch in _read_ahead(todo, batch_size, read):
                 readable = [(file, image) for file, image in batch if isinstance(image, np.ndarray)]
                 results: dict[str, Any] = dict(batch) | dict(_each(predict, readable))

@@ -1,7 +1,5 @@
 """What a command line names: image and video files, folders, patterns, cameras, each once."""
 
-from __future__ import annotations
-
 import glob
 import logging
 import os

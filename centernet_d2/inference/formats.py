@@ -5,8 +5,6 @@ else stands in that JSON, and with the output folder. It yields a name below the
 and the image file whose own it is, or "" where it is of all; one's own is not written twice.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

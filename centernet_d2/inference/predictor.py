@@ -1,7 +1,5 @@
 """From images to detections in an application."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +19,7 @@ from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import model_config
 from ..engine.saved_names import fetch_weights, saved_names
 from ..engine.setup import setup
+from ..modeling.inference_protocol import InferenceProtocol
 from ..modeling.registration import output_skeleton
 from ..structures.skeleton import Skeleton
 
@@ -49,6 +48,7 @@ class Predictor:
         model: the detector, in evaluation mode.
         class_names: from the datasets' metadata or from the checkpoint; [] where neither has them.
         skeleton: joints, from the same; None where neither names them.
+        training, protocol: what the weights say of it (docs/models.md); how images are tested.
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
@@ -87,9 +87,9 @@ class Predictor:
             "class_names": configured_class_names(self.cfg),
             "joint_names": output_skeleton(self.cfg) or not has_joints,
         }
-        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or (
-            saved.skeleton if has_joints else None
-        )
+        named = saved.skeleton if has_joints else None
+        self.skeleton: Skeleton | None = output_skeleton(self.cfg) or named
+        self.training, self.protocol = saved.training, InferenceProtocol.from_config(self.cfg)
         self.guessed = [key for key in saved.guessed if not known[key]]
 
     @property
@@ -190,7 +190,6 @@ class Predictor:
         )
 
     def _input(self, x: Any, projection: Any = None, name: str | None = None) -> dict[str, Any]:
-        """The model's input of an array or a file."""
         if isinstance(x, (str, os.PathLike)):
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))

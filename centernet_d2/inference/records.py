@@ -1,7 +1,5 @@
 """Which detections are given out, and these as plain rows of a JSON file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from detectron2.structures import Instances
 
 from ..checked_values import check_value, one_of, share
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField
+from ..visualization.canvas import class_name
 
 BOX_FORMATS = {
     "xyxy": "XYXY: left, top, right, bottom in pixels of the upright image",
@@ -90,7 +89,6 @@ class Tally:
     highest: float = 0.0
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Count an image's record."""
         self.pictures += 1
         self.detections += len(record["detections"])
         self.highest = max(self.highest, record.get("highest_score") or 0.0)
@@ -124,14 +122,9 @@ def detection_records(
             for row, more in zip(further, record(instances), strict=True):
                 row.update(more)
     scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-    rows = zip(boxes.tolist(), scores, classes, further, strict=True)
-    return [
-        {
-            "class_name": class_names[k] if k < len(class_names) else f"class {k}",
-            "class_index": k,
-            "score": round(score, 6),
-            "box": [round(value, 3) for value in box],
-            **more,
-        }
-        for box, score, k, more in rows
-    ]
+    records = []
+    for box, score, k, more in zip(boxes.tolist(), scores, classes, further, strict=True):
+        entry: dict[str, Any] = {"class_name": class_name(class_names, k), "class_index": k}
+        entry |= {"score": round(score, 6), "box": [round(value, 3) for value in box]}
+        records.append(entry | more)
+    return records

@@ -3,9 +3,7 @@
 A window is (left, top, right, bottom) in pixels of the whole picture.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,38 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
+from ..engine.object_scale import RATIO
+from ..modeling.inference_protocol import InferenceProtocol
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField, scale_boxes, scale_points
 
 Window = tuple[int, int, int, int]
+LEAST = 8  # network pixels, two cells of the output
 _SAME = 0.5  # IoU from which on detections of two windows are one object
 _PART = 0.5  # share of a cut box that lies in another one, from which on it is a part of it
+
+
+def usual_tile(protocol: InferenceProtocol, told: Mapping[str, Any], crop: Sequence[int]) -> int:
+    """Side of tiles that show objects as large as the training did; 0: its weights do not say."""
+    if protocol.scale_of((1, 1)) == protocol.scale_of((2, 2)):  # not all scaled to one canvas
+        return max(crop)
+    size = told.get("image_size")
+    return round(protocol.scale_of((1, 1)) / protocol.scale_of(size)) if size else 0
+
+
+def hint_at_tiles(
+    protocol: InferenceProtocol, training: Mapping[str, Any], sizes: Iterable[tuple[int, int]]
+) -> str:
+    """Say where objects as large as the training's have under `LEAST` pixels; "" of no picture."""
+    if not (learned := training.get("image_size")):
+        return ""
+    scale = min(map(protocol.scale_of, sizes)) / protocol.scale_of(learned)
+    if scale * training["object_size"] >= LEAST or scale * RATIO >= 1:
+        return ""
+    return (
+        f"Pictures are much larger than the training's ({learned[1]} x {learned[0]}). Where an "
+        "object has as many of their pixels as it had there, the network sees under two cells of "
+        f"it: then take --tiles (of {usual_tile(protocol, training, ())} pixels)."
+    )
 
 
 def plan_tiles(size: tuple[int, int], tile: int, overlap: int) -> list[Window]:

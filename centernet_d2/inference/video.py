@@ -3,8 +3,6 @@
 Frames are (H, W, 3) uint8, channels B, G, R, turned upright as the file says.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import logging
@@ -50,7 +48,6 @@ class Video:
     """
 
     def __init__(self, source: str) -> None:
-        """Open it; OSError where that cannot be done."""
         self.name = without_login(source)
         camera = source.removeprefix("camera:")
         self.capture = cv2.VideoCapture(int(camera) if camera.isdigit() else source)

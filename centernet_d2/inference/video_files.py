@@ -1,7 +1,5 @@
 """Detections of videos: a record for each frame and a drawn video, written as the frames come."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import logging
@@ -11,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -33,24 +31,23 @@ Predict = Callable[[list[str], list[np.ndarray]], list[dict[str, Any]]]
 Draw = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
 
 
+@dataclass(eq=False)
 class FrameWriter:
     """Writes `<place>.frames.json`, perhaps `.csv`, and the drawn frames of a video as another."""
 
-    def __init__(
-        self,
-        place: str,
-        video: Video,
-        recorder: Recorder,
-        heading: Mapping[str, Any],
-        draw: Draw | None,
-    ) -> None:
-        self.recorder, self.heading, self.draw, self.video = recorder, heading, draw, video
-        self.film = VideoFile(place, video.fps / (heading["frames"][2] or 1))
+    place: str
+    video: Video
+    recorder: Recorder
+    heading: Mapping[str, Any]
+    draw: Draw | None
+
+    def __post_init__(self) -> None:
+        self.film = VideoFile(self.place, self.video.fps / (self.heading["frames"][2] or 1))
         self.tally, self._files = Tally(), ExitStack()
         self.seconds = dict.fromkeys(("decode", "network", "draw", "write"), 0.0)
-        endings = [ENDING, *([".frames.csv"] if heading["csv"] else [])]
-        self._streams = [self._files.enter_context(atomic_write(place + e, "w")) for e in endings]
-        self._streams[0].write(json.dumps(dict(heading))[:-1] + ', "images": [')
+        places = [self.place + ENDING, *[f"{self.place}.frames.csv"] * self.heading["csv"]]
+        self._streams = [self._files.enter_context(atomic_write(each, "w")) for each in places]
+        self._streams[0].write(json.dumps(dict(self.heading))[:-1] + ', "images": [')
 
     def add(self, frames: Sequence[Frame], results: Sequence[Mapping[str, Any]]) -> None:
         """Write the records of frames, with "frame" and "time" in seconds, and draw them."""

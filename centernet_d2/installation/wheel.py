@@ -29,7 +29,6 @@ _PLACES = (
     (r"projects/[^/]+/((?:point_rend|deeplab|panoptic_deeplab)/.+\.py)", r"detectron2/projects/\1"),
 )
 
-
 _METADATA = """\
 Metadata-Version: 2.1
 Name: detectron2

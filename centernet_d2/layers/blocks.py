@@ -1,7 +1,5 @@
 """Small blocks that backbones and heads are made of. All take and give (N, C, H, W) maps."""
 
-from __future__ import annotations
-
 import math
 from typing import cast
 
@@ -101,7 +99,6 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
         residual = self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(features)))))
         return torch.relu_(residual + self.skip(self.pool(features)))
 

@@ -4,8 +4,6 @@ Corner pooling module: CornerNet section 3.3, figure 7. Cascade corner pooling a
 triplet CenterNet section 3.2, in the order of its published code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,7 +90,6 @@ class CascadeCornerPooling(CornerPooling):
         norm: str = "BN",
         **options: Any,
     ) -> None:
-        """Build the module; see `CornerPooling`."""
         options |= {"pool_channels": pool_channels, "norm": norm}
         super().__init__(in_channels, out_channels, **options)
         self.look = nn.ModuleList(
@@ -103,7 +100,6 @@ class CascadeCornerPooling(CornerPooling):
         )
 
     def pooled(self, branch: int, features: Tensor) -> Tensor:
-        """See `_PoolingModule`."""
         inside = self.pools[1 - branch](self.look[branch](features))
         edge = self.look_merge[branch](self.branches[branch](features) + inside)
         return self.pools[branch](edge)
@@ -113,7 +109,6 @@ class CenterPooling(_PoolingModule):
     """Center pooling: each cell sees the largest values of its column and of its row."""
 
     def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
-        """Build the module; see `_PoolingModule`."""
         # Of two scans in series, so that of equal values the published one gets the gradient.
         directions = [["top", "bottom"], ["left", "right"]]
         super().__init__(in_channels, out_channels, directions, **options)

@@ -6,8 +6,6 @@ channels-last rows: the four corners of a tap are the bag) and one matrix produc
 faster and also in bfloat16.
 """
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 
@@ -98,7 +96,6 @@ class DeformConv2d(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
         taps = self.weight.shape[-1] * self.weight.shape[-2]
         offset, mask = self.conv_offset_mask(x).split([2 * taps, taps], dim=1)
         return modulated_deform_conv2d(
@@ -113,7 +110,6 @@ class DeformConv2d(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Shown by print(model)."""
         out_channels, in_channels, kernel_size, _ = self.weight.shape
         return (
             f"{in_channels}, {out_channels}, kernel_size={kernel_size}, stride={self.stride}, "

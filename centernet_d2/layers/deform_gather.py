@@ -6,11 +6,9 @@ samples of a block of output cells then are a matrix that one product turns into
 Gradients of the rows are a gather as well, after sorting by row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +71,7 @@ class _Geometry:
         padding: int,
         dilation: int,
         stride: int,
-    ) -> _Geometry:
+    ) -> Self:
         dtype = torch.promote_types(x.dtype, torch.float32)
         kernel_height, kernel_width = weight.shape[2:]
 

@@ -12,8 +12,6 @@ belong to the earlier one.
 (N, C, H, W) in any memory format, which the output keeps.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import logging
@@ -98,7 +96,6 @@ class DirectionalPool(nn.Module):
         self.direction = direction
 
     def forward(self, features: Tensor) -> Tensor:
-        """See `directional_pool`."""
         return directional_pool(features, self.direction)
 
 

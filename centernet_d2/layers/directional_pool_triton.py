@@ -4,8 +4,6 @@ Each program scans a block of lines (columns or rows of single maps), whose cell
 lie side by side in memory wherever the layout allows it.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -1,7 +1,5 @@
 """Bilinear up-sampling as the starting point of a learned transposed convolution."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,7 +82,6 @@ class BilinearUpsampling(nn.ConvTranspose2d):
         fill_bilinear_(self.weight)
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """See the class."""
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if traced or output_size is not None or features.device.type != "cpu":
             return super().forward(features, output_size)

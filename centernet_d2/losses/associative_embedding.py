@@ -4,8 +4,6 @@ CornerNet section 3.3, after associative embedding (Newell et al. 2017). P objec
 images, at most M in one image.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Penalty-reduced focal loss on heatmaps (CornerNet section 3.2, points paper equation 1)."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

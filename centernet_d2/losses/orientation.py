@@ -1,7 +1,5 @@
 """The loss of observation angles in two bins ("Objects as Points", appendix B). P objects."""
 
-from __future__ import annotations
-
 import math
 
 import torch

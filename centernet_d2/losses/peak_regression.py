@@ -1,7 +1,5 @@
 """Regression losses on values read from maps at the objects' cells. P objects, D channels."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """`get_config`, `get_checkpoint_url` and `get`, with the arguments of detectron2's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -13,10 +11,12 @@ from torch import nn
 
 from ..checkpoint.files import read_tensors
 from ..checkpoint.matching_config import config_node
+from ..checkpoint.model_info import read_model_info
 from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import converted_file
 from ..config.protocols import apply_protocol
-from .lookup import fetch_weights, find_entry, get_config_file
+from .entries import Entry
+from .lookup import fetch_weights, find_entry, get_config_file, shipped_models
 from .path_handlers import IMAGENET, PUBLISHED
 
 
@@ -25,12 +25,13 @@ def get_checkpoint_url(config_path: str) -> str:
 
     Args:
         config_path: config of the entry, e.g. "COCO-Detection/points_dla34_140e.yaml"; folder and
-            ending may be left out.
+            ending may be left out. Or a model in the package, "bccd".
 
     Raises:
         UnknownModelError: the zoo has no such entry; the message lists near names.
     """
-    return f"{PUBLISHED}{find_entry(config_path).name}"
+    is_shipped = config_path in shipped_models()
+    return PUBLISHED + (config_path if is_shipped else find_entry(config_path).name)
 
 
 def get_config(config_path: str, trained: bool = False) -> Any:
@@ -45,8 +46,10 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     Raises:
         UnknownModelError: there is no such config or, with `trained`, no such entry.
     """
-    file = get_config_file(config_path)
     url = get_checkpoint_url(config_path) if trained else ""
+    if shipped := shipped_models().get(config_path):
+        return config_node(read_model_info(shipped).config_values() | {"MODEL.WEIGHTS": url})
+    file = get_config_file(config_path)
     if file.endswith(".py"):
         lazy = LazyConfig.load(file)
         if trained:
@@ -72,7 +75,8 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         UnknownModelError, OSError, RuntimeError: there is no such config, or the weights cannot be
             had (the message says what to do), or do not fill the model.
     """
-    cfg, entry = get_config(config_path), find_entry(config_path) if trained else None
+    cfg, shipped = get_config(config_path), shipped_models().get(config_path)
+    source = (shipped or find_entry(config_path)) if trained else None
     if device is None and not torch.cuda.is_available():
         device = "cpu"
     if isinstance(cfg, CfgNode):
@@ -81,8 +85,8 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     else:
         model, weights = instantiate(cfg.model), cfg.train.get("init_checkpoint", "")
         model = model if device is None else model.to(device)
-    if entry:
-        file = converted_file(fetch_weights(entry))
+    if source:
+        file = converted_file(fetch_weights(source) if isinstance(source, Entry) else source)
         model.load_state_dict(read_tensors(file)["model"], strict=True)
     elif weights.startswith(IMAGENET):
         content = read_tensors(PathManager.get_local_path(weights))

@@ -4,8 +4,6 @@ Data only. A number under `published` was printed by the authors of the weights;
 `measured` was obtained with this package and names how.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -101,7 +99,6 @@ FILES = {
     "ExtremeNet_500000": "1JMbHgN4uLkP9MAyJU5EeHrgxwe101hwO",
 }
 
-
 COCO = Benchmark("COCO-Detection", "coco", "box AP, COCO val2017")
 COCO_TEST_DEV = Benchmark("COCO-Detection", "coco", "box AP, COCO test-dev")
 KEYPOINTS = Benchmark("COCO-Keypoints", "coco_person", "keypoint AP, COCO val2017")
@@ -115,7 +112,6 @@ KITTI = Benchmark(
     "0.7, bird's-eye view at 0.5",
     resolution="fixed",
 )
-
 
 # Benchmark, what its values are, licence -> config, authors' name, parameters, values.
 _MODELS = {

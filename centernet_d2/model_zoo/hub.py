@@ -4,8 +4,6 @@ HF_ENDPOINT names another server that speaks the same; it may need HF_HUB_DISABL
 HF_TOKEN, or `hf auth login`, says who pushes.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

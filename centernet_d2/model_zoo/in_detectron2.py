@@ -8,8 +8,6 @@ its folder belongs to another package, and a config of this package needs keys t
 have not.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any

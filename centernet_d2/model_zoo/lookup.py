@@ -1,15 +1,20 @@
-"""Finding an entry, its config file and its weights by name."""
-
-from __future__ import annotations
+"""Finding an entry or a shipped model, its config file and its weights by name."""
 
 import difflib
+import functools
 import importlib.resources
+import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ..checkpoint.download import DownloadError, download
 from ..checkpoint.files import WeightFileError, cache_dir
 from .entries import ENTRIES, Entry
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = (".yaml", ".pth", ".py")
 
@@ -28,7 +33,8 @@ def find_entry(name: str) -> Entry:
     if entry := known.get(without_ending(name)):
         return entry
     raise UnknownModelError(
-        f"The model zoo has no '{name}'.{near_names(name, known)} All are listed by "
+        f"The model zoo has no '{name}'.{near_names(name, [*known, *shipped_models()])} All are "
+        "listed by "
         "`centernet-d2 models list` and centernet_d2.model_zoo.names()."
     )
 
@@ -39,13 +45,49 @@ def known_names() -> dict[str, Entry]:
 
 
 def names() -> list[str]:
-    """All entries, by full name."""
-    return [entry.name for entry in ENTRIES]
+    """All models: those in the package, then the entries by full name."""
+    return [*shipped_models(), *(entry.name for entry in ENTRIES)]
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:
     """Full name, name without folder, and the authors' name."""
     return tuple(dict.fromkeys((entry.name, entry.short_name, entry.published_name)))
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models inside the package, which no network is needed for: name -> file of weights."""
+    folder = Path(str(importlib.resources.files(__package__))) / "shipped"
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def shipped_file(name: str) -> Path | None:
+    """The file of a shipped model; None of other names, and of one that a file here has."""
+    tell_namesake(name)
+    file = shipped_models().get(name)
+    return None if file and Path(name).is_file() else file
+
+
+def shipped_card(name: str) -> tuple[dict[str, Any], str]:
+    """The card of a shipped model: what its header states, and its text."""
+    card = shipped_models()[name].with_suffix(".md").read_text(encoding="utf-8")
+    _, header, text = card.split("---\n", 2)
+    return yaml.safe_load(header), text.strip()
+
+
+def tell_namesake(name: str) -> None:
+    """Warn where a file or folder here has the name of a model, and say which of the two it is."""
+    path = Path(name).absolute()
+    if name not in {*known_names(), *shipped_models()} or not path.exists():
+        return
+    told = f"'{name}' is the model of that name, not the folder {path}: name a file in that."
+    if path.is_file():
+        told = f"'{name}' is the file {path}, not the model of that name: rename it to have that."
+    _warn(told)
+
+
+@functools.cache  # once of the same
+def _warn(message: str) -> None:
+    logger.warning(message)
 
 
 def without_ending(name: str) -> str:
@@ -57,8 +99,8 @@ def without_ending(name: str) -> str:
 def near_names(name: str, known: Iterable[str]) -> str:
     """A blank and a sentence with the names nearest to `name`; "" where none is near."""
     # The folder would make all names of one folder near.
-    by_last = {known_name.rpartition("/")[2]: known_name for known_name in known}
-    last = without_ending(name).rpartition("/")[2]
+    by_last = {known_name.rpartition("/")[2].lower(): known_name for known_name in known}
+    last = without_ending(name).rpartition("/")[2].lower()
     near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
     return f" Near: {', '.join(by_last[found] for found in near)}." if near else ""
 
@@ -97,7 +139,10 @@ def get_config_file(name: str) -> str:
         known |= {full.rpartition("/")[2]: config, full: config}
     found = name if (folder / name).is_file() else known.get(without_ending(name))
     if not found:
-        raise UnknownModelError(f"There is no config '{name}'.{near_names(name, known)}")
+        near = near_names(name, [*known, *shipped_models()])
+        if name in shipped_models():
+            near = f" The model '{name}' carries its own: name it as weights."
+        raise UnknownModelError(f"There is no config '{name}'.{near}")
     return str(folder / found)
 
 

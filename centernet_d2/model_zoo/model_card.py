@@ -1,7 +1,5 @@
 """The card of a model: what a README.md at the Hugging Face Hub says, for people and machines."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """Weights by name in MODEL.WEIGHTS, for every loader that uses detectron2's PathManager.
 
+    bccd, published:bccd                    a model that is in this package
     published:<file, address or zoo name>   weights as their authors released them
     torchvision:resnet18                    torchvision's ImageNet weights
     timm:dla34.in1k                         timm's
@@ -10,8 +11,6 @@
 Each becomes a cached detectron2 file the first time that it is really loaded. The prefixes have no
 slashes, because detectron2's main branch takes names apart as addresses.
 """
-
-from __future__ import annotations
 
 import logging
 import re
@@ -30,7 +29,7 @@ from ..checkpoint.published import AUTHOR, VERSION, converted_file, digest_of
 from ..checkpoint.rename import rename_names
 from .hub import FILE as HUB_FILE
 from .hub import HUB, from_hub, hub_file
-from .lookup import UnknownModelError, fetch_weights, find_entry
+from .lookup import UnknownModelError, fetch_weights, find_entry, shipped_file
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def published_file(name: str) -> Path:
         return from_hub(name)
     if is_url(name):
         return download(name, downloaded_file(name).parent)
-    file = Path(name).expanduser()
+    file = shipped_file(name) or Path(name).expanduser()
     if file.is_file():
         return file
     try:
@@ -139,6 +138,8 @@ def local_file(name: str) -> Path:
     Raises:
         ValueError, ImportError, OSError: it cannot be had; the message says what to do.
     """
+    if file := shipped_file(name.removeprefix(PUBLISHED)):
+        return file
     try:
         return Path(PathManager.get_local_path(name))
     except urllib.error.URLError as error:

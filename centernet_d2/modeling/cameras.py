@@ -1,7 +1,5 @@
 """The cameras of a batch: each input's own projection, or a default one."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

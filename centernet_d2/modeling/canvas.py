@@ -1,7 +1,5 @@
 """The canvas of a batch, and what is said where it does not suit a network."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Sequence
@@ -42,7 +40,6 @@ class OnCanvas(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model lives."""
         return self.pixel_mean.device
 
     @property

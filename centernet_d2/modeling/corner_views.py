@@ -3,8 +3,6 @@
 N images, M pairs per view, K centers per view, (h, w) output map.
 """
 
-from __future__ import annotations
-
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
@@ -12,7 +10,7 @@ from torch import Tensor
 from ..decoding.corner_pairs import NO_PAIR
 from ..structures.padded_images import PaddedImages, Size
 from ..structures.predictions import CornerPairs, Keypoints
-from .test_time_augmentation import zoomed_size
+from .test_time_augmentation import halves, zoomed_size
 
 FLIP_CONVENTIONS = ("edge", "pixel")
 
@@ -33,7 +31,7 @@ def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
 
     Boxes are on the output map; `width` is that of `unflip_width`.
     """
-    own, flipped = pairs.boxes.chunk(2)
+    own, flipped = halves(pairs.boxes)
     x1, y1, x2, y2 = flipped.unbind(-1)
     turned = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
     return CornerPairs(
@@ -46,7 +44,7 @@ def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
 
 def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
     """Keypoints (2 N, K) of images and their flipped images -> (N, 2 K), likewise."""
-    own, flipped = keypoints.points.chunk(2)
+    own, flipped = halves(keypoints.points)
     x, y = flipped.unbind(-1)
     return Keypoints(
         scores=_united(keypoints.scores),
@@ -57,7 +55,7 @@ def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
 
 
 def _united(values: Tensor) -> Tensor:
-    return torch.cat(values.chunk(2), dim=1)
+    return torch.cat(halves(values), dim=1)
 
 
 def pairs_in_image(

@@ -1,8 +1,7 @@
 """A detector made ready to predict fast: norms folded away, and half the digits where asked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,22 +46,14 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
 
 def _lower_precision(model: nn.Module, dtype: torch.dtype) -> None:
     model.backbone.to(dtype)
-    model.backbone.register_forward_pre_hook(_Cast(dtype))
+    model.backbone.register_forward_pre_hook(partial(_cast, dtype))
     model.head.to(dtype)
     for branch in model.head.modules():
         if isinstance(branch, PredictionBranch):
             # In half precision neighbouring cells often tie, and each of them would be a peak.
-            branch.last_layer.float().register_forward_pre_hook(_Cast(torch.float32))
+            branch.last_layer.float().register_forward_pre_hook(partial(_cast, torch.float32))
 
 
-class _Cast:
-    """A hook that changes the dtype of a module's input.
-
-    An object and no inner function, so that models can be copied and pickled.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
-        return (arguments[0].to(self.dtype),)
+def _cast(dtype: torch.dtype, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor]:
+    """Change the dtype of a module's input; no inner function, so that models can be pickled."""
+    return (arguments[0].to(dtype),)

@@ -5,8 +5,6 @@ itself. Which norm follows which convolution is observed while an image goes thr
 any network will do, and the result is compared with what the network gave before.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import fields, is_dataclass
 from typing import Any

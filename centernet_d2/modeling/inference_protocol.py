@@ -1,10 +1,8 @@
 """The test protocol: how images reach the network in inference and how detections leave it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from detectron2.config import CfgNode
 
@@ -50,8 +48,7 @@ class InferenceProtocol:
             object.__setattr__(self, "soft_nms", SoftNmsRule(**self.soft_nms))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> InferenceProtocol:
-        """The protocol of `cfg.TEST`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         limit = cfg.TEST.DETECTIONS_PER_IMAGE
         return from_block(
             cls,
@@ -78,6 +75,12 @@ class InferenceProtocol:
         """Image pixels that the width of a canvas of "fixed" shows, of an image of `size`."""
         return shown_side(size, canvas, self.fixed_fit)
 
+    def scale_of(self, size: Size) -> float:
+        """Network pixels that a pixel of an image of `size` becomes, at scale 1."""
+        if self.resolution == "keep_res":
+            return 1.0
+        return self.fixed_size[1] / self.shown_side(size, self.fixed_size)
+
     def canvas_of(self, size: Size, divisor: int) -> Size:
         """Network frame of an image of `size`."""
         if self.resolution == "keep_res":
@@ -96,14 +99,12 @@ class InferenceProtocol:
         """
         listed = ", ".join(f"{scale:g}" for scale in self.scales)
         if len(self.scales) == 1:
-            augmentation = "flip" if self.flip else "no augmentation"
-            augmentation += "" if self.scales == (1.0,) else f" at scale {listed}"
+            views = "flip" if self.flip else "no augmentation"
+            views += "" if self.scales == (1.0,) else f" at scale {listed}"
         else:
-            augmentation = "ms" if self.flip else "ms without flip"
-            usual = sorted(self.scales) == list(published_scales)
-            augmentation += "" if usual else f" ({listed})"
-        word = f"{self.name}: " if self.name else ""
-        parts = [word + augmentation, self.resolution, *notes]
+            views = "ms" if self.flip else "ms without flip"
+            views += "" if sorted(self.scales) == list(published_scales) else f" ({listed})"
+        parts = [f"{self.name}: {views}" if self.name else views, self.resolution, *notes]
         if self.resolution == "fixed":
             parts[1] = "fixed {}x{}".format(*self.fixed_size) + FIXED_FITS[self.fixed_fit]
         elif self.canvas != published_canvas:

@@ -1,7 +1,5 @@
 """What a detector takes: its images' pixels, its classes, its backbone's maps; errors name them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +101,7 @@ def checked_classes(entry: dict[str, Any], num_classes: int) -> Instances:
     if missing := [name for name in nothing if not instances.has(name)]:
         raise ValueError(
             f"{source_of(entry)}: 'instances' have no '{missing[0]}'. This package's mapper "
-            "(centernet_d2.data.loader.build_mapper) attaches it; let yours do the same."
+            "(centernet_d2.data.mapper.DetectionMapper) attaches it; let yours do the same."
         )
     lowest = -ignored_rows(instances).long()  # an ignored object may belong to all classes, -1
     classes = instances.gt_classes

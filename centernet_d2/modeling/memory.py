@@ -1,7 +1,5 @@
 """Images that are too large: refused by a limit, or explained when memory runs out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

@@ -5,8 +5,6 @@ whose clipped box is empty from all fields, and scales no field that it does not
 scales every image-plane field, on a copy, and clips and drops only when told.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from detectron2.structures import Instances

@@ -5,8 +5,6 @@ Backbones carry this package's prefix. Their names of before it (`build_dla_back
 another package that registers them: they are looked up when a model is built.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable
@@ -14,7 +12,6 @@ from typing import Any, TypeVar
 
 import detectron2.modeling
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
 
 from ..data.fields.base import detector_class
@@ -33,11 +30,7 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
     """Return a decorator that registers what takes (cfg, input_shape) under a prefixed name."""
 
     def register(backbone: Builder) -> Builder:
-        def build(cfg: CfgNode, input_shape: ShapeSpec) -> Backbone:
-            return backbone(cfg, input_shape)
-
-        build.__name__, build.__module__ = name, backbone.__module__
-        BACKBONE_REGISTRY.register(build)
+        BACKBONE_REGISTRY._do_register(name, backbone)
         return backbone
 
     return register

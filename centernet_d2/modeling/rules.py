@@ -5,18 +5,16 @@ their concepts; here they are put together, one object for training and one for 
 detector. `docs/config.md` says more about each value, with its source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from ..checked_values import check_at_least, check_choice, check_positive
+from ..checked_values import check_at_least, check_choice, check_value, positive
 from ..config import from_block
 from ..decoding.center_check import check_center_rule
 from ..decoding.peaks import PeakSearch
@@ -34,7 +32,6 @@ from .inference_protocol import InferenceProtocol
 Kind = TypeVar("Kind")
 
 HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
-
 
 # What the detectors share -> its block, and the keys of another name than the argument's.
 PARTS: dict[type, tuple[str, dict[str, str]]] = {
@@ -67,8 +64,7 @@ class CenterLearning:
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CenterLearning:
-        """From `MODEL.HEATMAP` and `MODEL.POINTS_CENTERNET`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
 
@@ -99,7 +95,7 @@ class CenterDecoding:
     soft_nms: SoftNmsRule | None = None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> CenterDecoding:
+    def from_config(cls, cfg: CfgNode, soft_nms: SoftNmsRule) -> Self:
         """From `MODEL.HEATMAP`, `...BOX2D` and, but for method and threshold, `soft_nms`."""
         nms, threshold = (cfg.MODEL.POINTS_CENTERNET.BOX2D[key] for key in ("NMS", "NMS_THRESHOLD"))
         soft = nms in ("linear", "gaussian")
@@ -147,8 +143,7 @@ class CornerLearning:
         check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CornerLearning:
-        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         shared = {"gaussian": part(GaussianRule, cfg), "focal": part(FocalLoss, cfg)}
         return from_block(cls, cfg, "MODEL.CORNERNET", **shared)
 
@@ -175,8 +170,7 @@ class CornerDecoding:
         check_at_least("merge_exponent", self.merge_exponent, 0)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> CornerDecoding:
-        """From `MODEL.HEATMAP` and `MODEL.CORNERNET`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         margin = cfg.MODEL.CORNERNET.OUTSIDE_MARGIN
         return from_block(
             cls,
@@ -205,9 +199,8 @@ class TripletRule:
         check_center_rule(self.region_parts, self.center_choice)
         check_choice("center_scales", self.center_scales, ("original", "all"))
         check_at_least("region_side", self.region_side, 0)
-        check_positive("center_sigma_divisor", self.center_sigma_divisor)
+        check_value("center_sigma_divisor", self.center_sigma_divisor, positive)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> TripletRule:
-        """From `MODEL.TRIPLET_CENTERNET`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         return from_block(cls, cfg, "MODEL.TRIPLET_CENTERNET")

@@ -8,8 +8,6 @@ KITTI's marks of what is not known hold everywhere, in training and in scores:
   the orientation is not known.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -7,11 +7,9 @@ that rotation seen along the ray to the object: what an image shows. A projectio
 to pixels of the frame that it belongs to (`cameras.py`). torch alone is needed here.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -51,7 +49,7 @@ class Boxes3D:
     @classmethod
     def from_parts(
         cls, location: Tensor, dimensions: Tensor, rotation_y: Tensor, alpha: Tensor
-    ) -> Boxes3D:
+    ) -> Self:
         """Join location (N, 3), dimensions (N, 3), rotation_y (N,) and alpha (N,)."""
         return cls(torch.cat([location, dimensions, rotation_y[:, None], alpha[:, None]], dim=1))
 
@@ -100,28 +98,25 @@ class Boxes3D:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensor lives."""
         return self.tensor.device
 
-    def to(self, *args: Any, **kwargs: Any) -> Boxes3D:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """As `Tensor.to`: another device or floating point type."""
-        return Boxes3D(self.tensor.to(*args, **kwargs))
+        return type(self)(self.tensor.to(*args, **kwargs))
 
-    def clone(self) -> Boxes3D:
-        """A copy."""
-        return Boxes3D(self.tensor.clone())
+    def clone(self) -> Self:
+        return type(self)(self.tensor.clone())
 
     @classmethod
-    def cat(cls, boxes: Sequence[Boxes3D]) -> Boxes3D:
-        """All boxes of a sequence, in order."""
+    def cat(cls, boxes: Sequence[Self]) -> Self:
         if len(boxes) == 0:
             return cls(torch.zeros(0, 8))
         return cls(torch.cat([part.tensor for part in boxes]))
 
-    def __getitem__(self, item: int | slice | Tensor) -> Boxes3D:
+    def __getitem__(self, item: int | slice | Tensor) -> Self:
         """Boxes3D of the rows: an int (one box), a slice, or a mask or index tensor."""
         rows = self.tensor[item]
-        return Boxes3D(rows[None] if isinstance(item, int) else rows)
+        return type(self)(rows[None] if isinstance(item, int) else rows)
 
     def __len__(self) -> int:
         return self.tensor.shape[0]
@@ -170,9 +165,15 @@ def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
     first, second, third = projection[..., :3].unbind(-2)
     # The inverse by cross products of the rows: exact enough for a camera, and it can be exported.
     pairs = ((second, third), (third, first), (first, second))
-    across = torch.stack([torch.linalg.cross(a, b, dim=-1) for a, b in pairs], dim=-1)
+    across = torch.stack([_cross(a, b) for a, b in pairs], dim=-1)
     determinant = (first * across[..., 0]).sum(-1, keepdim=True)
     return (across @ (scaled - projection[..., 3]).unsqueeze(-1)).squeeze(-1) / determinant
+
+
+def _cross(first: Tensor, second: Tensor) -> Tensor:
+    """`torch.linalg.cross`, which OpenVINO does not read."""
+    (a, b, c), (x, y, z) = first.unbind(-1), second.unbind(-1)
+    return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], dim=-1)
 
 
 def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Projections: 3 x 4 matrices from the camera frame, in metres, to pixels; what they must hold."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Lists of names, of classes or of joints, in messages."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

@@ -4,8 +4,6 @@ A detector or point task that adds a field registers it here, beside its own cod
 frame, JSON files and pictures follow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -7,8 +7,6 @@ half-pixel shift, and `network = scale * image + shift` (published behaviour of 
 the ratio is taken from the tensors).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

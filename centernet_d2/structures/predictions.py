@@ -1,7 +1,5 @@
 """What heads hand to losses and decoding. N images, C classes, K peaks, (h, w) output map."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """Groups of any size in one table, a row for each."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,12 +5,10 @@ A dataset brings all of it in its metadata, under detectron2's names: `keypoint_
 `keypoint_oks_sigmas` (one per joint).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 # detectron2's records and detections count joints from the left and upper edge of the first pixel,
 # everything else here (COCO's files, network frame) from its middle.
@@ -85,13 +83,10 @@ class Skeleton:
             )
 
     @classmethod
-    def from_metadata(cls, metadata: Any, dataset_name: str) -> Skeleton | None:
+    def from_metadata(cls, metadata: Any, dataset_name: str) -> Self | None:
         """Return the skeleton in detectron2's metadata; None where it names no joints.
 
         A flip map that is not given is derived from the names.
-
-        Raises:
-            ValueError: see `Skeleton`.
         """
         names = tuple(metadata.get("keypoint_names") or ())
         if not names:
@@ -106,13 +101,10 @@ class Skeleton:
         )
 
     @classmethod
-    def from_saved(cls, content: Mapping[str, Any], source: str) -> Skeleton | None:
+    def from_saved(cls, content: Mapping[str, Any], source: str) -> Self | None:
         """Return the skeleton in a checkpoint, see `saved`; None where it names no joints.
 
         Of a checkpoint with names alone the flip map is derived from these.
-
-        Raises:
-            ValueError: see `Skeleton`.
         """
         names = tuple(content.get("joint_names") or ())
         if not names:

@@ -1,7 +1,5 @@
 """What targets hand to losses. P objects of the batch, C classes, (h, w) output map."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The machinery that composes all worlds: specs drawn by strata, things placed by trial."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,7 +30,6 @@ class StratifiedSampler:
         self.returned: list[ObjectSpec] = []
 
     def draw(self, count: int) -> list[ObjectSpec]:
-        """Take `count` specs, those of `returned` first."""
         drawn, self.returned = self.returned[:count], self.returned[count:]
         while len(drawn) < count:
             if not self._round:

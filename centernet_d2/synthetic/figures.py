@@ -50,7 +50,6 @@ class Figure(SceneObject):
     joints: np.ndarray  # (J, 2) in the order of `SKELETON`
 
     def moved(self, x: int, y: int) -> Figure:
-        """Return the same figure whole pixels to the right and down."""
         layer, marks = self.layer.moved(x, y), self.marks and self.marks.moved(x, y)
         return replace(self, layer=layer, joints=self.joints + np.array([x, y]), marks=marks)
 
@@ -96,7 +95,6 @@ class FigureComposer(PictureComposer):
         return enough and super().keeps_limits(entry)
 
     def finish(self) -> Scene:
-        """Write what is to be annotated into the figures and return the scene."""
         for entry in self._figures():
             entry.thing.extra = self._annotation(entry)
         return super().finish()
@@ -205,11 +203,8 @@ def draw_figure(
 
 
 def _draw_body(points: dict[str, np.ndarray], head_radius: float, thickness: float) -> Layer:
-    lines = [
-        [points[f"{side}_{name}"] for name in names]
-        for side in ("left", "right")
-        for names in (_ARM[0], _LEG[0])
-    ]
+    limbs = [(side, names) for side in ("left", "right") for names in (_ARM[0], _LEG[0])]
+    lines = [[points[f"{side}_{name}"] for name in names] for side, names in limbs]
     torso = [points[name] for name in _TORSO]
     lines += [[points["neck"], points["head"]], [*torso, torso[0]]]
     ends = np.array([point for line in lines for point in line])

@@ -3,9 +3,6 @@
 Shapes and figures are PNG pictures and a COCO JSON, streets a folder of KITTI's form.
 """
 
-from __future__ import annotations
-
-import json
 import logging
 import os
 import time
@@ -13,13 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from iopath.common.file_io import file_lock
 
-from ..atomic_write import atomic_folder
+from ..atomic_write import atomic_folder, write_json
 from ..data.datasets.kitti_labels import PROJECTION_KEY, format_label_row
 from ..progress import SHOWN, bar
 from .figures import SKELETON, figure_scenes
@@ -117,8 +115,7 @@ def _write_pictures(split: SplitSettings, folder: str) -> None:
         "annotations": annotations,
         "categories": [{"id": k, "name": name, **more} for k, name in enumerate(classes, start=1)],
     }
-    with open(os.path.join(folder, ANNOTATION_FILE), "w", encoding="utf-8") as file:
-        json.dump(content, file)
+    write_json(os.path.join(folder, ANNOTATION_FILE), content)
 
 
 def _write_streets(split: SplitSettings, folder: str) -> None:
@@ -164,5 +161,4 @@ def _write_image(path: str, image: np.ndarray) -> None:
 
 
 def _write_rows(path: str, rows: list[str]) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{row}\n" for row in rows)
+    Path(path).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")

@@ -70,7 +70,6 @@ class Pen:
         return np.round(samples * 2**_FRACTION_BITS).astype(np.int32)
 
     def polygon(self, *contours: Points) -> None:
-        """Fill closed contours; contours inside contours are holes."""
         fixed = [self._fixed(points) for points in contours]
         cv2.fillPoly(self.samples, fixed, 255, shift=_FRACTION_BITS)
 
@@ -81,13 +80,11 @@ class Pen:
         cv2.polylines(self.samples, lines, False, 255, width, cv2.LINE_8, _FRACTION_BITS)
 
     def disk(self, center: np.ndarray, radius: float) -> None:
-        """Fill a circle."""
         x, y = self._fixed(center).tolist()
         size = round(radius * self.supersampling * 2**_FRACTION_BITS)
         cv2.circle(self.samples, (x, y), size, 255, cv2.FILLED, cv2.LINE_8, _FRACTION_BITS)
 
     def layer(self) -> Layer:
-        """Return what was drawn."""
         height, width = (length // self.supersampling for length in self.samples.shape)
         alpha = cv2.resize(self.samples, (width, height), interpolation=cv2.INTER_AREA)
         box = tuple(float(value) for value in (*self.low, *self.high))

@@ -1,7 +1,5 @@
 """Flat scenes: layers in painter's order, how they are composed, drawn and annotated."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +58,6 @@ class PictureComposer(Composer):
         return True
 
     def bar(self, length: float, center: np.ndarray) -> Layer:
-        """Draw a bar at a random angle."""
         angle = self.random.uniform(0, math.pi)
         along, across = abs(math.cos(angle)), abs(math.sin(angle))
         size = (length * (along + 0.15 * across), length * (across + 0.15 * along))

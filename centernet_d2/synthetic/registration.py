@@ -1,7 +1,5 @@
 """Registering the generated splits: names at once, metadata and pictures on first use."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 
@@ -11,7 +9,7 @@ from ..data.datasets.builtin import datasets_root, register_lazily
 from .settings import SPLITS, FigureSettings, SplitSettings, StreetSettings, split_folder
 
 ANNOTATION_FILE, IMAGE_FOLDER = "annotations.json", "images"  # of shapes and figures
-STREET_SPLIT, STREET_FOLDER = "all", "training"  # of streets, in a folder of KITTI's form
+STREET_SPLIT = "all"  # of streets, in a folder of KITTI's form
 
 
 def register_synthetic(root: str) -> None:
@@ -31,35 +29,30 @@ def load_split(split: SplitSettings, folder: str) -> list[dict]:
 
     ensure_split(split, folder)
     if isinstance(split.scenes, StreetSettings):
-        from ..data.datasets.kitti import load_kitti_records
+        from ..data.datasets import kitti
 
-        return load_kitti_records(folder, STREET_SPLIT)
+        return kitti.load_kitti_records(folder, STREET_SPLIT)
     from ..data.datasets.coco_json import load_coco_records
 
-    return load_coco_records(
-        os.path.join(folder, ANNOTATION_FILE), os.path.join(folder, IMAGE_FOLDER)
-    )
+    return load_coco_records(*(os.path.join(folder, n) for n in (ANNOTATION_FILE, IMAGE_FOLDER)))
 
 
 def split_metadata(split: SplitSettings, folder: str) -> dict:
     """Return what detectron2's catalogue says about a split that lies in `folder`."""
     classes, joints = split.scenes.classes, {}
     if isinstance(split.scenes, StreetSettings):
-        names = {"image_dir": "image_2", "calib_dir": "calib", "label_dir": "label_2"}
-        paths = {key: os.path.join(folder, STREET_FOLDER, name) for key, name in names.items()}
-        return {"thing_classes": list(classes), "evaluator_type": "kitti", **paths}
+        from ..data.datasets import kitti
+
+        return kitti.split_metadata(folder, STREET_SPLIT, labelled=True)
     if isinstance(split.scenes, FigureSettings):
         from .figures import SKELETON
 
         joints = SKELETON.metadata()
-    return {
-        "thing_classes": list(classes),
-        "thing_dataset_id_to_contiguous_id": {k + 1: k for k in range(len(classes))},
-        "json_file": os.path.join(folder, ANNOTATION_FILE),
-        "image_root": os.path.join(folder, IMAGE_FOLDER),
-        "evaluator_type": "coco",
-        **joints,
-    }
+    ids = {k + 1: k for k in range(len(classes))}
+    told = {"thing_classes": list(classes), "thing_dataset_id_to_contiguous_id": ids, **joints}
+    files = {"json_file": ANNOTATION_FILE, "image_root": IMAGE_FOLDER}
+    files = {key: os.path.join(folder, name) for key, name in files.items()}
+    return {**told, **files, "evaluator_type": "coco"}
 
 
 register_synthetic(datasets_root())

@@ -1,7 +1,5 @@
 """What is generated: the settings of the three worlds, and the splits that are registered."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The world of shapes: five classes, a third of each size, a quarter partly covered."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -124,10 +122,8 @@ class ShapeComposer(PictureComposer):
         layer = self._shape(spec)
         reaches_over = self.random.uniform() < self.settings.truncated_share
         margin = (0.3 if reaches_over else 0.5) * layer.size
-        high = self.settings.side - margin
-        return self.attempt(
-            lambda: self._place_object(spec, layer, self.random.uniform(margin, high))
-        )
+        limits = margin, self.settings.side - margin
+        return self.attempt(lambda: self._place_object(spec, layer, self.random.uniform(*limits)))
 
     def _place_object(self, spec: ObjectSpec, layer: Layer, place: np.ndarray) -> Placed | None:
         """Place a layer; None if too little of it is inside or its box leaves its size range."""

@@ -5,8 +5,6 @@ found is colourful and everything else is gray; the colours say which face of an
 a ship's lights do, and nothing about its class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 

@@ -4,8 +4,6 @@ Everything is in the camera frame (x right, y down, z forward, metres); the grou
 y = `CAMERA_HEIGHT`. A third of the objects each is easy, moderate and hard by KITTI's limits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -55,7 +53,6 @@ class Solid(NamedTuple):
 
     @property
     def distance(self) -> float:
-        """From the camera along the ground, metres."""
         return math.hypot(self.location[0], self.location[2])
 
     @property
@@ -137,7 +134,6 @@ class StreetComposer(Composer):
     """Places solids before the camera so that each is of its level."""
 
     def add_objects(self, specs: Sequence[ObjectSpec]) -> list[ObjectSpec]:
-        """Place objects; returns the specs that found no place (or no cover)."""
         # Those that something must cover come first, and an easy object may be what covers them.
         waiting = sorted(specs, key=lambda spec: -spec.stratum)
         unmet = []

@@ -3,8 +3,6 @@
 P objects of the batch, N images, C classes, (h, w) output map; lengths in cells of the output map.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

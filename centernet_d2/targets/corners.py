@@ -3,8 +3,6 @@
 P objects of the batch, N images, C classes, (h, w) output map, (H, W) network frame.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,10 +3,9 @@
 P objects, N images, C classes, (h, w) output map; lengths in cells of the output map.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ class RadiusRule(StrEnum):
     NONE = "none"
 
     @classmethod
-    def _missing_(cls, value: object) -> RadiusRule:
+    def _missing_(cls, value: object) -> Self:
         known = ", ".join(repr(rule.value) for rule in cls)
         raise ValueError(f"radius_rule must be one of {known}, got {value!r}")
 

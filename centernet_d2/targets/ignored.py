@@ -3,8 +3,6 @@
 P ignored objects of the batch, N images, C classes, (h, w) output map; lengths in cells of it.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 P objects of the batch with J joints each, N images, Q labelled joints, (h, w) output map.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

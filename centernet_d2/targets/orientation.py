@@ -1,7 +1,5 @@
 """Observation angles as two overlapping bins with residuals ("Objects as Points", appendix B)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

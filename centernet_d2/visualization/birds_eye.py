@@ -4,8 +4,6 @@ Boxes lie in the camera frame (x right, y down, z forward, metres); pictures are
 channels B, G, R.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

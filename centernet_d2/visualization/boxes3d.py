@@ -4,8 +4,6 @@ Images are (H, W, 3) uint8, channels B, G, R. Boxes lie in the camera frame (x r
 forward, metres); a projection is 3 x 4, to pixels of the image that is drawn on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -3,8 +3,6 @@
 Images are (H, W, 3) uint8, channels B, G, R. No window opens.
 """
 
-from __future__ import annotations
-
 import colorsys
 import math
 import os

@@ -1,13 +1,10 @@
 """Loss and AP over a training run, from the `metrics.json` that detectron2 writes."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Series = tuple[list[int], list[float]]  # iterations, values
@@ -52,7 +49,6 @@ def plot_curves(
     losses = {n: s for n, s in series.items() if n.startswith("loss") or n == "total_loss"}
     scores = {n: series[f"{task}/{n}"] for n in metrics if f"{task}/{n}" in series}
     figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     _draw(left, losses, "loss", marker="")
     if losses and all(value > 0 for _, values in losses.values() for value in values):

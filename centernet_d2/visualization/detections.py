@@ -1,20 +1,15 @@
 """Pictures of boxes with class and score, and of joints, on images of any size.
 
-Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels. `gt_keypoints`
-are pixel indices (0 is the middle of the first pixel), `pred_keypoints` have 0.5 there, as
-detectron2's.
+Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from detectron2.structures import Boxes, Instances, Keypoints
+from detectron2.structures import Instances
 
 from ..checked_values import check_value, share
-from ..structures.output_fields import scale_boxes, scale_points
 from ..structures.skeleton import HALF_PIXEL
 from . import canvas
 from .canvas import BLACK, WHITE, as_array, class_color
@@ -93,68 +88,6 @@ def draw_detections(
     joints[..., :2] -= HALF_PIXEL
     joints[..., 2] = joints[..., 2] > 0
     return draw_skeletons(picture, joints, drawing, sure=sure)
-
-
-def draw_objects(
-    image: np.ndarray,
-    instances: Instances,
-    class_names: Sequence[str] = (),
-    drawing: SkeletonDrawing | None = None,
-) -> np.ndarray:
-    """Draw ground truth on a copy of the image.
-
-    `instances` has `gt_boxes` in the image's pixels, `gt_classes`, and perhaps `gt_keypoints`,
-    whose covered joints are rings. The other arguments are those of `draw_detections`.
-    """
-    classes = instances.gt_classes.cpu().numpy()
-    captions = [canvas.class_name(class_names, index) for index in classes]
-    picture = draw_boxes(image, instances.gt_boxes.tensor, classes, captions)
-    if not instances.has("gt_keypoints"):
-        return picture
-    joints = as_array(instances.gt_keypoints.tensor)
-    return draw_skeletons(picture, joints, drawing, sure=joints[..., 2] == 2)
-
-
-def draw_comparison(
-    image: np.ndarray,
-    truth: Instances,
-    detections: Instances,
-    class_names: Sequence[str] = (),
-    threshold: float = 0.3,
-    *,
-    keypoints: bool = False,
-    smallest_side: int = 360,
-    drawing: SkeletonDrawing | None = None,
-) -> np.ndarray:
-    """Draw ground truth and detections side by side; see `draw_objects`, `draw_detections`.
-
-    Small images are enlarged by a whole factor to about `smallest_side` pixels.
-    """
-    factor = max(1, round(smallest_side / min(image.shape[:2])))
-    if factor > 1:
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        truth, detections = _enlarged(truth, factor), _enlarged(detections, factor)
-    found = draw_detections(
-        image, detections, class_names, threshold, keypoints=keypoints, drawing=drawing
-    )
-    return canvas.side_by_side(
-        [draw_objects(image, truth, class_names, drawing), found],
-        ["ground truth", f"detections, score >= {threshold:g}"],
-    )
-
-
-def _enlarged(instances: Instances, factor: int) -> Instances:
-    """Return what belongs on an image of `factor` times the size; the given object stays."""
-    instances = instances.to("cpu")  # a new object: fields are replaced
-    fields = instances.get_fields()
-    for name in {"gt_boxes", "pred_boxes", "pred_centers", "pred_keypoints"} & fields.keys():
-        scale = scale_boxes if isinstance(fields[name], Boxes) else scale_points
-        instances.set(name, scale(fields[name], (factor, factor)))
-    if "gt_keypoints" in fields:
-        joints = instances.gt_keypoints.tensor.clone()
-        joints[..., :2] = (joints[..., :2] + HALF_PIXEL) * factor - HALF_PIXEL
-        instances.gt_keypoints = Keypoints(joints)
-    return instances
 
 
 def _mark_points(

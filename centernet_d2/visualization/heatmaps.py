@@ -1,7 +1,5 @@
 """Heatmaps laid over the image that they belong to: what a detector predicts or learns from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

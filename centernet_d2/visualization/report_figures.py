@@ -1,14 +1,11 @@
 """The figures of a report: arrays in, PNG out."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 MOST_NAMED = 12  # classes with a colour and a name of their own, and numbers in their cells
@@ -28,7 +25,6 @@ def write_figures(
 
     def axes(key: str, title: str, x: str, y: str, caption: str, side: float = 4.2) -> Axes:
         figure = Figure(figsize=(1.5 * side, side), layout="constrained")
-        FigureCanvasAgg(figure)
         shown[key] = caption, figure
         part = figure.subplots()
         part.set(title=title, xlabel=x, ylabel=y, axisbelow=True)
@@ -55,6 +51,19 @@ def write_figures(
         part.hist(scores, bins, color=color, alpha=0.65, label=f"{kind}: {len(scores)}")
     part.set(yscale="log", ylim=(0.7, None))
     part.legend(fontsize=8)
+    _of_objects(axes, numbers)
+    for task, rows in curves.items():
+        told = "The benchmark's own, by overlap (IoU, of joints OKS) or class and difficulty."
+        part = axes(f"curves_{task}", task, "recall", "precision", told)
+        _lines(part, rows, np.linspace(0, 1, len(next(iter(rows.values()), ()))), "mean")
+    for key, (_, figure) in shown.items():
+        figure.savefig(os.path.join(folder, f"{key}.png"), dpi=110)
+    return {key: caption for key, (caption, _) in shown.items()}
+
+
+def _of_objects(axes: Callable[..., Axes], numbers: Mapping[str, Any]) -> None:
+    """What objects are taken for, and which are missed."""
+    names, of = list(numbers["classes"]), f"at score {numbers['threshold']:g}"
     told = "Row background: detections of nothing. Column background: missed objects."
     side = min(24, max(4.2, 2 + 0.16 * len(names)))
     part = axes("confusion", f"Confusion {of}", "detected as", "is", told, side)
@@ -69,13 +78,6 @@ def write_figures(
         bars = part.bar([f"{low[k]:g} " for k in there], [missed[k] / count[k] for k in there])
         part.bar_label(bars, [f"{missed[k]}/{count[k]}" for k in there], fontsize=8)
         part.set(ylim=(0, 1.1))
-    for task, rows in curves.items():
-        told = "The benchmark's own, by overlap (IoU, of joints OKS) or class and difficulty."
-        part = axes(f"curves_{task}", task, "recall", "precision", told)
-        _lines(part, rows, np.linspace(0, 1, len(next(iter(rows.values()), ()))), "mean")
-    for key, (_, figure) in shown.items():
-        figure.savefig(os.path.join(folder, f"{key}.png"), dpi=110)
-    return {key: caption for key, (caption, _) in shown.items()}
 
 
 def _lines(

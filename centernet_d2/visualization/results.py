@@ -1,22 +1,25 @@
 """Pictures of whatever objects an image has, in the plane or in space.
 
-Images are (H, W, 3) uint8, channels B, G, R. `drawing` says which limbs joints have.
+Images are (H, W, 3) uint8, channels B, G, R. Boxes are XYXY in the image's pixels; `gt_keypoints`
+are pixel indices (0 is the middle of the first pixel), `pred_keypoints` have 0.5 there, as
+detectron2's. `drawing` says which limbs joints have; None: joints alone.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances, Keypoints
 
 from ..checked_values import check_value, share
-from ..structures.output_fields import OUTPUT_FIELDS
+from ..structures.output_fields import OUTPUT_FIELDS, scale_boxes, scale_points
+from ..structures.skeleton import HALF_PIXEL
 from .boxes3d import draw_detections3d, draw_objects3d
-from .detections import draw_comparison, draw_detections, draw_objects
-from .skeletons import SkeletonDrawing
+from .canvas import as_array, class_name, side_by_side
+from .detections import draw_boxes, draw_detections
+from .skeletons import SkeletonDrawing, draw_skeletons
 
 
 def draw_result(
@@ -24,23 +27,22 @@ def draw_result(
     result: Mapping[str, Any],
     class_names: Sequence[str] = (),
     threshold: float = 0.3,
-    *,
-    keypoints: bool = False,
-    drawing: SkeletonDrawing | None = None,
+    **how: Any,
 ) -> np.ndarray:
     """Draw boxes and joints, or 3-D boxes in the image and, beside it, from above.
 
     `result` holds "instances" in the image's pixels, and with 3-D boxes its "projection" (3, 4);
-    what registered output fields draw lies below. See `draw_detections` for the other arguments.
+    what registered output fields draw lies below. `how` are arguments of `draw_detections`.
     """
     check_value("threshold", threshold, share)
     instances, projection = result["instances"], result.get("projection")
-    image = _with_further_fields(image, instances[instances.scores >= threshold])
-    if projection is None or not instances.has("pred_boxes3d"):
-        return draw_detections(
-            image, instances, class_names, threshold, keypoints=keypoints, drawing=drawing
-        )
-    return draw_detections3d(image, instances, projection, class_names, threshold)
+    image, shown = image.copy(), instances[instances.scores >= threshold]
+    for name in instances.get_fields():
+        if name in OUTPUT_FIELDS and (draw := OUTPUT_FIELDS[name].draw):
+            draw(image, shown)
+    if projection is not None and instances.has("pred_boxes3d"):
+        return draw_detections3d(image, instances, projection, class_names, threshold)
+    return draw_detections(image, instances, class_names, threshold, **how)
 
 
 def draw_truth(
@@ -51,13 +53,23 @@ def draw_truth(
     projection: np.ndarray | torch.Tensor | None = None,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw ground truth, as `draw_objects3d` where there is a projection, or `draw_objects`."""
-    if projection is None or not truth.has("gt_boxes3d"):
-        return draw_objects(image, truth, class_names, drawing)
-    return draw_objects3d(image, truth, projection, class_names)
+    """Draw ground truth on a copy of the image, with a projection as `draw_objects3d`.
+
+    `truth` has `gt_boxes`, `gt_classes`, and perhaps `gt_keypoints`, whose covered joints are
+    rings.
+    """
+    if projection is not None and truth.has("gt_boxes3d"):
+        return draw_objects3d(image, truth, projection, class_names)
+    classes = truth.gt_classes.cpu().numpy()
+    captions = [class_name(class_names, index) for index in classes]
+    picture = draw_boxes(image, truth.gt_boxes.tensor, classes, captions)
+    if not truth.has("gt_keypoints"):
+        return picture
+    joints = as_array(truth.gt_keypoints.tensor)
+    return draw_skeletons(picture, joints, drawing, sure=joints[..., 2] == 2)
 
 
-def draw_against_truth(
+def draw_comparison(
     image: np.ndarray,
     truth: Instances,
     result: Mapping[str, Any],
@@ -65,20 +77,33 @@ def draw_against_truth(
     *,
     drawing: SkeletonDrawing | None = None,
 ) -> np.ndarray:
-    """Draw truth and detections side by side, or 3-D boxes with the truth from above."""
-    instances, projection = result["instances"], result.get("projection")
-    if projection is None or not truth.has("gt_boxes3d"):
-        return draw_comparison(image, truth, instances, class_names, drawing=drawing)
-    boxes = truth.gt_boxes3d
-    if truth.has("gt_ignored"):
-        boxes = boxes[~truth.gt_ignored]
-    return draw_detections3d(image, instances, projection, class_names, truth=boxes)
+    """Draw truth and detections side by side, or 3-D boxes with the truth from above.
+
+    Small images are enlarged by a whole factor to about 360 pixels.
+    """
+    found, projection = result["instances"], result.get("projection")
+    if projection is not None and truth.has("gt_boxes3d"):
+        counted = truth[~truth.gt_ignored] if truth.has("gt_ignored") else truth
+        return draw_detections3d(image, found, projection, class_names, truth=counted.gt_boxes3d)
+    factor = max(1, round(360 / min(image.shape[:2])))
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    truth, found = enlarged(truth, factor), enlarged(found, factor)
+    pictures = [
+        draw_truth(image, truth, class_names, drawing=drawing),
+        draw_detections(image, found, class_names, drawing=drawing),
+    ]
+    return side_by_side(pictures, ["ground truth", "detections, score >= 0.3"])
 
 
-def _with_further_fields(image: np.ndarray, instances: Instances) -> np.ndarray:
-    """The image with what the registered output fields draw, under boxes and captions."""
-    image = image.copy()
-    for name in instances.get_fields():
-        if name in OUTPUT_FIELDS and (draw := OUTPUT_FIELDS[name].draw):
-            draw(image, instances)
-    return image
+def enlarged(instances: Instances, factor: int) -> Instances:
+    """Return what belongs on an image of `factor` times the size; the given object stays."""
+    instances = instances.to("cpu")  # a new object: fields are replaced
+    fields = instances.get_fields()
+    for name in {"gt_boxes", "pred_boxes", "pred_centers", "pred_keypoints"} & fields.keys():
+        scale = scale_boxes if isinstance(fields[name], Boxes) else scale_points
+        instances.set(name, scale(fields[name], (factor, factor)))
+    if "gt_keypoints" in fields:
+        joints = instances.gt_keypoints.tensor.clone()
+        joints[..., :2] = (joints[..., :2] + HALF_PIXEL) * factor - HALF_PIXEL
+        instances.gt_keypoints = Keypoints(joints)
+    return instances

@@ -27,7 +27,6 @@ class SkeletonDrawing:
         return cls(tuple(skeleton.edge_indices()), tuple(skeleton.sides()), tuple(skeleton.names))
 
     def color(self, joint: int, other: int | None = None) -> Color:
-        """Return the colour of a joint, or of the limb to another joint."""
         sides = dict(enumerate(self.sides))
         first = sides.get(joint, 0)
         if other is not None:

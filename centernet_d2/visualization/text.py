@@ -1,7 +1,5 @@
 """Text in any script: by OpenCV, 4 of which draws ASCII alone, or Pillow where it draws "?"."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os

@@ -1,7 +1,5 @@
 """What a model is given in training, drawn: a mapped sample, and the heatmaps to be learned."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

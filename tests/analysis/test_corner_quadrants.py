@@ -10,12 +10,12 @@ import pytest
 
 from centernet_d2.analysis.corner_quadrants import (
     Corners,
-    average_precision,
     corner_mean_average_precision,
     corner_quadrants,
     found_corners,
     match_corners,
 )
+from centernet_d2.analysis.matching import precision_at_recalls
 from centernet_d2.analysis.oracle import Oracle
 
 from .conftest import BOXES, CLASSES, entry_with_objects
@@ -120,10 +120,10 @@ def test_equals_the_definition(seed, radius, quadrant):
 
 
 def test_precision_of_known_curves():
-    assert average_precision(np.array([True, True]), 2) == 1
-    assert average_precision(np.array([False, True]), 1) == 0.5
-    assert average_precision(np.array([True]), 2) == pytest.approx(51 / 101)
-    assert average_precision(np.zeros(0, dtype=bool), 3) == 0
+    assert precision_at_recalls(np.array([True, True]), 2).mean() == 1
+    assert precision_at_recalls(np.array([False, True]), 1).mean() == 0.5
+    assert precision_at_recalls(np.array([True]), 2).mean() == pytest.approx(51 / 101)
+    assert precision_at_recalls(np.zeros(0, dtype=bool), 3).mean() == 0
 
 
 def test_borders_of_the_quadrants():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from centernet_d2.cli.parsers.check_data import LEVELS
 from centernet_d2.data import image_files
@@ -152,3 +155,34 @@ def test_other_classes_are_a_fault(look, squares, tmp_path):
     (fault,) = found["faults"]
     assert (status, len(found["datasets"])) == (1, 2)
     assert "class 0 is 'square' in the first and 'box' in the second" in fault
+
+
+def test_a_whole_export_is_checked_with_leaks_between_its_splits(look, tmp_path, capsys):
+    """And each dataset's copy lists what its own reader left out."""
+    for split, lines in (
+        ("train", "0 .5 .5 .5 .5\n0 .5\n5 .5 .5 .5 .5"),
+        ("valid", "0 .5 .5 .2 .2"),
+    ):
+        for part in ("images", "labels"):
+            (tmp_path / "export" / split / part).mkdir(parents=True)
+        random = np.random.default_rng(ord(split[0]))
+        noise = random.integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+        for number, pixels in enumerate(noise if split == "valid" else [*noise, noise[0]]):
+            stem = f"{split}{number}"
+            Image.fromarray(pixels).save(tmp_path / "export" / split / "images" / f"{stem}.png")
+            (tmp_path / "export" / split / "labels" / f"{stem}.txt").write_text(lines)
+    leaked = tmp_path / "export" / "valid" / "images" / "valid0.png"
+    shutil.copy(leaked, tmp_path / "export" / "train" / "images" / "train9.png")
+    text = "train: ../train/images\nval: ../valid/images\nnames: [cell]\n"
+    (tmp_path / "export" / "data.yaml").write_text(text)
+    export = str(tmp_path / "export")
+    status, found = look(export, "--fix", str(tmp_path / "fixed"))
+    assert status == 1
+    assert [*found["datasets"]] == [f"yolo:{export}:train", f"yolo:{export}:val"]
+    kinds = {each["kind"]: each for each in found["findings"]}
+    assert (kinds["leak"]["count"], kinds["leak"]["dataset"]) == (1, f"yolo:{export}:train")
+    assert kinds["value"]["dataset"] == f"yolo:{export}:train"
+    assert len(kinds["value"]["left_out"]) == kinds["value"]["count"] == 6
+    lists = [*(tmp_path / "fixed").glob("*/repairs.csv")]
+    lost = {file.parent.name.split("_")[1]: file.read_text().count("not read: ") for file in lists}
+    assert lost == {"train": 6, "val": 0}

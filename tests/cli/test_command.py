@@ -78,7 +78,7 @@ def test_choices_are_those_of_the_package():
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["trian"], 2, "centernet-d2: error: 'trian' is no verb; nearest: train"),
+        (["trian"], 2, "centernet-d2: error: 'trian' is no verb (nearest: train)"),
         (["--verison"], 2, "centernet-d2: error: "),
         (
             ["train", "--confg-file", "x"],

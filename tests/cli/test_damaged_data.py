@@ -125,6 +125,11 @@ def test_voc_files_are_read_past_their_faults(verb, test_data, tmp_path, capsys)
     assert counts["value"] == 1
     assert counts["swapped"] == swapped.count("<object>")
     assert counts["normalised"] == 1
+    with open(tmp_path / "fixed" / "repairs.csv", newline="") as stream:
+        lost = [row["repair"] for row in csv.DictReader(stream) if not row["file"]]
+    assert [
+        f"not read: '{folder}/Annotations/{names[0]}.xml' is no valid XML" in r for r in lost
+    ] == [1]
     content = json.loads((tmp_path / "fixed" / "annotations.json").read_text())
     assert len(content["images"]) == 4
     assert [160, 120, 160, 120] in [entry["bbox"] for entry in content["annotations"]]

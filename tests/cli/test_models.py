@@ -9,13 +9,14 @@ import torch
 
 from centernet_d2 import cli
 from centernet_d2.checkpoint.model_info import BLOCK
-from centernet_d2.model_zoo import ENTRIES, config_names
+from centernet_d2.model_zoo import ENTRIES, config_names, shipped_models
 
 
 def test_list(capsys):
     assert cli.main(["models", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in listed] == [entry.name for entry in ENTRIES]
+    names = [*shipped_models(), *(entry.name for entry in ENTRIES)]
+    assert [entry["name"] for entry in listed] == names
     assert cli.main(["models", "list", "DLA34_1"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows[2:]] == [
@@ -53,6 +54,23 @@ def test_show_an_entry(capsys):
     assert "Near: points_dla34_140e, " in capsys.readouterr().err
     assert cli.main(["models", "show", "mine/model.pth"]) == 1
     assert "mine/model.pth': there is no such file. The model zoo" in capsys.readouterr().err
+
+
+def test_show_a_model_in_the_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["models", "list", "bccd"]) == 0
+    assert "AP50" in capsys.readouterr().out.splitlines()[2]
+    assert cli.main(["models", "show", "bccd", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["classes"], said["licence"]) == ("Platelets, RBC, WBC", "Apache-2.0")
+    assert said["scores"].keys() == {"AP", "AP50", "AP75"}
+    assert cli.main(["models", "show", "bccd"]) == 0
+    text = capsys.readouterr().out
+    assert f"scores:        AP {said['scores']['AP']}, AP50" in text
+    assert text.endswith(shipped_models()["bccd"].with_suffix(".md").read_text().split("---\n")[-1])
+    assert cli.main(["models", "download", "bccd", "--output", f"{tmp_path}/mine.safetensors"]) == 0
+    assert cli.main(["models", "show", "mine.safetensors"]) == 0
+    assert "classes:       Platelets, RBC, WBC\n" in capsys.readouterr().out
 
 
 def test_show_a_file(tmp_path, capsys):

@@ -187,6 +187,8 @@ def test_images_go_to_the_detector_with_name_and_camera(verb):
     """So that a missing camera is said with the name of a file."""
 
     class Detector:
+        training, protocol = {}, None
+
         def batch(self, images, **given):
             return given
 
@@ -258,8 +260,28 @@ def test_a_picture_of_one_tile_is_as_without_tiles(predict, photo, capsys):
     with pytest.raises(ValueError, match="another tiles"):
         predict(photo, "--tiles", "48", output="small")
     fixed = ["TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", "[64, 64]"]
-    with pytest.raises(ValueError, match="--tiles needs a SIZE here"):
+    with pytest.raises(
+        ValueError, match=r"--tiles needs a SIZE here.*which its weights do not say"
+    ):
         predict(photo, "--tiles", options=fixed, output="fixed")
+
+
+def test_weights_say_which_tiles_are_needed_and_when(predict, tmp_path, weights, caplog):
+    """Frame 32 x 64 of pictures of 30 x 60: a square tile of 30 has their scale, 1.067."""
+    content = torch.load(weights, weights_only=True)
+    block = content.setdefault("centernet_d2", {})
+    block["training"] = {"object_size": 15.0, "image_size": [30, 60]}
+    torch.save(content, weights)
+    for side in (55, 65):  # objects have half their size from 60 on, 7.5 pixels
+        Image.new("RGB", (2 * side, side)).save(tmp_path / f"{side}.png")
+    options = ["TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", "[32, 64]"]
+    for side, tiles in ((55, []), (65, ["--tiles"]), (65, [])):
+        given = [tmp_path / f"{side}.png", *tiles]
+        _, content = predict(*given, options=options, output=f"{side}{tiles}")
+        is_told = "much larger than the training's (60 x 30)" in caplog.text
+        assert is_told == (side == 65 and not tiles)
+        assert content["tiles"] == ({"tile": 30, "overlap": 7, "whole": False} if tiles else None)
+    assert "(of 30 pixels)" in caplog.text
 
 
 def test_classes_and_number_are_chosen_and_told(predict, photo, capsys):

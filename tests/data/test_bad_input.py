@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from centernet_d2.data import random_state
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.loader import MappedSamples
 from centernet_d2.data.mapper import DetectionMapper
@@ -203,7 +203,7 @@ def test_the_message_names_the_place_and_the_cure(name, tmp_path, caplog):
     path, root = prepare(tmp_path, content)
     if after_writing:
         after_writing(root / "1.png")
-    random_state.seed(0)
+    np.random.seed(0)
     with caplog.at_level(logging.WARNING, logger="centernet_d2"):
         if is_error:
             with pytest.raises((ValueError, OSError)) as error:

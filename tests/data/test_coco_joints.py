@@ -16,7 +16,8 @@ from centernet_d2.data.datasets.coco_file import read_coco_json
 from centernet_d2.data.datasets.coco_json import load_coco_records
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.skeletons import skeleton_of
-from centernet_d2.data.loader import build_mapper, load_training_dicts
+from centernet_d2.data.loader import load_training_dicts
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.evaluation import build_evaluator
 from centernet_d2.structures.skeleton import COCO_JOINTS, COCO_SIGMAS, DEFAULT_SIGMA, Skeleton
 
@@ -291,7 +292,7 @@ def test_a_file_without_objects_trains_on_nothing_and_is_scored(
     (name,) = setup(cfg).DATASETS.TEST
     with pytest.raises(ValueError, match=r"3 images of .* no object to learn from"):
         load_training_dicts(cfg)
-    mapper = build_mapper(cfg, is_train=True)
+    mapper = DetectionMapper(cfg, is_train=True)
     outputs = ("pred_boxes", "pred_keypoints")[: 1 + (task == "pose")]
     evaluator = build_evaluator(cfg, name, str(tmp_path / "out"), outputs=outputs)
     evaluator.reset()

@@ -26,6 +26,7 @@ from centernet_d2.data.datasets.from_files import (
     register_dataset_form,
     register_from_files,
     split_paths,
+    title_of,
 )
 from centernet_d2.evaluation import CocoEvaluator
 
@@ -56,6 +57,7 @@ def test_the_name_is_short_safe_and_the_same_everywhere(tmp_path, monkeypatch):
     assert name == dataset_name(path.stem, str(path), str(root))
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
     assert name.startswith("my_boxes_v2_all_")
+    assert title_of(name) == f"{tmp_path.name}/my boxes (v2): all.json"
     monkeypatch.chdir(tmp_path)
     assert register_from_files(f"coco:{path.name}:images") == name
     assert (
@@ -118,8 +120,8 @@ def test_is_file_spec():
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("cooc:a.json:images", "did you mean 'coco'?"),
-        ("kiti:folder:train", "did you mean 'kitti'?"),
+        ("cooc:a.json:images", "(nearest: coco)"),
+        ("kiti:folder:train", "(nearest: kitti)"),
         ("zip:a", "'zip' is none of the known forms ['coco', "),
         ("C:a.json:images", "'C' is none of the known forms"),
     ],
@@ -132,7 +134,8 @@ def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec,
 
 def test_files_without_a_form_are_told_theirs(tiny_config, tmp_path):
     file, images = write_dataset(tmp_path, coco_content())
-    images.rename(tmp_path / "elsewhere")
+    for image in images.iterdir():
+        image.rename(image.with_suffix(".moved"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "images.zip").write_bytes(b"PK\5\6" + bytes(18))
     for given, cure in (

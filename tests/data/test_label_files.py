@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from centernet_d2.data.checks import DatasetError
 from centernet_d2.data.checks.findings import reading_on
 from centernet_d2.data.datasets.from_files import register_from_files
+from centernet_d2.engine.parts import usable_records
 from centernet_d2.evaluation import CocoEvaluator
 
 from .label_forms import CLASSES, IMAGES, SIZE, boxes_of, write_images, write_labels
@@ -270,14 +272,10 @@ def test_reading_on_leaves_out_what_a_reader_refuses(folder):
         r"line 2: class 7 is none of the 2 'names' \(from 0\); .*line 3: 1 numbers behind the class"
     )
     assert re.search(told, finding.what)
-
-    (folder / "images" / "b.png").write_bytes(b"")
-    for form in ("yolo", "csv"):
-        spec = write_labels(folder, form)
-        with reading_on() as found:
-            assert "b" not in boxes_of(records(spec))
-        assert any("b.png" in each.what and "it is empty" in each.what for each in found)
-    write_images(folder / "images", ["b"])
+    assert [re.search(r"line \d", row)[0] for row in finding.left_out] == ["line 2", "line 3"]
+    with reading_on() as again:  # from memory
+        records(spec)
+    assert again[0] == finding
 
     voc = write_labels(folder, "voc")
     (folder / "labels" / "b.xml").write_text("<annotation><size>")
@@ -286,6 +284,27 @@ def test_reading_on_leaves_out_what_a_reader_refuses(folder):
         assert sorted(boxes_of(records(voc))) == ["a_1", "c"]
     assert [finding.count for finding in found] == [1, 1]
     assert "lost.xml" in found[1].what
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_picture_that_cannot_be_read_is_read_past_by_every_form(folder, form, tiny_config):
+    """Its size is that of the others where the labels do not say it; the look at the files tells.
+
+    A training stops, or goes on without it.
+    """
+    spec = write_labels(folder, form)
+    (folder / "images" / "c.png").write_bytes(b"")
+    name = register_from_files(spec)
+    found = DatasetCatalog.get(name)
+    assert boxes_of(found) == EXPECTED
+    cfg = tiny_config("DATASETS.TRAIN", (name,))
+    with pytest.raises(
+        ValueError, match=r"1 of 3 image files cannot.*c\.png.*SKIP_UNREADABLE True"
+    ):
+        usable_records(cfg, found, "TRAIN", [name])
+    cfg = tiny_config("DATASETS.TRAIN", (name,), "DATASETS.SKIP_UNREADABLE", True)
+    left = usable_records(cfg, found, "TRAIN", [name])
+    assert sorted(Path(record["file_name"]).stem for record in left) == ["a_1", "b"]
 
 
 def test_yolo_classes_beside_the_labels_and_labels_without_image(folder, caplog):
@@ -328,6 +347,8 @@ def test_what_is_wrong_with_a_data_yaml(folder):
         "image_id;label;x;y;width;height\nc;cell;20;6;10;6\n",
         "path\tclass\txmin\tymin\txmax\tymax\twidth\theight\nany/c.png\tcell\t20\t6\t30\t12\t40\t30",
         "img/c.png,20,6,30,12,cell\n",  # without a header
+        "c,20,6,30,12,cell\n",
+        'file;label;x1;y1;x2;y2\nc;cell;20,0;6,0;"30,0";12,0\n',  # of a European Excel
         "source,Image-Name,bbox_x,bbox_y,bbox_w,bbox_h,category\nx,c,20,6,10,6,cell",
     ],
 )
@@ -340,11 +361,13 @@ def test_csv_columns(folder, text):
     ("text", "words"),
     [
         (
-            "file,label,a,b,c,d\nc,cell,1,2,3,4",
-            "do not say what is image, class and box",
+            "file,kind,a,b,c,d\nc,cell,1,2,3,4",
+            r"\['file', 'kind', 'a', 'b', 'c', 'd'\] have no class and no box. Name them image, cl",
         ),
+        ("c,cell,1,2,3,4", r"a line with .* names must stand above \['c', 'cell', '1', '2', '3'"),
+        ("", r"boxes.csv': a line with the columns' names must stand above \[\]. Name them"),
         ("file,path,label,x1,y1,x2,y2\n", r"\['file', 'path'\] mean the same"),
-        ("file,label,x1,y1,x2,y2,x,y,w,h\n", "do not say what"),
+        ("file,label,x1,y1,x2,y2,x,y,w,h\n", "have two boxes"),
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,3", "line 2: 5 columns, the header has 6"),
         ("file,label,x1,y1,x2,y2\nc,cell,1,2,three,4", "line 2: 'three' stands where"),
         ("file,label,x1,y1,x2,y2\nz,cell,1,2,3,4", "line 2 has no image, 'z'"),

@@ -26,7 +26,7 @@ def records(count: int) -> list[dict]:
 
 def draw(record: dict) -> dict:
     """A mapper that draws from the generators that augmentations use."""
-    return {**record, "drawn": float(np.random.rand())}  # noqa: NPY002
+    return {**record, "drawn": float(np.random.rand())}
 
 
 def broken(record: dict) -> dict:

@@ -9,7 +9,11 @@ import shutil
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from centernet_d2.data.checks import DatasetError
+from centernet_d2.data.datasets import recognize
 from centernet_d2.data.datasets.from_files import is_file_spec, register_from_files
+from centernet_d2.data.datasets.label_files import files_in
+from centernet_d2.data.datasets.recognize import splits_of
 
 from .label_forms import CLASSES, IMAGES, boxes_of, write_images, write_labels
 from .voc_files import write_voc
@@ -46,6 +50,70 @@ def export(folder, form, splits=("train", "valid")):
             (place / "images").rmdir()
         (folder / "README.roboflow.txt").write_text(f"not {spec}")
     return folder
+
+
+@pytest.mark.parametrize("form", ["coco", "csv", "voc", "yolo"])
+def test_all_splits_of_an_export(tmp_path, form):
+    folder = export(tmp_path / "cells.v1", form, ("train", "valid", "test"))
+    if form == "yolo":
+        with (folder / "data.yaml").open("a") as file:
+            file.write("test: ../test/images\n")
+    prefix, val = ("yolo", "val") if form == "yolo" else ("roboflow", "valid")
+    splits = [f"{prefix}:{folder}:{split}" for split in ("train", val, "test")]
+    assert splits_of(str(folder)) == splits_of(f"{prefix}:{folder}") == splits
+    assert splits_of(splits[0]) == splits[:1]
+    assert splits_of(f"{folder}:train") == [f"{folder}:train"]
+    for each in splits:
+        assert len(DatasetCatalog.get(register_from_files(each))) == 3
+
+
+@pytest.mark.parametrize("form", ["voc", "labelme"])
+def test_labels_in_any_depth_are_known_by_the_first(tmp_path, form, monkeypatch):
+    folder = tmp_path / "all"
+    names = {f"{day}/{number}": IMAGES["c"] for day in ("day 1", "day 2") for number in range(9)}
+    for day in ("day 1", "day 2"):
+        (folder / "labels" / day).mkdir(parents=True)
+        write_images(folder / "images" / day, range(9))
+    write_labels(folder, form, names)
+    walks = []
+    monkeypatch.setattr(recognize, "files_in", lambda *_: walks.append(_) or files_in(*_))
+    assert recognize.candidates(str(folder)) == [f"{form}:{folder}/labels:{folder}/images"]
+    first = f"{folder}/labels/day 1"
+    walks.clear()
+    assert recognize.candidates(first)[0].startswith(f"{form}:{first}:")
+    assert len(walks) <= 5  # and not for each file
+    assert len(DatasetCatalog.get(register_from_files(str(folder)))) == 18
+
+
+def test_yolo_without_names_and_coco_with_deep_pictures(tmp_path):
+    write_images(tmp_path / "yolo" / "images")
+    (tmp_path / "yolo" / write_labels(tmp_path / "yolo", "yolo")[5:]).unlink()
+    with pytest.raises(DatasetError, match=r"write the class names into classes.txt there"):
+        register_from_files(str(tmp_path / "yolo"))
+    write_images(tmp_path / "coco" / "images")
+    write_labels(tmp_path / "coco", "coco")
+    (tmp_path / "coco" / "images").rename(tmp_path / "coco" / "pics")
+    (way,) = recognize.candidates(str(tmp_path / "coco" / "boxes.json"))
+    assert way == f"coco:{tmp_path}/coco/boxes.json:{tmp_path}/coco/pics"
+
+
+def test_splits_of_other_folders(tmp_path):
+    lists = tmp_path / "voc" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for name in ("train", "val", "trainval", "cat_train"):
+        (lists / f"{name}.txt").touch()
+    voc = f"voc:{tmp_path}/voc"
+    assert splits_of(f"{tmp_path}/voc") == splits_of(voc) == [f"{voc}:train", f"{voc}:val"]
+    coco = tmp_path / "coco"
+    (coco / "images").mkdir(parents=True)
+    for name in ("instances_val2017", "instances_train2017"):
+        (coco / f"{name}.json").write_text('{"images": []}')
+    first, second = splits_of(str(coco))
+    assert "instances_train2017.json" in first
+    assert "instances_val2017.json" in second
+    (coco / "keypoints_val2017.json").write_text('{"images": []}')  # the same pictures again
+    for one in (str(coco), "coco_2017_val", "voc:a:b", str(tmp_path / "nothing")):
+        assert splits_of(one) == [one]
 
 
 @pytest.mark.parametrize("form", ["coco", "csv", "voc", "yolo"])

@@ -32,7 +32,6 @@ def test_seed_decides_the_order():
     first, again, other = (epoch_order(50, 0, seed=s).tolist() for s in (1, 1, 2))
     assert first == again
     assert first != other
-    assert epoch_order(4, 9, seed=1, shuffle=False).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("start", [3, 8, 17])
@@ -64,7 +63,7 @@ def test_impossible_splits_say_what_to_set():
 
 def test_seeded_covers_three_generators_and_restores_them():
     def draw():
-        return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
 
     seed_generators(11)
     expected_after = draw()

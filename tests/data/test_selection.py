@@ -210,8 +210,8 @@ def test_names_that_no_data_set_has(tmp_path, tiny_config):
         (
             "one",
             "tow",
-        ): r"names 'tow', which is no class of .*\(did you mean 'two'\?\); they have one, t",
-        ("ONE",): "did you mean 'one'",
+        ): r"names 'tow', which is no class of .*\(nearest: two\); they have one, t",
+        ("ONE",): "nearest: one",
     }.items():
         with pytest.raises(DatasetError, match=words):
             setup(tiny_config("DATASETS.TRAIN", (spec,), "DATASETS.CLASSES", list(classes)))

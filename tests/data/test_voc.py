@@ -13,7 +13,7 @@ from PIL import Image
 
 from centernet_d2 import setup
 from centernet_d2.data.checks import DatasetError
-from centernet_d2.data.datasets.builtin import register_voc
+from centernet_d2.data.datasets.builtin import register_builtin
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.data.datasets.voc import VOC_CLASSES, load_voc_records
 from centernet_d2.data.mapper import DetectionMapper
@@ -112,7 +112,7 @@ def test_somebody_elses_registration_stays(tmp_path):
     DatasetCatalog.remove("voc_2012_val")
     DatasetCatalog.register("voc_2012_val", lambda: ["theirs"])
     try:
-        register_voc(str(tmp_path))
+        register_builtin(str(tmp_path))
         assert DatasetCatalog.get("voc_2012_val") == ["theirs"]
     finally:
         DatasetCatalog.remove("voc_2012_val")

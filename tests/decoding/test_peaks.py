@@ -29,7 +29,7 @@ def test_border_and_plateau_cells_count():
 
 @pytest.mark.parametrize("kernel", [0, 2, -1])
 def test_kernel_must_be_odd(kernel):
-    with pytest.raises(ValueError, match="kernel must be odd"):
+    with pytest.raises(ValueError, match="kernel must be an odd number"):
         local_maxima(torch.zeros(1, 1, 4, 4), kernel)
 
 

@@ -249,7 +249,7 @@ def test_inputs_are_not_changed():
         ("method", "softest", r"^method must .*'linear', 'gaussian', 'hard'.*'softest'"),
         ("mode", "dirty", r"^mode must .*'clean', 'reference'"),
         ("extent", "half", r"^extent must"),
-        ("sigma", 0.0, r"^sigma must be positive"),
+        ("sigma", 0.0, r"^sigma must be a number, more than 0"),
     ],
 )
 def test_wrong_rules_name_their_argument(field, value, message):

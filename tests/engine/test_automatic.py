@@ -93,7 +93,7 @@ def test_choices_are_told_and_what_is_set_stays(own, dataset, tmp_path, caplog, 
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(automatic, "has_fast_bfloat16", lambda: False)
     cfg = setup(load_config(SMALL, [*own, "SOLVER.EARLY_STOPPING", 2]))
-    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.EARLY_STOPPING, cfg.TEST.EVAL_PERIOD) == (4, 2, 1)
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.EARLY_STOPPING, cfg.TEST.EVAL_PERIOD) == (4, 2, 20)
     assert cfg.SOLVER.BEST_METRIC == "bbox/AP"
     assert cfg.INPUT.TRAIN_SIZE == cfg.TEST.FIXED_SIZE == [64, 64]
     assert not any(cfg.AUTO[word] for word in automatic.DONE)
@@ -130,6 +130,7 @@ def test_resume_and_evaluation_choose_what_the_training_chose(own, tmp_path, mon
     assert file["iteration"] == 5
     training = file["centernet_d2"]["training"]
     assert training["object_size"] == pytest.approx(12.5 * 64 / 48, rel=0.3)
+    assert training["image_size"] == [40, 40]
     evaluated = [*own, "MODEL.WEIGHTS", weights]
     cfg = setup(load_config(SMALL, [*evaluated, "DATASETS.TRAIN", ()]))
     assert cfg.TEST.FIXED_SIZE == [64, 64]

@@ -206,7 +206,7 @@ def test_overrides_come_over_the_weights_config(trained, messages):
         ("torchvision:resnet18", ValueError, "is a start for a training, no detector"),
         ("extremenet_hourglass104", ValueError, "is a start for a training, no detector"),
         ("{folder}", FileNotFoundError, "{folder}' is a folder: name the file in it, such as"),
-        ("{folder}/odler.pth", FileNotFoundError, r"no such file \(nearest there: older.pth\)\. "),
+        ("{folder}/odler.pth", FileNotFoundError, r"no such file \(nearest: older.pth\)\. "),
         ("{folder}/trunk.pth", ValueError, "trunk.pth' is a start for a training"),
         (
             "{folder}/older.pth",

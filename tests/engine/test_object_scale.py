@@ -11,7 +11,7 @@ import pytest
 import torch
 from detectron2.structures import BoxMode
 
-from centernet_d2.data.loader import build_mapper
+from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.object_scale import (
     Learned,
     check_object_scale,
@@ -40,7 +40,7 @@ def made(*overrides, base="Base-PointsCenterNet.yaml"):
 
 def check(trained, tested, *overrides, learned=None, **options):
     cfg, protocol = made(*overrides, **options)
-    learned = learned or Learned.of(trained, build_mapper(cfg, is_train=True))
+    learned = learned or Learned.of(trained, DetectionMapper(cfg, is_train=True))
     check_object_scale(cfg, learned, tested, protocol)
     return learned.size
 
@@ -59,21 +59,21 @@ def check(trained, tested, *overrides, learned=None, **options):
 )
 def test_sizes_are_those_of_the_frames(overrides, learned, tested):
     cfg, protocol = made(*FRAME, *overrides)
-    found = Learned.of(records(480, 640, 40), build_mapper(cfg, is_train=True))
+    found = Learned.of(records(480, 640, 40), DetectionMapper(cfg, is_train=True))
     assert found.size == pytest.approx(learned)
     assert found.frame == (128, 128)
     assert median(sizes_in_testing(records(480, 640, 40), protocol)) == pytest.approx(tested)
 
 
 def test_the_random_states_stay_and_the_size_is_repeated():
-    random.seed(1), np.random.seed(2), torch.manual_seed(3)  # noqa: NPY002
-    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    mapper = build_mapper(made()[0], is_train=True)
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    mapper = DetectionMapper(made()[0], is_train=True)
     first, second = (Learned.of(records(480, 640, 40), mapper).sizes for _ in "ab")
     assert len(set(first)) > 3  # the crop's scale is drawn
     assert (first == second).all()
     assert random.getstate() == states[0]
-    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == states[1]).all()
     assert torch.equal(torch.get_rng_state(), states[2])
 
 
@@ -147,7 +147,7 @@ SHIPPED = {
 def test_shipped_configs_agree_on_their_own_images(name):
     pictures = records(*SHIPPED[name], side=30)
     cfg = setup(load_config(name, ["MODEL.DEVICE", "cpu"]))
-    learned = Learned.of(pictures, build_mapper(cfg, is_train=True))
+    learned = Learned.of(pictures, DetectionMapper(cfg, is_train=True))
     check_object_scale(cfg, learned, {"its own": pictures}, InferenceProtocol.from_config(cfg))
 
 

@@ -16,6 +16,7 @@ from detectron2.structures import Boxes, Instances
 from two_processes import one_of_two
 
 from centernet_d2.data.datasets.voc import register_voc_split
+from centernet_d2.engine.setup import load_config
 from centernet_d2.evaluation import VocEvaluator, build_evaluator
 from centernet_d2.evaluation.voc import result_file_name
 
@@ -73,7 +74,8 @@ def register(tmp_path):
         MetadataCatalog.remove(NAME)
 
 
-def test_scores_in_percent(register, tmp_path):
+def test_scores_in_percent(register, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     evaluator = VocEvaluator(dataset_name=register(), output_folder=str(tmp_path), protocol="p")
     results = run(evaluator)["bbox"]
     assert results["AP07-cat"] == pytest.approx(CAT_07)
@@ -89,6 +91,15 @@ def test_scores_in_percent(register, tmp_path):
     assert saved["protocol"] == "p"
     assert saved["scores"]["bbox"]["AP07-dog"] is None
     assert saved["scores"]["bbox"]["mAP07"] == results["mAP07"]
+    # One table has all of it.
+    rows = [line.split("|") for line in caplog.text.splitlines() if line.startswith("|")]
+    (heads, _, *rows) = [[cell.strip() for cell in row[1:-1]] for row in rows]
+    assert heads == ["class", "AP", "AP50", "AP75", "AP50 every-point"]
+    assert [row[0] for row in rows] == ["all", *CLASSES]
+    told = [f"{results[key]:.2f}" for key in ("AP", "AP50", "AP75", "mAP12")]
+    assert rows[0][1:] == told
+    assert [rows[2][2], rows[2][4]] == [f"{CAT_07:.2f}", f"{CAT_12:.2f}"]
+    assert rows[3][1:] == ["nan"] * 4
 
 
 @pytest.mark.parametrize(
@@ -193,6 +204,23 @@ def test_built_from_a_config(register, tiny_config):
     assert isinstance(evaluator, VocEvaluator)
     assert (evaluator.file_offset, evaluator.round_to_files) == ("left_top", False)
     assert evaluator.protocol.startswith("no augmentation / keep_res")
+
+
+def test_own_configs_score_boxes_as_they_are_read(register):
+    """What was found exactly, of a size that a pixel is a part of, has AP 100."""
+    name = register({"000001": [("cat", 3, 4, 12, 13, 0)]})
+    (record,) = DatasetCatalog.get(name)
+    found = Instances((50, 60), scores=torch.tensor([0.99997]), pred_classes=torch.tensor([1]))
+    found.pred_boxes = Boxes(torch.tensor([record["annotations"][0]["bbox"]]))
+    scores = {}
+    for config in ("Own/points_small", "Shapes/points_tiny"):
+        evaluator = build_evaluator(load_config(config), name)
+        evaluator.reset()
+        evaluator.output_folder = None
+        evaluator.process([{"image_id": "000001"}], [{"instances": found}])
+        scores[config] = evaluator.evaluate()["bbox"]["AP"]
+    assert scores["Own/points_small"] == 100
+    assert scores["Shapes/points_tiny"] == 70  # IoU 100 / 121
 
 
 def _score_in_process(rank: int, folder: str) -> None:

@@ -60,7 +60,7 @@ def make_writer(output: Path, files: list[str], **changes) -> PredictionWriter:
 
 
 def run(predict, files, writer, **options):
-    return predict_files(predict, files, writer, progress=False, **options)
+    return predict_files(predict, files, writer, **options)
 
 
 def written(output: Path) -> dict:

@@ -62,7 +62,7 @@ def write(photos, tmp_path):
             overwrite=False,
             formats=formats,
         )
-        predict_files(predict, photos, writer, progress=False)
+        predict_files(predict, photos, writer)
         return tmp_path / "out"
 
     return run

@@ -164,6 +164,10 @@ def test_configs_are_in_the_wheel(tmp_path):
     shipped = tmp_path / "lib" / "centernet_d2" / "model_zoo" / "configs"
     for name in model_zoo.config_names():
         assert (shipped / name).is_file()
+    for file in model_zoo.shipped_models().values():
+        copy = shipped.with_name("shipped") / file.name
+        assert copy.read_bytes() == file.read_bytes()
+        assert copy.with_suffix(".md").is_file()
     program = "from centernet_d2.model_zoo.lookup import config_folder; print(config_folder())"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],

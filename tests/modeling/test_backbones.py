@@ -425,7 +425,7 @@ def test_a_small_hourglass_learns(stacks):
         (Hourglass, {"stacks": 0}, "stacks must be 1 or more, got 0"),
         (Hourglass, {"channels": [8], "blocks": [1]}, r"two at least, .* got \[8\] and \[1\]"),
         (Hourglass, {"channels": [8, 8], "blocks": [1, 0]}, "no block count under 1"),
-        (Hourglass, {"stem_kernel": 4}, "must be odd"),
+        (Hourglass, {"stem_kernel": 4}, "must be an odd number"),
         (Hourglass, {"norm_init": "zeros"}, r"norm_init must be one of .*, got 'zeros'"),
     ],
 )

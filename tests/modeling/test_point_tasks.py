@@ -156,9 +156,7 @@ def test_its_field_is_written_and_drawn():
 
 
 def test_unknown_names_are_answered_with_near_ones():
-    with pytest.raises(
-        ValueError, match=r"'posee' \(did you mean 'pose'\?\).*'box2d', 'box3d', 'pose'"
-    ):
+    with pytest.raises(ValueError, match=r"'posee' \(nearest: pose\).*'box2d', 'box3d', 'pose'"):
         point_task("posee")
 
 

@@ -7,12 +7,8 @@ from detectron2.structures import Boxes, Instances
 
 from centernet_d2.visualization import canvas
 from centernet_d2.visualization.canvas import class_color, class_name, image_grid, side_by_side
-from centernet_d2.visualization.detections import (
-    draw_boxes,
-    draw_comparison,
-    draw_detections,
-    draw_objects,
-)
+from centernet_d2.visualization.detections import draw_boxes, draw_detections
+from centernet_d2.visualization.results import draw_comparison, draw_truth, enlarged
 
 SIZES = [(120, 160), (480, 640), (1500, 2000)]
 
@@ -148,15 +144,15 @@ def test_marks_follow_the_threshold_and_may_lie_outside():
     np.testing.assert_array_equal(empty, image)
 
 
-def test_centers_are_enlarged_with_their_boxes():
+def test_a_comparison_enlarges_boxes_and_centers():
     truth = Instances((60, 80), gt_boxes=Boxes(torch.zeros(0, 4)))
     truth.gt_classes = torch.zeros(0, dtype=torch.int64)
-    found = detections([[20, 10, 70, 50]], [0.9], [2])
-    found.pred_centers = torch.tensor([[41.0, 33.0]])
-    pair = draw_comparison(blank((60, 80)), truth, found, keypoints=True)
-    factor = 6
+    found, factor = detections([[20, 10, 70, 50]], [0.9], [2]), 6
+    pair = draw_comparison(blank((60, 80)), truth, {"instances": found})
     assert pair.shape[1] == 2 * 80 * factor + 4
-    picture = pair[-60 * factor :, -80 * factor :]
+    found.pred_centers = torch.tensor([[41.0, 33.0]])
+    image = blank((60 * factor, 80 * factor))
+    picture = draw_detections(image, enlarged(found, factor), keypoints=True)
     assert tuple(picture[33 * factor, 41 * factor].tolist()) == class_color(2)
     assert found.pred_centers.tolist() == [[41.0, 33.0]]  # not edited
 
@@ -165,7 +161,7 @@ def test_ground_truth_is_drawn():
     truth = Instances((480, 640))
     truth.gt_boxes = Boxes(torch.tensor([[100.0, 100, 300, 300]]))
     truth.gt_classes = torch.tensor([3])
-    picture = draw_objects(blank(), truth, ["a", "b", "c", "d"])
+    picture = draw_truth(blank(), truth, ["a", "b", "c", "d"])
     np.testing.assert_array_equal(picture[200, 100], class_color(3))
 
 

@@ -8,7 +8,8 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from centernet_d2.structures.skeleton import SIDE_COLORS, Skeleton
-from centernet_d2.visualization.detections import draw_comparison, draw_detections, draw_objects
+from centernet_d2.visualization.detections import draw_detections
+from centernet_d2.visualization.results import draw_comparison, draw_truth
 from centernet_d2.visualization.skeletons import SkeletonDrawing, draw_skeletons
 
 SKELETON = Skeleton(
@@ -115,7 +116,7 @@ def test_detections_are_drawn_half_a_pixel_back():
         gt_classes=torch.tensor([0]),
         gt_keypoints=Keypoints(torch.tensor(JOINTS)),
     )
-    objects = draw_objects(blank(), truth, drawing=DRAWING)
+    objects = draw_truth(blank(), truth, drawing=DRAWING)
     assert (picture[40:, :] == objects[40:, :]).mean() > 0.999  # captions differ
 
 
@@ -139,7 +140,7 @@ def test_comparison_enlarges_both_conventions_alike():
         gt_keypoints=Keypoints(torch.tensor([[[20.0, 20, 2]]])),
     )
     found = predicted([[[20.5, 20.5, 0.9]]], [0.9])
-    picture = draw_comparison(blank((40, 60)), truth, found, smallest_side=120)
+    picture = draw_comparison(blank((40, 60)), truth, {"instances": found})
     half = (picture.shape[1] - 4) // 2
     dots = [(picture[:, :half]), (picture[:, half + 4 :])]
     places = []
@@ -147,6 +148,6 @@ def test_comparison_enlarges_both_conventions_alike():
         rows, columns = np.nonzero((part == np.array(MIDDLE)).all(axis=2))
         places.append((rows.mean(), columns.mean()))
     assert places[0] == pytest.approx(places[1])
-    assert places[0][1] == pytest.approx((20 + 0.5) * 3 - 0.5, abs=0.1)
+    assert places[0][1] == pytest.approx((20 + 0.5) * 9 - 0.5, abs=0.1)
     assert truth.gt_keypoints.tensor[0, 0].tolist() == [20, 20, 2]  # not changed
     assert found.pred_keypoints[0, 0, 0] == 20.5

@@ -12,8 +12,6 @@ detector itself; `corner-quadrants` tells how well corners are found, and where.
 DATASETS.TEST; crowd regions are left out of the ground truth.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, weight
@@ -24,7 +22,6 @@ SUBSTITUTES = ("heatmaps", "offsets", "centers")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the analyses as sub-commands."""
     commands = parser.add_subparsers(dest="analysis", required=True)
     oracle = commands.add_parser("oracle", help="scores with ground truth in place of predictions")
     several = {"nargs": "+", "action": "append", "required": True, "choices": SUBSTITUTES}

@@ -9,8 +9,6 @@ on, against alternatives. Run it on an otherwise idle machine; "spread" is the d
 quartiles over the median.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole
@@ -28,7 +26,6 @@ DEFAULT_CONFIGS = [
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is measured, on what, how often."""
     own, count = parser.add_argument, argument(whole(1))
     help_text = "what to measure; default: all that there is here"
     own("--sections", nargs="+", metavar="SECTION", help=help_text)

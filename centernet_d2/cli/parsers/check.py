@@ -5,8 +5,6 @@
 The exit status is 1 where something that is needed is broken.
 """
 
-from __future__ import annotations
-
 import argparse
 
 

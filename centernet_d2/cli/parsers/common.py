@@ -1,7 +1,5 @@
 """Arguments that several verbs take."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -16,7 +14,7 @@ _IMPORT = (
     "before the config is read, in every process; may be given several times; what it registers "
     "can be named in the config, and its add_config(cfg), if it has one, adds config keys"
 )
-_WEIGHTS = "a file of weights or a name of the model zoo; default: MODEL.WEIGHTS"
+_WEIGHTS = "a file of weights or a model by its name (bccd); default: MODEL.WEIGHTS"
 _RESULTS = "detections in files, of any program: COCO, VOC, KITTI, YOLO, predictions.json"
 _DATASET = "what they are of, as DATASETS.TEST has it: coco:my/val.json:my/images"
 _OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}

@@ -4,11 +4,8 @@
 %(prog)s zsh > ~/.zfunc/_centernet-d2          # a folder of $fpath
 """
 
-from __future__ import annotations
-
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the shell."""
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))

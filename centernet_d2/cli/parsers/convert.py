@@ -14,8 +14,6 @@ marked as a guess. Then:
     centernet-d2 predict --weights dla34.pth --input photos --output found
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -24,7 +22,6 @@ from .common import add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the two files, and what the published one does not say."""
     own = parser.add_argument
     own("input", type=expanded, help="file, its address, or a name of the model zoo")
     help_text = "the .pth or .safetensors to write; of published weights a .yaml goes beside it"

@@ -11,8 +11,6 @@ The files of an earlier demo move into a folder old_<n> there. The last line is
 some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole
@@ -23,7 +21,6 @@ DEMOS = ("points", "corner", "triplet", "box3d", "pose")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the demo, where it goes, and overrides."""
     own = parser.add_argument
     own("demo", choices=DEMOS, help="which detector")
     own("--output", type=expanded_output, help="folder, default output/demo_<detector>")

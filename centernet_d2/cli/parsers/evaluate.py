@@ -11,14 +11,11 @@ printed with the scores; numbers, detections and log are in OUTPUT_DIR/inference
 scored without a model (docs/report.md) and written only where OUTPUT_DIR is given.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from .common import JOB, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those of an evaluation."""
     add(parser, "--config-file", "--import", "--weights", "--results", "--dataset", *JOB, "opts")
     parser.set_defaults(eval_only=True, resume=False, overwrite=False, seeds=None)

@@ -8,8 +8,6 @@ pypi   the Python files of release 0.5 from the package index (an archive of a t
        today's Python, numpy and Pillow need
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from ...installation.sources import REPOSITORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where it comes from, and what is done with it."""
     parser.add_argument("--source", choices=SOURCES, default="auto")
     parser.add_argument("--repository", default=REPOSITORY, help="URL or local path, for git")
     parser.add_argument("--with-ops", action="store_true", help="compile the C++ part (git only)")

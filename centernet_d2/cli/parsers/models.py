@@ -2,16 +2,15 @@
 
     %(prog)s list                     # or, of some: list dla34, list 'COCO-Keypoints/*'
     %(prog)s configs Shapes           # names for --config-file
-    %(prog)s show points_dla34_140e   # or what a file says of itself: show model_final.pth
+    %(prog)s show bccd                # or what a file says of itself: show model_final.pth
     %(prog)s download points_dla34_140e --output weights/
     %(prog)s push model_final.pth user/name --licence Apache-2.0 --data "COCO train2017"
     %(prog)s download hub:user/name
 
-Wherever weights are named, `hub:user/name` and names of the zoo do, without a download before.
+Wherever weights are named, `hub:user/name` and names of the zoo do, without a download before;
+`bccd` is in this package and needs no network.
 `push` needs `pip install 'centernet-d2[hub]'` and a token (`hf auth login` or HF_TOKEN).
 """
-
-from __future__ import annotations
 
 import argparse
 
@@ -19,7 +18,6 @@ from ...text_files import expanded, expanded_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is done with models as sub-commands."""
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = commands.add_parser("list", help="the models of the zoo")
     help_text = "only names that hold this, or match it where it has * or ?"

@@ -1,11 +1,10 @@
 """A parser that answers a wrong word with one sentence and the nearest option."""
 
-from __future__ import annotations
-
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
+
+from ...checked_values import nearest
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,7 +15,6 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": form, **given}, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 and one sentence."""
         if message.startswith("unrecognized arguments") and "--opts" in self._option_string_actions:
             message += "; config overrides KEY VALUE stand behind --opts"
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
@@ -33,8 +31,7 @@ class Parser(argparse.ArgumentParser):
             if name in ("--opts", "--"):
                 return
             if name.startswith("--") and name not in known:
-                near = ", ".join(difflib.get_close_matches(name, known, 2))
-                self.error(f"'{name}' is no option" + (f" (nearest: {near})" if near else ""))
+                self.error(f"'{name}' is no option{nearest(name, known)}")
 
     def check_overrides(self, overrides: Sequence[str]) -> None:
         """Exit at an option that was taken for a config override, as it stands behind them."""

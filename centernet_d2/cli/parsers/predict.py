@@ -1,5 +1,6 @@
 r"""Detect objects in images, videos, folders, globs, cameras and streams. Needs no screen.
 
+    %(prog)s --weights bccd --input smear.jpg --output found     # blood cells: in this package
     %(prog)s --weights model_final.pth \
         --input photos/ "more/**/*.png" --output predictions [--heatmap] [--keypoints]
     %(prog)s --weights model_final.pth --input photos --output predictions \
@@ -15,8 +16,6 @@ A second call goes on where the first one stopped. An image that cannot be read,
 TEST.MAX_PIXELS or the memory, is listed in the JSON, the others go on, and the exit status is 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 
@@ -28,7 +27,6 @@ BOX_FORMATS = ("xyxy", "xywh")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add weights, images, what is written, and cameras."""
     add(parser, "--config-file", "--import", "--weights")
     own = parser.add_argument
     help_text = "images, videos, folders, patterns, cameras (0, camera:1), streams (rtsp://...)"
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--classes", nargs="+", metavar="NAME", help="only these classes; default: all")
     own("--max-detections", type=argument(whole(1)), metavar="N", help="in one picture, the best")
     own("--no-clip", action="store_true", help="boxes may reach out of the image")
-    help_text = "predict large pictures in tiles of SIZE pixels; default: INPUT.TRAIN_SIZE"
+    help_text = "predict large pictures in tiles of SIZE pixels; default: as trained"
     own("--tiles", nargs="?", type=argument(whole(16)), const=0, metavar="SIZE", help=help_text)
     help_text = "of neighbours, no less than the objects; default: a quarter of SIZE"
     own("--tile-overlap", type=argument(whole(0)), metavar="PIXELS", help=help_text)

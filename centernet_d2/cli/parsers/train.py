@@ -31,8 +31,6 @@ config keys.
         OUTPUT_DIR output/five
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole
@@ -48,7 +46,6 @@ _SEEDS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those of detectron2's `default_argument_parser`, and more."""
     add(parser, "--config-file", "--import")
     own = parser.add_argument
     own("--resume", action="store_true", help="go on with the run in OUTPUT_DIR")

@@ -10,8 +10,6 @@ With --heatmaps the picture is the network's own input, on its canvas and withou
 and beside it stand the heatmaps that it is to learn. 3-D boxes are also drawn from above.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from ...checked_values import argument, whole
@@ -20,16 +18,12 @@ from .common import CONFIG, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, the folder, and how many."""
     add(parser, "--config-file", required=True, help=CONFIG)
     add(parser, "--import")
-    parser.add_argument("--output", required=True, type=expanded_output, help="for the pictures")
-    parser.add_argument("--heatmaps", action="store_true", help="draw the target heatmaps beside")
-    for name, least, default, what in (
-        ("count", 1, 20, "images"),
-        ("repeat", 1, 1, "augmentations of each"),
-        ("seed", 0, 0, "of the augmentation"),
-    ):
-        known = {"default": default, "help": f"{what}, default {default}"}
-        parser.add_argument(f"--{name}", type=argument(whole(least)), **known)
+    own, number = parser.add_argument, argument(whole(1))
+    own("--output", required=True, type=expanded_output, help="for the pictures")
+    own("--heatmaps", action="store_true", help="draw the target heatmaps beside")
+    own("--count", type=number, default=20, help="images, default 20")
+    own("--repeat", type=number, default=1, help="augmentations of each, default 1")
+    own("--seed", type=argument(whole(0)), default=0, help="of the augmentation, default 0")
     add(parser, "opts")

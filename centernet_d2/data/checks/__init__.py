@@ -5,10 +5,8 @@ error; what is only useless (an empty box, a box outside its image) is dropped a
 suspicion is a warning.
 """
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -77,49 +75,42 @@ class DatasetError(ValueError):
 
 
 class RowsError(DatasetError):
-    """Some rows of a file cannot be used, those in `rows`; without them it may be whole."""
+    """Some `rows` of a file cannot be used, `told` of each why; without them it may be whole."""
 
-    def __init__(self, message: str, rows: Sequence[Any] = ()):
+    def __init__(self, message: str, rows: Sequence[Any] = (), told: Iterable[str] = ()):
         super().__init__(message)
-        self.rows = list(rows)
-
-
-class BoxReport(NamedTuple):
-    """Outcome of `check_boxes`: which of N rows to keep, and messages to log."""
-
-    keep: np.ndarray  # (N,) bool
-    messages: tuple[str, ...]
+        self.rows, self.told = list(rows), list(told)
 
 
 def check_boxes(
     boxes: np.ndarray, image_sizes: np.ndarray, *, source: str, describe: Callable[[int], str]
-) -> BoxReport:
+) -> tuple[np.ndarray, list[str]]:
     """Check (N, 4) boxes (x, y, width, height) against their images' (N, 2) width and height.
 
     In messages `source` is the file that they come from, and `describe` names the image and the
-    annotation of a row. DatasetError of what cannot be meant.
+    annotation of a row. Returns which to keep, (N,) bool, and what was logged as warnings;
+    DatasetError of what cannot be meant.
     """
     from .findings import reads_on  # which imports this module
 
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     sizes = np.asarray(image_sizes, dtype=np.float64).reshape(-1, 2)
     if reads_on():  # they are judged together, as the file has them
-        return BoxReport(np.ones(len(boxes), dtype=bool), ())
+        return np.ones(len(boxes), dtype=bool), []
 
     def told(rows: np.ndarray, what: str) -> str:
         """Fill in how many of the boxes, and which."""
         found = examples(rows, lambda row: f"{describe(row)} bbox {boxes[row].tolist()}")
         return f"{source}: " + what.format(f"{rows.sum()} of {len(boxes)} boxes", found)
 
-    keep = np.ones(len(boxes), dtype=bool)
-    messages = []
+    keep, messages = np.ones(len(boxes), dtype=bool), []
     for fault in judge_boxes(boxes, sizes):
-        if fault.severity == "error":
-            raise DatasetError(told(fault.rows, fault.told))
         messages.append(told(fault.rows, fault.told))
-        if fault.is_dropped:
-            keep &= ~fault.rows
-    return BoxReport(keep, tuple(messages))
+        if fault.severity == "error":
+            raise DatasetError(messages[-1])
+        logger.warning(messages[-1])
+        keep &= ~fault.rows | (not fault.is_dropped)
+    return keep, messages
 
 
 class BoxFault(NamedTuple):
@@ -144,7 +135,7 @@ def judge_boxes(boxes: np.ndarray, sizes: np.ndarray) -> list[BoxFault]:
         rows, left = rows & left, left & ~rows
         return rows
 
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
         no_number = taken(~np.isfinite(boxes).all(axis=1))
         too_large = taken((np.abs(boxes) > LARGEST).any(axis=1))
@@ -198,7 +189,7 @@ def drop_useless_boxes(
     source: str,
     describe: Callable[[int], str],
     boxes: np.ndarray | None = None,
-) -> tuple[str, ...]:
+) -> list[str]:
     """Check all annotations' boxes at once; records that lose some are replaced by copies.
 
     `boxes` are (N, 4) x, y, width, height, or those of the annotations, if these are XYXY.
@@ -217,8 +208,6 @@ def drop_useless_boxes(
         source=source,
         describe=lambda k: f"annotation {k - starts[owner[k]]} of {describe(owner[k])}",
     )
-    for message in messages:
-        logger.warning(message)
     for index in np.unique(owner[~keep]):
         kept = compress(records[index]["annotations"], keep[starts[index] :])
         records[index] = {**records[index], "annotations": list(kept)}

@@ -74,6 +74,7 @@ class Finding:
     examples: tuple[Example, ...] = ()
     cure: str = ""  # one sentence
     dataset: str = ""
+    left_out: tuple[str, ...] = ()  # by a reader, each
 
     @classmethod
     def of(
@@ -107,16 +108,22 @@ def reading_on() -> Iterator[list[Finding]]:
         _noted.reset(token)
 
 
+def notes() -> list[Finding]:
+    """Those of the innermost `reading_on`, or [] that is lost."""
+    return [] if (found := _noted.get()) is None else found
+
+
 def reads_on() -> bool:
     """Whether `reading_on` is in force."""
     return _noted.get() is not None
 
 
-def noted(error: Exception) -> bool:
-    """Note an error of rows, which are then left out; False where it is to be raised."""
-    if (found := _noted.get()) is not None:
-        found.append(Finding("value", "error", len(getattr(error, "rows", "1")), str(error)))
-    return found is not None
+def refuse(error: Exception) -> None:
+    """Note an error, of whose rows none is used; raise it where reading does not go on."""
+    if (found := _noted.get()) is None:
+        raise error
+    told = tuple(getattr(error, "told", ())) or (str(error),)
+    found.append(Finding("value", "error", len(told), str(error), left_out=told))
 
 
 def without_refused(read: Callable[[], Result], *tables: list[Any]) -> Result:
@@ -128,22 +135,22 @@ def without_refused(read: Callable[[], Result], *tables: list[Any]) -> Result:
             refused, sizes = set(map(id, error.rows)), sum(map(len, tables))
             for table in tables if reads_on() else ():
                 table[:] = [row for row in table if id(row) not in refused]
-            if sum(map(len, tables)) == sizes or not noted(error):
+            if sum(map(len, tables)) == sizes:
                 raise
+            refuse(error)
 
 
 def readable(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield what `read` makes of each; within `reading_on` without those that it refuses."""
-    refused: list[ValueError] = []
+    told: list[str] = []
     for item in items:
         try:
             found = read(item)
         except ValueError as error:
             if not reads_on():
                 raise
-            refused.append(error)
+            told.append(str(error))
         else:
             yield found
-    if refused:
-        told = "; ".join(map(str, refused[:SHOWN])) + "; ..." * (len(refused) > SHOWN)
-        noted(RowsError(told, refused))
+    if told:
+        refuse(RowsError("; ".join(told[:SHOWN]) + "; ..." * (len(told) > SHOWN), told=told))

@@ -1,11 +1,9 @@
 """A corrected copy of a dataset: COCO's form, whatever it was, with a list of each repair."""
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,16 +31,17 @@ def write_fixed_copy(
     seen: Pictures,
     folder: str,
     metadata: Any,
-    leaked: Collection[int],
+    leaked: set[int],
     link: bool,
+    not_read: Sequence[Repair] = (),
 ) -> list[Repair]:
-    """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs.
+    """Write `images/`, `annotations.json` and `repairs.csv`; return the repairs, first `not_read`.
 
     Files are hard links where that can be and `link` is set; damaged and turned pictures are
     encoded anew. Rows of `leaked` are left out, and of equal files all but the first.
     """
     os.makedirs(os.path.join(folder, "images"))
-    repairs, copies, images, annotations = [], seen.copies(), {}, []
+    repairs, copies, images, annotations = [*not_read], seen.copies(), {}, []
     left_out = dict.fromkeys(copies, "a copy") | dict.fromkeys(leaked, "in the test set")
     for row, record in enumerate(records):
         file, name = seen.files[row], os.path.basename(seen.files[row])
@@ -62,14 +61,12 @@ def write_fixed_copy(
         boxes, done = _repaired({**record, "annotations": entries}, (width, height), move)
         annotations += [{"image_id": images[name]["id"], **box} for box in boxes]
         repairs += [*((file, "", each) for each in told), *((file, *each) for each in done)]
+    annotations = [{"id": k, **each} for k, each in enumerate(annotations, start=1)]
+    content = {"images": list(images.values()), "annotations": annotations}
     joints = list(metadata.get("keypoint_names", ()))
     more = {"keypoints": joints} if joints else {}
     names = enumerate(metadata.get("thing_classes"), start=1)
-    content = {
-        "images": list(images.values()),
-        "annotations": [{"id": k, **each} for k, each in enumerate(annotations, start=1)],
-        "categories": [{"id": number, "name": name, **more} for number, name in names],
-    }
+    content["categories"] = [{"id": number, "name": name, **more} for number, name in names]
     write_json(os.path.join(folder, "annotations.json"), content)
     with atomic_write(os.path.join(folder, "repairs.csv"), "w") as stream:
         csv.writer(stream).writerows([("file", "object", "repair"), *repairs])
@@ -90,9 +87,8 @@ def _write_picture(
             told.append("encoded anew of what can be read of it")
         if orientation > 1:
             where = "pixels as stored" if as_stored else "upright picture"
-            told.append(
-                f"turned upright (EXIF {orientation}), its boxes taken as drawn on the {where}"
-            )
+            how = f"its boxes taken as drawn on the {where}"
+            told.append(f"turned upright (EXIF {orientation}), {how}")
         if told:
             ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
@@ -101,19 +97,14 @@ def _write_picture(
             finally:
                 ImageFile.LOAD_TRUNCATED_IMAGES = False
     if not told:
-        with suppress(OSError):  # of another disk
-            os.link(os.path.realpath(file), target) if link else None
-        if not os.path.exists(target):
-            shutil.copyfile(file, target)
+        _same_file(file, target, link=link)
     drawn = stored if as_stored else turned
     scale = np.divide(drawn, recorded)
     if recorded != drawn:
         is_scaled = abs(scale[0] / scale[1] - 1) < _SAME_SHAPE
         scale = scale if is_scaled else np.ones(2)
-        how = (
-            "boxes scaled with it, as the shape is the same" if is_scaled else "boxes as they were"
-        )
-        told.append(f"size {recorded} corrected to {drawn}, {how}")
+        how = "scaled with it, as the shape is the same" if is_scaled else "as they were"
+        told.append(f"size {recorded} corrected to {drawn}, boxes {how}")
 
     def move(points: np.ndarray) -> np.ndarray:
         points = points * scale
@@ -122,6 +113,13 @@ def _write_picture(
         return points[:, ::-1] if as_stored and orientation > 4 else points
 
     return turned, move, told
+
+
+def _same_file(file: str, target: str, *, link: bool) -> None:
+    with suppress(OSError):  # of another disk
+        os.link(os.path.realpath(file), target) if link else None
+    if not os.path.exists(target):
+        shutil.copyfile(file, target)
 
 
 def _repaired(

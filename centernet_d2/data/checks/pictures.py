@@ -1,7 +1,5 @@
 """Image files -> findings: which cannot be read, are of another size, are the same, or leak."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

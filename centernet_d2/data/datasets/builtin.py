@@ -4,8 +4,6 @@ COCO and VOC keep detectron2's names (`coco_2017_train`, `voc_2007_test`, ...) a
 read by this package, see `voc.py`. Readers are imported when a name is used.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial
@@ -19,12 +17,9 @@ from detectron2.data.catalog import Metadata
 
 # Registered name -> split; "trainval" and "test" are the same frames in both divisions.
 KITTI_SPLITS = {
-    "kitti_3dop_train": "3dop/train",
-    "kitti_3dop_val": "3dop/val",
-    "kitti_subcnn_train": "subcnn/train",
-    "kitti_subcnn_val": "subcnn/val",
-    "kitti_trainval": "trainval",
-    "kitti_test": "test",
+    **{"kitti_3dop_train": "3dop/train", "kitti_3dop_val": "3dop/val"},
+    **{"kitti_subcnn_train": "subcnn/train", "kitti_subcnn_val": "subcnn/val"},
+    **{"kitti_trainval": "trainval", "kitti_test": "test"},
 }
 
 
@@ -49,7 +44,6 @@ class LazyMetadata(Metadata):
         return getattr(self, key)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it."""
         self.get("thing_classes")
         return super().as_dict()
 
@@ -62,44 +56,30 @@ def register_lazily(
     MetadataCatalog[name] = LazyMetadata(name, metadata)
 
 
-def register_voc(root: str) -> None:
-    """Register VOC 2007 and 2012 under a datasets root, as `voc_<year>_<split>`.
+def register_builtin(root: str) -> None:
+    """Register VOC 2007 and 2012, `voc_<year>_<split>`, and `KITTI_SPLITS` under a datasets root.
 
-    detectron2's registrations of these names are taken over; one that somebody else made stays.
+    detectron2's registrations of VOC's names are taken over; one that somebody else made stays.
+    Nothing is read before a split is used.
     """
+    splits = {name: ("kitti", "kitti", split) for name, split in KITTI_SPLITS.items()}
     for year, split in product((2007, 2012), ("trainval", "train", "val", "test")):
-        name, folder = f"voc_{year}_{split}", os.path.join(root, f"VOC{year}")
+        splits[f"voc_{year}_{split}"] = ("voc", f"VOC{year}", split)
+    for name, (form, folder, split) in splits.items():
         if name in DatasetCatalog:
             if DatasetCatalog[name].__module__ != "detectron2.data.datasets.pascal_voc":
                 continue
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-        register_lazily(
-            name,
-            partial(_call, "voc", "load_registered", name, folder, split, labelled=_labelled(name)),
-            partial(_call, "voc", "voc_metadata", folder, split, year=year),
-        )
-
-
-def register_kitti(root: str) -> None:
-    """Register `KITTI_SPLITS` of `<root>/kitti`; nothing is read before a split is used."""
-    for name, split in KITTI_SPLITS.items():
-        if name not in DatasetCatalog:
-            where, labelled = (os.path.join(root, "kitti"), split), _labelled(name)
-            register_lazily(
-                name,
-                partial(_call, "kitti", "load_registered", name, *where, labelled=labelled),
-                partial(_call, "kitti", "kitti_metadata", *where, labelled=labelled),
-            )
-
-
-def _labelled(name: str) -> bool:
-    return name not in ("voc_2012_test", "kitti_test")  # known to the evaluation servers alone
+        labelled = name not in ("voc_2012_test", "kitti_test")  # known to their servers alone
+        where = (os.path.join(root, folder), split)
+        told = {"labelled": labelled} if form == "kitti" else {"year": int(folder[-4:])}
+        load = partial(_call, form, f"load_{form}_records", *where, name=name, labelled=labelled)
+        register_lazily(name, load, partial(_call, form, "split_metadata", *where, **told))
 
 
 def _call(module: str, function: str, *args: Any, **kwargs: Any) -> Any:
     return getattr(import_module(f".{module}", __package__), function)(*args, **kwargs)
 
 
-register_voc(datasets_root())
-register_kitti(datasets_root())
+register_builtin(datasets_root())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import pkgutil
 import re
@@ -24,23 +23,14 @@ from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError, check_boxes
-from ..checks.findings import reads_on, without_refused
-from .columns import (
-    ANNOTATION_COLUMNS,
-    IMAGE_COLUMNS,
-    Table,
-    areas,
-    class_names,
-    kept_columns,
-    number_annotations,
-)
+from ..checks.findings import Finding, notes, reads_on, without_refused
+from . import columns
+from .columns import ANNOTATION_COLUMNS, IMAGE_COLUMNS, Table
 
 if TYPE_CHECKING:
     from ...structures.skeleton import Skeleton
 
-logger = logging.getLogger(__name__)
-
-_cache: dict[str, tuple[tuple, tuple, CocoFile]] = {}
+_cache: dict[str, tuple[tuple, tuple, CocoFile, list[Finding]]] = {}
 ROBOFLOW_FILE = "_annotations.coco.json"  # of an export, in the folder of each split
 # Prefix of a specification -> what reads it as a COCO dictionary, in which annotations have their
 # `PLACE`, and says which files and folders that was made of.
@@ -81,11 +71,8 @@ class CocoFile:
         if self.skeleton is not None:
             classes = [self.categories[identifier] for identifier in self.pose_categories]
             joints = {**self.skeleton.metadata(), "keypoint_classes": classes}
-        return {
-            "thing_classes": list(self.categories.values()),
-            "thing_dataset_id_to_contiguous_id": self.contiguous_ids(),
-            **joints,
-        }
+        names, ids = list(self.categories.values()), self.contiguous_ids()
+        return {"thing_classes": names, "thing_dataset_id_to_contiguous_id": ids, **joints}
 
     def check_registered(self, metadata: Metadata) -> None:
         """Raise DatasetError where a dataset was registered from another version of the file.
@@ -118,23 +105,26 @@ def read_coco_json(source: str, *, skeleton: Skeleton | None = None) -> CocoFile
     record and key of what is wrong.
     """
     asked = frozenset(ANNOTATION_COLUMNS), frozenset(IMAGE_COLUMNS), skeleton, reads_on()
-    cached = _cache.get(source)
-    if cached is None or cached[0] != asked or cached[1] != _stamps(row[0] for row in cached[1]):
+    cached, noted = _cache.get(source), notes()
+    start = len(noted)
+    if cached is None or cached[0] != asked or cached[1] != stamps(row[0] for row in cached[1]):
         if is_label_spec(source):
             reader = pkgutil.resolve_name(f"{__package__}.{_READERS[source.partition(':')[0]]}")
             content, files = reader(source)
-            stamps = _stamps(files)
+            now = stamps(files)
         elif PathManager.isfile(source):
-            stamps, content = _stamps([source]), _parse(source)
+            now, content = stamps([source]), _parse(source)
         else:
-            raise FileNotFoundError(
-                f"annotation file '{source}' does not exist: check the path of the dataset"
-            )
-        _cache[source] = cached = (asked, stamps, _compact(content, source, skeleton))
+            told = f"annotation file '{source}' does not exist: check the path of the dataset"
+            raise FileNotFoundError(told)
+        lists = [value for value in content.values() if isinstance(value, list)]
+        read = without_refused(partial(_checked, content, source, skeleton), *lists)
+        _cache[source] = cached = (asked, now, read, noted[start:])
+    noted += [each for each in cached[3] if each not in noted]
     return cached[2]
 
 
-def _stamps(files: Iterable[str]) -> tuple:
+def stamps(files: Iterable[str]) -> tuple:
     """What changes with any of the files; None for one that is not there."""
 
     def stamp(file: str) -> tuple | None:
@@ -154,16 +144,14 @@ def parse_json(source: str, hook: Callable[[dict], Any] | None = None) -> Any:
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(
-            f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
-        ) from error
+        told = f"'{source}' is no valid JSON ({error}): {_cause(text, error)}"
+        raise DatasetError(told) from error
 
 
 def _parse(source: str) -> dict:
     # Polygons are most of such a file: dropped while parsing unless a field asks for them.
-    content = parse_json(
-        source, None if "segmentation" in ANNOTATION_COLUMNS else _without_polygons
-    )
+    wants_them = "segmentation" in ANNOTATION_COLUMNS
+    content = parse_json(source, None if wants_them else _without_polygons)
     if not isinstance(content, dict) or "images" not in content:
         inside = list(content)[:5] if isinstance(content, dict) else type(content).__name__
         raise DatasetError(
@@ -201,62 +189,25 @@ def _without_polygons(node: dict) -> dict:
     return node
 
 
-def _compact(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
-    lists = [value for value in content.values() if isinstance(value, list)]
-    return without_refused(partial(_checked, content, source, skeleton), *lists)
-
-
 def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
-    images = Table.of(content, "images", source)
-    if not images.records:
-        raise DatasetError(f"'{source}': 'images' is empty; a dataset needs at least one image")
-    image_ids = images.ids()
-    order = np.argsort(image_ids, kind="stable")
-    images, image_ids = images.rows(order), image_ids[order]
-    sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
-    for key, lengths in zip(("width", "height"), sizes.T, strict=True):
-        images.refuse(lengths <= 0, key, "the image has no pixels; correct it or remove the image")
-    file_names = images.texts("file_name")
-    counts = Counter(file_names)
-    images.warn(
-        [counts[name] > 1 for name in file_names],
-        "have the 'file_name' of another one",
-        "Each is an image of its own, without the other's objects. Join their annotations under "
-        "one image id",
-    )
+    images, image_ids, sizes, file_names = _images(Table.of(content, "images", source))
     table = Table.of(content, "categories", source)
-    categories = class_names(table)
+    categories = columns.class_names(table)
     annotations = Table.of(content, "annotations", source)
     annotations, owners = _with_images(annotations, image_ids, file_names)
-    category_ids = annotations.whole_numbers("category_id")
-    annotations.refuse(
-        ~np.isin(category_ids, np.asarray(list(categories), dtype=np.int64)),
-        "category_id",
-        f"'categories' defines {list(categories)[:20]}. Add the categories or correct the ids",
-    )
+    category_ids = _category_ids(annotations, list(categories))
     rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
-    report = check_boxes(boxes, sizes[rows], source=source, describe=annotations.describe)
-    for message in report.messages:
-        logger.warning(message)
-    kept = np.flatnonzero(report.keep)
+    named = {"source": source, "describe": annotations.describe}
+    kept = np.flatnonzero(check_boxes(boxes, sizes[rows], **named)[0])
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
-    pose = {}
-    records = (*table.records, *annotations.records)
+    pose, records = {}, (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
         from .coco_joints import read_pose  # executed for poses alone
 
-        pose = read_pose(
-            table, annotations, boxes=boxes, image_sizes=sizes[rows], skeleton=skeleton
-        )
-    ignored = annotations.flags("ignore")
-    annotations.warn(
-        ignored,
-        "have 'ignore' 1",
-        "They are not learned, and in the scores they are neither to be found nor is a detection "
-        "there false, as in a crowd region",
-    )
+        given = {"boxes": boxes, "image_sizes": sizes[rows], "skeleton": skeleton}
+        pose = read_pose(table, annotations, **given)
     return CocoFile(
         path=source,
         categories=categories,
@@ -268,13 +219,51 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         annotation_ids=np.array([int(r["id"]) for r in annotations.records], dtype=np.int64),
         boxes=boxes,
         category_ids=category_ids,
-        areas=areas(annotations, boxes),
+        areas=columns.areas(annotations, boxes),
         crowd=annotations.flags("iscrowd"),
-        ignored=ignored,
-        image_columns=kept_columns(images.records, IMAGE_COLUMNS),
-        annotation_columns=kept_columns(annotations.records, ANNOTATION_COLUMNS),
+        ignored=_ignored(annotations),
+        image_columns=columns.kept_columns(images.records, IMAGE_COLUMNS),
+        annotation_columns=columns.kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
+
+
+def _category_ids(annotations: Table, known: list[int]) -> np.ndarray:
+    ids = annotations.whole_numbers("category_id")
+    cure = f"'categories' defines {known[:20]}. Add the categories or correct the ids"
+    annotations.refuse(~np.isin(ids, np.array(known, dtype=np.int64)), "category_id", cure)
+    return ids
+
+
+def _ignored(annotations: Table) -> np.ndarray:
+    ignored = annotations.flags("ignore")
+    annotations.warn(
+        ignored,
+        "have 'ignore' 1",
+        "They are not learned, and in the scores they are neither to be found nor is a detection "
+        "there false, as in a crowd region",
+    )
+    return ignored
+
+
+def _images(images: Table) -> tuple[Table, np.ndarray, np.ndarray, list[str]]:
+    """The M images by id, their ids (M,), width and height (M, 2), and file names."""
+    if not images.records:
+        told = f"'{images.source}': 'images' is empty; a dataset needs at least one image"
+        raise DatasetError(told)
+    images = images.rows(np.argsort(images.ids(), kind="stable"))
+    sizes = np.stack([images.whole_numbers(key) for key in ("width", "height")], axis=1)
+    for key, lengths in zip(("width", "height"), sizes.T, strict=True):
+        images.refuse(lengths <= 0, key, "the image has no pixels; correct it or remove the image")
+    file_names = images.texts("file_name")
+    counts = Counter(file_names)
+    images.warn(
+        [counts[name] > 1 for name in file_names],
+        "have the 'file_name' of another one",
+        "Each is an image of its own, without the other's objects. Join their annotations under "
+        "one image id",
+    )
+    return images, images.ids(), sizes, file_names
 
 
 def _with_images(
@@ -290,6 +279,6 @@ def _with_images(
     )
     if not known.all():
         annotations = annotations.rows(np.flatnonzero(known))
-    number_annotations(annotations)
+    columns.number_annotations(annotations)
     files = dict(zip(image_ids.tolist(), names, strict=True))
     return replace(annotations, files=files), owners[known]

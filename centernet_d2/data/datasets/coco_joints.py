@@ -1,7 +1,5 @@
 """The joints of a COCO JSON: the skeleton of its categories, one row of joints per annotation."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

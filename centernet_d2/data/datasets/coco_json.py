@@ -1,7 +1,5 @@
 """Standard detectron2 records of a COCO JSON, checked."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks.findings import noted
+from ..checks.findings import refuse
 from .coco_file import CocoFile, read_coco_json
 from .from_files import FileDataset, split_paths
 
@@ -64,13 +62,13 @@ def load_coco_records(
     if needs_images and not PathManager.isfile(first):
         base = re.split(r"[\\/]", content.file_names[0])[-1]
         is_there = base != content.file_names[0] and PathManager.isfile(join(image_root, base))
-        error = FileNotFoundError(
-            f"image file '{first}', the first of '{json_file}', does not exist: check the image "
-            f"folder '{image_root}' (it and 'file_name' of the JSON are joined)"
-            + (f"; '{base}' is there: write 'file_name' without folders" if is_there else "")
+        refuse(
+            FileNotFoundError(
+                f"image file '{first}', the first of '{json_file}', does not exist: check the "
+                f"image folder '{image_root}' (it and 'file_name' of the JSON are joined)"
+                + (f"; '{base}' is there: write 'file_name' without folders" if is_there else "")
+            )
         )
-        if not noted(error):
-            raise error
     sizes = ({"width": width, "height": height} for width, height in content.image_sizes.tolist())
     images = zip(content.image_columns, content.file_names, content.image_ids, sizes, strict=True)
     records: list[dict] = [

@@ -86,7 +86,6 @@ class Table:
         )
 
     def rows(self, numbers: Iterable[int]) -> Table:
-        """The table of these rows."""
         return replace(self, records=[self.records[number] for number in numbers])
 
     def describe(self, row: int) -> str:
@@ -120,13 +119,12 @@ class Table:
         rows = np.flatnonzero(wrong if isinstance(wrong, np.ndarray) else list(wrong))
         if not len(rows):
             return
-        record = self.records[rows[0]]
-        having = f"'{key}' {_shown(record[key])}" if key in record else f"no '{key}'"
+        records = [self.records[row] for row in rows]
+        having = [f"'{key}' {_shown(r[key])}" if key in r else f"no '{key}'" for r in records]
+        places = [f"'{self.source}': {self.describe(row)}" for row in rows.tolist()]
         others = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        raise RowsError(
-            f"'{self.source}': {self.describe(int(rows[0]))}{others} has {having}: {cure}",
-            [self.records[row] for row in rows],
-        )
+        told = [f"{place} has {what}: {cure}" for place, what in zip(places, having, strict=True)]
+        raise RowsError(f"{places[0]}{others} has {having[0]}: {cure}", records, told)
 
     def column(self, key: str) -> list:
         """What each record has under `key`, of which each must have something."""
@@ -137,7 +135,6 @@ class Table:
             return self.refuse(missing, key, "add it, COCO's format requires it")
 
     def whole_numbers(self, key: str) -> np.ndarray:
-        """A column as int64."""
         values = self.column(key)
         if not all(map(_is_whole, values)):
             cure = "it must be a whole number between -2^63 and 2^63, written without quotes"
@@ -153,7 +150,6 @@ class Table:
         return found
 
     def texts(self, key: str) -> list[str]:
-        """A column of texts that are not empty."""
         values = self.column(key)
         wrong = (not isinstance(value, str) or not value.strip() for value in values)
         self.refuse(wrong, key, "it must be a text that is not empty")
@@ -241,11 +237,9 @@ def number_annotations(annotations: Table) -> None:
     """
     values = [record.get("id") for record in annotations.records]
     if not all(map(_is_whole, values)) or len(set(values)) < len(values):
-        logger.warning(
-            "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered 1 "
-            "to %d in the order of the file",
-            *(annotations.source, len(values)),
-        )
+        told = "%s: 'id' of annotations is missing, repeated or no whole number; they are numbered "
+        told += "1 to %d in the order of the file"
+        logger.warning(told, annotations.source, len(values))
         for number, record in enumerate(annotations.records, start=1):
             record["id"] = number
 
@@ -260,11 +254,8 @@ def areas(annotations: Table, boxes: np.ndarray) -> np.ndarray:
     possible = (found > 0) & (found <= 2 * (boxes[:, 2] + 1) * (boxes[:, 3] + 1))
     wrong = ~missing & ~(possible & ((found > _NO_AREA) | (products < _SOME_BOX)))
     if missing.any():
-        logger.info(
-            "%s: %d of %d annotations have no 'area'; width x height of 'bbox' is used",
-            *(annotations.source, missing.sum(), len(missing)),
-            extra=SHOWN,
-        )
+        told = "%s: %d of %d annotations have no 'area'; width x height of 'bbox' is used"
+        logger.info(told, annotations.source, missing.sum(), len(missing), extra=SHOWN)
     annotations.warn(
         wrong,
         "have an 'area' that cannot be that of their object",

@@ -1,7 +1,5 @@
 """Folders of one file per image, and the list of a split: a text file of image names."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -23,11 +21,8 @@ def files_by_stem(folder: str, *endings: str) -> dict[str, str]:
     if not PathManager.isdir(folder):
         return {}
     names = [os.path.splitext(name) for name in sorted(PathManager.ls(folder))]
-    return {
-        stem: os.path.join(folder, stem + ending)
-        for stem, ending in names
-        if ending.lower() in endings
-    }
+    kept = ((stem, stem + ending) for stem, ending in names if ending.lower() in endings)
+    return {stem: os.path.join(folder, name) for stem, name in kept}
 
 
 def as_files_are_named(missing: Sequence[str], there: Container[str]) -> str:

@@ -5,23 +5,21 @@ A specification is `<prefix>:<what the form reads>`, behind which a share of the
 imported when they are first used; `register_dataset_form` adds others.
 """
 
-from __future__ import annotations
-
-import difflib
 import hashlib
 import logging
 import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 from detectron2.utils.file_io import PathManager
 
-from ...progress import SHOWN
+from ...checked_values import nearest
+from ...progress import say
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ class FileDataset:
     """
 
     stem: str
-    parts: tuple[str, ...]  # as after the prefix, paths made absolute (see `absolute`)
+    parts: tuple[str, ...]  # as after the prefix, paths made absolute
     # Takes the name; registers records with DatasetCatalog, classes and evaluator_type with
     # MetadataCatalog. Errors say what is wrong with the files.
     register: Callable[[str], None]
@@ -66,7 +64,6 @@ class DatasetForm:
 
 _forms: dict[str, DatasetForm] = {}
 _read: dict[str, str] = {}  # name -> what its files said of it, when it was registered last
-_chosen: set[tuple[str, str]] = set()  # dataset, choice
 lost_specs: set[str] = set()  # of saved configs, whose files are not here
 
 
@@ -168,11 +165,8 @@ def _register(name: str, dataset: FileDataset, spec: str) -> None:
         read = repr(MetadataCatalog.get(name).as_dict())
         same = read == _read.get(name) and None not in before
         if not same and name in _read:
-            logger.warning(
-                "Dataset '%s' has changed and is registered anew (%s), without what was added to "
-                "its metadata since",
-                *(name, spec),
-            )
+            told = "Dataset '%s' has changed and is registered anew (%s), without what was added "
+            logger.warning(told + "to its metadata since", name, spec)
         _read[name] = read
     finally:
         if same or name not in DatasetCatalog:  # the files cannot be read now: as it was
@@ -187,26 +181,19 @@ def what_files_say(specs: Iterable[str], classes: Sequence[str] = ()) -> tuple[s
 
     "" for those that cannot be registered.
     """
-    said = []
-    for spec in specs:
-        try:
-            said.append(_read.get(register_from_files(spec, classes), ""))
-        except (ValueError, OSError):
-            said.append("")
-    return tuple(said)
+
+    def said(spec: str) -> str:
+        with suppress(ValueError, OSError):
+            return _read.get(register_from_files(spec, classes), "")
+        return ""
+
+    return tuple(map(said, specs))
 
 
 def places_now() -> str:
     """Say of files that saved configs name, and that are not here, how to give them, or ""."""
-    moved = (re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs))
-    pairs = zip(sorted(lost_specs), moved, strict=True)
-    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in pairs)
-
-
-@lru_cache
-def say(message: str) -> None:
-    """Tell a choice that was made for the user, in one line and once."""
-    logger.info("%s", message, extra=SHOWN)
+    moved = {spec: re.sub(r"/[^:]*/", "<new place>/", spec) for spec in sorted(lost_specs)}
+    return "".join(f". '{spec}' is not here: give it as '{new}'" for spec, new in moved.items())
 
 
 def dataset_name(stem: str, *parts: str) -> str:
@@ -216,23 +203,10 @@ def dataset_name(stem: str, *parts: str) -> str:
     return f"{safe[:48]}_{digest}"
 
 
-def choose(names: Iterable[str], choice: str, made: bool) -> None:
-    """Say how these datasets are read, in this process and from the next loading on.
-
-    Choices: "missing_frames" may be left out (`DATASETS.KITTI.ALLOW_MISSING`); images
-    "without_xml" are negatives (`DATASETS.VOC.MISSING_XML`); pixels are taken "as_stored"
-    (`INPUT.EXIF_ORIENTATION`).
-    """
-    found = set(names)
-    found |= {m.selection.base for m in map(MetadataCatalog.get, found) if m.get("selection")}
-    pairs = {(name, choice) for name in found}
-    _chosen.difference_update(pairs)
-    _chosen.update(pairs if made else ())
-
-
-def is_chosen(name: str, choice: str) -> bool:
-    """Whether a dataset is read so; see `choose`."""
-    return (name, choice) in _chosen
+def title_of(name: str) -> str:
+    """A dataset for a reader: of files "cells/Annotations:train80", without what is above."""
+    parts = MetadataCatalog.get(name).get("file_spec", f":{name}").split(":")[1:]
+    return ":".join(["/".join(parts[0].split("/")[-2:]), *(p for p in parts[1:] if p[:1] != "/")])
 
 
 def split_paths(spec: str, *, kind: str = "file") -> tuple[str, str]:
@@ -272,7 +246,8 @@ def path_and_rest(spec: str, what: str, text: str = "", note: str = "") -> tuple
     for end in (len(text), *reversed(ends)):
         path = os.path.expanduser(text[:end])
         if path and PathManager.exists(path):
-            return absolute(path), text[end + 1 :]
+            place = os.path.abspath(path) if os.path.exists(path) else path  # else "s3://..."
+            return place, text[end + 1 :]
     told = f"{what} '{text[: ends[0]] if ends else text}' does not exist{note}"
     raise form_error(spec, f"{told}; paths are relative to '{os.getcwd()}'")
 
@@ -284,20 +259,14 @@ def form_error(spec: str, what: str = "") -> ValueError:
         also = f" or '{prefix}:{form.also}'" if form.also else ""
         told = f"the form '{form.usage}'{also}, such as '{form.example}'"
         return ValueError(f"dataset '{spec}': {what or 'it is not as it must be'}. Write {told}")
-    near = difflib.get_close_matches(prefix, _forms, n=1, cutoff=0.5)
-    mean = f" (did you mean '{near[0]}'?)" if near else ""
-    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{mean}: {known_forms()}"
+    near = nearest(prefix, _forms, 1, 0.5)
+    told = f"'{prefix}' is none of the known forms {sorted(_forms)}{near}: {known_forms()}"
     return ValueError(f"dataset '{spec}' is not registered and no path, and {told}")
 
 
 def known_forms() -> str:
     """How specifications of each form are written."""
     return ", ".join(f"'{form.usage}'" for form in _forms.values())
-
-
-def absolute(path: str) -> str:
-    """Return an absolute path; one of detectron2's PathManager ("s3://...") stays as it is."""
-    return os.path.abspath(path) if os.path.exists(path) else path
 
 
 _FORMS = {  # prefix -> module, pattern, example, evaluator_type, location, another pattern

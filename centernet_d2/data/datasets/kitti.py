@@ -12,8 +12,6 @@ Records are detectron2's standard ones and say in addition
 A dataset of another camera needs such records and nothing else.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -26,19 +24,11 @@ from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
 from ..checks import DatasetError, drop_useless_boxes
-from ..images import read_image_size
+from ..images import image_sizes
+from . import kitti_folder
+from .choices import is_chosen
 from .folders import CLASS_FILE, read_class_names
-from .from_files import FileDataset, is_chosen, split_folder
-from .kitti_folder import (
-    CALIBRATION_FOLDER,
-    IMAGE_FOLDER,
-    LABEL_FOLDER,
-    TEST_SPLIT,
-    find_frames,
-    part_folder,
-    read_split,
-    split_parts,
-)
+from .from_files import FileDataset, split_folder
 from .kitti_labels import NEUTRAL_TYPES, KittiObject, read_labels, read_projection
 
 EVERY_CLASS = -1  # category_id of a region that is ignored whatever is found in it
@@ -92,11 +82,8 @@ def folder_rules(folder: str) -> ClassRules:
                 "not tell apart what differs in capital letters alone. Rename or remove it"
             )
     known = {*KITTI_RULES.classes, *KITTI_RULES.ignored, *KITTI_RULES.background} - {*classes}
-    ignored = {
-        kind: of
-        for kind, of in KITTI_RULES.ignored.items()
-        if kind in known and (of is None or of in classes)
-    }
+    ignored = {k: of for k, of in KITTI_RULES.ignored.items() if of is None or of in classes}
+    ignored = {kind: of for kind, of in ignored.items() if kind in known}
     return ClassRules(
         classes=tuple(classes),
         ignored=ignored,
@@ -110,11 +97,10 @@ def read_form(spec: str) -> FileDataset:
     folder, split = split_folder(spec, holds="ImageSets and training (or testing)")
 
     def register(name: str) -> None:
-        read_split(folder, split)  # a wrong folder or split is said now
-        labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
-        register_kitti_split(
-            name, folder, split, labelled=PathManager.isdir(labels), rules=folder_rules(folder)
-        )
+        kitti_folder.read_split(folder, split)  # a wrong folder or split is said now
+        labels = os.path.join(kitti_folder.part_folder(folder, split), kitti_folder.LABEL_FOLDER)
+        how = {"labelled": PathManager.isdir(labels), "rules": folder_rules(folder)}
+        register_kitti_split(name, folder, split, **how)
 
     stem = f"{os.path.basename(folder)}_{split.removesuffix('.txt')}"
     return FileDataset(stem, (folder, split), register)
@@ -134,33 +120,25 @@ def register_kitti_split(
     becomes of the types in the label files, in training and in the scores.
     """
     if labelled is None:
-        labelled = split_parts(split)[1] != TEST_SPLIT
-    DatasetCatalog.register(
-        name, partial(load_registered, name, folder, split, labelled=labelled, rules=rules)
-    )
-    MetadataCatalog.get(name).set(**kitti_metadata(folder, split, labelled=labelled, rules=rules))
+        labelled = kitti_folder.split_parts(split)[1] != kitti_folder.TEST_SPLIT
+    how = {"labelled": labelled, "rules": rules}
+    DatasetCatalog.register(name, partial(load_kitti_records, folder, split, name=name, **how))
+    MetadataCatalog.get(name).set(**split_metadata(folder, split, **how))
 
 
-def kitti_metadata(
+def split_metadata(
     folder: str, split: str, *, labelled: bool, rules: ClassRules = KITTI_RULES
 ) -> dict[str, Any]:
     """Return what the metadata of a split says: classes, folders of its files, neutral types."""
-    part = part_folder(folder, split)
+    part = kitti_folder.part_folder(folder, split)
     return {
         "thing_classes": list(rules.classes),
         "evaluator_type": "kitti",
-        "image_dir": os.path.join(part, IMAGE_FOLDER),
-        "calib_dir": os.path.join(part, CALIBRATION_FOLDER),
-        "label_dir": os.path.join(part, LABEL_FOLDER) if labelled else None,
+        "image_dir": os.path.join(part, kitti_folder.IMAGE_FOLDER),
+        "calib_dir": os.path.join(part, kitti_folder.CALIBRATION_FOLDER),
+        "label_dir": os.path.join(part, kitti_folder.LABEL_FOLDER) if labelled else None,
         "neutral_types": rules.neutral_types(),
     }
-
-
-def load_registered(name: str, folder: str, split: str, **options: Any) -> list[dict]:
-    """Load the records of a registered name, which may lack frames where that was allowed."""
-    return load_kitti_records(
-        folder, split, allow_missing=is_chosen(name, "missing_frames"), **options
-    )
 
 
 def load_kitti_records(
@@ -170,6 +148,7 @@ def load_kitti_records(
     labelled: bool = True,
     allow_missing: bool = False,
     rules: ClassRules = KITTI_RULES,
+    name: str = "",
 ) -> list[dict]:
     """Return the records of a split (see the module), in the order of its list.
 
@@ -178,11 +157,16 @@ def load_kitti_records(
     and, in a labelled split, annotations. Boxes without area or outside their image are left out
     with a warning. Objects keep KITTI's marks of what is not known (`structures.box3d_records`).
 
-    FileNotFoundError (see `find_frames`) or ValueError names a file that cannot be used.
+    Frames may be missing where that is allowed, or was for the dataset `name`. FileNotFoundError
+    (see `find_frames`) or ValueError names a file that cannot be used.
     """
+    allow_missing |= is_chosen(name, "missing_frames")
     records = []
-    for frame in find_frames(folder, split, labelled=labelled, allow_missing=allow_missing):
-        width, height = read_image_size(frame.image)
+    wanted = {"labelled": labelled, "allow_missing": allow_missing}
+    frames = kitti_folder.find_frames(folder, split, **wanted)
+    sizes = image_sizes({frame.image: False for frame in frames})
+    for frame in frames:
+        width, height = sizes[frame.image]
         record = {"file_name": frame.image, "image_id": frame.name, "height": height}
         record |= {"width": width, "as_stored": True}
         if frame.calibration is not None:
@@ -192,18 +176,15 @@ def load_kitti_records(
         records.append(record)
     if not labelled:
         return records
-    labels = os.path.join(part_folder(folder, split), LABEL_FOLDER)
+    labels = os.path.join(kitti_folder.part_folder(folder, split), kitti_folder.LABEL_FOLDER)
     drop_useless_boxes(records, source=labels, describe=lambda k: f"'{records[k]['image_id']}.txt'")
     return records
 
 
 def annotation_of(item: KittiObject, rules: ClassRules = KITTI_RULES) -> dict:
     """Return the annotation of a label row whose type is a class or an ignored type."""
-    annotation = {
-        "bbox": list(item.box),
-        "bbox_mode": BoxMode.XYXY_ABS,
-        "category_id": rules.category(item.type),
-    }
+    annotation = {"bbox": list(item.box), "bbox_mode": BoxMode.XYXY_ABS}
+    annotation["category_id"] = rules.category(item.type)
     if item.type in rules.ignored:
         return {**annotation, "ignored": True, "iscrowd": 1}
     scalars = ("rotation_y", "alpha", "truncated", "occluded")

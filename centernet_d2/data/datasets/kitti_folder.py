@@ -5,8 +5,6 @@
 - `<folder>/testing/{image_2,calib}`: its labels are known to the evaluation server alone
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from typing import NamedTuple
@@ -56,10 +54,8 @@ def list_candidates(folder: str, split: str) -> list[str]:
     group, part = split_parts(split)
     # trainval and test are the same frames in every published division.
     groups = ["", "3dop", "subcnn"] if not group and part in WHOLE_SPLITS else [group]
-    places = [
-        f"ImageSets{join}{name}" for name in groups for join in (("/", "_") if name else ("",))
-    ]
-    return [os.path.join(folder, place, f"{part}.txt") for place in places]
+    names = [join + name for name in groups for join in (("/", "_") if name else ("",))]
+    return [os.path.join(folder, f"ImageSets{name}", f"{part}.txt") for name in names]
 
 
 def read_split(folder: str, split: str) -> list[str]:
@@ -101,27 +97,22 @@ def find_frames(
     calibrated = PathManager.isdir(os.path.join(part, CALIBRATION_FOLDER))
     if not calibrated:
         logger.warning("'%s' has no folder %s: no cameras for 3-D boxes", part, CALIBRATION_FOLDER)
-    kinds = [IMAGE_FOLDER, *[CALIBRATION_FOLDER] * calibrated, *[LABEL_FOLDER] * labelled]
-    endings = {IMAGE_FOLDER: _IMAGE_ENDINGS}
-    found = {
-        kind: files_by_stem(os.path.join(part, kind), *endings.get(kind, (".txt",)))
-        for kind in kinds
-    }
+    wanted = {IMAGE_FOLDER: _IMAGE_ENDINGS}
+    wanted |= {CALIBRATION_FOLDER: (".txt",)} if calibrated else {}
+    wanted |= {LABEL_FOLDER: (".txt",)} if labelled else {}
+    found = {kind: files_by_stem(os.path.join(part, kind), *wanted[kind]) for kind in wanted}
     missing = {kind: [n for n in names if n not in files] for kind, files in found.items()}
     complete = [name for name in names if all(name in files for files in found.values())]
     if len(complete) < len(names):
-        counts = ", ".join(
-            f"{len(lost)} have no file in {kind} (such as {lost[0]})"
-            for kind, lost in missing.items()
-            if lost
-        )
-        message = f"'{part}': of the {len(names)} frames of split '{split}', {counts}"
+        told = [
+            f"{len(n)} have no file in {kind} (such as {n[0]})" for kind, n in missing.items() if n
+        ]
+        message = f"'{part}': of the {len(names)} frames of split '{split}', {', '.join(told)}"
         message += as_files_are_named(missing[IMAGE_FOLDER], found[IMAGE_FOLDER])
         going_on = f"goes on with the {len(complete)} complete frames"
         if not (complete and allow_missing):
-            choice = "not one is complete"
-            if complete:
-                choice = f"DATASETS.KITTI.ALLOW_MISSING True {going_on}"
+            choice = f"DATASETS.KITTI.ALLOW_MISSING True {going_on}"
+            choice = choice if complete else "not one is complete"
             raise FileNotFoundError(
                 f"{message}; {choice}. Unpack KITTI's archives of left color images, labels and "
                 "camera calibration matrices there, or correct the list (an image without objects "

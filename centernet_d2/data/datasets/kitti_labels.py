@@ -8,8 +8,6 @@ is 0 where the length lies along +x; `alpha` is the heading as the camera sees i
 Source: the description of the columns that comes with KITTI's object development kit.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence
@@ -94,27 +92,23 @@ def _parse_row(line: str, where: str) -> KittiObject:
             f"{where}: the box {(left, top, right, bottom)} ends before it begins; columns 5 to 8 "
             "are its left, top, right and bottom"
         )
-    height, width, length, x, y, z, rotation_y, *score = rest
-    box, dimensions, location = (left, top, right, bottom), (height, width, length), (x, y, z)
-    return KittiObject(
-        kind, truncated, int(occluded), alpha, box, dimensions, location, rotation_y, *score
-    )
+    box, *others = (left, top, right, bottom), tuple(rest[:3]), tuple(rest[3:6]), *rest[6:]
+    return KittiObject(kind, truncated, int(occluded), alpha, box, *others)
 
 
-def format_label_row(item: KittiObject, decimals: int = 2) -> str:
+def format_label_row(item: KittiObject) -> str:
     """Write a row as KITTI does, without a line end; a score, where there is one, comes last.
 
     KITTI writes 2 decimals. A number that rounds to zero is written without a sign.
     """
 
     def text(values: Sequence[float]) -> list[str]:
-        return [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]
+        return [f"{round(value, 2) + 0.0:.2f}" for value in values]
 
     numbers = (item.alpha, *item.box, *item.dimensions, *item.location, item.rotation_y)
     score = [] if item.score is None else text([item.score])
-    return " ".join(
-        [item.type, *text([item.truncated]), str(item.occluded), *text(numbers), *score]
-    )
+    first = [item.type, *text([item.truncated]), str(item.occluded)]
+    return " ".join([*first, *text(numbers), *score])
 
 
 def read_projection(path: str) -> np.ndarray:

@@ -5,8 +5,6 @@ found by name in any depth of their folder; classes are those of classes.txt, el
 occur, sorted, in all splits (`labels/train`, `labels/valid`).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import pkgutil
@@ -14,13 +12,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ...progress import say
 from ..checks import DatasetError
 from ..checks.findings import readable
-from ..images import read_image_size
+from ..images import image_sizes
 from .coco_json import coco_dataset
 from .columns import PLACE
 from .folders import read_class_names, read_split_list
-from .from_files import FileDataset, form_error, path_and_rest, say
+from .from_files import FileDataset, form_error, path_and_rest
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +66,12 @@ def read(spec: str) -> tuple[dict, list[str]]:
     pages, files = _pages(form, labels)
     inside = labels if os.path.isdir(labels) else os.path.dirname(labels)
     if not (classes := read_class_names(inside) or read_class_names(os.path.dirname(inside))):
-        others = {
-            _SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in ("train", "val", "valid", "test")
-        } - {labels}
+        others = {_SPLIT.sub(rf"\g<1>{word}\g<2>", labels) for word in SPLITS} - {labels}
         others = sorted(filter(os.path.exists, others))
         rows = [*pages, *(page for place in others for page in _pages(form, place)[0])]
-        classes = sorted({entry["label"] for page in rows for entry in page.objects} - {""})
+        classes = sorted(
+            {entry["label"] for page in rows for entry in page.objects if entry["box"]} - {""}
+        )
         say(f"{', '.join([labels, *others])}: classes of the labels: {', '.join(classes)}")
         files += others
     by_image, read_from = _by_image(pages, images or inside, labels, names)
@@ -131,27 +130,24 @@ def coco_content(
     `source` is named in messages.
     """
     ids = {name: k for k, name in enumerate(classes, start=1)}
-    images, annotations, numbered = [], [], list[tuple[int, dict[str, Any]]]()
+    images, numbered = [], list[tuple[int, dict[str, Any]]]()
 
-    def sized(path: str) -> tuple[str, tuple[int, int]]:
-        return path, pages[path].size or read_image_size(path, upright=True)
-
-    for number, (path, (width, height)) in enumerate(readable(sized, sorted(pages)), start=1):
+    sizes = image_sizes({path: True for path, page in pages.items() if not page.size})
+    for number, path in enumerate(sorted(pages), start=1):
+        width, height = pages[path].size or sizes[path]
         images.append({"id": number, "file_name": path, "width": width, "height": height})
-        numbered += [(number, entry) for entry in pages[path].objects]
+        numbered += [(number, entry) for entry in pages[path].objects if entry["box"]]
 
-    def known(pair: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-        if (label := pair[1]["label"]) not in ids:
+    def annotation(pair: tuple[int, dict[str, Any]]) -> dict[str, Any]:
+        number, entry = pair
+        if (label := entry["label"]) not in ids:
             told = f"'{label}' is none of the classes {classes[:20]}"
-            raise DatasetError(f"{pair[1][PLACE]}: {told}: correct it, or list it with them")
-        return pair
+            raise DatasetError(f"{entry[PLACE]}: {told}: correct it, or list it with them")
+        x, y, right, bottom = entry["box"]
+        own = {"bbox": [x, y, right - x, bottom - y], "area": (right - x) * (bottom - y)}
+        return {**entry, **own, "image_id": number, "category_id": ids[label]}
 
-    for number, entry in readable(known, numbered):
-        if entry["box"]:
-            x, y, right, bottom = entry["box"]
-            own = {"bbox": [x, y, right - x, bottom - y], "area": (right - x) * (bottom - y)}
-            own |= {"id": len(annotations) + 1, "image_id": number}
-            annotations.append({**entry, **own, "category_id": ids[entry["label"]]})
+    annotations = [{**e, "id": k} for k, e in enumerate(readable(annotation, numbered), start=1)]
     if flat := sum(not entry["box"] for page in pages.values() for entry in page.objects):
         logger.warning("%s: %d points, lines and the like are no boxes: left out", source, flat)
     categories = [{"id": k, "name": name, **category} for name, k in ids.items()]

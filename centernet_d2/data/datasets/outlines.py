@@ -1,7 +1,5 @@
 """Label files of LabelMe (a JSON per image) and CVAT ("for images 1.1"); outlines become boxes."""
 
-from __future__ import annotations
-
 import math
 import os
 import xml.etree.ElementTree as ElementTree

@@ -1,22 +1,25 @@
 """Paths that are named without a form, and exports of Roboflow: what lies there, and its form."""
 
-from __future__ import annotations
-
 import os
 import re
 import tarfile
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from ..checks import DatasetError
 from .coco_file import parse_json
 from .folders import files_by_stem
 from .from_files import FileDataset, form_error, known_forms, path_and_rest, read_spec
-from .label_files import SPLITS, files_in
+from .label_files import IMAGE_ENDINGS, SPLITS, files_in
 from .yolo import read_config
 
 _SPLIT_FOLDER = re.compile("(train|val|test|dev$)", re.IGNORECASE)  # Train, training, validation
+
+_SPLIT = re.compile("(?<![A-Za-z])(train|val|valid|validation|test|dev)(?![A-Za-z])", re.IGNORECASE)
+
+_OF_FOLDERS = ("voc:", "labelme:")  # of a file for each image
 
 
 def read_form(spec: str) -> FileDataset:
@@ -47,13 +50,24 @@ def recognized(spec: str) -> str:
         prefixes = dict.fromkeys(each.partition(":")[0] for each in found)
         found = [f"{prefix}:{path}:{rest}" for prefix in prefixes]
     if not found:
-        raise ValueError(
-            f"dataset '{spec}': no known labels are in '{path}'. Known are {known_forms()}"
-        )
+        told = f"dataset '{spec}': no known labels are in '{path}'. Known are {known_forms()}"
+        raise ValueError(told)
     if len(found) > 1 or "<" in found[0]:
         ways = " or ".join(f"'{each}'" for each in found)
-        raise ValueError(f"dataset '{spec}' may be meant in several ways: write {ways}")
+        what = "may be meant in several ways" if len(found) > 1 else "has its images elsewhere"
+        raise ValueError(f"dataset '{spec}' {what}: write {ways}")
     return found[0]
+
+
+def splits_of(spec: str) -> list[str]:
+    """What is named, or train, val and test of a whole export."""
+    path = os.path.expanduser(re.sub("^(roboflow|yolo|voc):", "", spec))
+    ways = candidates(path) if os.path.exists(path) else []
+    ways = [way for way in ways if way.rpartition(":")[2] in SPLITS] or ways  # VOC has more lists
+    found = {word.lower(): way for way in ways for word in _SPLIT.findall(way)[-1:]}
+    if not 1 < len(found) == len(ways):
+        return [spec]
+    return [found[word] for word in sorted(found, key=(*SPLITS, *found).index)]
 
 
 def candidates(path: str) -> list[str]:
@@ -68,12 +82,25 @@ def candidates(path: str) -> list[str]:
     with suppress(DatasetError):
         content = read_config(path)[1]
         return [f"yolo:{path}:{key}" for key in SPLITS if content.get(key)] or [f"yolo:{path}"]
-    if found := dict.fromkeys(filter(None, (_of_file(path, name) for name in names))):
+    found: dict[str, str] = {}  # way -> ending of the files of which the first one tells all
+    for name in names:
+        ending = os.path.splitext(name)[1].lower()
+        if ending not in found.values() and (way := _of_file(path, name)):
+            found[way] = ending if way.startswith(_OF_FOLDERS) else ""
+    if found:
         return [*found]
     if splits := [n for n in names if _SPLIT_FOLDER.match(n) and candidates(os.path.join(path, n))]:
         return [f"roboflow:{path}:{split}" for split in splits]
     inner = [os.path.join(path, n) for n in names if n.lower() in ("annotations", "labels")]
-    return [each for place in inner if os.path.isdir(place) for each in candidates(place)]
+    if ways := [each for place in inner if os.path.isdir(place) for each in candidates(place)]:
+        return ways
+    for file in files_in(path, (".xml", ".json"))[0][:1]:  # in any depth
+        way = _of_file(*os.path.split(os.path.join(path, file)))
+        if way.startswith(_OF_FOLDERS):
+            return [f"{way.split(':')[0]}:{path}:{_images_of(path)}"]
+    files = (files_in(path, endings)[0] for endings in (IMAGE_ENDINGS, (".txt",)))
+    stems, named = ({Path(file).stem for file in found} for found in files)
+    return [f"yolo:{path}"] if stems & named else []  # the names of classes lack
 
 
 def _of_file(folder: str, name: str, *, is_alone: bool = False) -> str:
@@ -96,7 +123,9 @@ def _of_file(folder: str, name: str, *, is_alone: bool = False) -> str:
 
 def _images_of(folder: str, first: str = "") -> str:
     """The folder near labels that has images, or the `first` of them."""
-    near = ("", "images", "JPEGImages", "../images", "../JPEGImages")
+    near = ["", "images", "JPEGImages", "../images", "../JPEGImages"]
+    if first:  # also in any depth
+        near += [n[: -len(first)] for n in files_in(folder)[0] if f"/{n}".endswith(f"/{first}")]
     for place in (os.path.normpath(os.path.join(folder, name)) for name in near):
         if os.path.isfile(os.path.join(place, first)) if first else files_in(place)[0]:
             return place

@@ -5,9 +5,6 @@ same for training and for scoring. A share, `train80`, is random but reproducibl
 ordered by a hash of their group of names, so that neither folder nor order of the files matters.
 """
 
-from __future__ import annotations
-
-import difflib
 import hashlib
 import os
 import re
@@ -19,8 +16,9 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...checked_values import nearest
+from ...progress import say
 from ..checks import DatasetError
-from .from_files import say
 
 SHARE = re.compile(r"(train|val|valid|test)(\d{1,3})(?:-(\d{1,3}))?")
 # What Roboflow adds to the name of an augmented copy, and the number of a frame.
@@ -39,7 +37,7 @@ class Selection:
 
     def register(self, name: str) -> None:
         """Register it under a name, with the base's metadata as far as it still holds."""
-        metadata = _metadata(self.base)
+        metadata, lost = _metadata(self.base), {"name", "file_spec", "selection"}
         if self.classes:
             members = class_members(self.classes, old := metadata["thing_classes"])
             if _IDS in metadata:  # a class keeps the id of its first member, where each has one
@@ -49,14 +47,14 @@ class Selection:
                 metadata[_IDS] = {identifier: k for k, identifier in enumerate(first)}
             having = set(metadata.get("keypoint_classes", ()))
             metadata["keypoint_classes"] = [n for n in members if having.intersection(members[n])]
-            metadata["thing_classes"], lost = list(members), ["thing_colors", "label_dir"]
-            if not metadata["keypoint_classes"]:  # those that are left have no joints
-                lost += [key for key in metadata if key.startswith("keypoint_")] if having else []
-                lost += ["keypoint_classes"]
+            metadata["thing_classes"] = list(members)
             # Without the folder of KITTI's labels, whose types are others, scored are the records.
-            metadata = {key: value for key, value in metadata.items() if key not in lost}
+            lost |= {"thing_colors", "label_dir"}
+            if not metadata["keypoint_classes"]:  # those that are left have no joints
+                lost |= {k for k in metadata if having and k.startswith("keypoint_")}
+                lost |= {"keypoint_classes"}
         DatasetCatalog.register(name, self.records)
-        kept = {k: v for k, v in metadata.items() if k not in ("name", "file_spec", "selection")}
+        kept = {key: value for key, value in metadata.items() if key not in lost}
         MetadataCatalog.get(name).set(**kept, selection=self)
 
     def records(self) -> list[dict]:
@@ -113,11 +111,9 @@ def check_classes(entries: Sequence[str], datasets: Sequence[str]) -> None:
     known = dict.fromkeys(n for each in datasets for n in _metadata(each)["thing_classes"])
     for name in (n for names in class_members(entries, known).values() for n in names):
         if name not in known:
-            lower = {each.lower(): each for each in known}
-            near = difflib.get_close_matches(name.lower(), lower, 1, 0.5)
-            mean = f" (did you mean '{lower[near[0]]}'?)" if near else ""
             told = f"DATASETS.CLASSES names '{name}', which is no class of {', '.join(datasets)}"
-            raise DatasetError(f"{told}{mean}; they have {', '.join([*known][:50])}")
+            told += nearest(name, known, 1, 0.5)
+            raise DatasetError(f"{told}; they have {', '.join([*known][:50])}")
 
 
 def _metadata(name: str) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The joints of registered datasets, from detectron2's catalogue."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

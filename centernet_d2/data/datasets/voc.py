@@ -9,41 +9,32 @@ points models were trained on have it. The first pixel alone is (1, 1, 1, 1) the
 here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASSES
 from detectron2.structures import BoxMode
 from detectron2.utils.file_io import PathManager
 
-from ..checks import RELATIVE_SHARE, DatasetError, drop_useless_boxes
-from ..checks.findings import noted, reads_on
-from ..images import read_image_size
-from .folders import (
-    CLASS_FILE,
-    as_files_are_named,
-    files_by_stem,
-    read_class_names,
-    read_split_list,
-)
-from .from_files import FileDataset, is_chosen, path_and_rest, say, split_folder
+from ...progress import say
+from ..checks import RELATIVE_SHARE, DatasetError, RowsError, drop_useless_boxes
+from ..checks.findings import readable, reads_on, refuse
+from ..images import image_sizes
+from . import folders
+from .choices import is_chosen
+from .folders import CLASS_FILE, files_by_stem
+from .from_files import FileDataset, path_and_rest, split_folder
 from .label_files import read_form as read_two_folders
-from .voc_xml import read_xml
+from .voc_xml import VocObject, read_xml
 
 logger = logging.getLogger(__name__)
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
 _LISTS = os.path.join("ImageSets", "Main")
 _PARTS = {  # endings of the files, and what to do where one is missing
     "JPEGImages": ((".jpg", ".jpeg", ".png"), "unpack the archive of the images"),
@@ -65,7 +56,7 @@ def read_form(spec: str) -> FileDataset:
     year = re.search(r"(?:19|20)\d\d$|$", base)[0] or 2012
 
     def register(name: str) -> None:
-        classes = read_class_names(folder) or _own_classes(folder)
+        classes = folders.read_class_names(folder) or _own_classes(folder)
         register_voc_split(name, folder, split, class_names=classes, year=int(year))
 
     return FileDataset(f"{base}_{split}", (folder, split), register)
@@ -84,21 +75,14 @@ def _two_folders(spec: str) -> bool:
 def _own_classes(folder: str) -> Sequence[str]:
     """VOC's classes, or those of the XML files of all splits where these have others."""
     root = os.path.join(folder, "Annotations")
-    classes = _names_in(root, os.stat(root).st_mtime_ns) if os.path.isdir(root) else []
-    if set(classes) <= set(VOC_CLASSES):
-        return VOC_CLASSES
-    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(classes)}")
-    return classes
-
-
-@lru_cache
-def _names_in(root: str, changed: int) -> list[str]:
-    """The names of objects in XML files, sorted; what is wrong with a file its reading will say."""
-    names: set[str] = set()
+    classes: set[str] = set()
     for path in files_by_stem(root, ".xml").values():
-        with suppress(DatasetError):
-            names.update(name for name, _, _ in read_xml(path)[2])
-    return sorted(names)
+        with suppress(DatasetError):  # what is wrong with a file its reading will say
+            classes.update(name for name, _, _ in read_xml(path)[2])
+    if classes <= {*VOC_CLASSES}:
+        return VOC_CLASSES
+    say(f"{folder} has no {CLASS_FILE}: classes of its XML files: {', '.join(sorted(classes))}")
+    return sorted(classes)
 
 
 def register_voc_split(
@@ -114,28 +98,17 @@ def register_voc_split(
 
     `year` 2007 makes the 11-point AP the split's own metric, later years the every-point AP.
     """
-    load = partial(load_registered, name, folder, split, class_names, labelled=labelled)
+    load = partial(load_voc_records, folder, split, class_names, labelled=labelled, name=name)
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**voc_metadata(folder, split, class_names, year=year))
+    MetadataCatalog.get(name).set(**split_metadata(folder, split, class_names, year=year))
 
 
-def voc_metadata(
+def split_metadata(
     folder: str, split: str, class_names: Sequence[str] = VOC_CLASSES, *, year: int
 ) -> dict[str, Any]:
     """Return what the metadata of a split says, under detectron2's keys."""
-    return {
-        "thing_classes": list(class_names),
-        "dirname": folder,
-        "year": year,
-        "split": split,
-        "evaluator_type": "pascal_voc",
-    }
-
-
-def load_registered(name: str, *where: Any, **options: Any) -> list[dict]:
-    """Load the records of a registered name, by the choice that the config made for it."""
-    missing_xml = "negative" if is_chosen(name, "without_xml") else "error"
-    return load_voc_records(*where, missing_xml=missing_xml, **options)
+    where = {"dirname": folder, "year": year, "split": split}
+    return {"thing_classes": list(class_names), "evaluator_type": "pascal_voc", **where}
 
 
 def load_voc_records(
@@ -145,6 +118,7 @@ def load_voc_records(
     *,
     labelled: bool | None = None,
     missing_xml: str = "error",
+    name: str = "",
 ) -> list[dict]:
     """Return detectron2's standard records of a split, in the order of its list.
 
@@ -153,7 +127,8 @@ def load_voc_records(
 
     `class_names` are those in the XML files. `labelled` False: no XML is read and records have no
     "annotations"; True: every image must have its XML; None: False where not one image has one.
-    With `missing_xml` "negative" images without one, beside others that have one, have no objects.
+    With `missing_xml` "negative", or where that was chosen for the dataset `name`, images without
+    one, beside others that have one, have no objects.
 
     Raises:
         FileNotFoundError: the list, images or XML files are missing.
@@ -170,7 +145,7 @@ def load_voc_records(
     some = not paths.keys().isdisjoint(names)
     if not (some if labelled is None else labelled):
         return records
-    if not (some and missing_xml == "negative"):
+    if not (some and (missing_xml == "negative" or is_chosen(name, "without_xml"))):
         paths = _files(folder, "Annotations", names, split)
     if without := [name for name in names if name not in paths]:
         logger.warning(
@@ -194,7 +169,7 @@ def read_split(folder: str, split: str) -> list[str]:
     path = os.path.join(folder, _LISTS, f"{split}.txt")
     if PathManager.isfile(path):
         images = files_by_stem(os.path.join(folder, "JPEGImages"), *_PARTS["JPEGImages"][0])
-        return read_split_list(path, known=images, example="2007_000027 (without .jpg)")
+        return folders.read_split_list(path, known=images, example="2007_000027 (without .jpg)")
     there = sorted(files_by_stem(os.path.dirname(path), ".txt"))
     cure = f"Splits in this folder: {', '.join(there[:10])}"
     if not there:
@@ -213,7 +188,7 @@ def _files(folder: str, part: str, names: Sequence[str], split: str) -> dict[str
     root = os.path.join(folder, part)
     there = files_by_stem(root, *endings)
     if missing := [name for name in names if name not in there]:
-        named = as_files_are_named(missing, there)
+        named = folders.as_files_are_named(missing, there)
         raise FileNotFoundError(
             f"{len(missing)} of the {len(names)} images of split '{split}' have no file in "
             f"'{root}', such as '{missing[0]}{endings[0]}'"
@@ -229,16 +204,15 @@ def _add_annotations(
     indices = {name: index for index, name in enumerate(class_names)}
     unknown: dict[str, list[str]] = {}
     in_first = count = 0  # of all boxes: those whose corners are no more than 1, in larger images
-    for record in records:
+    alone = (r["file_name"] for r in records if r["image_id"] not in paths)
+    sizes = image_sizes(dict.fromkeys(alone, False))
+
+    def read(record: dict) -> tuple[dict, int, int, Sequence[VocObject]]:
         path = paths.get(record["image_id"])
-        try:
-            width, height, objects = (
-                read_xml(path) if path else (*read_image_size(record["file_name"]), [])
-            )
-        except DatasetError as error:
-            if not noted(error):
-                raise
-            continue
+        return record, *(read_xml(path) if path else (*sizes[record["file_name"]], ()))
+
+    for record, width, height, objects in readable(read, records):
+        path = paths.get(record["image_id"])
         record |= {"width": width, "height": height, "annotations": []}
         for name, (x1, y1, x2, y2), difficult in objects:
             if name not in indices:
@@ -260,10 +234,10 @@ def _add_annotations(
     if unknown:
         counts = sorted(unknown.items(), key=lambda item: -len(item[1]))
         told = [f"'{name}' ({len(where)}, as in '{where[0]}')" for name, where in counts[:20]]
-        error = DatasetError(
+        message = (
             f"{sum(map(len, unknown.values()))} objects have a <name> that is none of the classes "
             f"{list(class_names)[:20]}: {', '.join(told)}. Correct it or, where the folder has "
             f"classes of its own, list them in '{CLASS_FILE}' in the folder, one per line"
         )
-        if not noted(error):
-            raise error
+        told = (f"'{path}': '{name}' is no class" for name, where in counts for path in where)
+        refuse(RowsError(message, told=told))

@@ -1,15 +1,15 @@
 """One annotation file of VOC's form -> the image's size and its objects."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from detectron2.utils.file_io import PathManager
 
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
 from ..checks.findings import reads_on
+from .coco_file import stamps
 from .columns import PLACE
 from .label_files import Page
 
@@ -20,12 +20,18 @@ _FLAGS |= dict.fromkeys(("1", "1.0", "true", "yes", "y"), 1)
 VocObject = tuple[str, tuple[float, ...], int]  # name, `_CORNERS` as in the file, difficult or not
 
 
-def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
-    """Return width, height and objects. Tags count without namespace, in any case.
+def read_xml(path: str) -> tuple[int, int, Sequence[VocObject]]:
+    """Return width, height and objects, read once. Tags count without namespace, in any case.
 
     Raises:
         DatasetError: it is no XML, lacks an element, or one has a value of no meaning.
     """
+    return _content(path, stamps([path]), reads_on())[:3]
+
+
+@lru_cache(2**15)
+def _content(path: str, stamp: tuple, on: bool) -> tuple[int, int, tuple[VocObject, ...], str]:
+    """Also the image's name, "" where it says none."""
     root = parse(path)
     sides = [_number(root, f"size/{side}", path) for side in ("width", "height")]
     if not all(1 <= side < 2**31 and side == int(side) for side in sides):
@@ -33,8 +39,8 @@ def read_xml(path: str) -> tuple[int, int, list[VocObject]]:
             f"'{path}': <size> says {sides[0]:g} x {sides[1]:g} pixels: write the width and height "
             "of the image"
         )
-    objects = [_object(node, path) for node in root.findall("object")]
-    return int(sides[0]), int(sides[1]), objects
+    objects = tuple(_object(node, path) for node in root.findall("object"))
+    return int(sides[0]), int(sides[1]), objects, root.findtext("filename") or ""
 
 
 def pages(path: str, stem: str) -> Iterator[Page]:
@@ -42,18 +48,12 @@ def pages(path: str, stem: str) -> Iterator[Page]:
 
     A difficult object is a crowd region: learned, and neither to be found nor false when found.
     """
-    width, height, objects = read_xml(path)
-    found = [
-        {
-            "label": label,
-            "box": (x1 - 1, y1 - 1, x2, y2),
-            "iscrowd": difficult,
-            PLACE: f"'{path}', object {k}",
-        }
-        for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1)
-    ]
-    names = (stem, parse(path).findtext("filename") or stem)
-    yield Page(names, f"'{path}'", (width, height), found)
+    width, height, objects, name = _content(path, stamps([path]), reads_on())
+    found = []
+    for k, (label, (x1, y1, x2, y2), difficult) in enumerate(objects, start=1):
+        entry = {"label": label, "box": (x1 - 1, y1 - 1, x2, y2), "iscrowd": difficult}
+        found.append({**entry, PLACE: f"'{path}', object {k}"})
+    yield Page((stem, name or stem), f"'{path}'", (width, height), found)
 
 
 def parse(path: str) -> ElementTree.Element:

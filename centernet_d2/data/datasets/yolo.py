@@ -5,8 +5,6 @@ Lines are "class x y width height", shares of the image with the middle of the b
 "class x y x y ..." with the outline. An image without label file has no objects.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence
@@ -14,13 +12,14 @@ from typing import Any
 
 import yaml
 
+from ...progress import say
 from ...text_files import TextFileError, read_text
 from ..checks import DatasetError
 from ..checks.findings import readable
-from ..images import read_image_size
+from ..images import image_sizes
 from .coco_json import coco_dataset
 from .columns import PLACE
-from .from_files import FileDataset, path_and_rest, say
+from .from_files import FileDataset, path_and_rest
 from .label_files import IMAGE_ENDINGS, SPLITS, Page, around, coco_content, files_in, number
 
 logger = logging.getLogger(__name__)
@@ -69,15 +68,8 @@ def read(spec: str) -> tuple[dict, list[str]]:
     """Return the COCO dictionary of an absolute specification, and the files behind it."""
     path, split = path_and_rest(spec, "")
     source, content = read_config(path)
-    names, (count, dims) = content["names"], content.get("kpt_shape") or (0, 3)
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
-        names = [names[key] for key in sorted(names)]
-    if not isinstance(names, list) or not names or dims not in (2, 3):
-        raise DatasetError(
-            f"'{source}': 'names' must list the classes, or number them 0, 1, 2 ..., and kpt_shape "
-            f"be [joints, 2 or 3]; they are {names!r:.100} and {[count, dims]}"
-        )
-    names, category = [str(name) for name in names], _joints(content, count, source)
+    names, (count, dims) = _class_names(content, source)
+    category = _joints(content, count, source)
     images, files = _images(content[split] if split else ".", source, content.get("path"))
     labels = {image: _label_path(image) for image in images}
     without = {image: 0 for image, label in labels.items() if not os.path.isfile(label)}
@@ -95,10 +87,9 @@ def read(spec: str) -> tuple[dict, list[str]]:
         endings = " ".join(IMAGE_ENDINGS)
         logger.warning("%s: %d %s %s: '%s'; left out", source, len(alone), told, endings, alone[0])
 
-    def page(image: str) -> tuple[str, Page]:
-        return image, Page((), "", read_image_size(image, upright=True), [])
-
-    pages, rows = dict(readable(page, labels)), list[tuple[str, str, list[str]]]()
+    sizes = image_sizes(dict.fromkeys(labels, True))
+    pages = {image: Page((), "", size, []) for image, size in sizes.items()}
+    rows: list[tuple[str, str, list[str]]] = []
     for image in pages:
         label = labels[image]
         lines = [] if image in without else read_text(label).split("\n")
@@ -113,6 +104,19 @@ def read(spec: str) -> tuple[dict, list[str]]:
         pages[image].objects.append(found)
     files += [source, *labels, *labels.values(), *{os.path.dirname(x) for x in labels.values()}]
     return coco_content(pages, names, source, **category), files
+
+
+def _class_names(content: dict, source: str) -> tuple[list[str], tuple[int, int]]:
+    """The classes, and the number of joints and of the numbers of each."""
+    names, (count, dims) = content["names"], content.get("kpt_shape") or (0, 3)
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[key] for key in sorted(names)]
+    if not isinstance(names, list) or not names or dims not in (2, 3):
+        raise DatasetError(
+            f"'{source}': 'names' must list the classes, or number them 0, 1, 2 ..., and kpt_shape "
+            f"be [joints, 2 or 3]; they are {names!r:.100} and {[count, dims]}"
+        )
+    return [str(name) for name in names], (count, dims)
 
 
 def _label_path(image: str) -> str:
@@ -144,9 +148,8 @@ def _object(
     """The object of one line; `pose` is the number of joints and of the numbers of each."""
     label, *values = (number(word, place) for word in words)
     if not (label == int(label) and 0 <= label < len(names)):
-        raise DatasetError(
-            f"{place}: class {words[0]} is none of the {len(names)} 'names' (from 0)"
-        )
+        told = f"class {words[0]} is none of the {len(names)} 'names' (from 0)"
+        raise DatasetError(f"{place}: {told}")
     count, dims = pose
     is_outline = not count and len(values) >= 6 and len(values) % 2 == 0
     if len(values) != 4 + count * dims and not is_outline:
@@ -218,10 +221,7 @@ def _existing(path: str, roots: Sequence[str], place: str) -> str:
     forms = (path, path.removeprefix("../"), path.removeprefix("./").removeprefix("data/"))
     tried = [os.path.normpath(os.path.join(root, form)) for form in forms for root in roots]
     found = next((each for each in tried if os.path.exists(each)), "")
-    if not found or (
-        os.path.isfile(found) and not found.lower().endswith((*IMAGE_ENDINGS, ".txt"))
-    ):
-        raise DatasetError(
-            f"{place}: '{path}' is no folder, image or list at '{tried[0]}': correct it"
-        )
-    return found
+    if os.path.isdir(found) or (found and found.lower().endswith((*IMAGE_ENDINGS, ".txt"))):
+        return found
+    told = f"'{path}' is no folder, image or list at '{tried[0]}': correct it"
+    raise DatasetError(f"{place}: {told}")

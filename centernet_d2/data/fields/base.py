@@ -1,7 +1,5 @@
 """What a ground-truth field says about itself, and the boxes that every record has."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 They serve KITTI and any camera whose records have the same keys, see `datasets/kitti.py`.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Mapping, Sequence
@@ -55,16 +53,12 @@ class Boxes3DField(GroundTruthField):
         self.training, self.evaluation = training, evaluation
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
-        """`gt_boxes3d` and `gt_3d_supervised`; see `box3d_row` for what may be left out."""
         boxes3d = torch.tensor(_rows_of(annotations, image.file_name)).float().reshape(-1, 8)
         placed = (boxes3d[:, 2] > 0) & (boxes3d[:, 3:6] > 0).all(dim=1)
-        return {
-            "gt_boxes3d": Boxes3D(boxes3d),
-            "gt_3d_supervised": placed & keeps_distances(image.transforms),
-        }
+        supervised = placed & keeps_distances(image.transforms)
+        return {"gt_boxes3d": Boxes3D(boxes3d), "gt_3d_supervised": supervised}
 
     def add_inputs(self, record: dict[str, Any], image: MovedImage) -> dict[str, Any]:
-        """`projection` and `image_projection`; DatasetError where training has none."""
         found = _projection_of(record, required=image.is_train)
         if found is None:
             return {key: value for key, value in record.items() if key != "projection"}
@@ -74,22 +68,16 @@ class Boxes3DField(GroundTruthField):
         return {**record, "projection": projection.float(), "image_projection": moved}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """Check labels and cameras (see `checks3d`), and say what training does not see."""
         _check(records, source, self.training, trained=True)
 
     def check_test_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """The same of evaluation, whose records may lack labels and projections."""
         _check(records, source, self.evaluation, trained=False)
 
     def build_augmentation(self, cfg: CfgNode) -> RandomHalfJitter:
-        """The whole image on the network frame, a share of the images shifted and scaled."""
-        options = cfg.INPUT
+        options, crop, box3d = cfg.INPUT, cfg.INPUT.CENTER_CROP, cfg.INPUT.BOX3D
         moves = {
             "FLIP_PROBABILITY": (options.FLIP_PROBABILITY, "a flipped image shows another camera"),
-            "CENTER_CROP.ROTATION": (
-                options.CENTER_CROP.ROTATION,
-                "a turned image shows a camera that leans",
-            ),
+            "CENTER_CROP.ROTATION": (crop.ROTATION, "a turned image shows a camera that leans"),
         }
         for key, (value, why) in moves.items():
             if value > 0:
@@ -97,13 +85,8 @@ class Boxes3DField(GroundTruthField):
                     f"INPUT.{key} is {value}: {why} and other headings, which 3-D boxes cannot "
                     "follow; set it to 0 to train them"
                 )
-        return RandomHalfJitter(
-            output_size=options.TRAIN_SIZE,
-            resolution=options.BOX3D.RESOLUTION,
-            probability=options.BOX3D.JITTER_PROBABILITY,
-            shift=options.CENTER_CROP.SHIFT,
-            scale=options.CENTER_CROP.SCALE,
-        )
+        moved = {"probability": box3d.JITTER_PROBABILITY, "shift": crop.SHIFT, "scale": crop.SCALE}
+        return RandomHalfJitter(options.TRAIN_SIZE, box3d.RESOLUTION, **moved)
 
 
 def gather_labels(records: Sequence[Mapping[str, Any]], *, need_projection: bool) -> Labels3D:

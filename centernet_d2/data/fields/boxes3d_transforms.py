@@ -1,15 +1,13 @@
 """Input transforms of images whose ground truth has a camera: neither crops nor flipped images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 from detectron2.data.transforms import Augmentation
 from fvcore.transforms.transform import Transform, TransformList
 
-from .. import random_state
-from ..transforms import CenterAffineTransform, frame_size, require
+from ...checked_values import check_choice, check_value, number, share, weight
+from ..transforms import CenterAffineTransform, frame_size
 
 RESOLUTIONS = ("fixed", "keep_res")
 _NO_TURN = 1e-6  # rounding, of what a pixel moves sideways
@@ -43,21 +41,20 @@ class RandomHalfJitter(Augmentation):
     ):
         output_size = frame_size(output_size)
         self._init(locals())
-        require(resolution in RESOLUTIONS, "resolution", resolution, f"one of {RESOLUTIONS}")
-        require(0 <= probability <= 1, "probability", probability, "in 0..1")
-        require(0 <= scale < 1, "scale", scale, "in 0..1 (1 excluded)")
-        require(shift >= 0, "shift", shift, "0 or more")
+        check_choice("resolution", resolution, RESOLUTIONS)
+        check_value("probability", probability, share)
+        check_value("scale", scale, number(0, below=1))
+        check_value("shift", shift, weight)
 
     def get_transform(self, image: np.ndarray) -> CenterAffineTransform:
-        """Draw from numpy's global random state and return the way to the network frame."""
         height, width = image.shape[:2]
         side = float(width if self.resolution == "fixed" else self.output_size[1])
         center = np.array([width, height]) / 2
         kind: type[CenterAffineTransform] = FitTransform
-        if random_state.uniform() < self.probability:
+        if np.random.uniform() < self.probability:
             kind = CenterAffineTransform
-            side *= np.clip(1 + self.scale * random_state.normal(), 1 - self.scale, 1 + self.scale)
-            moves = np.clip(random_state.normal(size=2), -2, 2) * self.shift
+            side *= np.clip(1 + self.scale * np.random.normal(), 1 - self.scale, 1 + self.scale)
+            moves = np.clip(np.random.normal(size=2), -2, 2) * self.shift
             center = center + moves * (width, height)
         return kind.from_center(tuple(center), float(side), (height, width), self.output_size)
 

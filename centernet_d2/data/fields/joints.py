@@ -6,8 +6,6 @@ of the first pixel (pixel indices). `source_joints` takes the half pixel off, an
 knows which transforms want it back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,16 +47,12 @@ class JointsField(GroundTruthField):
         self.flip_indices = tuple(flip_indices)
 
     def rows(self, annotations: Sequence[Mapping[str, Any]], image: MovedImage) -> dict[str, Any]:
-        """`gt_keypoints` and `gt_without_joints`."""
         joints, without = source_joints(annotations, self.num_joints, image.file_name)
-        joints = move_joints(joints, image, self.flip_indices)
-        return {
-            "gt_keypoints": Keypoints(torch.from_numpy(joints)),
-            "gt_without_joints": torch.from_numpy(without),
-        }
+        joints = torch.from_numpy(move_joints(joints, image, self.flip_indices))
+        without = torch.from_numpy(without)
+        return {"gt_keypoints": Keypoints(joints), "gt_without_joints": without}
 
     def check_records(self, records: Sequence[Mapping[str, Any]], source: str) -> None:
-        """Raise ValueError where no annotation has a labelled joint."""
         labelled = (
             np.any(np.ravel(annotation["keypoints"])[2::3])
             for record in records

@@ -1,13 +1,19 @@
-"""What this package's backbones share: one output map of stride 4, and their way from a config."""
-
-from __future__ import annotations
+"""What backbones share: one map of stride 4, the way back to it, and their way from a config."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
+from torch import Tensor, nn
+
+from ...checked_values import check_choice
+from ...layers.blocks import ConvNormRelu
+
+INTERPOLATIONS = ("nearest", "bilinear")
 
 
 class ConfiguredBackbone(Backbone):
@@ -40,10 +46,40 @@ class OneMapBackbone(ConfiguredBackbone):
     coarsest_stride: int = 32  # height and width of the input must be multiples of it
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the output."""
         return {self.output: ShapeSpec(channels=self.out_channels, stride=4)}
 
     @property
     def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this."""
         return self.coarsest_stride
+
+
+class TopDown(nn.Module):
+    """A feature pyramid with one output.
+
+    From the coarsest map to the finest: double, add the next map through a 1x1 convolution, then a
+    3x3 convolution. [(N, channels[i], H / 2**i, W / 2**i)] -> (N, out_channels, H, W).
+    `interpolation` of the doubling is "nearest" or "bilinear".
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        out_channels: int,
+        *,
+        norm: str = "BN",
+        interpolation: str = "nearest",
+    ) -> None:
+        super().__init__()
+        check_choice("interpolation", interpolation, INTERPOLATIONS)
+        self.interpolation = interpolation
+        self.lateral = nn.ModuleList(nn.Conv2d(width, out_channels, 1) for width in channels)
+        self.merge = nn.ModuleList(
+            ConvNormRelu(out_channels, out_channels, norm=norm) for _ in channels[:-1]
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        decoded = self.lateral[-1](maps[-1])
+        for level in range(len(maps) - 2, -1, -1):
+            doubled = F.interpolate(decoded, scale_factor=2, mode=self.interpolation)
+            decoded = self.merge[level](doubled + self.lateral[level](maps[level]))
+        return decoded

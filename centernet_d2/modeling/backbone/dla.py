@@ -6,8 +6,6 @@ of "Deep Layer Aggregation" (section 3.2): plain convolutions over concatenated 
 influence on the output, which the published files contain, are left out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -95,7 +93,6 @@ class DlaTrunk(nn.Module):
         self.levels = len(channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """See the class."""
         features = self.base_layer(images)
         maps = []
         for level in range(self.levels):
@@ -135,7 +132,6 @@ class IterativeUp(nn.Module):
             self.up.append(BilinearUpsampling(out_channels, factor))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """See the class."""
         merged, results = maps[0], []
         for features, project, up, node in zip(
             maps[1:], self.project[1:], self.up[1:], self.node[1:], strict=True
@@ -165,10 +161,6 @@ class DLA(OneMapBackbone):
         channels: Sequence[int] = (16, 32, 64, 128, 256, 512),
         depths: Sequence[int] = (1, 1, 1, 2, 2, 1),
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.DLA.
-
-        Pre-trained weights are loaded as a checkpoint.
-        """
         super().__init__()
         check_choice("upsample", upsample, UPSAMPLES)
         if len(channels) != 6 or len(depths) != 6 or min(depths) < 1:
@@ -196,7 +188,6 @@ class DLA(OneMapBackbone):
             _start_convolutions(self.dla_up)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         maps = self.base(images)[2:]
         finest: list[Tensor] = []  # the result of each stage: strides 4, 8, 16
         for stage in self.dla_up:

@@ -4,16 +4,13 @@ Encoder of residual blocks, top-down path with lateral connections (feature pyra
 stride 4).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from detectron2.config import configurable
 from torch import Tensor, nn
 
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock
-from centernet_d2.modeling.backbone.base import OneMapBackbone
-from centernet_d2.modeling.backbone.top_down import TopDown
+from centernet_d2.modeling.backbone.base import OneMapBackbone, TopDown
 from centernet_d2.modeling.registration import register_backbone
 
 
@@ -41,7 +38,6 @@ class EncoderDecoder(OneMapBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         interpolation: str = "nearest",  # or "bilinear" doubling in the decoder
     ) -> None:
-        """Build the network; the arguments are the keys of MODEL.ENCODER_DECODER."""
         super().__init__()
         if len(channels) != len(blocks) or not channels or min(blocks) < 1:
             raise ValueError(
@@ -65,7 +61,6 @@ class EncoderDecoder(OneMapBackbone):
         self.decoder = TopDown(channels, out_channels, norm=norm, interpolation=interpolation)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.stem(images)
         levels = []
         for encode in self.encoder:
@@ -74,5 +69,4 @@ class EncoderDecoder(OneMapBackbone):
         return {"decoder": self.decoder(levels)}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
-        """The stem and the levels of the encoder, see `freeze_stages`."""
         return [("stem",), *((f"encoder.{level}",) for level in range(len(self.encoder)))]

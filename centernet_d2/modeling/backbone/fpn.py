@@ -5,8 +5,6 @@ builder here because the last convolutions of its other maps would be parameters
 which distributed training does not take.
 """
 
-from __future__ import annotations
-
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
@@ -35,16 +33,13 @@ class FinestOfPyramid(Backbone):
         ]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         return {self.finest: self.pyramid(images)[self.finest]}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of the one output."""
         return {self.finest: self.pyramid.output_shape()[self.finest]}
 
     @property
     def size_divisibility(self) -> int:
-        """Height and width of the input must be multiples of this."""
         return self.pyramid.size_divisibility
 
 

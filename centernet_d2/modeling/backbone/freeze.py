@@ -1,7 +1,5 @@
 """The first stages of a backbone kept as they are: no gradients, and statistics of norms fixed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 

@@ -4,8 +4,6 @@ Sources: "CornerNet: Detecting Objects as Paired Keypoints", section 3.5, and th
 of all three papers, which agree in it layer by layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +12,7 @@ from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
-from centernet_d2.checked_values import check_at_least, check_odd
+from centernet_d2.checked_values import check_at_least, check_value, odd
 from centernet_d2.layers.blocks import ConvNormRelu, ResidualBlock, make_norm, start_norms
 from centernet_d2.modeling.backbone.base import ConfiguredBackbone
 from centernet_d2.modeling.registration import register_backbone
@@ -50,7 +48,6 @@ class HourglassModule(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
         inner = self.low3(self.low2(self.low1(features)))
         return self.up1(features) + F.interpolate(inner, scale_factor=2, mode="nearest")
 
@@ -85,10 +82,9 @@ class Hourglass(ConfiguredBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         norm_init: str = "ones",  # or "uniform", see `start_norms`
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.HOURGLASS."""
         super().__init__()
         check_at_least("stacks", stacks, 1)
-        check_odd("stem_kernel", stem_kernel)
+        check_value("stem_kernel", stem_kernel, odd)
         if len(channels) != len(blocks) or len(channels) < 2 or min(blocks) < 1:
             raise ValueError(
                 "MODEL.HOURGLASS.CHANNELS and MODEL.HOURGLASS.BLOCKS need one entry per stride, "
@@ -114,7 +110,6 @@ class Hourglass(ConfiguredBackbone):
         start_norms(self, norm_init)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.stem(images)
         self._check_size(images, features)
         outputs = {}
@@ -137,7 +132,6 @@ class Hourglass(ConfiguredBackbone):
         return [("stem",), *stacks]
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each stack's output."""
         return {
             f"stack{stack + 1}": ShapeSpec(channels=self.out_channels, stride=4)
             for stack in range(len(self.outputs))

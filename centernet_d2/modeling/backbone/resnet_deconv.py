@@ -7,8 +7,6 @@ mmdetection trains it for exports without deformable convolution. Parameter name
 published checkpoints.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import torchvision
@@ -47,10 +45,6 @@ class ResNetDeconv(OneMapBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         upsample_init: str = "",  # of the transposed convolutions; "": the one of `upsample`
     ) -> None:
-        """Build the network with random weights; the arguments are the keys of MODEL.RESNET_DECONV.
-
-        Pre-trained weights are loaded as a checkpoint.
-        """
         super().__init__()
         published_init = "normal" if upsample == "plain" else "first_channel_bilinear"
         upsample_init = upsample_init or published_init
@@ -71,13 +65,11 @@ class ResNetDeconv(OneMapBackbone):
         self.out_channels = WIDTHS[upsample][-1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         return {"deconv": self.deconv_layers(features)}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
-        """Of the trunk, see `freeze_stages`."""
         return [("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)]
 
 

@@ -1,14 +1,12 @@
 """Any timm model with maps down to stride 4 as a backbone (optional package `timm`)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from detectron2.config import configurable
 from torch import Tensor
 
-from centernet_d2.modeling.backbone.base import OneMapBackbone
-from centernet_d2.modeling.backbone.top_down import TopDown
+from centernet_d2.missing import needed_by
+from centernet_d2.modeling.backbone.base import OneMapBackbone, TopDown
 from centernet_d2.modeling.registration import register_backbone
 
 
@@ -55,7 +53,6 @@ class TimmBackbone(OneMapBackbone):
         self.out_channels = out_channels
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """See the class."""
         return {"timm": self.decoder(self.trunk(images)[self.first_used :])}
 
     def freezable_stages(self) -> list[tuple[str, ...]]:
@@ -76,13 +73,8 @@ class TimmBackbone(OneMapBackbone):
 
 
 def _feature_extractor(name: str, in_channels: int) -> Any:
-    try:
+    with needed_by("the backbone build_centernet_timm_backbone"):
         import timm
-    except ImportError as error:
-        raise ImportError(
-            "the backbone build_centernet_timm_backbone needs the package timm, which is not "
-            "installed: `pip install timm`"
-        ) from error
     if name.split(".")[0] not in timm.list_models():
         raise ValueError(
             f"TimmBackbone: timm {timm.__version__} has no model {name!r}; MODEL.TIMM.NAME must be "

@@ -1,7 +1,5 @@
 """Features -> raw maps through one small branch per quantity: no loss, no decoding."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Features -> raw maps of corners, and of centers where asked: no loss, no decoding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
@@ -38,7 +36,6 @@ class CornerHead(nn.Module):
         norm_init: str = "ones",  # or "uniform", see `start_norms`
         prior_bias: float = -2.19,  # of the last layer of the heatmap branches
     ) -> None:
-        """Build the modules."""
         super().__init__()
         check_choice("pooling", pooling, POOLINGS)
         check_at_least("pool_channels", pool_channels, 1)

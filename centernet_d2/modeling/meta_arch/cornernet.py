@@ -1,7 +1,5 @@
 """CornerNet: objects as pairs of corners (Law and Deng 2018, journal version 2019)."""
 
-from __future__ import annotations
-
 from typing import Any, Unpack
 
 from detectron2.config import CfgNode, configurable
@@ -49,7 +47,6 @@ class CornerNet(HeatmapDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments from `MODEL.HEATMAP`, `MODEL.CORNERNET` and `TEST`."""
         shared = super().from_config(cfg)
         widths = head_widths(shared["backbone"], shared["in_features"])
         return {
@@ -61,7 +58,6 @@ class CornerNet(HeatmapDetector):
 
     @property
     def heatmap_losses(self) -> dict[str, float]:
-        """Names of the heatmap losses -> their weights, of all stacks together."""
         times = len(self.in_features) if self.learning.stack_reduction == "sum" else 1
         return {
             f"loss_heatmap_{name}": times * self.learning.heatmap_weight * self.weight_of(name)
@@ -73,13 +69,11 @@ class CornerNet(HeatmapDetector):
         return 1.0
 
     def predict(self, images: PaddedImages) -> list[CornerPredictions]:
-        """Raw maps of every stack; in inference of the last."""
         return self.head(self.features(images))
 
     def targets(
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CornerTargets:
-        """Ground truth of the keypoints, on the output map."""
         return corner_targets(
             *objects_on_map(images, instances, map_size),
             num_images=len(images),
@@ -158,7 +152,6 @@ class CornerNet(HeatmapDetector):
         return keypoints_at_peaks(probabilities, peaks.top_k, peaks.kernel)
 
     def unflip_width(self, images: PaddedImages, map_size: tuple[int, int]) -> float:
-        """See `corner_views.unflip_width`."""
         return unflip_width(images, map_size, self.decoding.flip_convention)
 
     def _stack_losses(

@@ -1,7 +1,5 @@
 """What is read of a detector beside its four methods, with the defaults that most keep."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

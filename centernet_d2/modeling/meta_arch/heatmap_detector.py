@@ -1,7 +1,5 @@
 """What all detectors share: batch -> canvas -> backbone -> head -> losses or detections."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
@@ -56,7 +54,6 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
         pixels: PixelFormat | Mapping[str, Any],
         protocol: InferenceProtocol | Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep what all detectors need; see `SharedParts`."""
         super().__init__()
         check_num_classes(num_classes)
         pixels = pixels if isinstance(pixels, PixelFormat) else PixelFormat(**pixels)

@@ -1,7 +1,5 @@
 """Points CenterNet: objects as their centers ("Objects as Points", Zhou et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -17,20 +15,11 @@ from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
+from .. import inputs
 from ..heads.branches import check_head, points_head
-from ..inputs import (
-    checked_classes,
-    head_widths,
-    ignored_rows,
-    objects_on_map,
-    source_of,
-    stacks_united,
-    with_fields,
-)
 from ..point_tasks.base import (
     PointTask,
     all_branches,
-    build_point_tasks,
     decoded_maps,
     merged,
     named_branches,
@@ -71,12 +60,12 @@ class PointsCenterNet(HeatmapDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments from `MODEL.HEATMAP`, `MODEL.POINTS_CENTERNET` and `TEST`."""
         shared = super().from_config(cfg)
-        tasks, points = build_point_tasks(cfg), cfg.MODEL.POINTS_CENTERNET
+        tasks = [task.from_config(cfg) for task in point_tasks(cfg)]
+        points = cfg.MODEL.POINTS_CENTERNET
         head = points_head(
             tasks=tasks,
-            in_channels=head_widths(shared["backbone"], shared["in_features"]),
+            in_channels=inputs.head_widths(shared["backbone"], shared["in_features"]),
             num_classes=cfg.MODEL.HEATMAP.NUM_CLASSES,
             hidden_channels=points.HEAD_CHANNELS,
             prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
@@ -92,12 +81,10 @@ class PointsCenterNet(HeatmapDetector):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """What the tasks learn beside boxes and classes."""
         return [field for task in point_tasks(cfg) for field in task.ground_truth_fields(cfg)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> list[str]:
-        """What the tasks fill in."""
         return [warning for task in point_tasks(cfg) if (warning := task.complete_config(cfg))]
 
     @classmethod
@@ -113,31 +100,27 @@ class PointsCenterNet(HeatmapDetector):
 
     @property
     def heatmap_losses(self) -> dict[str, float]:
-        """That of the centers, and those of the tasks."""
         own = {"loss_heatmap": self.learning.heatmap_weight}
         return merged("losses", own, *(task.heatmap_losses() for task in self.tasks))
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
-        """Raw maps of every stack."""
         return [
             CenterPredictions(maps.pop("heatmap"), maps.pop("offset"), regressions=maps)
             for maps in self.head(self.features(images))
         ]
 
     def read_inputs(self, entries: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """What the tasks read of the inputs."""
         return merged("inputs", *(task.read_inputs(entries) for task in self.tasks))
 
     def extra_outputs(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """What the tasks add to the output of one input."""
         return merged("outputs", *(task.extra_outputs(entry) for task in self.tasks))
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, with what the tasks read, or an error that names it."""
-        instances = checked_classes(entry, self.num_classes)
+        instances = inputs.checked_classes(entry, self.num_classes)
         for task in self.tasks:
-            instances = with_fields(instances, **task.no_objects())
-            task.check(instances, source_of(entry))
+            instances = inputs.with_fields(instances, **task.no_objects())
+            task.check(instances, inputs.source_of(entry))
         return instances
 
     def targets(
@@ -145,12 +128,12 @@ class PointsCenterNet(HeatmapDetector):
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
         return center_targets(
-            *objects_on_map(images, instances, map_size),
+            *inputs.objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,
             regression_mask=regression_mask(self.tasks, instances),
-            ignored=torch.cat([ignored_rows(entry) for entry in instances]),
+            ignored=torch.cat([inputs.ignored_rows(entry) for entry in instances]),
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
             border=self.learning.border,
@@ -167,7 +150,7 @@ class PointsCenterNet(HeatmapDetector):
             pairs = zip(self.tasks, task_targets, strict=True)
             of_tasks = (task.losses(stack, targets, centers) for task, targets in pairs)
             per_stack.append(merged("losses", self.learning.losses(stack, centers), *of_tasks))
-        return stacks_united(per_stack, "mean")
+        return inputs.stacks_united(per_stack, "mean")
 
     def propose(
         self, predictions: list[CenterPredictions], images: PaddedImages

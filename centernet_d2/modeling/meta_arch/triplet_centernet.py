@@ -1,7 +1,5 @@
 """Triplet CenterNet: two corners and a center ("Keypoint Triplets", Duan et al. 2019)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,11 +49,9 @@ class TripletCenterNet(CornerNet):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of `CornerNet`, and from `MODEL.TRIPLET_CENTERNET`."""
         return {**super().from_config(cfg), "triplet": TripletRule.from_config(cfg)}
 
     def weight_of(self, keypoint: str) -> float:
-        """Weight of a keypoint's heatmap and offset losses against those of other keypoints."""
         return self.triplet.center_weight if keypoint == "center" else 1.0
 
     def propose(
@@ -77,7 +73,6 @@ class TripletCenterNet(CornerNet):
         return keypoints
 
     def join(self, views: Sequence[TripletCandidates]) -> TripletCandidates:
-        """Candidates of one image at several scales, one scale after the other."""
         return TripletCandidates(
             pairs=Instances.cat([view.pairs for view in views]),
             centers=Instances.cat([view.centers for view in views]),

@@ -1,14 +1,11 @@
 """What the points detector regresses at a center: an interface, and a registry to add to."""
 
-from __future__ import annotations
-
-import difflib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -16,6 +13,7 @@ from detectron2.structures import Instances
 from fvcore.common.registry import Registry
 from torch import Tensor
 
+from ...checked_values import nearest
 from ...data.fields.base import GroundTruthField
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
@@ -67,7 +65,7 @@ class PointTask(ABC):
     joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> PointTask:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task as a config says; by default it has no keys."""
         return cls()
 
@@ -201,11 +199,10 @@ def point_task(name: str) -> type[PointTask]:
         importlib.import_module(f"{__package__}.{name}")
     if name not in POINT_TASK_REGISTRY:
         known = sorted({*BUILT_IN, *(known for known, _ in POINT_TASK_REGISTRY)})
-        near = difflib.get_close_matches(str(name), known, n=2)
-        hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
         raise ValueError(
-            f"{KEY} has {name!r}{hint}; the registered point tasks are {known}. A task of your own "
-            "is registered when its module is imported (--import file.py)"
+            f"{KEY} has {name!r}{nearest(str(name), known)}; the registered point tasks are "
+            f"{known}. A task of your own is registered when its module is imported (--import "
+            "file.py)"
         )
     task = POINT_TASK_REGISTRY.get(name)
     if not isinstance(task, type):
@@ -222,11 +219,6 @@ def point_tasks(cfg: CfgNode) -> list[type[PointTask]]:
     if not names:
         raise ValueError(f"{KEY} is empty; it must name at least one point task, such as 'box2d'")
     return [point_task(name) for name in names]
-
-
-def build_point_tasks(cfg: CfgNode) -> list[PointTask]:
-    """The tasks of `MODEL.POINTS_CENTERNET.TASKS`, in order."""
-    return [task.from_config(cfg) for task in point_tasks(cfg)]
 
 
 def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:

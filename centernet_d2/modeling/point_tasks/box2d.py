@@ -1,9 +1,7 @@
 """The point task `box2d`: width and height at a center ("Objects as Points" sections 3 and 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -63,8 +61,7 @@ class Box2D(PointTask):
         self.forms = {"size": size_form}
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Box2D:
-        """The task from `MODEL.POINTS_CENTERNET` and its block `BOX2D`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         block = "MODEL.POINTS_CENTERNET.BOX2D"
         return from_block(cls, cfg, block, regression=part(RegressionLoss, cfg))
 
@@ -108,11 +105,9 @@ class Box2D(PointTask):
         return result
 
     def values(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes in cells, whatever their form."""
         return LOG_UNIT * maps.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else maps
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
-        """Sizes are the same in a flip."""
         return maps
 
     def fields(

@@ -3,11 +3,9 @@
 N images, P objects of the batch, K peaks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -75,7 +73,7 @@ class Box3D(PointTask):
         self.calibration, self.cameras = calibration, cameras or Cameras()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Box3D:
+    def from_config(cls, cfg: CfgNode) -> Self:
         """The task from `MODEL.POINTS_CENTERNET.BOX3D`.
 
         Raises:
@@ -92,7 +90,6 @@ class Box3D(PointTask):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """Boxes in the camera frame, and the camera."""
         fit = "width" if cfg.INPUT.BOX3D.RESOLUTION == "fixed" else "none"
         training = NetworkFrame(tuple(cfg.INPUT.TRAIN_SIZE), fit, "INPUT.TRAIN_SIZE")
         options, evaluation = cfg.TEST, None
@@ -118,7 +115,6 @@ class Box3D(PointTask):
         return {"projection": self.cameras.of_output(entry)}
 
     def no_objects(self) -> dict[str, Any]:
-        """No boxes."""
         return {"gt_boxes3d": Boxes3D(torch.zeros(0, 8))}
 
     def targets(

@@ -3,11 +3,9 @@
 N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) output map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import CfgNode
@@ -15,6 +13,7 @@ from detectron2.structures import Instances, Keypoints
 from torch import Tensor
 
 from ...config import from_block
+from ...data.datasets.skeletons import common_skeleton
 from ...data.fields.base import GroundTruthField
 from ...data.fields.joints import JointsField
 from ...decoding.center_boxes import center_boxes
@@ -29,7 +28,7 @@ from ...structures.targets import CenterTargets, JointTargets
 from ...targets.joints import joint_targets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
-from .pose_config import complete_joints, joints_of_datasets
+from .pose_config import complete_joints, datasets_of
 
 BLOCK = "MODEL.POINTS_CENTERNET.POSE"
 DISPLACEMENT, HEATMAP, OFFSET = "joint_displacement", "joint_heatmap", "joint_offset"
@@ -93,8 +92,7 @@ class Pose(PointTask):
         self.snapping = snapping or SnappingRule()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> Pose:
-        """The task from `MODEL.POINTS_CENTERNET`, its block `POSE`, and `MODEL.HEATMAP`."""
+    def from_config(cls, cfg: CfgNode) -> Self:
         weights = {name: f"{name.upper()}_WEIGHT" for name in ("displacement", "heatmap", "offset")}
         snapping = {
             "name": "SNAPPING",
@@ -114,20 +112,17 @@ class Pose(PointTask):
 
     @classmethod
     def ground_truth_fields(cls, cfg: CfgNode) -> list[GroundTruthField]:
-        """The joints, `gt_keypoints` and `gt_without_joints`."""
         options = cfg.MODEL.POINTS_CENTERNET.POSE
         check_flip_indices(options.FLIP_INDICES, options.NUM_JOINTS, f"{BLOCK}.FLIP_INDICES")
         return [JointsField(num_joints=options.NUM_JOINTS, flip_indices=options.FLIP_INDICES)]
 
     @classmethod
     def complete_config(cls, cfg: CfgNode) -> str:
-        """Number of joints, their flip and the classes that have them; see `complete_joints`."""
         return complete_joints(cfg)
 
     @classmethod
     def output_skeleton(cls, cfg: CfgNode) -> Skeleton | None:
-        """The joints of the data sets."""
-        return joints_of_datasets(cfg)
+        return common_skeleton(datasets_of(cfg))
 
     def protocol_notes(self) -> list[str]:
         """How joints move to peaks, where it is not the published way."""
@@ -148,7 +143,6 @@ class Pose(PointTask):
 
     @property
     def snaps(self) -> bool:
-        """Whether joints move to peaks."""
         return self.joint_heatmap and self.snapping.name != "none"
 
     def branches(self, num_classes: int) -> Branches:
@@ -161,11 +155,9 @@ class Pose(PointTask):
         return Branches({DISPLACEMENT: 2 * self.num_joints, **offset}, heatmaps)
 
     def heatmap_losses(self) -> dict[str, float]:
-        """That of the joint heatmap."""
         return {HEATMAP_LOSS: self.weights.heatmap} if self.joint_heatmap else {}
 
     def no_objects(self) -> dict[str, Any]:
-        """No joints."""
         return {"gt_keypoints": Keypoints(torch.zeros(0, self.num_joints, 3))}
 
     def check(self, instances: Instances, source: str) -> None:

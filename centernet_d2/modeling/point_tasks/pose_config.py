@@ -1,7 +1,5 @@
 """The joints of the point task "pose": number, flip and classes, from the datasets' metadata."""
 
-from __future__ import annotations
-
 from detectron2.config import CfgNode
 
 from ...data.datasets.skeletons import classes_with_joints, common_skeleton, registered
@@ -34,12 +32,12 @@ def complete_joints(cfg: CfgNode) -> str:
             f"{_POSE}.CLASSES is {pose.CLASSES}, but classes are numbered 0 to {num_classes - 1}; "
             "set it to [] to take the classes with joints from the dataset"
         )
-    skeleton = common_skeleton(_datasets(cfg))
+    skeleton = common_skeleton(datasets_of(cfg))
     if skeleton is None:
         warning = _taken_on_trust(cfg)
     else:
         warning = _take(skeleton, cfg)
-        having = classes_with_joints(_datasets(cfg))
+        having = classes_with_joints(datasets_of(cfg))
         pose.CLASSES = pose.CLASSES or (having if len(having) < num_classes else [])
     check_flip_indices(pose.FLIP_INDICES, pose.NUM_JOINTS, f"{_POSE}.FLIP_INDICES")
     sigmas, count = list(cfg.TEST.KEYPOINT_OKS_SIGMAS), pose.NUM_JOINTS
@@ -53,13 +51,13 @@ def complete_joints(cfg: CfgNode) -> str:
 
 def _taken_on_trust(cfg: CfgNode) -> str:
     pose = cfg.MODEL.POINTS_CENTERNET.POSE
-    told = f"{', '.join(dict.fromkeys(_datasets(cfg))) or 'no dataset'} names no joints"
+    told = f"{', '.join(dict.fromkeys(datasets_of(cfg))) or 'no dataset'} names no joints"
     if pose.NUM_JOINTS == 0:
         raise ValueError(
             f"MODEL.POINTS_CENTERNET.TASKS has 'pose', {_POSE}.NUM_JOINTS is 0, and {told}. "
             f"{HOW_TO_NAME_JOINTS}; or set the number"
         )
-    if not registered(_datasets(cfg)):
+    if not registered(datasets_of(cfg)):
         return ""
     return (
         f"{told}: {_POSE} is believed, which says {pose.NUM_JOINTS} joints and FLIP_INDICES "
@@ -96,10 +94,6 @@ def _take(skeleton: Skeleton, cfg: CfgNode) -> str:
     return ""
 
 
-def joints_of_datasets(cfg: CfgNode) -> Skeleton | None:
-    """The joints that the model finds, as its datasets name them; None if unknown."""
-    return common_skeleton(_datasets(cfg))
-
-
-def _datasets(cfg: CfgNode) -> list[str]:
+def datasets_of(cfg: CfgNode) -> list[str]:
+    """DATASETS.TRAIN, then TEST."""
     return [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
