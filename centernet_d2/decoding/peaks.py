@@ -80,7 +80,7 @@ def channel_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> tuple[Tensor, Ten
     where it has fewer maxima, the last score 0.
     """
     height, width = heatmap.shape[-2:]
-    scores, cell = local_maxima(heatmap, kernel).flatten(2).topk(min(k, height * width))
+    scores, cell = local_maxima(heatmap, kernel).flatten(2).topk(_at_most(k, height * width))
     y = torch.div(cell, width, rounding_mode="floor")
     return scores, y, cell - y * width  # not `%`: exporters do not take it with a symbolic width
 
@@ -113,13 +113,18 @@ def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
     return Peaks(scores=scores, classes=classes, y=y, x=x)
 
 
+def _at_most(k: int, cells: int) -> int:
+    """The lesser one; asked like this, an exporter decides it once, and `min` it keeps open."""
+    return k if k <= cells else cells
+
+
 def _best_cells(maxima: Tensor, k: int, first_row: int = 0) -> Peaks:
     """The `k` highest of maxima (N, C, h, w), whose row 0 is `first_row` of the whole map."""
     _num_images, num_classes, height, width = maxima.shape
     # The k best values lie in the k cells whose best classes are best, or equal what lies there.
-    _, cell = maxima.amax(1).flatten(1).topk(min(k, height * width))
+    _, cell = maxima.amax(1).flatten(1).topk(_at_most(k, height * width))
     values = maxima.flatten(2).gather(2, cell[:, None].expand(-1, num_classes, -1)).flatten(1)
-    scores, best = values.topk(min(k, values.shape[1]))
+    scores, best = values.topk(_at_most(k, values.shape[1]))
     classes = torch.div(best, cell.shape[1], rounding_mode="floor")
     cell = cell.gather(1, best - classes * cell.shape[1])
     y = torch.div(cell, width, rounding_mode="floor")

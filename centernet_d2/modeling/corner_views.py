@@ -10,7 +10,7 @@ from torch import Tensor
 from ..decoding.corner_pairs import NO_PAIR
 from ..structures.padded_images import PaddedImages, Size
 from ..structures.predictions import CornerPairs, Keypoints
-from .test_time_augmentation import zoomed_size
+from .test_time_augmentation import halves, zoomed_size
 
 FLIP_CONVENTIONS = ("edge", "pixel")
 
@@ -31,7 +31,7 @@ def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
 
     Boxes are on the output map; `width` is that of `unflip_width`.
     """
-    own, flipped = pairs.boxes.chunk(2)
+    own, flipped = halves(pairs.boxes)
     x1, y1, x2, y2 = flipped.unbind(-1)
     turned = torch.stack([width - x2, y1, width - x1, y2], dim=-1)
     return CornerPairs(
@@ -44,7 +44,7 @@ def unite_pairs(pairs: CornerPairs, width: float) -> CornerPairs:
 
 def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
     """Keypoints (2 N, K) of images and their flipped images -> (N, 2 K), likewise."""
-    own, flipped = keypoints.points.chunk(2)
+    own, flipped = halves(keypoints.points)
     x, y = flipped.unbind(-1)
     return Keypoints(
         scores=_united(keypoints.scores),
@@ -55,7 +55,7 @@ def unite_keypoints(keypoints: Keypoints, width: float) -> Keypoints:
 
 
 def _united(values: Tensor) -> Tensor:
-    return torch.cat(values.chunk(2), dim=1)
+    return torch.cat(halves(values), dim=1)
 
 
 def pairs_in_image(
@@ -73,15 +73,9 @@ def pairs_in_image(
     Returns:
         Per image `pred_boxes`, `scores`, `pred_classes` and `corner_scores` (rows, 2).
     """
-    boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
-    limits = boxes.new_tensor([_shown_sides(size, images.zoom) * 2 for size in images.image_sizes])
-    limits = limits[:, None]
-    keep = pairs.scores != NO_PAIR  # keeps NaN
-    if outside_margin is not None:
-        margin = outside_margin / images.zoom
-        outside = (boxes[..., :2] <= -margin) | (boxes[..., 2:] >= limits[..., 2:] + margin)
-        keep &= ~outside.any(-1)
-    boxes = torch.minimum(boxes.clamp(min=0), limits)
+    sides = [_shown_sides(size, images.zoom) for size in images.image_sizes]
+    limits = pairs.boxes.new_tensor(sides)
+    boxes, keep = cut_pairs(pairs, map_size, images, limits, outside_margin)
     return [
         Instances(
             size,
@@ -92,6 +86,27 @@ def pairs_in_image(
         )
         for row, size in enumerate(images.image_sizes)
     ]
+
+
+def cut_pairs(
+    pairs: CornerPairs,
+    map_size: Size,
+    images: PaddedImages,
+    limits: Tensor,
+    outside_margin: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Boxes (N, M, 4) in the image's frame, and (N, M) bool which are pairs; `pairs_in_image`.
+
+    `limits` (N or 1, 2) are width and height of what the views show, in pixels of the image.
+    """
+    boxes = images.map_to_image(pairs.boxes.unflatten(-1, (2, 2)), map_size).flatten(-2)
+    limits = limits.repeat(1, 2)[:, None]
+    keep = pairs.scores != NO_PAIR  # keeps NaN
+    if outside_margin is not None:
+        margin = outside_margin / images.zoom
+        outside = (boxes[..., :2] <= -margin) | (boxes[..., 2:] >= limits[..., 2:] + margin)
+        keep = keep & ~outside.any(-1)
+    return torch.minimum(boxes.clamp(min=0), limits), keep
 
 
 def _shown_sides(size: Size, zoom: float) -> list[float]:

@@ -79,6 +79,12 @@ def with_flipped_images(images: PaddedImages) -> PaddedImages:
     return replace(images, tensor=torch.cat([images.tensor, images.tensor.flip(3)]), flipped=True)
 
 
+def halves(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (2 N, ...) of images and of their flipped images, apart; also where N is a symbol."""
+    count = values.shape[0] // 2
+    return values[:count], values[count:]
+
+
 def average_flipped(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
     """Maps (2 N, D, h, w) of images and their flipped images -> the mean of both, (N, D, h, w).
 
@@ -86,7 +92,7 @@ def average_flipped(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> 
     reversed along x already, what they say of the image itself (swapping left and right channels,
     negating x components), or None where only the image's own maps are to be used.
     """
-    own, flipped = maps.chunk(2)
+    own, flipped = halves(maps)
     turned = unflip(flipped.flip(3))
     return own if turned is None else (own + turned) / 2
 

@@ -165,9 +165,15 @@ def unproject(points: Tensor, depth: Tensor, projection: Tensor) -> Tensor:
     first, second, third = projection[..., :3].unbind(-2)
     # The inverse by cross products of the rows: exact enough for a camera, and it can be exported.
     pairs = ((second, third), (third, first), (first, second))
-    across = torch.stack([torch.linalg.cross(a, b, dim=-1) for a, b in pairs], dim=-1)
+    across = torch.stack([_cross(a, b) for a, b in pairs], dim=-1)
     determinant = (first * across[..., 0]).sum(-1, keepdim=True)
     return (across @ (scaled - projection[..., 3]).unsqueeze(-1)).squeeze(-1) / determinant
+
+
+def _cross(first: Tensor, second: Tensor) -> Tensor:
+    """`torch.linalg.cross`, which OpenVINO does not read."""
+    (a, b, c), (x, y, z) = first.unbind(-1), second.unbind(-1)
+    return torch.stack([b * z - c * y, c * x - a * z, a * y - b * x], dim=-1)
 
 
 def alpha_to_rotation_y(alpha: Tensor, u: Tensor, projection: Tensor) -> Tensor:

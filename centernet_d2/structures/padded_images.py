@@ -52,7 +52,20 @@ class PaddedImages:
 
     def _ratio(self, map_size: Size) -> Tensor:
         height, width = self.tensor.shape[-2:]
-        return self.shift.new_tensor([width / map_size[1], height / map_size[0]])
+        sides = numbers(self.shift, width, height, map_size[1], map_size[0])
+        return sides[:2] / sides[2:]
+
+
+def numbers(like: Tensor, *values: float) -> Tensor:
+    """Numbers as a tensor (D,) of the dtype and on the device of another.
+
+    Sizes may be symbols while a graph is exported, of which `new_tensor` makes constants.
+    """
+    if not torch.compiler.is_exporting():
+        return like.new_tensor(values)
+    return torch.stack(
+        [torch.scalar_tensor(v, dtype=like.dtype, device=like.device) for v in values]
+    )
 
 
 def _beside(points: Tensor, *values: Tensor) -> list[Tensor]:
@@ -75,7 +88,7 @@ def canvas_size(size: Size, divisor: int, rule: str) -> Size:
     if rule not in ("strict", "fit", "odd"):
         raise ValueError(f"canvas must be 'strict', 'fit' or 'odd', got '{rule}'")
     more, less = int(rule != "fit"), int(rule == "odd")
-    height, width = (-(-(side + more) // divisor) * divisor - less for side in size)
+    height, width = ((side + more + divisor - 1) // divisor * divisor - less for side in size)
     return height, width
 
 

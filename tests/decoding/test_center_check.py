@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from centernet_d2.decoding.center_check import CenterCheck, center_check, central_regions
+from centernet_d2.decoding.center_check import (
+    CenterCheck,
+    center_check,
+    central_regions,
+    check_candidates,
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,31 @@ def test_equals_loops(choice, parts):
         assert found.scores.tolist() == pytest.approx([score for _, score, _ in expected])
         total += len(expected)
     assert total > 50
+
+
+@pytest.mark.parametrize("choice", ["first", "best"])
+def test_of_equally_many_pairs_without_leaving_rows(choice):
+    total = 0
+    for seed in range(25):
+        case = random_case(seed)
+        rows, centers = (each == 0 for each in (case.images, case.center_images))
+        pairs = [each[rows] for each in (case.boxes, case.scores, case.classes)]
+        found = [each[centers] for each in (case.centers, case.center_scores, case.center_classes)]
+        if not len(found[0]):
+            continue
+        alone = Case(
+            *pairs, torch.zeros(len(pairs[0])).long(), *found, torch.zeros(len(found[0])).long()
+        )
+        expected = check_by_loops(alone, 6.0, (3, 5), choice)
+        given = [each[None] for each in (*pairs, *found)]
+        stays, scores, place = check_candidates(
+            *given, region_side=6.0, parts=(3, 5), choice=choice
+        )
+        assert stays[0].nonzero().squeeze(1).tolist() == sorted(row for row, _, _ in expected)
+        for row, score, number in expected:
+            assert (scores[0, row].item(), place[0, row].item()) == (pytest.approx(score), number)
+        total += len(expected)
+    assert total > 20
 
 
 def test_regions_by_hand():

@@ -10,7 +10,7 @@ from ...decoding.corner_pairs import keypoints_at_peaks, pair_corners
 from ...losses.associative_embedding import associative_embedding_loss
 from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CornerPredictions, KeypointMaps, Keypoints
+from ...structures.predictions import CornerPairs, CornerPredictions, KeypointMaps, Keypoints
 from ...structures.targets import CornerTargets, KeypointTargets
 from ...targets.corners import corner_targets
 from ..corner_views import pairs_in_image, unflip_width, unite_pairs
@@ -94,7 +94,12 @@ class CornerNet(HeatmapDetector):
 
     def propose(self, predictions: list[CornerPredictions], images: PaddedImages) -> list[Any]:
         """The best pairs of corners of the last stack, in the image frame, cut to the image."""
-        last = predictions[-1]
+        pairs = self.pairs(predictions[-1], images)
+        map_size = predictions[-1].map_size
+        return pairs_in_image(pairs, map_size, images, self.decoding.outside_margin)
+
+    def pairs(self, last: CornerPredictions, images: PaddedImages) -> CornerPairs:
+        """The best pairs (N, M) of both views, on the output map."""
         pairs = pair_corners(
             self.best_keypoints(last.top_left),
             self.best_keypoints(last.bottom_right),
@@ -103,7 +108,7 @@ class CornerNet(HeatmapDetector):
         )
         if images.flipped:
             pairs = unite_pairs(pairs, self.unflip_width(images, last.map_size))
-        return pairs_in_image(pairs, last.map_size, images, self.decoding.outside_margin)
+        return pairs
 
     def protocol_notes(self) -> list[str]:
         """Another soft-NMS, or boxes merged at one scale, or at several scales not."""
@@ -111,15 +116,20 @@ class CornerNet(HeatmapDetector):
         merged = rule.merge_boxes not in ("several_scales", usual)
         return self.protocol.soft_nms_notes() + [f"boxes {rule.merge_boxes} merged"] * merged
 
+    @property
+    def merges(self) -> bool:
+        """Whether soft-NMS merges boxes."""
+        usual = len(self.protocol.scales) > 1
+        return {"always": True, "never": False}.get(self.decoding.merge_boxes, usual)
+
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         """Soft-NMS over the pairs of all views, merging boxes where asked; the best stay."""
-        rule, several = self.decoding, len(self.protocol.scales) > 1
-        merges = rule.merge_boxes == "always" or (several and rule.merge_boxes == "several_scales")
+        rule = self.decoding
         detections = unite(
             candidates,
             self.protocol.soft_nms,
             self.protocol.detections_per_image,
-            merge_exponent=rule.merge_exponent if merges else None,
+            merge_exponent=rule.merge_exponent if self.merges else None,
         )
         if rule.score_threshold > 0:
             # Not `>`, which would hide NaN.

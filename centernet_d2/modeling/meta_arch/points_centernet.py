@@ -11,7 +11,7 @@ from torch import Tensor
 from ...data.fields.base import GroundTruthField
 from ...decoding.center_boxes import peak_centers
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CenterMaps, CenterPredictions
+from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import Skeleton
 from ...structures.targets import CenterTargets
 from ...targets.centers import center_targets
@@ -156,9 +156,7 @@ class PointsCenterNet(HeatmapDetector):
         self, predictions: list[CenterPredictions], images: PaddedImages
     ) -> list[Instances]:
         """The best peaks of the last stack with their fields, in the image frame."""
-        maps = self.decoded_maps(predictions[-1], flipped=images.flipped)
-        peaks = self.decoding.peaks(maps.heatmap)
-        centers = peak_centers(peaks, maps.offset)
+        maps, peaks, centers = self.read_peaks(predictions, images)
         rows = zip(images.image_sizes, peaks.scores, peaks.classes, strict=True)
         candidates = [Instances(size, scores=s, pred_classes=k) for size, s, k in rows]
         for task in self.tasks:
@@ -167,6 +165,14 @@ class PointsCenterNet(HeatmapDetector):
                 for name, value in fields.items():
                     found.set(name, value)
         return candidates
+
+    def read_peaks(
+        self, predictions: list[CenterPredictions], images: PaddedImages
+    ) -> tuple[CenterMaps, Peaks, Tensor]:
+        """Maps of the last stack, their (N, K) peaks and (N, K, 2) centers on the output map."""
+        maps = self.decoded_maps(predictions[-1], flipped=images.flipped)
+        peaks = self.decoding.peaks(maps.heatmap)
+        return maps, peaks, peak_centers(peaks, maps.offset)
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         """Unite scales, and drop low scores and, where asked, overlapping boxes of one class."""

@@ -10,7 +10,7 @@ from detectron2.structures import Instances
 
 from ...decoding.center_check import center_check
 from ...structures.padded_images import PaddedImages
-from ...structures.predictions import CornerPredictions
+from ...structures.predictions import CornerPredictions, Keypoints
 from ..corner_views import keypoints_in_image, unite_keypoints
 from ..registration import register_detector
 from ..rules import TripletRule
@@ -59,14 +59,18 @@ class TripletCenterNet(CornerNet):
     ) -> list[TripletCandidates]:
         """Pairs and centers of the last stack, in the image frame."""
         last = predictions[-1]
-        keypoints = self.best_keypoints(last.center)
-        if images.flipped:
-            keypoints = unite_keypoints(keypoints, self.unflip_width(images, last.map_size))
-        centers = keypoints_in_image(keypoints, last.map_size, images)
+        centers = keypoints_in_image(self.centers(last, images), last.map_size, images)
         if self.triplet.center_scales == "original" and images.zoom != 1:
             centers = [found[:0] for found in centers]
         pairs = super().propose(predictions, images)
         return [TripletCandidates(*found) for found in zip(pairs, centers, strict=True)]
+
+    def centers(self, last: CornerPredictions, images: PaddedImages) -> Keypoints:
+        """The best centers (N, K) of both views, on the output map."""
+        keypoints = self.best_keypoints(last.center)
+        if images.flipped:
+            keypoints = unite_keypoints(keypoints, self.unflip_width(images, last.map_size))
+        return keypoints
 
     def join(self, views: Sequence[TripletCandidates]) -> TripletCandidates:
         return TripletCandidates(

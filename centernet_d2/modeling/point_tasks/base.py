@@ -46,8 +46,9 @@ class PointTask(ABC):
     """One thing that the points detector reads at each center beside class and offset.
 
     A task names its branches, makes their targets, turns them into losses and decodes them into
-    fields of the detections: four methods. All else has a default, which a task that needs more
-    overrides. It has no parameters of its own: the branches live in the detector's head.
+    fields of the detections: four methods, the last of which is `fields` or, where it cannot give a
+    tensor for all images, `decode`. All else has a default, which a task that needs more overrides.
+    It has no parameters of its own: the branches live in the detector's head.
     """
 
     name: ClassVar[str]  # in `MODEL.POINTS_CENTERNET.TASKS`
@@ -56,6 +57,8 @@ class PointTask(ABC):
     # What the detections have. A field in pixels of the image is scaled to the output by its entry
     # in `structures.output_fields`, which also says how it is written to JSON files and drawn.
     output_fields: tuple[str, ...] = ()
+    # What the rows of a field are wrapped in, such as detectron2's Boxes; others stay tensors.
+    field_kinds: Mapping[str, Callable[[Tensor], Any]] = {}
     evaluators: tuple[str, ...] = ()  # names in EVALUATOR_REGISTRY of what scores them
     required_branches: tuple[str, ...] = ()  # of other tasks, for complete detections
     forms: Mapping[str, str] = {}  # form of what a branch says, where there are several
@@ -100,11 +103,12 @@ class PointTask(ABC):
     ) -> dict[str, Tensor]:
         """Weighted scalar losses of one stack; zero but in the graph without objects."""
 
-    @abstractmethod
-    def decode(
+    def fields(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
-    ) -> list[dict[str, Any]]:
-        """Fields of the detections, per image, each with K rows, in the image frame.
+    ) -> dict[str, Tensor]:
+        """Fields of the detections of all images, (N, K, ...) each, in the image frame.
+
+        What `decode` makes its rows of, and a graph that is exported gives.
 
         Args:
             maps: of the last stack, heatmaps as probabilities.
@@ -112,6 +116,21 @@ class PointTask(ABC):
             centers: (N, K, 2) refined centers on the output map.
             images: converts to the image frame, and has what `read_inputs` read.
         """
+        raise NotImplementedError(
+            f"the point task '{self.name}' has no method `fields`, of which a graph is made; write "
+            "it in place of `decode`"
+        )
+
+    def decode(
+        self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
+    ) -> list[dict[str, Any]]:
+        """Fields of the detections, per image, each with K rows, of the same arguments."""
+        every = self.fields(maps, peaks, centers, images)
+        kind = self.field_kinds.get
+        return [
+            {name: kind(name, torch.as_tensor)(rows[n]) for name, rows in every.items()}
+            for n in range(len(centers))
+        ]
 
     def heatmap_losses(self) -> dict[str, float]:
         """Names of the losses of heatmap branches -> their weights; see `HeatmapDetector`."""

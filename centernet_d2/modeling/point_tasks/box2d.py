@@ -1,6 +1,6 @@
 """The point task `box2d`: width and height at a center ("Objects as Points" sections 3 and 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -37,6 +37,7 @@ class Box2D(PointTask):
 
     name = "box2d"
     output_fields = ("pred_boxes",)
+    field_kinds: Mapping[str, Any] = {"pred_boxes": Boxes}
 
     def __init__(
         self,
@@ -109,9 +110,9 @@ class Box2D(PointTask):
     def unflip(self, branch: str, maps: Tensor) -> Tensor:
         return maps
 
-    def decode(
+    def fields(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Tensor]:
         """`pred_boxes`, not clipped."""
         boxes = center_boxes(peaks, centers, maps.regressions["size"]).unflatten(-1, (2, 2))
         corners = images.map_to_image(boxes, maps.map_size)
@@ -119,7 +120,7 @@ class Box2D(PointTask):
             middle = corners.mean(-2, keepdim=True)
             size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
             corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
-        return [{"pred_boxes": Boxes(rows)} for rows in corners.flatten(-2)]
+        return {"pred_boxes": corners.flatten(-2)}
 
 
 def _boxes(center: Tensor, size: Tensor) -> Tensor:

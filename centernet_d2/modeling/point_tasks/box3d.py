@@ -3,7 +3,7 @@
 N images, P objects of the batch, K peaks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -49,6 +49,7 @@ class Box3D(PointTask):
     name = "box3d"
     ground_truth = ("gt_boxes3d",)
     output_fields = ("pred_boxes3d",)
+    field_kinds: Mapping[str, Any] = {"pred_boxes3d": Boxes3D}
     # NMS, evaluators and files take the boxes in the image too.
     required_branches = ("size",)
 
@@ -157,9 +158,9 @@ class Box3D(PointTask):
             "loss_orientation": self.orientation_weight * orientation,
         }
 
-    def decode(
+    def fields(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Tensor]:
         """`pred_boxes3d`, in the camera frame of each image's projection."""
         if "projection" not in images.inputs:
             raise ValueError(
@@ -178,10 +179,7 @@ class Box3D(PointTask):
             read["orientation"].flatten(0, 1),
             projection.repeat_interleave(num_peaks, dim=0),
         )
-        return [
-            {"pred_boxes3d": Boxes3D(rows)}
-            for rows in boxes.tensor.unflatten(0, (num_images, num_peaks))
-        ]
+        return {"pred_boxes3d": boxes.tensor.unflatten(0, (num_images, num_peaks))}
 
     @staticmethod
     def _supervised(instances: Instances) -> Tensor:

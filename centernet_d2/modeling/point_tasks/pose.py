@@ -220,9 +220,9 @@ class Pose(PointTask):
         joints = maps.unflatten(1, (self.num_joints, 2))[:, self.flip_indices]
         return (joints * joints.new_tensor([-1, 1]).view(1, 1, 2, 1, 1)).flatten(1, 2)
 
-    def decode(
+    def fields(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Tensor]:
         """`pred_keypoints` (K, J, 3): x, y, score.
 
         x and y are in detectron2's convention, from the left and upper *edge* of the first pixel,
@@ -236,7 +236,7 @@ class Pose(PointTask):
         points = images.map_to_image(joints, maps.map_size) + HALF_PIXEL
         rows = torch.cat([points, scores[..., None]], dim=-1)
         rows = torch.where(self._has_joints(peaks.classes)[:, :, None, None], rows, 0)
-        return [{"pred_keypoints": of_image} for of_image in rows]
+        return {"pred_keypoints": rows}
 
     def _placed(
         self, joints: Tensor, maps: CenterMaps, peaks: Peaks, centers: Tensor

@@ -1,0 +1,104 @@
+"""Soft-NMS in so many steps as detections are wanted, for graphs that are exported.
+
+Each step selects the best open box of an image, of whatever class, and lowers the scores of those
+that it overlaps. Scores only fall, so the first L selected are the best L, and the result is that
+of `soft_nms`, whose rounds select in all classes at once and keep ties with the last besides.
+N images, M boxes of each, L steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .soft_nms import EXTENTS, SoftNmsRule
+from .soft_nms_rounds import NOTHING
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Boxes (N, M, 4), their classes (N, M), and what a step does with their scores."""
+
+    boxes: Tensor
+    classes: Tensor
+    rule: SoftNmsRule
+
+    def step(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Open scores (N, M) -> those that are left (N, M), and score and row (N, 1) of the best.
+
+        The arithmetic is that of `soft_nms_rounds.Rounds.compare`.
+        """
+        best, row = scores.max(1, keepdim=True)
+        box = self.boxes.gather(1, row[..., None].expand(-1, -1, 4))
+        extent = EXTENTS[self.rule.extent]
+        low = torch.maximum(self.boxes[..., :2], box[..., :2])
+        width, height = (torch.minimum(self.boxes[..., 2:], box[..., 2:]) - low + extent).unbind(-1)
+        shared = width * height
+        areas, area = ((b[..., 2:] - b[..., :2] + extent).prod(-1) for b in (self.boxes, box))
+        factor = self._factor(shared / (areas + area - shared))
+        reached = (width > 0) & (height > 0) & (scores >= 0)
+        reached = reached & (self.classes == self.classes.gather(1, row))
+        lowered = scores * factor
+        lowered = torch.where(lowered < self.rule.score_floor, NOTHING, lowered)
+        return torch.where(reached, lowered, scores).scatter(1, row, NOTHING), best, row
+
+    def _factor(self, overlap: Tensor) -> Tensor:
+        """`SoftNmsRule.factor` with the operators that all exporters know."""
+        if self.rule.method == "gaussian":
+            return (overlap * overlap / -self.rule.sigma).exp()
+        lowered = 1 - overlap if self.rule.method == "linear" else torch.zeros_like(overlap)
+        return torch.where(overlap > self.rule.threshold, lowered, 1)
+
+
+def soft_nms_steps(
+    boxes: Tensor,
+    scores: Tensor,
+    classes: Tensor,
+    *,
+    rule: SoftNmsRule,
+    limit: int,
+    unrolled: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The best `limit` of each image; see `soft_nms`.
+
+    Args:
+        boxes: (N, M, 4) x1, y1, x2, y2 in pixels.
+        scores: (N, M), NOTHING for rows that do not take part.
+        classes: (N, M) int64.
+        rule: of mode "clean".
+        limit: L, fewer where M is less.
+        unrolled: write the steps one after the other, for formats without loops.
+
+    Returns:
+        (N, L) lowered scores, best first, NOTHING where no box was left; and their rows (N, L).
+    """
+    if rule.mode != "clean":
+        raise ValueError(
+            "TEST.SOFT_NMS.MODE 'reference' repeats the published loop, stale copies of boxes "
+            "among its detections; no graph is made of it. Set it to 'clean'"
+        )
+    steps, limit = Steps(boxes, classes, rule), min(limit, scores.shape[1])
+    if unrolled:
+        found = []
+        for _ in range(limit):
+            scores, *selected = steps.step(scores)
+            found.append(selected)
+        best, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        return best, rows
+    place = torch.arange(limit, device=boxes.device)[None]
+
+    def goes_on(turn: Tensor, scores: Tensor, best: Tensor, rows: Tensor) -> Tensor:
+        return (turn < limit) & (scores.max() >= 0)
+
+    def once(turn: Tensor, scores: Tensor, best: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        left, score, row = steps.step(scores)
+        here = place == turn
+        return turn + 1, left, torch.where(here, score, best), torch.where(here, row, rows)
+
+    best = torch.full_like(scores[:, :limit], NOTHING)  # `len` would be a number, in a graph too
+    rows = torch.zeros_like(classes[:, :limit])
+    turn = torch.zeros((), dtype=torch.int64, device=boxes.device)
+    _, _, best, rows = torch.while_loop(goes_on, once, (turn, scores.clone(), best, rows))
+    return best, rows

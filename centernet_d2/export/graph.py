@@ -1,0 +1,212 @@
+"""A detector as a module from pictures to detections, of tensors alone; N pictures, L detections.
+
+It is made of the functions that the detectors themselves call. What differs is what a graph cannot
+do: rows that are no detections stay, behind the others, and a count tells how many are some.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ..decoding.center_check import check_candidates
+from ..decoding.soft_nms import SoftNmsRule
+from ..decoding.soft_nms_rounds import NOTHING
+from ..decoding.soft_nms_steps import soft_nms_steps
+from ..modeling.corner_views import cut_pairs
+from ..modeling.meta_arch.cornernet import CornerNet
+from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..modeling.meta_arch.points_centernet import PointsCenterNet
+from ..modeling.meta_arch.triplet_centernet import TripletCenterNet
+from ..modeling.point_tasks.base import merged
+from ..structures.padded_images import PaddedImages, numbers
+from .placing import place
+
+PICTURES, PROJECTION = "pictures", "projection"
+SIDES = ("height", "width")
+SCORES, CLASSES, COUNT = "scores", "pred_classes", "count"
+LEAST = 1e-30  # a score that hard NMS has not made 0
+LONGEST = 2**13  # side of a picture
+Fields = dict[str, Tensor]
+"""Field name -> (N, M, ...) rows; `scores` are NOTHING where a row is no detection."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Which pictures a file takes; None: any."""
+
+    batch: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+    def axes(self, *, least: int) -> dict[int, Dim]:
+        """The first three axes of pictures that may have any length; sides of `least` on."""
+        dims = (Dim("batch", min=1, max=2**10), *(Dim(n, min=least, max=LONGEST) for n in SIDES))
+        given = (self.batch, self.height, self.width)
+        return {axis: dim for axis, dim in enumerate(dims) if given[axis] is None}
+
+
+class DetectorGraph(nn.Module):
+    """Pictures (N, height, width, 3) uint8 BGR -> fields of the best detections of each.
+
+    Attributes:
+        inputs: names of the arguments of `forward`.
+        outputs: names of what it returns: `scores` (N, L), best first, `pred_classes` (N, L), the
+            detector's `output_fields` (N, L, ...) in pixels of the picture, and `count` (N,).
+            Rows from `count` on are zeros.
+    """
+
+    def __init__(self, model: HeatmapDetector, *, unrolled: bool = False) -> None:
+        """Wrap a detector in evaluation mode; ValueError says what of it no graph can do.
+
+        `unrolled`: without loops, for formats that have none.
+        """
+        super().__init__()
+        check_exportable(model)
+        self.model, self.unrolled = model, unrolled
+        self.has_cameras = "pred_boxes3d" in model.output_fields
+        fields = [*model.output_fields]
+        fields += ["corner_scores"] * isinstance(model, CornerNet)
+        fields += ["pred_centers"] * isinstance(model, TripletCenterNet)
+        self.inputs = [PICTURES, PROJECTION] if self.has_cameras else [PICTURES]
+        self.outputs = [SCORES, CLASSES, *fields, COUNT]
+
+    def examples(self, sizes: Sizes) -> tuple[tuple[Tensor, ...], tuple[dict[int, Dim], ...]]:
+        """Arguments to record the graph at, and which of their axes may have any length."""
+        side = 4 * self.model.divisor
+        batch, height, width = sizes.batch or 2, sizes.height or side, sizes.width or side + 40
+        arguments = [torch.zeros(batch, height, width, 3, dtype=torch.uint8)]
+        axes = [sizes.axes(least=least_side(self.model))]
+        if self.has_cameras:
+            arguments.append(torch.eye(3, 4).expand(batch, 3, 4).clone())
+            axes.append({axis: dim for axis, dim in axes[0].items() if axis == 0})
+        return tuple(arguments), tuple(axes)
+
+    def forward(self, pictures: Tensor, projection: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Detect; `projection` (N, 3, 4) float32 is to pixels of the pictures."""
+        images = place(pictures, self.model)
+        if projection is not None:
+            images = replace(images, inputs={PROJECTION: projection})
+        size = numbers(images.shift, pictures.shape[2], pictures.shape[1])  # width, height
+        predictions = self.model.predict(images)
+        if isinstance(self.model, PointsCenterNet):
+            found = self._centers(self.model, predictions, images)
+        else:
+            found = self._corners(self.model, predictions, images, size)
+        return self._finished(found, size)
+
+    def _centers(self, model: PointsCenterNet, predictions: list, images: PaddedImages) -> Fields:
+        maps, peaks, centers = model.read_peaks(predictions, images)
+        each = (task.fields(maps, peaks, centers, images) for task in model.tasks)
+        found = {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
+        rule = model.decoding
+        soft, threshold = rule.soft_nms, rule.score_threshold
+        if rule.nms_threshold is not None:
+            hard = {"threshold": rule.nms_threshold, "score_floor": LEAST}
+            soft = SoftNmsRule("hard", extent="continuous", **hard)
+        if soft is not None:
+            found = self._suppressed(found, soft)
+        return _above(found, threshold)
+
+    def _corners(
+        self, model: CornerNet, predictions: list, images: PaddedImages, size: Tensor
+    ) -> Fields:
+        last, rule = predictions[-1], model.decoding
+        pairs = model.pairs(last, images)
+        map_size, margin = last.map_size, rule.outside_margin
+        boxes, keep = cut_pairs(pairs, map_size, images, size[None], margin)
+        found = {CLASSES: pairs.classes, "pred_boxes": boxes, "corner_scores": pairs.corner_scores}
+        scores = pairs.scores
+        if isinstance(model, TripletCenterNet):
+            centers = model.centers(last, images)
+            points = images.map_to_image(centers.points, map_size)
+            stays, scores, place = check_candidates(
+                *(boxes, scores, pairs.classes, points, centers.scores, centers.classes),
+                region_side=model.triplet.region_side,
+                parts=model.triplet.region_parts,
+                choice=model.triplet.center_choice,
+            )
+            keep = keep & stays
+            found["pred_centers"] = rows_of(points, place)
+        found[SCORES] = torch.where(keep, scores, NOTHING)
+        found = self._suppressed(found, model.protocol.soft_nms)
+        return _above(found, rule.score_threshold)
+
+    def _suppressed(self, found: Fields, rule: SoftNmsRule) -> Fields:
+        """The best rows after NMS or soft-NMS."""
+        scores, rows = soft_nms_steps(
+            *(found["pred_boxes"], found[SCORES], found[CLASSES]),
+            rule=rule,
+            limit=self.model.protocol.detections_per_image or found[SCORES].shape[1],
+            unrolled=self.unrolled,
+        )
+        return {name: rows_of(values, rows) for name, values in found.items()} | {SCORES: scores}
+
+    def _finished(self, found: Fields, size: Tensor) -> tuple[Tensor, ...]:
+        """What the protocol wants of the detections, best first, with zeros behind."""
+        protocol, scores = self.model.protocol, found[SCORES]
+        if "pred_boxes" in found and (protocol.clip_boxes or protocol.drop_empty):
+            boxes = found["pred_boxes"]
+            clipped = torch.minimum(boxes.clamp(min=0), size.repeat(2))
+            if protocol.clip_boxes:
+                found["pred_boxes"] = clipped
+            if protocol.drop_empty:
+                low, high = clipped.split(2, dim=-1)
+                scores = torch.where((high > low).all(-1), scores, NOTHING)
+        limit = min(protocol.detections_per_image or scores.shape[1], scores.shape[1])
+        scores, order = scores.topk(limit, dim=1)
+        found = {name: rows_of(values, order) for name, values in found.items()}
+        stays = ~(scores <= NOTHING)  # keeps NaN
+        found[SCORES] = scores
+        rows = [found[name] for name in self.outputs[:-1]]
+        rows = [torch.where(_beside(stays, values), values, 0) for values in rows]
+        return *rows, stays.sum(1)
+
+
+def least_side(model: HeatmapDetector) -> int:
+    """The least height and width of pictures for which a graph of any size is right."""
+    return 2 if model.protocol.resolution == "fixed" else model.divisor + 1
+
+
+def check_exportable(model: nn.Module) -> None:
+    """Raise ValueError for what a graph cannot do."""
+    name = type(model).__name__
+    if type(model) not in (PointsCenterNet, CornerNet, TripletCenterNet):
+        raise ValueError(
+            f"{name} is no detector of which a whole graph can be made; export its network alone: "
+            "--split"
+        )
+    scales = list(model.protocol.scales)
+    if scales != [1.0]:
+        raise ValueError(
+            f"TEST.SCALES is {scales}, and a graph sees pictures at scale 1 alone: set it to "
+            "[1.0], or export the network alone: --split"
+        )
+    if getattr(model, "merges", False):
+        raise ValueError(
+            "MODEL.CORNERNET.MERGE_BOXES is 'always', and a graph merges none: set it to 'never', "
+            "or export the network alone: --split"
+        )
+    if getattr(model, "training", False):
+        raise ValueError("only a detector in evaluation mode can be exported: call model.eval()")
+
+
+def rows_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows (N, L) of values (N, M, ...): (N, L, ...)."""
+    index = _beside(rows, values)
+    return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+
+
+def _above(found: Fields, threshold: float) -> Fields:
+    """Rows at or below a score are none."""
+    if threshold > 0:
+        found[SCORES] = torch.where(found[SCORES] <= threshold, NOTHING, found[SCORES])
+    return found
+
+
+def _beside(rows: Tensor, values: Tensor) -> Tensor:
+    """Rows (N, L) with as many axes as values."""
+    return rows[(...,) + (None,) * (values.dim() - 2)]

@@ -1,0 +1,146 @@
+"""A detector into a file, which stays only where it finds what PyTorch finds."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ..inference.predictor import Predictor
+from ..modeling.fast_inference import make_fast
+from .describe import metadata_of
+from .formats import Arrays, Format, Runner, exported
+from .graph import COUNT, PICTURES, PROJECTION, DetectorGraph, Sizes
+from .network import IMAGES, Network
+from .parity import Differences
+
+ROUNDS = 5  # of the times that are compared
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was compared."""
+
+    differences: Differences
+    pictures: int
+    seconds: tuple[float, float]  # of one picture, median: PyTorch, the file
+
+
+def write_graph(
+    predictor: Predictor, form: Format, path: Path, sizes: Sizes, *, split: bool = False
+) -> None:
+    """Write the file of a predictor's model, with batch norms folded into the convolutions."""
+    model = make_fast(copy.deepcopy(predictor.model)).requires_grad_(False)
+    if not form.channels_last:
+        model = model.to(memory_format=torch.contiguous_format)
+        model.channels_last = False
+    graph = Network(model) if split else DetectorGraph(model, unrolled=not form.loops)
+    program = exported(graph, *graph.examples(sizes))
+    metadata = metadata_of(
+        predictor,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        split=split,
+        frame=[sizes.batch, sizes.height, sizes.width],
+    )
+    form.write(program, path, metadata)
+
+
+def compare(
+    predictor: Predictor,
+    run: Runner,
+    pictures: Iterable[tuple[str, np.ndarray]],
+    sizes: Sizes,
+) -> Report:
+    """Detections of a file against those of PyTorch, and the time of both.
+
+    Each picture is seen alone or, where the batch is fixed, that often; where any batch will do,
+    the first also beside itself upside down.
+    """
+    report, count, timed = Differences(), 0, None
+    for name, picture in pictures:
+        if sizes.height and picture.shape[:2] != (sizes.height, sizes.width):
+            picture = cv2.resize(picture, (sizes.width, sizes.height))
+        batch = [picture] * (sizes.batch or 1)
+        if not sizes.batch and timed is None:
+            batch = [picture, np.ascontiguousarray(picture[::-1])]
+        expected = [predictor(image) for image in batch]
+        inputs = _inputs(batch, expected)
+        outputs = run(inputs)
+        for row, each in enumerate(expected):
+            report.add(arrays_of(each["instances"]), rows_found(outputs, row), name)
+        count += 1
+        if timed is None:
+            one = _inputs(batch[: sizes.batch or 1], expected[: sizes.batch or 1])
+            timed = (lambda image=batch[0]: predictor(image), lambda one=one: run(one))
+    return Report(report, count, _times(*_some(timed)))
+
+
+def compare_maps(
+    predictor: Predictor, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
+) -> Report:
+    """The raw maps of a network's file against those of PyTorch, where pictures are placed."""
+    model, report, timed, count = predictor.model, Differences(), None, 0
+    network = Network(model)
+    for name, picture in pictures:
+        tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
+        canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
+        if sizes.height:
+            canvas = (sizes.height, sizes.width)
+            tensor = tensor[:, : canvas[0], : canvas[1]]
+        images = model.inference_images([tensor], canvas).tensor
+        images = images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
+        with torch.no_grad():
+            expected = network.maps(images)
+        given = {IMAGES: images.numpy()}
+        found, count = run(given), count + 1
+        for key, values in expected.items():
+            gap = (values - torch.from_numpy(found[key])).abs() / values.abs().clamp(min=1)
+            report.note(key, float(gap.max()), name)
+        timed = timed or (lambda i=images: network(i), lambda g=given: run(g))
+    with torch.no_grad():
+        return Report(report, count, _times(*_some(timed)))
+
+
+def _some(timed: Any) -> Any:
+    if timed is None:
+        raise ValueError("there is no picture to compare the file with PyTorch on: give --images")
+    return timed
+
+
+def arrays_of(instances: Any) -> Arrays:
+    """Fields of detectron2's `Instances` as arrays."""
+    fields = instances.to("cpu").get_fields()
+    return {name: getattr(value, "tensor", value).numpy() for name, value in fields.items()}
+
+
+def rows_found(outputs: Arrays, image: int) -> Arrays:
+    """The detections of one picture of a batch."""
+    count = int(outputs[COUNT][image])
+    return {name: rows[image][:count] for name, rows in outputs.items() if name != COUNT}
+
+
+def _inputs(batch: list[np.ndarray], expected: list[dict[str, Any]]) -> Arrays:
+    inputs = {PICTURES: np.stack(batch)}
+    if PROJECTION in expected[0]:
+        inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in expected])
+    return inputs
+
+
+def _times(*functions: Callable[[], Any]) -> tuple[float, ...]:
+    """Median seconds of each, in turns."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        for function, took in zip(functions, seconds, strict=True):
+            began = time.perf_counter()
+            function()
+            took.append(time.perf_counter() - began)
+    return tuple(statistics.median(took) for took in seconds)

@@ -1,0 +1,146 @@
+"""From pictures to detections by an exported file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .detections import Detections
+from .engines import open_file
+
+PICTURES, PROJECTION, COUNT = "pictures", "projection", "count"  # names of inputs and of an output
+LARGEST = 2**13  # side of a picture
+FIELDS = {
+    "boxes": "pred_boxes",
+    "keypoints": "pred_keypoints",
+    "boxes3d": "pred_boxes3d",
+    "centers": "pred_centers",
+    "corner_scores": "corner_scores",
+}
+"""Field of `Detections` -> output of a file."""
+
+
+class Detector:
+    """The detector of a file: `Detector("model.onnx")(picture)` finds what `Predictor` finds.
+
+    Attributes:
+        class_names: of all classes; empty where the file names none.
+        joint_names: of a pose detector; else empty.
+        metadata: all that the file says of itself, see docs/deployment.md.
+    """
+
+    def __init__(self, file: str | os.PathLike[str], *, threads: int = 0) -> None:
+        """Open a file; `threads` of the CPU, 0: as the runtime chooses.
+
+        Raises:
+            ImportError, OSError, ValueError: it cannot be used; the sentence says why.
+        """
+        self._run, self.metadata = open_file(file, threads)
+        self.class_names = tuple(self.metadata.get("class_names", ()))
+        self.joint_names = tuple(self.metadata.get("joint_names", ()))
+        self._frame: dict[str, int | None] = self.metadata["frame"]
+        self._has_cameras = PROJECTION in self.metadata["inputs"]
+
+    def __call__(self, picture: np.ndarray, projection: Any = None) -> Detections:
+        """Detect in one picture.
+
+        Args:
+            picture: (H, W, 3) uint8, channels blue, green, red, as `cv2.imread` gives them.
+            projection: of 3-D boxes, 3 x 4 from (x, y, z, 1) in metres to pixels of the picture;
+                None: that of the training's data.
+
+        Raises:
+            TypeError, ValueError: the picture or the projection cannot be used.
+        """
+        return self.batch([picture], [projection])[0]
+
+    def batch(
+        self, pictures: Sequence[np.ndarray], projections: Sequence[Any] | None = None
+    ) -> list[Detections]:
+        """Detect in several pictures, in their order; neighbours of one size at once."""
+        cameras = [None] * len(pictures) if projections is None else list(projections)
+        if len(cameras) != len(pictures):
+            raise ValueError(f"{len(pictures)} pictures have {len(cameras)} projections")
+        for picture in pictures:
+            self._check(picture)
+        matrices = [self._camera(camera) for camera in cameras]
+        found: list[Detections] = []
+        for begin, end in self._groups(pictures):
+            found += self._detect(pictures[begin:end], matrices[begin:end])
+        return found
+
+    def _groups(self, pictures: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
+        """First and last + 1 of the pictures that go together."""
+        begin, most = 0, self._frame["batch"] or len(pictures)
+        for end in range(1, len(pictures) + 1):
+            last = end == len(pictures) or pictures[end].shape != pictures[begin].shape
+            if last or end - begin == most:
+                yield begin, end
+                begin = end
+
+    def _detect(
+        self, pictures: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
+    ) -> list[Detections]:
+        more = max(
+            (self._frame["batch"] or 0) - len(pictures), 0
+        )  # a batch that is fixed is filled
+        inputs = {PICTURES: np.stack([*pictures, *[pictures[0]] * more])}
+        if self._has_cameras:
+            inputs[PROJECTION] = np.stack([*cameras, *[cameras[0]] * more])
+        outputs = self._run(inputs)
+        return [self._rows(outputs, row) for row in range(len(pictures))]
+
+    def _rows(self, outputs: Any, row: int) -> Detections:
+        count = int(outputs[COUNT][row])
+        names = {name: output for name, output in FIELDS.items() if output in outputs}
+        return Detections(
+            scores=outputs["scores"][row][:count],
+            classes=outputs["pred_classes"][row][:count],
+            class_names=self.class_names,
+            **{name: outputs[output][row][:count] for name, output in names.items()},
+        )
+
+    def _check(self, picture: Any) -> None:
+        if picture is None:
+            raise TypeError(
+                "the picture is None, which cv2.imread returns for a file that it cannot read: "
+                "check its path"
+            )
+        if not isinstance(picture, np.ndarray):
+            raise TypeError(
+                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}"
+            )
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(
+                f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}: "
+                "cv2.cvtColor makes three channels of grey or transparent ones"
+            )
+        size = picture.shape[:2]
+        least = int(self.metadata.get("least_side", 1))
+        if min(size) < least or max(size) > LARGEST:
+            raise ValueError(
+                f"a picture of {size[1]} x {size[0]} pixels: this file takes sides of {least} to "
+                f"{LARGEST}"
+            )
+        for axis, side in zip(("height", "width"), size, strict=True):
+            wanted = self._frame[axis]
+            if wanted and wanted != side:
+                raise ValueError(
+                    f"the {axis} of a picture is {side}, and this file takes {wanted} alone: "
+                    "resize the picture, or export without --size"
+                )
+
+    def _camera(self, projection: Any) -> np.ndarray | None:
+        if not self._has_cameras:
+            if projection is not None:
+                raise ValueError("this file finds no boxes in space: it takes no projection")
+            return None
+        given = self.metadata["default_projection"] if projection is None else projection
+        matrix = np.asarray(given, dtype=np.float32)
+        if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
+            raise ValueError(
+                f"a projection is 3 x 4 finite numbers, from (x, y, z, 1) in metres to pixels; got "
+                f"the shape {matrix.shape}"
+            )
+        return matrix

@@ -1,0 +1,124 @@
+"""What runs a file: arrays by name in, arrays by name out, and what the file says of itself."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLOCK, FORM = "centernet_d2", 1  # where the metadata is, and the newest form that is known here
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], Arrays]
+
+
+def open_file(path: str | os.PathLike[str], threads: int) -> tuple[Run, dict[str, Any]]:
+    """Return what runs a file on the CPU, and its metadata.
+
+    Args:
+        path: of `centernet-d2 export --format onnx` or `openvino`.
+        threads: 0: as many as the runtime chooses.
+
+    Raises:
+        ImportError: what runs such a file is not installed.
+        OSError: there is no such file.
+        ValueError: it cannot be read, or is no such file.
+    """
+    file = Path(path)
+    if file.suffix not in _OPENERS:
+        raise ValueError(
+            f"'{file}' ends neither in .onnx nor in .xml (OpenVINO): give a file that "
+            "`centernet-d2 export --format onnx` or `--format openvino` has written"
+        )
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file '{file}' (from {Path.cwd()})")
+    weights = file.with_suffix(".bin")
+    if file.suffix == ".xml" and not weights.is_file():
+        raise FileNotFoundError(f"'{file}' needs its weights beside it: '{weights}' is missing")
+    run, text = _OPENERS[file.suffix](file, threads)
+    return run, _checked(text, file)
+
+
+def _checked(text: Any, file: Path) -> dict[str, Any]:
+    export = "make it anew by `centernet-d2 export`"
+    try:
+        metadata = dict(json.loads(text))
+        form = int(metadata["form"])
+    except (TypeError, ValueError, KeyError):
+        raise ValueError(f"'{file}' does not say what it detects: {export}") from None
+    if form > FORM:
+        raise ValueError(
+            f"'{file}' was written by centernet_d2 {metadata.get('version')}, which is newer than "
+            "this program: update it (pip install --upgrade centernet-d2-runtime)"
+        )
+    if not metadata["whole"]:
+        raise ValueError(
+            f"'{file}' holds the network alone, whose maps are no detections: {export} without "
+            "--split"
+        )
+    return metadata
+
+
+def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ImportError(
+            f"'{file}' needs onnxruntime, which is not installed: pip install onnxruntime"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no class
+        raise ValueError(
+            f"onnxruntime {onnxruntime.__version__} cannot read '{file}': {_first_line(error)} "
+            "(another opset needs a newer onnxruntime; a file that was cut short, a new copy)"
+        ) from error
+    names = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run, session.get_modelmeta().custom_metadata_map.get(BLOCK)
+
+
+def _open_openvino(file: Path, threads: int) -> tuple[Run, Any]:
+    try:
+        import openvino
+    except ImportError:
+        raise ImportError(
+            f"'{file}' needs openvino, which is not installed: pip install openvino"
+        ) from None
+    # A processor with bfloat16 would compute in it, and find other scores.
+    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    try:
+        model = openvino.Core().read_model(file)
+        compiled = openvino.compile_model(model, "CPU", hints)
+    except RuntimeError as error:
+        raise ValueError(
+            f"openvino {openvino.__version__} cannot read '{file}': {_first_line(error)} (a newer "
+            "openvino, or a new copy of the two files, may help)"
+        ) from error
+    text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
+    names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(inputs: Arrays) -> Arrays:
+        found = compiled(dict(inputs))
+        return {name: found[name].copy() for name in names}  # it writes there again
+
+    return run, text
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:200]
+
+
+_OPENERS: dict[str, Callable[[Path, int], tuple[Run, Any]]] = {
+    ".onnx": _open_onnx,
+    ".xml": _open_openvino,
+}

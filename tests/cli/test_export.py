@@ -1,0 +1,72 @@
+"""The verb export: a file that is equal to PyTorch, or none."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+from export.small import CLASSES, pictures, saved
+
+from centernet_d2 import cli
+from centernet_d2.export import formats
+from centernet_d2.export.formats import formats as table
+
+
+def export(tmp_path, name, *arguments) -> tuple[int, object]:
+    weights = saved(name, tmp_path / "model.pth")
+    cv2.imwrite(str(tmp_path / "photo.png"), pictures(1, 100, 150)[0])
+    output = tmp_path / "out" / "model.pt2"
+    given = ["--format", "torch", "--output", str(output), "--images", str(tmp_path / "photo.png")]
+    given += ["--size", "100", "150"]
+    return cli.main(["export", *given, *arguments, *weights]), output
+
+
+def test_the_file_says_all_that_a_program_needs(tmp_path, capsys):
+    status, output = export(tmp_path, "hard", "--batch", "1")
+    assert status == 0
+    report = capsys.readouterr().out
+    assert "compared with PyTorch on 1 pictures," in report
+    assert "worst difference of pred_boxes" in report
+    assert "one picture: PyTorch" in report
+    _, told = table()["torch"].open(output)
+    assert told["class_names"] == CLASSES
+    assert told["detector"] == "PointsCenterNet"
+    assert told["outputs"] == ["scores", "pred_classes", "pred_boxes", "count"]
+    assert told["frame"] == {"batch": 1, "height": 100, "width": 150}
+    assert told["canvas"]["flip"] is False
+    assert told["protocol"].startswith("no augmentation / keep_res / hard NMS")
+    assert export(tmp_path, "hard")[0] == 1
+    assert "give --overwrite" in capsys.readouterr().err
+
+
+def test_the_network_alone_is_compared_too(tmp_path, capsys):
+    assert export(tmp_path, "hard", "--split")[0] == 1
+    assert "--size is that of the canvas: multiples of 32" in capsys.readouterr().err
+    assert export(tmp_path, "hard", "--split", "--size", "128", "160")[0] == 0
+    assert "worst difference of heatmap" in capsys.readouterr().out
+
+
+def test_a_file_that_finds_something_else_is_removed(tmp_path, capsys, monkeypatch):
+    right = formats._of_tensors
+
+    def wrong(*arguments):
+        run = right(*arguments)
+
+        def changed(inputs):
+            found = run(inputs)
+            return found | {"pred_boxes": found["pred_boxes"] + 0.25}
+
+        return changed
+
+    monkeypatch.setattr(formats, "_of_tensors", wrong)
+    status, output = export(tmp_path, "hard")
+    assert status == 1
+    assert not output.exists()
+    assert "is removed: pred_boxes differs by 0.25 (allowed: 0.001)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--images", "nowhere"], ["--size", "0", "3"]])
+def test_wrong_arguments_write_nothing(tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit) if "0" in arguments else pytest.MonkeyPatch.context():
+        assert export(tmp_path, "hard", *arguments)[0] == 1
+        assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,182 @@
+"""The runtime on files made by hand, whose answer is known, and on files of the exporter."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from centernet_d2 import __version__, runtime
+from centernet_d2.runtime import Detector
+
+from .by_hand import SAYS, write_onnx
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOM = Path(runtime.__file__).parent
+CAMERA = {"inputs": ["pictures", "projection"], "default_projection": np.eye(3, 4).tolist()}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """`write_onnx` to a name in a folder of its own."""
+    pytest.importorskip("onnxruntime")
+
+    def make(says=None, *, name="model.onnx", **changes):
+        return write_onnx(tmp_path / name, says, **changes)
+
+    return make
+
+
+def grey(value: int, height: int = 20, width: int = 30) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_detections_are_the_rows_that_count(file):
+    found = Detector(file())(grey(10))
+    assert found.boxes.tolist() == [[0, 0, 10, 20], [10, 10, 30, 30]]
+    assert found.scores.tolist() == [0.75, 0.5]
+    assert (found.labels(), found.class_names) == (["dog", "cat"], ("cat", "dog"))
+    assert (len(found), found.keypoints, found.boxes3d) == (2, None, None)
+    above = found.above(0.5)
+    assert (above.labels(), above.boxes.tolist(), above.keypoints) == (
+        ["dog"],
+        [[0, 0, 10, 20]],
+        None,
+    )
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2, 4])
+def test_pictures_of_all_sizes_keep_their_order(file, batch):
+    detector, calls = Detector(file(frame=SAYS["frame"] | {"batch": batch})), []
+    run = detector._run
+    detector._run = lambda inputs: calls.append(inputs["pictures"].shape) or run(inputs)
+    values = [3, 5, 7, 9, 11]
+    pictures = [grey(value, 20 if value < 9 else 8) for value in values]
+    assert [found.boxes[0, 2] for found in detector.batch(pictures)] == values
+    assert {shape[0] for shape in calls} <= {batch or 3, batch or 2}
+    assert len(calls) == {None: 2, 1: 5, 2: 3, 4: 2}[batch]
+    assert detector.batch([]) == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        (None, "cv2.imread returns for a file that it cannot read"),
+        ("a.jpg", r"is a numpy array \(H, W, 3\) uint8, not str"),
+        (grey(1).astype("float32"), r"this one \(20, 30, 3\) float32"),
+        (grey(1)[:, :, 0], r"cv2\.cvtColor makes three channels"),
+        (grey(1, 0), "a picture of 30 x 0 pixels: this file takes sides of 2 to 8192"),
+        (grey(1, 1, 9000), "a picture of 9000 x 1 pixels"),
+    ],
+)
+def test_pictures_that_are_none(file, picture, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        Detector(file())(picture)
+
+
+def test_another_size_than_the_file_s(file):
+    fixed = Detector(file(frame={"batch": 1, "height": 20, "width": 32}))
+    with pytest.raises(ValueError, match="the width of a picture is 30, and this file takes 32"):
+        fixed(grey(1))
+    assert len(fixed(grey(1, 20, 32))) == 2
+
+
+def test_cameras(file):
+    with pytest.raises(ValueError, match="finds no boxes in space: it takes no projection"):
+        Detector(file())(grey(1), np.eye(3, 4))
+    detector = Detector(file(**CAMERA))
+    given = []
+    detector._run = lambda inputs: (
+        given.append(inputs["projection"])
+        or {
+            **{"scores": np.zeros((2, 0)), "pred_classes": np.zeros((2, 0), int)},
+            **{"pred_boxes3d": np.zeros((2, 0, 8)), "count": np.zeros(2, int)},
+        }
+    )
+    other = np.arange(12).reshape(3, 4)
+    assert detector.batch([grey(1)] * 2, [None, other])[0].boxes3d.shape == (0, 8)
+    assert given[0].tolist() == [np.eye(3, 4).tolist(), other.tolist()]
+    assert given[0].dtype == np.float32
+    for wrong in (np.eye(3), [[np.nan] * 4] * 3):
+        with pytest.raises(ValueError, match="a projection is 3 x 4 finite numbers"):
+            detector(grey(1), wrong)
+    with pytest.raises(ValueError, match="2 pictures have 1 projections"):
+        detector.batch([grey(1)] * 2, [None])
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("", "does not say what it detects: make it anew by `centernet-d2 export`"),
+        ("{", "does not say what it detects"),
+        ("[]", "does not say what it detects"),
+        (json.dumps(SAYS | {"form": 2}), "centernet_d2 9, which is newer than this program"),
+        (json.dumps(SAYS | {"whole": False}), "holds the network alone"),
+    ],
+)
+def test_files_that_are_no_detectors(file, says, told):
+    with pytest.raises(ValueError, match=told):
+        Detector(file(says))
+
+
+def test_files_that_cannot_be_read(file, tmp_path):
+    whole = file()
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(whole.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"onnxruntime .* cannot read '.*cut\.onnx'"):
+        Detector(cut)
+    with pytest.raises(ValueError, match="another opset needs a newer onnxruntime"):
+        Detector(file(name="new.onnx", opset=99))
+    with pytest.raises(FileNotFoundError, match=r"there is no file '.*none.onnx'"):
+        Detector(tmp_path / "none.onnx")
+    with pytest.raises(ValueError, match=r"ends neither in \.onnx nor in \.xml"):
+        Detector(tmp_path / "model.pth")
+    (tmp_path / "model.xml").write_text("<net/>")
+    with pytest.raises(FileNotFoundError, match=r"its weights beside it: '.*model.bin' is missing"):
+        Detector(tmp_path / "model.xml")
+
+
+def test_a_runtime_that_is_not_installed(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match="not installed: pip install onnxruntime"):
+        Detector(file())
+
+
+def test_the_room_stands_alone():
+    """Neither torch nor another room, so that it can be installed by itself."""
+    known = {"numpy", "cv2", "onnxruntime", "openvino"} | sys.stdlib_module_names
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {alias.name.split(".")[0] for alias in node.names} <= known, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 1 or (node.module or "").split(".")[0] in known, path
+    project = tomllib.loads((ROOT / "runtime" / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+
+
+def test_a_program_without_torch_prints_lines_of_json(file, tmp_path):
+    """The folder alone, as the package of its own has it."""
+    import cv2
+
+    (tmp_path / "centernet_d2_runtime").symlink_to(ROOM)
+    cv2.imwrite(str(tmp_path / "a.png"), grey(10))
+    command = [sys.executable, "-X", "importtime", "-m", "centernet_d2_runtime", str(file())]
+    settings = {"cwd": tmp_path, "capture_output": True, "text": True}
+    done = subprocess.run([*command, "a.png"], env=os.environ | {"PYTHONPATH": "."}, **settings)
+    row = {"class": "dog", "score": 0.75, "boxes": [0, 0, 10, 20]}
+    assert json.loads(done.stdout)["detections"] == [
+        row,
+        row | {"class": "cat", "score": 0.5, "boxes": [10, 10, 30, 30]},
+    ]
+    assert not [line for line in done.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
+    done = subprocess.run([*command, "b.png"], env=os.environ | {"PYTHONPATH": "."}, **settings)
+    assert (done.returncode, done.stderr.splitlines()[-1]) != (0, "")
+    assert "error: 'b.png' is no picture that OpenCV can read" in done.stderr
