@@ -11,7 +11,7 @@ from centernet_d2.export.parity import Differences
 from centernet_d2.export.write import arrays_of, rows_found
 from centernet_d2.structures.padded_images import numbers
 
-from .small import CORNERS, DETECTORS, config, detect, detector, pictures
+from .small import DETECTORS, config, detect, detector, pictures
 
 PROJECTION = np.array([[200, 0, 75, 9], [0, 210, 50, 1], [0, 0, 1, 0.1]], np.float32)
 
