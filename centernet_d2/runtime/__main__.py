@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from .detections import Detections
 from .detector import FIELDS, Detector
@@ -32,7 +34,7 @@ def main() -> int:
     return 0
 
 
-def rows(found: Detections):
+def rows(found: Detections) -> Iterator[dict[str, Any]]:
     """Each detection as plain values, numbers rounded to four digits."""
     names = [name for name in FIELDS if getattr(found, name) is not None]
     for row, label in enumerate(found.labels()):

@@ -114,7 +114,7 @@ def test_a_dataset_without_evaluator_type_is_found_before_training(config, datas
     DatasetCatalog.register(name, lambda: records)
     MetadataCatalog.get(name).thing_classes = ["bright", "dark"]
     try:
-        with pytest.raises(ValueError, match=r"evaluator_type None.*Set one with"):
+        with pytest.raises(ValueError, match=r"evaluator_type None.*Set MetadataCatalog"):
             Trainer(config("DATASETS.TEST", (name,)))
     finally:
         DatasetCatalog.remove(name)

@@ -88,6 +88,7 @@ def test_a_checkpoint_says_what_it_is(trained, dataset):
     training = dict(info.training)
     assert training.pop("date").startswith("20")
     assert training.pop("object_size") == pytest.approx(12.5 * 32 / 48 / 0.95, rel=0.4)
+    assert training.pop("image_size") == [40, 40]
     assert training == {
         "train": ["coco:boxes.json:pictures"],
         "test": ["coco:boxes.json:pictures"],
