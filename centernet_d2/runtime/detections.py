@@ -1,6 +1,7 @@
 """What a detector finds in one picture, as arrays; N detections, best first."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -36,15 +37,11 @@ class Detections:
     def above(self, threshold: float) -> "Detections":
         """Those with a higher score."""
         stays = self.scores > threshold
-        rows = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self,
-            **{
-                name: values[stays]
-                for name, values in rows.items()
-                if isinstance(values, np.ndarray)
-            },
-        )
+        rows: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        of_each: dict[str, Any] = {
+            name: values[stays] for name, values in rows.items() if isinstance(values, np.ndarray)
+        }
+        return replace(self, **of_each)
 
     def labels(self) -> list[str]:
         """The class of each detection in words; its number where the file names none."""

@@ -64,7 +64,9 @@ class Detector:
             raise ValueError(f"{len(pictures)} pictures have {len(cameras)} projections")
         for picture in pictures:
             self._check(picture)
-        matrices = [self._camera(camera) for camera in cameras]
+        matrices = [self._camera(camera) for camera in cameras] if self._has_cameras else []
+        if not self._has_cameras and any(camera is not None for camera in cameras):
+            raise ValueError("this file finds no boxes in space: it takes no projection")
         found: list[Detections] = []
         for begin, end in self._groups(pictures):
             found += self._detect(pictures[begin:end], matrices[begin:end])
@@ -80,7 +82,7 @@ class Detector:
                 begin = end
 
     def _detect(
-        self, pictures: Sequence[np.ndarray], cameras: Sequence[np.ndarray | None]
+        self, pictures: Sequence[np.ndarray], cameras: Sequence[np.ndarray]
     ) -> list[Detections]:
         more = max(
             (self._frame["batch"] or 0) - len(pictures), 0
@@ -131,11 +133,7 @@ class Detector:
                     "resize the picture, or export without --size"
                 )
 
-    def _camera(self, projection: Any) -> np.ndarray | None:
-        if not self._has_cameras:
-            if projection is not None:
-                raise ValueError("this file finds no boxes in space: it takes no projection")
-            return None
+    def _camera(self, projection: Any) -> np.ndarray:
         given = self.metadata["default_projection"] if projection is None else projection
         matrix = np.asarray(given, dtype=np.float32)
         if matrix.shape != (3, 4) or not np.isfinite(matrix).all():

@@ -93,7 +93,7 @@ def _open_openvino(file: Path, threads: int) -> tuple[Run, Any]:
             f"'{file}' needs openvino, which is not installed: pip install openvino"
         ) from None
     # A processor with bfloat16 would compute in it, and find other scores.
-    hints = {"INFERENCE_PRECISION_HINT": "f32"}
+    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         model = openvino.Core().read_model(file)
