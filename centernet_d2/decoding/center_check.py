@@ -131,7 +131,7 @@ def check_candidates(
         (N, M) bool, which stay; their scores, and the place of their center among the Q.
     """
     if choice == "best":
-        order = center_scores.argsort(dim=1, descending=True, stable=True)
+        order = _descending(center_scores)
         centers = centers.gather(1, order[..., None].expand(-1, -1, 2))
         center_scores, center_classes = (
             center_scores.gather(1, order),
@@ -142,6 +142,19 @@ def check_candidates(
     stays, place = _first_inside(region, centers[:, None], same)
     scores = (2 * scores + center_scores.gather(1, place)) / 3
     return stays, scores, order.gather(1, place) if choice == "best" else place
+
+
+def _descending(scores: Tensor) -> Tensor:
+    """Places of scores (N, Q) from the highest to the lowest, equal ones in their order.
+
+    By counting, since ONNX has no stable sort.
+    """
+    numbers = torch.arange(scores.shape[1], device=scores.device)
+    one, other = scores[:, :, None], scores[:, None]
+    before = (other > one) | ((other == one) & (numbers < numbers[:, None]))
+    return torch.zeros_like(scores, dtype=torch.int64).scatter(
+        1, before.sum(-1), numbers.expand(scores.shape)
+    )
 
 
 def _areas(boxes: Tensor) -> Tensor:

@@ -32,11 +32,10 @@ POINTS = {
 }
 CORNERS = {
     "corners": ("Shapes/cornernet_tiny", ["TEST.FLIP", True, "TEST.CANVAS", "odd"]),
-    "triplet": (
+    "triplet": (  # of one class, so that centers fit pairs of random corners
         "Shapes/triplet_tiny",
         [
-            *("MODEL.TRIPLET_CENTERNET.CENTER_CHOICE", "best", "TEST.CLIP_BOXES", True),
-            *("MODEL.TRIPLET_CENTERNET.REGION_PARTS", [1, 1]),
+            *("MODEL.TRIPLET_CENTERNET.CENTER_CHOICE", "best", "MODEL.HEATMAP.NUM_CLASSES", 1),
             *("MODEL.CORNERNET.EMBEDDING_THRESHOLD", 9.0),
         ],
     ),

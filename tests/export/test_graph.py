@@ -16,7 +16,7 @@ from .small import DETECTORS, config, detect, detector, pictures
 PROJECTION = np.array([[200, 0, 75, 9], [0, 210, 50, 1], [0, 0, 1, 0.1]], np.float32)
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if name != "triplet"])
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_batch_gives_what_the_detector_gives(name):
     model, images = detector(name), pictures()
     graph = DetectorGraph(model, unrolled=True)
