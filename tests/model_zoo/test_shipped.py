@@ -83,6 +83,7 @@ def test_every_way_to_name_it(elsewhere, name):
     assert named_weights(name) == str(file)
     info = saved_names(name)
     assert (list(info.class_names), info.training["object_size"] > 30) == (CLASSES, True)
+    assert info.training["image_size"] == [480, 640]  # height, width; --tiles and its hint take it
     model = Predictor(load_config("Own/points_small", ["MODEL.WEIGHTS", name])).model
     loaded = model.state_dict()
     assert [key for key in state if not torch.equal(loaded[key].cpu().float(), state[key])] == []
