@@ -153,7 +153,7 @@ def tell_other_classes(class_names: Sequence[str], weights: str) -> None:
         tell_once(
             f"MODEL.WEIGHTS '{weights}' was trained on {len(saved)} classes ({shorten(saved, 8)}), "
             f"the datasets have {len(class_names)} ({shorten(class_names, 8)}). A training takes "
-            "those of the same name; detections of these weights would carry wrong names."
+            "those of the same name, else the backbone alone; without one these names are wrong."
         )
 
 

@@ -81,7 +81,7 @@ class Schedule:
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {self.epochs(self.iterations):.1f} epochs); "
-            f"evaluation {evaluation}, saved every {saving} iterations."
+            f"evaluation {evaluation}, saved every {saving} iterations or sooner."
         )
 
     @property

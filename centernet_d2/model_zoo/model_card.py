@@ -134,7 +134,9 @@ def describe(info: ModelInfo) -> dict[str, str]:
         "joints": _plain(info.joints.get("joint_names", ())) + guess.get("joint_names", ""),
         "protocol": info.protocol,
         "training": "; ".join(
-            f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in info.training.items()
+            f"{name.replace('_', ' ')}: {_plain(value)}"
+            for name, value in info.training.items()
+            if value not in ([], "", None)
         ),
         "version": info.version and f"centernet_d2 {info.version}",
     }
