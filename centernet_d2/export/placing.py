@@ -57,12 +57,12 @@ def warp(pixels: Tensor, step: Tensor, first: Tensor, canvas: Size) -> Tensor:
     """Bilinear samples (N, 3, H, W), rounded, of pixels (N, 3, height, width); black outside.
 
     Column x is at `step * x + first[0]` of the picture. This is the arithmetic of OpenCV's
-    warpAffine from version 5 on, up to single grey levels at a few of a million pixels.
+    warpAffine from version 5 on, with its fused multiply-adds.
     """
     for axis, length, begin in ((3, canvas[1], first[0]), (2, canvas[0], first[1])):
         place = torch.arange(length, device=pixels.device, dtype=torch.float32)
-        if axis == 3:  # rounded once, as a fused multiply-add
-            place = (place.double() * step.double() + begin.double()).float()
+        if axis == 3:
+            place = _fused(place, step, begin)
         else:
             place = place * step + begin
         cell = place.floor()
@@ -72,5 +72,10 @@ def warp(pixels: Tensor, step: Tensor, first: Tensor, canvas: Size) -> Tensor:
         low, high = (
             padded.index_select(axis, (cell.long() + more).clamp(0, side + 1)) for more in (1, 2)
         )
-        pixels = low + share * (high - low)
+        pixels = _fused(share, high - low, low)
     return pixels.round().clamp(0, 255)
+
+
+def _fused(first: Tensor, second: Tensor, added: Tensor) -> Tensor:
+    """`first * second + added` in single precision, rounded once."""
+    return (first.double() * second.double() + added.double()).float()

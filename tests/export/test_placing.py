@@ -16,7 +16,7 @@ EXACT = int(cv2.__version__.split(".")[0]) >= 5  # older ones warp in fixed poin
 
 
 @pytest.mark.parametrize("fit", ["whole", "width", "none"])
-@pytest.mark.parametrize("size", [(100, 150), (436, 470), (97, 31), (250, 333)])
+@pytest.mark.parametrize("size", [(100, 150), (436, 470), (97, 31), (390, 453), (45, 176)])
 def test_the_pixels_of_a_fixed_canvas_are_those_of_opencv(size, fit):
     model, images = detector("linear"), pictures(1, *size)
     object.__setattr__(model.protocol, "fixed_fit", fit)
@@ -27,8 +27,7 @@ def test_the_pixels_of_a_fixed_canvas_are_those_of_opencv(size, fit):
         [picture], canvas, mean, std, shown_sides=[shown_side(size, canvas, fit)]
     )
     grey_levels = ((placed.tensor - expected.tensor) * std.view(1, 3, 1, 1)).abs()
-    assert (grey_levels > 0.5).float().mean() <= (1e-4 if EXACT else 0.5)
-    assert grey_levels.max() <= (1.01 if EXACT else 4)
+    assert grey_levels.max() <= (0.01 if EXACT else 4)
     assert torch.allclose(placed.scale, expected.scale, rtol=1e-6)
     assert torch.allclose(placed.shift, expected.shift, atol=1e-4)
 
