@@ -7,9 +7,8 @@ from typing import Any
 from .. import __version__
 from ..inference.predictor import Predictor
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.engines import FORM
 from .graph import least_side
-
-VERSION = 1  # of this form
 
 
 def metadata_of(
@@ -21,7 +20,7 @@ def metadata_of(
     """
     model, cfg = predictor.model, predictor.cfg
     found = {
-        "form": VERSION,
+        "form": FORM,
         "version": __version__,
         "detector": type(model).__name__,
         "inputs": inputs,

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-BLOCK = "centernet_d2"  # under which a file has its metadata, JSON
+from ..runtime.engines import BLOCK, open_file
+
 OPSET = 20  # of ONNX; 19 has the deformable convolution
 
 Arrays = dict[str, np.ndarray]
@@ -38,8 +39,10 @@ class Format:
 def formats() -> dict[str, Format]:
     """Name, as `--format` takes it -> format."""
     return {
-        "onnx": Format(".onnx", _write_onnx, _open_onnx, ("onnx", "onnxscript", "onnxruntime")),
-        "openvino": Format(".xml", _write_openvino, _open_openvino, ("openvino",), loops=False),
+        "onnx": Format(
+            ".onnx", _write_onnx, _open_by_runtime, ("onnx", "onnxscript", "onnxruntime")
+        ),
+        "openvino": Format(".xml", _write_openvino, _open_by_runtime, ("openvino",), loops=False),
         "torch": Format(".pt2", _write_torch, _open_torch, channels_last=True),
         "aotinductor": Format(".pt2", _write_inductor, _open_inductor),
     }
@@ -114,24 +117,16 @@ def _read(text: Any, path: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
+def _open_by_runtime(path: Path) -> tuple[Runner, dict[str, Any]]:
+    return open_file(path, torch.get_num_threads())
+
+
 # ---------------------------------------------------------------------------------------- ONNX
 def _write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
     names = {"input_names": _names(metadata, "inputs"), "output_names": _names(metadata, "outputs")}
     written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False, **names)
     written.model.metadata_props[BLOCK] = json.dumps(metadata)
     written.save(path)
-
-
-def _open_onnx(path: Path) -> tuple[Runner, dict[str, Any]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    metadata = _read(session.get_modelmeta().custom_metadata_map.get(BLOCK), path)
-    names = _names(metadata, "outputs")
-    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)), metadata
 
 
 # ------------------------------------------------------------------------------------ OpenVINO
@@ -144,24 +139,6 @@ def _write_openvino(program: ExportedProgram, path: Path, metadata: dict[str, An
             port.get_tensor().set_names({name})
     model.set_rt_info(json.dumps(metadata), BLOCK)
     openvino.save_model(model, path, compress_to_fp16=False)
-
-
-def _open_openvino(path: Path) -> tuple[Runner, dict[str, Any]]:
-    import openvino
-
-    model = openvino.Core().read_model(path)
-    has = model.has_rt_info(BLOCK)
-    metadata = _read(model.get_rt_info(BLOCK).value if has else None, path)
-    # A processor with bfloat16 would compute in it.
-    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = openvino.compile_model(model, "CPU", exact)
-    names = _names(metadata, "outputs")
-
-    def run(inputs: Arrays) -> Arrays:
-        found = compiled(inputs)
-        return {name: found[name].copy() for name in names}
-
-    return run, metadata
 
 
 # --------------------------------------------------------------------------------------- torch

@@ -22,14 +22,13 @@ from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..modeling.meta_arch.points_centernet import PointsCenterNet
 from ..modeling.meta_arch.triplet_centernet import TripletCenterNet
 from ..modeling.point_tasks.base import merged
+from ..runtime.detector import COUNT, LARGEST, PICTURES, PROJECTION
 from ..structures.padded_images import PaddedImages, numbers
 from .placing import place
 
-PICTURES, PROJECTION = "pictures", "projection"
 SIDES = ("height", "width")
-SCORES, CLASSES, COUNT = "scores", "pred_classes", "count"
+SCORES, CLASSES = "scores", "pred_classes"
 LEAST = 1e-30  # a score that hard NMS has not made 0
-LONGEST = 2**13  # side of a picture
 Fields = dict[str, Tensor]
 """Field name -> (N, M, ...) rows; `scores` are NOTHING where a row is no detection."""
 
@@ -44,7 +43,7 @@ class Sizes:
 
     def axes(self, *, least: int) -> dict[int, Dim]:
         """The first three axes of pictures that may have any length; sides of `least` on."""
-        dims = (Dim("batch", min=1, max=2**10), *(Dim(n, min=least, max=LONGEST) for n in SIDES))
+        dims = (Dim("batch", min=1, max=2**10), *(Dim(n, min=least, max=LARGEST) for n in SIDES))
         given = (self.batch, self.height, self.width)
         return {axis: dim for axis, dim in enumerate(dims) if given[axis] is None}
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import LARGEST
 from ..structures.padded_images import PaddedImages
-from .graph import LONGEST, SIDES, Sizes
+from .graph import SIDES, Sizes
 
 IMAGES = "images"
 
@@ -42,7 +43,7 @@ class Network(nn.Module):
         axes = {} if sizes.batch else {0: Dim("batch", min=1, max=2**10)}
         for axis, name, given in zip((2, 3), SIDES, (sizes.height, sizes.width), strict=True):
             if given is None:
-                times = step * Dim(name, min=2, max=LONGEST // step)
+                times = step * Dim(name, min=2, max=LARGEST // step)
                 axes[axis] = times - less if less else times
         return (images,), (axes,)
 

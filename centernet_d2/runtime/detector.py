@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .detections import Detections
-from .engines import open_file
+from .engines import EXPORT, open_file
 
 PICTURES, PROJECTION, COUNT = "pictures", "projection", "count"  # names of inputs and of an output
 LARGEST = 2**13  # side of a picture
@@ -37,6 +37,11 @@ class Detector:
             ImportError, OSError, ValueError: it cannot be used; the sentence says why.
         """
         self._run, self.metadata = open_file(file, threads)
+        if not self.metadata["whole"]:
+            raise ValueError(
+                f"'{os.fspath(file)}' holds the network alone, whose maps are no detections: "
+                f"{EXPORT} without --split"
+            )
         self.class_names = tuple(self.metadata.get("class_names", ()))
         self.joint_names = tuple(self.metadata.get("joint_names", ()))
         self._frame: dict[str, int | None] = self.metadata["frame"]

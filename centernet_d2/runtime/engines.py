@@ -1,5 +1,6 @@
 """What runs a file: arrays by name in, arrays by name out, and what the file says of itself."""
 
+import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+EXPORT = "make it anew by `centernet-d2 export`"
 BLOCK, FORM = "centernet_d2", 1  # where the metadata is, and the newest form that is known here
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
@@ -41,32 +43,30 @@ def open_file(path: str | os.PathLike[str], threads: int) -> tuple[Run, dict[str
 
 
 def _checked(text: Any, file: Path) -> dict[str, Any]:
-    export = "make it anew by `centernet-d2 export`"
     try:
         metadata = dict(json.loads(text))
         form = int(metadata["form"])
     except (TypeError, ValueError, KeyError):
-        raise ValueError(f"'{file}' does not say what it detects: {export}") from None
+        raise ValueError(f"'{file}' does not say what it detects: {EXPORT}") from None
     if form > FORM:
         raise ValueError(
             f"'{file}' was written by centernet_d2 {metadata.get('version')}, which is newer than "
             "this program: update it (pip install --upgrade centernet-d2-runtime)"
         )
-    if not metadata["whole"]:
-        raise ValueError(
-            f"'{file}' holds the network alone, whose maps are no detections: {export} without "
-            "--split"
-        )
     return metadata
 
 
-def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
+def _package(name: str, file: Path) -> Any:
     try:
-        import onnxruntime
+        return importlib.import_module(name)
     except ImportError:
         raise ImportError(
-            f"'{file}' needs onnxruntime, which is not installed: pip install onnxruntime"
+            f"'{file}' needs {name}, which is not installed: pip install {name}"
         ) from None
+
+
+def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
+    onnxruntime = _package("onnxruntime", file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -86,12 +86,7 @@ def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
 
 
 def _open_openvino(file: Path, threads: int) -> tuple[Run, Any]:
-    try:
-        import openvino
-    except ImportError:
-        raise ImportError(
-            f"'{file}' needs openvino, which is not installed: pip install openvino"
-        ) from None
+    openvino = _package("openvino", file)
     # A processor with bfloat16 would compute in it, and find other scores.
     hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}

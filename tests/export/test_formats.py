@@ -28,7 +28,7 @@ def file_of(name: str, kind: str, tmp_path: Path, sizes: Sizes):
             pytest.importorskip(package)
     form, model = chosen_format(kind, path), detector(name).requires_grad_(False)
     graph = DetectorGraph(model, unrolled=not form.loops)
-    told = {"inputs": graph.inputs, "outputs": graph.outputs, "class_names": ["a", "b", "c"]}
+    told = {"form": 1, "inputs": graph.inputs, "outputs": graph.outputs, "class_names": ["a", "b"]}
     form.write(exported(graph, *graph.examples(sizes)), path, told)
     run, metadata = form.open(path)
     assert metadata == told
