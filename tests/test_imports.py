@@ -23,7 +23,6 @@ ALLOWED = {
     "missing": set(),
     "detectron2_versions": {"threads"},
     "threads": set(),
-    "moved_modules": set(),
     "progress": set(),
     "quiet": set(),
     "__main__": {"cli"},
