@@ -87,18 +87,19 @@ def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
 
 def _open_openvino(file: Path, threads: int) -> tuple[Run, Any]:
     openvino = _package("openvino", file)
-    # A processor with bfloat16 would compute in it, and find other scores.
-    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    hints: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         model = openvino.Core().read_model(file)
+        text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
+        # A processor with bfloat16 would compute in it, and find other scores, unless told.
+        is_half = '"precision": "bf16"' in str(text)
+        hints["INFERENCE_PRECISION_HINT"] = "bf16" if is_half else "f32"
         compiled = openvino.compile_model(model, "CPU", hints)
     except RuntimeError as error:
         raise ValueError(
             f"openvino {openvino.__version__} cannot read '{file}': {_first_line(error)} (a newer "
             "openvino, or a new copy of the two files, may help)"
         ) from error
-    text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(inputs: Arrays) -> Arrays:
