@@ -25,6 +25,7 @@ ALLOWED = {
     "threads": set(),
     "progress": set(),
     "quiet": set(),
+    "machine": set(),
     "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),

@@ -1,18 +1,15 @@
 """The registry of what can be measured, the options of a measurement, and the machine it ran on."""
 
-import contextlib
 import os
 import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
+from ..machine import cpu_name, versions
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
@@ -21,6 +18,8 @@ What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A r
 of plain values; the rows of a section share their keys and become one table.
 """
 Row = dict[str, object]
+PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
+PACKAGES += ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class BenchmarkOptions:
     warm_up: int = 3
     device: str = "cpu"
     amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
+    weights: str = ""  # of the detector, for what is measured of a trained one
+    images: Sequence[str] = ()  # files, folders, patterns
 
     @property
     def torch_device(self) -> torch.device:
@@ -96,7 +97,7 @@ def describe_machine(device: str) -> dict[str, object]:
     """Return what a number is worth nothing without."""
     affinity = getattr(os, "sched_getaffinity", None)
     machine: dict[str, object] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores_of_machine": os.cpu_count(),
         "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -104,20 +105,11 @@ def describe_machine(device: str) -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": _load(),
     }
-    for package in ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless"):
-        with contextlib.suppress(PackageNotFoundError):
-            machine[package] = version(package)
+    machine |= versions(PACKAGES)
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
         machine["cuda"] = torch.version.cuda
     return machine
-
-
-def _cpu_name() -> str:
-    file = Path("/proc/cpuinfo")
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _load() -> float | None:
