@@ -15,7 +15,6 @@ from multiprocessing import current_process
 from typing import Any
 
 from .missing import explain
-from .moved_modules import say_new_names
 from .quiet import IN_CHILDREN, hold_back
 
 __version__ = "0.1.0"
@@ -30,7 +29,6 @@ _PUBLIC = {
 }
 __all__ = ["__version__", *_PUBLIC]
 
-say_new_names()
 _import_error: Exception | None = None
 _registered = False
 

@@ -4,18 +4,21 @@ import argparse
 import os
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..analysis.collisions import PAPER, collision_tables, count_collisions
 from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
 from ..analysis.report import advice, write_report
 from ..atomic_write import write_json
 from ..data.loader import build_test_loader
 from ..data.mapper import DetectionMapper
+from ..data.records import check_class_names, checked_records
 from ..engine.class_names import without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import read_model_config
@@ -24,13 +27,13 @@ from ..engine.setup import setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
-from .evaluate import score_results
+from .evaluate import config_without_model, score_results
 
 
 def run(args: argparse.Namespace) -> int:
     logger = start_logging(verbose=args.verbose)
-    if args.analysis == "report":
-        return report(args)
+    if args.analysis in WITHOUT_MODEL:
+        return WITHOUT_MODEL[args.analysis](args)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
@@ -65,6 +68,28 @@ def report(args: argparse.Namespace) -> int:
     numbers = write_report(dataset, found, folder, upright=upright, **told)
     print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
     return 0
+
+
+def collisions(args: argparse.Namespace) -> int:
+    cfg = config_without_model(args)
+    chosen = {"stride": args.stride, "ious": args.iou, "crowds": args.crowds}
+    for name in cfg.DATASETS.TEST:
+        records = checked_records(name)
+        if not records.labelled:
+            raise ValueError(f"'{args.dataset or name}' has no annotations: nothing can collide")
+        classes = check_class_names(MetadataCatalog.get(name).thing_classes, name)
+        found = count_collisions(records, classes, plus_one=args.plus_one, **chosen)
+        print(f"\n{name}", *collision_tables(found), sep="\n\n")
+        folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
+        # Several datasets have a folder each.
+        folder = os.path.join(folder, name) if len(cfg.DATASETS.TEST) > 1 else folder
+        file = os.path.join(folder, "collisions.json")
+        write_json(file, {"dataset": name, **found, "paper": PAPER}, indent=1)
+        print(f"\nwritten: {file}")
+    return 0
+
+
+WITHOUT_MODEL = {"report": report, "collisions": collisions}
 
 
 def oracle_rows(

@@ -47,10 +47,14 @@ def run(args: argparse.Namespace) -> int:
     # What stood there stays until a file is proven.
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export.") as folder:
         file = Path(folder) / args.output.name
-        write_graph(predictor, form, file, sizes, split=args.split)
+        names = {"class_names": predictor.class_names, **predictor.names}
+        write_graph(predictor.model, names, form, file, sizes, split=args.split)
         took = time.perf_counter() - began
         run_file, _ = form.open(file)
-        report = (compare_maps if args.split else compare)(predictor, run_file, pictures, sizes)
+        if args.split:
+            report = compare_maps(predictor.model, run_file, pictures, sizes)
+        else:
+            report = compare(predictor, run_file, pictures, sizes)
         if fault := report.differences.fault():
             raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
         size = sum(written.stat().st_size for written in Path(folder).iterdir())

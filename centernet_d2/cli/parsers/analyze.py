@@ -4,17 +4,20 @@ r"""What detections show, and what the papers ask of a trained corner detector.
         --substitute heatmaps --substitute heatmaps offsets --substitute centers --output oracle
     %(prog)s corner-quadrants --config-file Shapes/cornernet_tiny \
         --weights model_final.pth --radius 8
+    %(prog)s collisions --dataset coco:my/train.json:my/images --output collisions
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
 
 `report` writes report.html on detections of any program, as a training does (docs/report.md).
 `oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
 detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
-DATASETS.TEST; crowd regions are left out of the ground truth.
+DATASETS.TEST; crowd regions are left out of the ground truth. `collisions` needs no weights: it
+counts objects of one class whose centers share a cell of the output, that overlap, and that no
+anchor of a two-stage detector fits.
 """
 
 import argparse
 
-from ...checked_values import argument, weight
+from ...checked_values import argument, share, weight, whole
 from ...text_files import expanded_output
 from .common import add
 
@@ -33,8 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report = commands.add_parser("report", help="a page on detections of any program")
     add(report, "--results", required=True)
     add(report, "--dataset")
-    for command in (oracle, quadrants, report):
-        add(command, "--config-file", "--import", *["--weights"] * (command is not report))
+    collisions = commands.add_parser("collisions", help="objects that share a center or overlap")
+    own = collisions.add_argument
+    add(collisions, "--dataset")
+    help_text = "pixels per cell of the output, default 4"
+    own("--stride", type=argument(whole(1)), default=4, help=help_text)
+    help_text = "pairs that overlap more, default 0.5 0.7"
+    own("--iou", nargs="+", type=argument(share), default=[0.5, 0.7], help=help_text)
+    own("--crowds", action="store_true", help="a region of a crowd is an object too")
+    help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
+    own("--plus-one", action="store_true", help=help_text)
+    for command in (oracle, quadrants, report, collisions):
+        weighs = command in (oracle, quadrants)
+        add(command, "--config-file", "--import", *["--weights"] * weighs)
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
         command.add_argument("--output", type=expanded_output, help=help_text)
         add(command, "--opts")
