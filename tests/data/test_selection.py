@@ -283,6 +283,15 @@ def test_joints_go_with_their_classes(tmp_path):
 # ---- files that were moved ----
 
 
+@pytest.mark.parametrize(
+    ("spec", "usage"), [("voc:{}", "voc:<folder>:<split>"), ("kitti:{}", "kitti:<folder>:<split>")]
+)
+def test_a_share_without_its_split_is_told_how_it_is_written(tmp_path, spec, usage):
+    told = f"lacks.*'val20' at the end is a share of what stands before it, written '{usage}:val20'"
+    with pytest.raises(ValueError, match=told):
+        register_from_files(f"{spec.format(tmp_path)}:val20")
+
+
 @pytest.mark.parametrize(("share", "classes"), [("", []), (":train50", ["pet=dog+cat"])])
 def test_files_of_a_saved_config_that_are_not_here(tmp_path, tiny_config, share, classes):
     images = {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}
