@@ -25,7 +25,6 @@ ALLOWED = {
     "threads": set(),
     "progress": set(),
     "quiet": set(),
-    "machine": set(),
     "__main__": {"cli"},
     "modeling": {
         *("layers", "structures", "targets", "losses", "decoding"),

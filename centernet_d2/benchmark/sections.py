@@ -1,15 +1,18 @@
 """The registry of what can be measured, the options of a measurement, and the machine it ran on."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
-from ..machine import cpu_name, versions
+from ..threads import cpu_name
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
@@ -17,9 +20,8 @@ BENCHMARK_REGISTRY.__doc__ = """
 What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A row is a flat dict
 of plain values; the rows of a section share their keys and become one table.
 """
-Row = dict[str, object]
-PACKAGES = ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless")
-PACKAGES += ("onnxruntime", "openvino")
+Row = dict[str, Any]
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class BenchmarkOptions:
     warm_up: int = 3
     device: str = "cpu"
     amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
-    weights: str = ""  # of the detector, for what is measured of a trained one
+    weights: str = ""  # of the detector whose runtimes are measured
     images: Sequence[str] = ()  # files, folders, patterns
 
     @property
@@ -105,7 +107,9 @@ def describe_machine(device: str) -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": _load(),
     }
-    machine |= versions(PACKAGES)
+    for package in ("torch", "torchvision", "detectron2", *PACKAGES):
+        with contextlib.suppress(PackageNotFoundError):
+            machine[package] = version(package)
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
         machine["cuda"] = torch.version.cuda

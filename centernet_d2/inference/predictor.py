@@ -1,11 +1,10 @@
 """From images to detections in an application."""
 
-import copy
 import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -72,7 +71,10 @@ class Predictor:
                 "model_final.pth", or a name of the model zoo. Or a config, which names the weights
                 in MODEL.WEIGHTS; `setup` is applied to a copy.
             overrides: of the weights' config, KEY, VALUE, KEY, VALUE, ...
-            runtime: what detects, see `with_runtime`; None: the model.
+            runtime: what detects in place of the model, which still gives heatmaps: a name in
+                `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose file is
+                made once and kept in the cache; "auto": what `centernet-d2 benchmark --runtimes`
+                has found to be the fastest for as many images as are given at once.
 
         Raises:
             TypeError, ValueError, OSError, ImportError: an argument, or the file, cannot be used.
@@ -104,18 +106,6 @@ class Predictor:
         self.guessed = [key for key in saved.guessed if not known[key]]
         if runtime:
             self._detect = self.runtimes.detector(runtime)
-
-    def with_runtime(self, runtime: str) -> Self:
-        """Return a copy that detects by another runtime; heatmaps are still those of the model.
-
-        Args:
-            runtime: of `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose
-                file is made once and kept in the cache; "auto": the fastest for the number of
-                images given at once, as `centernet-d2 benchmark --runtimes` has measured.
-        """
-        found = copy.copy(self)
-        found._detect = self.runtimes.detector(runtime)
-        return found
 
     @property
     def runtimes(self) -> "Runtimes":

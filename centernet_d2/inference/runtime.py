@@ -7,12 +7,11 @@ cache: files, and what `centernet-d2 benchmark --runtimes` has found to be the f
 from __future__ import annotations
 
 import copy
-import functools
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,34 @@ from ..checked_values import check_choice
 from ..checkpoint.files import cache_dir
 from ..engine.model_config import model_text
 from ..engine.saved_names import tell_once
-from ..export.formats import Arrays, Runner, chosen_format, formats, of_tensors
+from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
 from ..export.graph import DetectorGraph, Sizes, least_side
 from ..export.parity import Differences
 from ..export.write import arrays_of, rows_found, write_graph
-from ..machine import cpu_name, versions
+from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..runtime.detector import LARGEST, PICTURES, PROJECTION
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
+from ..threads import cpu_name
 
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript", "onnxruntime", "openvino")
-WRAPPED = {"pred_boxes": Boxes, "pred_boxes3d": Boxes3D}
+RUNTIMES = {
+    "eager": ("", "fp32"),
+    "folded": ("", "fp32"),
+    "bf16": ("", "bf16"),
+    "compile": ("", "fp32"),
+    "aotinductor": ("aotinductor", "fp32"),
+    "onnxruntime": ("onnx", "fp32"),
+    "openvino": ("openvino", "fp32"),
+    "openvino-bf16": ("openvino", "bf16"),
+    "openvino-int8": ("openvino", "int8"),
+}
+"""Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
@@ -51,30 +62,9 @@ Named = tuple[str, np.ndarray]
 """Name and pixels of a picture."""
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """A way to run a detector."""
-
-    form: str = ""  # of its file, as `centernet-d2 export --format` names it; "": without one
-    dtype: str = "float32"  # that torch computes in
-    precision: str = "f32"  # that OpenVINO computes in
-    weights: str = "fp32"  # of the file, as `--precision` names them
-    # Whether "auto" may take it: it finds what the model finds, and is ready at once.
-    chosen: bool = True
-
-
-RUNTIMES = {
-    "eager": Runtime(),
-    "folded": Runtime(),
-    "bf16": Runtime(dtype="bfloat16", chosen=False),
-    "compile": Runtime(chosen=False),
-    "aotinductor": Runtime("aotinductor"),
-    "onnxruntime": Runtime("onnx"),
-    "openvino": Runtime("openvino"),
-    "openvino-bf16": Runtime("openvino", precision="bf16", chosen=False),
-    "openvino-int8": Runtime("openvino", weights="int8", chosen=False),
-}
-AUTO = "auto"
+def may_be_chosen(name: str) -> bool:
+    """Whether "auto" may take a runtime: it should find the same, and is ready at once."""
+    return RUNTIMES[name][1] == "fp32" and name != "compile"
 
 
 class FileDetector:
@@ -104,15 +94,16 @@ class FileDetector:
         if PROJECTION in more[0]:
             inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in more])
         outputs = self.run(inputs)
-        size = pictures[0].shape[:2]
         rows = [rows_found(outputs, row) for row in range(len(entries))]
+        size = pictures[0].shape[:2]
         return [{"instances": instances_of(r, size)} | m for r, m in zip(rows, more, strict=True)]
 
 
 def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
     """Arrays by field as detectron2's `Instances` in a picture of (height, width)."""
+    wrapped = {"pred_boxes": Boxes, "pred_boxes3d": Boxes3D}
     tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
-    return Instances(size, **{n: WRAPPED.get(n, lambda t: t)(t) for n, t in tensors.items()})
+    return Instances(size, **{n: wrapped.get(n, lambda t: t)(t) for n, t in tensors.items()})
 
 
 @torch.no_grad()
@@ -151,30 +142,28 @@ class Runtimes:
     """The ways to run one detector.
 
     Attributes:
-        folder: of its files and measurements.
-        pictures: that a new file is proven on, and calibrated with; generated ones unless set.
+        pictures: that a new file is proven on, or calibrated with; generated ones unless set.
     """
 
     def __init__(self, model: HeatmapDetector, names: Mapping[str, Any], cfg: CfgNode) -> None:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
-        self.model, self.names, self.weights = model, dict(names), cfg.MODEL.WEIGHTS
-        self.folder = cache_dir() / "runtimes" / _digest(model, cfg)[:20]
+        self.model, self.names, self.cfg = model, dict(names), cfg
         self.pictures = generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
-
-    @property
-    def record(self) -> Path:
-        """The file of what was measured with as many threads as torch has now."""
-        return self.folder / f"measured_with_{torch.get_num_threads()}_threads.json"
+        self._folder, threads = (
+            cache_dir() / "runtimes" / _digest(model, cfg),
+            torch.get_num_threads(),
+        )
+        self._record = self._folder / f"measured_with_{threads}_threads.json"
 
     def remember(self, fastest: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep the fastest runtime for each size of batch, and the table that says so."""
-        write_json(self.record, {"fastest": dict(fastest), "rows": list(rows)}, indent=1)
+        write_json(self._record, {"fastest": dict(fastest), "rows": list(rows)}, indent=1)
 
     def fastest(self) -> dict[int, str]:
         """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
         try:
-            found = json.loads(self.record.read_text(encoding="utf-8"))["fastest"]
-            return {int(n): name for n, name in found.items() if RUNTIMES[name].chosen}
+            found = json.loads(self._record.read_text(encoding="utf-8"))["fastest"]
+            return {int(n): name for n, name in found.items() if may_be_chosen(name)}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
 
@@ -186,21 +175,22 @@ class Runtimes:
             ValueError: there is none of that name, it cannot run this detector, or it finds
                 something else.
         """
-        check_choice("runtime", name, [AUTO, *RUNTIMES])
-        if name == AUTO:
+        check_choice("runtime", name, ["auto", *RUNTIMES])
+        if name == "auto":
             return self._fastest()
-        how = RUNTIMES[name]
+        form, precision = RUNTIMES[name]
         if name == "eager":
             return self.model
-        if not how.form and name != "compile":
-            return make_fast(copy.deepcopy(self.model), dtype=how.dtype)
+        if name in ("folded", "bf16"):
+            dtype = "bfloat16" if precision == "bf16" else "float32"
+            return make_fast(copy.deepcopy(self.model), dtype=dtype)
         if self.model.device.type != "cpu":
             raise ValueError(
                 f"runtime '{name}' computes on the CPU, and MODEL.DEVICE is {self.model.device}: "
                 "set it to cpu, or take another runtime, such as folded"
             )
-        if how.form:
-            return self._of_file(name, how)
+        if form:
+            return self._of_file(name, form, precision)
         model = copy.deepcopy(self.model)
         make_fast(model).requires_grad_(False)
         graph = DetectorGraph(model)
@@ -208,67 +198,59 @@ class Runtimes:
         return FileDetector(self.model, of_tensors(torch.compile(graph), ports))
 
     def _fastest(self) -> Detect:
-        fastest = self.fastest()
-        if not fastest:
+        if not (fastest := self.fastest()):
             threads = torch.get_num_threads()
             tell_once(
                 "runtime 'auto' is folded PyTorch, as nothing was measured for these weights, "
                 f"config and packages with {threads} threads of this machine: centernet-d2 "
-                f"benchmark --runtimes --weights {self.weights} --threads {threads}"
+                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
             )
             return self.detector("folded")
-        opened = functools.cache(self.detector)
-        for name in fastest.values():
-            opened(name)
+        opened = {name: self.detector(name) for name in fastest.values()}
 
         def detect(entries: Entries) -> list[dict[str, Any]]:
             measured = [count for count in fastest if count <= len(entries)]
-            return opened(fastest[max(measured, default=min(fastest))])(entries)
+            return opened[fastest[max(measured, default=min(fastest))]](entries)
 
         return detect
 
-    def _of_file(self, name: str, how: Runtime) -> Detect:
-        path = self.folder / f"{how.form}-{how.weights}" / f"model{formats()[how.form].ending}"
-        form = chosen_format(how.form, path)  # says what is not installed
-        is_made = path.is_file()
-        if not is_made:
-            self._make(name, how, path)
+    def _of_file(self, name: str, form_name: str, precision: str) -> Detect:
+        """What runs a file, which is made where it is not there or finds something else."""
+        stored = "int8" if precision == "int8" else "fp32"
+        form = formats()[form_name]
+        path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
+        chosen_format(form_name, path)  # says what is not installed
+        if not path.is_file() or self._fault(form, path, self.pictures[:1], may_be_none=True):
+            logger.warning("making the file of runtime '%s', once: %s", name, path)
+            with atomic_folder(path.parent) as folder:
+                file = Path(folder) / path.name
+                write_graph(self.model, self.names, form, file, Sizes())
+                if fault := self._fault(form, file, self.pictures[:4]):
+                    raise ValueError(f"it does not find what the model finds: {fault}")
         opened: Any = form.open(path)
-        if how.precision != "f32":
-            opened = open_file(path, torch.get_num_threads(), precision=how.precision)
-        found = FileDetector(self.model, opened[0])
-        if is_made and how.chosen:  # code of the user's own may have changed
-            report = differences(self.model, found, [self.pictures[:1]])
-            if report.detections and (fault := report.fault()):
-                raise ValueError(
-                    f"'{path.parent}' no longer finds what the model finds: {fault}; delete that "
-                    "folder, and it is made anew"
-                )
-        return found
+        if precision == "bf16":
+            opened = open_file(path, torch.get_num_threads(), precision=precision)
+        return FileDetector(self.model, opened[0])
 
-    def _make(self, name: str, how: Runtime, path: Path) -> None:
-        """Write a file that is proven, or none."""
-        form = formats()[how.form]
-        logger.warning("making the file of runtime '%s', once: %s", name, path)
-        with atomic_folder(path.parent) as folder:
-            file = Path(folder) / path.name
-            write_graph(self.model, self.names, form, file, Sizes())
-            run, _ = form.open(file)
-            (first, picture), *others = self.pictures[:4]
-            both = [(first, picture), (f"{first}, upside down", picture[::-1])]
-            batches = [both, *([each] for each in others)]
-            report = differences(self.model, FileDetector(self.model, run), batches)
-            if fault := report.fault():
-                raise ValueError(f"it does not find what the model finds: {fault}")
+    def _fault(
+        self, form: Format, file: Path, pictures: Sequence[Named], *, may_be_none: bool = False
+    ) -> str:
+        """What a file finds otherwise; `may_be_none`: there need not be anything to find."""
+        name, first = pictures[0]
+        batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
+        batches += [[each] for each in pictures[1:]]
+        report = differences(self.model, FileDetector(self.model, form.open(file)[0]), batches)
+        return "" if may_be_none and not report.detections else report.fault()
 
 
 def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
     """Of all that a file, and the time that it takes, depend on but threads."""
     device = model.device
     machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
-    told = [__version__, machine, model_text(cfg), versions(PACKAGES)]
+    packages = [(name, version(name)) for name in PACKAGES if not is_missing(name)]
+    told = [__version__, machine, model_text(cfg), packages]
     found = hashlib.sha256(json.dumps(told).encode())
     for name, value in sorted(model.state_dict().items()):
         found.update(name.encode())
         found.update(value.cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    return found.hexdigest()[:20]
