@@ -15,7 +15,7 @@ DATASETS.TEST; crowd regions are left out of the ground truth.
 import argparse
 
 from ...checked_values import argument, weight
-from ...text_files import expanded_output
+from ...text_files import output_folder
 from .common import add
 
 SUBSTITUTES = ("heatmaps", "offsets", "centers")
@@ -36,5 +36,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for command in (oracle, quadrants, report):
         add(command, "--config-file", "--import", *["--weights"] * (command is not report))
         help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
-        command.add_argument("--output", type=expanded_output, help=help_text)
+        command.add_argument("--output", type=output_folder, help=help_text)
         add(command, "--opts")
