@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(report, "--results", required=True)
     add(report, "--dataset")
     for command in (oracle, quadrants, report):
-        add(command, "--config-file", "--import", *["--weights"] * (command is not report))
-        help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
+        if command is report:  # there is no model
+            add(command, "--config-file", help="YAML with the keys of DATASETS and TEST, or none")
+        else:
+            add(command, "--config-file", "--weights")
+        add(command, "--import")
+        help_text = "folder of what is written; default OUTPUT_DIR/analysis"
         command.add_argument("--output", type=output_folder, help=help_text)
         add(command, "--opts")
