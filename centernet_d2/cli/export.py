@@ -28,9 +28,7 @@ from ..export.write import Report, compare, compare_maps, inputs_of, write_graph
 from ..inference.file_scores import FileDetector, headline_scores
 from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..synthetic.files import make_scenes
-from ..synthetic.pictures import render
-from ..synthetic.settings import ShapeSettings, SplitSettings
+from ..inference.runtime import generated_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -146,13 +144,10 @@ def loss(
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
     """Name and pixels of the pictures to compare on: those given, or generated ones."""
     if inputs:
-        for file in find_images(inputs):
+        for file in find_images(inputs, option="--images"):
             yield file, predictor.read(file)
         return
-    split = SplitSettings(images=4, seed=1, scenes=ShapeSettings(side=256))
-    for index, (scene, random) in enumerate(make_scenes(split)):
-        picture = render(scene, split.scenes.side, random)
-        yield f"generated picture {index}", picture[: 256 - 24 * index, : 256 - 7 * index].copy()
+    yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
 
 
 def tell(report: Report, more: list[str]) -> None:
