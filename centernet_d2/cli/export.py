@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,20 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 
 from ..engine.model_config import read_model_config
 from ..engine.terminal import start_logging
+from ..engine.trainer import Trainer
 from ..engine.user_modules import import_all
+from ..evaluation.build import build_evaluator, told_by_model
 from ..export.agreement import Agreement
 from ..export.formats import Arrays, Runner, chosen_format
 from ..export.graph import Sizes
 from ..export.parity import Differences
-from ..export.precision import Feed, check_feed, check_precision
+from ..export.precision import Feed, check_precision
 from ..export.write import Report, compare, compare_maps, inputs_of, write_graph
-from ..inference.file_scores import FileDetector, headline_scores
 from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..inference.runtime import generated_pictures
+from ..inference.runtime import FileDetector, generated_pictures
+from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         given: dict[str, Any] = {"split": args.split, "precision": args.precision, "feed": feed}
         write_graph(predictor.model, names, form, file, sizes, **given)
         took = time.perf_counter() - began
-        report, told = judge(args, predictor, form.open(file), pictures, sizes)
+        report, told = judge(args, predictor, form.open(file)[0], pictures, sizes)
         size = sum(written.stat().st_size for written in Path(folder).iterdir())
         for written in Path(folder).iterdir():  # the weights of some formats are beside the file
             written.replace(args.output.parent / written.name)
@@ -72,73 +76,79 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise FileExistsError(
             f"'{args.output}' is there already: name another file, or give --overwrite."
         )
-    if args.calibrate and args.precision != "int8":
-        raise ValueError(f"--calibrate is for --precision int8, and this is {args.precision}")
-    if args.max_loss is not None and not args.check_on:
-        raise ValueError("--max-loss is of the AP on --check-on: name a dataset there")
-    if args.check_on and args.split:
-        raise ValueError("--check-on scores whole detectors, and --split writes a network alone")
+    limited = args.split or args.size or args.batch not in (None, 1)
+    for wrong, told in (
+        (args.calibrate and args.precision != "int8", "--calibrate is for --precision int8"),
+        (args.max_loss is not None and not args.check_on, "--max-loss is of the AP on --check-on"),
+        (args.check_on and limited, "--check-on is without --split, --size and --batch above 1"),
+    ):
+        if wrong:
+            raise ValueError(f"{told}: leave it out, or change the other")
 
 
 def feed_of(args: argparse.Namespace, predictor: Predictor, sizes: Sizes) -> Feed:
     """The pictures that int8 is calibrated on, spread evenly over those that are named."""
+    option = "--calibrate" if args.calibrate else "--images"
     named = args.calibrate or args.images or []
-    files = [file for file in find_images(named) if not is_video(file)] if named else []
+    files = [f for f in (find_images(named, option=option) if named else ()) if not is_video(f)]
     count = min(len(files), args.calibrate_most)
     files = [files[index * len(files) // count] for index in range(count)]
-    check_feed(files)
-    logger.info("int8 is calibrated on %d pictures", count)
 
     def inputs(file: str) -> Arrays:
         return inputs_of(predictor.model, predictor.read(file), sizes, split=args.split)
 
-    return Feed(files, inputs)
+    feed = Feed(files, inputs)
+    logger.info("int8 is calibrated on %d pictures of %s", count, option)
+    return feed
 
 
 def judge(
     args: argparse.Namespace,
     predictor: Predictor,
-    opened: tuple[Runner, dict[str, Any]],
+    run_file: Runner,
     pictures: list[tuple[str, np.ndarray]],
     sizes: Sizes,
 ) -> tuple[Report, list[str]]:
-    """Compare a file with PyTorch; what is to be told, or a ValueError that says what differs."""
-    run_file, metadata = opened
-    differences = Differences() if args.precision == "fp32" else Agreement()
+    """Compare a file with PyTorch: what is to be told, or a ValueError that says what differs."""
+    model, exact, more = predictor.model, args.precision == "fp32", []
+    differences = Differences() if exact else Agreement()
     if args.split:
-        report = compare_maps(predictor.model, run_file, pictures, sizes, differences)
+        report = compare_maps(model, run_file, pictures, sizes, differences)
     else:
         report = compare(predictor, run_file, pictures, sizes, differences)
-    fault, told = differences.fault(), []
+        more = [] if exact else ["AP was not compared: name a dataset by --check-on"]
+    fault = differences.fault() if exact or not args.check_on else ""
     if args.check_on:
-        detector = FileDetector(run_file, predictor.model, metadata["frame"])
-        unread = (
-            contextlib.nullcontext() if args.verbose else contextlib.redirect_stdout(StringIO())
-        )
-        with unread:  # tables of two evaluations
-            scores = [headline_scores(predictor.cfg, each) for each in (predictor.model, detector)]
-        lost, lines = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
-        told += lines
-        fault = (fault if args.precision == "fp32" else "") or lost
-    elif args.precision != "fp32" and not args.split:
-        told.append("AP was not compared: name a dataset by --check-on")
+        in_turn = (model, FileDetector(model, run_file))
+        with contextlib.redirect_stdout(sys.stdout if args.verbose else StringIO()):
+            scores = [headline_scores(predictor.cfg, model, each) for each in in_turn]
+        lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
+        fault = fault or lost
     if fault:
         raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
-    return report, told
+    return report, more
+
+
+def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> dict[str, float]:
+    """What `detect` scores in place of a model: "bbox/AP" -> percent, of each task the first."""
+    evaluator = build_evaluator(cfg, cfg.DATASETS.TEST[0], "", **told_by_model(model))
+    results = Trainer.test(cfg, detect, evaluator)
+    first = {task: next(iter(scores)) for task, scores in results.items() if scores}
+    return {f"{task}/{name}": float(results[task][name]) for task, name in first.items()}
 
 
 def loss(
     expected: dict[str, float], found: dict[str, float], allowed: float
 ) -> tuple[str, list[str]]:
     """The fault, "" for none, and lines of all scores."""
-    lines, fault = [], ""
+    lines, faults = [], []
     for name, score in expected.items():
         lines.append(f"{name}: PyTorch {score:.2f}, the file {found[name]:.2f}")
-        if not score - found[name] <= allowed and not math.isnan(score):
-            fault = f"{lines[-1]} (allowed loss: {allowed:g}, --max-loss)"
+        if not (score - found[name] <= allowed or math.isnan(score)):
+            faults.append(f"{lines[-1]} (allowed loss: {allowed:g}, --max-loss)")
     if all(map(math.isnan, expected.values())):
-        fault = "--check-on has no object that could be scored"
-    return fault, lines
+        faults.append("--check-on has no object that could be scored")
+    return "; ".join(faults), lines
 
 
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:

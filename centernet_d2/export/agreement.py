@@ -25,43 +25,44 @@ class Agreement(Differences):
 
     sure: int = 0  # detections of both sides
     met: int = 0  # those of them that have a counterpart
-    noise: dict[str, float] = field(default_factory=dict)  # of each raw map, the worst
+    maps: set[str] = field(default_factory=set)
 
     def add(self, expected: Arrays, found: Arrays, picture: str) -> None:
         """Compare the detections of one picture."""
         self.detections += len(expected["scores"])
-        pairs = counterparts(expected, found)
-        for rows, numbers in zip((expected, found), pairs, strict=True):
-            self.sure += int((rows["scores"] > SURE).sum())
-            self.met += int((rows["scores"][numbers] > SURE).sum())
-        scores = zip(expected["scores"][pairs[0]], found["scores"][pairs[1]], strict=True)
-        both = [max(two) > SURE for two in scores]
-        for name, value in differences(expected, found, *(rows[both] for rows in pairs)):
+        first, second = counterparts(expected, found)
+        sure, other = expected["scores"] > SURE, found["scores"] > SURE
+        self.sure += int(sure.sum() + other.sum())
+        self.met += int(sure[first].sum() + other[second].sum())
+        either = sure[first] | other[second]
+        for name, value in differences(expected, found, first[either], second[either]):
             self.note(name, value, picture)
 
     def note_map(self, name: str, expected: np.ndarray, found: np.ndarray, picture: str) -> None:
         """Compare a raw map."""
-        noise = np.sqrt(np.mean((expected - found) ** 2) / max(np.mean(expected**2), 1e-12))
-        self.note(name, float(noise), picture)
-        self.noise[name] = self.worst[name]
+        self.maps.add(name)
+        self.note(
+            name, float(np.sqrt(np.mean((expected - found) ** 2) / np.mean(expected**2))), picture
+        )
 
     def fault(self) -> str:
         """What differs too much, in words; "" where nothing does."""
-        for name, value in self.noise.items():
-            if not value <= NOISE:
-                return f"{name} has noise of {value:.2g} (allowed: {NOISE}) in {self.where[name]}"
-        if not self.noise and not self.sure:
+        for name in self.maps:
+            if not self.worst[name] <= NOISE:
+                told = f"{name} has noise of {self.worst[name]:.2g} (allowed: {NOISE:g})"
+                return f"{told} in {self.where[name]}"
+        if not (self.maps or self.sure):
             return f"neither side finds anything above {SURE:g}: give other pictures by --images"
         return "" if self.met >= SHARE * self.sure else self.told()
 
     def told(self) -> str:
-        """What was found out, and what was not."""
-        if self.noise:
-            return "as raw maps alone: which detections they lead to was not compared"
+        """What was found out besides the worst differences."""
+        if self.maps:
+            return "as raw maps alone: what they are decoded to was not compared"
         return (
-            f"{self.met / max(self.sure, 1):.1%} of {self.sure} detections above {SURE:g}, of both "
-            f"sides, have a counterpart: one class, overlap {OVERLAP:g}, scores {APART:g} apart at "
-            f"most (needed: {SHARE:.0%})"
+            f"{self.met / max(self.sure, 1):.1%} of {self.sure} above {SURE:g} of both have a "
+            f"counterpart (needed: {SHARE:.0%}): one class, overlap from {OVERLAP:g} on, scores up "
+            f"to {APART:g} apart"
         )
 
 
@@ -80,15 +81,14 @@ def counterparts(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarra
 
 
 def _boxes(rows: Arrays) -> np.ndarray:
-    """(R, 4) boxes of the rows; of joints or of places on the ground where there are no others."""
+    """(R, 4) boxes; where there are none around joints, or around places on the ground."""
     if "pred_boxes" in rows:
         return rows["pred_boxes"].astype(float)
     if "pred_keypoints" in rows:
         places = rows["pred_keypoints"][..., :2].astype(float)
         return np.concatenate([places.min(1), places.max(1)], axis=1)
-    x, _, z, _, width, length = rows["pred_boxes3d"][:, :6].astype(float).T
-    half = np.maximum(width, length) / 2
-    return np.stack([x - half, z - half, x + half, z + half], axis=1)
+    place, length = rows["pred_boxes3d"][:, [0, 2]].astype(float), rows["pred_boxes3d"][:, 5:6]
+    return np.concatenate([place - length / 2, place + length / 2], axis=1)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
