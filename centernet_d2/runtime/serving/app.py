@@ -71,7 +71,9 @@ async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
         told = "give files, or base64 in a list of JSON, as 'pictures'; and JSON as 'projection'"
         raise Refused(400, f"the request cannot be read: {told}") from None
     if not 0 < len(pictures) <= most:
-        raise Refused(413 if pictures else 400, f"give 1 to {most} pictures, as 'pictures' of a form")
+        raise Refused(
+            413 if pictures else 400, f"give 1 to {most} pictures, as 'pictures' of a form"
+        )
     return pictures, camera
 
 
