@@ -40,8 +40,11 @@ _SAVE = """(content) => {
 }"""
 
 
-def build(models: Models, examples: Sequence[str]) -> gr.Blocks:
-    """Lay out the page; the first model is loaded, so that its fault ends the command."""
+def build(models: Models, examples: Sequence[str], uploads: Path) -> gr.Blocks:
+    """Lay out the page; the first model is loaded, so that its fault ends the command.
+
+    `uploads` is the folder of what visitors send, GRADIO_TEMP_DIR.
+    """
     first = models.get(models.labels[0])
     with (
         gr.Blocks(title="centernet_d2", analytics_enabled=False, delete_cache=(_KEPT,) * 2) as page,
@@ -73,7 +76,7 @@ def build(models: Models, examples: Sequence[str]) -> gr.Blocks:
         own = {"api_visibility": "private", "trigger_mode": "always_last"}
         gr.on(
             [given.change, model.change, camera.submit],
-            _detecting(models),
+            _detecting(models, uploads),
             [given, model, camera, threshold],
             [seen, camera, *shown],
             preprocess=False,  # files come as they were uploaded
@@ -103,7 +106,7 @@ def serve(page: gr.Blocks, host: str, port: int) -> str:
     return address
 
 
-def _detecting(models: Models) -> Callable[..., tuple]:
+def _detecting(models: Models, uploads: Path) -> Callable[..., tuple[Any, ...]]:
     def detect(
         given: dict[str, Any] | None, label: str, camera: str | None, threshold: float
     ) -> tuple[Any, ...]:
@@ -112,6 +115,9 @@ def _detecting(models: Models) -> Callable[..., tuple]:
             model = models.get(label)
             told = _finds(model.class_names)
             if given:
+                # A request that the page did not make can name any file.
+                if not Path(given["path"]).resolve().is_relative_to(uploads.resolve()):
+                    raise ValueError("that is no picture that was uploaded: drop it on the page")
                 name = Path(given.get("orig_name") or given["path"]).name
                 seen = look(model, given["path"], name, camera or "")
         except _FAULTS as error:

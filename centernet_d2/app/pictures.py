@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..data.images import read_image_size
 from ..inference.records import Recorder
 from ..structures.cameras import camera_doubt, checked_projection
 from ..structures.skeleton import HALF_PIXEL
@@ -22,6 +23,7 @@ from .models import Model
 
 _SIDES = ("left", "top", "right", "bottom")
 HEADERS = ("class", "score", *_SIDES)  # of a table without rows
+MOST_PIXELS = 25_000_000  # of a visitor's picture: a small file can be a picture without end
 _READABLE = 360  # pixels; a smaller picture is shown enlarged
 _CAMERA = "the camera"
 
@@ -54,8 +56,14 @@ def look(model: Model, file: str, name: str, camera: str = "") -> Seen:
     Raises:
         OSError, RuntimeError, ValueError: the picture or the camera cannot be used.
     """
-    picture = model.read(file)
-    size, notes = picture.shape[:2], []
+    across, down = read_image_size(file)
+    if across * down > MOST_PIXELS:
+        raise ValueError(
+            f"'{name}' has {across} x {down} pixels, more than the {MOST_PIXELS:,} that this page "
+            "takes: scale it down"
+        )
+    picture, notes = model.read(file), list[str]()
+    size = picture.shape[:2]
     with Image.open(file) as image:
         if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             notes.append(f"Of its {frames} pictures the first one is shown.")

@@ -17,6 +17,7 @@ from ..analysis.collisions import PAPER, collision_tables, count_collisions
 from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
 from ..analysis.report import advice, write_report
+from ..analysis.results_files import weights_of
 from ..atomic_write import write_json
 from ..data.fields.base import build_fields
 from ..data.loader import build_test_loader
@@ -66,10 +67,11 @@ def report(args: argparse.Namespace) -> int:
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
     told = {"scores": plain_scores(scores), "source": args.results, "besides": evaluator.besides}
-    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS}
+    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS, "weights": weights_of(args.results)}
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     numbers = write_report(dataset, found, folder, upright=upright, **told)
-    print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
+    lines = (*advice(numbers), os.path.join(folder, "report.html"))
+    print(*filter(None, lines), sep="\n")
     return 0
 
 

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         settle(folder, args.host)
         with needed_by("centernet-d2 app"):
             from ..app.page import build, serve
-        page = build(models, examples(args.examples, Path(folder)))
+        page = build(models, examples(args.examples, Path(folder)), Path(folder))
         stopped = threading.Event()
         with at_signals(lambda *_: stopped.set()):
             address = serve(page, args.host, free_port(args.host, args.port))

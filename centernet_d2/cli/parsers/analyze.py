@@ -21,7 +21,7 @@ the output, that overlap, and that no anchor of a two-stage detector fits.
 import argparse
 
 from ...checked_values import argument, share, weight, whole
-from ...text_files import expanded_output
+from ...text_files import output_folder
 from .common import add
 
 OF_CORNERS = ("heatmaps", "offsets", "centers")
@@ -54,8 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
     own("--plus-one", action="store_true", help=help_text)
     for command in (oracle, quadrants, report, collisions):
-        weighs = command in (oracle, quadrants)
-        add(command, "--config-file", "--import", *["--weights"] * weighs)
-        help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
-        command.add_argument("--output", type=expanded_output, help=help_text)
+        if command in (report, collisions):  # there is no model
+            add(command, "--config-file", help="YAML with the keys of DATASETS and TEST, or none")
+        else:
+            add(command, "--config-file", "--weights")
+        add(command, "--import")
+        help_text = "folder of what is written; default OUTPUT_DIR/analysis"
+        command.add_argument("--output", type=output_folder, help=help_text)
         add(command, "--opts")
