@@ -50,6 +50,10 @@ ALLOWED = {
     "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
     "runtime": set(),
     "export": {"structures", "decoding", "modeling", "runtime"},
+    "app": {
+        *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),
+        *("visualization", "inference", "runtime"),
+    },
 }
 EVERYTHING = {"engine", "inference", "cli", "benchmark", "__init__"}
 TORCH_ONLY = ("targets", "losses", "decoding", "structures")

@@ -20,9 +20,7 @@ from ..export.graph import Sizes
 from ..export.write import Report, compare, compare_maps, write_graph
 from ..inference.find_images import find_images
 from ..inference.predictor import Predictor
-from ..synthetic.files import make_scenes
-from ..synthetic.pictures import render
-from ..synthetic.settings import ShapeSettings, SplitSettings
+from ..inference.runtime import generated_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +66,10 @@ def run(args: argparse.Namespace) -> int:
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
     """Name and pixels of the pictures to compare on: those given, or generated ones."""
     if inputs:
-        for file in find_images(inputs):
+        for file in find_images(inputs, option="--images"):
             yield file, predictor.read(file)
         return
-    split = SplitSettings(images=4, seed=1, scenes=ShapeSettings(side=256))
-    for index, (scene, random) in enumerate(make_scenes(split)):
-        picture = render(scene, split.scenes.side, random)
-        yield f"generated picture {index}", picture[: 256 - 24 * index, : 256 - 7 * index].copy()
+    yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
 
 
 def tell(report: Report) -> None:

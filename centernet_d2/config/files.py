@@ -15,7 +15,7 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
-from ..text_files import expanded, expanded_output, read_text
+from ..text_files import expanded, output_folder, read_text
 from . import flattened
 from .checks import RULES, wrong_value
 
@@ -122,7 +122,7 @@ def override_level(overrides: Sequence[Any]) -> Level:
 def expand_paths(cfg: CfgNode) -> None:
     """Expand "~" and variables in the paths of `cfg`, in place, as `expanded` and its kin do."""
     if isinstance(cfg.OUTPUT_DIR, str):  # `check_values` tells what is none
-        cfg.OUTPUT_DIR = expanded_output(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
+        cfg.OUTPUT_DIR = output_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
     names = ("TRAIN", "TEST", "FROM_FILES")
     for node, name in ((cfg.MODEL, "WEIGHTS"), *((cfg.DATASETS, name) for name in names)):
         value = node[name]
