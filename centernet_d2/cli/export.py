@@ -20,9 +20,7 @@ from ..export.graph import Sizes
 from ..export.write import Report, compare, compare_maps, write_graph
 from ..inference.find_images import find_images
 from ..inference.predictor import Predictor
-from ..synthetic.files import make_scenes
-from ..synthetic.pictures import render
-from ..synthetic.settings import ShapeSettings, SplitSettings
+from ..inference.runtime import generated_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +45,14 @@ def run(args: argparse.Namespace) -> int:
     # What stood there stays until a file is proven.
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export.") as folder:
         file = Path(folder) / args.output.name
-        write_graph(predictor, form, file, sizes, split=args.split)
+        names = {"class_names": predictor.class_names, **predictor.names}
+        write_graph(predictor.model, names, form, file, sizes, split=args.split)
         took = time.perf_counter() - began
         run_file, _ = form.open(file)
-        report = (compare_maps if args.split else compare)(predictor, run_file, pictures, sizes)
+        if args.split:
+            report = compare_maps(predictor.model, run_file, pictures, sizes)
+        else:
+            report = compare(predictor, run_file, pictures, sizes)
         if fault := report.differences.fault():
             raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
         size = sum(written.stat().st_size for written in Path(folder).iterdir())
@@ -64,13 +66,10 @@ def run(args: argparse.Namespace) -> int:
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
     """Name and pixels of the pictures to compare on: those given, or generated ones."""
     if inputs:
-        for file in find_images(inputs):
+        for file in find_images(inputs, option="--images"):
             yield file, predictor.read(file)
         return
-    split = SplitSettings(images=4, seed=1, scenes=ShapeSettings(side=256))
-    for index, (scene, random) in enumerate(make_scenes(split)):
-        picture = render(scene, split.scenes.side, random)
-        yield f"generated picture {index}", picture[: 256 - 24 * index, : 256 - 7 * index].copy()
+    yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
 
 
 def tell(report: Report) -> None:

@@ -30,7 +30,7 @@ def place(pictures: Tensor, model: HeatmapDetector) -> PaddedImages:
         scale, shift = torch.ones(1, device=pixels.device), numbers(model.pixel_mean, left, top)
     else:
         step, first = sampling(model.pixel_mean, size, canvas, protocol.fixed_fit)
-        pixels = warp(pixels, step, first, canvas)
+        pixels = warp(pictures, step, first, canvas)
         scale, shift = (1 / step).view(1), -first / step
     normalised = (pixels - model.pixel_mean.view(1, 3, 1, 1)) / model.pixel_std.view(1, 3, 1, 1)
     if model.channels_last:
@@ -49,33 +49,62 @@ def sampling(like: Tensor, size: Size, canvas: Size, fit: str) -> tuple[Tensor, 
     shown = {"width": width * down, "none": across * down}.get(fit)
     if shown is None:
         shown = torch.maximum(width * down, height * across)
-    begin = [(width * down - shown) / down, (height * across - shown) / across]
-    return shown / (across * down), torch.stack(begin) / 2
+    begin = [_ratio(width * down - shown, down), _ratio(height * across - shown, across)]
+    return _ratio(shown, across * down), torch.stack(begin) / 2
 
 
 def warp(pixels: Tensor, step: Tensor, first: Tensor, canvas: Size) -> Tensor:
-    """Bilinear samples (N, 3, H, W), rounded, of pixels (N, 3, height, width); black outside.
+    """Bilinear samples (N, 3, H, W), rounded, of pictures (N, height, width, 3); black outside.
 
     Column x is at `step * x + first[0]` of the picture. This is the arithmetic of OpenCV's
     warpAffine from version 5 on, with its fused multiply-adds.
     """
-    for axis, length, begin in ((3, canvas[1], first[0]), (2, canvas[0], first[1])):
-        place = torch.arange(length, device=pixels.device, dtype=torch.float32)
-        if axis == 3:
-            place = _fused(place, step, begin)
-        else:
-            place = place * step + begin
-        cell = place.floor()
-        share = (place - cell).view(-1, 1) if axis == 2 else place - cell
-        side = pixels.shape[axis]
-        padded = F.pad(pixels, [1, 1] if axis == 3 else [0, 0, 1, 1])  # black at both ends
-        low, high = (
-            padded.index_select(axis, (cell.long() + more).clamp(0, side + 1)) for more in (1, 2)
-        )
-        pixels = _fused(share, high - low, low)
-    return pixels.round().clamp(0, 255)
+    column, row = (
+        torch.arange(side, device=pixels.device, dtype=torch.float32) for side in reversed(canvas)
+    )
+    share, *ends = _neighbours(_fused(column, step, first[0]), pixels, 2)
+    left, right = (end.permute(0, 3, 1, 2).float() for end in ends)
+    # Differences are whole, so all but the last sum is exact.
+    coarse = (share * 4096).floor() / 4096
+    across = ((right - left) * coarse + left) + (right - left) * (share - coarse)
+    share, upper, lower = _neighbours(_kept(row * step) + first[1], across, 2)
+    return _fused(share.view(-1, 1), lower - upper, upper).round().clamp(0, 255)
+
+
+def _neighbours(place: Tensor, pixels: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """How far places (L,) are beyond the pixel before them, that pixel and the next; or black."""
+    cell, side = place.floor(), pixels.shape[axis]
+    padded = F.pad(pixels, [0, 0] * (3 - axis) + [1, 1])
+    ends = ((cell.long() + more).clamp(0, side + 1) for more in (1, 2))
+    return place - cell, *(padded.index_select(axis, end) for end in ends)
 
 
 def _fused(first: Tensor, second: Tensor, added: Tensor) -> Tensor:
-    """`first * second + added` in single precision, rounded once."""
-    return (first.double() * second.double() + added.double()).float()
+    """`first * second + added`, rounded once, in single precision whether or not a runtime fuses.
+
+    Dekker's exact product and Knuth's exact sum: of a runtime that has no double precision.
+    """
+    (high, low), (other, rest) = _split(first), _split(second)
+    product = high * other
+    total = product + added
+    back = total - product
+    lost = (product - (total - back)) + (added - back)
+    return total + (lost + (high * rest + low * second))
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """`above / below`, also of runtimes that multiply by the rounded reciprocal instead."""
+    about = above / below
+    return about + _fused(-about, below, above) / below
+
+
+def _split(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values as sums of two with half their digits each, whose products are exact."""
+    wide = _kept(values * 4097)
+    high = wide - (wide - values)
+    return high, values - high
+
+
+def _kept(product: Tensor) -> Tensor:
+    """A product as it is; a runtime cannot fuse it with what is added."""
+    return product.clamp(max=1e30)

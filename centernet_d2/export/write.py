@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..inference.predictor import Predictor
 from ..modeling.fast_inference import make_fast
+from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from .describe import metadata_of
 from .formats import Arrays, Format, Runner, exported
 from .graph import COUNT, PICTURES, PROJECTION, DetectorGraph, Sizes
@@ -23,6 +23,8 @@ from .network import IMAGES, Network
 from .parity import Differences
 
 ROUNDS = 5  # of the times that are compared
+Detect = Callable[[np.ndarray], dict[str, Any]]
+"""A picture -> {"instances": Instances} and the "projection" of 3-D boxes, as `Predictor` does."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,27 @@ class Report:
 
 
 def write_graph(
-    predictor: Predictor, form: Format, path: Path, sizes: Sizes, *, split: bool = False
+    model: HeatmapDetector,
+    names: dict[str, Any],
+    form: Format,
+    path: Path,
+    sizes: Sizes,
+    *,
+    split: bool = False,
 ) -> None:
-    """Write the file of a predictor's model, with batch norms folded into the convolutions."""
-    model = make_fast(copy.deepcopy(predictor.model)).requires_grad_(False)
+    """Write the file of a detector, with batch norms folded into the convolutions.
+
+    `names` go into its metadata: `class_names`, and those of joints.
+    """
+    model = make_fast(copy.deepcopy(model)).requires_grad_(False)
     if not form.channels_last:
         model = model.to(memory_format=torch.contiguous_format)
         model.channels_last = False
     graph = Network(model) if split else DetectorGraph(model, unrolled=not form.loops)
     program = exported(graph, *graph.examples(sizes))
     metadata = metadata_of(
-        predictor,
+        model,
+        names,
         inputs=graph.inputs,
         outputs=graph.outputs,
         split=split,
@@ -55,12 +67,12 @@ def write_graph(
 
 
 def compare(
-    predictor: Predictor,
+    detect: Detect,
     run: Runner,
     pictures: Iterable[tuple[str, np.ndarray]],
     sizes: Sizes,
 ) -> Report:
-    """Detections of a file against those of PyTorch, and the time of both.
+    """Detections of a file against those of PyTorch, `detect`, and the time of both.
 
     Each picture is seen alone or, where the batch is fixed, that often; where any batch will do,
     the first also beside itself upside down.
@@ -72,7 +84,7 @@ def compare(
         batch = [picture] * (sizes.batch or 1)
         if not sizes.batch and timed is None:
             batch = [picture, np.ascontiguousarray(picture[::-1])]
-        expected = [predictor(image) for image in batch]
+        expected = [detect(image) for image in batch]
         inputs = _inputs(batch, expected)
         outputs = run(inputs)
         for row, each in enumerate(expected):
@@ -80,15 +92,15 @@ def compare(
         count += 1
         if timed is None:
             one = _inputs(batch[: sizes.batch or 1], expected[: sizes.batch or 1])
-            timed = (lambda image=batch[0]: predictor(image), lambda one=one: run(one))
+            timed = (lambda image=batch[0]: detect(image), lambda one=one: run(one))
     return Report(report, count, _times(*_some(timed)))
 
 
 def compare_maps(
-    predictor: Predictor, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
+    model: HeatmapDetector, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
 ) -> Report:
     """The raw maps of a network's file against those of PyTorch, where pictures are placed."""
-    model, report, timed, count = predictor.model, Differences(), None, 0
+    report, timed, count = Differences(), None, 0
     network = Network(model)
     for name, picture in pictures:
         tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))

@@ -189,4 +189,4 @@ def test_the_command_that_is_advised_names_the_weights_with_their_folder(
 def test_the_dataset_must_be_named(squares, tmp_path, capsys):
     (tmp_path / "list.json").write_text("[]")
     assert cli.main(["evaluate", "--results", str(tmp_path / "list.json")]) == 1
-    assert "one dataset that these results are of: --dataset" in capsys.readouterr().err
+    assert "Name the dataset: --dataset coco:" in capsys.readouterr().err

@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--frames", type=frames, metavar="A:B:C", help="of videos: from A to before B, each C-th")
     own("--track", action="store_true", help="of videos: number the objects (library trackers)")
     own("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
+    help_text = (
+        "onnxruntime, openvino, aotinductor, folded ...; auto: as benchmark --runtimes measured"
+    )
+    own("--runtime", metavar="NAME", help=help_text)
     own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
     own("--no-pictures", action="store_true", help="no pictures of detections")
     help_text = "also draw where centers or corners are seen (photo.heatmap.jpg); twice as long"
