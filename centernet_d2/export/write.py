@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,9 +16,10 @@ import torch
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import COUNT, PICTURES, PROJECTION
 from .describe import metadata_of
 from .formats import Arrays, Format, Runner, exported
-from .graph import COUNT, PICTURES, PROJECTION, DetectorGraph, Sizes
+from .graph import DetectorGraph, Sizes
 from .network import IMAGES, Network
 from .parity import Differences
 
@@ -49,7 +50,7 @@ def write_graph(
 
     `names` go into its metadata: `class_names`, and those of joints.
     """
-    model = make_fast(copy.deepcopy(model)).requires_grad_(False)
+    model = cast(HeatmapDetector, make_fast(copy.deepcopy(model)).requires_grad_(False))
     if not form.channels_last:
         model = model.to(memory_format=torch.contiguous_format)
         model.channels_last = False
@@ -79,7 +80,7 @@ def compare(
     """
     report, count, timed = Differences(), 0, None
     for name, picture in pictures:
-        if sizes.height and picture.shape[:2] != (sizes.height, sizes.width):
+        if sizes.height and sizes.width and picture.shape[:2] != (sizes.height, sizes.width):
             picture = cv2.resize(picture, (sizes.width, sizes.height))
         batch = [picture] * (sizes.batch or 1)
         if not sizes.batch and timed is None:
@@ -105,7 +106,7 @@ def compare_maps(
     for name, picture in pictures:
         tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
         canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
-        if sizes.height:
+        if sizes.height and sizes.width:
             canvas = (sizes.height, sizes.width)
             tensor = tensor[:, : canvas[0], : canvas[1]]
         images = model.inference_images([tensor], canvas).tensor
@@ -147,7 +148,7 @@ def _inputs(batch: list[np.ndarray], expected: list[dict[str, Any]]) -> Arrays:
     return inputs
 
 
-def _times(*functions: Callable[[], Any]) -> tuple[float, ...]:
+def _times(*functions: Callable[[], Any]) -> tuple[float, float]:
     """Median seconds of each, in turns."""
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
@@ -155,4 +156,5 @@ def _times(*functions: Callable[[], Any]) -> tuple[float, ...]:
             began = time.perf_counter()
             function()
             took.append(time.perf_counter() - began)
-    return tuple(statistics.median(took) for took in seconds)
+    first, second = (statistics.median(took) for took in seconds)
+    return first, second
