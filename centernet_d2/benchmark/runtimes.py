@@ -1,8 +1,7 @@
 """Every runtime of a detector in one table, and which of them to use on this machine."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
@@ -12,10 +11,18 @@ from detectron2.modeling import build_model
 from ..data.images import read_image
 from ..engine.model_config import read_model_config
 from ..engine.setup import setup
-from ..inference import runtime as ways
 from ..inference.find_images import find_images
 from ..inference.predictor import Predictor
-from ..inference.runtime import RUNTIMES, Detect, Named, Runtimes, entry_of
+from ..inference.runtime import (
+    RUNTIMES,
+    Detect,
+    Named,
+    Runtimes,
+    differences,
+    entry_of,
+    generated_pictures,
+    may_be_chosen,
+)
 from .detector import count_multiply_adds, preprocess, size_text
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, peak_memory
@@ -27,6 +34,7 @@ COLUMNS: Row = dict.fromkeys(
         *("gflops", "of_gemm", "peak_mib", "scores", "boxes", "use", "note"),
     ]
 )
+PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 
 
@@ -87,7 +95,7 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
     heading = COLUMNS | {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
     rows: list[Row] = []
     for batch in options.batches:
-        times = timed(ready, pictures[:batch], gflop, options)
+        times = timed(ready, [*islice(cycle(pictures), batch)], gflop, options)
         for runtime in (GEMM, *RUNTIMES):
             row = heading | {"batch": batch, "runtime": runtime}
             rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
@@ -99,7 +107,8 @@ def compared(known: Runtimes, runtime: str) -> tuple[Detect | None, Row]:
     """What detects by a runtime, None where it cannot, and how it compares with eager PyTorch."""
     try:
         detect = known.detector(runtime)
-        report = ways.differences(known.model, detect, [[each] for each in known.pictures])
+        some = known.pictures[:COMPARED]
+        report = differences(known.model, detect, [some[:1], some])
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return None, {"note": str(error).strip().partition("\n")[0]}
     worst = {name: float(f"{value:.2g}") for name, value in report.worst.items()}
@@ -114,7 +123,9 @@ def timed(
     """Runtime -> what is measured of it; `gflop` are the network's billions for one picture."""
     count, device = len(pictures), options.torch_device
     matrix = torch.rand(SIDE, SIDE, device=device)
-    calls: dict[str, Call] = {GEMM: lambda: matrix @ matrix}
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        matrix = matrix.to_mkldnn()  # by oneDNN: MKL is slow on processors of others
+    calls: dict[str, Call] = {GEMM: lambda: torch.nn.functional.linear(matrix, matrix)}
     for name, detect in ready.items():
         calls[name] = lambda detect=detect: detect([entry_of(image) for _, image in pictures])
     timings = options.time(calls, most_rounds=max(5, options.rounds // count))
@@ -136,7 +147,7 @@ def timed(
 def mark_fastest(rows: Sequence[Row], batch: int) -> str:
     """Mark and return the first runtime that none is much faster than and that finds the same."""
     fits = [row for row in rows if row["batch"] == batch and row["times_eager"]]
-    fits = [row for row in fits if not row["note"] and ways.may_be_chosen(row["runtime"])]
+    fits = [row for row in fits if not row["note"] and may_be_chosen(row["runtime"])]
     best = min(row["ms_per_image"] for row in fits)
     chosen = next(row for row in fits if row["ms_per_image"] <= NEAR * best)
     chosen["use"] = "yes"
@@ -144,15 +155,11 @@ def mark_fastest(rows: Sequence[Row], batch: int) -> str:
 
 
 def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
-    """Pictures of one size for the largest batch: those given, again where they are few."""
-    count, upright = max(options.batches), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    """At most `PICTURES` of one size, of those given, or generated ones."""
     if not options.images:
-        return ways.generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * count)
-    found: list[Named] = []
-    for file in find_images(list(options.images)):
-        image = read_image(file, upright=upright)
-        if not found or image.shape == found[0][1].shape:
-            found.append((Path(file).name, image))
-        if len(found) == count:
-            break
-    return list(islice(itertools.cycle(found), count))
+        return generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
+    files, upright = find_images(options.images), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    read = ((Path(file).name, read_image(file, upright=upright)) for file in files)
+    first = next(read)
+    same = (named for named in read if named[1].shape == first[1].shape)
+    return [first, *islice(same, PICTURES - 1)]

@@ -35,6 +35,7 @@ from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..progress import SHOWN
 from ..runtime.detector import LARGEST, PICTURES, PROJECTION
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
@@ -142,13 +143,13 @@ class Runtimes:
     """The ways to run one detector.
 
     Attributes:
-        pictures: that a new file is proven on, or calibrated with; generated ones unless set.
+        pictures: that a new file is proven on, else generated ones, or calibrated with.
     """
 
     def __init__(self, model: HeatmapDetector, names: Mapping[str, Any], cfg: CfgNode) -> None:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
         self.model, self.names, self.cfg = model, dict(names), cfg
-        self.pictures = generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        self.pictures: Sequence[Named] = ()
         self._folder, threads = (
             cache_dir() / "runtimes" / _digest(model, cfg),
             torch.get_num_threads(),
@@ -206,6 +207,7 @@ class Runtimes:
                 f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
             )
             return self.detector("folded")
+        logger.info("runtime 'auto' by number of pictures: %s", fastest, extra=SHOWN)
         opened = {name: self.detector(name) for name in fastest.values()}
 
         def detect(entries: Entries) -> list[dict[str, Any]]:
@@ -222,12 +224,14 @@ class Runtimes:
         chosen_format(form_name, path)  # says what is not installed
         if stored == "int8":
             raise ValueError("files of 8 bits are not made here yet")
-        if not path.is_file() or self._fault(form, path, self.pictures[:1], may_be_none=True):
+        pictures = self.pictures[:4]
+        pictures = pictures or generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        if not path.is_file() or self._fault(form, path, pictures[:1], may_be_none=True):
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
                 file = Path(folder) / path.name
                 write_graph(self.model, self.names, form, file, Sizes())
-                if fault := self._fault(form, file, self.pictures[:4]):
+                if fault := self._fault(form, file, pictures):
                     raise ValueError(f"it does not find what the model finds: {fault}")
         opened: Any = form.open(path)
         if precision == "bf16":

@@ -57,7 +57,8 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
         assert "differs by" in half["note"] or "alone finds" in half["note"]
         assert 1e-4 < half["scores"] < 0.1
         eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
-        assert (eager["times_eager"], eager["scores"], eager["boxes"]) == (1, 0, 0)
+        assert eager["times_eager"] == 1
+        assert eager["scores"] < 1e-6 > eager["boxes"] * 0.01  # a batch against single pictures
         assert eager["of_gemm"] == pytest.approx(eager["gflops"] / machine, abs=0.02)
         assert 0 < rows["folded", batch]["boxes"] < 1e-3
     used = {batch: name for (name, batch), row in rows.items() if row["use"]}
