@@ -30,7 +30,8 @@ from ..engine.saved_names import tell_once
 from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
 from ..export.graph import DetectorGraph, Sizes, least_side
 from ..export.parity import Differences
-from ..export.write import arrays_of, rows_found, write_graph
+from ..export.precision import Feed, check_precision
+from ..export.write import arrays_of, inputs_of, rows_found, write_graph
 from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
@@ -43,7 +44,8 @@ from ..threads import cpu_name
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript", "onnxruntime", "openvino")
+PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript")
+PACKAGES += ("onnxruntime", "openvino", "nncf")
 RUNTIMES = {
     "eager": ("", "fp32"),
     "folded": ("", "fp32"),
@@ -51,6 +53,7 @@ RUNTIMES = {
     "compile": ("", "fp32"),
     "aotinductor": ("aotinductor", "fp32"),
     "onnxruntime": ("onnx", "fp32"),
+    "onnxruntime-int8": ("onnx", "int8"),
     "openvino": ("openvino", "fp32"),
     "openvino-bf16": ("openvino", "bf16"),
     "openvino-int8": ("openvino", "int8"),
@@ -222,31 +225,45 @@ class Runtimes:
         form = formats()[form_name]
         path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
-        if stored == "int8":
-            raise ValueError("files of 8 bits are not made here yet")
+        check_precision(form_name, stored)
         pictures = self.pictures[:4]
         pictures = pictures or generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
-        if not path.is_file() or self._fault(form, path, pictures[:1], may_be_none=True):
+        is_exact = stored == "fp32"
+        if not path.is_file() or (
+            is_exact and self._fault(form, path, pictures[:1], empty_too=True)
+        ):
+            feed = None if is_exact else self._feed(name)
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
-                file = Path(folder) / path.name
-                write_graph(self.model, self.names, form, file, Sizes())
-                if fault := self._fault(form, file, pictures):
+                file, given = Path(folder) / path.name, (self.model, self.names, form)
+                write_graph(*given, file, Sizes(), precision=stored, feed=feed)
+                if is_exact and (fault := self._fault(form, file, pictures)):
                     raise ValueError(f"it does not find what the model finds: {fault}")
         opened: Any = form.open(path)
         if precision == "bf16":
             opened = open_file(path, torch.get_num_threads(), precision=precision)
         return FileDetector(self.model, opened[0])
 
+    def _feed(self, name: str) -> Feed:
+        """What 8 bits are calibrated with."""
+        if not self.pictures:
+            raise ValueError(
+                f"the file of runtime '{name}' is calibrated on pictures, and made by centernet-d2 "
+                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --images <folder>"
+            )
+        return Feed(
+            self.pictures, lambda each: inputs_of(self.model, each[1], Sizes(), split=False)
+        )
+
     def _fault(
-        self, form: Format, file: Path, pictures: Sequence[Named], *, may_be_none: bool = False
+        self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False
     ) -> str:
-        """What a file finds otherwise; `may_be_none`: there need not be anything to find."""
+        """What a file finds otherwise; `empty_too`: there need not be anything to find."""
         name, first = pictures[0]
         batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
         batches += [[each] for each in pictures[1:]]
         report = differences(self.model, FileDetector(self.model, form.open(file)[0]), batches)
-        return "" if may_be_none and not report.detections else report.fault()
+        return "" if empty_too and not report.detections else report.fault()
 
 
 def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:

@@ -103,7 +103,9 @@ def broken(shift: float):
 def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(cache, monkeypatch):
     made = []
     monkeypatch.setattr(runtime, "chosen_format", lambda *given: made.append("asked"))
-    monkeypatch.setattr(runtime, "write_graph", lambda *given: made.append(given[3].touch()))
+    monkeypatch.setattr(
+        runtime, "write_graph", lambda *given, **more: made.append(given[3].touch())
+    )
     monkeypatch.setattr(runtime, "formats", lambda: {"onnx": broken(0.25)})
     known = runtimes()
     with pytest.raises(ValueError, match=r"pred_boxes differs by 0.25"):
@@ -152,8 +154,10 @@ def test_auto_without_a_measurement_is_folded_and_says_what_measures(cache, capl
 
 def test_what_is_no_runtime_or_not_of_the_device(cache):
     known = runtimes()
-    with pytest.raises(ValueError, match=r"'onnxruntime', 'openvino'.*got 'tensorflow'"):
+    with pytest.raises(ValueError, match=r"'onnxruntime', .*, 'openvino'.*got 'tensorflow'"):
         known.detector("tensorflow")
+    with pytest.raises(ValueError, match=r"made by centernet-d2 benchmark --runtimes --weights"):
+        known._feed("openvino-int8")
     known.model.to("meta")
     with pytest.raises(ValueError, match=r"computes on the CPU, and MODEL.DEVICE is meta"):
         known.detector("openvino")
