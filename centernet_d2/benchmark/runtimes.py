@@ -28,12 +28,8 @@ from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, peak_memory
 
 GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matrices of that side
-COLUMNS: Row = dict.fromkeys(
-    [
-        *("model", "picture", "batch", "runtime", "ms_per_image", "times_eager", "spread"),
-        *("gflops", "of_gemm", "peak_mib", "scores", "boxes", "use", "note"),
-    ]
-)
+COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm peak_mib "
+COLUMNS += "scores boxes use note"
 PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 
@@ -55,20 +51,11 @@ def runtimes(options: BenchmarkOptions) -> list[Row]:
 
 
 def recommendation(rows: Sequence[Row]) -> str:
-    """Which runtime to use, in a sentence for each model."""
-    told = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        each = " and ".join(
-            f"{row['runtime']} for batch {row['batch']} ({row['times_eager']} times as fast as "
-            "eager)"
-            for row in rows
-            if row["model"] == model and row["use"]
-        )
-        told.append(
-            f"Use for {model} on this machine, with {torch.get_num_threads()} threads: {each}; "
-            "Predictor(..., runtime='auto') does, and predict --runtime auto."
-        )
-    return "\n".join(told)
+    """Which runtime to use, in a sentence."""
+    told = "{runtime} for batch {batch} of {model} ({times_eager} times as fast as eager)"
+    each = ", ".join(told.format(**row) for row in rows if row["use"])
+    where = f"On this machine with --threads {torch.get_num_threads()} use {each}"
+    return f"{where}: Predictor(..., runtime='auto') and predict --runtime auto do."
 
 
 def runtimes_of(config: str, options: BenchmarkOptions) -> Runtimes:
@@ -92,14 +79,15 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
     told = {runtime: row for runtime, (_, row) in opened.items()}
     images = preprocess(known.model, [entry_of(pictures[0][1])])
     gflop = 2e-9 * count_multiply_adds(known.model, images)
-    heading = COLUMNS | {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
+    heading: Row = dict.fromkeys(COLUMNS.split())
+    heading |= {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
     rows: list[Row] = []
     for batch in options.batches:
         times = timed(ready, [*islice(cycle(pictures), batch)], gflop, options)
         for runtime in (GEMM, *RUNTIMES):
             row = heading | {"batch": batch, "runtime": runtime}
             rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
-    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches}, rows)
+    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches})
     return rows
 
 

@@ -7,6 +7,7 @@ cache: files, and what `centernet-d2 benchmark --runtimes` has found to be the f
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import logging
@@ -44,8 +45,7 @@ from ..threads import cpu_name
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript")
-PACKAGES += ("onnxruntime", "openvino", "nncf")
+PACKAGES = "torch torchvision detectron2 onnx onnxscript onnxruntime openvino nncf"
 RUNTIMES = {
     "eager": ("", "fp32"),
     "folded": ("", "fp32"),
@@ -159,14 +159,14 @@ class Runtimes:
         )
         self._record = self._folder / f"measured_with_{threads}_threads.json"
 
-    def remember(self, fastest: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the fastest runtime for each size of batch, and the table that says so."""
-        write_json(self._record, {"fastest": dict(fastest), "rows": list(rows)}, indent=1)
+    def remember(self, fastest: Mapping[int, str]) -> None:
+        """Keep the fastest runtime for each size of batch."""
+        write_json(self._record, dict(fastest))
 
     def fastest(self) -> dict[int, str]:
         """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
         try:
-            found = json.loads(self._record.read_text(encoding="utf-8"))["fastest"]
+            found = json.loads(self._record.read_text(encoding="utf-8"))
             return {int(n): name for n, name in found.items() if may_be_chosen(name)}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
@@ -190,8 +190,7 @@ class Runtimes:
             return make_fast(copy.deepcopy(self.model), dtype=dtype)
         if self.model.device.type != "cpu":
             raise ValueError(
-                f"runtime '{name}' computes on the CPU, and MODEL.DEVICE is {self.model.device}: "
-                "set it to cpu, or take another runtime, such as folded"
+                f"runtime '{name}' computes on the CPU: set MODEL.DEVICE to cpu, or take folded"
             )
         if form:
             return self._of_file(name, form, precision)
@@ -239,10 +238,9 @@ class Runtimes:
                 write_graph(*given, file, Sizes(), precision=stored, feed=feed)
                 if is_exact and (fault := self._fault(form, file, pictures)):
                     raise ValueError(f"it does not find what the model finds: {fault}")
-        opened: Any = form.open(path)
-        if precision == "bf16":
-            opened = open_file(path, torch.get_num_threads(), precision=precision)
-        return FileDetector(self.model, opened[0])
+        bf16: Any = functools.partial(open_file, threads=torch.get_num_threads(), precision="bf16")
+        run, _ = (bf16 if precision == "bf16" else form.open)(path)
+        return FileDetector(self.model, run)
 
     def _feed(self, name: str) -> Feed:
         """What 8 bits are calibrated with."""
@@ -270,7 +268,7 @@ def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
     """Of all that a file, and the time that it takes, depend on but threads."""
     device = model.device
     machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
-    packages = [(name, version(name)) for name in PACKAGES if not is_missing(name)]
+    packages = [(name, version(name)) for name in PACKAGES.split() if not is_missing(name)]
     told = [__version__, machine, model_text(cfg), packages]
     found = hashlib.sha256(json.dumps(told).encode())
     for name, value in sorted(model.state_dict().items()):

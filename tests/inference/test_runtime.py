@@ -123,7 +123,7 @@ def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(ca
 
 def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     known = runtimes()
-    known.remember({1: "eager", 4: "folded", 8: "openvino-int8"}, [{"batch": 1}])
+    known.remember({1: "eager", 4: "folded", 8: "openvino-int8"})
     again = runtimes()
     assert again.fastest() == {1: "eager", 4: "folded"}  # never 8 bits
     asked = []
@@ -159,7 +159,7 @@ def test_what_is_no_runtime_or_not_of_the_device(cache):
     with pytest.raises(ValueError, match=r"made by centernet-d2 benchmark --runtimes --weights"):
         known._feed("openvino-int8")
     known.model.to("meta")
-    with pytest.raises(ValueError, match=r"computes on the CPU, and MODEL.DEVICE is meta"):
+    with pytest.raises(ValueError, match=r"computes on the CPU: set MODEL.DEVICE to cpu"):
         known.detector("openvino")
 
 
