@@ -11,6 +11,8 @@ from detectron2.modeling import build_model
 from ..data.images import read_image
 from ..engine.model_config import read_model_config
 from ..engine.setup import setup
+from ..export.agreement import Agreement
+from ..export.parity import Differences
 from ..inference.find_images import find_images
 from ..inference.predictor import Predictor
 from ..inference.runtime import (
@@ -40,8 +42,9 @@ def runtimes(options: BenchmarkOptions) -> list[Row]:
 
     `gflops`: multiplications and additions of the network in a second; `of_gemm`: their share of
     what one large product of float32 matrices reaches, the first row. `scores` and `boxes`: the
-    largest differences to eager PyTorch, by the comparison of `centernet-d2 export`; `note` says
-    why a runtime is no candidate. The fastest of the others, `use`, are remembered.
+    largest differences to eager PyTorch, by the comparison of `centernet-d2 export`, of detections
+    that have a counterpart; `note` says why a runtime is no candidate. The fastest of the others,
+    `use`, are remembered.
     """
     rows: list[Row] = []
     for config in options.configs or [""]:
@@ -93,15 +96,17 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
 
 def compared(known: Runtimes, runtime: str) -> tuple[Detect | None, Row]:
     """What detects by a runtime, None where it cannot, and how it compares with eager PyTorch."""
+    is_exact, some = RUNTIMES[runtime][1] == "fp32", known.pictures[:COMPARED]
+    report = Differences() if is_exact else Agreement()
     try:
         detect = known.detector(runtime)
-        some = known.pictures[:COMPARED]
-        report = differences(known.model, detect, [some[:1], some])
+        differences(known.model, detect, [some[:1], some], report)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return None, {"note": str(error).strip().partition("\n")[0]}
     worst = {name: float(f"{value:.2g}") for name, value in report.worst.items()}
     told = {"scores": worst.get("scores"), "boxes": worst.get("pred_boxes")}
-    return detect, told | {"note": report.fault()}
+    note = report.fault() or ("" if is_exact else report.told())
+    return detect, told | {"note": note.partition(" (needed")[0]}
 
 
 @torch.no_grad()

@@ -111,9 +111,14 @@ def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
 
 
 @torch.no_grad()
-def differences(detect: Detect, other: Detect, batches: Iterable[Sequence[Named]]) -> Differences:
+def differences(
+    detect: Detect,
+    other: Detect,
+    batches: Iterable[Sequence[Named]],
+    report: Differences | None = None,
+) -> Differences:
     """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
-    report = Differences()
+    report = report or Differences()
     for batch in batches:
         entries = [entry_of(picture) for _, picture in batch]
         for (name, _), entry, found in zip(batch, entries, other(entries), strict=True):

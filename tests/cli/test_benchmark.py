@@ -54,8 +54,7 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
         absent, half = rows["onnxruntime", batch], rows["bf16", batch]
         assert absent["note"].startswith("--format onnx needs onnxscript: pip install onnxscript")
         assert absent["ms_per_image"] is None
-        assert "differs by" in half["note"] or "alone finds" in half["note"]
-        assert 1e-4 < half["scores"] < 0.1
+        assert "above 0.3" in half["note"]
         eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
         assert eager["times_eager"] == 1
         assert eager["scores"] < 1e-6 > eager["boxes"] * 0.01  # a batch against single pictures
