@@ -80,13 +80,14 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
         raise ValueError(f"{name}: {eager}")
     ready = {runtime: detect for runtime, (detect, _) in opened.items() if detect}
     told = {runtime: row for runtime, (_, row) in opened.items()}
+    same = [named for named in pictures if named[1].shape == pictures[0][1].shape]
     images = preprocess(known.model, [entry_of(pictures[0][1])])
     gflop = 2e-9 * count_multiply_adds(known.model, images)
     heading: Row = dict.fromkeys(COLUMNS.split())
     heading |= {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
     rows: list[Row] = []
     for batch in options.batches:
-        times = timed(ready, [*islice(cycle(pictures), batch)], gflop, options)
+        times = timed(ready, [*islice(cycle(same), batch)], gflop, options)
         for runtime in (GEMM, *RUNTIMES):
             row = heading | {"batch": batch, "runtime": runtime}
             rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
@@ -148,11 +149,8 @@ def mark_fastest(rows: Sequence[Row], batch: int) -> str:
 
 
 def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
-    """At most `PICTURES` of one size, of those given, or generated ones."""
+    """At most `PICTURES` of those given, or generated ones."""
     if not options.images:
         return generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
     files, upright = find_images(options.images), cfg.INPUT.EXIF_ORIENTATION == "apply"
-    read = ((Path(file).name, read_image(file, upright=upright)) for file in files)
-    first = next(read)
-    same = (named for named in read if named[1].shape == first[1].shape)
-    return [first, *islice(same, PICTURES - 1)]
+    return [(Path(file).name, read_image(file, upright=upright)) for file in files[:PICTURES]]
