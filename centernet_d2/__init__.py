@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from multiprocessing import current_process
 from typing import Any
 
 from .missing import explain
-from .moved_modules import say_new_names
 from .quiet import IN_CHILDREN, hold_back
 
 __version__ = "0.1.0"
@@ -30,7 +30,6 @@ _PUBLIC = {
 }
 __all__ = ["__version__", *_PUBLIC]
 
-say_new_names()
 _import_error: Exception | None = None
 _registered = False
 
@@ -45,7 +44,9 @@ def register() -> None:
         return
     _registered = True
     try:
-        from . import data, model_zoo, modeling, synthetic  # noqa: F401
+        with warnings.catch_warnings():  # detectron2 decorates functions with it
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+            from . import data, model_zoo, modeling, synthetic  # noqa: F401
     # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
     # OSError: a library of the system that is not there; TypeError: Python before 3.11.
     except (ImportError, RuntimeError, AttributeError, ValueError, OSError, TypeError) as error:

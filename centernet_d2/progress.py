@@ -1,7 +1,6 @@
 """What whoever waits at a terminal is shown: a bar, and the lines of the log that are marked."""
 
 import contextlib
-import functools
 import logging
 import threading
 from collections.abc import Iterable, Iterator
@@ -21,10 +20,19 @@ SECONDS = 2.0  # what is over earlier shows no bar
 SHOWN = {"shown": True}  # the `extra` of a log record that the terminal of a command shows too
 
 
-@functools.cache
+_said: dict[str, object] = {}
+
+
 def say(message: str) -> None:
-    """Tell a choice that was made for the user, in one line and once."""
-    logger.info("%s", message, extra=SHOWN)
+    """Tell a choice that was made for the user, in one line and once, by whichever thread."""
+    mine = object()
+    if _said.setdefault(message, mine) is mine:
+        logger.info("%s", message, extra=SHOWN)
+
+
+def say_again() -> None:
+    """Let `say` tell all of it anew, to whoever collects what is said."""
+    _said.clear()
 
 
 def bar(

@@ -4,6 +4,7 @@ import argparse
 import codecs
 import os
 import re
+from pathlib import Path
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HOME = re.compile(r"(?:^|(?<=:))~[^/\\:]*")  # also after a prefix: "published:~/a.pth"
@@ -61,4 +62,20 @@ def expanded_output(path: str, source: str = "") -> str:
             f"{source}{path!r} has {left[0]!r}, which is no user or variable here: correct or set "
             "it, or make the folder first if that is its name."
         )
+    return found
+
+
+def output_folder(path: str, source: str = "") -> str:
+    """Return `expanded_output` of a folder, there or not; PathError where a file has its place."""
+    found = expanded_output(path, source)
+    if file := next(filter(os.path.isfile, (found, *map(str, Path(found).parents))), ""):
+        raise PathError(f"{source}'{file}' is a file: give a folder, which may be a new one.")
+    return found
+
+
+def output_file(path: str) -> str:
+    """Return `expanded_output` of a file, there or not; PathError where it is a folder."""
+    found = expanded_output(path)
+    if os.path.isdir(found):
+        raise PathError(f"'{found}' is a folder: give the name of a file in it.")
     return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -134,3 +135,11 @@ def _torch_threads() -> int:
     """Return torch's number, 0 where it is not imported."""
     torch = sys.modules.get("torch")
     return torch.get_num_threads() if torch is not None else 0
+
+
+def cpu_name() -> str:
+    """The model of the processor."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return name[1] if name else platform.processor() or platform.machine()

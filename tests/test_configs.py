@@ -18,6 +18,8 @@ from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
 from centernet_d2.layers.directional_pool import DirectionalPool
+from centernet_d2.losses.peak_regression import RegressionLoss
+from centernet_d2.modeling.rules import part
 from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -171,3 +173,14 @@ def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     still = [n for n, p in trained if torch.equal(p, before[n]) and p.grad.any()]
     assert still == []
     assert sum(not torch.equal(p, before[n]) for n, p in trained) > len(trained) / 2
+
+
+def test_smooth_l1_of_the_ablation_is_the_published_one():
+    """Published: the sum over the number of objects. The loss key alone would halve it."""
+    sizes = torch.tensor([[10.0, 20.0], [7.0, 5.0]])
+    found = sizes + torch.tensor([[0.5, -3.0], [0.25, 4.0]])
+    expected = (0.5**2 / 2 + 2.5 + 0.25**2 / 2 + 3.5) / 2
+    cfg = loaded("Ablations/points_smooth_l1.yaml")
+    assert part(RegressionLoss, cfg)(found, sizes).item() == pytest.approx(expected, rel=1e-4)
+    cfg.MODEL.POINTS_CENTERNET.REGRESSION_NORMALIZER = "elements"
+    assert part(RegressionLoss, cfg)(found, sizes).item() == pytest.approx(expected / 2, rel=1e-4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from centernet_d2.text_files import TextFileError, read_text
+from centernet_d2.text_files import PathError, TextFileError, output_file, output_folder, read_text
 
 TEXT = 'a line\n{"name": "Kätzchen 猫"}\n'
 
@@ -29,3 +29,14 @@ def test_what_is_no_text_is_named(tmp_path, content):
 def test_a_missing_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_text(str(tmp_path / "none.txt"))
+
+
+def test_a_place_to_write_to_is_no_other_kind_of_thing(tmp_path):
+    (file := tmp_path / "a.txt").write_text("")
+    assert output_folder(f"{tmp_path}/new/er") == f"{tmp_path}/new/er"
+    assert output_file(str(file)) == str(file)
+    for taken in (file, file / "inner"):
+        with pytest.raises(PathError, match=f"^OUTPUT_DIR: '{file}' is a file: give a folder"):
+            output_folder(str(taken), "OUTPUT_DIR: ")
+    with pytest.raises(PathError, match=f"^'{tmp_path}' is a folder: give the name of a file"):
+        output_file(str(tmp_path))

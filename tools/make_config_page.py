@@ -11,7 +11,7 @@ from pathlib import Path
 
 from _pages import write_or_check
 
-from centernet_d2.config import BLOCKS, MOVED_KEYS, MOVED_VALUES
+from centernet_d2.config import BLOCKS
 from centernet_d2.config.rules import Block, Key
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "config.md"
@@ -38,19 +38,11 @@ cfg = centernet_d2.load_config("configs/a.yaml", ["SOLVER.IMS_PER_BATCH", 8], ad
 centernet_d2.setup(cfg)
 ```
 """
-MOVED = """## Moved
-
-An old name is an error that has the new one; in a config.yaml that a run of an earlier version has
-saved it is read as the new one, with a warning.
-
-| was | is |
-| --- | --- |
-"""
 
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD, *map(_section, BLOCKS), _moved()]
+    parts = [HEAD, *map(_section, BLOCKS)]
     return "\n".join(parts)
 
 
@@ -66,13 +58,6 @@ def _row(key: Key) -> str:
     name = key.name.rpartition(".")[2]
     rule = _text(key.rule.says).removeprefix("one of ")
     return f"| `{name}` | `{key.default!r}` | {rule} | {_text(key.doc)} |"
-
-
-def _moved() -> str:
-    rows = [f"| `{old}` | `{new}` |" for old, new in MOVED_KEYS.items()]
-    for key, words in MOVED_VALUES.items():
-        rows += [f"| `{key} {old}` | `{key} {new}` |" for old, new in words.items()]
-    return MOVED + "\n".join(rows) + "\n"
 
 
 def _text(words: str) -> str:

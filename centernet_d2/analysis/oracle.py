@@ -1,11 +1,12 @@
-"""Ground truth in place of predictions: what each part of a corner detector costs.
+"""Ground truth in place of predictions: what each part of a detector costs.
 
-CornerNet's Table 6 (journal version) replaces heatmaps, then heatmaps and offsets; the triplet
-paper's Table 5 the centers. Neither says how; the choices are stated below.
+"Objects as Points" has it in Table 7. CornerNet's Table 6 (journal version) replaces heatmaps, then
+heatmaps and offsets; the triplet paper's Table 5 the centers. The latter two do not say how; the
+choices are stated below.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,16 +17,28 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..modeling.meta_arch.cornernet import CORNERS, CornerNet
+from ..modeling.meta_arch.points_centernet import PointsCenterNet
 from ..modeling.meta_arch.triplet_centernet import TripletCandidates, TripletCenterNet
 from ..structures.padded_images import PaddedImages
-from ..structures.predictions import CornerPredictions, KeypointMaps
+from ..structures.predictions import (
+    CenterMaps,
+    CenterPredictions,
+    CornerPredictions,
+    KeypointMaps,
+)
 from ..structures.targets import KeypointTargets
+from .point_oracle import known_substitutes, told_maps
+
+Detector = CornerNet | PointsCenterNet
 
 SUBSTITUTES = ("heatmaps", "offsets", "centers")
 
 
 class Oracle(nn.Module):
-    """A corner detector that is told part of the answer; used like the detector in evaluation.
+    """A detector that is told part of the answer; used like the detector in evaluation.
+
+    The points detector: branches of its head by their names, see `point_oracle.told_maps`. The
+    corner detectors:
 
     - "heatmaps": the corners' heatmaps are 1 in the cells of true corners and 0 elsewhere (whether
       Gaussians surround the ones does not matter, only their peaks are read). Pairs with a corner
@@ -38,23 +51,19 @@ class Oracle(nn.Module):
     as crowd regions, is not told.
     """
 
-    def __init__(self, model: CornerNet, substitutes: Collection[str]) -> None:
+    def __init__(self, model: Detector, substitutes: Collection[str]) -> None:
         """Keep the detector, which is not changed; no `substitutes`: all is predicted."""
         super().__init__()
-        if unknown := sorted(set(substitutes).difference(SUBSTITUTES)):
-            raise ValueError(f"No ground truth for {unknown}; known: {', '.join(SUBSTITUTES)}.")
+        self.model, self.substitutes = model, frozenset(substitutes)
+        if isinstance(model, PointsCenterNet):
+            check_known(substitutes, known_substitutes(model))
+            return
         if not isinstance(model, CornerNet):
             raise ValueError(
-                f"{type(model).__name__} has no corners to substitute; MODEL.META_ARCHITECTURE "
-                "must be CornerNet or TripletCenterNet."
+                f"{type(model).__name__} is none of the detectors that can be told: "
+                "PointsCenterNet, CornerNet, TripletCenterNet."
             )
-        if "centers" in substitutes and not isinstance(model, TripletCenterNet):
-            raise ValueError(
-                f"{type(model).__name__} has no centers: leave 'centers' out, or take a "
-                "TripletCenterNet."
-            )
-        self.model = model
-        self.substitutes = frozenset(substitutes)
+        check_known(substitutes, SUBSTITUTES[: 3 if isinstance(model, TripletCenterNet) else 2])
 
     @torch.no_grad()
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -70,9 +79,27 @@ class Oracle(nn.Module):
                     "loader a mapper that attaches them without augmenting."
                 )
             truth = self.model.checked_objects(entry).to(self.model.device)
-            with _proposing(self.model, partial(self._propose, truth)):
+            is_points = isinstance(self.model, PointsCenterNet)
+            propose = self._propose_points if is_points else self._propose
+            with replaced(self.model, "propose", partial(propose, truth)):
                 results += self.model.inference([entry])
         return results
+
+    def _propose_points(
+        self, truth: Instances, predictions: list[CenterPredictions], images: PaddedImages
+    ) -> list[Instances]:
+        model: Any = self.model
+        centers = model.targets(images, [truth], predictions[-1].map_size)
+        of_tasks = {task.name: task.targets([truth], images, centers) for task in model.tasks}
+
+        def decoded_maps(last: CenterPredictions, *, flipped: bool) -> CenterMaps:
+            maps = type(model).decoded_maps(model, last, flipped=flipped)
+            return told_maps(maps, centers, of_tasks, self.substitutes)
+
+        with replaced(model, "decoded_maps", decoded_maps):
+            (found,) = type(model).propose(model, predictions, images)
+        # What only fills up the best K is no detection.
+        return [found[found.scores > 0] if "heatmap" in self.substitutes else found]
 
     def _propose(
         self, truth: Instances, predictions: list[CornerPredictions], images: PaddedImages
@@ -132,11 +159,19 @@ def true_centers(truth: Instances) -> Instances:
     return Instances(truth.image_size, pred_centers=centers, **found)
 
 
+def check_known(substitutes: Collection[str], known: Sequence[str]) -> None:
+    """Raise ValueError of what a detector cannot be told."""
+    if unknown := sorted(set(substitutes).difference(known)):
+        raise ValueError(
+            f"this detector cannot be told {', '.join(unknown)}; it predicts {', '.join(known)}"
+        )
+
+
 @contextmanager
-def _proposing(model: CornerNet, propose: Any) -> Iterator[None]:
-    """Let a detector propose by another function."""
-    model.propose = propose
+def replaced(model: nn.Module, name: str, method: Any) -> Iterator[None]:
+    """Let a detector use another function for a method."""
+    setattr(model, name, method)
     try:
         yield
     finally:
-        del model.propose  # the class' own shows again
+        delattr(model, name)  # the class' own shows again

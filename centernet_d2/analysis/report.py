@@ -54,6 +54,7 @@ def write_report(
     scores: Mapping[str, Mapping[str, float | None]],
     besides: Mapping[str, Any],
     source: str,
+    weights: str = "",
     metrics_file: str = "",
     max_detections: int = 0,
     upright: bool = True,
@@ -67,6 +68,7 @@ def write_report(
         scores: the benchmark's own, percent by task and name, shown as they are.
         besides: what the evaluator says beside them; its `curves` are drawn.
         source: where the detections come from, for the heading.
+        weights: the detector's, where they are known, for the command that is advised.
         metrics_file: `metrics.json` of the training, "" for none.
         max_detections: that count, of each picture and class; 0: COCO's 100.
         upright: whether boxes are in pictures that EXIF turned.
@@ -77,6 +79,7 @@ def write_report(
     matches = _matched(records, found, len(dataset.class_names), max_detections or 100)
     at = matching.by_threshold(matches)
     numbers = {"dataset": dataset.name, "results": source, "images": len(records)}
+    numbers["weights"] = weights
     numbers |= _numbers(matches, at, dataset.class_names) | {"scores": scores}
     place = os.path.join(folder, "report")
     os.makedirs(place, exist_ok=True)
@@ -99,15 +102,16 @@ def write_report(
     return numbers
 
 
-def advice(numbers: Mapping[str, Any], weights: str = "model_final.pth") -> tuple[str, str]:
+def advice(numbers: Mapping[str, Any]) -> tuple[str, str]:
     """What a report says of the threshold, and the command that takes it ("" for none)."""
     all_classes = numbers["all classes"]
     if not all_classes["f1"]:
         return "Not one detection is right: no score threshold can be advised.", ""
     told = "Best F1 {f1:.3f} at score threshold {threshold:g} (precision {precision:.3f}, recall "
     told += "{recall:.3f}); precision 0.9 from {precise_from} on."
-    command = f"centernet-d2 predict --weights {shlex.quote(weights)} --input photos --output found"
-    command += f" --score-threshold {all_classes['threshold']:g}"
+    weights = numbers["weights"] and shlex.quote(numbers["weights"])
+    command = weights and f"centernet-d2 predict --weights {weights} --input photos --output found"
+    command += f" --score-threshold {all_classes['threshold']:g}" * bool(weights)
     return told.format(**all_classes).replace("from None on", "at none"), command
 
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -70,6 +71,16 @@ class Dataset:
         """The record of an id, or of the longest known end of a path, with its ending or not."""
         names = (key, *(_endings(key) if isinstance(key, str) else ()))
         return next(filter(None, map(self.pictures.get, names)), None)
+
+
+def weights_of(path: str) -> str:
+    """The weights that results are of: those that a predictions.json names, or its run's; or ""."""
+    place = Path(path)
+    file = place / PLACES[1] if place.is_dir() else place
+    with suppress(OSError, ValueError, TypeError, KeyError):  # texts, or a JSON of others
+        return str(json.loads(read_text(str(file)))["weights"])
+    files = (folder / "model_final.pth" for folder in (place, *place.absolute().parents[:3]))
+    return next((str(file) for file in files if file.is_file()), "")
 
 
 def _endings(path: str) -> Iterator[str]:

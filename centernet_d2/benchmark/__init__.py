@@ -4,7 +4,7 @@ A section is a function that measures one subject, registered under its name in
 `BENCHMARK_REGISTRY`.
 """
 
-from . import detector  # noqa: F401 - importing a section registers it
+from . import detector, runtimes  # noqa: F401 - importing a section registers it
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
 
 __all__ = ["BENCHMARK_REGISTRY", "BenchmarkOptions", "run_sections"]

@@ -3,16 +3,16 @@
 import contextlib
 import os
 import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import Any
 
 import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
+from ..threads import cpu_name
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
@@ -20,7 +20,8 @@ BENCHMARK_REGISTRY.__doc__ = """
 What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A row is a flat dict
 of plain values; the rows of a section share their keys and become one table.
 """
-Row = dict[str, object]
+Row = dict[str, Any]
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class BenchmarkOptions:
     warm_up: int = 3
     device: str = "cpu"
     amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
+    weights: str = ""  # of the detector whose runtimes are measured
+    images: Sequence[str] = ()  # files, folders, patterns
 
     @property
     def torch_device(self) -> torch.device:
@@ -96,7 +99,7 @@ def describe_machine(device: str) -> dict[str, object]:
     """Return what a number is worth nothing without."""
     affinity = getattr(os, "sched_getaffinity", None)
     machine: dict[str, object] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores_of_machine": os.cpu_count(),
         "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -104,20 +107,13 @@ def describe_machine(device: str) -> dict[str, object]:
         "python": platform.python_version(),
         "load_before": _load(),
     }
-    for package in ("torch", "torchvision", "detectron2", "numpy", "opencv-python-headless"):
+    for package in ("torch", "torchvision", "detectron2", *PACKAGES):
         with contextlib.suppress(PackageNotFoundError):
             machine[package] = version(package)
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
         machine["cuda"] = torch.version.cuda
     return machine
-
-
-def _cpu_name() -> str:
-    file = Path("/proc/cpuinfo")
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor() or platform.machine()
 
 
 def _load() -> float | None:

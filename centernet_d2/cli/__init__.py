@@ -29,6 +29,7 @@ VERBS = {
     "convert": "published weights to a file of this package",
     "export": "a detector as a file that other programs run: ONNX, OpenVINO, torch.export",
     "app": "a page in the browser to try detectors on pictures",
+    "serve": "a detector over HTTP: pictures in, JSON or drawn pictures out",
     "analyze": "a page on detections; scores with ground truth in place of predictions",
     "benchmark": "speed, memory and size of detectors",
     "models": "the model zoo and the Hugging Face Hub: list, show, download, push",

@@ -2,20 +2,27 @@
 
 import argparse
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from tabulate import tabulate
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..analysis.collisions import PAPER, collision_tables, count_collisions
 from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
 from ..analysis.report import advice, write_report
+from ..analysis.results_files import weights_of
 from ..atomic_write import write_json
+from ..data.fields.base import build_fields
 from ..data.loader import build_test_loader
 from ..data.mapper import DetectionMapper
+from ..data.records import check_class_names, checked_records
 from ..engine.class_names import without_training_data
 from ..engine.evaluate import load_for_evaluation
 from ..engine.model_config import read_model_config
@@ -24,13 +31,13 @@ from ..engine.setup import setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
-from .evaluate import score_results
+from .evaluate import config_without_model, score_results
 
 
 def run(args: argparse.Namespace) -> int:
     logger = start_logging(verbose=args.verbose)
-    if args.analysis == "report":
-        return report(args)
+    if args.analysis in WITHOUT_MODEL:
+        return WITHOUT_MODEL[args.analysis](args)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
@@ -60,16 +67,39 @@ def report(args: argparse.Namespace) -> int:
     cfg, dataset, found, evaluator, scores = score_results(args, "")
     folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
     told = {"scores": plain_scores(scores), "source": args.results, "besides": evaluator.besides}
-    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS}
+    told |= {"max_detections": cfg.TEST.COCO_MAX_DETECTIONS, "weights": weights_of(args.results)}
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     numbers = write_report(dataset, found, folder, upright=upright, **told)
-    print(*advice(numbers), os.path.join(folder, "report.html"), sep="\n")
+    lines = (*advice(numbers), os.path.join(folder, "report.html"))
+    print(*filter(None, lines), sep="\n")
     return 0
+
+
+def collisions(args: argparse.Namespace) -> int:
+    cfg = config_without_model(args)
+    chosen = {"stride": args.stride, "ious": args.iou, "crowds": args.crowds}
+    for name in cfg.DATASETS.TEST:
+        records = checked_records(name)
+        if not records.labelled:
+            raise ValueError(f"'{args.dataset or name}' has no annotations: nothing can collide")
+        classes = check_class_names(MetadataCatalog.get(name).thing_classes, name)
+        found = count_collisions(records, classes, plus_one=args.plus_one, **chosen)
+        print(f"\n{name}", *collision_tables(found), sep="\n\n")
+        folder = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
+        # Several datasets have a folder each.
+        folder = os.path.join(folder, name) if len(cfg.DATASETS.TEST) > 1 else folder
+        file = os.path.join(folder, "collisions.json")
+        write_json(file, {"dataset": name, **found, "paper": PAPER}, indent=1)
+        print(f"\nwritten: {file}")
+    return 0
+
+
+WITHOUT_MODEL = {"report": report, "collisions": collisions}
 
 
 def oracle_rows(
     cfg: CfgNode, model: nn.Module, name: str, substitutes: list[list[str]], output: str
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Scores of one dataset: the detector's own, then with each substitution."""
     rows = []
     for told in [[], *substitutes]:
@@ -78,12 +108,22 @@ def oracle_rows(
         evaluator = build_evaluator(cfg, name, folder, **told_by_model(model))
         detector, loader = Oracle(model, told).eval(), loader_with_objects(cfg, name)
         results = inference_on_dataset(detector, loader, evaluator)
-        scores = {key: v for key, v in results.get("bbox", {}).items() if "-" not in key}
-        rows.append({"ground truth": title, **scores})
+        rows.append({"ground truth": title, **scores_of(results)})
+    return rows
+
+
+def scores_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of an evaluation what is of all classes: scores of boxes, and AP of other tasks by name."""
+    rows: dict[str, float | None] = {}
+    for task, found in plain_scores(results).items():
+        whole = {key: value for key, value in found.items() if "-" not in key}
+        told = {f"{task} {key}": value for key, value in whole.items() if key.startswith("AP")}
+        rows |= whole if task == "bbox" else told
     return rows
 
 
 def loader_with_objects(cfg: CfgNode, name: str) -> DataLoader:
     """Images as they are evaluated, with the objects that count: no crowds, nothing difficult."""
-    mapper = DetectionMapper(is_train=True, crowd_as_objects=False, difficult_as_objects=False)
+    no_regions = {"crowd_as_objects": False, "difficult_as_objects": False}
+    mapper = DetectionMapper(is_train=True, fields=build_fields(cfg), **no_regions)
     return build_test_loader(cfg, name, mapper=mapper)

@@ -11,8 +11,10 @@ from tabulate import tabulate
 
 from ..atomic_write import write_json
 from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
+from .parsers.benchmark import DEFAULT_CONFIGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -30,13 +32,24 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.overrides = args.opts
+    if args.runtimes:
+        args.sections, args.batches = ["runtimes"], args.batches or [1, 8]
+    elif args.weights or args.images:
+        raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
+    else:
+        args.batches, args.configs = args.batches or [1, 2, 4, 8], args.configs or DEFAULT_CONFIGS
+        args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
-        args.sections or [name for name, _ in BENCHMARK_REGISTRY],
+        args.sections,
         BenchmarkOptions(**given),
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
+    more = {}
+    if args.runtimes:
+        more = {"recommendation": recommendation(result.sections["runtimes"])}
+        print(f"\n{more['recommendation']}")
     if args.json:
-        write_json(args.json, vars(result), indent=1)
+        write_json(args.json, vars(result) | more, indent=1)
     return 0

@@ -33,6 +33,7 @@ from ..engine.object_scale import Learned, Records, check_object_scale, sizes_in
 from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
+from ..progress import say_again
 from .faults import sentence
 
 
@@ -115,7 +116,7 @@ def look_at_all(
     noted: dict[Finding, str] = {}  # in reading, and the first dataset that has it, if known
     train, test = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST  # `setup` names them anew
     logger, kept = logging.getLogger("centernet_d2"), MemoryHandler(10**6, logging.CRITICAL + 1)
-    kept.setLevel(logging.WARNING)
+    kept.addFilter(lambda r: r.levelno >= logging.WARNING or vars(r).get("shown", False))
 
     def told(spec: str, look: Callable[..., Any], *given: Any) -> Any:
         start = len(kept.buffer)
@@ -125,15 +126,18 @@ def look_at_all(
         except (ValueError, OSError, KeyError) as error:  # what a training would stop at
             findings.append(Finding("dataset", "error", 1, sentence(error, "")))
         finally:
-            said = (Finding("reading", "warning", 1, r.getMessage()) for r in kept.buffer[start:])
+            rows = [(r.levelno >= logging.WARNING, r.getMessage()) for r in kept.buffer[start:]]
+            said = [Finding("reading", "warning" if w else "note", 1, text) for w, text in rows]
             noted.update({each: spec for each in (*found, *said) if not noted.get(each)})
 
+    level = logger.level
     logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    say_again()
     try:
         ready = told("", prepare, cfg, args.config_file)
         for spec in specs:
-            level = args.images or cfg.DATASETS.CHECK_IMAGES
-            if seen := told(spec, look_at, spec, cfg, level, ready is not None):
+            if seen := told(spec, look_at, spec, cfg, args.images, ready is not None):
                 looked[spec], found = seen
                 findings += found
                 if looked[spec].records.labelled:
@@ -144,6 +148,7 @@ def look_at_all(
             told("", compare, ready, learned, {spec: usable.get(spec, ()) for spec in test})
     finally:
         logger.removeHandler(kept)
+        logger.setLevel(level)
     read = [replace(each, dataset=spec) for each, spec in noted.items()]
     return looked, list(dict.fromkeys([*read, *findings]))
 
@@ -155,14 +160,12 @@ def prepare(cfg: CfgNode, config_file: str) -> CfgNode | None:
     return cfg if config_file else None
 
 
-def look_at(spec: str, cfg: CfgNode, level: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
+def look_at(spec: str, cfg: CfgNode, images: str, is_ready: bool) -> tuple[Looked, list[Finding]]:
     classes = cfg.DATASETS.CLASSES
     name = register_from_files(spec, classes) if is_file_spec(spec) or classes else spec
     records, metadata = checked_records(name), MetadataCatalog.get(name)
-    if (read_as := metadata.get("file_spec", spec)).split(":")[0] != spec.split(":")[0]:
-        print(f"'{spec}' is read as '{read_as}'")
     names = metadata.get("thing_classes") or ()
-    pictures = look(records, level)
+    pictures = look(records, images or cfg.DATASETS.CHECK_IMAGES)
     found, usable = judge_pictures(records, pictures), list(records)
     if records.labelled:
         judged, usable = judge_records(cfg, records, names, is_given=is_ready)
@@ -187,7 +190,8 @@ def fix(
         return print(f"{spec} has no annotations: nothing is written.")
     known = {digest for other in others for digest in other.digests.values()}
     leaked = {row for row, digest in looked.pictures.digests.items() if digest in known}
-    read = (f for f in found if f.kind in ("value", "reading") and f.dataset in (spec, ""))
+    lost = (f for f in found if f.kind in ("value", "reading") and f.severity != "note")
+    read = (f for f in lost if f.dataset in (spec, ""))
     rows = [("", "", f"not read: {what}") for f in read for what in f.left_out or (f.what,)]
     given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
     print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")

@@ -35,13 +35,9 @@ def score_results(
     Returns config, dataset, detections, the evaluator, which writes to `folder` ("": nowhere), and
     its results.
     """
-    opts = [*args.opts, *["DATASETS.TEST", args.dataset] * bool(args.dataset)]
-    # There is no model: classes are the dataset's, and no word is lost on device or size.
-    opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
-    cfg = load_config(args.config_file, opts, import_all(args.imports))
+    cfg = config_without_model(args)
     if len(cfg.DATASETS.TEST) != 1:
         raise ValueError("Name the one dataset that these results are of: --dataset")
-    cfg = setup(without_training_data(cfg))
     dataset = Dataset(cfg.DATASETS.TEST[0])
     found = read_results(args.results, dataset)
     outputs = ["pred_boxes"]
@@ -53,3 +49,14 @@ def score_results(
     for image_id, arrays in found.items():
         evaluator.take(image_id, arrays, f"image {image_id}")
     return cfg, dataset, found, evaluator, evaluator.evaluate()
+
+
+def config_without_model(args: argparse.Namespace) -> CfgNode:
+    """The config of a verb that looks at `args.dataset`, or DATASETS.TEST, and runs no model."""
+    opts = [*args.opts, *["DATASETS.TEST", args.dataset] * bool(args.dataset)]
+    # Classes are the dataset's, and no word is lost on device or size.
+    opts += ["MODEL.HEATMAP.NUM_CLASSES", 0, "MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 0]
+    cfg = load_config(args.config_file, opts, import_all(args.imports))
+    if not cfg.DATASETS.TEST:
+        raise ValueError("Name the dataset: --dataset coco:my/val.json:my/images")
+    return setup(without_training_data(cfg))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..checked_values import check_choice
-from ..engine.model_config import read_model_config
+from ..engine.model_config import model_text, read_model_config
 from ..engine.processes import at_signals
 from ..engine.saved_names import tell_once
 from ..engine.terminal import start_logging
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     camera = {"calibration": args.calibration, "focal_length": args.focal_length}
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     cameras = ImageCameras([f for f in found if not is_live(f)], **camera, upright=upright)
-    predictor = Predictor(cfg)
+    predictor = Predictor(cfg, runtime=args.runtime)
     names, drawing = predictor.class_names, SkeletonDrawing.of(predictor.skeleton)
     for name in args.classes or ():
         check_choice("--classes", name, names)
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     recorder = Recorder(names, *choice, clip=not args.no_clip)
     tiles = tile_settings(args, predictor)
     settings = {**predictor.names, **describe_model(predictor.cfg), **camera, "tiles": tiles}
+    settings |= {"runtime": args.runtime} if args.runtime else {}
     how = {"threshold": args.score_threshold, "keypoints": args.keypoints, "drawing": drawing}
     draw = None if args.no_pictures else functools.partial(draw_result, class_names=names, **how)
     rule = {"batch_size": args.batch_size, "tiles": tiles}
@@ -168,13 +169,9 @@ def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray)
 
 def describe_model(cfg) -> dict[str, object]:
     """Return what must be equal for two runs' predictions to belong together."""
-    parts = cfg.clone()
-    parts.defrost()
-    parts.MODEL.DEVICE = parts.MODEL.WEIGHTS = ""
-    text = "\n".join(part.dump() for part in (parts.MODEL, parts.INPUT, parts.TEST))
     weights = cfg.MODEL.WEIGHTS
     return {
         "weights": weights,
         "weights_modified": int(os.path.getmtime(weights)) if os.path.isfile(weights) else None,
-        "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "config_sha256": hashlib.sha256(model_text(cfg).encode()).hexdigest(),
     }

@@ -13,7 +13,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from ..checked_values import Rule, flag, listed, number, one_of, optional, text, weight, whole, word
-from . import KEYS, flattened, moved, value_of
+from . import KEYS, flattened, value_of
 from .rules import device
 
 PACKAGE = __name__.partition(".")[0]
@@ -116,8 +116,6 @@ def check_values(cfg: CfgNode, groups: tuple[str, ...] = ("",)) -> None:
 
 def wrong_value(key: str, value: Any) -> str:
     """Return the error for a value that `RULES[key]` does not allow."""
-    if renamed := moved({key: value}):
-        return f"{renamed[0]}."
     return f"{key} is {value!r}; it must be {RULES[key].says}."
 
 

@@ -15,8 +15,8 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
 
 from ..detectron2_versions import KEYS_OF_MAIN, VERSION
-from ..text_files import expanded, expanded_output, read_text
-from . import flattened, moved, translated
+from ..text_files import expanded, output_folder, read_text
+from . import flattened
 from .checks import RULES, wrong_value
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def override_level(overrides: Sequence[Any]) -> Level:
 def expand_paths(cfg: CfgNode) -> None:
     """Expand "~" and variables in the paths of `cfg`, in place, as `expanded` and its kin do."""
     if isinstance(cfg.OUTPUT_DIR, str):  # `check_values` tells what is none
-        cfg.OUTPUT_DIR = expanded_output(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
+        cfg.OUTPUT_DIR = output_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR: ")
     names = ("TRAIN", "TEST", "FROM_FILES")
     for node, name in ((cfg.MODEL, "WEIGHTS"), *((cfg.DATASETS, name) for name in names)):
         value = node[name]
@@ -135,20 +135,14 @@ def expand_paths(cfg: CfgNode) -> None:
 def merge_level(cfg: CfgNode, level: Level) -> None:
     """Merge the keys of a level into `cfg`, in place.
 
-    Keys that only detectron2's main branch has are dropped with a warning, moved ones translated in
-    a file that a run has saved; other unknown keys are a KeyError, values of other types a
-    ValueError.
+    Keys that only detectron2's main branch has are dropped with a warning; other unknown keys are a
+    KeyError, values of other types a ValueError.
     """
     known = flattened(cfg)
     blocks = {key.rpartition(".")[0] for key in known}
     # A block without a key in it, "SOLVER:", says nothing.
     values = {k: v for k, v in level.values.items() if not (v is None and k in blocks)}
     source = level.source
-    if renamed := "; ".join(moved(values)):
-        if not level.is_saved:
-            raise KeyError(f"{source}{renamed}.")
-        logger.warning("%sit was saved by an earlier version, and is read so: %s.", source, renamed)
-        values = translated(values)
     if dropped := [key for key in KEYS_OF_MAIN if key in values and key not in known]:
         names = ", ".join(dropped)
         logger.warning("%sdetectron2 %s has no %s; not used.", source, VERSION, names)

@@ -59,7 +59,8 @@ POINTS = block(
         "(torch defaults: published hourglass)."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap loss."),
     OFFSET_WEIGHT=(1.0, weight, "Of the loss of the offset within a cell."),
-    REGRESSION_LOSS=("l1", one_of("l1", "smooth_l1"), "Distance of regressed values."),
+    REGRESSION_LOSS=("l1", one_of("l1", "smooth_l1"), "Distance of regressed values. The published "
+        "smooth L1 has REGRESSION_NORMALIZER `objects`; with `elements` it is half as large."),
     REGRESSION_NORMALIZER=("elements", one_of("elements", "objects", "max_objects"),
         "`elements`: divide by objects x channels (published code); `objects`: by the number of "
         "objects (the paper's 1/N); `max_objects`: by 50 x images x channels (published code for "

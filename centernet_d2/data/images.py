@@ -6,9 +6,12 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+import cv2
 import numpy as np
 from detectron2.utils.file_io import PathManager
 from PIL import ExifTags, Image, ImageOps
+
+from ..progress import say
 
 # First bytes of files that are often taken for images, what they are, and what to do.
 _OTHER_FILES = (
@@ -43,7 +46,7 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
 
     The EXIF orientation is applied as detectron2 does it, unless `upright` is False. Grayscale is
     repeated over the channels, a palette is looked up, alpha is dropped, and of 16 bits the upper 8
-    are kept (detectron2's own reader clips them to white).
+    are kept (detectron2's own reader clips them to white), of a camera's 12 in 16 those of the 12.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,12 +54,12 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
             defined range.
     """
     with _opened(file_name, "cannot be read", "truncated, damaged or no image") as image:
-        image.load()
+        decode(image, file_name)
         format_name = image.format or ""  # the upright copy no longer knows it
         if upright:
             with suppress(Exception):  # damaged EXIF raises many things, none about the pixels
                 image = ImageOps.exif_transpose(image)
-        pixels = np.asarray(_eight_bit(image, format_name, file_name).convert("RGB"))
+        pixels = np.asarray(eight_bit(image, format_name, file_name).convert("RGB"))
     if pixels.size == 0:
         told = f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
         raise ImageFileError(told)
@@ -135,15 +138,38 @@ def limit_pixels(most: int) -> None:
         Image.MAX_IMAGE_PIXELS = math.ceil(most / 2)  # Pillow warns from there on
 
 
-def _eight_bit(image: Image.Image, format_name: str, file_name: str) -> Image.Image:
+def eight_bit(image: Image.Image, format_name: str, file_name: str) -> Image.Image:
     """Bring 16-bit grayscale down to 8 bits; Pillow's own conversion would clip at 255."""
     # Older Pillow opens 16-bit PNG and PGM files as 32-bit integers.
     if image.mode.startswith("I;16") or (image.mode == "I" and format_name in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+        return Image.fromarray(_upper_8(np.asarray(image)))
     if image.mode in ("I", "F"):
         raise ImageFileError(
             f"image file '{file_name}' holds 32-bit values (mode {image.mode}), whose range is not "
             "known: save it with 8 or 16 bits per channel"
         )
     return image
+
+
+def _upper_8(values: np.ndarray) -> np.ndarray:
+    """The upper 8 of 16 bits; where none of the upper 4 or 8 is used, of 12 or 8 bits, as is said.
+
+    Cameras of 12 bits save them so, and as 16 bits their pictures would be black.
+    """
+    bits = next((bits for bits in (8, 12) if 0 < values.max(initial=0) < 2**bits), 16)
+    if bits < 16:
+        say(f"16-bit pictures without a value above {2**bits - 1} are taken for {bits}-bit ones.")
+    return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+
+
+def decode(image: Image.Image, file_name: str) -> None:
+    """Load an opened file's pixels, of 16-bit RGB the lower bits where the upper are black."""
+    is_deep = any(re.search("16|65535", str(tile[3])) for tile in image.tile)
+    image.load()
+    is_deep &= image.mode in ("RGB", "RGBA")  # of which Pillow drops the lower bits
+    if is_deep and np.asarray(image.convert("RGB")).max(initial=0) < 16:
+        with PathManager.open(file_name, "rb") as file:
+            content = np.frombuffer(file.read(), dtype=np.uint8)
+        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        if (values := cv2.imdecode(content, flags)) is not None:
+            image.paste(Image.fromarray(_upper_8(values[:, :, ::-1])))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_model
+from detectron2.modeling import build_backbone, build_model
 from detectron2.utils import comm
 
 from ..config import value_of
@@ -19,7 +19,6 @@ from ..data.loader import load_training_dicts
 from ..data.samplers import seeded
 from ..data.statistics import box_sizes, countable
 from ..model_zoo.lookup import config_folder
-from ..modeling.registration import build_backbone
 from ..progress import SHOWN
 from .object_scale import Records, sample
 from .saved_names import saved_names, tell_once

@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ..checkpoint.model_info import ModelInfo
-from ..config import flattened, translated
+from ..config import flattened
 from ..config.protocols import PROTOCOLS, without_effect
 from .saved_names import tell_once
 from .setup import BY_HAND, FROM_WEIGHTS
@@ -68,7 +68,7 @@ def differing(cfg: CfgNode, saved: ModelInfo) -> Pairs:
     """
     if not saved.config or saved.is_lazy:
         return {}
-    theirs, ours = translated(saved.config_values()), flattened(cfg)
+    theirs, ours = saved.config_values(), flattened(cfg)
     found = {
         key: (theirs[key], value)
         for key, value in ours.items()

@@ -37,11 +37,12 @@ def leave_report(cfg: CfgNode, scores: Mapping[str, Any], *, weights: str) -> No
                 scores=plain_scores(scores[name] if several else scores),
                 besides=json.loads(read_text(files[0])) if files else {},
                 source=weights,
+                weights=weights,
                 metrics_file=os.path.join(cfg.OUTPUT_DIR, "metrics.json"),
                 max_detections=cfg.TEST.COCO_MAX_DETECTIONS,
                 upright=cfg.INPUT.EXIF_ORIENTATION == "apply",
             )
-            told = (name, *advice(numbers, weights), os.path.join(folder, "report.html"))
+            told = (name, *advice(numbers), os.path.join(folder, "report.html"))
             logger.info("%s: %s\n%s\nReport: %s", *told, extra=SHOWN)
         except Exception as error:
             told = "No report of '%s' is left (%s: %s)."

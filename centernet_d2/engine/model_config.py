@@ -86,6 +86,14 @@ def read_model_config(
     return cfg
 
 
+def model_text(cfg: CfgNode) -> str:
+    """What a config says of a model and its inference, but for its device and weights."""
+    parts = cfg.clone()
+    parts.defrost()
+    parts.MODEL.DEVICE = parts.MODEL.WEIGHTS = ""
+    return "\n".join(part.dump() for part in (parts.MODEL, parts.INPUT, parts.TEST))
+
+
 def _evaluated_on(info: ModelInfo) -> dict[str, Any]:
     """DATASETS.TEST and FROM_FILES of a model's training, as far as they are here."""
     names, beside = list(info.training.get("test", ())), _beside(info.source)

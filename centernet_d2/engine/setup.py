@@ -20,7 +20,7 @@ from ..data.fields.base import build_fields
 from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
 from ..model_zoo.lookup import UnknownModelError, get_config_file
-from ..modeling.registration import backbone_name, check_detector_name, complete_config
+from ..modeling.registration import check_detector_name, complete_config
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
 from .saved_names import GIVEN, follow_pixels, tell_once
@@ -45,8 +45,8 @@ def load_config(
 ) -> CfgNode:
     """Build a config: defaults, this package's keys, the file at `path`, then `overrides`.
 
-    A config.yaml that another version of detectron2 or of this package saved is taken too. A number
-    of iterations given by hand empties its partner in epochs, unless that is set beside it.
+    A config.yaml that another version of detectron2 saved is taken too. A number of iterations
+    given by hand empties its partner in epochs, unless that is set beside it.
     DATASETS.TRAIN and TEST may be one name instead of a tuple.
 
     Args:
@@ -57,7 +57,7 @@ def load_config(
 
     Raises:
         FileNotFoundError: there is no such file.
-        KeyError: a key is moved, or not known; the message has the nearest ones.
+        KeyError: a key is not known; the message has the nearest ones.
         ValueError: a value is of another type than its key, the key is one of detectron2's that
             nothing here reads, or a key contradicts the TEST.PROTOCOL beside it.
     """
@@ -91,13 +91,14 @@ def config_path(name: str) -> str:
     """
     if not name or PathManager.isfile(name):
         return name
+    shipped = name.removeprefix("configs/")
     try:
-        return get_config_file(name.removeprefix("configs/"))
+        return get_config_file(shipped)
     except UnknownModelError as error:
-        near = str(error).partition("'. ")[2]
+        near = str(error).removeprefix(f"There is no config '{shipped}'")
         raise FileNotFoundError(
-            f"Config file '{name}' does not exist. Check --config-file: a path, or the name of a "
-            f"shipped config, such as Shapes/points_tiny. {near}".rstrip()
+            f"Config file '{name}' does not exist{near} Check --config-file: a path, or the name "
+            "of a shipped config, such as Shapes/points_tiny."
         ) from None
 
 
@@ -141,7 +142,6 @@ def _make_ready(cfg: CfgNode) -> None:
     add_centernet_config(cfg)
     unify_defaults(cfg)
     check_values(cfg)
-    cfg.MODEL.BACKBONE.NAME = backbone_name(cfg.MODEL.BACKBONE.NAME)
     check_config(cfg)
     expand_paths(cfg)
     check_detector_name(cfg.MODEL.META_ARCHITECTURE)

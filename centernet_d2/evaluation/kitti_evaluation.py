@@ -141,7 +141,6 @@ class KittiEvaluator(BoxEvaluator):
         return results, {
             "round_results": self.round_results,
             "min_overlaps": overlaps,
-            "least_overlaps": overlaps,  # the key of earlier files, for one release
             "classes": self.class_names,
             "difficulties": LEVELS,
             "curves": saved,

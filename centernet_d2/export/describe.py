@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from .. import __version__
-from ..inference.predictor import Predictor
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..runtime.engines import FORM
 from .graph import least_side
 
 
 def metadata_of(
-    predictor: Predictor, *, inputs: list[str], outputs: list[str], split: bool, frame: list[Any]
+    model: HeatmapDetector,
+    names: dict[str, Any],
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    split: bool,
+    frame: list[Any],
 ) -> dict[str, Any]:
     """Plain values, see docs/deployment.md.
 
-    `frame` is (batch, height, width) of the pictures, or of the canvas where `split`; None: any.
+    Args:
+        model: the detector.
+        names: what it does not know itself: `class_names`, and those of joints.
+        inputs: names of the graph's arguments.
+        outputs: names of what it returns.
+        split: whether it is the network alone.
+        frame: (batch, height, width) of the pictures, or of the canvas where `split`; None: any.
     """
-    model, cfg = predictor.model, predictor.cfg
     found = {
         "form": FORM,
         "version": __version__,
@@ -28,15 +38,14 @@ def metadata_of(
         "whole": not split,
         "frame": dict(zip(("batch", "height", "width"), frame, strict=True)),
         "least_side": least_side(model),
-        "class_names": predictor.class_names,
-        **predictor.names,
+        **names,
         "protocol": model.describe_protocol(),
         "canvas": canvas_of(model),
     }
-    if "pred_boxes3d" in model.output_fields:
-        camera = cfg.MODEL.POINTS_CENTERNET.BOX3D
-        found["default_projection"] = [list(row) for row in camera.DEFAULT_PROJECTION]
-        found["default_size"] = list(camera.DEFAULT_SIZE)
+    for task in getattr(model, "tasks", ()):
+        if cameras := getattr(task, "cameras", None):
+            found["default_projection"] = cameras.projection.tolist()
+            found["default_size"] = list(cameras.size)
     return found
 
 

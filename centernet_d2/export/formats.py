@@ -150,7 +150,7 @@ def _open_torch(path: Path) -> tuple[Runner, dict[str, Any]]:
     extra = {BLOCK: ""}
     program = torch.export.load(path, extra_files=extra)
     metadata = _read(extra[BLOCK], path)
-    return _of_tensors(program.module(), metadata), metadata
+    return of_tensors(program.module(), metadata), metadata
 
 
 def _write_inductor(program: ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
@@ -165,10 +165,11 @@ def _open_inductor(path: Path) -> tuple[Runner, dict[str, Any]]:
 
     compiled = aoti_load_package(str(path))
     metadata = _read(compiled.get_metadata().get(BLOCK), path)
-    return _of_tensors(compiled, metadata), metadata
+    return of_tensors(compiled, metadata), metadata
 
 
-def _of_tensors(function: Callable[..., Any], metadata: dict[str, Any]) -> Runner:
+def of_tensors(function: Callable[..., Any], metadata: dict[str, Any]) -> Runner:
+    """What runs a function of tensors, whose `inputs` and `outputs` the metadata name."""
     names, outputs = _names(metadata, "inputs"), _names(metadata, "outputs")
 
     def run(inputs: Arrays) -> Arrays:

@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from ..engine.setup import setup
 from ..modeling.inference_protocol import InferenceProtocol
 from ..modeling.registration import output_skeleton
 from ..structures.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from .runtime import Detect, Runtimes
 
 _CURES = {  # by the name of a class
     "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
@@ -52,8 +55,14 @@ class Predictor:
         guessed: which of "class_names" and "joint_names" are a guess from their number.
     """
 
+    _detect: "Detect | None" = None  # in place of the model
+
     def __init__(
-        self, cfg: CfgNode | str | os.PathLike[str], overrides: Sequence[Any] = ()
+        self,
+        cfg: CfgNode | str | os.PathLike[str],
+        overrides: Sequence[Any] = (),
+        *,
+        runtime: str | None = None,
     ) -> None:
         """Build the model and fill it from its weights.
 
@@ -62,9 +71,13 @@ class Predictor:
                 "model_final.pth", or a name of the model zoo. Or a config, which names the weights
                 in MODEL.WEIGHTS; `setup` is applied to a copy.
             overrides: of the weights' config, KEY, VALUE, KEY, VALUE, ...
+            runtime: what detects in place of the model, which still gives heatmaps: a name in
+                `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose file is
+                made once and kept in the cache; "auto": what `centernet-d2 benchmark --runtimes`
+                has found to be the fastest for as many images as are given at once.
 
         Raises:
-            TypeError, ValueError, OSError: the argument, or the file, cannot be used.
+            TypeError, ValueError, OSError, ImportError: an argument, or the file, cannot be used.
         """
         is_path = isinstance(cfg, (str, os.PathLike))
         if is_path and not os.fspath(cfg).endswith((".yaml", ".yml", ".py")):
@@ -91,6 +104,15 @@ class Predictor:
         self.skeleton: Skeleton | None = output_skeleton(self.cfg) or named
         self.training, self.protocol = saved.training, InferenceProtocol.from_config(self.cfg)
         self.guessed = [key for key in saved.guessed if not known[key]]
+        if runtime:
+            self._detect = self.runtimes.detector(runtime)
+
+    @property
+    def runtimes(self) -> "Runtimes":
+        """The ways to run the model, with their files."""
+        from .runtime import Runtimes
+
+        return Runtimes(self.model, {"class_names": self.class_names, **self.names}, self.cfg)
 
     @property
     def names(self) -> dict[str, Any]:
@@ -158,7 +180,7 @@ class Predictor:
         rows = zip(images, *more, strict=False)
         results: list[dict[str, Any]] = []
         while part := list(itertools.islice(rows, batch_size)):
-            results += self.model([self._input(*row) for row in part])
+            results += (self._detect or self.model)([self._input(*row) for row in part])
         return results
 
     @torch.no_grad()
@@ -194,7 +216,8 @@ class Predictor:
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))
         check_image(x)
-        tensor = torch.as_tensor(x.astype("float32").transpose(2, 0, 1))
+        pixels = x.copy() if self._detect else x.astype("float32")
+        tensor = torch.as_tensor(pixels.transpose(2, 0, 1))
         found = {"image": tensor, "height": x.shape[0], "width": x.shape[1]}
         more = {"projection": projection, "file_name": name}
         return found | {key: value for key, value in more.items() if value is not None}

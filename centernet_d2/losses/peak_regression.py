@@ -70,7 +70,5 @@ class RegressionLoss:
 
 def check_normalizer(normalizer: str | float, known: tuple[str, ...]) -> None:
     """Raise ValueError unless a normaliser is one of the known words or a positive number."""
-    if normalizer == "slots":
-        raise ValueError("normalizer 'slots' is called 'max_objects' now: write that")
     if isinstance(normalizer, str):
         check_choice("normalizer", normalizer, known)

@@ -1,25 +1,17 @@
 """Names in detectron2's registries, which every package of a process shares.
 
-Backbones carry this package's prefix. Their names of before it (`build_dla_backbone` for
-`build_centernet_dla_backbone`) are no entries of the registry, where they would stop the import of
-another package that registers them: they are looked up when a model is built.
+Backbones carry this package's prefix, so that another package may have a `build_dla_backbone`.
 """
 
-import functools
-import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import detectron2.modeling
 from detectron2.config import CfgNode
-from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from ..data.fields.base import detector_class
 from ..structures.skeleton import Skeleton
 
-logger = logging.getLogger(__name__)
-
-PREFIX = "build_centernet_"
 _displaced: set[str] = set()  # our detectors whose names other packages registered first
 
 Detector = TypeVar("Detector", bound=type)
@@ -34,38 +26,6 @@ def register_backbone(name: str) -> Callable[[Builder], Builder]:
         return backbone
 
     return register
-
-
-def backbone_name(name: str) -> str:
-    """Return the registered name for a MODEL.BACKBONE.NAME that may lack the prefix.
-
-    A name that another package has registered is that package's. Either way a message, once per
-    process, names this package's backbone.
-    """
-    ours = PREFIX + name.removeprefix("build_")
-    if not name.startswith("build_") or ours not in BACKBONE_REGISTRY:
-        return name
-    if name not in BACKBONE_REGISTRY:
-        _tell_once(f"'{name}' is now '{ours}'; the old name works in this release alone")
-        return ours
-    where = BACKBONE_REGISTRY.get(name).__module__
-    _tell_once(f"'{name}' is the backbone of {where}; that of centernet_d2 is '{ours}'")
-    return name
-
-
-@functools.cache
-def _tell_once(message: str) -> None:
-    logger.warning("MODEL.BACKBONE.NAME: %s", message)
-
-
-def build_backbone(cfg: CfgNode) -> Backbone:
-    """Build the backbone of `cfg` as detectron2 does; see `backbone_name` for its name."""
-    name = backbone_name(cfg.MODEL.BACKBONE.NAME)
-    if name != cfg.MODEL.BACKBONE.NAME:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.BACKBONE.NAME = name
-    return detectron2.modeling.build_backbone(cfg)
 
 
 def register_detector(detector: Detector) -> Detector:

@@ -3,11 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any
 
-from .detections import Detections
-from .detector import FIELDS, Detector
+from .detector import Detector
 
 
 def main() -> int:
@@ -27,19 +24,11 @@ def main() -> int:
             if picture is None:
                 raise ValueError(f"'{file}' is no picture that OpenCV can read")
             found = detector(picture).above(args.score_threshold)
-            print(json.dumps({"file": file, "detections": list(rows(found))}))
+            print(json.dumps({"file": file, "detections": found.rows()}))
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def rows(found: Detections) -> Iterator[dict[str, Any]]:
-    """Each detection as plain values, numbers rounded to four digits."""
-    names = [name for name in FIELDS if getattr(found, name) is not None]
-    for row, label in enumerate(found.labels()):
-        values = {name: getattr(found, name)[row].astype(float).round(4).tolist() for name in names}
-        yield {"class": label, "score": round(float(found.scores[row]), 4), **values}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+_NAMES = {"scores": "score", "boxes": "box", "keypoints": "keypoints", "boxes3d": "box3d"}
+_NAMES |= {"centers": "center", "corner_scores": "corner_scores"}  # of one, as in `rows`
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -34,9 +37,9 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, threshold: float) -> "Detections":
-        """Those with a higher score."""
-        stays = self.scores > threshold
+    def above(self, threshold: float, most: int | None = None) -> "Detections":
+        """Those with a higher score, or the `most` best of them."""
+        stays = np.flatnonzero(self.scores > threshold)[:most]
         rows: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         of_each: dict[str, Any] = {
             name: values[stays] for name, values in rows.items() if isinstance(values, np.ndarray)
@@ -47,3 +50,12 @@ class Detections:
         """The class of each detection in words; its number where the file names none."""
         names = self.class_names
         return [names[number] if names else str(number) for number in self.classes.tolist()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each detection as plain values, numbers rounded to four digits."""
+        rows = [{"class_name": name} for name in self.labels()]
+        for name, each in _NAMES.items():
+            if (values := getattr(self, name)) is not None:
+                for row, value in zip(rows, values.astype(float).round(4).tolist(), strict=True):
+                    row[each] = value
+        return rows

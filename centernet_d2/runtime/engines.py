@@ -15,12 +15,16 @@ Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
 
 
-def open_file(path: str | os.PathLike[str], threads: int) -> tuple[Run, dict[str, Any]]:
+def open_file(
+    path: str | os.PathLike[str], threads: int, *, precision: str = ""
+) -> tuple[Run, dict[str, Any]]:
     """Return what runs a file on the CPU, and its metadata.
 
     Args:
         path: of `centernet-d2 export --format onnx` or `openvino`.
         threads: 0: as many as the runtime chooses.
+        precision: that OpenVINO computes in: "f32", or "bf16", faster on some processors and
+            with other scores; "": as the file was exported.
 
     Raises:
         ImportError: what runs such a file is not installed.
@@ -38,7 +42,9 @@ def open_file(path: str | os.PathLike[str], threads: int) -> tuple[Run, dict[str
     weights = file.with_suffix(".bin")
     if file.suffix == ".xml" and not weights.is_file():
         raise FileNotFoundError(f"'{file}' needs its weights beside it: '{weights}' is missing")
-    run, text = _OPENERS[file.suffix](file, threads)
+    if precision not in ("", "f32") and file.suffix != ".xml":
+        raise ValueError(f"precision '{precision}' goes with OpenVINO's .xml, not with '{file}'")
+    run, text = _OPENERS[file.suffix](file, threads, precision)
     return run, _checked(text, file)
 
 
@@ -65,7 +71,7 @@ def _package(name: str, file: Path) -> Any:
         ) from None
 
 
-def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
+def _open_onnx(file: Path, threads: int, _: str) -> tuple[Run, Any]:
     onnxruntime = _package("onnxruntime", file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -85,20 +91,21 @@ def _open_onnx(file: Path, threads: int) -> tuple[Run, Any]:
     return run, session.get_modelmeta().custom_metadata_map.get(BLOCK)
 
 
-def _open_openvino(file: Path, threads: int) -> tuple[Run, Any]:
+def _open_openvino(file: Path, threads: int, precision: str) -> tuple[Run, Any]:
     openvino = _package("openvino", file)
-    # A processor with bfloat16 would compute in it, and find other scores.
-    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-    hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    hints: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         model = openvino.Core().read_model(file)
+        text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
+        # By default a processor with bfloat16 would compute in it, and find other scores.
+        own = "bf16" if '"precision": "bf16"' in str(text) else "f32"
+        hints["INFERENCE_PRECISION_HINT"] = precision or own
         compiled = openvino.compile_model(model, "CPU", hints)
     except RuntimeError as error:
         raise ValueError(
             f"openvino {openvino.__version__} cannot read '{file}': {_first_line(error)} (a newer "
             "openvino, or a new copy of the two files, may help)"
         ) from error
-    text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(inputs: Arrays) -> Arrays:
@@ -113,7 +120,7 @@ def _first_line(error: Exception) -> str:
     return lines[-1][:200]
 
 
-_OPENERS: dict[str, Callable[[Path, int], tuple[Run, Any]]] = {
+_OPENERS: dict[str, Callable[[Path, int, str], tuple[Run, Any]]] = {
     ".onnx": _open_onnx,
     ".xml": _open_openvino,
 }

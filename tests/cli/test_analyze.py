@@ -70,3 +70,24 @@ def test_corner_quadrants_are_written(verb, arguments, tmp_path):
 def test_datasets_are_needed(verb, arguments):
     with pytest.raises(ValueError, match=r"DATASETS\.TEST is empty"):
         verb("analyze").main(["corner-quadrants", *arguments, "DATASETS.TEST", "()"])
+
+
+def test_collisions_of_files_are_counted_and_written(verb, squares, tmp_path, capsys):
+    file = Path(squares.split(":")[1])
+    content = json.loads(file.read_text())
+    content["annotations"] += [{**content["annotations"][0], "id": 1000}]
+    file.write_text(json.dumps(content))
+    output = tmp_path / "out"
+    assert verb("analyze").main(["collisions", "--dataset", squares, "--output", str(output)]) == 0
+    found = json.loads((output / "collisions.json").read_text())
+    assert found["objects"] == len(content["annotations"])
+    assert (found["center_collisions"], found["iou_collisions"]) == (1, {"0.5": 1, "0.7": 1})
+    assert found["anchors_forced"] == sum(found["anchors_forced_by_area"].values())
+    assert "| square" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", [[], ["--config-file", "Shapes/points_tiny"]])
+def test_collisions_without_data_name_the_cure(verb, named):
+    opts = ["--opts", "DATASETS.TEST", "()"] if named else []
+    with pytest.raises(ValueError, match="Name the dataset: --dataset coco:"):
+        verb("analyze").main(["collisions", *named, *opts])

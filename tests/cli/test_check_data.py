@@ -186,3 +186,13 @@ def test_a_whole_export_is_checked_with_leaks_between_its_splits(look, tmp_path,
     lists = [*(tmp_path / "fixed").glob("*/repairs.csv")]
     lost = {file.parent.name.split("_")[1]: file.read_text().count("not read: ") for file in lists}
     assert lost == {"train": 6, "val": 0}
+
+
+def test_pictures_of_12_bits_in_16_are_said(look, tmp_path):
+    (tmp_path / "deep" / "images").mkdir(parents=True)
+    (tmp_path / "deep" / "boxes.csv").write_text("a.png,2,2,9,9,cell\n")
+    values = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 4
+    Image.fromarray(values).save(tmp_path / "deep" / "images" / "a.png")
+    _, found = look(f"csv:{tmp_path}/deep/boxes.csv:{tmp_path}/deep/images")
+    told = "16-bit pictures without a value above 4095 are taken for 12-bit ones."
+    assert told in [each["what"] for each in found["findings"] if each["kind"] == "reading"]

@@ -12,7 +12,7 @@ from detectron2.engine import default_argument_parser
 from torch.multiprocessing import ProcessRaisedException
 
 from centernet_d2 import cli
-from centernet_d2.analysis.oracle import SUBSTITUTES
+from centernet_d2.analysis import oracle, point_oracle
 from centernet_d2.cli.demo import DEMOS
 from centernet_d2.cli.faults import sentence
 from centernet_d2.cli.parsers import analyze, demo, predict
@@ -69,7 +69,8 @@ def test_train_takes_what_detectron2_takes():
 
 
 def test_choices_are_those_of_the_package():
-    assert set(analyze.SUBSTITUTES) == set(SUBSTITUTES)
+    assert set(analyze.OF_CORNERS) == set(oracle.SUBSTITUTES)
+    assert set(analyze.OF_POINTS) == set(point_oracle.SUBSTITUTES)
     assert cli.parse("predict", ["--config-file", "a", "--input", "b", "--output", "c"])
     assert tuple(BOX_FORMATS) == predict.BOX_FORMATS
     assert set(DEMOS) == set(demo.DEMOS)
@@ -104,8 +105,7 @@ def test_choices_are_those_of_the_package():
         (
             ["train", "--config-file", "Shapes/points_tin"],
             1,
-            "centernet-d2 train: Config file 'Shapes/points_tin' does not exist. Check --config-"
-            "file: a path, or the name of a shipped config, such as Shapes/points_tiny. Near: "
+            "centernet-d2 train: Config file 'Shapes/points_tin' does not exist (nearest: "
             "Shapes/points_tiny",
         ),
         (

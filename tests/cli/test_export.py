@@ -46,7 +46,7 @@ def test_the_network_alone_is_compared_too(tmp_path, capsys):
 
 
 def test_a_file_that_finds_something_else_is_removed(tmp_path, capsys, monkeypatch):
-    right = formats._of_tensors
+    right = formats.of_tensors
 
     def wrong(*arguments):
         run = right(*arguments)
@@ -57,7 +57,7 @@ def test_a_file_that_finds_something_else_is_removed(tmp_path, capsys, monkeypat
 
         return changed
 
-    monkeypatch.setattr(formats, "_of_tensors", wrong)
+    monkeypatch.setattr(formats, "of_tensors", wrong)
     status, output = export(tmp_path, "hard")
     assert status == 1
     assert not output.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,7 +151,42 @@ def test_predictions_of_a_folder_score_as_cocos_list(squares, tmp_path):
     assert numbers["scores"]["bbox"]["AP"] == first["bbox"]["AP"]
 
 
+@pytest.mark.parametrize("known", ["of a run", "predictions.json", ""])
+def test_the_command_that_is_advised_names_the_weights_with_their_folder(
+    squares, tmp_path, capsys, known
+):
+    file = tmp_path / "run" / "inference" / "results.json"
+    file.parent.mkdir(parents=True)
+    images = json.loads(Path(squares.split(":")[1]).read_text())
+    rows = [{**box, "score": 0.5} for box in images["annotations"]]
+    weights = tmp_path / "run" / "model_final.pth"
+    if known == "of a run":
+        weights.touch()
+    elif known:
+        weights, file = "my/best.pth", file.with_name("predictions.json")
+        names = {image["id"]: image["file_name"] for image in images["images"]}
+        found = [
+            {
+                "file": names[r["image_id"]],
+                "detections": [{"class_name": "square", "box": r["bbox"], "score": 0.5}],
+            }
+            for r in rows
+        ]
+        rows = {"box_format": "XYWH: of pixels", "images": found, "weights": weights}
+    file.write_text(json.dumps(rows))
+    words = ["--results", str(file), "--dataset", squares, "--output", str(tmp_path / "page")]
+    assert cli.main(["analyze", "report", *words]) == 0
+    told, page = (
+        capsys.readouterr().out.splitlines(),
+        (tmp_path / "page" / "report.html").read_text(),
+    )
+    command = f"centernet-d2 predict --weights {weights} --input photos --output found"
+    command += " --score-threshold 0.25"
+    assert [line for line in told if line.startswith("centernet-d2")] == [command] * bool(known)
+    assert (f"<code>{command}</code>" in page) == bool(known)
+
+
 def test_the_dataset_must_be_named(squares, tmp_path, capsys):
     (tmp_path / "list.json").write_text("[]")
     assert cli.main(["evaluate", "--results", str(tmp_path / "list.json")]) == 1
-    assert "one dataset that these results are of: --dataset" in capsys.readouterr().err
+    assert "Name the dataset: --dataset coco:" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Files and overrides: moved keys, misspelt ones, keys that nothing reads, keys of one's own."""
+"""Files and overrides: misspelt ones, keys that nothing reads, keys of one's own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, build_model
 
 import centernet_d2
-from centernet_d2.config import MOVED_KEYS, MOVED_VALUES, add_centernet_config, value_of
-from centernet_d2.config.checks import check_config
+from centernet_d2.config import value_of
 from centernet_d2.config.files import nearest_keys
 from centernet_d2.engine import setup as engine_setup
 from centernet_d2.engine.setup import load_config, setup
@@ -22,17 +21,6 @@ from centernet_d2.modeling import PointsCenterNet
 POINTS = "COCO-Detection/points_resnet18_dcn_140e.yaml"
 NOTHING = ["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"]
 FPN = "COCO-Detection/points_resnet50_fpn_140e.yaml"
-OLD_VALUES = {  # what version 0.1.0 wrote -> what it is now
-    "INPUT.CENTER_CROP": "shift_scale",
-    "INPUT.CROP_SCALES": [0.5, 1.0],
-    "INPUT.CROP_BASE": "output",
-    "INPUT.CROP_BORDER": 64,
-    "INPUT.SHIFT": 0.25,
-    "INPUT.SCALE": 0.125,
-    "INPUT.ROTATION": 5.0,
-    "INPUT.ROTATION_PROBABILITY": 0.5,
-    "KITTI.ALLOW_MISSING": True,
-}
 
 
 def set_value(content: dict, key: str, value: object) -> None:
@@ -75,50 +63,6 @@ def plain(tmp_path):
     return lambda keys: write(
         tmp_path / "mine.yaml", {"MODEL.META_ARCHITECTURE": "PointsCenterNet", "VERSION": 2} | keys
     )
-
-
-# --------------------------------------------------------------------------------------- moved keys
-@pytest.mark.parametrize("old", MOVED_KEYS)
-def test_an_old_key_names_the_new_one(old, plain):
-    expected = f"{old} is now {MOVED_KEYS[old]}."
-    path = assert_told(plain, old, OLD_VALUES[old], expected)
-    cfg = get_cfg()
-    add_centernet_config(cfg)
-    with pytest.raises((KeyError, ValueError), match=old.split(".")[0]):  # detectron2's own method
-        cfg.merge_from_file(path)
-
-
-@pytest.mark.parametrize("key", MOVED_VALUES)
-def test_an_old_value_names_the_new_one(key, plain, points):
-    expected = f"{key} 'slots' is now 'max_objects'."
-    assert_told(plain, key, "slots", expected)
-    cfg = load_config(points)
-    set_value(cfg, key, "slots")
-    with pytest.raises(ValueError, match=f"^{expected}"):
-        check_config(cfg)
-
-
-def as_saved_by_0_1_0(path: Path, points: str) -> str:
-    content = yaml.safe_load(load_config(points).dump())
-    del content["INPUT"]["CENTER_CROP"], content["DATASETS"]["KITTI"]
-    for key, value in OLD_VALUES.items():
-        set_value(content, key, value)
-    content["MODEL"]["POINTS_CENTERNET"]["BOX3D"]["NORMALIZER"] = "slots"
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
-
-
-def test_a_saved_config_of_an_earlier_version_loads_with_one_warning(tmp_path, points, caplog):
-    cfg = load_config(as_saved_by_0_1_0(tmp_path / "config.yaml", points))
-    for old, new in MOVED_KEYS.items():
-        assert value_of(cfg, new) == OLD_VALUES[old]
-    assert cfg.MODEL.POINTS_CENTERNET.BOX3D.NORMALIZER == "max_objects"
-    (told,) = (text for text in caplog.messages if "earlier version" in text)
-    assert "INPUT.SHIFT is now INPUT.CENTER_CROP.SHIFT; " in told
-    setup(cfg)
-    (tmp_path / "again.yaml").write_text(cfg.dump())
-    assert load_config(str(tmp_path / "again.yaml")).dump() == cfg.dump()
-    assert caplog.text.count("earlier version") == 1
 
 
 def test_keys_of_detectron2s_main_branch_in_a_file_of_ones_own(plain):

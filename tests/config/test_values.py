@@ -61,14 +61,19 @@ WITH = {  # beginning of a key -> what makes a model read it
     "MODEL.CORNERNET": ["MODEL.META_ARCHITECTURE", "CornerNet"],
     "MODEL.TRIPLET_CENTERNET": ["MODEL.META_ARCHITECTURE", "TripletCenterNet"],
     "MODEL.RESNET_DECONV": [
-        *("MODEL.BACKBONE.NAME", "build_resnet_deconv_backbone"),
+        *("MODEL.BACKBONE.NAME", "build_centernet_resnet_deconv_backbone"),
         *("MODEL.HEATMAP.IN_FEATURES", ["deconv"]),
     ],
     "MODEL.DLA": [
-        *("MODEL.BACKBONE.NAME", "build_dla_backbone", "MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
+        *(
+            "MODEL.BACKBONE.NAME",
+            "build_centernet_dla_backbone",
+            "MODEL.HEATMAP.IN_FEATURES",
+            ["dla_up"],
+        ),
     ],
     "MODEL.HOURGLASS": [
-        *("MODEL.BACKBONE.NAME", "build_hourglass_backbone"),
+        *("MODEL.BACKBONE.NAME", "build_centernet_hourglass_backbone"),
         *("MODEL.HEATMAP.IN_FEATURES", ["stack1"], "MODEL.HOURGLASS.CHANNELS", [8, 8]),
         *("MODEL.HOURGLASS.BLOCKS", [1, 1], "MODEL.HOURGLASS.STEM_CHANNELS", 8),
         *("MODEL.HOURGLASS.STACKS", 1),

@@ -39,6 +39,7 @@ EXPECTED = {
     "empty": 1,
     "colliding": 120,
     "under-two-cells": 120,
+    "reading": 1,  # areas, of which there are none
 }
 
 

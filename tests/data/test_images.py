@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from detectron2.data.detection_utils import read_image as detectron2_read_image
 from PIL import Image, PngImagePlugin
 
 from centernet_d2.data.images import ImageFileError, limit_pixels, read_image, read_image_size
+from centernet_d2.progress import say_again
 
 RGB = np.random.RandomState(1).randint(0, 256, (12, 20, 3)).astype(np.uint8)
 GRAY = RGB[:, :, 0]
@@ -41,6 +43,21 @@ def test_of_16_bits_the_upper_8_are_kept(tmp_path, suffix):
     file_name = save(tmp_path / f"deep.{suffix}", Image.fromarray(values))
     image = read_image(file_name)
     np.testing.assert_array_equal(image, np.dstack([GRAY] * 3))
+
+
+@pytest.mark.parametrize(("bits", "told"), [(16, 0), (12, 1), (8, 1)])
+@pytest.mark.parametrize("name", ["gray.png", "gray.tif", "color.png", "color.tif"])
+def test_fewer_bits_in_a_file_of_16_are_seen_and_said(tmp_path, caplog, name, bits, told):
+    """As OpenCV wrote them: a camera's 12 bits are no black picture."""
+    say_again()
+    caplog.set_level("INFO")
+    values = RGB.astype(np.uint16) << (bits - 8)
+    values = values[:, :, 0] if name.startswith("gray") else values
+    cv2.imwrite(str(tmp_path / name), values[..., ::-1] if values.ndim == 3 else values)
+    expected = np.dstack([GRAY] * 3) if values.ndim == 2 else RGB[:, :, ::-1]
+    for _ in range(2):
+        np.testing.assert_array_equal(read_image(str(tmp_path / name)), expected)
+    assert caplog.text.count(f"are taken for {bits}-bit ones.") == told
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -283,6 +283,27 @@ def test_joints_go_with_their_classes(tmp_path):
 # ---- files that were moved ----
 
 
+def test_pictures_that_only_a_number_tells_apart_are_said_once(tmp_path, caplog):
+    caplog.set_level("INFO")
+    images = {f"cell_{number:03}": [("blob", 1, 1, 9, 9)] for number in range(8)}
+    write_images(tmp_path / "images", images)
+    spec = write_labels(tmp_path, "csv", images)
+    for share in ("train50", "val50"):
+        assert len(DatasetCatalog.get(register_from_files(f"{spec}:{share}"))) == 4
+    assert caplog.text.count("50: 4 of 8 images, 4 of 8 groups") == 2
+    told = "8 pictures are named 'cell' and a number, and each is taken for one of its own; if"
+    assert caplog.text.count(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage"), [("voc:{}", "voc:<folder>:<split>"), ("kitti:{}", "kitti:<folder>:<split>")]
+)
+def test_a_share_without_its_split_is_told_how_it_is_written(tmp_path, spec, usage):
+    told = f"lacks.*'val20' at the end is a share of what stands before it, written '{usage}:val20'"
+    with pytest.raises(ValueError, match=told):
+        register_from_files(f"{spec.format(tmp_path)}:val20")
+
+
 @pytest.mark.parametrize(("share", "classes"), [("", []), (":train50", ["pet=dog+cat"])])
 def test_files_of_a_saved_config_that_are_not_here(tmp_path, tiny_config, share, classes):
     images = {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}

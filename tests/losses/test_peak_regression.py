@@ -69,8 +69,6 @@ def test_errors_name_the_choice():
         RegressionLoss("l2")
     with pytest.raises(ValueError, match="'elements', 'objects', 'max_objects', got 'images'"):
         RegressionLoss(normalizer="images")
-    with pytest.raises(ValueError, match="normalizer 'slots' is called 'max_objects' now"):
-        RegressionLoss(normalizer="slots")
     with pytest.raises(ValueError, match="'max_objects' needs num_images"):
         MAX_OBJECTS(PREDICTION, TARGET)
     with pytest.raises(ValueError, match="differ in shape"):

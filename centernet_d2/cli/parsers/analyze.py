@@ -1,24 +1,34 @@
-r"""What detections show, and what the papers ask of a trained corner detector.
+r"""What detections show, and what the papers ask of a trained detector.
 
     %(prog)s oracle --config-file Shapes/triplet_tiny --weights model_final.pth \
         --substitute heatmaps --substitute heatmaps offsets --substitute centers --output oracle
+    %(prog)s oracle --config-file Shapes/points_tiny --weights model_final.pth \
+        --substitute size --substitute heatmap --substitute heatmap size offset
     %(prog)s corner-quadrants --config-file Shapes/cornernet_tiny \
         --weights model_final.pth --radius 8
+    %(prog)s collisions --dataset coco:my/train.json:my/images --output collisions
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
 
 `report` writes report.html on detections of any program, as a training does (docs/report.md).
 `oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
-detector itself; `corner-quadrants` tells how well corners are found, and where. Both read
-DATASETS.TEST; crowd regions are left out of the ground truth.
+detector itself: `heatmaps offsets centers` of the corner detectors, `heatmap size offset` of the
+points detector, and what its tasks `pose` and `box3d` predict. `corner-quadrants` tells how well
+corners are found, and where. Both read DATASETS.TEST; crowd regions are left out of the ground
+truth. `collisions` needs no weights: it counts objects of one class whose centers share a cell of
+the output, that overlap, and that no anchor of a two-stage detector fits.
 """
 
 import argparse
 
-from ...checked_values import argument, weight
-from ...text_files import expanded_output
+from ...checked_values import argument, share, weight, whole
+from ...text_files import output_folder
 from .common import add
 
-SUBSTITUTES = ("heatmaps", "offsets", "centers")
+OF_CORNERS = ("heatmaps", "offsets", "centers")
+OF_POINTS = ("heatmap", "size", "offset")
+OF_POINTS += ("joint_displacement", "joint_heatmap", "joint_offset")
+OF_POINTS += ("depth", "dimensions", "orientation")
+SUBSTITUTES = (*OF_CORNERS, *OF_POINTS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     report = commands.add_parser("report", help="a page on detections of any program")
     add(report, "--results", required=True)
     add(report, "--dataset")
-    for command in (oracle, quadrants, report):
-        add(command, "--config-file", "--import", *["--weights"] * (command is not report))
-        help_text = "folder of the numbers as JSON; default OUTPUT_DIR"
-        command.add_argument("--output", type=expanded_output, help=help_text)
+    collisions = commands.add_parser("collisions", help="objects that share a center or overlap")
+    own = collisions.add_argument
+    add(collisions, "--dataset")
+    help_text = "pixels per cell of the output, default 4"
+    own("--stride", type=argument(whole(1)), default=4, help=help_text)
+    help_text = "pairs that overlap more, default 0.5 0.7"
+    own("--iou", nargs="+", type=argument(share), default=[0.5, 0.7], help=help_text)
+    own("--crowds", action="store_true", help="a region of a crowd is an object too")
+    help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
+    own("--plus-one", action="store_true", help=help_text)
+    for command in (oracle, quadrants, report, collisions):
+        if command in (report, collisions):  # there is no model
+            add(command, "--config-file", help="YAML with the keys of DATASETS and TEST, or none")
+        else:
+            add(command, "--config-file", "--weights")
+        add(command, "--import")
+        help_text = "folder of what is written; default OUTPUT_DIR/analysis"
+        command.add_argument("--output", type=output_folder, help=help_text)
         add(command, "--opts")

@@ -1,6 +1,7 @@
 """Measure speed, memory and size of detectors, stage by stage, on random pixels.
 
     %(prog)s --config-file Shapes/points_tiny COCO-Detection/points_dla34_140e --batches 1 8
+    %(prog)s --runtimes --weights model_final.pth --images photos --threads 2
     taskset -c 0,1 %(prog)s --threads 2 --json output/benchmark.json
     %(prog)s --config-file COCO-Detection/points_dla34_140e --device cuda --amp float16
 
@@ -12,7 +13,7 @@ quartiles over the median.
 import argparse
 
 from ...checked_values import argument, whole
-from ...text_files import expanded_output
+from ...text_files import expanded, expanded_output
 from .common import add
 
 DEFAULT_CONFIGS = [
@@ -29,8 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own, count = parser.add_argument, argument(whole(1))
     help_text = "what to measure; default: all that there is here"
     own("--sections", nargs="+", metavar="SECTION", help=help_text)
-    own("--config-file", dest="configs", nargs="+", default=DEFAULT_CONFIGS, help="detectors")
-    own("--batches", nargs="+", type=count, default=[1, 2, 4, 8], help="batch sizes")
+    help_text = "every runtime of a detector, whole; the fastest is remembered for --runtime auto"
+    own("--runtimes", action="store_true", help=help_text)
+    add(parser, "--weights", help="with --runtimes: the detector, a file or a name (bccd)")
+    help_text = "with --runtimes: files, folders, patterns; default: generated ones"
+    own("--images", nargs="+", default=[], type=expanded, metavar="IMAGE", help=help_text)
+    help_text = "detectors; with --runtimes untrained, where there are no --weights"
+    own("--config-file", dest="configs", nargs="+", default=[], help=help_text)
+    own("--batches", nargs="+", type=count, help="sizes, default 1 2 4 8, of --runtimes 1 8")
     own("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
     own("--rounds", type=count, default=15, help="measurements, default 15")
     own("--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3")

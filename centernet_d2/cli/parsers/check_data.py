@@ -13,7 +13,7 @@ objects are for the network, in training after the augmentation of 100 images.
 
 import argparse
 
-from ...text_files import expanded_output
+from ...text_files import output_file, output_folder
 from .common import add
 
 LEVELS = ("none", "exist", "ends", "header", "bytes", "decode")  # of DATASETS.CHECK_IMAGES
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--import")
     help_text = "how closely to look at image files; default: DATASETS.CHECK_IMAGES, or ends"
     parser.add_argument("--images", choices=LEVELS, help=help_text)
-    file = {"type": expanded_output, "metavar": "FILE"}
+    file = {"type": output_file, "metavar": "FILE"}
     parser.add_argument("--json", **file, help="for all of it")
     parser.add_argument("--html", **file, help="a page with charts and pictures")
     help_text = "a new folder for a corrected copy in COCO's form, with a list of the repairs"
-    parser.add_argument("--fix", type=expanded_output, metavar="FOLDER", help=help_text)
+    parser.add_argument("--fix", type=output_folder, metavar="FOLDER", help=help_text)
     parser.add_argument("--copy", action="store_true", help="--fix copies images, not hard links")
     add(parser, "--opts")

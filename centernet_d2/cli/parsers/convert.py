@@ -17,7 +17,7 @@ marked as a guess. Then:
 import argparse
 from pathlib import Path
 
-from ...text_files import expanded, expanded_output
+from ...text_files import expanded, output_file
 from .common import add
 
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument
     own("input", type=expanded, help="file, its address, or a name of the model zoo")
     help_text = "the .pth or .safetensors to write; of published weights a .yaml goes beside it"
-    own("output", type=lambda given: Path(expanded_output(given)), help=help_text)
+    own("output", type=lambda given: Path(output_file(given)), help=help_text)
     own("--overwrite", action="store_true", help="replace an output that is there")
     help_text = "store floating-point numbers in 16 bits: half the file, and rounded weights; they "
     own("--half", action="store_true", help=help_text + "run in 32 bits as before")

@@ -14,7 +14,7 @@ some. For box3d it is the AP of moderate cars seen from above at IoU 0.5.
 import argparse
 
 from ...checked_values import argument, whole
-from ...text_files import expanded_output
+from ...text_files import output_folder
 
 INTERMIXED = True
 DEMOS = ("points", "corner", "triplet", "box3d", "pose")
@@ -23,7 +23,7 @@ DEMOS = ("points", "corner", "triplet", "box3d", "pose")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument
     own("demo", choices=DEMOS, help="which detector")
-    own("--output", type=expanded_output, help="folder, default output/demo_<detector>")
+    own("--output", type=output_folder, help="folder, default output/demo_<detector>")
     own("--check", action="store_true", help="fail below the demo's bars")
     help_text = "images in the picture, default 12"
     own("--images", type=argument(whole(1)), default=12, help=help_text)

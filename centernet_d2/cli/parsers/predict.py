@@ -20,7 +20,7 @@ import argparse
 import re
 
 from ...checked_values import argument, number, share, whole
-from ...text_files import expanded, expanded_output
+from ...text_files import expanded, output_folder
 from .common import add
 
 BOX_FORMATS = ("xyxy", "xywh")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "images, videos, folders, patterns, cameras (0, camera:1), streams (rtsp://...)"
     own("--input", nargs="+", required=True, type=expanded, help=help_text)
     help_text = "folder of pictures and predictions.json"
-    own("--output", required=True, type=expanded_output, help=help_text)
+    own("--output", required=True, type=output_folder, help=help_text)
     own("--score-threshold", type=argument(share), default=0.3, help="0 to 1, default 0.3")
     help_text = "also written: json (always), coco, csv, yolo, labelme; of videos json and csv"
     own("--format", nargs="+", default=["json"], metavar="FORM", help=help_text)
@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--frames", type=frames, metavar="A:B:C", help="of videos: from A to before B, each C-th")
     own("--track", action="store_true", help="of videos: number the objects (library trackers)")
     own("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
+    help_text = (
+        "onnxruntime, openvino, aotinductor, folded ...; auto: as benchmark --runtimes measured"
+    )
+    own("--runtime", metavar="NAME", help=help_text)
     own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
     own("--no-pictures", action="store_true", help="no pictures of detections")
     help_text = "also draw where centers or corners are seen (photo.heatmap.jpg); twice as long"

@@ -13,7 +13,7 @@ and beside it stand the heatmaps that it is to learn. 3-D boxes are also drawn f
 import argparse
 
 from ...checked_values import argument, whole
-from ...text_files import expanded_output
+from ...text_files import output_folder
 from .common import CONFIG, add
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--config-file", required=True, help=CONFIG)
     add(parser, "--import")
     own, number = parser.add_argument, argument(whole(1))
-    own("--output", required=True, type=expanded_output, help="for the pictures")
+    own("--output", required=True, type=output_folder, help="for the pictures")
     own("--heatmaps", action="store_true", help="draw the target heatmaps beside")
     own("--count", type=number, default=20, help="images, default 20")
     own("--repeat", type=number, default=1, help="augmentations of each, default 1")

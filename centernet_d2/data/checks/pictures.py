@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from ...progress import bar
 from ..image_files import LEVELS, fault_of, find_faults
-from ..images import ImageFileError, read_image_size
+from ..images import ImageFileError, decode, eight_bit, read_image_size
 from .findings import Example, Finding
 
 SIDE = 16  # of a thumbnail
@@ -72,10 +72,11 @@ def _see(file: str, row: int, seen: Pictures) -> None:
     with open(file, "rb") as stream:
         content = stream.read()
     with Image.open(io.BytesIO(content)) as image:
+        image.draft("L", (4 * SIDE, 4 * SIDE))
+        decode(image, file)
         with suppress(Exception):
             seen.orientations[row] = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.draft("L", (4 * SIDE, 4 * SIDE))
-        gray = image.convert("L")
+        gray = eight_bit(image, image.format or "", file).convert("L")
     pixels = np.asarray(gray, dtype=np.int16)
     differs = (np.abs(pixels - pixels[-1, -1]) > 2).any(axis=1)[::-1]
     if image.format == "JPEG" and differs[-1]:  # else its whole background is so

@@ -113,7 +113,14 @@ def register_from_files(spec: str, classes: Sequence[str] = ()) -> str:
         base, _, share = spec.rpartition(":")
         if not base or not SHARE.fullmatch(share):
             raise
-        name, whole = _register_whole(base)
+        try:
+            name, whole = _register_whole(base)
+        except (ValueError, OSError) as error:
+            form = _forms.get(spec.partition(":")[0])
+            how = f", written '{form.usage}:{share}'" if form else ""
+            told = f"'{share}' at the end is a share of what stands before it{how}"
+            error.args = (f"{str(error).rstrip('.')}. {told}",)
+            raise
     if not share and not classes:
         return name
     from .selection import Selection

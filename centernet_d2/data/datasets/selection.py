@@ -65,8 +65,9 @@ class Selection:
         records: list[dict] = list(checked_records(self.base))
         if self.share:
             files = [record.get("file_name", str(record["image_id"])) for record in records]
-            part, told = part_of(files, self.share, names)
-            say(f"{self.base}: {told}")
+            part, *told = part_of(files, self.share, names)
+            for line in filter(None, told):  # the second is the same for all shares
+                say(f"{self.base}: {line}")
             records = [record for record, taken in zip(records, part, strict=True) if taken]
         if not self.classes:
             return records
@@ -142,17 +143,19 @@ def groups(names: Sequence[str], classes: Sequence[str] = ()) -> tuple[list[str]
     if len(different) == len(set(originals)):
         return originals, ""
     if named := [stem for stem in different if stem.lower().startswith(words)]:
-        return originals, f"; '{named[0]}' is a class, so that numbers are taken for no frames"
+        return originals, f"numbers after '{named[0]}', a class, are taken for no frames"
     if len(different) < 3 or count > len(names) / 2:
         return originals, (
-            f"; {count} names begin with '{stem}', so that their numbers are taken for no frames: "
-            "where these are of one video, give each split its own files"
+            f"{count} pictures are named '{stem}' and a number, and each is taken for one of its "
+            "own; if they are frames of one video, give each split its own files"
         )
     return stems, ""
 
 
-def part_of(names: Sequence[str], share: str, classes: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Return which of the images a share has, (N,) bool, and what is to be said of it.
+def part_of(
+    names: Sequence[str], share: str, classes: Sequence[str]
+) -> tuple[np.ndarray, str, str]:
+    """Return which of the images a share has, (N,) bool, what it is, and the note of `groups`.
 
     train80 are the first 80 %, val20 and test20 the last 20, val70-85 those between.
     """
@@ -168,5 +171,6 @@ def part_of(names: Sequence[str], share: str, classes: Sequence[str]) -> tuple[n
     part = np.array([key in chosen for key in keys])
     told = f"{share}: {part.sum()} of {len(names)} images, {len(chosen)} of {len(counts)} groups"
     if not chosen or not 0 <= start < end <= 100:
-        raise DatasetError(f"{told}{note}: take a larger share, such as train80 with val20")
-    return part, told + note
+        told = "; ".join(filter(None, (told, note)))
+        raise DatasetError(f"{told}: take a larger share, such as train80 with val20")
+    return part, told, note

@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone
+from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
@@ -19,7 +19,6 @@ from ..inference_protocol import InferenceProtocol
 from ..inputs import PixelFormat, check_num_classes, checked_classes, feature_shapes, ignored_rows
 from ..memory import annotate_oom, check_canvas
 from ..output_frame import to_output
-from ..registration import build_backbone
 from .defaults import DetectorDefaults
 
 

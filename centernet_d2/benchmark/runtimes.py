@@ -1,0 +1,158 @@
+"""Every runtime of a detector in one table, and which of them to use on this machine."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from ..data.images import read_image
+from ..engine.model_config import read_model_config
+from ..engine.setup import setup
+from ..inference import runtime as ways
+from ..inference.find_images import find_images
+from ..inference.predictor import Predictor
+from ..inference.runtime import RUNTIMES, Detect, Named, Runtimes, entry_of
+from .detector import count_multiply_adds, preprocess, size_text
+from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from .timing import Call, peak_memory
+
+GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matrices of that side
+COLUMNS: Row = dict.fromkeys(
+    [
+        *("model", "picture", "batch", "runtime", "ms_per_image", "times_eager", "spread"),
+        *("gflops", "of_gemm", "peak_mib", "scores", "boxes", "use", "note"),
+    ]
+)
+NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
+
+
+@BENCHMARK_REGISTRY.register()
+def runtimes(options: BenchmarkOptions) -> list[Row]:
+    """Milliseconds per picture, from pixels to detections, of each runtime and batch, in turns.
+
+    `gflops`: multiplications and additions of the network in a second; `of_gemm`: their share of
+    what one large product of float32 matrices reaches, the first row. `scores` and `boxes`: the
+    largest differences to eager PyTorch, by the comparison of `centernet-d2 export`; `note` says
+    why a runtime is no candidate. The fastest of the others, `use`, are remembered.
+    """
+    rows: list[Row] = []
+    for config in options.configs or [""]:
+        name = Path(options.weights or config).stem
+        rows += measured(runtimes_of(config, options), name, options)
+    return rows
+
+
+def recommendation(rows: Sequence[Row]) -> str:
+    """Which runtime to use, in a sentence for each model."""
+    told = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        each = " and ".join(
+            f"{row['runtime']} for batch {row['batch']} ({row['times_eager']} times as fast as "
+            "eager)"
+            for row in rows
+            if row["model"] == model and row["use"]
+        )
+        told.append(
+            f"Use for {model} on this machine, with {torch.get_num_threads()} threads: {each}; "
+            "Predictor(..., runtime='auto') does, and predict --runtime auto."
+        )
+    return "\n".join(told)
+
+
+def runtimes_of(config: str, options: BenchmarkOptions) -> Runtimes:
+    """Those of the weights' detector, or of a config's with random weights."""
+    overrides = [*options.overrides, "MODEL.DEVICE", options.device]
+    cfg = read_model_config(config, options.weights, overrides)
+    if options.weights:
+        return Predictor(cfg).runtimes
+    cfg.MODEL.WEIGHTS = ""
+    torch.manual_seed(0)
+    return Runtimes(build_model(setup(cfg)).eval(), {"class_names": []}, cfg)
+
+
+def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]:
+    """The rows of one detector; the fastest runtimes are remembered."""
+    known.pictures = pictures = pictures_of(known.cfg, options)
+    opened = {runtime: compared(known, runtime) for runtime in RUNTIMES}
+    if eager := opened["eager"][1]["note"]:
+        raise ValueError(f"{name}: {eager}")
+    ready = {runtime: detect for runtime, (detect, _) in opened.items() if detect}
+    told = {runtime: row for runtime, (_, row) in opened.items()}
+    images = preprocess(known.model, [entry_of(pictures[0][1])])
+    gflop = 2e-9 * count_multiply_adds(known.model, images)
+    heading = COLUMNS | {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
+    rows: list[Row] = []
+    for batch in options.batches:
+        times = timed(ready, pictures[:batch], gflop, options)
+        for runtime in (GEMM, *RUNTIMES):
+            row = heading | {"batch": batch, "runtime": runtime}
+            rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
+    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches}, rows)
+    return rows
+
+
+def compared(known: Runtimes, runtime: str) -> tuple[Detect | None, Row]:
+    """What detects by a runtime, None where it cannot, and how it compares with eager PyTorch."""
+    try:
+        detect = known.detector(runtime)
+        report = ways.differences(known.model, detect, [[each] for each in known.pictures])
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        return None, {"note": str(error).strip().partition("\n")[0]}
+    worst = {name: float(f"{value:.2g}") for name, value in report.worst.items()}
+    told = {"scores": worst.get("scores"), "boxes": worst.get("pred_boxes")}
+    return detect, told | {"note": report.fault()}
+
+
+@torch.no_grad()
+def timed(
+    ready: Mapping[str, Detect], pictures: Sequence[Named], gflop: float, options: BenchmarkOptions
+) -> dict[str, Row]:
+    """Runtime -> what is measured of it; `gflop` are the network's billions for one picture."""
+    count, device = len(pictures), options.torch_device
+    matrix = torch.rand(SIDE, SIDE, device=device)
+    calls: dict[str, Call] = {GEMM: lambda: matrix @ matrix}
+    for name, detect in ready.items():
+        calls[name] = lambda detect=detect: detect([entry_of(image) for _, image in pictures])
+    timings = options.time(calls, most_rounds=max(5, options.rounds // count))
+    gemm = 2e-9 * SIDE**3 / timings.pop(GEMM).median
+    rows: dict[str, Row] = {GEMM: {"gflops": round(gemm, 1)}}
+    for name, timing in timings.items():
+        rate, peak = gflop * count / timing.median, peak_memory(calls[name], device)
+        rows[name] = {
+            "ms_per_image": round(timing.ms / count, 2),
+            "times_eager": round(timings["eager"].median / timing.median, 2),
+            "spread": timing.spread,
+            "gflops": round(rate, 1),
+            "of_gemm": round(rate / gemm, 2),
+            "peak_mib": None if peak is None else round(peak / 2**20, 1),
+        }
+    return rows
+
+
+def mark_fastest(rows: Sequence[Row], batch: int) -> str:
+    """Mark and return the first runtime that none is much faster than and that finds the same."""
+    fits = [row for row in rows if row["batch"] == batch and row["times_eager"]]
+    fits = [row for row in fits if not row["note"] and ways.may_be_chosen(row["runtime"])]
+    best = min(row["ms_per_image"] for row in fits)
+    chosen = next(row for row in fits if row["ms_per_image"] <= NEAR * best)
+    chosen["use"] = "yes"
+    return str(chosen["runtime"])
+
+
+def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
+    """Pictures of one size for the largest batch: those given, again where they are few."""
+    count, upright = max(options.batches), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    if not options.images:
+        return ways.generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * count)
+    found: list[Named] = []
+    for file in find_images(list(options.images)):
+        image = read_image(file, upright=upright)
+        if not found or image.shape == found[0][1].shape:
+            found.append((Path(file).name, image))
+        if len(found) == count:
+            break
+    return list(islice(itertools.cycle(found), count))

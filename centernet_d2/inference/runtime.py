@@ -1,0 +1,258 @@
+"""A detector run by something else than its own modules: an exported file, or torch made faster.
+
+What costs time is done once for the same weights, config, packages and processor, and stays in the
+cache: files, and what `centernet-d2 benchmark --runtimes` has found to be the fastest.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances
+
+from .. import __version__
+from ..atomic_write import atomic_folder, write_json
+from ..checked_values import check_choice
+from ..checkpoint.files import cache_dir
+from ..engine.model_config import model_text
+from ..engine.saved_names import tell_once
+from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
+from ..export.graph import DetectorGraph, Sizes, least_side
+from ..export.parity import Differences
+from ..export.write import arrays_of, rows_found, write_graph
+from ..missing import is_missing
+from ..modeling.fast_inference import make_fast
+from ..modeling.memory import check_canvas
+from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import LARGEST, PICTURES, PROJECTION
+from ..runtime.engines import open_file
+from ..structures.boxes3d import Boxes3D
+from ..threads import cpu_name
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript", "onnxruntime", "openvino")
+RUNTIMES = {
+    "eager": ("", "fp32"),
+    "folded": ("", "fp32"),
+    "bf16": ("", "bf16"),
+    "compile": ("", "fp32"),
+    "aotinductor": ("aotinductor", "fp32"),
+    "onnxruntime": ("onnx", "fp32"),
+    "openvino": ("openvino", "fp32"),
+    "openvino-bf16": ("openvino", "bf16"),
+    "openvino-int8": ("openvino", "int8"),
+}
+"""Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
+Entries = list[dict[str, Any]]
+"""Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
+Detect = Callable[[Entries], list[dict[str, Any]]]
+Named = tuple[str, np.ndarray]
+"""Name and pixels of a picture."""
+
+
+def may_be_chosen(name: str) -> bool:
+    """Whether "auto" may take a runtime: it should find the same, and is ready at once."""
+    return RUNTIMES[name][1] == "fp32" and name != "compile"
+
+
+class FileDetector:
+    """Called as a detector, it returns what a graph finds; pictures of one size go together.
+
+    A picture too small or too large for the graph goes through the detector's own modules.
+    """
+
+    def __init__(self, model: HeatmapDetector, run: Runner) -> None:
+        self.model, self.run, self.least = model, run, least_side(model)
+
+    def __call__(self, entries: Entries) -> list[dict[str, Any]]:
+        """Detect, as `HeatmapDetector.inference` does."""
+        for entry in entries:
+            canvas = self.model.canvas_of(entry, 1.0)
+            check_canvas(entry, canvas, self.model.protocol.max_pixels)
+        found: list[dict[str, Any]] = []
+        for (_, height, width), same in groupby(entries, key=lambda e: tuple(e["image"].shape)):
+            fits = self.least <= min(height, width) and max(height, width) <= LARGEST
+            found += (self._detect if fits else self.model)(list(same))
+        return found
+
+    def _detect(self, entries: Entries) -> list[dict[str, Any]]:
+        more = [self.model.extra_outputs(entry) for entry in entries]
+        pictures = [entry["image"].numpy().transpose(1, 2, 0) for entry in entries]
+        inputs = {PICTURES: np.ascontiguousarray(np.stack(pictures))}
+        if PROJECTION in more[0]:
+            inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in more])
+        outputs = self.run(inputs)
+        rows = [rows_found(outputs, row) for row in range(len(entries))]
+        size = pictures[0].shape[:2]
+        return [{"instances": instances_of(r, size)} | m for r, m in zip(rows, more, strict=True)]
+
+
+def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
+    """Arrays by field as detectron2's `Instances` in a picture of (height, width)."""
+    wrapped = {"pred_boxes": Boxes, "pred_boxes3d": Boxes3D}
+    tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
+    return Instances(size, **{n: wrapped.get(n, lambda t: t)(t) for n, t in tensors.items()})
+
+
+@torch.no_grad()
+def differences(detect: Detect, other: Detect, batches: Iterable[Sequence[Named]]) -> Differences:
+    """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
+    report = Differences()
+    for batch in batches:
+        entries = [entry_of(picture) for _, picture in batch]
+        for (name, _), entry, found in zip(batch, entries, other(entries), strict=True):
+            expected = detect([entry])[0]["instances"]
+            report.add(arrays_of(expected), arrays_of(found["instances"]), name)
+    return report
+
+
+def entry_of(picture: np.ndarray) -> dict[str, Any]:
+    """The input of a detector for a picture (H, W, 3) uint8."""
+    tensor = torch.from_numpy(picture.copy().transpose(2, 0, 1))
+    return {"image": tensor, "height": picture.shape[0], "width": picture.shape[1]}
+
+
+def generated_pictures(sizes: Iterable[tuple[int, int]]) -> list[Named]:
+    """Pictures of shapes of (height, width)."""
+    from ..synthetic.files import make_scenes
+    from ..synthetic.pictures import render
+    from ..synthetic.settings import ShapeSettings, SplitSettings
+
+    sizes = list(sizes)
+    side = max(256, *map(max, sizes))
+    split = SplitSettings(images=len(sizes), seed=1, scenes=ShapeSettings(side=side))
+    drawn = [render(scene, side, random) for scene, random in make_scenes(split)]
+    cut = [image[:h, :w].copy() for image, (h, w) in zip(drawn, sizes, strict=True)]
+    return [(f"generated picture {index}", image) for index, image in enumerate(cut)]
+
+
+class Runtimes:
+    """The ways to run one detector.
+
+    Attributes:
+        pictures: that a new file is proven on, or calibrated with; generated ones unless set.
+    """
+
+    def __init__(self, model: HeatmapDetector, names: Mapping[str, Any], cfg: CfgNode) -> None:
+        """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
+        self.model, self.names, self.cfg = model, dict(names), cfg
+        self.pictures = generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        self._folder, threads = (
+            cache_dir() / "runtimes" / _digest(model, cfg),
+            torch.get_num_threads(),
+        )
+        self._record = self._folder / f"measured_with_{threads}_threads.json"
+
+    def remember(self, fastest: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the fastest runtime for each size of batch, and the table that says so."""
+        write_json(self._record, {"fastest": dict(fastest), "rows": list(rows)}, indent=1)
+
+    def fastest(self) -> dict[int, str]:
+        """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
+        try:
+            found = json.loads(self._record.read_text(encoding="utf-8"))["fastest"]
+            return {int(n): name for n, name in found.items() if may_be_chosen(name)}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
+
+    def detector(self, name: str) -> Detect:
+        """What runs the detector by a runtime of the table, or by what was measured: "auto".
+
+        Raises:
+            ImportError, OSError: it is not installed, or its file cannot be written.
+            ValueError: there is none of that name, it cannot run this detector, or it finds
+                something else.
+        """
+        check_choice("runtime", name, ["auto", *RUNTIMES])
+        if name == "auto":
+            return self._fastest()
+        form, precision = RUNTIMES[name]
+        if name == "eager":
+            return self.model
+        if name in ("folded", "bf16"):
+            dtype = "bfloat16" if precision == "bf16" else "float32"
+            return make_fast(copy.deepcopy(self.model), dtype=dtype)
+        if self.model.device.type != "cpu":
+            raise ValueError(
+                f"runtime '{name}' computes on the CPU, and MODEL.DEVICE is {self.model.device}: "
+                "set it to cpu, or take another runtime, such as folded"
+            )
+        if form:
+            return self._of_file(name, form, precision)
+        model = copy.deepcopy(self.model)
+        make_fast(model).requires_grad_(False)
+        graph = DetectorGraph(model)
+        ports = {"inputs": graph.inputs, "outputs": graph.outputs}
+        return FileDetector(self.model, of_tensors(torch.compile(graph), ports))
+
+    def _fastest(self) -> Detect:
+        if not (fastest := self.fastest()):
+            threads = torch.get_num_threads()
+            tell_once(
+                "runtime 'auto' is folded PyTorch, as nothing was measured for these weights, "
+                f"config and packages with {threads} threads of this machine: centernet-d2 "
+                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
+            )
+            return self.detector("folded")
+        opened = {name: self.detector(name) for name in fastest.values()}
+
+        def detect(entries: Entries) -> list[dict[str, Any]]:
+            measured = [count for count in fastest if count <= len(entries)]
+            return opened[fastest[max(measured, default=min(fastest))]](entries)
+
+        return detect
+
+    def _of_file(self, name: str, form_name: str, precision: str) -> Detect:
+        """What runs a file, which is made where it is not there or finds something else."""
+        stored = "int8" if precision == "int8" else "fp32"
+        form = formats()[form_name]
+        path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
+        chosen_format(form_name, path)  # says what is not installed
+        if stored == "int8":
+            raise ValueError("files of 8 bits are not made here yet")
+        if not path.is_file() or self._fault(form, path, self.pictures[:1], may_be_none=True):
+            logger.warning("making the file of runtime '%s', once: %s", name, path)
+            with atomic_folder(path.parent) as folder:
+                file = Path(folder) / path.name
+                write_graph(self.model, self.names, form, file, Sizes())
+                if fault := self._fault(form, file, self.pictures[:4]):
+                    raise ValueError(f"it does not find what the model finds: {fault}")
+        opened: Any = form.open(path)
+        if precision == "bf16":
+            opened = open_file(path, torch.get_num_threads(), precision=precision)
+        return FileDetector(self.model, opened[0])
+
+    def _fault(
+        self, form: Format, file: Path, pictures: Sequence[Named], *, may_be_none: bool = False
+    ) -> str:
+        """What a file finds otherwise; `may_be_none`: there need not be anything to find."""
+        name, first = pictures[0]
+        batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
+        batches += [[each] for each in pictures[1:]]
+        report = differences(self.model, FileDetector(self.model, form.open(file)[0]), batches)
+        return "" if may_be_none and not report.detections else report.fault()
+
+
+def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
+    """Of all that a file, and the time that it takes, depend on but threads."""
+    device = model.device
+    machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
+    packages = [(name, version(name)) for name in PACKAGES if not is_missing(name)]
+    told = [__version__, machine, model_text(cfg), packages]
+    found = hashlib.sha256(json.dumps(told).encode())
+    for name, value in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:20]

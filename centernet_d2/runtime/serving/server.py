@@ -1,0 +1,61 @@
+"""A process that serves a detector until it is asked to stop."""
+
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import uvicorn
+
+from .app import Service, make_app
+from .options import Options
+
+
+class _Server(uvicorn.Server):
+    service: Service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.service.stopping = True
+        super().handle_exit(sig, frame)
+
+
+def run(load: Callable[[], Any], options: Options) -> None:
+    """See `serve` of the room."""
+    listener = listening(options)  # before the detector, which takes its time
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for logger, level in ((logging.getLogger(__package__), 20), (logging.getLogger("uvicorn"), 30)):
+        logger.handlers[:], logger.propagate = [handler], False
+        logger.setLevel(level)
+    finder = load()
+    frame, least = finder.metadata["frame"], max(64, finder.metadata["least_side"])
+    blank = np.zeros((frame["height"] or least, frame["width"] or least, 3), np.uint8)
+    finder.batch([blank])  # the first picture is the slow one
+    service = Service(finder, options)
+    # What was accepted ends by its own timeout, before uvicorn would cut it off.
+    rule: dict[str, Any] = {"timeout_graceful_shutdown": round(options.timeout) + 5}
+    rule |= {"http": "h11", "ws": "none", "log_config": None, "access_log": False}
+    server = _Server(uvicorn.Config(make_app(service), server_header=False, **rule))
+    server.service = service
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it anew at its end
+        signal.signal(number, lambda *_: None)
+    listener.listen()  # who comes from now on waits, if for a moment
+    address = "http://{}:{}".format(*listener.getsockname()[:2])
+    logging.getLogger(__name__).info("%s takes pictures; SIGTERM stops it", address)
+    server.run(sockets=[listener])
+
+
+def listening(options: Options) -> socket.socket:
+    """Return a socket of the address; OSError with the cure where it cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        told = f"cannot listen on {options.host} port {options.port} ({error})"
+        raise OSError(f"{told}: give another --port or --host") from None
+    return listener
