@@ -27,7 +27,6 @@ from ..atomic_write import atomic_folder, write_json
 from ..checked_values import check_choice
 from ..checkpoint.files import cache_dir
 from ..engine.model_config import model_text
-from ..engine.saved_names import tell_once
 from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
 from ..export.graph import DetectorGraph, Sizes, least_side
 from ..export.parity import Differences
@@ -37,7 +36,7 @@ from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
-from ..progress import SHOWN
+from ..progress import SHOWN, tell_once
 from ..runtime.detector import LARGEST, PICTURES, PROJECTION
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
