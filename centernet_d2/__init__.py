@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from multiprocessing import current_process
 from typing import Any
@@ -43,7 +44,9 @@ def register() -> None:
         return
     _registered = True
     try:
-        from . import data, model_zoo, modeling, synthetic  # noqa: F401
+        with warnings.catch_warnings():  # detectron2 decorates functions with it
+            warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+            from . import data, model_zoo, modeling, synthetic  # noqa: F401
     # RuntimeError: a torchvision of another torch; AttributeError, ValueError: older than numpy;
     # OSError: a library of the system that is not there; TypeError: Python before 3.11.
     except (ImportError, RuntimeError, AttributeError, ValueError, OSError, TypeError) as error:

@@ -105,11 +105,18 @@ def argument(rule: Rule) -> Callable[[str], Any]:
     return read
 
 
-def nearest(word: str, known: Iterable[str], count: int = 2, cutoff: float = 0.6) -> str:
-    """Return " (nearest: ...)" with the known words that are like one, in any case, or ""."""
-    lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(word.lower(), lower, count, cutoff)
-    return f" (nearest: {', '.join(lower[each] for each in near)})" if near else ""
+def nearest(
+    word: str,
+    known: Iterable[str],
+    count: int = 2,
+    cutoff: float = 0.6,
+    *,
+    key: Callable[[str], str] = str.lower,
+) -> str:
+    """Return " (nearest: ...)" with the known words that are like one, by their `key`, or ""."""
+    by_key = {key(each): each for each in known}
+    near = difflib.get_close_matches(key(word), by_key, count, cutoff)
+    return f" (nearest: {', '.join(by_key[each] for each in near)})" if near else ""
 
 
 def check_choice(name: str, value: Any, known: Collection[Any]) -> None:

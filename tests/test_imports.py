@@ -47,7 +47,7 @@ ALLOWED = {
     "checkpoint": {
         *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
     },
-    "model_zoo": {"config", "checkpoint", "atomic_write", "progress"},
+    "model_zoo": {"config", "checkpoint", "checked_values", "atomic_write", "progress"},
     "runtime": set(),
     "export": {"structures", "decoding", "modeling", "runtime"},
     "app": {

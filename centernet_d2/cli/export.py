@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import math
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from io import StringIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 
 from ..engine.model_config import read_model_config
 from ..engine.terminal import start_logging
+from ..engine.trainer import Trainer
 from ..engine.user_modules import import_all
-from ..export.formats import chosen_format
+from ..evaluation.build import build_evaluator, told_by_model
+from ..export.agreement import Agreement
+from ..export.formats import Arrays, Runner, chosen_format
 from ..export.graph import Sizes
-from ..export.write import Report, compare, compare_maps, write_graph
-from ..inference.find_images import find_images
+from ..export.parity import Differences
+from ..export.precision import Feed, check_precision
+from ..export.write import Report, compare, compare_maps, inputs_of, write_graph
+from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..inference.runtime import generated_pictures
+from ..inference.runtime import FileDetector, generated_pictures
+from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 
 logger = logging.getLogger(__name__)
 
@@ -29,38 +41,114 @@ def run(args: argparse.Namespace) -> int:
     """Export; return the exit status."""
     start_logging(verbose=args.verbose)
     form = chosen_format(args.format, args.output)
-    if args.output.exists() and not args.overwrite:
-        raise FileExistsError(
-            f"'{args.output}' is there already: name another file, or give --overwrite."
-        )
+    check_arguments(args)
     overrides = ["MODEL.DEVICE", "cpu", *args.opts]
+    overrides += ["DATASETS.TEST", args.check_on] * bool(args.check_on)
     cfg = read_model_config(
         args.config_file, args.weights, overrides, add_keys=import_all(args.imports)
     )
     predictor = Predictor(cfg)
     sizes = Sizes(args.batch, *(args.size or (None, None)))
     pictures = list(islice(pictures_of(args.images, predictor), args.most))
+    feed = feed_of(args, predictor, sizes) if args.precision == "int8" else None
     began = time.perf_counter()
     args.output.parent.mkdir(parents=True, exist_ok=True)
     # What stood there stays until a file is proven.
     with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".export.") as folder:
         file = Path(folder) / args.output.name
         names = {"class_names": predictor.class_names, **predictor.names}
-        write_graph(predictor.model, names, form, file, sizes, split=args.split)
+        given: dict[str, Any] = {"split": args.split, "precision": args.precision, "feed": feed}
+        write_graph(predictor.model, names, form, file, sizes, **given)
         took = time.perf_counter() - began
-        run_file, _ = form.open(file)
-        if args.split:
-            report = compare_maps(predictor.model, run_file, pictures, sizes)
-        else:
-            report = compare(predictor, run_file, pictures, sizes)
-        if fault := report.differences.fault():
-            raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
+        report, told = judge(args, predictor, form.open(file)[0], pictures, sizes)
         size = sum(written.stat().st_size for written in Path(folder).iterdir())
         for written in Path(folder).iterdir():  # the weights of some formats are beside the file
             written.replace(args.output.parent / written.name)
     logger.info("%s: %.1f MB in %.0f s", args.output, size / 1e6, took)
-    tell(report)
+    tell(report, told)
     return 0
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise an error where arguments do not go together, before anything is read."""
+    check_precision(args.format, args.precision)
+    if args.output.exists() and not args.overwrite:
+        raise FileExistsError(
+            f"'{args.output}' is there already: name another file, or give --overwrite."
+        )
+    limited = args.split or args.size or args.batch not in (None, 1)
+    for wrong, told in (
+        (args.calibrate and args.precision != "int8", "--calibrate is for --precision int8"),
+        (args.max_loss is not None and not args.check_on, "--max-loss is of the AP on --check-on"),
+        (args.check_on and limited, "--check-on is without --split, --size and --batch above 1"),
+    ):
+        if wrong:
+            raise ValueError(f"{told}: leave it out, or change the other")
+
+
+def feed_of(args: argparse.Namespace, predictor: Predictor, sizes: Sizes) -> Feed:
+    """The pictures that int8 is calibrated on, spread evenly over those that are named."""
+    option = "--calibrate" if args.calibrate else "--images"
+    named = args.calibrate or args.images or []
+    files = [f for f in (find_images(named, option=option) if named else ()) if not is_video(f)]
+    count = min(len(files), args.calibrate_most)
+    files = [files[index * len(files) // count] for index in range(count)]
+
+    def inputs(file: str) -> Arrays:
+        return inputs_of(predictor.model, predictor.read(file), sizes, split=args.split)
+
+    feed = Feed(files, inputs)
+    logger.info("int8 is calibrated on %d pictures of %s", count, option)
+    return feed
+
+
+def judge(
+    args: argparse.Namespace,
+    predictor: Predictor,
+    run_file: Runner,
+    pictures: list[tuple[str, np.ndarray]],
+    sizes: Sizes,
+) -> tuple[Report, list[str]]:
+    """Compare a file with PyTorch: what is to be told, or a ValueError that says what differs."""
+    model, exact, more = predictor.model, args.precision == "fp32", []
+    differences = Differences() if exact else Agreement()
+    if args.split:
+        report = compare_maps(model, run_file, pictures, sizes, differences)
+    else:
+        report = compare(predictor, run_file, pictures, sizes, differences)
+        more = [] if exact else ["AP was not compared: name a dataset by --check-on"]
+    fault = differences.fault() if exact or not args.check_on else ""
+    if args.check_on:
+        in_turn = (model, FileDetector(model, run_file))
+        with contextlib.redirect_stdout(sys.stdout if args.verbose else StringIO()):
+            scores = [headline_scores(predictor.cfg, model, each) for each in in_turn]
+        lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
+        fault = fault or lost
+    if fault:
+        raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
+    return report, more
+
+
+def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> dict[str, float]:
+    """What `detect` scores in place of a model: "bbox/AP" -> percent, of each task the first."""
+    evaluator = build_evaluator(cfg, cfg.DATASETS.TEST[0], "", **told_by_model(model))
+    results = Trainer.test(cfg, detect, evaluator)
+    first = {task: next(iter(scores)) for task, scores in results.items() if scores}
+    return {f"{task}/{name}": float(results[task][name]) for task, name in first.items()}
+
+
+def loss(
+    expected: dict[str, float], found: dict[str, float], allowed: float
+) -> tuple[str, list[str]]:
+    """The fault, "" for none, and lines of all scores."""
+    lines, faults = [], []
+    for name, score in expected.items():
+        lines.append(f"{name}: PyTorch {score:.2f}, the file {found[name]:.2f}")
+        if not (score - found[name] <= allowed or math.isnan(score)):
+            faults.append(f"{lines[-1]} (allowed loss: {allowed:g}, --max-loss)")
+    if all(map(math.isnan, expected.values())):
+        faults.append("--check-on has no object that could be scored")
+    return "; ".join(faults), lines
 
 
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
@@ -72,11 +160,13 @@ def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tupl
     yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
 
 
-def tell(report: Report) -> None:
+def tell(report: Report, more: list[str]) -> None:
     """Say how a file compares."""
     found, (eager, exported) = report.differences, report.seconds
-    told = "compared with PyTorch on %d pictures, %d detections, %d of them ties"
-    logger.info(told, report.pictures, found.detections, found.ties)
+    told = "compared with PyTorch on %d pictures, %d detections, %s"
+    logger.info(told, report.pictures, found.detections, found.told())
+    for line in more:
+        logger.info("%s", line)
     for name, value in found.worst.items():
         logger.info("worst difference of %s: %.2g", name, value)
     logger.info("one picture: PyTorch %.0f ms, the file %.0f ms", 1e3 * eager, 1e3 * exported)

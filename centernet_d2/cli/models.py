@@ -31,7 +31,7 @@ def matching(pattern: str, known: Sequence[str]) -> list[str]:
     wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
     if found := [name for name in known if fnmatch(name.lower(), wanted)]:
         return found
-    told = f"The model zoo has no name like '{pattern}'.{lookup.near_names(pattern, known)}"
+    told = f"The model zoo has no name like '{pattern}'{lookup.nearest_names(pattern, known)}."
     raise lookup.UnknownModelError(told)
 
 

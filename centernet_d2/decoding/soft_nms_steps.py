@@ -24,11 +24,13 @@ class Steps:
     boxes: Tensor
     classes: Tensor
     rule: SoftNmsRule
+    corner_scores: Tensor | None  # (N, M, 2), where boxes are merged
+    merge_exponent: float | None
 
-    def step(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Open scores (N, M) -> those that are left (N, M), and score and row (N, 1) of the best.
+    def step(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Open scores (N, M) -> those left, and score and row (N, 1) and box (N, 1, 4) of the best.
 
-        The arithmetic is that of `soft_nms_rounds.Rounds.compare`.
+        The arithmetic is that of `soft_nms_rounds.Rounds`.
         """
         best, row = scores.max(1, keepdim=True)
         box = self.boxes.gather(1, row[..., None].expand(-1, -1, 4))
@@ -42,7 +44,17 @@ class Steps:
         reached = reached & (self.classes == self.classes.gather(1, row))
         lowered = scores * factor
         lowered = torch.where(lowered < self.rule.score_floor, NOTHING, lowered)
-        return torch.where(reached, lowered, scores).scatter(1, row, NOTHING), best, row
+        left = torch.where(reached, lowered, scores).scatter(1, row, NOTHING)
+        if self.corner_scores is not None:
+            box = self._merged(box, row, torch.where(reached, 1 - factor, 0))
+        return left, best, row, box
+
+    def _merged(self, box: Tensor, row: Tensor, share: Tensor) -> Tensor:
+        """The mean (N, 1, 4) of the best box and those that lose a share (N, M) of their score."""
+        weight = (share**self.merge_exponent).scatter(1, row, 1)[..., None] * self.corner_scores
+        weight = weight.repeat_interleave(2, dim=2)
+        total = weight.sum(1, keepdim=True)
+        return torch.where(total > 0, (weight * self.boxes).sum(1, keepdim=True) / total, box)
 
     def _factor(self, overlap: Tensor) -> Tensor:
         """`SoftNmsRule.factor` with the operators that all exporters know."""
@@ -60,7 +72,9 @@ def soft_nms_steps(
     rule: SoftNmsRule,
     limit: int,
     unrolled: bool = False,
-) -> tuple[Tensor, Tensor]:
+    corner_scores: Tensor | None = None,
+    merge_exponent: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The best `limit` of each image; see `soft_nms`.
 
     Args:
@@ -70,35 +84,40 @@ def soft_nms_steps(
         rule: of mode "clean".
         limit: L, fewer where M is less.
         unrolled: write the steps one after the other, for formats without loops.
+        corner_scores: (N, M, 2), where boxes are merged; see `soft_nms`.
+        merge_exponent: likewise.
 
     Returns:
-        (N, L) lowered scores, best first, NOTHING where no box was left; and their rows (N, L).
+        (N, L) lowered scores, best first, NOTHING where no box was left; their rows (N, L); and
+        their boxes (N, L, 4).
     """
     if rule.mode != "clean":
         raise ValueError(
             "TEST.SOFT_NMS.MODE 'reference' repeats the published loop, stale copies of boxes "
             "among its detections; no graph is made of it. Set it to 'clean'"
         )
-    steps, limit = Steps(boxes, classes, rule), min(limit, scores.shape[1])
+    steps = Steps(boxes, classes, rule, corner_scores, merge_exponent)
+    limit = min(limit, scores.shape[1])
     if unrolled:
         found = []
         for _ in range(limit):
             scores, *selected = steps.step(scores)
             found.append(selected)
-        best, rows = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
-        return best, rows
+        best, rows, merged = (torch.cat(part, dim=1) for part in zip(*found, strict=True))
+        return best, rows, merged
     place = torch.arange(limit, device=boxes.device)[None]
 
-    def goes_on(turn: Tensor, scores: Tensor, best: Tensor, rows: Tensor) -> Tensor:
+    def goes_on(turn: Tensor, scores: Tensor, *found: Tensor) -> Tensor:
         return (turn < limit) & (scores.max() >= 0)
 
-    def once(turn: Tensor, scores: Tensor, best: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
-        left, score, row = steps.step(scores)
+    def once(turn: Tensor, scores: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+        left, *selected = steps.step(scores)
         here = place == turn
-        return turn + 1, left, torch.where(here, score, best), torch.where(here, row, rows)
+        return turn + 1, left, *map(torch.where, (here, here, here[..., None]), selected, found)
 
     best = torch.full_like(scores[:, :limit], NOTHING)  # `len` would be a number, in a graph too
-    rows = torch.zeros_like(classes[:, :limit])
+    rows, merged = torch.zeros_like(classes[:, :limit]), torch.zeros_like(boxes[:, :limit])
     turn = torch.zeros((), dtype=torch.int64, device=boxes.device)
-    _, _, best, rows = torch.while_loop(goes_on, once, (turn, scores.clone(), best, rows))
-    return best, rows
+    start = (turn, scores.clone(), best, rows, merged)
+    _, _, best, rows, merged = torch.while_loop(goes_on, once, start)
+    return best, rows, merged

@@ -75,13 +75,14 @@ class Schedule:
         evaluation = f"every {period} iterations and at the end" if period else "at the end"
         evaluation = evaluation if self.evaluates else "none (DATASETS.TEST)"
         saving = min(self.checkpoint_period, self.least_saving)
+        saved = f"every {saving} iterations or sooner" if saving > 1 else "after every iteration"
         origin = f" ({self.learning_rate_origin})" if self.learning_rate_origin else ""
         return (
             f"{self.dataset_size} images, {self.images_per_batch} per step, "
             f"{self.iterations_per_epoch} iterations per epoch.\n"
             f"Learning rate {self.learning_rate:.6g}{origin}, {steps}; "
             f"{self.iterations} iterations (about {self.epochs(self.iterations):.1f} epochs); "
-            f"evaluation {evaluation}, saved every {saving} iterations or sooner."
+            f"evaluation {evaluation}, saved {saved}."
         )
 
     @property

@@ -91,13 +91,14 @@ def config_path(name: str) -> str:
     """
     if not name or PathManager.isfile(name):
         return name
+    shipped = name.removeprefix("configs/")
     try:
-        return get_config_file(name.removeprefix("configs/"))
+        return get_config_file(shipped)
     except UnknownModelError as error:
-        near = str(error).partition("'. ")[2]
+        near = str(error).removeprefix(f"There is no config '{shipped}'")
         raise FileNotFoundError(
-            f"Config file '{name}' does not exist. Check --config-file: a path, or the name of a "
-            f"shipped config, such as Shapes/points_tiny. {near}".rstrip()
+            f"Config file '{name}' does not exist{near} Check --config-file: a path, or the name "
+            "of a shipped config, such as Shapes/points_tiny."
         ) from None
 
 

@@ -6,7 +6,9 @@ do: rows that are no detections stay, behind the others, and a count tells how m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +25,16 @@ from ..modeling.meta_arch.points_centernet import PointsCenterNet
 from ..modeling.meta_arch.triplet_centernet import TripletCenterNet
 from ..modeling.point_tasks.base import merged
 from ..runtime.detector import COUNT, LARGEST, PICTURES, PROJECTION
-from ..structures.padded_images import PaddedImages, numbers
-from .placing import place
+from ..structures.padded_images import PaddedImages, Size
+from .placing import check_scales, place, shown_sides
 
 SIDES = ("height", "width")
 SCORES, CLASSES = "scores", "pred_classes"
 LEAST = 1e-30  # a score that hard NMS has not made 0
 Fields = dict[str, Tensor]
 """Field name -> (N, M, ...) rows; `scores` are NOTHING where a row is no detection."""
+View = tuple[PaddedImages, Any]
+"""Pictures on their canvas at one scale, and the raw maps of the last stack."""
 
 
 @dataclass(frozen=True)
@@ -86,63 +90,87 @@ class DetectorGraph(nn.Module):
 
     def forward(self, pictures: Tensor, projection: Tensor | None = None) -> tuple[Tensor, ...]:
         """Detect; `projection` (N, 3, 4) float32 is to pixels of the pictures."""
-        images = place(pictures, self.model)
+        size = (pictures.shape[1], pictures.shape[2])
+        views = [self._view(pictures, projection, zoom) for zoom in self.model.protocol.scales]
+        if isinstance(self.model, PointsCenterNet):
+            found = self._centers(self.model, views)
+        else:
+            found = self._corners(self.model, views, size)
+        return self._finished(found, shown_sides(self.model.pixel_mean, size, 1))
+
+    def _view(self, pictures: Tensor, projection: Tensor | None, zoom: float) -> View:
+        """The pictures on their canvas at one scale, and the raw maps of the last stack."""
+        images = place(pictures, self.model, zoom)
         if projection is not None:
             images = replace(images, inputs={PROJECTION: projection})
-        size = numbers(images.shift, pictures.shape[2], pictures.shape[1])  # width, height
-        predictions = self.model.predict(images)
-        if isinstance(self.model, PointsCenterNet):
-            found = self._centers(self.model, predictions, images)
-        else:
-            found = self._corners(self.model, predictions, images, size)
-        return self._finished(found, size)
+        return images, self.model.predict(images)[-1]
 
-    def _centers(self, model: PointsCenterNet, predictions: list, images: PaddedImages) -> Fields:
-        maps, peaks, centers = model.read_peaks(predictions, images)
-        each = (task.fields(maps, peaks, centers, images) for task in model.tasks)
-        found = {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
-        rule = model.decoding
-        soft, threshold = rule.soft_nms, rule.score_threshold
+    def _centers(self, model: PointsCenterNet, views: list[View]) -> Fields:
+        def of_view(images: PaddedImages, last: Any) -> Fields:
+            maps, peaks, centers = model.read_peaks([last], images)
+            each = (task.fields(maps, peaks, centers, images) for task in model.tasks)
+            return {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
+
+        found, rule = _joined([of_view(*view) for view in views]), model.decoding
+        if soft := model.protocol.soft_nms if len(views) > 1 else rule.soft_nms:
+            found = self._suppressed(found, soft)
+        found = _above(found, rule.score_threshold)
         if rule.nms_threshold is not None:
             hard = {"threshold": rule.nms_threshold, "score_floor": LEAST}
-            soft = SoftNmsRule("hard", extent="continuous", **hard)
-        if soft is not None:
-            found = self._suppressed(found, soft)
-        return _above(found, threshold)
+            found = self._suppressed(found, SoftNmsRule("hard", extent="continuous", **hard))
+        return found
 
-    def _corners(
-        self, model: CornerNet, predictions: list, images: PaddedImages, size: Tensor
-    ) -> Fields:
-        last, rule = predictions[-1], model.decoding
-        pairs = model.pairs(last, images)
-        map_size, margin = last.map_size, rule.outside_margin
-        boxes, keep = cut_pairs(pairs, map_size, images, size[None], margin)
-        found = {CLASSES: pairs.classes, "pred_boxes": boxes, "corner_scores": pairs.corner_scores}
-        scores = pairs.scores
+    def _corners(self, model: CornerNet, views: list[View], size: Size) -> Fields:
+        rule = model.decoding
+
+        def of_view(images: PaddedImages, last: Any) -> Fields:
+            pairs = model.pairs(last, images)
+            limits = shown_sides(images.shift, size, images.zoom)[None]
+            boxes, keep = cut_pairs(pairs, last.map_size, images, limits, rule.outside_margin)
+            scores = torch.where(keep, pairs.scores, NOTHING)
+            found = {SCORES: scores, CLASSES: pairs.classes, "pred_boxes": boxes}
+            return found | {"corner_scores": pairs.corner_scores}
+
+        found = _joined([of_view(*view) for view in views])
         if isinstance(model, TripletCenterNet):
-            centers = model.centers(last, images)
-            points = images.map_to_image(centers.points, map_size)
-            stays, scores, place = check_candidates(
-                *(boxes, scores, pairs.classes, points, centers.scores, centers.classes),
-                region_side=model.triplet.region_side,
-                parts=model.triplet.region_parts,
-                choice=model.triplet.center_choice,
-            )
-            keep = keep & stays
-            found["pred_centers"] = rows_of(points, place)
-        found[SCORES] = torch.where(keep, scores, NOTHING)
-        found = self._suppressed(found, model.protocol.soft_nms)
+            found = self._confirmed(model, found, views)
+        exponent = rule.merge_exponent if model.merges else None
+        found = self._suppressed(found, model.protocol.soft_nms, merge_exponent=exponent)
         return _above(found, rule.score_threshold)
 
-    def _suppressed(self, found: Fields, rule: SoftNmsRule) -> Fields:
+    def _confirmed(self, model: TripletCenterNet, found: Fields, views: list[View]) -> Fields:
+        """Pairs that have a center, with it and the scores of all three."""
+
+        def of_view(images: PaddedImages, last: Any) -> Fields:
+            centers = model.centers(last, images)
+            points = images.map_to_image(centers.points, last.map_size)
+            return {"points": points, SCORES: centers.scores, CLASSES: centers.classes}
+
+        everywhere = model.triplet.center_scales == "all"
+        centers = _joined([of_view(*view) for view in views if everywhere or view[0].zoom == 1])
+        stays, scores, place = check_candidates(
+            *(found["pred_boxes"], found[SCORES], found[CLASSES], *centers.values()),
+            region_side=model.triplet.region_side,
+            parts=model.triplet.region_parts,
+            choice=model.triplet.center_choice,
+        )
+        scores = torch.where(stays & (found[SCORES] != NOTHING), scores, NOTHING)
+        return found | {SCORES: scores, "pred_centers": rows_of(centers["points"], place)}
+
+    def _suppressed(
+        self, found: Fields, rule: SoftNmsRule, merge_exponent: float | None = None
+    ) -> Fields:
         """The best rows after NMS or soft-NMS."""
-        scores, rows = soft_nms_steps(
+        scores, rows, boxes = soft_nms_steps(
             *(found["pred_boxes"], found[SCORES], found[CLASSES]),
             rule=rule,
             limit=self.model.protocol.detections_per_image or found[SCORES].shape[1],
             unrolled=self.unrolled,
+            corner_scores=None if merge_exponent is None else found["corner_scores"],
+            merge_exponent=merge_exponent,
         )
-        return {name: rows_of(values, rows) for name, values in found.items()} | {SCORES: scores}
+        found = {name: rows_of(values, rows) for name, values in found.items()}
+        return found | {SCORES: scores, "pred_boxes": boxes}
 
     def _finished(self, found: Fields, size: Tensor) -> tuple[Tensor, ...]:
         """What the protocol wants of the detections, best first, with zeros behind."""
@@ -167,7 +195,8 @@ class DetectorGraph(nn.Module):
 
 def least_side(model: HeatmapDetector) -> int:
     """The least height and width of pictures for which a graph of any size is right."""
-    return 2 if model.protocol.resolution == "fixed" else model.divisor + 1
+    least = 2 if model.protocol.resolution == "fixed" else model.divisor + 1
+    return math.ceil(least / min(1, *model.protocol.scales))
 
 
 def check_exportable(model: nn.Module) -> None:
@@ -178,17 +207,7 @@ def check_exportable(model: nn.Module) -> None:
             f"{name} is no detector of which a whole graph can be made; export its network alone: "
             "--split"
         )
-    scales = list(model.protocol.scales)
-    if scales != [1.0]:
-        raise ValueError(
-            f"TEST.SCALES is {scales}, and a graph sees pictures at scale 1 alone: set it to "
-            "[1.0], or export the network alone: --split"
-        )
-    if getattr(model, "merges", False):
-        raise ValueError(
-            "MODEL.CORNERNET.MERGE_BOXES is 'always', and a graph merges none: set it to 'never', "
-            "or export the network alone: --split"
-        )
+    check_scales(model.protocol.scales)
     if getattr(model, "training", False):
         raise ValueError("only a detector in evaluation mode can be exported: call model.eval()")
 
@@ -197,6 +216,11 @@ def rows_of(values: Tensor, rows: Tensor) -> Tensor:
     """Rows (N, L) of values (N, M, ...): (N, L, ...)."""
     index = _beside(rows, values)
     return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
+
+
+def _joined(views: list[Fields]) -> Fields:
+    """The rows of all views, one after the other."""
+    return {name: torch.cat([view[name] for view in views], dim=1) for name in views[0]}
 
 
 def _above(found: Fields, threshold: float) -> Fields:

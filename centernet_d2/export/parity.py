@@ -55,6 +55,15 @@ class Differences:
         if not value <= self.worst.get(name, -1.0):  # NaN too
             self.worst[name], self.where[name] = value, picture
 
+    def note_map(self, name: str, expected: np.ndarray, found: np.ndarray, picture: str) -> None:
+        """Compare a raw map."""
+        gap = np.abs(expected - found) / np.abs(expected).clip(min=1)
+        self.note(name, float(gap.max()), picture)
+
+    def told(self) -> str:
+        """What was found out besides the worst differences."""
+        return f"{self.ties} of them ties"
+
     def fault(self) -> str:
         """What differs too much, in words; "" where nothing does."""
         for name, value in self.worst.items():

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
@@ -21,6 +22,7 @@ from .formats import Arrays, Format, Runner, exported
 from .graph import COUNT, PICTURES, PROJECTION, DetectorGraph, Sizes
 from .network import IMAGES, Network
 from .parity import Differences
+from .precision import Feed, lower
 
 ROUNDS = 5  # of the times that are compared
 Detect = Callable[[np.ndarray], dict[str, Any]]
@@ -44,12 +46,16 @@ def write_graph(
     sizes: Sizes,
     *,
     split: bool = False,
+    precision: str = "fp32",
+    feed: Feed | None = None,
 ) -> None:
     """Write the file of a detector, with batch norms folded into the convolutions.
 
-    `names` go into its metadata: `class_names`, and those of joints.
+    `names` go into its metadata: `class_names`, and those of joints. `feed` is what int8 is
+    calibrated with.
     """
-    model = make_fast(copy.deepcopy(model)).requires_grad_(False)
+    dtype = "bfloat16" if precision == "bf16" and form.ending == ".pt2" else "float32"
+    model = make_fast(copy.deepcopy(model), dtype=dtype).requires_grad_(False)
     if not form.channels_last:
         model = model.to(memory_format=torch.contiguous_format)
         model.channels_last = False
@@ -63,7 +69,20 @@ def write_graph(
         split=split,
         frame=[sizes.batch, sizes.height, sizes.width],
     )
-    form.write(program, path, metadata)
+    form.write(program, path, metadata | {"precision": precision})
+    if precision != "fp32":
+        lower(path, precision, feed)
+
+
+def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes, *, split: bool) -> Arrays:
+    """What a file takes, for one picture; the camera is any."""
+    if split:
+        return {IMAGES: _on_canvas(model, picture, sizes).numpy()}
+    batch = [_resized(picture, sizes)] * (sizes.batch or 1)
+    inputs = {PICTURES: np.stack(batch)}
+    if "pred_boxes3d" in model.output_fields:
+        inputs[PROJECTION] = np.stack([np.eye(3, 4, dtype=np.float32)] * len(batch))
+    return inputs
 
 
 def compare(
@@ -71,16 +90,16 @@ def compare(
     run: Runner,
     pictures: Iterable[tuple[str, np.ndarray]],
     sizes: Sizes,
+    report: Differences | None = None,
 ) -> Report:
     """Detections of a file against those of PyTorch, `detect`, and the time of both.
 
     Each picture is seen alone or, where the batch is fixed, that often; where any batch will do,
-    the first also beside itself upside down.
+    the first also beside itself upside down. `report` says what counts, by default `Differences`.
     """
-    report, count, timed = Differences(), 0, None
+    report, count, timed = report or Differences(), 0, None
     for name, picture in pictures:
-        if sizes.height and picture.shape[:2] != (sizes.height, sizes.width):
-            picture = cv2.resize(picture, (sizes.width, sizes.height))
+        picture = _resized(picture, sizes)
         batch = [picture] * (sizes.batch or 1)
         if not sizes.batch and timed is None:
             batch = [picture, np.ascontiguousarray(picture[::-1])]
@@ -97,29 +116,43 @@ def compare(
 
 
 def compare_maps(
-    model: HeatmapDetector, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
+    model: HeatmapDetector,
+    run: Runner,
+    pictures: Iterable[tuple[str, np.ndarray]],
+    sizes: Sizes,
+    report: Differences | None = None,
 ) -> Report:
     """The raw maps of a network's file against those of PyTorch, where pictures are placed."""
-    report, timed, count = Differences(), None, 0
+    report, timed, count = report or Differences(), None, 0
     network = Network(model)
     for name, picture in pictures:
-        tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
-        canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
-        if sizes.height:
-            canvas = (sizes.height, sizes.width)
-            tensor = tensor[:, : canvas[0], : canvas[1]]
-        images = model.inference_images([tensor], canvas).tensor
-        images = images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
+        images = _on_canvas(model, picture, sizes)
         with torch.no_grad():
             expected = network.maps(images)
         given = {IMAGES: images.numpy()}
         found, count = run(given), count + 1
         for key, values in expected.items():
-            gap = (values - torch.from_numpy(found[key])).abs() / values.abs().clamp(min=1)
-            report.note(key, float(gap.max()), name)
+            report.note_map(key, values.numpy(), found[key], name)
         timed = timed or (lambda i=images: network(i), lambda g=given: run(g))
     with torch.no_grad():
         return Report(report, count, _times(*_some(timed)))
+
+
+def _resized(picture: np.ndarray, sizes: Sizes) -> np.ndarray:
+    if sizes.height and picture.shape[:2] != (sizes.height, sizes.width):
+        return cv2.resize(picture, (sizes.width, sizes.height))
+    return picture
+
+
+def _on_canvas(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Tensor:
+    """A picture as the network alone takes it, as often as a batch has."""
+    tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
+    canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
+    if sizes.height:
+        canvas = (sizes.height, sizes.width)
+        tensor = tensor[:, : canvas[0], : canvas[1]]
+    images = model.inference_images([tensor], canvas).tensor
+    return images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
 
 
 def _some(timed: Any) -> Any:

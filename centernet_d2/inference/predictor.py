@@ -216,7 +216,7 @@ class Predictor:
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))
         check_image(x)
-        pixels = np.ascontiguousarray(x) if self._detect else x.astype("float32")
+        pixels = x.copy() if self._detect else x.astype("float32")
         tensor = torch.as_tensor(pixels.transpose(2, 0, 1))
         found = {"image": tensor, "height": x.shape[0], "width": x.shape[1]}
         more = {"projection": projection, "file_name": name}

@@ -120,7 +120,7 @@ def differences(detect: Detect, other: Detect, batches: Iterable[Sequence[Named]
 
 def entry_of(picture: np.ndarray) -> dict[str, Any]:
     """The input of a detector for a picture (H, W, 3) uint8."""
-    tensor = torch.from_numpy(np.ascontiguousarray(picture).transpose(2, 0, 1))
+    tensor = torch.from_numpy(picture.copy().transpose(2, 0, 1))
     return {"image": tensor, "height": picture.shape[0], "width": picture.shape[1]}
 
 
@@ -220,6 +220,8 @@ class Runtimes:
         form = formats()[form_name]
         path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
+        if stored == "int8":
+            raise ValueError("files of 8 bits are not made here yet")
         if not path.is_file() or self._fault(form, path, self.pictures[:1], may_be_none=True):
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:

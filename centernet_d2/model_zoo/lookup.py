@@ -1,6 +1,5 @@
 """Finding an entry or a shipped model, its config file and its weights by name."""
 
-import difflib
 import functools
 import importlib.resources
 import logging
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from ..checked_values import nearest
 from ..checkpoint.download import DownloadError, download
 from ..checkpoint.files import WeightFileError, cache_dir
 from .entries import ENTRIES, Entry
@@ -33,9 +33,8 @@ def find_entry(name: str) -> Entry:
     if entry := known.get(without_ending(name)):
         return entry
     raise UnknownModelError(
-        f"The model zoo has no '{name}'.{near_names(name, [*known, *shipped_models()])} All are "
-        "listed by "
-        "`centernet-d2 models list` and centernet_d2.model_zoo.names()."
+        f"The model zoo has no '{name}'{nearest_names(name, [*known, *shipped_models()])}. All are "
+        "listed by `centernet-d2 models list` and centernet_d2.model_zoo.names()."
     )
 
 
@@ -96,13 +95,11 @@ def without_ending(name: str) -> str:
     return stem if f"{dot}{ending}" in ENDINGS else name
 
 
-def near_names(name: str, known: Iterable[str]) -> str:
-    """A blank and a sentence with the names nearest to `name`; "" where none is near."""
-    # The folder would make all names of one folder near.
-    by_last = {known_name.rpartition("/")[2].lower(): known_name for known_name in known}
-    last = without_ending(name).rpartition("/")[2].lower()
-    near = difflib.get_close_matches(last, by_last, n=4, cutoff=0.5)
-    return f" Near: {', '.join(by_last[found] for found in near)}." if near else ""
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """`nearest` of names without folder, which would make all of one folder near, and ending."""
+    return nearest(
+        name, known, 4, 0.5, key=lambda each: without_ending(each).rpartition("/")[2].lower()
+    )
 
 
 def config_folder() -> Path:
@@ -139,10 +136,10 @@ def get_config_file(name: str) -> str:
         known |= {full.rpartition("/")[2]: config, full: config}
     found = name if (folder / name).is_file() else known.get(without_ending(name))
     if not found:
-        near = near_names(name, [*known, *shipped_models()])
+        near = f"{nearest_names(name, [*known, *shipped_models()])}."
         if name in shipped_models():
-            near = f" The model '{name}' carries its own: name it as weights."
-        raise UnknownModelError(f"There is no config '{name}'.{near}")
+            near = f". The model '{name}' carries its own: name it as weights."
+        raise UnknownModelError(f"There is no config '{name}'{near}")
     return str(folder / found)
 
 

@@ -140,7 +140,10 @@ class Detector:
 
     def _camera(self, projection: Any) -> np.ndarray:
         given = self.metadata["default_projection"] if projection is None else projection
-        matrix = np.asarray(given, dtype=np.float32)
+        try:
+            matrix = np.asarray(given, dtype=np.float32)
+        except (TypeError, ValueError):  # rows of several lengths, or texts
+            matrix = np.empty(0, np.float32)
         if matrix.shape != (3, 4) or not np.isfinite(matrix).all():
             raise ValueError(
                 f"a projection is 3 x 4 finite numbers, from (x, y, z, 1) in metres to pixels; got "

@@ -16,7 +16,7 @@ Run = Callable[[Arrays], Arrays]
 
 
 def open_file(
-    path: str | os.PathLike[str], threads: int, *, precision: str = "f32"
+    path: str | os.PathLike[str], threads: int, *, precision: str = ""
 ) -> tuple[Run, dict[str, Any]]:
     """Return what runs a file on the CPU, and its metadata.
 
@@ -24,7 +24,7 @@ def open_file(
         path: of `centernet-d2 export --format onnx` or `openvino`.
         threads: 0: as many as the runtime chooses.
         precision: that OpenVINO computes in: "f32", or "bf16", faster on some processors and
-            with other scores.
+            with other scores; "": as the file was exported.
 
     Raises:
         ImportError: what runs such a file is not installed.
@@ -42,7 +42,7 @@ def open_file(
     weights = file.with_suffix(".bin")
     if file.suffix == ".xml" and not weights.is_file():
         raise FileNotFoundError(f"'{file}' needs its weights beside it: '{weights}' is missing")
-    if precision != "f32" and file.suffix != ".xml":
+    if precision not in ("", "f32") and file.suffix != ".xml":
         raise ValueError(f"precision '{precision}' goes with OpenVINO's .xml, not with '{file}'")
     run, text = _OPENERS[file.suffix](file, threads, precision)
     return run, _checked(text, file)
@@ -93,18 +93,19 @@ def _open_onnx(file: Path, threads: int, _: str) -> tuple[Run, Any]:
 
 def _open_openvino(file: Path, threads: int, precision: str) -> tuple[Run, Any]:
     openvino = _package("openvino", file)
-    # By default a processor with bfloat16 would compute in it, and find other scores.
-    hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
-    hints |= {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    hints: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
         model = openvino.Core().read_model(file)
+        text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
+        # By default a processor with bfloat16 would compute in it, and find other scores.
+        own = "bf16" if '"precision": "bf16"' in str(text) else "f32"
+        hints["INFERENCE_PRECISION_HINT"] = precision or own
         compiled = openvino.compile_model(model, "CPU", hints)
     except RuntimeError as error:
         raise ValueError(
             f"openvino {openvino.__version__} cannot read '{file}': {_first_line(error)} (a newer "
             "openvino, or a new copy of the two files, may help)"
         ) from error
-    text = model.get_rt_info(BLOCK).value if model.has_rt_info(BLOCK) else None
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(inputs: Arrays) -> Arrays:

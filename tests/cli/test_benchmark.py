@@ -3,6 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from export.small import saved
+
+from centernet_d2.benchmark import runtimes
+from centernet_d2.export import formats
+from centernet_d2.inference import runtime
 
 
 def test_prints_tables_and_writes_json(verb, tiny_yaml, tmp_path, capsys):
@@ -21,8 +26,60 @@ def test_prints_tables_and_writes_json(verb, tiny_yaml, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--sections", "sausages"], "deform_conv"), (["--device", "cuda:99"], "must be a device")],
+    [
+        (["--sections", "sausages"], "deform_conv"),
+        (["--device", "cuda:99"], "must be a device"),
+        (["--weights", "bccd"], "go with --runtimes"),
+        (["--runtimes"], "Nothing says which model"),
+    ],
 )
 def test_what_is_not_there(verb, arguments, told):
     with pytest.raises(ValueError, match=told):
         verb("benchmark").main(arguments)
+
+
+def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(formats, "_is_there", lambda package: package != "onnxscript")
+    for name in ("compile", "aotinductor", "openvino", "openvino-bf16", "openvino-int8"):
+        monkeypatch.delitem(runtime.RUNTIMES, name)
+    weights, file = saved("hard", tmp_path / "model.pth"), tmp_path / "numbers.json"
+    arguments = ["--runtimes", "--rounds", "1", "--size", "96", "128", "--json", str(file)]
+    assert verb("benchmark").main([*arguments, *weights]) == 0
+    told = json.loads(file.read_text())
+    rows = {(row["runtime"], row["batch"]): row for row in told["sections"]["runtimes"]}
+    names = [runtimes.GEMM, "eager", "folded", "bf16", "onnxruntime"]
+    assert [*rows] == [(name, batch) for batch in (1, 8) for name in names]
+    for batch in (1, 8):
+        absent, half = rows["onnxruntime", batch], rows["bf16", batch]
+        assert absent["note"].startswith("--format onnx needs onnxscript: pip install onnxscript")
+        assert absent["ms_per_image"] is None
+        assert "differs by" in half["note"] or "alone finds" in half["note"]
+        assert 1e-4 < half["scores"] < 0.1
+        eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
+        assert (eager["times_eager"], eager["scores"], eager["boxes"]) == (1, 0, 0)
+        assert eager["of_gemm"] == pytest.approx(eager["gflops"] / machine, abs=0.02)
+        assert 0 < rows["folded", batch]["boxes"] < 1e-3
+    used = {batch: name for (name, batch), row in rows.items() if row["use"]}
+    assert {*used.values()} <= {"eager", "folded"}
+    [record] = (tmp_path / "cache").rglob("measured_with_*_threads.json")
+    assert json.loads(record.read_text())["fastest"] == {str(k): v for k, v in used.items()}
+    assert told["recommendation"].startswith("Use for model on this machine, with ")
+    assert f"{used[8]} for batch 8 (" in told["recommendation"] in capsys.readouterr().out
+
+
+def test_what_is_much_faster_and_finds_the_same_is_used():
+    def row(name, milliseconds, note="", batch=1):
+        times = {"ms_per_image": milliseconds, "times_eager": milliseconds and 9 / milliseconds}
+        return {"model": "a", "runtime": name, "batch": batch, "use": "", "note": note, **times}
+
+    rows = [
+        *(row(runtimes.GEMM, None), row("eager", 9), row("folded", 8.2), row("bf16", 4)),
+        *(row("compile", 5), row("onnxruntime", 2, "scores differs"), row("openvino", 8)),
+        *(row("aotinductor", None, "no compiler"), row("eager", 3, batch=8)),
+    ]
+    assert runtimes.mark_fastest(rows, 1) == "folded"  # 2.5 % are no gain
+    assert [row["runtime"] for row in rows if row["use"]] == ["folded"]
+    assert runtimes.mark_fastest(rows, 8) == "eager"
+    assert "a on this machine" in runtimes.recommendation(rows)
+    assert "folded for batch 1 (1.09" in runtimes.recommendation(rows)

@@ -105,8 +105,7 @@ def test_choices_are_those_of_the_package():
         (
             ["train", "--config-file", "Shapes/points_tin"],
             1,
-            "centernet-d2 train: Config file 'Shapes/points_tin' does not exist. Check --config-"
-            "file: a path, or the name of a shipped config, such as Shapes/points_tiny. Near: "
+            "centernet-d2 train: Config file 'Shapes/points_tin' does not exist (nearest: "
             "Shapes/points_tiny",
         ),
         (

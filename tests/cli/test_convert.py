@@ -79,7 +79,7 @@ def test_pascal_voc_weights(tmp_path, capsys, name, size):
         (["{file}", "{new}.pkl"], "must end in .pth"),
         (["{page}", "{new}.pth"], "is a web page"),
         (["{file}", "{new}.pth", "--config-file", "a"], "published, and its config is known"),
-        (["ctdet_coco_resdcn", "{new}.pth"], "Near: ctdet_coco_resdcn18"),
+        (["ctdet_coco_resdcn", "{new}.pth"], "nearest: ctdet_coco_resdcn18"),
     ],
 )
 def test_failures_leave_nothing(published, tmp_path, capsys, arguments, message):

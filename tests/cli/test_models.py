@@ -28,7 +28,7 @@ def test_list(capsys):
     assert cli.main(["models", "list", "COCO-Keypoints/*_1x"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     assert cli.main(["models", "list", "points_dla35"]) == 1
-    assert "has no name like 'points_dla35'. Near: " in capsys.readouterr().err
+    assert "has no name like 'points_dla35' (nearest: " in capsys.readouterr().err
 
 
 def test_configs_are_listed_by_the_names_that_config_file_takes(capsys):
@@ -51,7 +51,7 @@ def test_show_an_entry(capsys):
     assert "parameters:    19,634,164\n" in text
     assert "sha256" not in text  # not known
     assert cli.main(["models", "show", "points_dla34_14e"]) == 1
-    assert "Near: points_dla34_140e, " in capsys.readouterr().err
+    assert "(nearest: points_dla34_140e, " in capsys.readouterr().err
     assert cli.main(["models", "show", "mine/model.pth"]) == 1
     assert "mine/model.pth': there is no such file. The model zoo" in capsys.readouterr().err
 

@@ -25,19 +25,27 @@ def batch():
 @pytest.mark.parametrize("unrolled", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("extent", ["inclusive", "continuous"])
-def test_equals_rounds(method, extent, unrolled):
+@pytest.mark.parametrize("merge_exponent", [None, 10.0])
+def test_equals_rounds(merge_exponent, method, extent, unrolled):
     boxes, scores, classes = batch()
+    corners = torch.stack([scores.abs(), scores.abs().sqrt()], dim=-1)
     rule = SoftNmsRule(method, threshold=0.3, extent=extent)
-    best, rows = soft_nms_steps(boxes, scores, classes, rule=rule, limit=30, unrolled=unrolled)
+    more = {} if merge_exponent is None else {"merge_exponent": merge_exponent}
+    merging = more and {**more, "corner_scores": corners}
+    best, rows, merged = soft_nms_steps(
+        *(boxes, scores, classes), rule=rule, limit=30, unrolled=unrolled, **merging
+    )
     assert best.shape == rows.shape == (IMAGES, 30)
     for image in range(IMAGES):
         there = scores[image] > NOTHING
         given = (boxes[image][there], scores[image][there], classes[image][there])
-        expected = soft_nms(*given, rule=rule, limit=30)
+        merging = more and {**more, "corner_scores": corners[image][there]}
+        expected = soft_nms(*given, rule=rule, limit=30, **merging)
         count = len(expected.rows)
         assert count == (best[image] > NOTHING).sum()
         torch.testing.assert_close(best[image][:count], expected.scores, rtol=1e-5, atol=1e-7)
         assert torch.equal(rows[image][:count], expected.rows)
+        torch.testing.assert_close(merged[image][:count], expected.boxes, rtol=1e-5, atol=1e-4)
 
 
 def test_the_published_loop_is_refused():

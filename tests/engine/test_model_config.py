@@ -202,8 +202,8 @@ def test_overrides_come_over_the_weights_config(trained, messages):
     ("weights", "error", "says"),
     [
         ("nowhere.pth", FileNotFoundError, "^'nowhere.pth': there is no such file. The model zoo"),
-        ("points_dla34_140", FileNotFoundError, "Near: points_dla34_140e"),
-        ("published:points_dla34_140", FileNotFoundError, "Near: points_dla34_140e"),
+        ("points_dla34_140", FileNotFoundError, "nearest: points_dla34_140e"),
+        ("published:points_dla34_140", FileNotFoundError, "nearest: points_dla34_140e"),
         ("torchvision:resnet18", ValueError, "is a start for a training, no detector"),
         ("extremenet_hourglass104", ValueError, "is a start for a training, no detector"),
         ("{folder}", FileNotFoundError, "{folder}' is a folder: name the file in it, such as"),

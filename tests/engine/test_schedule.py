@@ -96,6 +96,7 @@ COSINE = {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.WARMUP_ITERS": 5
         (COCO_TRAIN, 64, {}, "; 258720 iterations (about 140.0 epochs); evaluation at the end, "),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 99999}, "at the end, saved every 25872 iter"),
         (COCO_TRAIN, 64, {"SOLVER.CHECKPOINT_PERIOD": 5000}, "at the end, saved every 5000 iter"),
+        (1280, 128, {"SOLVER.EPOCHS": 1}, "evaluation at the end, saved after every iteration."),
         (1280, 128, {"DATASETS.TEST": ()}, "epochs); evaluation none (DATASETS.TEST), saved"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 114}, "0.000491228 (0.0005 x 112/114),"),
         (1280, 112, {"SOLVER.BASE_BATCH_SIZE": 0}, "Learning rate 0.0005,"),

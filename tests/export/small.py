@@ -40,7 +40,21 @@ CORNERS = {
         ],
     ),
 }
-DETECTORS = POINTS | CORNERS
+SCALES = ["TEST.SCALES", [0.6, 1.0, 1.5]]
+SEVERAL = {
+    "scaled boxes": (POINTS["hard"][0], [*POINTS["hard"][1], *SCALES]),
+    "scaled on a frame": (POINTS["linear"][0], [*POINTS["linear"][1], *SCALES]),
+    "scaled corners": (CORNERS["corners"][0], [*CORNERS["corners"][1], *SCALES]),
+    "scaled triplet": (
+        CORNERS["triplet"][0],
+        [
+            *(*CORNERS["triplet"][1], *SCALES, "MODEL.CORNERNET.OUTSIDE_MARGIN", 3.0),
+            *("MODEL.TRIPLET_CENTERNET.CENTER_SCALES", "all"),
+        ],
+    ),
+    "merged": (CORNERS["corners"][0], ["MODEL.CORNERNET.MERGE_BOXES", "always"]),
+}
+DETECTORS = POINTS | CORNERS | SEVERAL
 
 
 def config(name: str):

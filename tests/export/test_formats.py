@@ -38,7 +38,8 @@ def file_of(name: str, kind: str, tmp_path: Path, sizes: Sizes):
 CASES = [("onnx", "linear")]
 SLOW = [
     *(("torch", "boxes"), ("onnx", "boxes"), ("openvino", "boxes"), ("openvino", "hard")),
-    *(("onnx", "hard"), ("onnx", "pose"), ("onnx", "triplet")),
+    *(("onnx", "hard"), ("onnx", "pose"), ("onnx", "triplet"), ("onnx", "scaled boxes")),
+    *(("onnx", "scaled corners"), ("openvino", "scaled on a frame")),
 ]
 
 

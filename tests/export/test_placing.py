@@ -9,7 +9,8 @@ import torch
 
 from centernet_d2.export.formats import exported, formats
 from centernet_d2.export.graph import DetectorGraph, Sizes
-from centernet_d2.export.placing import place
+from centernet_d2.export.placing import place, resized, zoomed_size
+from centernet_d2.modeling.test_time_augmentation import zoom_image
 from centernet_d2.structures.padded_images import scale_to_canvas, shown_side
 
 from .small import detector, pictures
@@ -34,13 +35,23 @@ def test_the_pixels_of_a_fixed_canvas_are_those_of_opencv(size, fit):
     assert torch.allclose(placed.shift, expected.shift, atol=1e-4)
 
 
+@pytest.mark.parametrize("zoom", [0.5, 0.6, 0.75, 1.25, 1.8, 2.0])
+def test_pictures_are_resized_to_the_pixels_of_opencv(zoom):
+    for size in [(100, 150), (131, 97), (2, 3), (640, 427), (333, 1021)]:
+        image = pictures(1, *size)[0]
+        expected = zoom_image(torch.from_numpy(image.transpose(2, 0, 1)), zoom)
+        found = resized(torch.from_numpy(image[None]), zoomed_size(size, zoom))
+        assert torch.equal(found[0].permute(2, 0, 1), expected), size
+
+
 class Placed(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model = model
 
     def forward(self, images):
-        return (place(images, self.model).tensor,)
+        views = [place(images, self.model, zoom).tensor for zoom in self.model.protocol.scales]
+        return (torch.stack(views),)
 
 
 # The last five: with sums of products rounded twice, and divisions by way of reciprocals, OpenVINO
@@ -50,22 +61,28 @@ SIZES += [(260, 748), (277, 496), (393, 568), (67, 150), (607, 777)]
 
 
 @pytest.mark.skipif(not EXACT, reason="OpenCV before 5 warps in fixed point")
-@pytest.mark.parametrize(("kind", "ending"), [("onnx", "onnx"), ("openvino", "xml")])
+@pytest.mark.parametrize(
+    ("kind", "ending"), [("openvino", "xml"), pytest.param("onnx", "onnx", marks=pytest.mark.slow)]
+)
 def test_a_runtime_places_pictures_of_any_size_with_the_same_pixels(kind, ending, tmp_path):
     form, path = formats()[kind], tmp_path / f"file.{ending}"
     for package in form.packages:
         pytest.importorskip(package)
     model = detector("linear")
     object.__setattr__(model.protocol, "fixed_size", (224, 288))
+    object.__setattr__(model.protocol, "scales", (1.0, 0.6, 1.5))
     arguments = DetectorGraph(model).examples(Sizes())
     told = {"form": 1, "inputs": ["pictures"], "outputs": ["canvas"]}
     form.write(exported(Placed(model), *arguments), path, told)
     run, _ = form.open(path)
     for size in SIZES:
         image = cv2.resize(pictures(1, 480, 640)[0], size[::-1])
-        expected = model.inference_images([torch.from_numpy(image.transpose(2, 0, 1))], (224, 288))
-        gap = np.abs(run({"pictures": image[None]})["canvas"] - expected.tensor.numpy())
-        assert gap.max() < 0.002, size  # a grey level is 0.014
+        tensor, canvas = torch.from_numpy(image.transpose(2, 0, 1)), (224, 288)
+        for zoom, found in zip(
+            model.protocol.scales, run({"pictures": image[None]})["canvas"], strict=True
+        ):
+            gap = np.abs(found - model.inference_images([tensor], canvas, zoom).tensor.numpy())
+            assert gap.max() < 0.002, (size, zoom)  # a grey level is 0.014
 
 
 @pytest.mark.parametrize("rule", ["strict", "fit", "odd"])

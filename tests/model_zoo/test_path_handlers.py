@@ -89,7 +89,7 @@ def test_address(published, cache):
 
 def test_unknown_name_lists_near_ones():
     name = "published:COCO-Detection/points_dla34_14e"
-    with pytest.raises(FileNotFoundError, match=r"no such file.*Near: .*points_dla34_140e"):
+    with pytest.raises(FileNotFoundError, match=r"no such file.*nearest: .*points_dla34_140e"):
         PathManager.get_local_path(name)
     assert not PathManager.isfile(name)
     assert list(saved_names(name).class_names) == []

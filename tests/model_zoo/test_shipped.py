@@ -103,9 +103,9 @@ def test_in_the_functions_of_the_zoo(elsewhere):
     untrained = model_zoo.get("bccd", device="cpu").eval()
     assert len(list(untrained.parameters())) == len(list(model.parameters()))
     assert not torch.equal(*(next(each.parameters()) for each in (model, untrained)))
-    with pytest.raises(UnknownModelError, match=r"no config 'bccc'\. Near: bccd"):
+    with pytest.raises(UnknownModelError, match=r"no config 'bccc' \(nearest: bccd"):
         model_zoo.get("bccc", trained=True)
-    with pytest.raises(FileNotFoundError, match=r"no 'BCCD'\. Near: bccd"):
+    with pytest.raises(FileNotFoundError, match=r"no 'BCCD' \(nearest: bccd"):
         Predictor("BCCD")
     with pytest.raises(FileNotFoundError, match="'bccd' carries its own: name it as weights"):
         load_config("bccd")

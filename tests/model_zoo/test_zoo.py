@@ -118,7 +118,7 @@ def test_near_names_are_listed(name, near):
         model_zoo.get_checkpoint_url,
         model_zoo.find_entry,
     ):
-        with pytest.raises(UnknownModelError, match=rf"{name}.*Near: .*{near}"):
+        with pytest.raises(UnknownModelError, match=rf"{name}.*nearest: .*{near}"):
             function(name)
 
 

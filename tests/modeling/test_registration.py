@@ -52,3 +52,5 @@ def test_other_packages_may_register_the_short_names(order):
     command = [sys.executable, "-c", "\n".join(PROGRAMS[order])]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    # detectron2's, where it is imported before.
+    assert ("FutureWarning" in done.stderr) == (order == "theirs first")

@@ -1,23 +1,29 @@
-"""Write a detector as one file that other programs run, and prove that it finds the same.
+r"""Write a detector as one file that other programs run, and prove that it finds the same.
 
     %(prog)s --weights model_final.pth --format onnx --output model.onnx --images photos
     %(prog)s --weights model_final.pth --format openvino --output model.xml --size 480 640
     %(prog)s --weights model_final.pth --format torch --output model.pt2 --batch 1
     %(prog)s --weights model_final.pth --format aotinductor --output model.pt2
     %(prog)s --weights model_final.pth --format onnx --output network.onnx --split
+    %(prog)s --weights model_final.pth --format openvino --output model.xml --precision int8 \
+        --calibrate photos --check-on voc:my/Annotations:my/images
 
 Pictures as they are (uint8, BGR) go in, and final detections come out: placing, normalising,
 peaks, pairs and NMS are in the file, its classes, joints and test protocol in its metadata. Every
 output is compared with PyTorch on --images, or on generated pictures; where one differs the file is
-removed, and the exit status is 1. docs/deployment.md says what is in each format.
+removed, and the exit status is 1. Files of less --precision are not equal: they are judged by the
+AP that they lose on --check-on or, without it, by the detections that they share with PyTorch.
+docs/deployment.md says what is in each format, and what each precision brings.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ...checked_values import argument, whole
+from ...checked_values import argument, number, whole
 from ...text_files import expanded, expanded_output
 from .common import add
 
@@ -40,4 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "the network alone: normalised canvas in, raw maps out"
     own("--split", action="store_true", help=help_text)
     own("--overwrite", action="store_true", help="replace an output that is there")
+    _add_precision(own, count)
     add(parser, "--opts")
+
+
+def _add_precision(own: Callable[..., Any], count: Callable[[str], Any]) -> None:
+    help_text = "of weights, and of the network where the format computes in it; default: fp32"
+    own("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=help_text)
+    help_text = "pictures that int8 is calibrated on, a folder as a rule; default: --images"
+    own("--calibrate", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
+    help_text = "calibrate on N of them, spread evenly; default: 100"
+    own("--calibrate-most", type=count, default=100, metavar="N", help=help_text)
+    help_text = "score the file and PyTorch, as DATASETS.TEST has it: voc:my/Annotations:my/images"
+    own("--check-on", default="", metavar="SPEC", help=help_text)
+    help_text = "refuse a file that loses more AP there; default: 1"
+    own("--max-loss", type=argument(number(0)), metavar="AP", help=help_text)

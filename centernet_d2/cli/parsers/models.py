@@ -14,7 +14,7 @@ Wherever weights are named, `hub:user/name` and names of the zoo do, without a d
 
 import argparse
 
-from ...text_files import expanded, output_file
+from ...text_files import expanded, expanded_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     download = commands.add_parser("download", help="fetch weights, as they were released")
     download.add_argument("name", help="a name of the zoo, an address, or hub:user/name[@revision]")
     help_text = "file or folder to copy it to; default: it stays in the cache"
-    download.add_argument("--output", type=output_file, metavar="FILE", help=help_text)
+    download.add_argument("--output", type=expanded_output, metavar="FILE", help=help_text)
     push = commands.add_parser("push", help="publish a model, with a card, at the Hub")
     push.add_argument("file", type=expanded, help="a model that carries its config")
     push.add_argument("repository", help="user/name")

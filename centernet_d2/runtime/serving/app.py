@@ -71,9 +71,8 @@ async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
         told = "give files, or base64 in a list of JSON, as 'pictures'; and JSON as 'projection'"
         raise Refused(400, f"the request cannot be read: {told}") from None
     if not 0 < len(pictures) <= most:
-        raise Refused(
-            413 if pictures else 400, f"give 1 to {most} pictures, as 'pictures' of a form"
-        )
+        told = f"give 1 to {most} pictures, as 'pictures' of a form"
+        raise Refused(413 if pictures else 400, told)
     return pictures, camera
 
 
@@ -133,10 +132,10 @@ def make_app(service: Service) -> FastAPI:
     options = service.options
     # Pages of documentation would load scripts from elsewhere.
     no_pages: dict[str, Any] = {"docs_url": None, "redoc_url": None}
-    app = FastAPI(lifespan=lifespan, max_body_size=options.max_bytes, **no_pages)
+    app = FastAPI(lifespan=lifespan, **no_pages)
     add_faults(app, service)
 
-    @app.post("/detect")
+    @app.post("/detect", max_body_size=options.max_bytes)
     async def detect(request: Request, choice: Annotated[Choice, Query()]) -> Any:
         pictures, found, camera = await service.find(request, choice, options.max_pictures)
         rows = [
@@ -146,7 +145,7 @@ def make_app(service: Service) -> FastAPI:
         # Which camera was taken is said, as it may be that of the training.
         return {"pictures": rows} | ({"projection": camera} if camera else {})
 
-    @app.post("/draw")
+    @app.post("/draw", max_body_size=options.max_bytes)
     async def draw(request: Request, choice: Annotated[Choice, Query()]) -> Response:
         accepted = request.headers.get("accept", "*/*").lower().split(",")
         form = next((DRAWN[a] for w in accepted if (a := w.split(";")[0].strip()) in DRAWN), None)

@@ -4,10 +4,9 @@ import io
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, WebPImagePlugin  # noqa: F401 - which registers its format
 
-# No other of Pillow's readers sees what comes from outside. MPO: a telephone's JPEG.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # no other reader sees what comes from outside
 
 
 class Refused(Exception):  # noqa: N818 - no error of this program
@@ -32,7 +31,7 @@ def opened(content: bytes, most: int, name: str) -> Image.Image:
         raise Refused(415, f"{name} is no picture that is read here: {cure}") from None
     if image.width * image.height > most:
         raise Refused(413, large)
-    if getattr(image, "is_animated", False) and image.format != "MPO":
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # of telephones
         raise Refused(415, f"{name} is an animation: send its frames as pictures")
     if image.mode.startswith("I") or (image.format == "PNG" and content[24] == 16):
         raise Refused(415, f"{name} has 16 bits per channel: save it with 8")

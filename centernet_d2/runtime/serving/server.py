@@ -42,6 +42,7 @@ def run(load: Callable[[], Any], options: Options) -> None:
     server.service = service
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it anew at its end
         signal.signal(number, lambda *_: None)
+    listener.listen()  # who comes from now on waits, if for a moment
     address = "http://{}:{}".format(*listener.getsockname()[:2])
     logging.getLogger(__name__).info("%s takes pictures; SIGTERM stops it", address)
     server.run(sockets=[listener])

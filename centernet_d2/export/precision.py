@@ -1,0 +1,187 @@
+"""Files of lower precision: smaller, or faster, than those of 32 bits, and not equal to PyTorch.
+
+A file of 32 bits is written first, and changed in place. In 8 bits are, after calibration, the
+inner convolutions of the network; which these are is found in the graph itself, so it holds for
+every detector and backbone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .formats import Arrays
+
+PRECISIONS = {
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "bf16", "int8"),
+    "torch": ("fp32", "bf16"),
+    "aotinductor": ("fp32", "bf16"),
+}
+"""Format -> what its files may have."""
+LEAST = 8
+"""Pictures without which 8 bits are not calibrated."""
+SMALL = 64  # weights that stay as they are: numbers of placing and decoding among them
+CONVOLUTIONS = {
+    *("Conv", "ConvTranspose", "Convolution", "GroupConvolution"),
+    *("ConvolutionBackpropData", "GroupConvolutionBackpropData"),
+}
+DEFORMABLE = {"DeformConv", "DeformableConvolution"}
+Nodes = dict[str, tuple[str, list[str]]]
+"""Of a graph, in the order of a run: name -> its kind, and the names of those before it."""
+
+
+def check_precision(form: str, precision: str) -> None:
+    """Raise ValueError or ImportError where files of a format cannot have a precision."""
+    if precision not in PRECISIONS[form]:
+        others = [name for name, known in PRECISIONS.items() if precision in known]
+        raise ValueError(
+            f"--precision {precision} is not for --format {form}, which takes "
+            f"{', '.join(PRECISIONS[form])}: take --format {' or '.join(others)} for it"
+        )
+    if (form, precision) == ("openvino", "int8") and importlib.util.find_spec("nncf") is None:
+        raise ImportError(
+            "--precision int8 of --format openvino needs nncf: pip install nncf, or pip install "
+            "'centernet_d2[int8]'; --format onnx does without it"
+        )
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Inputs of a graph for calibration, made of pictures one by one, as often as it is asked."""
+
+    pictures: Sequence[Any]
+    inputs: Callable[[Any], Arrays]
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) < LEAST:
+            raise ValueError(
+                f"int8 is calibrated on {LEAST} pictures, better 100, of the kind that the file "
+                f"will see, and there are {len(self.pictures)}: name a folder by --calibrate"
+            )
+
+    def __iter__(self) -> Iterator[Arrays]:
+        return map(self.inputs, self.pictures)
+
+
+def lower(path: Path, precision: str, feed: Feed | None) -> None:
+    """Change a file of 32 bits in place; `feed` is for int8. torch's are recorded in bf16."""
+    if path.suffix == ".xml":
+        _lower_openvino(path, feed if precision == "int8" else None)
+    elif precision == "int8" and feed is not None:
+        _quantize_onnx(path, feed)
+    elif precision == "fp16":
+        _halve_onnx(path)
+
+
+def inner_nodes(nodes: Nodes) -> set[str]:
+    """Names of what may be computed in 8 bits: convolutions before others, and what is between.
+
+    What places, the last convolution of each branch and what decodes stay as they are, as do
+    deformable convolutions, and the convolutions that give these their offsets and masks.
+    """
+    kinds = {name: kind for name, (kind, _) in nodes.items()}
+    deformable = {name for name, kind in kinds.items() if kind in DEFORMABLE}
+    kept, ends = set(deformable), [n for name in deformable for n in nodes[name][1][1:]]
+    while ends:  # up to the convolutions of offsets and masks
+        if (name := ends.pop()) in nodes and name not in kept:
+            kept.add(name)
+            ends += nodes[name][1] if kinds[name] not in CONVOLUTIONS else []
+    before: set[str] = set()  # nodes with a convolution before them, or that are one
+    behind: set[str] = set()  # nodes with a convolution behind them
+    for name, (kind, sources) in nodes.items():
+        if kind in CONVOLUTIONS | DEFORMABLE or not before.isdisjoint(sources):
+            before.add(name)
+    for name, (kind, sources) in reversed(nodes.items()):
+        if kind in CONVOLUTIONS | DEFORMABLE or name in behind:
+            behind.update(sources)
+    return (before & behind) - kept
+
+
+# ------------------------------------------------------------------------------------ OpenVINO
+def _lower_openvino(path: Path, feed: Feed | None) -> None:
+    import openvino
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # the file that is read is written
+    model = core.read_model(path)
+    if feed is not None:
+        model = _quantize_openvino(model, feed)
+    openvino.save_model(model, path, compress_to_fp16=feed is None)
+
+
+def _quantize_openvino(model: Any, feed: Feed) -> Any:
+    import nncf
+
+    nodes: Nodes = {}
+    for operation in model.get_ordered_ops():
+        given = (each.get_source_output().get_node() for each in operation.inputs())
+        sources = [node.get_friendly_name() for node in given]
+        nodes[operation.get_friendly_name()] = (operation.get_type_name(), sources)
+    ignored = [*nodes.keys() - inner_nodes(nodes)]
+    with _quiet("nncf"):
+        return nncf.quantize(
+            *(model, nncf.Dataset(feed)),
+            subset_size=len(feed.pictures),
+            target_device=nncf.TargetDevice.CPU,
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=sorted(ignored), validate=False),
+        )
+
+
+# ---------------------------------------------------------------------------------------- ONNX
+def _quantize_onnx(path: Path, feed: Feed) -> None:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    graph = onnx.load(path).graph
+    made = {output: node.name for node in graph.node for output in node.output}
+    nodes = {n.name: (n.op_type, [made.get(i, "") for i in n.input]) for n in graph.node}
+    inputs = iter(feed)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> Arrays | None:
+            return next(inputs, None)
+
+    with _quiet("root"):
+        quantize_static(
+            *(path, path, Reader()),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,  # times weights of int8 is what VNNI computes
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=sorted(inner_nodes(nodes)),
+        )
+
+
+def _halve_onnx(path: Path) -> None:
+    """Store weights in 16 bits; what loads the file casts them once, and computes as before."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    for weight in model.graph.initializer:
+        values, name = numpy_helper.to_array(weight), weight.name
+        if weight.data_type == TensorProto.FLOAT and values.size >= SMALL:
+            weight.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}_half"))
+            cast = helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
+    onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A logger says only what is wrong, and no bars are drawn."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        log.setLevel(level)
