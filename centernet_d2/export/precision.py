@@ -117,8 +117,10 @@ def _lower_openvino(path: Path, feed: Feed | None) -> None:
 
 
 def _quantize_openvino(model: Any, feed: Feed) -> Any:
-    import nncf
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    import nncf  # type: ignore[import-untyped]
+    from nncf.quantization.advanced_parameters import (  # type: ignore[import-untyped]
+        AdvancedQuantizationParameters,
+    )
 
     nodes: Nodes = {}
     for operation in model.get_ordered_ops():
