@@ -30,6 +30,7 @@ SMALL = 64  # weights that stay as they are: numbers of placing and decoding amo
 CONVOLUTIONS = {"Conv", "ConvTranspose", "Convolution", "GroupConvolution"}
 CONVOLUTIONS |= {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 DEFORMABLE = {"DeformConv", "DeformableConvolution"}
+RUNNING = {"Max", "Maximum", "Pad", "Slice"}  # of corner pooling: padded by the least of numbers
 Nodes = dict[str, tuple[str, list[str]]]
 """Of a graph, in the order of a run: name -> its kind, and the names of those before it."""
 
@@ -84,11 +85,11 @@ def inner_nodes(nodes: Nodes) -> set[str]:
     """Names of what may be computed in 8 bits: convolutions before others, and what is between.
 
     What places, the last convolution of each branch and what decodes stay as they are, as do
-    deformable convolutions, and the convolutions that give these their offsets and masks.
+    running maxima, deformable convolutions, and the convolutions of their offsets and masks.
     """
     kinds = {name: kind for name, (kind, _) in nodes.items()}
-    deformable = {name for name, kind in kinds.items() if kind in DEFORMABLE}
-    kept, ends = set(deformable), [n for name in deformable for n in nodes[name][1][1:]]
+    kept = {name for name, kind in kinds.items() if kind in DEFORMABLE | RUNNING}
+    ends = [n for kind, sources in nodes.values() if kind in DEFORMABLE for n in sources[1:]]
     while ends:  # up to the convolutions of offsets and masks
         if (name := ends.pop()) in nodes and name not in kept:
             kept.add(name)
