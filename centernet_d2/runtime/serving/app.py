@@ -23,15 +23,12 @@ from . import Options
 from .batching import Batcher
 from .pictures import decoded, drawn, opened
 
-PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title><h1>A detector</h1>
+PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title>
 <form action="draw" method="post" enctype="multipart/form-data">
 <input type="file" name="pictures" required> <button>Detect</button></form>
-<p>POST /detect: pictures in, JSON out; ?threshold=0.3&amp;max=100
-<p>POST /draw: a picture in, the same with boxes out, PNG or JPEG by Accept
+<p>POST /detect (JSON), /draw (a picture): curl --data-binary @photo.jpg .../detect?threshold=0.3
 <p>GET <a href="model">/model</a> <a href="health">/health</a> <a href="ready">/ready</a>
-<a href="metrics">/metrics</a> <a href="openapi.json">/openapi.json</a>
-<pre>curl --data-binary @photo.jpg ADDRESS/detect
-curl -F pictures=@a.jpg -F pictures=@b.jpg ADDRESS/detect</pre>"""
+<a href="metrics">/metrics</a> <a href="openapi.json">/openapi.json</a>"""
 FORM, JSON = "multipart/form-data", "application/json"
 # The bytes of one picture; the last is what curl says of --data-binary.
 BODIES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
