@@ -102,25 +102,6 @@ def draw_objects3d(
     return beside(picture, above_of(picture, [(boxes, colors, True)], projection))
 
 
-def draw_detections3d(
-    image: np.ndarray,
-    instances: Instances,
-    projection: np.ndarray | torch.Tensor,
-    class_names: Sequence[str] = (),
-    threshold: float = 0.3,
-    *,
-    truth: Boxes3D | None = None,
-) -> np.ndarray:
-    """Draw the detections that score `threshold` or more in the image and, beside it, from above.
-
-    `instances` has `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
-    `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
-    drawn from above in gray, below the detections. (0.3: the published demo's value.)
-    """
-    given = (image, instances, projection, class_names, threshold)
-    return beside(*detections3d_views(*given, truth=truth))
-
-
 def detections3d_views(
     image: np.ndarray,
     instances: Instances,
@@ -130,7 +111,12 @@ def detections3d_views(
     *,
     truth: Boxes3D | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The two parts of `draw_detections3d`: the image and, equally high, the view from above."""
+    """Draw detections that score `threshold` or more: the image and, equally high, from above.
+
+    `instances` has `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
+    `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
+    drawn from above in gray, below the detections. (0.3: the published demo's value.)
+    """
     check_value("threshold", threshold, share)
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
