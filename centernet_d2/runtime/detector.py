@@ -117,13 +117,19 @@ class Detector:
             )
         if not isinstance(picture, np.ndarray):
             raise TypeError(
-                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}"
+                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}: "
+                "cv2.imread reads a file, np.asarray(image.convert('RGB'))[..., ::-1] one of Pillow"
             )
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(
-                f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}: "
-                "cv2.cvtColor makes three channels of grey or transparent ones"
-            )
+            cure = "cv2.cvtColor makes three channels of grey or transparent ones"
+            if picture.dtype != np.uint8:
+                cure = "give numbers from 0 to 255 by picture.round().astype('uint8')"
+            elif picture.ndim == 4:
+                cure = "`batch` takes several"
+            elif picture.shape[0] == 3:
+                cure = "picture.transpose(1, 2, 0) puts its channels last"
+            told = f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}"
+            raise ValueError(f"{told}: {cure}")
         size = picture.shape[:2]
         least = int(self.metadata.get("least_side", 1))
         if min(size) < least or max(size) > LARGEST:
