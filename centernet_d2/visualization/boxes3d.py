@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from ..checked_values import check_value, share
 from ..structures.boxes3d import Boxes3D, rescaled_projection
 from . import canvas
-from .birds_eye import above_of, beside
+from .birds_eye import beside_birds_eye
 from .canvas import GRAY, Color, as_array
 
 NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
@@ -99,7 +99,7 @@ def draw_objects3d(
     numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
     shown = (objects.gt_classes.tolist(), class_names, numbers)
     picture, colors = _draw(image, projection, objects.gt_boxes, boxes, *shown)
-    return beside(picture, above_of(picture, [(boxes, colors, True)], projection))
+    return beside_birds_eye(picture, [(boxes, colors, True)], projection)
 
 
 def draw_detections3d(
@@ -117,20 +117,6 @@ def draw_detections3d(
     `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
     drawn from above in gray, below the detections. (0.3: the published demo's value.)
     """
-    given = (image, instances, projection, class_names, threshold)
-    return beside(*detections3d_views(*given, truth=truth))
-
-
-def detections3d_views(
-    image: np.ndarray,
-    instances: Instances,
-    projection: np.ndarray | torch.Tensor,
-    class_names: Sequence[str] = (),
-    threshold: float = 0.3,
-    *,
-    truth: Boxes3D | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The two parts of `draw_detections3d`: the image and, equally high, the view from above."""
     check_value("threshold", threshold, share)
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
@@ -141,7 +127,7 @@ def detections3d_views(
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
         groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
-    return picture, above_of(picture, groups, projection)
+    return beside_birds_eye(picture, groups, projection)
 
 
 def readable(
