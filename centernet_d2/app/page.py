@@ -71,9 +71,8 @@ def _detecting(load: Load, uploads: Path) -> Callable[..., Answer]:
                 raise ValueError("that is no picture that was uploaded: drop it on the page")
             seen = look(predictor, given["path"], camera or "") if given else None
         except FAULTS as error:
-            text = str(error.args[0] if isinstance(error, KeyError) else error)
-            # No folder of this machine.
-            told = re.sub(r"'(?:/|[A-Za-z]:\\)[^']*[/\\]([^']+)'", r"'\1'", text)
+            # A message tells no folder of this machine.
+            told = re.sub(r"'(?:/|[A-Za-z]:\\)[^']*[/\\]([^']+)'", r"'\1'", str(error))
             gr.Warning(told)
         space = predictor is not None and has_cameras(predictor)
         return seen, gr.Textbox(visible=space), *_filtered(seen, score, told)

@@ -1,7 +1,6 @@
 """What the page shows of a picture, and its models, by functions that know nothing of the page."""
 
 import functools
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,10 +72,7 @@ def loader(names: Sequence[str], overrides: Sequence[Any], **more: Any) -> Calla
     FileNotFoundError, at once, of one that is not there.
     """
     for name in names:
-        if not name.endswith(ENDINGS):
-            named_weights(name)
-        elif not os.path.isfile(name):
-            raise FileNotFoundError(f"there is no file '{name}': correct its path")
+        named_weights(name)
 
     @functools.cache
     def load(name: str) -> Any:

@@ -89,7 +89,7 @@ def test_faults_are_a_sentence_without_folders(detect, upload, photo, tmp_path):
     ("arguments", "told"),
     [
         (["--weights", "nowhere.pth"], "'nowhere.pth': there is no such file"),
-        (["--model", "nowhere.onnx"], "there is no file 'nowhere.onnx'"),
+        (["--model", "nowhere.onnx"], "'nowhere.onnx': there is no such file"),
         (["--examples", "nowhere"], "--examples 'nowhere' is no folder with pictures"),
         (["--host", "no.such.host.invalid"], "cannot be at --host no.such.host.invalid"),
         (["--port", "{taken}"], "--port {taken}, Address already in use"),
