@@ -25,12 +25,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         OSError: the file cannot be written; the message names it and the cure.
     """
     path = os.fspath(path)
+    with _explained(path), _opened(path, mode) as stream:
+        yield stream
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
     try:
-        with _opened(path, mode) as stream:
-            yield stream
+        yield
     except OSError as error:
         message = (
-            f"Cannot write {path} ({error.strerror or error}); an older file of that name is "
+            f"Cannot write {path} ({error.strerror or error}); what was there before is "
             "unchanged. Free space or choose another output folder"
         )
         raise (OSError(error.errno, message) if error.errno else OSError(message)) from error
@@ -79,18 +84,22 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[str]:
 
     Args:
         path: the folder; the ones above it are made as needed.
+
+    Raises:
+        OSError: something in it cannot be written; the message names the folder and the cure.
     """
     path = os.path.abspath(path)
     above, name = os.path.split(path)
-    os.makedirs(above, exist_ok=True)
-    temporary = tempfile.mkdtemp(dir=above, prefix=f".{name}.", suffix=".part")
-    try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes private folders
-        _replace_folder(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _explained(path):
+        os.makedirs(above, exist_ok=True)
+        temporary = tempfile.mkdtemp(dir=above, prefix=f".{name}.", suffix=".part")
+        try:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())  # mkdtemp makes private folders
+            _replace_folder(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _replace_folder(temporary: str, path: str) -> None:

@@ -1,6 +1,7 @@
 """What whoever waits at a terminal is shown: a bar, and the lines of the log that are marked."""
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,12 @@ def say(message: str) -> None:
     mine = object()
     if _said.setdefault(message, mine) is mine:
         logger.info("%s", message, extra=SHOWN)
+
+
+@functools.cache
+def tell_once(message: str) -> None:
+    """Warn; once in a process of the same."""
+    logger.warning(message)
 
 
 def say_again() -> None:

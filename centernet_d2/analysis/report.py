@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
@@ -22,7 +21,7 @@ from ..data.datasets.from_files import title_of
 from ..data.images import read_image
 from ..evaluation.box_evaluator import Detections
 from ..evaluation.box_overlap import box_area
-from ..evaluation.ground_truth import annotations_by_class
+from ..evaluation.ground_truth import annotation_columns
 from ..evaluation.voc_scores import VocDetections
 from ..visualization.canvas import side_by_side, write_picture
 from ..visualization.curves import plot_curves
@@ -128,21 +127,14 @@ def _curves(besides: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[float
 def _matched(
     records: Sequence[dict], found: Mapping[Hashable, Detections], num_classes: int, most: int
 ) -> Matches:
-    of_each = [[*annotations_by_class(record, num_classes)] for record in records]
-    entries = [entry for of_image in of_each for entry in of_image]
-    boxes = [BoxMode.convert(list(e["bbox"]), e["bbox_mode"], BoxMode.XYXY_ABS) for e in entries]
+    entries, columns = annotation_columns(records, num_classes)
     crowd = np.array([any(map(e.get, ("iscrowd", "ignored"))) for e in entries], dtype=bool)
-    objects = Objects(
-        image=np.repeat(np.arange(len(records)), [len(of_image) for of_image in of_each]),
-        category=np.array([entry["category_id"] for entry in entries], dtype=np.int64),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        difficult=crowd | np.array([bool(e.get("difficult")) for e in entries], dtype=bool),
-        crowd=crowd,
-    )
+    difficult = np.array([bool(entry.get("difficult")) for entry in entries], dtype=bool)
+    objects = Objects(**columns, difficult=crowd | difficult, crowd=crowd)
     parts = [found[record["image_id"]] for record in records]
-    columns = (np.concatenate([part[k] for part in parts]) for k in ("classes", "boxes", "scores"))
+    given = (np.concatenate([part[k] for part in parts]) for k in ("classes", "boxes", "scores"))
     image = np.repeat(np.arange(len(parts)), [len(part["scores"]) for part in parts])
-    return matching.match(VocDetections(image, *columns), objects, num_classes, most)
+    return matching.match(VocDetections(image, *given), objects, num_classes, most)
 
 
 def _numbers(matches: Matches, at: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:

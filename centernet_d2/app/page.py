@@ -31,10 +31,12 @@ def build(names: Sequence[str], load: Load, examples: Sequence[str], uploads: Pa
     """
     first = load(names[0])
     shown: dict[str, Any] = {"interactive": False, "format": "jpeg"}
+    shown["buttons"] = ["download", "fullscreen"]  # not "share", which sends it elsewhere
+    choices = [("/".join(Path(name).parts[-2:]), name) for name in names]
     with gr.Blocks(title="centernet_d2", delete_cache=(KEPT, KEPT)) as page, gr.Row():
         with gr.Column(scale=2, min_width=320):
             given = gr.Image(label="Picture", height=320, elem_id="given", buttons=[])
-            model = gr.Dropdown([*names], label="Model", elem_id="model")
+            model = gr.Dropdown(choices, label="Model", elem_id="model")
             camera = gr.Textbox(label="Camera", info=CAMERA, submit_btn=True, elem_id="camera")
             camera.visible = has_cameras(first)
             score = gr.Slider(0, 1, 0.3, step=0.01, label="Lowest score", elem_id="score")

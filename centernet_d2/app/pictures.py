@@ -25,6 +25,7 @@ from ..modeling.point_tasks import point_task
 from ..runtime.detector import FIELDS, Detector
 from ..structures.cameras import camera_doubt, checked_projection
 from ..structures.skeleton import Skeleton
+from ..visualization.boxes3d import detections3d_views
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result, enlarged
 from ..visualization.skeletons import SkeletonDrawing
@@ -156,8 +157,8 @@ def show(seen: Seen, score: float) -> tuple[Any, ...]:
     recorder, above = Recorder(names, score), None
     record, shown = recorder.of(seen.name, seen.picture, seen.result)
     if "projection" in shown:
-        picture = draw_result(seen.picture, shown, names, score)
-        picture, above = picture[:, : -len(picture) - 4], picture[:, -len(picture) :]  # a square
+        given = (seen.picture, shown["instances"], shown["projection"], names, score)
+        picture, above = detections3d_views(*given)
     else:
         factor = max(1, round(360 / max(seen.picture.shape)))  # for captions in small pictures
         shown = {"instances": enlarged(shown["instances"], factor)}

@@ -57,7 +57,7 @@ def examples(given: str | None, folder: Path) -> list[str]:
     """Files of example pictures: of a folder or, generated into `folder`, of shapes."""
     if not given:
         given = str(folder / "examples")
-        for name, picture in generated_pictures([(256, 256)] * 3):
+        for name, picture in generated_pictures([(256, 256)] * 2):
             write_picture(f"{given}/{name}.png", picture)
     files = [str(file) for file in sorted(Path(given).glob("*"))]
     if found := [file for file in files if file.lower().endswith(WRITABLE_ENDINGS)][:12]:

@@ -154,7 +154,7 @@ def loss(
 def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
     """Name and pixels of the pictures to compare on: those given, or generated ones."""
     if inputs:
-        for file in find_images(inputs):
+        for file in find_images(inputs, option="--images"):
             yield file, predictor.read(file)
         return
     yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))

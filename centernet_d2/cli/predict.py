@@ -16,7 +16,6 @@ import numpy as np
 from ..checked_values import check_choice
 from ..engine.model_config import model_text, read_model_config
 from ..engine.processes import at_signals
-from ..engine.saved_names import tell_once
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..inference.adapters import byte_tracker
@@ -28,6 +27,7 @@ from ..inference.predictor import Predictor
 from ..inference.records import Recorder
 from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
+from ..progress import tell_once
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing

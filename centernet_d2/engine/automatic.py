@@ -19,9 +19,9 @@ from ..data.loader import load_training_dicts
 from ..data.samplers import seeded
 from ..data.statistics import box_sizes, countable
 from ..model_zoo.lookup import config_folder
-from ..progress import SHOWN
+from ..progress import SHOWN, tell_once
 from .object_scale import Records, sample
-from .saved_names import saved_names, tell_once
+from .saved_names import saved_names
 from .setup import LEVELS
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,10 @@ from ..checked_values import nearest
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import shorten
 from ..data.records import check_class_names
+from ..progress import tell_once
 from ..structures.names import difference
 from ..structures.skeleton import Skeleton
-from .saved_names import HOW_TO_NAME, saved_names, tell_once
+from .saved_names import HOW_TO_NAME, saved_names
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from ..checkpoint.model_info import ModelInfo
 from ..config import flattened
 from ..config.protocols import PROTOCOLS, without_effect
-from .saved_names import tell_once
+from ..progress import tell_once
 from .setup import BY_HAND, FROM_WEIGHTS
 
 logger = logging.getLogger(__name__)

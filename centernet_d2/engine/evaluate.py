@@ -12,12 +12,12 @@ from torch import nn
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.registration import output_skeleton
-from ..progress import SHOWN
+from ..progress import SHOWN, tell_once
 from .checkpointer import Checkpointer, CheckpointMismatchError
 from .class_names import compare_with_checkpoint, set_class_names, without_training_data
 from .contradictions import differing, listed, tell_contradictions
 from .object_scale import Learned
-from .saved_names import fetch_weights, saved_names, tell_once
+from .saved_names import fetch_weights, saved_names
 from .setup import setup
 from .summary import describe_network
 from .trainer import Trainer

@@ -119,7 +119,7 @@ def resume_optimizer(
 
     The settings stay those of `optimizer`, its rate becomes that of the iteration of `scheduler`,
     which has the checkpoint's state. A scheduler that makes it of the rate before goes on with the
-    checkpoint's. `state` is as `optimizer_state` returns; an older one has "optimizer" alone.
+    checkpoint's. `state` is as `optimizer_state` returns.
 
     Raises:
         ValueError: the checkpoint is of another optimizer, or of other parameters.
@@ -152,21 +152,15 @@ def resume_optimizer(
 
 def _saved_parameters(here: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """Names of the parameters of a checkpoint, which have to be those of the optimizer here."""
-    own, before = (each["optimizer"]["param_groups"] for each in (here, state))
-    kind, saved_kind = here["optimizer_kind"], state.get("optimizer_kind")
-    if saved_kind is None:  # its settings tell as much
-        adam = "betas" in before[0]
-        saved_kind = kind if adam == ("betas" in own[0]) else "Adam" if adam else "SGD"
+    kind, saved_kind = here["optimizer_kind"], state["optimizer_kind"]
     if saved_kind != kind:
         raise ValueError(
             f"SOLVER.OPTIMIZER is '{kind}', and the run to resume has '{saved_kind}', whose state "
             f"does not fit. Set SOLVER.OPTIMIZER {saved_kind}; or start a new run with '{kind}' "
             "from its weights, by MODEL.WEIGHTS and another OUTPUT_DIR."
         )
-    names: list[str] = here["optimizer_parameters"]
-    unnamed = names if _sizes(own) == _sizes(before) else []
-    saved_names: list[str] = state.get("optimizer_parameters", unnamed)
-    if sorted(saved_names) != sorted(names):
+    saved_names: list[str] = state["optimizer_parameters"]
+    if sorted(saved_names) != sorted(here["optimizer_parameters"]):
         raise ValueError(
             "The optimizer of the run to resume has other parameters, or in other groups. Set "
             "SOLVER.WEIGHT_DECAY, WEIGHT_DECAY_NORM, WEIGHT_DECAY_BIAS, BIAS_LR_FACTOR and "

@@ -23,7 +23,7 @@ from ..config import flattened
 from ..config.files import read_levels
 from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file, shipped_file
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, downloaded_file, local_file
-from ..progress import SHOWN
+from ..progress import SHOWN, tell_once
 from .checkpointer import without_query
 
 logger = logging.getLogger(__name__)
@@ -81,12 +81,6 @@ def _names_in(file: Path, _changed: int, source: str) -> ModelInfo:
     if info.newer:
         tell_once(info.newer)
     return info
-
-
-@functools.cache
-def tell_once(message: str) -> None:
-    """Warn; once in a process of the same."""
-    logger.warning(message)
 
 
 _fetched: dict[str, Path] = {}  # name -> its local file

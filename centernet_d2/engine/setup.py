@@ -21,9 +21,10 @@ from ..data.images import limit_pixels
 from ..detectron2_versions import unify_defaults
 from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import check_detector_name, complete_config
+from ..progress import tell_once
 from ..text_files import expanded
 from .class_names import set_class_names, set_joints, tell_other_classes
-from .saved_names import GIVEN, follow_pixels, tell_once
+from .saved_names import GIVEN, follow_pixels
 from .schedule import overridden_epoch_keys
 
 logger = logging.getLogger(__name__)

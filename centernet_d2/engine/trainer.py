@@ -265,9 +265,9 @@ class Trainer(Parts):
         """Take over the state of a checkpoint but for what the config sets; "model" is loaded."""
         TrainerBase.load_state_dict(self, state)
         model = unwrapped(self.model)
-        changes = self.schedule.changes(state.get("schedule", {}))
+        changes = self.schedule.changes(state["schedule"])
         now = ", ".join(specs(self.cfg.DATASETS.TRAIN))
-        if (was := state.get("datasets", now)) != now:
+        if (was := state["datasets"]) != now:
             changes.insert(0, f"DATASETS.TRAIN: {now} is used, the run had {was}.")
         changes += resume_optimizer(self.optimizer, self.scheduler, model, state)
         for change in changes:

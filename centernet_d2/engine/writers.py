@@ -20,7 +20,7 @@ from fvcore.common.registry import Registry
 
 from ..atomic_write import atomic_write
 from ..config import flattened
-from .saved_names import tell_once
+from ..progress import tell_once
 from .summary import PeriodPrinter
 
 WRITER_REGISTRY = Registry("WRITER")

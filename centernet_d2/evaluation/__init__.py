@@ -4,23 +4,12 @@ The evaluators are imported when they are named, so that none runs code of anoth
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .build import EVALUATOR_REGISTRY, build_evaluator
 
-if TYPE_CHECKING:
-    from .coco import CocoEvaluator
-    from .kitti_evaluation import KittiEvaluator
-    from .voc import VocEvaluator
-
-__all__ = [
-    "EVALUATOR_REGISTRY",
-    "CocoEvaluator",
-    "KittiEvaluator",
-    "VocEvaluator",
-    "build_evaluator",
-]
 _MODULES = {"CocoEvaluator": "coco", "KittiEvaluator": "kitti_evaluation", "VocEvaluator": "voc"}
+__all__ = ["EVALUATOR_REGISTRY", "build_evaluator", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

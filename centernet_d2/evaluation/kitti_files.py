@@ -44,17 +44,10 @@ def write_result_files(
         for label, numbers in zip(detections.label, table, strict=True)
     ]
     ends = np.searchsorted(detections.frame, np.arange(len(names)), "right")
-    try:
-        with atomic_folder(folder) as temporary:
-            for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
-                with open(os.path.join(temporary, name), "w", encoding="utf-8") as file:
-                    file.writelines(rows[begin:end])
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Cannot write the result files in {folder} ({error.strerror}); an older folder of "
-            "that name is unchanged. Free space or choose another output folder",
-        ) from error
+    with atomic_folder(folder) as temporary:
+        for name, begin, end in zip(names, [0, *ends[:-1]], ends, strict=True):
+            with open(os.path.join(temporary, name), "w", encoding="utf-8") as file:
+                file.writelines(rows[begin:end])
 
 
 def result_file_name(image_id: str | int) -> str:

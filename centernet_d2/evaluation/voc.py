@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
-from detectron2.structures import BoxMode
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write
 from ..checked_values import check_choice
 from ..progress import SHOWN
 from .box_evaluator import BoxEvaluator, Detections, Scores, mean_of_known
-from .ground_truth import annotations_by_class, read_records
+from .ground_truth import annotation_columns, read_records
 from .voc_scores import VocDetections, VocObjects, score_detections
 
 logger = logging.getLogger(__name__)
@@ -143,21 +142,13 @@ def _objects(dataset_name: str, records: list[dict], num_classes: int) -> VocObj
 
     Crowds and ignored regions count as difficult ones: they need not be found.
     """
-    by_image = [list(annotations_by_class(record, num_classes)) for record in records]
-    annotations = [entry for found in by_image for entry in found]
+    annotations, columns = annotation_columns(records, num_classes)
     if annotations and not any("difficult" in entry for entry in annotations):
         logger.warning(
             "Dataset '%s' does not say which objects are difficult: all count. Register VOC "
             "folders by 'voc:<folder>:<split>' or register_voc_split.",
             dataset_name,
         )
-    boxes = [
-        BoxMode.convert(list(e["bbox"]), e["bbox_mode"], BoxMode.XYXY_ABS) for e in annotations
-    ]
+    columns["boxes"] += _TO_PIXELS
     neutral = [any(map(entry.get, ("difficult", "iscrowd", "ignored"))) for entry in annotations]
-    return VocObjects(
-        image=np.repeat(np.arange(len(records)), [len(found) for found in by_image]),
-        category=np.array([entry["category_id"] for entry in annotations], dtype=np.int64),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4) + _TO_PIXELS,
-        difficult=np.array(neutral, dtype=bool),
-    )
+    return VocObjects(**columns, difficult=np.array(neutral, dtype=bool))

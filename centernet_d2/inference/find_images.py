@@ -30,7 +30,11 @@ def is_video(path: str) -> bool:
 
 
 def find_images(
-    inputs: Sequence[str], *, excluded_folder: str | None = None, left_out: list[str] | None = None
+    inputs: Sequence[str],
+    *,
+    excluded_folder: str | None = None,
+    left_out: list[str] | None = None,
+    option: str = "--input",
 ) -> list[str]:
     """List the images and videos that paths, folders and patterns name, each once.
 
@@ -38,6 +42,7 @@ def find_images(
     several spellings of one file, links too, the first is taken. Photos of other endings are left
     out, which is told, and added to the list `left_out`. Cameras and streams stay as they are.
     `excluded_folder` is an output folder, whose pictures are no input of a folder that it lies in.
+    `option` is what messages call the input.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -55,7 +60,7 @@ def find_images(
         if not kept:
             besides = f" besides those of --output '{excluded_folder}'" if found else ""
             raise FileNotFoundError(
-                f"--input '{given}' names no image{besides}: no such file, folder with images or "
+                f"{option} '{given}' names no image{besides}: no such file, folder with images or "
                 f"pattern that matches some (endings {', '.join(IMAGE_ENDINGS)}), nor a video, a "
                 "camera such as camera:0 or a stream such as rtsp://..."
                 + (f" Not read: {_not_read(left)}" if left else "")

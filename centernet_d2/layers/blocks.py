@@ -1,7 +1,8 @@
 """Small blocks that backbones and heads are made of. All take and give (N, C, H, W) maps."""
 
 import math
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from detectron2.layers import get_norm
@@ -35,6 +36,13 @@ def start_norms(network: nn.Module, norm_init: str) -> None:
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.dim() == 1:  # of a norm; others have more
             nn.init.uniform_(weight) if norm_init == "uniform" else nn.init.ones_(weight)
+
+
+def evaluated_stacks(head: nn.Module, features: Sequence[Tensor]) -> list[tuple[nn.Module, Tensor]]:
+    """The stacks of a head with their features; in inference the last, which predicts, alone."""
+    stacks: Any = head.stacks
+    pairs = list(zip(stacks, features, strict=True))
+    return pairs if head.training else pairs[-1:]
 
 
 class ConvNormRelu(nn.Sequential):

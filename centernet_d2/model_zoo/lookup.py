@@ -1,6 +1,5 @@
 """Finding an entry or a shipped model, its config file and its weights by name."""
 
-import functools
 import importlib.resources
 import logging
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import yaml
 from ..checked_values import nearest
 from ..checkpoint.download import DownloadError, download
 from ..checkpoint.files import WeightFileError, cache_dir
+from ..progress import tell_once
 from .entries import ENTRIES, Entry
 
 logger = logging.getLogger(__name__)
@@ -81,12 +81,7 @@ def tell_namesake(name: str) -> None:
     told = f"'{name}' is the model of that name, not the folder {path}: name a file in that."
     if path.is_file():
         told = f"'{name}' is the file {path}, not the model of that name: rename it to have that."
-    _warn(told)
-
-
-@functools.cache  # once of the same
-def _warn(message: str) -> None:
-    logger.warning(message)
+    tell_once(told)
 
 
 def without_ending(name: str) -> str:

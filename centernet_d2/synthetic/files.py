@@ -84,8 +84,9 @@ def ensure_split(split: SplitSettings, folder: str) -> str:
                 logger.info("made generated images in %s in %.1f s", folder, seconds)
     except OSError as error:
         raise OSError(
-            f"the generated dataset cannot be written to '{folder}' ({error}): make room or set "
-            "the environment variable DETECTRON2_DATASETS to a folder that can be written"
+            f"the generated dataset cannot be written to '{folder}' ({error.__cause__ or error}): "
+            "make room or set the environment variable DETECTRON2_DATASETS to a folder that can be "
+            "written"
         ) from error
     return finished
 

@@ -75,15 +75,19 @@ def _draw_ground(picture: np.ndarray, frame: BirdsEyeFrame, field_of_view: Seque
         draw_text(picture, f"{metres} m", place, scale, (120, 120, 120))
 
 
-def beside_birds_eye(
+def above_of(
     picture: np.ndarray,
     groups: Sequence[tuple[Boxes3D, Sequence[Color], bool]],
     projection: np.ndarray | torch.Tensor,
 ) -> np.ndarray:
-    """Put the view from above (see `birds_eye_view`) to the right of a picture, equally high."""
+    """`birds_eye_view` of what a picture shows, as high as the picture."""
     height, width = picture.shape[:2]
     matrix = as_array(projection)
     slopes = (np.array([0.0, width]) - matrix[0, 2]) / matrix[0, 0]
-    above = birds_eye_view(groups, BirdsEyeFrame(side=height), field_of_view=slopes)
-    gap = np.full((height, 4, 3), 128, dtype=np.uint8)
+    return birds_eye_view(groups, BirdsEyeFrame(side=height), field_of_view=slopes)
+
+
+def beside(picture: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Put a view from above to the right of its picture, a gray line between."""
+    gap = np.full((len(picture), 4, 3), 128, dtype=np.uint8)
     return np.concatenate([picture, gap, above], axis=1)

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from ..checked_values import check_value, share
 from ..structures.boxes3d import Boxes3D, rescaled_projection
 from . import canvas
-from .birds_eye import beside_birds_eye
+from .birds_eye import above_of, beside
 from .canvas import GRAY, Color, as_array
 
 NEAR = 0.1  # metres; what lies nearer to the image plane, or behind it, has no picture
@@ -99,10 +99,10 @@ def draw_objects3d(
     numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
     shown = (objects.gt_classes.tolist(), class_names, numbers)
     picture, colors = _draw(image, projection, objects.gt_boxes, boxes, *shown)
-    return beside_birds_eye(picture, [(boxes, colors, True)], projection)
+    return beside(picture, above_of(picture, [(boxes, colors, True)], projection))
 
 
-def draw_detections3d(
+def detections3d_views(
     image: np.ndarray,
     instances: Instances,
     projection: np.ndarray | torch.Tensor,
@@ -110,8 +110,8 @@ def draw_detections3d(
     threshold: float = 0.3,
     *,
     truth: Boxes3D | None = None,
-) -> np.ndarray:
-    """Draw the detections that score `threshold` or more in the image and, beside it, from above.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw detections that score `threshold` or more: the image and, equally high, from above.
 
     `instances` has `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
     `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
@@ -127,7 +127,7 @@ def draw_detections3d(
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
         groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
-    return beside_birds_eye(picture, groups, projection)
+    return picture, above_of(picture, groups, projection)
 
 
 def readable(

@@ -16,7 +16,8 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from ..checked_values import check_value, share
 from ..structures.output_fields import OUTPUT_FIELDS, scale_boxes, scale_points
 from ..structures.skeleton import HALF_PIXEL
-from .boxes3d import draw_detections3d, draw_objects3d
+from .birds_eye import beside
+from .boxes3d import detections3d_views, draw_objects3d
 from .canvas import as_array, class_name, side_by_side
 from .detections import draw_boxes, draw_detections
 from .skeletons import SkeletonDrawing, draw_skeletons
@@ -41,7 +42,7 @@ def draw_result(
         if name in OUTPUT_FIELDS and (draw := OUTPUT_FIELDS[name].draw):
             draw(image, shown)
     if projection is not None and instances.has("pred_boxes3d"):
-        return draw_detections3d(image, instances, projection, class_names, threshold)
+        return beside(*detections3d_views(image, instances, projection, class_names, threshold))
     return draw_detections(image, instances, class_names, threshold, **how)
 
 
@@ -84,7 +85,8 @@ def draw_comparison(
     found, projection = result["instances"], result.get("projection")
     if projection is not None and truth.has("gt_boxes3d"):
         counted = truth[~truth.gt_ignored] if truth.has("gt_ignored") else truth
-        return draw_detections3d(image, found, projection, class_names, truth=counted.gt_boxes3d)
+        given = (image, found, projection, class_names)
+        return beside(*detections3d_views(*given, truth=counted.gt_boxes3d))
     factor = max(1, round(360 / min(image.shape[:2])))
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     truth, found = enlarged(truth, factor), enlarged(found, factor)

@@ -220,13 +220,14 @@ def test_in_a_browser(address, browser, cells, weights, tmp_path):
     assert len(record["images"][0]["detections"]) == count
     page.set_viewport_size({"width": 390, "height": 844})
     page.click("#model input")
-    page.get_by_role("option", name=weights["boxes in space"]).click()
+    page.get_by_role("option", name="/boxes in space.pth").click()
     page.get_by_role("tab", name="Detections").click()
     page.locator("#camera").wait_for()
     page.get_by_text("No camera is given").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.screenshot(path=str(tmp_path / "phone.png"), full_page=True)
     assert (outside, faults) == ([], [])
+    assert page.get_by_label("Share").count() == 0
     for path in ("/etc/passwd", str(tmp_path / "log"), cells):
         assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
     assert "uploaded" in forged(address, cells)

@@ -15,8 +15,8 @@ from centernet_d2.config.protocols import (
     check_protocol,
     protocol_values,
 )
-from centernet_d2.engine.saved_names import tell_once
 from centernet_d2.engine.setup import load_config, setup
+from centernet_d2.progress import tell_once
 
 BOX2D, CORNERS, TRIPLET = (
     "MODEL.POINTS_CENTERNET.BOX2D",

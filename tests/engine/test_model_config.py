@@ -31,10 +31,10 @@ from centernet_d2.detectron2_versions import KEYS_OF_MAIN
 from centernet_d2.engine.contradictions import differing
 from centernet_d2.engine.model_config import read_model_config
 from centernet_d2.engine.run import run
-from centernet_d2.engine.saved_names import tell_once
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.model_zoo import config_names
+from centernet_d2.progress import tell_once
 
 from .small_world import CLASSES, small_config
 

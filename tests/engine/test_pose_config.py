@@ -13,10 +13,10 @@ from detectron2.data.datasets import register_coco_instances
 from centernet_d2.data.datasets.skeletons import common_skeleton
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import evaluate_only
-from centernet_d2.engine.saved_names import tell_once
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.modeling.registration import complete_config, output_skeleton
+from centernet_d2.progress import tell_once
 from centernet_d2.structures.skeleton import COCO_JOINTS
 
 from .small_world import ROOT, write_dataset, write_poses

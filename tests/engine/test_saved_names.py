@@ -17,9 +17,10 @@ from centernet_d2.checkpoint.model_info import ModelInfo
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.ema import copy_into
 from centernet_d2.engine.evaluate import load_for_evaluation
-from centernet_d2.engine.saved_names import saved_names, tell_once
+from centernet_d2.engine.saved_names import saved_names
 from centernet_d2.engine.setup import setup
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.progress import tell_once
 from centernet_d2.structures.skeleton import Skeleton
 
 from .small_world import CLASSES, write_dataset, write_poses

@@ -14,9 +14,9 @@ from detectron2.utils.file_io import PathHandler, PathManager
 import centernet_d2
 from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import load_for_evaluation
-from centernet_d2.engine.saved_names import tell_once
 from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.model_zoo.path_handlers import downloaded_file
+from centernet_d2.progress import tell_once
 
 from .small_world import CLASSES, small_config, write_dataset
 

@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_the_older_files(register, tmp_path, monkeypatch):
 
     evaluator.reset()
     monkeypatch.setattr("builtins.open", full)
-    with pytest.raises(OSError, match=r"Cannot write the result files in .*data \(No space left"):
+    with pytest.raises(OSError, match=r"Cannot write .*kitti_results/data \(No space left"):
         evaluator.evaluate()
     monkeypatch.undo()
     assert (tmp_path / "out" / RESULT_FOLDER / "000001.txt").read_text() == before

@@ -10,10 +10,10 @@ from detectron2.structures import Boxes, Instances
 
 from centernet_d2.structures.box3d_records import NO_BOX3D
 from centernet_d2.structures.boxes3d import Boxes3D, project_points
-from centernet_d2.visualization.birds_eye import BirdsEyeFrame, beside_birds_eye, birds_eye_view
+from centernet_d2.visualization.birds_eye import BirdsEyeFrame, above_of, beside, birds_eye_view
 from centernet_d2.visualization.boxes3d import (
+    detections3d_views,
     draw_boxes3d,
-    draw_detections3d,
     draw_objects3d,
     readable,
 )
@@ -159,13 +159,15 @@ def test_detections_follow_the_threshold():
         pred_boxes3d=boxes(CAR, (-3.0, *CAR[1:])),
     )
     image = blank()
-    picture = draw_detections3d(image, instances, PROJECTION, ["Pedestrian", "Car"])
+    picture = beside(*detections3d_views(image, instances, PROJECTION, ["Pedestrian", "Car"]))
     assert (picture == class_color(1)).all(axis=2).any()
     assert not (picture == class_color(0)).all(axis=2).any()
-    both = draw_detections3d(image, instances, PROJECTION, threshold=0.1, truth=boxes(CAR))
+    both = beside(
+        *detections3d_views(image, instances, PROJECTION, threshold=0.1, truth=boxes(CAR))
+    )
     assert (both == class_color(0)).all(axis=2).any()
     assert (both[:, 1246:] == 150).all(axis=2).sum() > 20  # ground truth, from above
-    none = draw_detections3d(image, instances, PROJECTION, threshold=0.9)
+    none = beside(*detections3d_views(image, instances, PROJECTION, threshold=0.9))
     np.testing.assert_array_equal(none[:, :1242], image)
 
 
@@ -186,5 +188,6 @@ def test_small_images_are_enlarged_with_what_lies_on_them():
 
 def test_the_view_from_above_is_as_high_as_the_picture():
     for height in (200, 375, 720):
-        picture = beside_birds_eye(blank((height, 500)), [(boxes(CAR), [RED], False)], PROJECTION)
+        image = blank((height, 500))
+        picture = beside(image, above_of(image, [(boxes(CAR), [RED], False)], PROJECTION))
         assert picture.shape == (height, 500 + 4 + height, 3)

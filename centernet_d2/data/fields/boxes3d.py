@@ -3,7 +3,6 @@
 They serve KITTI and any camera whose records have the same keys, see `datasets/kitti.py`.
 """
 
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
+from ...progress import tell_once
 from ...structures.box3d_records import box3d_row
 from ...structures.boxes3d import Boxes3D, rescaled_projection
 from ...structures.cameras import checked_projection
@@ -122,7 +122,7 @@ def _check(
     except ValueError as error:
         raise DatasetError(f"{source}: {error}") from error
     for message in messages:
-        _warn_once(f"{source}: {message}")
+        tell_once(f"{source}: {message}")  # records are loaded more than once
 
 
 def _rows_of(annotations: Sequence[Mapping[str, Any]], file_name: str) -> list[list[float]]:
@@ -145,8 +145,3 @@ def _projection_of(record: Mapping[str, Any], *, required: bool) -> np.ndarray |
             "folder, unpack the archive of calibrations"
         )
     return None
-
-
-@functools.cache  # records are loaded more than once
-def _warn_once(message: str) -> None:
-    logger.warning("%s", message)

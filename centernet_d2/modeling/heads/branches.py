@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...checked_values import check_choice
-from ...layers.blocks import PredictionBranch
+from ...layers.blocks import PredictionBranch, evaluated_stacks
 from ..point_tasks.base import PointTask, all_branches
 
 NORMAL_STD = 0.001
@@ -49,16 +49,9 @@ class BranchHead(nn.Module):
             self.stacks.append(branches)
 
     def forward(self, features: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Features (N, D, h, w) per stack -> branch name -> map (N, channels, h, w), per stack.
-
-        In inference only the last stack, which is the one that predicts, is evaluated and returned.
-        """
-        stacks = list(zip(self.stacks, features, strict=True))
-        if not self.training:
-            stacks = stacks[-1:]
-        return [
-            {name: branch(feature) for name, branch in stack.items()} for stack, feature in stacks
-        ]
+        """Features (N, D, h, w) per stack -> branch name -> map (N, channels, h, w), per stack."""
+        stacks = evaluated_stacks(self, features)
+        return [{name: branch(each) for name, branch in stack.items()} for stack, each in stacks]
 
 
 def points_head(

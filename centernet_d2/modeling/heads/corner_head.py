@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...checked_values import check_at_least, check_choice
 from ...config import from_block
-from ...layers.blocks import PredictionBranch, start_norms
+from ...layers.blocks import PredictionBranch, evaluated_stacks, start_norms
 from ...layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
 from ...structures.predictions import CornerPredictions, KeypointMaps
 
@@ -67,16 +67,10 @@ class CornerHead(nn.Module):
         start_norms(self, norm_init)
 
     def forward(self, features: Sequence[Tensor]) -> list[CornerPredictions]:
-        """Features (N, D, h, w) per stack -> maps, per stack.
-
-        In inference only the last stack, which is the one that predicts, is evaluated and returned.
-        """
-        stacks = list(zip(self.stacks, features, strict=True))
-        if not self.training:
-            stacks = stacks[-1:]
+        """Features (N, D, h, w) per stack -> maps, per stack."""
         return [
             CornerPredictions(**{name: _maps(parts, feature) for name, parts in stack.items()})
-            for stack, feature in stacks
+            for stack, feature in evaluated_stacks(self, features)
         ]
 
 
