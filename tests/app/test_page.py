@@ -154,7 +154,7 @@ def address(tmp_path, weights):
                 time.sleep(0.1)
             yield next(w for w in text.split() if w.startswith("http://127.0.0.1:"))
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0, Path(log.name).read_text()
+            assert process.wait(60) == 0, Path(log.name).read_text()
             assert "Traceback" not in Path(log.name).read_text()
         finally:
             process.kill()
@@ -186,9 +186,11 @@ def cells(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_in_a_browser(address, browser, cells, weights, tmp_path):
     outside, faults = [], []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(120_000)  # a busy machine
     page.on("pageerror", lambda error: faults.append(str(error)))
     local = ("data:", "blob:", address)
     page.on("request", lambda r: None if r.url.startswith(local) else outside.append(r.url))
