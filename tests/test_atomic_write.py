@@ -57,7 +57,9 @@ def test_full_disk_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"b\.json.*No space left.*before is unchanged") as caught:
+    with pytest.raises(
+        OSError, match=r"b\.json.*No space left.*there before is unchanged"
+    ) as caught:
         write_json(path, [1])
     assert caught.value.errno == errno.ENOSPC
     assert content(tmp_path) == {"b.json": "old"}

@@ -59,7 +59,12 @@ def build(models: Models, examples: Sequence[str], uploads: Path) -> gr.Blocks:
             camera = gr.Textbox(label="Camera", elem_id="camera", **how)
             threshold = gr.Slider(0, 1, THRESHOLD, step=0.01, label="Lowest score", elem_id="score")
             if examples:
-                gr.Examples([[file] for file in examples], given, label="Examples")
+                gr.Examples(
+                    [[file] for file in examples],
+                    given,
+                    label="Examples",
+                    examples_per_page=len(examples),
+                )
         with gr.Column(scale=3, min_width=320):
             told = gr.Markdown(_finds(first.class_names), elem_id="told")
             how = {"interactive": False, "format": "jpeg", "buttons": ["download", "fullscreen"]}

@@ -1,8 +1,7 @@
 """Every runtime of a detector in one table, and which of them to use on this machine."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import torch
@@ -12,21 +11,28 @@ from detectron2.modeling import build_model
 from ..data.images import read_image
 from ..engine.model_config import read_model_config
 from ..engine.setup import setup
-from ..inference import runtime as ways
+from ..export.agreement import Agreement
+from ..export.parity import Differences
 from ..inference.find_images import find_images
 from ..inference.predictor import Predictor
-from ..inference.runtime import RUNTIMES, Detect, Named, Runtimes, entry_of
+from ..inference.runtime import (
+    RUNTIMES,
+    Detect,
+    Named,
+    Runtimes,
+    differences,
+    entry_of,
+    generated_pictures,
+    may_be_chosen,
+)
 from .detector import count_multiply_adds, preprocess, size_text
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, peak_memory
 
 GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matrices of that side
-COLUMNS: Row = dict.fromkeys(
-    [
-        *("model", "picture", "batch", "runtime", "ms_per_image", "times_eager", "spread"),
-        *("gflops", "of_gemm", "peak_mib", "scores", "boxes", "use", "note"),
-    ]
-)
+COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm peak_mib "
+COLUMNS += "scores boxes use note"
+PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 
 
@@ -36,8 +42,9 @@ def runtimes(options: BenchmarkOptions) -> list[Row]:
 
     `gflops`: multiplications and additions of the network in a second; `of_gemm`: their share of
     what one large product of float32 matrices reaches, the first row. `scores` and `boxes`: the
-    largest differences to eager PyTorch, by the comparison of `centernet-d2 export`; `note` says
-    why a runtime is no candidate. The fastest of the others, `use`, are remembered.
+    largest differences to eager PyTorch, by the comparison of `centernet-d2 export`, of detections
+    that have a counterpart; `note` says why a runtime is no candidate. The fastest of the others,
+    `use`, are remembered.
     """
     rows: list[Row] = []
     for config in options.configs or [""]:
@@ -47,20 +54,11 @@ def runtimes(options: BenchmarkOptions) -> list[Row]:
 
 
 def recommendation(rows: Sequence[Row]) -> str:
-    """Which runtime to use, in a sentence for each model."""
-    told = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        each = " and ".join(
-            f"{row['runtime']} for batch {row['batch']} ({row['times_eager']} times as fast as "
-            "eager)"
-            for row in rows
-            if row["model"] == model and row["use"]
-        )
-        told.append(
-            f"Use for {model} on this machine, with {torch.get_num_threads()} threads: {each}; "
-            "Predictor(..., runtime='auto') does, and predict --runtime auto."
-        )
-    return "\n".join(told)
+    """Which runtime to use, in a sentence."""
+    told = "{runtime} for batch {batch} of {model} ({times_eager} times as fast as eager)"
+    each = ", ".join(told.format(**row) for row in rows if row["use"])
+    where = f"On this machine with --threads {torch.get_num_threads()} use {each}"
+    return f"{where}: Predictor(..., runtime='auto') and predict --runtime auto do."
 
 
 def runtimes_of(config: str, options: BenchmarkOptions) -> Runtimes:
@@ -82,29 +80,34 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
         raise ValueError(f"{name}: {eager}")
     ready = {runtime: detect for runtime, (detect, _) in opened.items() if detect}
     told = {runtime: row for runtime, (_, row) in opened.items()}
+    same = [named for named in pictures if named[1].shape == pictures[0][1].shape]
     images = preprocess(known.model, [entry_of(pictures[0][1])])
     gflop = 2e-9 * count_multiply_adds(known.model, images)
-    heading = COLUMNS | {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
+    heading: Row = dict.fromkeys(COLUMNS.split())
+    heading |= {"model": name, "picture": size_text(pictures[0][1].shape[:2])}
     rows: list[Row] = []
     for batch in options.batches:
-        times = timed(ready, pictures[:batch], gflop, options)
+        times = timed(ready, [*islice(cycle(same), batch)], gflop, options)
         for runtime in (GEMM, *RUNTIMES):
             row = heading | {"batch": batch, "runtime": runtime}
             rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
-    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches}, rows)
+    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches})
     return rows
 
 
 def compared(known: Runtimes, runtime: str) -> tuple[Detect | None, Row]:
     """What detects by a runtime, None where it cannot, and how it compares with eager PyTorch."""
+    is_exact, some = RUNTIMES[runtime][1] == "fp32", known.pictures[:COMPARED]
+    report = Differences() if is_exact else Agreement()
     try:
         detect = known.detector(runtime)
-        report = ways.differences(known.model, detect, [[each] for each in known.pictures])
+        differences(known.model, detect, [some[:1], some], report)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return None, {"note": str(error).strip().partition("\n")[0]}
     worst = {name: float(f"{value:.2g}") for name, value in report.worst.items()}
     told = {"scores": worst.get("scores"), "boxes": worst.get("pred_boxes")}
-    return detect, told | {"note": report.fault()}
+    note = report.fault() or ("" if is_exact else report.told())
+    return detect, told | {"note": note.partition(" (needed")[0]}
 
 
 @torch.no_grad()
@@ -114,7 +117,9 @@ def timed(
     """Runtime -> what is measured of it; `gflop` are the network's billions for one picture."""
     count, device = len(pictures), options.torch_device
     matrix = torch.rand(SIDE, SIDE, device=device)
-    calls: dict[str, Call] = {GEMM: lambda: matrix @ matrix}
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        matrix = matrix.to_mkldnn()  # by oneDNN: MKL is slow on processors of others
+    calls: dict[str, Call] = {GEMM: lambda: torch.nn.functional.linear(matrix, matrix)}
     for name, detect in ready.items():
         calls[name] = lambda detect=detect: detect([entry_of(image) for _, image in pictures])
     timings = options.time(calls, most_rounds=max(5, options.rounds // count))
@@ -136,7 +141,7 @@ def timed(
 def mark_fastest(rows: Sequence[Row], batch: int) -> str:
     """Mark and return the first runtime that none is much faster than and that finds the same."""
     fits = [row for row in rows if row["batch"] == batch and row["times_eager"]]
-    fits = [row for row in fits if not row["note"] and ways.may_be_chosen(row["runtime"])]
+    fits = [row for row in fits if not row["note"] and may_be_chosen(row["runtime"])]
     best = min(row["ms_per_image"] for row in fits)
     chosen = next(row for row in fits if row["ms_per_image"] <= NEAR * best)
     chosen["use"] = "yes"
@@ -144,15 +149,8 @@ def mark_fastest(rows: Sequence[Row], batch: int) -> str:
 
 
 def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
-    """Pictures of one size for the largest batch: those given, again where they are few."""
-    count, upright = max(options.batches), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    """At most `PICTURES` of those given, or generated ones."""
     if not options.images:
-        return ways.generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * count)
-    found: list[Named] = []
-    for file in find_images(list(options.images)):
-        image = read_image(file, upright=upright)
-        if not found or image.shape == found[0][1].shape:
-            found.append((Path(file).name, image))
-        if len(found) == count:
-            break
-    return list(islice(itertools.cycle(found), count))
+        return generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
+    files, upright = find_images(options.images), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    return [(Path(file).name, read_image(file, upright=upright)) for file in files[:PICTURES]]

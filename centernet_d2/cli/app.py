@@ -32,19 +32,19 @@ def run(args: argparse.Namespace) -> int:
     """Serve the page until a signal; return the exit status."""
     start_logging(verbose=args.verbose)
     if wrong := [name for name in args.model if not name.endswith(EXPORTED)]:
-        raise ValueError(
-            f"--model '{wrong[0]}' ends in none of {', '.join(EXPORTED)}: see --weights"
-        )
+        told = f"--model '{wrong[0]}' ends neither in .onnx nor in .xml: weights go with --weights"
+        raise ValueError(told)
+    port = free_port(args.host, args.port)
     weights = args.weights or ([] if args.model else local_weights())
     models = Models([*weights, *args.model], args.opts, import_all(args.imports))
     with tempfile.TemporaryDirectory(prefix="centernet_d2_app.") as folder:
         settle(folder, args.host)
-        with needed_by("centernet-d2 app"):
+        with needed_by("The page"):
             from ..app.page import build, serve
         page = build(models, examples(args.examples, Path(folder)), Path(folder))
         stopped = threading.Event()
         with at_signals(lambda *_: stopped.set()):
-            address = serve(page, args.host, free_port(args.host, args.port))
+            address = serve(page, args.host, port)
             logger.info("models: %s", ", ".join(models.labels))
             if args.host not in ("127.0.0.1", "::1", "localhost"):
                 logger.warning("Whoever reaches this machine can use the page; it has no password.")

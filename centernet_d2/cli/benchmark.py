@@ -14,6 +14,7 @@ from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
 from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
+from ..engine.terminal import start_logging
 from .parsers.benchmark import DEFAULT_CONFIGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     args.overrides = args.opts
     if args.runtimes:
+        start_logging(verbose=args.verbose)
         args.sections, args.batches = ["runtimes"], args.batches or [1, 8]
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")

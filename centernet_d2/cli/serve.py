@@ -6,8 +6,7 @@ from typing import Any
 from ..checked_values import check_value
 from ..config.rules import device_here
 from ..runtime import Detector
-from ..runtime.serving import serve
-from ..runtime.serving.options import options_of
+from ..runtime.serving import Options, serve
 
 
 def run(args: argparse.Namespace) -> int:
@@ -16,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model and args.device != "cpu":
         raise ValueError("--device goes with --weights: exported files run on the CPU.")
     check_value("--device", args.device, device_here)
-    serve(lambda: detector_of(args), options_of(args))
+    serve(lambda: detector_of(args), Options.of(args))
     return 0
 
 

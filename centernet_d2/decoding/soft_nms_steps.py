@@ -24,8 +24,7 @@ class Steps:
     boxes: Tensor
     classes: Tensor
     rule: SoftNmsRule
-    corner_scores: Tensor | None  # (N, M, 2), where boxes are merged
-    merge_exponent: float | None
+    merging: tuple[Tensor, float] | None = None  # corner scores (N, M, 2) and the exponent
 
     def step(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Open scores (N, M) -> those left, and score and row (N, 1) and box (N, 1, 4) of the best.
@@ -45,13 +44,15 @@ class Steps:
         lowered = scores * factor
         lowered = torch.where(lowered < self.rule.score_floor, NOTHING, lowered)
         left = torch.where(reached, lowered, scores).scatter(1, row, NOTHING)
-        if self.corner_scores is not None:
-            box = self._merged(box, row, torch.where(reached, 1 - factor, 0))
+        if self.merging is not None:
+            box = self._merged(box, row, torch.where(reached, 1 - factor, 0), *self.merging)
         return left, best, row, box
 
-    def _merged(self, box: Tensor, row: Tensor, share: Tensor) -> Tensor:
+    def _merged(
+        self, box: Tensor, row: Tensor, share: Tensor, corner_scores: Tensor, exponent: float
+    ) -> Tensor:
         """The mean (N, 1, 4) of the best box and those that lose a share (N, M) of their score."""
-        weight = (share**self.merge_exponent).scatter(1, row, 1)[..., None] * self.corner_scores
+        weight = (share**exponent).scatter(1, row, 1)[..., None] * corner_scores
         weight = weight.repeat_interleave(2, dim=2)
         total = weight.sum(1, keepdim=True)
         return torch.where(total > 0, (weight * self.boxes).sum(1, keepdim=True) / total, box)
@@ -72,8 +73,7 @@ def soft_nms_steps(
     rule: SoftNmsRule,
     limit: int,
     unrolled: bool = False,
-    corner_scores: Tensor | None = None,
-    merge_exponent: float | None = None,
+    merging: tuple[Tensor, float] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best `limit` of each image; see `soft_nms`.
 
@@ -84,8 +84,8 @@ def soft_nms_steps(
         rule: of mode "clean".
         limit: L, fewer where M is less.
         unrolled: write the steps one after the other, for formats without loops.
-        corner_scores: (N, M, 2), where boxes are merged; see `soft_nms`.
-        merge_exponent: likewise.
+        merging: where boxes are merged, the (N, M, 2) `corner_scores` and the `merge_exponent` of
+            `soft_nms`.
 
     Returns:
         (N, L) lowered scores, best first, NOTHING where no box was left; their rows (N, L); and
@@ -96,7 +96,7 @@ def soft_nms_steps(
             "TEST.SOFT_NMS.MODE 'reference' repeats the published loop, stale copies of boxes "
             "among its detections; no graph is made of it. Set it to 'clean'"
         )
-    steps = Steps(boxes, classes, rule, corner_scores, merge_exponent)
+    steps = Steps(boxes, classes, rule, merging)
     limit = min(limit, scores.shape[1])
     if unrolled:
         found = []

@@ -96,4 +96,4 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
     shared = (high - low).clip(min=0).prod(-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1) for boxes in (one, other)]
-    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
+    return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-9))

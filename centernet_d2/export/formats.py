@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ..runtime import engines
 from ..runtime.engines import BLOCK, open_file
 
 OPSET = 20  # of ONNX; 19 has the deformable convolution
 
-Arrays = dict[str, np.ndarray]
-Runner = Callable[[Arrays], Arrays]
-"""Inputs by name -> outputs by name."""
+Arrays = engines.Arrays
+Runner = engines.Run  # inputs by name -> outputs by name
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,15 @@ def _open_by_runtime(path: Path) -> tuple[Runner, dict[str, Any]]:
 
 # ---------------------------------------------------------------------------------------- ONNX
 def _write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
-    names = {"input_names": _names(metadata, "inputs"), "output_names": _names(metadata, "outputs")}
-    written = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False, **names)
+    written = torch.onnx.export(
+        program,
+        input_names=_names(metadata, "inputs"),
+        output_names=_names(metadata, "outputs"),
+        dynamo=True,
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert written is not None
     written.model.metadata_props[BLOCK] = json.dumps(metadata)
     written.save(path)
 

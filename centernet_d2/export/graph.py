@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,7 @@ class DetectorGraph(nn.Module):
         super().__init__()
         check_exportable(model)
         self.model, self.unrolled = model, unrolled
+        self.soft_nms = cast(SoftNmsRule, model.protocol.soft_nms)
         self.has_cameras = "pred_boxes3d" in model.output_fields
         fields = [*model.output_fields]
         fields += ["corner_scores"] * isinstance(model, CornerNet)
@@ -95,7 +96,7 @@ class DetectorGraph(nn.Module):
         if isinstance(self.model, PointsCenterNet):
             found = self._centers(self.model, views)
         else:
-            found = self._corners(self.model, views, size)
+            found = self._corners(cast(CornerNet, self.model), views, size)
         return self._finished(found, shown_sides(self.model.pixel_mean, size, 1))
 
     def _view(self, pictures: Tensor, projection: Tensor | None, zoom: float) -> View:
@@ -112,12 +113,12 @@ class DetectorGraph(nn.Module):
             return {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
 
         found, rule = _joined([of_view(*view) for view in views]), model.decoding
-        if soft := model.protocol.soft_nms if len(views) > 1 else rule.soft_nms:
+        if soft := self.soft_nms if len(views) > 1 else rule.soft_nms:
             found = self._suppressed(found, soft)
         found = _above(found, rule.score_threshold)
         if rule.nms_threshold is not None:
-            hard = {"threshold": rule.nms_threshold, "score_floor": LEAST}
-            found = self._suppressed(found, SoftNmsRule("hard", extent="continuous", **hard))
+            hard = SoftNmsRule("hard", extent="continuous", score_floor=LEAST)
+            found = self._suppressed(found, replace(hard, threshold=rule.nms_threshold))
         return found
 
     def _corners(self, model: CornerNet, views: list[View], size: Size) -> Fields:
@@ -134,8 +135,8 @@ class DetectorGraph(nn.Module):
         found = _joined([of_view(*view) for view in views])
         if isinstance(model, TripletCenterNet):
             found = self._confirmed(model, found, views)
-        exponent = rule.merge_exponent if model.merges else None
-        found = self._suppressed(found, model.protocol.soft_nms, merge_exponent=exponent)
+        merging = (found["corner_scores"], rule.merge_exponent) if model.merges else None
+        found = self._suppressed(found, self.soft_nms, merging)
         return _above(found, rule.score_threshold)
 
     def _confirmed(self, model: TripletCenterNet, found: Fields, views: list[View]) -> Fields:
@@ -158,7 +159,7 @@ class DetectorGraph(nn.Module):
         return found | {SCORES: scores, "pred_centers": rows_of(centers["points"], place)}
 
     def _suppressed(
-        self, found: Fields, rule: SoftNmsRule, merge_exponent: float | None = None
+        self, found: Fields, rule: SoftNmsRule, merging: tuple[Tensor, float] | None = None
     ) -> Fields:
         """The best rows after NMS or soft-NMS."""
         scores, rows, boxes = soft_nms_steps(
@@ -166,8 +167,7 @@ class DetectorGraph(nn.Module):
             rule=rule,
             limit=self.model.protocol.detections_per_image or found[SCORES].shape[1],
             unrolled=self.unrolled,
-            corner_scores=None if merge_exponent is None else found["corner_scores"],
-            merge_exponent=merge_exponent,
+            merging=merging,
         )
         found = {name: rows_of(values, rows) for name, values in found.items()}
         return found | {SCORES: scores, "pred_boxes": boxes}
@@ -199,7 +199,7 @@ def least_side(model: HeatmapDetector) -> int:
     return math.ceil(least / min(1, *model.protocol.scales))
 
 
-def check_exportable(model: nn.Module) -> None:
+def check_exportable(model: HeatmapDetector) -> None:
     """Raise ValueError for what a graph cannot do."""
     name = type(model).__name__
     if type(model) not in (PointsCenterNet, CornerNet, TripletCenterNet):
@@ -208,7 +208,7 @@ def check_exportable(model: nn.Module) -> None:
             "--split"
         )
     check_scales(model.protocol.scales)
-    if getattr(model, "training", False):
+    if model.training:
         raise ValueError("only a detector in evaluation mode can be exported: call model.eval()")
 
 

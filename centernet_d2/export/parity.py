@@ -100,7 +100,7 @@ def matched(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarray]:
 def unmatched(rows: Arrays, taken: np.ndarray, lowest: float) -> np.ndarray:
     """Rows without counterpart but those that tie with the last one of a list."""
     rest = np.setdiff1d(np.arange(len(rows["scores"])), taken)
-    return rest[~(rows["scores"][rest] <= lowest + SCORE)]
+    return np.asarray(rest[~(rows["scores"][rest] <= lowest + SCORE)])
 
 
 def ties(rows: Arrays, others: Arrays, numbers: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def ties(rows: Arrays, others: Arrays, numbers: np.ndarray) -> np.ndarray:
     tie &= np.abs(one["scores"] - other["scores"]) <= SCORE
     sides = (one["pred_boxes"][..., 2:] - one["pred_boxes"][..., :2]).min(-1)
     tie &= np.abs(one["pred_boxes"] - other["pred_boxes"]).max(-1) <= sides / 4
-    return tie.any(1)
+    return np.asarray(tie.any(1))
 
 
 def differences(

@@ -101,7 +101,8 @@ def _ends(pixels: Tensor, axis: int, length: int) -> tuple[list[Tensor], Tensor,
     share = place - cell
     ends = ((cell.long() + more).clamp(0, side - 1) for more in (0, 1))
     weights = [(part * 2048).round() for part in (1 - share, share)]
-    return weights, *(pixels.index_select(axis, end) for end in ends)
+    before, behind = (pixels.index_select(axis, end) for end in ends)
+    return weights, before, behind
 
 
 def sampling(
@@ -145,7 +146,8 @@ def _neighbours(place: Tensor, pixels: Tensor, axis: int) -> tuple[Tensor, Tenso
     cell, side = place.floor(), pixels.shape[axis]
     padded = F.pad(pixels, [0, 0] * (3 - axis) + [1, 1])
     ends = ((cell.long() + more).clamp(0, side + 1) for more in (1, 2))
-    return place - cell, *(padded.index_select(axis, end) for end in ends)
+    before, behind = (padded.index_select(axis, end) for end in ends)
+    return place - cell, before, behind
 
 
 def _fused(first: Tensor, second: Tensor, added: Tensor) -> Tensor:

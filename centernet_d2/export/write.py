@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import COUNT, PICTURES, PROJECTION
 from .describe import metadata_of
 from .formats import Arrays, Format, Runner, exported
-from .graph import COUNT, PICTURES, PROJECTION, DetectorGraph, Sizes
+from .graph import DetectorGraph, Sizes
 from .network import IMAGES, Network
 from .parity import Differences
 from .precision import Feed, lower
@@ -55,7 +56,8 @@ def write_graph(
     calibrated with.
     """
     dtype = "bfloat16" if precision == "bf16" and form.ending == ".pt2" else "float32"
-    model = make_fast(copy.deepcopy(model), dtype=dtype).requires_grad_(False)
+    folded = make_fast(copy.deepcopy(model), dtype=dtype).requires_grad_(False)
+    model = cast(HeatmapDetector, folded)
     if not form.channels_last:
         model = model.to(memory_format=torch.contiguous_format)
         model.channels_last = False
@@ -139,7 +141,7 @@ def compare_maps(
 
 
 def _resized(picture: np.ndarray, sizes: Sizes) -> np.ndarray:
-    if sizes.height and picture.shape[:2] != (sizes.height, sizes.width):
+    if sizes.height and sizes.width and picture.shape[:2] != (sizes.height, sizes.width):
         return cv2.resize(picture, (sizes.width, sizes.height))
     return picture
 
@@ -148,7 +150,7 @@ def _on_canvas(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Ten
     """A picture as the network alone takes it, as often as a batch has."""
     tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
     canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
-    if sizes.height:
+    if sizes.height and sizes.width:
         canvas = (sizes.height, sizes.width)
         tensor = tensor[:, : canvas[0], : canvas[1]]
     images = model.inference_images([tensor], canvas).tensor
@@ -180,7 +182,7 @@ def _inputs(batch: list[np.ndarray], expected: list[dict[str, Any]]) -> Arrays:
     return inputs
 
 
-def _times(*functions: Callable[[], Any]) -> tuple[float, ...]:
+def _times(*functions: Callable[[], Any]) -> tuple[float, float]:
     """Median seconds of each, in turns."""
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
@@ -188,4 +190,5 @@ def _times(*functions: Callable[[], Any]) -> tuple[float, ...]:
             began = time.perf_counter()
             function()
             took.append(time.perf_counter() - began)
-    return tuple(statistics.median(took) for took in seconds)
+    first, second = (statistics.median(took) for took in seconds)
+    return first, second

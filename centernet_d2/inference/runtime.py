@@ -7,6 +7,7 @@ cache: files, and what `centernet-d2 benchmark --runtimes` has found to be the f
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import logging
@@ -29,12 +30,13 @@ from ..engine.model_config import model_text
 from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
 from ..export.graph import DetectorGraph, Sizes, least_side
 from ..export.parity import Differences
-from ..export.write import arrays_of, rows_found, write_graph
+from ..export.precision import Feed, check_precision
+from ..export.write import arrays_of, inputs_of, rows_found, write_graph
 from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
-from ..progress import tell_once
+from ..progress import SHOWN, tell_once
 from ..runtime.detector import LARGEST, PICTURES, PROJECTION
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
@@ -42,7 +44,7 @@ from ..threads import cpu_name
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "torchvision", "detectron2", "onnx", "onnxscript", "onnxruntime", "openvino")
+PACKAGES = "torch torchvision detectron2 onnx onnxscript onnxruntime openvino nncf"
 RUNTIMES = {
     "eager": ("", "fp32"),
     "folded": ("", "fp32"),
@@ -50,6 +52,7 @@ RUNTIMES = {
     "compile": ("", "fp32"),
     "aotinductor": ("aotinductor", "fp32"),
     "onnxruntime": ("onnx", "fp32"),
+    "onnxruntime-int8": ("onnx", "int8"),
     "openvino": ("openvino", "fp32"),
     "openvino-bf16": ("openvino", "bf16"),
     "openvino-int8": ("openvino", "int8"),
@@ -107,9 +110,14 @@ def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
 
 
 @torch.no_grad()
-def differences(detect: Detect, other: Detect, batches: Iterable[Sequence[Named]]) -> Differences:
+def differences(
+    detect: Detect,
+    other: Detect,
+    batches: Iterable[Sequence[Named]],
+    report: Differences | None = None,
+) -> Differences:
     """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
-    report = Differences()
+    report = report or Differences()
     for batch in batches:
         entries = [entry_of(picture) for _, picture in batch]
         for (name, _), entry, found in zip(batch, entries, other(entries), strict=True):
@@ -142,27 +150,27 @@ class Runtimes:
     """The ways to run one detector.
 
     Attributes:
-        pictures: that a new file is proven on, or calibrated with; generated ones unless set.
+        pictures: that a new file is proven on, else generated ones, or calibrated with.
     """
 
     def __init__(self, model: HeatmapDetector, names: Mapping[str, Any], cfg: CfgNode) -> None:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
         self.model, self.names, self.cfg = model, dict(names), cfg
-        self.pictures = generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        self.pictures: Sequence[Named] = ()
         self._folder, threads = (
             cache_dir() / "runtimes" / _digest(model, cfg),
             torch.get_num_threads(),
         )
         self._record = self._folder / f"measured_with_{threads}_threads.json"
 
-    def remember(self, fastest: Mapping[int, str], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep the fastest runtime for each size of batch, and the table that says so."""
-        write_json(self._record, {"fastest": dict(fastest), "rows": list(rows)}, indent=1)
+    def remember(self, fastest: Mapping[int, str]) -> None:
+        """Keep the fastest runtime for each size of batch."""
+        write_json(self._record, dict(fastest))
 
     def fastest(self) -> dict[int, str]:
         """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
         try:
-            found = json.loads(self._record.read_text(encoding="utf-8"))["fastest"]
+            found = json.loads(self._record.read_text(encoding="utf-8"))
             return {int(n): name for n, name in found.items() if may_be_chosen(name)}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
@@ -186,8 +194,7 @@ class Runtimes:
             return make_fast(copy.deepcopy(self.model), dtype=dtype)
         if self.model.device.type != "cpu":
             raise ValueError(
-                f"runtime '{name}' computes on the CPU, and MODEL.DEVICE is {self.model.device}: "
-                "set it to cpu, or take another runtime, such as folded"
+                f"runtime '{name}' computes on the CPU: set MODEL.DEVICE to cpu, or take folded"
             )
         if form:
             return self._of_file(name, form, precision)
@@ -206,6 +213,7 @@ class Runtimes:
                 f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
             )
             return self.detector("folded")
+        logger.info("runtime 'auto' by number of pictures: %s", fastest, extra=SHOWN)
         opened = {name: self.detector(name) for name in fastest.values()}
 
         def detect(entries: Entries) -> list[dict[str, Any]]:
@@ -220,36 +228,51 @@ class Runtimes:
         form = formats()[form_name]
         path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
-        if stored == "int8":
-            raise ValueError("files of 8 bits are not made here yet")
-        if not path.is_file() or self._fault(form, path, self.pictures[:1], may_be_none=True):
+        check_precision(form_name, stored)
+        pictures = self.pictures[:4]
+        pictures = pictures or generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        is_exact = stored == "fp32"
+        if not path.is_file() or (
+            is_exact and self._fault(form, path, pictures[:1], empty_too=True)
+        ):
+            feed = None if is_exact else self._feed(name)
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
-                file = Path(folder) / path.name
-                write_graph(self.model, self.names, form, file, Sizes())
-                if fault := self._fault(form, file, self.pictures[:4]):
+                file, given = Path(folder) / path.name, (self.model, self.names, form)
+                write_graph(*given, file, Sizes(), precision=stored, feed=feed)
+                if is_exact and (fault := self._fault(form, file, pictures)):
                     raise ValueError(f"it does not find what the model finds: {fault}")
-        opened: Any = form.open(path)
-        if precision == "bf16":
-            opened = open_file(path, torch.get_num_threads(), precision=precision)
-        return FileDetector(self.model, opened[0])
+        bf16: Any = functools.partial(open_file, threads=torch.get_num_threads(), precision="bf16")
+        run, _ = (bf16 if precision == "bf16" else form.open)(path)
+        return FileDetector(self.model, run)
+
+    def _feed(self, name: str) -> Feed:
+        """What 8 bits are calibrated with."""
+        if not self.pictures:
+            raise ValueError(
+                f"the file of runtime '{name}' is calibrated on pictures, and made by centernet-d2 "
+                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --images <folder>"
+            )
+        return Feed(
+            self.pictures, lambda each: inputs_of(self.model, each[1], Sizes(), split=False)
+        )
 
     def _fault(
-        self, form: Format, file: Path, pictures: Sequence[Named], *, may_be_none: bool = False
+        self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False
     ) -> str:
-        """What a file finds otherwise; `may_be_none`: there need not be anything to find."""
+        """What a file finds otherwise; `empty_too`: there need not be anything to find."""
         name, first = pictures[0]
         batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
         batches += [[each] for each in pictures[1:]]
         report = differences(self.model, FileDetector(self.model, form.open(file)[0]), batches)
-        return "" if may_be_none and not report.detections else report.fault()
+        return "" if empty_too and not report.detections else report.fault()
 
 
 def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
     """Of all that a file, and the time that it takes, depend on but threads."""
     device = model.device
     machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
-    packages = [(name, version(name)) for name in PACKAGES if not is_missing(name)]
+    packages = [(name, version(name)) for name in PACKAGES.split() if not is_missing(name)]
     told = [__version__, machine, model_text(cfg), packages]
     found = hashlib.sha256(json.dumps(told).encode())
     for name, value in sorted(model.state_dict().items()):

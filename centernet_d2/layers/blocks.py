@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from detectron2.layers import get_norm
@@ -40,7 +40,8 @@ def start_norms(network: nn.Module, norm_init: str) -> None:
 
 def evaluated_stacks(head: nn.Module, features: Sequence[Tensor]) -> list[tuple[nn.Module, Tensor]]:
     """The stacks of a head with their features; in inference the last, which predicts, alone."""
-    pairs = list(zip(head.stacks, features, strict=True))
+    stacks: Any = head.stacks
+    pairs = list(zip(stacks, features, strict=True))
     return pairs if head.training else pairs[-1:]
 
 

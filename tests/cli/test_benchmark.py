@@ -41,7 +41,7 @@ def test_what_is_not_there(verb, arguments, told):
 def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(formats, "_is_there", lambda package: package != "onnxscript")
-    for name in ("compile", "aotinductor", "openvino", "openvino-bf16", "openvino-int8"):
+    for name in {*runtime.RUNTIMES} - {"eager", "folded", "bf16", "onnxruntime"}:
         monkeypatch.delitem(runtime.RUNTIMES, name)
     weights, file = saved("hard", tmp_path / "model.pth"), tmp_path / "numbers.json"
     arguments = ["--runtimes", "--rounds", "1", "--size", "96", "128", "--json", str(file)]
@@ -54,18 +54,18 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
         absent, half = rows["onnxruntime", batch], rows["bf16", batch]
         assert absent["note"].startswith("--format onnx needs onnxscript: pip install onnxscript")
         assert absent["ms_per_image"] is None
-        assert "differs by" in half["note"] or "alone finds" in half["note"]
-        assert 1e-4 < half["scores"] < 0.1
+        assert "above 0.3" in half["note"]
         eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
-        assert (eager["times_eager"], eager["scores"], eager["boxes"]) == (1, 0, 0)
+        assert eager["times_eager"] == 1
+        assert eager["scores"] < 1e-6 > eager["boxes"] * 0.01  # a batch against single pictures
         assert eager["of_gemm"] == pytest.approx(eager["gflops"] / machine, abs=0.02)
         assert 0 < rows["folded", batch]["boxes"] < 1e-3
     used = {batch: name for (name, batch), row in rows.items() if row["use"]}
     assert {*used.values()} <= {"eager", "folded"}
     [record] = (tmp_path / "cache").rglob("measured_with_*_threads.json")
-    assert json.loads(record.read_text())["fastest"] == {str(k): v for k, v in used.items()}
-    assert told["recommendation"].startswith("Use for model on this machine, with ")
-    assert f"{used[8]} for batch 8 (" in told["recommendation"] in capsys.readouterr().out
+    assert json.loads(record.read_text()) == {str(k): v for k, v in used.items()}
+    assert told["recommendation"].startswith("On this machine with --threads ")
+    assert f"{used[8]} for batch 8 of model (" in told["recommendation"] in capsys.readouterr().out
 
 
 def test_what_is_much_faster_and_finds_the_same_is_used():
@@ -81,5 +81,6 @@ def test_what_is_much_faster_and_finds_the_same_is_used():
     assert runtimes.mark_fastest(rows, 1) == "folded"  # 2.5 % are no gain
     assert [row["runtime"] for row in rows if row["use"]] == ["folded"]
     assert runtimes.mark_fastest(rows, 8) == "eager"
-    assert "a on this machine" in runtimes.recommendation(rows)
-    assert "folded for batch 1 (1.09" in runtimes.recommendation(rows)
+    told = runtimes.recommendation(rows)
+    assert "use folded for batch 1 of a (1.09" in told
+    assert ", eager for batch 8 of a (3" in told

@@ -31,9 +31,9 @@ def test_equals_rounds(merge_exponent, method, extent, unrolled):
     corners = torch.stack([scores.abs(), scores.abs().sqrt()], dim=-1)
     rule = SoftNmsRule(method, threshold=0.3, extent=extent)
     more = {} if merge_exponent is None else {"merge_exponent": merge_exponent}
-    merging = more and {**more, "corner_scores": corners}
+    merging = None if merge_exponent is None else (corners, merge_exponent)
     best, rows, merged = soft_nms_steps(
-        *(boxes, scores, classes), rule=rule, limit=30, unrolled=unrolled, **merging
+        *(boxes, scores, classes), rule=rule, limit=30, unrolled=unrolled, merging=merging
     )
     assert best.shape == rows.shape == (IMAGES, 30)
     for image in range(IMAGES):

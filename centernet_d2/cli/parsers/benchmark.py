@@ -5,6 +5,8 @@
     taskset -c 0,1 %(prog)s --threads 2 --json output/benchmark.json
     %(prog)s --config-file COCO-Detection/points_dla34_140e --device cuda --amp float16
 
+--runtimes compares PyTorch, compiled or not, AOTInductor, onnxruntime and OpenVINO, from pixels to
+detections, and ends in which of them to use for each batch on this machine: docs/deployment.md.
 In a checkout more can be measured (--sections): the layers and algorithms that the detectors stand
 on, against alternatives. Run it on an otherwise idle machine; "spread" is the distance of the
 quartiles over the median.

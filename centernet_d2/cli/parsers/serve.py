@@ -10,7 +10,7 @@ ends with exit status 0. docs/serving.md lists endpoints, limits and metrics.
 
 import argparse
 
-from ...runtime.serving.options import add_options
+from ...runtime.serving import Options
 from ...text_files import expanded
 from .common import add
 
@@ -20,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument
     own("--model", type=expanded, metavar="FILE", help="an exported file, in place of --weights")
     own("--device", default="cpu", help="of --weights: cpu (default), cuda ...")
-    add_options(parser)
+    Options.add_to(parser)
     add(parser, "--opts")

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import io
 import json
 import logging
 import time
@@ -16,15 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from ..detections import Detections
+from . import Options
 from .batching import Batcher
-from .drawing import drawn
-from .options import Options
-from .pictures import Refused, decoded, opened
-
-logger = logging.getLogger(__name__)
+from .pictures import decoded, drawn, opened
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title><h1>A detector</h1>
 <form action="draw" method="post" enctype="multipart/form-data">
@@ -34,12 +31,10 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title><h1>A 
 <p>GET <a href="model">/model</a> <a href="health">/health</a> <a href="ready">/ready</a>
 <a href="metrics">/metrics</a> <a href="openapi.json">/openapi.json</a>
 <pre>curl --data-binary @photo.jpg ADDRESS/detect
-curl -F pictures=@a.jpg -F pictures=@b.jpg ADDRESS/detect</pre>
-"""
+curl -F pictures=@a.jpg -F pictures=@b.jpg ADDRESS/detect</pre>"""
 FORM, JSON = "multipart/form-data", "application/json"
 # The bytes of one picture; the last is what curl says of --data-binary.
 BODIES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
-DRAWN = {"image/png": "PNG", "image/jpeg": "JPEG", "*/*": "PNG", "image/*": "PNG"}
 
 
 class Choice(BaseModel, extra="forbid"):
@@ -52,10 +47,10 @@ class Choice(BaseModel, extra="forbid"):
 async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
     """Read a request's body: pictures, and the projection of all of them or None."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    form: Any
     camera = None
     try:
         if kind == FORM:
-            form: Any
             async with request.form(max_files=most + 1, max_fields=8) as form:
                 camera = json.loads(form["projection"]) if "projection" in form else None
                 pictures = [await file.read() for file in form.getlist("pictures")]
@@ -66,40 +61,35 @@ async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
         elif kind in BODIES or kind.startswith("image/"):
             pictures = [await request.body()]
         else:
-            raise Refused(415, f"content type {kind!r}: send a picture's bytes, {FORM} or {JSON}")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            told = f"content type {kind!r}: send a picture's bytes, {FORM} or {JSON}"
+            raise HTTPException(415, told)
+    except (ClientDisconnect, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         told = "give files, or base64 in a list of JSON, as 'pictures'; and JSON as 'projection'"
-        raise Refused(400, f"the request cannot be read: {told}") from None
+        raise HTTPException(400, f"the request cannot be read: {told}") from None
     if not 0 < len(pictures) <= most:
-        told = f"give 1 to {most} pictures, as 'pictures' of a form"
-        raise Refused(413 if pictures else 400, told)
+        told = f"{len(pictures)} pictures: give 1 to {most}, as 'pictures' of a form"
+        raise HTTPException(413 if pictures else 400, told)
     return pictures, camera
 
 
 class Service:
-    """A detector, and what of it is in use.
-
-    Attributes:
-        stopping: no new request is taken.
-    """
+    """A detector, and what of it is in use; `stopping`: no new request is taken."""
 
     def __init__(self, finder: Any, options: Options) -> None:
         """Set up; `finder` has what a `Detector` has."""
-        self.finder, self.options, self.stopping = finder, options, False
+        self.finder, self.options, self.stopping = finder, options, lambda: False
         known: dict[str, Any] = {"registry": CollectorRegistry(), "namespace": "centernet"}
         sizes = Histogram("batch_pictures", "At once", buckets=[1, 2, 4, 8, 16, 32, 64], **known)
         self.batcher, self.registry = Batcher(finder, options, sizes.observe), known["registry"]
-        accepted = Gauge("accepted_pictures", "In work", **known)
-        accepted.set_function(lambda: self.batcher.taken)
+        Gauge("accepted_pictures", "In work", **known).set_function(lambda: self.batcher.taken)
         self.requests = Counter("requests", "Answered", ["path", "status"], **known)
         self.seconds = Histogram("request_seconds", "From head to answer", ["path"], **known)
 
     async def find(
         self, request: Request, choice: Choice, most: int
     ) -> tuple[list[np.ndarray], list[Detections], Any]:
-        """Pictures of a request, what is in them, and their projection; or Refused."""
-        if self.stopping:
-            raise Refused(503, "the server is stopping: ask again later", {"Retry-After": "5"})
+        """Pictures of a request, what is in them, and their projection; or HTTPException."""
+        self.check()
         places, limit = self.batcher.places, self.options.max_pixels
         try:
             async with asyncio.timeout(self.options.timeout):
@@ -115,9 +105,17 @@ class Service:
                     found = await self.batcher.detect(pictures, camera)
         except TimeoutError:
             told = f"not done in {self.options.timeout:g} s: send less, or start with --timeout"
-            raise Refused(504, told) from None
+            raise HTTPException(504, told) from None
         chosen = [each.above(choice.threshold, choice.max) for each in found]
         return pictures, chosen, camera or self.finder.metadata.get("default_projection")
+
+    def check(self) -> dict[str, str]:
+        """Whether requests are taken; HTTPException where they are not."""
+        if self.stopping():
+            raise HTTPException(
+                503, "the server is stopping: ask again later", {"Retry-After": "5"}
+            )
+        return {"status": "ready"}
 
 
 def make_app(service: Service) -> FastAPI:
@@ -131,8 +129,7 @@ def make_app(service: Service) -> FastAPI:
 
     options = service.options
     # Pages of documentation would load scripts from elsewhere.
-    no_pages: dict[str, Any] = {"docs_url": None, "redoc_url": None}
-    app = FastAPI(lifespan=lifespan, **no_pages)
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None)
     add_faults(app, service)
 
     @app.post("/detect", max_body_size=options.max_bytes)
@@ -147,23 +144,15 @@ def make_app(service: Service) -> FastAPI:
 
     @app.post("/draw", max_body_size=options.max_bytes)
     async def draw(request: Request, choice: Annotated[Choice, Query()]) -> Response:
-        accepted = request.headers.get("accept", "*/*").lower().split(",")
-        form = next((DRAWN[a] for w in accepted if (a := w.split(";")[0].strip()) in DRAWN), None)
-        if form is None:
-            raise Refused(406, "pictures are sent as image/png or image/jpeg: accept one of them")
+        accepted = request.headers.get("accept", "")
+        form = "JPEG" if "image/jpeg" in accepted and "image/png" not in accepted else "PNG"
         (picture,), (found,), _ = await service.find(request, choice, 1)
-        file = io.BytesIO()
-        await asyncio.to_thread(lambda: drawn(picture, found).save(file, form))
-        return Response(file.getvalue(), media_type=f"image/{form.lower()}")
-
-    @app.get("/ready")
-    async def ready() -> Any:
-        if service.stopping:
-            raise Refused(503, "the server is stopping: ask another one")
-        return {"status": "ready"}
+        content = await asyncio.to_thread(drawn, picture, found, form)
+        return Response(content, media_type=f"image/{form.lower()}")
 
     app.get("/")(lambda: HTMLResponse(PAGE))
     app.get("/health")(lambda: {"status": "alive"})
+    app.get("/ready")(service.check)
     app.get("/model")(lambda: service.finder.metadata)
     app.get("/metrics")(lambda: PlainTextResponse(generate_latest(service.registry)))
     return app
@@ -171,14 +160,13 @@ def make_app(service: Service) -> FastAPI:
 
 def add_faults(app: FastAPI, service: Service) -> None:
     """Count and log every request, and let every error be JSON of one sentence."""
+    logger, most = logging.getLogger(__name__), service.options.max_bytes
     known = {
+        400: "the form cannot be read: send it anew",
         404: "there is no such path: GET / lists those that there are",
         405: "this path takes another method: GET / lists them",
-        413: f"more than {service.options.max_bytes} bytes: send less, or start with --max-bytes",
+        413: f"more than {most} bytes: send less, or start with --max-bytes",
     }
-
-    def told(status: int, sentence: str, headers: Any = None) -> Response:
-        return JSONResponse({"error": sentence}, status, headers)
 
     @app.middleware("http")
     async def watched(
@@ -189,9 +177,9 @@ def add_faults(app: FastAPI, service: Service) -> None:
             response = await answer(request)
         except Exception:  # no trace, and no path of this machine, leaves it
             logger.exception("%r failed", path)
-            response = told(500, "the server failed: its log says why")
-        if response.status_code == 413 and "json" not in response.headers.get("content-type", ""):
-            response = told(413, known[413])  # starlette's own is a word
+            response = JSONResponse({"error": "the server failed: its log says why"}, 500)
+        if response.status_code == 413 and "json" not in response.headers["content-type"]:
+            response = JSONResponse({"error": known[413]}, 413)
         took, host = time.perf_counter() - began, request.client.host if request.client else "-"
         label = path if request.scope.get("route") else "other"
         service.requests.labels(label, response.status_code).inc()
@@ -199,16 +187,14 @@ def add_faults(app: FastAPI, service: Service) -> None:
         logger.info("%s %s %r %d %.3f s", host, request.method, path, response.status_code, took)
         return response
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> Response:
-        return told(error.status, str(error), error.headers)
-
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return told(400, f"{first['loc'][-1]}: {first['msg']} (there are 'threshold' and 'max')")
+        told = f"{first['loc'][-1]}: {first['msg']} (there are 'threshold' and 'max')"
+        return JSONResponse({"error": told}, 400)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
-        sentence = known.get(error.status_code, f"the form cannot be read: {error.detail}")
-        return told(error.status_code, sentence, error.headers)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        # Ours name a cure behind a colon; those of the libraries are a word.
+        told = error.detail if ":" in error.detail else known.get(error.status_code, error.detail)
+        return JSONResponse({"error": told}, error.status_code, error.headers)

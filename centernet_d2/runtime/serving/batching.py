@@ -7,32 +7,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from starlette.exceptions import HTTPException
 
 from ..detections import Detections
-from .options import Options
-from .pictures import Refused
+from . import Options
 
-
-class Job(NamedTuple):
-    """A picture, its projection or None, and who waits for its detections."""
-
-    picture: np.ndarray
-    camera: Any
-    found: asyncio.Future[Detections]
+Job = tuple[np.ndarray, Any, asyncio.Future[Detections]]
+"""A picture, its projection or None, and who waits for its detections."""
 
 
 class Batcher:
     """Gives pictures of all requests to the detector, some at once, in a thread of its own.
 
-    Attributes:
-        taken: pictures in work, from a request's first byte to its answer.
+    `finder.batch` detects as a `Detector`'s, `done` is told the size of each batch, and `taken` are
+    the pictures in work, from a request's first byte to its answer.
     """
 
     def __init__(self, finder: Any, options: Options, done: Callable[[int], None]) -> None:
-        """Set up; `finder.batch` detects as a `Detector`'s, `done` is told the size of a batch."""
         self._finder, self._options, self._done = finder, options, done
         self._worker = ThreadPoolExecutor(1, "detector")
         self._waiting: asyncio.Queue[Job] = asyncio.Queue()
@@ -40,29 +34,29 @@ class Batcher:
 
     @contextmanager
     def places(self, pictures: int = 0, pixels: int = 0) -> Iterator[None]:
-        """Hold places for a block; Refused (429) where there are none."""
+        """Hold places for a block; HTTPException (429) where there are none."""
         most = 8 * self._options.max_pixels  # decoded pictures fill the memory
         self.taken, self._pixels = self.taken + pictures, self._pixels + pixels
         try:
             if self.taken > self._options.queue or pixels < self._pixels > most:
                 wait = str(max(1, math.ceil(self.taken * self._seconds)))
                 told = f"too much is in work already: ask again in {wait} s, or send less"
-                raise Refused(429, told, {"Retry-After": wait})
+                raise HTTPException(429, told, {"Retry-After": wait})
             yield
         finally:
             self.taken, self._pixels = self.taken - pictures, self._pixels - pixels
 
     async def detect(self, pictures: Sequence[np.ndarray], camera: Any) -> list[Detections]:
-        """Detect in the pictures of one request; Refused where that cannot be."""
-        new = asyncio.get_running_loop().create_future
-        jobs = [Job(picture, camera, new()) for picture in pictures]
-        for job in jobs:
-            self._waiting.put_nowait(job)
+        """Detect in the pictures of one request; HTTPException where that cannot be."""
+        loop = asyncio.get_running_loop()
+        found: list[asyncio.Future[Detections]] = [loop.create_future() for _ in pictures]
+        for picture, future in zip(pictures, found, strict=True):
+            self._waiting.put_nowait((picture, camera, future))
         try:
-            return await asyncio.gather(*(job.found for job in jobs))
+            return await asyncio.gather(*found)
         finally:
-            for job in jobs:  # of a request that is given up no other picture is detected
-                job.found.cancel()
+            for future in found:  # of a request that is given up no other picture is detected
+                future.cancel()
 
     async def run(self) -> None:
         """Detect until it is cancelled."""
@@ -74,7 +68,7 @@ class Batcher:
             while len(jobs) < size and not self._waiting.empty():
                 jobs.append(self._waiting.get_nowait())
             # Neighbours of one size go through the network together.
-            jobs = sorted((j for j in jobs if not j.found.done()), key=lambda j: j.picture.shape)
+            jobs = sorted((j for j in jobs if not j[2].done()), key=lambda j: j[0].shape)
             if not jobs:
                 continue
             began = time.perf_counter()
@@ -82,18 +76,18 @@ class Batcher:
             took = (time.perf_counter() - began) / len(jobs)
             self._seconds += 0.2 * (took - self._seconds)
             self._done(len(jobs))
-            for job, result in zip(jobs, results, strict=True):
-                if not job.found.done():  # not given up meanwhile
+            for (*_, future), result in zip(jobs, results, strict=True):
+                if not future.done():  # not given up meanwhile
                     is_fault = isinstance(result, Exception)
-                    (job.found.set_exception if is_fault else job.found.set_result)(result)
+                    (future.set_exception if is_fault else future.set_result)(result)
 
     def _results(self, jobs: Sequence[Job]) -> list[Any]:
         """Of each picture its detections, or what is wrong with it alone."""
         try:
-            return [*self._finder.batch([j.picture for j in jobs], [j.camera for j in jobs])]
+            return [*self._finder.batch([job[0] for job in jobs], [job[1] for job in jobs])]
         except (TypeError, ValueError) as error:  # the detector's sentence on a picture
-            fault = Refused(422, str(error))
+            fault = HTTPException(422, str(error))
         except Exception:
             logging.getLogger(__name__).exception("a batch of %d pictures failed", len(jobs))
-            fault = Refused(500, "the detector failed: the log of the server says why")
+            fault = HTTPException(500, "the detector failed: the log of the server says why")
         return [fault] if len(jobs) == 1 else [r for job in jobs for r in self._results([job])]
