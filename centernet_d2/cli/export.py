@@ -31,6 +31,8 @@ from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
 from ..inference.runtime import FileDetector, Named, generated_pictures
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import LARGEST
+from ..text_files import output_folder
 
 logger = logging.getLogger(__name__)
 Scores = dict[str, float]
@@ -71,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
 def check_arguments(args: argparse.Namespace) -> None:
     """Raise an error where arguments do not go together, before anything is read."""
     check_precision(args.format, args.precision)
+    output_folder(str(args.output.parent))
+    if args.size and not args.split and not 2 <= min(args.size) <= max(args.size) <= LARGEST:
+        raise ValueError(f"--size {args.size}: sides of 2 to {LARGEST} pixels can be exported")
     if args.output.exists() and not args.overwrite:
         raise FileExistsError(
             f"'{args.output}' is there already: name another file, or give --overwrite."

@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 
 from ...checked_values import argument, number, whole
-from ...text_files import expanded, expanded_output
+from ...text_files import expanded, output_file
 from .common import add
 
 FORMATS = ("onnx", "openvino", "torch", "aotinductor", "tensorrt")
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own, count = parser.add_argument, argument(whole(1))
     own("--format", choices=FORMATS, default="onnx", help="default: onnx")
     help_text = "the file: .onnx, .xml of openvino (a .bin goes beside it), .pt2 of the others"
-    own("--output", required=True, type=lambda g: Path(expanded_output(g)), help=help_text)
+    own("--output", required=True, type=lambda g: Path(output_file(g)), help=help_text)
     help_text = "compare on these files, folders, patterns; default: --calibrate, or generated ones"
     own("--images", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
     own("--most", type=count, default=8, metavar="N", help="compare on N pictures, default 8")
