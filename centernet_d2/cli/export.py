@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor = Predictor(cfg)
     sizes = Sizes(args.batch, *(args.size or (None, None)))
-    pictures = list(islice(pictures_of(args.images, predictor), args.most))
     feed = feed_of(args, predictor, sizes) if args.precision == "int8" else None
+    pictures = list(islice(pictures_of(args.images or args.calibrate, predictor), args.most))
     began = time.perf_counter()
     args.output.parent.mkdir(parents=True, exist_ok=True)
     # What stood there stays until a file is proven.

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--format", choices=FORMATS, default="onnx", help="default: onnx")
     help_text = "the file: .onnx, .xml of openvino (a .bin goes beside it), .pt2 of the others"
     own("--output", required=True, type=lambda g: Path(output_file(g)), help=help_text)
-    help_text = "pictures to compare on: files, folders, patterns; default: generated ones"
+    help_text = "compare on these files, folders, patterns; default: --calibrate, or generated ones"
     own("--images", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
     own("--most", type=count, default=8, metavar="N", help="compare on N pictures, default 8")
     help_text = "take pictures of this size alone; default: of any"
