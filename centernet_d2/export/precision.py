@@ -63,7 +63,8 @@ class Feed:
         if len(self.pictures) < LEAST:
             raise ValueError(
                 f"int8 is calibrated on {LEAST} pictures, better 100, of the kind that the file "
-                f"will see, and there are {len(self.pictures)}: name a folder by --calibrate"
+                f"will see, and there are {len(self.pictures)}: name a folder, to export by "
+                "--calibrate, to benchmark --runtimes, which keeps the file, by --images"
             )
 
     def __iter__(self) -> Iterator[Arrays]:
