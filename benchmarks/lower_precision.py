@@ -61,7 +61,7 @@ def measure(
     cfg, model = detector_of(weights, dataset)
     files = sorted(glob.glob(pattern))
     files = files[:: max(1, len(files) // args.calibrate_most)][: args.calibrate_most]
-    feed = Feed(files, lambda file: inputs_of(model, read_image(file), Sizes(), split=False))
+    feed = Feed(files, lambda file: inputs_of(model, read_image(file), Sizes()))
     detectors, sizes = {("PyTorch", "fp32"): model}, {}
     with tempfile.TemporaryDirectory() as folder:
         for form_name in args.formats:
