@@ -13,18 +13,10 @@ from ..engine.model_config import read_model_config
 from ..engine.setup import setup
 from ..export.agreement import Agreement
 from ..export.parity import Differences
+from ..inference import runtime as ways
 from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..inference.runtime import (
-    RUNTIMES,
-    Detect,
-    Named,
-    Runtimes,
-    differences,
-    entry_of,
-    generated_pictures,
-    may_be_chosen,
-)
+from ..inference.runtime import CHOSEN, RUNTIMES, Detect, Named, Runtimes, entry_of
 from .detector import count_multiply_adds, preprocess, size_text
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, peak_memory
@@ -101,7 +93,7 @@ def compared(known: Runtimes, runtime: str) -> tuple[Detect | None, Row]:
     report = Differences() if is_exact else Agreement()
     try:
         detect = known.detector(runtime)
-        differences(known.model, detect, [some[:1], some], report)
+        ways.differences(known.model, detect, [some[:1], some], report)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return None, {"note": str(error).strip().partition("\n")[0]}
     worst = {name: float(f"{value:.2g}") for name, value in report.worst.items()}
@@ -141,7 +133,7 @@ def timed(
 def mark_fastest(rows: Sequence[Row], batch: int) -> str:
     """Mark and return the first runtime that none is much faster than and that finds the same."""
     fits = [row for row in rows if row["batch"] == batch and row["times_eager"]]
-    fits = [row for row in fits if not row["note"] and may_be_chosen(row["runtime"])]
+    fits = [row for row in fits if not row["note"] and row["runtime"] in CHOSEN]
     best = min(row["ms_per_image"] for row in fits)
     chosen = next(row for row in fits if row["ms_per_image"] <= NEAR * best)
     chosen["use"] = "yes"
@@ -151,7 +143,7 @@ def mark_fastest(rows: Sequence[Row], batch: int) -> str:
 def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
     """At most `PICTURES` of those given, or generated ones."""
     if not options.images:
-        return generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
+        return ways.generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     files = [f for f in find_images(options.images, option="--images") if not is_video(f)]
     return [(Path(file).name, read_image(file, upright=upright)) for file in files[:PICTURES]]

@@ -47,11 +47,9 @@ def run(args: argparse.Namespace) -> int:
         BenchmarkOptions(**given),
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
-    print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
-    more = {}
     if args.runtimes:
-        more = {"recommendation": recommendation(result.sections["runtimes"])}
-        print(f"\n{more['recommendation']}")
+        result.machine["recommendation"] = recommendation(result.sections["runtimes"])
+    print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
     if args.json:
-        write_json(args.json, vars(result) | more, indent=1)
+        write_json(args.json, vars(result), indent=1)
     return 0

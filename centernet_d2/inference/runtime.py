@@ -58,16 +58,13 @@ RUNTIMES = {
     "openvino-int8": ("openvino", "int8"),
 }
 """Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
+CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
+"""What "auto" may take: it should find the same, and is ready at once."""
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
 Named = tuple[str, np.ndarray]
 """Name and pixels of a picture."""
-
-
-def may_be_chosen(name: str) -> bool:
-    """Whether "auto" may take a runtime: it should find the same, and is ready at once."""
-    return RUNTIMES[name][1] == "fp32" and name != "compile"
 
 
 class FileDetector:
@@ -171,7 +168,7 @@ class Runtimes:
         """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
         try:
             found = json.loads(self._record.read_text(encoding="utf-8"))
-            return {int(n): name for n, name in found.items() if may_be_chosen(name)}
+            return {int(n): name for n, name in found.items() if name in CHOSEN}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
 
@@ -235,7 +232,7 @@ class Runtimes:
         if not path.is_file() or (
             is_exact and self._fault(form, path, pictures[:1], empty_too=True)
         ):
-            feed = None if is_exact else self._feed(name)
+            feed = None if is_exact else Feed(self.pictures, self._inputs)
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
                 file, given = Path(folder) / path.name, (self.model, self.names, form)
@@ -246,14 +243,8 @@ class Runtimes:
         run, _ = (bf16 if precision == "bf16" else form.open)(path)
         return FileDetector(self.model, run)
 
-    def _feed(self, name: str) -> Feed:
-        """What 8 bits are calibrated with."""
-        if not self.pictures:
-            raise ValueError(
-                f"the file of runtime '{name}' is calibrated on pictures, and made by centernet-d2 "
-                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --images <folder>"
-            )
-        return Feed(self.pictures, lambda each: inputs_of(self.model, each[1], Sizes()))
+    def _inputs(self, named: Named) -> Arrays:
+        return inputs_of(self.model, named[1], Sizes())
 
     def _fault(
         self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False

@@ -59,7 +59,7 @@ SEVERAL = {
 DETECTORS = POINTS | CORNERS | SEVERAL
 COCO = "COCO-Detection/points_{}_140e"
 BACKBONES = {  # slow ones, at their full width but for the head
-    name: (COCO.format(name), ["MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 8, "TEST.CANVAS", "fit"])
+    name: (COCO.format(name), ["MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 64, "TEST.CANVAS", "fit"])
     for name in ("resnet18_dcn", "dla34", "convnext_atto", "resnet50_fpn")
 }
 
@@ -78,6 +78,10 @@ def detector(name: str):
         if isinstance(branch, PredictionBranch):
             torch.nn.init.normal_(branch.last_layer.weight, std=0.3)
     model.train()
+    if name in BACKBONES:  # deep ones forget what images do where norms follow slowly
+        for norm in model.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.momentum = 1.0
     with torch.no_grad():  # norms see what images do
         model.predict(model.training_images([{"image": torch.rand(3, 128, 128) * 255}] * 2))
     return model.eval()
