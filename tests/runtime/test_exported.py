@@ -53,7 +53,9 @@ def test_a_file_of_bfloat16_is_computed_in_it_unless_asked(tmp_path, stored, ask
     model = openvino.Model([operators.result(same)], [given], "same")
     model.inputs[0].get_tensor().set_names({"x"})
     model.outputs[0].get_tensor().set_names({"y"})
-    model.set_rt_info(json.dumps({"form": 1, "precision": stored}), BLOCK)
+    told = {"form": 1, "whole": True, "frame": {"batch": 4, "height": 1, "width": 1}}
+    told |= {"inputs": ["x"], "outputs": ["y"], "precision": stored}
+    model.set_rt_info(json.dumps(told), BLOCK)
     openvino.save_model(model, tmp_path / "same.xml", compress_to_fp16=False)
     run, _ = open_file(tmp_path / "same.xml", 1, precision=asked)
     found = run({"x": np.full((4, 64), 1 + 2**-10, np.float32)})
