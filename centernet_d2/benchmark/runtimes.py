@@ -13,7 +13,7 @@ from ..engine.model_config import read_model_config
 from ..engine.setup import setup
 from ..export.agreement import Agreement
 from ..export.parity import Differences
-from ..inference.find_images import find_images
+from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
 from ..inference.runtime import (
     RUNTIMES,
@@ -152,5 +152,6 @@ def pictures_of(cfg: CfgNode, options: BenchmarkOptions) -> list[Named]:
     """At most `PICTURES` of those given, or generated ones."""
     if not options.images:
         return generated_pictures([tuple(options.size or cfg.INPUT.TRAIN_SIZE)] * 4)
-    files, upright = find_images(options.images), cfg.INPUT.EXIF_ORIENTATION == "apply"
+    upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
+    files = [f for f in find_images(options.images, option="--images") if not is_video(f)]
     return [(Path(file).name, read_image(file, upright=upright)) for file in files[:PICTURES]]

@@ -253,9 +253,7 @@ class Runtimes:
                 f"the file of runtime '{name}' is calibrated on pictures, and made by centernet-d2 "
                 f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --images <folder>"
             )
-        return Feed(
-            self.pictures, lambda each: inputs_of(self.model, each[1], Sizes(), split=False)
-        )
+        return Feed(self.pictures, lambda each: inputs_of(self.model, each[1], Sizes()))
 
     def _fault(
         self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False

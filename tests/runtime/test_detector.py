@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from centernet_d2 import __version__, runtime
+from centernet_d2.modeling.cameras import Cameras
 from centernet_d2.runtime import Detector
 
 from .by_hand import SAYS, write_onnx
@@ -111,6 +113,12 @@ def test_cameras(file):
     assert detector.batch([grey(1)] * 2, [None, other])[0].boxes3d.shape == (0, 8)
     assert given[0].tolist() == [np.eye(3, 4).tolist(), other.tolist()]
     assert given[0].dtype == np.float32
+    del given[:]
+    own = np.array([[700.0, 1, 15, 2], [0, 710, 20, 3], [0, 0, 1, 0]], "float32")
+    detector.metadata |= {"default_projection": own.tolist(), "default_size": [40, 60]}
+    detector(grey(1, 28, 30))
+    sized = {"image": torch.zeros(3, 28, 30)}
+    np.testing.assert_allclose(given[0], Cameras(own, (40, 60)).of([sized]), rtol=1e-6)
     for wrong in (np.eye(3), [[np.nan] * 4] * 3, [[1], [1, 2]], "no"):
         with pytest.raises(ValueError, match="a projection is 3 x 4 finite numbers"):
             detector(grey(1), wrong)
