@@ -7,7 +7,8 @@
 
 Each --model has a name, its weights (or "random:" and a config, whose AP is nothing to be
 measured), the dataset that it is scored on ("": none), and the pictures that int8 is calibrated on.
-Times are the lowest of one picture, all files and PyTorch in turns: others may use the machine.
+Times are medians for one picture, all files and PyTorch in turns, of the processor's time that this
+program had: others may use the machine.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import argparse
 import contextlib
 import glob
 import io
+import statistics
 import tempfile
 from pathlib import Path
+from time import process_time
 
 import torch
 from detectron2.modeling import build_model
 
 from centernet_d2 import Predictor
-from centernet_d2.benchmark.timing import time_interleaved
 from centernet_d2.cli.export import headline_scores
 from centernet_d2.data.images import read_image
 from centernet_d2.engine.setup import load_config, setup
@@ -77,19 +79,29 @@ def measure(
         scores = {k: scores_of(cfg, model, d) for k, d in detectors.items()} if dataset else {}
         entry = entry_of(read_image(files[0]))
         calls = {key: lambda d=detect: d([entry]) for key, detect in detectors.items()}
-        device = torch.device("cpu")
-        times = time_interleaved(calls, rounds=args.rounds, warm_up=3, device=device)
+        times = times_of(calls, args.rounds)
     rows = []
     for (form, precision), time in times.items():
-        key, reference = (form, precision), times[form, "fp32"].lowest
+        key, reference = (form, precision), times[form, "fp32"]
         told = [
             scores.get(key, ""),
             f"{sizes[key]:.1f}" if key in sizes else "",
-            f"{1e3 * time.lowest:.1f}",
+            f"{1e3 * time:.1f}",
         ]
-        ratios = [reference / time.lowest, times["PyTorch", "fp32"].lowest / time.lowest]
+        ratios = [reference / time, times["PyTorch", "fp32"] / time]
         rows.append([name, form, precision, *told, *(f"{ratio:.2f}" for ratio in ratios)])
     return rows
+
+
+def times_of(calls: dict, rounds: int) -> dict:
+    """Median seconds of each call, in turns."""
+    seconds: dict = {key: [] for key in calls}
+    for _ in range(rounds + 3):
+        for key, call in calls.items():
+            began = process_time()
+            call()
+            seconds[key].append(process_time() - began)
+    return {key: statistics.median(values[3:]) for key, values in seconds.items()}
 
 
 def detector_of(weights: str, dataset: str):
