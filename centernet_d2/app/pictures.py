@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from ..checkpoint.files import cache_dir
@@ -20,7 +19,6 @@ from ..inference.records import Recorder
 from ..inference.runtime import instances_of
 from ..model_zoo.entries import ENTRIES
 from ..model_zoo.lookup import shipped_models
-from ..modeling.cameras import Cameras
 from ..modeling.point_tasks import point_task
 from ..runtime.detector import FIELDS, Detector
 from ..structures.cameras import camera_doubt, checked_projection
@@ -46,14 +44,11 @@ class FilePredictor:
         self.model = SimpleNamespace(output_fields=said["outputs"])
         for task in ("pose", "box3d"):
             point_task(task)  # says how what it finds is recorded
-        if has_cameras(self):
-            self._cameras = Cameras(said["default_projection"], said["default_size"])
 
     def __call__(self, picture: np.ndarray, projection: Any = None) -> dict[str, Any]:
-        """Detect as `Predictor` does, with the default camera scaled to the picture."""
-        if has_cameras(self) and projection is None:
-            sized = torch.empty(3, *picture.shape[:2], device="meta")
-            projection = self._cameras.of([{"image": sized}])[0].numpy()
+        """Detect as `Predictor` does."""
+        if has_cameras(self):
+            projection = self._detector.camera(projection, picture)
         found = self._detector(picture, projection)
         fields = {"scores": "scores", "classes": "pred_classes", **FIELDS}
         rows = {field: getattr(found, name) for name, field in fields.items()}

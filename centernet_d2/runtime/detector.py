@@ -70,7 +70,7 @@ class Detector:
         for picture in pictures:
             self._check(picture)
         pairs = zip(cameras, pictures, strict=True) if self._has_cameras else ()
-        matrices = [self._camera(*pair) for pair in pairs]
+        matrices = [self.camera(*pair) for pair in pairs]
         if not self._has_cameras and any(camera is not None for camera in cameras):
             raise ValueError("this file finds no boxes in space: it takes no projection")
         found: list[Detections] = []
@@ -145,7 +145,11 @@ class Detector:
                     "resize the picture, or export without --size"
                 )
 
-    def _camera(self, projection: Any, picture: np.ndarray) -> np.ndarray:
+    def camera(self, projection: Any, picture: np.ndarray) -> np.ndarray:
+        """(3, 4) float32: the projection, or for None that of the training, scaled to the picture.
+
+        ValueError: it is no projection.
+        """
         given = self.metadata["default_projection"] if projection is None else projection
         try:
             matrix = np.asarray(given, dtype=np.float32)

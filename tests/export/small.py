@@ -76,7 +76,7 @@ def detector(name: str):
     model = build_model(config(name))
     for branch in model.head.modules():
         if isinstance(branch, PredictionBranch):
-            torch.nn.init.normal_(branch.last_layer.weight, std=0.3)
+            torch.nn.init.normal_(branch.last_layer.weight, std=0.1 if name in BACKBONES else 0.3)
     model.train()
     if name in BACKBONES:  # deep ones forget what images do where norms follow slowly
         for norm in model.modules():
