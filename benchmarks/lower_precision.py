@@ -6,8 +6,8 @@
         --model "ResNet-18-DCN" random:COCO-Detection/points_resnet18_dcn "" "photos/*.jpg"
 
 Each --model has a name, its weights (or "random:" and a config, whose AP is nothing to be
-measured), the dataset that it is scored on, and the pictures that int8 is calibrated on. Times are
-medians of one picture, all files and PyTorch in turns.
+measured), the dataset that it is scored on ("": none), and the pictures that int8 is calibrated on.
+Times are the lowest of one picture, all files and PyTorch in turns: others may use the machine.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure(
     cfg, model = detector_of(weights, dataset)
     files = sorted(glob.glob(pattern))
     files = files[:: max(1, len(files) // args.calibrate_most)][: args.calibrate_most]
-    feed = Feed(files, lambda file: inputs_of(model, read_image(file), Sizes(), split=False))
+    feed = Feed(files, lambda file: inputs_of(model, read_image(file), Sizes()))
     detectors, sizes = {("PyTorch", "fp32"): model}, {}
     with tempfile.TemporaryDirectory() as folder:
         for form_name in args.formats:
@@ -81,9 +81,13 @@ def measure(
         times = time_interleaved(calls, rounds=args.rounds, warm_up=3, device=device)
     rows = []
     for (form, precision), time in times.items():
-        key, reference = (form, precision), times[form, "fp32"].median
-        told = [scores.get(key, ""), f"{sizes[key]:.1f}" if key in sizes else "", f"{time.ms:.1f}"]
-        ratios = [reference / time.median, times["PyTorch", "fp32"].median / time.median]
+        key, reference = (form, precision), times[form, "fp32"].lowest
+        told = [
+            scores.get(key, ""),
+            f"{sizes[key]:.1f}" if key in sizes else "",
+            f"{1e3 * time.lowest:.1f}",
+        ]
+        ratios = [reference / time.lowest, times["PyTorch", "fp32"].lowest / time.lowest]
         rows.append([name, form, precision, *told, *(f"{ratio:.2f}" for ratio in ratios)])
     return rows
 
@@ -94,7 +98,7 @@ def detector_of(weights: str, dataset: str):
         cfg = setup(load_config(weights.removeprefix("random:"), [*CPU, "MODEL.WEIGHTS", ""]))
         torch.manual_seed(0)
         return cfg, build_model(cfg).eval()
-    predictor = Predictor(weights, [*CPU, "DATASETS.TEST", dataset])
+    predictor = Predictor(weights, [*CPU, "DATASETS.TEST", dataset or "()"])
     return predictor.cfg, predictor.model
 
 

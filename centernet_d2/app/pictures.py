@@ -1,158 +1,185 @@
-"""What the page shows of a picture, by functions that know nothing of the page."""
+"""What the page shows of a picture, and its models, by functions that know nothing of the page."""
 
-from __future__ import annotations
-
+import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 
-from ..data.images import read_image_size
+from ..checkpoint.files import cache_dir
+from ..data.images import read_image, read_image_size
+from ..engine.model_config import named_weights, read_model_config
+from ..inference.predictor import Predictor
 from ..inference.records import Recorder
+from ..inference.runtime import instances_of
+from ..model_zoo.entries import ENTRIES
+from ..model_zoo.lookup import shipped_models
+from ..modeling.cameras import Cameras
+from ..modeling.point_tasks import point_task
+from ..runtime.detector import FIELDS, Detector
 from ..structures.cameras import camera_doubt, checked_projection
-from ..structures.skeleton import HALF_PIXEL
+from ..structures.skeleton import Skeleton
 from ..visualization.boxes3d import detections3d_views
-from ..visualization.detections import SURE_JOINT
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result, enlarged
-from .models import Model
+from ..visualization.skeletons import SkeletonDrawing
 
-_SIDES = ("left", "top", "right", "bottom")
-HEADERS = ("class", "score", *_SIDES)  # of a table without rows
 MOST_PIXELS = 25_000_000  # of a visitor's picture: a small file can be a picture without end
-_READABLE = 360  # pixels; a smaller picture is shown enlarged
-_CAMERA = "the camera"
+SIDES = ["left", "top", "right", "bottom"]
+ENDINGS = (".onnx", ".xml")  # of exported files
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a model found in a picture, whatever its score."""
+class FilePredictor:
+    """A file of `centernet-d2 export` with what the page needs of a `Predictor`, but heatmaps."""
 
-    model: Model
-    name: str  # of the file
-    picture: np.ndarray  # (H, W, 3) uint8 BGR
-    result: dict[str, Any]  # as `Predictor` returns it
-    notes: Sequence[str] = ()  # what a visitor should know of it
+    def __init__(self, file: str) -> None:
+        self._detector, self.read = Detector(file), read_image
+        said, self.class_names = self._detector.metadata, self._detector.class_names
+        self.skeleton = Skeleton.from_saved(said, f"'{file}'")
+        self.names = self.skeleton.saved() if self.skeleton else {}
+        self.model = SimpleNamespace(output_fields=said["outputs"])
+        for task in ("pose", "box3d"):
+            point_task(task)  # says how what it finds is recorded
+        if has_cameras(self):
+            self._cameras = Cameras(said["default_projection"], said["default_size"])
+
+    def __call__(self, picture: np.ndarray, projection: Any = None) -> dict[str, Any]:
+        """Detect as `Predictor` does, with the default camera scaled to the picture."""
+        if has_cameras(self) and projection is None:
+            sized = torch.empty(3, *picture.shape[:2], device="meta")
+            projection = self._cameras.of([{"image": sized}])[0].numpy()
+        found = self._detector(picture, projection)
+        fields = {"scores": "scores", "classes": "pred_classes", **FIELDS}
+        rows = {field: getattr(found, name) for name, field in fields.items()}
+        rows = {field: values for field, values in rows.items() if values is not None}
+        space = {} if projection is None else {"projection": projection}
+        return {"instances": instances_of(rows, picture.shape[:2]), **space}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """The detections of a picture from a score on."""
-
-    picture: np.ndarray  # with detections drawn; BGR
-    above: np.ndarray | None  # boxes in space from above; BGR
-    headers: list[str]
-    rows: list[list[Any]]  # of the table, best first
-    record: dict[str, Any]  # as `centernet-d2 predict` writes it
+def has_cameras(predictor: Any) -> bool:
+    """Whether it finds boxes in space."""
+    return "pred_boxes3d" in getattr(predictor.model, "output_fields", ())
 
 
-def look(model: Model, file: str, name: str, camera: str = "") -> Seen:
-    """Detect in a picture file; `name` is what the visitor calls it, `camera` see `camera_of`.
+def loader(names: Sequence[str], overrides: Sequence[Any], **more: Any) -> Callable[..., Any]:
+    """What loads a model when it is first chosen: weights by `read_model_config`, or a file.
 
-    Raises:
-        OSError, RuntimeError, ValueError: the picture or the camera cannot be used.
+    FileNotFoundError, at once, of one that is not there.
     """
-    across, down = read_image_size(file)
-    if across * down > MOST_PIXELS:
-        raise ValueError(
-            f"'{name}' has {across} x {down} pixels, more than the {MOST_PIXELS:,} that this page "
-            "takes: scale it down"
-        )
-    picture, notes = model.read(file), list[str]()
-    size = picture.shape[:2]
+    for name in names:
+        named_weights(name)
+
+    @functools.cache
+    def load(name: str) -> Any:
+        if name not in names:
+            raise ValueError(f"there is no model '{name}': choose one of the list")
+        if name.endswith(ENDINGS):
+            return FilePredictor(name)
+        return Predictor(read_model_config("", name, overrides, **more))
+
+    return load
+
+
+def local_weights() -> list[str]:
+    """What needs no download: models of the package, those fetched before, runs below output/."""
+    fetched, runs = cache_dir() / "weights", sorted(Path("output").rglob("model_final.pth"))
+    known = [entry.name for entry in ENTRIES if (fetched / f"{entry.short_name}.pth").is_file()]
+    if found := [*shipped_models(), *known, *map(str, runs)]:
+        return found
+    raise FileNotFoundError("no weights were found: give --weights or --model")
+
+
+class Seen(NamedTuple):
+    """What a model found in a picture (H, W, 3) uint8 BGR, whatever its score."""
+
+    predictor: Any  # `Predictor` or `FilePredictor`
+    name: str  # of the picture
+    picture: np.ndarray
+    result: dict[str, Any]  # as `Predictor` returns it
+    notes: list[str]  # what a visitor should know of it
+
+
+def look(predictor: Any, file: str, camera: str = "") -> Seen:
+    """Detect in a picture file; OSError, ValueError: it, or the text of its camera, is no use."""
+    (width, height), notes, projection = read_image_size(file), list[str](), None
+    if width * height > MOST_PIXELS:
+        told = f"the picture has {width} x {height} pixels, more than the {MOST_PIXELS:,} that"
+        raise ValueError(f"{told} this page takes: scale it down")
+    picture = predictor.read(file)
     with Image.open(file) as image:
         if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             notes.append(f"Of its {frames} pictures the first one is shown.")
-    projection = camera_of(camera, size) if model.has_cameras else None
-    if projection is not None and (doubt := camera_doubt(projection, size, _CAMERA)):
-        notes.append(f"Is it the camera of this picture? Of its numbers, {doubt}.")
-    if model.has_cameras and projection is None:
-        notes.append("No camera is given: boxes in space are placed by the model's default one.")
-    return Seen(model, name, picture, model.detect(picture, projection), notes)
+    if has_cameras(predictor):
+        projection = camera_of(camera, picture.shape[:2])
+        if projection is None:
+            notes.append("No camera is given: boxes in space are placed by the model's default.")
+        elif doubt := camera_doubt(projection, picture.shape[:2], "the camera"):
+            notes.append(f"Is it the camera of this picture? Of its numbers, {doubt}.")
+    return Seen(predictor, Path(file).name, picture, predictor(picture, projection), notes)
 
 
 def camera_of(text: str, size: tuple[int, int]) -> np.ndarray | None:
     """Read a projection (3, 4) to pixels of a picture of (height, width); None of an empty text.
 
-    Nine or twelve numbers are the matrix, row by row. One is the focal length in pixels of a camera
-    that looks at the middle.
-
-    Raises:
-        ValueError: it is none of these, or no camera can have it.
+    Nine or twelve numbers are the matrix, row by row; one is the focal length of a camera that
+    looks at the middle. ValueError of others.
     """
     words = re.sub(r"[\[\](),;]", " ", text).split()
-    if not words:
-        return None
     try:
         numbers = np.array(words, dtype=np.float64)
     except ValueError:
-        raise ValueError(f"{_CAMERA} must be numbers, not '{text.strip()[:60]}'") from None
-    if len(numbers) == 1:
-        y, x = ((side - 1) / 2 for side in size)  # 0 is the middle of the first pixel
-        numbers = np.array([numbers[0], 0, x, 0, numbers[0], y, 0, 0, 1])
+        raise ValueError(f"the camera must be numbers, not '{text.strip()[:60]}'") from None
+    if not words:
+        return None
+    if len(words) == 1:
+        focal, (y, x) = numbers[0], ((side - 1) / 2 for side in size)  # 0: the first pixel's middle
+        numbers = np.array([focal, 0, x, 0, focal, y, 0, 0, 1])
     if len(numbers) not in (9, 12):
-        raise ValueError(
-            f"{_CAMERA} has {len(numbers)} numbers: give the focal length in pixels alone, or the "
-            "9 or 12 numbers of the matrix, row by row"
-        )
-    projection = checked_projection(numbers.reshape(3, -1), _CAMERA)
-    camera_doubt(projection, size, _CAMERA)  # raises of what cannot be
-    return projection
+        told = f"the camera has {len(words)} numbers: give the focal length in pixels alone, or the"
+        raise ValueError(f"{told} 9 or 12 numbers of the matrix, row by row")
+    return checked_projection(numbers.reshape(3, -1), "the camera")
 
 
-def show(seen: Seen, threshold: float) -> Shown:
-    """Choose, draw and list the detections that score `threshold` or more; ValueError of none."""
-    names, above = seen.model.class_names, None
-    recorder = Recorder(names, threshold)
+def show(seen: Seen, score: float) -> tuple[Any, ...]:
+    """Choose, draw and list the detections from a score on.
+
+    Returns:
+        BGR pictures of the detections and, of boxes in space, from above; a table of "headers" and
+        "data", best first; and what `centernet-d2 predict` would write.
+    """
+    predictor, names = seen.predictor, seen.predictor.class_names
+    recorder, above = Recorder(names, score), None
     record, shown = recorder.of(seen.name, seen.picture, seen.result)
-    if seen.model.has_cameras:
-        given = (seen.picture, shown["instances"], shown["projection"], names, threshold)
+    if "projection" in shown:
+        given = (seen.picture, shown["instances"], shown["projection"], names, score)
         picture, above = detections3d_views(*given)
     else:
-        how = {"drawing": seen.model.drawing, "keypoints": True}
-        picture, factor = _enlarged(seen.picture)
+        factor = max(1, round(360 / max(seen.picture.shape)))  # for captions in small pictures
         shown = {"instances": enlarged(shown["instances"], factor)}
-        picture = draw_result(picture, shown, names, threshold, **how)
-    heading = {"model": seen.model.label, **recorder.heading, **seen.model.names}
-    entries = sorted(record["detections"], key=lambda entry: -entry["score"])
-    lines = [_line(entry) for entry in entries]
-    headers = list(lines[0]) if lines else list(HEADERS)
-    rows = [list(line.values()) for line in lines]
-    return Shown(picture, above, headers, rows, heading | {"images": [record]})
-
-
-def _line(entry: dict[str, Any]) -> dict[str, Any]:
-    """A detection's record as a line of the table."""
-    line = {"class": entry["class_name"], "score": round(entry["score"], 3)}
-    if box := entry.get("box3d"):
-        x, _, z = box["location"]
-        line |= {"right (m)": round(x, 1), "ahead (m)": round(z, 1)}
-        sides = ("height (m)", "width (m)", "length (m)")
-        return line | dict(zip(sides, (round(m, 1) for m in box["dimensions"]), strict=True))
-    line |= dict(zip(_SIDES, map(round, entry["box"]), strict=True))
-    if joints := entry.get("joints"):
-        line["joints"] = f"{sum(j[2] >= SURE_JOINT for j in joints)} of {len(joints)}"
-    return line
+        picture = cv2.resize(seen.picture, None, fx=factor, fy=factor)
+        drawing = SkeletonDrawing.of(predictor.skeleton)
+        picture = draw_result(picture, shown, names, score, drawing=drawing, keypoints=True)
+    place = ["right (m)", "down (m)", "ahead (m)"] if above is not None else SIDES
+    rows: list[list[Any]] = []
+    for entry in sorted(record["detections"], key=lambda entry: -entry["score"]):
+        numbers = entry["box"] if above is None else entry["box3d"]["location"]
+        rounded = [round(number, 1) for number in numbers]
+        rows.append([entry["class_name"], round(entry["score"], 3), *rounded])
+    table = {"headers": ["class", "score", *place], "data": rows}
+    return picture, above, table, recorder.heading | predictor.names | {"images": [record]}
 
 
 def heatmaps(seen: Seen) -> np.ndarray | None:
     """Draw where the model sees keypoints; None of a model that does not show it."""
-    if seen.model.heatmap is None:
+    predictor = seen.predictor
+    if isinstance(predictor, FilePredictor) or not hasattr(predictor.model, "decoded_heatmaps"):
         return None
-    found, (picture, factor) = seen.model.heatmap(seen.picture), _enlarged(seen.picture)
-    names = (seen.model.class_names, seen.model.drawing.names)
-    scale = tuple(factor * cell for cell in found.scale)
-    shift = tuple(factor * (place + HALF_PIXEL) - HALF_PIXEL for place in found.shift)
-    return draw_heatmaps(picture, found.probabilities, *names, scale=scale, shift=shift)
-
-
-def _enlarged(picture: np.ndarray) -> tuple[np.ndarray, int]:
-    """A small picture enlarged by a whole factor, and the factor."""
-    factor = max(1, round(_READABLE / max(picture.shape[:2])))
-    if factor == 1:
-        return picture, 1
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
+    found, names = predictor.heatmap(seen.picture), SkeletonDrawing.of(predictor.skeleton).names
+    how = {"scale": found.scale, "shift": found.shift}
+    return draw_heatmaps(seen.picture, found.probabilities, predictor.class_names, names, **how)

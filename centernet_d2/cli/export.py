@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import math
 import sys
 import tempfile
 import time
@@ -15,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 
 from ..engine.model_config import read_model_config
@@ -24,17 +22,20 @@ from ..engine.trainer import Trainer
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
 from ..export.agreement import Agreement
-from ..export.formats import Arrays, Runner, chosen_format
+from ..export.formats import Runner, chosen_format
 from ..export.graph import Sizes
 from ..export.parity import Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import Report, compare, compare_maps, inputs_of, write_graph
 from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..inference.runtime import FileDetector, generated_pictures
+from ..inference.runtime import FileDetector, Named, generated_pictures
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
+from ..runtime.detector import LARGEST
+from ..text_files import output_folder
 
 logger = logging.getLogger(__name__)
+Scores = dict[str, float]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     )
     predictor = Predictor(cfg)
     sizes = Sizes(args.batch, *(args.size or (None, None)))
-    pictures = list(islice(pictures_of(args.images, predictor), args.most))
     feed = feed_of(args, predictor, sizes) if args.precision == "int8" else None
+    pictures = list(islice(pictures_of(args.images or args.calibrate, predictor), args.most))
     began = time.perf_counter()
     args.output.parent.mkdir(parents=True, exist_ok=True)
     # What stood there stays until a file is proven.
@@ -72,12 +73,16 @@ def run(args: argparse.Namespace) -> int:
 def check_arguments(args: argparse.Namespace) -> None:
     """Raise an error where arguments do not go together, before anything is read."""
     check_precision(args.format, args.precision)
+    output_folder(str(args.output.parent))
+    if args.size and not args.split and not 2 <= min(args.size) <= max(args.size) <= LARGEST:
+        raise ValueError(f"--size {args.size}: sides of 2 to {LARGEST} pixels can be exported")
     if args.output.exists() and not args.overwrite:
         raise FileExistsError(
             f"'{args.output}' is there already: name another file, or give --overwrite."
         )
     limited = args.split or args.size or args.batch not in (None, 1)
     for wrong, told in (
+        (args.split and args.precision != "fp32", "--split is of --precision fp32 alone"),
         (args.calibrate and args.precision != "int8", "--calibrate is for --precision int8"),
         (args.max_loss is not None and not args.check_on, "--max-loss is of the AP on --check-on"),
         (args.check_on and limited, "--check-on is without --split, --size and --batch above 1"),
@@ -91,35 +96,26 @@ def feed_of(args: argparse.Namespace, predictor: Predictor, sizes: Sizes) -> Fee
     option = "--calibrate" if args.calibrate else "--images"
     named = args.calibrate or args.images or []
     files = [f for f in (find_images(named, option=option) if named else ()) if not is_video(f)]
-    count = min(len(files), args.calibrate_most)
-    files = [files[index * len(files) // count] for index in range(count)]
-
-    def inputs(file: str) -> Arrays:
-        return inputs_of(predictor.model, predictor.read(file), sizes, split=args.split)
-
-    feed = Feed(files, inputs)
-    logger.info("int8 is calibrated on %d pictures of %s", count, option)
+    files = files[:: max(1, len(files) // args.calibrate_most)][: args.calibrate_most]
+    feed = Feed(files, lambda file: inputs_of(predictor.model, predictor.read(file), sizes))
+    logger.info("int8 is calibrated on %d pictures of %s", len(files), option)
     return feed
 
 
 def judge(
-    args: argparse.Namespace,
-    predictor: Predictor,
-    run_file: Runner,
-    pictures: list[tuple[str, np.ndarray]],
-    sizes: Sizes,
+    args: argparse.Namespace, predictor: Predictor, run: Runner, pictures: list[Named], sizes: Sizes
 ) -> tuple[Report, list[str]]:
     """Compare a file with PyTorch: what is to be told, or a ValueError that says what differs."""
     model, exact, more = predictor.model, args.precision == "fp32", []
     differences = Differences() if exact else Agreement()
     if args.split:
-        report = compare_maps(model, run_file, pictures, sizes, differences)
+        report = compare_maps(model, run, pictures, sizes)
     else:
-        report = compare(predictor, run_file, pictures, sizes, differences)
+        report = compare(predictor, run, pictures, sizes, differences)
         more = [] if exact else ["AP was not compared: name a dataset by --check-on"]
-    fault = differences.fault() if exact or not args.check_on else ""
+    fault = report.differences.fault() if exact or not args.check_on else ""
     if args.check_on:
-        in_turn = (model, FileDetector(model, run_file))
+        in_turn = (model, FileDetector(model, run))
         with contextlib.redirect_stdout(sys.stdout if args.verbose else StringIO()):
             scores = [headline_scores(predictor.cfg, model, each) for each in in_turn]
         lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
@@ -129,7 +125,7 @@ def judge(
     return report, more
 
 
-def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> dict[str, float]:
+def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> Scores:
     """What `detect` scores in place of a model: "bbox/AP" -> percent, of each task the first."""
     evaluator = build_evaluator(cfg, cfg.DATASETS.TEST[0], "", **told_by_model(model))
     results = Trainer.test(cfg, detect, evaluator)
@@ -137,21 +133,16 @@ def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> dict[s
     return {f"{task}/{name}": float(results[task][name]) for task, name in first.items()}
 
 
-def loss(
-    expected: dict[str, float], found: dict[str, float], allowed: float
-) -> tuple[str, list[str]]:
+def loss(expected: Scores, found: Scores, allowed: float) -> tuple[str, list[str]]:
     """The fault, "" for none, and lines of all scores."""
-    lines, faults = [], []
-    for name, score in expected.items():
-        lines.append(f"{name}: PyTorch {score:.2f}, the file {found[name]:.2f}")
-        if not (score - found[name] <= allowed or math.isnan(score)):
-            faults.append(f"{lines[-1]} (allowed loss: {allowed:g}, --max-loss)")
-    if all(map(math.isnan, expected.values())):
-        faults.append("--check-on has no object that could be scored")
-    return "; ".join(faults), lines
+    gaps = {name: score - found[name] for name, score in expected.items()}
+    lines = {n: f"{n}: PyTorch {expected[n]:.2f}, the file {found[n]:.2f}" for n in gaps}
+    bad = [lines[name] for name, gap in gaps.items() if not gap <= allowed]  # NaN too
+    fault = f"{bad[0]} (allowed loss: {allowed:g}, --max-loss)" if bad else ""
+    return fault, [*lines.values()]
 
 
-def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[tuple[str, np.ndarray]]:
+def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[Named]:
     """Name and pixels of the pictures to compare on: those given, or generated ones."""
     if inputs:
         for file in find_images(inputs, option="--images"):

@@ -54,9 +54,9 @@ def sentence(error: BaseException, where: str) -> str:
     if kind == "ProcessRaisedException":  # torch's: the trace of a process that was started
         kind, _, text = text.rstrip().rpartition("\n")[2].partition(": ")
         told = kind in {known.__name__ for known in TOLD}
-    if isinstance(error, OSError) and error.strerror and error.filename:  # the system's own
-        cure = CURES.get(error.errno or 0)
-        return f"'{error.filename}': {error.strerror}" + (f"; {cure}." if cure else ".")
+    if isinstance(error, OSError) and error.strerror and error.errno:  # the system's own
+        place, cure = f"'{error.filename}': " * bool(error.filename), CURES.get(error.errno)
+        return place + error.strerror + (f"; {cure}." if cure else ".")
     return text if told and text else f"{kind}: {text} ({where})"
 
 

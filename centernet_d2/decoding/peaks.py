@@ -50,7 +50,8 @@ def local_maxima(heatmap: Tensor, kernel: int = 3) -> Tensor:
     check_value("kernel", kernel, odd)
     if not _is_eager_on_cpu(heatmap):
         highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
-        return torch.where(heatmap < highest, 0, heatmap)
+        # By a product: onnxruntime selects slowly.
+        return heatmap * (heatmap < highest).logical_not()
     values = heatmap.detach()
     highest = _highest_along(_highest_along(values, 2, kernel // 2), 3, kernel // 2)
     # In floating point, as booleans are slow here: 1 where a neighbour is higher, and x - x * 1.
@@ -118,11 +119,21 @@ def _at_most(k: int, cells: int) -> int:
     return k if k <= cells else cells
 
 
+def _highest_class(maxima: Tensor) -> Tensor:
+    """The highest of maxima (N, C, h, w) in each cell, (N, h, w)."""
+    if not torch.compiler.is_exporting():
+        return maxima.amax(1)
+    while (classes := maxima.shape[1]) > 1:  # by halves: onnxruntime reduces this axis slowly
+        half = classes - classes // 2
+        maxima = torch.maximum(maxima[:, :half], maxima[:, -half:])
+    return maxima[:, 0]
+
+
 def _best_cells(maxima: Tensor, k: int, first_row: int = 0) -> Peaks:
     """The `k` highest of maxima (N, C, h, w), whose row 0 is `first_row` of the whole map."""
     _num_images, num_classes, height, width = maxima.shape
     # The k best values lie in the k cells whose best classes are best, or equal what lies there.
-    _, cell = maxima.amax(1).flatten(1).topk(_at_most(k, height * width))
+    _, cell = _highest_class(maxima).flatten(1).topk(_at_most(k, height * width))
     values = maxima.flatten(2).gather(2, cell[:, None].expand(-1, num_classes, -1)).flatten(1)
     scores, best = values.topk(_at_most(k, values.shape[1]))
     classes = torch.div(best, cell.shape[1], rounding_mode="floor")

@@ -57,6 +57,8 @@ def load_ground_truth(dataset_name: str, *, with_joints: bool = False) -> CocoGr
         dataset, is_labelled = _from_records(
             dataset_name, with_joints=with_joints, ids=ids, with_areas=bool(selection)
         )
+        if json_file:  # of which records are chosen: they are as labelled as it is
+            is_labelled &= read_coco_json(json_file).is_labelled
     names = {category["id"]: category["name"] for category in dataset["categories"]}
     category_ids = tuple(sorted(contiguous, key=contiguous.get) if contiguous else sorted(names))
     unknown = sorted(set(category_ids) - set(names))

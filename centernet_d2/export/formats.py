@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -144,12 +145,18 @@ def _write_openvino(program: ExportedProgram, path: Path, metadata: dict[str, An
         for name, port in zip(_names(metadata, what), ports, strict=True):
             port.get_tensor().set_names({name})
     model.set_rt_info(json.dumps(metadata), BLOCK)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        told = f"openvino cannot write the file: {error}"
+        raise OSError(f"{told}; free some space, or give another place") from error
 
 
 # --------------------------------------------------------------------------------------- torch
 def _write_torch(program: ExportedProgram, path: Path, metadata: dict[str, Any]) -> None:
-    torch.export.save(program, path, extra_files={BLOCK: json.dumps(metadata)})
+    content = io.BytesIO()  # to a disk that is full torch would write until the process ends
+    torch.export.save(program, content, extra_files={BLOCK: json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def _open_torch(path: Path) -> tuple[Runner, dict[str, Any]]:

@@ -55,11 +55,6 @@ class Differences:
         if not value <= self.worst.get(name, -1.0):  # NaN too
             self.worst[name], self.where[name] = value, picture
 
-    def note_map(self, name: str, expected: np.ndarray, found: np.ndarray, picture: str) -> None:
-        """Compare a raw map."""
-        gap = np.abs(expected - found) / np.abs(expected).clip(min=1)
-        self.note(name, float(gap.max()), picture)
-
     def told(self) -> str:
         """What was found out besides the worst differences."""
         return f"{self.ties} of them ties"
@@ -90,8 +85,13 @@ def matched(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarray]:
     fits = (expected["pred_classes"][rows[0]] == found["pred_classes"][rows[1]]) & ~(gap > 0.01)
     # What is a pixel and more apart is another detection, if it is one at all.
     near = np.flatnonzero(fits & (apart < 1))
+    return once_each(rows[:, near[apart[near].argsort(kind="stable")]])
+
+
+def once_each(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of pairs (2, P) of rows, best first, those whose rows are in no better pair."""
     pairs: dict[int, int] = {}
-    for first, second in rows[:, near[apart[near].argsort(kind="stable")]].T.tolist():
+    for first, second in rows.T.tolist():
         if first not in pairs and second not in pairs.values():
             pairs[first] = second
     return np.array([*pairs], dtype=int), np.array([*pairs.values()], dtype=int)

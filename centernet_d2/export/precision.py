@@ -25,14 +25,12 @@ PRECISIONS = {
     "aotinductor": ("fp32", "bf16"),
 }
 """Format -> what its files may have."""
-LEAST = 8
-"""Pictures without which 8 bits are not calibrated."""
+LEAST = 8  # pictures without which 8 bits are not calibrated
 SMALL = 64  # weights that stay as they are: numbers of placing and decoding among them
-CONVOLUTIONS = {
-    *("Conv", "ConvTranspose", "Convolution", "GroupConvolution"),
-    *("ConvolutionBackpropData", "GroupConvolutionBackpropData"),
-}
+CONVOLUTIONS = {"Conv", "ConvTranspose", "Convolution", "GroupConvolution"}
+CONVOLUTIONS |= {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 DEFORMABLE = {"DeformConv", "DeformableConvolution"}
+RUNNING = {"Max", "Maximum", "Pad", "Slice"}  # of corner pooling: padded by the least of numbers
 Nodes = dict[str, tuple[str, list[str]]]
 """Of a graph, in the order of a run: name -> its kind, and the names of those before it."""
 
@@ -47,7 +45,7 @@ def check_precision(form: str, precision: str) -> None:
         )
     if (form, precision) == ("openvino", "int8") and importlib.util.find_spec("nncf") is None:
         raise ImportError(
-            "--precision int8 of --format openvino needs nncf: pip install nncf, or pip install "
+            "--precision int8 of --format openvino needs nncf, which is not installed: pip install "
             "'centernet_d2[int8]'; --format onnx does without it"
         )
 
@@ -62,9 +60,9 @@ class Feed:
     def __post_init__(self) -> None:
         if len(self.pictures) < LEAST:
             raise ValueError(
-                f"int8 is calibrated on {LEAST} pictures, better 100, of the kind that the file "
-                f"will see, and there are {len(self.pictures)}: name a folder, to export by "
-                "--calibrate, to benchmark --runtimes, which keeps the file, by --images"
+                f"int8 is calibrated on {LEAST} pictures or more, best 100, of the kind to be seen "
+                f"later, and there are {len(self.pictures)}: name a folder by --calibrate, or of "
+                "benchmark --runtimes, which keeps the file, by --images"
             )
 
     def __iter__(self) -> Iterator[Arrays]:
@@ -73,23 +71,26 @@ class Feed:
 
 def lower(path: Path, precision: str, feed: Feed | None) -> None:
     """Change a file of 32 bits in place; `feed` is for int8. torch's are recorded in bf16."""
-    if path.suffix == ".xml":
-        _lower_openvino(path, feed if precision == "int8" else None)
-    elif precision == "int8" and feed is not None:
-        _quantize_onnx(path, feed)
-    elif precision == "fp16":
-        _halve_onnx(path)
+    change = _lower_openvino if path.suffix == ".xml" else _lower_onnx
+    if path.suffix in (".xml", ".onnx"):
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # of packages that calibrate, as are bars
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                change(path, feed if precision == "int8" else None)
+        finally:
+            logging.disable(before)
 
 
 def inner_nodes(nodes: Nodes) -> set[str]:
     """Names of what may be computed in 8 bits: convolutions before others, and what is between.
 
     What places, the last convolution of each branch and what decodes stay as they are, as do
-    deformable convolutions, and the convolutions that give these their offsets and masks.
+    running maxima, deformable convolutions, and the convolutions of their offsets and masks.
     """
     kinds = {name: kind for name, (kind, _) in nodes.items()}
-    deformable = {name for name, kind in kinds.items() if kind in DEFORMABLE}
-    kept, ends = set(deformable), [n for name in deformable for n in nodes[name][1][1:]]
+    kept = {name for name, kind in kinds.items() if kind in DEFORMABLE | RUNNING}
+    ends = [n for kind, sources in nodes.values() if kind in DEFORMABLE for n in sources[1:]]
     while ends:  # up to the convolutions of offsets and masks
         if (name := ends.pop()) in nodes and name not in kept:
             kept.add(name)
@@ -105,7 +106,6 @@ def inner_nodes(nodes: Nodes) -> set[str]:
     return (before & behind) - kept
 
 
-# ------------------------------------------------------------------------------------ OpenVINO
 def _lower_openvino(path: Path, feed: Feed | None) -> None:
     import openvino
 
@@ -113,81 +113,61 @@ def _lower_openvino(path: Path, feed: Feed | None) -> None:
     core.set_property({"ENABLE_MMAP": False})  # the file that is read is written
     model = core.read_model(path)
     if feed is not None:
-        model = _quantize_openvino(model, feed)
-    openvino.save_model(model, path, compress_to_fp16=feed is None)
+        import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
 
-
-def _quantize_openvino(model: Any, feed: Feed) -> Any:
-    import nncf  # type: ignore[import-untyped]
-    from nncf.quantization.advanced_parameters import (  # type: ignore[import-untyped]
-        AdvancedQuantizationParameters,
-    )
-
-    nodes: Nodes = {}
-    for operation in model.get_ordered_ops():
-        given = (each.get_source_output().get_node() for each in operation.inputs())
-        sources = [node.get_friendly_name() for node in given]
-        nodes[operation.get_friendly_name()] = (operation.get_type_name(), sources)
-    ignored = [*nodes.keys() - inner_nodes(nodes)]
-    with _quiet("nncf"):
-        return nncf.quantize(
+        nodes: Nodes = {}
+        for operation in model.get_ordered_ops():
+            sources = [each.get_source_output().get_node() for each in operation.inputs()]
+            names = [node.get_friendly_name() for node in sources]
+            nodes[operation.get_friendly_name()] = (operation.get_type_name(), names)
+        outer = sorted(nodes.keys() - inner_nodes(nodes))
+        model = nncf.quantize(
             *(model, nncf.Dataset(feed)),
             subset_size=len(feed.pictures),
             target_device=nncf.TargetDevice.CPU,
             preset=nncf.QuantizationPreset.PERFORMANCE,  # symmetric
             # Corrected biases cost boxes in space half of their AP, and brought the others nothing.
             advanced_parameters=AdvancedQuantizationParameters(disable_bias_correction=True),
-            ignored_scope=nncf.IgnoredScope(names=sorted(ignored), validate=False),
+            ignored_scope=nncf.IgnoredScope(names=outer, validate=False),
         )
+    openvino.save_model(model, path, compress_to_fp16=feed is None)
 
 
-# ---------------------------------------------------------------------------------------- ONNX
-def _quantize_onnx(path: Path, feed: Feed) -> None:
+def _lower_onnx(path: Path, feed: Feed | None) -> None:
     import onnx
+
+    model = onnx.load(path)
+    if feed is None:
+        _halve(model)
+        onnx.save(model, path)
+        return
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    graph = onnx.load(path).graph
-    made = {output: node.name for node in graph.node for output in node.output}
-    nodes = {n.name: (n.op_type, [made.get(i, "") for i in n.input]) for n in graph.node}
+    made = {output: node.name for node in model.graph.node for output in node.output}
+    nodes = {n.name: (n.op_type, [made.get(i, "") for i in n.input]) for n in model.graph.node}
     inputs = iter(feed)
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> Arrays | None:
             return next(inputs, None)
 
-    with _quiet("root"):
-        quantize_static(
-            *(path, path, Reader()),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,  # times weights of int8 is what VNNI computes
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=sorted(inner_nodes(nodes)),
-        )
+    quantize_static(
+        *(model, path, Reader()),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,  # times weights of int8 is what VNNI computes
+        weight_type=QuantType.QInt8,
+        nodes_to_quantize=sorted(inner_nodes(nodes)),
+    )
 
 
-def _halve_onnx(path: Path) -> None:
+def _halve(model: Any) -> None:
     """Store weights in 16 bits; what loads the file casts them once, and computes as before."""
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    model = onnx.load(path)
     for weight in model.graph.initializer:
         values, name = numpy_helper.to_array(weight), weight.name
         if weight.data_type == TensorProto.FLOAT and values.size >= SMALL:
             weight.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}_half"))
             cast = helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT)
             model.graph.node.insert(0, cast)
-    onnx.save(model, path)
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """A logger says only what is wrong, and no bars are drawn."""
-    log = logging.getLogger(name)
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(level)

@@ -13,7 +13,6 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..modeling.fast_inference import make_fast
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
@@ -76,10 +75,8 @@ def write_graph(
         lower(path, precision, feed)
 
 
-def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes, *, split: bool) -> Arrays:
+def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Arrays:
     """What a file takes, for one picture; the camera is any."""
-    if split:
-        return {IMAGES: _on_canvas(model, picture, sizes).numpy()}
     batch = [_resized(picture, sizes)] * (sizes.batch or 1)
     inputs = {PICTURES: np.stack(batch)}
     if "pred_boxes3d" in model.output_fields:
@@ -118,23 +115,26 @@ def compare(
 
 
 def compare_maps(
-    model: HeatmapDetector,
-    run: Runner,
-    pictures: Iterable[tuple[str, np.ndarray]],
-    sizes: Sizes,
-    report: Differences | None = None,
+    model: HeatmapDetector, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
 ) -> Report:
     """The raw maps of a network's file against those of PyTorch, where pictures are placed."""
-    report, timed, count = report or Differences(), None, 0
+    report, timed, count = Differences(), None, 0
     network = Network(model)
     for name, picture in pictures:
-        images = _on_canvas(model, picture, sizes)
+        tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
+        canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
+        if sizes.height and sizes.width:
+            canvas = (sizes.height, sizes.width)
+            tensor = tensor[:, : canvas[0], : canvas[1]]
+        images = model.inference_images([tensor], canvas).tensor
+        images = images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
         with torch.no_grad():
             expected = network.maps(images)
         given = {IMAGES: images.numpy()}
         found, count = run(given), count + 1
         for key, values in expected.items():
-            report.note_map(key, values.numpy(), found[key], name)
+            gap = (values - torch.from_numpy(found[key])).abs() / values.abs().clamp(min=1)
+            report.note(key, float(gap.max()), name)
         timed = timed or (lambda i=images: network(i), lambda g=given: run(g))
     with torch.no_grad():
         return Report(report, count, _times(*_some(timed)))
@@ -144,17 +144,6 @@ def _resized(picture: np.ndarray, sizes: Sizes) -> np.ndarray:
     if sizes.height and sizes.width and picture.shape[:2] != (sizes.height, sizes.width):
         return cv2.resize(picture, (sizes.width, sizes.height))
     return picture
-
-
-def _on_canvas(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Tensor:
-    """A picture as the network alone takes it, as often as a batch has."""
-    tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
-    canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
-    if sizes.height and sizes.width:
-        canvas = (sizes.height, sizes.width)
-        tensor = tensor[:, : canvas[0], : canvas[1]]
-    images = model.inference_images([tensor], canvas).tensor
-    return images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
 
 
 def _some(timed: Any) -> Any:

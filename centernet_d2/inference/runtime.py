@@ -244,7 +244,7 @@ class Runtimes:
         return FileDetector(self.model, run)
 
     def _inputs(self, named: Named) -> Arrays:
-        return inputs_of(self.model, named[1], Sizes(), split=False)
+        return inputs_of(self.model, named[1], Sizes())
 
     def _fault(
         self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False

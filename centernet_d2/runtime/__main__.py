@@ -22,7 +22,10 @@ def main() -> int:
         for file in args.pictures:
             picture = cv2.imread(file)
             if picture is None:
-                raise ValueError(f"'{file}' is no picture that OpenCV can read")
+                raise ValueError(
+                    f"'{file}' is no picture that OpenCV can read: give picture files, no folders, "
+                    "and of a video its frames"
+                )
             found = detector(picture).above(args.score_threshold)
             print(json.dumps({"file": file, "detections": found.rows()}))
     except (ImportError, OSError, TypeError, ValueError) as error:

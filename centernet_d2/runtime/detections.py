@@ -49,7 +49,8 @@ class Detections:
     def labels(self) -> list[str]:
         """The class of each detection in words; its number where the file names none."""
         names = self.class_names
-        return [names[number] if names else str(number) for number in self.classes.tolist()]
+        numbers = self.classes.tolist()
+        return [names[each] if each < len(names) else str(each) for each in numbers]
 
     def rows(self) -> list[dict[str, Any]]:
         """Each detection as plain values, numbers rounded to four digits."""

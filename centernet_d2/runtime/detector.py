@@ -53,7 +53,7 @@ class Detector:
         Args:
             picture: (H, W, 3) uint8, channels blue, green, red, as `cv2.imread` gives them.
             projection: of 3-D boxes, 3 x 4 from (x, y, z, 1) in metres to pixels of the picture;
-                None: that of the training's data.
+                None: that of the training's data, scaled to the picture.
 
         Raises:
             TypeError, ValueError: the picture or the projection cannot be used.
@@ -69,7 +69,8 @@ class Detector:
             raise ValueError(f"{len(pictures)} pictures have {len(cameras)} projections")
         for picture in pictures:
             self._check(picture)
-        matrices = [self._camera(camera) for camera in cameras] if self._has_cameras else []
+        pairs = zip(cameras, pictures, strict=True) if self._has_cameras else ()
+        matrices = [self._camera(*pair) for pair in pairs]
         if not self._has_cameras and any(camera is not None for camera in cameras):
             raise ValueError("this file finds no boxes in space: it takes no projection")
         found: list[Detections] = []
@@ -116,13 +117,19 @@ class Detector:
             )
         if not isinstance(picture, np.ndarray):
             raise TypeError(
-                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}"
+                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}: "
+                "cv2.imread reads a file, np.asarray(image.convert('RGB'))[..., ::-1] one of Pillow"
             )
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(
-                f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}: "
-                "cv2.cvtColor makes three channels of grey or transparent ones"
-            )
+            cure = "cv2.cvtColor makes three channels of grey or transparent ones"
+            if picture.dtype != np.uint8:
+                cure = "give numbers from 0 to 255 by picture.round().astype('uint8')"
+            elif picture.ndim == 4:
+                cure = "`batch` takes several"
+            elif picture.shape[0] == 3:
+                cure = "picture.transpose(1, 2, 0) puts its channels last"
+            told = f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}"
+            raise ValueError(f"{told}: {cure}")
         size = picture.shape[:2]
         least = int(self.metadata.get("least_side", 1))
         if min(size) < least or max(size) > LARGEST:
@@ -138,7 +145,7 @@ class Detector:
                     "resize the picture, or export without --size"
                 )
 
-    def _camera(self, projection: Any) -> np.ndarray:
+    def _camera(self, projection: Any, picture: np.ndarray) -> np.ndarray:
         given = self.metadata["default_projection"] if projection is None else projection
         try:
             matrix = np.asarray(given, dtype=np.float32)
@@ -149,4 +156,10 @@ class Detector:
                 f"a projection is 3 x 4 finite numbers, from (x, y, z, 1) in metres to pixels; got "
                 f"the shape {matrix.shape}"
             )
+        if projection is None and (size := self.metadata.get("default_size")):
+            height, width = picture.shape[:2]
+            factor = width / size[1]  # one for both axes; the middle stays in the middle
+            lower = (height - factor * size[0]) / 2
+            warp = np.array([[factor, 0, 0], [0, factor, lower], [0, 0, 1]], np.float32)
+            matrix = warp @ matrix
         return matrix

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ EXPORT = "make it anew by `centernet-d2 export`"
 BLOCK, FORM = "centernet_d2", 1  # where the metadata is, and the newest form that is known here
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
+Ports = dict[str, list[str]]  # names of the "inputs" and "outputs" that a program has
 
 
 def open_file(
@@ -44,14 +46,25 @@ def open_file(
         raise FileNotFoundError(f"'{file}' needs its weights beside it: '{weights}' is missing")
     if precision not in ("", "f32") and file.suffix != ".xml":
         raise ValueError(f"precision '{precision}' goes with OpenVINO's .xml, not with '{file}'")
-    run, text = _OPENERS[file.suffix](file, threads, precision)
-    return run, _checked(text, file)
+    if not isinstance(threads, int) or threads < 0:
+        raise ValueError(f"threads is {threads!r}: give a whole number, 0 for all cores")
+    run, text, ports = _OPENERS[file.suffix](file, threads, precision)
+    metadata = _checked(text, file)
+    for what, there in ports.items():
+        if sorted(metadata[what]) != sorted(there):
+            raise ValueError(
+                f"'{file}' says that its {what} are {', '.join(metadata[what])}, and they are "
+                f"{', '.join(there)}; so its words are of another file: {EXPORT}"
+            )
+    return run, metadata
 
 
 def _checked(text: Any, file: Path) -> dict[str, Any]:
     try:
         metadata = dict(json.loads(text))
         form = int(metadata["form"])
+        _ = [metadata["frame"][side] for side in ("batch", "height", "width")], metadata["whole"]
+        _ = [[str(name) for name in metadata[names]] for names in ("inputs", "outputs")]
     except (TypeError, ValueError, KeyError):
         raise ValueError(f"'{file}' does not say what it detects: {EXPORT}") from None
     if form > FORM:
@@ -71,7 +84,7 @@ def _package(name: str, file: Path) -> Any:
         ) from None
 
 
-def _open_onnx(file: Path, threads: int, _: str) -> tuple[Run, Any]:
+def _open_onnx(file: Path, threads: int, precision: str) -> tuple[Run, Any, Ports]:
     onnxruntime = _package("onnxruntime", file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -88,10 +101,11 @@ def _open_onnx(file: Path, threads: int, _: str) -> tuple[Run, Any]:
     def run(inputs: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return run, session.get_modelmeta().custom_metadata_map.get(BLOCK)
+    ports = {"inputs": [given.name for given in session.get_inputs()], "outputs": names}
+    return run, session.get_modelmeta().custom_metadata_map.get(BLOCK), ports
 
 
-def _open_openvino(file: Path, threads: int, precision: str) -> tuple[Run, Any]:
+def _open_openvino(file: Path, threads: int, precision: str) -> tuple[Run, Any, Ports]:
     openvino = _package("openvino", file)
     hints: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads} if threads else {}
     try:
@@ -112,15 +126,16 @@ def _open_openvino(file: Path, threads: int, precision: str) -> tuple[Run, Any]:
         found = compiled(dict(inputs))
         return {name: found[name].copy() for name in names}  # it writes there again
 
-    return run, text
+    ports = {"inputs": [i.get_any_name() for i in compiled.inputs if i.names], "outputs": names}
+    return run, text, ports
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1][:200]
+    return re.sub(r".* failed: ?(/\S+.*\) )?", "", lines[-1])[:200]  # without places in its source
 
 
-_OPENERS: dict[str, Callable[[Path, int, str], tuple[Run, Any]]] = {
+_OPENERS: dict[str, Callable[[Path, int, str], tuple[Run, Any, Ports]]] = {
     ".onnx": _open_onnx,
     ".xml": _open_openvino,
 }

@@ -130,6 +130,7 @@ def test_a_fault_is_one_sentence(capfd, arguments, status, told):
     [
         (OSError(30, "Read-only file system", "/a/b"), "give a place with write access."),
         (OSError(28, "No space left on device", "/a/b"), "free some space, or give a place"),
+        (OSError(28, "No space left on device"), "No space left on device; free some space"),
         (OSError(5, "Input/output error", "/a/b"), "'/a/b': Input/output error."),
         (OSError("told already"), "told already"),
     ],

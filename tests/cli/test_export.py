@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import cv2
 import pytest
 from export.small import CLASSES, pictures, saved
@@ -64,9 +66,20 @@ def test_a_file_that_finds_something_else_is_removed(tmp_path, capsys, monkeypat
     assert "is removed: pred_boxes differs by 0.25 (allowed: 0.001)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--images", "nowhere"], ["--size", "0", "3"]])
-def test_wrong_arguments_write_nothing(tmp_path, arguments, capsys):
-    with pytest.raises(SystemExit) if "0" in arguments else pytest.MonkeyPatch.context():
-        assert export(tmp_path, "hard", *arguments)[0] == 1
-        assert "nowhere" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--images", "nowhere"], "--images 'nowhere' names no image"),
+        (["--size", "0", "3"], "it must be a whole number, 1 or more"),
+        (["--size", "20", "9000"], "--size [20, 9000]: sides of 2 to 8192 pixels can be exported"),
+        (["--output", "{folder}"], "' is a folder: give the name of a file in it"),
+        (["--output", "{file}/a.pt2"], "' is a file: give a folder, which may be a new one"),
+    ],
+)
+def test_wrong_arguments_write_nothing(tmp_path, arguments, told, capsys):
+    (tmp_path / "file").touch()
+    given = [each.format(folder=tmp_path, file=tmp_path / "file") for each in arguments]
+    with suppress(SystemExit):  # which is wrong usage
+        assert export(tmp_path, "hard", *given)[0] == 1
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -320,3 +320,16 @@ def test_files_of_a_saved_config_that_are_not_here(tmp_path, tiny_config, share,
     words = f"give it as 'voc:<new place>/mine:test{share}'"
     with pytest.raises(UnknownDatasetError, match=words):
         require_registered(name, key="DATASETS.TEST")
+
+
+@pytest.mark.parametrize("share", ["", ":val50"])
+def test_what_is_chosen_of_a_file_without_annotations_has_none(tmp_path, share):
+    content = coco_content()
+    classes = [content["categories"][0]["name"]] * (not share)
+    for labelled in (True, False):
+        folder = tmp_path / str(labelled)
+        folder.mkdir()
+        told = {key: v for key, v in content.items() if labelled or key != "annotations"}
+        file, images = write_dataset(folder, told)
+        name = register_from_files(f"coco:{file}:{images}{share}", classes)
+        assert load_ground_truth(name).is_labelled == labelled

@@ -9,6 +9,8 @@ from detectron2.modeling import build_model
 from centernet_d2.engine.setup import load_config
 from centernet_d2.layers.blocks import PredictionBranch
 
+ANY = {"batch": None, "height": None, "width": None}
+SAYS = {"form": 1, "whole": True, "frame": ANY}  # the least that a file says of itself
 NARROW = ["MODEL.DEVICE", "cpu", "MODEL.HEATMAP.NUM_CLASSES", 5, "MODEL.WEIGHTS", ""]
 CLASSES = ["disk", "ring", "square", "diamond", "triangle"]
 POINTS = {
@@ -55,11 +57,16 @@ SEVERAL = {
     "merged": (CORNERS["corners"][0], ["MODEL.CORNERNET.MERGE_BOXES", "always"]),
 }
 DETECTORS = POINTS | CORNERS | SEVERAL
+COCO = "COCO-Detection/points_{}_140e"
+BACKBONES = {  # slow ones, at their full width but for the head
+    name: (COCO.format(name), ["MODEL.POINTS_CENTERNET.HEAD_CHANNELS", 64, "TEST.CANVAS", "fit"])
+    for name in ("resnet18_dcn", "dla34", "convnext_atto", "resnet50_fpn")
+}
 
 
 def config(name: str):
-    """The config of a name in `DETECTORS`."""
-    file, overrides = DETECTORS[name]
+    """The config of a name in `DETECTORS` or `BACKBONES`."""
+    file, overrides = (DETECTORS | BACKBONES)[name]
     return load_config(file, [*NARROW, "MODEL.HEATMAP.TOP_K", 40, *overrides])
 
 
@@ -71,6 +78,10 @@ def detector(name: str):
         if isinstance(branch, PredictionBranch):
             torch.nn.init.normal_(branch.last_layer.weight, std=0.3)
     model.train()
+    if name in BACKBONES:  # deep ones forget what images do where norms follow slowly
+        for norm in model.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.momentum = 1.0
     with torch.no_grad():  # norms see what images do
         model.predict(model.training_images([{"image": torch.rand(3, 128, 128) * 255}] * 2))
     return model.eval()

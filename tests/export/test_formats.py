@@ -15,7 +15,7 @@ from centernet_d2.export.network import Network
 from centernet_d2.export.parity import Differences
 from centernet_d2.export.write import arrays_of, rows_found
 
-from .small import detect, detector, pictures
+from .small import BACKBONES, SAYS, detect, detector, pictures
 
 ENDINGS = {"torch": "pt2", "onnx": "onnx", "openvino": "xml"}
 
@@ -28,7 +28,7 @@ def file_of(name: str, kind: str, tmp_path: Path, sizes: Sizes):
             pytest.importorskip(package)
     form, model = chosen_format(kind, path), detector(name).requires_grad_(False)
     graph = DetectorGraph(model, unrolled=not form.loops)
-    told = {"form": 1, "inputs": graph.inputs, "outputs": graph.outputs, "class_names": ["a", "b"]}
+    told = {**SAYS, "inputs": graph.inputs, "outputs": graph.outputs, "class_names": ["a", "b"]}
     form.write(exported(graph, *graph.examples(sizes)), path, told)
     run, metadata = form.open(path)
     assert metadata == told
@@ -40,6 +40,7 @@ SLOW = [
     *(("torch", "boxes"), ("onnx", "boxes"), ("openvino", "boxes"), ("openvino", "hard")),
     *(("onnx", "hard"), ("onnx", "pose"), ("onnx", "triplet"), ("onnx", "scaled boxes")),
     *(("onnx", "scaled corners"), ("openvino", "scaled on a frame")),
+    *(("onnx", name) for name in BACKBONES),
 ]
 
 
@@ -49,7 +50,10 @@ SLOW = [
 def test_a_file_takes_pictures_of_any_number_and_size(kind, name, tmp_path):
     run, model = file_of(name, kind, tmp_path, Sizes())
     report = Differences()
-    for images in (pictures(1, 100, 150), pictures(3, 64, 130)):
+    sizes = [(1, 100, 150), (3, 64, 130)]
+    if name in BACKBONES:  # no black border, where random weights have many equal scores
+        sizes = [(1, 128, 160), (2, 64, 96)]
+    for images in (pictures(*size) for size in sizes):
         outputs = run({"pictures": images})
         for row, instances in enumerate(detect(model, images)):
             report.add(arrays_of(instances), rows_found(outputs, row), str(images.shape))

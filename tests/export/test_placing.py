@@ -13,7 +13,7 @@ from centernet_d2.export.placing import place, resized, zoomed_size
 from centernet_d2.modeling.test_time_augmentation import zoom_image
 from centernet_d2.structures.padded_images import scale_to_canvas, shown_side
 
-from .small import detector, pictures
+from .small import SAYS, detector, pictures
 
 EXACT = int(cv2.__version__.split(".")[0]) >= 5  # older ones warp in fixed point
 
@@ -72,7 +72,7 @@ def test_a_runtime_places_pictures_of_any_size_with_the_same_pixels(kind, ending
     object.__setattr__(model.protocol, "fixed_size", (224, 288))
     object.__setattr__(model.protocol, "scales", (1.0, 0.6, 1.5))
     arguments = DetectorGraph(model).examples(Sizes())
-    told = {"form": 1, "inputs": ["pictures"], "outputs": ["canvas"]}
+    told = {**SAYS, "inputs": ["pictures"], "outputs": ["canvas"]}
     form.write(exported(Placed(model), *arguments), path, told)
     run, _ = form.open(path)
     for size in SIZES:

@@ -37,6 +37,7 @@ def write_onnx(path: Path, says: str | None = None, *, opset: int = 19, **change
     def constant(name, values):
         return onnx.numpy_helper.from_array(np.array(values), name)
 
+    more = changes.get("inputs", [])[1:]  # which it does not read
     nodes = [
         node("ReduceMax", ["pictures", "axes"], "largest", keepdims=0),  # (N,)
         node("Cast", ["largest"], "value", to=TensorProto.FLOAT),
@@ -63,7 +64,10 @@ def write_onnx(path: Path, says: str | None = None, *, opset: int = 19, **change
     graph = helper.make_graph(
         nodes,
         "by hand",
-        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", "h", "w", 3])],
+        [
+            helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", "h", "w", 3]),
+            *(helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 3, 4]) for n in more),
+        ],
         [
             helper.make_tensor_value_info(output, kind, None)
             for output, kind in [

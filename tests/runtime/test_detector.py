@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from centernet_d2 import __version__, runtime
+from centernet_d2.modeling.cameras import Cameras
 from centernet_d2.runtime import Detector
 
 from .by_hand import SAYS, write_onnx
@@ -44,6 +47,7 @@ def test_detections_are_the_rows_that_count(file):
     assert found.scores.tolist() == [0.75, 0.5]
     assert (found.labels(), found.class_names) == (["dog", "cat"], ("cat", "dog"))
     assert (len(found), found.keypoints, found.boxes3d) == (2, None, None)
+    assert replace(found, class_names=("cat",)).labels() == ["1", "cat"]
     above = found.above(0.5)
     assert (above.labels(), above.boxes.tolist(), above.keypoints) == (
         ["dog"],
@@ -70,8 +74,13 @@ def test_pictures_of_all_sizes_keep_their_order(file, batch):
     [
         (None, "cv2.imread returns for a file that it cannot read"),
         ("a.jpg", r"is a numpy array \(H, W, 3\) uint8, not str"),
-        (grey(1).astype("float32"), r"this one \(20, 30, 3\) float32"),
+        (
+            grey(1).astype("float32"),
+            r"this one \(20, 30, 3\) float32: .* picture\.round\(\)\.astype",
+        ),
         (grey(1)[:, :, 0], r"cv2\.cvtColor makes three channels"),
+        (grey(1)[None], "`batch` takes several"),
+        (grey(1).transpose(2, 0, 1), r"picture\.transpose\(1, 2, 0\) puts its channels last"),
         (grey(1, 0), "a picture of 30 x 0 pixels: this file takes sides of 2 to 8192"),
         (grey(1, 1, 9000), "a picture of 9000 x 1 pixels"),
     ],
@@ -104,6 +113,12 @@ def test_cameras(file):
     assert detector.batch([grey(1)] * 2, [None, other])[0].boxes3d.shape == (0, 8)
     assert given[0].tolist() == [np.eye(3, 4).tolist(), other.tolist()]
     assert given[0].dtype == np.float32
+    del given[:]
+    own = np.array([[700.0, 1, 15, 2], [0, 710, 20, 3], [0, 0, 1, 0]], "float32")
+    detector.metadata |= {"default_projection": own.tolist(), "default_size": [40, 60]}
+    detector(grey(1, 28, 30))
+    sized = {"image": torch.zeros(3, 28, 30)}
+    np.testing.assert_allclose(given[0], Cameras(own, (40, 60)).of([sized]), rtol=1e-6)
     for wrong in (np.eye(3), [[np.nan] * 4] * 3, [[1], [1, 2]], "no"):
         with pytest.raises(ValueError, match="a projection is 3 x 4 finite numbers"):
             detector(grey(1), wrong)
@@ -117,6 +132,18 @@ def test_cameras(file):
         ("", "does not say what it detects: make it anew by `centernet-d2 export`"),
         ("{", "does not say what it detects"),
         ("[]", "does not say what it detects"),
+        *(
+            (
+                json.dumps({k: v for k, v in SAYS.items() if k != lost}),
+                "does not say what it detects",
+            )
+            for lost in ("form", "whole", "frame", "inputs", "outputs")
+        ),
+        (json.dumps(SAYS | {"frame": {"batch": 1}}), "does not say what it detects"),
+        (
+            json.dumps(SAYS | {"outputs": ["maps"]}),
+            "outputs are maps, and they are scores, pred_cl",
+        ),
         (json.dumps(SAYS | {"form": 2}), "centernet_d2 9, which is newer than this program"),
         (json.dumps(SAYS | {"whole": False}), "holds the network alone"),
     ],
@@ -132,8 +159,13 @@ def test_files_that_cannot_be_read(file, tmp_path):
     cut.write_bytes(whole.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"onnxruntime .* cannot read '.*cut\.onnx'"):
         Detector(cut)
-    with pytest.raises(ValueError, match="another opset needs a newer onnxruntime"):
+    with pytest.raises(
+        ValueError, match=r"': ONNX Runtime only .*another opset needs a newer onnx"
+    ):
         Detector(file(name="new.onnx", opset=99))
+    for threads in (-1, "2"):
+        with pytest.raises(ValueError, match=f"threads is {threads!r}: give a whole number"):
+            Detector(whole, threads=threads)
     with pytest.raises(FileNotFoundError, match=r"there is no file '.*none.onnx'"):
         Detector(tmp_path / "none.onnx")
     with pytest.raises(ValueError, match=r"ends neither in \.onnx nor in \.xml"):

@@ -210,10 +210,14 @@ def test_faults_of_the_server_stay_in_the_log(client, monkeypatch):
 def test_cameras(client):
     finder, camera = Finder(), np.eye(3, 4).tolist()
     finder.metadata = Finder.metadata | {"default_projection": camera}
-    ask, other = client(finder), (2 * np.eye(3, 4)).tolist()
-    assert ask.post("/detect", files=FILES).json()["projection"] == camera
-    given = {"files": FILES, "data": {"projection": str(other)}}
-    assert ask.post("/detect", **given).json()["projection"] == other
+    ask, cameras = client(finder), []
+    batch = finder.batch
+    finder.batch = lambda images, given: cameras.extend(given) or batch(images, given)
+    told = ask.post("/detect", files=FILES).json()["note"]
+    assert told == "no projection was given: that of the training is taken, scaled to the picture"
+    given = {"files": FILES * 2, "data": {"projection": str(camera)}}
+    assert "note" not in ask.post("/detect", **given).json()
+    assert cameras == [None, camera, camera]
 
 
 async def asked(service, requests, *, release=None):

@@ -1,16 +1,10 @@
-"""A page in the browser to try detectors on pictures; nothing leaves this machine.
+"""A page in the browser to try detectors on pictures; nothing leaves this machine. Ctrl-C ends it.
 
-    %(prog)s                                       # the model in the package, and runs in output/
-    %(prog)s --weights model_final.pth bccd --examples photos
-    %(prog)s --weights model_final.pth --model model.onnx --port 8000
+    %(prog)s                               # the model in the package, and runs in output/
+    %(prog)s --weights model_final.pth bccd --model model.onnx --examples photos --port 8000
 
-Drop, paste or film a picture, choose a model and a lowest score: boxes, joints, boxes in space,
-heatmaps, a table, and the detections as JSON. The page is at http://127.0.0.1:7860, for this
-machine alone; --host 0.0.0.0 lets others in, without a password. Ctrl-C ends it.
-`pip install 'centernet-d2[app]'` brings what it needs.
+docs/app.md says what it shows, and its limits.
 """
-
-from __future__ import annotations
 
 import argparse
 
@@ -18,20 +12,16 @@ from ...checked_values import argument, whole
 from ...text_files import expanded
 from .common import add
 
-PORT = 7860
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add models, example pictures and the address."""
     add(parser, "--import")
-    own = parser.add_argument
+    own, several = parser.add_argument, {"nargs": "+", "type": expanded, "default": []}
     help_text = "files of weights, or models by their names; default: all that is here"
-    own("--weights", nargs="+", type=expanded, default=[], metavar="WEIGHTS", help=help_text)
-    help_text = "files of `centernet-d2 export`: .onnx, or .xml of OpenVINO"
-    own("--model", nargs="+", type=expanded, default=[], metavar="FILE", help=help_text)
-    help_text = "folder of pictures to click on; default: generated ones"
+    own("--weights", metavar="WEIGHTS", help=help_text, **several)
+    own("--model", metavar="FILE", help="exported files: .onnx, or .xml of OpenVINO", **several)
+    help_text = "folder whose first 12 pictures can be clicked on; default: generated ones"
     own("--examples", type=expanded, metavar="FOLDER", help=help_text)
-    port = argument(whole(0, 65535))
-    own("--port", type=port, default=PORT, help=f"default {PORT}; 0: one that is free")
-    own("--host", default="127.0.0.1", help="default 127.0.0.1: this machine alone")
+    own("--port", type=argument(whole(0, 65535)), default=7860, help="default 7860; 0: a free one")
+    help_text = "default 127.0.0.1, this machine alone; 0.0.0.0 lets all in, without a password"
+    own("--host", default="127.0.0.1", help=help_text)
     add(parser, "--opts")

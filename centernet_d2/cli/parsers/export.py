@@ -19,12 +19,10 @@ docs/deployment.md says what is in each format, and what each precision brings.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ...checked_values import argument, number, whole
-from ...text_files import expanded, expanded_output
+from ...text_files import expanded, output_file
 from .common import add
 
 FORMATS = ("onnx", "openvino", "torch", "aotinductor", "tensorrt")
@@ -36,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own, count = parser.add_argument, argument(whole(1))
     own("--format", choices=FORMATS, default="onnx", help="default: onnx")
     help_text = "the file: .onnx, .xml of openvino (a .bin goes beside it), .pt2 of the others"
-    own("--output", required=True, type=lambda g: Path(expanded_output(g)), help=help_text)
-    help_text = "pictures to compare on: files, folders, patterns; default: generated ones"
+    own("--output", required=True, type=lambda g: Path(output_file(g)), help=help_text)
+    help_text = "compare on these files, folders, patterns; default: --calibrate, or generated ones"
     own("--images", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
     own("--most", type=count, default=8, metavar="N", help="compare on N pictures, default 8")
     help_text = "take pictures of this size alone; default: of any"
@@ -46,18 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "the network alone: normalised canvas in, raw maps out"
     own("--split", action="store_true", help=help_text)
     own("--overwrite", action="store_true", help="replace an output that is there")
-    _add_precision(own, count)
-    add(parser, "--opts")
-
-
-def _add_precision(own: Callable[..., Any], count: Callable[[str], Any]) -> None:
-    help_text = "of weights, and of the network where the format computes in it; default: fp32"
-    own("--precision", choices=("fp32", "fp16", "bf16", "int8"), default="fp32", help=help_text)
+    own(
+        "--precision",
+        choices=("fp32", "fp16", "bf16", "int8"),
+        default="fp32",
+        help="default: fp32",
+    )
     help_text = "pictures that int8 is calibrated on, a folder as a rule; default: --images"
     own("--calibrate", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
-    help_text = "calibrate on N of them, spread evenly; default: 100"
-    own("--calibrate-most", type=count, default=100, metavar="N", help=help_text)
+    own("--calibrate-most", type=count, default=100, metavar="N", help="on N of them, default 100")
     help_text = "score the file and PyTorch, as DATASETS.TEST has it: voc:my/Annotations:my/images"
     own("--check-on", default="", metavar="SPEC", help=help_text)
     help_text = "refuse a file that loses more AP there; default: 1"
     own("--max-loss", type=argument(number(0)), metavar="AP", help=help_text)
+    add(parser, "--opts")

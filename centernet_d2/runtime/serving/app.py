@@ -23,15 +23,12 @@ from . import Options
 from .batching import Batcher
 from .pictures import decoded, drawn, opened
 
-PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title><h1>A detector</h1>
+PAGE = """<!doctype html><meta charset="utf-8"><title>centernet-d2</title>
 <form action="draw" method="post" enctype="multipart/form-data">
 <input type="file" name="pictures" required> <button>Detect</button></form>
-<p>POST /detect: pictures in, JSON out; ?threshold=0.3&amp;max=100
-<p>POST /draw: a picture in, the same with boxes out, PNG or JPEG by Accept
+<p>POST /detect (JSON), /draw (a picture): curl --data-binary @photo.jpg .../detect?threshold=0.3
 <p>GET <a href="model">/model</a> <a href="health">/health</a> <a href="ready">/ready</a>
-<a href="metrics">/metrics</a> <a href="openapi.json">/openapi.json</a>
-<pre>curl --data-binary @photo.jpg ADDRESS/detect
-curl -F pictures=@a.jpg -F pictures=@b.jpg ADDRESS/detect</pre>"""
+<a href="metrics">/metrics</a> <a href="openapi.json">/openapi.json</a>"""
 FORM, JSON = "multipart/form-data", "application/json"
 # The bytes of one picture; the last is what curl says of --data-binary.
 BODIES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
@@ -87,8 +84,8 @@ class Service:
 
     async def find(
         self, request: Request, choice: Choice, most: int
-    ) -> tuple[list[np.ndarray], list[Detections], Any]:
-        """Pictures of a request, what is in them, and their projection; or HTTPException."""
+    ) -> tuple[list[np.ndarray], list[Detections], bool]:
+        """Pictures, what is in them, and whether their camera is a guess; or HTTPException."""
         self.check()
         places, limit = self.batcher.places, self.options.max_pixels
         try:
@@ -107,7 +104,7 @@ class Service:
             told = f"not done in {self.options.timeout:g} s: send less, or start with --timeout"
             raise HTTPException(504, told) from None
         chosen = [each.above(choice.threshold, choice.max) for each in found]
-        return pictures, chosen, camera or self.finder.metadata.get("default_projection")
+        return pictures, chosen, camera is None and "default_projection" in self.finder.metadata
 
     def check(self) -> dict[str, str]:
         """Whether requests are taken; HTTPException where they are not."""
@@ -134,13 +131,13 @@ def make_app(service: Service) -> FastAPI:
 
     @app.post("/detect", max_body_size=options.max_bytes)
     async def detect(request: Request, choice: Annotated[Choice, Query()]) -> Any:
-        pictures, found, camera = await service.find(request, choice, options.max_pictures)
+        pictures, found, guessed = await service.find(request, choice, options.max_pictures)
         rows = [
             {"width": each.shape[1], "height": each.shape[0], "detections": of_each.rows()}
             for each, of_each in zip(pictures, found, strict=True)
         ]
-        # Which camera was taken is said, as it may be that of the training.
-        return {"pictures": rows} | ({"projection": camera} if camera else {})
+        note = "no projection was given: that of the training is taken, scaled to the picture"
+        return {"pictures": rows} | ({"note": note} if guessed else {})
 
     @app.post("/draw", max_body_size=options.max_bytes)
     async def draw(request: Request, choice: Annotated[Choice, Query()]) -> Response:

@@ -16,11 +16,7 @@ from .app import Service, make_app
 def run(load: Callable[[], Any], options: Options) -> None:
     """See `serve` of the room."""
     listener = listening(options)  # before the detector, which takes its time
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for logger, level in ((logging.getLogger(__package__), 20), (logging.getLogger("uvicorn"), 30)):
-        logger.handlers[:], logger.propagate = [handler], False
-        logger.setLevel(level)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     finder = load()
     frame, least = finder.metadata["frame"], max(64, finder.metadata["least_side"])
     blank = np.zeros((frame["height"] or least, frame["width"] or least, 3), np.uint8)
@@ -28,8 +24,9 @@ def run(load: Callable[[], Any], options: Options) -> None:
     service = Service(finder, options)
     # What was accepted ends by its own timeout, before uvicorn would cut it off.
     rule: dict[str, Any] = {"timeout_graceful_shutdown": round(options.timeout) + 5}
-    rule |= {"http": "h11", "ws": "none", "log_config": None, "access_log": False}
-    server = uvicorn.Server(uvicorn.Config(make_app(service), server_header=False, **rule))
+    rule |= {"log_config": None, "log_level": "warning", "access_log": False}
+    rule |= {"http": "h11", "ws": "none", "server_header": False}
+    server = uvicorn.Server(uvicorn.Config(make_app(service), **rule))
     service.stopping = lambda: server.should_exit
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it anew at its end
         signal.signal(number, lambda *_: None)
