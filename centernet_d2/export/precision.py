@@ -60,9 +60,9 @@ class Feed:
     def __post_init__(self) -> None:
         if len(self.pictures) < LEAST:
             raise ValueError(
-                f"int8 is calibrated on {LEAST} pictures, better 100, of the kind that the file "
-                f"will see, and there are {len(self.pictures)}: name a folder, to export by "
-                "--calibrate, to benchmark --runtimes, which keeps the file, by --images"
+                f"int8 is calibrated on {LEAST} pictures or more, best 100, of the kind to be seen "
+                f"later, and there are {len(self.pictures)}: name a folder by --calibrate, or of "
+                "benchmark --runtimes, which keeps the file, by --images"
             )
 
     def __iter__(self) -> Iterator[Arrays]:

@@ -150,7 +150,7 @@ def test_a_missing_nncf_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--precision", "int8"], "there are 0: name a folder, to export by --calibrate"),
+        (["--precision", "int8"], "there are 0: name a folder by --calibrate"),
         (["--precision", "int8", "--calibrate", "photo.png"], "there are 1: name a folder"),
         (["--calibrate", "photo.png"], "--calibrate is for --precision int8"),
         (["--max-loss", "1"], "--max-loss is of the AP on --check-on"),

@@ -162,7 +162,9 @@ def test_what_is_no_runtime_or_not_of_the_device(cache):
     with pytest.raises(ValueError, match=r"'onnxruntime', .*'openvino', .*got 'tensorflow'"):
         known.detector("tensorflow")
     pytest.importorskip("nncf")
-    with pytest.raises(ValueError, match=r"there are 0: name .* benchmark --runtimes, which keeps"):
+    with pytest.raises(
+        ValueError, match=r"there are 0: name .* of benchmark --runtimes, which keeps"
+    ):
         known.detector("openvino-int8")
     known.model.to("meta")
     with pytest.raises(ValueError, match=r"computes on the CPU: set MODEL.DEVICE to cpu"):
