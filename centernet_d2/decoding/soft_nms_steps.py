@@ -16,6 +16,8 @@ from torch import Tensor
 from .soft_nms import EXTENTS, SoftNmsRule
 from .soft_nms_rounds import NOTHING
 
+FEW = 256  # boxes of an image, of whose pairs a matrix is made
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -27,26 +29,30 @@ class Steps:
     merging: tuple[Tensor, float] | None = None  # corner scores (N, M, 2) and the exponent
 
     def step(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Open scores (N, M) -> those left, and score and row (N, 1) and box (N, 1, 4) of the best.
-
-        The arithmetic is that of `soft_nms_rounds.Rounds`.
-        """
+        """Open scores (N, M) -> those left; of the best score, row (N, 1) and box (N, 1, 4)."""
         best, row = scores.max(1, keepdim=True)
         box = self.boxes.gather(1, row[..., None].expand(-1, -1, 4))
-        extent = EXTENTS[self.rule.extent]
-        low = torch.maximum(self.boxes[..., :2], box[..., :2])
-        width, height = (torch.minimum(self.boxes[..., 2:], box[..., 2:]) - low + extent).unbind(-1)
-        shared = width * height
-        areas, area = ((b[..., 2:] - b[..., :2] + extent).prod(-1) for b in (self.boxes, box))
-        factor = self._factor(shared / (areas + area - shared))
-        reached = (width > 0) & (height > 0) & (scores >= 0)
-        reached = reached & (self.classes == self.classes.gather(1, row))
+        overlaps, reached = self.overlaps(self.boxes, box)
+        factor = self._factor(overlaps)
+        reached = reached & (scores >= 0) & (self.classes == self.classes.gather(1, row))
         lowered = scores * factor
         lowered = torch.where(lowered < self.rule.score_floor, NOTHING, lowered)
         left = torch.where(reached, lowered, scores).scatter(1, row, NOTHING)
         if self.merging is not None:
             box = self._merged(box, row, torch.where(reached, 1 - factor, 0), *self.merging)
         return left, best, row, box
+
+    def overlaps(self, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """IoU of boxes (..., 4) with others, and whether they share area.
+
+        The arithmetic is that of `soft_nms_rounds.Rounds`.
+        """
+        extent = EXTENTS[self.rule.extent]
+        low = torch.maximum(boxes[..., :2], others[..., :2])
+        width, height = (torch.minimum(boxes[..., 2:], others[..., 2:]) - low + extent).unbind(-1)
+        shared = width * height
+        areas, area = ((b[..., 2:] - b[..., :2] + extent).prod(-1) for b in (boxes, others))
+        return shared / (areas + area - shared), (width > 0) & (height > 0)
 
     def _merged(
         self, box: Tensor, row: Tensor, share: Tensor, corner_scores: Tensor, exponent: float
@@ -98,6 +104,8 @@ def soft_nms_steps(
         )
     steps = Steps(boxes, classes, rule, merging)
     limit = min(limit, scores.shape[1])
+    if rule.method == "hard" and rule.score_floor > 0 and not merging and scores.shape[1] <= FEW:
+        return _nms(steps, scores, limit, unrolled=unrolled)
     if unrolled:
         found = []
         for _ in range(limit):
@@ -121,3 +129,36 @@ def soft_nms_steps(
     start = (turn, scores.clone(), best, rows, merged)
     _, _, best, rows, merged = torch.while_loop(goes_on, once, start)
     return best, rows, merged
+
+
+def _nms(
+    steps: Steps, scores: Tensor, limit: int, *, unrolled: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same where boxes vanish: all pairs at once, then who is left.
+
+    A box stays that no better one which stays overlaps. Starting with all, each turn settles at
+    least the next box that was not; what a turn does not change is the answer.
+    """
+    scores, rows = scores.topk(scores.shape[1], dim=1)
+    boxes = steps.boxes.gather(1, rows[..., None].expand(-1, -1, 4))
+    classes, rule = steps.classes.gather(1, rows), steps.rule
+    overlaps, reached = steps.overlaps(boxes[:, None], boxes[:, :, None])
+    removes = (overlaps > rule.threshold) & reached & (classes[:, None] == classes[:, :, None])
+    removes = removes.to(scores.dtype).triu(1)  # (N, better, M)
+
+    def turn(stays: Tensor) -> Tensor:
+        return (torch.matmul(stays[:, None], removes)[:, 0] == 0).to(scores.dtype)
+
+    stays = torch.ones_like(scores)
+    if unrolled:
+        for _ in range(scores.shape[1]):
+            stays = turn(stays)
+    else:
+        changes = (stays.new_zeros(scores.shape), stays)
+        _, stays = torch.while_loop(
+            lambda before, now: (before != now).any(),
+            lambda _, now: (now.clone(), turn(now)),
+            changes,
+        )
+    scores, best = torch.where(stays > 0, scores, NOTHING).topk(limit, dim=1)
+    return scores, rows.gather(1, best), boxes.gather(1, best[..., None].expand(-1, -1, 4))
