@@ -33,7 +33,10 @@ def encoded(form: str, mode: str) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
-    picture.save(file, form, **({"exif": exif} if form in ("PNG", "JPEG", "WEBP") else {}))
+    more = {"exif": exif} if form in ("PNG", "JPEG", "WEBP") else {}
+    if form == "ICO":  # Pillow 12 writes no picture of less than its standard sizes unless asked
+        more = {"sizes": [picture.size]}
+    picture.save(file, form, **more)
     return file.getvalue()
 
 
