@@ -26,8 +26,10 @@ class Timing:
         return 1e3 * self.median
 
     @property
-    def spread(self) -> float:
-        """Distance of the quartiles, as a share of the median."""
+    def spread(self) -> float | None:
+        """Distance of the quartiles, as a share of the median; None of a single round."""
+        if self.rounds < 2:
+            return None
         return round((self.quartiles[1] - self.quartiles[0]) / self.median, 3)
 
 

@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
     args.overrides = args.opts
     if args.runtimes:
         start_logging(verbose=args.verbose)
+        given = (("--sections", args.sections), ("--amp", args.amp_dtype))
+        given += (("--size", args.size and args.images),)
+        for option, is_given in given:
+            if is_given:
+                beside = " --images" if option == "--size" else ""
+                raise ValueError(f"{option} does nothing with --runtimes{beside}: leave it out")
         args.sections, args.batches = ["runtimes"], args.batches or [1, 8]
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     if args.runtimes:
-        result.machine["recommendation"] = recommendation(result.sections["runtimes"])
+        result.machine["recommendation"] = recommendation(result.sections["runtimes"], args.rounds)
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, vars(result), indent=1)
