@@ -238,7 +238,7 @@ class Runtimes:
                 file, given = Path(folder) / path.name, (self.model, self.names, form)
                 write_graph(*given, file, Sizes(), precision=stored, feed=feed)
                 if is_exact and (fault := self._fault(form, file, pictures)):
-                    cure = "" if self.pictures else PROVE
+                    cure = PROVE if pictures[0][0].startswith(GENERATED) else ""
                     raise ValueError(
                         f"the file of runtime '{name}' does not find what the model finds: "
                         f"{fault}{cure}"
