@@ -28,9 +28,8 @@ class Timing:
     @property
     def spread(self) -> float | None:
         """Distance of the quartiles, as a share of the median; None of a single round."""
-        if self.rounds < 2:
-            return None
-        return round((self.quartiles[1] - self.quartiles[0]) / self.median, 3)
+        between = self.quartiles[1] - self.quartiles[0]
+        return round(between / self.median, 3) if self.rounds > 1 else None
 
 
 def time_interleaved(

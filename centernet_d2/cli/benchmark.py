@@ -35,12 +35,10 @@ def run(args: argparse.Namespace) -> int:
     args.overrides = args.opts
     if args.runtimes:
         start_logging(verbose=args.verbose)
-        given = (("--sections", args.sections), ("--amp", args.amp_dtype))
-        given += (("--size", args.size and args.images),)
-        for option, is_given in given:
-            if is_given:
-                beside = " --images" if option == "--size" else ""
-                raise ValueError(f"{option} does nothing with --runtimes{beside}: leave it out")
+        unused = {"--sections": args.sections, "--amp": args.amp_dtype}
+        unused["--size beside --images"] = args.size and args.images
+        if told := [option for option, given in unused.items() if given]:
+            raise ValueError(f"{told[0]} does nothing with --runtimes: leave it out")
         args.sections, args.batches = ["runtimes"], args.batches or [1, 8]
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")

@@ -123,8 +123,7 @@ def judge(
         lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
         fault = fault or lost
     if fault:
-        cure = "" if args.images or args.calibrate else "; compare on your own: --images FOLDER"
-        fault += cure
+        fault += "" if args.images or args.calibrate else "; compare on your own: --images FOLDER"
         raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
     return report, more
 

@@ -21,9 +21,8 @@ FAR = 1000.0
 TIES = 0.02
 """The largest share of detections that may tie, see `ties`."""
 GENERATED, FAINT = "generated picture", 0.1
-"""In pictures of such names what one side alone finds below this score is a tie: a cell as high as
-its neighbour, but for the last digits, is a peak by chance, also where a third one tops the
-neighbour. No detector was trained for them, so that there are many such cells.
+"""In pictures of such names what one side alone finds below this score ties: no detector was
+trained for them, and many a cell is as high as a neighbour which a third one tops.
 """
 
 

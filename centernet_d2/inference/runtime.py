@@ -239,10 +239,7 @@ class Runtimes:
                 write_graph(*given, file, Sizes(), precision=stored, feed=feed)
                 if is_exact and (fault := self._fault(form, file, pictures)):
                     cure = PROVE if pictures[0][0].startswith(GENERATED) else ""
-                    raise ValueError(
-                        f"the file of runtime '{name}' does not find what the model finds: "
-                        f"{fault}{cure}"
-                    )
+                    raise ValueError(f"runtime '{name}' does not find the same: {fault}{cure}")
         bf16: Any = functools.partial(open_file, threads=torch.get_num_threads(), precision="bf16")
         run, _ = (bf16 if precision == "bf16" else form.open)(path)
         return FileDetector(self.model, run)

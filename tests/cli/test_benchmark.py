@@ -34,7 +34,7 @@ def test_prints_tables_and_writes_json(verb, tiny_yaml, tmp_path, capsys):
         (["--runtimes", "--sections", "detector"], "--sections does nothing with --runtimes"),
         (
             ["--runtimes", "--images", "a", "--size", "9", "9"],
-            "--size does nothing with --runtimes --",
+            "--size beside --images does nothing",
         ),
         (["--runtimes"], "Nothing says which model"),
     ],

@@ -139,7 +139,7 @@ def test_corner_detectors_show_all_their_heatmaps(
 
 
 def test_predictions_of_other_cameras_are_not_mixed(predict, photo, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"no boxes in space: leave out --calibration and --focal"):
+    with pytest.raises(ValueError, match=r"no boxes in space: it takes no projection"):
         predict(photo, "--focal-length", "1000", output="flat")
     assert not (tmp_path / "flat").exists()
     monkeypatch.setattr(Predictor, "finds_boxes_in_space", True)
