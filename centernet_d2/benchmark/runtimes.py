@@ -25,6 +25,7 @@ GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matric
 COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm peak_mib "
 COLUMNS += "scores boxes use note"
 PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
+LEAST_ROUNDS = 5  # of fewer nothing is remembered
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 
 
@@ -45,11 +46,13 @@ def runtimes(options: BenchmarkOptions) -> list[Row]:
     return rows
 
 
-def recommendation(rows: Sequence[Row]) -> str:
+def recommendation(rows: Sequence[Row], rounds: int) -> str:
     """Which runtime to use, in a sentence."""
     told = "{runtime} for batch {batch} of {model} ({times_eager} times as fast as eager)"
     each = ", ".join(told.format(**row) for row in rows if row["use"])
     where = f"On this machine with --threads {torch.get_num_threads()} use {each}"
+    if rounds < LEAST_ROUNDS:
+        return f"{where}; not remembered: fewer than {LEAST_ROUNDS} rounds"
     return f"{where}: Predictor(..., runtime='auto') and predict --runtime auto do."
 
 
@@ -83,7 +86,9 @@ def measured(known: Runtimes, name: str, options: BenchmarkOptions) -> list[Row]
         for runtime in (GEMM, *RUNTIMES):
             row = heading | {"batch": batch, "runtime": runtime}
             rows.append(row | times.get(runtime, {}) | told.get(runtime, {}))
-    known.remember({batch: mark_fastest(rows, batch) for batch in options.batches})
+    fastest = {batch: mark_fastest(rows, batch) for batch in options.batches}
+    if options.rounds >= LEAST_ROUNDS:
+        known.remember(fastest)
     return rows
 
 

@@ -26,9 +26,10 @@ class Timing:
         return 1e3 * self.median
 
     @property
-    def spread(self) -> float:
-        """Distance of the quartiles, as a share of the median."""
-        return round((self.quartiles[1] - self.quartiles[0]) / self.median, 3)
+    def spread(self) -> float | None:
+        """Distance of the quartiles, as a share of the median; None of a single round."""
+        between = self.quartiles[1] - self.quartiles[0]
+        return round(between / self.median, 3) if self.rounds > 1 else None
 
 
 def time_interleaved(

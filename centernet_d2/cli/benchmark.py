@@ -35,6 +35,10 @@ def run(args: argparse.Namespace) -> int:
     args.overrides = args.opts
     if args.runtimes:
         start_logging(verbose=args.verbose)
+        unused = {"--sections": args.sections, "--amp": args.amp_dtype}
+        unused["--size beside --images"] = args.size and args.images
+        if told := [option for option, given in unused.items() if given]:
+            raise ValueError(f"{told[0]} does nothing with --runtimes: leave it out")
         args.sections, args.batches = ["runtimes"], args.batches or [1, 8]
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     if args.runtimes:
-        result.machine["recommendation"] = recommendation(result.sections["runtimes"])
+        result.machine["recommendation"] = recommendation(result.sections["runtimes"], args.rounds)
     print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, vars(result), indent=1)

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = Sizes(args.batch, *(args.size or (None, None)))
     feed = feed_of(args, predictor, sizes) if args.precision == "int8" else None
     pictures = list(islice(pictures_of(args.images or args.calibrate, predictor), args.most))
+    if args.size and args.images and not args.split:
+        hint_at_size(args.size, pictures)
     began = time.perf_counter()
     args.output.parent.mkdir(parents=True, exist_ok=True)
     # What stood there stays until a file is proven.
@@ -121,16 +123,17 @@ def judge(
         lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
         fault = fault or lost
     if fault:
+        fault += "" if args.images or args.calibrate else "; compare on your own: --images FOLDER"
         raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
     return report, more
 
 
 def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> Scores:
-    """What `detect` scores in place of a model: "bbox/AP" -> percent, of each task the first."""
+    """What `detect` scores in place of a model: "bbox/AP" -> percent, AP or else the first."""
     evaluator = build_evaluator(cfg, cfg.DATASETS.TEST[0], "", **told_by_model(model))
     results = Trainer.test(cfg, detect, evaluator)
-    first = {task: next(iter(scores)) for task, scores in results.items() if scores}
-    return {f"{task}/{name}": float(results[task][name]) for task, name in first.items()}
+    chosen = {t: "AP" if "AP" in each else next(iter(each)) for t, each in results.items() if each}
+    return {f"{task}/{name}": float(results[task][name]) for task, name in chosen.items()}
 
 
 def loss(expected: Scores, found: Scores, allowed: float) -> tuple[str, list[str]]:
@@ -149,6 +152,14 @@ def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[Name
             yield file, predictor.read(file)
         return
     yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
+
+
+def hint_at_size(size: list[int], pictures: list[Named]) -> None:
+    """Warn where none of the pictures has the size that a file is made for."""
+    known = [list(image.shape[:2]) for _, image in pictures]
+    if known and size not in known:
+        told = "no picture of --images is %d high and %d wide, as --size is: the first is %d x %d"
+        logger.warning(told, *size, *known[0])
 
 
 def tell(report: Report, more: list[str]) -> None:

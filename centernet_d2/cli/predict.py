@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     upright = cfg.INPUT.EXIF_ORIENTATION == "apply"
     cameras = ImageCameras([f for f in found if not is_live(f)], **camera, upright=upright)
     predictor = Predictor(cfg, runtime=args.runtime)
+    if (args.calibration or args.focal_length) and not predictor.finds_boxes_in_space:
+        raise ValueError("this detector finds no boxes in space: it takes no projection")
     names, drawing = predictor.class_names, SkeletonDrawing.of(predictor.skeleton)
     for name in args.classes or ():
         check_choice("--classes", name, names)

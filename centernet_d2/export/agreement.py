@@ -33,7 +33,7 @@ class Agreement(Differences):
     def fault(self) -> str:
         """What differs too much, in words; "" where nothing does."""
         if not self.sure:
-            return f"neither side finds anything above {SURE:g}: give other pictures by --images"
+            return f"neither side finds anything above {SURE:g} in these pictures"
         return "" if self.met >= SHARE * self.sure else self.told()
 
     def told(self) -> str:

@@ -67,12 +67,12 @@ def chosen_format(name: str, output: Path) -> Format:
     missing = [package for package in found.packages if not _is_there(package)]
     if missing:
         raise ImportError(
-            f"--format {name} needs {' and '.join(missing)}: pip install 'centernet-d2[export]'"
+            f"{name} needs {' and '.join(missing)}: pip install 'centernet-d2[export]'"
         )
     if name == "aotinductor" and not (shutil.which("g++") or shutil.which("clang++")):
         raise ValueError(
-            "--format aotinductor compiles C++, and there is no g++ or clang++ on the PATH: "
-            "install one, or take --format torch"
+            "aotinductor compiles C++, and there is no g++ or clang++ on the PATH: install one, "
+            "or take another format or runtime"
         )
     return found
 

@@ -45,8 +45,8 @@ def check_precision(form: str, precision: str) -> None:
         )
     if (form, precision) == ("openvino", "int8") and importlib.util.find_spec("nncf") is None:
         raise ImportError(
-            "--precision int8 of --format openvino needs nncf, which is not installed: pip install "
-            "'centernet-d2[int8]'; --format onnx does without it"
+            "int8 of openvino needs nncf, which is not installed: pip install "
+            "'centernet-d2[int8]'; that of onnx (onnxruntime) does without it"
         )
 
 

@@ -115,6 +115,11 @@ class Predictor:
         return Runtimes(self.model, {"class_names": self.class_names, **self.names}, self.cfg)
 
     @property
+    def finds_boxes_in_space(self) -> bool:
+        """Whether images may have a projection."""
+        return "pred_boxes3d" in getattr(self.model, "output_fields", ("pred_boxes3d",))
+
+    @property
     def names(self) -> dict[str, Any]:
         """`Skeleton.saved` of joints, where there are any, and "guessed"; plain values."""
         joints = self.skeleton.saved() if self.skeleton else {}
@@ -216,6 +221,8 @@ class Predictor:
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))
         check_image(x)
+        if projection is not None and not self.finds_boxes_in_space:
+            raise ValueError("this detector finds no boxes in space: it takes no projection")
         pixels = x.copy() if self._detect else x.astype("float32")
         tensor = torch.as_tensor(pixels.transpose(2, 0, 1))
         found = {"image": tensor, "height": x.shape[0], "width": x.shape[1]}

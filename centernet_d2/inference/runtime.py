@@ -27,9 +27,10 @@ from ..atomic_write import atomic_folder, write_json
 from ..checked_values import check_choice
 from ..checkpoint.files import cache_dir
 from ..engine.model_config import model_text
+from ..export.agreement import SURE
 from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_tensors
 from ..export.graph import DetectorGraph, Sizes, least_side
-from ..export.parity import Differences
+from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import arrays_of, inputs_of, rows_found, write_graph
 from ..missing import is_missing
@@ -60,6 +61,7 @@ RUNTIMES = {
 """Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
 CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
 """What "auto" may take: it should find the same, and is ready at once."""
+PROVE = "; prove it on your pictures: centernet-d2 benchmark --runtimes --images FOLDER"
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
@@ -140,7 +142,7 @@ def generated_pictures(sizes: Iterable[tuple[int, int]]) -> list[Named]:
     split = SplitSettings(images=len(sizes), seed=1, scenes=ShapeSettings(side=side))
     drawn = [render(scene, side, random) for scene, random in make_scenes(split)]
     cut = [image[:h, :w].copy() for image, (h, w) in zip(drawn, sizes, strict=True)]
-    return [(f"generated picture {index}", image) for index, image in enumerate(cut)]
+    return [(f"{GENERATED} {index}", image) for index, image in enumerate(cut)]
 
 
 class Runtimes:
@@ -161,8 +163,8 @@ class Runtimes:
         self._record = self._folder / f"measured_with_{threads}_threads.json"
 
     def remember(self, fastest: Mapping[int, str]) -> None:
-        """Keep the fastest runtime for each size of batch."""
-        write_json(self._record, dict(fastest))
+        """Keep the fastest runtime for each size of batch, beside those of other sizes."""
+        write_json(self._record, dict(sorted({**self.fastest(), **fastest}.items())))
 
     def fastest(self) -> dict[int, str]:
         """Size of batch -> the fastest runtime that finds the same; {}: nothing was measured."""
@@ -229,16 +231,15 @@ class Runtimes:
         pictures = self.pictures[:4]
         pictures = pictures or generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
         is_exact = stored == "fp32"
-        if not path.is_file() or (
-            is_exact and self._fault(form, path, pictures[:1], empty_too=True)
-        ):
+        if not path.is_file() or (is_exact and self._fault(form, path, pictures[:1], kept=True)):
             feed = None if is_exact else Feed(self.pictures, self._inputs)
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
                 file, given = Path(folder) / path.name, (self.model, self.names, form)
                 write_graph(*given, file, Sizes(), precision=stored, feed=feed)
                 if is_exact and (fault := self._fault(form, file, pictures)):
-                    raise ValueError(f"it does not find what the model finds: {fault}")
+                    cure = PROVE if pictures[0][0].startswith(GENERATED) else ""
+                    raise ValueError(f"runtime '{name}' does not find the same: {fault}{cure}")
         bf16: Any = functools.partial(open_file, threads=torch.get_num_threads(), precision="bf16")
         run, _ = (bf16 if precision == "bf16" else form.open)(path)
         return FileDetector(self.model, run)
@@ -247,14 +248,15 @@ class Runtimes:
         return inputs_of(self.model, named[1], Sizes())
 
     def _fault(
-        self, form: Format, file: Path, pictures: Sequence[Named], *, empty_too: bool = False
+        self, form: Format, file: Path, pictures: Sequence[Named], *, kept: bool = False
     ) -> str:
-        """What a file finds otherwise; `empty_too`: there need not be anything to find."""
+        """What a file finds otherwise; one `kept` was proven, perhaps on other pictures."""
         name, first = pictures[0]
         batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
         batches += [[each] for each in pictures[1:]]
-        report = differences(self.model, FileDetector(self.model, form.open(file)[0]), batches)
-        return "" if empty_too and not report.detections else report.fault()
+        detect, report = FileDetector(self.model, form.open(file)[0]), Differences(SURE * kept)
+        differences(self.model, detect, batches, report)
+        return "" if kept and not report.detections else report.fault()
 
 
 def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:

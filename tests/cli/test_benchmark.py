@@ -30,6 +30,12 @@ def test_prints_tables_and_writes_json(verb, tiny_yaml, tmp_path, capsys):
         (["--sections", "sausages"], "deform_conv"),
         (["--device", "cuda:99"], "must be a device"),
         (["--weights", "bccd"], "go with --runtimes"),
+        (["--runtimes", "--amp", "float16"], "--amp does nothing with --runtimes: leave it out"),
+        (["--runtimes", "--sections", "detector"], "--sections does nothing with --runtimes"),
+        (
+            ["--runtimes", "--images", "a", "--size", "9", "9"],
+            "--size beside --images does nothing",
+        ),
         (["--runtimes"], "Nothing says which model"),
     ],
 )
@@ -45,15 +51,15 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
     for module in (runtime, runtimes):
         monkeypatch.setattr(module, "RUNTIMES", some)
     weights, file = saved("hard", tmp_path / "model.pth"), tmp_path / "numbers.json"
-    arguments = ["--runtimes", "--rounds", "1", "--size", "96", "128", "--json", str(file)]
-    assert verb("benchmark").main([*arguments, *weights]) == 0
+    arguments = ["--runtimes", "--warm-up", "0", "--size", "96", "128"]
+    assert verb("benchmark").main(["--rounds", "5", "--json", str(file), *arguments, *weights]) == 0
     told = json.loads(file.read_text())
     rows = {(row["runtime"], row["batch"]): row for row in told["sections"]["runtimes"]}
     names = [runtimes.GEMM, "eager", "folded", "bf16", "onnxruntime"]
     assert [*rows] == [(name, batch) for batch in (1, 8) for name in names]
     for batch in (1, 8):
         absent, half = rows["onnxruntime", batch], rows["bf16", batch]
-        assert absent["note"].startswith("--format onnx needs onnxscript: pip install onnxscript")
+        assert absent["note"].startswith("onnx needs onnxscript: pip install onnxscript")
         assert absent["ms_per_image"] is None
         assert "above 0.3" in half["note"]
         eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
@@ -71,6 +77,10 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
         in told["machine"]["recommendation"]
         in capsys.readouterr().out
     )
+    before = record.read_bytes()
+    assert verb("benchmark").main(["--rounds", "1", "--batches", "1", *arguments, *weights]) == 0
+    assert record.read_bytes() == before
+    assert "; not remembered: fewer than 5 rounds" in capsys.readouterr().out
 
 
 def test_what_is_much_faster_and_finds_the_same_is_used():
@@ -86,6 +96,6 @@ def test_what_is_much_faster_and_finds_the_same_is_used():
     assert runtimes.mark_fastest(rows, 1) == "folded"  # 2.5 % are no gain
     assert [row["runtime"] for row in rows if row["use"]] == ["folded"]
     assert runtimes.mark_fastest(rows, 8) == "eager"
-    told = runtimes.recommendation(rows)
+    told = runtimes.recommendation(rows, 5)
     assert "use folded for batch 1 of a (1.09" in told
     assert ", eager for batch 8 of a (3" in told

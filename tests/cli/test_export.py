@@ -9,6 +9,7 @@ import pytest
 from export.small import CLASSES, pictures, saved
 
 from centernet_d2 import cli
+from centernet_d2.cli import export as verb
 from centernet_d2.export import formats
 from centernet_d2.export.formats import formats as table
 
@@ -38,6 +39,17 @@ def test_the_file_says_all_that_a_program_needs(tmp_path, capsys):
     assert told["protocol"].startswith("no augmentation / keep_res / hard NMS")
     assert export(tmp_path, "hard")[0] == 1
     assert "give --overwrite" in capsys.readouterr().err
+
+
+def test_a_size_of_no_picture_is_said(monkeypatch):
+    told = []
+    monkeypatch.setattr(verb.logger, "warning", lambda line, *more: told.append(line % more))
+    named = [("a.png", pictures(1, 48, 64)[0]), ("b.png", pictures(1, 64, 64)[0])]
+    for size in ([64, 48], [48, 64], [64, 64]):
+        verb.hint_at_size(size, named)
+    assert told == [
+        "no picture of --images is 64 high and 48 wide, as --size is: the first is 48 x 64"
+    ]
 
 
 def test_the_network_alone_is_compared_too(tmp_path, capsys):

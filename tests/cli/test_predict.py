@@ -138,7 +138,11 @@ def test_corner_detectors_show_all_their_heatmaps(
     assert (pictures[0] != pictures[1]).any()
 
 
-def test_predictions_of_other_cameras_are_not_mixed(predict, photo):
+def test_predictions_of_other_cameras_are_not_mixed(predict, photo, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"no boxes in space: it takes no projection"):
+        predict(photo, "--focal-length", "1000", output="flat")
+    assert not (tmp_path / "flat").exists()
+    monkeypatch.setattr(Predictor, "finds_boxes_in_space", True)
     for given, later in (("1000", None), (None, "1000"), ("1000", "900")):
         first, second = ([] if f is None else ["--focal-length", f] for f in (given, later))
         where = {"output": f"{given}_{later}"}

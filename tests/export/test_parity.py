@@ -91,6 +91,30 @@ def test_few_may_stand_on_a_neighbouring_cell_of_equal_score():
     assert fault(moved(20)) == "40 of 60 detections stand beside others of equal score"
 
 
+@pytest.mark.parametrize(
+    ("picture", "floor", "score", "told"),
+    [
+        ("photo.png", 0, 0.05, "a score of 0.0500 of class 1 that the file alone finds in photo"),
+        ("photo.png", 0.3, 0.29, ""),
+        ("generated picture 0", 0, 0.09, ""),
+        ("generated picture 0", 0, 0.11, "a score of 0.1100 of class 1 that the file alone finds"),
+        ("generated picture 0", 0.3, 0.31, "a score of 0.3100 of class 1 that the file alone"),
+    ],
+)
+def test_peaks_by_chance_count_in_pictures_that_were_not_generated(picture, floor, score, told):
+    expected, found = rows(), rows()
+    for each in (expected, found):
+        each["scores"][-1] = 0.001  # so that the other is not the last of its list
+    more = {n: np.concatenate([v, v[:1]]) for n, v in found.items()}
+    more["scores"][-1], more["pred_classes"][-1] = score, 1
+    more["pred_boxes"][-1] = [400, 400, 420, 420]
+    report = Differences(floor)
+    report.add(expected, more, picture)
+    assert report.fault().startswith(told)
+    assert bool(report.fault()) == bool(told)
+    assert report.ties == (picture != "photo.png" and score < 0.1)
+
+
 def test_the_last_ones_of_a_list_may_tie():
     def other_last(found, row):
         found["pred_boxes"][-1] += 100

@@ -34,6 +34,13 @@ def test_as_many_projections_as_images(predictor, projections):
         predictor.batch(IMAGES, projections=projections)
 
 
+def test_a_detector_without_boxes_in_space_takes_none(tiny_config, tmp_path):
+    flat = make_predictor(tiny_config(), tmp_path)
+    assert not flat.finds_boxes_in_space
+    with pytest.raises(ValueError, match=r"no boxes in space: it takes no projection"):
+        flat(IMAGES[0], PROJECTIONS[0])
+
+
 def test_messages_name_files(predictor, tmp_path, caplog):
     file = str(tmp_path / "street.png")
     cv2.imwrite(file, IMAGES[0])

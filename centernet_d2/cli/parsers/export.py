@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     help_text = "pictures that int8 is calibrated on, a folder as a rule; default: --images"
     own("--calibrate", nargs="+", type=expanded, metavar="IMAGE", help=help_text)
-    own("--calibrate-most", type=count, default=100, metavar="N", help="on N of them, default 100")
+    most = argument(whole(8))  # export.precision.LEAST
+    own("--calibrate-most", type=most, default=100, metavar="N", help="on N of them, default 100")
     help_text = "score the file and PyTorch, as DATASETS.TEST has it: voc:my/Annotations:my/images"
     own("--check-on", default="", metavar="SPEC", help=help_text)
     help_text = "refuse a file that loses more AP there; default: 1"
