@@ -4,8 +4,9 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any
 
@@ -41,31 +42,84 @@ class Choice(BaseModel, extra="forbid"):
     max: int | None = Field(None, ge=1)
 
 
+NEEDED = {"threshold": "a number from 0 to 1", "max": "a whole number, 1 or more"}
+"""Parameter of the query -> what it is."""
+
+
+def sole(names: Iterable[str]) -> None:
+    """HTTPException (400) where a form or JSON holds what is not read."""
+    for name in names:
+        if name not in ("pictures", "projection"):
+            told = "a form and JSON have 'pictures' and 'projection'; threshold and max belong in"
+            raise HTTPException(
+                400, f"{name[:40]!r} is not read: {told} the query: ?threshold=0.99"
+            )
+
+
+def parsed(text: Any, what: str) -> Any:
+    """JSON -> what it says, or HTTPException."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise HTTPException(400, f"{what} cannot be read as JSON: {error}") from None
+
+
+def of_json(given: Any) -> list[bytes]:
+    """Pictures as texts of base64, also of data URLs -> their bytes, or HTTPException."""
+    sole(given if isinstance(given, dict) else ())
+    texts = given.get("pictures") if isinstance(given, dict) else None
+    if not isinstance(texts, list):
+        raise HTTPException(400, 'JSON is another one: send {"pictures": ["<base64>", ...]}')
+    pictures = []
+    for number, text in enumerate(texts, 1):
+        try:
+            content = re.sub(r"\Adata:image/[\w.+-]+;base64,", "", text)
+            pictures.append(base64.b64decode(content, validate=True))
+        except (TypeError, ValueError):
+            told = f"picture {number} is no base64: send what `base64 -w0 photo.jpg` prints"
+            raise HTTPException(400, told) from None
+    return pictures
+
+
+async def of_form(request: Request, most: int) -> tuple[list[bytes], Any]:
+    """Files and the projection of a form, or HTTPException."""
+    form: Any
+    async with request.form(max_files=most + 1, max_fields=8) as form:
+        sole(form)
+        files, cameras = form.getlist("pictures"), form.getlist("projection")
+        if any(isinstance(file, str) for file in files) or len(cameras) > 1:
+            told = "'pictures' are files (curl -F pictures=@photo.jpg), 'projection' is one JSON"
+            raise HTTPException(400, f"the form has others: {told}")
+        camera = parsed(cameras[0], "'projection'") if cameras else None
+        return [await file.read() for file in files], camera
+
+
 async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
     """Read a request's body: pictures, and the projection of all of them or None."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    form: Any
+    many = HTTPException(413, f"too many pictures: give {'one' if most == 1 else f'1 to {most}'}")
     camera = None
     try:
         if kind == FORM:
-            async with request.form(max_files=most + 1, max_fields=8) as form:
-                camera = json.loads(form["projection"]) if "projection" in form else None
-                pictures = [await file.read() for file in form.getlist("pictures")]
+            pictures, camera = await of_form(request, most)
         elif kind == JSON:
-            given = await request.json()
-            pictures = [base64.b64decode(text, validate=True) for text in given["pictures"]]
+            given = parsed(await request.body(), "the body")
+            pictures = of_json(given)
             camera = given.get("projection")
         elif kind in BODIES or kind.startswith("image/"):
             pictures = [await request.body()]
         else:
             told = f"content type {kind!r}: send a picture's bytes, {FORM} or {JSON}"
             raise HTTPException(415, told)
-    except (ClientDisconnect, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        told = "give files, or base64 in a list of JSON, as 'pictures'; and JSON as 'projection'"
-        raise HTTPException(400, f"the request cannot be read: {told}") from None
-    if not 0 < len(pictures) <= most:
-        told = f"{len(pictures)} pictures: give 1 to {most}, as 'pictures' of a form"
-        raise HTTPException(413 if pictures else 400, told)
+    except ClientDisconnect:
+        raise HTTPException(400, "the request was cut short: send it anew") from None
+    except HTTPException as error:
+        raise many if error.detail.startswith("Too many files") else error from None
+    if not pictures:
+        told = "no picture came: give files of a form, or base64 in a list of JSON, as 'pictures'"
+        raise HTTPException(400, told)
+    if len(pictures) > most:
+        raise many
     return pictures, camera
 
 
@@ -87,6 +141,9 @@ class Service:
     ) -> tuple[list[np.ndarray], list[Detections], bool]:
         """Pictures, what is in them, and whether their camera is a guess; or HTTPException."""
         self.check()
+        for name in NEEDED:
+            if len(request.query_params.getlist(name)) > 1:
+                raise HTTPException(400, f"{name} comes twice: give it once")
         places, limit = self.batcher.places, self.options.max_pixels
         try:
             async with asyncio.timeout(self.options.timeout):
@@ -147,11 +204,16 @@ def make_app(service: Service) -> FastAPI:
         content = await asyncio.to_thread(drawn, picture, found, form)
         return Response(content, media_type=f"image/{form.lower()}")
 
-    app.get("/")(lambda: HTMLResponse(PAGE))
-    app.get("/health")(lambda: {"status": "alive"})
-    app.get("/ready")(service.check)
-    app.get("/model")(lambda: service.finder.metadata)
-    app.get("/metrics")(lambda: PlainTextResponse(generate_latest(service.registry)))
+    answers: dict[str, Callable[[], Any]] = {
+        "/": lambda: HTMLResponse(PAGE),
+        "/health": lambda: {"status": "alive"},
+        "/ready": service.check,
+        "/model": lambda: service.finder.metadata,
+        "/metrics": lambda: PlainTextResponse(generate_latest(service.registry)),
+    }
+    for path, answer in answers.items():
+        app.get(path)(answer)
+        app.head(path, include_in_schema=False)(answer)
     return app
 
 
@@ -161,7 +223,6 @@ def add_faults(app: FastAPI, service: Service) -> None:
     known = {
         400: "the form cannot be read: send it anew",
         404: "there is no such path: GET / lists those that there are",
-        405: "this path takes another method: GET / lists them",
         413: f"more than {most} bytes: send less, or start with --max-bytes",
     }
 
@@ -187,11 +248,16 @@ def add_faults(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        told = f"{first['loc'][-1]}: {first['msg']} (there are 'threshold' and 'max')"
+        name, given = str(first["loc"][-1])[:40], str(first["input"])[:40]
+        told = f"{name!r} is no parameter: there are 'threshold' and 'max'"
+        if name in NEEDED:
+            told = f"{name} is {given!r}: give {NEEDED[name]}"
         return JSONResponse({"error": told}, 400)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
         # Ours name a cure behind a colon; those of the libraries are a word.
         told = error.detail if ":" in error.detail else known.get(error.status_code, error.detail)
+        if error.status_code == 405 and error.headers:
+            told = f"this path takes {error.headers['Allow']}: GET / lists all"
         return JSONResponse({"error": told}, error.status_code, error.headers)
