@@ -400,6 +400,7 @@ def test_a_server_that_cannot_start(tmp_path, capsys, monkeypatch):
             (model, "--host", "192.0.2.1"): "cannot listen on 192.0.2.1 port 8000",
             (model, "--port", "99999"): "give another --port or --host",
             (model, "--weights", "bccd"): "give one of --model (an exported file) and --weights",
+            (model, "--opts", "TEST.FLIP", "True"): "--opts goes with --weights: what an exported",
             (model, "--device", "cuda"): "--device goes with --weights",
             (model, "--batch-size", "0"): "--batch-size must be 1 or more",
             (model, "--timeout", "nan"): "--timeout must be 0.01 or more",
