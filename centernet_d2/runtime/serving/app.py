@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any
 
@@ -46,80 +46,47 @@ NEEDED = {"threshold": "a number from 0 to 1", "max": "a whole number, 1 or more
 """Parameter of the query -> what it is."""
 
 
-def sole(names: Iterable[str]) -> None:
-    """HTTPException (400) where a form or JSON holds what is not read."""
-    for name in names:
-        if name not in ("pictures", "projection"):
-            told = "a form and JSON have 'pictures' and 'projection'; threshold and max belong in"
-            raise HTTPException(
-                400, f"{name[:40]!r} is not read: {told} the query: ?threshold=0.99"
-            )
-
-
-def parsed(text: Any, what: str) -> Any:
-    """JSON -> what it says, or HTTPException."""
+def of_base64(number: int, text: Any) -> bytes:
+    """The bytes of a text of base64, also behind the head of a data URL; or HTTPException."""
     try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise HTTPException(400, f"{what} cannot be read as JSON: {error}") from None
-
-
-def of_json(given: Any) -> list[bytes]:
-    """Pictures as texts of base64, also of data URLs -> their bytes, or HTTPException."""
-    sole(given if isinstance(given, dict) else ())
-    texts = given.get("pictures") if isinstance(given, dict) else None
-    if not isinstance(texts, list):
-        raise HTTPException(400, 'JSON is another one: send {"pictures": ["<base64>", ...]}')
-    pictures = []
-    for number, text in enumerate(texts, 1):
-        try:
-            content = re.sub(r"\Adata:image/[\w.+-]+;base64,", "", text)
-            pictures.append(base64.b64decode(content, validate=True))
-        except (TypeError, ValueError):
-            told = f"picture {number} is no base64: send what `base64 -w0 photo.jpg` prints"
-            raise HTTPException(400, told) from None
-    return pictures
-
-
-async def of_form(request: Request, most: int) -> tuple[list[bytes], Any]:
-    """Files and the projection of a form, or HTTPException."""
-    form: Any
-    async with request.form(max_files=most + 1, max_fields=8) as form:
-        sole(form)
-        files, cameras = form.getlist("pictures"), form.getlist("projection")
-        if any(isinstance(file, str) for file in files) or len(cameras) > 1:
-            told = "'pictures' are files (curl -F pictures=@photo.jpg), 'projection' is one JSON"
-            raise HTTPException(400, f"the form has others: {told}")
-        camera = parsed(cameras[0], "'projection'") if cameras else None
-        return [await file.read() for file in files], camera
+        return base64.b64decode(re.sub(r"\Adata:image/[\w.+-]+;base64,", "", text), validate=True)
+    except (TypeError, ValueError):
+        told = f"picture {number} is no base64: send what `base64 -w0 photo.jpg` prints, in a list"
+        raise HTTPException(400, told) from None
 
 
 async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
     """Read a request's body: pictures, and the projection of all of them or None."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    many = HTTPException(413, f"too many pictures: give {'one' if most == 1 else f'1 to {most}'}")
-    camera = None
+    form: Any
+    names, camera = ["pictures"], None
     try:
         if kind == FORM:
-            pictures, camera = await of_form(request, most)
+            async with request.form(max_fields=8) as form:
+                names = [name for name, _ in form.multi_items()]
+                camera = json.loads(form["projection"]) if "projection" in form else None
+                pictures = [await file.read() for file in form.getlist("pictures")]
         elif kind == JSON:
-            given = parsed(await request.body(), "the body")
-            pictures = of_json(given)
-            camera = given.get("projection")
+            given = await request.json()
+            names, camera = list(given), given.get("projection")
+            pictures = [of_base64(*each) for each in enumerate(given.get("pictures", ()), 1)]
         elif kind in BODIES or kind.startswith("image/"):
             pictures = [await request.body()]
         else:
             told = f"content type {kind!r}: send a picture's bytes, {FORM} or {JSON}"
             raise HTTPException(415, told)
-    except ClientDisconnect:
-        raise HTTPException(400, "the request was cut short: send it anew") from None
-    except HTTPException as error:
-        raise many if error.detail.startswith("Too many files") else error from None
-    if not pictures:
-        told = "no picture came: give files of a form, or base64 in a list of JSON, as 'pictures'"
-        raise HTTPException(400, told)
-    if len(pictures) > most:
-        raise many
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the JSON cannot be read: {error}") from None
+    except (ClientDisconnect, TypeError, AttributeError):
+        told = 'send files as "pictures" of a form, or JSON {"pictures": ["<base64>", ...]}'
+        raise HTTPException(400, f"the request cannot be read: {told}") from None
+    for name in names:
+        if name not in ("pictures", "projection") or names.count("projection") > 1:
+            told = "a form and JSON have 'pictures' and one 'projection'; threshold and max belong"
+            raise HTTPException(400, f"{name[:40]!r}: {told} in the query: ?threshold=0.99")
+    if not 0 < len(pictures) <= most:
+        told = f"{len(pictures)} pictures: give {'one' if most == 1 else f'1 to {most}'}"
+        raise HTTPException(413 if pictures else 400, f"{told}, as 'pictures' of a form or JSON")
     return pictures, camera
 
 
