@@ -10,10 +10,8 @@ from ..runtime.serving import Options, serve
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.model and args.opts and not (args.weights or args.config_file):
-        raise ValueError(
-            "--opts goes with --weights: what an exported file does was fixed at its export."
-        )
+    if args.model and args.opts:
+        raise ValueError("--opts goes with --weights: what a file does was fixed at its export.")
     if bool(args.model) == bool(args.weights or args.config_file or args.opts):
         raise ValueError("give one of --model (an exported file) and --weights: one is served.")
     if args.model and args.device != "cpu":

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def main() -> int:
     args = parser.parse_args()
     if not 0 <= args.score_threshold <= 1:
         parser.error(f"--score-threshold is {args.score_threshold}: give a number from 0 to 1")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # the sentences here say more
+    status = 0
     try:
         import cv2
     except ImportError:
@@ -29,25 +29,29 @@ def main() -> int:
         sys.exit(f"error: reading pictures needs OpenCV: {cure}")
     try:
         detector = Detector(args.model, threads=args.threads)
+        for file in args.pictures:
+            try:
+                found = detector(picture_of(file, cv2)).above(args.score_threshold)
+            except (OSError, TypeError, ValueError, cv2.error) as error:
+                print(f"error: {error}", file=sys.stderr)
+                status = 1
+            else:
+                print(json.dumps({"file": file, "detections": found.rows()}), flush=True)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    status = 0
-    for file in args.pictures:
-        try:
-            content, picture = Path(file).read_bytes(), None
-            if not is_cut(content):  # imread would fill what is missing
-                picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise ValueError(
-                    f"'{file}' is no whole picture that OpenCV can read: give picture files, of a "
-                    "video its frames, and of a file that was cut short a new copy"
-                )
-            found = detector(picture).above(args.score_threshold)
-            print(json.dumps({"file": file, "detections": found.rows()}), flush=True)
-        except (OSError, TypeError, ValueError, cv2.error) as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 1
     return status
+
+
+def picture_of(file: str, cv2: Any) -> Any:
+    """Read (H, W, 3) uint8, channels B, G, R; OSError or ValueError where it is not whole."""
+    content = Path(file).read_bytes()
+    coded = np.frombuffer(content, np.uint8)  # imread would fill what is missing
+    if is_cut(content) or (picture := cv2.imdecode(coded, cv2.IMREAD_COLOR)) is None:
+        raise ValueError(
+            f"'{file}' is no whole picture that OpenCV can read: give picture files, of a video "
+            "its frames, and of a file that was cut short a new copy"
+        )
+    return picture
 
 
 def is_cut(content: bytes) -> bool:

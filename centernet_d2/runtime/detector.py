@@ -90,9 +90,7 @@ class Detector:
     def _detect(
         self, pictures: Sequence[np.ndarray], cameras: Sequence[np.ndarray]
     ) -> list[Detections]:
-        more = max(
-            (self._frame["batch"] or 0) - len(pictures), 0
-        )  # a batch that is fixed is filled
+        more = max((self._frame["batch"] or 0) - len(pictures), 0)  # a fixed batch is filled
         inputs = {PICTURES: np.stack([*pictures, *[pictures[0]] * more])}
         if self._has_cameras:
             inputs[PROJECTION] = np.stack([*cameras, *[cameras[0]] * more])

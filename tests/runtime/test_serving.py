@@ -159,7 +159,7 @@ REFUSED = {
     "a text in a form": (
         {"files": FILES, "data": {"pictures": "a"}},
         400,
-        'send files as "pictures"',
+        'send a form of files as "pictures"',
     ),
     "a bad camera": (
         {"files": FILES, "data": {"projection": "a"}},
@@ -350,11 +350,13 @@ def test_joints_are_drawn_and_those_that_are_none_are_not():
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(request, tmp_path):
     """A process that serves a file made by hand, as the package of its own; and its port."""
     pytest.importorskip("onnxruntime")
     (tmp_path / "centernet_d2_runtime").symlink_to(Path(pictures.__file__).parents[1])
-    command = ["-m", "centernet_d2_runtime.serving", str(write_onnx(tmp_path / "a.onnx")), "--port"]
+    named = ["--model"] if request.node.callspec.params["number"] == signal.SIGINT else []
+    model = [*named, str(write_onnx(tmp_path / "a.onnx")), "--port"]
+    command = ["-m", "centernet_d2_runtime.serving", *model]
     process = subprocess.Popen(
         [sys.executable, *command, "0"],
         cwd=tmp_path,
@@ -408,7 +410,7 @@ def test_a_server_that_cannot_start(tmp_path, capsys, monkeypatch):
             (model, "--host", "192.0.2.1"): "cannot listen on 192.0.2.1 port 8000",
             (model, "--port", "99999"): "give another --port or --host",
             (model, "--weights", "bccd"): "give one of --model (an exported file) and --weights",
-            (model, "--opts", "TEST.FLIP", "True"): "--opts goes with --weights: what an exported",
+            (model, "--opts", "TEST.FLIP", "True"): "--opts goes with --weights: what a file",
             (model, "--device", "cuda"): "--device goes with --weights",
             (model, "--batch-size", "0"): "--batch-size must be 1 or more",
             (model, "--timeout", "nan"): "--timeout must be 0.01 or more",

@@ -38,12 +38,8 @@ BODIES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 class Choice(BaseModel, extra="forbid"):
     """Which detections are answered."""
 
-    threshold: float = Field(0.3, ge=0, le=1)
-    max: int | None = Field(None, ge=1)
-
-
-NEEDED = {"threshold": "a number from 0 to 1", "max": "a whole number, 1 or more"}
-"""Parameter of the query -> what it is."""
+    threshold: float = Field(0.3, ge=0, le=1, description="a number from 0 to 1")
+    max: int | None = Field(None, ge=1, description="a whole number, 1 or more")
 
 
 def of_base64(number: int, text: Any) -> bytes:
@@ -78,7 +74,7 @@ async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"the JSON cannot be read: {error}") from None
     except (ClientDisconnect, TypeError, AttributeError):
-        told = 'send files as "pictures" of a form, or JSON {"pictures": ["<base64>", ...]}'
+        told = 'send a form of files as "pictures", or JSON {"pictures": ["<base64>", ...]}'
         raise HTTPException(400, f"the request cannot be read: {told}") from None
     for name in names:
         if name not in ("pictures", "projection") or names.count("projection") > 1:
@@ -108,7 +104,7 @@ class Service:
     ) -> tuple[list[np.ndarray], list[Detections], bool]:
         """Pictures, what is in them, and whether their camera is a guess; or HTTPException."""
         self.check()
-        for name in NEEDED:
+        for name in Choice.model_fields:
             if len(request.query_params.getlist(name)) > 1:
                 raise HTTPException(400, f"{name} comes twice: give it once")
         places, limit = self.batcher.places, self.options.max_pixels
@@ -133,9 +129,8 @@ class Service:
     def check(self) -> dict[str, str]:
         """Whether requests are taken; HTTPException where they are not."""
         if self.stopping():
-            raise HTTPException(
-                503, "the server is stopping: ask again later", {"Retry-After": "5"}
-            )
+            told = "the server is stopping: ask again later"
+            raise HTTPException(503, told, {"Retry-After": "5"})
         return {"status": "ready"}
 
 
@@ -217,8 +212,8 @@ def add_faults(app: FastAPI, service: Service) -> None:
         first = error.errors()[0]
         name, given = str(first["loc"][-1])[:40], str(first["input"])[:40]
         told = f"{name!r} is no parameter: there are 'threshold' and 'max'"
-        if name in NEEDED:
-            told = f"{name} is {given!r}: give {NEEDED[name]}"
+        if field := Choice.model_fields.get(name):
+            told = f"{name} is {given!r}: give {field.description}"
         return JSONResponse({"error": told}, 400)
 
     @app.exception_handler(HTTPException)
