@@ -34,6 +34,5 @@ def detector_of(args: argparse.Namespace) -> Any:
 
     torch.set_num_threads(args.threads or torch.get_num_threads())
     given = (args.config_file, args.weights, ["MODEL.DEVICE", args.device, *args.opts])
-    return PredictorDetector(
-        Predictor(read_model_config(*given, add_keys=import_all(args.imports)))
-    )
+    cfg = read_model_config(*given, add_keys=import_all(args.imports))
+    return PredictorDetector(Predictor(cfg))

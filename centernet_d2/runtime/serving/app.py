@@ -166,16 +166,15 @@ def make_app(service: Service) -> FastAPI:
         content = await asyncio.to_thread(drawn, picture, found, form)
         return Response(content, media_type=f"image/{form.lower()}")
 
-    answers: dict[str, Callable[[], Any]] = {
-        "/": lambda: HTMLResponse(PAGE),
-        "/health": lambda: {"status": "alive"},
-        "/ready": service.check,
-        "/model": lambda: service.finder.metadata,
-        "/metrics": lambda: PlainTextResponse(generate_latest(service.registry)),
-    }
-    for path, answer in answers.items():
+    def get(path: str, answer: Callable[[], Any]) -> None:
         app.get(path)(answer)
         app.head(path, include_in_schema=False)(answer)
+
+    get("/", lambda: HTMLResponse(PAGE))
+    get("/health", lambda: {"status": "alive"})
+    get("/ready", service.check)
+    get("/model", lambda: service.finder.metadata)
+    get("/metrics", lambda: PlainTextResponse(generate_latest(service.registry)))
     return app
 
 
@@ -189,9 +188,7 @@ def add_faults(app: FastAPI, service: Service) -> None:
     }
 
     @app.middleware("http")
-    async def watched(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
+    async def watched(request: Request, answer: Callable[..., Awaitable[Response]]) -> Response:
         began, path = time.perf_counter(), request.url.path
         try:
             response = await answer(request)
