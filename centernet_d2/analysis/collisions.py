@@ -18,10 +18,10 @@ from ..data.records import Record
 from ..data.statistics import MEDIUM, SMALL, countable
 
 AREAS = ("small", "medium", "large")
-# Of COCO's train2017 in the paper; that of centers are pairs.
+# Of COCO's train2017 in the paper.
 PAPER = {
     "objects": 860001,
-    "center_collisions": 614,
+    "center_pairs": 614,
     "iou_collisions": {"0.7": 715, "0.5": 5179},
     "anchors_forced": 170220,
     "anchors_forced_by_area": {"small": 125831, "medium": 18505, "large": 25884},
@@ -174,7 +174,7 @@ def collision_tables(found: Mapping[str, Any]) -> list[str]:
     limits = found["iou_collisions"]
     rows: list[list[Any]] = [["objects", found["objects"], PAPER["objects"]]]
     rows.append(["objects in a cell that is taken", found["center_collisions"], None])
-    rows.append(["pairs in one cell", found["center_pairs"], PAPER["center_collisions"]])
+    rows.append(["pairs in one cell", found["center_pairs"], PAPER["center_pairs"]])
     for limit, pairs in limits.items():
         rows.append([f"pairs above IoU {limit}", pairs, PAPER["iou_collisions"].get(limit)])
     rows.append(["objects that no anchor fits", found["anchors_forced"], PAPER["anchors_forced"]])

@@ -90,7 +90,7 @@ def _filtered(seen: Seen | None, score: float, told: str = "") -> Answer:
     names = Counter(row[0] for row in table["data"])
     highest = record["images"][0]["highest_score"] or 0
     found = ", ".join(f"{count} {name}" for name, count in names.most_common())
-    told = f"**{names.total()} found** from a score of {score:g} on: "
+    told = f"**{names.total()} found** with a score of {score:g} or more: "
     told += found or f"none; the highest score is {highest:.2g}"
     view = gr.Image(None if above is None else above[:, :, ::-1], visible=above is not None)
     text = "\n\n".join([told, *seen.notes])

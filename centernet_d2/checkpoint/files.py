@@ -49,10 +49,15 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+EXPORTED = (".onnx", ".xml", ".pt2")  # endings of files that `centernet-d2 export` writes
+
+
 def file_kind(path: str | os.PathLike[str]) -> str:
     """What a file is by how it begins: "torch", or one of the words below, or "unknown"."""
     with open(path, "rb") as stream:
         start = stream.read(512)
+    if os.fspath(path).lower().endswith(EXPORTED):
+        return "exported"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     kinds = {
         "empty": not start,
@@ -66,6 +71,8 @@ def file_kind(path: str | os.PathLike[str]) -> str:
 
 
 _NOT_WEIGHTS = {
+    "exported": "is a file of `centernet-d2 export`, not weights: `serve --model`, `app --model` "
+    "and `python -m centernet_d2.runtime` run it. Name the weights that it was made of.",
     "html": "is a web page, not weights: the server answered with a page (a quota, a sign-in or a "
     "confirmation). Open the address in a browser and download the file itself.",
     "lfs": "is a Git LFS pointer, not the weights it stands for. Run `git lfs pull` in its "

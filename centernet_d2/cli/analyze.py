@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or os.path.join(cfg.OUTPUT_DIR, "analysis")
     model = build_model(cfg).eval()
     load_for_evaluation(cfg, model)
+    if args.analysis == "oracle":
+        for told in args.substitute:
+            Oracle(model, told)  # says what this detector cannot be told
     for name in cfg.DATASETS.TEST:
         if args.analysis == "oracle":
             rows = oracle_rows(cfg, model, name, args.substitute, os.path.join(output, name))

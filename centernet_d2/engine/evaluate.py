@@ -59,8 +59,8 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     """
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(
-            "MODEL.WEIGHTS is empty: an untrained model would detect nothing. Name a checkpoint, "
-            f"for example MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
+            "MODEL.WEIGHTS is empty: an untrained model would detect nothing. Name a checkpoint by "
+            f"--weights, or MODEL.WEIGHTS {os.path.join(cfg.OUTPUT_DIR, 'model_final.pth')}."
         )
     fetch_weights(cfg.MODEL.WEIGHTS)  # before the class names are read: `setup` does not
     class_names = set_class_names(cfg)

@@ -67,8 +67,7 @@ def chosen_format(name: str, output: Path) -> Format:
     missing = [package for package in found.packages if not _is_there(package)]
     if missing:
         raise ImportError(
-            f"--format {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}, or "
-            "pip install 'centernet_d2[export]'"
+            f"--format {name} needs {' and '.join(missing)}: pip install 'centernet-d2[export]'"
         )
     if name == "aotinductor" and not (shutil.which("g++") or shutil.which("clang++")):
         raise ValueError(

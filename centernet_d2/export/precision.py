@@ -46,7 +46,7 @@ def check_precision(form: str, precision: str) -> None:
     if (form, precision) == ("openvino", "int8") and importlib.util.find_spec("nncf") is None:
         raise ImportError(
             "--precision int8 of --format openvino needs nncf, which is not installed: pip install "
-            "'centernet_d2[int8]'; --format onnx does without it"
+            "'centernet-d2[int8]'; --format onnx does without it"
         )
 
 

@@ -49,15 +49,15 @@ def upload(photo, tmp_path):
 def test_a_picture_and_then_another_threshold(detect, upload, monkeypatch):
     seen, camera, told, drawn, above, table, record, warned = detect(upload)
     count = len(table["data"])
-    assert told.startswith(f"**{count} found** from a score of 0.05 on: ")
+    assert told.startswith(f"**{count} found** with a score of 0.05 or more: ")
     assert (camera.visible, above.visible, warned) == (False, False, [])
     assert drawn.shape == (200, 300, 3)
     assert len(json.loads(record)["images"][0]["detections"]) == count
     score = float(seen.result["instances"].scores.max())
     monkeypatch.setattr(Predictor, "batch", None)  # nothing is detected again
-    assert app._filtered(seen, score)[0].startswith("**1 found** from a score of ")
+    assert app._filtered(seen, score)[0].startswith("**1 found** with a score of ")
     told, plain, _, table, _ = app._filtered(seen, 1.0)
-    assert told == f"**0 found** from a score of 1 on: none; the highest score is {score:.2g}"
+    assert told == f"**0 found** with a score of 1 or more: none; the highest score is {score:.2g}"
     assert (table["data"], table["headers"][:2]) == ([], ["class", "score"])
     assert (plain != drawn).any()
     maps = app._heatmaps(seen)

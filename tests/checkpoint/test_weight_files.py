@@ -93,6 +93,15 @@ def test_what_is_no_weight_file_is_named(tmp_path, content, message):
             load(str(file))
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml", "model.pt2"])
+def test_an_exported_file_is_no_weights(tmp_path, name):
+    file = tmp_path / name
+    file.write_bytes(b"PK\x03\x04 whatever")
+    for load in LOADERS:
+        with pytest.raises(WeightFileError, match=rf"{name}' is a file of `centernet-d2 export`"):
+            load(str(file))
+
+
 @NEW_AND_OLD
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_cut_off_file(tmp_path, new_format, share):

@@ -91,3 +91,9 @@ def test_collisions_without_data_name_the_cure(verb, named):
     opts = ["--opts", "DATASETS.TEST", "()"] if named else []
     with pytest.raises(ValueError, match="Name the dataset: --dataset coco:"):
         verb("analyze").main(["collisions", *named, *opts])
+
+
+def test_what_a_detector_cannot_be_told_is_said_before_it_is_evaluated(verb, arguments, tmp_path):
+    with pytest.raises(ValueError, match="cannot be told size; it predicts heatmaps, offsets"):
+        verb("analyze").main(["oracle", "--substitute", "size", *arguments])
+    assert not (tmp_path / "out").exists()

@@ -231,3 +231,12 @@ def test_another_package_registers_at_once(tmp_path):
     )
     done = command(program=("-m", "my.program"), cwd=tmp_path)
     assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.parametrize("more", [["DATASETS.TEST", "a"], ["--traceback", "DATASETS.TEST", "a"]])
+def test_overrides_of_a_sub_command_are_told_where_they_belong(more, capsys):
+    with pytest.raises(SystemExit):
+        cli.parse("analyze", ["collisions", *more])
+    assert "config overrides KEY VALUE stand behind --opts" in capsys.readouterr().err
+    assert cli.parse("analyze", ["collisions", "--verbose"]).verbose
+    assert not cli.parse("analyze", ["collisions"]).verbose

@@ -61,4 +61,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(command, "--import")
         help_text = "folder of what is written; default OUTPUT_DIR/analysis"
         command.add_argument("--output", type=output_folder, help=help_text)
+        add(command, "--traceback", "--verbose", default=argparse.SUPPRESS)
         add(command, "--opts")

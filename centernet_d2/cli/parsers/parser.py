@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": form, **given}, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments") and "--opts" in self._option_string_actions:
+        if message.startswith("unrecognized arguments") and "--opts" in self.options():
             message += "; config overrides KEY VALUE stand behind --opts"
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 

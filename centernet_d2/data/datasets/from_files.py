@@ -238,7 +238,7 @@ def split_folder(spec: str, *, holds: str) -> tuple[str, str]:
     """
     folder, split = path_and_rest(spec, "folder", note=f" (it holds {holds})")
     if not split:
-        raise form_error(spec, "the split lacks")
+        raise form_error(spec, "the split is missing")
     return folder, split
 
 
