@@ -10,6 +10,8 @@ from ..runtime.serving import Options, serve
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.model and args.opts:
+        raise ValueError("--opts goes with --weights: what a file does was fixed at its export.")
     if bool(args.model) == bool(args.weights or args.config_file or args.opts):
         raise ValueError("give one of --model (an exported file) and --weights: one is served.")
     if args.model and args.device != "cpu":
@@ -32,6 +34,5 @@ def detector_of(args: argparse.Namespace) -> Any:
 
     torch.set_num_threads(args.threads or torch.get_num_threads())
     given = (args.config_file, args.weights, ["MODEL.DEVICE", args.device, *args.opts])
-    return PredictorDetector(
-        Predictor(read_model_config(*given, add_keys=import_all(args.imports)))
-    )
+    cfg = read_model_config(*given, add_keys=import_all(args.imports))
+    return PredictorDetector(Predictor(cfg))

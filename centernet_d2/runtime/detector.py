@@ -87,12 +87,8 @@ class Detector:
                 yield begin, end
                 begin = end
 
-    def _detect(
-        self, pictures: Sequence[np.ndarray], cameras: Sequence[np.ndarray]
-    ) -> list[Detections]:
-        more = max(
-            (self._frame["batch"] or 0) - len(pictures), 0
-        )  # a batch that is fixed is filled
+    def _detect(self, pictures: Sequence[np.ndarray], cameras: Sequence[Any]) -> list[Detections]:
+        more = max((self._frame["batch"] or 0) - len(pictures), 0)  # a fixed batch is filled
         inputs = {PICTURES: np.stack([*pictures, *[pictures[0]] * more])}
         if self._has_cameras:
             inputs[PROJECTION] = np.stack([*cameras, *[cameras[0]] * more])

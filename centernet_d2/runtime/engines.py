@@ -79,9 +79,8 @@ def _package(name: str, file: Path) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ImportError(
-            f"'{file}' needs {name}, which is not installed: pip install {name}"
-        ) from None
+        told = f"'{file}' needs {name}, which is not installed: pip install {name}"
+        raise ImportError(told) from None
 
 
 def _open_onnx(file: Path, threads: int, precision: str) -> tuple[Run, Any, Ports]:

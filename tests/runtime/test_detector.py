@@ -18,6 +18,7 @@ import torch
 from centernet_d2 import __version__, runtime
 from centernet_d2.modeling.cameras import Cameras
 from centernet_d2.runtime import Detector
+from centernet_d2.runtime.__main__ import is_cut, main
 
 from .by_hand import SAYS, write_onnx
 
@@ -212,6 +213,65 @@ def test_a_program_without_torch_prints_lines_of_json(file, tmp_path):
         row | {"class_name": "cat", "score": 0.5, "box": [10, 10, 30, 30]},
     ]
     assert not [line for line in done.stderr.splitlines() if line.split("|")[-1].strip() == "torch"]
-    done = subprocess.run([*command, "b.png"], env=os.environ | {"PYTHONPATH": "."}, **settings)
-    assert (done.returncode, done.stderr.splitlines()[-1]) != (0, "")
-    assert "error: 'b.png' is no picture that OpenCV can read" in done.stderr
+
+
+@pytest.fixture
+def command(file, tmp_path, monkeypatch):
+    """The program in this process, in a folder with a picture `a.jpg`."""
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite(str(tmp_path / "a.jpg"), grey(10))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["", str(file()), *words])
+        return main()
+
+    return run
+
+
+def with_thumbnail(content: bytes) -> bytes:
+    """A JPEG with another, whole one in its EXIF, and bytes after its end."""
+    inner = b"\xff\xe1" + (len(content) + 2).to_bytes(2) + content
+    return content[:2] + inner + b"\xff" + content[2:] + b"more"  # a byte of filling
+
+
+def test_a_picture_that_cannot_be_read_does_not_end_the_run(command, tmp_path, capfd):
+    content = (tmp_path / "a.jpg").read_bytes()
+    whole = with_thumbnail(content)
+    texts = {"cut": content[:-2], "half": content[:400], "thumb": whole[:-6], "text": b"a\n"}
+    for name, text in (texts | {"none": b"", "whole": whole}).items():
+        (tmp_path / name).write_bytes(text)
+    assert command("absent", *texts, "none", "whole", "a.jpg", ".") == 1
+    out, err = capfd.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in rows] == ["whole", "a.jpg"]
+    assert [row["detections"][0]["box"] for row in rows] == [[0, 0, 10, 20]] * 2
+    lines = err.splitlines()
+    assert "No such file or directory: 'absent'" in lines[0]
+    assert "Is a directory: '.'" in lines.pop()
+    expected = [f"error: '{name}' is no whole picture that OpenCV can" for name in (*texts, "none")]
+    assert [line.partition(" read:")[0] for line in lines[1:]] == expected
+    assert command("a.jpg") == 0
+
+
+@pytest.mark.parametrize("cut", [*range(1, 30), 100, 300])
+def test_a_jpeg_lacks_its_end(command, tmp_path, cut):
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert not is_cut(content)
+    assert is_cut(content[:-cut])
+    assert is_cut(with_thumbnail(content)[: -cut - 4])
+
+
+def test_a_program_without_opencv_and_with_wrong_numbers(command, monkeypatch, capsys):
+    for number in ("nan", "-0.1", "1.5"):
+        with pytest.raises(SystemExit, match="2"):
+            command("a.jpg", "--score-threshold", number)
+        told = f"--score-threshold is {number}: give a number from 0 to 1"
+        out = capsys.readouterr().err
+        assert out.startswith("usage: python -m centernet_d2.runtime [-h]")
+        assert told in out
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(SystemExit) as stop:
+        command("a.jpg")
+    cure = "pip install 'centernet-d2-runtime[opencv]'"
+    assert stop.value.code == f"error: reading pictures needs OpenCV: {cure}"

@@ -108,16 +108,19 @@ def test_pictures_in_every_form(client):
         (ask.post("/detect", content=saved(7), headers={"content-type": "image/png"}), [row(7)]),
         (ask.post("/detect", files=files), [row(7), row(8, (10, 20))]),
         (ask.post("/detect", json={"pictures": [text]}), [row(9)]),
+        (ask.post("/detect", json={"pictures": [f"data:image/png;base64,{text}"]}), [row(9)]),
         (ask.post("/detect?threshold=0.5", content=saved()), [row(7) | {"detections": []}]),
     ]:
         assert (answer.status_code, answer.json()) == (200, {"pictures": expected})
+    for path in ("/", "/health", "/ready"):
+        assert ask.head(path).status_code == 200
     assert ask.get("/ready").json() == {"status": "ready"}
     assert ask.get("/health").json() == {"status": "alive"}
     assert ask.get("/model").json() == Finder.metadata
     assert "POST /detect" in ask.get("/").text
     numbers = ask.get("/metrics").text
-    assert 'centernet_requests_total{path="/detect",status="200"} 5.0' in numbers
-    assert "centernet_batch_pictures_sum 6.0" in numbers
+    assert 'centernet_requests_total{path="/detect",status="200"} 6.0' in numbers
+    assert "centernet_batch_pictures_sum 7.0" in numbers
     assert "centernet_accepted_pictures 0.0" in numbers
 
 
@@ -135,6 +138,7 @@ def test_pictures_are_those_of_the_package_s_reader(tmp_path, mode, turned):
 
 TYPE = {"content-type": "text/html"}
 FILES = [("pictures", saved())]
+TEXT, AS_JSON = base64.b64encode(saved()).decode(), {"content-type": "application/json"}
 REFUSED = {
     "nothing": ({}, 400, "picture 1 is empty: send bytes"),
     "a text": ({"content": b"/etc/passwd"}, 415, "save it as JPEG, PNG, WebP or BMP"),
@@ -149,26 +153,67 @@ REFUSED = {
     "too many, in parts": ({"content": iter([b"x" * 3000] * 2)}, 413, "more than 5000 bytes"),
     "a small one": ({"content": saved(size=(1, 9))}, 422, "takes sides of 2 to 8192"),
     "three pictures": ({"files": FILES * 3}, 413, "3 pictures: give 1 to 2"),
-    "a form without": ({"files": [("a", saved())]}, 400, "as 'pictures' of a form"),
-    "a text in a form": ({"files": FILES, "data": {"pictures": "a"}}, 400, "give files"),
-    "a bad camera": ({"files": FILES, "data": {"projection": "a"}}, 400, "JSON as 'projection'"),
-    "no form": ({"content": b"a", "headers": {"content-type": "multipart/form-data"}}, 400, "form"),
-    "no base64": ({"json": {"pictures": ["?"]}}, 400, "base64 in a list of JSON"),
-    "a path in JSON": ({"json": {"pictures": ["/etc/passwd"]}}, 400, "base64 in a list"),
-    "other JSON": ({"json": [1]}, 400, "base64 in a list of JSON"),
-    "deep JSON": (
-        {"content": b"[" * 4000, "headers": {"content-type": "application/json"}},
+    "four pictures": ({"files": FILES * 4}, 413, "4 pictures: give 1 to 2"),
+    "a form without": ({"files": {"projection": (None, "[]")}}, 400, "0 pictures: give 1"),
+    "another field": ({"files": [("a", saved())]}, 400, "'a': a form and JSON have"),
+    "a text in a form": (
+        {"files": FILES, "data": {"pictures": "a"}},
         400,
-        "",
+        'send a form of files as "pictures"',
     ),
+    "a bad camera": (
+        {"files": FILES, "data": {"projection": "a"}},
+        400,
+        "JSON cannot be read: Exp",
+    ),
+    "two cameras": ({"files": FILES, "data": {"projection": ["[]"] * 2}}, 400, "one 'projection'"),
+    "a threshold in a form": (
+        {"files": FILES, "data": {"threshold": "0.99"}},
+        400,
+        "threshold and max belong in the query: ?threshold=0.99",
+    ),
+    "max in JSON": (
+        {"json": {"pictures": [TEXT], "max": 1}},
+        400,
+        "'max': a form and JSON have 'pictures' and one 'projection'; threshold and max",
+    ),
+    "no form": ({"content": b"a", "headers": {"content-type": "multipart/form-data"}}, 400, "form"),
+    "no base64": ({"json": {"pictures": [TEXT, "?"]}}, 400, "picture 2 is no base64: send what"),
+    "a path in JSON": ({"json": {"pictures": ["/etc/passwd"]}}, 400, "picture 1 is no base64"),
+    "a number in JSON": ({"json": {"pictures": [1]}}, 400, "picture 1 is no base64"),
+    "no list": ({"json": {"pictures": TEXT}}, 400, "prints, in a list"),
+    "an empty list": ({"json": {"pictures": []}}, 400, "0 pictures: give 1 to 2, as 'pictures'"),
+    "another key": ({"json": {"images": [TEXT]}}, 400, "'images': a form and JSON have"),
+    "other JSON": ({"json": [1]}, 400, 'or JSON {"pictures": ["<base64>", ...]}'),
+    "broken JSON": (
+        {"content": b'{"pictures": [', "headers": AS_JSON},
+        400,
+        "the JSON cannot be read: Expecting value: line 1 column 15",
+    ),
+    "deep JSON": ({"content": b"[" * 4000, "headers": AS_JSON}, 400, "the JSON cannot be read"),
     "another type": ({"content": saved(), "headers": TYPE}, 415, "content type 'text/html'"),
-    "no share": ({"params": {"threshold": "nan"}}, 400, "threshold: Input should be"),
-    "a negative one": ({"params": {"threshold": "-1"}}, 400, "threshold: Input should be"),
-    "none at most": ({"params": {"max": "0"}}, 400, "max: Input should be greater"),
-    "a slip": ({"params": {"treshold": "1"}}, 400, "there are 'threshold' and 'max'"),
+    "no share": (
+        {"params": {"threshold": "nan"}},
+        400,
+        "threshold is 'nan': give a number from 0 to 1",
+    ),
+    "a negative one": ({"params": {"threshold": "-1"}}, 400, "threshold is '-1': give a number"),
+    "an empty one": ({"params": {"threshold": ""}}, 400, "threshold is '': give a number"),
+    "none at most": ({"params": {"max": "0"}}, 400, "max is '0': give a whole number, 1 or more"),
+    "a slip": (
+        {"params": {"treshold": "1"}},
+        400,
+        "'treshold' is no parameter: there are 'threshold' and 'max'",
+    ),
+    "twice": (
+        {"params": {"threshold": [0.1, 0.9]}, "content": saved()},
+        400,
+        "threshold comes twice: give it once",
+    ),
     "a wrong path": ({"url": "/../etc/passwd"}, 404, "GET / lists those that there are"),
-    "a wrong method": ({"method": "PUT"}, 405, "this path takes another method"),
-    "two to draw": ({"url": "/draw", "files": FILES * 2}, 413, "2 pictures: give 1 to 1"),
+    "a wrong method": ({"method": "PUT"}, 405, "this path takes POST: GET"),
+    "another wrong one": ({"url": "/ready"}, 405, "this path takes GET: GET"),
+    "two to draw": ({"url": "/draw", "files": FILES * 2}, 413, "2 pictures: give one, as"),
 }
 
 
@@ -305,11 +350,13 @@ def test_joints_are_drawn_and_those_that_are_none_are_not():
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(request, tmp_path):
     """A process that serves a file made by hand, as the package of its own; and its port."""
     pytest.importorskip("onnxruntime")
     (tmp_path / "centernet_d2_runtime").symlink_to(Path(pictures.__file__).parents[1])
-    command = ["-m", "centernet_d2_runtime.serving", str(write_onnx(tmp_path / "a.onnx")), "--port"]
+    named = ["--model"] if request.node.callspec.params["number"] == signal.SIGINT else []
+    model = [*named, str(write_onnx(tmp_path / "a.onnx")), "--port"]
+    command = ["-m", "centernet_d2_runtime.serving", *model]
     process = subprocess.Popen(
         [sys.executable, *command, "0"],
         cwd=tmp_path,
@@ -363,6 +410,7 @@ def test_a_server_that_cannot_start(tmp_path, capsys, monkeypatch):
             (model, "--host", "192.0.2.1"): "cannot listen on 192.0.2.1 port 8000",
             (model, "--port", "99999"): "give another --port or --host",
             (model, "--weights", "bccd"): "give one of --model (an exported file) and --weights",
+            (model, "--opts", "TEST.FLIP", "True"): "--opts goes with --weights: what a file",
             (model, "--device", "cuda"): "--device goes with --weights",
             (model, "--batch-size", "0"): "--batch-size must be 1 or more",
             (model, "--timeout", "nan"): "--timeout must be 0.01 or more",

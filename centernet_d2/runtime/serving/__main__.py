@@ -1,4 +1,4 @@
-"""Serve a detector over HTTP, as python -m centernet_d2_runtime.serving model.onnx."""
+"""Serve a detector over HTTP."""
 
 import argparse
 import sys
@@ -7,8 +7,12 @@ from ..detector import Detector
 from . import Options, serve
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("model", help="file of `centernet-d2 export`, .onnx or .xml")
+    prog = f"python -m {__package__}"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, allow_abbrev=False)
+    model = parser.add_mutually_exclusive_group(required=True)
+    own, told = model.add_argument, "file of `centernet-d2 export`, .onnx or .xml"
+    own("model", nargs="?", default=argparse.SUPPRESS, help=told)
+    own("--model", metavar="FILE", help="the same")
     Options.add_to(parser)
     args = parser.parse_args()
     try:

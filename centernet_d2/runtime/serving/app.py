@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -37,35 +38,51 @@ BODIES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
 class Choice(BaseModel, extra="forbid"):
     """Which detections are answered."""
 
-    threshold: float = Field(0.3, ge=0, le=1)
-    max: int | None = Field(None, ge=1)
+    threshold: float = Field(0.3, ge=0, le=1, description="a number from 0 to 1")
+    max: int | None = Field(None, ge=1, description="a whole number, 1 or more")
+
+
+def of_base64(number: int, text: Any) -> bytes:
+    """The bytes of a text of base64, also behind the head of a data URL; or HTTPException."""
+    try:
+        return base64.b64decode(re.sub(r"\Adata:image/[\w.+-]+;base64,", "", text), validate=True)
+    except (TypeError, ValueError):
+        told = f"picture {number} is no base64: send what `base64 -w0 photo.jpg` prints, in a list"
+        raise HTTPException(400, told) from None
 
 
 async def sent(request: Request, most: int) -> tuple[list[bytes], Any]:
     """Read a request's body: pictures, and the projection of all of them or None."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     form: Any
-    camera = None
+    names, camera = ["pictures"], None
     try:
         if kind == FORM:
-            async with request.form(max_files=most + 1, max_fields=8) as form:
+            async with request.form(max_fields=8) as form:
+                names = [name for name, _ in form.multi_items()]
                 camera = json.loads(form["projection"]) if "projection" in form else None
                 pictures = [await file.read() for file in form.getlist("pictures")]
         elif kind == JSON:
             given = await request.json()
-            pictures = [base64.b64decode(text, validate=True) for text in given["pictures"]]
-            camera = given.get("projection")
+            names, camera = list(given), given.get("projection")
+            pictures = [of_base64(*each) for each in enumerate(given.get("pictures", ()), 1)]
         elif kind in BODIES or kind.startswith("image/"):
             pictures = [await request.body()]
         else:
             told = f"content type {kind!r}: send a picture's bytes, {FORM} or {JSON}"
             raise HTTPException(415, told)
-    except (ClientDisconnect, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        told = "give files, or base64 in a list of JSON, as 'pictures'; and JSON as 'projection'"
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the JSON cannot be read: {error}") from None
+    except (ClientDisconnect, TypeError, AttributeError):
+        told = 'send a form of files as "pictures", or JSON {"pictures": ["<base64>", ...]}'
         raise HTTPException(400, f"the request cannot be read: {told}") from None
+    for name in names:
+        if name not in ("pictures", "projection") or names.count("projection") > 1:
+            told = "a form and JSON have 'pictures' and one 'projection'; threshold and max belong"
+            raise HTTPException(400, f"{name[:40]!r}: {told} in the query: ?threshold=0.99")
     if not 0 < len(pictures) <= most:
-        told = f"{len(pictures)} pictures: give 1 to {most}, as 'pictures' of a form"
-        raise HTTPException(413 if pictures else 400, told)
+        told = f"{len(pictures)} pictures: give {'one' if most == 1 else f'1 to {most}'}"
+        raise HTTPException(413 if pictures else 400, f"{told}, as 'pictures' of a form or JSON")
     return pictures, camera
 
 
@@ -87,6 +104,9 @@ class Service:
     ) -> tuple[list[np.ndarray], list[Detections], bool]:
         """Pictures, what is in them, and whether their camera is a guess; or HTTPException."""
         self.check()
+        for name in Choice.model_fields:
+            if len(request.query_params.getlist(name)) > 1:
+                raise HTTPException(400, f"{name} comes twice: give it once")
         places, limit = self.batcher.places, self.options.max_pixels
         try:
             async with asyncio.timeout(self.options.timeout):
@@ -109,9 +129,8 @@ class Service:
     def check(self) -> dict[str, str]:
         """Whether requests are taken; HTTPException where they are not."""
         if self.stopping():
-            raise HTTPException(
-                503, "the server is stopping: ask again later", {"Retry-After": "5"}
-            )
+            told = "the server is stopping: ask again later"
+            raise HTTPException(503, told, {"Retry-After": "5"})
         return {"status": "ready"}
 
 
@@ -147,11 +166,15 @@ def make_app(service: Service) -> FastAPI:
         content = await asyncio.to_thread(drawn, picture, found, form)
         return Response(content, media_type=f"image/{form.lower()}")
 
-    app.get("/")(lambda: HTMLResponse(PAGE))
-    app.get("/health")(lambda: {"status": "alive"})
-    app.get("/ready")(service.check)
-    app.get("/model")(lambda: service.finder.metadata)
-    app.get("/metrics")(lambda: PlainTextResponse(generate_latest(service.registry)))
+    def get(path: str, answer: Callable[[], Any]) -> None:
+        app.get(path)(answer)
+        app.head(path, include_in_schema=False)(answer)
+
+    get("/", lambda: HTMLResponse(PAGE))
+    get("/health", lambda: {"status": "alive"})
+    get("/ready", service.check)
+    get("/model", lambda: service.finder.metadata)
+    get("/metrics", lambda: PlainTextResponse(generate_latest(service.registry)))
     return app
 
 
@@ -161,14 +184,11 @@ def add_faults(app: FastAPI, service: Service) -> None:
     known = {
         400: "the form cannot be read: send it anew",
         404: "there is no such path: GET / lists those that there are",
-        405: "this path takes another method: GET / lists them",
         413: f"more than {most} bytes: send less, or start with --max-bytes",
     }
 
     @app.middleware("http")
-    async def watched(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
+    async def watched(request: Request, answer: Callable[..., Awaitable[Response]]) -> Response:
         began, path = time.perf_counter(), request.url.path
         try:
             response = await answer(request)
@@ -187,11 +207,16 @@ def add_faults(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        told = f"{first['loc'][-1]}: {first['msg']} (there are 'threshold' and 'max')"
+        name, given = str(first["loc"][-1])[:40], str(first["input"])[:40]
+        told = f"{name!r} is no parameter: there are 'threshold' and 'max'"
+        if field := Choice.model_fields.get(name):
+            told = f"{name} is {given!r}: give {field.description}"
         return JSONResponse({"error": told}, 400)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
         # Ours name a cure behind a colon; those of the libraries are a word.
         told = error.detail if ":" in error.detail else known.get(error.status_code, error.detail)
+        if error.status_code == 405 and error.headers:
+            told = f"this path takes {error.headers['Allow']}: GET / lists all"
         return JSONResponse({"error": told}, error.status_code, error.headers)

@@ -10,12 +10,8 @@ from starlette.exceptions import HTTPException
 
 from ..detections import Detections
 
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "BMP",
-    WebPImagePlugin.WebPImageFile.format,
-)  # no other reader sees what comes from outside
+# No other reader sees what comes from outside.
+_FORMATS = ("JPEG", "PNG", "BMP", WebPImagePlugin.WebPImageFile.format)
 
 
 def opened(content: bytes, most: int, name: str) -> Image.Image:
