@@ -153,7 +153,7 @@ def test_what_a_format_cannot_do_is_said(form, kind, told):
 
 def test_a_missing_nncf_is_named(monkeypatch):
     monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'centernet_d2\[int8\]'; that of onnx"):
+    with pytest.raises(ImportError, match=r"pip install 'centernet-d2\[int8\]'; that of onnx"):
         check_precision("openvino", "int8")
 
 
