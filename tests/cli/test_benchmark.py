@@ -59,7 +59,9 @@ def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, cap
     assert [*rows] == [(name, batch) for batch in (1, 8) for name in names]
     for batch in (1, 8):
         absent, half = rows["onnxruntime", batch], rows["bf16", batch]
-        assert absent["note"].startswith("onnx needs onnxscript: pip install 'centernet-d2[export]'")
+        assert absent["note"].startswith(
+            "onnx needs onnxscript: pip install 'centernet-d2[export]'"
+        )
         assert absent["ms_per_image"] is None
         assert "above 0.3" in half["note"]
         eager, machine = rows["eager", batch], rows[runtimes.GEMM, batch]["gflops"]
