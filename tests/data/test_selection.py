@@ -299,7 +299,9 @@ def test_pictures_that_only_a_number_tells_apart_are_said_once(tmp_path, caplog)
     ("spec", "usage"), [("voc:{}", "voc:<folder>:<split>"), ("kitti:{}", "kitti:<folder>:<split>")]
 )
 def test_a_share_without_its_split_is_told_how_it_is_written(tmp_path, spec, usage):
-    told = f"lacks.*'val20' at the end is a share of what stands before it, written '{usage}:val20'"
+    told = (
+        f"missing.*'val20' at the end is a share of what stands before it, written '{usage}:val20'"
+    )
     with pytest.raises(ValueError, match=told):
         register_from_files(f"{spec.format(tmp_path)}:val20")
 
