@@ -80,9 +80,9 @@ def told_maps(
     Heatmaps are 1 in the cells of true points and 0 elsewhere: of the rendered Gaussians only the
     peaks are read. Every cell of another branch says what the nearest true point has (fewest steps
     along rows and columns, whatever its class), as the published program fills its maps. What is
-    told of no object, such as the joints of an image without any, stays as predicted. Sizes are those
-    that are learned: boxes end at the last cell, as published, so that objects at the right and lower
-    edge of a canvas without border (TEST.CANVAS fit) lose up to a cell.
+    told of no object, such as the joints of an image without any, stays as predicted. Sizes are
+    those that are learned: boxes end at the last cell, as published, so objects at the right and
+    lower edge of a canvas without border lose up to a cell.
     """
     heatmap, offset, regressions = maps.heatmap, maps.offset, dict(maps.regressions)
     if HEATMAP in substitutes:
