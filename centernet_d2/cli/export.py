@@ -151,7 +151,7 @@ def pictures_of(inputs: list[str] | None, predictor: Predictor) -> Iterator[Name
         for file in find_images(inputs, option="--images"):
             yield file, predictor.read(file)
         return
-    yield from generated_pictures((256 - 24 * index, 256 - 7 * index) for index in range(4))
+    yield from generated_pictures()
 
 
 def hint_at_size(size: list[int], pictures: list[Named]) -> None:

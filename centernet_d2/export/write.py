@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -77,11 +77,10 @@ def write_graph(
 
 def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Arrays:
     """What a file takes, for one picture; the camera is any."""
-    batch = [_resized(picture, sizes)] * (sizes.batch or 1)
-    inputs = {PICTURES: np.stack(batch)}
-    if "pred_boxes3d" in model.output_fields:
-        inputs[PROJECTION] = np.stack([np.eye(3, 4, dtype=np.float32)] * len(batch))
-    return inputs
+    camera = {PROJECTION: np.eye(3, 4, dtype=np.float32)}
+    beside = camera if "pred_boxes3d" in model.output_fields else {}
+    count = sizes.batch or 1
+    return stacked([_resized(picture, sizes)] * count, [beside] * count)
 
 
 def compare(
@@ -103,13 +102,13 @@ def compare(
         if not sizes.batch and timed is None:
             batch = [picture, np.ascontiguousarray(picture[::-1])]
         expected = [detect(image) for image in batch]
-        inputs = _inputs(batch, expected)
+        inputs = stacked(batch, expected)
         outputs = run(inputs)
         for row, each in enumerate(expected):
             report.add(arrays_of(each["instances"]), rows_found(outputs, row), name)
         count += 1
         if timed is None:
-            one = _inputs(batch[: sizes.batch or 1], expected[: sizes.batch or 1])
+            one = stacked(batch[: sizes.batch or 1], expected[: sizes.batch or 1])
             timed = (lambda image=batch[0]: detect(image), lambda one=one: run(one))
     return Report(report, count, _times(*_some(timed)))
 
@@ -164,10 +163,11 @@ def rows_found(outputs: Arrays, image: int) -> Arrays:
     return {name: rows[image][:count] for name, rows in outputs.items() if name != COUNT}
 
 
-def _inputs(batch: list[np.ndarray], expected: list[dict[str, Any]]) -> Arrays:
-    inputs = {PICTURES: np.stack(batch)}
-    if PROJECTION in expected[0]:
-        inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in expected])
+def stacked(pictures: Sequence[np.ndarray], beside: Sequence[dict[str, Any]]) -> Arrays:
+    """What a file takes: pictures of one size, and the "projection" beside each, if any."""
+    inputs = {PICTURES: np.ascontiguousarray(np.stack(pictures))}
+    if PROJECTION in beside[0]:
+        inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in beside])
     return inputs
 
 

@@ -35,8 +35,6 @@ class PredictorDetector:
     ) -> list[Detections]:
         """Detect; ValueError where a picture or a projection cannot be used."""
         cameras = projections or [None] * len(pictures)
-        if "default_projection" not in self.metadata and any(c is not None for c in cameras):
-            raise ValueError("this detector finds no boxes in space: it takes no projection")
         size = len(pictures)
         found = self._predictor.batch(pictures, batch_size=size, projections=cameras)
         return [to_detections(each["instances"], self._predictor.class_names) for each in found]

@@ -32,13 +32,13 @@ from ..export.formats import Arrays, Format, Runner, chosen_format, formats, of_
 from ..export.graph import DetectorGraph, Sizes, least_side
 from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
-from ..export.write import arrays_of, inputs_of, rows_found, write_graph
+from ..export.write import arrays_of, inputs_of, rows_found, stacked, write_graph
 from ..missing import is_missing
 from ..modeling.fast_inference import make_fast
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..progress import SHOWN, tell_once
-from ..runtime.detector import LARGEST, PICTURES, PROJECTION
+from ..runtime.detector import LARGEST
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
 from ..threads import cpu_name
@@ -62,6 +62,8 @@ RUNTIMES = {
 CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
 """What "auto" may take: it should find the same, and is ready at once."""
 PROVE = "; prove it on your pictures: centernet-d2 benchmark --runtimes --images FOLDER"
+SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
+"""(height, width) of the generated pictures that a file is compared on: all of another size."""
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
@@ -92,10 +94,7 @@ class FileDetector:
     def _detect(self, entries: Entries) -> list[dict[str, Any]]:
         more = [self.model.extra_outputs(entry) for entry in entries]
         pictures = [entry["image"].numpy().transpose(1, 2, 0) for entry in entries]
-        inputs = {PICTURES: np.ascontiguousarray(np.stack(pictures))}
-        if PROJECTION in more[0]:
-            inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in more])
-        outputs = self.run(inputs)
+        outputs = self.run(stacked(pictures, more))
         rows = [rows_found(outputs, row) for row in range(len(entries))]
         size = pictures[0].shape[:2]
         return [{"instances": instances_of(r, size)} | m for r, m in zip(rows, more, strict=True)]
@@ -131,7 +130,7 @@ def entry_of(picture: np.ndarray) -> dict[str, Any]:
     return {"image": tensor, "height": picture.shape[0], "width": picture.shape[1]}
 
 
-def generated_pictures(sizes: Iterable[tuple[int, int]]) -> list[Named]:
+def generated_pictures(sizes: Iterable[tuple[int, int]] = SIZES) -> list[Named]:
     """Pictures of shapes of (height, width)."""
     from ..synthetic.files import make_scenes
     from ..synthetic.pictures import render
@@ -228,8 +227,7 @@ class Runtimes:
         path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
         check_precision(form_name, stored)
-        pictures = self.pictures[:4]
-        pictures = pictures or generated_pictures((256 - 24 * i, 256 - 7 * i) for i in range(4))
+        pictures = self.pictures[:4] or generated_pictures()
         is_exact = stored == "fp32"
         if not path.is_file() or (is_exact and self._fault(form, path, pictures[:1], kept=True)):
             feed = None if is_exact else Feed(self.pictures, self._inputs)
