@@ -36,7 +36,10 @@ HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 # What the detectors share -> its block, and the keys of another name than the argument's.
 PARTS: dict[type, tuple[str, dict[str, str]]] = {
     GaussianRule: (HEATMAP, {"round_up": "RADIUS_ROUND_UP"}),
-    FocalLoss: (HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"}),
+    FocalLoss: (
+        HEATMAP,
+        {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA", "normalizer": "FOCAL_NORMALIZER"},
+    ),
     PeakSearch: (HEATMAP, {"kernel": "PEAK_KERNEL"}),
     RegressionLoss: (POINTS, {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}),
 }
@@ -76,7 +79,7 @@ class CenterLearning:
             centers.offset[rows],
             num_images=centers.num_images,
         )
-        heatmap = self.focal(predictions.heatmap, centers.heatmap)
+        heatmap = self.focal(predictions.heatmap, centers.heatmap, centers.peaks.image)
         return {
             "loss_heatmap": self.heatmap_weight * heatmap,
             "loss_offset": self.offset_weight * offset,
@@ -131,8 +134,10 @@ class CornerLearning:
 
     gaussian: GaussianRule = field(default_factory=lambda: GaussianRule(RadiusRule.EXACT, 0.3))
     focal: FocalLoss = field(default_factory=FocalLoss)
+    sigma_rule: str = "window"  # or "radius", see `corner_targets`
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    offset_loss: str = "smooth_l1"  # or "l1"
     pull_weight: float = 0.1  # embeddings of one object's corners together
     push_weight: float = 0.1  # those of different objects apart
     embedding_reduction: str = "sum"  # over the images of a batch, or "mean"
@@ -141,6 +146,7 @@ class CornerLearning:
     def __post_init__(self) -> None:
         check_choice("embedding_reduction", self.embedding_reduction, REDUCTIONS)
         check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
+        check_choice("sigma_rule", self.sigma_rule, ("window", "radius"))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

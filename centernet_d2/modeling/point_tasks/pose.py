@@ -198,7 +198,9 @@ class Pose(PointTask):
         )
         losses = {"loss_joint_displacement": self.weights.displacement * displacement}
         if self.joint_heatmap:
-            losses[HEATMAP_LOSS] = self.weights.heatmap * self.focal(maps[HEATMAP], targets.heatmap)
+            losses[HEATMAP_LOSS] = self.weights.heatmap * self.focal(
+                maps[HEATMAP], targets.heatmap, targets.peaks.image
+            )
         if self.joint_offset:
             losses["loss_joint_offset"] = self.weights.offset * self.regression(
                 targets.peaks.gather(maps[OFFSET]), targets.offset, num_images=centers.num_images
