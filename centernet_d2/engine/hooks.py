@@ -199,7 +199,7 @@ class BestCheckpoint(HookBase):
             with open(self.record, encoding="utf-8") as file:
                 saved = json.load(file)
             if saved["metric"] == self.metric:
-                self.best = max(self.best, saved["value"], key=self.sign.__mul__)
+                self.best = max(self.best, saved["value"], key=lambda v: self.sign * v)
         if self._is_over():
             self._end(self.trainer.start_iter)
 

@@ -30,15 +30,14 @@ def validation_loaders(parts: Any, cfg: CfgNode, model: nn.Module) -> list[Loade
     mapper, names = parts.build_mapper(cfg, is_train=True), cfg.DATASETS.TEST
     built = [getattr(parts.build_test_loader(cfg, name), "dataset", None) for name in names]
     records = [[r for r in getattr(each, "dicts", ()) if "annotations" in r] for each in built]
-    lacks = {
-        f"{type(model).__name__} has no method validation_losses": hasattr(
-            model, "validation_losses"
-        ),
-        "the mapper of the training is no DetectionMapper": isinstance(mapper, DetectionMapper),
-        f"DATASETS.TEST {list(names)} has no annotations": names and all(records),
-    }
-    for what in (what for what, given in lacks.items() if not given):
-        raise ValueError(f"TEST.VALIDATION_LOSS is True, but {what}. Set it to False.")
+    labelled = [any(record["annotations"] for record in each) for each in records]
+    for what, given in (
+        (f"{type(model).__name__} has no validation_losses", hasattr(model, "validation_losses")),
+        ("the training's mapper is no DetectionMapper", isinstance(mapper, DetectionMapper)),
+        (f"DATASETS.TEST {list(names)} has no annotations", names and all(labelled)),
+    ):
+        if not given:
+            raise ValueError(f"TEST.VALIDATION_LOSS is True, but {what}. Set it to False.")
     mapper.augmentations = AugmentationList(())
     workers = cfg.DATALOADER.NUM_WORKERS
     return [build_test_loader(each, mapper=mapper, num_workers=workers) for each in records]

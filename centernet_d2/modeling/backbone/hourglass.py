@@ -119,11 +119,12 @@ class Hourglass(ConfiguredBackbone):
             ConvNormRelu(width, out_channels, norm=norm) for _ in range(stacks)
         )
         self.strides = {f"_p{k + 3}": 8 * 2**k for k in range(self.levels)} if pyramid else {"": 4}
-        self.level_outputs = nn.ModuleList(
-            nn.ModuleList(ConvNormRelu(each, out_channels, norm=norm) for each in channels[1:])
-            for _ in range(stacks if pyramid else 0)
-        )
+        self.level_outputs: Sequence[Sequence[nn.Module]] = [()] * stacks
         if pyramid:
+            self.level_outputs = nn.ModuleList(
+                nn.ModuleList(ConvNormRelu(each, out_channels, norm=norm) for each in channels[1:])
+                for _ in range(stacks)
+            )
             last = self.hourglasses[-1]
             last.up1 = last.low3 = self.outputs[-1] = nn.Identity()
         between = range(stacks - 1)
@@ -137,10 +138,10 @@ class Hourglass(ConfiguredBackbone):
         self._check_size(images, features)
         outputs = {}
         for stack, hourglass in enumerate(self.hourglasses):
-            whole = not self.level_outputs or stack < len(self.merged)
+            levels = self.level_outputs[stack]
+            whole = not levels or stack < len(self.merged)
             maps = hourglass.way_up(features) if whole else [features, *hourglass.below(features)]
             out = self.outputs[stack](maps[0])
-            levels = self.level_outputs[stack] if self.level_outputs else ()
             found = [layer(each) for layer, each in zip(levels, maps[1:], strict=False)] or [out]
             outputs |= {f"stack{stack + 1}{k}": m for k, m in zip(self.strides, found, strict=True)}
             if stack < len(self.merged):
@@ -153,7 +154,7 @@ class Hourglass(ConfiguredBackbone):
         stacks = []
         for stack in range(len(self.outputs)):
             between = ("merge_input", "merge_output", "merged") * (stack < len(self.merged))
-            levels = ("level_outputs",) * bool(self.level_outputs)
+            levels = ("level_outputs",) * bool(self.level_outputs[stack])
             parts = ("hourglasses", "outputs", *levels, *between)
             stacks.append(tuple(f"{part}.{stack}" for part in parts))
         return [("stem",), *stacks]
