@@ -50,6 +50,10 @@ ALLOWED = {
     "model_zoo": {"config", "checkpoint", "checked_values", "atomic_write", "progress"},
     "runtime": set(),
     "export": {"structures", "decoding", "modeling", "runtime"},
+    "reproduction": {
+        *("checked_values", "config", "data", "engine", "visualization", "analysis"),
+        *("atomic_write", "text_files", "progress", "synthetic"),
+    },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),
         *("visualization", "inference", "runtime"),
