@@ -17,7 +17,7 @@ import torch
 
 from centernet_d2 import __version__, runtime
 from centernet_d2.modeling.cameras import Cameras
-from centernet_d2.runtime import Detector
+from centernet_d2.runtime import Detector, engines
 from centernet_d2.runtime.__main__ import is_cut, main
 
 from .by_hand import SAYS, write_onnx
@@ -174,6 +174,20 @@ def test_files_that_cannot_be_read(file, tmp_path):
     (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(FileNotFoundError, match=r"its weights beside it: '.*model.bin' is missing"):
         Detector(tmp_path / "model.xml")
+
+
+def test_weights_of_another_export_are_noticed(file, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model, path = openvino.convert_model(file()), tmp_path / "ov.xml"
+    model.set_rt_info(json.dumps(SAYS | {engines.WEIGHTS: engines.UNKNOWN}), engines.BLOCK)
+    openvino.save_model(model, path)
+    weights = path.with_suffix(".bin")
+    says = path.read_text().replace(engines.UNKNOWN, engines.digest_of(weights))
+    path.write_text(says)
+    assert Detector(path)(grey(10)).scores.tolist() == [0.75, 0.5]
+    weights.write_bytes(weights.read_bytes() + b"0")
+    with pytest.raises(ValueError, match=r"ov\.bin' is not what .*copy both files of one export"):
+        Detector(path)
 
 
 def test_a_runtime_that_is_not_installed(file, monkeypatch):
