@@ -73,16 +73,13 @@ def test_pictures_of_all_sizes_keep_their_order(file, batch):
 @pytest.mark.parametrize(
     ("picture", "told"),
     [
-        (None, "cv2.imread returns for a file that it cannot read"),
-        ("a.jpg", r"is a numpy array \(H, W, 3\) uint8, not str"),
-        (
-            grey(1).astype("float32"),
-            r"this one \(20, 30, 3\) float32: .* picture\.round\(\)\.astype",
-        ),
-        (grey(1)[:, :, 0], r"cv2\.cvtColor makes three channels"),
-        (grey(1)[None], "`batch` takes several"),
-        (grey(1).transpose(2, 0, 1), r"picture\.transpose\(1, 2, 0\) puts its channels last"),
-        (grey(1, 0), "a picture of 30 x 0 pixels: this file takes sides of 2 to 8192"),
+        (None, "cv2.imread returns None for a file that it cannot read"),
+        ("a.jpg", r"must be a numpy array \(H, W, 3\), not str: of a file cv2\.imread gives one"),
+        (grey(9).astype("float32"), r"has dtype float32; it must be uint8 .*\.astype\('uint8'\)"),
+        (grey(1)[:, :, 0], r"shape \(20, 30\); .* grayscale use cv2\.cvtColor"),
+        (grey(1)[None], "for several images `batch`"),
+        (grey(1).transpose(2, 0, 1), r"for channels first image\.transpose\(1, 2, 0\)"),
+        (grey(1, 0), r"shape \(0, 30, 3\): it is empty"),
         (grey(1, 1, 9000), "a picture of 9000 x 1 pixels"),
     ],
 )
