@@ -52,6 +52,10 @@ ALLOWED = {
     },
     "runtime": set(),
     "export": {"structures", "decoding", "modeling", "runtime", "missing"},
+    "reproduction": {
+        *("checked_values", "config", "data", "engine", "visualization", "analysis"),
+        *("atomic_write", "text_files", "progress", "synthetic"),
+    },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),
         *("visualization", "inference", "runtime"),
