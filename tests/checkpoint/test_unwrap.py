@@ -201,7 +201,7 @@ def test_own_names_through_the_prefix_published(tmp_path):
 
 
 def test_points_weights_without_an_offset(resnet, tmp_path, caplog):
-    """Published --not_reg_offset: no branch; one that is asked for starts in the middle of cells."""
+    """Published --not_reg_offset: no branch; an asked-for one starts in the middle of cells."""
     state = {name: value for name, value in resnet.items() if not name.startswith("reg.")}
     torch.save({"state_dict": state}, tmp_path / "without.pth")
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
