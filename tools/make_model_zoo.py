@@ -76,8 +76,8 @@ in its file names; the others were never published, so none is stated.
 
 The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
 sets, and so does a name of a row as `--weights`, with a config file beside it or without. `clean`
-is without the oddities of the authors' code, and its numbers differ a little. The word chooses these
-keys, which
+is without the oddities of the authors' code, and its numbers differ a little. The word chooses
+these keys, which
 [docs/config.md](docs/config.md) explains, and `published` keeps the other keys of decoding at their
 defaults. A config without the word keeps each key as it is. mmdetection's numbers come from its own
 code, for which the configs stand as they are, without the word.
