@@ -3,6 +3,7 @@
 import argparse
 
 from ..engine.terminal import start_logging
+from . import reproduce_published
 
 
 def run(args: argparse.Namespace) -> int:
@@ -14,4 +15,4 @@ def ablations(args: argparse.Namespace) -> int:
     raise NotImplementedError
 
 
-STUDIES = {"ablations": ablations}
+STUDIES = {"ablations": ablations, "published": reproduce_published.run}
