@@ -97,8 +97,9 @@ trainings. VOC's mAP is the 11-point one of the published code. Checksums: those
 in its file names; the others were never published, so none is stated.
 
 The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
-sets; on a command line give it beside `MODEL.WEIGHTS published:<name>`. `clean` is without the
-oddities of the authors' code, and its numbers differ a little. The word chooses these keys, which
+sets, and so does a name of a row as `--weights`, with a config file beside it or without. `clean`
+is without the oddities of the authors' code, and its numbers differ a little. The word chooses
+these keys, which
 [docs/config.md](docs/config.md) explains, and `published` keeps the other keys of decoding at their
 defaults. A config without the word keeps each key as it is. mmdetection's numbers come from its own
 code, for which the configs stand as they are, without the word.
@@ -155,7 +156,7 @@ def _table(benchmark: Benchmark) -> str:
             entry.published_name,
             f"{entry.parameters:,}",
             benchmark.resolution,
-            ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
+            ", ".join(_published(entry, view) for view in entry.published),
             _measured(entry, origins) or "-",
             _weights(entry),
             entry.licence,
@@ -179,6 +180,13 @@ def tell_origin(record: Record) -> str:
     """When, with what and how a record was measured, in one line."""
     versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
     return f"{record['date']}, {versions}, {record['device']}; {record['protocol']}"
+
+
+def _published(entry: Entry, view: str) -> str:
+    """The number of a view, and the config by which it is tested where that is another one."""
+    file = f"configs/{entry.name}_multiscale.yaml"
+    has_own = view == "ms" and (FILE.parent / file).is_file()
+    return f"{f'[ms]({file})' if has_own else view} {entry.published[view]}"
 
 
 def _weights(entry: Entry) -> str:

@@ -72,13 +72,15 @@ def summary_table(summary: Summary) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
-def run_child(command: Sequence[str], output: IO[bytes] | None = None) -> int:
+def run_child(command: Sequence[str], *, output: IO[str] | None = None) -> int:
     """Run a command and return its exit status; it gets the signals that end this process.
 
-    What it prints goes into a file `output` or, without one, where this process prints.
+    What it prints goes to `output`, None: where this process prints.
     """
-    both = {"stdout": output, "stderr": output and subprocess.STDOUT}
-    with subprocess.Popen(command, **both) as child, passed_on(lambda: [child.pid]):
+    with (
+        subprocess.Popen(command, stdout=output, stderr=output) as child,
+        passed_on(lambda: [child.pid]),
+    ):
         status = child.wait()
     return status if status >= 0 else 128 - status  # a shell's way to say "by signal"
 

@@ -6,7 +6,6 @@ What was measured lies as `record.json` in the folder of its evaluation, and is 
 import datetime
 import json
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +29,7 @@ from ..model_zoo.entries import COCO_TEST_DEV, ENTRIES, Entry
 from ..model_zoo.lookup import by_hand, fetch_weights, find_entry, weights_place
 from ..model_zoo.measured import IMAGES, is_whole, tell_scores
 from ..progress import bar
+from .queue import LOG, PROGRAM, STOPPED
 
 logger = logging.getLogger(__name__)
 
@@ -164,13 +164,13 @@ def measure(chosen: Iterable[Evaluation], options: Sequence[str], *, device: str
 
 def evaluate(each: Evaluation, options: Sequence[str]) -> dict[str, Any]:
     """Evaluate in a process of its own; return "scores" and "protocol". ValueError: it failed."""
-    command = [sys.executable, "-m", "centernet_d2", "evaluate", "--weights"]
-    command += [f"published:{each.entry.name}", *options, "DATASETS.TEST", each.dataset]
+    command = [*PROGRAM, "evaluate", "--weights", f"published:{each.entry.name}", *options]
+    command += ["DATASETS.TEST", each.dataset, "OUTPUT_DIR", str(each.folder)]
     command += ["TEST.FLIP", str(each.flip), "TEST.SCALES", str(list(each.scales))]
     each.folder.mkdir(parents=True, exist_ok=True)
-    with open(said := each.folder / "output.txt", "wb") as stream:
-        status = run_child([*command, "OUTPUT_DIR", str(each.folder)], stream)
-    if status in (129, 130, 143):  # by a signal that ends this process too
+    with open(said := each.folder / LOG, "w", encoding="utf-8") as stream:
+        status = run_child(command, output=stream)
+    if status in STOPPED:
         raise KeyboardInterrupt
     if status:
         last = said.read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
