@@ -65,7 +65,8 @@ SUBSTITUTES = (HEATMAP, OFFSET, JOINT_HEATMAP, *VALUES)
 
 def known_substitutes(model: PointsCenterNet) -> list[str]:
     """What this detector predicts and can be told."""
-    branches = {HEATMAP, OFFSET, *(name for t in model.tasks for name in t.branches(1))}
+    branches = {HEATMAP, *(name for t in model.tasks for name in t.branches(1))}
+    branches |= {OFFSET} if model.offset else set()
     return [name for name in SUBSTITUTES if name in branches]
 
 
@@ -87,7 +88,7 @@ def told_maps(
     heatmap, offset, regressions = maps.heatmap, maps.offset, dict(maps.regressions)
     if HEATMAP in substitutes:
         heatmap = (centers.heatmap == 1).to(heatmap)
-    if OFFSET in substitutes:
+    if OFFSET in substitutes and offset is not None:
         offset = filled(offset, centers.peaks, centers.offset)
     for name in substitutes:
         if name == JOINT_HEATMAP:

@@ -57,6 +57,9 @@ POINTS = block(
         "How regression branches start: `normal` (N(0, 0.001), zero bias: published resdcn), "
         "`last_normal` (only the last layer: published res), `zero_bias` (published dla), `torch` "
         "(torch defaults: published hourglass)."),
+    OFFSET=(True, flag,
+        "Predict where in its cell a center lies. False: the branch and its loss are left out, and "
+        "centers are in the middle of their cells (published --not_reg_offset)."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap loss."),
     OFFSET_WEIGHT=(1.0, weight, "Of the loss of the offset within a cell."),
     REGRESSION_LOSS=("l1", one_of("l1", "smooth_l1"), "Distance of regressed values. The published "

@@ -69,18 +69,17 @@ class CenterLearning:
         return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
-        """`loss_heatmap` and `loss_offset` of one stack."""
+        """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
+        heatmap = self.heatmap_weight * self.focal(predictions.heatmap, centers.heatmap)
+        if predictions.offset is None:
+            return {"loss_heatmap": heatmap}
         rows = centers.regression_mask
         offset = self.regression(
             centers.peaks.gather(predictions.offset)[rows],
             centers.offset[rows],
             num_images=centers.num_images,
         )
-        heatmap = self.focal(predictions.heatmap, centers.heatmap)
-        return {
-            "loss_heatmap": self.heatmap_weight * heatmap,
-            "loss_offset": self.offset_weight * offset,
-        }
+        return {"loss_heatmap": heatmap, "loss_offset": self.offset_weight * offset}
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,17 @@ def test_what_is_not_told_is_predicted(points):
     torch.testing.assert_close(again.pred_boxes.tensor, own.pred_boxes.tensor)
 
 
+def test_without_offsets_it_can_be_told_the_cells_alone(points):
+    model = points("MODEL.POINTS_CENTERNET.OFFSET", False)
+    with pytest.raises(ValueError, match="cannot be told offset; it predicts heatmap, size"):
+        Oracle(model, BOX)
+    found = by_class(detect(Oracle(model, BOX[:2]), entry_with_objects())[0])
+    assert found.pred_classes.tolist() == CLASSES
+    off = found.pred_boxes.tensor - torch.tensor(BOXES)
+    torch.testing.assert_close(off[:, :2], off[:, 2:], atol=1e-3, rtol=0)  # moved, not scaled
+    assert 0 < off.abs().max() <= 2  # by half a cell at most
+
+
 def test_objects_that_share_a_cell_are_one(points):
     boxes = [BOXES[0], [b + 0.1 for b in BOXES[0]], BOXES[1]]
     (found,) = detect(Oracle(points(), BOX), entry_with_objects(boxes, [0, 0, 1]))

@@ -16,6 +16,7 @@ CLASSES = ["disk", "ring", "square", "diamond", "triangle"]
 POINTS = {
     "boxes": ("Shapes/points_tiny", ["TEST.FLIP", True]),
     "hard": ("Shapes/points_tiny", ["MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"]),
+    "no offset": ("Shapes/points_tiny", ["MODEL.POINTS_CENTERNET.OFFSET", False]),
     "linear": (
         "Own/points_small",
         [

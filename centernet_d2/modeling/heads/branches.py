@@ -55,13 +55,18 @@ class BranchHead(nn.Module):
 
 
 def points_head(
-    *, tasks: Sequence[PointTask], num_classes: int, hidden_channels: int = 64, **options: Any
+    *,
+    tasks: Sequence[PointTask],
+    num_classes: int,
+    hidden_channels: int = 64,
+    offset: bool = True,
+    **options: Any,
 ) -> BranchHead:
     """The head of the points detector: center heatmap, offset and the branches of its tasks.
 
     `in_channels` and the other options are those of `BranchHead`.
     """
-    branches = all_branches(tasks, num_classes)
+    branches = all_branches(tasks, num_classes, offset=offset)
     return BranchHead(
         heatmaps=branches.heatmaps,
         regressions=branches.regressions,

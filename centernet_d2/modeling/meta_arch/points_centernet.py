@@ -43,15 +43,17 @@ class PointsCenterNet(HeatmapDetector):
         tasks: Sequence[PointTask],
         learning: CenterLearning | None = None,
         decoding: CenterDecoding | None = None,
+        offset: bool = True,
         **shared: Unpack[SharedParts],
     ) -> None:
         """Put the parts together.
 
-        The head gives branch name -> map for each stack, such as `points_head` of the same tasks.
+        The head gives branch name -> map for each stack, such as `points_head` of the same tasks
+        and `offset`. Without offset centers lie in the middle of their cells.
         """
         super().__init__(**shared)
-        self.tasks = list(tasks)
-        check_head(self.head, all_branches(self.tasks, self.num_classes))
+        self.tasks, self.offset = list(tasks), offset
+        check_head(self.head, all_branches(self.tasks, self.num_classes, offset=offset))
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
         self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
         self.named_branches = named_branches(self.tasks)
@@ -70,11 +72,13 @@ class PointsCenterNet(HeatmapDetector):
             hidden_channels=points.HEAD_CHANNELS,
             prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
             regression_init=points.REGRESSION_INIT,
+            offset=points.OFFSET,
         )
         return {
             **shared,
             "head": head,
             "tasks": tasks,
+            "offset": points.OFFSET,
             "learning": CenterLearning.from_config(cfg),
             "decoding": CenterDecoding.from_config(cfg, shared["protocol"].soft_nms),
         }
@@ -105,7 +109,9 @@ class PointsCenterNet(HeatmapDetector):
 
     def predict(self, images: PaddedImages) -> list[CenterPredictions]:
         return [
-            CenterPredictions(maps.pop("heatmap"), maps.pop("offset"), regressions=maps)
+            CenterPredictions(
+                maps.pop("heatmap"), maps.pop("offset") if self.offset else None, regressions=maps
+            )
             for maps in self.head(self.features(images))
         ]
 

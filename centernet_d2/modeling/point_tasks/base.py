@@ -221,11 +221,12 @@ def point_tasks(cfg: CfgNode) -> list[type[PointTask]]:
     return [point_task(name) for name in names]
 
 
-def all_branches(tasks: Sequence[PointTask], num_classes: int) -> Branches:
+def all_branches(tasks: Sequence[PointTask], num_classes: int, *, offset: bool = True) -> Branches:
     """Center heatmap, offset and the branches of the tasks, which have each one's required ones."""
     of_tasks = [task.branches(num_classes) for task in tasks]
     heatmaps = merged("branches", {"heatmap": num_classes}, *(each.heatmaps for each in of_tasks))
-    regressions = merged("branches", {"offset": 2}, *(each.regressions for each in of_tasks))
+    own = {"offset": 2} if offset else {}
+    regressions = merged("branches", own, *(each.regressions for each in of_tasks))
     merged("branches", heatmaps, regressions)
     for task in tasks:
         if missing := [name for name in task.required_branches if name not in regressions]:
@@ -263,7 +264,7 @@ def decoded_maps(
             regressions[name] = united(maps, partial(task.unflip, name))
     return CenterMaps(
         heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
-        offset=united(last.offset.float(), lambda maps: None),
+        offset=None if last.offset is None else united(last.offset.float(), lambda maps: None),
         regressions=regressions,
     )
 

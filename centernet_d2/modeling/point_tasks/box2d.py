@@ -11,7 +11,7 @@ from torchvision.ops import generalized_box_iou_loss
 
 from ...checked_values import check_choice
 from ...config import from_block
-from ...decoding.center_boxes import center_boxes
+from ...decoding.center_boxes import NO_OFFSET, center_boxes
 from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
@@ -97,8 +97,10 @@ class Box2D(PointTask):
         loss = self.regression(size, told, num_images=centers.num_images)
         result = {"loss_size": self.size_weight * loss}
         if self.giou_weight:
-            offset = centers.peaks.gather(predictions.offset)[rows].float()
-            boxes = _boxes(offset, self.values("size", size.float()).clamp(min=LEAST_SIDE))
+            place = torch.full_like(centers.offset, NO_OFFSET)
+            if predictions.offset is not None:
+                place = centers.peaks.gather(predictions.offset).float()
+            boxes = _boxes(place[rows], self.values("size", size.float()).clamp(min=LEAST_SIDE))
             truth = _boxes(centers.offset[rows], wanted)
             giou = generalized_box_iou_loss(boxes, truth, reduction="sum") / max(len(boxes), 1)
             result["loss_giou"] = self.giou_weight * giou
