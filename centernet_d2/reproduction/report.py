@@ -21,6 +21,8 @@ from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
 NOT_RUN = "not run"
+COLUMNS = (("AP", "bbox", "AP"), ("AP50", "bbox", "AP50"), ("FD", "bbox", "FD"))
+COLUMNS += (("joints' AP", "keypoints", "AP"),)
 FALSE_DISCOVERY = ("FD", "FD5", "FD25", "FD50")
 RULES = (
     "Every variant is trained with several seeds. The difference of the means of two trainings has "
@@ -154,12 +156,9 @@ def of_variants(table: Table, rows: Rows, seeds: int) -> Iterator[dict[str, Any]
             "variant": name,
             "of": variant.weights or f"{variant.config}, {variant.steps} steps",
             **{
-                metric: mean([found[task][metric] for found in scores])
-                for task, metric in (("bbox", "AP"), ("bbox", "AP50"), ("bbox", "FD"))
+                title: mean([s[task][metric] for s in scores if metric in s.get(task, ())])
+                for title, task, metric in COLUMNS
             },
-            "joints AP": mean(
-                [found["keypoints"]["AP"] for found in scores if "keypoints" in found]
-            ),
             "minutes": mean([row["minutes"] for row in done if "minutes" in row]),
         }
 
