@@ -19,7 +19,7 @@ NO_DATA: Mapping[str, str] = {}
 VARIANT = ("config", "of", "weights", "keys", "gpu", "steps", "minutes", "needs")
 TEST_MINUTES = 0.4  # of a test alone
 EXPECTED = ("first", "same")
-LOWER_IS_BETTER = ("FD", "seconds")  # beginnings of a metric's name
+LOWER_IS_BETTER = ("FD", "ms")  # beginnings of a metric's name
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Run:
         given = [text for pair in keys.items() for text in map(str, pair)]
         start = ["--config-file", self.variant.config]
         if self.variant.weights:
-            return ["evaluate", *start, *given]
+            return ["evaluate", "--timing", *start, *given]
         steps = {"SOLVER.MAX_ITER": self.variant.steps, "TEST.EVAL_PERIOD": self.variant.steps // 5}
         return ["train", *start, *(str(w) for pair in steps.items() for w in pair), *given]
 
@@ -105,6 +105,7 @@ class Table:
     scale: str
     learned: float  # AP50 that a run must reach
     same_within: float  # of a metric, what `expect: same` allows
+    speed_on: str  # dataset of which speed and AP are drawn
     claims: tuple[Claim, ...]
     variants: Mapping[str, Variant] = field(repr=False)
     left_out: Mapping[str, str] = field(default_factory=dict)  # claim -> the data that it lacks
@@ -163,7 +164,7 @@ def read_table(scale: str = "cpu", data: Mapping[str, str] = NO_DATA, file: Path
     claims = tuple(_claim(row, [*variants, *missing]) for row in given["claims"])
     out = {c.id: missing[name] for c in claims for name in c.pair if name in missing}
     kept = tuple(claim for claim in claims if claim.id not in out)
-    rules = {key: given[key] for key in ("version", "learned", "same_within")}
+    rules = {key: given[key] for key in ("version", "learned", "same_within", "speed_on")}
     return Table(**rules, scale=scale, claims=kept, variants=variants, left_out=out)
 
 

@@ -15,6 +15,7 @@ from centernet_d2.reproduction.table import read_table
 
 TABLE = """
 version: 7
+speed_on: "shapes_val"
 learned: 50.0
 same_within: 1.0
 scales:
@@ -62,6 +63,8 @@ class Child:
         place = folder / "inference" if variant == "flip" else folder
         place.mkdir(exist_ok=True)
         (place / "results.json").write_text(json.dumps({"bbox": scores}))
+        times = {"d": {"ms_per_picture": {"detector": {"median": 9.0 + int(seed)}}}}
+        (place / "timing.json").write_text(json.dumps({"datasets": times}))
         lines = [{"iteration": 4, "time": 6.0, "bbox/AP": 20.0}, {"iteration": 9, "time": 6.0}]
         lines[1]["bbox/AP"] = score
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
@@ -77,6 +80,7 @@ def test_the_runs_of_a_table(table, tmp_path):
     }
     flip = next(run for run in table.runs(1) if run.needed)
     assert flip.command("f")[:3] == ["evaluate", "--weights", "f/other-0/model_final.pth"]
+    assert "--timing" in flip.command("f")
     assert flip.command("f")[-2:] == ["OUTPUT_DIR", "f/flip-0"]
     assert [claim.id for claim in table.claims] == ["one", "two"]  # no cells
     large = read(tmp_path, "gpu", bccd="/cells")
@@ -102,8 +106,8 @@ def test_a_wrong_name_in_the_table(tmp_path, old, new, message):
 
 
 def test_a_claim_that_is_not_there(table):
-    with pytest.raises(ValueError, match=r"--claims must be one of 'one', 'two', got 'three'"):
-        table.chosen(["three"])
+    with pytest.raises(ValueError, match=r"--claims must be one of 'one', 'two', got 'four'"):
+        table.chosen(["four"])
 
 
 def test_a_failing_run_is_left_and_the_queue_goes_on(table, tmp_path, caplog):

@@ -16,6 +16,7 @@ from centernet_d2.synthetic.settings import SplitSettings
 
 TABLE = """
 version: 1
+speed_on: ""
 learned: 0.0
 same_within: 1.0
 scales: {cpu: {factor: 1, keys: {SOLVER.IMS_PER_BATCH: 2, DATALOADER.NUM_WORKERS: 0}}}
@@ -50,6 +51,7 @@ def test_a_training_and_a_test_of_its_weights(tmp_path):
     minutes = [minute for minute, _ in base["minutes_AP"]["bbox/AP"]]
     assert len(minutes) == 5  # after each fifth of the steps
     assert minutes[-1] == base["minutes"] == pytest.approx(5 * minutes[0])
+    assert 0 < flip["scores"]["speed"]["ms"] < 10000
     saved = (tmp_path / "study/flip-0/inference/config.yaml").read_text()
     assert "FLIP: true" in saved
     assert "base-0/model_final.pth" in saved
