@@ -75,8 +75,9 @@ trainings. VOC's mAP is the 11-point one of the published code. Checksums: those
 in its file names; the others were never published, so none is stated.
 
 The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
-sets; on a command line give it beside `MODEL.WEIGHTS published:<name>`. `clean` is without the
-oddities of the authors' code, and its numbers differ a little. The word chooses these keys, which
+sets, and so does a name of a row as `--weights`, with a config file beside it or without. `clean`
+is without the oddities of the authors' code, and its numbers differ a little. The word chooses
+these keys, which
 [docs/config.md](docs/config.md) explains, and `published` keeps the other keys of decoding at their
 defaults. A config without the word keeps each key as it is. mmdetection's numbers come from its own
 code, for which the configs stand as they are, without the word.
@@ -131,7 +132,7 @@ def _table(benchmark: Benchmark) -> str:
             entry.published_name,
             f"{entry.parameters:,}",
             benchmark.resolution,
-            ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
+            ", ".join(_published(entry, view) for view in entry.published),
             ", ".join(f"{view} {value} ({how})" for view, (value, how) in entry.measured.items())
             or "-",
             _weights(entry),
@@ -139,6 +140,13 @@ def _table(benchmark: Benchmark) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _published(entry: Entry, view: str) -> str:
+    """The number of a view, and the config by which it is tested where that is another one."""
+    file = f"configs/{entry.name}_multiscale.yaml"
+    has_own = view == "ms" and (FILE.parent / file).is_file()
+    return f"{f'[ms]({file})' if has_own else view} {entry.published[view]}"
 
 
 def _weights(entry: Entry) -> str:
