@@ -17,6 +17,7 @@ from detectron2.data.datasets.builtin_meta import (
 )
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 
+from ..structures.names import counted
 from . import corner_repositories as corners
 from . import imagenet, mmdetection
 from .backbones import (
@@ -95,8 +96,8 @@ class DetectedSource:
         """One phrase for messages."""
         if self.task == "start":
             return f"{self.architecture} of {self.source} (a start for training, no detector)"
-        classes = f"{self.num_classes} class{'es' * (self.num_classes != 1)}"
-        joints = f", {self.num_joints} joints" if self.num_joints else ""
+        classes = counted(self.num_classes or 0, "class")
+        joints = f", {counted(self.num_joints, 'joint')}" if self.num_joints else ""
         return f"{self.architecture} of {self.source}, {self.task}, {classes}{joints}"
 
 

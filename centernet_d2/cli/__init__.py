@@ -31,6 +31,7 @@ VERBS = {
     "app": "a page in the browser to try detectors on pictures",
     "serve": "a detector over HTTP: pictures in, JSON or drawn pictures out",
     "analyze": "a page on detections; scores with ground truth in place of predictions",
+    "reproduce": "tables of the papers: which of their claims hold",
     "benchmark": "speed, memory and size of detectors",
     "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
     "demo": "train a small detector on generated images, score it, draw",
