@@ -47,9 +47,11 @@ ALLOWED = {
     "checkpoint": {
         *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
     },
-    "model_zoo": {"config", "checkpoint", "checked_values", "atomic_write", "progress"},
+    "model_zoo": {
+        *("config", "checkpoint", "checked_values", "atomic_write", "missing", "progress"),
+    },
     "runtime": set(),
-    "export": {"structures", "decoding", "modeling", "runtime"},
+    "export": {"structures", "decoding", "modeling", "runtime", "missing"},
     "reproduction": {
         *("checked_values", "config", "data", "engine", "visualization", "analysis"),
         *("atomic_write", "text_files", "progress", "synthetic"),

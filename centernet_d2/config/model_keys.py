@@ -88,6 +88,10 @@ BOX2D = block(
         "Of a further loss, 1 - GIoU of the box that size and offset make (Rezatofighi et al. "
         "2019), mean over objects; 0: there is none (published)."),
     CLASS_SPECIFIC_SIZE=(False, flag, "One (width, height) pair per class."),
+    DENSE_SIZE=(False, flag,
+        "Learn sizes in all cells of an object's Gaussian, weighted by it, not at centers alone "
+        "(--dense_wh, of which the published code leaves half of the cells at size 0, as it "
+        "compares a Gaussian with itself in another precision; here every cell has its size)."),
     SIZE_AS_POINT=(False, flag,
         "Map sizes to the image as if they were points, shift of the canvas included: what the "
         "published code for 3-D boxes does (about 1 pixel of height on KITTI), to repeat its "
@@ -116,6 +120,9 @@ POSE = block(
         'Joint heatmap, to whose peaks regressed joints snap. False: the paper\'s "reg" row, only '
         "the displacement (published --not_hm_hp)."),
     JOINT_OFFSET=(True, flag, "Where in their cell the peaks lie; only with JOINT_HEATMAP."),
+    DENSE_DISPLACEMENT=(False, flag,
+        "Learn displacements in all cells of a center's Gaussian, weighted by it and from each "
+        "cell itself, not at centers alone (published --dense_hp)."),
     DISPLACEMENT_WEIGHT=(1.0, weight, "Of the loss of the joints' distance from the center."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the loss of the joints' heatmap."),
     OFFSET_WEIGHT=(1.0, weight, "Of the loss of the joints' offset within a cell."),

@@ -34,7 +34,7 @@ def _add_ablations(parser: argparse.ArgumentParser) -> None:
     own("--seeds", type=argument(whole(2)), default=3, metavar="N", help=help_text)
     help_text = "`gpu`: larger pictures, networks and schedules; default cpu"
     own("--scale", choices=SCALES, default="cpu", help=help_text)
-    help_text = "BCCD's folder, with Annotations, JPEGImages and ImageSets; default: no claims on it"
+    help_text = "BCCD, VOC's folders; default: no claims on it"
     own("--bccd", type=expanded, default="", metavar="FOLDER", help=help_text)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--list", action="store_true", help="show claims and runs, do nothing")
