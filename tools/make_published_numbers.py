@@ -20,16 +20,16 @@ INTRODUCTION = """# What the papers measured
 
 <!-- Written by tools/make_published_numbers.py from published_numbers.yaml; do not edit. -->
 
-Every number that the three papers print of their own detectors, with the config that tests or trains
-the row; [coverage.md](coverage.md) has the command of each table. Nothing here was measured with this
-package. Columns have the names that an evaluation prints. `published_numbers.yaml` is for programs.
+The scores that the three papers print of their own detectors, with the config that tests or trains
+each row; [coverage.md](coverage.md) has the commands. Nothing here was measured with this package.
+Columns have the names that an evaluation prints. `published_numbers.yaml` is for programs.
 
 - Times per picture are not among them.
 - The numbers of Table 3c and d of "Objects as Points" are not here: the text that was read has lost
   them. The 230 epochs of 3d are DLA-34 of its Table 1.
 - CornerNet "of that time" is that before its correction of March 2019, with two keys: coverage.md.
-- Where the authors' code prints another number than the paper, [MODEL_ZOO.md](../MODEL_ZOO.md) has the
-  code's: ResNet-101 at 384 pixels on VOC (77.1), poses on val2017, single trainings on KITTI.
+- Where the authors' code prints another number than the paper, [MODEL_ZOO.md](../MODEL_ZOO.md) has
+  the code's: ResNet-101 at 384 pixels on VOC (77.1), poses on val2017, single trainings on KITTI.
 """
 
 

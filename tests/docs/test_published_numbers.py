@@ -1,4 +1,4 @@
-"""docs/published_numbers.yaml: whole tables, and what configs and model zoo say agrees with them."""
+"""docs/published_numbers.yaml: whole tables; configs and model zoo agree with them."""
 
 from __future__ import annotations
 
