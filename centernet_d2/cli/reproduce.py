@@ -8,6 +8,7 @@ from ..engine.terminal import start_logging
 from ..reproduction.queue import open_folder, read_rows, run_all
 from ..reproduction.report import write_report
 from ..reproduction.table import Table, read_table
+from . import reproduce_published
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,4 +43,4 @@ def show(table: Table, seeds: int, *, done: int) -> None:
     )
 
 
-STUDIES = {"ablations": ablations}
+STUDIES = {"ablations": ablations, "published": reproduce_published.run}
