@@ -6,7 +6,7 @@ because half-loaded weights run and give poor results.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.data.datasets.builtin_meta import (
@@ -28,7 +28,7 @@ from .backbones import (
     read_backbone,
 )
 from .heads import CLASSES, JOINTS, corner_heads, points_heads
-from .points_repository import TABLES, without_offset
+from .points_repository import TABLES
 from .rename import RenameTable
 
 POINTS = "the points repository"
@@ -232,9 +232,6 @@ def _source_of(form: Form, state: State) -> DetectedSource:
         task, keys = "box2d", corner_heads(state)
     if table is None:
         table = TABLES[backbone.family, task]
-        if form.source == POINTS and not any(key.startswith("reg.") for key in state):
-            hidden = keys["MODEL.POINTS_CENTERNET.HEAD_CHANNELS"] > 0
-            table = replace(table, kept=(*table.kept, *without_offset(hidden)))
     if 0 in (keys.get(CLASSES), keys.get(JOINTS)):
         raise IndexError("a head without channels")
     return DetectedSource(

@@ -1,4 +1,4 @@
-"""Config keys of this package: one table of key, default and rule; docs/config.md has meanings.
+"""Config keys of this package: one table of key, default, rule and meaning, see docs/config.md.
 
 `model_keys` and `run_keys` hold the table, `checks` checks the values, `files` reads YAML.
 """

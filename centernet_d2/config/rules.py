@@ -13,18 +13,20 @@ class Key(NamedTuple):
     name: str  # dotted
     default: Any
     rule: Rule
+    doc: str
 
 
 class Block(NamedTuple):
-    """Keys of one group of the tree."""
+    """Keys of one group of the tree, and what the group is for."""
 
     path: str
+    about: str
     keys: tuple[Key, ...]
 
 
-def block(path: str, **keys: tuple[Any, Rule]) -> Block:
-    """Return the keys `path.NAME`, each given as NAME=(default, rule)."""
-    return Block(path, tuple(Key(f"{path}.{name}", *row) for name, row in keys.items()))
+def block(path: str, about: str, **keys: tuple[Any, Rule, str]) -> Block:
+    """Return the keys `path.NAME`, each given as NAME=(default, rule, meaning)."""
+    return Block(path, about, tuple(Key(f"{path}.{name}", *row) for name, row in keys.items()))
 
 
 def _is_device(value: Any) -> bool:

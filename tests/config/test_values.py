@@ -104,6 +104,7 @@ def test_a_bad_value_is_fine_or_named(key):
 def test_it_must_be_wrong_to_be_refused():
     for key in KEYS.values():
         assert key.rule.accepts(key.default), key.name
+        assert key.doc.endswith((".", ")")), key.name
         assert key.rule.says, key.name
 
 

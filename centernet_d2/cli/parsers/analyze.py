@@ -8,6 +8,7 @@ r"""What detections show, and what the papers ask of a trained detector.
         --weights model_final.pth --radius 8
     %(prog)s collisions --dataset coco:my/train.json:my/images --output collisions
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
+    %(prog)s plot --runs mine=output/plain mine=output/flip others.csv --reference --output plot
 
 `report` writes report.html on detections of any program, as a training does (docs/report.md).
 `oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
@@ -53,6 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--crowds", action="store_true", help="a region of a crowd is an object too")
     help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
     own("--plus-one", action="store_true", help=help_text)
+    speed = commands.add_parser("plot", help="accuracy against speed of any runs, a figure")
+    own = speed.add_argument
+    help_text = "of `evaluate --timing`, of one NAME joined; or tables with name, ms or fps, AP"
+    own("--runs", nargs="+", default=[], metavar="[NAME=]FOLDER", help=help_text)
+    known = {"nargs": "?", "const": "coco", "choices": ("coco", "voc")}
+    own("--reference", **known, help="beside them what the papers measured; default coco")
+    own("--metric", default="bbox/AP", help="task/score, default bbox/AP")
+    own("--rate", action="store_true", help="pictures per second, not milliseconds per picture")
+    own("--output", type=output_folder, help="folder of what is written; default output/plot")
     for command in (oracle, quadrants, report, collisions):
         if command in (report, collisions):  # there is no model
             add(command, "--config-file", help="YAML with the keys of DATASETS and TEST, or none")

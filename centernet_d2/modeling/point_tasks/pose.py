@@ -69,6 +69,7 @@ class Pose(PointTask):
         classes: Sequence[int] = (),  # those with joints; (): all
         joint_heatmap: bool = True,  # one per joint ("jd" of the paper's table 5), or not ("reg")
         joint_offset: bool = True,  # with the heatmap, predict where in its cell a joint lies
+        dense_displacement: bool = False,  # learn displacements in all cells of a center's Gaussian
         regress_unlabelled: bool = False,  # learn offset and size also without a labelled joint
         weights: PoseWeights | None = None,
         focal: FocalLoss | None = None,  # of the joint heatmap
@@ -87,6 +88,7 @@ class Pose(PointTask):
         self.flip_indices, self.classes = list(flip_indices), list(classes)
         self.joint_heatmap, self.joint_offset = joint_heatmap, joint_heatmap and joint_offset
         self.weights, self.focal = weights or PoseWeights(), focal or FocalLoss()
+        self.dense_displacement = dense_displacement
         self.regression = regression or RegressionLoss()
         self.displacement_loss = replace(self.regression, kind="l1")
         self.snapping = snapping or SnappingRule()
@@ -185,18 +187,18 @@ class Pose(PointTask):
         map_size = (centers.heatmap.shape[-2], centers.heatmap.shape[-1])
         points = images.image_to_map(joints[..., :2], centers.peaks.image, map_size)
         labelled = (joints[..., 2] > 0) & self._has_joints(centers.classes)[:, None]
-        return joint_targets(points, labelled, centers, with_heatmap=self.joint_heatmap)
+        options = {"with_heatmap": self.joint_heatmap, "dense": self.dense_displacement}
+        return joint_targets(points, labelled, centers, **options)
 
     def losses(
         self, predictions: CenterPredictions, targets: JointTargets, centers: CenterTargets
     ) -> dict[str, Tensor]:
         """`loss_joint_displacement` and, with a joint heatmap, that of heatmap and offset."""
         maps = predictions.regressions
-        rows = centers.peaks.gather(maps[DISPLACEMENT]).unflatten(1, (-1, 2))
-        displacement = self.displacement_loss(
-            rows[targets.owner, targets.joint], targets.displacement, num_images=centers.num_images
-        )
-        losses = {"loss_joint_displacement": self.weights.displacement * displacement}
+        losses = {
+            "loss_joint_displacement": self.weights.displacement
+            * self._displacement_loss(maps[DISPLACEMENT], targets, centers)
+        }
         if self.joint_heatmap:
             losses[HEATMAP_LOSS] = self.weights.heatmap * self.focal(maps[HEATMAP], targets.heatmap)
         if self.joint_offset:
@@ -204,6 +206,21 @@ class Pose(PointTask):
                 targets.peaks.gather(maps[OFFSET]), targets.offset, num_images=centers.num_images
             )
         return losses
+
+    def _displacement_loss(
+        self, maps: Tensor, targets: JointTargets, centers: CenterTargets
+    ) -> Tensor:
+        """Of displacements at the centers or, where dense, from each cell around them."""
+        wanted, dense = targets.displacement, targets.dense
+        if dense is None:
+            rows = centers.peaks.gather(maps).unflatten(1, (-1, 2))
+            found, weight = rows[targets.owner, targets.joint], None
+        else:
+            rows = dense.peaks.gather(maps).unflatten(1, (-1, 2))
+            found = rows[torch.arange(len(rows), device=rows.device), targets.joint[dense.owner]]
+            center = centers.peaks[targets.owner[dense.owner]]
+            wanted, weight = wanted[dense.owner] + center.cells - dense.peaks.cells, dense.weight
+        return self.displacement_loss(found, wanted, num_images=centers.num_images, weight=weight)
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
         """Left and right joints change places, displacements change sides; offsets are not used."""
