@@ -52,8 +52,8 @@ def check_command(verb: str, *words: str) -> None:
     given = vars(cli.parse(verb, words))
     files, weights = given.get("configs") or [given.get("config_file")], given.get("weights")
     opts = list(given.get("opts") or ())
-    if not files[0] and weights not in (None, "", "w.pth"):  # brings its config and protocol
-        files = [find_entry(weights).config]
+    if weights not in (None, "", "w.pth"):  # brings its protocol and, where none is named, config
+        files = files if files[0] else [find_entry(weights).config]
         opts += [] if "TEST.PROTOCOL" in opts else ["TEST.PROTOCOL", "published"]
     opts += ["DATASETS.TEST", given["dataset"]] if given.get("dataset") else []
     for file in files:

@@ -42,14 +42,21 @@ ALLOWED = {
     "visualization": {"structures", "checked_values"},
     "analysis": {
         *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
-        *("atomic_write", "checked_values", "text_files"),
+        *("atomic_write", "checked_values", "text_files", "progress"),
     },
     "checkpoint": {
         *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
     },
-    "model_zoo": {"config", "checkpoint", "checked_values", "atomic_write", "progress"},
+    "model_zoo": {
+        *("config", "checkpoint", "checked_values", "atomic_write", "missing", "progress"),
+    },
     "runtime": set(),
-    "export": {"structures", "decoding", "modeling", "runtime"},
+    "export": {"structures", "decoding", "modeling", "runtime", "missing"},
+    "reproduction": {
+        *("checked_values", "config", "data", "engine", "visualization", "analysis"),
+        *("atomic_write", "text_files", "progress", "synthetic"),
+        *("model_zoo", "checkpoint", "detectron2_versions"),
+    },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),
         *("visualization", "inference", "runtime"),

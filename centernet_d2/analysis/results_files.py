@@ -111,6 +111,7 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
         "classes": np.array([labels[k] for k in kept], np.int64),
     }
     _check_boxes(columns["boxes"], records, path)
+    _check_joints(rows, [dataset.class_names[labels[k]] for k in kept], dataset.name, path)
     if values := max((len(row.joints) for row in rows), default=0):
         joints = [row.joints or [0.0] * values for row in rows]
         columns["joints"] = np.array(joints).reshape(-1, values // 3, 3)
@@ -169,6 +170,21 @@ def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
             "belong (COCO's are XYWH), or pictures of another size?",
             *(path, far.sum(), len(far)),
         )
+
+
+def _check_joints(rows: Sequence[Row], classes: Sequence[str], dataset: str, path: str) -> None:
+    """Raise where joints are not those of the dataset, and warn where they are missing."""
+    metadata, counts = MetadataCatalog.get(dataset), {len(row.joints) for row in rows} - {0}
+    names = metadata.get("keypoint_names") or ()
+    wanted = 3 * len(names) or max(counts, default=0)
+    if wrong := counts - {wanted}:
+        told = f"{path}: 'keypoints' of {min(wrong)} numbers where {wanted} belong"
+        raise ValueError(f"{told}: x, y and score of each of {wanted // 3} joints")
+    having = metadata.get("keypoint_classes") or classes
+    posed = [bool(row.joints) for row, name in zip(rows, classes, strict=True) if name in having]
+    if names and not all(posed):
+        told = "%s: %d of %d detections of classes with joints have no 'keypoints': no poses"
+        logger.warning(told, path, posed.count(False), len(posed))
 
 
 def _rows(path: str, dataset: Dataset) -> tuple[list[Row], dict[Any, int]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..structures.names import counted
+
 State = Mapping[str, Tensor]
 Overrides = dict[str, Any]
 
@@ -58,7 +60,7 @@ def read_backbone(state: State, *, plain: str) -> Backbone:
     """
     if "pre.0.conv.weight" in state:
         stacks, keys = _hourglass(state)
-        return Backbone("hourglass", f"{stacks} stack{'s' * (stacks > 1)}", "", keys)
+        return Backbone("hourglass", counted(stacks, "stack"), "", keys)
     is_dla = "base.base_layer.0.weight" in state
     marker = "ida_up.up_1.weight" if is_dla else "deconv_layers.0.conv_offset_mask.weight"
     upsample = "deform" if marker in state else plain

@@ -6,7 +6,7 @@ because half-loaded weights run and give poor results.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.data.datasets.builtin_meta import (
@@ -17,6 +17,7 @@ from detectron2.data.datasets.builtin_meta import (
 )
 from detectron2.data.datasets.pascal_voc import CLASS_NAMES as VOC_CLASS_NAMES
 
+from ..structures.names import counted
 from . import corner_repositories as corners
 from . import imagenet, mmdetection
 from .backbones import (
@@ -27,7 +28,7 @@ from .backbones import (
     read_backbone,
 )
 from .heads import CLASSES, JOINTS, corner_heads, points_heads
-from .points_repository import TABLES, without_offset
+from .points_repository import TABLES
 from .rename import RenameTable
 
 POINTS = "the points repository"
@@ -95,8 +96,8 @@ class DetectedSource:
         """One phrase for messages."""
         if self.task == "start":
             return f"{self.architecture} of {self.source} (a start for training, no detector)"
-        classes = f"{self.num_classes} class{'es' * (self.num_classes != 1)}"
-        joints = f", {self.num_joints} joints" if self.num_joints else ""
+        classes = counted(self.num_classes or 0, "class")
+        joints = f", {counted(self.num_joints, 'joint')}" if self.num_joints else ""
         return f"{self.architecture} of {self.source}, {self.task}, {classes}{joints}"
 
 
@@ -231,9 +232,6 @@ def _source_of(form: Form, state: State) -> DetectedSource:
         task, keys = "box2d", corner_heads(state)
     if table is None:
         table = TABLES[backbone.family, task]
-        if form.source == POINTS and not any(key.startswith("reg.") for key in state):
-            hidden = keys["MODEL.POINTS_CENTERNET.HEAD_CHANNELS"] > 0
-            table = replace(table, kept=(*table.kept, *without_offset(hidden)))
     if 0 in (keys.get(CLASSES), keys.get(JOINTS)):
         raise IndexError("a head without channels")
     return DetectedSource(

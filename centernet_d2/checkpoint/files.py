@@ -81,10 +81,6 @@ _NOT_WEIGHTS = {
     "unknown": "is no file that torch saved, or it is damaged. Copy or download it again.",
 }
 
-_NEEDS_SAFETENSORS = (
-    "'{}' is of safetensors, for which the package of that name is needed: `pip install "
-    "safetensors`."
-)
 _SAVE_TENSORS = "torch.save({'model': {name: tensor}}, 'weights.pth')"
 
 
@@ -103,8 +99,8 @@ def read_tensors(path: str | os.PathLike[str], *, mapped: bool = False) -> dict[
         raise WeightFileError(f"'{name}' {_NOT_WEIGHTS[kind]}")
     try:
         loaded = _READERS[kind](path, mapped)
-    except ImportError as error:
-        raise WeightFileError(_NEEDS_SAFETENSORS.format(name)) from error
+    except ImportError:
+        raise
     except pickle.UnpicklingError as error:
         what = "is a plain Python pickle" if kind == "pickle" else "holds Python objects"
         raise WeightFileError(
@@ -161,7 +157,8 @@ def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
     The ending says in which form; of safetensors the values are metadata, as JSON.
 
     Raises:
-        ValueError: another ending, or the package safetensors is not installed.
+        ValueError: another ending.
+        ImportError: the package safetensors is not installed.
         OSError: the file cannot be written.
     """
     check_ending(path)
@@ -170,10 +167,7 @@ def write_weights(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
             torch.save(content, stream)
         return
     beside = {name: value for name, value in content.items() if name != "model"}
-    try:
-        written = other_formats.safetensors_bytes(content["model"], beside)
-    except ImportError as error:
-        raise WeightFileError(_NEEDS_SAFETENSORS.format(path)) from error
+    written = other_formats.safetensors_bytes(content["model"], beside)
     with atomic_write(path) as stream:
         stream.write(written)
 

@@ -9,7 +9,11 @@ from torch import Tensor
 from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
 
 # Branch whose outputs have a form -> the key that says it, and the form of all published ones.
-FORMS = {"size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells")}
+FORMS = {
+    "size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells"),
+    "heatmap": ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "focal"),
+    "joint_heatmap": ("MODEL.POINTS_CENTERNET.POSE.HEATMAP_LOSS", "focal"),
+}
 CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # (network, way up) -> how its authors start the regression branches, where not "normal".
 REGRESSION_INIT = {
@@ -40,6 +44,8 @@ def points_heads(state: State, backbone: Backbone, network: str) -> tuple[str, O
         "HEAD_CHANNELS": heads["hm"][0].shape[0] if len(heads["hm"]) > 1 else 0,
         "REGRESSION_INIT": REGRESSION_INIT.get((backbone.network, backbone.upsample), "normal"),
     }
+    if not _layers(state, "reg"):  # --not_reg_offset
+        keys["OFFSET"] = False
     if heads["wh"] and heads["wh"][-1].shape[0] > 2:  # a width and a height per class
         keys["BOX2D.CLASS_SPECIFIC_SIZE"] = True
     if task != "box2d":
@@ -93,6 +99,26 @@ def last_layers(names: Collection[str], branches: Collection[str]) -> list[str]:
     found = [match for name in names if (match := re.fullmatch(pattern, name))]
     last = {match[1]: match[2] for match in sorted(found, key=lambda match: int(match[2]))}
     return [match[0] for match in found if last[match[1]] == match[2]]
+
+
+def middle_of_cells(model: State, given: State) -> State:
+    """Tensors of a model's offset for weights of points that were trained without.
+
+    A last layer of zeros with a bias of 0.5 gives the middle of each cell, where their centers lie.
+    What is before it is the size's, so that a further training can learn from it.
+    """
+    names = [name for name in model if re.match(r"head\.stacks\.\d+\.offset\.", name)]
+    sizes = {name: name.replace(".offset.", ".size.") for name in names}
+    if any(name in given for name in names) or not any(like in given for like in sizes.values()):
+        return {}
+    last = last_layers(model, ["offset"])
+    return {
+        name: torch.full_like(model[name], 0.5 * name.endswith("bias"))
+        if name in last
+        else given[like]
+        for name, like in sizes.items()
+        if name in last or like in given
+    }
 
 
 def taken_by_name(

@@ -23,6 +23,7 @@ POINTS_NAMES = {
     "neck.deconv_layers.0.conv.conv_offset.": "deconv_layers.0.conv_offset_mask.",
     "bbox_head.heatmap_head.": "hm.",
     "bbox_head.wh_head.": "wh.",
+    "bbox_head.offset_head.": "reg.",
 }
 
 RESNET_BOX2D = RenameTable(

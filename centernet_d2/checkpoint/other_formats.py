@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..missing import needed_by
+
 Path = str | os.PathLike[str]
 
 
@@ -74,8 +76,8 @@ def safetensors_bytes(state: Mapping[str, Any], beside: Mapping[str, Any]) -> by
     Raises:
         ImportError: the package safetensors is not installed.
     """
-    from safetensors.torch import save
-
+    with needed_by("A file of safetensors"):
+        from safetensors.torch import save
     tensors, seen = {}, set()
     for name, tensor in state.items():
         memory = tensor.untyped_storage().data_ptr()
@@ -91,8 +93,8 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     Raises:
         ImportError: the package safetensors is not installed.
     """
-    from safetensors import safe_open
-
+    with needed_by(f"'{path}'"):
+        from safetensors import safe_open
     with safe_open(path, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         metadata = file.metadata() or {}

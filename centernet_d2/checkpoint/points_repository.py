@@ -101,19 +101,3 @@ TABLES = {  # by (family, task of this package)
     for family, (backbone, heads) in ARCHITECTURES.items()
     for task, (published, branches) in BRANCHES.items()
 }
-
-
-def without_offset(hidden: bool) -> tuple[Keep, ...]:
-    """What stands for the offset of a network that was trained without (--not_reg_offset).
-
-    The published code then takes the middle of each cell, which a last layer of zeros with a bias
-    of 0.5 gives. What lies before it is the size's, so that a further training can learn from it.
-    """
-    reason = "trained without offsets: the middle of each cell, as published"
-    head = r"(head\.stacks\.\d+)\.offset"
-    last = 2 if hidden else 0
-    return (
-        *((Keep(rf"{head}\.0\.(\w+)", reason, fill=r"\1.size.0.\2"),) if hidden else ()),
-        Keep(rf"{head}\.{last}\.weight", reason, fill=0),
-        Keep(rf"{head}\.{last}\.bias", reason, fill=0.5),
-    )

@@ -24,7 +24,7 @@ from .unwrap import UnwrapError, unwrap
 
 logger = logging.getLogger(__name__)
 
-VERSION = 5  # of what is written; raise it with any change, so that cached files are made anew
+VERSION = 6  # of what is written; raise it with any change, so that cached files are made anew
 AUTHOR = "centernet_d2, converted from"
 
 

@@ -76,14 +76,13 @@ class Drop:
 class Keep:
     """Target keys that match `pattern` may be absent from the source: the model keeps its own.
 
-    `fill` stands for them where a whole file is written: a number, or the name of another target,
-    with groups as in `re`, whose tensor is copied. None: parts that start anew (a network that is
-    only initialised by the source).
+    `fill` stands for them where a whole file is written. None: parts that start anew (a network
+    that is only initialised by the source).
     """
 
     pattern: str
     reason: str
-    fill: float | str | None = None
+    fill: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,19 +153,12 @@ def rename_state_dict(
         raise RenameError(table.name, problems)
     renamed = {name: source[key] for key, name in new_names.items()}
     reasons = {name: rule.reason for name, rule in kept.items()}
-    return Renamed(renamed, dropped, reasons, _filled(kept, renamed, target))
-
-
-def _filled(
-    kept: Mapping[str, Keep], renamed: Mapping[str, Tensor], like: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    filled = {}
-    for name, rule in kept.items():
-        if isinstance(rule.fill, str):
-            filled[name] = renamed[re.sub(rule.pattern, rule.fill, name)].clone()
-        elif rule.fill is not None:
-            filled[name] = torch.full_like(like[name], rule.fill, device="cpu")
-    return filled
+    filled = {
+        name: torch.full_like(target[name], rule.fill, device="cpu")
+        for name, rule in kept.items()
+        if rule.fill is not None
+    }
+    return Renamed(renamed, dropped, reasons, filled)
 
 
 def rename_names(source: Mapping[str, Tensor], table: RenameTable) -> dict[str, Tensor]:

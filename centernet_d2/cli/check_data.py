@@ -34,6 +34,7 @@ from ..engine.setup import load_config, register_datasets, setup
 from ..engine.user_modules import import_all
 from ..modeling.inference_protocol import InferenceProtocol
 from ..progress import say_again
+from ..structures.names import counted
 from .faults import sentence
 
 
@@ -96,7 +97,7 @@ def print_findings(tables: dict[str, Facts], findings: Sequence[Finding]) -> Cou
         said = replace(each, dataset=numbers.get(each.dataset, ""))
         print(f"{each.severity}: {each.kind}: {said}\n")
     counts = Counter(finding.severity for finding in findings)
-    print(", ".join(f"{counts[s]} {s}{'s' * (counts[s] != 1)}" for s in SEVERITIES))
+    print(", ".join(counted(counts[severity], severity) for severity in SEVERITIES))
     return counts
 
 
@@ -194,7 +195,8 @@ def fix(
     read = (f for f in lost if f.dataset in (spec, ""))
     rows = [("", "", f"not read: {what}") for f in read for what in f.left_out or (f.what,)]
     given = (looked.records, looked.pictures, place, looked.metadata, leaked, link, rows)
-    print(f"{len(write_fixed_copy(*given))} repairs of {spec}, listed in {place}/repairs.csv. Now:")
+    repairs = counted(len(write_fixed_copy(*given)), "repair")
+    print(f"{repairs} of {spec}, listed in {place}/repairs.csv. Now:")
     print(f"centernet-d2 check-data coco:{place}/annotations.json:{place}/images")
 
 

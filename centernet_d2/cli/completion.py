@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..missing import needed_by
 from . import full_parser
 from .parsers.parser import all_actions
 
@@ -10,10 +11,8 @@ PATHS = ("input", "output", "json", "calibration", "config_file")
 
 def run(args: argparse.Namespace) -> int:
     """Print the script; ImportError where the package that writes it is missing."""
-    try:
+    with needed_by("Completion"):
         import shtab
-    except ImportError as error:
-        raise ImportError("Completion needs the package shtab: pip install shtab.") from error
     parser = full_parser()
     for action in all_actions(parser):
         if action.metavar == "FILE" or action.dest in PATHS:

@@ -14,8 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 
+from ..benchmark.timing import time_interleaved
 from ..engine.model_config import read_model_config
 from ..engine.terminal import start_logging
 from ..engine.trainer import Trainer
@@ -26,15 +28,24 @@ from ..export.formats import Runner, chosen_format
 from ..export.graph import Sizes
 from ..export.parity import Differences
 from ..export.precision import Feed, check_precision
-from ..export.write import Report, compare, compare_maps, inputs_of, write_graph
+from ..export.write import compare_maps, inputs_of, resized, write_graph
 from ..inference.find_images import find_images, is_video
 from ..inference.predictor import Predictor
-from ..inference.runtime import FileDetector, Named, generated_pictures
+from ..inference.runtime import (
+    FileDetector,
+    Named,
+    batches_of,
+    differences,
+    entry_of,
+    generated_pictures,
+)
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..runtime.detector import LARGEST
+from ..structures.names import counted
 from ..text_files import output_folder
 
 logger = logging.getLogger(__name__)
+ROUNDS = 5  # of the times that are compared
 Scores = dict[str, float]
 
 
@@ -63,12 +74,13 @@ def run(args: argparse.Namespace) -> int:
         given: dict[str, Any] = {"split": args.split, "precision": args.precision, "feed": feed}
         write_graph(predictor.model, names, form, file, sizes, **given)
         took = time.perf_counter() - began
-        report, told = judge(args, predictor, form.open(file)[0], pictures, sizes)
+        told = judge(args, predictor, form.open(file)[0], pictures, sizes)
         size = sum(written.stat().st_size for written in Path(folder).iterdir())
         for written in Path(folder).iterdir():  # the weights of some formats are beside the file
             written.replace(args.output.parent / written.name)
     logger.info("%s: %.1f MB in %.0f s", args.output, size / 1e6, took)
-    tell(report, told)
+    for line in told:
+        logger.info("%s", line)
     return 0
 
 
@@ -100,32 +112,44 @@ def feed_of(args: argparse.Namespace, predictor: Predictor, sizes: Sizes) -> Fee
     files = [f for f in (find_images(named, option=option) if named else ()) if not is_video(f)]
     files = files[:: max(1, len(files) // args.calibrate_most)][: args.calibrate_most]
     feed = Feed(files, lambda file: inputs_of(predictor.model, predictor.read(file), sizes))
-    logger.info("int8 is calibrated on %d pictures of %s", len(files), option)
+    logger.info("int8 is calibrated on %s of %s", counted(len(files), "picture"), option)
     return feed
 
 
 def judge(
     args: argparse.Namespace, predictor: Predictor, run: Runner, pictures: list[Named], sizes: Sizes
-) -> tuple[Report, list[str]]:
+) -> list[str]:
     """Compare a file with PyTorch: what is to be told, or a ValueError that says what differs."""
     model, exact, more = predictor.model, args.precision == "fp32", []
-    differences = Differences() if exact else Agreement()
+    file = FileDetector(model, run)
+    compared = f"compared with PyTorch on {counted(len(pictures), 'picture')}"
     if args.split:
-        report = compare_maps(model, run, pictures, sizes)
+        report, calls = compare_maps(model, run, pictures, sizes)
     else:
-        report = compare(predictor, run, pictures, sizes, differences)
+        pictures = [(name, resized(image, sizes)) for name, image in pictures]
+        report = Differences() if exact else Agreement()
+        differences(model, file.by_file, batches_of(pictures, sizes.batch), report)
+        entries = [entry_of(pictures[0][1])]
+        calls = {
+            "PyTorch": lambda: model(entries),
+            "the file": lambda: file.by_file(entries * (sizes.batch or 1)),
+        }
+        compared += f", {counted(report.detections, 'detection')}, {report.told()}"
         more = [] if exact else ["AP was not compared: name a dataset by --check-on"]
-    fault = report.differences.fault() if exact or not args.check_on else ""
+    fault = report.fault() if exact or not args.check_on else ""
     if args.check_on:
-        in_turn = (model, FileDetector(model, run))
         with contextlib.redirect_stdout(sys.stdout if args.verbose else StringIO()):
-            scores = [headline_scores(predictor.cfg, model, each) for each in in_turn]
+            scores = [headline_scores(predictor.cfg, model, each) for each in (model, file)]
         lost, more = loss(*scores, 1.0 if args.max_loss is None else args.max_loss)
         fault = fault or lost
     if fault:
         fault += "" if args.images or args.calibrate else "; compare on your own: --images FOLDER"
         raise ValueError(f"the file does not find what PyTorch finds, and is removed: {fault}")
-    return report, more
+    worst = [f"worst difference of {name}: {value:.2g}" for name, value in report.worst.items()]
+    with torch.no_grad():
+        times = time_interleaved(calls, rounds=ROUNDS, warm_up=0, device=model.device)
+    speed = ", ".join(f"{what} {time.ms:.0f} ms" for what, time in times.items())
+    return [compared, *more, *worst, f"one picture: {speed}"]
 
 
 def headline_scores(cfg: CfgNode, model: HeatmapDetector, detect: Any) -> Scores:
@@ -160,15 +184,3 @@ def hint_at_size(size: list[int], pictures: list[Named]) -> None:
     if known and size not in known:
         told = "no picture of --images is %d high and %d wide, as --size is: the first is %d x %d"
         logger.warning(told, *size, *known[0])
-
-
-def tell(report: Report, more: list[str]) -> None:
-    """Say how a file compares."""
-    found, (eager, exported) = report.differences, report.seconds
-    told = "compared with PyTorch on %d pictures, %d detections, %s"
-    logger.info(told, report.pictures, found.detections, found.told())
-    for line in more:
-        logger.info("%s", line)
-    for name, value in found.worst.items():
-        logger.info("worst difference of %s: %.2g", name, value)
-    logger.info("one picture: PyTorch %.0f ms, the file %.0f ms", 1e3 * eager, 1e3 * exported)

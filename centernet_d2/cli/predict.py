@@ -28,6 +28,7 @@ from ..inference.records import Recorder
 from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
 from ..progress import tell_once
+from ..structures.names import counted
 from ..visualization.heatmaps import draw_heatmaps
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing
@@ -92,9 +93,9 @@ def run_files(predict: Callable[..., list[dict]], writer: PredictionWriter, **ho
         )
         raise
     rate = len(report.done) / (time.perf_counter() - began)
-    counts = (len(report.done), rate, len(report.skipped), len(report.failed))
-    told = "%d images done (%.1f per second), %d were done before, %d could not be predicted: %s"
-    logger.info(told, *counts, writer.path)
+    done, counts = counted(len(report.done), "image"), (len(report.skipped), len(report.failed))
+    told = "%s done (%.1f per second), %d done before, %d could not be predicted: %s"
+    logger.info(told, done, rate, *counts, writer.path)
     logger.info("%s", writer.told())
     return len(report.failed)
 

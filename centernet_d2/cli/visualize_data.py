@@ -15,6 +15,7 @@ from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..progress import bar
+from ..structures.names import counted
 from ..visualization.canvas import write_picture
 from ..visualization.skeletons import SkeletonDrawing
 from ..visualization.training_samples import draw_sample, draw_with_heatmaps
@@ -38,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
         stem = os.path.splitext(os.path.basename(record["file_name"]))[0]
         picture = draw(sample, class_names, drawing)
         write_picture(os.path.join(args.output, f"{number:04d}_{stem}.jpg"), picture)
-    logger.info("%d pictures are in %s.", len(records) * args.repeat, args.output)
+    drawn = counted(len(records) * args.repeat, "picture")
+    logger.info("Drawn: %s, in %s.", drawn, args.output)
     return 0

@@ -16,7 +16,7 @@ from torch import nn
 from ..atomic_write import atomic_write
 from ..checkpoint import files
 from ..checkpoint.detect_source import looks_like
-from ..checkpoint.heads import FORMS, last_layers, same_names, taken_by_name
+from ..checkpoint.heads import FORMS, last_layers, middle_of_cells, same_names, taken_by_name
 from ..checkpoint.model_info import BLOCK, ModelInfo
 from ..checkpoint.pixels import turned_for
 from ..checkpoint.published import detectron2_form
@@ -162,6 +162,10 @@ class Checkpointer(DetectionCheckpointer):
             except ValueError as error:  # one tensor for several places
                 raise CheckpointMismatchError(f"'{self._source}': {error}") from error
         names = {plain_name(name): name for name in model}  # of a compiled model
+        if offsets := middle_of_cells({n: model[names[n]] for n in names}, state):
+            told = "'%s' was trained without offsets: they start in the middle of each cell."
+            self.logger.info(told, self._source, extra=SHOWN)
+            state = {**state, **offsets}
         if self.mismatch == "report":
             saved = ModelInfo.of(checkpoint, self._source)
             state = self._by_name(saved, state, {n: model[names[n]] for n in names})

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
 
 from ..checked_values import nearest
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import shorten
+from ..data.datasets.coco_file import is_label_spec, read_coco_json
 from ..data.records import check_class_names
-from ..progress import tell_once
+from ..progress import SHOWN, tell_once
 from ..structures.names import difference
 from ..structures.skeleton import Skeleton
 from .saved_names import HOW_TO_NAME, saved_names
@@ -105,6 +107,28 @@ def set_class_names(cfg: CfgNode) -> list[str]:
     return names
 
 
+def is_unlabelled(name: str) -> bool:
+    """Whether a dataset is a COCO JSON of images and categories alone, such as test-dev's."""
+    file = MetadataCatalog.get(name).get("json_file", "") if name in DatasetCatalog else ""
+    known = is_label_spec(file) or PathManager.isfile(file)
+    return known and not read_coco_json(file).is_labelled
+
+
+def classes_to_look_for(cfg: CfgNode) -> list[str]:
+    """The classes of MODEL.WEIGHTS, where all datasets have more, and images without annotations.
+
+    So a detector of persons looks for these in COCO's test-dev, which names 80 categories.
+    """
+    names, known = cfg.DATASETS.TEST, saved_names(cfg.MODEL.WEIGHTS).class_names
+    if cfg.DATASETS.TRAIN or cfg.DATASETS.CLASSES or not known:
+        return []
+    if all(is_unlabelled(n) and {*known} < {*dataset_class_names(n)} for n in names):
+        told = "%s: images without annotations, in which the weights' classes are looked for: %s"
+        logger.info(told, ", ".join(names), shorten(known, 8), extra=SHOWN)
+        return list(known)
+    return []
+
+
 def without_training_data(cfg: CfgNode) -> CfgNode:
     """Return a copy of `cfg` without DATASETS.TRAIN, if it names data to evaluate on.
 
@@ -130,6 +154,8 @@ def set_joints(cfg: CfgNode) -> None:
     datasets = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     if common_skeleton(datasets) or not (theirs := saved.skeleton):
         return
+    for name in filter(is_unlabelled, cfg.DATASETS.TEST):  # whose results are to have joints
+        MetadataCatalog.get(name).set(**theirs.metadata())
     pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
     if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
         return  # loading names what does not fit

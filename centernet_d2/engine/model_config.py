@@ -20,10 +20,17 @@ from ..config.files import Level, read_levels
 from ..config.protocols import apply_protocol
 from ..config.rules import gpu_count
 from ..model_zoo.hub import HUB
-from ..model_zoo.lookup import UnknownModelError, find_entry, get_config_file, shipped_file
+from ..model_zoo.lookup import (
+    UnknownModelError,
+    find_entry,
+    get_config_file,
+    known_names,
+    shipped_file,
+)
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, local_file, published_file
+from ..progress import SHOWN
 from ..text_files import expanded
-from .setup import FROM_WEIGHTS, load_config
+from .setup import FROM_WEIGHTS, config_path, load_config
 from .user_modules import AddKeys
 
 logger = logging.getLogger(__name__)
@@ -61,6 +68,10 @@ def read_model_config(
 ) -> CfgNode:
     """Return the config of a command: that of a file or, without one, the weights' own.
 
+    With a name of the model zoo TEST.PROTOCOL is that of its published numbers, for which its own
+    config need not be named. What the file or the overrides set comes over it, and where another
+    key there contradicts it that is an error.
+
     Args:
         config_file: YAML; "" for the config in `weights`.
         weights: see `config_of`; "" for the MODEL.WEIGHTS of the overrides or the config file.
@@ -71,10 +82,15 @@ def read_model_config(
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `config_of`; or nothing is given.
     """
+    given = dict(zip(overrides[::2], overrides[1::2], strict=False))
     if config_file:
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
-        return load_config(config_file, [*overrides, *more], add_keys)
-    given = dict(zip(overrides[::2], overrides[1::2], strict=False))
+        levels = read_levels(config_path(expanded(config_file)))
+        by_hand = set(given).union(*(level.values for level in levels))
+        if "TEST.PROTOCOL" not in by_hand:
+            named = more[-1] if more else given.get("MODEL.WEIGHTS", "")
+            levels = [*_published_protocol(str(named)), *levels]
+        return load_config(levels, [*overrides, *more], add_keys)
     if not (weights := weights or given.get("MODEL.WEIGHTS", "")):
         raise ValueError(
             "Nothing says which model: give --weights, a file that carries its config or a name of "
@@ -84,6 +100,17 @@ def read_model_config(
     if evaluates and not cfg.DATASETS.TEST:
         cfg.DATASETS.update(_evaluated_on(info))
     return cfg
+
+
+def _published_protocol(weights: str) -> list[Level]:
+    """TEST.PROTOCOL where MODEL.WEIGHTS are a name of the model zoo; nothing of other weights."""
+    name = weights.removeprefix(PUBLISHED)
+    entry = None if os.path.exists(name) else known_names().get(name)
+    if not entry or not entry.protocol:
+        return []
+    told = "TEST.PROTOCOL is '%s', that of the numbers of %s; TEST.PROTOCOL '' leaves it out."
+    logger.info(told, entry.protocol, entry.name, extra=SHOWN)
+    return [Level("", {"TEST.PROTOCOL": entry.protocol})]
 
 
 def model_text(cfg: CfgNode) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from detectron2.config import CfgNode
 from tabulate import tabulate
@@ -71,9 +72,15 @@ def summary_table(summary: Summary) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=align)
 
 
-def run_child(command: Sequence[str]) -> int:
-    """Run a command and return its exit status; it gets the signals that end this process."""
-    with subprocess.Popen(command) as child, passed_on(lambda: [child.pid]):
+def run_child(command: Sequence[str], *, output: IO[str] | None = None) -> int:
+    """Run a command and return its exit status; it gets the signals that end this process.
+
+    What it prints goes to `output`, None: where this process prints.
+    """
+    with (
+        subprocess.Popen(command, stdout=output, stderr=output) as child,
+        passed_on(lambda: [child.pid]),
+    ):
         status = child.wait()
     return status if status >= 0 else 128 - status  # a shell's way to say "by signal"
 

@@ -23,7 +23,7 @@ from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import check_detector_name, complete_config
 from ..progress import tell_once
 from ..text_files import expanded
-from .class_names import set_class_names, set_joints, tell_other_classes
+from .class_names import classes_to_look_for, set_class_names, set_joints, tell_other_classes
 from .saved_names import GIVEN, follow_pixels
 from .schedule import overridden_epoch_keys
 
@@ -149,6 +149,9 @@ def _make_ready(cfg: CfgNode) -> None:
     if cfg.TEST.PROTOCOL and (changed := apply_protocol(cfg)):
         tell_once(changed)
     register_datasets(cfg)
+    if chosen := classes_to_look_for(cfg):
+        cfg.DATASETS.CLASSES = chosen
+        register_datasets(cfg)
     names = set_class_names(cfg)
     set_joints(cfg)
     if cfg.MODEL.WEIGHTS:

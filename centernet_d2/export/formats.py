@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import shutil
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ..missing import is_missing
 from ..runtime import engines
 from ..runtime.engines import BLOCK, open_file
 
@@ -64,7 +64,7 @@ def chosen_format(name: str, output: Path) -> Format:
             f"--output '{output}' must end in {found.ending} for --format {name}: "
             f"{output.with_suffix(found.ending)}"
         )
-    missing = [package for package in found.packages if not _is_there(package)]
+    missing = [package for package in found.packages if is_missing(package)]
     if missing:
         raise ImportError(
             f"{name} needs {' and '.join(missing)}: pip install 'centernet-d2[export]'"
@@ -92,14 +92,6 @@ def exported(
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-
-
-def _is_there(package: str) -> bool:
-    try:
-        importlib.import_module(package)
-    except ImportError:
-        return False
-    return True
 
 
 def _names(metadata: dict[str, Any], what: str) -> list[str]:

@@ -8,7 +8,6 @@ every detector and backbone.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..missing import is_missing
 from .formats import Arrays
 
 PRECISIONS = {
@@ -43,7 +43,7 @@ def check_precision(form: str, precision: str) -> None:
             f"--precision {precision} is not for --format {form}, which takes "
             f"{', '.join(PRECISIONS[form])}: take --format {' or '.join(others)} for it"
         )
-    if (form, precision) == ("openvino", "int8") and importlib.util.find_spec("nncf") is None:
+    if (form, precision) == ("openvino", "int8") and is_missing("nncf"):
         raise ImportError(
             "int8 of openvino needs nncf, which is not installed: pip install "
             "'centernet-d2[int8]'; that of onnx (onnxruntime) does without it"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,25 +14,13 @@ import torch
 from ..modeling.fast_inference import make_fast
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..runtime.detector import COUNT, PICTURES, PROJECTION
+from ..runtime.engines import UNKNOWN, WEIGHTS, digest_of
 from .describe import metadata_of
 from .formats import Arrays, Format, Runner, exported
 from .graph import DetectorGraph, Sizes
 from .network import IMAGES, Network
 from .parity import Differences
 from .precision import Feed, lower
-
-ROUNDS = 5  # of the times that are compared
-Detect = Callable[[np.ndarray], dict[str, Any]]
-"""A picture -> {"instances": Instances} and the "projection" of 3-D boxes, as `Predictor` does."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was compared."""
-
-    differences: Differences
-    pictures: int
-    seconds: tuple[float, float]  # of one picture, median: PyTorch, the file
 
 
 def write_graph(
@@ -70,9 +55,13 @@ def write_graph(
         split=split,
         frame=[sizes.batch, sizes.height, sizes.width],
     )
-    form.write(program, path, metadata | {"precision": precision})
+    later = {WEIGHTS: UNKNOWN} if form.ending == ".xml" else {}
+    form.write(program, path, metadata | {"precision": precision} | later)
     if precision != "fp32":
         lower(path, precision, feed)
+    if later:  # by which the two files are known to belong together
+        text, digest = path.read_text(encoding="utf-8"), digest_of(path.with_suffix(".bin"))
+        path.write_text(text.replace(UNKNOWN, digest), encoding="utf-8")
 
 
 def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Arrays:
@@ -80,45 +69,18 @@ def inputs_of(model: HeatmapDetector, picture: np.ndarray, sizes: Sizes) -> Arra
     camera = {PROJECTION: np.eye(3, 4, dtype=np.float32)}
     beside = camera if "pred_boxes3d" in model.output_fields else {}
     count = sizes.batch or 1
-    return stacked([_resized(picture, sizes)] * count, [beside] * count)
+    return stacked([resized(picture, sizes)] * count, [beside] * count)
 
 
-def compare(
-    detect: Detect,
-    run: Runner,
-    pictures: Iterable[tuple[str, np.ndarray]],
-    sizes: Sizes,
-    report: Differences | None = None,
-) -> Report:
-    """Detections of a file against those of PyTorch, `detect`, and the time of both.
-
-    Each picture is seen alone or, where the batch is fixed, that often; where any batch will do,
-    the first also beside itself upside down. `report` says what counts, by default `Differences`.
-    """
-    report, count, timed = report or Differences(), 0, None
-    for name, picture in pictures:
-        picture = _resized(picture, sizes)
-        batch = [picture] * (sizes.batch or 1)
-        if not sizes.batch and timed is None:
-            batch = [picture, np.ascontiguousarray(picture[::-1])]
-        expected = [detect(image) for image in batch]
-        inputs = stacked(batch, expected)
-        outputs = run(inputs)
-        for row, each in enumerate(expected):
-            report.add(arrays_of(each["instances"]), rows_found(outputs, row), name)
-        count += 1
-        if timed is None:
-            one = stacked(batch[: sizes.batch or 1], expected[: sizes.batch or 1])
-            timed = (lambda image=batch[0]: detect(image), lambda one=one: run(one))
-    return Report(report, count, _times(*_some(timed)))
-
-
+@torch.no_grad()
 def compare_maps(
     model: HeatmapDetector, run: Runner, pictures: Iterable[tuple[str, np.ndarray]], sizes: Sizes
-) -> Report:
-    """The raw maps of a network's file against those of PyTorch, where pictures are placed."""
-    report, timed, count = Differences(), None, 0
-    network = Network(model)
+) -> tuple[Differences, dict[str, Callable[[], Any]]]:
+    """The raw maps of a network's file against those of PyTorch, where pictures are placed.
+
+    Also calls of both with the last of them.
+    """
+    report, network = Differences(), Network(model)
     for name, picture in pictures:
         tensor = torch.from_numpy(picture.transpose(2, 0, 1).astype("float32"))
         canvas = model.protocol.canvas_of(picture.shape[:2], model.divisor)
@@ -127,28 +89,19 @@ def compare_maps(
             tensor = tensor[:, : canvas[0], : canvas[1]]
         images = model.inference_images([tensor], canvas).tensor
         images = images[:1].expand(sizes.batch or 1, -1, -1, -1).contiguous()
-        with torch.no_grad():
-            expected = network.maps(images)
         given = {IMAGES: images.numpy()}
-        found, count = run(given), count + 1
-        for key, values in expected.items():
+        found = run(given)
+        for key, values in network.maps(images).items():
             gap = (values - torch.from_numpy(found[key])).abs() / values.abs().clamp(min=1)
             report.note(key, float(gap.max()), name)
-        timed = timed or (lambda i=images: network(i), lambda g=given: run(g))
-    with torch.no_grad():
-        return Report(report, count, _times(*_some(timed)))
+    return report, {"PyTorch": lambda: network(images), "the file": lambda: run(given)}
 
 
-def _resized(picture: np.ndarray, sizes: Sizes) -> np.ndarray:
+def resized(picture: np.ndarray, sizes: Sizes) -> np.ndarray:
+    """A picture in the size that a file takes alone."""
     if sizes.height and sizes.width and picture.shape[:2] != (sizes.height, sizes.width):
         return cv2.resize(picture, (sizes.width, sizes.height))
     return picture
-
-
-def _some(timed: Any) -> Any:
-    if timed is None:
-        raise ValueError("there is no picture to compare the file with PyTorch on: give --images")
-    return timed
 
 
 def arrays_of(instances: Any) -> Arrays:
@@ -169,15 +122,3 @@ def stacked(pictures: Sequence[np.ndarray], beside: Sequence[dict[str, Any]]) ->
     if PROJECTION in beside[0]:
         inputs[PROJECTION] = np.stack([np.asarray(each[PROJECTION]) for each in beside])
     return inputs
-
-
-def _times(*functions: Callable[[], Any]) -> tuple[float, float]:
-    """Median seconds of each, in turns."""
-    seconds: list[list[float]] = [[] for _ in functions]
-    for _ in range(ROUNDS):
-        for function, took in zip(functions, seconds, strict=True):
-            began = time.perf_counter()
-            function()
-            took.append(time.perf_counter() - began)
-    first, second = (statistics.median(took) for took in seconds)
-    return first, second

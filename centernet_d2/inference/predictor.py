@@ -21,17 +21,11 @@ from ..engine.saved_names import fetch_weights, saved_names
 from ..engine.setup import setup
 from ..modeling.inference_protocol import InferenceProtocol
 from ..modeling.registration import output_skeleton
+from ..runtime.detector import check_picture, kind_of
 from ..structures.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from .runtime import Detect, Runtimes
-
-_CURES = {  # by the name of a class
-    "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
-    "Tensor": "use tensor.cpu().numpy(), after .permute(1, 2, 0) where channels are first",
-    "Image": "of Pillow, use np.asarray(image.convert('RGB'))[:, :, ::-1]",
-    "list": "use np.asarray(image, dtype='uint8')",
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ class Predictor:
             cfg, _ = model_config(cfg, overrides)
         elif not isinstance(cfg, CfgNode) or overrides:
             raise TypeError(
-                f"Predictor takes a file of weights or a config, not {_a(cfg)}"
+                f"Predictor takes a file of weights or a config, not {kind_of(cfg)}"
                 f"{' with overrides' * bool(overrides)}: give the weights, "
                 "centernet_d2.load_config(path, overrides), or "
                 "centernet_d2.model_zoo.get_config(name, trained=True)."
@@ -136,7 +130,7 @@ class Predictor:
         Returns:
             {"instances": Instances} in pixels of `image`, and the "projection" of 3-D boxes.
         """
-        check_image(image)  # no file either
+        check_picture(image)  # no file either
         return self.batch([image], projections=[projection])[0]
 
     def read(self, file: str) -> np.ndarray:
@@ -170,7 +164,9 @@ class Predictor:
         check_value("batch_size", batch_size, whole(1))
         one = isinstance(images, (str, os.PathLike, Mapping, Tensor))
         if one or getattr(images, "ndim", 4) in (2, 3) or not isinstance(images, Iterable):
-            raise TypeError(f"images are {_a(images)}; give a list of arrays or files: [image].")
+            raise TypeError(
+                f"images are {kind_of(images)}; give a list of arrays or files: [image]."
+            )
         known = {"projections": projections, "file_names": file_names}
         for name, values in known.items():
             if values is None:
@@ -198,7 +194,7 @@ class Predictor:
         Raises:
             TypeError: the detector has no heatmaps.
         """
-        check_image(image)
+        check_picture(image)
         maps = {}
         if hasattr(self.model, "decoded_heatmaps"):
             tensor = self._input(image)["image"]
@@ -220,7 +216,7 @@ class Predictor:
         if isinstance(x, (str, os.PathLike)):
             name = name or os.fspath(x)
             x = self.read(os.fspath(x))
-        check_image(x)
+        check_picture(x)
         if projection is not None and not self.finds_boxes_in_space:
             raise ValueError("this detector finds no boxes in space: it takes no projection")
         pixels = x.copy() if self._detect else x.astype("float32")
@@ -228,36 +224,3 @@ class Predictor:
         found = {"image": tensor, "height": x.shape[0], "width": x.shape[1]}
         more = {"projection": projection, "file_name": name}
         return found | {key: value for key, value in more.items() if value is not None}
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
-    if not isinstance(image, np.ndarray):
-        cures = [_CURES[k.__name__] for k in type(image).__mro__ if k.__name__ in _CURES]
-        cure = [*cures, "for files use Predictor.batch([path])"][0]
-        raise TypeError(f"An image must be a numpy array (H, W, 3), not {_a(image)}: {cure}.")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f"The image has shape {image.shape}; it must be (height, width, 3) in BGR order. For "
-            "grayscale use cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), for alpha cv2.COLOR_BGRA2BGR, "
-            "for channels first image.transpose(1, 2, 0)."
-        )
-    if 0 in image.shape:
-        raise ValueError(f"The image has shape {image.shape}: it is empty.")
-    if isinstance(image, np.ma.MaskedArray):
-        raise ValueError("The image is a masked array: use image.filled(0), black under the mask.")
-    if image.dtype != np.uint8:
-        cure = "if its values are 0 to 255, use image.astype('uint8')"
-        if image.dtype == bool or (image.dtype.kind == "f" and image.max() <= 1):
-            cure = "of values 0 to 1 use (image * 255).astype('uint8')"
-        elif image.dtype == np.uint16:
-            cure = "for 16 bits use (image >> 8).astype('uint8')"
-        raise ValueError(
-            f"The image has dtype {image.dtype}; it must be uint8 with values 0 to 255: {cure}."
-        )
-
-
-def _a(value: Any) -> str:
-    """A value's kind, in an error."""
-    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-    return f"{type(value).__name__}{shape}"

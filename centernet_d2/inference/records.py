@@ -10,6 +10,7 @@ import torch
 from detectron2.structures import Instances
 
 from ..checked_values import check_value, one_of, share
+from ..structures.names import counted
 from ..structures.output_fields import OUTPUT_FIELDS, OutputField
 from ..visualization.canvas import class_name
 
@@ -95,8 +96,7 @@ class Tally:
 
     def told(self, threshold: float, picture: str = "picture") -> str:
         """One sentence, as "3 detections in 2 pictures at threshold 0.3"."""
-        counts = ((self.detections, "detection"), (self.pictures, picture))
-        found, seen = (f"{count} {what}{'s' * (count != 1)}" for count, what in counts)
+        found, seen = counted(self.detections, "detection"), counted(self.pictures, picture)
         told = f"{found} in {seen} at threshold {threshold:g}"
         if self.detections or not self.pictures:
             return told

@@ -23,7 +23,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 
 from .. import __version__
-from ..atomic_write import atomic_folder, write_json
+from ..atomic_write import atomic_folder, atomic_write, write_json
 from ..checked_values import check_choice
 from ..checkpoint.files import cache_dir
 from ..engine.model_config import model_text
@@ -61,7 +61,9 @@ RUNTIMES = {
 """Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
 CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
 """What "auto" may take: it should find the same, and is ready at once."""
-PROVE = "; prove it on your pictures: centernet-d2 benchmark --runtimes --images FOLDER"
+PROVE = (
+    "; prove it on your pictures: centernet-d2 benchmark --runtimes --weights {} --images FOLDER"
+)
 SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
 """(height, width) of the generated pictures that a file is compared on: all of another size."""
 Entries = list[dict[str, Any]]
@@ -88,10 +90,11 @@ class FileDetector:
         found: list[dict[str, Any]] = []
         for (_, height, width), same in groupby(entries, key=lambda e: tuple(e["image"].shape)):
             fits = self.least <= min(height, width) and max(height, width) <= LARGEST
-            found += (self._detect if fits else self.model)(list(same))
+            found += (self.by_file if fits else self.model)(list(same))
         return found
 
-    def _detect(self, entries: Entries) -> list[dict[str, Any]]:
+    def by_file(self, entries: Entries) -> list[dict[str, Any]]:
+        """Detect in pictures of one size, whatever it is, by the file."""
         more = [self.model.extra_outputs(entry) for entry in entries]
         pictures = [entry["image"].numpy().transpose(1, 2, 0) for entry in entries]
         outputs = self.run(stacked(pictures, more))
@@ -122,6 +125,18 @@ def differences(
             expected = detect([entry])[0]["instances"]
             report.add(arrays_of(expected), arrays_of(found["instances"]), name)
     return report
+
+
+def batches_of(pictures: Sequence[Named], size: int | None = None) -> list[list[Named]]:
+    """What a file is compared on: each picture alone, or `size` times.
+
+    Where any number will do, the first is also seen beside itself upside down.
+    """
+    if size:
+        return [[named] * size for named in pictures]
+    name, first = pictures[0]
+    upside_down = (f"{name}, upside down", np.ascontiguousarray(first[::-1]))
+    return [[pictures[0], upside_down], *([named] for named in pictures[1:])]
 
 
 def entry_of(picture: np.ndarray) -> dict[str, Any]:
@@ -155,11 +170,8 @@ class Runtimes:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
         self.model, self.names, self.cfg = model, dict(names), cfg
         self.pictures: Sequence[Named] = ()
-        self._folder, threads = (
-            cache_dir() / "runtimes" / _digest(model, cfg),
-            torch.get_num_threads(),
-        )
-        self._record = self._folder / f"measured_with_{threads}_threads.json"
+        self._folder = cache_dir() / "runtimes" / _digest(model, cfg)
+        self._record = self._folder / f"measured_with_{torch.get_num_threads()}_threads.json"
 
     def remember(self, fastest: Mapping[int, str]) -> None:
         """Keep the fastest runtime for each size of batch, beside those of other sizes."""
@@ -229,31 +241,33 @@ class Runtimes:
         check_precision(form_name, stored)
         pictures = self.pictures[:4] or generated_pictures()
         is_exact = stored == "fp32"
+        refusal = path.parent.with_suffix(".refused")  # kept, as making a file takes a while
+        if refusal.is_file() and not self.pictures:
+            raise ValueError(refusal.read_text(encoding="utf-8"))
         if not path.is_file() or (is_exact and self._fault(form, path, pictures[:1], kept=True)):
-            feed = None if is_exact else Feed(self.pictures, self._inputs)
+            inputs = functools.partial(inputs_of, self.model, sizes=Sizes())
+            feed = None if is_exact else Feed([image for _, image in self.pictures], inputs)
             logger.warning("making the file of runtime '%s', once: %s", name, path)
             with atomic_folder(path.parent) as folder:
                 file, given = Path(folder) / path.name, (self.model, self.names, form)
                 write_graph(*given, file, Sizes(), precision=stored, feed=feed)
                 if is_exact and (fault := self._fault(form, file, pictures)):
-                    cure = PROVE if pictures[0][0].startswith(GENERATED) else ""
-                    raise ValueError(f"runtime '{name}' does not find the same: {fault}{cure}")
+                    cure = "" if self.pictures else PROVE.format(self.cfg.MODEL.WEIGHTS)
+                    told = f"runtime '{name}' does not find the same: {fault}{cure}"
+                    with atomic_write(refusal, "w") as stream:
+                        stream.write(told)
+                    raise ValueError(told)
+            refusal.unlink(missing_ok=True)
         bf16: Any = functools.partial(open_file, threads=torch.get_num_threads(), precision="bf16")
         run, _ = (bf16 if precision == "bf16" else form.open)(path)
         return FileDetector(self.model, run)
-
-    def _inputs(self, named: Named) -> Arrays:
-        return inputs_of(self.model, named[1], Sizes())
 
     def _fault(
         self, form: Format, file: Path, pictures: Sequence[Named], *, kept: bool = False
     ) -> str:
         """What a file finds otherwise; one `kept` was proven, perhaps on other pictures."""
-        name, first = pictures[0]
-        batches = [[pictures[0], (f"{name}, upside down", first[::-1])]]
-        batches += [[each] for each in pictures[1:]]
         detect, report = FileDetector(self.model, form.open(file)[0]), Differences(SURE * kept)
-        differences(self.model, detect, batches, report)
+        differences(self.model, detect, batches_of(pictures), report)
         return "" if kept and not report.detections else report.fault()
 
 

@@ -48,16 +48,15 @@ def modulated_deform_conv2d(
         (N, C', H', W'), in the dtype of `x`, or autocast's dtype where autocast is on. Positions
         and bilinear weights are computed in at least float32.
     """
+    geometry = {"padding": padding, "dilation": dilation, "stride": stride}
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if not traced:  # a graph would keep the checks as limits on its input sizes
-        out_size = _output_size(x, weight, padding=padding, dilation=dilation, stride=stride)
-        _check_shapes(x, offset, mask, weight, bias, out_size)
+        _check_shapes(x, offset, mask, weight, bias, **geometry)
     x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias)
     # An empty batch has nothing to gather, so the CPU path serves it on every device.
     use_reference = traced or (x.device.type != "cpu" and x.shape[0] > 0)
     compute = _reference if use_reference else gather_and_multiply
-    out = compute(x, offset, mask, weight, bias, padding=padding, dilation=dilation, stride=stride)
-    return out.to(output_dtype)
+    return compute(x, offset, mask, weight, bias, **geometry).to(output_dtype)
 
 
 class DeformConv2d(nn.Module):
@@ -98,15 +97,9 @@ class DeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         taps = self.weight.shape[-1] * self.weight.shape[-2]
         offset, mask = self.conv_offset_mask(x).split([2 * taps, taps], dim=1)
+        geometry = {"padding": self.padding, "dilation": self.dilation, "stride": self.stride}
         return modulated_deform_conv2d(
-            x,
-            offset,
-            mask.sigmoid(),
-            self.weight,
-            self.bias,
-            padding=self.padding,
-            dilation=self.dilation,
-            stride=self.stride,
+            x, offset, mask.sigmoid(), self.weight, self.bias, **geometry
         )
 
     def extra_repr(self) -> str:
@@ -117,35 +110,23 @@ class DeformConv2d(nn.Module):
         )
 
 
-def _output_size(
-    x: Tensor, weight: Tensor, *, padding: int, dilation: int, stride: int
-) -> tuple[int, int]:
+def _check_shapes(*tensors: Tensor | None, padding: int, dilation: int, stride: int) -> None:
+    x, offset, mask, weight, bias = tensors
     if x.dim() != 4 or weight.dim() != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             "deformable convolution: x (N, C, H, W) and weight (C', C, kh, kw) must agree in C, "
             f"got {tuple(x.shape)} and {tuple(weight.shape)}"
         )
-    height, width = (
+    out_size = [
         (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         for size, kernel in zip(x.shape[2:], weight.shape[2:], strict=True)
-    )
-    if height < 1 or width < 1:
+    ]
+    if min(out_size) < 1:
         raise ValueError(
             f"deformable convolution: a map of {tuple(x.shape[2:])} is smaller than the kernel's "
             f"reach (kernel {tuple(weight.shape[2:])}, dilation {dilation}, padding {padding}); "
             "enlarge the input"
         )
-    return height, width
-
-
-def _check_shapes(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    out_size: tuple[int, int],
-) -> None:
     taps = weight.shape[2] * weight.shape[3]
     for name, tensor, shape in (
         ("offset", offset, (x.shape[0], 2 * taps, *out_size)),
@@ -178,30 +159,14 @@ def _autocast_is_on(device: str) -> bool:
 
 
 def _reference(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    padding: int,
-    dilation: int,
-    stride: int,
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, **geometry: int
 ) -> Tensor:
     """The operator of torchvision, in float32 for half types.
 
     It lacks bfloat16, and rounds sampling positions to the type of its input.
     """
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    device = x.device.type
+    dtype, device = torch.promote_types(x.dtype, torch.float32), x.device.type
+    x, offset, mask, weight = (tensor.to(dtype) for tensor in (x, offset, mask, weight))
+    bias = None if bias is None else bias.to(dtype)
     with torch.autocast(device, enabled=False) if _autocast_is_on(device) else nullcontext():
-        return deform_conv2d(
-            x.to(dtype),
-            offset.to(dtype),
-            weight.to(dtype),
-            None if bias is None else bias.to(dtype),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            mask=mask.to(dtype),
-        )
+        return deform_conv2d(x, offset, weight, bias, mask=mask, **geometry)

@@ -23,15 +23,7 @@ BACKWARD_BLOCK_BYTES = 24 << 20
 
 
 def gather_and_multiply(
-    x: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    padding: int,
-    dilation: int,
-    stride: int,
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, **taps: int
 ) -> Tensor:
     """Compute a modulated deformable convolution.
 
@@ -40,7 +32,7 @@ def gather_and_multiply(
     """
     images, channels = x.shape[:2]
     out_height, out_width = offset.shape[2:]
-    geometry = _Geometry.of(x, weight, (out_height, out_width), padding, dilation, stride)
+    geometry = _Geometry.of(x, weight, (out_height, out_width), **taps)
     cells, taps = geometry.grid_y.shape
     dtype = geometry.grid_y.dtype
     # Every permuted reshape is a view where its tensor is channels-last.
@@ -68,25 +60,23 @@ class _Geometry:
         x: Tensor,
         weight: Tensor,
         out_size: tuple[int, int],
+        *,
         padding: int,
         dilation: int,
         stride: int,
     ) -> Self:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        kernel_height, kernel_width = weight.shape[2:]
+        kind = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
 
-        def axis(cells: int, taps: int) -> Tensor:
-            cell = torch.arange(cells, dtype=dtype, device=x.device) * stride - padding
-            return cell[:, None] + torch.arange(taps, dtype=dtype, device=x.device) * dilation
+        def axis(cells: int, kernel: int) -> Tensor:
+            cell = torch.arange(cells, **kind) * stride - padding
+            return cell[:, None] + torch.arange(kernel, **kind) * dilation
 
-        rows = axis(out_size[0], kernel_height)[:, None, :, None]
-        columns = axis(out_size[1], kernel_width)[None, :, None, :]
-        shape = (*out_size, kernel_height, kernel_width)
-        grid_y, grid_x = (
-            positions.expand(shape).reshape(-1, kernel_height * kernel_width)
-            for positions in (rows, columns)
-        )
-        return cls(height=x.shape[2], width=x.shape[3], grid_y=grid_y, grid_x=grid_x)
+        rows, columns = map(axis, out_size, weight.shape[2:])
+        shape = (*out_size, *weight.shape[2:])
+        count = weight.shape[2] * weight.shape[3]
+        grid_y = rows[:, None, :, None].expand(shape).reshape(-1, count)
+        grid_x = columns[None, :, None, :].expand(shape).reshape(-1, count)
+        return cls(x.shape[2], x.shape[3], grid_y, grid_x)
 
 
 def _corners(

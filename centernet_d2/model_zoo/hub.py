@@ -17,6 +17,7 @@ from ..checkpoint.download import DownloadError, unreachable
 from ..checkpoint.files import cache_dir, read_tensors, write_weights
 from ..checkpoint.model_info import ModelInfo, for_use
 from ..checkpoint.published import detectron2_form
+from ..missing import needed_by
 from .model_card import Scores, model_card
 
 HUB = "hub:"  # before the names of MODEL.WEIGHTS
@@ -109,14 +110,9 @@ def results_beside(weights: Path) -> Scores:
 
 
 def _library() -> Any:
-    try:
+    with needed_by("A model at the Hugging Face Hub"):
         import huggingface_hub
         from huggingface_hub.utils.tqdm import disable_progress_bars
-    except ImportError as error:
-        raise ImportError(
-            "Models at the Hugging Face Hub need the package huggingface-hub: `pip install "
-            "'centernet-d2[hub]'`."
-        ) from error
     if not sys.stderr.isatty():  # its bars would go into a pipe or a log
         disable_progress_bars()
     return huggingface_hub

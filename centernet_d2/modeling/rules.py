@@ -7,6 +7,7 @@ detector. `docs/config.md` says more about each value, with its source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self, TypeVar
 
 from detectron2.config import CfgNode
@@ -21,6 +22,7 @@ from ..decoding.peaks import PeakSearch
 from ..decoding.soft_nms import SoftNmsRule
 from ..losses.associative_embedding import REDUCTIONS
 from ..losses.heatmap_focal import FocalLoss
+from ..losses.heatmap_mse import HEATMAP_LOSSES, heatmap_mse_loss
 from ..losses.peak_regression import RegressionLoss
 from ..structures.predictions import CenterPredictions
 from ..structures.targets import CenterTargets
@@ -59,11 +61,13 @@ class CenterLearning:
     regression: RegressionLoss = field(default_factory=RegressionLoss)  # of the offset
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    heatmap_loss: str = "focal"  # or "mse": outputs are the heatmap itself, no logits
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
     border: str = "last_cell"  # or "map": where boxes are cut, see `center_targets`
 
     def __post_init__(self) -> None:
         check_choice("border", self.border, ("last_cell", "map"))
+        check_choice("heatmap_loss", self.heatmap_loss, HEATMAP_LOSSES)
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod
@@ -72,18 +76,19 @@ class CenterLearning:
         return from_block(cls, cfg, POINTS, regression=part(RegressionLoss, cfg), **shared)
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
-        """`loss_heatmap` and `loss_offset` of one stack."""
+        """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
+        focal = partial(self.focal, image=centers.peaks.image)
+        loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+        heatmap = self.heatmap_weight * loss(predictions.heatmap, centers.heatmap)
+        if predictions.offset is None:
+            return {"loss_heatmap": heatmap}
         rows = centers.regression_mask
         offset = self.regression(
             centers.peaks.gather(predictions.offset)[rows],
             centers.offset[rows],
             num_images=centers.num_images,
         )
-        heatmap = self.focal(predictions.heatmap, centers.heatmap, centers.peaks.image)
-        return {
-            "loss_heatmap": self.heatmap_weight * heatmap,
-            "loss_offset": self.offset_weight * offset,
-        }
+        return {"loss_heatmap": heatmap, "loss_offset": self.offset_weight * offset}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ FIELDS = {
 """Field of `Detections` -> output of a file."""
 
 
+_CURES = {  # by the name of a class
+    "NoneType": "cv2.imread returns None for a file that it cannot read: check its path",
+    "Tensor": "use tensor.cpu().numpy(), after .permute(1, 2, 0) where channels are first",
+    "Image": "of Pillow, use np.asarray(image.convert('RGB'))[:, :, ::-1]",
+    "list": "use np.asarray(image, dtype='uint8')",
+}
+
+
 class Detector:
     """The detector of a file: `Detector("model.onnx")(picture)` finds what `Predictor` finds.
 
@@ -106,26 +114,7 @@ class Detector:
         )
 
     def _check(self, picture: Any) -> None:
-        if picture is None:
-            raise TypeError(
-                "the picture is None, which cv2.imread returns for a file that it cannot read: "
-                "check its path"
-            )
-        if not isinstance(picture, np.ndarray):
-            raise TypeError(
-                f"a picture is a numpy array (H, W, 3) uint8, not {type(picture).__name__}: "
-                "cv2.imread reads a file, np.asarray(image.convert('RGB'))[..., ::-1] one of Pillow"
-            )
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            cure = "cv2.cvtColor makes three channels of grey or transparent ones"
-            if picture.dtype != np.uint8:
-                cure = "give numbers from 0 to 255 by picture.round().astype('uint8')"
-            elif picture.ndim == 4:
-                cure = "`batch` takes several"
-            elif picture.shape[0] == 3:
-                cure = "picture.transpose(1, 2, 0) puts its channels last"
-            told = f"a picture is (H, W, 3) uint8, and this one {picture.shape} {picture.dtype}"
-            raise ValueError(f"{told}: {cure}")
+        check_picture(picture)
         size = picture.shape[:2]
         least = int(self.metadata.get("least_side", 1))
         if min(size) < least or max(size) > LARGEST:
@@ -163,3 +152,36 @@ class Detector:
             warp = np.array([[factor, 0, 0], [0, factor, lower], [0, 0, 1]], np.float32)
             matrix = warp @ matrix
         return matrix
+
+
+def check_picture(image: np.ndarray) -> None:
+    """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
+    if not isinstance(image, np.ndarray):
+        cures = [_CURES[k.__name__] for k in type(image).__mro__ if k.__name__ in _CURES]
+        cure = [*cures, "of a file cv2.imread gives one, and Predictor.batch takes its path"][0]
+        raise TypeError(f"An image must be a numpy array (H, W, 3), not {kind_of(image)}: {cure}.")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"The image has shape {image.shape}; it must be (height, width, 3) in BGR order. For "
+            "grayscale use cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), for alpha cv2.COLOR_BGRA2BGR, "
+            "for channels first image.transpose(1, 2, 0), for several images `batch`."
+        )
+    if 0 in image.shape:
+        raise ValueError(f"The image has shape {image.shape}: it is empty.")
+    if isinstance(image, np.ma.MaskedArray):
+        raise ValueError("The image is a masked array: use image.filled(0), black under the mask.")
+    if image.dtype != np.uint8:
+        cure = "if its values are 0 to 255, use image.astype('uint8')"
+        if image.dtype == bool or (image.dtype.kind == "f" and image.max() <= 1):
+            cure = "of values 0 to 1 use (image * 255).astype('uint8')"
+        elif image.dtype == np.uint16:
+            cure = "for 16 bits use (image >> 8).astype('uint8')"
+        raise ValueError(
+            f"The image has dtype {image.dtype}; it must be uint8 with values 0 to 255: {cure}."
+        )
+
+
+def kind_of(value: Any) -> str:
+    """A value's kind, in an error."""
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return f"{type(value).__name__}{shape}"

@@ -1,5 +1,6 @@
 """What runs a file: arrays by name in, arrays by name out, and what the file says of itself."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 
 EXPORT = "make it anew by `centernet-d2 export`"
 BLOCK, FORM = "centernet_d2", 1  # where the metadata is, and the newest form that is known here
+WEIGHTS, UNKNOWN = "weights_sha256", "0" * 64  # of the file beside a .xml; not filled in
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
 Ports = dict[str, list[str]]  # names of the "inputs" and "outputs" that a program has
@@ -56,7 +58,17 @@ def open_file(
                 f"'{file}' says that its {what} are {', '.join(metadata[what])}, and they are "
                 f"{', '.join(there)}; so its words are of another file: {EXPORT}"
             )
+    if metadata.get(WEIGHTS, UNKNOWN) != UNKNOWN and metadata[WEIGHTS] != digest_of(weights):
+        raise ValueError(
+            f"'{weights}' is not what '{file}' was exported with: copy both files of one export"
+        )
     return run, metadata
+
+
+def digest_of(file: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _checked(text: Any, file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lists of names, of classes or of joints, in messages."""
+"""Names and numbers of things in messages."""
 
 from collections.abc import Sequence
 
@@ -14,3 +14,8 @@ def difference(expected: Sequence[str], found: Sequence[str], what: str = "class
 def plural(what: str) -> str:
     """Return "classes" for "class", "joints" for "joint"."""
     return f"{what}es" if what.endswith("s") else f"{what}s"
+
+
+def counted(count: int, what: str) -> str:
+    """Return "1 class", "2 classes", "1,000 images"."""
+    return f"{count:,} {what if count == 1 else plural(what)}"

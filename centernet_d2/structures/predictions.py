@@ -22,7 +22,8 @@ class CenterPredictions(OutputMaps):
     """Raw maps of the points detector, one object per stack."""
 
     heatmap: Tensor  # (N, C, h, w) logits
-    offset: Tensor  # (N, 2, h, w) center minus cell, (x, y) in cells
+    # (N, 2, h, w) center minus cell, (x, y) in cells; None: centers lie in the middle of cells
+    offset: Tensor | None
     regressions: dict[str, Tensor]  # branch of a point task -> (N, D, h, w)
 
 
@@ -31,7 +32,7 @@ class CenterMaps(OutputMaps):
     """What the points detector decodes: maps of the last stack in float32, views averaged."""
 
     heatmap: Tensor  # (N, C, h, w) probabilities
-    offset: Tensor  # (N, 2, h, w) center minus cell, (x, y) in cells
+    offset: Tensor | None  # (N, 2, h, w) center minus cell, (x, y) in cells
     # Branch of a point task -> (N, D, h, w); its heatmaps are probabilities too.
     regressions: dict[str, Tensor]
 
@@ -44,6 +45,7 @@ class Peaks:
     classes: Tensor  # (N, K) int64
     y: Tensor  # (N, K) int64, row of the cell
     x: Tensor  # (N, K) int64, column of the cell
+    slot: Tensor | None = None  # (N, K) int64, which of several sizes; see `CenterTargets`
 
     def gather(self, maps: Tensor) -> Tensor:
         """Values of maps (N, D, h, w) at the peaks: (N, K, D)."""

@@ -84,9 +84,18 @@ class SplitSettings:
     scenes: ShapeSettings | FigureSettings | StreetSettings = field(default_factory=ShapeSettings)
 
 
+# Objects whose corners lie far from them, as in photographs.
+_LARGE = ShapeSettings(
+    size_ranges=((20.2, 31.8), (32.2, 55.8), (56.2, 100.0)),
+    objects_per_image=(2, 5),
+    crowd_share=0.0,
+    truncated_share=0.0,
+)
 SPLITS = {
     "shapes_train": SplitSettings(images=4000, seed=20190417),
     "shapes_val": SplitSettings(images=400, seed=20190418),
+    "shapes_large_train": SplitSettings(images=2000, seed=20190421, scenes=_LARGE),
+    "shapes_large_val": SplitSettings(images=400, seed=20190422, scenes=_LARGE),
     "shapes_pose_train": SplitSettings(images=4000, seed=20190419, scenes=FigureSettings()),
     "shapes_pose_val": SplitSettings(images=400, seed=20190420, scenes=FigureSettings()),
     "shapes3d_train": SplitSettings(images=3000, seed=20190417, scenes=StreetSettings()),

@@ -69,15 +69,20 @@ def test_points_repository(network):
     ("network", "lacks", "reads"),
     [
         ("res_18 box2d", "num_batches_tracked", 23),  # of torch before 0.4.1
-        *((network, "reg.", 4) for network in ("dla_34 box2d", "dla_34 pose")),  # --not_reg_offset
-        *((network, "reg.", 8) for network in ("hourglass box2d", "hourglass pose")),
+        *(
+            (f"{network} {task}", "reg.", 0)
+            for network in ("dla_34", "hourglass")
+            for task in ("box2d", "pose")
+        ),
     ],
 )
 def test_what_a_points_network_may_lack(network, lacks, reads):
     shapes = points_shapes(*network.split())
-    kept = whole({key: s for key, s in shapes.items() if lacks not in key}).renamed.kept
-    assert len(kept) == reads
-    assert all(lacks.replace("reg.", ".offset.") in key for key in kept)
+    converted = whole({key: s for key, s in shapes.items() if lacks not in key})
+    assert len(converted.renamed.kept) == reads
+    assert all(lacks in key for key in converted.renamed.kept)
+    says = converted.found.model.get("MODEL.POINTS_CENTERNET.OFFSET", True)
+    assert says == (lacks != "reg.")  # --not_reg_offset
 
 
 def test_what_is_known_of_published_poses():

@@ -27,7 +27,7 @@ def test_the_file_says_all_that_a_program_needs(tmp_path, capsys):
     status, output = export(tmp_path, "hard", "--batch", "1")
     assert status == 0
     report = capsys.readouterr().out
-    assert "compared with PyTorch on 1 pictures," in report
+    assert "compared with PyTorch on 1 picture, " in report
     assert "worst difference of pred_boxes" in report
     assert "one picture: PyTorch" in report
     _, told = table()["torch"].open(output)
@@ -56,7 +56,9 @@ def test_the_network_alone_is_compared_too(tmp_path, capsys):
     assert export(tmp_path, "hard", "--split")[0] == 1
     assert "--size is that of the canvas: multiples of 32" in capsys.readouterr().err
     assert export(tmp_path, "hard", "--split", "--size", "128", "160")[0] == 0
-    assert "worst difference of heatmap" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "worst difference of heatmap" in out
+    assert "detections" not in out
 
 
 def test_a_file_that_finds_something_else_is_removed(tmp_path, capsys, monkeypatch):

@@ -36,7 +36,7 @@ from centernet_d2.engine.trainer import Trainer
 from centernet_d2.model_zoo import config_names
 from centernet_d2.progress import tell_once
 
-from .small_world import CLASSES, small_config
+from .small_world import CLASSES, ROOT, small_config
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FRAME = ("TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", [64, 96])
@@ -334,6 +334,37 @@ def test_the_config_of_a_command(trained, dataset):
     assert read_model_config(beside, "points_dla34_140e").MODEL.WEIGHTS.endswith(
         "/points_dla34_140e"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "weights", "opts", "protocol"),
+    [
+        ("COCO-Detection/points_dla34_140e", "points_dla34_140e", (), "published"),
+        ("", "points_dla34_140e", (), "published"),
+        ("Ablations/points_test_384", "ctdet_coco_dla_1x", (), "published"),
+        ("Ablations/points_test_384", "", ("MODEL.WEIGHTS", "points_dla34_140e"), "published"),
+        ("COCO-Detection/points_dla34_140e", "points_dla34_140e", ("TEST.PROTOCOL", ""), ""),
+        ("COCO-Detection/points_dla34_140e", "bccd", (), ""),
+        *(
+            (file, "points_resnet18_dcn_mmdetection_140e", (), "")
+            for file in ("", "COCO-Detection/points_resnet18_dcn_mmdetection_140e")
+        ),
+    ],
+)
+def test_a_name_of_the_zoo_means_its_protocol_with_and_without_a_config(
+    file, weights, opts, protocol
+):
+    assert protocol == read_model_config(file, weights, opts).TEST.PROTOCOL
+
+
+def test_a_config_that_contradicts_the_protocol_of_a_name_is_said(tmp_path):
+    file = tmp_path / "mine.yaml"
+    base = ROOT / "configs/COCO-Detection/points_dla34_140e.yaml"
+    file.write_text(f"_BASE_: {base}\nTEST: {{CANVAS: fit}}\n")
+    with pytest.raises(ValueError, match=r"mine.yaml: TEST.CANVAS is 'fit', but TEST.PROTOCOL 'pu"):
+        read_model_config(str(file), "points_dla34_140e")
+    cfg = read_model_config(str(file), "points_dla34_140e", ["TEST.PROTOCOL", ""])
+    assert (cfg.TEST.CANVAS, cfg.TEST.PROTOCOL) == ("fit", "")
 
 
 def test_a_config_text_comes_back_as_it_was(tiny_config):

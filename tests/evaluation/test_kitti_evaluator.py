@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -152,6 +153,9 @@ def test_result_files_have_the_published_format(register, tmp_path):
     assert os.stat(out / RESULT_FOLDER).st_mode & 0o055 == os.stat(out).st_mode & 0o055
 
 
+NOT_2D = set(TASKS) - {"bbox", "bbox_loose"}
+
+
 def marked(row, **values):
     columns = row.split()
     for number, value in values.items():
@@ -164,9 +168,9 @@ def marked(row, **values):
     [
         ({"_3": -10}, {}),  # alpha follows from rotation_y, and the other way round
         ({"_14": -10}, {}),
-        ({"_3": -10, "_14": -10}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
-        ({f"_{k}": -1 for k in (8, 9, 10)}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
-        ({f"_{k}": 0 for k in range(8, 15)}, {"aos", "bev", "box3d", "bev_loose", "box3d_loose"}),
+        ({"_3": -10, "_14": -10}, NOT_2D),
+        ({f"_{k}": -1 for k in (8, 9, 10)}, NOT_2D),
+        ({f"_{k}": 0 for k in range(8, 15)}, NOT_2D),
     ],
 )
 @pytest.mark.parametrize("source", ["files", "records"])
@@ -182,7 +186,7 @@ def test_no_score_asks_for_what_labels_do_not_say(tmp_path, source, values, unkn
     found = instances([FOUND_CAR, second])
     evaluator.process([{"image_id": "000001"}], [{"instances": found}])
     results = evaluator.evaluate()
-    assert [results[task]["AP11-Car-easy"] for task in TASKS] == [pytest.approx(100 / 11)] * 6
+    assert [results[task]["AP11-Car-easy"] for task in TASKS] == [pytest.approx(100 / 11)] * 8
     curves = {task: results[task]["AP40-Car-easy"] for task in TASKS}
     known = dict.fromkeys(TASKS, 2.5) | dict.fromkeys(unknown, 0.0)
     assert curves == pytest.approx(known)
@@ -256,7 +260,8 @@ def test_a_detector_of_2d_boxes_is_scored_in_the_image(register, tmp_path):
     evaluator = KittiEvaluator(dataset_name=register(), output_folder=str(tmp_path))
     results = run(evaluator, in_space=False)
     assert results["bbox"]["AP11-Car-easy"] == pytest.approx(100 / 11)
-    assert all(results[task] == {} for task in TASKS if task != "bbox")
+    assert results["bbox_loose"]["AP11-Car-easy"] == pytest.approx(100 / 11)
+    assert all(results[task] == {} for task in TASKS if task not in ("bbox", "bbox_loose"))
     row = (tmp_path / RESULT_FOLDER / "000001.txt").read_text().split()
     assert row[3] == "-10.00"
     assert row[8:15] == ["-1.00"] * 3 + ["-1000.00"] * 3 + ["-10.00"]
@@ -403,7 +408,8 @@ def test_images_never_seen_and_classes_never_heard_of(register, caplog):
 def test_overlaps_of_classes():
     min_overlap = min_overlaps(["car", "Pedestrian", "Box"])
     assert min_overlap["strict"] == dict.fromkeys(("image", "ground", "space"), (0.7, 0.5, 0.7))
-    assert min_overlap["loose"] == dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
+    space = dict.fromkeys(("ground", "space"), (0.5, 0.25, 0.5))
+    assert min_overlap["loose"] == {"image": (0.5, 0.5, 0.5), **space}
 
 
 @pytest.mark.parametrize(
@@ -443,67 +449,89 @@ def test_two_processes_equal_one(register, tmp_path):
 
 # ---- the published program ----
 
-FILES = {  # its files: task of the strict table, task of the loose one
-    "detection": ("bbox", "bbox"),
-    "orientation": ("aos", "aos"),
-    "detection_ground": ("bev", "bev_loose"),
-    "detection_3d": ("box3d", "box3d_loose"),
+SAMPLES = Path(__file__).resolve().parents[1] / "fixtures" / "kitti_program.npz"
+FILES = {  # its files: task of the strict table
+    "detection": "bbox",
+    "orientation": "aos",
+    "detection_ground": "bev",
+    "detection_3d": "box3d",
 }
 
 
-@pytest.fixture
-def jitter36(test_data):
-    """The folder of 36 labelled frames with jittered detections, registered, and its frames."""
-    folder = test_data / "kitti_eval" / "jitter36"
-    frames = sorted(path.stem for path in (folder / "label_2").glob("*.txt"))
-    assert len(frames) == 36
-    register_records([{"image_id": i} for i in frames], label_dir=str(folder / "label_2"))
-    return folder, frames
+class Recorded(NamedTuple):
+    """Label files, result files, and all samples that the program wrote for them."""
+
+    labels: Path
+    found: Path
+    samples: dict[str, np.ndarray]  # "<table>/<class>/<file>" -> (3, 41)
+    loose: dict[str, str]  # file -> task of the loose table
+
+    def expected(self):
+        """Task, class's place and samples."""
+        for key, samples in self.samples.items():
+            table, name, file = key.split("/")
+            task = FILES[file] if table == "strict" else self.loose[file]
+            yield task, [c.lower() for c in CLASSES].index(name), samples
 
 
-@pytest.mark.data
-def test_all_samples_equal_the_published_program(jitter36):
+@pytest.fixture(params=["generated", pytest.param("jitter36", marks=pytest.mark.data)])
+def program(request, tmp_path):
+    """Generated frames, in the repository, or KITTI's with jittered labels; registered."""
+    loose = {file: f"{task}_loose" for file, task in FILES.items()}
+    if request.param == "jitter36":
+        folder = request.getfixturevalue("test_data") / "kitti_eval" / "jitter36"
+        files = folder.glob("out_*/stats_*.txt")
+        names = {f"{f.parent.name[4:]}/{f.stem[6:].replace('_', '/', 1)}": f for f in files}
+        samples = {name: np.loadtxt(file) for name, file in names.items()}
+        loose |= {"detection": "bbox", "orientation": "aos"}  # the published table
+        recorded = Recorded(folder / "label_2", folder / "pred" / "data", samples, loose)
+    else:
+        with np.load(SAMPLES) as saved:
+            samples = {name: saved[name] for name in saved.files if "/" in name}
+            for name in ("labels", "detections"):
+                rows = {f"{k:06d}": text.split("\n") for k, text in enumerate(saved[name].tolist())}
+                write_labels(tmp_path / name, {k: list(filter(None, v)) for k, v in rows.items()})
+        recorded = Recorded(tmp_path / "labels", tmp_path / "detections", samples, loose)
+    frames = sorted(path.stem for path in recorded.labels.glob("*.txt"))
+    assert (len(frames), len(samples)) == (36 if request.param == "jitter36" else 64, 24)
+    register_records([{"image_id": i} for i in frames], label_dir=str(recorded.labels))
+    return recorded, frames
+
+
+def test_all_samples_equal_the_published_program(program):
     """All 41 samples of classes, difficulties, metrics and tables, printed with 6 decimals."""
-    folder, frames = jitter36
+    recorded, frames = program
     truth = load_ground_truth(NAME).truth
-    found = read_detections(folder / "pred" / "data", frames, CLASSES)
+    found = read_detections(recorded.found, frames, CLASSES)
     curves = score_kitti(truth, found, min_overlaps(CLASSES))
     compared = 0
-    for column, table in enumerate(("strict", "loose")):
-        for file, tasks in FILES.items():
-            source, metric, name = TASKS[tasks[column]]
-            samples = getattr(curves[source][metric], name)
-            for label, class_name in enumerate(CLASSES):
-                path = folder / f"out_{table}" / f"stats_{class_name.lower()}_{file}.txt"
-                expected = np.loadtxt(path)
-                assert expected.shape == (3, 41)
-                assert np.abs(samples[label] - expected).max() < 1e-6, path
-                compared += np.count_nonzero(expected)
+    for task, label, expected in recorded.expected():
+        table, metric, name = TASKS[task]
+        samples = getattr(curves[table][metric], name)[label]
+        assert expected.shape == (3, 41)
+        assert np.abs(samples - expected).max() < 1e-6, (task, label)
+        compared += np.count_nonzero(expected)
     assert compared > 1000
 
 
-@pytest.mark.data
-def test_both_averages_equal_the_published_program(jitter36, tmp_path):
-    """Through `Instances`, result files and the evaluator; expected with 4 decimals."""
-    folder, frames = jitter36
-    found = read_detections(folder / "pred" / "data", frames, CLASSES)
-    evaluator = KittiEvaluator(dataset_name=NAME, output_folder=str(tmp_path), round_results=None)
+def test_both_averages_equal_the_published_program(program, tmp_path):
+    """Through `Instances`, result files and the evaluator."""
+    recorded, frames = program
+    found = read_detections(recorded.found, frames, CLASSES)
+    out = tmp_path / "out"
+    evaluator = KittiEvaluator(dataset_name=NAME, output_folder=str(out), round_results=None)
     for frame, image_id in enumerate(frames):
         columns = (found.label, found.scores, found.boxes, found.boxes3d)
         rows = list(zip(*(column[found.frame == frame] for column in columns), strict=True))
         output = instances([tuple(c.tolist() for c in row) for row in rows], dtype=torch.float64)
         evaluator.process([{"image_id": image_id}], [{"instances": output}])
     results = evaluator.evaluate()
-    for column, table in enumerate(("strict", "loose")):
-        expected = json.loads((folder / f"out_{table}" / "expected_ap.json").read_text())
-        for file, tasks in FILES.items():
-            for name in CLASSES:
-                for points in (11, 40):
-                    values = expected[f"{name.lower()}_{file}"][f"AP_R{points}"]
-                    for level, value in zip(("easy", "moderate", "hard"), values, strict=True):
-                        actual = results[tasks[column]][f"AP{points}-{name}-{level}"]
-                        assert actual == pytest.approx(value, abs=1e-4)
-    written = read_detections(tmp_path / RESULT_FOLDER, frames, CLASSES)
+    for task, label, samples in recorded.expected():
+        for points, taken in ((11, samples[:, ::4]), (40, samples[:, 1:])):
+            for level, value in zip(("easy", "moderate", "hard"), 100 * taken.mean(1), strict=True):
+                actual = results[task][f"AP{points}-{CLASSES[label]}-{level}"]
+                assert actual == pytest.approx(value, abs=1e-4)
+    written = read_detections(out / RESULT_FOLDER, frames, CLASSES)
     curves = score_kitti(load_ground_truth(NAME).truth, written, min_overlaps(CLASSES))
     again = average_precision(
         curves["strict"]["space"].precision, curves["strict"]["space"].objects, 40

@@ -102,7 +102,7 @@ def test_a_format_that_does_not_go_with_the_file_is_refused(kind, file, told):
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr(formats, "_is_there", lambda package: package == "onnx")
+    monkeypatch.setattr(formats, "is_missing", lambda package: package != "onnx")
     with pytest.raises(
         ImportError, match=r"needs onnxscript and onnxruntime: pip install 'centernet-d2\[export\]'"
     ):

@@ -117,10 +117,16 @@ def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(ca
     told = r"runtime .onnxruntime. does not .* same: pred_boxes differs by 0.25 .*--runtimes"
     with pytest.raises(ValueError, match=told):
         known.detector("onnxruntime")
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    with pytest.raises(ValueError, match=f"{told} --weights .*--images"):
+        known.detector("onnxruntime")  # as it was refused: it is not made again
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["onnx-fp32.refused"]
+    assert made == ["asked", None, "asked"]
     monkeypatch.setattr(runtime, "formats", lambda: {"onnx": broken(0)})
-    for _ in range(2):
-        known.detector("onnxruntime")
+    known.pictures, made[:] = [("a.png", pictures()[0])], made[:2]  # other pictures: another try
+    known.detector("onnxruntime")
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["model.onnx"]
+    known.pictures = []
+    known.detector("onnxruntime")
     assert made == ["asked", None, "asked", None, "asked"]
     faint = np.zeros((40, 1))
     faint[0] = 300  # of each picture the first box, with a score of 0.11, elsewhere
@@ -130,7 +136,8 @@ def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(ca
     monkeypatch.setattr(runtime, "formats", lambda: {"onnx": broken(2)})
     with pytest.raises(ValueError, match=r"finds"):
         known.detector("onnxruntime")
-    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["model.onnx"]
+    kept = sorted(path.name for path in cache.rglob("*") if path.is_file())
+    assert kept == ["model.onnx", "onnx-fp32.refused"]
 
 
 def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):

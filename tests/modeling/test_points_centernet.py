@@ -66,6 +66,69 @@ def test_giou_is_learned_and_reaches_every_parameter(tiny_config, form):
     assert model([training_input([], [])])["loss_giou"] == 0
 
 
+MSE = ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "mse")
+
+
+def test_squared_differences_are_those_of_the_outputs_which_start_at_zero(tiny_config):
+    """Published --mse_loss: torch's MSELoss of the outputs, without a sigmoid."""
+    model = built(tiny_config(*MSE, "MODEL.POINTS_CENTERNET.HEATMAP_WEIGHT", 7.0))
+    last = model.head.stacks[0]["heatmap"].last_layer
+    assert not last.bias.any()
+    images = model.training_images(batch())
+    with torch.no_grad():
+        outputs = model.predict(images)[0].heatmap
+    truth = model.targets(images, [entry["instances"] for entry in batch()], (16, 16)).heatmap
+    losses = model(batch())
+    expected = 7 * torch.nn.MSELoss()(outputs, truth)
+    torch.testing.assert_close(losses["loss_heatmap"], expected, rtol=1e-4, atol=0)
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("bias", [-0.5, 1.5])
+def test_scores_of_squared_differences_are_cut_to_probabilities(tiny_config, bias):
+    model = built(tiny_config(*MSE)).eval()
+    torch.nn.init.constant_(model.head.stacks[0]["heatmap"].last_layer.bias, bias)
+    with torch.no_grad():
+        found = model([image_input(64, 64)])[0]["instances"]
+        heat = model.decoded_heatmaps(
+            model.predict(model.training_images([image_input(64, 64)]))[-1], flipped=False
+        )
+    assert found.scores.unique().tolist() == [float(bias > 0)]
+    assert heat["center"].shape[1] == 5
+    assert heat["center"].min() >= 0
+
+
+@pytest.mark.parametrize("bounds", [[40.0, 20.0], [20.0, 20.0], [20.0]])
+def test_bounds_of_sizes_ascend_and_stand_alone(tiny_config, bounds):
+    options = (f"{BOX2D}.SIZE_BOUNDS", bounds, f"{BOX2D}.CLASS_SPECIFIC_SIZE", len(bounds) == 1)
+    with pytest.raises(ValueError, match=r"SIZE_BOUNDS is \["):
+        built(tiny_config(*options))
+
+
+NO_OFFSET = ("MODEL.POINTS_CENTERNET.OFFSET", False)
+
+
+def test_without_offsets_centers_lie_in_the_middle_of_cells(tiny_config):
+    """Published `ctdet_decode` without `reg`: cell + 0.5; there is no branch and no loss of it."""
+    model = built(tiny_config(*NO_OFFSET, f"{BOX2D}.GIOU_WEIGHT", 2.0, "TEST.FLIP", True))
+    assert not [name for name, _ in model.named_parameters() if "offset" in name]
+    torch.nn.init.zeros_(model.head.stacks[-1]["size"].last_layer.weight)
+    torch.nn.init.constant_(model.head.stacks[-1]["size"].last_layer.bias, 8.0)
+    losses = model([training_input([[8, 8, 26, 58]], [0])])  # of cell (4, 8), 4.5 x 12.5 cells
+    expected = 2 - 2 * generalized_box_iou(
+        torch.tensor([[0.5, 4.5, 8.5, 12.5]]), torch.tensor([[2.0, 2, 6.5, 14.5]])
+    )
+    assert losses["loss_giou"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert sorted(losses) == ["loss_giou", "loss_heatmap", "loss_size"]
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    with torch.no_grad():
+        found = model.eval()([image_input(64, 64)])[0]["instances"]
+    cells = found.pred_boxes.get_centers() / 4  # the image begins on a cell of its canvas
+    torch.testing.assert_close(cells % 1, torch.full_like(cells, 0.5), atol=1e-4, rtol=0)
+
+
 def test_boxes_without_area_need_more_than_giou(tiny_config):
     with pytest.raises(ValueError, match="SIZE_WEIGHT is 0"):
         built(tiny_config(f"{BOX2D}.GIOU_WEIGHT", 1.0, f"{BOX2D}.SIZE_WEIGHT", 0.0))
@@ -239,9 +302,8 @@ def test_yaml_lazy_config_and_python_give_equal_weights(config_root):
     cfg.MODEL.DEVICE = "cpu"
     from_yaml = built(cfg, seed=3)
     torch.manual_seed(3)
-    from_lazy = instantiate(
-        LazyConfig.load(str(config_root / "lazy" / "points_centernet.py")).model
-    )
+    lazy = LazyConfig.load(str(config_root / "lazy" / "points_centernet.py"))
+    from_lazy = instantiate(lazy.model)
     torch.manual_seed(3)
     from_python = PointsCenterNet(
         backbone=ResNetDeconv(depth=18),
@@ -258,6 +320,9 @@ def test_yaml_lazy_config_and_python_give_equal_weights(config_root):
         assert all(torch.equal(weights[name], reference[name]) for name in reference)
         assert other.protocol == from_yaml.protocol
         assert torch.equal(other.pixel_mean, from_yaml.pixel_mean)
+    lazy.model.offset = False  # one value for the detector and its head
+    found = list(instantiate(lazy.model).state_dict())
+    assert found == [name for name in reference if ".offset." not in name]
 
 
 def test_training_crops_of_different_sizes_share_a_canvas(tiny_config):

@@ -17,7 +17,7 @@ import torch
 
 from centernet_d2 import __version__, runtime
 from centernet_d2.modeling.cameras import Cameras
-from centernet_d2.runtime import Detector
+from centernet_d2.runtime import Detector, engines
 from centernet_d2.runtime.__main__ import is_cut, main
 
 from .by_hand import SAYS, write_onnx
@@ -73,16 +73,13 @@ def test_pictures_of_all_sizes_keep_their_order(file, batch):
 @pytest.mark.parametrize(
     ("picture", "told"),
     [
-        (None, "cv2.imread returns for a file that it cannot read"),
-        ("a.jpg", r"is a numpy array \(H, W, 3\) uint8, not str"),
-        (
-            grey(1).astype("float32"),
-            r"this one \(20, 30, 3\) float32: .* picture\.round\(\)\.astype",
-        ),
-        (grey(1)[:, :, 0], r"cv2\.cvtColor makes three channels"),
-        (grey(1)[None], "`batch` takes several"),
-        (grey(1).transpose(2, 0, 1), r"picture\.transpose\(1, 2, 0\) puts its channels last"),
-        (grey(1, 0), "a picture of 30 x 0 pixels: this file takes sides of 2 to 8192"),
+        (None, "cv2.imread returns None for a file that it cannot read"),
+        ("a.jpg", r"must be a numpy array \(H, W, 3\), not str: of a file cv2\.imread gives one"),
+        (grey(9).astype("float32"), r"has dtype float32; it must be uint8 .*\.astype\('uint8'\)"),
+        (grey(1)[:, :, 0], r"shape \(20, 30\); .* grayscale use cv2\.cvtColor"),
+        (grey(1)[None], "for several images `batch`"),
+        (grey(1).transpose(2, 0, 1), r"for channels first image\.transpose\(1, 2, 0\)"),
+        (grey(1, 0), r"shape \(0, 30, 3\): it is empty"),
         (grey(1, 1, 9000), "a picture of 9000 x 1 pixels"),
     ],
 )
@@ -174,6 +171,20 @@ def test_files_that_cannot_be_read(file, tmp_path):
     (tmp_path / "model.xml").write_text("<net/>")
     with pytest.raises(FileNotFoundError, match=r"its weights beside it: '.*model.bin' is missing"):
         Detector(tmp_path / "model.xml")
+
+
+def test_weights_of_another_export_are_noticed(file, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model, path = openvino.convert_model(file()), tmp_path / "ov.xml"
+    model.set_rt_info(json.dumps(SAYS | {engines.WEIGHTS: engines.UNKNOWN}), engines.BLOCK)
+    openvino.save_model(model, path)
+    weights = path.with_suffix(".bin")
+    says = path.read_text().replace(engines.UNKNOWN, engines.digest_of(weights))
+    path.write_text(says)
+    assert Detector(path)(grey(10)).scores.tolist() == [0.75, 0.5]
+    weights.write_bytes(weights.read_bytes() + b"0")
+    with pytest.raises(ValueError, match=r"ov\.bin' is not what .*copy both files of one export"):
+        Detector(path)
 
 
 def test_a_runtime_that_is_not_installed(file, monkeypatch):

@@ -138,6 +138,8 @@ def test_splits_keep_their_folders():
     assert {name: split_folder(name, "root") for name in SPLITS} == {
         "shapes_train": "root/shapes/train-v1-364eebe3",
         "shapes_val": "root/shapes/val-v1-f1144f2d",
+        "shapes_large_train": "root/shapes/large_train-v1-c87572e4",
+        "shapes_large_val": "root/shapes/large_val-v1-df8d2deb",
         "shapes_pose_train": "root/shapes/pose_train-v1-bab8fcfb",
         "shapes_pose_val": "root/shapes/pose_val-v1-fb93b3cb",
         "shapes3d_train": "root/shapes3d/train-v1-7fc42d36",

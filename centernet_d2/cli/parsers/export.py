@@ -25,14 +25,16 @@ from ...checked_values import argument, number, whole
 from ...text_files import expanded, output_file
 from .common import add
 
-FORMATS = ("onnx", "openvino", "torch", "aotinductor", "tensorrt")
+FORMATS = ("onnx", "openvino", "torch", "aotinductor")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add weights, the file, which pictures it takes, and those to compare on."""
     add(parser, "--config-file", "--import", "--weights")
     own, count = parser.add_argument, argument(whole(1))
-    own("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    # Of tensorrt an error says how its engines are made.
+    form = {"choices": (*FORMATS, "tensorrt"), "metavar": f"{{{','.join(FORMATS)}}}"}
+    own("--format", **form, default="onnx", help="default: onnx")
     help_text = "the file: .onnx, .xml of openvino (a .bin goes beside it), .pt2 of the others"
     own("--output", required=True, type=lambda g: Path(output_file(g)), help=help_text)
     help_text = "compare on these files, folders, patterns; default: --calibrate, or generated ones"

@@ -21,6 +21,7 @@ KITTI_SPLITS = {
     **{"kitti_subcnn_train": "subcnn/train", "kitti_subcnn_val": "subcnn/val"},
     **{"kitti_trainval": "trainval", "kitti_test": "test"},
 }
+PERSONS_TEST = "keypoints_coco_2017_test-dev"
 
 
 def datasets_root() -> str:
@@ -59,7 +60,8 @@ def register_lazily(
 def register_builtin(root: str) -> None:
     """Register VOC 2007 and 2012, `voc_<year>_<split>`, and `KITTI_SPLITS` under a datasets root.
 
-    detectron2's registrations of VOC's names are taken over; one that somebody else made stays.
+    And COCO's poses on test-dev, `PERSONS_TEST`, for which detectron2 has no name. Its
+    registrations of VOC's names are taken over; one that somebody else made stays.
     Nothing is read before a split is used.
     """
     splits = {name: ("kitti", "kitti", split) for name, split in KITTI_SPLITS.items()}
@@ -76,6 +78,15 @@ def register_builtin(root: str) -> None:
         told = {"labelled": labelled} if form == "kitti" else {"year": int(folder[-4:])}
         load = partial(_call, form, f"load_{form}_records", *where, name=name, labelled=labelled)
         register_lazily(name, load, partial(_call, form, "split_metadata", *where, **told))
+    if PERSONS_TEST not in DatasetCatalog:
+        files = {"json_file": "annotations/image_info_test-dev2017.json", "image_root": "test2017"}
+        files = {key: os.path.join(root, "coco", path) for key, path in files.items()}
+        load = partial(_call, "coco_json", "load_coco_records", *files.values())
+        persons = MetadataCatalog.get("keypoints_coco_2017_val").as_dict().items()
+        named = {k: v for k, v in persons if k == "thing_classes" or k.startswith("keypoint_")}
+        named["thing_dataset_id_to_contiguous_id"] = {1: 0}  # the JSON has all 80 categories
+        DatasetCatalog.register(PERSONS_TEST, load)
+        MetadataCatalog.get(PERSONS_TEST).set(**named, **files, evaluator_type="coco")
 
 
 def _call(module: str, function: str, *args: Any, **kwargs: Any) -> Any:

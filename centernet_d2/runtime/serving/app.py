@@ -145,7 +145,7 @@ def make_app(service: Service) -> FastAPI:
 
     options = service.options
     # Pages of documentation would load scripts from elsewhere.
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="centernet-d2", lifespan=lifespan, docs_url=None, redoc_url=None)
     add_faults(app, service)
 
     @app.post("/detect", max_body_size=options.max_bytes)

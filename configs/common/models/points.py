@@ -14,7 +14,12 @@ model = L(PointsCenterNet)(
     pixels=pixels,
     protocol={"resolution": "keep_res"},
     tasks=[L(Box2D)(size_weight=0.1)],
+    offset=True,
     head=L(points_head)(
-        tasks="${..tasks}", in_channels=[64], num_classes="${..num_classes}", hidden_channels=64
+        tasks="${..tasks}",
+        in_channels=[64],
+        num_classes="${..num_classes}",
+        hidden_channels=64,
+        offset="${..offset}",
     ),
 )

@@ -1,0 +1,1 @@
+"""Trainings that show which claims of the papers hold."""
