@@ -7,7 +7,6 @@ import logging
 import os
 import shlex
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -75,7 +74,6 @@ def run_all(
     runs: Sequence[Run],
     *,
     run_child: Callable[..., int] = run_child,
-    after: Callable[[], object] = lambda: None,
 ) -> list[str]:
     """Run what has no row yet; return the names of the runs that failed.
 
@@ -83,7 +81,6 @@ def run_all(
         folder: of the study; each run has a folder there, and leaves a row when it is done.
         runs: in order, a training before its tests.
         run_child: see `engine.seeds`; called with `output`, a file for what it prints.
-        after: called after each run that is done, for a report of what is there.
 
     Raises:
         SystemExit: a run was stopped by a signal; the same call goes on with it.
@@ -104,8 +101,6 @@ def run_all(
                 where = os.path.join(folder, run.name, LOG)
                 logger.error("%s failed with exit status %d: see %s.", run.name, status, where)
                 failed.append(run.name)
-            else:
-                after()
             shown.update()
             told = (run.name, place + 1, len(left), spent.left(place + 1))
             logger.info("%s: %d of %d, about %s left", *told, extra=SHOWN)
@@ -150,14 +145,14 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int] = run_child) ->
 def learning(file: str) -> dict[str, Any]:
     """Return the minutes that a training took, without its tests, and AP by task at those minutes.
 
-    They are steps times the median step: what a busy machine or a pause adds is no part of them.
+    They are steps times a step that nothing disturbed (the fastest tenth of those logged): a pause,
+    or other work on the machine, is no part of them.
     """
     series = read_metrics(file)
-    step = statistics.median(series["time"][1]) / 60
-    scores = {name: found for name, found in series.items() if name.endswith("/AP")}
+    step = sorted(series["time"][1])[len(series["time"][1]) // 10] / 60
     curves = {
         name: [((iteration + 1) * step, value) for iteration, value in zip(*found, strict=True)]
-        for name, found in scores.items()
+        for name, found in series.items()
+        if name.endswith("/AP")
     }
-    last = max(curve[-1][0] for curve in curves.values())
-    return {"minutes": last, "minutes_AP": curves}
+    return {"minutes": max(curve[-1][0] for curve in curves.values()), "minutes_AP": curves}

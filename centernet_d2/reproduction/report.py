@@ -7,13 +7,15 @@ import platform
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import detectron2
 import torch
 
 from .. import __version__
+from ..analysis.speed import points_of
+from ..visualization.speed import SpeedPoint, speed_figure
 from ..visualization.study_figures import draw_bars, draw_differences, draw_learning
 from .page import Page
 from .queue import Rows, read_rows
@@ -176,38 +178,62 @@ def told(values: Sequence[float]) -> str:
 
 
 def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -> None:
-    """Draw what is there: differences, learning curves, false discoveries."""
-    decided = {f.claim.id: (f.interval, f.word) for f in findings if f.interval}
-    if not decided:
-        return
-    shown = {k: (i.difference, i.low, i.high, word) for k, (i, word) in decided.items()}
-    papers = {f.claim.id: f.claim.gain for f in findings if f.claim.gain is not None}
-    with page.figure("differences", "Differences of all pairs, and the papers'") as file:
-        draw_differences(file, shown, papers)
-    panels: dict[str, dict[str, list]] = {}
-    for finding in findings:
-        task = finding.claim.metric.partition("/")[0]
-        groups = {
-            name: [
-                row["minutes_AP"][f"{task}/AP"] for row in rows.values() if row["variant"] == name
-            ]
-            for name in finding.claim.pair
-            if not table.variants[name].weights
-        }
-        if (
-            finding.interval
-            and len(groups) == 2
-            and [*groups] not in [[*p] for p in panels.values()]
-        ):
-            panels[finding.claim.id] = groups
-    if panels:
+    """Draw what is there: differences, learning curves, false discoveries, speed and AP."""
+    decided = [finding for finding in findings if finding.interval]
+    if decided:
+        percent = [f for f in decided if not f.claim.metric.startswith("speed")]
+        with page.figure("differences", "Differences of the pairs, and the papers'") as file:
+            shown = {f.claim.id: (*vars(f.interval).values(), f.word) for f in percent}
+            draw_differences(file, shown, {f.claim.id: f.claim.gain for f in percent})
+    learned = panels(decided, rows)
+    if learned:
         with page.figure("learning", "AP against minutes of one core; thin: the seeds") as file:
-            draw_learning(file, panels)
-    bars: dict[str, dict[str, list[float]]] = {}
-    for name in dict.fromkeys(n for f in findings if f.claim.lower_is_better for n in f.claim.pair):
+            draw_learning(file, learned)
+    compared = [f.claim.pair for f in decided if f.claim.metric.startswith("bbox/FD")]
+    bars = {name: dict[str, list[float]]() for pair in compared for name in pair}
+    for name, values in bars.items():
         scores = [row["scores"]["bbox"] for row in rows.values() if row["variant"] == name]
-        if scores:
-            bars[name] = {key: [found[key] for found in scores] for key in FALSE_DISCOVERY}
+        values |= {key: [found[key] for found in scores] for key in FALSE_DISCOVERY}
     if bars:
-        with page.figure("false_discovery", "False discovery, lower is better") as file:
-            draw_bars(file, bars, "percent")
+        with page.figure("false_discovery", "False discovery in percent, lower is better") as file:
+            draw_bars(file, bars)
+    points = speed_points(page.folder, table, rows)
+    if points:
+        told = f"Speed and AP on {table.speed_on}, means of the seeds, batches of 16"
+        with page.figure("speed", told) as file:
+            speed_figure(points).savefig(file, dpi=110)
+
+
+def panels(findings: Sequence[Finding], rows: Rows) -> dict[str, dict[str, list[Any]]]:
+    """Return by claim the learning curves of its pair; a pair is shown once, and of trainings."""
+    found: dict[tuple[str, ...], dict[str, list[Any]]] = {}
+    for claim in (finding.claim for finding in findings):
+        task = claim.metric.partition("/")[0]
+        groups: dict[str, list[Any]] = {name: [] for name in claim.pair}
+        for row in rows.values():
+            if row["variant"] in groups and "minutes_AP" in row:
+                groups[row["variant"]].append(row["minutes_AP"].get(f"{task}/AP"))
+        if all(groups.values()) and claim.pair not in {pair[1:] for pair in found}:
+            found[claim.id, *claim.pair] = groups
+    return {title: groups for (title, *_), groups in found.items()}
+
+
+def speed_points(folder: str, table: Table, rows: Rows) -> list[SpeedPoint]:
+    """Return a point for each way in which weights are seen on the data of the figure."""
+    runs: dict[str, list[SpeedPoint]] = {}
+    for name, row in rows.items():
+        variant = table.variants[row["variant"]]
+        base = table.variants[variant.weights or variant.name]
+        own = {key for key, value in variant.keys.items() if base.keys.get(key) != value}
+        seen = variant.weights and table.speed_on in variant.keys.get("DATASETS.TEST", ())
+        if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
+            place = f"{variant.weights}={os.path.join(folder, name)}"
+            runs.setdefault(variant.name, []).extend(points_of(place, "bbox/AP"))
+    return [
+        replace(
+            group[0],
+            ms=statistics.fmean(point.ms for point in group),
+            score=statistics.fmean(point.score for point in group),
+        )
+        for group in runs.values()
+    ]
