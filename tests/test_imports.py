@@ -42,7 +42,7 @@ ALLOWED = {
     "visualization": {"structures", "checked_values"},
     "analysis": {
         *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
-        *("atomic_write", "checked_values", "text_files"),
+        *("atomic_write", "checked_values", "text_files", "progress"),
     },
     "checkpoint": {
         *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),
@@ -55,6 +55,7 @@ ALLOWED = {
     "reproduction": {
         *("checked_values", "config", "data", "engine", "visualization", "analysis"),
         *("atomic_write", "text_files", "progress", "synthetic"),
+        *("model_zoo", "checkpoint", "detectron2_versions"),
     },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),

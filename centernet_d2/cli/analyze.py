@@ -37,8 +37,8 @@ from .evaluate import config_without_model, score_results
 
 def run(args: argparse.Namespace) -> int:
     logger = start_logging(verbose=args.verbose)
-    if args.analysis in WITHOUT_MODEL:
-        return WITHOUT_MODEL[args.analysis](args)
+    if args.analysis in OWN:
+        return OWN[args.analysis](args)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
@@ -111,7 +111,13 @@ def plot(args: argparse.Namespace) -> int:
     return 0
 
 
-WITHOUT_MODEL = {"report": report, "collisions": collisions, "plot": plot}
+def pictures(args: argparse.Namespace) -> int:
+    from . import pictures as verb  # with all that a Predictor needs
+
+    return verb.run(args)
+
+
+OWN = {"report": report, "collisions": collisions, "pictures": pictures, "plot": plot}
 
 
 def oracle_rows(

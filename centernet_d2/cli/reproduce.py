@@ -9,6 +9,7 @@ from ..engine.terminal import start_logging
 from ..reproduction.queue import open_folder, read_rows, run_all
 from ..reproduction.report import write_report
 from ..reproduction.table import Table, read_table
+from . import reproduce_published
 
 BCCD = "git clone https://github.com/Shenggan/BCCD_Dataset, and give its folder BCCD"
 
@@ -49,4 +50,4 @@ def show(table: Table, seeds: int, *, done: int) -> None:
     )
 
 
-STUDIES = {"ablations": ablations}
+STUDIES = {"ablations": ablations, "published": reproduce_published.run}

@@ -1,7 +1,7 @@
 """The published models: which config, which weights, where they are, and what was published.
 
-The data are in published.csv. A number under `published` was printed by the authors of the weights;
-one under `measured` was obtained with this package and names how.
+The data are in published.csv. Numbers are those that the authors of the weights printed; what this
+package measures is in `measured.py`.
 """
 
 import csv
@@ -46,8 +46,6 @@ class Entry:
     parameters: int = 0  # of the network in training; 0 for a start
     # View protocol ("none", "flip", "ms"), or what is scored, -> value printed by the authors.
     published: Mapping[str, float] = field(default_factory=dict)
-    # View protocol -> (value obtained with this package, how).
-    measured: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
     def weights(self) -> Location:

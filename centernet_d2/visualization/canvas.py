@@ -7,6 +7,7 @@ import colorsys
 import math
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,10 @@ WHITE, BLACK, GRAY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
 FRACTION_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
 FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
 
+RIGHT, WRONG, MISSED, TRUTH, NEUTRAL = range(5)
+# Of a comparison, by `verdict`; the colour-blind tell them apart (Okabe and Ito).
+VERDICTS: list[Color] = [(115, 158, 0), (0, 159, 230), (0, 94, 213), (178, 114, 0), GRAY]
+
 
 def class_color(index: int) -> Color:
     """Return the color of a class; neighbours differ clearly, no two are equal."""
@@ -28,6 +33,13 @@ def class_color(index: int) -> Color:
     saturation, brightness = ((0.95, 1.0), (0.6, 1.0), (0.95, 0.75))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def row_colors(instances: Any, classes: Iterable[int]) -> list[Color]:
+    """Return the colors of the classes or, where `instances` have a `verdict` (N,), of these."""
+    if not instances.has("verdict"):
+        return [class_color(int(index)) for index in classes]
+    return [VERDICTS[index] for index in instances.verdict.tolist()]
 
 
 def class_name(class_names: Sequence[str], index: int) -> str:
@@ -70,6 +82,23 @@ def draw_rimmed_lines(picture: np.ndarray, lines: Sequence[tuple[np.ndarray, Col
         draw_line(picture, ends, BLACK, thickness + 2)
     for line in lines:
         draw_line(picture, *line)
+
+
+def draw_box(
+    picture: np.ndarray, ends: Sequence, color: Color, thickness: int, *, dashed: bool = False
+) -> None:
+    """Draw (left, top), (right, bottom), dark-rimmed, perhaps in dashes, in place."""
+    if not dashed:
+        cv2.rectangle(picture, *ends, BLACK, thickness + 2)
+        cv2.rectangle(picture, *ends, color, thickness)
+        return
+    (left, top), (right, bottom) = ends
+    outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+    for first, second in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        count = max(1, round(np.abs(second - first).sum() / (7 * thickness)))
+        shares = np.clip((np.arange(count + 1)[:, None] + (-0.28, 0.28)) / count, 0, 1)
+        dashes = first + (second - first) * shares[..., None]
+        draw_rimmed_lines(picture, [(dash, color, thickness) for dash in dashes])
 
 
 def draw_caption(
