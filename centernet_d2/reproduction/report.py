@@ -88,13 +88,13 @@ def summary(finding: Finding) -> dict[str, Any]:
     claim, found, paper = finding.claim, finding.interval, papers(finding.claim)
     return {
         "claim": claim.id,
-        "pair": " against ".join(claim.pair),
-        "of": f"{claim.paper}, {claim.table}",
+        "verdict": finding.word,
+        "here (95 %)": found and "{:+.1f} ({:+.1f} to {:+.1f})".format(*found),
+        "the paper's": "" if paper is None else f"{paper:+.1f}",
         "metric": claim.metric,
         "expected": "no difference" if claim.expect == "same" else "first is better",
-        "the paper's": "" if paper is None else f"{paper:+.1f}",
-        "here (95 %)": found and "{:+.1f} ({:+.1f} to {:+.1f})".format(*found),
-        "verdict": finding.word,
+        "pair": " against ".join(claim.pair),
+        "of": f"{claim.paper}, {claim.table}",
     }
 
 
