@@ -12,6 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
+from centernet_d2.config import flattened
 from centernet_d2.data.samplers import PositionSampler
 from centernet_d2.engine.optimizer import build_optimizer
 from centernet_d2.engine.schedule import fix_schedule, schedule_from_config
@@ -19,12 +20,14 @@ from centernet_d2.engine.setup import load_config, setup
 from centernet_d2.engine.step_loop import StepLoop
 from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.losses.peak_regression import RegressionLoss
+from centernet_d2.model_zoo.lookup import find_entry
 from centernet_d2.modeling.rules import part
 from centernet_d2.structures.boxes3d import Boxes3D
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 YAMLS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml"))
-TRAINABLE = [name for name in YAMLS if not Path(name).name.startswith("Base-")]
+FOR_TESTING = [name for name in YAMLS if name.endswith("_multiscale.yaml")]
+TRAINABLE = [n for n in YAMLS if not Path(n).name.startswith("Base-") and n not in FOR_TESTING]
 
 IMAGES = 1000  # of a data set that the schedules are computed for
 # Published parameter counts, less those without influence on the output; the last three networks
@@ -173,6 +176,16 @@ def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     still = [n for n, p in trained if torch.equal(p, before[n]) and p.grad.any()]
     assert still == []
     assert sum(not torch.equal(p, before[n]) for n, p in trained) > len(trained) / 2
+
+
+@pytest.mark.parametrize("name", FOR_TESTING)
+def test_several_scales_are_all_that_differs_and_their_number_is_the_published(name):
+    single = name.replace("_multiscale", "")
+    ours, theirs = (flattened(load_config(str(CONFIGS / each))) for each in (name, single))
+    scales = [0.6, 1.0, 1.2, 1.5, 1.8] if "triplet" in name else [0.5, 0.75, 1.0, 1.25, 1.5]
+    assert ours == theirs | {"TEST.FLIP": True, "TEST.SCALES": scales}
+    published = find_entry(single).published["ms"]
+    assert f"Published: AP {published} on" in (CONFIGS / name).read_text()
 
 
 def test_smooth_l1_of_the_ablation_is_the_published_one():

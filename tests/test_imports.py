@@ -55,6 +55,7 @@ ALLOWED = {
     "reproduction": {
         *("checked_values", "config", "data", "engine", "visualization", "analysis"),
         *("atomic_write", "text_files", "progress", "synthetic"),
+        *("model_zoo", "checkpoint", "detectron2_versions"),
     },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),

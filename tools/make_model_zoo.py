@@ -14,6 +14,7 @@ from _pages import write_or_check
 from centernet_d2.config.protocols import PROTOCOLS
 from centernet_d2.model_zoo.entries import ENTRIES, Benchmark, Entry
 from centernet_d2.model_zoo.lookup import shipped_card, shipped_models
+from centernet_d2.model_zoo.measured import TOLERANCE, Record, read_measured, tell_scores
 
 FILE = Path(__file__).resolve().parents[1] / "MODEL_ZOO.md"
 
@@ -36,7 +37,9 @@ Every further row is a config of this repository and the weights that the author
 released. They are not hosted here, but fetched from their authors, recognised, and renamed.
 
 - **published**: the number that the authors of the weights print for them.
-- **measured**: the number obtained with these weights and this package, and how. `-`: not measured.
+- **measured**: the number obtained with these weights and this package on the whole split, in
+  brackets how far it is from the published one, **bold** where that is more than {tolerance}.
+  How it was measured stands below the table. `-`: not measured, see [below](#measuring-them).
 - **test**: `TEST.RESOLUTION` of the numbers. none (printed `no augmentation`), flip and ms are
   the views that are united: the image alone, with its flipped image, and at the scales 0.5, 0.75,
   1, 1.25 and 1.5 with theirs (of triplet CenterNet 0.6, 1, 1.2, 1.5 and 1.8).
@@ -59,6 +62,25 @@ gives, or anywhere and set `MODEL.WEIGHTS published:<file>`.
 """
 
 AFTER = """
+## Measuring them
+
+`centernet-d2 reproduce published --output zoo` fetches the weights above, evaluates each as its row
+says, and prints what it measures beside what was published. `--list` shows what would be done, and
+which data sets and files are missing; `--models dla34` and `--datasets coco_2017_val` choose, and
+`--num-gpus 8` is faster. The data sets lie where [docs/datasets.md](docs/datasets.md) says.
+
+- What cannot be fetched or fails is reported at the end (exit status 1), and the rest is done. A
+  file of Google Drive that is fetched in a browser goes where the report says; then run again.
+- The same command goes on where it was stopped: each evaluation leaves a `record.json` with scores,
+  protocol, date, versions, machine, images and the checksum of the weights, beside the log and the
+  detections. It is made again when weights, number of images or versions are others.
+- Scores of a part of a split are not compared with published ones, and never recorded.
+- On COCO test-dev this leaves the file for COCO's server, `inference/coco_instances_results.json`.
+  Put the server's AP in place of `null` in `record.json`, and run again. The corner detectors are
+  evaluated on val2017 as well.
+- `--record centernet_d2/model_zoo/measured.json`, in a checkout, writes the scores of whole splits
+  there, and `python tools/make_model_zoo.py` puts them into this page.
+
 ## To start a training from
 
 | name | weights | licence |
@@ -75,8 +97,9 @@ trainings. VOC's mAP is the 11-point one of the published code. Checksums: those
 in its file names; the others were never published, so none is stated.
 
 The published numbers belong to `TEST.PROTOCOL published`, which `get_config(..., trained=True)`
-sets; on a command line give it beside `MODEL.WEIGHTS published:<name>`. `clean` is without the
-oddities of the authors' code, and its numbers differ a little. The word chooses these keys, which
+sets, and so does a name of a row as `--weights`, with a config file beside it or without. `clean`
+is without the oddities of the authors' code, and its numbers differ a little. The word chooses
+these keys, which
 [docs/config.md](docs/config.md) explains, and `published` keeps the other keys of decoding at their
 defaults. A config without the word keeps each key as it is. mmdetection's numbers come from its own
 code, for which the configs stand as they are, without the word.
@@ -108,7 +131,8 @@ def page() -> str:
     protocols = "\n".join(["| key | published | clean |", "| --- | --- | --- |", *rows])
     after = AFTER.format(starts=starts, protocols=protocols)
     shipped = "\n".join(_shipped(name) for name in shipped_models())
-    return "\n".join([INTRODUCTION.format(shipped=shipped), *tables]) + after
+    introduction = INTRODUCTION.format(shipped=shipped, tolerance=TOLERANCE)
+    return "\n".join([introduction, *tables]) + after
 
 
 def _shipped(name: str) -> str:
@@ -125,20 +149,44 @@ def _table(benchmark: Benchmark) -> str:
         "| name | authors' name | parameters | test | published | measured | weights | licence |",
         "| --- | --- | --: | --- | --- | --- | --- | --- |",
     ]
+    origins: list[str] = []  # of what is measured, each once
     for entry in (entry for entry in ENTRIES if entry.benchmark == benchmark):
         cells = (
             f"[{entry.short_name}](configs/{entry.config})",
             entry.published_name,
             f"{entry.parameters:,}",
             benchmark.resolution,
-            ", ".join(f"{protocol} {value}" for protocol, value in entry.published.items()),
-            ", ".join(f"{view} {value} ({how})" for view, (value, how) in entry.measured.items())
-            or "-",
+            ", ".join(_published(entry, view) for view in entry.published),
+            _measured(entry, origins) or "-",
             _weights(entry),
             entry.licence,
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    notes = [f"{number}. {origin}" for number, origin in enumerate(origins, 1)]
+    return "\n".join([*lines, "", *["Measured:", "", *notes, ""] * bool(notes)])
+
+
+def _measured(entry: Entry, origins: list[str]) -> str:
+    """What was measured of an entry, with the numbers of the notes in `origins`, which grow."""
+    cells = []
+    for record in read_measured().get(entry.name, {}).values():
+        if (origin := tell_origin(record)) not in origins:
+            origins.append(origin)
+        cells.append(f"{tell_scores(record)} [note {origins.index(origin) + 1}]")
+    return "; ".join(cells)
+
+
+def tell_origin(record: Record) -> str:
+    """When, with what and how a record was measured, in one line."""
+    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
+    return f"{record['date']}, {versions}, {record['device']}; {record['protocol']}"
+
+
+def _published(entry: Entry, view: str) -> str:
+    """The number of a view, and the config by which it is tested where that is another one."""
+    file = f"configs/{entry.name}_multiscale.yaml"
+    has_own = view == "ms" and (FILE.parent / file).is_file()
+    return f"{f'[ms]({file})' if has_own else view} {entry.published[view]}"
 
 
 def _weights(entry: Entry) -> str:

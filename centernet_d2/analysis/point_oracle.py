@@ -19,14 +19,17 @@ LEAST = 1e-3  # metres: nearer has no logarithm worth telling
 
 
 def _size(centers: CenterTargets, _: Any) -> Iterator[Told]:
-    yield centers.peaks, centers.size, slice(None)
+    for slot in [None] if centers.slot is None else centers.slot.unique().tolist():
+        rows = slice(None) if slot is None else (centers.slot == slot).nonzero()[:, 0]
+        channels = slice(None) if slot is None else slice(2 * slot, 2 * slot + 2)
+        yield centers.peaks[rows], centers.size[rows], channels
 
 
 def _displacements(centers: CenterTargets, joints: JointTargets) -> Iterator[Told]:
     for joint in joints.joint.unique().tolist():
         rows = joints.joint == joint
         channels = slice(2 * joint, 2 * joint + 2)
-        yield _chosen(centers.peaks, joints.owner[rows]), joints.displacement[rows], channels
+        yield centers.peaks[joints.owner[rows]], joints.displacement[rows], channels
 
 
 def _joint_offset(_: CenterTargets, joints: JointTargets) -> Iterator[Told]:
@@ -47,7 +50,7 @@ def _orientation(centers: CenterTargets, boxes: Box3DTargets) -> Iterator[Told]:
     logits = torch.stack([~boxes.bins, boxes.bins], dim=-1).float()
     turns = torch.stack([boxes.residual.sin(), boxes.residual.cos()], dim=-1)
     told = torch.cat([logits, turns], dim=-1).flatten(1)
-    yield _chosen(centers.peaks, boxes.headed.nonzero()[:, 0]), told, slice(None)
+    yield centers.peaks[boxes.headed.nonzero()[:, 0]], told, slice(None)
 
 
 # Branch -> the task whose targets tell it, and how.
@@ -123,8 +126,4 @@ def filled(maps: Tensor, peaks: PeakIndex, values: Tensor) -> Tensor:
 
 def _where(centers: CenterTargets, known: Tensor, values: Tensor) -> Iterator[Told]:
     rows = known.nonzero()[:, 0]
-    yield _chosen(centers.peaks, rows), values[rows], slice(None)
-
-
-def _chosen(peaks: PeakIndex, rows: Tensor) -> PeakIndex:
-    return PeakIndex(image=peaks.image[rows], y=peaks.y[rows], x=peaks.x[rows])
+    yield centers.peaks[rows], values[rows], slice(None)

@@ -18,6 +18,7 @@ from ..analysis.corner_quadrants import QUADRANTS, corner_quadrants
 from ..analysis.oracle import Oracle
 from ..analysis.report import advice, write_report
 from ..analysis.results_files import weights_of
+from ..analysis.speed import PUBLISHED, points_of, table_points, write_plot
 from ..atomic_write import write_json
 from ..data.fields.base import build_fields
 from ..data.loader import build_test_loader
@@ -98,7 +99,20 @@ def collisions(args: argparse.Namespace) -> int:
     return 0
 
 
-OTHERS = {"report": report, "collisions": collisions, "pictures": pictures.run}
+def plot(args: argparse.Namespace) -> int:
+    points = [p for run in args.runs for p in points_of(run, args.metric)]
+    if args.reference:
+        points += table_points(PUBLISHED, args.metric, data=args.reference)
+    folder = args.output or os.path.join("output", "plot")
+    rows = write_plot(points, folder, args.metric, rate=args.rate)
+    print(tabulate(rows, "keys", "pipe", floatfmt=".2f"))
+    if len(machines := {point.machine for point in points}) > 1:
+        print(f"Times are of {len(machines)} machines: compare those of one.")
+    print(f"written: {os.path.join(folder, 'plot.svg')}, plot.png, plot.json")
+    return 0
+
+
+OTHERS = {"report": report, "collisions": collisions, "pictures": pictures.run, "plot": plot}
 
 
 def oracle_rows(

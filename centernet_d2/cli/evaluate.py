@@ -10,6 +10,7 @@ from ..analysis.results_files import Dataset, read_results
 from ..engine.class_names import without_training_data
 from ..engine.setup import load_config, setup
 from ..engine.terminal import start_logging
+from ..engine.trainer import Trainer
 from ..engine.user_modules import import_all
 from ..evaluation.box_evaluator import BoxEvaluator, Detections
 from ..evaluation.build import build_evaluator
@@ -18,7 +19,11 @@ from . import train
 
 def run(args: argparse.Namespace) -> int:
     if not args.results:
-        return train.run(args)
+        if args.timing:
+            from ..benchmark.evaluation import TimedTrainer  # with all that measures detectors
+        return train.run(args, trainer=TimedTrainer if args.timing else Trainer)
+    if args.timing:
+        raise ValueError("--timing is of a model that runs, and --results are scored without one")
     if args.weights:
         raise ValueError("--results are scored without a model: leave --weights out")
     start_logging(verbose=args.verbose)

@@ -47,7 +47,7 @@ def show_list(args: argparse.Namespace) -> None:
     ]
     keys = ("name", "scores", "metric", "licence")
     rows = [{"scores": entry.get("published"), **entry} for entry in found]
-    table = tabulate([[_words(row[key]) for key in keys] for row in rows], headers=keys)
+    table = tabulate([[words(row[key]) for key in keys] for row in rows], headers=keys)
     print(json.dumps(found, indent=1) if args.json else table)
 
 
@@ -59,7 +59,7 @@ def show(args: argparse.Namespace) -> None:
         said = facts(lookup.find_entry(args.name))
     else:
         said = {"file": args.name} | describe(read_model_info(published_file(args.name)))
-    text = "\n".join(f"{key + ':':<15}{_words(value)}" for key, value in said.items() if value)
+    text = "\n".join(f"{key + ':':<15}{words(value)}" for key, value in said.items() if value)
     print(json.dumps(said, indent=1) if args.json else text + card)
 
 
@@ -100,8 +100,8 @@ def facts(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
     """As text; of scores their protocol and value."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {score}" for key, score in value.items())
+        return ", ".join(f"{k} {'-' if score is None else score}" for k, score in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -14,9 +14,10 @@ from ..engine import run as job
 from ..engine.processes import passed_on
 from ..engine.seeds import run_seeds
 from ..engine.terminal import start_logging
+from ..engine.trainer import Trainer
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, *, trainer: type[Trainer] = Trainer) -> int:
     if args.seeds:
         start_logging(rank=args.machine_rank, verbose=args.verbose)
         one = [sys.executable, "-m", "centernet_d2", "train"]
@@ -24,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     machines = {"num_machines": args.num_machines, "machine_rank": args.machine_rank}
     several = args.num_gpus * args.num_machines > 1
-    what, where = one_of_several if several else job.run, {"dist_url": args.dist_url, **machines}
+    what = functools.partial(one_of_several if several else job.run, trainer=trainer)
+    where = {"dist_url": args.dist_url, **machines}
     start = functools.partial(launch, what, args.num_gpus, **where, args=(args,))
     if not several:
         start()
@@ -38,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     return 128 + signals[0] if signals else 0  # the processes have said where the training stands
 
 
-def one_of_several(args: argparse.Namespace) -> None:
+def one_of_several(args: argparse.Namespace, trainer: type[Trainer]) -> None:
     """Run a process of a job; its trace is for its own log, as the command has none."""
     try:
-        job.run(args)
+        job.run(args, trainer=trainer)
     except Exception:
         logging.getLogger(__name__).debug("Failed:", exc_info=True)
         raise

@@ -31,6 +31,8 @@ class DetectionMapper:
     comes from numpy's global state, so that a sample is repeated by seeding it.
     """
 
+    read_image = staticmethod(read_image)
+
     @configurable
     def __init__(
         self,
@@ -69,7 +71,7 @@ class DetectionMapper:
         annotations = dataset_dict.get("annotations", [])
         record = {k: copy.deepcopy(v) for k, v in dataset_dict.items() if k != "annotations"}
         require_file_names([record], f"image {record.get('image_id', '?')}")
-        image = read_image(record["file_name"], upright=not record.get("as_stored", False))
+        image = self.read_image(record["file_name"], upright=not record.get("as_stored", False))
         height, width = image.shape[:2]
         recorded = (record.get("width", width), record.get("height", height))
         check_image_size(record["file_name"], recorded, (width, height))

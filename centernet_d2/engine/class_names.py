@@ -115,7 +115,7 @@ def is_unlabelled(name: str) -> bool:
 
 
 def classes_to_look_for(cfg: CfgNode) -> list[str]:
-    """The classes of MODEL.WEIGHTS, where all datasets are images without annotations and have more.
+    """The classes of MODEL.WEIGHTS, where all datasets have more, and images without annotations.
 
     So a detector of persons looks for these in COCO's test-dev, which names 80 categories.
     """

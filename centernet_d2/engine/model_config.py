@@ -86,7 +86,8 @@ def read_model_config(
     if config_file:
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
         levels = read_levels(config_path(expanded(config_file)))
-        if not any("TEST.PROTOCOL" in keys for keys in (given, *(level.values for level in levels))):
+        by_hand = set(given).union(*(level.values for level in levels))
+        if "TEST.PROTOCOL" not in by_hand:
             named = more[-1] if more else given.get("MODEL.WEIGHTS", "")
             levels = [*_published_protocol(str(named)), *levels]
         return load_config(levels, [*overrides, *more], add_keys)

@@ -108,7 +108,7 @@ class Parts(DefaultTrainer):
             loaded = cls.build_test_loader(cfg, name)
             if comm.is_main_process():
                 loaded = bar(loaded, what=f"Evaluating on {name}", unit="batch")
-            results[name] = inference_on_dataset(model, loaded, evaluator)
+            results[name] = cls.infer(cfg, name, model, loaded, evaluator)
             if not comm.is_main_process():
                 continue
             print_csv_format(results[name])
@@ -116,6 +116,11 @@ class Parts(DefaultTrainer):
             if scores and not type(evaluator).__module__.startswith("centernet_d2."):  # has its own
                 logger.info("Evaluation of %s:\n%s", name, as_table(scores), extra=SHOWN)
         return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def infer(cls, cfg: CfgNode, name: str, model: nn.Module, loaded: Any, evaluator: Any) -> Any:
+        """Score a model on the batches of a dataset; `cfg` and `name` are a subclass's to use."""
+        return inference_on_dataset(model, loaded, evaluator)
 
     @classmethod
     def check_evaluation(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOT_AUTOMATIC = "chooses nothing by it; the configs Own/... do (centernet-d2 models configs)."
-CONFIG_FILE, RESULTS_FILE = "config.yaml", "results.json"
+CONFIG_FILE, RESULTS_FILE, TIMING_FILE = "config.yaml", "results.json", "timing.json"
 Scores = dict[str, dict[str, float | None]]  # task -> metric -> number; None: not a finite one
 
 
@@ -152,7 +152,7 @@ def run(
     """
     job = read_job(args, trainer=trainer, add_keys=add_keys)
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
-    files = [os.path.join(folder, name) for name in (CONFIG_FILE, RESULTS_FILE)]
+    files = [os.path.join(folder, name) for name in (CONFIG_FILE, TIMING_FILE, RESULTS_FILE)]
     results: OrderedDict[str, Any] | None
     with kept(*files) if comm.is_main_process() else contextlib.nullcontext():
         cfg = prepare(job, args)
@@ -181,8 +181,8 @@ def run(
 def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
     """Start logging, set the config up, save config and log, and seed this process.
 
-    An earlier results.json is removed first: the one beside a config.yaml is always of that config,
-    and of a run that came to its end.
+    Earlier results.json and timing.json are removed first: those beside a config.yaml are always of
+    that config, and of a run that came to its end.
     """
     folder = result_folder(job.cfg.OUTPUT_DIR, args.eval_only)
     clear = partial(clear_folder, job.cfg.OUTPUT_DIR, args, needed=job.cfg.MODEL.WEIGHTS)
@@ -194,7 +194,8 @@ def prepare(job: Job, args: argparse.Namespace) -> CfgNode:
         logger.warning("The earlier run in %s is now in %s.", folder, aside)
     setup(job.cfg).freeze()
     if comm.is_main_process():
-        Path(folder, RESULTS_FILE).unlink(missing_ok=True)
+        for file in (RESULTS_FILE, TIMING_FILE):
+            Path(folder, file).unlink(missing_ok=True)
     logger.info("Command line arguments: %s", args)
     if args.config_file:  # detectron2 would read it in the system's encoding alone
         logger.info("Contents of %s:\n%s", args.config_file, read_text(args.config_file))

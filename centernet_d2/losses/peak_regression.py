@@ -22,6 +22,8 @@ EPSILON = 1e-4
 class RegressionLoss:
     """Sum of absolute (or smooth) differences over a normaliser.
 
+    Where rows have weights their sum stands for P: the published dense losses with "elements".
+
     Attributes:
         kind: "l1" or "smooth_l1".
         normalizer: "elements" divides by P * D (the published L1 loss, half of the paper's value
@@ -38,7 +40,12 @@ class RegressionLoss:
         check_normalizer(self.normalizer, NORMALIZERS)
 
     def __call__(
-        self, prediction: Tensor, target: Tensor, *, num_images: int | None = None
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        num_images: int | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """The loss of predictions (P, D), see `PeakIndex.gather`, against targets (P, D).
 
@@ -53,19 +60,26 @@ class RegressionLoss:
         with torch.autocast(prediction.device.type, enabled=False):
             if prediction.dtype != torch.float64:
                 prediction = prediction.float()
-            total = KINDS[self.kind](prediction, target.to(prediction.dtype), reduction="sum")
-            return total / (self._count(prediction, num_images) + EPSILON)
+            target, distance = target.to(prediction.dtype), KINDS[self.kind]
+            rows: Tensor | int = len(prediction)
+            if weight is None:
+                total = distance(prediction, target, reduction="sum")
+            else:
+                total = (distance(prediction, target, reduction="none") * weight[:, None]).sum()
+                rows = weight.sum()
+            channels = prediction.shape[1:].numel()
+            return total / (self._count(rows, channels, num_images) + EPSILON)
 
-    def _count(self, prediction: Tensor, num_images: int | None) -> float:
+    def _count(self, rows: Tensor | int, channels: int, num_images: int | None) -> Tensor | float:
         if not isinstance(self.normalizer, str):
             return self.normalizer
         if self.normalizer == "elements":
-            return prediction.numel()
+            return rows * channels
         if self.normalizer == "objects":
-            return prediction.shape[0]
+            return rows
         if num_images is None:
             raise ValueError("the normalizer 'max_objects' needs num_images")
-        return MAX_OBJECTS * num_images * prediction.shape[1]
+        return MAX_OBJECTS * num_images * channels
 
 
 def check_normalizer(normalizer: str | float, known: tuple[str, ...]) -> None:

@@ -13,10 +13,8 @@ from ..checkpoint.files import read_tensors
 from ..checkpoint.matching_config import config_node
 from ..checkpoint.model_info import read_model_info
 from ..checkpoint.pixels import turned_for
-from ..checkpoint.published import converted_file
 from ..config.protocols import apply_protocol
-from .entries import Entry
-from .lookup import fetch_weights, find_entry, get_config_file, shipped_models
+from .lookup import find_entry, get_config_file, shipped_models
 from .path_handlers import IMAGENET, PUBLISHED
 
 
@@ -75,8 +73,8 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         UnknownModelError, OSError, RuntimeError: there is no such config, or the weights cannot be
             had (the message says what to do), or do not fill the model.
     """
-    cfg, shipped = get_config(config_path), shipped_models().get(config_path)
-    source = (shipped or find_entry(config_path)) if trained else None
+    cfg = get_config(config_path)
+    url = get_checkpoint_url(config_path) if trained else ""
     if device is None and not torch.cuda.is_available():
         device = "cpu"
     if isinstance(cfg, CfgNode):
@@ -85,9 +83,9 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     else:
         model, weights = instantiate(cfg.model), cfg.train.get("init_checkpoint", "")
         model = model if device is None else model.to(device)
-    if source:
-        file = converted_file(fetch_weights(source) if isinstance(source, Entry) else source)
-        model.load_state_dict(read_tensors(file)["model"], strict=True)
+    if url:
+        content = read_tensors(PathManager.get_local_path(url))
+        model.load_state_dict(content["model"], strict=True)
     elif weights.startswith(IMAGENET):
         content = read_tensors(PathManager.get_local_path(weights))
         model.load_state_dict(turned_for(model, content), strict=False)

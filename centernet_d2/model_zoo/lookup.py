@@ -1,7 +1,6 @@
 """Finding an entry or a shipped model, its config file and its weights by name."""
 
 import importlib.resources
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,9 @@ import yaml
 
 from ..checked_values import nearest
 from ..checkpoint.download import DownloadError, download
-from ..checkpoint.files import WeightFileError, cache_dir
+from ..checkpoint.files import WeightFileError, cache_dir, sha256_of
 from ..progress import tell_once
 from .entries import ENTRIES, Entry
-
-logger = logging.getLogger(__name__)
 
 ENDINGS = (".yaml", ".pth", ".py")
 
@@ -138,20 +135,32 @@ def get_config_file(name: str) -> str:
     return str(folder / found)
 
 
+def weights_place(entry: Entry) -> Path:
+    """Where the entry's published file is kept, downloaded or put there by hand."""
+    return cache_dir() / "weights" / f"{entry.short_name}.pth"
+
+
+def by_hand(entry: Entry) -> str:
+    """How a person brings the entry's file here."""
+    page = entry.weights.page or entry.weights.url
+    return f"By hand: open {page} in a browser and save the file as {weights_place(entry)}"
+
+
 def fetch_weights(entry: Entry) -> Path:
     """The entry's published file: from the cache, else downloaded into it.
 
     Raises:
-        DownloadError: it cannot be had without a person; the message says what to do.
+        DownloadError: it cannot be had without a person, or is another file; with what to do.
     """
-    file = cache_dir() / "weights" / f"{entry.short_name}.pth"  # or put there by hand
-    location = entry.weights
+    file, location = weights_place(entry), entry.weights
     try:
-        return download(location.url, file.parent, name=file.name, sha256=location.sha256)
+        download(location.url, file.parent, name=file.name, sha256=location.sha256)
+        if location.sha256 and not (found := sha256_of(file)).startswith(location.sha256):
+            told = f"'{file}' has SHA-256 {found}, expected {location.sha256}: remove it."
+            raise WeightFileError(told)  # it was put there by hand
     except (DownloadError, WeightFileError) as error:
-        page = location.page or location.url
         raise DownloadError(
-            f"The weights of '{entry.name}' could not be downloaded: {error}\n"
-            f"By hand: open {page} in a browser and save the file as {file}, or anywhere and set "
-            "MODEL.WEIGHTS published:<file>."
+            f"The weights of '{entry.name}' could not be had: {error}\n"
+            f"{by_hand(entry)}, or anywhere and set MODEL.WEIGHTS published:<file>."
         ) from error
+    return file

@@ -1,5 +1,6 @@
 """The card of a model: what a README.md at the Hugging Face Hub says, for people and machines."""
 
+import importlib.resources
 import math
 import re
 from collections.abc import Mapping
@@ -17,50 +18,6 @@ LICENCES = (
     "apache-2.0 mit isc bsd-2-clause bsd-3-clause mpl-2.0 unlicense gpl-3.0 lgpl-3.0 agpl-3.0 "
     "cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 openrail"
 )
-
-_TEXT = """
-# {name}
-
-A detector that finds objects as keypoints, for [detectron2](https://github.com/facebookresearch/detectron2),
-made with the package centernet_d2. What its file says of it:
-
-| | |
-| --- | --- |
-{said}
-
-## Use
-
-```bash
-pip install "centernet-d2[hub]"
-centernet-d2 predict --weights hub:{repo} --input photo.jpg --output found
-```
-
-```python
-import cv2
-from centernet_d2 import Predictor
-
-predictor = Predictor("hub:{repo}")
-instances = predictor(cv2.imread("photo.jpg"))["instances"]
-```
-
-`model.safetensors` carries all of it. To train on: `MODEL.WEIGHTS hub:{repo}`.
-
-## Data
-
-{data}
-
-## Scores
-
-{scores}
-
-## Limits
-
-It finds the classes above and nothing else, in scenes like those of its data; how it does elsewhere
-was not measured, and its confidences are not calibrated. Score it on your own images first:
-`centernet-d2 evaluate --weights hub:{repo} DATASETS.TEST "('coco:<json>:<image folder>',)"`.
-
-Licence of the weights: {licence}.
-"""
 
 
 def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores: Scores) -> str:
@@ -100,7 +57,8 @@ def model_card(info: ModelInfo, repo_id: str, *, licence: str, data: str, scores
     name = repo_id.rpartition("/")[2]
     header = _header(said, measured, name, licence, data)
     told = {"said": "\n".join(rows), "scores": "\n".join(table), "licence": licence, "data": data}
-    text = _TEXT.format(repo=repo_id, name=name, **told)
+    template = importlib.resources.files(__package__).joinpath("model_card.md")
+    text = template.read_text(encoding="utf-8").format(repo=repo_id, name=name, **told)
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n{text}"
 
 

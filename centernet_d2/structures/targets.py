@@ -1,7 +1,9 @@
 """What targets hand to losses. P objects of the batch, C classes, (h, w) output map."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -16,9 +18,27 @@ class PeakIndex:
     def __len__(self) -> int:
         return len(self.image)
 
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        """Some of them."""
+        return replace(self, image=self.image[rows], y=self.y[rows], x=self.x[rows])
+
+    @property
+    def cells(self) -> Tensor:
+        """(P, 2) int64 as (x, y)."""
+        return torch.stack([self.x, self.y], dim=-1)
+
     def gather(self, maps: Tensor) -> Tensor:
         """Values of maps (N, D, h, w) at the peaks: (P, D)."""
         return maps[self.image, :, self.y, self.x]
+
+
+@dataclass(frozen=True)
+class LearnedCells:
+    """The cells in which values of P points are learned: their own, or those around them too."""
+
+    peaks: PeakIndex  # Q cells
+    owner: Tensor  # (Q,) int64, row of the cell's point
+    weight: Tensor | None = None  # (Q,) in 0..1, 1 in the point's own cell; None: all count alike
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,9 @@ class CenterTargets:
     kept: Tensor
     # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
     regression_mask: Tensor
+    # (P,) int64, which of a point's several sizes is the object's: the heatmap's channel is then
+    # class x sizes + slot. None: a point has one size.
+    slot: Tensor | None = None
 
     @property
     def num_images(self) -> int:
@@ -54,6 +77,8 @@ class JointTargets:
     offset: Tensor  # (Q, 2) joint minus its own cell, (x, y) in [0, 1)
     # (N, J, h, w) in 0..1, exactly 1 at each joint's cell; None where no heatmap is learned
     heatmap: Tensor | None = None
+    # Around the centers, of the Q joints; None: displacements are learned at the centers alone.
+    dense: LearnedCells | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checked_values import check_at_least
-from ..structures.targets import PeakIndex
+from ..structures.targets import LearnedCells, PeakIndex
 
 
 class RadiusRule(StrEnum):
@@ -109,8 +109,31 @@ def draw_gaussians(
         radius: (P,) int64.
         sigma_divisor: see above.
     """
-    if not len(peaks):
-        return heatmap.clone()
+    _, index, value = _drawn_cells(heatmap, peaks, classes, radius, sigma_divisor)
+    return heatmap.flatten().scatter_reduce(0, index, value, "amax").view_as(heatmap)
+
+
+@torch.no_grad()
+def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor) -> LearnedCells:
+    """All cells of Gaussians, each of the object whose Gaussian is the highest there.
+
+    Of equally high ones the last, as published. `blank` (N, C, h, w) is empty; each of its channels
+    (P,) has its own cells. See `draw_gaussians`.
+    """
+    owner, index, value = _drawn_cells(blank, peaks, channel, radius)
+    weight = blank.flatten().scatter_reduce(0, index, value, "amax")
+    best = value == weight[index]
+    winner = torch.full_like(weight, -1, dtype=torch.int64)
+    winner = winner.scatter_reduce(0, index[best], owner[best], "amax")
+    cells = torch.nonzero(winner >= 0).flatten()
+    image, _, y, x = torch.unravel_index(cells, blank.shape)
+    return LearnedCells(PeakIndex(image=image, y=y, x=x), winner[cells], weight[cells])
+
+
+def _drawn_cells(
+    heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, sigma_divisor: float = 6.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Object, place in the flat heatmap and value of every cell of every Gaussian."""
     _, num_classes, map_height, map_width = heatmap.shape
     # All windows one behind the other: `owner` is the object of each cell, (dx, dy) its place in
     # the window.
@@ -127,8 +150,4 @@ def draw_gaussians(
     inside = (y >= 0) & (y < map_height) & (x >= 0) & (x < map_width)
     channel = (peaks.image * num_classes + classes)[owner]
     index = (channel * map_height + y) * map_width + x
-    return (
-        heatmap.flatten()
-        .scatter_reduce(0, index[inside], value[inside].to(heatmap.dtype), "amax")
-        .view_as(heatmap)
-    )
+    return owner[inside], index[inside], value[inside].to(heatmap.dtype)

@@ -7,12 +7,17 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, JointTargets, PeakIndex
-from .gaussian import draw_gaussians
+from .gaussian import dense_cells, draw_gaussians
 
 
 @torch.no_grad()
 def joint_targets(
-    points: Tensor, labelled: Tensor, centers: CenterTargets, *, with_heatmap: bool = True
+    points: Tensor,
+    labelled: Tensor,
+    centers: CenterTargets,
+    *,
+    with_heatmap: bool = True,
+    dense: bool = False,
 ) -> JointTargets:
     """Displacement, cell, offset and Gaussian of every labelled joint on the map.
 
@@ -27,6 +32,8 @@ def joint_targets(
         labelled: (P, J) bool.
         centers: of the same objects.
         with_heatmap: draw the joint heatmap.
+        dense: displacements of a joint are learned in all cells of the Gaussians of the centers
+            that have it.
     """
     num_images, _, height, width = centers.heatmap.shape
     x, y = points.unbind(-1)
@@ -35,17 +42,18 @@ def joint_targets(
     owner, joint = torch.nonzero(labelled & inside, as_tuple=True)
     point = points[owner, joint]
     cell = point.long()  # truncation; inside the map nothing is negative
-    center = torch.stack([centers.peaks.x, centers.peaks.y], dim=-1)[owner]
+    center = centers.peaks[owner]
     peaks = PeakIndex(image=centers.peaks.image[owner], y=cell[:, 1], x=cell[:, 0])
-    heatmap = None
-    if with_heatmap:
-        blank = points.new_zeros((num_images, points.shape[1], height, width))
-        heatmap = draw_gaussians(blank, peaks, joint, centers.radius[owner])
+    blank, radius = (num_images, points.shape[1], height, width), centers.radius[owner]
+    heatmap = (
+        draw_gaussians(points.new_zeros(blank), peaks, joint, radius) if with_heatmap else None
+    )
     return JointTargets(
         owner=owner,
         joint=joint,
-        displacement=point - center,
+        displacement=point - center.cells,
         peaks=peaks,
         offset=point - cell,
         heatmap=heatmap,
+        dense=dense_cells(points.new_zeros(blank), center, joint, radius) if dense else None,
     )

@@ -354,7 +354,7 @@ def test_the_config_of_a_command(trained, dataset):
 def test_a_name_of_the_zoo_means_its_protocol_with_and_without_a_config(
     file, weights, opts, protocol
 ):
-    assert read_model_config(file, weights, opts).TEST.PROTOCOL == protocol
+    assert protocol == read_model_config(file, weights, opts).TEST.PROTOCOL
 
 
 def test_a_config_that_contradicts_the_protocol_of_a_name_is_said(tmp_path):

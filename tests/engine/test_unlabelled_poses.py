@@ -16,7 +16,6 @@ from centernet_d2.engine.checkpointer import Checkpointer
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.setup import setup
 from centernet_d2.evaluation.coco import RESULTS_FILE
-
 from centernet_d2.modeling.registration import output_skeleton
 from centernet_d2.structures.skeleton import COCO_JOINTS
 

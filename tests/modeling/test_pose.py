@@ -12,6 +12,10 @@ from small_detector import objects_input as training_input
 from centernet_d2.decoding.joints import SnappingRule
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
 from centernet_d2.modeling.point_tasks.pose import Pose, PoseWeights
+from centernet_d2.structures.predictions import CenterPredictions
+from centernet_d2.targets.centers import center_targets
+from centernet_d2.targets.gaussian import GaussianRule
+from centernet_d2.targets.joints import joint_targets
 
 POSE = ("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "pose"])
 FIVE = ("MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", JOINTS)
@@ -84,6 +88,25 @@ def test_losses_are_the_published_sums():
     expected = heatmap_focal_loss(maps["joint_heatmap"], targets.heatmap)
     torch.testing.assert_close(losses["loss_joint_heatmap"], expected)
     assert (targets.heatmap == 1).sum() == 9
+
+
+def test_dense_displacements_are_the_published_loss():
+    """Recorded once with the published `draw_dense_reg`, --dense_hp; two share a center's cell."""
+    boxes = torch.tensor([[2.2, 3.1, 9.7, 12.4], [6.4, 4.5, 14.5, 11], [8.3, 1.2, 12.9, 14.6]])
+    nothing = torch.zeros(3, dtype=torch.int64)
+    options = {"num_images": 1, "num_classes": 1, "map_size": (16, 16), "gaussian": GaussianRule()}
+    centers = center_targets(boxes, nothing, nothing, **options)
+    points = [[4.5, 5.25, 8, 11.5], [10.25, 6.5, 13.75, 3], [9.5, 2.5, 1.25, 14]]
+    points, labelled = torch.tensor(points).view(3, 2, 2), torch.ones(3, 2, dtype=torch.bool)
+    maps = (torch.arange(1024) % 11).float().view(1, 4, 16, 16)
+    maps = CenterPredictions(centers.heatmap, None, {"joint_displacement": maps})
+    task = Pose(num_joints=2, joint_heatmap=False, dense_displacement=True)
+    found = []
+    for known in (labelled, labelled & (torch.arange(3) < 2)[:, None]):
+        targets = joint_targets(points, known, centers, dense=True)
+        found.append(task.losses(maps, targets, centers)["loss_joint_displacement"].item())
+    assert found[0] == pytest.approx(6.2146630, rel=1e-6)
+    assert abs(found[1] - found[0]) > 1e-3  # then the second person has the cells of the third
 
 
 @pytest.mark.parametrize("regress_unlabelled", [False, True])

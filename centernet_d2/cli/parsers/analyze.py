@@ -8,6 +8,7 @@ r"""What detections show, and what the papers ask of a trained detector.
         --weights model_final.pth --radius 8
     %(prog)s collisions --dataset coco:my/train.json:my/images --output collisions
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
+    %(prog)s plot --runs mine=output/plain mine=output/flip others.csv --reference --output plot
     %(prog)s pictures --weights a.pth b.pth --dataset coco:my/val.json:my/images --output pictures
     %(prog)s pictures --weights pose.pth pose.pth --names jd reg --output pictures \
         --opts-b MODEL.POINTS_CENTERNET.POSE.SNAPPING none
@@ -57,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--crowds", action="store_true", help="a region of a crowd is an object too")
     help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
     own("--plus-one", action="store_true", help=help_text)
+    speed = commands.add_parser("plot", help="accuracy against speed of any runs, a figure")
+    own = speed.add_argument
+    help_text = "of `evaluate --timing`, of one NAME joined; or tables with name, ms or fps, AP"
+    own("--runs", nargs="+", default=[], metavar="[NAME=]FOLDER", help=help_text)
+    known = {"nargs": "?", "const": "coco", "choices": ("coco", "voc")}
+    own("--reference", **known, help="beside them what the papers measured; default coco")
+    own("--metric", default="bbox/AP", help="task/score, default bbox/AP")
+    own("--rate", action="store_true", help="pictures per second, not milliseconds per picture")
+    own("--output", type=output_folder, help="folder of what is written; default output/plot")
     pictures = commands.add_parser("pictures", help="detections against truth, side by side")
     add_pictures(pictures)
     for command in (oracle, quadrants, report, collisions, pictures):

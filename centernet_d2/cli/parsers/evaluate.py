@@ -4,6 +4,7 @@ r"""Score weights on the datasets of DATASETS.TEST.
     %(prog)s --weights points_dla34_230e OUTPUT_DIR output/dla34
     %(prog)s --weights output/mine/model_best.pth \
         DATASETS.TEST coco:my/test.json:my/images OUTPUT_DIR output/mine_test
+    %(prog)s --timing --weights bccd OUTPUT_DIR output/bccd TEST.FLIP True
     %(prog)s --results predictions.json --dataset coco:my/test.json:my/images
 
 The weights' own config is used; another one, --config-file, is compared with it. The protocol is
@@ -17,5 +18,8 @@ from .common import JOB, add
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add(parser, "--config-file", "--import", "--weights", "--results", "--dataset", *JOB, "opts")
+    add(parser, "--config-file", "--import", "--weights", "--results", "--dataset", *JOB)
+    help_text = "tell how long each stage takes, also in OUTPUT_DIR/inference/timing.json"
+    parser.add_argument("--timing", action="store_true", help=help_text)
+    add(parser, "opts")
     parser.set_defaults(eval_only=True, resume=False, overwrite=False, seeds=None)

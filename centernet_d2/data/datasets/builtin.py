@@ -60,7 +60,8 @@ def register_lazily(
 def register_builtin(root: str) -> None:
     """Register VOC 2007 and 2012, `voc_<year>_<split>`, and `KITTI_SPLITS` under a datasets root.
 
-    And COCO's poses on test-dev, `PERSONS_TEST`, for which detectron2 has no name. detectron2's registrations of VOC's names are taken over; one that somebody else made stays.
+    And COCO's poses on test-dev, `PERSONS_TEST`, for which detectron2 has no name. Its
+    registrations of VOC's names are taken over; one that somebody else made stays.
     Nothing is read before a split is used.
     """
     splits = {name: ("kitti", "kitti", split) for name, split in KITTI_SPLITS.items()}

@@ -1,6 +1,7 @@
 """The point task `box2d`: width and height at a center ("Objects as Points" sections 3 and 4)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -15,7 +16,8 @@ from ...decoding.center_boxes import NO_OFFSET, center_boxes
 from ...losses.peak_regression import RegressionLoss
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
-from ...structures.targets import CenterTargets
+from ...structures.targets import CenterTargets, LearnedCells
+from ...targets.gaussian import dense_cells
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
 
@@ -48,6 +50,8 @@ class Box2D(PointTask):
         size_as_point: bool = False,  # map sizes to the image as if they were points
         size_form: str = "cells",  # what the branch says; "log": logarithms of cells / LOG_UNIT
         giou_weight: float = 0.0,  # of the loss 1 - GIoU of the box, mean over objects; 0: none
+        size_bounds: Sequence[float] = (),  # pixels between the several sizes of a point
+        dense_size: bool = False,  # learn sizes in all cells of an object's Gaussian, by its values
     ) -> None:
         check_choice("size_form", size_form, SIZE_FORMS)
         if giou_weight and not size_weight and size_form == "cells":
@@ -55,9 +59,15 @@ class Box2D(PointTask):
                 "BOX2D.SIZE_WEIGHT is 0: boxes that start without area need it beside GIOU_WEIGHT "
                 "to grow at all. Set it, or SIZE_FORM log"
             )
+        self.size_bounds = list(size_bounds)
+        if (class_specific_size and size_bounds) or self.size_bounds != sorted({*size_bounds}):
+            raise ValueError(
+                f"BOX2D.SIZE_BOUNDS is {self.size_bounds}: it must ascend, and stands in place of "
+                "CLASS_SPECIFIC_SIZE. Sort it, and leave one of them out"
+            )
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
-        self.size_form, self.giou_weight = size_form, giou_weight
+        self.size_form, self.giou_weight, self.dense_size = size_form, giou_weight, dense_size
         self.forms = {"size": size_form}
 
     @classmethod
@@ -70,41 +80,62 @@ class Box2D(PointTask):
         return ["sizes as points"] if self.size_as_point else []
 
     def branches(self, num_classes: int) -> Branches:
-        """Branch `size`: 2 channels, or a pair per class."""
-        return Branches({"size": 2 * num_classes if self.class_specific_size else 2})
+        """Branch `size`: 2 channels, or a pair per class or per size of a point."""
+        pairs = num_classes if self.class_specific_size else len(self.size_bounds) + 1
+        return Branches({"size": 2 * pairs})
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
-    ) -> Tensor:
-        """Sizes (P, 2) in cells."""
-        return centers.size
+    ) -> LearnedCells:
+        """The cells in which sizes are learned."""
+        at = _own_cells(centers)
+        if not self.dense_size:
+            return at
+        blank = torch.zeros_like(centers.heatmap[:, : len(self.size_bounds) + 1])
+        slot = torch.zeros_like(centers.classes) if centers.slot is None else centers.slot
+        dense = dense_cells(blank, at.peaks, slot[at.owner], centers.radius[at.owner])
+        return replace(dense, owner=at.owner[dense.owner])
 
     def losses(
-        self, predictions: CenterPredictions, targets: Tensor, centers: CenterTargets
+        self, predictions: CenterPredictions, targets: LearnedCells, centers: CenterTargets
     ) -> dict[str, Tensor]:
-        """`loss_size`, and `loss_giou` where it is asked for.
+        """`loss_size`, and `loss_giou` of the centers where it is asked for.
 
-        Of a class-specific map only the pair of the object's class is compared.
+        Of several pairs only that of the object's class, or of its size, is compared.
         """
-        size = centers.peaks.gather(predictions.regressions["size"])
-        if self.class_specific_size:
-            row = torch.arange(len(size), device=size.device)
-            size = size.unflatten(1, (-1, 2))[row, centers.classes]
-        rows = centers.regression_mask
-        size, wanted = size[rows], targets[rows]
-        is_log = self.size_form == "log"
-        told = (wanted.clamp(min=LEAST_SIDE) / LOG_UNIT).log() if is_log else wanted
-        loss = self.regression(size, told, num_images=centers.num_images)
-        result = {"loss_size": self.size_weight * loss}
+        size, told = self._read(predictions, targets, centers), centers.size[targets.owner]
+        if self.size_form == "log":
+            told = (told.clamp(min=LEAST_SIDE) / LOG_UNIT).log()
+        many = {"num_images": centers.num_images, "weight": targets.weight}
+        result = {"loss_size": self.size_weight * self.regression(size, told, **many)}
         if self.giou_weight:
-            place = torch.full_like(centers.offset, NO_OFFSET)
-            if predictions.offset is not None:
-                place = centers.peaks.gather(predictions.offset).float()
-            boxes = _boxes(place[rows], self.values("size", size.float()).clamp(min=LEAST_SIDE))
-            truth = _boxes(centers.offset[rows], wanted)
-            giou = generalized_box_iou_loss(boxes, truth, reduction="sum") / max(len(boxes), 1)
+            giou = self._giou(predictions, _own_cells(centers), centers)
             result["loss_giou"] = self.giou_weight * giou
         return result
+
+    def _read(
+        self, predictions: CenterPredictions, at: LearnedCells, centers: CenterTargets
+    ) -> Tensor:
+        """What the branch says of the Q cells' objects: (Q, 2)."""
+        size = at.peaks.gather(predictions.regressions["size"])
+        which = centers.classes if self.class_specific_size else centers.slot
+        if which is None:
+            return size
+        row = torch.arange(len(size), device=size.device)
+        return size.unflatten(1, (-1, 2))[row, which[at.owner]]
+
+    def _giou(
+        self, predictions: CenterPredictions, at: LearnedCells, centers: CenterTargets
+    ) -> Tensor:
+        """1 - GIoU of the boxes at the centers, mean over objects."""
+        truth = centers.offset[at.owner]
+        place = torch.full_like(truth, NO_OFFSET)
+        if predictions.offset is not None:
+            place = at.peaks.gather(predictions.offset).float()
+        size = self.values("size", self._read(predictions, at, centers).float())
+        boxes = _boxes(place, size.clamp(min=LEAST_SIDE))
+        truth = _boxes(truth, centers.size[at.owner])
+        return generalized_box_iou_loss(boxes, truth, reduction="sum") / max(len(boxes), 1)
 
     def values(self, branch: str, maps: Tensor) -> Tensor:
         return LOG_UNIT * maps.clamp(max=LARGEST_LOG).exp() if self.size_form == "log" else maps
@@ -123,6 +154,12 @@ class Box2D(PointTask):
             size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
             corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
         return {"pred_boxes": corners.flatten(-2)}
+
+
+def _own_cells(centers: CenterTargets) -> LearnedCells:
+    """Those of the centers whose size is learned."""
+    rows = centers.regression_mask.nonzero()[:, 0]
+    return LearnedCells(centers.peaks[rows], rows)
 
 
 def _boxes(center: Tensor, size: Tensor) -> Tensor:
