@@ -69,7 +69,7 @@ SUBSTITUTES = (HEATMAP, OFFSET, JOINT_HEATMAP, *VALUES)
 def known_substitutes(model: PointsCenterNet) -> list[str]:
     """What this detector predicts and can be told."""
     branches = {HEATMAP, *(name for t in model.tasks for name in t.branches(1))}
-    branches |= {OFFSET} if model.offset else set()
+    branches.update([OFFSET] * model.offset)
     return [name for name in SUBSTITUTES if name in branches]
 
 
