@@ -5,6 +5,7 @@ N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -204,7 +205,8 @@ class Pose(PointTask):
         displacement = self._displacement_loss(maps[DISPLACEMENT], targets, centers)
         losses = {"loss_joint_displacement": self.weights.displacement * displacement}
         if self.joint_heatmap:
-            loss = self.focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+            focal = partial(self.focal, image=targets.peaks.image)
+            loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
             losses[HEATMAP_LOSS] = self.weights.heatmap * loss(maps[HEATMAP], targets.heatmap)
         if self.joint_offset:
             losses["loss_joint_offset"] = self.weights.offset * self.regression(
