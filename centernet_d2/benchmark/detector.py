@@ -18,6 +18,7 @@ from .timing import peak_memory
 
 DEFORM_CONV = torch.ops.torchvision.deform_conv2d
 
+
 @BENCHMARK_REGISTRY.register()
 def detector(options: BenchmarkOptions) -> list[Row]:
     """Images per second of each stage of inference, on random pixels and untrained weights.
