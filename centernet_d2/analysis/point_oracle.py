@@ -19,7 +19,10 @@ LEAST = 1e-3  # metres: nearer has no logarithm worth telling
 
 
 def _size(centers: CenterTargets, _: Any) -> Iterator[Told]:
-    yield centers.peaks, centers.size, slice(None)
+    for slot in [None] if centers.slot is None else centers.slot.unique().tolist():
+        rows = slice(None) if slot is None else (centers.slot == slot).nonzero()[:, 0]
+        channels = slice(None) if slot is None else slice(2 * slot, 2 * slot + 2)
+        yield centers.peaks[rows], centers.size[rows], channels
 
 
 def _displacements(centers: CenterTargets, joints: JointTargets) -> Iterator[Told]:

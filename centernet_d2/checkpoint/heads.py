@@ -9,7 +9,11 @@ from torch import Tensor
 from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
 
 # Branch whose outputs have a form -> the key that says it, and the form of all published ones.
-FORMS = {"size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells")}
+FORMS = {
+    "size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells"),
+    "heatmap": ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "focal"),
+    "joint_heatmap": ("MODEL.POINTS_CENTERNET.POSE.HEATMAP_LOSS", "focal"),
+}
 CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # (network, way up) -> how its authors start the regression branches, where not "normal".
 REGRESSION_INIT = {

@@ -1,6 +1,7 @@
 """The verb `reproduce`: tables of the papers, from one command."""
 
 import argparse
+import os
 
 from tabulate import tabulate
 
@@ -10,6 +11,8 @@ from ..reproduction.report import write_report
 from ..reproduction.table import Table, read_table
 from . import reproduce_published
 
+BCCD = "git clone https://github.com/Shenggan/BCCD_Dataset, and give its folder BCCD"
+
 
 def run(args: argparse.Namespace) -> int:
     start_logging(verbose=args.verbose)
@@ -17,8 +20,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def ablations(args: argparse.Namespace) -> int:
-    whole = read_table(args.scale, {"bccd": args.bccd})
-    table = whole.chosen(args.claims)
+    if args.bccd and not os.path.isdir(os.path.join(args.bccd, "ImageSets")):
+        raise ValueError(f"--bccd: there is no '{args.bccd}/ImageSets'; {BCCD}.")
+    data = {"bccd": args.bccd and os.path.abspath(args.bccd)}
+    table = read_table(args.scale, data).chosen(args.claims)
+    if table.left_out and not args.claims:
+        print(f"Left out without --bccd: {', '.join(table.left_out)} ({BCCD}).")
     runs = table.runs(args.seeds)
     if args.list:
         show(table, args.seeds, done=len(read_rows(args.output, runs)))

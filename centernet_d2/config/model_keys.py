@@ -60,6 +60,11 @@ POINTS = block(
     OFFSET=(True, flag,
         "Predict where in its cell a center lies. False: the branch and its loss are left out, and "
         "centers are in the middle of their cells (published --not_reg_offset)."),
+    HEATMAP_LOSS=("focal", one_of("focal", "mse"),
+        "Of the heatmap of centers: `focal`, or `mse`, the mean of squared differences over all "
+        "cells and channels (published --mse_loss, which ends in an error there). Its outputs are "
+        "the heatmap itself, without a sigmoid, and start at 0, not at PRIOR_BIAS. It is far "
+        "smaller than `focal`: HEATMAP_WEIGHT has to make up for that."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap loss."),
     OFFSET_WEIGHT=(1.0, weight, "Of the loss of the offset within a cell."),
     REGRESSION_LOSS=("l1", one_of("l1", "smooth_l1"), "Distance of regressed values. The published "
@@ -88,6 +93,11 @@ BOX2D = block(
         "Of a further loss, 1 - GIoU of the box that size and offset make (Rezatofighi et al. "
         "2019), mean over objects; 0: there is none (published)."),
     CLASS_SPECIFIC_SIZE=(False, flag, "One (width, height) pair per class."),
+    SIZE_BOUNDS=([], listed(number(above=0)),
+        "Several sizes per point (the paper's multiple anchors, section 6.1.1): ascending sides, "
+        "roots of the area in pixels of the canvas, between them. Each size has its own heatmap of "
+        "each class and its own width and height, so that objects of one class that share a center "
+        "are found where their sizes differ. []: one size."),
     DENSE_SIZE=(False, flag,
         "Learn sizes in all cells of an object's Gaussian, weighted by it, not at centers alone "
         "(--dense_wh, of which the published code leaves half of the cells at size 0, as it "
@@ -119,6 +129,9 @@ POSE = block(
     JOINT_HEATMAP=(True, flag,
         'Joint heatmap, to whose peaks regressed joints snap. False: the paper\'s "reg" row, only '
         "the displacement (published --not_hm_hp)."),
+    HEATMAP_LOSS=("focal", one_of("focal", "mse"),
+        "Of the joint heatmap, as MODEL.POINTS_CENTERNET.HEATMAP_LOSS is of centers (published "
+        "--mse_loss of poses, where centers keep `focal`)."),
     JOINT_OFFSET=(True, flag, "Where in their cell the peaks lie; only with JOINT_HEATMAP."),
     DENSE_DISPLACEMENT=(False, flag,
         "Learn displacements in all cells of a center's Gaussian, weighted by it and from each "

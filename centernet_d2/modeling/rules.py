@@ -21,6 +21,7 @@ from ..decoding.peaks import PeakSearch
 from ..decoding.soft_nms import SoftNmsRule
 from ..losses.associative_embedding import REDUCTIONS
 from ..losses.heatmap_focal import FocalLoss
+from ..losses.heatmap_mse import HEATMAP_LOSSES, heatmap_mse_loss
 from ..losses.peak_regression import RegressionLoss
 from ..structures.predictions import CenterPredictions
 from ..structures.targets import CenterTargets
@@ -56,11 +57,13 @@ class CenterLearning:
     regression: RegressionLoss = field(default_factory=RegressionLoss)  # of the offset
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    heatmap_loss: str = "focal"  # or "mse": outputs are the heatmap itself, no logits
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
     border: str = "last_cell"  # or "map": where boxes are cut, see `center_targets`
 
     def __post_init__(self) -> None:
         check_choice("border", self.border, ("last_cell", "map"))
+        check_choice("heatmap_loss", self.heatmap_loss, HEATMAP_LOSSES)
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod
@@ -70,7 +73,8 @@ class CenterLearning:
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
-        heatmap = self.heatmap_weight * self.focal(predictions.heatmap, centers.heatmap)
+        loss = self.focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+        heatmap = self.heatmap_weight * loss(predictions.heatmap, centers.heatmap)
         if predictions.offset is None:
             return {"loss_heatmap": heatmap}
         rows = centers.regression_mask

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..atomic_write import write_json
 from ..engine.processes import STOPPING
-from ..engine.run import RESULTS_FILE, result_folder
+from ..engine.run import RESULTS_FILE, TIMING_FILE, result_folder
 from ..engine.seeds import run_child
 from ..progress import SHOWN, bar
 from ..visualization.curves import read_metrics
@@ -138,7 +138,10 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int] = run_child) ->
     row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
     row |= {"scores": json.loads(found.read_text(encoding="utf-8"))}
     row |= {"date": datetime.now(UTC).date().isoformat()}
-    if not run.needed:
+    if run.needed:
+        (times,) = json.loads(found.with_name(TIMING_FILE).read_text("utf-8"))["datasets"].values()
+        row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
+    else:
         row |= learning(os.path.join(place, "metrics.json"))
     write_json(os.path.join(folder, ROWS, f"{run.name}.json"), row, indent=1)
     return 0

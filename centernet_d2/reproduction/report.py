@@ -21,6 +21,8 @@ from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
 NOT_RUN = "not run"
+COLUMNS = (("AP", "bbox", "AP"), ("AP50", "bbox", "AP50"), ("FD", "bbox", "FD"))
+COLUMNS += (("joints' AP", "keypoints", "AP"),)
 FALSE_DISCOVERY = ("FD", "FD5", "FD25", "FD50")
 RULES = (
     "Every variant is trained with several seeds. The difference of the means of two trainings has "
@@ -51,20 +53,21 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     """Decide one claim by the rows of all its seeds."""
     task, _, metric = claim.metric.partition("/")
     there = [
-        [row["scores"][task] for seed in range(seeds) if (row := rows.get(f"{name}-{seed}"))]
+        [row["scores"] for seed in range(seeds) if (row := rows.get(f"{name}-{seed}"))]
         for name in claim.pair
     ]
-    values = tuple(tuple(scores[metric] for scores in group) for group in there)
+    values = tuple(tuple(scores[task][metric] for scores in group) for group in there)
     if min(map(len, values)) < seeds:
         why = f"{' and '.join(str(len(v)) for v in values)} of {seeds} seeds are done"
         return Finding(claim, NOT_RUN, why, None, values)
     shared = len({table.variants[name].weights or name for name in claim.pair}) == 1
     signed = [[-v if claim.lower_is_better else v for v in group] for group in values]
     interval = difference(*signed, paired=shared)
+    learns = "keypoints" if task == "keypoints" else "bbox"
     lost = [
         name
         for name, group in zip(claim.pair, there, strict=True)
-        if min(scores["AP50"] for scores in group) < table.learned
+        if min(scores[learns]["AP50"] for scores in group) < table.learned
     ]
     if lost:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
@@ -154,12 +157,9 @@ def of_variants(table: Table, rows: Rows, seeds: int) -> Iterator[dict[str, Any]
             "variant": name,
             "of": variant.weights or f"{variant.config}, {variant.steps} steps",
             **{
-                metric: mean([found[task][metric] for found in scores])
-                for task, metric in (("bbox", "AP"), ("bbox", "AP50"), ("bbox", "FD"))
+                title: mean([s[task][metric] for s in scores if metric in s.get(task, ())])
+                for title, task, metric in COLUMNS
             },
-            "joints AP": mean(
-                [found["keypoints"]["AP"] for found in scores if "keypoints" in found]
-            ),
             "minutes": mean([row["minutes"] for row in done if "minutes" in row]),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ NO_DATA: Mapping[str, str] = {}
 VARIANT = ("config", "of", "weights", "keys", "gpu", "steps", "minutes", "needs")
 TEST_MINUTES = 0.4  # of a test alone
 EXPECTED = ("first", "same")
-LOWER_IS_BETTER = ("FD", "seconds")  # beginnings of a metric's name
+LOWER_IS_BETTER = ("FD", "ms")  # beginnings of a metric's name
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Run:
         given = [text for pair in keys.items() for text in map(str, pair)]
         start = ["--config-file", self.variant.config]
         if self.variant.weights:
-            return ["evaluate", *start, *given]
+            return ["evaluate", "--timing", *start, *given]
         steps = {"SOLVER.MAX_ITER": self.variant.steps, "TEST.EVAL_PERIOD": self.variant.steps // 5}
         return ["train", *start, *(str(w) for pair in steps.items() for w in pair), *given]
 
@@ -105,20 +105,24 @@ class Table:
     scale: str
     learned: float  # AP50 that a run must reach
     same_within: float  # of a metric, what `expect: same` allows
+    speed_on: str  # dataset of which speed and AP are drawn
     claims: tuple[Claim, ...]
     variants: Mapping[str, Variant] = field(repr=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)  # claim -> the data that it lacks
 
     def chosen(self, names: Sequence[str]) -> Table:
         """Return the table with some claims only; none: all.
 
         Raises:
-            ValueError: there is no such claim.
+            ValueError: there is no such claim, or its data is not there.
         """
         known = [claim.id for claim in self.claims]
         for name in names:
+            if name in self.left_out:
+                raise ValueError(f"Claim {name} needs data: --{self.left_out[name]} FOLDER.")
             check_choice("--claims", name, known)
         kept = tuple(claim for claim in self.claims if not names or claim.id in names)
-        return Table(**{f.name: getattr(self, f.name) for f in fields(self)} | {"claims": kept})
+        return replace(self, claims=kept)
 
     def needs(self, claim: Claim) -> list[str]:
         """Return the data that a claim needs and that is not generated."""
@@ -147,20 +151,21 @@ def read_table(scale: str = "cpu", data: Mapping[str, str] = NO_DATA, file: Path
     given = yaml.safe_load(file.read_text(encoding="utf-8"))
     check_choice("The scale", scale, given["scales"])
     variants: dict[str, Variant] = {}
-    missing = set()
+    missing: dict[str, str] = {}  # variant -> the data that it lacks
     for name, row in given["variants"].items():
         _check_names(f"variant {name}", row, VARIANT)
         above, needs = row.get("weights") or row.get("of"), row.get("needs")
         if above in missing or (needs and not data.get(needs)):
-            missing.add(name)
+            missing[name] = missing.get(above) or needs
             continue
         if above:
             check_choice(f"What variant {name} is of", above, variants)
         variants[name] = _variant(name, row, given, scale, variants.get(above), data)
-    claims = tuple(_claim(row, {*variants, *missing}) for row in given["claims"])
-    kept = tuple(claim for claim in claims if missing.isdisjoint(claim.pair))
-    rules = {key: given[key] for key in ("version", "learned", "same_within")}
-    return Table(**rules, scale=scale, claims=kept, variants=variants)
+    claims = tuple(_claim(row, [*variants, *missing]) for row in given["claims"])
+    out = {c.id: missing[name] for c in claims for name in c.pair if name in missing}
+    kept = tuple(claim for claim in claims if claim.id not in out)
+    rules = {key: given[key] for key in ("version", "learned", "same_within", "speed_on")}
+    return Table(**rules, scale=scale, claims=kept, variants=variants, left_out=out)
 
 
 def _variant(

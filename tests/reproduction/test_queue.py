@@ -15,6 +15,7 @@ from centernet_d2.reproduction.table import read_table
 
 TABLE = """
 version: 7
+speed_on: "shapes_val"
 learned: 50.0
 same_within: 1.0
 scales:
@@ -62,6 +63,8 @@ class Child:
         place = folder / "inference" if variant == "flip" else folder
         place.mkdir(exist_ok=True)
         (place / "results.json").write_text(json.dumps({"bbox": scores}))
+        times = {"d": {"ms_per_picture": {"detector": {"median": 9.0 + int(seed)}}}}
+        (place / "timing.json").write_text(json.dumps({"datasets": times}))
         lines = [{"iteration": 4, "time": 6.0, "bbox/AP": 20.0}, {"iteration": 9, "time": 6.0}]
         lines[1]["bbox/AP"] = score
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
@@ -77,6 +80,7 @@ def test_the_runs_of_a_table(table, tmp_path):
     }
     flip = next(run for run in table.runs(1) if run.needed)
     assert flip.command("f")[:3] == ["evaluate", "--weights", "f/other-0/model_final.pth"]
+    assert "--timing" in flip.command("f")
     assert flip.command("f")[-2:] == ["OUTPUT_DIR", "f/flip-0"]
     assert [claim.id for claim in table.claims] == ["one", "two"]  # no cells
     large = read(tmp_path, "gpu", bccd="/cells")
@@ -102,8 +106,8 @@ def test_a_wrong_name_in_the_table(tmp_path, old, new, message):
 
 
 def test_a_claim_that_is_not_there(table):
-    with pytest.raises(ValueError, match=r"--claims must be one of 'one', 'two', got 'three'"):
-        table.chosen(["three"])
+    with pytest.raises(ValueError, match=r"--claims must be one of 'one', 'two', got 'four'"):
+        table.chosen(["four"])
 
 
 def test_a_failing_run_is_left_and_the_queue_goes_on(table, tmp_path, caplog):
@@ -149,3 +153,31 @@ def test_time_that_is_left(monkeypatch):
     clock = queue.Clock([1.0, 30.0, 60.0])
     assert clock.left(0) == "1 h 31 min"
     assert clock.left(1) == "3 h 0 min"  # the first took twice what was said
+
+
+def test_report_of_a_study_that_is_done(table, tmp_path):
+    folder = str(tmp_path)
+    run_all(folder, table.runs(3), run_child=Child())
+    assert write_report(folder, table, 3).startswith("2 claims (holds: 2): ")
+    text = (tmp_path / "report.md").read_text()
+    # 60.0, 60.1, 60.2 against 58.0, 58.1, 58.2: 2 +- 2.776 sqrt(2 * 0.01 / 3)
+    assert "| +2.0 " in text
+    assert "+2.0 (+1.8 to +2.2)" in text
+    # FD 41.0, 40.9, 40.8 against 42.0, 41.9, 41.8 of the same weights: lower by 1 with every seed
+    assert "+1.0 (+1.0 to +1.0)" in text
+    assert "| 60.1 ± 0.1 | 60.0, 60.1, 60.2 |" in text
+    assert "centernet-d2 reproduce ablations --output study --claims one\n" in text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == 3 == text.count("](report/")
+    assert page.count('src="data:image/png;base64,') == 3
+    for name in ("differences", "learning", "false_discovery"):
+        assert (tmp_path / f"report/{name}.png").stat().st_size > 5000
+
+
+def test_a_run_that_did_not_learn_decides_nothing(tmp_path):
+    table = read(tmp_path, text=TABLE.replace("learned: 50.0", "learned: 59.0"))
+    run_all(str(tmp_path), table.runs(2), run_child=Child())
+    assert write_report(str(tmp_path), table, 2).startswith("2 claims (undecided: 2)")
+    text = (tmp_path / "report.md").read_text()
+    assert "**undecided**: other did not reach AP50 59 with every seed." in text
+    assert "flip and other" not in text  # flip has 59.0 and 59.1
