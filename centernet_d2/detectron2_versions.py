@@ -23,8 +23,6 @@ from detectron2.utils import comm
 
 from .threads import share_among
 
-logger = logging.getLogger(__name__)
-
 VERSION: str = detectron2.__version__
 # main still calls itself 0.6, so it is known by a function; the other differences go with it.
 IS_MAIN = hasattr(comm, "create_local_process_group")

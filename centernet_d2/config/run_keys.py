@@ -228,6 +228,8 @@ LOGGING = block(
         "of that name, or names of `engine.writers.WRITER_REGISTRY`. They get scalars, scores, the "
         "config and the pictures of VIS_PERIOD; a run is named after OUTPUT_DIR, and addresses and "
         "accounts are set as each package reads them from the environment."),
+    PERIOD=(20, whole(1),
+        "Steps from one line of the log, and of metrics.json, to the next."),
     REPORT=(True, flag,
         "Leave report.html at the end of a training: curves, confusion, worst pictures and score "
         "threshold of the last evaluation."),

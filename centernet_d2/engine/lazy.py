@@ -52,6 +52,7 @@ SETTINGS = {
     "train.test_dtype": "TEST.DTYPE",
     "train.vis_period": "VIS_PERIOD",
     "train.writers": "LOGGING.WRITERS",
+    "train.log_period": "LOGGING.PERIOD",
     "train.report": "LOGGING.REPORT",
     "train.check_images": "DATASETS.CHECK_IMAGES",
     "train.check_records": "DATASETS.CHECK_RECORDS",

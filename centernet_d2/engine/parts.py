@@ -196,7 +196,7 @@ class Parts(DefaultTrainer):
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
-            result.append(writers.WriterHook(self.build_writers(), period=20))
+            result.append(writers.WriterHook(self.build_writers(), cfg.LOGGING.PERIOD))
         return result
 
     def build_writers(self) -> list[EventWriter]:
