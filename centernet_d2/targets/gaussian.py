@@ -135,7 +135,11 @@ def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor
 
 
 def _drawn_cells(
-    heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, sigma_divisor: float = 6.0
+    heatmap: Tensor,
+    peaks: PeakIndex,
+    classes: Tensor,
+    radius: Tensor,
+    sigma_divisor: float | Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Object, place in the flat heatmap and value of every cell of every Gaussian."""
     _, num_classes, map_height, map_width = heatmap.shape
