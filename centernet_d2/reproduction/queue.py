@@ -67,7 +67,8 @@ def run_all(
         for done, run in enumerate(left):
             rest = time_left(minutes, done, time.monotonic() - start)
             shown.set_description(f"{run.name}, {rest} left")
-            logger.info("%d of %d, about %s left: %s", done + 1, len(left), rest, run.name)
+            told = (done + 1, len(left), rest, run.name)
+            logger.info("%d of %d, about %s left: %s", *told, extra=SHOWN)
             status = -1 if run.needed in failed else run_one(folder, run, run_child)
             if status in STOPPED:
                 logger.info("Stopped in %s; the same command goes on.", run.name, extra=SHOWN)
