@@ -63,11 +63,12 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
     page.add(table.rules.format_map(vars(table)))
-    dates = sorted({row["date"] for row in rows.values()}) or [""]
+    dates = sorted({row["date"] for row in rows.values()} or {"no date"})
+    period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     versions = f"{__version__}, detectron2 {detectron2.__version__}, torch {torch.__version__}"
     page.add(
-        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {dates[0]} to "
-        f"{dates[-1]}. centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
+        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}. "
+        f"centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
     )
     page.table([summary(finding) for finding in findings])
     figures(page, table, [f for f in findings if f.interval], rows)
