@@ -13,7 +13,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from ..data.fields.joints import source_joints
-from ..data.images import read_image
+from ..data.images import ImageFileError, read_image
 from ..evaluation.box_evaluator import Detections
 from ..evaluation.ground_truth import annotation_columns
 from ..evaluation.voc_scores import VocDetections
@@ -43,17 +43,32 @@ class Found(VocDetections):
     row: np.ndarray  # (D,)
 
 
+def as_instances(found: Detections) -> Instances:
+    """What evaluators and files have of an image, as detectors give it, of the same precision."""
+    columns = {name: torch.from_numpy(values) for name, values in found.items()}
+    boxes = Boxes(torch.zeros(0, 4))
+    boxes.tensor = columns["boxes"]  # Boxes(...) rounds to float32
+    scores, classes = columns["scores"], columns["classes"]
+    instances = Instances((0, 0), pred_boxes=boxes, scores=scores, pred_classes=classes)
+    if "joints" in columns:
+        half = torch.tensor([HALF_PIXEL, HALF_PIXEL, 0])
+        instances.pred_keypoints = columns["joints"] + half
+    if "boxes3d" in columns:
+        instances.pred_boxes3d = Boxes3D(columns["boxes3d"])
+    return instances
+
+
 class Comparison:
     """Models by name on P pictures: `found[name][image id]` and `matches[name]`."""
 
     def __init__(
         self,
         records: Sequence[Mapping[str, Any]],
-        found: Mapping[str, Mapping[Hashable, Detections]],
+        found: Mapping[str, Mapping[Hashable, Instances]],
         class_names: Sequence[str],
         most: int,
     ) -> None:
-        """Match what evaluators keep of each picture, of each class the `most` best."""
+        """Match the detections of each picture, on the CPU, of each class the `most` best."""
         self.records, self.found, self.class_names = records, found, class_names
         self.entries, columns = annotation_columns(list(records), len(class_names))
         kinds = [("iscrowd", "ignored"), ("iscrowd", "ignored", "difficult")]
@@ -62,11 +77,12 @@ class Comparison:
         self.objects, self.matches = objects, dict[str, Matches]()
         for name, of_image in found.items():
             parts = [of_image[record["image_id"]] for record in records]
-            counts = [len(part["scores"]) for part in parts]
-            keys = ("classes", "boxes", "scores")
-            given = (np.concatenate([part[key] for part in parts]) for key in keys)
-            row = np.concatenate([np.arange(count) for count in counts])
-            rows = Found(np.repeat(np.arange(len(parts)), counts), *given, row)
+            image = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+            row = np.concatenate([np.arange(len(part)) for part in parts])
+            classes = torch.cat([part.pred_classes for part in parts]).numpy()
+            boxes = torch.cat([part.pred_boxes.tensor for part in parts]).double().numpy()
+            scores = torch.cat([part.scores for part in parts]).double().numpy()
+            rows = Found(image, classes, boxes, scores, row)
             self.matches[name] = matching.match(rows, objects, len(class_names), most)
 
     def mistakes(self, threshold: float) -> np.ndarray:
@@ -107,7 +123,11 @@ class Comparison:
             models = {key: {"false": int(a), "missed": int(b)} for key, (a, b) in pairs}
             file = record["file_name"]
             entries.append({"file": file, "image_id": record["image_id"], "models": models})
-            if (drawn := self.draw(place, threshold, **how)) is not None:
+            try:
+                drawn = self.draw(place, threshold, **how)
+            except (OSError, ImageFileError) as error:
+                logger.warning("A picture is left out: %s", error)
+            else:
                 stem = re.sub(r"[^\w.-]+", "_", os.path.splitext(os.path.basename(file))[0])
                 entries[-1]["picture"] = name.format(number=number, stem=stem)
                 write_picture(os.path.join(folder, entries[-1]["picture"]), drawn)
@@ -123,52 +143,44 @@ class Comparison:
         over: bool = False,
         drawing: SkeletonDrawing | None = None,
         keypoints: bool = False,
-    ) -> np.ndarray | None:
-        """Draw truth beside each model's detections of this score or more; None: cannot be read.
+    ) -> np.ndarray:
+        """Draw truth beside each model's detections of this score or more.
 
         3-D boxes are drawn in the picture and, beside it, from above, where the truth is red.
         `heatmaps`: name -> function that gives an image's, to draw on; `over`: the truth is drawn
         over detections alone; the others are of `draw_detections`.
         """
         record, names = self.records[place], self.class_names
-        try:
-            turned = upright and not record.get("as_stored")
-            image = read_image(record["file_name"], upright=turned)
-        except (OSError, ValueError) as error:
-            logger.warning("A picture is left out: %s", error)
-            return None
+        image = read_image(record["file_name"], upright=upright and not record.get("as_stored"))
         truth, rows = self._truth(place, image.shape[:2])
-        every = {name: self._detections(name, place, threshold) for name in self.matches}
-        camera = record.get("projection") if truth.has("gt_boxes3d") else None
-        if not all(found.has("pred_boxes3d") for found in every.values()):
-            camera = None
-        # Boxes in space are drawn by what enlarges pictures itself.
+        found = {name: self._detections(name, place, threshold) for name in self.matches}
+        in_space = all(each.has("pred_boxes3d") for each in found.values())
+        camera = record.get("projection") if in_space and truth.has("gt_boxes3d") else None
         factor = min(SIDE / max(image.shape), max(1, READABLE / min(image.shape[:2])))
-        factor = factor if camera is None else 1.0
+        factor = factor if camera is None else 1  # what draws in space enlarges by itself
         smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         plain = cv2.resize(image, None, fx=factor, fy=factor, interpolation=smooth)
         truth, counts = enlarged(truth, factor), ~truth.gt_ignored
         lost = [torch.from_numpy(m.missed(threshold)[rows]) for m in self.matches.values()]
-        panels = {}
+        panels, no_one = {}, torch.stack(lost).all(dim=0)
         if not over:
-            missed = torch.stack(lost).all(dim=0)
-            truth.verdict = torch.where(missed, MISSED, RIGHT).where(counts, NEUTRAL)
+            truth.verdict = torch.where(no_one, MISSED, RIGHT).where(counts, NEUTRAL)
             drawn = draw_truth(plain, truth, names, projection=camera, drawing=drawing)
-            panels[f"ground truth, {int(counts.sum())} objects"] = drawn
-        for (name, found), missed in zip(every.items(), lost, strict=True):
-            right, false = ((found.verdict == kind).sum() for kind in (RIGHT, WRONG))
-            title = f"{name}, score >= {threshold:g}: {right} right, {false} wrong, "
-            title += f"{missed.sum()} missed"
+            panels[f"ground truth ({int(counts.sum())})"] = drawn
+        for (name, each), missed in zip(found.items(), lost, strict=True):
+            right, false = ((each.verdict == kind).sum() for kind in (RIGHT, WRONG))
+            told = f"{right} right, {false} wrong, {missed.sum()} missed"
             picture = draw_kinds(plain, heatmaps[name](image), factor) if heatmaps else plain
             if camera is not None:
-                given = (picture, found, camera, names, 0.0)
-                views = detections3d_views(*given, truth=truth.gt_boxes3d[counts])
-                panels[title] = beside(*views)
-                continue
-            truth.verdict = torch.where(missed, MISSED, TRUTH).where(counts, NEUTRAL)
-            how = {"drawing": drawing, "keypoints": keypoints}
-            picture = draw_detections(picture, enlarged(found, factor), names, 0.0, **how)
-            panels[title] = draw_truth(picture, truth[missed | over], names, drawing=drawing)
+                boxes3d = truth.gt_boxes3d[counts]
+                views = detections3d_views(picture, each, camera, names, 0.0, truth=boxes3d)
+                picture = beside(*views)
+            else:
+                how = {"drawing": drawing, "keypoints": keypoints}
+                picture = draw_detections(picture, enlarged(each, factor), names, 0.0, **how)
+                truth.verdict = torch.where(missed, MISSED, TRUTH).where(counts, NEUTRAL)
+                picture = draw_truth(picture, truth[missed | over], names, drawing=drawing)
+            panels[f"{name}, score >= {threshold:g}: {told}"] = picture
         return under_titles(panels)
 
     def _truth(self, place: int, size: tuple[int, int]) -> tuple[Instances, np.ndarray]:
@@ -186,19 +198,9 @@ class Comparison:
         return truth, rows
 
     def _detections(self, name: str, place: int, threshold: float) -> Instances:
-        matches, arrays = self.matches[name], self.found[name][self.records[place]["image_id"]]
+        matches, found = self.matches[name], self.found[name][self.records[place]["image_id"]]
         kept = (matches.found.image == place) & (matches.found.scores >= threshold)
-        rows = matches.found.row[kept]
-        columns = {key: torch.from_numpy(values[rows]) for key, values in arrays.items()}
-        found = Instances((0, 0), pred_boxes=Boxes(columns.pop("boxes")), scores=columns["scores"])
-        found.pred_classes = columns.pop("classes")
-        verdicts = np.select([matches.true[kept], matches.false[kept]], [RIGHT, WRONG], NEUTRAL)
-        found.verdict = torch.from_numpy(verdicts)
-        if "joints" in columns:
-            joints = columns.pop("joints")
-            found.pred_keypoints = joints + joints.new_tensor([HALF_PIXEL, HALF_PIXEL, 0])
-        if "boxes3d" in columns:
-            found.pred_boxes3d = Boxes3D(columns.pop("boxes3d"))
-        for key, values in columns.items():  # of the detector's own
-            found.set(key, values)
+        states = [matches.true[kept], matches.false[kept]]
+        found = found[torch.from_numpy(matches.found.row[kept])]
+        found.verdict = torch.from_numpy(np.select(states, [RIGHT, WRONG], NEUTRAL))
         return found

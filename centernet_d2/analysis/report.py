@@ -24,7 +24,7 @@ from ..visualization.curves import plot_curves
 from ..visualization.report_figures import write_figures
 from ..visualization.skeletons import SkeletonDrawing
 from . import matching
-from .comparison import Comparison
+from .comparison import Comparison, as_instances
 from .matching import Matches
 from .results_files import Dataset
 
@@ -71,9 +71,9 @@ def write_report(
     if not dataset.is_labelled:
         raise ValueError(f"Dataset '{dataset.name}' has no annotations to compare with")
     records = sorted(dataset.records, key=lambda record: record["image_id"])  # as COCO's scores
-    name = "detections"
-    comparison = Comparison(records, {name: found}, dataset.class_names, max_detections or 100)
-    matches = comparison.matches[name]
+    every = {"detections": {key: as_instances(arrays) for key, arrays in found.items()}}
+    comparison = Comparison(records, every, dataset.class_names, max_detections or 100)
+    matches = comparison.matches["detections"]
     at = matching.by_threshold(matches)
     numbers = {"dataset": dataset.name, "results": source, "images": len(records)}
     numbers["weights"] = weights
@@ -95,7 +95,7 @@ def write_report(
     how = {"upright": upright, "drawing": SkeletonDrawing.of(skeleton_of(dataset.name))}
     for kind, places in (("worst", worst), ("best", best)):
         entries = comparison.write(places, place, f"{kind}_{{number}}.jpg", threshold, **how)
-        numbers[kind] = [entry.pop("models")[name] | entry for entry in entries]
+        numbers[kind] = [entry.pop("models")["detections"] | entry for entry in entries]
     write_json(os.path.join(folder, "report.json"), numbers, indent=1)
     with atomic_write(os.path.join(folder, "report.html"), "w") as file:
         file.write(_page(numbers, shown, place))

@@ -20,25 +20,11 @@ from ..threads import fit_threads
 from .parsers.common import add
 from .parsers.parser import Parser
 
-VERBS = {
-    "train": "train a detector, or go on with a training",
-    "evaluate": "score weights, or results in files, on a dataset",
-    "predict": "detect in images, videos and streams: pictures, JSON and other formats",
-    "check-data": "what a training looks at before its first step, as one table",
-    "visualize-data": "draw what the model is given in training",
-    "convert": "published weights to a file of this package",
-    "export": "a detector as a file that other programs run: ONNX, OpenVINO, torch.export",
-    "app": "a page in the browser to try detectors on pictures",
-    "serve": "a detector over HTTP: pictures in, JSON or drawn pictures out",
-    "analyze": "a page on detections; scores with ground truth in place of predictions",
-    "reproduce": "tables of the papers: which of their claims hold",
-    "benchmark": "speed, memory and size of detectors",
-    "models": "the model zoo and the Hugging Face Hub: list, show, download, push",
-    "demo": "train a small detector on generated images, score it, draw",
-    "check": "what is installed, does it work, and how to cure what does not",
-    "install-detectron2": "bring detectron2, which is not on the package index",
-    "completion": "print the completion of this command for a shell",
-}
+VERBS = (
+    *("train", "evaluate", "predict", "check-data", "visualize-data", "convert", "export", "app"),
+    *("serve", "analyze", "reproduce", "benchmark", "models", "demo", "check"),
+    *("install-detectron2", "completion"),
+)
 # Verbs that run where torch or detectron2 is broken.
 BEFORE_TORCH = ("check", "install-detectron2", "completion")
 
@@ -104,8 +90,10 @@ def full_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"centernet_d2 {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb, what in VERBS.items():
-        _fill(verbs.add_parser(verb, help=what), _module(verb, "parsers."))
+    for verb in VERBS:
+        module = _module(verb, "parsers.")
+        what = str(module.__doc__).partition("\n")[0].replace("%", "%%")
+        _fill(verbs.add_parser(verb, help=what), module)
     return parser
 
 

@@ -12,6 +12,7 @@ from ..data.datasets.skeletons import skeleton_of
 from ..engine import run as job
 from ..engine.setup import load_config, setup
 from ..inference.predictor import Predictor
+from ..inference.records import Recorder
 from ..visualization.canvas import image_grid, write_picture
 from ..visualization.curves import plot_curves
 from ..visualization.skeletons import SkeletonDrawing
@@ -71,10 +72,9 @@ def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     records = DatasetCatalog.get(name)
     records = records[:: max(1, len(records) // count)][:count]
     predictor = Predictor(weights, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
-    found = {"detections": detect(predictor, records, least=0.3)}
+    found = {"detections": detect(predictor, records, Recorder(predictor.class_names))}
     comparison = Comparison(records, found, predictor.class_names, most=100)
     how = {"upright": True, "drawing": SkeletonDrawing.of(skeleton_of(name))}
-    drawn = (comparison.draw(place, 0.3, **how) for place in range(len(records)))
-    pictures = [picture for picture in drawn if picture is not None]
+    pictures = [comparison.draw(place, 0.3, **how) for place in range(len(records))]
     write_picture(path, image_grid(pictures, columns=2))
     return path

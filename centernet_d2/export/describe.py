@@ -29,6 +29,7 @@ def metadata_of(
         split: whether it is the network alone.
         frame: (batch, height, width) of the pictures, or of the canvas where `split`; None: any.
     """
+    protocol = model.protocol
     found = {
         "form": FORM,
         "version": __version__,
@@ -40,26 +41,21 @@ def metadata_of(
         "least_side": least_side(model),
         **names,
         "protocol": model.describe_protocol(),
-        "canvas": canvas_of(model),
+        # How pictures come onto the canvas and are normalised, for programs that do it themselves.
+        "canvas": {
+            "resolution": protocol.resolution,
+            "fixed_size": list(protocol.fixed_size),
+            "fixed_fit": protocol.fixed_fit,
+            "rule": protocol.canvas,
+            "divisor": model.divisor,
+            "stride": model.stride,
+            "flip": protocol.flip,
+            "pixel_mean": model.pixel_mean.tolist(),
+            "pixel_std": model.pixel_std.tolist(),
+        },
     }
     for task in getattr(model, "tasks", ()):
         if cameras := getattr(task, "cameras", None):
             found["default_projection"] = cameras.projection.tolist()
             found["default_size"] = list(cameras.size)
     return found
-
-
-def canvas_of(model: HeatmapDetector) -> dict[str, Any]:
-    """How pictures come onto the canvas and are normalised, for programs that do it themselves."""
-    protocol = model.protocol
-    return {
-        "resolution": protocol.resolution,
-        "fixed_size": list(protocol.fixed_size),
-        "fixed_fit": protocol.fixed_fit,
-        "rule": protocol.canvas,
-        "divisor": model.divisor,
-        "stride": model.stride,
-        "flip": protocol.flip,
-        "pixel_mean": model.pixel_mean.tolist(),
-        "pixel_std": model.pixel_std.tolist(),
-    }

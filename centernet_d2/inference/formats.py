@@ -20,7 +20,10 @@ from ..text_files import read_text
 Record = Mapping[str, Any]
 Files = Iterator[tuple[str, str, str]]
 Format = Callable[[Sequence[Record], Record, str], Files]
-PREDICTION_FORMATS: dict[str, Format] = {"json": lambda records, heading, folder: iter(())}
+PREDICTION_FORMATS: dict[str, Format] = {
+    "json": lambda records, heading, folder: iter(()),
+    "csv": lambda rows, heading, folder: iter([("predictions.csv", csv_text(rows, heading), "")]),
+}
 CSV_COLUMNS = (
     *("file", "width", "height", "frame", "time", "track_id", "class_name", "class_index"),
     *("score", "left", "top", "right", "bottom", "more"),
@@ -53,10 +56,6 @@ def csv_text(records: Sequence[Record], heading: Record, *, header: bool = True)
             box = dict(zip(CSV_COLUMNS[-5:-1], xyxy(found, heading), strict=True))
             table.writerow({**record, **found, **box, **shown})
     return text.getvalue()
-
-
-def _csv(records: Sequence[Record], heading: Record, folder: str) -> Files:
-    yield "predictions.csv", csv_text(records, heading), ""
 
 
 def _coco(records: Sequence[Record], heading: Record, folder: str) -> Files:
@@ -139,5 +138,5 @@ def _labelme(records: Sequence[Record], heading: Record, folder: str) -> Files:
         yield name, json.dumps(whole, ensure_ascii=False, indent=1), record["file"]
 
 
-for _name, _form in {"coco": _coco, "csv": _csv, "yolo": _yolo, "labelme": _labelme}.items():
+for _name, _form in {"coco": _coco, "yolo": _yolo, "labelme": _labelme}.items():
     register_prediction_format(_name, _form)

@@ -35,11 +35,11 @@ def class_color(index: int) -> Color:
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def row_colors(instances: Any, classes: Iterable[int]) -> list[Color]:
-    """Return the colors of the classes or, where `instances` have a `verdict` (N,), of these."""
-    if not instances.has("verdict"):
-        return [class_color(int(index)) for index in classes]
-    return [VERDICTS[index] for index in instances.verdict.tolist()]
+def row_colors(instances: Any, classes: Iterable[int], rows: Any = slice(None)) -> list[Color]:
+    """Return the colors of the rows' classes or, where `instances` have a `verdict`, of that."""
+    if instances.has("verdict"):
+        return [VERDICTS[index] for index in instances.verdict[rows].tolist()]
+    return [class_color(int(index)) for index in classes]
 
 
 def class_name(class_names: Sequence[str], index: int) -> str:
@@ -84,20 +84,14 @@ def draw_rimmed_lines(picture: np.ndarray, lines: Sequence[tuple[np.ndarray, Col
         draw_line(picture, *line)
 
 
-def draw_box(
-    picture: np.ndarray, ends: Sequence, color: Color, thickness: int, *, dashed: bool = False
-) -> None:
-    """Draw (left, top), (right, bottom), dark-rimmed, perhaps in dashes, in place."""
-    if not dashed:
-        cv2.rectangle(picture, *ends, BLACK, thickness + 2)
-        cv2.rectangle(picture, *ends, color, thickness)
-        return
+def draw_dashed_box(picture: np.ndarray, ends: Sequence, color: Color, thickness: int) -> None:
+    """Draw (left, top), (right, bottom) in dashes that meet at the corners, in place."""
     (left, top), (right, bottom) = ends
     outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
-    for first, second in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-        count = max(1, round(np.abs(second - first).sum() / (7 * thickness)))
+    for first, way in zip(outline, np.roll(outline, -1, axis=0) - outline, strict=True):
+        count = max(1, round(np.abs(way).sum() / (7 * thickness)))
         shares = np.clip((np.arange(count + 1)[:, None] + (-0.28, 0.28)) / count, 0, 1)
-        dashes = first + (second - first) * shares[..., None]
+        dashes = first + way * shares[..., None]
         draw_rimmed_lines(picture, [(dash, color, thickness) for dash in dashes])
 
 

@@ -35,7 +35,11 @@ def draw_boxes(
     scale = min(canvas.text_scale(picture), max(0.5, side / 180))
     colors = [each if isinstance(each, tuple) else class_color(int(each)) for each in classes]
     for ends, color in zip(corners.tolist(), colors, strict=True):
-        canvas.draw_box(picture, ends, color, thickness, dashed=color == canvas.VERDICTS[MISSED])
+        if color == canvas.VERDICTS[MISSED]:
+            canvas.draw_dashed_box(picture, ends, color, thickness)
+            continue
+        cv2.rectangle(picture, *ends, BLACK, thickness + 2)
+        cv2.rectangle(picture, *ends, color, thickness)
     for place, color, caption in zip(corners[:, 0], colors, captions, strict=True):
         if caption:  # after all outlines, which would cross the text
             canvas.draw_caption(picture, caption, place, color, scale)
@@ -75,7 +79,7 @@ def draw_detections(
         tracks = as_array(instances.track_ids)[order].astype(int)
         pairs = zip(captions, tracks, strict=True)
         captions = [f"{text} #{track}" if track >= 0 else text for text, track in pairs]
-    colors = canvas.row_colors(instances[order], classes)
+    colors = canvas.row_colors(instances, classes, order)
     if instances.has("verdict") and len(order) > MOST_CAPTIONS:
         captions = [""] * len(order)
     picture = draw_boxes(image, boxes, colors, captions)

@@ -77,9 +77,8 @@ def under_titles(panels: Mapping[str, np.ndarray]) -> np.ndarray:
         return side_by_side([*panels.values()], [*panels])
     rows = [side_by_side([picture], [title]) for title, picture in panels.items()]
     wide = max(row.shape[1] for row in rows)
-    pads = [((0, 0), (0, wide - row.shape[1]), (0, 0)) for row in rows]
-    white = {"constant_values": 255}
-    return np.concatenate([np.pad(*pair, **white) for pair in zip(rows, pads, strict=True)])
+    rows = [np.pad(r, ((0, 0), (0, wide - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
+    return np.concatenate(rows)
 
 
 def enlarged(instances: Instances, factor: float) -> Instances:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.structures import BoxMode
 
-from centernet_d2.analysis.comparison import Comparison
+from centernet_d2.analysis.comparison import Comparison, as_instances
 from centernet_d2.visualization import canvas
 
 BOX, FAR = [10.0, 10, 40, 40], [60.0, 50, 90, 80]
@@ -23,7 +23,7 @@ def detections(*boxes, scores=None, **columns):
     arrays = {"boxes": np.array(boxes, dtype=np.float64).reshape(-1, 4)}
     scores = scores or [0.9] * len(boxes)
     arrays |= {"scores": np.array(scores), "classes": np.zeros(len(boxes), dtype=int)}
-    return arrays | {key: np.array(values) for key, values in columns.items()}
+    return as_instances(arrays | {key: np.array(values) for key, values in columns.items()})
 
 
 @pytest.fixture

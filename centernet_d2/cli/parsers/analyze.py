@@ -10,7 +10,6 @@ r"""What detections show, and what the papers ask of a trained detector.
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
     %(prog)s plot --runs mine=output/plain mine=output/flip others.csv --reference --output plot
     %(prog)s pictures --weights a.pth b.pth --dataset coco:my/val.json:my/images --output pictures
-    %(prog)s pictures --results mine.json --dataset voc:my/folder:test --output pictures
     %(prog)s pictures --weights pose.pth pose.pth --names jd reg --output pictures \
         --opts-b MODEL.POINTS_CENTERNET.POSE.SNAPPING none
 

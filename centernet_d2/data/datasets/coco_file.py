@@ -195,13 +195,22 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
     categories = columns.class_names(table)
     annotations = Table.of(content, "annotations", source)
     annotations, owners = _with_images(annotations, image_ids, file_names)
-    category_ids = _category_ids(annotations, list(categories))
+    category_ids = annotations.whole_numbers("category_id")
+    cure = f"'categories' defines {[*categories][:20]}. Add the categories or correct the ids"
+    annotations.refuse(~np.isin(category_ids, [*categories]), "category_id", cure)
     rows = np.searchsorted(image_ids, owners)
     boxes = annotations.boxes()
     named = {"source": source, "describe": annotations.describe}
     kept = np.flatnonzero(check_boxes(boxes, sizes[rows], **named)[0])
     annotations = annotations.rows(kept)
     boxes, rows, category_ids = boxes[kept], rows[kept], category_ids[kept]
+    ignored = annotations.flags("ignore")
+    annotations.warn(
+        ignored,
+        "have 'ignore' 1",
+        "They are not learned, and in the scores they are neither to be found nor is a detection "
+        "there false, as in a crowd region",
+    )
     pose, records = {}, (*table.records, *annotations.records)
     if skeleton is not None or any(record.get("keypoints") for record in records):
         from .coco_joints import read_pose  # executed for poses alone
@@ -221,29 +230,11 @@ def _checked(content: dict, source: str, skeleton: Skeleton | None) -> CocoFile:
         category_ids=category_ids,
         areas=columns.areas(annotations, boxes),
         crowd=annotations.flags("iscrowd"),
-        ignored=_ignored(annotations),
+        ignored=ignored,
         image_columns=columns.kept_columns(images.records, IMAGE_COLUMNS),
         annotation_columns=columns.kept_columns(annotations.records, ANNOTATION_COLUMNS),
         **pose,
     )
-
-
-def _category_ids(annotations: Table, known: list[int]) -> np.ndarray:
-    ids = annotations.whole_numbers("category_id")
-    cure = f"'categories' defines {known[:20]}. Add the categories or correct the ids"
-    annotations.refuse(~np.isin(ids, np.array(known, dtype=np.int64)), "category_id", cure)
-    return ids
-
-
-def _ignored(annotations: Table) -> np.ndarray:
-    ignored = annotations.flags("ignore")
-    annotations.warn(
-        ignored,
-        "have 'ignore' 1",
-        "They are not learned, and in the scores they are neither to be found nor is a detection "
-        "there false, as in a crowd region",
-    )
-    return ignored
 
 
 def _images(images: Table) -> tuple[Table, np.ndarray, np.ndarray, list[str]]:
