@@ -27,7 +27,7 @@ Columns have the names that an evaluation prints. `published_numbers.yaml` is fo
 - Times per picture are not among them.
 - The numbers of Table 3c and d of "Objects as Points" are not here: the text that was read has lost
   them. The 230 epochs of 3d are DLA-34 of its Table 1.
-- CornerNet "of that time" is that before its correction of March 2019, with two keys: coverage.md.
+- CornerNet "of that time" is that before its correction of March 2019.
 - Where the authors' code prints another number than the paper, [MODEL_ZOO.md](../MODEL_ZOO.md) has
   the code's: ResNet-101 at 384 pixels on VOC (77.1), poses on val2017, single trainings on KITTI.
 """
