@@ -23,8 +23,6 @@ from detectron2.utils import comm
 
 from .threads import share_among
 
-logger = logging.getLogger(__name__)
-
 VERSION: str = detectron2.__version__
 # main still calls itself 0.6, so it is known by a function; the other differences go with it.
 IS_MAIN = hasattr(comm, "create_local_process_group")
@@ -48,6 +46,11 @@ class LazyCall(detectron2.config.LazyCall):
     def __init__(self, target: Any) -> None:
         is_dataclass = dataclasses.is_dataclass(target)
         super().__init__(f"{target.__module__}.{target.__name__}" if is_dataclass else target)
+
+
+def anchor_scores(logits: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What RetinaNet's `inference_single_image` takes of each level: in 0.5 the logits."""
+    return [each.sigmoid() for each in logits] if IS_MAIN else logits
 
 
 def unify_defaults(cfg: CfgNode) -> None:

@@ -68,8 +68,7 @@ SUBSTITUTES = (HEATMAP, OFFSET, JOINT_HEATMAP, *VALUES)
 
 def known_substitutes(model: PointsCenterNet) -> list[str]:
     """What this detector predicts and can be told."""
-    branches = {HEATMAP, *(name for t in model.tasks for name in t.branches(1))}
-    branches |= {OFFSET} if model.offset else set()
+    branches = {HEATMAP, *[OFFSET] * model.offset, *(n for t in model.tasks for n in t.branches(1))}
     return [name for name in SUBSTITUTES if name in branches]
 
 

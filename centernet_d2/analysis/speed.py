@@ -37,7 +37,7 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
         scores, variant = told["scores"], told["protocol"].partition(" / ")[0].rpartition(": ")[2]
         variant = variant.replace("no augmentation", "").strip()
         if (score := scores.get(task, {}).get(key)) is None:
-            known = ", ".join(f"{task}/{key}" for task in scores for key in scores[task])
+            known = ", ".join(f"{task}/{key}" for task in scores for key in scores[task]) or "none"
             raise ValueError(f"'{file}' has no number {metric} of {dataset}; it has {known}")
         label = name or Path(place).resolve().name
         label += f" {dataset}" * (len(datasets) > 1)

@@ -21,7 +21,7 @@ from ..model_zoo.entries import ENTRIES
 from ..model_zoo.lookup import shipped_models
 from ..modeling.point_tasks import point_task
 from ..runtime.detector import FIELDS, Detector
-from ..structures.cameras import camera_doubt, checked_projection
+from ..structures.cameras import camera_doubt, checked_projection, looking_at_middle
 from ..structures.skeleton import Skeleton
 from ..visualization.boxes3d import detections3d_views
 from ..visualization.heatmaps import draw_heatmaps
@@ -133,8 +133,7 @@ def camera_of(text: str, size: tuple[int, int]) -> np.ndarray | None:
     if not words:
         return None
     if len(words) == 1:
-        focal, (y, x) = numbers[0], ((side - 1) / 2 for side in size)  # 0: the first pixel's middle
-        numbers = np.array([focal, 0, x, 0, focal, y, 0, 0, 1])
+        return checked_projection(looking_at_middle(numbers[0], size), "the camera")
     if len(numbers) not in (9, 12):
         told = f"the camera has {len(words)} numbers: give the focal length in pixels alone, or the"
         raise ValueError(f"{told} 9 or 12 numbers of the matrix, row by row")

@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -63,22 +63,15 @@ class BenchmarkOptions:
         )
 
 
-@dataclass
-class BenchmarkResult:
-    """What was measured, on what, with what."""
-
-    machine: dict[str, object]
-    options: dict[str, object]
-    sections: dict[str, list[Row]] = field(default_factory=dict)
-
-
 def run_sections(
     names: Sequence[str],
     options: BenchmarkOptions,
     *,
     done: Callable[[str, list[Row]], None] = lambda name, rows: None,
-) -> BenchmarkResult:
+) -> dict[str, dict[str, Any]]:
     """Measure the named sections one after the other; `done` is told of each as it ends.
+
+    Returns what was measured, "sections", on what "machine", and with what "options".
 
     Raises:
         ValueError: an unknown section.
@@ -87,12 +80,12 @@ def run_sections(
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(f"No benchmark section {unknown}; known: {', '.join(known)}.")
-    result = BenchmarkResult(describe_machine(options.device), asdict(options))
+    machine, sections = describe_machine(options.device), dict[str, list[Row]]()
     for name in names:
-        result.sections[name] = BENCHMARK_REGISTRY.get(name)(options)
-        done(name, result.sections[name])
-    result.machine["load_after"] = _load()
-    return result
+        sections[name] = BENCHMARK_REGISTRY.get(name)(options)
+        done(name, sections[name])
+    machine["load_after"] = _load()
+    return {"machine": machine, "options": asdict(options), "sections": sections}
 
 
 def describe_machine(device: str) -> dict[str, object]:

@@ -1,11 +1,11 @@
 """Timing alternatives against each other, and the peak memory of one call."""
 
 import ctypes
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 Call = Callable[[], object]
@@ -93,11 +93,8 @@ def synchronize(device: torch.device) -> None:
 
 
 def _summarize(seconds: list[float]) -> Timing:
-    if len(seconds) > 1:
-        first, _, third = statistics.quantiles(seconds, n=4, method="inclusive")
-    else:
-        first = third = seconds[0]
-    return Timing(statistics.median(seconds), min(seconds), (first, third), len(seconds))
+    lowest, first, median, third = np.percentile(seconds, [0, 25, 50, 75]).tolist()
+    return Timing(median, lowest, (first, third), len(seconds))
 
 
 def _process_memory(key: str) -> int:

@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     if args.runtimes:
-        result.machine["recommendation"] = recommendation(result.sections["runtimes"], args.rounds)
-    print("\n" + tabulate(result.machine.items(), tablefmt="plain"))
+        told = recommendation(result["sections"]["runtimes"], args.rounds)
+        result["machine"]["recommendation"] = told
+    print("\n" + tabulate(result["machine"].items(), tablefmt="plain"))
     if args.json:
-        write_json(args.json, vars(result), indent=1)
+        write_json(args.json, result, indent=1)
     return 0

@@ -36,6 +36,9 @@ HEATMAP = block(
         "Bias of the last layer of every heatmap branch: prior of about 0.1 (published value)."),
     FOCAL_ALPHA=(2.0, weight, "Exponent on the error of the prediction."),
     FOCAL_BETA=(4.0, weight, "Exponent that lowers the weight of cells near a center."),
+    FOCAL_NORMALIZER=("peaks", one_of("peaks", "objects"),
+        "The focal loss is divided by the `peaks` of a GPU's images together (published code), or "
+        "each image's by its `objects`, with the mean over images (the papers' N)."),
     PEAK_KERNEL=(3, whole(1, odd=True), "Side of the window in which a peak must be the maximum."),
     TOP_K=(100, whole(1),
         "Peaks kept per image, over all classes; of corners and their centers per kind of keypoint "
@@ -182,6 +185,9 @@ CORNERNET = block(
     POOLING=("corner", one_of("corner", "cascade"),
         "Module before the corners' branches: `corner` (CornerNet's corner pooling) or `cascade` "
         "(triplet CenterNet's)."),
+    CASCADE_ORDER=("inside_first", one_of("inside_first", "boundary_first"),
+        "`cascade` looks inside from each cell, then along the boundary (published code), or along "
+        "the boundary, then inside from its maximum (the paper's text)."),
     POOLS=(True, flag,
         "False leaves the pools out of either module, which keeps its convolutions and so all its "
         "parameters (CornerNet's Table 1)."),
@@ -193,8 +199,13 @@ CORNERNET = block(
         "Factors of the modules' normalisation start at `ones` or `uniform` in (0, 1): torch 0.4's "
         "start, with which all published weights were trained from scratch. From `ones` the first "
         "outputs are about twice as large. See also MODEL.HOURGLASS.NORM_INIT."),
+    SIGMA_RULE=("window", one_of("window", "radius"),
+        "Sigma at corners: a sixth of the `window`, 2 r + 1 (published code), or a third of the "
+        "`radius` r (the paper's text). The centers' has a divisor of its own."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap losses."),
     OFFSET_WEIGHT=(1.0, weight, "Of the losses of the offset within a cell."),
+    OFFSET_LOSS=("smooth_l1", one_of("smooth_l1", "l1"),
+        "Of the offsets: `smooth_l1` (CornerNet, and the triplet's code) or `l1` (its text)."),
     PULL_WEIGHT=(0.1, weight,
         "Of the loss that draws embeddings of one object's corners together."),
     PUSH_WEIGHT=(0.1, weight,
@@ -281,6 +292,7 @@ HOURGLASS = block(
     NORM_INIT=("ones", one_of("ones", "uniform"),
         "Factors of the normalisation start at `ones` or `uniform` in (0, 1): torch 0.4's start, "
         "with which CornerNet trained from scratch."),
+    PYRAMID=(False, flag, 'All maps on the way up, "stack1_p3" ..., for StackedRetinaNet.'),
 )
 TIMM = block(
     "MODEL.TIMM",

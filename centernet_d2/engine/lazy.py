@@ -46,6 +46,7 @@ SETTINGS = {
     "train.early_stopping": "SOLVER.EARLY_STOPPING",
     "train.eval_period": "TEST.EVAL_PERIOD",
     "train.eval_epochs": "TEST.EVAL_EPOCHS",
+    "train.validation_loss": "TEST.VALIDATION_LOSS",
     "train.expected_results": "TEST.EXPECTED_RESULTS",
     "train.fold_norm": "TEST.FOLD_NORM",
     "train.test_dtype": "TEST.DTYPE",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .formats import Arrays
-from .parity import Differences, differences, once_each
+from .parity import Differences, differences, gap_of, paired
 
 SURE = 0.3  # detections above this score are compared
 OVERLAP, APART = 0.75, 0.1  # of counterparts: least intersection over union, largest gap of scores
@@ -52,10 +52,8 @@ def counterparts(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarra
     shared = (high - low).clip(min=0).prod(-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1) for boxes in (one, other)]
     overlap = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-    gap = np.abs(expected["scores"][:, None] - found["scores"])
-    fits = (expected["pred_classes"][:, None] == found["pred_classes"]) & (gap <= APART)
-    rows = np.stack(np.nonzero(fits & (overlap >= OVERLAP)))
-    return once_each(rows[:, (-overlap[tuple(rows)]).argsort(kind="stable")])
+    fits = (gap_of(expected, found) <= APART) & (overlap >= OVERLAP)
+    return paired(expected, found, fits, -overlap)
 
 
 def _boxes(rows: Arrays) -> np.ndarray:

@@ -84,21 +84,26 @@ class Differences:
 def matched(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Rows that are one detection: of one class, nearly one score, and the least apart in all."""
     shape = (len(expected["scores"]), len(found["scores"]))
-    rows = np.indices(shape).reshape(2, -1)
-    apart = np.zeros(shape[0] * shape[1])
-    for _, values in _compared(expected, found, *rows):
-        apart = np.maximum(apart, np.nan_to_num(values, nan=1e6))
-    gap = np.abs(expected["scores"][rows[0]] - found["scores"][rows[1]])
-    fits = (expected["pred_classes"][rows[0]] == found["pred_classes"][rows[1]]) & ~(gap > 0.01)
+    apart = np.zeros(shape)
+    for _, values in _compared(expected, found, *np.indices(shape).reshape(2, -1)):
+        apart = np.maximum(apart, np.nan_to_num(values, nan=1e6).reshape(shape))
     # What is a pixel and more apart is another detection, if it is one at all.
-    near = np.flatnonzero(fits & (apart < 1))
-    return once_each(rows[:, near[apart[near].argsort(kind="stable")]])
+    return paired(expected, found, (apart < 1) & ~(gap_of(expected, found) > 0.01), apart)
 
 
-def once_each(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of pairs (2, P) of rows, best first, those whose rows are in no better pair."""
+def gap_of(expected: Arrays, found: Arrays) -> np.ndarray:
+    """How far the scores of all pairs are apart."""
+    return np.abs(expected["scores"][:, None] - found["scores"])
+
+
+def paired(
+    expected: Arrays, found: Arrays, fits: np.ndarray, apart: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both, of one class, that fit: the least apart first, each row once."""
+    fits &= expected["pred_classes"][:, None] == found["pred_classes"]
+    rows = np.stack(np.nonzero(fits))
     pairs: dict[int, int] = {}
-    for first, second in rows.T.tolist():
+    for first, second in rows[:, apart[tuple(rows)].argsort(kind="stable")].T.tolist():
         if first not in pairs and second not in pairs.values():
             pairs[first] = second
     return np.array([*pairs], dtype=int), np.array([*pairs.values()], dtype=int)

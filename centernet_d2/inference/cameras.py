@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from ..checked_values import check_value, number
 from ..data.checks import DatasetError
 from ..data.datasets.kitti_labels import read_projection
-from ..structures.cameras import camera_doubt
+from ..structures.cameras import camera_doubt, looking_at_middle
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,9 @@ class ImageCameras:
 
     def of(self, file: str, size: tuple[int, int]) -> np.ndarray | None:
         """The 3 x 4 matrix from metres to pixels of an image of (height, width); or None."""
-        focal = self.focal_length
-        if focal is None:
+        if self.focal_length is None:
             return self._calibrated.get(file)
-        y, x = ((side - 1) / 2 for side in size)  # 0 is the middle of the first pixel
-        return np.array([[focal, 0, x, 0], [0, focal, y, 0], [0, 0, 1, 0]])
+        return looking_at_middle(self.focal_length, size)
 
 
 def _read_calibrations(files: Sequence[str], calibration: str) -> dict[str, np.ndarray]:

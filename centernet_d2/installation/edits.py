@@ -64,7 +64,7 @@ _STAND_IN = "from detectron2._missing_ops import _C"
 _INSTEAD = r"\bfrom detectron2 import _C$", _STAND_IN
 _BESIDE_TORCH = r"^import torch$", f"import torch\n\n{_STAND_IN}"
 _NAMESPACE = r"\btorch\.ops\.detectron2\.", "_C."
-_ROTATED, _ALIGN = _LAYERS + "*rotated*.py", _LAYERS + "roi_align_rotated.py"
+_ROTATED = _LAYERS + "*rotated*.py"
 _MISSING_OPS_EDITS = (
     Edit("missing-ops-deformable", _MUST_IMPORT, _LAYERS + "deform_conv.py", *_INSTEAD),
     Edit("missing-ops-nms-import", _MUST_SAY, _LAYERS + "nms.py", *_BESIDE_TORCH),

@@ -1,6 +1,5 @@
 """Mean squared error of heatmaps, the usual loss of joints before penalty-reduced focal losses."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -8,11 +7,8 @@ HEATMAP_LOSSES = ("focal", "mse")
 
 
 def heatmap_mse_loss(values: Tensor, target: Tensor) -> Tensor:
-    """Mean over all cells and channels of squared differences; published --mse_loss.
+    """Mean over all cells and channels of squared differences (published --mse_loss), in float32.
 
-    `values` (N, C, h, w) are the heatmap itself, no logits, and are compared with a target
-    (N, C, h, w) in 0..1. Computed in float32 (or wider) also under autocast.
+    `values` (N, C, h, w) are the heatmap itself, no logits, as is `target` in 0..1.
     """
-    with torch.autocast(values.device.type, enabled=False):
-        values = values if values.dtype == torch.float64 else values.float()
-        return F.mse_loss(values, target.to(values.dtype))
+    return F.mse_loss(values.float(), target.float())

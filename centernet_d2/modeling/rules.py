@@ -7,6 +7,7 @@ detector. `docs/config.md` says more about each value, with its source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self, TypeVar
 
 from detectron2.config import CfgNode
@@ -37,7 +38,10 @@ HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 # What the detectors share -> its block, and the keys of another name than the argument's.
 PARTS: dict[type, tuple[str, dict[str, str]]] = {
     GaussianRule: (HEATMAP, {"round_up": "RADIUS_ROUND_UP"}),
-    FocalLoss: (HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"}),
+    FocalLoss: (
+        HEATMAP,
+        {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA", "normalizer": "FOCAL_NORMALIZER"},
+    ),
     PeakSearch: (HEATMAP, {"kernel": "PEAK_KERNEL"}),
     RegressionLoss: (POINTS, {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}),
 }
@@ -73,7 +77,8 @@ class CenterLearning:
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
-        loss = self.focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+        focal = partial(self.focal, image=centers.peaks.image)
+        loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
         heatmap = self.heatmap_weight * loss(predictions.heatmap, centers.heatmap)
         if predictions.offset is None:
             return {"loss_heatmap": heatmap}
@@ -134,8 +139,10 @@ class CornerLearning:
 
     gaussian: GaussianRule = field(default_factory=lambda: GaussianRule(RadiusRule.EXACT, 0.3))
     focal: FocalLoss = field(default_factory=FocalLoss)
+    sigma_rule: str = "window"  # or "radius", see `corner_targets`
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    offset_loss: str = "smooth_l1"  # or "l1"
     pull_weight: float = 0.1  # embeddings of one object's corners together
     push_weight: float = 0.1  # those of different objects apart
     embedding_reduction: str = "sum"  # over the images of a batch, or "mean"
@@ -144,6 +151,7 @@ class CornerLearning:
     def __post_init__(self) -> None:
         check_choice("embedding_reduction", self.embedding_reduction, REDUCTIONS)
         check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
+        check_choice("sigma_rule", self.sigma_rule, ("window", "radius"))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

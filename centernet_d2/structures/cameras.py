@@ -56,6 +56,15 @@ def checked_projection(projection: Any, where: str) -> np.ndarray:
     return matrix
 
 
+def looking_at_middle(focal_length: float, size: tuple[int, int]) -> np.ndarray:
+    """The projection (3, 4) of a camera that looks at the middle of an image of (height, width).
+
+    The focal length is in pixels; 0 is the middle of the first pixel.
+    """
+    y, x = ((side - 1) / 2 for side in size)
+    return np.array([[focal_length, 0, x, 0], [0, focal_length, y, 0], [0, 0, 1, 0]])
+
+
 def camera_doubt(projection: np.ndarray, size: tuple[float, float], where: str) -> str:
     """Why a checked projection (3, 4) may not be that of an image of `size` (height, width); or "".
 

@@ -75,21 +75,21 @@ def test_every_section_measures(options, monkeypatch):
     told = []
     names = [name for name, _ in BENCHMARK_REGISTRY]
     result = run_sections(names, options, done=lambda name, rows: told.append(name))
-    assert told == names == list(result.sections)
+    assert told == names == list(result["sections"])
     json.dumps(vars(result), allow_nan=False)
-    assert result.machine["torch"] == torch.__version__.split("+")[0]
+    assert result["machine"]["torch"] == torch.__version__.split("+")[0]
 
-    stages = [(row["batch"], row["stage"]) for row in result.sections["detector"]]
+    stages = [(row["batch"], row["stage"]) for row in result["sections"]["detector"]]
     four = ["preprocess", "network", "decode", "whole"]
     assert stages == [(batch, stage) for batch in (1, 3) for stage in four]
-    for row in result.sections["detector"]:
+    for row in result["sections"]["detector"]:
         assert row["images_per_second"] == pytest.approx(1e3 / row["ms_per_image"], rel=0.2)
 
-    rows = result.sections["cpu_threads"]
+    rows = result["sections"]["cpu_threads"]
     assert [row["beside"] for row in rows] == ["nothing"] * 2 + ["1 x training"] * 2
     assert rows[0]["speed_up"] == 1
 
-    rows = result.sections["deform_conv"]
+    rows = result["sections"]["deform_conv"]
     assert {(row["batch"], row["pass"]) for row in rows} == {
         (batch, which) for batch in (1, 3) for which in ("forward", "forward + backward")
     }
@@ -97,24 +97,24 @@ def test_every_section_measures(options, monkeypatch):
     assert {"torchvision float32", "ours float32", "ours bfloat16"} <= set(alternatives)
     assert alternatives["torchvision float32"] == 1
 
-    rows = result.sections["soft_nms"]
+    rows = result["sections"]["soft_nms"]
     assert [row["case"] for row in rows] == [name for name, *_ in cases for _ in range(4)]
     assert [row["speed_up"] for row in rows][::4] == [1, 1]
 
-    rows = result.sections["joints"]
+    rows = result["sections"]["joints"]
     assert [row["case"] for row in rows] == ["few"] * 4
     assert rows[0]["speed_up"] == 1
 
-    rows = result.sections["kitti_scores"]
+    rows = result["sections"]["kitti_scores"]
     assert [row["part"] for row in rows] == ["overlaps", "all"]
     assert rows[0]["objects"] == 100
 
-    rows = result.sections["data_checks"]
+    rows = result["sections"]["data_checks"]
     firsts = {row["what"]: row for row in reversed(rows)}
     assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
     assert {row["of the first"] for row in firsts.values()} == {1}
 
-    rows = result.sections["protocols"]
+    rows = result["sections"]["protocols"]
     assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
     assert rows[0]["times_none"] == 1
 
@@ -164,7 +164,7 @@ def test_protocols_leave_the_network_its_views(options, monkeypatch):
 def test_detectors_of_3d_boxes_find_their_cameras(options):
     overrides = [*options.overrides, "MODEL.POINTS_CENTERNET.TASKS", "['box2d','box3d']"]
     rows = run_sections(["detector"], replace(options, overrides=overrides, batches=(2,)))
-    assert [row["stage"] for row in rows.sections["detector"]][2] == "decode"
+    assert [row["stage"] for row in rows["sections"]["detector"]][2] == "decode"
 
 
 def test_unknown_section_is_named(options):
@@ -205,5 +205,5 @@ def test_multiply_adds_and_activations_are_those_of_the_convolutions(config_root
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_measures_on_a_gpu(options):
     result = run_sections(["detector"], replace(options, device="cuda"))
-    assert "gpu" in result.machine
-    assert all(row["peak_mib"] is not None for row in result.sections["detector"])
+    assert "gpu" in result["machine"]
+    assert all(row["peak_mib"] is not None for row in result["sections"]["detector"])

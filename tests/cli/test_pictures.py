@@ -73,7 +73,7 @@ WRONG = {
     "names": (["--results", "{0}", "--names", "a", "b"], "2 --names of 1 models"),
     "twice": (["--results", "{0}", "{0}"], "give two --names"),
     "heatmaps of files": (["--results", "{0}", "--heatmaps"], "files have none"),
-    "picture": (["--results", "{0}", "--images", "7"], "has '0.png' and such, no picture ['7']"),
+    "picture": (["--results", "{0}", "--images", "7"], "has no picture ['7'], but such as '0.png'"),
     "other files": (["--results", "{0}", "--output", "{1}"], "has other files"),
     "other classes": (["--weights", "bccd"], "has 1 classes: square"),
     "other pictures": (

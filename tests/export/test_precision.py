@@ -107,6 +107,7 @@ def test_a_file_that_loses_more_ap_is_removed(test_data, tmp_path, capsys, monke
     bccd = test_data / "bccd"
     spec = f"voc:{bccd / 'Annotations'}:{bccd / 'JPEGImages'}:{names}"
     blind = Predictor("bccd", ["MODEL.HEATMAP.SCORE_THRESHOLD", 0.99]).model
+    blind.by_file = blind.forward
     monkeypatch.setattr(verb, "FileDetector", lambda model, run: blind)
     more = ["--format", "torch", "--precision", "bf16", "--check-on", spec, "--max-loss", "2"]
     status, path = export_bccd(tmp_path, test_data, "bccd.pt2", *more)
@@ -152,7 +153,7 @@ def test_what_a_format_cannot_do_is_said(form, kind, told):
 
 
 def test_a_missing_nncf_is_named(monkeypatch):
-    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(precision, "is_missing", lambda name: True)
     with pytest.raises(ImportError, match=r"pip install 'centernet-d2\[int8\]'; that of onnx"):
         check_precision("openvino", "int8")
 

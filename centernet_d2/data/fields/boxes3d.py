@@ -3,7 +3,6 @@
 They serve KITTI and any camera whose records have the same keys, see `datasets/kitti.py`.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from ..checks3d import Labels3D, NetworkFrame, check_labels3d
 from ..images import read_image_size
 from .base import GroundTruthField, MovedImage, source_boxes
 from .boxes3d_transforms import RandomHalfJitter, affine_matrix, keeps_distances
-
-logger = logging.getLogger(__name__)
 
 
 class Boxes3DField(GroundTruthField):

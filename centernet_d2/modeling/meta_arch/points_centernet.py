@@ -186,8 +186,7 @@ class PointsCenterNet(HeatmapDetector):
         peaks = self.decoding.peaks(maps.heatmap)
         if self.size_bounds:
             sizes = len(self.size_bounds) + 1
-            found = {"classes": peaks.classes // sizes, "slot": peaks.classes % sizes}
-            peaks = replace(peaks, **found)
+            peaks = replace(peaks, classes=peaks.classes // sizes, slot=peaks.classes % sizes)
         if self.learning.heatmap_loss == "mse":  # not before: cells above 1 would all be peaks
             peaks = replace(peaks, scores=peaks.scores.clamp(max=1))
         return maps, peaks, peak_centers(peaks, maps.offset)
@@ -211,8 +210,7 @@ class PointsCenterNet(HeatmapDetector):
     def decoded_heatmaps(self, last: CenterPredictions, *, flipped: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
         maps = self.decoded_maps(last, flipped=flipped)
-        every = all_branches(self.tasks, self.num_classes)
-        learned = {name.removeprefix("loss_") for name in self.heatmap_losses}  # "mse" too
-        heatmaps = [n for n in maps.regressions if n in every.heatmaps or n in learned]
+        known = all_branches(self.tasks, self.num_classes).heatmaps  # without those of "mse"
+        heatmaps = [n for n in maps.regressions if n in known or f"loss_{n}" in self.heatmap_losses]
         center = maps.heatmap.unflatten(1, (self.num_classes, -1)).amax(2)  # of several sizes
         return {"center": center, **{name: maps.regressions[name] for name in heatmaps}}

@@ -60,11 +60,9 @@ class Box2D(PointTask):
                 "to grow at all. Set it, or SIZE_FORM log"
             )
         self.size_bounds = list(size_bounds)
-        if (class_specific_size and size_bounds) or self.size_bounds != sorted({*size_bounds}):
-            raise ValueError(
-                f"BOX2D.SIZE_BOUNDS is {self.size_bounds}: it must ascend, and stands in place of "
-                "CLASS_SPECIFIC_SIZE. Sort it, and leave one of them out"
-            )
+        if self.size_bounds != sorted({*size_bounds}) or (size_bounds and class_specific_size):
+            told = "it must ascend, and stands in place of CLASS_SPECIFIC_SIZE"
+            raise ValueError(f"BOX2D.SIZE_BOUNDS is {self.size_bounds}; {told}")
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
         self.size_form, self.giou_weight, self.dense_size = size_form, giou_weight, dense_size

@@ -5,6 +5,7 @@ N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -26,7 +27,7 @@ from ...structures.output_fields import register_output_field, scale_points
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, Skeleton, check_flip_indices
-from ...structures.targets import CenterTargets, JointTargets
+from ...structures.targets import CenterTargets, JointTargets, LearnedCells
 from ...targets.joints import joint_targets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
@@ -201,12 +202,11 @@ class Pose(PointTask):
     ) -> dict[str, Tensor]:
         """`loss_joint_displacement` and, with a joint heatmap, that of heatmap and offset."""
         maps = predictions.regressions
-        losses = {
-            "loss_joint_displacement": self.weights.displacement
-            * self._displacement_loss(maps[DISPLACEMENT], targets, centers)
-        }
+        displacement = self._displacement_loss(maps[DISPLACEMENT], targets, centers)
+        losses = {"loss_joint_displacement": self.weights.displacement * displacement}
         if self.joint_heatmap:
-            loss = self.focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+            focal = partial(self.focal, image=targets.peaks.image)
+            loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
             losses[HEATMAP_LOSS] = self.weights.heatmap * loss(maps[HEATMAP], targets.heatmap)
         if self.joint_offset:
             losses["loss_joint_offset"] = self.weights.offset * self.regression(
@@ -218,16 +218,13 @@ class Pose(PointTask):
         self, maps: Tensor, targets: JointTargets, centers: CenterTargets
     ) -> Tensor:
         """Of displacements at the centers or, where dense, from each cell around them."""
-        wanted, dense = targets.displacement, targets.dense
-        if dense is None:
-            rows = centers.peaks.gather(maps).unflatten(1, (-1, 2))
-            found, weight = rows[targets.owner, targets.joint], None
-        else:
-            rows = dense.peaks.gather(maps).unflatten(1, (-1, 2))
-            found = rows[torch.arange(len(rows), device=rows.device), targets.joint[dense.owner]]
-            center = centers.peaks[targets.owner[dense.owner]]
-            wanted, weight = wanted[dense.owner] + center.cells - dense.peaks.cells, dense.weight
-        return self.displacement_loss(found, wanted, num_images=centers.num_images, weight=weight)
+        every = torch.arange(len(targets.joint), device=maps.device)
+        at = targets.dense or LearnedCells(centers.peaks[targets.owner], every)
+        rows = at.peaks.gather(maps).unflatten(1, (-1, 2))
+        found = rows[torch.arange(len(rows), device=rows.device), targets.joint[at.owner]]
+        moved = centers.peaks[targets.owner[at.owner]].cells - at.peaks.cells
+        wanted, count = targets.displacement[at.owner] + moved, centers.num_images
+        return self.displacement_loss(found, wanted, num_images=count, weight=at.weight)
 
     def values(self, branch: str, maps: Tensor) -> Tensor:
         return maps.clamp(min=0) if branch == HEATMAP else maps  # of "mse": no probability below 0
