@@ -48,6 +48,11 @@ class LazyCall(detectron2.config.LazyCall):
         super().__init__(f"{target.__module__}.{target.__name__}" if is_dataclass else target)
 
 
+def anchor_scores(logits: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What RetinaNet's `inference_single_image` takes of each level: in 0.5 the logits."""
+    return [each.sigmoid() for each in logits] if IS_MAIN else logits
+
+
 def unify_defaults(cfg: CfgNode) -> None:
     """Give `cfg`, in place, main's default where 0.5 has another one.
 

@@ -17,7 +17,10 @@ def small_detector(tasks, num_classes: int, cls=PointsCenterNet, *, std=1.0, **p
     """Of these tasks, with a narrow backbone and head."""
     return cls(
         backbone=EncoderDecoder(channels=[8, 8, 8, 8], blocks=[1, 1, 1, 1], out_channels=8),
-        head=points_head(tasks=tasks, in_channels=[8], num_classes=num_classes, hidden_channels=8),
+        head=points_head(
+            **{"tasks": tasks, "in_channels": [8], "num_classes": num_classes},
+            **{"hidden_channels": 8, "offset": parts.get("offset", True)},
+        ),
         in_features=["decoder"],
         num_classes=num_classes,
         pixels={"mean": [0.0, 0.0, 0.0], "std": [std, std, std]},

@@ -51,6 +51,7 @@ def check_command(verb: str, *words: str) -> None:
         return
     given = vars(cli.parse(verb, words))
     files, weights = given.get("configs") or [given.get("config_file")], given.get("weights")
+    weights = (weights or [""])[0] if isinstance(weights, list) else weights  # of two the first
     opts = list(given.get("opts") or ())
     if weights not in (None, "", "w.pth"):  # brings its protocol and, where none is named, config
         files = files if files[0] else [find_entry(weights).config]

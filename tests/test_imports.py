@@ -42,7 +42,7 @@ ALLOWED = {
     "visualization": {"structures", "checked_values"},
     "analysis": {
         *("structures", "targets", "modeling", "data", "evaluation", "visualization"),
-        *("atomic_write", "checked_values", "text_files"),
+        *("atomic_write", "checked_values", "text_files", "progress"),
     },
     "checkpoint": {
         *("structures", "config", "atomic_write", "detectron2_versions", "missing", "progress"),

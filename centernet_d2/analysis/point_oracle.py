@@ -19,7 +19,10 @@ LEAST = 1e-3  # metres: nearer has no logarithm worth telling
 
 
 def _size(centers: CenterTargets, _: Any) -> Iterator[Told]:
-    yield centers.peaks, centers.size, slice(None)
+    for slot in [None] if centers.slot is None else centers.slot.unique().tolist():
+        rows = slice(None) if slot is None else (centers.slot == slot).nonzero()[:, 0]
+        channels = slice(None) if slot is None else slice(2 * slot, 2 * slot + 2)
+        yield centers.peaks[rows], centers.size[rows], channels
 
 
 def _displacements(centers: CenterTargets, joints: JointTargets) -> Iterator[Told]:
@@ -65,8 +68,7 @@ SUBSTITUTES = (HEATMAP, OFFSET, JOINT_HEATMAP, *VALUES)
 
 def known_substitutes(model: PointsCenterNet) -> list[str]:
     """What this detector predicts and can be told."""
-    branches = {HEATMAP, *(name for t in model.tasks for name in t.branches(1))}
-    branches |= {OFFSET} if model.offset else set()
+    branches = {HEATMAP, *[OFFSET] * model.offset, *(n for t in model.tasks for n in t.branches(1))}
     return [name for name in SUBSTITUTES if name in branches]
 
 

@@ -12,30 +12,26 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import cv2
 import numpy as np
 from tabulate import tabulate
 
 from ..atomic_write import atomic_write, write_json
 from ..data.datasets.from_files import title_of
-from ..data.images import read_image
+from ..data.datasets.skeletons import skeleton_of
 from ..evaluation.box_evaluator import Detections
 from ..evaluation.box_overlap import box_area
-from ..evaluation.ground_truth import annotation_columns
-from ..evaluation.voc_scores import VocDetections
-from ..visualization.canvas import side_by_side, write_picture
 from ..visualization.curves import plot_curves
-from ..visualization.detections import draw_boxes
 from ..visualization.report_figures import write_figures
+from ..visualization.skeletons import SkeletonDrawing
 from . import matching
-from .matching import Matches, Objects
+from .comparison import Comparison, as_instances
+from .matching import Matches
 from .results_files import Dataset
 
 logger = logging.getLogger(__name__)
 
-WORST, BEST, SIDE = 8, 4, 800  # pictures shown, and their pixels
+WORST, BEST = 8, 4  # pictures shown
 SIZES, CROWDING = [0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf], [0, 0.01, 0.1, 0.3, 0.5, 1.01]
-RED, GREEN = 0, 2  # of `class_color`
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>:root{{color-scheme:light dark}}
 body{{font:16px/1.4 sans-serif;max-width:80rem;margin:1rem auto;padding:0 1rem}}
@@ -75,7 +71,9 @@ def write_report(
     if not dataset.is_labelled:
         raise ValueError(f"Dataset '{dataset.name}' has no annotations to compare with")
     records = sorted(dataset.records, key=lambda record: record["image_id"])  # as COCO's scores
-    matches = _matched(records, found, len(dataset.class_names), max_detections or 100)
+    every = {"detections": {key: as_instances(arrays) for key, arrays in found.items()}}
+    comparison = Comparison(records, every, dataset.class_names, max_detections or 100)
+    matches = comparison.matches["detections"]
     at = matching.by_threshold(matches)
     numbers = {"dataset": dataset.name, "results": source, "images": len(records)}
     numbers["weights"] = weights
@@ -90,11 +88,14 @@ def write_report(
         plot_curves(metrics_file, os.path.join(place, "training.png"), task=task, metrics=drawn)
         told = "Where both still improve at the end, a longer training helps."
         shown = {"training": told} | shown
-    for kind, pictures in _chosen(matches, numbers, len(records)).items():
-        numbers[kind] = [
-            _picture(matches, numbers, records[k], k, f"{place}/{kind}_{n}.jpg", upright)
-            for n, k in enumerate(pictures, start=1)
-        ]
+    threshold = numbers["threshold"]
+    mistakes = comparison.mistakes(threshold)[0]
+    worst = [k for k in comparison.ordered("worst", threshold)[:WORST] if mistakes[k].any()]
+    best = [k for k in comparison.ordered("best", threshold) if k not in worst][:BEST]
+    how = {"upright": upright, "drawing": SkeletonDrawing.of(skeleton_of(dataset.name))}
+    for kind, places in (("worst", worst), ("best", best)):
+        entries = comparison.write(places, place, f"{kind}_{{number}}.jpg", threshold, **how)
+        numbers[kind] = [entry.pop("models")["detections"] | entry for entry in entries]
     write_json(os.path.join(folder, "report.json"), numbers, indent=1)
     with atomic_write(os.path.join(folder, "report.html"), "w") as file:
         file.write(_page(numbers, shown, place))
@@ -122,19 +123,6 @@ def _curves(besides: Mapping[str, Any]) -> dict[str, Mapping[str, Sequence[float
         task: rows if isinstance(rows, dict) else dict(zip(names, chain(*rows), strict=True))
         for task, rows in besides.get("curves", {}).items()
     }
-
-
-def _matched(
-    records: Sequence[dict], found: Mapping[Hashable, Detections], num_classes: int, most: int
-) -> Matches:
-    entries, columns = annotation_columns(records, num_classes)
-    crowd = np.array([any(map(e.get, ("iscrowd", "ignored"))) for e in entries], dtype=bool)
-    difficult = np.array([bool(entry.get("difficult")) for entry in entries], dtype=bool)
-    objects = Objects(**columns, difficult=crowd | difficult, crowd=crowd)
-    parts = [found[record["image_id"]] for record in records]
-    given = (np.concatenate([part[k] for part in parts]) for k in ("classes", "boxes", "scores"))
-    image = np.repeat(np.arange(len(parts)), [len(part["scores"]) for part in parts])
-    return matching.match(VocDetections(image, *given), objects, num_classes, most)
 
 
 def _numbers(matches: Matches, at: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Any]:
@@ -172,49 +160,6 @@ def _numbers(matches: Matches, at: dict[str, np.ndarray], names: Sequence[str]) 
             for key, values, edges in (("size", sizes, SIZES), ("crowding", crowding, CROWDING))
         },
     }
-
-
-def _chosen(matches: Matches, numbers: Mapping[str, Any], count: int) -> dict[str, list[int]]:
-    """Pictures with the most mistakes, and of the others those with the least and most objects."""
-    threshold = numbers["threshold"]
-    false = matches.false & (matches.found.scores >= threshold)
-    places = [matches.found.image[false], matches.objects.image[matches.missed(threshold)]]
-    wrong = np.bincount(np.concatenate(places), minlength=count)
-    there = np.bincount(matches.objects.image[~matches.objects.difficult], minlength=count)
-    worst = [k for k in np.argsort(-wrong, kind="stable")[:WORST].tolist() if wrong[k]]
-    best = [k for k in np.lexsort([-there, wrong]).tolist() if there[k] and k not in worst]
-    return {"worst": worst, "best": best[:BEST]}
-
-
-def _picture(
-    matches: Matches,
-    numbers: Mapping[str, Any],
-    record: Mapping[str, Any],
-    place: int,
-    file: str,
-    upright: bool,
-) -> dict[str, Any]:
-    """Draw truth beside detections, what is right green and what is not red."""
-    found, objects, names = matches.found, matches.objects, list(numbers["classes"])
-    threshold = numbers["threshold"]
-    kept = np.flatnonzero((found.image == place) & (found.scores >= threshold))[::-1]
-    there = np.flatnonzero(objects.image == place)
-    missed, false = matches.missed(threshold)[there], matches.false[kept]
-    said = {"file": record["file_name"], "false": int(false.sum()), "missed": int(missed.sum())}
-    try:
-        image = read_image(record["file_name"], upright=upright and not record.get("as_stored"))
-    except (OSError, ValueError) as error:
-        logger.warning("A picture is left out of the report: %s", error)
-        return said
-    scale = min(SIDE / max(image.shape), max(1, 600 / min(image.shape[:2])))
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    truth = [names[label] for label in objects.category[there]]
-    told = [f"{names[found.category[d]]} {found.scores[d]:.2f}" for d in kept]
-    sides = ((objects.boxes[there], missed, truth), (found.boxes[kept], false, told))
-    drawn = [draw_boxes(image, b * scale, np.where(bad, RED, GREEN), t) for b, bad, t in sides]
-    titles = ["ground truth", f"detections, score >= {threshold:g}"]
-    write_picture(file, side_by_side(drawn, titles))
-    return said | {"picture": os.path.basename(file)}
 
 
 def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> str:

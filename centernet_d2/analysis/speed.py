@@ -11,10 +11,7 @@ from ..text_files import expanded, read_text
 from ..visualization.speed import SpeedPoint, pareto_front, speed_figure
 
 PUBLISHED = str(Path(__file__).with_name("published_speed.csv"))  # with the tables of the papers
-# (flip, several scales) -> as the points paper calls it.
-VARIANTS = {(False, False): "", (True, False): "flip", (True, True): "multi-scale"}
 Rows = list[dict[str, Any]]
-VARIANTS |= {(False, True): "multi-scale without flip"}
 
 
 def points_of(spec: str, metric: str) -> list[SpeedPoint]:
@@ -37,9 +34,10 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
     points, (task, _, key) = [], metric.rpartition("/")
     datasets = json.loads(read_text(file))["datasets"]
     for dataset, told in datasets.items():
-        scores, variant = told["scores"], VARIANTS[told["flip"], len(told["scales"]) > 1]
+        scores, variant = told["scores"], told["protocol"].partition(" / ")[0].rpartition(": ")[2]
+        variant = variant.replace("no augmentation", "").strip()
         if (score := scores.get(task, {}).get(key)) is None:
-            known = ", ".join(f"{task}/{key}" for task in scores for key in scores[task])
+            known = ", ".join(f"{task}/{key}" for task in scores for key in scores[task]) or "none"
             raise ValueError(f"'{file}' has no number {metric} of {dataset}; it has {known}")
         label = name or Path(place).resolve().name
         label += f" {dataset}" * (len(datasets) > 1)

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from detectron2.modeling import build_model
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from ..engine.setup import load_config, setup
 from ..structures.padded_images import PaddedImages
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import peak_memory
+
+DEFORM_CONV = torch.ops.torchvision.deform_conv2d
 
 
 @BENCHMARK_REGISTRY.register()
@@ -35,14 +37,15 @@ def detector(options: BenchmarkOptions) -> list[Row]:
 
 @BENCHMARK_REGISTRY.register()
 def model_size(options: BenchmarkOptions) -> list[Row]:
-    """Parameters, and multiply-adds of one image through the network."""
+    """Parameters; of one image through the network multiply-adds and outputs of convolutions."""
     rows: list[Row] = []
     for path in options.configs:
         model, size = build(path, replace(options, device="cpu"))
         images = preprocess(model, random_inputs(1, size))
         row = {"model": Path(path).stem, "canvas": size_text(images.tensor.shape[-2:])}
         row["parameters"] = sum(parameter.numel() for parameter in model.parameters())
-        rows.append(row | {"gmac": round(count_multiply_adds(model, images) / 1e9, 3)})
+        row["gmac"] = round(count_multiply_adds(model, images) / 1e9, 3)
+        rows.append(row | {"activations": count_activations(model, images)})
     return rows
 
 
@@ -83,10 +86,22 @@ def count_multiply_adds(model: nn.Module, images: PaddedImages) -> int:
 
     On the CPU alone: a kernel of Triton is no operator that is counted.
     """
-    known = {torch.ops.torchvision.deform_conv2d: _deform_conv_operations}
+    return _counted(model, images, {DEFORM_CONV: _deform_conv_operations}) // 2
+
+
+def count_activations(model: nn.Module, images: PaddedImages) -> int:
+    """Count the numbers that convolutions and products of matrices give, as fvcore does."""
+    return _counted(model, images, dict.fromkeys([*flop_registry, DEFORM_CONV], _outputs))
+
+
+def _counted(model: nn.Module, images: PaddedImages, known: dict[Any, Any]) -> int:
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=known) as counter:
         model.predict(images)
-    return int(counter.get_total_flops() // 2)
+    return int(counter.get_total_flops())
+
+
+def _outputs(*_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return math.prod(out_shape)
 
 
 def _deform_conv_operations(

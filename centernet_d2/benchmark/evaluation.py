@@ -3,9 +3,9 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -44,24 +44,23 @@ class TimedTrainer(Trainer):
 
     @classmethod
     def infer(cls, cfg: Any, name: str, model: Any, loaded: Any, evaluator: Any) -> Any:
-        device = next(model.parameters()).device
-        batches = TimedBatches(loaded)
+        device, batches = next(model.parameters()).device, TimedBatches(loaded)
         with ExitStack() as stack:
             for part, (method, stage) in product((model, evaluator), METHODS.items()):
                 if function := getattr(part, method, None):
-                    timed = Timed(function, stage, batches.row, device)
-                    stack.enter_context(replaced(part, method, timed))
+                    function = partial(timed, stage, batches.row, device, function)
+                    stack.enter_context(replaced(part, method, function))
             results = super().infer(cfg, name, model, batches, evaluator)
         warm_up = min(5, (len(batches.rows) + 9) // 10)  # not of few batches half of them
         gathered = comm.gather(batches.rows[warm_up:] or batches.rows, dst=0)
         if comm.is_main_process():
             machine = describe_machine(str(device))
             where = machine.get("gpu") or "{cpu}, {threads} thread(s)".format(**machine)
+            size = size_text(np.median(batches.sizes, axis=0).astype(int))
             told = {"protocol": told_by_model(model)["protocol"], "weights": cfg.MODEL.WEIGHTS}
-            told |= {"flip": cfg.TEST.FLIP, "scales": list(cfg.TEST.SCALES), "device": where}
-            told |= {"picture_size": size_text(np.median(batches.sizes, axis=0).astype(int))}
-            told |= {"num_workers": cfg.DATALOADER.NUM_WORKERS, "scores": plain_scores(results)}
-            told |= summarize(gathered) | {"scoring_seconds": batches.row["scoring"]}
+            told |= {"device": where, "picture_size": size, "num_workers": batches.num_workers}
+            told |= {"scores": plain_scores(results), "scoring_seconds": batches.row["scoring"]}
+            told |= summarize(gathered)
             file = Path(result_folder(cfg.OUTPUT_DIR, eval_only=True), TIMING_FILE)
             before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
             write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
@@ -69,25 +68,21 @@ class TimedTrainer(Trainer):
         return results
 
 
-@dataclass
-class Timed:
-    """A function whose seconds, on a GPU until it is done, add up in a row."""
+def timed(stage: str, row: Row, device: Any, function: Any, *given: Any, **named: Any) -> Any:
+    """Call a function; its seconds, on a GPU until it is done, add up in the row."""
+    synchronize(device)
+    start = perf_counter()
+    result = function(*given, **named)
+    synchronize(device)
+    row[stage] = row.get(stage, 0.0) + perf_counter() - start
+    return result
 
-    function: Callable[..., Any]
-    stage: str
-    row: Row
-    device: torch.device = CPU
-    attaches: bool = False  # the row to the sample that is returned, in whichever process
 
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        if self.attaches:
-            self.row.clear()
-        synchronize(self.device)
-        start = perf_counter()
-        result = self.function(*given, **named)
-        synchronize(self.device)
-        self.row[self.stage] = self.row.get(self.stage, 0.0) + perf_counter() - start
-        return {**result, "seconds": dict(self.row)} if self.attaches and result else result
+def with_seconds(mapper: Any, row: Row, record: Any) -> Any:
+    """A mapped sample with what it took, in whichever process."""
+    row.clear()
+    sample = timed("map", row, CPU, mapper, record)
+    return sample and {**sample, "seconds": dict(row)}
 
 
 class TimedBatches:
@@ -96,11 +91,12 @@ class TimedBatches:
     def __init__(self, loaded: Any) -> None:
         self.loaded, self.sizes = loaded, list[Sequence[int]]()  # height, width of pictures
         self.rows, self.row = list[Row](), Row()  # those done, and of the batch at work
-        dataset, row = getattr(getattr(loaded, "iterable", loaded), "dataset", None), Row()
-        if mapper := getattr(dataset, "mapper", None):  # there is none in others' loaders
+        loader, row = getattr(loaded, "iterable", loaded), Row()  # without its bar
+        self.num_workers = loader.num_workers
+        if mapper := getattr(loader.dataset, "mapper", None):  # there is none in others' loaders
             if hasattr(mapper, "read_image"):
-                mapper.read_image = Timed(mapper.read_image, "read", row)
-            dataset.mapper = Timed(mapper, "map", row, attaches=True)
+                mapper.read_image = partial(timed, "read", row, CPU, mapper.read_image)
+            loader.dataset.mapper = partial(with_seconds, mapper, row)
 
     def __len__(self) -> int:
         return len(self.loaded)
@@ -133,9 +129,10 @@ def summarize(gathered: Sequence[Sequence[Row]]) -> dict[str, Any]:
         stages[stage] = {"median": np.median(each), "mean": mean, "p90": np.percentile(each, 90)}
     whole = stages["whole"]["mean"]
     known = sum(stages[stage]["mean"] for stage in ("wait", "detector", "evaluator"))
+    rate = 1e3 / whole * sum(map(bool, gathered))
     told = {"processes": len(gathered), "batch": int(pictures.max()), "ms_per_picture": stages}
-    told |= {"pictures": int(pictures.sum()), "stages_over_whole": known / whole}
-    return told | {"pictures_per_second": 1e3 / whole * sum(map(bool, gathered))}
+    told |= {"pictures_per_second": rate, "stages_over_whole": known / whole}
+    return told | {"pictures": int(pictures.sum())}
 
 
 def table(name: str, told: dict[str, Any]) -> str:

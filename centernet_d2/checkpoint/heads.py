@@ -9,7 +9,11 @@ from torch import Tensor
 from .backbones import Backbone, Overrides, State, UnsupportedWeightsError
 
 # Branch whose outputs have a form -> the key that says it, and the form of all published ones.
-FORMS = {"size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells")}
+FORMS = {
+    "size": ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "cells"),
+    "heatmap": ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "focal"),
+    "joint_heatmap": ("MODEL.POINTS_CENTERNET.POSE.HEATMAP_LOSS", "focal"),
+}
 CLASSES, JOINTS = "MODEL.HEATMAP.NUM_CLASSES", "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS"
 # (network, way up) -> how its authors start the regression branches, where not "normal".
 REGRESSION_INIT = {
@@ -100,8 +104,8 @@ def last_layers(names: Collection[str], branches: Collection[str]) -> list[str]:
 def middle_of_cells(model: State, given: State) -> State:
     """Tensors of a model's offset for weights of points that were trained without.
 
-    A last layer of zeros with a bias of 0.5 gives the middle of each cell, where their centers lie.
-    What is before it is the size's, so that a further training can learn from it.
+    A last layer of zeros with a bias of 0.5 gives the middle of each cell. What is before it is the
+    size's, so that a further training can learn from it.
     """
     names = [name for name in model if re.match(r"head\.stacks\.\d+\.offset\.", name)]
     sizes = {name: name.replace(".offset.", ".size.") for name in names}

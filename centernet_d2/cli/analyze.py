@@ -32,13 +32,14 @@ from ..engine.setup import setup
 from ..engine.terminal import start_logging
 from ..engine.user_modules import import_all
 from ..evaluation.build import build_evaluator, told_by_model
+from . import pictures
 from .evaluate import config_without_model, score_results
 
 
 def run(args: argparse.Namespace) -> int:
     logger = start_logging(verbose=args.verbose)
-    if args.analysis in WITHOUT_MODEL:
-        return WITHOUT_MODEL[args.analysis](args)
+    if args.analysis in OTHERS:
+        return OTHERS[args.analysis](args)
     given = (args.config_file, args.weights, args.opts)
     cfg = read_model_config(*given, add_keys=import_all(args.imports), evaluates=True)
     cfg = setup(without_training_data(cfg))
@@ -111,7 +112,7 @@ def plot(args: argparse.Namespace) -> int:
     return 0
 
 
-WITHOUT_MODEL = {"report": report, "collisions": collisions, "plot": plot}
+OTHERS = {"report": report, "collisions": collisions, "pictures": pictures.run, "plot": plot}
 
 
 def oracle_rows(

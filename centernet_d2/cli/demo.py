@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
+from ..analysis.comparison import Comparison
 from ..data.datasets.skeletons import skeleton_of
-from ..data.fields.base import build_fields
-from ..data.images import read_image
-from ..data.mapper import DetectionMapper
 from ..engine import run as job
 from ..engine.setup import load_config, setup
 from ..inference.predictor import Predictor
+from ..inference.records import Recorder
 from ..visualization.canvas import image_grid, write_picture
 from ..visualization.curves import plot_curves
-from ..visualization.results import draw_comparison
 from ..visualization.skeletons import SkeletonDrawing
 from . import parse
+from .pictures import detect
 
 
 @dataclass(frozen=True)
@@ -69,19 +68,13 @@ def run(args: argparse.Namespace) -> int:
 
 def draw_examples(cfg: CfgNode, weights: str, count: int, path: str) -> str:
     """Draw evaluation images, spread over the dataset, with ground truth beside detections."""
-    predictor = Predictor(weights, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
     name = cfg.DATASETS.TEST[0]
     records = DatasetCatalog.get(name)
     records = records[:: max(1, len(records) // count)][:count]
-    images = [read_image(record["file_name"]) for record in records]
-    projections = [record.get("projection") for record in records]
-    results = predictor.batch(images, projections=projections)
-    drawing, class_names = SkeletonDrawing.of(skeleton_of(name)), predictor.class_names
-    # Unchanged images; crowd regions do not count in the score.
-    truth = DetectionMapper(is_train=True, crowd_as_objects=False, fields=build_fields(cfg))
-    pictures = [
-        draw_comparison(image, truth(record)["instances"], result, class_names, drawing=drawing)
-        for record, image, result in zip(records, images, results, strict=True)
-    ]
+    predictor = Predictor(weights, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
+    found = {"detections": detect(predictor, records, Recorder(predictor.class_names))}
+    comparison = Comparison(records, found, predictor.class_names, most=100)
+    how = {"upright": True, "drawing": SkeletonDrawing.of(skeleton_of(name))}
+    pictures = [comparison.draw(place, 0.3, **how) for place in range(len(records))]
     write_picture(path, image_grid(pictures, columns=2))
     return path

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -29,7 +29,7 @@ from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
 from ..progress import tell_once
 from ..structures.names import counted
-from ..visualization.heatmaps import draw_heatmaps
+from ..visualization.heatmaps import draw_heatmaps, draw_kinds
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing
 
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         if files:
             also = {"settings": settings | {"image_ids": args.image_ids}, "left_out": left_out}
             if args.heatmap:
-                also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing)
+                over = how if args.heatmap == "boxes" else None
+                also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing, over)
             given = (args.output, files, recorder)
             writer = PredictionWriter(*given, **also, **what, formats=args.format)
             failed = run_files(predict, writer, batch_size=args.batch_size, read=predictor.read)
@@ -163,9 +164,17 @@ def predict_batch(
     return predictor.batch(images, batch_size=batch_size, projections=projections, file_names=files)
 
 
-def draw_seen(predictor: Predictor, drawing: SkeletonDrawing, image: np.ndarray) -> np.ndarray:
-    """Draw the detector's heatmaps over an image, one beside the other."""
+def draw_seen(
+    predictor: Predictor,
+    drawing: SkeletonDrawing,
+    over: Mapping[str, Any] | None,
+    image: np.ndarray,
+    shown: Mapping[str, Any],
+) -> np.ndarray:
+    """Draw the detector's heatmaps side by side; all in one and detections `over` it, told how."""
     seen = predictor.heatmap(image)
+    if over is not None:
+        return draw_result(draw_kinds(image, seen), shown, predictor.class_names, **over)
     names = (predictor.class_names, drawing.names)
     return draw_heatmaps(image, seen.probabilities, *names, scale=seen.scale, shift=seen.shift)
 

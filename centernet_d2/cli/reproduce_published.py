@@ -1,6 +1,7 @@
 """The part `published` of the verb `reproduce`: the model zoo's numbers, measured here."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -19,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     if not has_device(device):
         raise ValueError(f"--device {device}: this machine, or this torch, does not have it.")
     every = list(evaluations())
-    names = _all_matching(args.models, [each.entry.name for each in every])
-    data = _all_matching(args.datasets, [each.dataset for each in every])
+    names = _all_matching(args.models, (each.entry.name for each in every))
+    data = _all_matching(args.datasets, (each.dataset for each in every))
     chosen = [each for each in every if each.entry.name in names and each.dataset in data]
     if not chosen:
         raise ValueError("None of --models has a published number on one of --datasets.")
@@ -41,5 +42,6 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(problems) and not args.list)
 
 
-def _all_matching(patterns: list[str], known: list[str]) -> set[str]:
+def _all_matching(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
+    known = list(dict.fromkeys(names))
     return {name for pattern in patterns for name in matching(pattern, known)}

@@ -75,10 +75,11 @@ UNREAD = {
     "INPUT.MASK_FORMAT": "no detector here learns masks",
     "MODEL.MASK_ON": "no detector here finds masks",
     "MODEL.KEYPOINT_ON": f"{_TASKS}: ['box2d', 'pose'] for joints",
+    "MODEL.RETINANET.NUM_CLASSES": "use MODEL.HEATMAP.NUM_CLASSES",
     "MODEL.RETINANET.*": _R_CNN,
     "MODEL.ROI_*": _R_CNN,
     "MODEL.RPN.*": _R_CNN,
-    "MODEL.ANCHOR_GENERATOR.*": "no detector here has anchors",
+    "MODEL.ANCHOR_GENERATOR.*": "StackedRetinaNet alone has anchors",
     "*PROPOSAL*": "no detector here takes proposals",
     "MODEL.SEM_SEG_HEAD.*": "no detector here segments",
     "MODEL.PANOPTIC_FPN.*": "no detector here segments",
@@ -124,14 +125,18 @@ def refuse_unread(cfg: CfgNode, given: Mapping[str, str]) -> None:
 
     `given` is dotted key -> what has set it, before the message, such as "a.yaml: ".
     """
-    if not _defined_in(_registered("META_ARCH").get(cfg.MODEL.META_ARCHITECTURE), PACKAGE):
+    detector = _registered("META_ARCH").get(cfg.MODEL.META_ARCHITECTURE)
+    if not _defined_in(detector, PACKAGE):
         return
+    reads = getattr(detector, "reads", ())
     unread = UNREAD | _unread_of_backbones(cfg)
     values = flattened(cfg)
     for key, source in given.items():
         value = values.get(key)
         flips = key == "INPUT.RANDOM_FLIP" and cfg.INPUT.FLIP_PROBABILITY > 0
         if not value or (value == "none" and not flips):  # which is the case anyway
+            continue
+        if key not in UNREAD and any(fnmatchcase(key, pattern) for pattern in reads):
             continue
         for pattern, instead in unread.items():
             if fnmatchcase(key, pattern):

@@ -36,6 +36,9 @@ HEATMAP = block(
         "Bias of the last layer of every heatmap branch: prior of about 0.1 (published value)."),
     FOCAL_ALPHA=(2.0, weight, "Exponent on the error of the prediction."),
     FOCAL_BETA=(4.0, weight, "Exponent that lowers the weight of cells near a center."),
+    FOCAL_NORMALIZER=("peaks", one_of("peaks", "objects"),
+        "The focal loss is divided by the `peaks` of a GPU's images together (published code), or "
+        "each image's by its `objects`, with the mean over images (the papers' N)."),
     PEAK_KERNEL=(3, whole(1, odd=True), "Side of the window in which a peak must be the maximum."),
     TOP_K=(100, whole(1),
         "Peaks kept per image, over all classes; of corners and their centers per kind of keypoint "
@@ -60,6 +63,11 @@ POINTS = block(
     OFFSET=(True, flag,
         "Predict where in its cell a center lies. False: the branch and its loss are left out, and "
         "centers are in the middle of their cells (published --not_reg_offset)."),
+    HEATMAP_LOSS=("focal", one_of("focal", "mse"),
+        "Of the heatmap of centers: `focal`, or `mse`, the mean of squared differences over all "
+        "cells and channels (published --mse_loss, which ends in an error there). Its outputs are "
+        "the heatmap itself, without a sigmoid, and start at 0, not at PRIOR_BIAS. It is far "
+        "smaller than `focal`: HEATMAP_WEIGHT has to make up for that."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap loss."),
     OFFSET_WEIGHT=(1.0, weight, "Of the loss of the offset within a cell."),
     REGRESSION_LOSS=("l1", one_of("l1", "smooth_l1"), "Distance of regressed values. The published "
@@ -88,6 +96,11 @@ BOX2D = block(
         "Of a further loss, 1 - GIoU of the box that size and offset make (Rezatofighi et al. "
         "2019), mean over objects; 0: there is none (published)."),
     CLASS_SPECIFIC_SIZE=(False, flag, "One (width, height) pair per class."),
+    SIZE_BOUNDS=([], listed(number(above=0)),
+        "Several sizes per point (the paper's multiple anchors, section 6.1.1): ascending sides, "
+        "roots of the area in pixels of the canvas, between them. Each size has its own heatmap of "
+        "each class and its own width and height, so that objects of one class that share a center "
+        "are found where their sizes differ. []: one size."),
     DENSE_SIZE=(False, flag,
         "Learn sizes in all cells of an object's Gaussian, weighted by it, not at centers alone "
         "(--dense_wh, of which the published code leaves half of the cells at size 0, as it "
@@ -119,6 +132,9 @@ POSE = block(
     JOINT_HEATMAP=(True, flag,
         'Joint heatmap, to whose peaks regressed joints snap. False: the paper\'s "reg" row, only '
         "the displacement (published --not_hm_hp)."),
+    HEATMAP_LOSS=("focal", one_of("focal", "mse"),
+        "Of the joint heatmap, as MODEL.POINTS_CENTERNET.HEATMAP_LOSS is of centers (published "
+        "--mse_loss of poses, where centers keep `focal`)."),
     JOINT_OFFSET=(True, flag, "Where in their cell the peaks lie; only with JOINT_HEATMAP."),
     DENSE_DISPLACEMENT=(False, flag,
         "Learn displacements in all cells of a center's Gaussian, weighted by it and from each "
@@ -169,6 +185,9 @@ CORNERNET = block(
     POOLING=("corner", one_of("corner", "cascade"),
         "Module before the corners' branches: `corner` (CornerNet's corner pooling) or `cascade` "
         "(triplet CenterNet's)."),
+    CASCADE_ORDER=("inside_first", one_of("inside_first", "boundary_first"),
+        "`cascade` looks inside from each cell, then along the boundary (published code), or along "
+        "the boundary, then inside from its maximum (the paper's text)."),
     POOLS=(True, flag,
         "False leaves the pools out of either module, which keeps its convolutions and so all its "
         "parameters (CornerNet's Table 1)."),
@@ -180,8 +199,13 @@ CORNERNET = block(
         "Factors of the modules' normalisation start at `ones` or `uniform` in (0, 1): torch 0.4's "
         "start, with which all published weights were trained from scratch. From `ones` the first "
         "outputs are about twice as large. See also MODEL.HOURGLASS.NORM_INIT."),
+    SIGMA_RULE=("window", one_of("window", "radius"),
+        "Sigma at corners: a sixth of the `window`, 2 r + 1 (published code), or a third of the "
+        "`radius` r (the paper's text). The centers' has a divisor of its own."),
     HEATMAP_WEIGHT=(1.0, weight, "Of the heatmap losses."),
     OFFSET_WEIGHT=(1.0, weight, "Of the losses of the offset within a cell."),
+    OFFSET_LOSS=("smooth_l1", one_of("smooth_l1", "l1"),
+        "Of the offsets: `smooth_l1` (CornerNet, and the triplet's code) or `l1` (its text)."),
     PULL_WEIGHT=(0.1, weight,
         "Of the loss that draws embeddings of one object's corners together."),
     PUSH_WEIGHT=(0.1, weight,
@@ -268,6 +292,7 @@ HOURGLASS = block(
     NORM_INIT=("ones", one_of("ones", "uniform"),
         "Factors of the normalisation start at `ones` or `uniform` in (0, 1): torch 0.4's start, "
         "with which CornerNet trained from scratch."),
+    PYRAMID=(False, flag, 'All maps on the way up, "stack1_p3" ..., for StackedRetinaNet.'),
 )
 TIMM = block(
     "MODEL.TIMM",

@@ -93,6 +93,7 @@ def without_effect(cfg: CfgNode) -> tuple[str, ...]:
         "PointsCenterNet": (_CORNERS, _TRIPLET),
         "CornerNet": (_POINTS, _TRIPLET),
         "TripletCenterNet": (_POINTS,),
+        "StackedRetinaNet": (_POINTS, _TRIPLET),
     }
     other_data = {
         "coco": ("TEST.VOC", "TEST.KITTI"),

@@ -123,7 +123,8 @@ SOLVER = block(
     EMA_DECAY=(0.0, number(0, below=1),
         "Decay of an exponential moving average of the weights, used for evaluation; 0: off."),
     BEST_METRIC=("", text,
-        'E.g. "bbox/AP": keeps model_best.pth by this evaluation result; empty: off.'),
+        'E.g. "bbox/AP": keeps model_best.pth by this evaluation result; empty: off. Of "validation'
+        '/total_loss" (TEST.VALIDATION_LOSS) the lowest is the best.'),
     EARLY_STOPPING=(0, whole(),
         "End the training after so many evaluations without a better BEST_METRIC; 0: off."),
 )
@@ -170,6 +171,9 @@ TEST = block(
         "have it on."),
     DROP_EMPTY=(False, flag, "Drop detections whose clipped box is empty; published: off."),
     EVAL_EPOCHS=(0, whole(), "Evaluate every so many epochs; 0: EVAL_PERIOD iterations."),
+    VALIDATION_LOSS=(False, flag,
+        "With each evaluation of a training also the losses on its images, as they are seen there "
+        "at scale 1, not flipped, one by one: results such as `validation/total_loss`."),
     IMS_PER_BATCH=(1, whole(1),
         "Images per process and step in evaluation; equal canvases run together."),
     COCO_BACKEND=("pycocotools", one_of("pycocotools", "faster-coco-eval"),
@@ -224,6 +228,8 @@ LOGGING = block(
         "of that name, or names of `engine.writers.WRITER_REGISTRY`. They get scalars, scores, the "
         "config and the pictures of VIS_PERIOD; a run is named after OUTPUT_DIR, and addresses and "
         "accounts are set as each package reads them from the environment."),
+    PERIOD=(20, whole(1),
+        "Steps from one line of the log, and of metrics.json, to the next."),
     REPORT=(True, flag,
         "Leave report.html at the end of a training: curves, confusion, worst pictures and score "
         "threshold of the last evaluation."),

@@ -18,11 +18,13 @@ def peak_centers(peaks: Peaks, offset: Tensor | None) -> Tensor:
 def center_boxes(peaks: Peaks, centers: Tensor, size: Tensor) -> Tensor:
     """Boxes (N, K, 4) x1, y1, x2, y2 around the centers (N, K, 2), on the output map, not clipped.
 
-    `size` is (N, 2, h, w) width and height in cells, or (N, 2 * C, h, w) with one pair per class.
+    `size` is (N, 2, h, w) width and height in cells, or (N, 2 * C, h, w) with one pair per class,
+    or one for each of a point's sizes.
     """
     values = peaks.gather(size)
     if values.shape[-1] > 2:
         pairs = values.unflatten(-1, (-1, 2))
-        chosen = peaks.classes[:, :, None, None].expand(-1, -1, 1, 2)
+        which = peaks.classes if peaks.slot is None else peaks.slot
+        chosen = which[:, :, None, None].expand(-1, -1, 1, 2)
         values = pairs.gather(2, chosen).squeeze(2)
     return torch.cat([centers - values / 2, centers + values / 2], dim=-1)

@@ -22,6 +22,8 @@ from .step_loop import describe_batch
 
 logger = logging.getLogger(__name__)
 
+VALIDATION = "validation/"  # what the names of results begin with that are losses
+
 
 class TrainingHealthHook(HookBase):
     """Warn when training looks alive but learns nothing, with the images at hand.
@@ -160,7 +162,9 @@ class StoppedEarly(BaseException):
 
 @dataclass(eq=False)
 class BestCheckpoint(HookBase):
-    """Keep the weights with the highest value of one evaluation result, and stop without better.
+    """Keep the weights with the best value of one evaluation result, and stop without better.
+
+    The highest is the best, of the validation loss the lowest.
 
     The value stands beside `model_best.pth` in `model_best.json` and in every checkpoint, so that a
     resumed run does not overwrite a better one. The file holds weights only and is not what a run
@@ -178,7 +182,8 @@ class BestCheckpoint(HookBase):
 
     def __post_init__(self) -> None:
         self.record = os.path.join(self.checkpointer.save_dir, "model_best.json")
-        self.best, self.without_better = -math.inf, 0  # and evaluations since it
+        self.sign = -1 if self.metric.startswith(VALIDATION) else 1
+        self.best, self.without_better = -self.sign * math.inf, 0  # and evaluations since it
         self._seen_iteration, self._told = -1, False
 
     def state_dict(self) -> dict[str, Any]:
@@ -194,7 +199,7 @@ class BestCheckpoint(HookBase):
             with open(self.record, encoding="utf-8") as file:
                 saved = json.load(file)
             if saved["metric"] == self.metric:
-                self.best = max(self.best, saved["value"])
+                self.best = max(self.best, saved["value"], key=lambda v: self.sign * v)
         if self._is_over():
             self._end(self.trainer.start_iter)
 
@@ -239,7 +244,7 @@ class BestCheckpoint(HookBase):
         if iteration in (self._seen_iteration, -1):
             return
         self._seen_iteration = iteration
-        if not value > self.best:  # also for NaN
+        if not self.sign * value > self.sign * self.best:  # also for NaN
             self.without_better += 1
             return
         self.best, self.without_better = value, 0

@@ -25,6 +25,7 @@ def leave_report(cfg: CfgNode, scores: Mapping[str, Any], *, weights: str) -> No
     a warning: a page is no reason to fail a training.
     """
     several = len(cfg.DATASETS.TEST) > 1
+    percent = {task: row for task, row in scores.items() if task != "validation"}  # losses
     for name in cfg.DATASETS.TEST:
         results = os.path.join(cfg.OUTPUT_DIR, "inference", *[name] * several)
         folder = results if several else cfg.OUTPUT_DIR
@@ -34,7 +35,7 @@ def leave_report(cfg: CfgNode, scores: Mapping[str, Any], *, weights: str) -> No
             files = glob.glob(os.path.join(glob.escape(results), "*_scores.json"))
             numbers = write_report(
                 *(dataset, read_results(results, dataset), folder),
-                scores=plain_scores(scores[name] if several else scores),
+                scores=plain_scores(scores[name] if several else percent),
                 besides=json.loads(read_text(files[0])) if files else {},
                 source=weights,
                 weights=weights,

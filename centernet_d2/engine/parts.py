@@ -31,7 +31,7 @@ from ..progress import SHOWN, bar
 from . import writers
 from .checkpointer import Checkpointer
 from .data_checks import suspicions
-from .hooks import BestCheckpoint, CheckpointHook, EvaluationHook, TrainingHealthHook
+from .hooks import VALIDATION, BestCheckpoint, CheckpointHook, EvaluationHook, TrainingHealthHook
 from .object_scale import Learned, check_object_scale
 from .optimizer import build_optimizer
 from .pictures import VisualizationHook
@@ -196,7 +196,7 @@ class Parts(DefaultTrainer):
             if cfg.VIS_PERIOD > 0:
                 result.append(VisualizationHook(cfg.VIS_PERIOD, self.class_names))
             PathManager.mkdirs(cfg.OUTPUT_DIR)  # detectron2 0.5's writers expect the folder
-            result.append(writers.WriterHook(self.build_writers(), period=20))
+            result.append(writers.WriterHook(self.build_writers(), cfg.LOGGING.PERIOD))
         return result
 
     def build_writers(self) -> list[EventWriter]:
@@ -243,10 +243,11 @@ def check_metric_name(metric: str, starts: Sequence[str]) -> None:
 
     An evaluator that does not say what it gives leaves it open.
     """
-    if metric and starts and not metric.startswith(tuple(starts)):
+    if metric and starts and not metric.startswith((*starts, VALIDATION)):
         raise ValueError(
             f"SOLVER.BEST_METRIC is '{metric}', which no evaluation of DATASETS.TEST gives: their "
-            f"results begin with {', '.join(starts)} (as in '{starts[0]}AP'). Name one of them."
+            f"results begin with {', '.join(starts)} (as in '{starts[0]}AP'). Name one of them, or "
+            f"with TEST.VALIDATION_LOSS True '{VALIDATION}total_loss'."
         )
 
 
@@ -257,6 +258,10 @@ def check_best_metric(cfg: CfgNode) -> None:
         raise ValueError(
             f"SOLVER.BEST_METRIC is '{metric}', but DATASETS.TEST is empty: nothing is evaluated. "
             "Name a dataset there, or set SOLVER.BEST_METRIC ''."
+        )
+    if metric.startswith(VALIDATION) and not cfg.TEST.VALIDATION_LOSS:
+        raise ValueError(
+            f"SOLVER.BEST_METRIC is '{metric}', but TEST.VALIDATION_LOSS is False: set it to True."
         )
     if patience := cfg.SOLVER.EARLY_STOPPING:
         lacks = {

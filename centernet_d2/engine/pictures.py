@@ -6,6 +6,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.structures import Instances
 
+from ..structures.padded_images import eight_bit_pixels
 from .step_loop import unwrapped
 
 
@@ -28,20 +29,12 @@ class VisualizationHook(HookBase):
     def draw(self, sample: dict, detections: Instances) -> np.ndarray:
         """Draw a training sample: (H, 2W, 3) uint8, BGR."""
         from ..visualization.detections import draw_detections
+        from ..visualization.results import draw_truth
 
-        image = sample["image"].clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
-        truth = sample["instances"]
-        objects = Instances(
-            truth.image_size,
-            pred_boxes=truth.gt_boxes,
-            pred_classes=truth.gt_classes,
-            scores=torch.ones(len(truth)),
-        )
-        drawn = [
-            draw_detections(image.copy(), instances.to("cpu"), self.class_names, self.threshold)
-            for instances in (objects, detections)
-        ]
-        return np.concatenate(drawn, axis=1)
+        image, names = eight_bit_pixels(sample["image"]), self.class_names
+        truth = draw_truth(image, sample["instances"].to("cpu"), names)
+        found = draw_detections(image, detections.to("cpu"), names, self.threshold)
+        return np.concatenate([truth, found], axis=1)
 
 
 @torch.no_grad()

@@ -110,7 +110,7 @@ class PeriodPrinter(CommonMetricPrinter):
     def line(self, storage: Any) -> str:
         """Return the line: medians of 20 steps, but the images per second are of all so far."""
         known = storage.histories()
-        medians = {key: known[key].median(20) for key in known if "loss" in key}
+        medians = {key: known[key].median(20) for key in known if "loss" in key and "/" not in key}
         total = medians.pop("total_loss", None)
         parts = ", ".join(f"{key.removeprefix('loss_')} {v:.4g}" for key, v in medians.items())
         parts = f" ({parts})" if parts and total is not None else parts

@@ -34,6 +34,7 @@ from .schedule import fix_schedule, schedule_from_config
 from .setup import setup
 from .step_loop import AMP_DTYPES, StepLoop, buffers_of_main_process, distributed, unwrapped
 from .summary import describe_network, specs, training_record
+from .validation import validation_loaders, validation_losses
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Trainer(Parts):
         mapper = getattr(getattr(loader, "dataset", None), "mapper", None)
         self.learned = Learned.of(dataset, mapper)
         check_metric_name(cfg.SOLVER.BEST_METRIC, self.check_evaluation(cfg, model, self.learned))
+        self.validation = validation_loaders(self, cfg, model) if cfg.TEST.VALIDATION_LOSS else []
         self.average = WeightAverage(model, decay=decay) if decay else None
         optimizer = self.build_optimizer(cfg, model)
         self._trainer = StepLoop(
@@ -216,6 +218,8 @@ class Trainer(Parts):
         try:
             with average, buffers_of_main_process(model):
                 self._last_eval_results = self.test(self.cfg, model)
+                if self.validation and (losses := validation_losses(model, self.validation)):
+                    self._last_eval_results["validation"] = losses
         finally:
             self.signals.at_once = False
         if comm.is_main_process() and hasattr(self, "storage"):

@@ -56,7 +56,7 @@ class PredictionWriter:
     draw: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None
     overwrite: bool
     # Makes a second one beside it, named `photo.heatmap.jpg`.
-    draw_heatmap: Callable[[np.ndarray], np.ndarray] | None = None
+    draw_heatmap: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None = None
     left_out: Sequence[str] = ()  # files that the JSON lists as such
     formats: Sequence[str] = ()  # of `PREDICTION_FORMATS`
 
@@ -136,7 +136,7 @@ class PredictionWriter:
             if kind == "picture" and self.draw:
                 drawn = self.draw(image, shown)
             elif self.draw_heatmap:
-                drawn = self.draw_heatmap(image)
+                drawn = self.draw_heatmap(image, shown)
             write_picture(os.path.join(self.folder, name), drawn)
         self._owners[record["name"]] = key
         self.records[key] = record

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..checked_values import check_choice
 from .blocks import ConvNormRelu, make_norm
-from .directional_pool import DirectionalPool
+from .directional_pool import DirectionalPool, pool_with
 
 CORNERS = {"top_left": ("top", "left"), "bottom_right": ("bottom", "right")}
 """Corner -> directions of the pools along the columns and along the rows."""
+ORDERS = ("inside_first", "boundary_first")
 
 
 class _PoolingModule(nn.Module):
@@ -76,9 +77,10 @@ class CornerPooling(_PoolingModule):
 class CascadeCornerPooling(CornerPooling):
     """Corner pooling that also looks from the box's edges into its inside.
 
-    Before a branch is pooled along its edge, the maximum of a second branch across that edge, which
-    is the other pool, is added to it and convolved, without norm and ReLU (published code; the
-    paper's text tells the two steps the other way round).
+    "inside_first": before a branch is pooled along its edge, the maximum of a second branch across
+    that edge, which is the other pool, is added to it and convolved, without norm and ReLU
+    (published code). "boundary_first" (the paper's text): the branch is pooled along its edge, the
+    second's maximum across the edge from where that one lies is added, and the sum is convolved.
     """
 
     def __init__(
@@ -88,10 +90,13 @@ class CascadeCornerPooling(CornerPooling):
         *,
         pool_channels: int = 128,
         norm: str = "BN",
+        order: str = "inside_first",
         **options: Any,
     ) -> None:
+        check_choice("order", order, ORDERS)
         options |= {"pool_channels": pool_channels, "norm": norm}
         super().__init__(in_channels, out_channels, **options)
+        self.boundary_first = order == "boundary_first"
         self.look = nn.ModuleList(
             ConvNormRelu(in_channels, pool_channels, norm=norm) for _ in range(2)
         )
@@ -101,8 +106,12 @@ class CascadeCornerPooling(CornerPooling):
 
     def pooled(self, branch: int, features: Tensor) -> Tensor:
         inside = self.pools[1 - branch](self.look[branch](features))
-        edge = self.look_merge[branch](self.branches[branch](features) + inside)
-        return self.pools[branch](edge)
+        edge = self.branches[branch](features)
+        if not self.boundary_first:
+            return self.pools[branch](self.look_merge[branch](edge + inside))
+        for pool in self.pools[branch]:  # one, or none
+            edge, inside = pool_with(edge, inside, pool.direction)
+        return self.look_merge[branch](edge + inside)
 
 
 class CenterPooling(_PoolingModule):

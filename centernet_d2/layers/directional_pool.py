@@ -16,6 +16,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -79,13 +80,32 @@ def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
         raise ValueError(f"a graph pools lines of at most {LONGEST} cells, got {length}")
     reach = 1
     while reach < LONGEST:
-        # Moved by `reach` cells, which may be further than the map goes.
-        after, before = (reach, 0) if from_end else (0, reach)
-        padding = [before, after] if axis == 3 else [0, 0, before, after]
-        padded = F.pad(features, padding, value=-torch.inf)
-        features = torch.maximum(features, padded.narrow(axis, after, length))
+        features = torch.maximum(features, _moved(features, axis, from_end, reach, length))
         reach *= 2
     return features
+
+
+def _moved(features: Tensor, axis: int, from_end: bool, reach: int, length: int) -> Tensor:
+    """Moved by `reach` cells, which may be further than the map goes; -inf comes in."""
+    after, before = (reach, 0) if from_end else (0, reach)
+    padding = [before, after] if axis == 3 else [0, 0, before, after]
+    return F.pad(features, padding, value=-torch.inf).narrow(axis, after, length)
+
+
+def pool_with(features: Tensor, companion: Tensor, direction: str) -> tuple[Tensor, Tensor]:
+    """`directional_pool`, and what `companion`, of the same shape, holds where each maximum lies.
+
+    Of equal values the nearest counts. By doubling, with operators that every exporter knows.
+    """
+    axis, from_end = DIRECTIONS[direction]
+    reach, length = 1, features.shape[axis]
+    while reach < (LONGEST if _makes_a_graph() else length):
+        nearer = (features, companion)
+        further = [_moved(each, axis, from_end, reach, length) for each in nearer]
+        higher = further[0] > features
+        features, companion = map(partial(torch.where, higher), further, nearer)
+        reach *= 2
+    return features, companion
 
 
 class DirectionalPool(nn.Module):

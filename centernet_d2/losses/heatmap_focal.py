@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..checked_values import check_at_least
+from ..checked_values import check_at_least, check_choice
 
 CLAMP = 1e-4
 """Probabilities are kept this far from 0 and 1, as published."""
@@ -55,18 +56,26 @@ def heatmap_focal_loss(
 
 @dataclass(frozen=True)
 class FocalLoss:
-    """`heatmap_focal_loss` with its two exponents (published: 2 and 4)."""
+    """`heatmap_focal_loss` with its two exponents (published: 2 and 4) and normalizer."""
 
     alpha: float = 2.0  # on the error of the prediction
     beta: float = 4.0  # on the distance from a positive
+    # "peaks", positives of the batch, or "objects": of each image its own, and the mean of images
+    normalizer: str = "peaks"
 
     def __post_init__(self) -> None:
         check_at_least("alpha", self.alpha, 0)
         check_at_least("beta", self.beta, 0)
+        check_choice("normalizer", self.normalizer, ("peaks", "objects"))
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, h, w) against a target heatmap (N, C, h, w): a scalar."""
-        return heatmap_focal_loss(logits, target, alpha=self.alpha, beta=self.beta)
+    def __call__(self, logits: Tensor, target: Tensor, image: Tensor) -> Tensor:
+        """The loss of logits against a target heatmap, (N, C, h, w), of objects of `image` (P,)."""
+        loss = partial(heatmap_focal_loss, alpha=self.alpha, beta=self.beta)
+        if self.normalizer == "peaks":
+            return loss(logits, target)
+        counts = torch.bincount(image, minlength=len(logits)).clamp(min=1)
+        images = zip(logits.split(1), target.split(1), counts, strict=True)
+        return torch.stack([loss(own, wanted, normalizer=n) for own, wanted, n in images]).mean()
 
 
 def _wide(values: Tensor) -> Tensor:

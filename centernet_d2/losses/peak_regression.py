@@ -60,15 +60,11 @@ class RegressionLoss:
         with torch.autocast(prediction.device.type, enabled=False):
             if prediction.dtype != torch.float64:
                 prediction = prediction.float()
-            target, distance = target.to(prediction.dtype), KINDS[self.kind]
-            rows: Tensor | int = len(prediction)
-            if weight is None:
-                total = distance(prediction, target, reduction="sum")
-            else:
-                total = (distance(prediction, target, reduction="none") * weight[:, None]).sum()
-                rows = weight.sum()
-            channels = prediction.shape[1:].numel()
-            return total / (self._count(rows, channels, num_images) + EPSILON)
+            each = KINDS[self.kind](prediction, target.to(prediction.dtype), reduction="none")
+            rows: Tensor | int = len(each)
+            if weight is not None:
+                each, rows = each * weight[:, None], weight.sum()
+            return each.sum() / (self._count(rows, each.shape[1:].numel(), num_images) + EPSILON)
 
     def _count(self, rows: Tensor | int, channels: int, num_images: int | None) -> Tensor | float:
         if not isinstance(self.normalizer, str):

@@ -47,10 +47,10 @@ class OnCanvas(nn.Module):
         """What the network frame's sides must be multiples of."""
         return max(self.backbone.size_divisibility, self.stride)
 
-    def features(self, images: PaddedImages) -> list[Tensor]:
-        """The backbone's maps that carry predictions, one per stack.
+    def features(self, images: PaddedImages, names: Sequence[str] = ()) -> list[Tensor]:
+        """The backbone's maps that carry predictions, one per stack, or those of other names.
 
-        ValueError unless they have the size of the canvas over the stride, rounded up.
+        ValueError unless they have the size of the canvas over their stride, rounded up.
         """
         height, width = images.tensor.shape[-2:]
         unfit = ValueError(
@@ -73,11 +73,12 @@ class OnCanvas(nn.Module):
             if "must match" in str(error) and (height % self.divisor or width % self.divisor):
                 raise unfit from error
             raise
-        maps = [outputs[name] for name in self.in_features]
-        expected = (-(-height // self.stride), -(-width // self.stride))
-        if any(each.shape[-2:] != expected for each in maps):
-            raise unfit
-        return maps
+        names, shapes = names or self.in_features, self.backbone.output_shape()
+        for name in names:
+            stride = shapes[name].stride
+            if outputs[name].shape[-2:] != (-(-height // stride), -(-width // stride)):
+                raise unfit
+        return [outputs[name] for name in names]
 
     def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:
         """Training crops, which are the network frame already; others share a common canvas."""

@@ -7,6 +7,7 @@ detector. `docs/config.md` says more about each value, with its source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self, TypeVar
 
 from detectron2.config import CfgNode
@@ -21,6 +22,7 @@ from ..decoding.peaks import PeakSearch
 from ..decoding.soft_nms import SoftNmsRule
 from ..losses.associative_embedding import REDUCTIONS
 from ..losses.heatmap_focal import FocalLoss
+from ..losses.heatmap_mse import HEATMAP_LOSSES, heatmap_mse_loss
 from ..losses.peak_regression import RegressionLoss
 from ..structures.predictions import CenterPredictions
 from ..structures.targets import CenterTargets
@@ -36,7 +38,10 @@ HEATMAP, POINTS = "MODEL.HEATMAP", "MODEL.POINTS_CENTERNET"
 # What the detectors share -> its block, and the keys of another name than the argument's.
 PARTS: dict[type, tuple[str, dict[str, str]]] = {
     GaussianRule: (HEATMAP, {"round_up": "RADIUS_ROUND_UP"}),
-    FocalLoss: (HEATMAP, {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA"}),
+    FocalLoss: (
+        HEATMAP,
+        {"alpha": "FOCAL_ALPHA", "beta": "FOCAL_BETA", "normalizer": "FOCAL_NORMALIZER"},
+    ),
     PeakSearch: (HEATMAP, {"kernel": "PEAK_KERNEL"}),
     RegressionLoss: (POINTS, {"kind": "REGRESSION_LOSS", "normalizer": "REGRESSION_NORMALIZER"}),
 }
@@ -56,11 +61,13 @@ class CenterLearning:
     regression: RegressionLoss = field(default_factory=RegressionLoss)  # of the offset
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    heatmap_loss: str = "focal"  # or "mse": outputs are the heatmap itself, no logits
     ignored_region: str = "center"  # what of an ignored object is no negative, see `with_ignored`
     border: str = "last_cell"  # or "map": where boxes are cut, see `center_targets`
 
     def __post_init__(self) -> None:
         check_choice("border", self.border, ("last_cell", "map"))
+        check_choice("heatmap_loss", self.heatmap_loss, HEATMAP_LOSSES)
         check_choice("ignored_region", self.ignored_region, IGNORED_REGIONS)
 
     @classmethod
@@ -70,7 +77,9 @@ class CenterLearning:
 
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
-        heatmap = self.heatmap_weight * self.focal(predictions.heatmap, centers.heatmap)
+        focal = partial(self.focal, image=centers.peaks.image)
+        loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+        heatmap = self.heatmap_weight * loss(predictions.heatmap, centers.heatmap)
         if predictions.offset is None:
             return {"loss_heatmap": heatmap}
         rows = centers.regression_mask
@@ -130,8 +139,10 @@ class CornerLearning:
 
     gaussian: GaussianRule = field(default_factory=lambda: GaussianRule(RadiusRule.EXACT, 0.3))
     focal: FocalLoss = field(default_factory=FocalLoss)
+    sigma_rule: str = "window"  # or "radius", see `corner_targets`
     heatmap_weight: float = 1.0
     offset_weight: float = 1.0
+    offset_loss: str = "smooth_l1"  # or "l1"
     pull_weight: float = 0.1  # embeddings of one object's corners together
     push_weight: float = 0.1  # those of different objects apart
     embedding_reduction: str = "sum"  # over the images of a batch, or "mean"
@@ -140,6 +151,7 @@ class CornerLearning:
     def __post_init__(self) -> None:
         check_choice("embedding_reduction", self.embedding_reduction, REDUCTIONS)
         check_choice("stack_reduction", self.stack_reduction, REDUCTIONS)
+        check_choice("sigma_rule", self.sigma_rule, ("window", "radius"))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

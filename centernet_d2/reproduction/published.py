@@ -25,7 +25,7 @@ from ..detectron2_versions import VERSION
 from ..engine.run import RESULTS_FILE
 from ..engine.seeds import run_child
 from ..model_zoo.api import get_config
-from ..model_zoo.entries import COCO_TEST_DEV, ENTRIES, Entry
+from ..model_zoo.entries import BENCHMARKS, ENTRIES, Entry
 from ..model_zoo.lookup import by_hand, fetch_weights, find_entry, weights_place
 from ..model_zoo.measured import IMAGES, is_whole, tell_scores
 from ..progress import bar
@@ -83,7 +83,7 @@ def evaluations() -> Iterator[Evaluation]:
             yield Evaluation(entry, "cars", dataset, entry.published)
             continue
         several = tuple(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).published_scales)
-        split = "coco_2017_test-dev" if entry.benchmark == COCO_TEST_DEV else dataset
+        split = "coco_2017_test-dev" if entry.benchmark is BENCHMARKS["COCO_TEST_DEV"] else dataset
         for view, value in entry.published.items():
             views = (view != "none", several if view == "ms" else (1.0,))
             yield Evaluation(entry, view, split, {view: value}, *views)
@@ -97,7 +97,7 @@ def look(chosen: Iterable[Evaluation], output: Path, *, fetch: bool = True) -> N
 
     An earlier record stands if weights, number of images and versions are the same.
     """
-    versions = {"centernet_d2": __version__, "detectron2": VERSION, "torch": torch.__version__}
+    versions = {"centernet_d2": __version__, "detectron2": VERSION, "torch": str(torch.__version__)}
     for each in chosen:
         each.folder = output / each.entry.name / each.name.replace(" ", "_")
         images, no_data = count_images(each.dataset)

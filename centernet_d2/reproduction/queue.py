@@ -1,13 +1,9 @@
 """The runs of a study, one after the other, each a process and a row; what is there is kept."""
 
-from __future__ import annotations
-
 import json
 import logging
-import os
 import shlex
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +13,7 @@ from typing import Any
 
 from ..atomic_write import write_json
 from ..engine.processes import STOPPING
-from ..engine.run import RESULTS_FILE, result_folder
+from ..engine.run import RESULTS_FILE, TIMING_FILE, result_folder
 from ..engine.seeds import run_child
 from ..progress import SHOWN, bar
 from ..visualization.curves import read_metrics
@@ -31,130 +27,109 @@ STOPPED = tuple(128 + number for number in (signal.SIGINT, *STOPPING))
 Rows = dict[str, dict[str, Any]]  # by the run's name
 
 
-def open_folder(folder: str, table: Table) -> None:
-    """Make a folder the study's own.
-
-    Raises:
-        ValueError: it holds a study of another table or scale.
-    """
-    file, mine = Path(folder, STUDY_FILE), {"version": table.version, "scale": table.scale}
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if found != mine:
-            raise ValueError(
-                f"'{folder}' holds a study of table version {found.get('version')} at scale "
-                f"{found.get('scale')}, not of version {table.version} at scale {table.scale}: "
-                "name another --output."
-            )
-        return
-    write_json(file, mine)
-
-
-def read_rows(folder: str, runs: Sequence[Run]) -> Rows:
+def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
     """Return the rows that are there of these runs.
 
     Raises:
-        ValueError: a row is of other keys than the table has for its run.
+        ValueError: the folder holds a study of another table or scale, or a run of other keys.
     """
-    rows = {}
+    rows, mine = Rows(), {"version": table.version, "scale": table.scale}
+    file = Path(folder, STUDY_FILE)
+    if file.is_file() and (found := json.loads(file.read_text("utf-8"))) != mine:
+        raise ValueError(
+            f"'{folder}' holds another study, {found}: this one, {mine}, needs its own --output."
+        )
     for run in runs:
         file = Path(folder, ROWS, f"{run.name}.json")
         if file.is_file():
-            rows[run.name] = row = json.loads(file.read_text(encoding="utf-8"))
-            if other := set(row["words"]) ^ set(map(str, run.words())):
+            rows[run.name] = json.loads(file.read_text("utf-8"))
+            if other := sorted({*rows[run.name]["words"]} ^ {*run.words()}):
                 raise ValueError(
-                    f"'{file}' is of a run with other keys than the table has now ("
-                    f"{', '.join(sorted(other))}): name another --output, or delete that file and "
-                    f"'{os.path.join(folder, run.name)}' to run it again."
+                    f"'{file}' is of a run with other keys than the table has ({', '.join(other)}):"
+                    f" name another --output, or delete it and '{Path(folder, run.name)}'."
                 )
     return rows
 
 
 def run_all(
     folder: str,
+    table: Table,
     runs: Sequence[Run],
     *,
     run_child: Callable[..., int] = run_child,
-    after: Callable[[], object] = lambda: None,
 ) -> list[str]:
     """Run what has no row yet; return the names of the runs that failed.
 
     Args:
         folder: of the study; each run has a folder there, and leaves a row when it is done.
+        table: that the runs are of.
         runs: in order, a training before its tests.
         run_child: see `engine.seeds`; called with `output`, a file for what it prints.
-        after: called after each run that is done, for a report of what is there.
 
     Raises:
         SystemExit: a run was stopped by a signal; the same call goes on with it.
     """
-    rows, failed = read_rows(folder, runs), list[str]()
+    rows, failed, start = read_rows(folder, table, runs), list[str](), time.monotonic()
+    write_json(Path(folder, STUDY_FILE), {"version": table.version, "scale": table.scale})
     left = [run for run in runs if run.name not in rows]
-    spent = Clock([run.variant.minutes for run in left])
+    minutes = [run.variant.minutes for run in left]
     with bar(total=len(left), what="runs", bar_format="{desc} {bar} {n}/{total}") as shown:
-        for place, run in enumerate(left):
-            shown.set_description(f"{run.name}, {spent.left(place)} left")
-            if run.needed in failed:
-                logger.error("%s is left out, as %s failed.", run.name, run.needed)
+        for done, run in enumerate(left):
+            rest = time_left(minutes, done, time.monotonic() - start)
+            shown.set_description(f"{run.name}, {rest} left")
+            logger.info("%d of %d, about %s left: %s", done + 1, len(left), rest, run.name)
+            status = -1 if run.needed in failed else run_one(folder, run, run_child)
+            if status in STOPPED:
+                logger.info("Stopped in %s; the same command goes on.", run.name, extra=SHOWN)
+                sys.exit(status)
+            if status:
                 failed.append(run.name)
-            elif status := run_one(folder, run, run_child):
-                if status in STOPPED:
-                    logger.info("Stopped in %s; the same command goes on.", run.name, extra=SHOWN)
-                    sys.exit(status)
-                where = os.path.join(folder, run.name, LOG)
-                logger.error("%s failed with exit status %d: see %s.", run.name, status, where)
-                failed.append(run.name)
-            else:
-                after()
+                why = f"failed with exit status {status}: see {Path(folder, run.name, LOG)}"
+                told = why if status > 0 else f"is left out, as {run.needed} failed"
+                logger.error("%s %s.", run.name, told)
             shown.update()
-            told = (run.name, place + 1, len(left), spent.left(place + 1))
-            logger.info("%s: %d of %d, about %s left", *told, extra=SHOWN)
     return failed
 
 
-class Clock:
-    """How long the rest of a queue takes, from what each was said to take and what they took."""
-
-    def __init__(self, minutes: Sequence[float]) -> None:
-        self.minutes, self.start = minutes, time.monotonic()
-
-    def left(self, done: int) -> str:
-        """Return the time that all but the first `done` take, as text."""
-        passed, said = (time.monotonic() - self.start) / 60, sum(self.minutes[:done])
-        minutes = round(sum(self.minutes[done:]) * (passed / said if said else 1.0))
-        return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+def time_left(minutes: Sequence[float], done: int, seconds: float) -> str:
+    """Return what a queue still takes: what each run was said to take, as fast as those `done`."""
+    said = sum(minutes[:done])
+    left = round(sum(minutes[done:]) * (seconds / 60 / said if said else 1.0))
+    return f"{left // 60} h {left % 60} min" if left >= 60 else f"{left} min"
 
 
-def run_one(folder: str, run: Run, run_child: Callable[..., int] = run_child) -> int:
+def run_one(folder: str, run: Run, run_child: Callable[..., int]) -> int:
     """Run in a process, and write the row; return the exit status."""
-    place = os.path.join(folder, run.name)
-    os.makedirs(place, exist_ok=True)
-    command = run.command(folder)
-    with open(os.path.join(place, LOG), "a", encoding="utf-8") as log:
+    place, command = Path(folder, run.name), run.command(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / LOG).open("a", encoding="utf-8") as log:
         print(f"$ centernet-d2 {shlex.join(command)}", file=log, flush=True)
         if status := run_child([*PROGRAM, *command], output=log):
             return status
-    found = Path(result_folder(place, bool(run.needed)), RESULTS_FILE)
+    results = Path(result_folder(str(place), bool(run.needed)))
     row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
-    row |= {"scores": json.loads(found.read_text(encoding="utf-8"))}
     row |= {"date": datetime.now(UTC).date().isoformat()}
-    if not run.needed:
-        row |= learning(os.path.join(place, "metrics.json"))
-    write_json(os.path.join(folder, ROWS, f"{run.name}.json"), row, indent=1)
+    row["scores"] = json.loads((results / RESULTS_FILE).read_text("utf-8"))
+    if run.needed:
+        (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
+        row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
+    else:
+        row |= learning(str(place / "metrics.json"))
+    write_json(Path(folder, ROWS, f"{run.name}.json"), row, indent=1)
     return 0
 
 
 def learning(file: str) -> dict[str, Any]:
     """Return the minutes that a training took, without its tests, and AP by task at those minutes.
 
-    They are steps times the median step: what a busy machine or a pause adds is no part of them.
+    They are steps times a step that nothing disturbed (the fastest tenth of those logged): a pause,
+    or other work on the machine, is no part of them.
     """
     series = read_metrics(file)
-    step = statistics.median(series["time"][1]) / 60
-    scores = {name: found for name, found in series.items() if name.endswith("/AP")}
+    step = sorted(series["time"][1])[len(series["time"][1]) // 10] / 60
     curves = {
         name: [((iteration + 1) * step, value) for iteration, value in zip(*found, strict=True)]
-        for name, found in scores.items()
+        for name, found in series.items()
+        if name.endswith("/AP")
     }
-    last = max(curve[-1][0] for curve in curves.values())
-    return {"minutes": last, "minutes_AP": curves}
+    return {"minutes": max(curve[-1][0] for curve in curves.values()), "minutes_AP": curves}

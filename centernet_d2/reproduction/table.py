@@ -1,8 +1,5 @@
 """The table `ablations.yaml`: variants as commands, and the claims that they decide."""
 
-from __future__ import annotations
-
-import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,11 +12,9 @@ from ..checked_values import check_choice
 from ..engine.seeds import FINAL_WEIGHTS
 
 TABLE = Path(__file__).with_name("ablations.yaml")
-NO_DATA: Mapping[str, str] = {}
 VARIANT = ("config", "of", "weights", "keys", "gpu", "steps", "minutes", "needs")
+RULES = ("version", "learned", "same_within", "speed_on", "rules")
 TEST_MINUTES = 0.4  # of a test alone
-EXPECTED = ("first", "same")
-LOWER_IS_BETTER = ("FD", "seconds")  # beginnings of a metric's name
 
 
 @dataclass(frozen=True)
@@ -30,23 +25,16 @@ class Claim:
     paper: str
     table: str
     says: str
-    pair: tuple[str, str]  # variants
+    pair: tuple[str, str]
     metric: str = "bbox/AP"
-    expect: str = "first"  # which is better, or that none is: `EXPECTED`
+    expect: str = "first"  # is better, or both are the `same`
     published: tuple[float, ...] = ()  # of the pair; empty: the paper has no numbers
     note: str = ""
 
-    @property
-    def lower_is_better(self) -> bool:
-        return self.metric.partition("/")[2].startswith(LOWER_IS_BETTER)
-
-    @property
-    def gain(self) -> float | None:
-        """How much better the first of the pair is in the paper."""
-        if not self.published:
-            return None
-        gain = self.published[0] - self.published[1]
-        return round(-gain if self.lower_is_better else gain, 1)
+    def gain(self, values: Sequence[float]) -> list[float]:
+        """Return values with the sign that makes more of them better."""
+        less_is_better = self.metric.partition("/")[2].startswith(("FD", "ms"))
+        return [-value if less_is_better else value for value in values]
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Run:
-    """A variant with a seed: a process of its own, in a folder of its own."""
+    """A variant with a seed: a process and a folder of its own."""
 
     variant: Variant
     seed: int
@@ -79,88 +67,85 @@ class Run:
         return self.variant.weights and f"{self.variant.weights}-{self.seed}"
 
     def words(self) -> list[str]:
-        """Return verb, arguments and keys, but for folders: what tells whether a run is another."""
-        keys = {**self.variant.keys, "SEED": self.seed}
-        given = [text for pair in keys.items() for text in map(str, pair)]
-        start = ["--config-file", self.variant.config]
-        if self.variant.weights:
-            return ["evaluate", *start, *given]
-        steps = {"SOLVER.MAX_ITER": self.variant.steps, "TEST.EVAL_PERIOD": self.variant.steps // 5}
-        return ["train", *start, *(str(w) for pair in steps.items() for w in pair), *given]
+        """Return verb, config and keys, but for folders: what tells whether a run is another."""
+        steps, keys = self.variant.steps, {**self.variant.keys, "SEED": self.seed}
+        verb = ["evaluate", "--timing"]
+        if not self.needed:
+            verb = ["train"]
+            keys = {"SOLVER.MAX_ITER": steps, "TEST.EVAL_PERIOD": steps // 5, **keys}
+        given = [str(word) for pair in keys.items() for word in pair]
+        return [*verb, "--config-file", self.variant.config, *given]
 
     def command(self, folder: str) -> list[str]:
         """Return `words` as what follows `centernet-d2`, in the folder of the study."""
         verb, *rest = self.words()
-        place = ["OUTPUT_DIR", os.path.join(folder, self.name)]
-        if not self.needed:
-            return [verb, "--resume", *rest, *place]
-        return [verb, "--weights", os.path.join(folder, self.needed, FINAL_WEIGHTS), *rest, *place]
+        weights = os.path.join(folder, self.needed, FINAL_WEIGHTS)
+        start = ["--weights", weights] if self.needed else ["--resume"]
+        return [verb, *start, *rest, "OUTPUT_DIR", os.path.join(folder, self.name)]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The study as it is read: at one scale, with the data that is there."""
+    """The study at one scale, with the claims that were asked for and whose data is there."""
 
     version: int
     scale: str
     learned: float  # AP50 that a run must reach
     same_within: float  # of a metric, what `expect: same` allows
+    speed_on: str  # dataset of which speed and AP are drawn
+    rules: str  # how a claim is decided, in words
     claims: tuple[Claim, ...]
     variants: Mapping[str, Variant] = field(repr=False)
-
-    def chosen(self, names: Sequence[str]) -> Table:
-        """Return the table with some claims only; none: all.
-
-        Raises:
-            ValueError: there is no such claim.
-        """
-        known = [claim.id for claim in self.claims]
-        for name in names:
-            check_choice("--claims", name, known)
-        kept = tuple(claim for claim in self.claims if not names or claim.id in names)
-        return Table(**{f.name: getattr(self, f.name) for f in fields(self)} | {"claims": kept})
-
-    def needs(self, claim: Claim) -> list[str]:
-        """Return the data that a claim needs and that is not generated."""
-        return sorted({self.variants[name].needs for name in claim.pair} - {""})
+    left_out: Mapping[str, str] = field(default_factory=dict)  # claim -> the data that it lacks
 
     def runs(self, seeds: int) -> list[Run]:
         """Return what the claims need, seed by seed; a training stands before its tests."""
-        wanted = dict.fromkeys(itertools.chain(*(claim.pair for claim in self.claims)))
-        needed = {*wanted, *(self.variants[name].weights for name in wanted)} - {""}
-        order = [v for v in self.variants.values() if v.name in needed]
-        order.sort(key=lambda v: bool(v.weights))
-        return [Run(variant, seed) for seed in range(seeds) for variant in order]
+        wanted = {name for claim in self.claims for name in claim.pair}
+        wanted |= {self.variants[name].weights for name in wanted}
+        order = sorted(self.variants.values(), key=lambda variant: bool(variant.weights))
+        return [Run(v, seed) for seed in range(seeds) for v in order if v.name in wanted]
 
 
-def read_table(scale: str = "cpu", data: Mapping[str, str] = NO_DATA, file: Path = TABLE) -> Table:
+def read_table(
+    scale: str = "cpu",
+    data: Mapping[str, str] | None = None,
+    names: Sequence[str] = (),
+    *,
+    file: Path = TABLE,
+) -> Table:
     """Read the study.
 
     Args:
         scale: an entry of its `scales`.
         data: folders of data that is not generated, by name; claims on what has none are left out.
+        names: of the claims that are wanted; none: all.
         file: the table.
 
     Raises:
-        ValueError: a name in it is not there; the message says which.
+        ValueError: a name is not there, or the data of a claim that is wanted.
     """
-    given = yaml.safe_load(file.read_text(encoding="utf-8"))
+    given, data = yaml.safe_load(file.read_text(encoding="utf-8")), data or {}
     check_choice("The scale", scale, given["scales"])
     variants: dict[str, Variant] = {}
-    missing = set()
+    missing: dict[str, str] = {}  # variant -> the data that it lacks
     for name, row in given["variants"].items():
         _check_names(f"variant {name}", row, VARIANT)
         above, needs = row.get("weights") or row.get("of"), row.get("needs")
         if above in missing or (needs and not data.get(needs)):
-            missing.add(name)
+            missing[name] = missing.get(above) or needs
             continue
         if above:
             check_choice(f"What variant {name} is of", above, variants)
         variants[name] = _variant(name, row, given, scale, variants.get(above), data)
-    claims = tuple(_claim(row, {*variants, *missing}) for row in given["claims"])
-    kept = tuple(claim for claim in claims if missing.isdisjoint(claim.pair))
-    rules = {key: given[key] for key in ("version", "learned", "same_within")}
-    return Table(**rules, scale=scale, claims=kept, variants=variants)
+    claims = {row["id"]: _claim(row, [*variants, *missing]) for row in given["claims"]}
+    out = {c.id: missing[name] for c in claims.values() for name in c.pair if name in missing}
+    for name in names:
+        check_choice("--claims", name, claims)
+        if name in out:
+            raise ValueError(f"Claim {name} needs data: --{out[name]} FOLDER.")
+    kept = tuple(claims[name] for name in claims if name not in out and name in (names or claims))
+    rules = {key: given[key] for key in RULES}
+    return Table(**rules, scale=scale, claims=kept, variants=variants, left_out=out)
 
 
 def _variant(
@@ -172,22 +157,20 @@ def _variant(
     data: Mapping[str, str],
 ) -> Variant:
     """Fill in what a variant takes from the one above it, the scale and the data that is there."""
-    of_scale = given["scales"][scale]
     own = row.get("keys", {}) | (row.get("gpu", {}) if scale == "gpu" else {})
     for key in {"DATASETS.TRAIN", "DATASETS.TEST"} & own.keys():
         own[key] = [text.format_map(data) for text in own[key]]
-    told = {key: row[key] for key in ("config", "minutes", "needs") if key in row}
-    told |= {"steps": row["steps"] * of_scale["factor"]} if "steps" in row else {}
-    if row.get("weights"):
-        told |= {"weights": row["weights"], "minutes": TEST_MINUTES}
-    keys = (above.keys if above else given["keys"] | of_scale["keys"]) | own
+    told = {k: row[k] for k in ("config", "minutes", "needs") if k in row}
+    told |= {"steps": row["steps"] * given["scales"][scale]["factor"]} if "steps" in row else {}
+    told |= {"weights": above.name, "minutes": TEST_MINUTES} if above and "weights" in row else {}
+    keys = (above.keys if above else given["keys"] | given["scales"][scale]["keys"]) | own
     return Variant(**(vars(above) if above else {}) | told | {"name": name, "keys": keys})
 
 
 def _claim(row: Mapping[str, Any], variants: Collection[str]) -> Claim:
-    _check_names(f"claim {row.get('id')}", row, [f.name for f in fields(Claim)])
+    _check_names(f"claim {row['id']}", row, [each.name for each in fields(Claim)])
     claim = Claim(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-    check_choice(f"`expect` of claim {claim.id}", claim.expect, EXPECTED)
+    check_choice(f"`expect` of claim {claim.id}", claim.expect, ("first", "same"))
     for name in claim.pair:
         check_choice(f"A variant of claim {claim.id}", name, variants)
     return claim

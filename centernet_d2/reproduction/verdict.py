@@ -1,22 +1,18 @@
 """What several seeds say of a claim: an interval of the difference, and a word."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-# Two-sided 95 % quantiles of Student's t by degrees of freedom, any statistics book's; what lies
-# between two of them takes the larger one, which is the wider interval.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom, any statistics book's; between two
+# of them the larger one is taken, which makes the wider interval.
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306}
 STUDENT |= {9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.000}
-
 HOLDS, OPPOSITE, UNDECIDED = "holds", "the opposite", "undecided"
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A difference of two means, and what it may as well be (95 %)."""
 
     difference: float
@@ -25,16 +21,11 @@ class Interval:
 
 
 def difference(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Interval:
-    """Return first - second: Welch's interval, or, `paired` seed by seed, Student's.
+    """Return first - second, of two values each or more: Welch's interval, or, `paired`, Student's.
 
     Two trainings are independent, as their networks start anew; two tests of the same weights are
-    not, and what differs between seeds falls out of their difference.
-
-    Raises:
-        ValueError: a variant has fewer than two values, or pairs are not complete.
+    not, and what differs between seeds falls out of their differences, seed by seed.
     """
-    if min(len(first), len(second)) < 2:
-        raise ValueError("a spread needs two values of each variant")
     mean = statistics.fmean(first) - statistics.fmean(second)
     if paired:
         each = [a - b for a, b in zip(first, second, strict=True)]

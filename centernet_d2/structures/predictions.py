@@ -45,6 +45,7 @@ class Peaks:
     classes: Tensor  # (N, K) int64
     y: Tensor  # (N, K) int64, row of the cell
     x: Tensor  # (N, K) int64, column of the cell
+    slot: Tensor | None = None  # (N, K) int64, which of several sizes; see `CenterTargets`
 
     def gather(self, maps: Tensor) -> Tensor:
         """Values of maps (N, D, h, w) at the peaks: (N, K, D)."""

@@ -18,7 +18,7 @@ class PeakIndex:
     def __len__(self) -> int:
         return len(self.image)
 
-    def __getitem__(self, rows: Tensor) -> Self:
+    def __getitem__(self, rows: Tensor | slice) -> Self:
         """Some of them."""
         return replace(self, image=self.image[rows], y=self.y[rows], x=self.x[rows])
 
@@ -56,6 +56,9 @@ class CenterTargets:
     kept: Tensor
     # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
     regression_mask: Tensor
+    # (P,) int64, which of a point's several sizes is the object's: the heatmap's channel is then
+    # class x sizes + slot. None: a point has one size.
+    slot: Tensor | None = None
 
     @property
     def num_images(self) -> int:

@@ -3,6 +3,8 @@
 P objects of the batch, N images, C classes, (h, w) output map.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ def center_targets(
     ignored: Tensor | None = None,
     ignored_region: str = "center",
     border: str = "last_cell",
+    size_bounds: Sequence[float] = (),
 ) -> CenterTargets:
     """Heatmap, cell, offset and size of every object.
 
@@ -48,6 +51,8 @@ def center_targets(
             class -1. None: no object.
         ignored_region: see `with_ignored`.
         border: "last_cell" or "map".
+        size_bounds: cells, ascending, between the several sizes of a point: roots of the area of
+            what the map has of an object. Each size has its own heatmap of each class.
     """
     height, width = map_size
     if ignored is None:
@@ -56,13 +61,19 @@ def center_targets(
     limit: tuple[float, float] = (width - 1, height - 1)
     if border == "map":  # a center rounded to its very end would be in no cell
         limit = (width * (1 - 1e-6), height * (1 - 1e-6))
+    sizes = len(size_bounds) + 1
+    if size_bounds:
+        visible = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height] * 2))
+        side = (visible[:, 2:] - visible[:, :2]).prod(1).clamp(min=0).sqrt()
+        slot = torch.bucketize(side, side.new_tensor(size_bounds))
+        classes = torch.where(classes < 0, classes, classes * sizes + slot)
     objects = clipped_objects(
         boxes[found], classes[found], image[found], limit=limit, gaussian=gaussian
     )
     kept = found[objects.kept]
     if regression_mask is None:
         regression_mask = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    blank = boxes.new_zeros((num_images, num_classes, height, width))
+    blank = boxes.new_zeros((num_images, num_classes * sizes, height, width))
     center = keypoint_targets(objects, objects.center, blank)
     heatmap = center.heatmap
     if ignored.any():
@@ -71,7 +82,8 @@ def center_targets(
     return CenterTargets(
         heatmap=heatmap,
         peaks=center.peaks,
-        classes=objects.classes,
+        classes=objects.classes // sizes,
+        slot=objects.classes % sizes if size_bounds else None,
         offset=center.offset,
         size=objects.size,
         radius=objects.radius,

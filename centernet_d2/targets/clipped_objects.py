@@ -76,7 +76,7 @@ def clipped_objects(
 
 
 def keypoint_targets(
-    objects: ClippedObjects, points: Tensor, blank: Tensor, sigma_divisor: float = 6.0
+    objects: ClippedObjects, points: Tensor, blank: Tensor, sigma_divisor: float | Tensor = 6
 ) -> KeypointTargets:
     """Cells, offsets and heatmap of one point of every object.
 

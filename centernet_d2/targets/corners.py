@@ -23,6 +23,7 @@ def corner_targets(
     frame_size: tuple[int, int],
     gaussian: GaussianRule,
     center_sigma_divisor: float | None = None,
+    sigma_rule: str = "window",
 ) -> CornerTargets:
     """Heatmap, cell and offset of both corners of every object, and of its center where asked.
 
@@ -43,6 +44,8 @@ def corner_targets(
         gaussian: rule of the radius, of the center's Gaussian too.
         center_sigma_divisor: window side over sigma of the centers' Gaussians, see
             `draw_gaussians`; None: centers are no targets.
+        sigma_rule: sigma is a part of the "window"'s side, 2 r + 1 (published), or of 2 r by
+            "radius": at corners a third of the radius (CornerNet's text).
     """
     (frame_height, frame_width), (height, width) = frame_size, map_size
     objects = clipped_objects(
@@ -53,12 +56,14 @@ def corner_targets(
         gaussian=gaussian,
     )
     blank = boxes.new_zeros((num_images, num_classes, height, width))
-    center = None
+    center, divisor = None, 1.0
+    if sigma_rule == "radius":  # where that is 0 the window is one cell
+        divisor = (2 * objects.radius + 1) / (2 * objects.radius).clamp(min=1)
     if center_sigma_divisor is not None:
-        center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor)
+        center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor * divisor)
     return CornerTargets(
-        top_left=keypoint_targets(objects, objects.top_left, blank),
-        bottom_right=keypoint_targets(objects, objects.bottom_right, blank),
+        top_left=keypoint_targets(objects, objects.top_left, blank, 6 * divisor),
+        bottom_right=keypoint_targets(objects, objects.bottom_right, blank, 6 * divisor),
         center=center,
         image=objects.image,
         num_images=num_images,

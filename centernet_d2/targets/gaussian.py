@@ -94,7 +94,11 @@ class GaussianRule:
 
 @torch.no_grad()
 def draw_gaussians(
-    heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, sigma_divisor: float = 6.0
+    heatmap: Tensor,
+    peaks: PeakIndex,
+    classes: Tensor,
+    radius: Tensor,
+    sigma_divisor: float | Tensor = 6.0,
 ) -> Tensor:
     """A copy of `heatmap` with the objects' Gaussians drawn, the maximum where they meet.
 
@@ -107,7 +111,7 @@ def draw_gaussians(
         peaks: the P cells.
         classes: (P,) int64 channel of each object.
         radius: (P,) int64.
-        sigma_divisor: see above.
+        sigma_divisor: see above; of all objects, or (P,).
     """
     _, index, value = _drawn_cells(heatmap, peaks, classes, radius, sigma_divisor)
     return heatmap.flatten().scatter_reduce(0, index, value, "amax").view_as(heatmap)

@@ -26,6 +26,7 @@ _EDGES = (
     *((0, 4), (1, 5), (2, 6), (3, 7)),
 )
 _FRONT_CROSS = ((0, 5), (1, 4))
+RED: Color = (40, 30, 220)  # of truth from above, as published
 
 
 def draw_boxes3d(
@@ -98,7 +99,8 @@ def draw_objects3d(
     boxes, depths = objects.gt_boxes3d, objects.gt_boxes3d.depth.tolist()
     numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
     shown = (objects.gt_classes.tolist(), class_names, numbers)
-    picture, colors = _draw(image, projection, objects.gt_boxes, boxes, *shown)
+    colors = canvas.row_colors(objects, shown[0])
+    picture = _draw(image, projection, objects.gt_boxes, boxes, *shown, colors)
     return beside(picture, above_of(picture, [(boxes, colors, True)], projection))
 
 
@@ -115,7 +117,7 @@ def detections3d_views(
 
     `instances` has `pred_boxes` in the image's pixels, `scores`, `pred_classes`, `pred_boxes3d`.
     `projection` is (3, 4), of this image; a small image is enlarged, see `readable`. `truth` is
-    drawn from above in gray, below the detections. (0.3: the published demo's value.)
+    drawn from above in red, below the detections. (0.3: the published demo's value.)
     """
     check_value("threshold", threshold, share)
     found = instances.to("cpu")
@@ -123,10 +125,11 @@ def detections3d_views(
     image, projection, boxes = readable(image, projection, found.pred_boxes)
     numbers = [f"{score:.1f}" for score in found.scores.tolist()]
     shown = (found.pred_classes.tolist(), class_names, numbers)
-    picture, colors = _draw(image, projection, boxes, found.pred_boxes3d, *shown)
+    colors = canvas.row_colors(found, shown[0])
+    picture = _draw(image, projection, boxes, found.pred_boxes3d, *shown, colors)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
-        groups.insert(0, (truth.to("cpu"), [GRAY] * len(truth), True))
+        groups.insert(0, (truth.to("cpu"), [RED] * len(truth), True))
     return picture, above_of(picture, groups, projection)
 
 
@@ -153,12 +156,12 @@ def _draw(
     classes: Sequence[int],
     class_names: Sequence[str],
     numbers: Sequence[str],
-) -> tuple[np.ndarray, list[Color]]:
-    """Draw 3-D boxes, and captions above the 2-D ones, the first on top; return the colors too."""
-    colors = [canvas.class_color(index) for index in classes]
+    colors: Sequence[Color],
+) -> np.ndarray:
+    """Draw 3-D boxes, and captions above the 2-D ones, the first on top."""
     picture = draw_boxes3d(image, boxes3d, projection, colors)
     scale = max(0.35, 0.45 * canvas.text_scale(picture))
     for row, (left, top, _, _) in reversed(list(enumerate(as_array(boxes.tensor)))):
         caption = f"{canvas.class_name(class_names, classes[row])} {numbers[row]}"
         canvas.draw_caption(picture, caption, (left, top), colors[row], scale)
-    return picture, colors
+    return picture

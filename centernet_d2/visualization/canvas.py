@@ -7,6 +7,7 @@ import colorsys
 import math
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,10 @@ WHITE, BLACK, GRAY = (255, 255, 255), (0, 0, 0), (150, 150, 150)
 FRACTION_BITS = 4  # OpenCV's sub-pixel positions: 1/16 pixel
 FAR_PIXEL = 30000  # beyond it cv2's integer coordinates overflow
 
+RIGHT, WRONG, MISSED, TRUTH, NEUTRAL = range(5)
+# Of a comparison, by `verdict`; the colour-blind tell them apart (Okabe and Ito).
+VERDICTS: list[Color] = [(115, 158, 0), (0, 159, 230), (0, 94, 213), (178, 114, 0), GRAY]
+
 
 def class_color(index: int) -> Color:
     """Return the color of a class; neighbours differ clearly, no two are equal."""
@@ -28,6 +33,13 @@ def class_color(index: int) -> Color:
     saturation, brightness = ((0.95, 1.0), (0.6, 1.0), (0.95, 0.75))[index % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def row_colors(instances: Any, classes: Iterable[int], rows: Any = slice(None)) -> list[Color]:
+    """Return the colors of the rows' classes or, where `instances` have a `verdict`, of that."""
+    if instances.has("verdict"):
+        return [VERDICTS[index] for index in instances.verdict[rows].tolist()]
+    return [class_color(int(index)) for index in classes]
 
 
 def class_name(class_names: Sequence[str], index: int) -> str:
@@ -70,6 +82,17 @@ def draw_rimmed_lines(picture: np.ndarray, lines: Sequence[tuple[np.ndarray, Col
         draw_line(picture, ends, BLACK, thickness + 2)
     for line in lines:
         draw_line(picture, *line)
+
+
+def draw_dashed_box(picture: np.ndarray, ends: Sequence, color: Color, thickness: int) -> None:
+    """Draw (left, top), (right, bottom) in dashes that meet at the corners, in place."""
+    (left, top), (right, bottom) = ends
+    outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+    for first, way in zip(outline, np.roll(outline, -1, axis=0) - outline, strict=True):
+        count = max(1, round(np.abs(way).sum() / (7 * thickness)))
+        shares = np.clip((np.arange(count + 1)[:, None] + (-0.28, 0.28)) / count, 0, 1)
+        dashes = first + way * shares[..., None]
+        draw_rimmed_lines(picture, [(dash, color, thickness) for dash in dashes])
 
 
 def draw_caption(

@@ -46,7 +46,8 @@ def plot_curves(
     The folder of `picture` is made. `<task>/<metric>` of `metrics.json` are drawn, in percent.
     """
     series = read_metrics(metrics_file)
-    losses = {n: s for n, s in series.items() if n.startswith("loss") or n == "total_loss"}
+    totals = ("total_loss", "validation/total_loss")
+    losses = {n: s for n, s in series.items() if n.startswith("loss") or n in totals}
     scores = {n: series[f"{task}/{n}"] for n in metrics if f"{task}/{n}" in series}
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -61,8 +62,9 @@ def plot_curves(
 
 def _draw(axes: Axes, series: dict[str, Series], title: str, *, marker: str) -> None:
     for name, (iterations, values) in series.items():
-        width = 2.0 if name in ("total_loss", "AP") else 1.0
-        axes.plot(iterations, values, label=name, marker=marker, linewidth=width)
+        width = 2.0 if name.endswith("total_loss") or name == "AP" else 1.0
+        marked = marker or ("o" if "/" in name else "")  # one value per evaluation
+        axes.plot(iterations, values, label=name, marker=marked, linewidth=width)
     axes.set(title=title, xlabel="iteration")
     axes.grid(visible=True, alpha=0.3)
     if series:

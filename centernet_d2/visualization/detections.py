@@ -12,18 +12,20 @@ from detectron2.structures import Instances
 from ..checked_values import check_value, share
 from ..structures.skeleton import HALF_PIXEL
 from . import canvas
-from .canvas import BLACK, WHITE, as_array, class_color
+from .canvas import BLACK, MISSED, WHITE, Color, as_array, class_color
 from .skeletons import SkeletonDrawing, draw_skeletons
 
 SURE_JOINT = 0.1  # score from which on a detected joint is drawn filled (published joint threshold)
+MOST_CAPTIONS = 40  # in a comparison: of more boxes none is named
 
 
 def draw_boxes(
-    image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], captions: Sequence[str]
+    image: np.ndarray, boxes: np.ndarray, classes: Sequence[int | Color], captions: Sequence[str]
 ) -> np.ndarray:
     """Draw (N, 4) boxes with captions on a copy of the image, dark-rimmed, the last on top.
 
-    Boxes may reach out of the image; class indices give the colors; a caption "" is not drawn.
+    Boxes may reach out of the image; colors are given or those of class indices, and what is missed
+    is dashed; a caption "" is not drawn.
     """
     picture = np.ascontiguousarray(image).copy()
     corners = np.array(canvas.pixels(as_array(boxes)), dtype=int).reshape(-1, 2, 2)
@@ -31,8 +33,11 @@ def draw_boxes(
     side = np.median(np.abs(corners[:, 1] - corners[:, 0])) if len(corners) else 0.0
     thickness = min(canvas.line_thickness(picture), max(3, round(side / 40)))
     scale = min(canvas.text_scale(picture), max(0.5, side / 180))
-    colors = [class_color(int(index)) for index in classes]
+    colors = [each if isinstance(each, tuple) else class_color(int(each)) for each in classes]
     for ends, color in zip(corners.tolist(), colors, strict=True):
+        if color == canvas.VERDICTS[MISSED]:
+            canvas.draw_dashed_box(picture, ends, color, thickness)
+            continue
         cv2.rectangle(picture, *ends, BLACK, thickness + 2)
         cv2.rectangle(picture, *ends, color, thickness)
     for place, color, caption in zip(corners[:, 0], colors, captions, strict=True):
@@ -74,12 +79,15 @@ def draw_detections(
         tracks = as_array(instances.track_ids)[order].astype(int)
         pairs = zip(captions, tracks, strict=True)
         captions = [f"{text} #{track}" if track >= 0 else text for text, track in pairs]
-    picture = draw_boxes(image, boxes, classes, captions)
+    colors = canvas.row_colors(instances, classes, order)
+    if instances.has("verdict") and len(order) > MOST_CAPTIONS:
+        captions = [""] * len(order)
+    picture = draw_boxes(image, boxes, colors, captions)
     if keypoints and instances.has("corner_scores"):
         for corners in (boxes[:, :2], boxes[:, 2:]):
-            _mark_points(picture, corners, classes, square=True)
+            _mark_points(picture, corners, colors, square=True)
     if keypoints and instances.has("pred_centers"):
-        _mark_points(picture, as_array(instances.pred_centers)[order], classes, square=False)
+        _mark_points(picture, as_array(instances.pred_centers)[order], colors, square=False)
     if not instances.has("pred_keypoints"):
         return picture
     joints = as_array(instances.pred_keypoints)[order]
@@ -91,12 +99,12 @@ def draw_detections(
 
 
 def _mark_points(
-    picture: np.ndarray, points: np.ndarray, classes: Sequence[int], *, square: bool
+    picture: np.ndarray, points: np.ndarray, colors: Sequence[Color], *, square: bool
 ) -> None:
     """Mark (N, 2) points by squares or disks, in place."""
     radius = canvas.line_thickness(picture) + 1
-    for (x, y), index in zip(canvas.pixels(points), classes, strict=True):
-        fills = (BLACK, WHITE, class_color(int(index)))
+    for (x, y), color in zip(canvas.pixels(points), colors, strict=True):
+        fills = (BLACK, WHITE, color)
         for size, fill in zip((radius + 1, radius, radius - 1), fills, strict=True):
             if square:
                 low, high = (x - size, y - size), (x + size, y + size)

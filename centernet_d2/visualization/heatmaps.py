@@ -105,6 +105,18 @@ def draw_heatmaps(
     return side_by_side(pictures, [name.replace("_", " ") for name in heatmaps])
 
 
+def draw_kinds(image: np.ndarray, seen: Any, factor: float = 1.0) -> np.ndarray:
+    """Draw heatmaps over one image, a color for each keypoint whatever the class.
+
+    `seen` (`ImageHeatmaps`) is of an image of 1 / `factor` of the size.
+    """
+    highest = np.stack([_channels(maps).max(axis=0) for maps in seen.probabilities.values()])
+    names = [name.replace("_", " ") for name in seen.probabilities]
+    x, y = (factor * value + (factor - 1) / 2 for value in seen.shift)
+    scale = (factor * seen.scale[0], factor * seen.scale[1])
+    return draw_heatmap(image, highest, names, scale=scale, shift=(x, y))
+
+
 def target_heatmaps(targets: Any, image: int = 0) -> dict[str, Tensor]:
     """Keypoint -> heatmap (C, h, w) that a detector or a task is to learn for one image of a batch.
 

@@ -8,7 +8,6 @@ detectron2's. `drawing` says which limbs joints have; None: joints alone.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
@@ -18,7 +17,7 @@ from ..structures.output_fields import OUTPUT_FIELDS, scale_boxes, scale_points
 from ..structures.skeleton import HALF_PIXEL
 from .birds_eye import beside
 from .boxes3d import detections3d_views, draw_objects3d
-from .canvas import as_array, class_name, side_by_side
+from .canvas import GRAY, as_array, class_name, row_colors, side_by_side
 from .detections import draw_boxes, draw_detections
 from .skeletons import SkeletonDrawing, draw_skeletons
 
@@ -61,43 +60,28 @@ def draw_truth(
     """
     if projection is not None and truth.has("gt_boxes3d"):
         return draw_objects3d(image, truth, projection, class_names)
-    classes = truth.gt_classes.cpu().numpy()
-    captions = [class_name(class_names, index) for index in classes]
-    picture = draw_boxes(image, truth.gt_boxes.tensor, classes, captions)
+    colors = row_colors(truth, truth.gt_classes)
+    names = [class_name(class_names, index) for index in truth.gt_classes.tolist()]
+    captions = [name * (c != GRAY) for name, c in zip(names, colors, strict=True)]
+    picture = draw_boxes(image, truth.gt_boxes.tensor, colors, captions)
     if not truth.has("gt_keypoints"):
         return picture
     joints = as_array(truth.gt_keypoints.tensor)
     return draw_skeletons(picture, joints, drawing, sure=joints[..., 2] == 2)
 
 
-def draw_comparison(
-    image: np.ndarray,
-    truth: Instances,
-    result: Mapping[str, Any],
-    class_names: Sequence[str] = (),
-    *,
-    drawing: SkeletonDrawing | None = None,
-) -> np.ndarray:
-    """Draw truth and detections side by side, or 3-D boxes with the truth from above.
-
-    Small images are enlarged by a whole factor to about 360 pixels.
-    """
-    found, projection = result["instances"], result.get("projection")
-    if projection is not None and truth.has("gt_boxes3d"):
-        counted = truth[~truth.gt_ignored] if truth.has("gt_ignored") else truth
-        given = (image, found, projection, class_names)
-        return beside(*detections3d_views(*given, truth=counted.gt_boxes3d))
-    factor = max(1, round(360 / min(image.shape[:2])))
-    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    truth, found = enlarged(truth, factor), enlarged(found, factor)
-    pictures = [
-        draw_truth(image, truth, class_names, drawing=drawing),
-        draw_detections(image, found, class_names, drawing=drawing),
-    ]
-    return side_by_side(pictures, ["ground truth", "detections, score >= 0.3"])
+def under_titles(panels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Put pictures beside each other, wide ones one above the other, each under its title."""
+    height, width = next(iter(panels.values())).shape[:2]
+    if width < 1.6 * height:
+        return side_by_side([*panels.values()], [*panels])
+    rows = [side_by_side([picture], [title]) for title, picture in panels.items()]
+    wide = max(row.shape[1] for row in rows)
+    rows = [np.pad(r, ((0, 0), (0, wide - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
+    return np.concatenate(rows)
 
 
-def enlarged(instances: Instances, factor: int) -> Instances:
+def enlarged(instances: Instances, factor: float) -> Instances:
     """Return what belongs on an image of `factor` times the size; the given object stays."""
     instances = instances.to("cpu")  # a new object: fields are replaced
     fields = instances.get_fields()

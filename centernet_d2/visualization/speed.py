@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ class SpeedPoint:
     name: str  # of the detector; points of one name are joined, in the order given
     ms: float  # milliseconds per picture
     score: float  # AP or another score, in percent
-    variant: str = ""  # how it was tested: "", "flip", "multi-scale"
+    variant: str = ""  # how it was tested: "", "flip", "ms" (multi-scale)
     machine: str = ""  # on which the time was measured
     is_published: bool = False  # a reference: hollow, gray and dashed
 
@@ -38,11 +38,8 @@ class SpeedPoint:
 
 def pareto_front(points: Sequence[SpeedPoint]) -> list[SpeedPoint]:
     """The points that no other one beats in both, fastest first."""
-    front: list[SpeedPoint] = []
-    for point in sorted(points, key=lambda point: (point.ms, -point.score)):
-        if not front or point.score > front[-1].score:
-            front.append(point)
-    return front
+    order = sorted(points, key=lambda point: (point.ms, -point.score))
+    return [p for k, p in enumerate(order) if all(p.score > q.score for q in order[:k])]
 
 
 def speed_figure(
@@ -92,9 +89,9 @@ def speed_figure(
 
 
 def _place(axes: Axes, labels: Sequence[tuple[str, tuple[float, float], str]]) -> None:
-    """Write each label, text, point and color, at the nearest free place; without one it is left.
+    """Write each label, text, point and color, at the nearest free place.
 
-    A line leads from the label to its point.
+    A line leads from there to its point; it crosses others only where there is no other way.
     """
     axes.figure.draw_without_rendering()
     axes.figure.set_layout_engine("none")  # the axes stay where they are
@@ -108,13 +105,13 @@ def _place(axes: Axes, labels: Sequence[tuple[str, tuple[float, float], str]]) -
         measured = axes.text(*point, text, **style)
         half, at = measured.get_window_extent().size / 2 + 2, to_pixels(point)
         measured.remove()
-        for distance, turn in ((distance, turn) for distance in DISTANCES for turn in TURNS):
+        for crossing, distance, turn in product((False, True), DISTANCES, TURNS):
             way = np.array([np.cos(turn), np.sin(turn)])
             center = at + way * (distance + half)
             box = Bbox([center - half, center + half])
             inside = (box.min > axes.bbox.min).all() and (box.max < axes.bbox.max).all()
             crossed = any(b.count_overlaps(points + written) for b in _along(at + 10 * way, center))
-            if inside and not crossed and not box.count_overlaps(taken + written):
+            if inside and crossed <= crossing and not box.count_overlaps(taken + written):
                 written.append(box)
                 line = {"arrowstyle": "-", "color": color, "linewidth": 0.5}
                 there = {"xytext": (center - at) * 72 / axes.figure.dpi, "arrowprops": line}

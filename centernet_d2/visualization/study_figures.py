@@ -13,7 +13,9 @@ Curve = Sequence[tuple[float, float]]  # minutes, score
 
 
 def draw_differences(
-    path: str, rows: Mapping[str, tuple[float, float, float, str]], published: Mapping[str, float]
+    path: str,
+    rows: Mapping[str, tuple[float, float, float, str]],
+    published: Mapping[str, float | None],
 ) -> None:
     """Draw one line per claim: difference, low and high end of its interval, coloured by verdict.
 
@@ -24,8 +26,8 @@ def draw_differences(
     for place, (name, (middle, low, high, word)) in enumerate(rows.items()):
         axes.plot([low, high], [place, place], color=COLORS[word], linewidth=2)
         axes.plot(middle, place, "o", color=COLORS[word])
-        if name in published:
-            axes.plot(published[name], place, "D", color="black", fillstyle="none", markersize=5)
+        if (own := published.get(name)) is not None:
+            axes.plot(own, place, "D", color="black", fillstyle="none", markersize=5)
     for word, color in COLORS.items():
         axes.plot([], [], "o-", color=color, label=word)
     axes.plot([], [], "D", color="black", fillstyle="none", label="the paper's")
@@ -59,7 +61,7 @@ def draw_learning(path: str, panels: Mapping[str, Mapping[str, Sequence[Curve]]]
     figure.savefig(path, dpi=110)
 
 
-def draw_bars(path: str, groups: Mapping[str, Mapping[str, Sequence[float]]], what: str) -> None:
+def draw_bars(path: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Draw means with sample deviations: name -> label under the bars -> values of the seeds."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes, width = figure.subplots(), 0.8 / max(1, len(groups))
@@ -69,7 +71,7 @@ def draw_bars(path: str, groups: Mapping[str, Mapping[str, Sequence[float]]], wh
         spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in bars.values()]
         axes.bar(x, means, width, yerr=spreads, capsize=2, label=name)
         axes.set_xticks(range(len(bars)), bars)
-    _dress(axes, ylabel=what)
+    _dress(axes, ylabel="percent")
     figure.savefig(path, dpi=110)
 
 

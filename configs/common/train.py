@@ -23,6 +23,7 @@ train = {
     "eval_period": 0,
     "best_metric": "",
     "vis_period": 0,
+    "log_period": 20,
 }
 
 # Settings of detectron2's schedulers, or a call of fvcore's, as in detectron2's lazy configs.

@@ -44,6 +44,8 @@ def points(tiny_config):
         ("TEST.RESOLUTION", "fixed", "TEST.FIXED_SIZE", [128, 160], "TEST.FIXED_FIT", "none"),
         ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_FORM", "log"),
         ("MODEL.POINTS_CENTERNET.BOX2D.CLASS_SPECIFIC_SIZE", True),
+        ("MODEL.POINTS_CENTERNET.BOX2D.SIZE_BOUNDS", [16.0, 28.0]),
+        ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "mse", "TEST.FLIP", True),
     ],
 )
 def test_told_everything_it_finds_the_objects_and_nothing_else(points, overrides):
@@ -85,6 +87,15 @@ def test_objects_that_share_a_cell_are_one(points):
     boxes = [BOXES[0], [b + 0.1 for b in BOXES[0]], BOXES[1]]
     (found,) = detect(Oracle(points(), BOX), entry_with_objects(boxes, [0, 0, 1]))
     assert found.pred_classes.sort().values.tolist() == [0, 1]
+
+
+def test_objects_that_share_a_cell_are_told_apart_by_their_sizes(points):
+    boxes = [[10.0, 12, 30, 32], [4, 6, 36, 38]]
+    model = points("MODEL.POINTS_CENTERNET.BOX2D.SIZE_BOUNDS", [24.0])
+    (found,) = detect(Oracle(model, BOX), entry_with_objects(boxes, [1, 1]))
+    assert found.pred_classes.tolist() == [1, 1]
+    order = found.pred_boxes.area().argsort()
+    torch.testing.assert_close(found.pred_boxes.tensor[order], torch.tensor(boxes))
 
 
 def test_an_image_without_objects_has_none(points):

@@ -16,8 +16,8 @@ FPS = {"Hourglass-104": (14, 7.8, 1.4), "DLA-34": (52, 28, 4)}
 FPS |= {"ResNet-101": (45, 25, 4), "ResNet-18": (142, 71, 12)}
 
 
-def run(folder, ap, *, ms=20.0, flip=False, scales=(1.0,), datasets=("val",)):
-    told = {"scores": {"bbox": {"AP": ap, "AP50": None}}, "flip": flip, "scales": list(scales)}
+def run(folder, ap, *, ms=20.0, protocol="no augmentation / keep_res", datasets=("val",)):
+    told = {"scores": {"bbox": {"AP": ap, "AP50": None}}, "protocol": protocol}
     told |= {"device": "a CPU", "ms_per_picture": {"detector": {"mean": ms, "median": 1.0}}}
     (folder / "inference").mkdir(parents=True)
     file = folder / "inference" / "timing.json"
@@ -26,12 +26,15 @@ def run(folder, ap, *, ms=20.0, flip=False, scales=(1.0,), datasets=("val",)):
 
 
 def test_runs_are_points(tmp_path):
-    plain, flip = run(tmp_path / "a=b", 40.0), run(tmp_path / "flip", 41.0, ms=40.0, flip=True)
+    plain, flip = (
+        run(tmp_path / "a=b", 40.0),
+        run(tmp_path / "flip", 41.0, ms=40.0, protocol="flip / keep_res"),
+    )
     assert points_of(plain, "bbox/AP") == [SpeedPoint("a=b", 20, 40, machine="a CPU")]
     assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", "a CPU")]
-    both = run(tmp_path / "both", 42.0, flip=True, scales=(0.5, 1.0), datasets=("val", "test"))
+    both = run(tmp_path / "both", 42.0, protocol="published: ms", datasets=("val", "test"))
     names = [(point.name, point.variant) for point in points_of(both, "bbox/AP")]
-    assert names == [("both val", "multi-scale"), ("both test", "multi-scale")]
+    assert names == [("both val", "ms"), ("both test", "ms")]
     with pytest.raises(
         ValueError, match=r"timing.json' has no number bbox/AP50 of val; it has bbox"
     ):

@@ -10,6 +10,7 @@ from torch import nn
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
 from centernet_d2.benchmark.detector import (
     build,
+    count_activations,
     count_multiply_adds,
     model_size,
     preprocess,
@@ -178,14 +179,15 @@ def test_published_size_of_resnet18(config_root):
     assert row["canvas"] == "96x96"
 
 
-def test_multiply_adds_are_those_of_the_convolutions(config_root):
+def test_multiply_adds_and_activations_are_those_of_the_convolutions(config_root):
     """Against a count from the layers themselves, deformable ones included."""
     path = config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml"
     model, _ = build(str(path), BenchmarkOptions())
-    expected = 0
+    expected = outputs = 0
 
     def count(module: nn.Module, inputs, output) -> None:
-        nonlocal expected
+        nonlocal expected, outputs
+        outputs += output.numel()
         weight = module.weight
         # A transposed convolution uses its kernel once per input cell, the others per output cell.
         cells = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
@@ -196,6 +198,8 @@ def test_multiply_adds_are_those_of_the_convolutions(config_root):
             module.register_forward_hook(count)
     images = preprocess(model, random_inputs(1, (64, 64)))
     assert count_multiply_adds(model, images) == expected > 1e8
+    outputs = 0
+    assert count_activations(model, images) == outputs > 5e5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -67,7 +67,7 @@ def test_stages_are_timed_and_scores_stay(
     (told,) = json.loads((folder / "timing.json").read_text())["datasets"].values()
     assert told["scores"] == scores
     assert (told["pictures"], told["batch"]) == (4 - batch, batch)  # the first batch is warm-up
-    assert (told["flip"], told["scales"], told["num_workers"]) == (True, [0.5, 1.0], workers)
+    assert (told["protocol"][:11], told["num_workers"]) == ("ms (0.5, 1)", workers)
     assert told["picture_size"] == "64x64"
     decode = 8 if method == "join" else 8 / batch  # of each picture, or of a batch
     expected = {"read": 1, "map": 0, "wait": 0 if workers else 1}

@@ -136,6 +136,14 @@ def test_corner_detectors_show_all_their_heatmaps(
         record = json.loads((folder / "predictions.json").read_text())["images"][0]
         assert record["detections"]
     assert (pictures[0] != pictures[1]).any()
+    both = []
+    for threshold in ("0", "1"):  # all in one, the detections over it
+        folder = tmp_path / f"boxes{threshold}"
+        shown = [*arguments, "boxes", "--output", str(folder), "--score-threshold", threshold]
+        assert verb("predict").main([*shown, "--opts", *overrides]) == 0
+        both.append(cv2.imread(str(folder / "1.heatmap.png")))
+        assert both[-1].shape[1] == 64
+    assert (both[0] != both[1]).any()
 
 
 def test_predictions_of_other_cameras_are_not_mixed(predict, photo, tmp_path, monkeypatch):

@@ -123,7 +123,15 @@ def test_a_collapsed_joint_heatmap_is_told(caplog):
     assert "loss_joint_heatmap has been 18.4" in caplog.text
 
 
-def run_best(folder, values, *, start_iter=0, metric="bbox/AP", after_step=lambda step: None):
+def run_best(
+    folder,
+    values,
+    *,
+    start_iter=0,
+    metric="bbox/AP",
+    reported="bbox/AP",
+    after_step=lambda step: None,
+):
     """Give a BestCheckpoint one evaluation result per step; return the values it saved at."""
     saved = []
     checkpointer = Checkpointer(nn.Linear(1, 1), str(folder))
@@ -140,8 +148,9 @@ def run_best(folder, values, *, start_iter=0, metric="bbox/AP", after_step=lambd
         hook.before_train()
         for step, value in enumerate(values):
             if value is not None:  # None: no evaluation at this step
-                storage.put_scalar("bbox/AP", value)
-                hook.trainer._last_eval_results = {"bbox": {"AP": value}}
+                storage.put_scalar(reported, value)
+                task, _, name = reported.partition("/")
+                hook.trainer._last_eval_results = {task: {name: value}}
             hook.after_step()
             after_step(step)
             storage.step()
@@ -157,6 +166,12 @@ def test_best_checkpoint_is_kept_and_survives_a_resume(tmp_path):
     assert not (tmp_path / "last_checkpoint").exists()
     assert run_best(tmp_path, [11.0, 13.0], start_iter=6) == [13.0]
     assert run_best(tmp_path, [1.0]) == [1.0]  # a new run in the old folder
+
+
+def test_of_the_validation_loss_the_lowest_is_the_best(tmp_path):
+    loss = dict.fromkeys(("metric", "reported"), "validation/total_loss")
+    assert run_best(tmp_path, [3.0, 4.0, math.nan, 2.5, 2.5], **loss) == [3.0, 2.5]
+    assert run_best(tmp_path, [2.7, 2.0], start_iter=6, **loss) == [2.0]
 
 
 def test_unknown_metric_lists_the_results(tmp_path, caplog):

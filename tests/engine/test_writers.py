@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -168,3 +169,9 @@ def test_rows_grow_columns_and_replace_what_is_trained_again(tmp_path):
 
 def test_an_own_evaluation_may_give_nothing():
     assert last_numbers(EventStorage(), None) == {}
+
+
+def test_a_line_per_period(config, tmp_path):
+    train(config, "LOGGING.PERIOD", 2, "SOLVER.MAX_ITER", 5)
+    lines = (tmp_path / "run" / "metrics.json").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 3, 4]

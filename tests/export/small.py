@@ -16,6 +16,11 @@ CLASSES = ["disk", "ring", "square", "diamond", "triangle"]
 POINTS = {
     "boxes": ("Shapes/points_tiny", ["TEST.FLIP", True]),
     "hard": ("Shapes/points_tiny", ["MODEL.POINTS_CENTERNET.BOX2D.NMS", "hard"]),
+    "several sizes": (
+        "Shapes/points_tiny",
+        ["MODEL.POINTS_CENTERNET.BOX2D.SIZE_BOUNDS", [24.0, 40.0], "TEST.FLIP", True],
+    ),
+    "squares": ("Shapes/points_tiny", ["MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "mse"]),
     "no offset": ("Shapes/points_tiny", ["MODEL.POINTS_CENTERNET.OFFSET", False]),
     "linear": (
         "Own/points_small",

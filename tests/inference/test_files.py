@@ -227,7 +227,8 @@ def test_runs_over_other_inputs_do_not_share_pictures(folder, tmp_path):
     assert heights == {files[0]: 60, files[1]: 100}
 
 
-def draw_blue(image: np.ndarray) -> np.ndarray:
+def draw_blue(image: np.ndarray, shown: dict) -> np.ndarray:
+    assert "instances" in shown
     return np.full_like(image, (255, 0, 0))
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from centernet_d2.layers.corner_modules import CascadeCornerPooling, CenterPooling, CornerPooling
-from centernet_d2.layers.directional_pool import directional_pool
+from centernet_d2.layers.directional_pool import directional_pool, pool_with
 
 DIRECTIONS = {"top_left": ("top", "left"), "bottom_right": ("bottom", "right")}
 
@@ -75,6 +75,21 @@ def test_cascade_looks_inward_with_the_other_pool_first(corner):
     torch.testing.assert_close(module(features), expected)
     module.pools[0], module.pools[1] = module.pools[1], module.pools[0]  # loads, and is wrong
     assert not torch.allclose(module(features), expected)
+
+
+@pytest.mark.parametrize("corner", DIRECTIONS)
+def test_cascade_looks_inward_from_the_boundarys_maximum(corner):
+    """The paper's order, with all parameters of the code's."""
+    module, features = small(CascadeCornerPooling, corner=corner, order="boundary_first")
+    branches = []
+    for k, along in enumerate(DIRECTIONS[corner]):
+        inside = directional_pool(convolved(module.look[k], features), DIRECTIONS[corner][1 - k])
+        both = pool_with(convolved(module.branches[k], features), inside, along)
+        branches.append(F.conv2d(sum(both), module.look_merge[k].weight, padding=1))
+    found = module(features)
+    torch.testing.assert_close(found, merged(module, features, *branches))
+    gradients = torch.autograd.grad(found.square().sum(), list(module.parameters()))
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
 
 
 def test_center_pooling_sees_whole_columns_and_rows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
@@ -13,7 +14,7 @@ import torch
 
 from centernet_d2 import layers
 from centernet_d2.layers import directional_pool as module
-from centernet_d2.layers.directional_pool import DIRECTIONS, directional_pool
+from centernet_d2.layers.directional_pool import DIRECTIONS, directional_pool, pool_with
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -292,3 +293,18 @@ def test_triton_kernels_in_the_interpreter():
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["48", "cases", "equal"]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_companion_is_read_where_the_maximum_lies(direction):
+    """The nearest of equal ones, by a loop over the cells between each cell and the side."""
+    features = torch.randint(4, (2, 1, 5, 6)).float()
+    companion = torch.rand(2, 1, 5, 6)
+    axis, from_end = DIRECTIONS[direction]
+    found = [each.movedim(axis, -1) for each in pool_with(features, companion, direction)]
+    lines, beside = features.movedim(axis, -1), companion.movedim(axis, -1)
+    for n, row, k in itertools.product(*map(range, (2, lines.shape[2], lines.shape[3]))):
+        cells = range(k, lines.shape[3]) if from_end else range(k, -1, -1)
+        best = max(cells, key=lambda cell: lines[n, 0, row, cell].item())  # the first of equal ones
+        for each, expected in zip(found, (lines, beside), strict=True):
+            assert each[n, 0, row, k] == expected[n, 0, row, best]

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from centernet_d2.losses.heatmap_focal import CLAMP, COLLAPSED, heatmap_focal_loss
+from centernet_d2.losses.heatmap_focal import CLAMP, COLLAPSED, FocalLoss, heatmap_focal_loss
 
 
 def logit(probability: float) -> float:
@@ -42,6 +42,18 @@ def test_is_divided_by_the_positives_of_the_whole_batch():
     assert heatmap_focal_loss(logits, target).item() == pytest.approx(8 * cell / 3, rel=1e-5)
     halved = heatmap_focal_loss(logits, target, normalizer=torch.tensor(6.0))
     assert halved.item() == pytest.approx(8 * cell / 6, rel=1e-5)
+
+
+def test_each_image_is_divided_by_its_own_objects_where_asked():
+    """Two objects of an image may share a cell, and an image without any counts as one."""
+    target = torch.zeros(3, 1, 2, 2)
+    target[0, 0, 0, 0] = target[1, 0, 1, 1] = target[1, 0, 0, 1] = 1
+    image = torch.tensor([1, 0, 1, 1])
+    cells = 4 * math.log(2) / 4
+    found = FocalLoss(normalizer="objects")(torch.zeros_like(target), target, image)
+    assert found.item() == pytest.approx((cells / 1 + cells / 3 + cells / 1) / 3, rel=1e-5)
+    published = FocalLoss()(torch.zeros_like(target), target, image)
+    assert torch.equal(published, heatmap_focal_loss(torch.zeros_like(target), target))
 
 
 def test_without_exponents_it_is_cross_entropy():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
+import math
 
 import pytest
 import torch
@@ -251,6 +253,10 @@ def test_centers_of_other_scales_count_only_when_asked():
         ("MODEL.TRIPLET_CENTERNET.CENTER_SIGMA_DIVISOR", 0.0),
         ("MODEL.CORNERNET.EMBEDDING_REDUCTION", "max"),
         ("MODEL.CORNERNET.STACK_REDUCTION", "max"),
+        ("MODEL.CORNERNET.CASCADE_ORDER", "both"),
+        ("MODEL.CORNERNET.SIGMA_RULE", "third"),
+        ("MODEL.CORNERNET.OFFSET_LOSS", "l2"),
+        ("MODEL.HEATMAP.FOCAL_NORMALIZER", "image"),
         ("MODEL.CORNERNET.FLIP_CONVENTION", "none"),
         ("MODEL.CORNERNET.MERGE_BOXES", "yes"),
         ("MODEL.TRIPLET_CENTERNET.POOLING", "corner"),
@@ -294,6 +300,50 @@ def test_losses_of_stacks_are_averaged_or_summed():
     assert summed == {name: 2 * w for name, w in built("CornerNet").heatmap_losses.items()}
     for name in mean:
         assert total[name].item() == pytest.approx(2 * mean[name].item(), rel=1e-5)
+
+
+def test_the_papers_forms_of_losses_and_targets():
+    """Offsets by L1, a sigma of r / 3 and each image's own N, from the maps by plain sums."""
+    boxes = [[9.0, 9, 50, 50], [60, 60, 99, 120]]
+    entries = [training_input(boxes, [0, 1]), training_input(boxes[:1], [1], 2)]
+    paper = {"CORNERNET.SIGMA_RULE": "radius", "CORNERNET.OFFSET_LOSS": "l1"}
+    paper |= {"HEATMAP.FOCAL_NORMALIZER": "objects", "HEATMAP.RADIUS_RULE": "fixed"}
+    paper |= {"HEATMAP.FIXED_RADIUS": 3, "TRIPLET_CENTERNET.CENTER_SIGMA_DIVISOR": 6.0}
+    keys = [each for name, value in paper.items() for each in (f"MODEL.{name}", value)]
+    model = built("TripletCenterNet", *keys, "MODEL.CORNERNET.STACK_REDUCTION", "sum")
+    losses, images = model(entries), model.training_images(entries)
+    expected = dict.fromkeys((name for name in losses if "_center" in name), 0.0)
+    # Stride 4 (the map has 32 cells for 127 pixels), at the middle of each box.
+    points = [torch.tensor([(b[0] + b[2]) / 2, (b[1] + b[3]) / 2]) * 32 / 127 for b in boxes]
+    objects = [(0, 0, points[0]), (0, 1, points[1]), (1, 1, points[0])]
+    target = torch.zeros(2, 5, 32, 32)
+    for n, c, point in objects:
+        for dy, dx in itertools.product(range(-3, 4), repeat=2):
+            value = math.exp(-(dx**2 + dy**2) / 2)  # sigma 3 / 3
+            target[n, c, int(point[1]) + dy, int(point[0]) + dx] = value
+    for stack in model.predict(images):
+        for n, _, point in objects:
+            told = stack.center.offset[n, :, int(point[1]), int(point[0])]
+            expected["loss_offset_center"] += (told - point.frac()).abs().sum().item() / 3
+        p = stack.center.heatmap.sigmoid()
+        negative = (1 - target) ** 4 * p**2 * -(1 - p).log()
+        positive = (1 - p) ** 2 * -p.log()
+        cells = torch.where(target == 1, positive, negative).sum((1, 2, 3))
+        expected["loss_heatmap_center"] += (cells[0] / 2 + cells[1] / 1).item() / 2
+    for name, value in expected.items():
+        assert losses[name].item() == pytest.approx(value, rel=1e-3)
+
+
+def test_the_order_of_cascade_pooling_is_another_network_of_the_same_parameters():
+    keys = ("MODEL.CORNERNET.POOLING", "cascade", "MODEL.CORNERNET.CASCADE_ORDER")
+    code, paper = (
+        varied(built("CornerNet", *keys, order)) for order in ("inside_first", "boundary_first")
+    )
+    paper.load_state_dict(code.state_dict())
+    entry = training_input([[20, 20, 60, 60]], [1])
+    assert not torch.allclose(
+        code([entry])["loss_heatmap_top_left"], paper([entry])["loss_heatmap_top_left"]
+    )
 
 
 def test_weight_of_the_center():

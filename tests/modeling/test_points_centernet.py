@@ -66,6 +66,46 @@ def test_giou_is_learned_and_reaches_every_parameter(tiny_config, form):
     assert model([training_input([], [])])["loss_giou"] == 0
 
 
+MSE = ("MODEL.POINTS_CENTERNET.HEATMAP_LOSS", "mse")
+
+
+def test_squared_differences_are_those_of_the_outputs_which_start_at_zero(tiny_config):
+    """Published --mse_loss: torch's MSELoss of the outputs, without a sigmoid."""
+    model = built(tiny_config(*MSE, "MODEL.POINTS_CENTERNET.HEATMAP_WEIGHT", 7.0))
+    last = model.head.stacks[0]["heatmap"].last_layer
+    assert not last.bias.any()
+    images = model.training_images(batch())
+    with torch.no_grad():
+        outputs = model.predict(images)[0].heatmap
+    truth = model.targets(images, [entry["instances"] for entry in batch()], (16, 16)).heatmap
+    losses = model(batch())
+    expected = 7 * torch.nn.MSELoss()(outputs, truth)
+    torch.testing.assert_close(losses["loss_heatmap"], expected, rtol=1e-4, atol=0)
+    sum(losses.values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("bias", [-0.5, 1.5])
+def test_scores_of_squared_differences_are_cut_to_probabilities(tiny_config, bias):
+    model = built(tiny_config(*MSE)).eval()
+    torch.nn.init.constant_(model.head.stacks[0]["heatmap"].last_layer.bias, bias)
+    with torch.no_grad():
+        found = model([image_input(64, 64)])[0]["instances"]
+        heat = model.decoded_heatmaps(
+            model.predict(model.training_images([image_input(64, 64)]))[-1], flipped=False
+        )
+    assert found.scores.unique().tolist() == [float(bias > 0)]
+    assert heat["center"].shape[1] == 5
+    assert heat["center"].min() >= 0
+
+
+@pytest.mark.parametrize("bounds", [[40.0, 20.0], [20.0, 20.0], [20.0]])
+def test_bounds_of_sizes_ascend_and_stand_alone(tiny_config, bounds):
+    options = (f"{BOX2D}.SIZE_BOUNDS", bounds, f"{BOX2D}.CLASS_SPECIFIC_SIZE", len(bounds) == 1)
+    with pytest.raises(ValueError, match=r"SIZE_BOUNDS is \["):
+        built(tiny_config(*options))
+
+
 NO_OFFSET = ("MODEL.POINTS_CENTERNET.OFFSET", False)
 
 

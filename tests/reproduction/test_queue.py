@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from centernet_d2.reproduction import queue
-from centernet_d2.reproduction.queue import open_folder, read_rows, run_all
+from centernet_d2.reproduction.queue import read_rows, run_all, time_left
 from centernet_d2.reproduction.report import write_report
 from centernet_d2.reproduction.table import read_table
 
 TABLE = """
 version: 7
+speed_on: "shapes_val"
+rules: "AP50 {learned:g}."
 learned: 50.0
 same_within: 1.0
 scales:
@@ -42,7 +43,7 @@ def table(tmp_path):
 def read(folder: Path, scale: str = "cpu", text: str = TABLE, **data):
     file = folder / "table.yaml"
     file.write_text(text)
-    return read_table(scale, data, file)
+    return read_table(scale, data, file=file)
 
 
 class Child:
@@ -62,6 +63,8 @@ class Child:
         place = folder / "inference" if variant == "flip" else folder
         place.mkdir(exist_ok=True)
         (place / "results.json").write_text(json.dumps({"bbox": scores}))
+        times = {"d": {"ms_per_picture": {"detector": {"median": 9.0 + int(seed)}}}}
+        (place / "timing.json").write_text(json.dumps({"datasets": times}))
         lines = [{"iteration": 4, "time": 6.0, "bbox/AP": 20.0}, {"iteration": 9, "time": 6.0}]
         lines[1]["bbox/AP"] = score
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
@@ -77,6 +80,7 @@ def test_the_runs_of_a_table(table, tmp_path):
     }
     flip = next(run for run in table.runs(1) if run.needed)
     assert flip.command("f")[:3] == ["evaluate", "--weights", "f/other-0/model_final.pth"]
+    assert "--timing" in flip.command("f")
     assert flip.command("f")[-2:] == ["OUTPUT_DIR", "f/flip-0"]
     assert [claim.id for claim in table.claims] == ["one", "two"]  # no cells
     large = read(tmp_path, "gpu", bccd="/cells")
@@ -101,14 +105,18 @@ def test_a_wrong_name_in_the_table(tmp_path, old, new, message):
         read(tmp_path, text=TABLE.replace(old, new), bccd="here")
 
 
-def test_a_claim_that_is_not_there(table):
-    with pytest.raises(ValueError, match=r"--claims must be one of 'one', 'two', got 'three'"):
-        table.chosen(["three"])
+def test_a_claim_that_is_not_there(table, tmp_path):
+    with pytest.raises(ValueError, match=r"--claims must be one of 'one', .*, got 'four'"):
+        read_table("cpu", {}, ["four"], file=tmp_path / "table.yaml")
+    with pytest.raises(ValueError, match="Claim three needs data: --bccd FOLDER"):
+        read_table("cpu", {}, ["one", "three"], file=tmp_path / "table.yaml")
+    chosen = read_table("cpu", {}, ["two"], file=tmp_path / "table.yaml")
+    assert [run.name for run in chosen.runs(1)] == ["other-0", "flip-0"]
 
 
 def test_a_failing_run_is_left_and_the_queue_goes_on(table, tmp_path, caplog):
     child = Child(other_0=1)
-    assert run_all(str(tmp_path), table.runs(2), run_child=child) == ["other-0", "flip-0"]
+    assert run_all(str(tmp_path), table, table.runs(2), run_child=child) == ["other-0", "flip-0"]
     assert child.done == ["base-0", "other-0", "base-1", "other-1", "flip-1"]
     assert "other-0 failed with exit status 1" in caplog.text
     assert "flip-0 is left out, as other-0 failed" in caplog.text
@@ -116,36 +124,61 @@ def test_a_failing_run_is_left_and_the_queue_goes_on(table, tmp_path, caplog):
     assert report.startswith("2 claims (not run: 2)")
     assert "2 and 1 of 2 seeds are done" in (tmp_path / "report.md").read_text()
     again = Child()
-    assert run_all(str(tmp_path), table.runs(2), run_child=again) == []
+    assert run_all(str(tmp_path), table, table.runs(2), run_child=again) == []
     assert again.done == ["other-0", "flip-0"]  # and what has a row is kept
-    assert run_all(str(tmp_path), table.runs(2), run_child=Child(base_0=1)) == []
+    assert run_all(str(tmp_path), table, table.runs(2), run_child=Child(base_0=1)) == []
 
 
 def test_a_signal_ends_the_queue(table, tmp_path):
     for number in (signal.SIGINT, signal.SIGTERM):
         child = Child(other_0=128 + number)
         with pytest.raises(SystemExit) as stopped:
-            run_all(str(tmp_path), table.runs(2), run_child=child)
+            run_all(str(tmp_path), table, table.runs(2), run_child=child)
         assert stopped.value.code == 128 + number
         assert child.done[-1] == "other-0"
-    assert list(read_rows(str(tmp_path), table.runs(2))) == ["base-0"]
+    assert list(read_rows(str(tmp_path), table, table.runs(2))) == ["base-0"]
 
 
 def test_another_study_is_refused(table, tmp_path):
     folder = tmp_path / "study"
-    open_folder(str(folder), table)
-    open_folder(str(folder), table)
-    with pytest.raises(ValueError, match="holds a study of table version 7 at scale cpu, not of"):
-        open_folder(str(folder), read(tmp_path, "gpu"))
-    run_all(str(folder), table.runs(1), run_child=Child())
+    run_all(str(folder), table, table.runs(1), run_child=Child())
+    large = read(tmp_path, "gpu")
+    with pytest.raises(ValueError, match=r"holds another study, \{'version': 7, 'scale': 'cpu'\}"):
+        run_all(str(folder), large, large.runs(1), run_child=Child())
     changed = read(tmp_path, text=TABLE.replace("BETA: 3.0", "BETA: 5.0"))
     with pytest.raises(ValueError, match=r"other-0.json' is of a run with other keys .*\(3.0, 5.0"):
-        read_rows(str(folder), changed.runs(1))
+        read_rows(str(folder), changed, changed.runs(1))
 
 
-def test_time_that_is_left(monkeypatch):
-    now = iter([0.0, 0.0, 120.0, 120.0])
-    monkeypatch.setattr(queue.time, "monotonic", lambda: next(now))
-    clock = queue.Clock([1.0, 30.0, 60.0])
-    assert clock.left(0) == "1 h 31 min"
-    assert clock.left(1) == "3 h 0 min"  # the first took twice what was said
+def test_time_that_is_left():
+    assert time_left([1.0, 30.0, 60.0], 0, 0.0) == "1 h 31 min"
+    assert time_left([1.0, 30.0, 60.0], 1, 120.0) == "3 h 0 min"  # the first took twice the time
+    assert time_left([1.0, 30.0], 1, 30.0) == "15 min"
+
+
+def test_report_of_a_study_that_is_done(table, tmp_path):
+    folder = str(tmp_path)
+    run_all(folder, table, table.runs(3), run_child=Child())
+    assert write_report(folder, table, 3).startswith("2 claims (holds: 2): ")
+    text = (tmp_path / "report.md").read_text()
+    # 60.0, 60.1, 60.2 against 58.0, 58.1, 58.2: 2 +- 2.776 sqrt(2 * 0.01 / 3)
+    assert "| +2.0 " in text
+    assert "+2.0 (+1.8 to +2.2)" in text
+    # FD 41.0, 40.9, 40.8 against 42.0, 41.9, 41.8 of the same weights: lower by 1 with every seed
+    assert "+1.0 (+1.0 to +1.0)" in text
+    assert "| 60.1 ± 0.1 | 60.0, 60.1, 60.2 |" in text
+    assert "centernet-d2 reproduce ablations --output study --claims one`\n" in text
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == 3 == text.count("](report/")
+    assert page.count('src="data:image/png;base64,') == 3
+    for name in ("differences", "learning", "false_discovery"):
+        assert (tmp_path / f"report/{name}.png").stat().st_size > 5000
+
+
+def test_a_run_that_did_not_learn_decides_nothing(tmp_path):
+    table = read(tmp_path, text=TABLE.replace("learned: 50.0", "learned: 59.0"))
+    run_all(str(tmp_path), table, table.runs(2), run_child=Child())
+    assert write_report(str(tmp_path), table, 2).startswith("2 claims (undecided: 2)")
+    text = (tmp_path / "report.md").read_text()
+    assert "**undecided**: other did not reach AP50 59 with every seed." in text
+    assert "flip and other" not in text  # flip has 59.0 and 59.1

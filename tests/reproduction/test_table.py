@@ -59,4 +59,4 @@ def test_every_variant_is_needed_and_every_claim_known():
     needed |= {table.variants[name].weights for name in needed}
     assert set(VARIANTS) == needed - {""}
     assert len({claim.id for claim in table.claims}) == len(table.claims)
-    assert {claim.metric.split("/")[0] for claim in table.claims} == {"bbox", "keypoints"}
+    assert {claim.metric.split("/")[0] for claim in table.claims} == {"bbox", "keypoints", "speed"}

@@ -56,8 +56,3 @@ def test_quantiles_are_those_of_scipy():
     for freedom, quantile in STUDENT.items():
         assert quantile == pytest.approx(stats.t.ppf(0.975, freedom), abs=6e-4)
     assert (student(2.94), student(4.0), student(1e9)) == (4.303, 2.776, 2.0)
-
-
-def test_one_value_has_no_spread():
-    with pytest.raises(ValueError, match="a spread needs two values"):
-        difference([1.0], [1.0, 2.0], paired=False)

@@ -53,6 +53,22 @@ def test_equals_the_published_steps_one_object_at_a_time():
     assert 20 < row < 40
 
 
+def test_each_size_of_a_class_has_its_own_heatmap():
+    """By the side of what is seen: 4, 8 and, of 40 x 16 that leaves a map of 20 cells, 16."""
+    boxes = torch.tensor(
+        [[2.0, 2, 6, 6], [4, 4, 12, 12], [4, 4, 44, 20], [8, 2, 12, 6], [8, 8, 9, 9]]
+    )
+    classes, ignored = torch.tensor([1, 1, 0, 0, -1]), torch.arange(5) >= 3
+    options = {"num_images": 1, "num_classes": 2, "map_size": (20, 20), "gaussian": RULE}
+    rows = (boxes, classes, torch.zeros(5, dtype=torch.int64))
+    targets = center_targets(*rows, ignored=ignored, size_bounds=[4, 8.5], **options)
+    assert targets.slot.tolist() == [0, 1, 2]
+    assert targets.classes.tolist() == [1, 1, 0]
+    assert (targets.heatmap == 1).flatten(2).sum(2).tolist() == [[0, 0, 1, 1, 1, 0]]
+    assert targets.heatmap[0, :, 4, 10].eq(0.9999).tolist() == [True] + [False] * 5  # its own
+    assert targets.heatmap[0, :, 8, 8].eq(0.9999).tolist() == [True] * 3 + [True, False, True]
+
+
 @pytest.mark.parametrize(("border", "size"), [("last_cell", (2.5, 4)), ("map", (3.5, 5))])
 def test_an_object_at_the_lower_right_border(border, size):
     targets = center_targets(

@@ -1,4 +1,4 @@
-"""docs/config.md and MODEL_ZOO.md are what their tables say."""
+"""docs/config.md, docs/published_numbers.md and MODEL_ZOO.md are what their tables say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import pytest
 from centernet_d2.config import KEYS
 from centernet_d2.model_zoo import ENTRIES
 
-TOOLS = {"make_config_page": "## MODEL.HEATMAP", "make_model_zoo": "## To start a training from"}
+TOOLS = {
+    "make_config_page": "## MODEL.HEATMAP",
+    "make_model_zoo": "## To start a training from",
+    "make_published_numbers": "## CornerNet, Table 3",
+}
 
 ROOT = Path(__file__).resolve().parents[2]
 

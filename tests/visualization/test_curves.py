@@ -29,13 +29,17 @@ def test_series_by_name_and_resumed_runs(tmp_path):
 
 def test_plot_is_a_picture_of_its_data(tmp_path):
     pictures = []
-    for records in (RECORDS, RECORDS[:1]):
+    losses = [{**each, "validation/total_loss": 3.0} for each in RECORDS]
+    for records in (RECORDS, RECORDS[:1], losses):
         picture = str(tmp_path / "folder" / "curves.png")
         plot_curves(write(tmp_path / "metrics.json", records), picture)
         pictures.append(cv2.imread(picture))
         assert pictures[-1].shape[1] > 1000
         assert pictures[-1].std() > 5
     assert (pictures[0] != pictures[1]).any()
+    half = pictures[0].shape[1] // 2  # the losses' panel
+    assert (pictures[0] != pictures[2])[:, :half].any()
+    assert (pictures[0] == pictures[2])[:, half:].all()
 
 
 def test_missing_and_empty_files_are_named(tmp_path):

@@ -6,9 +6,17 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from centernet_d2.visualization import canvas
-from centernet_d2.visualization.canvas import class_color, class_name, image_grid, side_by_side
+from centernet_d2.visualization.canvas import (
+    MISSED,
+    RIGHT,
+    VERDICTS,
+    class_color,
+    class_name,
+    image_grid,
+    side_by_side,
+)
 from centernet_d2.visualization.detections import draw_boxes, draw_detections
-from centernet_d2.visualization.results import draw_comparison, draw_truth, enlarged
+from centernet_d2.visualization.results import draw_truth, enlarged
 
 SIZES = [(120, 160), (480, 640), (1500, 2000)]
 
@@ -144,17 +152,25 @@ def test_marks_follow_the_threshold_and_may_lie_outside():
     np.testing.assert_array_equal(empty, image)
 
 
-def test_a_comparison_enlarges_boxes_and_centers():
-    truth = Instances((60, 80), gt_boxes=Boxes(torch.zeros(0, 4)))
-    truth.gt_classes = torch.zeros(0, dtype=torch.int64)
+def test_boxes_and_centers_are_enlarged():
     found, factor = detections([[20, 10, 70, 50]], [0.9], [2]), 6
-    pair = draw_comparison(blank((60, 80)), truth, {"instances": found})
-    assert pair.shape[1] == 2 * 80 * factor + 4
     found.pred_centers = torch.tensor([[41.0, 33.0]])
     image = blank((60 * factor, 80 * factor))
     picture = draw_detections(image, enlarged(found, factor), keypoints=True)
     assert tuple(picture[33 * factor, 41 * factor].tolist()) == class_color(2)
     assert found.pred_centers.tolist() == [[41.0, 33.0]]  # not edited
+
+
+def test_a_verdict_gives_the_colors_and_what_is_missed_is_dashed():
+    truth = Instances((480, 640))
+    truth.gt_boxes = Boxes(torch.tensor([[100.0, 100, 300, 300], [400, 100, 600, 300]]))
+    truth.gt_classes = torch.tensor([0, 0])
+    truth.verdict = torch.tensor([RIGHT, MISSED])
+    picture = draw_truth(blank(), truth)
+    right, missed = (picture[250:300, x : x + 1].reshape(-1, 3).tolist() for x in (100, 400))
+    assert right[:-5] == [[*VERDICTS[RIGHT]]] * 45
+    assert [*VERDICTS[MISSED]] in missed
+    assert [128, 128, 128] in missed  # between two dashes
 
 
 def test_ground_truth_is_drawn():

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 
 from centernet_d2.structures.skeleton import SIDE_COLORS, Skeleton
 from centernet_d2.visualization.detections import draw_detections
-from centernet_d2.visualization.results import draw_comparison, draw_truth
+from centernet_d2.visualization.results import draw_truth, enlarged
 from centernet_d2.visualization.skeletons import SkeletonDrawing, draw_skeletons
 
 SKELETON = Skeleton(
@@ -132,7 +132,7 @@ def test_joints_of_weak_detections_and_of_classes_without_joints_are_not_drawn()
     assert not changed(blank(), picture)[57:63, 77:83].any()
 
 
-def test_comparison_enlarges_both_conventions_alike():
+def test_both_conventions_are_enlarged_alike():
     truth = Instances(
         (40, 60),
         gt_boxes=Boxes(torch.tensor([[5.0, 5, 50, 35]])),
@@ -140,14 +140,13 @@ def test_comparison_enlarges_both_conventions_alike():
         gt_keypoints=Keypoints(torch.tensor([[[20.0, 20, 2]]])),
     )
     found = predicted([[[20.5, 20.5, 0.9]]], [0.9])
-    picture = draw_comparison(blank((40, 60)), truth, {"instances": found})
-    half = (picture.shape[1] - 4) // 2
-    dots = [(picture[:, :half]), (picture[:, half + 4 :])]
+    large = blank((400, 600))
+    dots = [draw_truth(large, enlarged(truth, 10)), draw_detections(large, enlarged(found, 10))]
     places = []
     for part in dots:
         rows, columns = np.nonzero((part == np.array(MIDDLE)).all(axis=2))
         places.append((rows.mean(), columns.mean()))
     assert places[0] == pytest.approx(places[1])
-    assert places[0][1] == pytest.approx((20 + 0.5) * 9 - 0.5, abs=0.1)
+    assert places[0][1] == pytest.approx((20 + 0.5) * 10 - 0.5, abs=0.1)
     assert truth.gt_keypoints.tensor[0, 0].tolist() == [20, 20, 2]  # not changed
     assert found.pred_keypoints[0, 0, 0] == 20.5

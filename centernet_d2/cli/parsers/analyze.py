@@ -9,8 +9,12 @@ r"""What detections show, and what the papers ask of a trained detector.
     %(prog)s collisions --dataset coco:my/train.json:my/images --output collisions
     %(prog)s report --results predictions.json --dataset coco:my/val.json:my/images --output report
     %(prog)s plot --runs mine=output/plain mine=output/flip others.csv --reference --output plot
+    %(prog)s pictures --weights a.pth b.pth --dataset coco:my/val.json:my/images --output pictures
+    %(prog)s pictures --weights pose.pth pose.pth --names jd reg --output pictures \
+        --opts-b MODEL.POINTS_CENTERNET.POSE.SNAPPING none
 
 `report` writes report.html on detections of any program, as a training does (docs/report.md).
+`pictures` draws one or two models beside the truth, the worst pictures first, with a page.
 `oracle` evaluates with ground truth in place of predictions, one row per --substitute beside the
 detector itself: `heatmaps offsets centers` of the corner detectors, `heatmap size offset` of the
 points detector, and what its tasks `pose` and `box3d` predict. `corner-quadrants` tells how well
@@ -22,7 +26,7 @@ the output, that overlap, and that no anchor of a two-stage detector fits.
 import argparse
 
 from ...checked_values import argument, share, weight, whole
-from ...text_files import output_folder
+from ...text_files import expanded, output_folder
 from .common import add
 
 OF_CORNERS = ("heatmaps", "offsets", "centers")
@@ -63,13 +67,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--metric", default="bbox/AP", help="task/score, default bbox/AP")
     own("--rate", action="store_true", help="pictures per second, not milliseconds per picture")
     own("--output", type=output_folder, help="folder of what is written; default output/plot")
-    for command in (oracle, quadrants, report, collisions):
-        if command in (report, collisions):  # there is no model
+    pictures = commands.add_parser("pictures", help="detections against truth, side by side")
+    add_pictures(pictures)
+    for command in (oracle, quadrants, report, collisions, pictures):
+        if command is pictures:
+            add(command, "--config-file")
+        elif command in (report, collisions):  # there is no model
             add(command, "--config-file", help="YAML with the keys of DATASETS and TEST, or none")
         else:
             add(command, "--config-file", "--weights")
         add(command, "--import")
         help_text = "folder of what is written; default OUTPUT_DIR/analysis"
-        command.add_argument("--output", type=output_folder, help=help_text)
+        told = {"help": help_text} if command is not pictures else {"required": True}
+        command.add_argument("--output", type=output_folder, **told)
         add(command, "--traceback", "--verbose", default=argparse.SUPPRESS)
         add(command, "--opts")
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    several = {"nargs": "+", "default": [], "type": expanded, "metavar": "FILE"}
+    add(parser, "--weights", **several, help="one model or two, with their own configs")
+    add(parser, "--results", **several)
+    add(parser, "--dataset")
+    own = parser.add_argument
+    own("--names", nargs="+", metavar="NAME", help="titles of the models")
+    help_text = "overrides of the second weights alone, which may be the first ones again"
+    own("--opts-b", nargs="+", default=[], metavar="KEY VALUE", help=help_text)
+    own("--most", type=argument(whole(1)), default=50, help="pictures, default 50")
+    help_text = "default worst (of the first model), of two models differ"
+    own("--order", choices=("worst", "differ", "best", "file"), help=help_text)
+    own("--images", nargs="+", metavar="NAME", help="only these: ids, or ends of file names")
+    help_text = "0 to 1, default 0.3: what scores less is no detection"
+    own("--score-threshold", type=argument(share), default=0.3, help=help_text)
+    own("--max-detections", type=argument(whole(1)), metavar="N", help="in one picture, the best")
+    help_text = "in a panel of its own, or over the detections of each model"
+    own("--truth", choices=("beside", "over"), default="beside", help=help_text)
+    own("--heatmaps", action="store_true", help="draw on the heatmaps of centers or corners")
+    own("--keypoints", action="store_true", help="mark the corners and centers boxes are made of")

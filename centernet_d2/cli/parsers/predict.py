@@ -55,8 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--runtime", metavar="NAME", help=help_text)
     own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
     own("--no-pictures", action="store_true", help="no pictures of detections")
-    help_text = "also draw where centers or corners are seen (photo.heatmap.jpg); twice as long"
-    own("--heatmap", action="store_true", help=help_text)
+    help_text = "also draw where centers or corners are seen (photo.heatmap.jpg), boxes: with the "
+    help_text += "detections over all of them in one picture; twice as long"
+    kinds = {"nargs": "?", "const": "alone", "choices": ("alone", "boxes")}
+    own("--heatmap", **kinds, help=help_text)
     help_text = "mark the corners and centers that boxes were made from"
     own("--keypoints", action="store_true", help=help_text)
     camera = parser.add_mutually_exclusive_group()

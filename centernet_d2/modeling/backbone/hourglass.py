@@ -48,8 +48,18 @@ class HourglassModule(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        inner = self.low3(self.low2(self.low1(features)))
-        return self.up1(features) + F.interpolate(inner, scale_factor=2, mode="nearest")
+        return self.way_up(features)[0]
+
+    def way_up(self, features: Tensor) -> list[Tensor]:
+        """The maps of all levels on the way up, the outermost first."""
+        below = self.below(features)
+        doubled = F.interpolate(self.low3(below[0]), scale_factor=2, mode="nearest")
+        return [self.up1(features) + doubled, *below]
+
+    def below(self, features: Tensor) -> list[Tensor]:
+        """Those of the levels inside; the innermost is one path."""
+        halved, inner = self.low1(features), self.low2
+        return inner.way_up(halved) if isinstance(inner, HourglassModule) else [inner(halved)]
 
 
 @register_backbone("build_centernet_hourglass_backbone")
@@ -63,6 +73,10 @@ class Hourglass(ConfiguredBackbone):
     Two stacks of the default widths are the published Hourglass-104, one is Hourglass-52. The later
     stacks read what went into the stack before and what came out of it; predictions are not fed
     back.
+
+    With `pyramid` the outputs are all maps on the way up of each stack but that of stride 4, each
+    through a convolution of its own: "stack1_p3" of stride 8, "stack1_p4" ... (CornerNet section
+    4.4.4). The last stack's way to stride 4, which nothing reads then, is left out.
     """
 
     block = "HOURGLASS"
@@ -81,6 +95,7 @@ class Hourglass(ConfiguredBackbone):
         out_channels: int = 256,  # of each stack
         norm: str = "BN",  # detectron2's name of the normalisation
         norm_init: str = "ones",  # or "uniform", see `start_norms`
+        pyramid: bool = False,
     ) -> None:
         super().__init__()
         check_at_least("stacks", stacks, 1)
@@ -103,6 +118,15 @@ class Hourglass(ConfiguredBackbone):
         self.outputs = nn.ModuleList(
             ConvNormRelu(width, out_channels, norm=norm) for _ in range(stacks)
         )
+        self.strides = {f"_p{k + 3}": 8 * 2**k for k in range(self.levels)} if pyramid else {"": 4}
+        self.level_outputs: Sequence[Sequence[nn.Module]] = [()] * stacks
+        if pyramid:
+            self.level_outputs = nn.ModuleList(
+                nn.ModuleList(ConvNormRelu(each, out_channels, norm=norm) for each in channels[1:])
+                for _ in range(stacks)
+            )
+            last = self.hourglasses[-1]
+            last.up1 = last.low3 = self.outputs[-1] = nn.Identity()
         between = range(stacks - 1)
         self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
@@ -113,10 +137,13 @@ class Hourglass(ConfiguredBackbone):
         features = self.stem(images)
         self._check_size(images, features)
         outputs = {}
-        for stack, (hourglass, output) in enumerate(
-            zip(self.hourglasses, self.outputs, strict=True)
-        ):
-            out = outputs[f"stack{stack + 1}"] = output(hourglass(features))
+        for stack, hourglass in enumerate(self.hourglasses):
+            levels = self.level_outputs[stack]
+            whole = not levels or stack < len(self.merged)
+            maps = hourglass.way_up(features) if whole else [features, *hourglass.below(features)]
+            out = self.outputs[stack](maps[0])
+            found = [layer(each) for layer, each in zip(levels, maps[1:], strict=False)] or [out]
+            outputs |= {f"stack{stack + 1}{k}": m for k, m in zip(self.strides, found, strict=True)}
             if stack < len(self.merged):
                 united = self.merge_input[stack](features) + self.merge_output[stack](out)
                 features = self.merged[stack](torch.relu_(united))
@@ -127,14 +154,16 @@ class Hourglass(ConfiguredBackbone):
         stacks = []
         for stack in range(len(self.outputs)):
             between = ("merge_input", "merge_output", "merged") * (stack < len(self.merged))
-            parts = ("hourglasses", "outputs", *between)
+            levels = ("level_outputs",) * bool(self.level_outputs[stack])
+            parts = ("hourglasses", "outputs", *levels, *between)
             stacks.append(tuple(f"{part}.{stack}" for part in parts))
         return [("stem",), *stacks]
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return {
-            f"stack{stack + 1}": ShapeSpec(channels=self.out_channels, stride=4)
+            f"stack{stack + 1}{level}": ShapeSpec(channels=self.out_channels, stride=stride)
             for stack in range(len(self.outputs))
+            for level, stride in self.strides.items()
         }
 
     @property

@@ -60,13 +60,14 @@ def points_head(
     num_classes: int,
     hidden_channels: int = 64,
     offset: bool = True,
+    heatmap_loss: str = "focal",
     **options: Any,
 ) -> BranchHead:
     """The head of the points detector: center heatmap, offset and the branches of its tasks.
 
     `in_channels` and the other options are those of `BranchHead`.
     """
-    branches = all_branches(tasks, num_classes, offset=offset)
+    branches = all_branches(tasks, num_classes, offset=offset, heatmap_loss=heatmap_loss)
     return BranchHead(
         heatmaps=branches.heatmaps,
         regressions=branches.regressions,

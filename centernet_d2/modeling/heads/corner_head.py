@@ -30,6 +30,7 @@ class CornerHead(nn.Module):
         hidden_channels: int = 256,  # of the modules' output and of the branches' 3x3 convolution
         pool_channels: int = 128,  # of the modules' pooled branches
         pooling: str = "corner",  # module of the corners, or "cascade"
+        cascade_order: str = "inside_first",  # or "boundary_first", see `CascadeCornerPooling`
         pools: bool = True,  # whether the corners' modules pool; they keep all their parameters
         center_pools: bool | None = None,  # likewise the centers' module; None: no centers
         norm: str = "BN",  # of the modules
@@ -41,6 +42,7 @@ class CornerHead(nn.Module):
         check_at_least("pool_channels", pool_channels, 1)
         check_at_least("hidden_channels", hidden_channels, 1)
         shared = {"pool_channels": pool_channels, "norm": norm}
+        corners = {"pools": pools, **({"order": cascade_order} if pooling == "cascade" else {})}
 
         def keypoint(module: nn.Module, *, is_corner: bool) -> nn.ModuleDict:
             def branch(channels: int, bias: float | None = None) -> PredictionBranch:
@@ -55,7 +57,7 @@ class CornerHead(nn.Module):
         for width in in_channels:
             keypoints = {
                 corner: keypoint(
-                    POOLINGS[pooling](width, hidden_channels, corner=corner, pools=pools, **shared),
+                    POOLINGS[pooling](width, hidden_channels, corner=corner, **corners, **shared),
                     is_corner=True,
                 )
                 for corner in ("top_left", "bottom_right")

@@ -22,7 +22,6 @@ from ..test_time_augmentation import unite
 from .heatmap_detector import HeatmapDetector, SharedParts
 
 CORNERS = ("top_left", "bottom_right")
-OFFSET_LOSS = RegressionLoss("smooth_l1", "objects")  # published
 
 
 @register_detector
@@ -81,6 +80,7 @@ class CornerNet(HeatmapDetector):
             map_size=map_size,
             frame_size=tuple(images.tensor.shape[-2:]),
             gaussian=self.learning.gaussian,
+            sigma_rule=self.learning.sigma_rule,
             center_sigma_divisor=self.center_sigma_divisor,
         )
 
@@ -158,12 +158,12 @@ class CornerNet(HeatmapDetector):
         self, predictions: CornerPredictions, targets: CornerTargets
     ) -> dict[str, Tensor]:
         rule = self.learning
-        losses, embeddings = {}, []
+        losses, embeddings, regression = {}, [], RegressionLoss(rule.offset_loss, "objects")
         for name in self.keypoints:
             maps: KeypointMaps = getattr(predictions, name)
             target: KeypointTargets = getattr(targets, name)
-            heatmap = rule.focal(maps.heatmap, target.heatmap)
-            offset = OFFSET_LOSS(target.peaks.gather(maps.offset), target.offset)
+            heatmap = rule.focal(maps.heatmap, target.heatmap, target.peaks.image)
+            offset = regression(target.peaks.gather(maps.offset), target.offset)
             losses[f"loss_heatmap_{name}"] = self.weight_of(name) * rule.heatmap_weight * heatmap
             losses[f"loss_offset_{name}"] = self.weight_of(name) * rule.offset_weight * offset
             if maps.embedding is not None:

@@ -23,6 +23,8 @@ class DetectorDefaults:
     # Names in EVALUATOR_REGISTRY of what scores them; (): by the type of each data set.
     evaluators: Sequence[str] = ()
 
+    reads: Sequence[str] = ()  # patterns of keys of detectron2 that are refused otherwise
+
     # Branches of the head whose last layer has channels for each "class", or each "joint".
     named_branches: Mapping[str, str] = {"heatmap": "class"}
 

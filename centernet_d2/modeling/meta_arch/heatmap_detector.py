@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
 import torch
@@ -69,7 +70,7 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
             self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, backbone: Backbone | None = None) -> dict[str, Any]:
         """The shared arguments but for the head, from `MODEL` and `TEST`; a detector adds its own.
 
         `head_widths` of backbone and features says how wide the inputs of a head are.
@@ -78,7 +79,7 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
         if cfg.TEST.PROTOCOL:
             check_protocol(cfg)
         check_num_classes(cfg.MODEL.HEATMAP.NUM_CLASSES)
-        backbone = build_backbone(cfg)
+        backbone = backbone or build_backbone(cfg)
         if cfg.MODEL.BACKBONE.FREEZE_AT:
             freeze_stages(backbone, cfg.MODEL.BACKBONE.FREEZE_AT)
         return {
@@ -157,6 +158,20 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
             {"instances": to_output(found, entry, protocol), **self.extra_outputs(entry)}
             for found, entry in zip(self.finalize(united), batched_inputs, strict=True)
         ]
+
+    def validation_losses(self, entry: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of all stacks on one annotated image, for a model in evaluation mode.
+
+        It is seen as in inference at scale 1, by norms too, but not flipped.
+        """
+        images = self.inference_images([entry["image"]], self.canvas_of(entry, 1.0))
+        images = replace(images, tensor=images.tensor[:1], flipped=False)
+        instances = [self.checked_objects(entry).to(self.device)]
+        self.head.training = True  # it alone, so that it gives all stacks
+        try:
+            return self.losses(self.predict(images), images, instances)
+        finally:
+            self.head.training = False
 
     def candidates(self, batched_inputs: list[dict[str, Any]], zoom: float) -> list[Any]:
         """Candidates of each image at one scale.

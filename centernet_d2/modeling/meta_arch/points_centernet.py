@@ -1,6 +1,7 @@
 """Points CenterNet: objects as their centers ("Objects as Points", Zhou et al. 2019)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -25,6 +26,7 @@ from ..point_tasks.base import (
     named_branches,
     point_tasks,
     regression_mask,
+    size_bounds,
 )
 from ..registration import register_detector
 from ..rules import CenterDecoding, CenterLearning
@@ -53,12 +55,14 @@ class PointsCenterNet(HeatmapDetector):
         """
         super().__init__(**shared)
         self.tasks, self.offset = list(tasks), offset
+        self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
         check_head(self.head, all_branches(self.tasks, self.num_classes, offset=offset))
         self.output_fields = tuple(name for task in self.tasks for name in task.output_fields)
         self.evaluators = tuple({name: 0 for task in self.tasks for name in task.evaluators})
+        self.size_bounds = [side / self.stride for side in size_bounds(self.tasks)]  # cells
         self.named_branches = named_branches(self.tasks)
-        self.branch_forms = {b: form for task in self.tasks for b, form in task.forms.items()}
-        self.learning, self.decoding = learning or CenterLearning(), decoding or CenterDecoding()
+        own = {"heatmap": self.learning.heatmap_loss}
+        self.branch_forms = merged("branches", own, *(task.forms for task in self.tasks))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -73,6 +77,7 @@ class PointsCenterNet(HeatmapDetector):
             prior_bias=cfg.MODEL.HEATMAP.PRIOR_BIAS,
             regression_init=points.REGRESSION_INIT,
             offset=points.OFFSET,
+            heatmap_loss=points.HEATMAP_LOSS,
         )
         return {
             **shared,
@@ -143,6 +148,7 @@ class PointsCenterNet(HeatmapDetector):
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
             border=self.learning.border,
+            size_bounds=self.size_bounds,
         )
 
     def losses(
@@ -178,6 +184,11 @@ class PointsCenterNet(HeatmapDetector):
         """Maps of the last stack, their (N, K) peaks and (N, K, 2) centers on the output map."""
         maps = self.decoded_maps(predictions[-1], flipped=images.flipped)
         peaks = self.decoding.peaks(maps.heatmap)
+        if self.size_bounds:
+            sizes = len(self.size_bounds) + 1
+            peaks = replace(peaks, classes=peaks.classes // sizes, slot=peaks.classes % sizes)
+        if self.learning.heatmap_loss == "mse":  # not before: cells above 1 would all be peaks
+            peaks = replace(peaks, scores=peaks.scores.clamp(max=1))
         return maps, peaks, peak_centers(peaks, maps.offset)
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
@@ -193,10 +204,13 @@ class PointsCenterNet(HeatmapDetector):
 
         Offsets are always those of the image itself, as published.
         """
-        return decoded_maps(self.tasks, last, self.num_classes, flipped=flipped)
+        options = {"flipped": flipped, "heatmap_loss": self.learning.heatmap_loss}
+        return decoded_maps(self.tasks, last, self.num_classes, **options)
 
     def decoded_heatmaps(self, last: CenterPredictions, *, flipped: bool) -> dict[str, Tensor]:
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
         maps = self.decoded_maps(last, flipped=flipped)
-        heatmaps = [n for task in self.tasks for n in task.branches(self.num_classes).heatmaps]
-        return {"center": maps.heatmap, **{name: maps.regressions[name] for name in heatmaps}}
+        known = all_branches(self.tasks, self.num_classes).heatmaps  # without those of "mse"
+        heatmaps = [n for n in maps.regressions if n in known or f"loss_{n}" in self.heatmap_losses]
+        center = maps.heatmap.unflatten(1, (self.num_classes, -1)).amax(2)  # of several sizes
+        return {"center": center, **{name: maps.regressions[name] for name in heatmaps}}

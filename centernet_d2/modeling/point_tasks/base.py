@@ -62,6 +62,7 @@ class PointTask(ABC):
     evaluators: tuple[str, ...] = ()  # names in EVALUATOR_REGISTRY of what scores them
     required_branches: tuple[str, ...] = ()  # of other tasks, for complete detections
     forms: Mapping[str, str] = {}  # form of what a branch says, where there are several
+    size_bounds: Sequence[float] = ()  # pixels, where a point has several sizes, of one task
     joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
 
     @classmethod
@@ -221,11 +222,22 @@ def point_tasks(cfg: CfgNode) -> list[type[PointTask]]:
     return [point_task(name) for name in names]
 
 
-def all_branches(tasks: Sequence[PointTask], num_classes: int, *, offset: bool = True) -> Branches:
-    """Center heatmap, offset and the branches of the tasks, which have each one's required ones."""
+def all_branches(
+    tasks: Sequence[PointTask],
+    num_classes: int,
+    *,
+    offset: bool = True,
+    heatmap_loss: str = "focal",
+) -> Branches:
+    """Center heatmap, offset and the branches of the tasks, which have each one's required ones.
+
+    With "mse" the heatmap is a regression: its branch starts at 0, which most of a heatmap is.
+    """
     of_tasks = [task.branches(num_classes) for task in tasks]
-    heatmaps = merged("branches", {"heatmap": num_classes}, *(each.heatmaps for each in of_tasks))
-    own = {"offset": 2} if offset else {}
+    channels = num_classes * (1 + len(size_bounds(tasks)))
+    center, own = {"heatmap": channels}, {"offset": 2} if offset else {}
+    center, own = (center, own) if heatmap_loss == "focal" else ({}, center | own)
+    heatmaps = merged("branches", center, *(each.heatmaps for each in of_tasks))
     regressions = merged("branches", own, *(each.regressions for each in of_tasks))
     merged("branches", heatmaps, regressions)
     for task in tasks:
@@ -237,6 +249,11 @@ def all_branches(tasks: Sequence[PointTask], num_classes: int, *, offset: bool =
     return Branches(regressions, heatmaps)
 
 
+def size_bounds(tasks: Sequence[PointTask]) -> Sequence[float]:
+    """Pixels of the canvas between the sizes of a point; (): it has one."""
+    return next((task.size_bounds for task in tasks if task.size_bounds), ())
+
+
 def named_branches(tasks: Sequence[PointTask]) -> dict[str, str]:
     """Branches with channels for each "class" or "joint"; see `DetectorDefaults`."""
     one, two = ({**b.heatmaps, **b.regressions} for b in (all_branches(tasks, n) for n in (1, 2)))
@@ -245,7 +262,12 @@ def named_branches(tasks: Sequence[PointTask]) -> dict[str, str]:
 
 
 def decoded_maps(
-    tasks: Sequence[PointTask], last: CenterPredictions, num_classes: int, *, flipped: bool
+    tasks: Sequence[PointTask],
+    last: CenterPredictions,
+    num_classes: int,
+    *,
+    flipped: bool,
+    heatmap_loss: str = "focal",
 ) -> CenterMaps:
     """Probabilities and values of raw maps, the mean of both views where `flipped`.
 
@@ -255,7 +277,8 @@ def decoded_maps(
     def united(maps: Tensor, unflip: Callable[[Tensor], Tensor | None]) -> Tensor:
         return average_flipped(maps, unflip) if flipped else maps
 
-    regressions = {}
+    heatmap, regressions = last.heatmap.float(), {}
+    heatmap = heatmap.sigmoid() if heatmap_loss == "focal" else heatmap.clamp(min=0)
     for task in tasks:
         branches = task.branches(num_classes)
         for name in branches:
@@ -263,7 +286,7 @@ def decoded_maps(
             maps = maps.sigmoid() if name in branches.heatmaps else task.values(name, maps)
             regressions[name] = united(maps, partial(task.unflip, name))
     return CenterMaps(
-        heatmap=united(last.heatmap.float().sigmoid(), lambda maps: maps),
+        heatmap=united(heatmap, lambda maps: maps),
         offset=None if last.offset is None else united(last.offset.float(), lambda maps: None),
         regressions=regressions,
     )

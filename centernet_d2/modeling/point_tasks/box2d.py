@@ -50,6 +50,7 @@ class Box2D(PointTask):
         size_as_point: bool = False,  # map sizes to the image as if they were points
         size_form: str = "cells",  # what the branch says; "log": logarithms of cells / LOG_UNIT
         giou_weight: float = 0.0,  # of the loss 1 - GIoU of the box, mean over objects; 0: none
+        size_bounds: Sequence[float] = (),  # pixels between the several sizes of a point
         dense_size: bool = False,  # learn sizes in all cells of an object's Gaussian, by its values
     ) -> None:
         check_choice("size_form", size_form, SIZE_FORMS)
@@ -58,6 +59,10 @@ class Box2D(PointTask):
                 "BOX2D.SIZE_WEIGHT is 0: boxes that start without area need it beside GIOU_WEIGHT "
                 "to grow at all. Set it, or SIZE_FORM log"
             )
+        self.size_bounds = list(size_bounds)
+        if self.size_bounds != sorted({*size_bounds}) or (size_bounds and class_specific_size):
+            told = "it must ascend, and stands in place of CLASS_SPECIFIC_SIZE"
+            raise ValueError(f"BOX2D.SIZE_BOUNDS is {self.size_bounds}; {told}")
         self.size_weight, self.class_specific_size = size_weight, class_specific_size
         self.regression, self.size_as_point = regression or RegressionLoss(), size_as_point
         self.size_form, self.giou_weight, self.dense_size = size_form, giou_weight, dense_size
@@ -73,8 +78,9 @@ class Box2D(PointTask):
         return ["sizes as points"] if self.size_as_point else []
 
     def branches(self, num_classes: int) -> Branches:
-        """Branch `size`: 2 channels, or a pair per class."""
-        return Branches({"size": 2 * num_classes if self.class_specific_size else 2})
+        """Branch `size`: 2 channels, or a pair per class or per size of a point."""
+        pairs = num_classes if self.class_specific_size else len(self.size_bounds) + 1
+        return Branches({"size": 2 * pairs})
 
     def targets(
         self, instances: Sequence[Instances], images: PaddedImages, centers: CenterTargets
@@ -83,8 +89,9 @@ class Box2D(PointTask):
         at = _own_cells(centers)
         if not self.dense_size:
             return at
-        blank, radius = torch.zeros_like(centers.heatmap[:, :1]), centers.radius[at.owner]
-        dense = dense_cells(blank, at.peaks, torch.zeros_like(at.owner), radius)
+        blank = torch.zeros_like(centers.heatmap[:, : len(self.size_bounds) + 1])
+        slot = torch.zeros_like(centers.classes) if centers.slot is None else centers.slot
+        dense = dense_cells(blank, at.peaks, slot[at.owner], centers.radius[at.owner])
         return replace(dense, owner=at.owner[dense.owner])
 
     def losses(
@@ -92,7 +99,7 @@ class Box2D(PointTask):
     ) -> dict[str, Tensor]:
         """`loss_size`, and `loss_giou` of the centers where it is asked for.
 
-        Of a class-specific map only the pair of the object's class is compared.
+        Of several pairs only that of the object's class, or of its size, is compared.
         """
         size, told = self._read(predictions, targets, centers), centers.size[targets.owner]
         if self.size_form == "log":
@@ -109,10 +116,11 @@ class Box2D(PointTask):
     ) -> Tensor:
         """What the branch says of the Q cells' objects: (Q, 2)."""
         size = at.peaks.gather(predictions.regressions["size"])
-        if not self.class_specific_size:
+        which = centers.classes if self.class_specific_size else centers.slot
+        if which is None:
             return size
         row = torch.arange(len(size), device=size.device)
-        return size.unflatten(1, (-1, 2))[row, centers.classes[at.owner]]
+        return size.unflatten(1, (-1, 2))[row, which[at.owner]]
 
     def _giou(
         self, predictions: CenterPredictions, at: LearnedCells, centers: CenterTargets

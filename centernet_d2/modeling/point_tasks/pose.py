@@ -5,6 +5,7 @@ N images, P objects of the batch, Q labelled joints, K peaks, J joints, (h, w) o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances, Keypoints
 from torch import Tensor
 
+from ...checked_values import check_choice
 from ...config import from_block
 from ...data.datasets.skeletons import common_skeleton
 from ...data.fields.base import GroundTruthField
@@ -19,12 +21,13 @@ from ...data.fields.joints import JointsField
 from ...decoding.center_boxes import center_boxes
 from ...decoding.joints import SnappingRule, joint_peaks, scores_at, snap_joints
 from ...losses.heatmap_focal import FocalLoss
+from ...losses.heatmap_mse import HEATMAP_LOSSES, heatmap_mse_loss
 from ...losses.peak_regression import RegressionLoss
 from ...structures.output_fields import register_output_field, scale_points
 from ...structures.padded_images import PaddedImages
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.skeleton import HALF_PIXEL, Skeleton, check_flip_indices
-from ...structures.targets import CenterTargets, JointTargets
+from ...structures.targets import CenterTargets, JointTargets, LearnedCells
 from ...targets.joints import joint_targets
 from ..rules import part
 from .base import Branches, PointTask, register_point_task
@@ -73,6 +76,7 @@ class Pose(PointTask):
         regress_unlabelled: bool = False,  # learn offset and size also without a labelled joint
         weights: PoseWeights | None = None,
         focal: FocalLoss | None = None,  # of the joint heatmap
+        heatmap_loss: str = "focal",  # or "mse": outputs are the heatmap itself, no logits
         # Of the joint offset; displacements always have "l1", as published. The normaliser
         # "objects" is here the number of labelled joints.
         regression: RegressionLoss | None = None,
@@ -84,6 +88,8 @@ class Pose(PointTask):
                 "centernet_d2.setup(cfg), which takes it from the dataset"
             )
         check_flip_indices(flip_indices, num_joints, f"{BLOCK}.FLIP_INDICES")
+        check_choice("heatmap_loss", heatmap_loss, HEATMAP_LOSSES)
+        self.heatmap_loss, self.forms = heatmap_loss, {HEATMAP: heatmap_loss}
         self.num_joints, self.regress_unlabelled = num_joints, regress_unlabelled
         self.flip_indices, self.classes = list(flip_indices), list(classes)
         self.joint_heatmap, self.joint_offset = joint_heatmap, joint_heatmap and joint_offset
@@ -154,7 +160,8 @@ class Pose(PointTask):
         """
         offset = {OFFSET: 2} if self.joint_offset else {}
         heatmaps = {HEATMAP: self.num_joints} if self.joint_heatmap else {}
-        return Branches({DISPLACEMENT: 2 * self.num_joints, **offset}, heatmaps)
+        values, heatmaps = ({}, heatmaps) if self.heatmap_loss == "focal" else (heatmaps, {})
+        return Branches({DISPLACEMENT: 2 * self.num_joints, **values, **offset}, heatmaps)
 
     def heatmap_losses(self) -> dict[str, float]:
         return {HEATMAP_LOSS: self.weights.heatmap} if self.joint_heatmap else {}
@@ -195,12 +202,12 @@ class Pose(PointTask):
     ) -> dict[str, Tensor]:
         """`loss_joint_displacement` and, with a joint heatmap, that of heatmap and offset."""
         maps = predictions.regressions
-        losses = {
-            "loss_joint_displacement": self.weights.displacement
-            * self._displacement_loss(maps[DISPLACEMENT], targets, centers)
-        }
+        displacement = self._displacement_loss(maps[DISPLACEMENT], targets, centers)
+        losses = {"loss_joint_displacement": self.weights.displacement * displacement}
         if self.joint_heatmap:
-            losses[HEATMAP_LOSS] = self.weights.heatmap * self.focal(maps[HEATMAP], targets.heatmap)
+            focal = partial(self.focal, image=targets.peaks.image)
+            loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+            losses[HEATMAP_LOSS] = self.weights.heatmap * loss(maps[HEATMAP], targets.heatmap)
         if self.joint_offset:
             losses["loss_joint_offset"] = self.weights.offset * self.regression(
                 targets.peaks.gather(maps[OFFSET]), targets.offset, num_images=centers.num_images
@@ -211,16 +218,16 @@ class Pose(PointTask):
         self, maps: Tensor, targets: JointTargets, centers: CenterTargets
     ) -> Tensor:
         """Of displacements at the centers or, where dense, from each cell around them."""
-        wanted, dense = targets.displacement, targets.dense
-        if dense is None:
-            rows = centers.peaks.gather(maps).unflatten(1, (-1, 2))
-            found, weight = rows[targets.owner, targets.joint], None
-        else:
-            rows = dense.peaks.gather(maps).unflatten(1, (-1, 2))
-            found = rows[torch.arange(len(rows), device=rows.device), targets.joint[dense.owner]]
-            center = centers.peaks[targets.owner[dense.owner]]
-            wanted, weight = wanted[dense.owner] + center.cells - dense.peaks.cells, dense.weight
-        return self.displacement_loss(found, wanted, num_images=centers.num_images, weight=weight)
+        every = torch.arange(len(targets.joint), device=maps.device)
+        at = targets.dense or LearnedCells(centers.peaks[targets.owner], every)
+        rows = at.peaks.gather(maps).unflatten(1, (-1, 2))
+        found = rows[torch.arange(len(rows), device=rows.device), targets.joint[at.owner]]
+        moved = centers.peaks[targets.owner[at.owner]].cells - at.peaks.cells
+        wanted, count = targets.displacement[at.owner] + moved, centers.num_images
+        return self.displacement_loss(found, wanted, num_images=count, weight=at.weight)
+
+    def values(self, branch: str, maps: Tensor) -> Tensor:
+        return maps.clamp(min=0) if branch == HEATMAP else maps  # of "mse": no probability below 0
 
     def unflip(self, branch: str, maps: Tensor) -> Tensor | None:
         """Left and right joints change places, displacements change sides; offsets are not used."""
@@ -250,6 +257,8 @@ class Pose(PointTask):
         cell = torch.stack([peaks.x, peaks.y], dim=-1)  # published: the cell, not its center
         displacement = peaks.gather(maps.regressions[DISPLACEMENT]).unflatten(-1, (-1, 2))
         joints, scores = self._placed(cell[:, :, None] + displacement, maps, peaks, centers)
+        if self.heatmap_loss == "mse":
+            scores = scores.clamp(max=1)
         points = images.map_to_image(joints, maps.map_size) + HALF_PIXEL
         rows = torch.cat([points, scores[..., None]], dim=-1)
         rows = torch.where(self._has_joints(peaks.classes)[:, :, None, None], rows, 0)
