@@ -65,7 +65,8 @@ class _Geometry:
         dilation: int,
         stride: int,
     ) -> Self:
-        kind = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        kind: dict[str, Any] = {"dtype": dtype, "device": x.device}
 
         def axis(cells: int, kernel: int) -> Tensor:
             cell = torch.arange(cells, **kind) * stride - padding
