@@ -172,8 +172,9 @@ def test_builds_and_takes_a_step_that_moves_every_parameter(name):
     assert all(map(math.isfinite, loop.losses.values()))
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     assert [n for n, p in trained if p.grad is None] == []
-    # A gradient may be exactly zero behind ReLUs that the random start has shut.
-    still = [n for n, p in trained if torch.equal(p, before[n]) and p.grad.any()]
+    # A gradient may be zero behind ReLUs that the random start has shut, and rounding swallows the
+    # step of one below Adam's epsilon, as RetinaNet's heads have on levels without an object.
+    still = [n for n, p in trained if torch.equal(p, before[n]) and p.grad.abs().max() > 1e-8]
     assert still == []
     assert sum(not torch.equal(p, before[n]) for n, p in trained) > len(trained) / 2
 

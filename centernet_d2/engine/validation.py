@@ -54,6 +54,7 @@ def validation_losses(model: nn.Module, loaders: Sequence[Loader]) -> dict[str, 
     if comm.is_main_process():
         loaders = [bar(each, what="Validation loss", unit="batch") for each in loaders]
     with inference_context(model):
+        model.head.training = True  # it alone, so that it gives all stacks
         for entry in chain.from_iterable(chain.from_iterable(loaders)):
             losses = model.validation_losses(entry)
             sums.update({name: loss.item() for name, loss in losses.items()})

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 
+import cv2
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from small_detector import boxes_input, image_input, rows
 
+from centernet_d2 import Predictor, Trainer
 from centernet_d2.engine.setup import load_config
 from centernet_d2.modeling.backbone import Hourglass
+from centernet_d2.synthetic.files import ensure_split
+from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
+from centernet_d2.synthetic.settings import ShapeSettings, SplitSettings
 
 TINY = (
     *("MODEL.HOURGLASS.CHANNELS", [16, 16, 16, 16, 16, 16], "MODEL.HOURGLASS.BLOCKS", [1] * 6),
@@ -174,3 +180,34 @@ def test_images_without_objects_and_more_than_one_each():
     nothing = {**boxes_input([], [], size=127), "instances": Instances((127, 127))}
     for entry in (nothing, boxes_input([[1, 1, 40, 40]] * 3, [0, 1, 1], size=127)):
         assert all(loss.isfinite() for loss in model([entry]).values())
+
+
+@pytest.mark.slow
+def test_a_training_learns_to_find_boxes(tmp_path):
+    """From the config, on generated pictures: a training's AP, and the Predictor's boxes."""
+    split = tmp_path / "split"
+    sizes = {"side": 64, "size_ranges": ((16.2, 24.0), (24.2, 32.0), (32.2, 40.0))}
+    scenes = ShapeSettings(**sizes, classes=("disk", "square"), objects_per_image=(1, 1))
+    ensure_split(SplitSettings(images=16, seed=1, scenes=scenes), str(split))
+    spec = f"coco:{split / ANNOTATION_FILE}:{split / IMAGE_FOLDER}"
+    keys = (
+        *("DATASETS.TRAIN", spec, "DATASETS.TEST", spec, "OUTPUT_DIR", str(tmp_path / "run")),
+        *("MODEL.HEATMAP.NUM_CLASSES", 0, "SEED", 1, "MODEL.HOURGLASS.OUT_CHANNELS", 32),
+        *("MODEL.HOURGLASS.CHANNELS", [16, 16, 24], "MODEL.HOURGLASS.BLOCKS", [1, 1, 1]),
+        *("MODEL.RETINANET.IN_FEATURES", ["p3", "p4"], "MODEL.RETINANET.NORM", "GN"),
+        *("MODEL.ANCHOR_GENERATOR.SIZES", [[16, 20, 25], [32, 40, 51]], "TEST.CANVAS", "fit"),
+        *("INPUT.TRAIN_SIZE", [64, 64], "INPUT.CENTER_CROP.MODE", "none", "SOLVER.MAX_ITER", 150),
+        *("INPUT.COLOR_JITTER", 0.0, "INPUT.PCA_LIGHTING", 0.0, "LOGGING.REPORT", False),
+        *("SOLVER.EPOCHS", 0, "SOLVER.IMS_PER_BATCH", 8, "SOLVER.BASE_BATCH_SIZE", 0),
+        *("SOLVER.BASE_LR", 0.003, "DATALOADER.NUM_WORKERS", 0),
+    )
+    cfg = load_config("Ablations/retinanet_hourglass104", [*TINY, *keys])
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    results = trainer.train()
+    assert results["bbox"]["AP50"] > 50
+    predictor = Predictor(str(tmp_path / "run/model_final.pth"))
+    record = json.loads((split / ANNOTATION_FILE).read_text())
+    first = next(i for i in record["images"] if i["id"] == record["annotations"][0]["image_id"])
+    found = predictor(cv2.imread(str(split / IMAGE_FOLDER / first["file_name"])))["instances"]
+    assert found.scores[0] > 0.3

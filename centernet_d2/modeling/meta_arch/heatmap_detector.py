@@ -160,18 +160,14 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
         ]
 
     def validation_losses(self, entry: dict[str, Any]) -> dict[str, Tensor]:
-        """Losses of all stacks on one annotated image, for a model in evaluation mode.
+        """Losses on one annotated image, seen as in inference at scale 1 but not flipped.
 
-        It is seen as in inference at scale 1, by norms too, but not flipped.
+        For a model in evaluation mode, but for `head.training`, with which all stacks are there.
         """
         images = self.inference_images([entry["image"]], self.canvas_of(entry, 1.0))
         images = replace(images, tensor=images.tensor[:1], flipped=False)
         instances = [self.checked_objects(entry).to(self.device)]
-        self.head.training = True  # it alone, so that it gives all stacks
-        try:
-            return self.losses(self.predict(images), images, instances)
-        finally:
-            self.head.training = False
+        return self.losses(self.predict(images), images, instances)
 
     def candidates(self, batched_inputs: list[dict[str, Any]], zoom: float) -> list[Any]:
         """Candidates of each image at one scale.

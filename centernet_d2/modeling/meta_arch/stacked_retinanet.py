@@ -1,7 +1,7 @@
 """detectron2's RetinaNet on the way up of stacked hourglasses (CornerNet section 4.4.4)."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -59,7 +59,6 @@ class StackedRetinaNet(HeatmapDetector):
     Images are seen as by the other detectors; boxes of all views are united by RetinaNet's NMS.
     """
 
-    named_branches: Mapping[str, str] = {}
     published_canvas = "odd"
     reads = ("MODEL.RETINANET.*", "MODEL.ANCHOR_GENERATOR.*")
 
