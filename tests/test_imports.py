@@ -54,8 +54,8 @@ ALLOWED = {
     "export": {"structures", "decoding", "modeling", "runtime", "missing"},
     "reproduction": {
         *("checked_values", "config", "data", "engine", "visualization", "analysis"),
-        *("atomic_write", "text_files", "progress", "synthetic"),
-        *("model_zoo", "checkpoint", "detectron2_versions"),
+        *("atomic_write", "progress"),
+        *("model_zoo", "checkpoint", "detectron2_versions", "threads"),
     },
     "app": {
         *("structures", "data", "modeling", "checkpoint", "model_zoo", "engine"),

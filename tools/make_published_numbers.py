@@ -24,7 +24,7 @@ The scores that the three papers print of their own detectors, with the config t
 each row; [coverage.md](coverage.md) has the commands. Nothing here was measured with this package.
 Columns have the names that an evaluation prints. `published_numbers.yaml` is for programs.
 
-- Times per picture are not among them.
+- Times per picture are in centernet_d2/analysis/published_speed.csv, which `analyze plot` draws.
 - The numbers of Table 3c and d of "Objects as Points" are not here: the text that was read has lost
   them. The 230 epochs of 3d are DLA-34 of its Table 1.
 - CornerNet "of that time" is that before its correction of March 2019.

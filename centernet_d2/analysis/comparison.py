@@ -193,7 +193,7 @@ class Comparison:
         if values := max((len(entry.get("keypoints", ())) for entry in entries), default=0):
             joints, _ = source_joints(entries, values // 3, "")
             truth.gt_keypoints = Keypoints(torch.from_numpy(joints))
-        if any(entry.get("location") is not None for entry in entries):
+        if not entries or any(entry.get("location") is not None for entry in entries):
             truth.gt_boxes3d = Boxes3D(torch.tensor([box3d_row(entry, "") for entry in entries]))
         return truth, rows
 

@@ -42,7 +42,8 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
         label = name or Path(place).resolve().name
         label += f" {dataset}" * (len(datasets) > 1)
         ms = told["ms_per_picture"]["detector"]["mean"]
-        points.append(SpeedPoint(label, ms, score, variant, told["device"]))
+        where = f"{told['device']}, batches of {told['batch']}"
+        points.append(SpeedPoint(label, ms, score, variant, where))
     return points
 
 

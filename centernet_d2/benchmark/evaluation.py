@@ -92,11 +92,12 @@ class TimedBatches:
         self.loaded, self.sizes = loaded, list[Sequence[int]]()  # height, width of pictures
         self.rows, self.row = list[Row](), Row()  # those done, and of the batch at work
         loader, row = getattr(loaded, "iterable", loaded), Row()  # without its bar
-        self.num_workers = loader.num_workers
-        if mapper := getattr(loader.dataset, "mapper", None):  # there is none in others' loaders
+        self.num_workers = getattr(loader, "num_workers", None)
+        dataset = getattr(loader, "dataset", None)
+        if mapper := getattr(dataset, "mapper", None):  # there is none in others' loaders
             if hasattr(mapper, "read_image"):
                 mapper.read_image = partial(timed, "read", row, CPU, mapper.read_image)
-            loader.dataset.mapper = partial(with_seconds, mapper, row)
+            dataset.mapper = partial(with_seconds, mapper, row)
 
     def __len__(self) -> int:
         return len(self.loaded)

@@ -107,7 +107,7 @@ def plot(args: argparse.Namespace) -> int:
     rows = write_plot(points, folder, args.metric, rate=args.rate)
     print(tabulate(rows, "keys", "pipe", floatfmt=".2f"))
     if len(machines := {point.machine for point in points}) > 1:
-        print(f"Times are of {len(machines)} machines: compare those of one.")
+        print(f"Times are of {len(machines)} set-ups, machine and batch: compare those of one.")
     print(f"written: {os.path.join(folder, 'plot.svg')}, plot.png, plot.json")
     return 0
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from typing import Any
 
@@ -26,24 +26,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def matching(pattern: str, known: Sequence[str]) -> list[str]:
-    """Return the names that hold a pattern, or match it; UnknownModelError where none does."""
-    wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
-    if found := [name for name in known if fnmatch(name.lower(), wanted)]:
-        return found
-    told = f"The model zoo has no name like '{pattern}'{lookup.nearest_names(pattern, known)}."
-    raise lookup.UnknownModelError(told)
+def matching(known: Iterable[str], *patterns: str) -> list[str]:
+    """Return the names that hold or match a pattern; UnknownModelError where none does of one."""
+    known, found = list(dict.fromkeys(known)), []
+    for pattern in patterns:
+        wanted = pattern.lower() if set("*?") & set(pattern) else f"*{pattern.lower()}*"
+        found += (fitting := [name for name in known if fnmatch(name.lower(), wanted)])
+        if not fitting:
+            near = lookup.nearest_names(pattern, known)
+            raise lookup.UnknownModelError(f"The model zoo has no name like '{pattern}'{near}.")
+    return found
 
 
 def show_configs(args: argparse.Namespace) -> None:
-    print("\n".join(matching(args.pattern, lookup.config_names())))
+    print("\n".join(matching(lookup.config_names(), args.pattern)))
 
 
 def show_list(args: argparse.Namespace) -> None:
     shipped = lookup.shipped_models()
     found = [
         facts_of_shipped(name) if name in shipped else facts(lookup.find_entry(name))
-        for name in matching(args.pattern, lookup.names())
+        for name in matching(lookup.names(), args.pattern)
     ]
     keys = ("name", "scores", "metric", "licence")
     rows = [{"scores": entry.get("published"), **entry} for entry in found]

@@ -109,11 +109,10 @@ def chosen_records(dataset: Dataset, args: argparse.Namespace) -> list[dict]:
     if args.images:
         named = {name: dataset.picture(name) for name in args.images}
         if unknown := [name for name, record in named.items() if record is None]:
-            there = os.path.basename(records[0]["file_name"])
-            raise ValueError(
-                f"'{dataset.name}' has no picture {unknown[:3]}, but such as '{there}'"
-            )
-        records = [record for record in records if record in named.values()]
+            told = f"'{dataset.name}' has no picture {unknown[:3]}, but such as "
+            raise ValueError(f"{told}'{os.path.basename(records[0]['file_name'])}'")
+        chosen = {record["image_id"] for record in named.values()}
+        records = [record for record in records if record["image_id"] in chosen]
     return records[: args.most] if args.order == "file" else records
 
 
@@ -132,10 +131,8 @@ def write_page(folder: str, numbers: Mapping[str, Any]) -> None:
     """Write pictures.json and index.html; of an earlier call's pictures only these stay."""
     file, content = os.path.join(folder, PICTURES), json.dumps(numbers, allow_nan=False)
     earlier = json.loads(read_text(file))["pictures"] if os.path.isfile(file) else []
-    names = (
-        {e["picture"] for e in part if "picture" in e} for part in (earlier, numbers["pictures"])
-    )
-    for name in set.difference(*names):
+    drawn = {entry.get("picture") for entry in numbers["pictures"]}
+    for name in {entry["picture"] for entry in earlier if "picture" in entry} - drawn:
         Path(folder, os.path.basename(name)).unlink(missing_ok=True)
     write_json(file, numbers, indent=1)
     page = PAGE.read_text(encoding="utf-8").replace("{numbers}", content.replace("<", "\\u003c"))

@@ -1,7 +1,6 @@
 """The part `published` of the verb `reproduce`: the model zoo's numbers, measured here."""
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -20,8 +19,8 @@ def run(args: argparse.Namespace) -> int:
     if not has_device(device):
         raise ValueError(f"--device {device}: this machine, or this torch, does not have it.")
     every = list(evaluations())
-    names = _all_matching(args.models, (each.entry.name for each in every))
-    data = _all_matching(args.datasets, (each.dataset for each in every))
+    names = matching((each.entry.name for each in every), *args.models)
+    data = matching((each.dataset for each in every), *args.datasets)
     chosen = [each for each in every if each.entry.name in names and each.dataset in data]
     if not chosen:
         raise ValueError("None of --models has a published number on one of --datasets.")
@@ -29,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.list:
         gpu = device.startswith("cuda") and torch.cuda.get_device_name(device)
         machine = f"{args.num_gpus} x {gpu}" if gpu else cpu_name()
-        print(f"Evaluating on {machine}.", flush=True)
         options = ["--num-gpus", str(args.num_gpus), "MODEL.DEVICE", device]
         measure(chosen, options, device=machine)
     rows = [(e.entry.name, e.dataset, words(e.published), e.standing()) for e in chosen]
@@ -40,8 +38,3 @@ def run(args: argparse.Namespace) -> int:
         records = [each.record for each in chosen if "scores" in each.record]
         print(f"{args.record}: {add_measured(Path(args.record), records)} records of whole splits.")
     return int(bool(problems) and not args.list)
-
-
-def _all_matching(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
-    known = list(dict.fromkeys(names))
-    return {name for pattern in patterns for name in matching(pattern, known)}

@@ -93,7 +93,7 @@ def matched(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarray]:
 
 def gap_of(expected: Arrays, found: Arrays) -> np.ndarray:
     """How far the scores of all pairs are apart."""
-    return np.abs(expected["scores"][:, None] - found["scores"])
+    return np.asarray(np.abs(expected["scores"][:, None] - found["scores"]))
 
 
 def paired(

@@ -110,8 +110,10 @@ class DeformConv2d(nn.Module):
         )
 
 
-def _check_shapes(*tensors: Tensor | None, padding: int, dilation: int, stride: int) -> None:
-    x, offset, mask, weight, bias = tensors
+def _check_shapes(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, **geometry: int
+) -> None:
+    padding, dilation, stride = (geometry[name] for name in ("padding", "dilation", "stride"))
     if x.dim() != 4 or weight.dim() != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             "deformable convolution: x (N, C, H, W) and weight (C', C, kh, kw) must agree in C, "

@@ -19,11 +19,11 @@ IMAGES = {  # of the whole splits
 Record = Mapping[str, Any]
 
 
-def read_measured(file: Path = FILE) -> dict[str, dict[str, Record]]:
-    """Return records by entry and evaluation; ValueError where the file holds something else."""
+def read_measured(file: Path = FILE) -> dict[str, Any]:
+    """Return records by entry and evaluation, or a record in a file; ValueError of other files."""
     try:
-        return {name: dict(runs) for name, runs in json.loads(file.read_text("utf-8")).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"'{file}' is no file of measured scores: {error}.") from error
 
 

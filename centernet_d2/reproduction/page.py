@@ -12,24 +12,19 @@ from tabulate import tabulate
 from ..analysis.report import PAGE
 from ..atomic_write import atomic_write
 
-FIGURES = "report"  # folder of the figures, beside the page
-
 
 class Page:
     """Collects parts; `write` makes `report.md` and `report.html` in a folder."""
 
-    def __init__(self, title: str, folder: str) -> None:
-        self.title, self.folder = title, Path(folder)
-        self._parts = [(f"# {title}", "")]  # Markdown, HTML
+    def __init__(self, folder: str) -> None:
+        self.folder, self._parts = Path(folder), list[tuple[str, str]]()  # Markdown, HTML
 
-    def heading(self, text: str) -> None:
-        self._parts.append((f"## {text}", f"<h2>{escape(text)}</h2>"))
-
-    def text(self, text: str) -> None:
-        """Add a paragraph, in which **words** are strong and `words` are code."""
-        page = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(text))
+    def add(self, text: str) -> None:
+        """Add a paragraph, or a heading, "## ...", with **strong** words and `code`."""
+        tag, page = "h2" if text.startswith("## ") else "p", escape(text.removeprefix("## "))
+        page = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", page)
         page = re.sub("`(.+?)`", r"<code>\1</code>", page)
-        self._parts.append((text, f"<p>{page}</p>"))
+        self._parts.append((text, f"<{tag}>{page}</{tag}>"))
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         told = {"headers": "keys", "disable_numparse": True}
@@ -38,17 +33,16 @@ class Page:
 
     def figure(self, name: str, caption: str, draw: Callable[[str], object]) -> None:
         """Let `draw` write a picture to the file that it is given, and add it."""
-        file = self.folder / FIGURES / f"{name}.png"
+        file = self.folder / "report" / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         draw(str(file))
         data = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
         page = f'<figure><img alt="{escape(caption)}" src="{data}"><br>{escape(caption)}</figure>'
-        self._parts.append((f"![{caption}]({FIGURES}/{file.name})\n\n{caption}.", page))
+        self._parts.append((f"![{caption}](report/{name}.png)\n\n{caption}.", page))
 
-    def write(self) -> None:
-        """Write both; each is whole, or the old one."""
-        markdown, page = zip(*self._parts, strict=True)
-        body = PAGE.format(title=escape(self.title), body="\n".join(page))
+    def write(self, title: str) -> None:
+        markdown, page = zip((f"# {title}", ""), *self._parts, strict=True)
+        body = PAGE.format(title=escape(title), body="\n".join(page))
         for name, text in (("report.md", "\n\n".join(markdown) + "\n"), ("report.html", body)):
             with atomic_write(self.folder / name, "w") as file:
                 file.write(text)

@@ -27,7 +27,7 @@ from ..engine.seeds import run_child
 from ..model_zoo.api import get_config
 from ..model_zoo.entries import BENCHMARKS, ENTRIES, Entry
 from ..model_zoo.lookup import by_hand, fetch_weights, find_entry, weights_place
-from ..model_zoo.measured import IMAGES, is_whole, tell_scores
+from ..model_zoo.measured import IMAGES, is_whole, read_measured, tell_scores
 from ..progress import bar
 from .queue import LOG, PROGRAM, STOPPED
 
@@ -70,7 +70,8 @@ class Evaluation:
         if "scores" not in self.record:
             return ", ".join(self.problems) or "to do"
         part = f" ({self.record['images']:,} of {IMAGES[self.dataset]:,} images)"
-        server = ", for COCO's server to say" * (None in self.record["scores"].values())
+        server = ", scored by COCO's server alone" * self.dataset.endswith("test-dev")
+        server *= None in self.record["scores"].values()
         return tell_scores(self.record) + server + part * (not is_whole(self.record))
 
 
@@ -108,8 +109,8 @@ def look(chosen: Iterable[Evaluation], output: Path, *, fetch: bool = True) -> N
         now |= {"dataset": each.dataset, "images": images, "weights_sha256": digest}
         each.record = now = now | {"versions": versions}
         if not each.problems and (file := each.folder / "record.json").is_file():
-            earlier = json.loads(file.read_text("utf-8"))
-            if other := [key for key in now if earlier[key] != now[key]]:
+            earlier = read_measured(file)
+            if other := [key for key in now if earlier.get(key) != now[key]]:
                 logger.info("%s is of other %s: to be measured again.", file, ", ".join(other))
             else:
                 each.record = earlier
@@ -147,6 +148,7 @@ def measure(chosen: Iterable[Evaluation], options: Sequence[str], *, device: str
     `options` are further ones of `centernet-d2 evaluate`, `device` is the machine's, in words.
     """
     left = [each for each in chosen if each.standing() == "to do"]
+    logger.info("%d evaluations on %s.", len(left), device)
     with bar(total=sum(each.work for each in left), what="", bar_format=BAR) as shown:
         for place, each in enumerate(left, 1):
             name = f"{place} of {len(left)}: {each.entry.name}, {each.name}"
@@ -171,6 +173,7 @@ def evaluate(each: Evaluation, options: Sequence[str]) -> dict[str, Any]:
     with open(said := each.folder / LOG, "w", encoding="utf-8") as stream:
         status = run_child(command, output=stream)
     if status in STOPPED:
+        logger.info("The same command goes on with %s, %s.", each.entry.name, each.name)
         raise KeyboardInterrupt
     if status:
         last = said.read_text("utf-8", errors="replace").strip().rpartition("\n")[2]

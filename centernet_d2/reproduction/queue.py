@@ -28,11 +28,7 @@ Rows = dict[str, dict[str, Any]]  # by the run's name
 
 
 def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
-    """Return the rows that are there of these runs.
-
-    Raises:
-        ValueError: the folder holds a study of another table or scale, or a run of other keys.
-    """
+    """Return the rows of these runs; ValueError: they are of another table, scale or keys."""
     rows, mine = Rows(), {"version": table.version, "scale": table.scale}
     file = Path(folder, STUDY_FILE)
     if file.is_file() and (found := json.loads(file.read_text("utf-8"))) != mine:
@@ -43,10 +39,12 @@ def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
         file = Path(folder, ROWS, f"{run.name}.json")
         if file.is_file():
             rows[run.name] = json.loads(file.read_text("utf-8"))
-            if other := sorted({*rows[run.name]["words"]} ^ {*run.words()}):
+            words = rows[run.name]["words"]
+            if words != run.words():
+                other = ", ".join(sorted({*words} ^ {*run.words()})) or "in another order"
                 raise ValueError(
-                    f"'{file}' is of a run with other keys than the table has ({', '.join(other)}):"
-                    f" name another --output, or delete it and '{Path(folder, run.name)}'."
+                    f"'{file}' is of a run with other keys than the table has ({other}): name "
+                    f"another --output, or delete it and '{Path(folder, run.name)}'."
                 )
     return rows
 
@@ -58,16 +56,10 @@ def run_all(
     *,
     run_child: Callable[..., int] = run_child,
 ) -> list[str]:
-    """Run what has no row yet; return the names of the runs that failed.
+    """Run what has no row yet, in order; return the names of the runs that failed.
 
-    Args:
-        folder: of the study; each run has a folder there, and leaves a row when it is done.
-        table: that the runs are of.
-        runs: in order, a training before its tests.
-        run_child: see `engine.seeds`; called with `output`, a file for what it prints.
-
-    Raises:
-        SystemExit: a run was stopped by a signal; the same call goes on with it.
+    Each has a folder in that of the study, and leaves a row when it is done. SystemExit: one was
+    stopped by a signal; the same call goes on with it. `run_child` is that of `engine.seeds`.
     """
     rows, failed, start = read_rows(folder, table, runs), list[str](), time.monotonic()
     write_json(Path(folder, STUDY_FILE), {"version": table.version, "scale": table.scale})
@@ -77,7 +69,8 @@ def run_all(
         for done, run in enumerate(left):
             rest = time_left(minutes, done, time.monotonic() - start)
             shown.set_description(f"{run.name}, {rest} left")
-            logger.info("%d of %d, about %s left: %s", done + 1, len(left), rest, run.name)
+            told = (done + 1, len(left), rest, run.name)
+            logger.info("%d of %d, about %s left: %s", *told, extra=SHOWN)
             status = -1 if run.needed in failed else run_one(folder, run, run_child)
             if status in STOPPED:
                 logger.info("Stopped in %s; the same command goes on.", run.name, extra=SHOWN)
@@ -120,9 +113,9 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int]) -> int:
 
 
 def learning(file: str) -> dict[str, Any]:
-    """Return the minutes that a training took, without its tests, and AP by task at those minutes.
+    """Return a training's minutes, without its tests, and AP by task at those minutes.
 
-    They are steps times a step that nothing disturbed (the fastest tenth of those logged): a pause,
+    They are of steps that nothing disturbed (the fastest tenth of those logged), so that a pause,
     or other work on the machine, is no part of them.
     """
     series = read_metrics(file)

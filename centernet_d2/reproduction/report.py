@@ -2,10 +2,10 @@
 
 import os
 import platform
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Any
 
 import detectron2
@@ -53,31 +53,30 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     if lost:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
-    word = verdict(interval, same_within=table.same_within if claim.expect == "same" else None)
+    word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
     return Finding(claim, values, word, "", interval)
 
 
 def write_report(folder: str, table: Table, seeds: int) -> str:
     """Write the report of the rows that are there; return a line that says what it found."""
-    runs = table.runs(seeds)
+    runs, page = table.runs(seeds), Page(folder)
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
-    page = Page("Which claims of the papers hold", folder)
-    page.text(table.rules.format_map(vars(table)))
-    dates = sorted({row["date"] for row in rows.values()}) or [""]
-    page.text(
-        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {dates[0]} to "
-        f"{dates[-1]}. This report: centernet_d2 {__version__}, detectron2 "
-        f"{detectron2.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{cpu_name()}."
+    page.add(table.rules.format_map(vars(table)))
+    dates = sorted({row["date"] for row in rows.values()} or {"no date"})
+    period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    versions = f"{__version__}, detectron2 {detectron2.__version__}, torch {torch.__version__}"
+    page.add(
+        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}. "
+        f"centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
     )
     page.table([summary(finding) for finding in findings])
-    figures(page, table, [finding for finding in findings if finding.interval], rows)
+    figures(page, table, [f for f in findings if f.interval], rows)
     for finding in findings:
         of_claim(page, finding, table)
-    page.heading("All variants")
+    page.add("## All variants")
     page.table([of_variant(table, rows, name) for name in {r["variant"]: 0 for r in rows.values()}])
-    page.write()
+    page.write("Which claims of the papers hold")
     counts = Counter(finding.word for finding in findings)
     told = ", ".join(f"{word}: {count}" for word, count in counts.items())
     return f"{len(findings)} claims ({told}): {os.path.join(folder, 'report.html')}"
@@ -85,7 +84,7 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
 
 def summary(finding: Finding) -> dict[str, Any]:
     """Return a claim's row of the first table."""
-    claim, found, paper = finding.claim, finding.interval, papers(finding.claim)
+    claim, found, paper = finding.claim, finding.interval, finding.claim.papers
     return {
         "claim": claim.id,
         "verdict": finding.word,
@@ -98,85 +97,70 @@ def summary(finding: Finding) -> dict[str, Any]:
     }
 
 
-def papers(claim: Claim) -> float | None:
-    """Return the difference that a paper has."""
-    first, second = claim.gain(claim.published) or (None, None)
-    return None if first is None or second is None else first - second
-
-
 def of_claim(page: Page, finding: Finding, table: Table) -> None:
     """Write what one claim says, its numbers, its verdict and its command."""
-    claim = finding.claim
-    page.heading(claim.id)
-    page.text(f"{claim.paper}, {claim.table}: {claim.says} {claim.note}".strip())
-    sides = zip(claim.pair, finding.values, claim.published or ("", ""), strict=True)
+    claim, published = finding.claim, finding.claim.published or ("", "")
+    page.add(f"## {claim.id}")
+    page.add(f"{claim.paper}, {claim.table}: {claim.says} {claim.note}".strip())
     page.table(
         [
-            {"variant": name, claim.metric: mean(values), "seeds": listed(values), "paper": paper}
-            for name, values, paper in sides
+            {"variant": name, claim.metric: mean(values), "paper": paper}
+            | {"seeds": ", ".join(f"{value:.1f}" for value in values)}
+            for name, values, paper in zip(claim.pair, finding.values, published, strict=True)
         ]
     )
-    page.text(f"**{finding.word}**{finding.why and ': ' + finding.why}.")
-    needs = sorted({table.variants[name].needs for name in claim.pair} - {""})
-    more = "".join(f" --{data} FOLDER" for data in needs)
-    more += f" --scale {table.scale}" * (table.scale != "cpu")
-    page.text(f"`centernet-d2 reproduce ablations --output study --claims {claim.id}{more}`")
+    page.add(f"**{finding.word}**{finding.why and ': ' + finding.why}.")
+    needs = {table.variants[name].needs for name in claim.pair} - {""}
+    scale = [f"--scale {table.scale}"] * (table.scale != "cpu")
+    words = [claim.id, *(f"--{data} FOLDER" for data in needs), *scale]
+    page.add(f"`centernet-d2 reproduce ablations --output study --claims {' '.join(words)}`")
 
 
 def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
-    """Return a row of numbers of all that was measured of a variant."""
-    variant, done = table.variants[name], [r for r in rows.values() if r["variant"] == name]
+    """Return a row of all that was measured of a variant."""
+    variant, done = table.variants[name], of_name(rows, name)
     told = {"variant": name, "of": variant.weights or f"{variant.config}, {variant.steps} steps"}
-    for metric in COLUMNS:
-        task, _, key = metric.partition("/")
+    for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
-        told[metric] = mean([found[key] for found in scores if key in found])
+        told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
     return told | {"minutes": mean([row["minutes"] for row in done if "minutes" in row])}
+
+
+def of_name(rows: Rows, name: str) -> list[dict[str, Any]]:
+    """Return a variant's rows."""
+    return [row for row in rows.values() if row["variant"] == name]
 
 
 def mean(values: Sequence[float]) -> str:
     """Return mean and sample deviation as text."""
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread}" if values else ""
-
-
-def listed(values: Sequence[float]) -> str:
-    """Return what each seed has as text."""
-    return ", ".join(f"{value:.1f}" for value in values)
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{fmean(values):.1f}{spread}" if values else ""
 
 
 def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -> None:
     """Draw what is there: differences, learning curves, false discoveries, speed and AP."""
-    drawn = [f for f in findings if f.interval and not f.claim.metric.startswith("speed")]
-    if drawn:
-        shown = {f.claim.id: (*f.interval, f.word) for f in drawn if f.interval}
-        other = {f.claim.id: papers(f.claim) for f in drawn}
-        told = "Differences of the pairs, and the papers'"
-        page.figure("differences", told, lambda file: draw_differences(file, shown, other))
+    drawn = [finding for finding in findings if not finding.claim.metric.startswith("speed")]
+    shown = {f.claim.id: (*(f.interval or ()), f.claim.papers, f.word) for f in drawn}
     panels: dict[tuple[str, str], Any] = {}
     bars: dict[str, Any] = {}
     for claim in (finding.claim for finding in drawn):
-        of = {name: [r for r in rows.values() if r["variant"] == name] for name in claim.pair}
-        curves = {
-            name: [row["minutes_AP"][f"{claim.metric.partition('/')[0]}/AP"] for row in group]
-            for name, group in of.items()
-            if "minutes_AP" in group[0]
-        }
-        if len(curves) == 2:
-            panels.setdefault(claim.pair, (claim.id, curves))
-        if claim.metric.startswith("bbox/FD"):
-            for name, group in of.items():
-                scores = [row["scores"]["bbox"] for row in group]
-                bars[name] = {key: [found[key] for found in scores] for key in FALSE_DISCOVERY}
-    if panels:
-        told = "AP against minutes of one core; thin lines are the seeds"
-        page.figure("learning", told, lambda file: draw_learning(file, dict(panels.values())))
-    if bars:
-        told = "False discovery in percent, lower is better"
-        page.figure("false_discovery", told, lambda file: draw_bars(file, bars))
-    if points := speed_points(page, table, rows):
-        told = f"Speed and AP on {table.speed_on}, means of the seeds, batches of 16"
-        page.figure("speed", told, lambda file: speed_figure(points).savefig(file, dpi=110))
+        task, _, metric = claim.metric.partition("/")
+        done = {name: of_name(rows, name) for name in claim.pair}
+        curves = {name: [row.get("minutes_AP", {}) for row in done[name]] for name in done}
+        if all(map(all, curves.values())):
+            of_task = {name: [c[f"{task}/AP"] for c in group] for name, group in curves.items()}
+            panels.setdefault(claim.pair, (claim.id, of_task))
+        for name, group in done.items() if metric.startswith("FD") else ():
+            bars[name] = {k: [r["scores"][task][k] for r in group] for k in FALSE_DISCOVERY}
+    points = speed_points(page, table, rows)
+    for name, caption, data, draw in (
+        ("differences", "Differences of the pairs, and the papers'", shown, draw_differences),
+        ("learning", "AP against minutes of one core", dict(panels.values()), draw_learning),
+        ("false_discovery", "False discovery in percent, lower is better", bars, draw_bars),
+        ("speed", f"Speed and AP on {table.speed_on}, means of the seeds", points, speed_figure),
+    ):
+        if data:
+            page.figure(name, caption, lambda file, d=data, of=draw: of(d).savefig(file, dpi=110))
 
 
 def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
@@ -190,8 +174,7 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
         if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
             place = f"{variant.weights}={page.folder / name}"
             runs.setdefault(variant.name, []).extend(points_of(place, "bbox/AP"))
-    middle = statistics.fmean
     return [
-        replace(group[0], ms=middle(p.ms for p in group), score=middle(p.score for p in group))
+        replace(group[0], ms=fmean(p.ms for p in group), score=fmean(p.score for p in group))
         for group in runs.values()
     ]

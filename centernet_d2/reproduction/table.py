@@ -36,6 +36,12 @@ class Claim:
         less_is_better = self.metric.partition("/")[2].startswith(("FD", "ms"))
         return [-value if less_is_better else value for value in values]
 
+    @property
+    def papers(self) -> float | None:
+        """How much better the first of the pair is in the paper."""
+        first, second = self.gain(self.published) or (None, None)
+        return None if first is None or second is None else first - second
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -113,16 +119,10 @@ def read_table(
     *,
     file: Path = TABLE,
 ) -> Table:
-    """Read the study.
+    """Read the study: the claims of some `names`, none: all, but for those that lack data.
 
-    Args:
-        scale: an entry of its `scales`.
-        data: folders of data that is not generated, by name; claims on what has none are left out.
-        names: of the claims that are wanted; none: all.
-        file: the table.
-
-    Raises:
-        ValueError: a name is not there, or the data of a claim that is wanted.
+    `data` are folders of what is not generated, by name. A name that is not there, in the table
+    too, is a ValueError, and so is a claim of `names` that lacks data.
     """
     given, data = yaml.safe_load(file.read_text(encoding="utf-8")), data or {}
     check_choice("The scale", scale, given["scales"])

@@ -158,7 +158,7 @@ def check_picture(image: np.ndarray) -> None:
     """Raise an error that says what to do with an image that is not (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray):
         cures = [_CURES[k.__name__] for k in type(image).__mro__ if k.__name__ in _CURES]
-        cure = [*cures, "of a file cv2.imread gives one, and Predictor.batch takes its path"][0]
+        cure = [*cures, "for files use Predictor.batch([path]), or cv2.imread"][0]
         raise TypeError(f"An image must be a numpy array (H, W, 3), not {kind_of(image)}: {cure}.")
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(

@@ -56,8 +56,7 @@ class CenterTargets:
     kept: Tensor
     # (P,) bool, whose offset and size are learned; the others are positives of the heatmap alone
     regression_mask: Tensor
-    # (P,) int64, which of a point's several sizes is the object's: the heatmap's channel is then
-    # class x sizes + slot. None: a point has one size.
+    # (P,) int64, which of a point's sizes, so that its channel is class x sizes + slot; None: one
     slot: Tensor | None = None
 
     @property

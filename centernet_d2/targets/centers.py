@@ -51,8 +51,8 @@ def center_targets(
             class -1. None: no object.
         ignored_region: see `with_ignored`.
         border: "last_cell" or "map".
-        size_bounds: cells, ascending, between the several sizes of a point: roots of the area of
-            what the map has of an object. Each size has its own heatmap of each class.
+        size_bounds: ascending roots of the area of what the map has of an object, cells, between
+            the several sizes of a point, which have a heatmap of each class each.
     """
     height, width = map_size
     if ignored is None:

@@ -119,10 +119,9 @@ def draw_gaussians(
 
 @torch.no_grad()
 def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor) -> LearnedCells:
-    """All cells of Gaussians, each of the object whose Gaussian is the highest there.
+    """All cells of Gaussians, each of the object with the highest there (the last, as published).
 
-    Of equally high ones the last, as published. `blank` (N, C, h, w) is empty; each of its channels
-    (P,) has its own cells. See `draw_gaussians`.
+    `blank` (N, C, h, w) is empty; each `channel` (P,) has its own cells. See `draw_gaussians`.
     """
     owner, index, value = _drawn_cells(blank, peaks, channel, radius)
     weight = blank.flatten().scatter_reduce(0, index, value, "amax")

@@ -98,9 +98,8 @@ def draw_objects3d(
     objects = objects[objects.gt_boxes3d.depth.argsort()]  # captions of the nearest lie on top
     boxes, depths = objects.gt_boxes3d, objects.gt_boxes3d.depth.tolist()
     numbers = [f"{depth:.0f} m" if depth > 0 else "no 3-D box" for depth in depths]
-    shown = (objects.gt_classes.tolist(), class_names, numbers)
-    colors = canvas.row_colors(objects, shown[0])
-    picture = _draw(image, projection, objects.gt_boxes, boxes, *shown, colors)
+    shown = (objects, objects.gt_classes.tolist(), class_names, numbers)
+    picture, colors = _draw(image, projection, objects.gt_boxes, boxes, *shown)
     return beside(picture, above_of(picture, [(boxes, colors, True)], projection))
 
 
@@ -124,9 +123,8 @@ def detections3d_views(
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
     numbers = [f"{score:.1f}" for score in found.scores.tolist()]
-    shown = (found.pred_classes.tolist(), class_names, numbers)
-    colors = canvas.row_colors(found, shown[0])
-    picture = _draw(image, projection, boxes, found.pred_boxes3d, *shown, colors)
+    shown = (found, found.pred_classes.tolist(), class_names, numbers)
+    picture, colors = _draw(image, projection, boxes, found.pred_boxes3d, *shown)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]
     if truth is not None:
         groups.insert(0, (truth.to("cpu"), [RED] * len(truth), True))
@@ -153,15 +151,16 @@ def _draw(
     projection: np.ndarray,
     boxes: Boxes,
     boxes3d: Boxes3D,
+    rows: Instances,
     classes: Sequence[int],
     class_names: Sequence[str],
     numbers: Sequence[str],
-    colors: Sequence[Color],
-) -> np.ndarray:
-    """Draw 3-D boxes, and captions above the 2-D ones, the first on top."""
+) -> tuple[np.ndarray, list[Color]]:
+    """Draw 3-D boxes, and captions above the 2-D ones, the first on top; return the colors too."""
+    colors = canvas.row_colors(rows, classes)
     picture = draw_boxes3d(image, boxes3d, projection, colors)
     scale = max(0.35, 0.45 * canvas.text_scale(picture))
     for row, (left, top, _, _) in reversed(list(enumerate(as_array(boxes.tensor)))):
         caption = f"{canvas.class_name(class_names, classes[row])} {numbers[row]}"
         canvas.draw_caption(picture, caption, (left, top), colors[row], scale)
-    return picture
+    return picture, colors

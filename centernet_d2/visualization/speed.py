@@ -27,7 +27,7 @@ class SpeedPoint:
     ms: float  # milliseconds per picture
     score: float  # AP or another score, in percent
     variant: str = ""  # how it was tested: "", "flip", "ms" (multi-scale)
-    machine: str = ""  # on which the time was measured
+    machine: str = ""  # on which the time was measured, and in batches of how many
     is_published: bool = False  # a reference: hollow, gray and dashed
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ def speed_figure(
     measured points that none beats in both are joined by a dotted staircase.
     """
     if not points:
-        raise ValueError("No point to draw: accuracy against speed needs at least one.")
+        raise ValueError(f"No point to draw: give runs, or a reference, that have {score}.")
     figure = Figure(figsize=(9, 5.5 + 0.05 * len(points)), layout="constrained")
     axes = figure.subplots()
     x_name = "pictures per second" if rate else "milliseconds per picture"
@@ -67,8 +67,8 @@ def speed_figure(
     labels = []
     for published, what in ((False, "measured"), (True, "published")):
         of_kind = [point for point in points if point.is_published is published]
-        where = {point.machine or "unknown machine" for point in of_kind}
-        told = f"{what}: {where.pop() if len(where) == 1 else f'{len(where)} machines'}"
+        where = {point.machine or "unknown set-up" for point in of_kind}
+        told = f"{what}: {where.pop() if len(where) == 1 else f'{len(where)} set-ups'}"
         for number, name in enumerate(dict.fromkeys(point.name for point in of_kind)):
             group = [point for point in of_kind if point.name == name]
             style = {"color": COLORS[number % len(COLORS)]} | (PUBLISHED if published else {})

@@ -1,8 +1,7 @@
-"""Figures of a study of several seeds: numbers in, PNG out."""
+"""Figures of a study of several seeds: numbers in, a figure out."""
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,25 +11,18 @@ COLORS = {"holds": "#2a7f3f", "undecided": "0.55", "the opposite": "#c0392b"}
 Curve = Sequence[tuple[float, float]]  # minutes, score
 
 
-def draw_differences(
-    path: str,
-    rows: Mapping[str, tuple[float, float, float, str]],
-    published: Mapping[str, float | None],
-) -> None:
-    """Draw one line per claim: difference, low and high end of its interval, coloured by verdict.
-
-    `published` has the papers' own differences of some, as open diamonds.
-    """
+def draw_differences(rows: Mapping[str, tuple[float, float, float, float | None, str]]) -> Figure:
+    """Draw a line per claim: difference, ends of its interval, the paper's own, and the verdict."""
     figure = Figure(figsize=(9, 1.2 + 0.27 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, (name, (middle, low, high, word)) in enumerate(rows.items()):
+    axes, known = figure.subplots(), dict[str, Any](marker="D", color="black", fillstyle="none")
+    for place, (middle, low, high, own, word) in enumerate(rows.values()):
         axes.plot([low, high], [place, place], color=COLORS[word], linewidth=2)
         axes.plot(middle, place, "o", color=COLORS[word])
-        if (own := published.get(name)) is not None:
-            axes.plot(own, place, "D", color="black", fillstyle="none", markersize=5)
+        if own is not None:
+            axes.plot(own, place, markersize=5, **known)
     for word, color in COLORS.items():
         axes.plot([], [], "o-", color=color, label=word)
-    axes.plot([], [], "D", color="black", fillstyle="none", label="the paper's")
+    axes.plot([], [], linestyle="", label="the paper's", **known)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="difference in points, right of 0 as the paper says; 95 %", xscale="symlog")
@@ -38,41 +30,39 @@ def draw_differences(
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.invert_yaxis()
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
-def draw_learning(path: str, panels: Mapping[str, Mapping[str, Sequence[Curve]]]) -> None:
-    """Draw score against minutes of training: a panel per title, of its variants all seeds."""
-    columns = 3
-    rows = math.ceil(len(panels) / columns)
+def draw_learning(panels: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure:
+    """Draw score against minutes: a panel per title, of its variants all seeds and their mean."""
+    rows = -(-len(panels) // 3)
     figure = Figure(figsize=(11, 0.3 + 2.6 * rows), layout="constrained")
-    parts = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, panel in zip_longest(parts, panels.items()):
-        if panel is None:
-            axes.remove()
-            continue
-        for (name, curves), color in zip(panel[1].items(), ("C0", "C1", "C2"), strict=False):
+    parts = [*figure.subplots(rows, 3, squeeze=False).flat]
+    for axes, (title, variants) in zip(parts, panels.items(), strict=False):
+        for number, (name, curves) in enumerate(variants.items()):
             for curve in curves:
-                axes.plot(*np.transpose(curve), color=color, linewidth=0.8, alpha=0.5)
+                axes.plot(*np.transpose(curve), color=f"C{number}", linewidth=0.8, alpha=0.5)
             length = min(map(len, curves))
             mean = np.mean([curve[:length] for curve in curves], axis=0)
-            axes.plot(*mean.T, color=color, linewidth=2, label=name)
-        _dress(axes, title=panel[0], xlabel="minutes of training", ylabel="AP")
-    figure.savefig(path, dpi=110)
+            axes.plot(*mean.T, color=f"C{number}", linewidth=2, label=name)
+        _dress(axes, title=title, xlabel="minutes of training", ylabel="AP")
+    for axes in parts[len(panels) :]:
+        axes.remove()
+    return figure
 
 
-def draw_bars(path: str, groups: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+def draw_bars(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw means with sample deviations: name -> label under the bars -> values of the seeds."""
     figure = Figure(figsize=(9, 4), layout="constrained")
-    axes, width = figure.subplots(), 0.8 / max(1, len(groups))
+    axes, width = figure.subplots(), 0.8 / len(groups)
     for place, (name, bars) in enumerate(groups.items()):
         x = np.arange(len(bars)) + (place - (len(groups) - 1) / 2) * width
-        means = [np.mean(values) for values in bars.values()]
-        spreads = [np.std(values, ddof=1) if len(values) > 1 else 0 for values in bars.values()]
-        axes.bar(x, means, width, yerr=spreads, capsize=2, label=name)
+        values = np.array([*bars.values()])
+        style = {"yerr": values.std(axis=1, ddof=1), "capsize": 2, "label": name}
+        axes.bar(x, values.mean(axis=1), width, **style)
         axes.set_xticks(range(len(bars)), bars)
     _dress(axes, ylabel="percent")
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def _dress(axes: Axes, **texts: str) -> None:

@@ -87,6 +87,8 @@ def test_boxes_in_space_are_seen_from_above_with_the_truth_in_red(records):
     there = [detections(BOX, boxes3d=[CAR])] * 3
     picture = compared(records, a=there).draw(0, 0.3, upright=True)
     assert shown(picture, (40, 30, 220))
+    records[1] |= {"annotations": [], "projection": CAMERA}  # nothing is there
+    assert compared(records, a=there).draw(1, 0.3, upright=True).shape == picture.shape
     flat = compared(records, a=there, b=[detections(BOX)] * 3).draw(0, 0.3, upright=True)
     assert not shown(flat, (40, 30, 220))  # one of the models finds boxes in the picture alone
 

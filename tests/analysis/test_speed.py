@@ -13,12 +13,17 @@ from centernet_d2.visualization.speed import SpeedPoint
 
 # Objects as Points, Table 1: the column FPS, without augmentation, with flip, of several scales.
 FPS = {"Hourglass-104": (14, 7.8, 1.4), "DLA-34": (52, 28, 4)}
+HERE = "a CPU, batches of 1"
 FPS |= {"ResNet-101": (45, 25, 4), "ResNet-18": (142, 71, 12)}
 
 
 def run(folder, ap, *, ms=20.0, protocol="no augmentation / keep_res", datasets=("val",)):
     told = {"scores": {"bbox": {"AP": ap, "AP50": None}}, "protocol": protocol}
-    told |= {"device": "a CPU", "ms_per_picture": {"detector": {"mean": ms, "median": 1.0}}}
+    told |= {
+        "device": "a CPU",
+        "batch": 1,
+        "ms_per_picture": {"detector": {"mean": ms, "median": 1.0}},
+    }
     (folder / "inference").mkdir(parents=True)
     file = folder / "inference" / "timing.json"
     file.write_text(json.dumps({"datasets": dict.fromkeys(datasets, told)}))
@@ -30,8 +35,8 @@ def test_runs_are_points(tmp_path):
         run(tmp_path / "a=b", 40.0),
         run(tmp_path / "flip", 41.0, ms=40.0, protocol="flip / keep_res"),
     )
-    assert points_of(plain, "bbox/AP") == [SpeedPoint("a=b", 20, 40, machine="a CPU")]
-    assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", "a CPU")]
+    assert points_of(plain, "bbox/AP") == [SpeedPoint("a=b", 20, 40, machine=HERE)]
+    assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", HERE)]
     both = run(tmp_path / "both", 42.0, protocol="published: ms", datasets=("val", "test"))
     names = [(point.name, point.variant) for point in points_of(both, "bbox/AP")]
     assert names == [("both val", "ms"), ("both test", "ms")]
@@ -74,10 +79,12 @@ def test_the_command_draws_and_writes_them(tmp_path, capsys):
     assert cli.main(["analyze", "plot", *runs, "--output", str(tmp_path / "plot")]) == 0
     rows = json.loads((tmp_path / "plot" / "plot.json").read_text())
     mine = {"name": "mine", "variant": "", "bbox/AP": 40.0, "ms": 20.0, "fps": 50.0}
-    assert rows[0] == mine | {"machine": "a CPU", "published": "", "front": "yes"}
+    assert rows[0] == mine | {"machine": HERE, "published": "", "front": "yes"}
     assert len(rows) == 22
     assert points_of(str(tmp_path / "plot" / "plot.json"), "bbox/AP")[1].is_published
     assert cv2.imread(str(tmp_path / "plot" / "plot.png")).std() > 5
     assert "<svg" in (tmp_path / "plot" / "plot.svg").read_text()[:1000]
-    assert "Times are of 4 machines" in capsys.readouterr().out
-    assert cli.main(["analyze", "plot", "--output", str(tmp_path / "plot")]) == 1
+    assert "Times are of 4 set-ups" in capsys.readouterr().out
+    for wrong in ([], ["--reference", "voc"]):  # which has AP50 alone
+        assert cli.main(["analyze", "plot", *wrong, "--output", str(tmp_path / "no")]) == 1
+        assert "that have bbox/AP" in capsys.readouterr().err

@@ -141,7 +141,8 @@ def test_safetensors_come_back_bit_for_bit(tmp_path, monkeypatch):
         assert found[name].dtype == tensor.dtype
         assert torch.equal(found[name].nan_to_num(), tensor.nan_to_num()), name
     assert base.equal(state["alias"])
-    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for module in ("safetensors", "safetensors.torch"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"A file of safetensors .*pip install safetensors"):
         write_weights(tmp_path / "b.safetensors", {"model": state})
     with pytest.raises(ValueError, match=r"'b\.bin' must end in \.pth, which .* or in \.safet"):

@@ -106,6 +106,15 @@ def test_milliseconds_are_of_a_picture_and_rates_of_all_processes():
     assert [*summarize([[others]])["ms_per_picture"]] == ["wait", "detector", "evaluator", "whole"]
 
 
+def test_each_stage_waits_for_the_device(monkeypatch):
+    order: list = []
+    monkeypatch.setattr(evaluation, "synchronize", order.append)
+    row = {"network": 1.0}
+    assert evaluation.timed("network", row, "cuda:1", lambda: order.append("ran") or 7) == 7
+    assert order == ["cuda:1", "ran", "cuda:1"]
+    assert 1.0 < row["network"] < 1.5
+
+
 def test_results_are_not_timed(verb, squares, tmp_path):
     with pytest.raises(ValueError, match="--timing is of a model that runs"):
         verb("evaluate").main(["--results", str(Path(tmp_path, "a.json")), "--timing"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -68,3 +69,12 @@ def test_the_zoos_numbers_are_those_of_the_tables():
         assert (ap, entry[view]) == CODE_SAYS.get(config.rpartition("/")[2], (ap, ap)), name
         seen += 1
     assert seen == 12 + 6 + 2 + 4
+
+
+def test_the_scores_beside_published_times_are_those_of_the_tables():
+    """Of the papers' own detectors, where all three are given."""
+    known = {tuple(values[:3]) for table, _, _, values in rows() if len(values) > 1}
+    with (ROOT / "centernet_d2/analysis/published_speed.csv").open() as file:
+        timed = [row for row in csv.DictReader(file) if row["AP75"] and row["name"] != "YOLOv3"]
+    assert len(timed) == 16
+    assert {tuple(float(row[n]) for n in ("AP", "AP50", "AP75")) for row in timed} <= known

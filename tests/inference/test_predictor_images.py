@@ -135,7 +135,7 @@ def test_a_generator_is_read_batch_by_batch(predictor, image, monkeypatch):
         ({"images": {"a": 1}}, "images are dict; give a list"),
         ({"images": None}, "images are NoneType; give a list"),
         ({"images": 3}, "images are int; give a list"),
-        ({"images": [3]}, "not int: .* Predictor.batch takes its path."),
+        ({"images": [3]}, "not int: for files use Predictor.batch([path])"),
     ],
 )
 def test_arguments_of_a_batch(predictor, image, arguments, says):

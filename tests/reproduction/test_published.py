@@ -124,6 +124,8 @@ def test_scores_of_results(monkeypatch, tmp_path, entry, results, scores):
     monkeypatch.setattr(published, "run_child", run_child)
     done = published.evaluate(each, ["--num-gpus", "2", "MODEL.DEVICE", "cpu"])
     assert done == {"scores": scores, "protocol": f"published: {each.name}"}
+    each.record = {"published": each.published, "dataset": entry, "images": 2} | done
+    assert ("scored by COCO's server alone" in each.standing()) == (entry == "coco_2017_test-dev")
     args = cli.parse("evaluate", commands[0][4:])
     cfg = read_model_config("", args.weights, args.opts)
     assert (args.num_gpus, cfg.TEST.PROTOCOL, cfg.DATASETS.TEST) == (2, "published", (entry,))
@@ -170,10 +172,15 @@ def test_stopped_it_goes_on(evaluated, tmp_path, capsys):
     commands, answers = evaluated
     answers["True"] = 143
     assert run(tmp_path) == 130
+    assert f"The same command goes on with {RESNET18}, flip." in capsys.readouterr().out
     assert len(commands) == 2
     answers["True"] = 30.0
     assert run(tmp_path) == 0
     assert len(commands) == 4
+    file = tmp_path / RESNET18 / "flip" / "record.json"
+    file.write_text(file.read_text()[:-1])  # edited by hand, and wrongly
+    assert run(tmp_path) == 1
+    assert f"'{file}' is no file of measured scores: " in capsys.readouterr().err
 
 
 def test_a_part_of_a_split_is_never_recorded(evaluated, tmp_path, monkeypatch, capsys):
@@ -283,7 +290,9 @@ def test_end_to_end(test_data, tmp_path, cache):
     small_coco(test_data / "coco_mini", tmp_path)
     state = recorded(points_shapes("resdcn_18"))
     state["hm.2.bias"].fill_(-9)[20] = 0  # of the elephant
-    state["wh.2.weight"].zero_()
+    state["hm.2.weight"][20] = state["hm.2.weight"][56]  # whose peaks lie near its middle
+    for head in ("wh", "reg"):
+        state[f"{head}.2.weight"].zero_()
     state["wh.2.bias"].copy_(torch.tensor([80.0, 50.0]))  # cells: the whole picture
     torch.save({"state_dict": state}, cache / "points_resnet18_dcn_140e.pth")
     (cache / "points_resnet18_conv_mmdetection_140e.pth").write_bytes(b"another file")

@@ -166,7 +166,7 @@ def test_report_of_a_study_that_is_done(table, tmp_path):
     assert "+2.0 (+1.8 to +2.2)" in text
     # FD 41.0, 40.9, 40.8 against 42.0, 41.9, 41.8 of the same weights: lower by 1 with every seed
     assert "+1.0 (+1.0 to +1.0)" in text
-    assert "| 60.1 ± 0.1 | 60.0, 60.1, 60.2 |" in text
+    assert "| base      | 60.1 ± 0.1 | 3       | 60.0, 60.1, 60.2 |" in text
     assert "centernet-d2 reproduce ablations --output study --claims one`\n" in text
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") == 3 == text.count("](report/")

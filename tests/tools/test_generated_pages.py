@@ -65,3 +65,19 @@ def test_every_key_has_a_row(load_tool):
 def test_every_entry_of_the_zoo_is_named(load_tool):
     page = load_tool("make_model_zoo").page()
     assert [entry.name for entry in ENTRIES if entry.short_name not in page] == []
+
+
+def test_what_is_measured_stands_in_the_zoo(load_tool, monkeypatch):
+    tool, name = load_tool("make_model_zoo"), "COCO-Detection/points_dla34_140e"
+    same = {"dataset": "coco_2017_val", "images": 5000, "date": "2026-12-01", "device": "GPU"}
+    same |= {"versions": {"centernet_d2": "0.1.0", "torch": "2.9"}}
+    runs = {
+        view: same | {"published": {view: value}, "scores": {view: score}, "protocol": protocol}
+        for view, value, score, protocol in (("none", 36.3, 36.34, "a"), ("ms", 40.7, 40.2, "b"))
+    }
+    monkeypatch.setattr(tool, "read_measured", lambda: {name: runs})
+    page = tool.page()
+    assert "| none 36.34 (+0.04) [note 1]; ms **40.20 (-0.50)** [note 2] |" in page
+    notes = "1. 2026-12-01, centernet_d2 0.1.0, torch 2.9, GPU; a\n2. 2026-12-01"
+    assert f"\n\nMeasured:\n\n{notes}, centernet_d2 0.1.0, torch 2.9, GPU; b\n\n## box AP" in page
+    assert page.count("Measured:") == 1

@@ -59,7 +59,7 @@ def test_variants_of_a_detector_are_joined_and_labels_lie_apart(rate):
     texts = [text.get_text() for text in axes.texts]
     assert sorted(texts) == sorted([*TABLE, "$own_$", *["flip"] * 5, *["multi-scale"] * 4])
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [
-        *("measured: 2 machines", "published: Titan Xp", "none measured is faster and better"),
+        *("measured: 2 set-ups", "published: Titan Xp", "none measured is faster and better"),
     ]
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axes.texts]
@@ -74,6 +74,6 @@ def test_points_that_cannot_be_drawn_are_named():
         SpeedPoint("mine", 0, 40.0, "flip")
     with pytest.raises(ValueError, match=r"'mine' has no point: 3 ms, score nan"):
         SpeedPoint("mine", 3, float("nan"))
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="that have AP"):
         speed_figure([])
     assert speed_figure([SpeedPoint("mine", 3, 40.0)]).axes[0].get_xscale() == "linear"

@@ -51,7 +51,7 @@ class PointsCenterNet(HeatmapDetector):
         """Put the parts together.
 
         The head gives branch name -> map for each stack, such as `points_head` of the same tasks
-        and `offset`. Without offset centers lie in the middle of their cells.
+        and `offset`, without which centers lie in the middle of their cells.
         """
         super().__init__(**shared)
         self.tasks, self.offset = list(tasks), offset
