@@ -12,6 +12,7 @@ from detectron2.structures import Instances
 from numpy.typing import ArrayLike
 
 from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
+from .box_overlap import ratio
 
 
 def skeleton_of(metadata: Metadata, name: str) -> Skeleton:
@@ -77,3 +78,16 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
             "takes the number from the dataset, and the weights that belong to it"
         )
     return without_half_pixel(joints).reshape(joints.shape)
+
+
+def keypoint_similarity(
+    found: np.ndarray, truth: np.ndarray, area: np.ndarray, sigmas: Sequence[float]
+) -> np.ndarray:
+    """COCO's OKS (P,) of joints (P, J, 3), pair by pair, on objects of `area` (P,).
+
+    The mean over the labelled joints of exp(-distance^2 / (2 (2 sigma)^2 area)); 0 without any.
+    """
+    labelled = (truth[..., 2] > 0).astype(np.float64)
+    square = ((found[..., :2] - truth[..., :2]) ** 2).sum(axis=2)
+    scale = 8 * np.square(sigmas) * (area[:, None] + np.spacing(1))
+    return ratio((np.exp(-square / scale) * labelled).sum(axis=1), labelled.sum(axis=1))
