@@ -162,12 +162,17 @@ def _numbers(matches: Matches, at: dict[str, np.ndarray], names: Sequence[str]) 
     }
 
 
+def figure_html(file: str, caption: str) -> str:
+    """A picture that a page holds, with what stands below it."""
+    with open(file, "rb") as stream:
+        data = base64.b64encode(stream.read()).decode()
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="data:image;base64,{data}"><br>{text}</figure>'
+
+
 def _page(numbers: Mapping[str, Any], shown: Mapping[str, str], folder: str) -> str:
     def figure(file: str, caption: str) -> str:
-        with open(os.path.join(folder, file), "rb") as stream:
-            data = base64.b64encode(stream.read()).decode()
-        text = html.escape(caption)
-        return f'<figure><img alt="{text}" src="data:image;base64,{data}"><br>{text}</figure>'
+        return figure_html(os.path.join(folder, file), caption)
 
     def table(rows: Sequence[Mapping[str, Any]], digits: int) -> str:
         options = {"tablefmt": "html", "floatfmt": f".{digits}f", "missingval": "-"}

@@ -20,10 +20,7 @@ from ..text_files import read_text
 Record = Mapping[str, Any]
 Files = Iterator[tuple[str, str, str]]
 Format = Callable[[Sequence[Record], Record, str], Files]
-PREDICTION_FORMATS: dict[str, Format] = {
-    "json": lambda records, heading, folder: iter(()),
-    "csv": lambda rows, heading, folder: iter([("predictions.csv", csv_text(rows, heading), "")]),
-}
+PREDICTION_FORMATS: dict[str, Format] = {"json": lambda records, heading, folder: iter(())}
 CSV_COLUMNS = (
     *("file", "width", "height", "frame", "time", "track_id", "class_name", "class_index"),
     *("score", "left", "top", "right", "bottom", "more"),
@@ -138,5 +135,11 @@ def _labelme(records: Sequence[Record], heading: Record, folder: str) -> Files:
         yield name, json.dumps(whole, ensure_ascii=False, indent=1), record["file"]
 
 
-for _name, _form in {"coco": _coco, "yolo": _yolo, "labelme": _labelme}.items():
+_FORMS: dict[str, Format] = {
+    "coco": _coco,
+    "csv": lambda rows, heading, folder: iter([("predictions.csv", csv_text(rows, heading), "")]),
+    "yolo": _yolo,
+    "labelme": _labelme,
+}
+for _name, _form in _FORMS.items():
     register_prediction_format(_name, _form)

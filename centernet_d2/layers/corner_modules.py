@@ -109,8 +109,8 @@ class CascadeCornerPooling(CornerPooling):
         edge = self.branches[branch](features)
         if not self.boundary_first:
             return self.pools[branch](self.look_merge[branch](edge + inside))
-        for pool in self.pools[branch]:  # one, or none
-            edge, inside = pool_with(edge, inside, pool.direction)
+        for pool in self.pools[branch].children():  # one, or none
+            edge, inside = pool_with(edge, inside, str(pool.direction))
         return self.look_merge[branch](edge + inside)
 
 

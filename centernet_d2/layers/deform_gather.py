@@ -23,7 +23,7 @@ BACKWARD_BLOCK_BYTES = 24 << 20
 
 
 def gather_and_multiply(
-    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, **taps: int
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, **steps: int
 ) -> Tensor:
     """Compute a modulated deformable convolution.
 
@@ -32,7 +32,7 @@ def gather_and_multiply(
     """
     images, channels = x.shape[:2]
     out_height, out_width = offset.shape[2:]
-    geometry = _Geometry.of(x, weight, (out_height, out_width), **taps)
+    geometry = _Geometry.of(x, weight, (out_height, out_width), **steps)
     cells, taps = geometry.grid_y.shape
     dtype = geometry.grid_y.dtype
     # Every permuted reshape is a view where its tensor is channels-last.

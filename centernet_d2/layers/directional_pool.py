@@ -16,7 +16,6 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -103,7 +102,8 @@ def pool_with(features: Tensor, companion: Tensor, direction: str) -> tuple[Tens
         nearer = (features, companion)
         further = [_moved(each, axis, from_end, reach, length) for each in nearer]
         higher = further[0] > features
-        features, companion = map(partial(torch.where, higher), further, nearer)
+        pairs = zip(further, nearer, strict=True)
+        features, companion = (torch.where(higher, far, near) for far, near in pairs)
         reach *= 2
     return features, companion
 

@@ -1,6 +1,5 @@
 """A page that is written twice: as Markdown, and as HTML that holds its pictures."""
 
-import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -9,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ..analysis.report import PAGE
+from ..analysis.report import PAGE, figure_html
 from ..atomic_write import atomic_write
 
 
@@ -36,9 +35,8 @@ class Page:
         file = self.folder / "report" / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         draw(str(file))
-        data = f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
-        page = f'<figure><img alt="{escape(caption)}" src="{data}"><br>{escape(caption)}</figure>'
-        self._parts.append((f"![{caption}](report/{name}.png)\n\n{caption}.", page))
+        markdown = f"![{caption}](report/{name}.png)\n\n{caption}."
+        self._parts.append((markdown, figure_html(str(file), caption)))
 
     def write(self, title: str) -> None:
         markdown, page = zip((f"# {title}", ""), *self._parts, strict=True)

@@ -39,10 +39,12 @@ def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
         file = Path(folder, ROWS, f"{run.name}.json")
         if file.is_file():
             rows[run.name] = json.loads(file.read_text("utf-8"))
-            if other := sorted({*rows[run.name]["words"]} ^ {*run.words()}):
+            words = rows[run.name]["words"]
+            if words != run.words():
+                other = ", ".join(sorted({*words} ^ {*run.words()})) or "in another order"
                 raise ValueError(
-                    f"'{file}' is of a run with other keys than the table has ({', '.join(other)}):"
-                    f" name another --output, or delete it and '{Path(folder, run.name)}'."
+                    f"'{file}' is of a run with other keys than the table has ({other}): name "
+                    f"another --output, or delete it and '{Path(folder, run.name)}'."
                 )
     return rows
 

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
@@ -63,11 +63,12 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
     page.add(table.rules.format_map(vars(table)))
-    dates = sorted({row["date"] for row in rows.values()}) or [""]
+    dates = sorted({row["date"] for row in rows.values()} or {"no date"})
+    period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     versions = f"{__version__}, detectron2 {detectron2.__version__}, torch {torch.__version__}"
     page.add(
-        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {dates[0]} to "
-        f"{dates[-1]}. centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
+        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}. "
+        f"centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
     )
     page.table([summary(finding) for finding in findings])
     figures(page, table, [f for f in findings if f.interval], rows)
@@ -122,7 +123,7 @@ def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
         told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
-    return told | {"minutes": mean([row["minutes"] for row in done if "minutes" in row])}
+    return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
 
 
 def of_name(rows: Rows, name: str) -> list[dict[str, Any]]:
@@ -145,10 +146,10 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
     for claim in (finding.claim for finding in drawn):
         task, _, metric = claim.metric.partition("/")
         done = {name: of_name(rows, name) for name in claim.pair}
-        curves = {name: [row.get("minutes_AP", {}) for row in done[name]] for name in done}
-        if all(map(all, curves.values())):
-            of_task = {name: [c[f"{task}/AP"] for c in group] for name, group in curves.items()}
-            panels.setdefault(claim.pair, (claim.id, of_task))
+        if all("minutes" in row for group in done.values() for row in group):
+            of_task = f"{task}/AP"
+            curves = {name: [*learning_curves(group, of_task)] for name, group in done.items()}
+            panels.setdefault(claim.pair, (claim.id, curves))
         for name, group in done.items() if metric.startswith("FD") else ():
             bars[name] = {k: [r["scores"][task][k] for r in group] for k in FALSE_DISCOVERY}
     points = speed_points(page, table, rows)
@@ -160,6 +161,13 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
     ):
         if data:
             page.figure(name, caption, lambda file, d=data, of=draw: of(d).savefig(file, dpi=110))
+
+
+def learning_curves(rows: Sequence[dict[str, Any]], metric: str) -> Iterator[list[Any]]:
+    """Yield each seed's points, at the minutes of the fastest: the others shared their core."""
+    fastest = min(row["minutes"] for row in rows)
+    for row in rows:
+        yield [(at * fastest / row["minutes"], value) for at, value in row["minutes_AP"][metric]]
 
 
 def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:

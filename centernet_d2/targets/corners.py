@@ -56,9 +56,8 @@ def corner_targets(
         gaussian=gaussian,
     )
     blank = boxes.new_zeros((num_images, num_classes, height, width))
-    center, divisor = None, 1.0
-    if sigma_rule == "radius":  # where that is 0 the window is one cell
-        divisor = (2 * objects.radius + 1) / (2 * objects.radius).clamp(min=1)
+    center, side = None, 2 * objects.radius + 1  # where the radius is 0 the window is one cell
+    divisor = side / (side - 1).clamp(min=1) if sigma_rule == "radius" else 1.0
     if center_sigma_divisor is not None:
         center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor * divisor)
     return CornerTargets(

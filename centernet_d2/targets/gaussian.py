@@ -134,7 +134,7 @@ def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor
 
 
 def _drawn_cells(
-    heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, sigma_divisor: float = 6.0
+    heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, divisor: float | Tensor = 6
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Object, place in the flat heatmap and value of every cell of every Gaussian."""
     _, num_classes, map_height, map_width = heatmap.shape
@@ -147,7 +147,7 @@ def _drawn_cells(
     dy = torch.div(place, side[owner], rounding_mode="floor") - radius[owner]
     dx = place % side[owner] - radius[owner]
 
-    sigma = side.to(heatmap.dtype) / sigma_divisor
+    sigma = side.to(heatmap.dtype) / divisor
     value = torch.exp(-(dx.square() + dy.square()) / (2 * sigma.square())[owner])
     y, x = peaks.y[owner] + dy, peaks.x[owner] + dx
     inside = (y >= 0) & (y < map_height) & (x >= 0) & (x < map_width)

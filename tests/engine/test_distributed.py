@@ -13,7 +13,9 @@ from detectron2.utils import comm
 
 from centernet_d2.detectron2_versions import launch
 from centernet_d2.engine.evaluate import evaluate_only
+from centernet_d2.engine.step_loop import unwrapped
 from centernet_d2.engine.trainer import Trainer
+from centernet_d2.engine.validation import validation_losses
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,23 @@ def test_sharded_evaluation_equals_one_process(config, tmp_path):
     file = tmp_path / "sharded.json"
     launch(evaluation_job, 2, dist_url="auto", args=(cfg, str(file)))
     assert json.loads(file.read_text()) == pytest.approx(alone, abs=1e-9, nan_ok=True)
+
+
+def validation_job(cfg, file: str) -> None:
+    trainer = Trainer(cfg)
+    found = validation_losses(unwrapped(trainer.model), trainer.validation)
+    assert bool(found) == comm.is_main_process()
+    if found:
+        Path(file).write_text(json.dumps(found))
+
+
+def test_validation_loss_is_that_of_one_process(config, tmp_path):
+    cfg = config("TEST.VALIDATION_LOSS", True)
+    alone = Trainer(cfg)
+    expected = validation_losses(alone.model, alone.validation)
+    file = tmp_path / "loss.json"
+    launch(validation_job, 2, dist_url="auto", args=(cfg, str(file)))
+    assert json.loads(file.read_text()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_more_processes_than_gpus_is_an_error(monkeypatch):

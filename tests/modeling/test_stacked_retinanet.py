@@ -186,16 +186,19 @@ def test_images_without_objects_and_more_than_one_each():
 def test_a_training_learns_to_find_boxes(tmp_path):
     """From the config, on generated pictures: a training's AP, and the Predictor's boxes."""
     split = tmp_path / "split"
-    sizes = ((32.2, 40.0), (40.2, 50.0), (50.2, 64.0))  # the smallest anchors have 32 pixels
-    scenes = ShapeSettings(size_ranges=sizes, objects_per_image=(1, 2))
-    ensure_split(SplitSettings(images=24, seed=1, scenes=scenes), str(split))
+    sizes = {"side": 64, "size_ranges": ((16.2, 24.0), (24.2, 32.0), (32.2, 40.0))}
+    scenes = ShapeSettings(**sizes, classes=("disk", "square"), objects_per_image=(1, 1))
+    ensure_split(SplitSettings(images=16, seed=1, scenes=scenes), str(split))
     spec = f"coco:{split / ANNOTATION_FILE}:{split / IMAGE_FOLDER}"
     keys = (
         *("DATASETS.TRAIN", spec, "DATASETS.TEST", spec, "OUTPUT_DIR", str(tmp_path / "run")),
         *("MODEL.HEATMAP.NUM_CLASSES", 0, "SEED", 1, "MODEL.HOURGLASS.OUT_CHANNELS", 32),
-        *("INPUT.TRAIN_SIZE", [128, 128], "INPUT.CENTER_CROP.MODE", "none", "TEST.CANVAS", "fit"),
+        *("MODEL.HOURGLASS.CHANNELS", [16, 16, 24], "MODEL.HOURGLASS.BLOCKS", [1, 1, 1]),
+        *("MODEL.RETINANET.IN_FEATURES", ["p3", "p4"], "MODEL.RETINANET.NORM", "GN"),
+        *("MODEL.ANCHOR_GENERATOR.SIZES", [[16, 20, 25], [32, 40, 51]], "TEST.CANVAS", "fit"),
+        *("INPUT.TRAIN_SIZE", [64, 64], "INPUT.CENTER_CROP.MODE", "none", "SOLVER.MAX_ITER", 150),
         *("INPUT.COLOR_JITTER", 0.0, "INPUT.PCA_LIGHTING", 0.0, "LOGGING.REPORT", False),
-        *("SOLVER.MAX_ITER", 250, "SOLVER.IMS_PER_BATCH", 8, "SOLVER.BASE_BATCH_SIZE", 0),
+        *("SOLVER.EPOCHS", 0, "SOLVER.IMS_PER_BATCH", 8, "SOLVER.BASE_BATCH_SIZE", 0),
         *("SOLVER.BASE_LR", 0.003, "DATALOADER.NUM_WORKERS", 0),
     )
     cfg = load_config("Ablations/retinanet_hourglass104", [*TINY, *keys])

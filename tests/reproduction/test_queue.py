@@ -170,7 +170,7 @@ def test_report_of_a_study_that_is_done(table, tmp_path):
     assert "centernet-d2 reproduce ablations --output study --claims one`\n" in text
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img") == 3 == text.count("](report/")
-    assert page.count('src="data:image/png;base64,') == 3
+    assert page.count('src="data:image;base64,') == 3
     for name in ("differences", "learning", "false_discovery"):
         assert (tmp_path / f"report/{name}.png").stat().st_size > 5000
 

@@ -117,6 +117,7 @@ def test_pictures_in_every_form(client):
     assert ask.get("/ready").json() == {"status": "ready"}
     assert ask.get("/health").json() == {"status": "alive"}
     assert ask.get("/model").json() == Finder.metadata
+    assert ask.get("/openapi.json").json()["info"]["title"] == "centernet-d2"
     assert "POST /detect" in ask.get("/").text
     numbers = ask.get("/metrics").text
     assert 'centernet_requests_total{path="/detect",status="200"} 6.0' in numbers
