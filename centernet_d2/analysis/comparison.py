@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -83,12 +83,11 @@ class Comparison:
         ids = [record["image_id"] for record in records]
         of_models = {name: [of_image[key] for key in ids] for name, of_image in found.items()}
         every = [part for parts in of_models.values() for part in parts]
-        self.likeness = like = likeness(self.entries, columns, every, class_names, sigmas)
-        category = columns["category"]  # of these those without joints are neutral, as in scores
-        unknown = np.isin(category, category[like.known]) & ~like.known
-        difficult = np.array(neutral, bool) | unknown
-        objects = Objects(**columns, difficult=difficult, crowd=np.array(crowd, bool))
-        self.objects, self.matches = objects, dict[str, Matches]()
+        objects = Objects(**columns, difficult=np.array(neutral, bool), crowd=np.array(crowd, bool))
+        like = likeness(self.entries, objects, every, class_names, sigmas)
+        own = np.isin(objects.category, objects.category[like.known])
+        objects = replace(objects, difficult=objects.difficult | own & ~like.known)
+        self.objects, self.likeness, self.matches = objects, like, dict[str, Matches]()
         for name, parts in of_models.items():
             image = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             row = np.concatenate([np.arange(len(part)) for part in parts])
@@ -111,14 +110,14 @@ class Comparison:
 
     def alike(self, threshold: float) -> np.ndarray:
         """(models, P) mean overlap of what is right with its object; NaN where nothing is."""
-        count, result = len(self.records), []
-        for matches in self.matches.values():
-            right = matches.true & (matches.found.scores >= threshold)
-            image = matches.found.image[right]
-            total = np.bincount(image, matches.overlap[right], minlength=count)
-            with np.errstate(invalid="ignore"):
-                result.append(total / np.bincount(image, minlength=count))
-        return np.stack(result)
+        result, count = [], len(self.records)
+        for each in self.matches.values():
+            right = each.true & (each.found.scores >= threshold)
+            found, rows = each.found[right], each.object_of[right]
+            shared = self.likeness.overlaps(found, self.objects, rows)
+            result.append([np.bincount(found.image, w, count) for w in (shared, np.sign(shared))])
+        total, number = np.moveaxis(np.array(result, float), 1, 0)
+        return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
     def ordered(self, order: str, threshold: float) -> list[int]:
         """Places of pictures: "worst" of the first model, where models "differ", "best", "file".

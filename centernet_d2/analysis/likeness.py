@@ -1,7 +1,4 @@
-"""What tells whether a detection is right: boxes in the picture, or what its task finds beside.
-
-D detections, G objects, P pairs of them.
-"""
+"""What tells whether a detection is right: boxes in the picture, or what its task finds beside."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,86 +19,60 @@ from .matching import IOU, Objects, box_overlaps
 
 @dataclass(frozen=True)
 class Likeness:
-    """A measure; objects that are not `known` to it are compared by boxes."""
+    """A measure of G objects; those that are not `known` to it, and crowds, have boxes alone."""
 
     name: str
     told: str  # the rule, as in "a detection is right at ..."
+    field: str  # of detections, which it compares
     known: np.ndarray  # (G,) bool
-    values: Callable[[Instances], np.ndarray]  # (D, ...) what it compares of detections
-    # (P, ...) of these and P rows of known objects -> (P,), 0: too little
-    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    least: np.ndarray  # (G,) lowest value of what is right
+    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray]  # (P, ...), P known rows -> (P,)
+
+    def values(self, found: Instances) -> np.ndarray:
+        """The field (D, ...) as an array."""
+        return np.asarray(getattr(found.get(self.field), "tensor", found.get(self.field)), float)
 
     def overlaps(self, found: Any, objects: Objects, rows: np.ndarray) -> np.ndarray:
-        """`matching.Overlaps`; `found` have `values`. Crowds are compared by boxes too."""
+        """(P,) of detections with `values` and rows of objects, 0: too little to be right."""
         shared, known = box_overlaps(found, objects, rows), (self.known & ~objects.crowd)[rows]
-        shared[known] = self.overlap(found.values[known], rows[known])
+        own = self.overlap(found.values[known], rows[known])
+        shared[known] = np.where(own >= self.least[rows[known]], own, 0)
         return shared
 
 
 def likeness(
     entries: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, np.ndarray],
+    objects: Objects,
     found: Sequence[Instances],
     class_names: Sequence[str],
     sigmas: Sequence[float] | None,
 ) -> Likeness:
-    """By OKS or by KITTI's overlap in space where all detections and some objects have these.
+    """By OKS or by KITTI's overlap in space, where all detections and some objects have these.
 
-    Args:
-        entries: of G objects, see `annotation_columns`.
-        columns: theirs.
-        found: detections of all pictures and models.
-        class_names: decide on KITTI's overlap.
-        sigmas: tolerances of the J joints, () where there are none; None: by boxes, in any case.
+    `sigmas`: tolerances of joints, () where there are none; None: by boxes, whatever there is.
     """
     fields = set.intersection(*({*part.get_fields()} for part in found)) if found else set()
+    least = np.full(len(objects), IOU)
     if sigmas and "pred_keypoints" in fields:
-        by_joints = _of_joints(entries, columns["boxes"], sigmas)
-        if by_joints.known.any():
-            return by_joints
+        joints, _ = source_joints(entries, len(sigmas), "")
+        joints[..., :2] += HALF_PIXEL  # as those of detections
+        pairs = zip(entries, box_area(objects.boxes), strict=True)
+        areas = np.array([entry.get("area") or area for entry, area in pairs])
+        if (known := (joints[..., 2] > 0).any(axis=1)).any():
+            told = f"OKS {IOU} of the joints; objects without labelled joints are neutral"
+
+            def oks(found: np.ndarray, rows: np.ndarray) -> np.ndarray:
+                return keypoint_similarity(found, joints[rows], areas[rows], sigmas)
+
+            return Likeness("OKS", told, "pred_keypoints", known, least, oks)
     if sigmas is not None and "pred_boxes3d" in fields:
-        in_space = _in_space(entries, columns["category"], class_names)
-        if in_space.known.any():
-            return in_space
-    nothing = np.zeros(len(entries), bool)
-    told = f"IoU {IOU} of the boxes in the picture"
-    return Likeness("IoU", told, nothing, lambda part: np.zeros((len(part), 0)), lambda a, b: b)
-
-
-def _of_joints(
-    entries: Sequence[Mapping[str, Any]], boxes: np.ndarray, sigmas: Sequence[float]
-) -> Likeness:
-    truth, _ = source_joints(entries, len(sigmas), "")
-    areas = np.array([entry.get("area") or 0.0 for entry in entries])
-    areas = np.where(areas > 0, areas, box_area(boxes))
-
-    def overlap(joints: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        similarity = keypoint_similarity(joints, truth[rows], areas[rows], sigmas)
-        return np.where(similarity >= IOU, similarity, 0)
-
-    def values(part: Instances) -> np.ndarray:
-        return part.pred_keypoints.double().numpy() - (HALF_PIXEL, HALF_PIXEL, 0)
-
-    told = f"OKS {IOU} of the joints (of objects without labelled joints: IoU {IOU} of the boxes)"
-    return Likeness("OKS", told, (truth[..., 2] > 0).any(axis=1), values, overlap)
-
-
-def _in_space(
-    entries: Sequence[Mapping[str, Any]], category: np.ndarray, class_names: Sequence[str]
-) -> Likeness:
-    truth = np.array([box3d_row(entry, "") for entry in entries]).reshape(-1, 8)
-    least = np.array(min_overlaps(class_names)["loose"]["space"])
-
-    def overlap(boxes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        _, shared = rotated_overlap(boxes, truth[rows])
-        return np.where(shared > least[category[rows]], shared, 0)
-
-    pairs = zip(class_names, least, strict=True)
-    told = "more than KITTI's loose 3-D IoU (" + ", ".join(f"{n} {o:g}" for n, o in pairs)
-    told += f"; of objects without a box in space: IoU {IOU} of those in the picture)"
-    known = (truth[:, 3] > 0) & (truth[:, 6] != NO_ANGLE)
-
-    def values(part: Instances) -> np.ndarray:
-        return part.pred_boxes3d.tensor.double().numpy()
-
-    return Likeness("3-D IoU", told, known, values, overlap)
+        boxes = np.array([box3d_row(entry, "") for entry in entries]).reshape(-1, 8)
+        if (known := (boxes[:, 3] > 0) & (boxes[:, 6] != NO_ANGLE)).any():
+            loose = min_overlaps(class_names)["loose"]["space"]
+            told = ", ".join(f"{o:g} of {name}" for name, o in zip(class_names, loose, strict=True))
+            told = f"more than KITTI's loose IoU in space: {told}; objects without are neutral"
+            least = np.nextafter(np.array(loose)[objects.category], 1)
+            rule = (known, least, lambda found, rows: rotated_overlap(found, boxes[rows])[1])
+            return Likeness("3-D IoU", told, "pred_boxes3d", *rule)
+    nothing, told = np.zeros(len(objects), bool), f"IoU {IOU} of the boxes in the picture"
+    return Likeness("IoU", told, "scores", nothing, least, lambda found, rows: found)

@@ -3,8 +3,7 @@
 COCO's rule: detections by falling score each take, of the objects of their picture with an IoU of
 0.5 or more that are not taken, the one with the largest, and only where there is none a neutral one
 (crowd, ignored, difficult): then they count as nothing, any number of them. For a crowd the IoU is
-the share of the detection. Another measure than the IoU may take its place. D detections, G
-objects, C classes, T thresholds.
+the share of the detection. D detections, G objects, C classes, T thresholds, P pairs.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,6 @@ class Objects(VocObjects):
     crowd: np.ndarray  # (G,) bool, among the neutral ones
 
 
-Overlaps = Callable[[VocDetections, Objects, np.ndarray], np.ndarray]
-"""P detections, all objects, rows of P of these -> (P,) how alike they are, 0: too little."""
-
-
 @dataclass(frozen=True)
 class Matches:
     """Who found whom among those of one class."""
@@ -40,7 +35,6 @@ class Matches:
     object_of: np.ndarray  # (D,) row of `objects`, NONE
     true: np.ndarray  # (D,) bool: found an object that counts
     false: np.ndarray  # (D,) bool: found nothing, not even a neutral object
-    overlap: np.ndarray  # (D,) with what was found
 
     def missed(self, threshold: float) -> np.ndarray:
         """(G,) bool: to be found, and not found by a detection of this score or more."""
@@ -49,11 +43,10 @@ class Matches:
 
 
 def box_overlaps(found: VocDetections, objects: Objects, rows: np.ndarray) -> np.ndarray:
-    """`Overlaps` of boxes in the picture: IoU of 0.5 or more, of a crowd the detection's share."""
-    boxes = objects.boxes[rows]
+    """(P,) IoU of P detections and these rows of objects, 0 where it is too little."""
+    boxes, crowd = objects.boxes[rows], objects.crowd[rows]
     shared = intersection(found.boxes, boxes)
-    rest = np.where(objects.crowd[rows], 0, box_area(boxes) - shared)
-    overlap = ratio(shared, box_area(found.boxes) + rest)
+    overlap = ratio(shared, box_area(found.boxes) + np.where(crowd, 0, box_area(boxes) - shared))
     return np.where(overlap >= IOU, overlap, 0)
 
 
@@ -62,7 +55,7 @@ def match(
     objects: Objects,
     num_classes: int,
     most: int,
-    overlaps: Overlaps = box_overlaps,
+    overlaps: Callable[..., np.ndarray] = box_overlaps,
 ) -> Matches:
     """Match within classes; of each picture and class the `most` best count, as COCO's 100."""
     found = found[np.argsort(-found.scores, kind="stable")]
@@ -70,19 +63,20 @@ def match(
     order = np.argsort(key, kind="stable")
     place = np.arange(len(key)) - np.searchsorted(key[order], key[order])
     found = found[np.sort(order[place < most])]
-    object_of, overlap = pair_up(found, objects, by_class=True, overlaps=overlaps)
+    object_of = pair_up(found, objects, overlaps, by_class=True)
     true = (object_of != NONE) & ~np.append(objects.difficult, True)[object_of]
     wanted = np.bincount(objects.category[~objects.difficult], minlength=num_classes)
-    return Matches(found, objects, wanted, object_of, true, object_of == NONE, overlap)
+    return Matches(found, objects, wanted, object_of, true, object_of == NONE)
 
 
 def pair_up(
-    found: VocDetections, objects: Objects, *, by_class: bool, overlaps: Overlaps = box_overlaps
-) -> tuple[np.ndarray, np.ndarray]:
-    """(D,) row of the object of each detection, by falling score, of its class, or of any.
-
-    And (D,) their overlap, 0 where there is none.
-    """
+    found: VocDetections,
+    objects: Objects,
+    overlaps: Callable[..., np.ndarray] = box_overlaps,
+    *,
+    by_class: bool,
+) -> np.ndarray:
+    """(D,) row of the object of each detection, by falling score; of its class, or of any."""
     classes = 1 + max(found.category.max(initial=0), objects.category.max(initial=0))
     key, wanted = (side.image * classes + side.category * by_class for side in (objects, found))
     order, pairs = np.argsort(key, kind="stable"), [np.zeros((3, 0))]
@@ -94,11 +88,10 @@ def pair_up(
     rows, there = rows.astype(int), there.astype(int)
     order = np.lexsort([-there, -overlap, objects.difficult[there], rows])  # COCO: the last equal
     result, taken = np.full(len(found), NONE), np.zeros(len(objects), bool)
-    shared = np.zeros(len(found))
-    for k, d, g in zip(order.tolist(), rows[order].tolist(), there[order].tolist(), strict=True):
+    for d, g in zip(rows[order].tolist(), there[order].tolist(), strict=True):
         if result[d] == NONE and not taken[g]:
-            result[d], taken[g], shared[d] = g, not objects.difficult[g], overlap[k]
-    return result, shared
+            result[d], taken[g] = g, not objects.difficult[g]
+    return result
 
 
 def precisions(matches: Matches) -> np.ndarray:
@@ -162,7 +155,7 @@ def confusion(matches: Matches, threshold: float) -> np.ndarray:
     one object the better score takes it, and the other is one of the background.
     """
     found, objects = matches.found[matches.found.scores >= threshold], matches.objects
-    (object_of, _), last = pair_up(found, objects, by_class=False), len(matches.wanted)
+    object_of, last = pair_up(found, objects, by_class=False), len(matches.wanted)
     counted = ~np.append(objects.difficult, False)[object_of]
     left = ~objects.difficult & ~np.isin(np.arange(len(objects)), object_of)
     counts = np.zeros((last + 1, last + 1), np.int64)

@@ -83,11 +83,8 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
 def keypoint_similarity(
     found: np.ndarray, truth: np.ndarray, area: np.ndarray, sigmas: Sequence[float]
 ) -> np.ndarray:
-    """COCO's OKS (P,) of joints (P, J, 3), pair by pair, on objects of `area` (P,).
-
-    The mean over the labelled joints of exp(-distance^2 / (2 (2 sigma)^2 area)); 0 without any.
-    """
-    labelled = (truth[..., 2] > 0).astype(np.float64)
+    """COCO's OKS (P,) of joints (P, J, 3), pair by pair, of objects with an `area` (P,)."""
+    labelled = (truth[..., 2] > 0).astype(float)
     square = ((found[..., :2] - truth[..., :2]) ** 2).sum(axis=2)
     scale = 8 * np.square(sigmas) * (area[:, None] + np.spacing(1))
     return ratio((np.exp(-square / scale) * labelled).sum(axis=1), labelled.sum(axis=1))
