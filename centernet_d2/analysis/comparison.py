@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -29,7 +29,7 @@ from ..visualization.heatmaps import draw_kinds
 from ..visualization.results import draw_truth, enlarged, under_titles
 from ..visualization.skeletons import SkeletonDrawing
 from . import matching
-from .likeness import likeness
+from .likeness import judged
 from .matching import Matches, Objects
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Found(VocDetections):
     """Detections, where each stands among those of its picture, and what is compared of it."""
 
     row: np.ndarray  # (D,)
-    values: np.ndarray  # (D, ...), see `Likeness`
+    values: np.ndarray  # (D, ...), see `Judged`
 
 
 def as_instances(found: Detections) -> Instances:
@@ -84,20 +84,17 @@ class Comparison:
         of_models = {name: [of_image[key] for key in ids] for name, of_image in found.items()}
         every = [part for parts in of_models.values() for part in parts]
         objects = Objects(**columns, difficult=np.array(neutral, bool), crowd=np.array(crowd, bool))
-        like = likeness(self.entries, objects, every, class_names, sigmas)
-        own = np.isin(objects.category, objects.category[like.known])
-        objects = replace(objects, difficult=objects.difficult | own & ~like.known)
-        self.objects, self.likeness, self.matches = objects, like, dict[str, Matches]()
+        self.objects = objects = judged(self.entries, objects, every, class_names, sigmas)
+        self.matches = dict[str, Matches]()
         for name, parts in of_models.items():
             image = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             row = np.concatenate([np.arange(len(part)) for part in parts])
             classes = torch.cat([part.pred_classes for part in parts]).numpy()
             boxes = torch.cat([part.pred_boxes.tensor for part in parts]).double().numpy()
             scores = torch.cat([part.scores for part in parts]).double().numpy()
-            values = np.concatenate([like.values(part) for part in parts])
+            values = np.concatenate([objects.values(part) for part in parts])
             rows = Found(image, classes, boxes, scores, row, values)
-            given = (rows, objects, len(class_names), most, like.overlaps)
-            self.matches[name] = matching.match(*given)
+            self.matches[name] = matching.match(rows, objects, len(class_names), most)
 
     def mistakes(self, threshold: float) -> np.ndarray:
         """(models, P, 2) false detections of this score or more, and missed objects."""
@@ -114,7 +111,7 @@ class Comparison:
         for each in self.matches.values():
             right = each.true & (each.found.scores >= threshold)
             found, rows = each.found[right], each.object_of[right]
-            shared = self.likeness.overlaps(found, self.objects, rows)
+            shared = self.objects.overlaps(found, rows)
             result.append([np.bincount(found.image, w, count) for w in (shared, np.sign(shared))])
         total, number = np.moveaxis(np.array(result, float), 1, 0)
         return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
@@ -202,7 +199,7 @@ class Comparison:
         for (name, each), missed, mean in zip(found.items(), lost, alike, strict=True):
             right, false = ((each.verdict == kind).sum() for kind in (RIGHT, WRONG))
             told = f"{right} right, {false} wrong, {missed.sum()} missed"
-            told += "" if np.isnan(mean) else f", {self.likeness.name} {mean:.2f}"
+            told += "" if np.isnan(mean) else f", {self.objects.measure} {mean:.2f}"
             picture = draw_kinds(plain, heatmaps[name](image), factor) if heatmaps else plain
             if camera is not None:
                 boxes3d = truth.gt_boxes3d[counts]

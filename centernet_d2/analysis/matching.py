@@ -3,10 +3,9 @@
 COCO's rule: detections by falling score each take, of the objects of their picture with an IoU of
 0.5 or more that are not taken, the one with the largest, and only where there is none a neutral one
 (crowd, ignored, difficult): then they count as nothing, any number of them. For a crowd the IoU is
-the share of the detection. D detections, G objects, C classes, T thresholds, P pairs.
+the share of the detection. D detections, G objects, C classes, T thresholds.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,14 @@ class Objects(VocObjects):
     """G objects; those that are `difficult` are neutral."""
 
     crowd: np.ndarray  # (G,) bool, among the neutral ones
+
+    def overlaps(self, found: VocDetections, rows: np.ndarray) -> np.ndarray:
+        """(P,) IoU of P detections and P rows of these, 0: not enough to have found it."""
+        boxes, crowd = self.boxes[rows], self.crowd[rows]
+        shared = intersection(found.boxes, boxes)
+        rest = np.where(crowd, 0, box_area(boxes) - shared)
+        overlap = ratio(shared, box_area(found.boxes) + rest)
+        return np.where(overlap >= IOU, overlap, 0)
 
 
 @dataclass(frozen=True)
@@ -42,47 +49,27 @@ class Matches:
         return ~self.objects.difficult & ~np.isin(np.arange(len(self.objects)), hits)
 
 
-def box_overlaps(found: VocDetections, objects: Objects, rows: np.ndarray) -> np.ndarray:
-    """(P,) IoU of P detections and these rows of objects, 0 where it is too little."""
-    boxes, crowd = objects.boxes[rows], objects.crowd[rows]
-    shared = intersection(found.boxes, boxes)
-    overlap = ratio(shared, box_area(found.boxes) + np.where(crowd, 0, box_area(boxes) - shared))
-    return np.where(overlap >= IOU, overlap, 0)
-
-
-def match(
-    found: VocDetections,
-    objects: Objects,
-    num_classes: int,
-    most: int,
-    overlaps: Callable[..., np.ndarray] = box_overlaps,
-) -> Matches:
+def match(found: VocDetections, objects: Objects, num_classes: int, most: int) -> Matches:
     """Match within classes; of each picture and class the `most` best count, as COCO's 100."""
     found = found[np.argsort(-found.scores, kind="stable")]
     key = found.image * num_classes + found.category
     order = np.argsort(key, kind="stable")
     place = np.arange(len(key)) - np.searchsorted(key[order], key[order])
     found = found[np.sort(order[place < most])]
-    object_of = pair_up(found, objects, overlaps, by_class=True)
+    object_of = pair_up(found, objects, by_class=True)
     true = (object_of != NONE) & ~np.append(objects.difficult, True)[object_of]
     wanted = np.bincount(objects.category[~objects.difficult], minlength=num_classes)
     return Matches(found, objects, wanted, object_of, true, object_of == NONE)
 
 
-def pair_up(
-    found: VocDetections,
-    objects: Objects,
-    overlaps: Callable[..., np.ndarray] = box_overlaps,
-    *,
-    by_class: bool,
-) -> np.ndarray:
+def pair_up(found: VocDetections, objects: Objects, *, by_class: bool) -> np.ndarray:
     """(D,) row of the object of each detection, by falling score; of its class, or of any."""
     classes = 1 + max(found.category.max(initial=0), objects.category.max(initial=0))
     key, wanted = (side.image * classes + side.category * by_class for side in (objects, found))
     order, pairs = np.argsort(key, kind="stable"), [np.zeros((3, 0))]
     for row, place in pairs_of_equals(wanted, key[order]):
         there = order[place]
-        overlap = overlaps(found[row], objects, there)
+        overlap = objects.overlaps(found[row], there)
         pairs.append(np.stack([row, there, overlap])[:, overlap > 0])
     rows, there, overlap = np.concatenate(pairs, axis=1)
     rows, there = rows.astype(int), there.astype(int)

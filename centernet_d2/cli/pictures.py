@@ -68,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if not any("picture" in entry for entry in entries):
         raise ValueError(f"No picture of '{dataset.name}' could be read: nothing is drawn")
     heading = {"dataset": dataset.name, "images": len(records), "models": models, "order": order}
-    like = comparison.likeness
-    heading |= {"score_threshold": least, "likeness": like.name, "rule": like.told}
-    write_page(args.output, heading | {"pictures": entries})
+    heading |= {"measure": comparison.objects.measure, "rule": comparison.objects.rule}
+    write_page(args.output, heading | {"score_threshold": least, "pictures": entries})
     print(f"{len(entries)} of {len(records)} pictures: {os.path.join(args.output, 'index.html')}")
     return 0
 

@@ -210,11 +210,8 @@ class Predictor:
             raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
-        values = {
-            name: found[0].float().cpu()
-            for name, found in named_maps(decoded).items()
-            if not name.endswith("heatmap")
-        }
+        named = {k: v for k, v in named_maps(decoded).items() if not k.endswith("heatmap")}
+        values = {name: found[0].float().cpu() for name, found in named.items()}
         for task in getattr(self.model, "tasks", ()):
             values |= {name: show(values[name]) for name, show in task.shown.items()}
         return ImageHeatmaps(

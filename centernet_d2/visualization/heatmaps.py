@@ -50,20 +50,15 @@ def overlay_heatmap(
     value = np.clip(heatmap.max(axis=0), 0, 1)
     # Colors are weighted before they are interpolated, so that empty cells do not tint peaks.
     layers = np.concatenate([colors * value[..., None], value[..., None]], axis=2)
-    return _blended(image, layers, (scale_x, scale_y), shift, strength)
+    matrix = np.array([[scale_x, 0, shift[0]], [0, scale_y, shift[1]]], dtype=np.float64)
+    return _blended(image, layers, matrix, strength)
 
 
 def _blended(
-    image: np.ndarray,
-    layers: np.ndarray,
-    scale: Sequence[float],
-    shift: Sequence[float],
-    strength: float,
+    image: np.ndarray, layers: np.ndarray, matrix: np.ndarray, strength: float = 1.0
 ) -> np.ndarray:
-    """Lay (h, w, 4) weighted colors and weights over an image, see `overlay_heatmap`."""
-    height, width = image.shape[:2]
-    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]], dtype=np.float64)
-    layers = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    """Lay (h, w, 4) weighted colors and weights over an image, to which the matrix takes cells."""
+    layers = cv2.warpAffine(layers, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR)
     mixed = image * (1 - strength * layers[..., 3:]) + strength * layers[..., :3]
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
@@ -143,6 +138,7 @@ def draw_maps(
     image = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] // 2, 3, axis=2)
     x, y = (factor * value + (factor - 1) / 2 for value in seen.shift)
     scale, tiles, shown = (factor * seen.scale[0], factor * seen.scale[1]), [], {}
+    matrix = np.array([[scale[0], 0, x], [0, scale[1], y]], dtype=np.float64)
     for name, maps in seen.probabilities.items():
         tiles.append((name, overlay_heatmap(image, maps, scale=scale, shift=(x, y), strength=1)))
     for name, maps in seen.values.items():
@@ -161,9 +157,8 @@ def draw_maps(
             layers = np.dstack([colors * weight[..., None], weight]).astype(np.float32)
             joint = joint_names[k * len(joint_names) // len(maps)] if name == DISPLACEMENT else ""
             title = " ".join([name, *[joint] * bool(joint), *[str(k)] * (len(maps) > 1)])
-            tiles.append(
-                (f"{title}: {low:.3g} to {high:.3g}", _blended(image, layers, scale, (x, y), 1.0))
-            )
+            told = f"{title}: {low:.3g} to {high:.3g}"
+            tiles.append((told, _blended(image, layers, matrix)))
     titled = [side_by_side([tile], [title.replace("_", " ")]) for title, tile in tiles]
     return canvas.image_grid(titled, columns=4 if len(titled) <= 24 else 8)
 

@@ -49,7 +49,7 @@ def test_joints_are_judged_by_oks():
     """exp(-d^2 / (2 (2 * 0.1)^2 * 100)) = exp(-d^2 / 8): 0.607 at 2 pixels, 0.458 at 2.5."""
     records = [person(0), person(1), person(2, seen=0)]
     pair = compared(records, [at(2), at(2.5), at(50)], [at(0), at(0), at(0)])
-    assert pair.likeness.name == "OKS"
+    assert pair.objects.measure == "OKS"
     assert pair.mistakes(0.3).tolist() == [[[0, 0], [1, 1], [0, 0]], [[0, 0]] * 3]
     np.testing.assert_allclose(pair.alike(0.3)[:, 0], [np.exp(-0.5), 1])
     assert np.isnan(pair.alike(0.3)[:, 2]).all()  # without labelled joints: neither right nor wrong
@@ -65,7 +65,7 @@ def test_joints_are_judged_by_oks():
 )
 def test_boxes_are_judged_where_joints_are_not(sigmas, second):
     pair = compared([person(0)], [at(50)], [second], sigmas=sigmas)
-    assert pair.likeness.name == "IoU"
+    assert pair.objects.measure == "IoU"
     assert not pair.mistakes(0.3).any()
 
 
@@ -80,7 +80,7 @@ def test_boxes_in_space_are_judged_by_kittis_loose_overlap(name, shift, right):
     """
     moved = found(boxes3d=[CAR[0] + shift, *CAR[1:]])
     pair = compared([car(0), record(1)], [moved, moved], sigmas=(), name=name)
-    assert pair.likeness.name == "3-D IoU"
+    assert pair.objects.measure == "3-D IoU"
     assert pair.mistakes(0.3).tolist() == [[[not right] * 2, [0, 0]]]
     overlap = (4 - shift) / (4 + shift) if right else np.nan
     np.testing.assert_allclose(pair.alike(0.3)[0], [overlap, np.nan])
