@@ -60,24 +60,19 @@ def judged(
         loose = min_overlaps(class_names)["loose"]["space"]
         rule = ", ".join(f"{o:g} of {name}" for name, o in zip(class_names, loose, strict=True))
         rule = f"more than KITTI's loose IoU in space: {rule}; objects without are neutral"
-        least, in_space = np.nextafter(loose, 1)[objects.category], boxes[:, 3] > 0
-        in_space &= boxes[:, 6] != NO_ANGLE
-        if in_space.any():
+        least = np.nextafter(loose, 1)[objects.category]
+        if (known := (boxes[:, 3] > 0) & (boxes[:, 6] != NO_ANGLE)).any():
             told = ("3-D IoU", rule, "pred_boxes3d")
-            how = (in_space, least, lambda found, rows: rotated_overlap(found, boxes[rows])[1])
+            how = (known, least, lambda found, rows: rotated_overlap(found, boxes[rows])[1])
     if sigmas and "pred_keypoints" in fields:
         joints, _ = source_joints(entries, len(sigmas), "")
         joints[..., :2] += HALF_PIXEL  # as those of detections
-        pairs = zip(entries, box_area(objects.boxes), strict=True)
-        areas = np.array([entry.get("area") or area for entry, area in pairs])
+        areas = np.array([entry.get("area") or 0 for entry in entries])
+        areas = np.where(areas > 0, areas, box_area(objects.boxes)) + np.spacing(1)
         if (labelled := (joints[..., 2] > 0).any(axis=1)).any():
             rule = f"OKS {IOU} of the joints; objects without labelled joints are neutral"
-            told, least = ("OKS", rule, "pred_keypoints"), blank[1]
-            how = (
-                labelled,
-                least,
-                lambda f, r: keypoint_similarity(f, joints[r], areas[r], sigmas),
-            )
+            told, sizes = ("OKS", rule, "pred_keypoints"), np.square(sigmas) * areas[:, None]
+            how = (labelled, blank[1], lambda f, r: keypoint_similarity(f, joints[r], sizes[r]))
     same = np.isin(objects.category, objects.category[how[0]])
     columns = vars(objects) | {"difficult": objects.difficult | same & ~how[0]}
     return Judged(*columns.values(), *told, *how)

@@ -80,11 +80,8 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
     return without_half_pixel(joints).reshape(joints.shape)
 
 
-def keypoint_similarity(
-    found: np.ndarray, truth: np.ndarray, area: np.ndarray, sigmas: Sequence[float]
-) -> np.ndarray:
-    """COCO's OKS (P,) of joints (P, J, 3), pair by pair, of objects with an `area` (P,)."""
+def keypoint_similarity(found: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """COCO's OKS (P,) of joints (P, J, 3), pair by pair; `scale` (P, J) is sigma^2 x area."""
     labelled = (truth[..., 2] > 0).astype(float)
     square = ((found[..., :2] - truth[..., :2]) ** 2).sum(axis=2)
-    scale = 8 * np.square(sigmas) * (area[:, None] + np.spacing(1))
-    return ratio((np.exp(-square / scale) * labelled).sum(axis=1), labelled.sum(axis=1))
+    return ratio((np.exp(-square / (8 * scale)) * labelled).sum(axis=1), labelled.sum(axis=1))

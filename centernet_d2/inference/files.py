@@ -129,9 +129,8 @@ class PredictionWriter:
 
     def is_drawn_otherwise(self, file: str) -> bool:
         """Whether pictures of a finished file were drawn with other options."""
-        before = self.records[os.path.abspath(file)].get("drawn", {})
-        kinds = self._pictures(file)
-        return any(before.get(kind, "") != self.drawn.get(kind, "") for kind in kinds)
+        then, now = self.records[os.path.abspath(file)].get("drawn", {}), self.drawn
+        return any(then.get(kind, "") != now.get(kind, "") for kind in self._pictures(file))
 
     def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
         """Write the pictures of an image, (H, W, 3) uint8 BGR, and keep its record.
@@ -139,9 +138,9 @@ class PredictionWriter:
         `result` is what the detector says of it, "instances" and perhaps its "projection".
         """
         pictures, key = self._pictures(file), os.path.abspath(file)
-        drawn = {kind: how for kind in pictures if (how := self.drawn.get(kind))}
-        more = pictures | ({"drawn": drawn} if drawn else {})
-        record, shown = self.recorder.of(file, image, result, name=self._name(file), **more)
+        marks = {kind: how for kind in pictures if (how := self.drawn.get(kind))}
+        more = {"name": self._name(file), **pictures} | ({"drawn": marks} if marks else {})
+        record, shown = self.recorder.of(file, image, result, **more)
         for kind, name in pictures.items():
             if kind == "picture" and self.draw:
                 drawn = self.draw(image, shown)
