@@ -29,6 +29,7 @@ from ..visualization.heatmaps import draw_kinds
 from ..visualization.results import draw_truth, enlarged, under_titles
 from ..visualization.skeletons import SkeletonDrawing
 from . import matching
+from .likeness import judged
 from .matching import Matches, Objects
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,10 @@ SIDE, READABLE = 800, 600  # pixels of a panel: the longer side at most, the sho
 
 @dataclass(frozen=True)
 class Found(VocDetections):
-    """Detections, and where each stands among those of its picture."""
+    """Detections, where each stands among those of its picture, and what is compared of it."""
 
     row: np.ndarray  # (D,)
+    values: np.ndarray  # (D, ...), see `Judged`
 
 
 def as_instances(found: Detections) -> Instances:
@@ -67,22 +69,31 @@ class Comparison:
         found: Mapping[str, Mapping[Hashable, Instances]],
         class_names: Sequence[str],
         most: int,
+        sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Match the detections of each picture, on the CPU, of each class the `most` best."""
+        """Match the detections of each picture, on the CPU, of each class the `most` best.
+
+        `sigmas`: tolerances of joints, by which these are judged; () where there are none, but
+        perhaps boxes in space; None: by boxes in the picture whatever else there is.
+        """
         self.records, self.found, self.class_names = records, found, class_names
         self.entries, columns = annotation_columns(list(records), len(class_names))
         kinds = [("iscrowd", "ignored"), ("iscrowd", "ignored", "difficult")]
         crowd, neutral = ([any(map(e.get, keys)) for e in self.entries] for keys in kinds)
+        ids = [record["image_id"] for record in records]
+        of_models = {name: [of_image[key] for key in ids] for name, of_image in found.items()}
+        every = [part for parts in of_models.values() for part in parts]
         objects = Objects(**columns, difficult=np.array(neutral, bool), crowd=np.array(crowd, bool))
-        self.objects, self.matches = objects, dict[str, Matches]()
-        for name, of_image in found.items():
-            parts = [of_image[record["image_id"]] for record in records]
+        self.objects = objects = judged(self.entries, objects, every, class_names, sigmas)
+        self.matches = dict[str, Matches]()
+        for name, parts in of_models.items():
             image = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
             row = np.concatenate([np.arange(len(part)) for part in parts])
             classes = torch.cat([part.pred_classes for part in parts]).numpy()
             boxes = torch.cat([part.pred_boxes.tensor for part in parts]).double().numpy()
             scores = torch.cat([part.scores for part in parts]).double().numpy()
-            rows = Found(image, classes, boxes, scores, row)
+            values = np.concatenate([objects.values(part) for part in parts])
+            rows = Found(image, classes, boxes, scores, row, values)
             self.matches[name] = matching.match(rows, objects, len(class_names), most)
 
     def mistakes(self, threshold: float) -> np.ndarray:
@@ -94,18 +105,32 @@ class Comparison:
             result.append(np.stack([np.bincount(part, minlength=count) for part in rows], axis=1))
         return np.stack(result)
 
+    def alike(self, threshold: float) -> np.ndarray:
+        """(models, P) mean overlap of what is right with its object; NaN where nothing is."""
+        result, count = [], len(self.records)
+        for each in self.matches.values():
+            right = each.true & (each.found.scores >= threshold)
+            found, rows = each.found[right], each.object_of[right]
+            shared = self.objects.overlaps(found, rows)
+            result.append([np.bincount(found.image, w, count) for w in (shared, np.sign(shared))])
+        total, number = np.moveaxis(np.array(result, float), 1, 0)
+        return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+
     def ordered(self, order: str, threshold: float) -> list[int]:
         """Places of pictures: "worst" of the first model, where models "differ", "best", "file".
 
-        Of equals those with the most mistakes come first, and of the best those with the most
-        objects; a picture without objects is not among these.
+        By mistakes, of equals by the mean overlap of what is right; then those with the most
+        mistakes come first, and of the best those with the most objects; a picture without objects
+        is not among these.
         """
         wrong = self.mistakes(threshold).sum(axis=2)
         rows = self.objects.image[~self.objects.difficult]
         there = np.bincount(rows, minlength=wrong.shape[1])
         every = wrong.sum(axis=0)
-        keys = {"worst": (-every, -wrong[0]), "differ": (-every, -np.ptp(wrong, axis=0))}
-        keys |= {"best": (-there, every), "file": (0 * every,)}
+        alike = np.nan_to_num(self.alike(threshold), nan=1.0).round(6)
+        keys = {"worst": (-every, alike[0], -wrong[0]), "file": (0 * every,)}
+        keys["differ"] = (-every, -np.ptp(alike, axis=0), -np.ptp(wrong, axis=0))
+        keys["best"] = (-there, -alike.sum(axis=0), every)
         places = np.lexsort(keys[order]).tolist()
         return [k for k in places if there[k] or order != "best"]
 
@@ -114,13 +139,16 @@ class Comparison:
     ) -> list[dict[str, Any]]:
         """Write pictures as `name` ("{number}_{stem}.png") says; return an entry for each.
 
-        It has "file", "image_id", "models" (name -> "false", "missed") and, of a picture that can
-        be read, the name of its "picture". `how`: of `draw`.
+        It has "file", "image_id", "models" (name -> "false", "missed" and, where something is
+        right, its mean "overlap") and, of a picture that can be read, the name of its "picture".
+        `how`: of `draw`.
         """
-        counts, entries = self.mistakes(threshold), []
+        counts, alike, entries = self.mistakes(threshold), self.alike(threshold), []
         for number, place in enumerate(bar(places, what="Pictures", unit="picture"), start=1):
             record, pairs = self.records[place], zip(self.found, counts[:, place], strict=True)
             models = {key: {"false": int(a), "missed": int(b)} for key, (a, b) in pairs}
+            for each, value in zip(models.values(), alike[:, place], strict=True):
+                each |= {} if np.isnan(value) else {"overlap": round(float(value), 3)}
             file = record["file_name"]
             entries.append({"file": file, "image_id": record["image_id"], "models": models})
             try:
@@ -167,9 +195,11 @@ class Comparison:
             truth.verdict = torch.where(no_one, MISSED, RIGHT).where(counts, NEUTRAL)
             drawn = draw_truth(plain, truth, names, projection=camera, drawing=drawing)
             panels[f"ground truth ({int(counts.sum())})"] = drawn
-        for (name, each), missed in zip(found.items(), lost, strict=True):
+        alike = self.alike(threshold)[:, place]
+        for (name, each), missed, mean in zip(found.items(), lost, alike, strict=True):
             right, false = ((each.verdict == kind).sum() for kind in (RIGHT, WRONG))
             told = f"{right} right, {false} wrong, {missed.sum()} missed"
+            told += "" if np.isnan(mean) else f", {self.objects.measure} {mean:.2f}"
             picture = draw_kinds(plain, heatmaps[name](image), factor) if heatmaps else plain
             if camera is not None:
                 boxes3d = truth.gt_boxes3d[counts]

@@ -23,6 +23,14 @@ class Objects(VocObjects):
 
     crowd: np.ndarray  # (G,) bool, among the neutral ones
 
+    def overlaps(self, found: VocDetections, rows: np.ndarray) -> np.ndarray:
+        """(P,) IoU of P detections and P rows of these, 0: not enough to have found it."""
+        boxes, crowd = self.boxes[rows], self.crowd[rows]
+        shared = intersection(found.boxes, boxes)
+        rest = np.where(crowd, 0, box_area(boxes) - shared)
+        overlap = ratio(shared, box_area(found.boxes) + rest)
+        return np.where(overlap >= IOU, overlap, 0)
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -61,10 +69,8 @@ def pair_up(found: VocDetections, objects: Objects, *, by_class: bool) -> np.nda
     order, pairs = np.argsort(key, kind="stable"), [np.zeros((3, 0))]
     for row, place in pairs_of_equals(wanted, key[order]):
         there = order[place]
-        shared = intersection(found.boxes[row], objects.boxes[there])
-        rest = np.where(objects.crowd[there], 0, box_area(objects.boxes[there]) - shared)
-        overlap = ratio(shared, box_area(found.boxes[row]) + rest)
-        pairs.append(np.stack([row, there, overlap])[:, overlap >= IOU])
+        overlap = objects.overlaps(found[row], there)
+        pairs.append(np.stack([row, there, overlap])[:, overlap > 0])
     rows, there, overlap = np.concatenate(pairs, axis=1)
     rows, there = rows.astype(int), there.astype(int)
     order = np.lexsort([-there, -overlap, objects.difficult[there], rows])  # COCO: the last equal

@@ -50,7 +50,10 @@ def run(args: argparse.Namespace) -> int:
         rows = read_results(file, dataset).items()
         found.append({key: kept.chosen(as_instances(arrays))[0] for key, arrays in rows})
     of_models = dict(zip(models, found, strict=True))
-    comparison = Comparison(records, of_models, dataset.class_names, most=10**6)
+    skeleton = skeleton_of(dataset.name)
+    sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS or (skeleton.oks_sigmas if skeleton else ())
+    how = {"most": 10**6, "sigmas": sigmas}
+    comparison = Comparison(records, of_models, dataset.class_names, **how)
     order = args.order or ("worst" if len(models) == 1 else "differ")
     places = comparison.ordered(order, least)[: args.most]
     heatmaps = dict(zip(models, (each.heatmap for each in predictors), strict=False))
@@ -60,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
         heatmaps=heatmaps if args.heatmaps else None,
         over=args.truth == "over",
         keypoints=args.keypoints,
-        drawing=SkeletonDrawing.of(skeleton_of(dataset.name)),
+        drawing=SkeletonDrawing.of(skeleton),
     )
     if not any("picture" in entry for entry in entries):
         raise ValueError(f"No picture of '{dataset.name}' could be read: nothing is drawn")
     heading = {"dataset": dataset.name, "images": len(records), "models": models, "order": order}
+    heading |= {"measure": comparison.objects.measure, "rule": comparison.objects.rule}
     write_page(args.output, heading | {"score_threshold": least, "pictures": entries})
     print(f"{len(entries)} of {len(records)} pictures: {os.path.join(args.output, 'index.html')}")
     return 0

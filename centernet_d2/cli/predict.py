@@ -29,7 +29,7 @@ from ..inference.tiles import hint_at_tiles, predict_in_tiles, usual_tile
 from ..inference.video_files import predict_videos, video_places
 from ..progress import tell_once
 from ..structures.names import counted
-from ..visualization.heatmaps import draw_heatmaps, draw_kinds
+from ..visualization.heatmaps import draw_heatmaps, draw_kinds, draw_maps
 from ..visualization.results import draw_result
 from ..visualization.skeletons import SkeletonDrawing
 
@@ -70,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
             also = {"settings": settings | {"image_ids": args.image_ids}, "left_out": left_out}
             if args.heatmap:
                 over = how if args.heatmap == "boxes" else None
-                also["draw_heatmap"] = functools.partial(draw_seen, predictor, drawing, over)
+                told = (predictor, drawing, over, args.heatmap == "maps")
+                also["draw_heatmap"] = functools.partial(draw_seen, *told)
+            marks, seen = "keypoints" * args.keypoints, (args.heatmap or "").replace("alone", "")
+            marked = f"{seen} {marks}".strip() if seen == "boxes" else seen
+            also["drawn"] = {"picture": marks, "heatmap": marked}
             given = (args.output, files, recorder)
             writer = PredictionWriter(*given, **also, **what, formats=args.format)
             failed = run_files(predict, writer, batch_size=args.batch_size, read=predictor.read)
@@ -168,13 +172,16 @@ def draw_seen(
     predictor: Predictor,
     drawing: SkeletonDrawing,
     over: Mapping[str, Any] | None,
+    of_maps: bool,
     image: np.ndarray,
     shown: Mapping[str, Any],
 ) -> np.ndarray:
-    """Draw the detector's heatmaps side by side; all in one and detections `over` it, told how."""
+    """Draw heatmaps side by side; all in one and detections `over` it, told how; or `of_maps`."""
     seen = predictor.heatmap(image)
     if over is not None:
         return draw_result(draw_kinds(image, seen), shown, predictor.class_names, **over)
+    if of_maps:
+        return draw_maps(image, seen, drawing.names)
     names = (predictor.class_names, drawing.names)
     return draw_heatmaps(image, seen.probabilities, *names, scale=seen.scale, shift=seen.shift)
 

@@ -12,6 +12,7 @@ from detectron2.structures import Instances
 from numpy.typing import ArrayLike
 
 from ..structures.skeleton import HALF_PIXEL, HOW_TO_NAME_JOINTS, Skeleton
+from .box_overlap import ratio
 
 
 def skeleton_of(metadata: Metadata, name: str) -> Skeleton:
@@ -77,3 +78,10 @@ def detected_joints(instances: Instances, skeleton: Skeleton, where: str) -> np.
             "takes the number from the dataset, and the weights that belong to it"
         )
     return without_half_pixel(joints).reshape(joints.shape)
+
+
+def keypoint_similarity(found: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """COCO's OKS (P,) of joints (P, J, 3), pair by pair; `scale` (P, J) is sigma^2 x area."""
+    labelled = (truth[..., 2] > 0).astype(float)
+    square = ((found[..., :2] - truth[..., :2]) ** 2).sum(axis=2)
+    return ratio((np.exp(-square / (8 * scale)) * labelled).sum(axis=1), labelled.sum(axis=1))

@@ -57,6 +57,8 @@ class PredictionWriter:
     overwrite: bool
     # Makes a second one beside it, named `photo.heatmap.jpg`.
     draw_heatmap: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray] | None = None
+    # How pictures are drawn, by key in the record; "": as by default, which is not written.
+    drawn: Mapping[str, str] = field(default_factory=dict)
     left_out: Sequence[str] = ()  # files that the JSON lists as such
     formats: Sequence[str] = ()  # of `PREDICTION_FORMATS`
 
@@ -125,13 +127,20 @@ class PredictionWriter:
             for kind in self._pictures(file)
         )
 
+    def is_drawn_otherwise(self, file: str) -> bool:
+        """Whether pictures of a finished file were drawn with other options."""
+        then, now = self.records[os.path.abspath(file)].get("drawn", {}), self.drawn
+        return any(then.get(kind, "") != now.get(kind, "") for kind in self._pictures(file))
+
     def add(self, file: str, image: np.ndarray, result: Mapping[str, Any]) -> None:
         """Write the pictures of an image, (H, W, 3) uint8 BGR, and keep its record.
 
         `result` is what the detector says of it, "instances" and perhaps its "projection".
         """
         pictures, key = self._pictures(file), os.path.abspath(file)
-        record, shown = self.recorder.of(file, image, result, name=self._name(file), **pictures)
+        marks = {kind: how for kind in pictures if (how := self.drawn.get(kind))}
+        more = {"name": self._name(file), **pictures} | ({"drawn": marks} if marks else {})
+        record, shown = self.recorder.of(file, image, result, **more)
         for kind, name in pictures.items():
             if kind == "picture" and self.draw:
                 drawn = self.draw(image, shown)
@@ -211,6 +220,9 @@ def predict_files(
     check_value("batch_size", batch_size, whole(1))
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
     skipped = set(report.skipped)
+    if count := sum(map(writer.is_drawn_otherwise, skipped)):
+        told = "Pictures of %d files stay as other options drew them; --overwrite draws them anew."
+        logger.warning(told, count)
     todo, refused = [file for file in files if file not in skipped], 0
     try:
         with bar(total=len(todo), what="Images", unit="image") as done:

@@ -22,6 +22,7 @@ from ..engine.setup import setup
 from ..modeling.inference_protocol import InferenceProtocol
 from ..modeling.registration import output_skeleton
 from ..runtime.detector import check_picture, kind_of
+from ..structures.predictions import named_maps
 from ..structures.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ImageHeatmaps:
     probabilities: dict[str, Tensor]
     scale: tuple[float, float]  # image pixels per cell along x and y
     shift: tuple[float, float]  # image (x, y) of cell (0, 0), negative where the image was padded
+    values: dict[str, Tensor]  # all other maps by branch, "size" -> (D, h, w), likewise
 
 
 class Predictor:
@@ -202,12 +204,19 @@ class Predictor:
             images = self.model.inference_images([tensor], canvas)
             last = self.model.predict(images)[-1]
             maps = self.model.decoded_heatmaps(last, flipped=images.flipped)
+            decoded = getattr(self.model, "decoded_maps", lambda last, flipped: last)
+            decoded = decoded(last, flipped=images.flipped)
         if not maps:
             raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
+        named = {k: v for k, v in named_maps(decoded).items() if not k.endswith("heatmap")}
+        values = {name: found[0].float().cpu() for name, found in named.items()}
+        for task in getattr(self.model, "tasks", ()):
+            values |= {name: show(values[name]) for name, show in task.shown.items()}
         return ImageHeatmaps(
             probabilities={name: heatmap[0].float().cpu() for name, heatmap in maps.items()},
+            values=values,
             scale=tuple((second - first).tolist()),
             shift=tuple(first.tolist()),
         )

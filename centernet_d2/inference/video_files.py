@@ -132,7 +132,7 @@ def predict_videos(
         try:
             earlier = {} if overwrite else read_earlier(place + ENDING, heading)
             if earlier.get("stopped", 0) is None and (not draw or os.path.isfile(earlier["drawn"])):
-                logger.info("'%s' was done before: %s", source, place + ENDING)
+                logger.info("'%s' was done before, or --overwrite: %s", source, place + ENDING)
                 continue
             video = Video(source)
             rate = video.fps / (chosen.step or 1)

@@ -1,6 +1,8 @@
 """What heads hand to losses and decoding. N images, C classes, K peaks, (h, w) output map."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,3 +96,18 @@ class CornerPairs:
     scores: Tensor  # (N, M) mean of both corners' scores; -1: no pair, to be left out
     corner_scores: Tensor  # (N, M, 2) of the top-left and of the bottom-right corner
     classes: Tensor  # (N, M) int64
+
+
+def named_maps(maps: Any, name: str = "") -> dict[str, Tensor]:
+    """All maps in an object of maps or a mapping, by their fields' names: "top_left_offset"."""
+    if isinstance(maps, Tensor):
+        return {name: maps}
+    found: dict[str, Tensor] = {}
+    for key, value in (
+        maps if isinstance(maps, Mapping) else getattr(maps, "__dict__", {})
+    ).items():
+        # Keys of a mapping are names already, without that of the field.
+        found |= named_maps(
+            value, name if isinstance(value, Mapping) else f"{name}_{key}".strip("_")
+        )
+    return found

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ..checked_values import check_value, share
 from ..structures.targets import CenterTargets, JointTargets
+from . import canvas
 from .canvas import BLACK, Color, as_array, class_color, class_name, side_by_side, text_scale
 from .text import draw_text, line_size, text_size
 
 _MOST_NAMED = 8  # classes in a legend
-JOINTS = "joint_heatmap"  # the point task's branch: its channels are joints, not classes
+# Branches of the point task whose channels are joints, not classes.
+JOINTS, DISPLACEMENT = "joint_heatmap", "joint_displacement"
 
 
 def overlay_heatmap(
@@ -41,8 +43,7 @@ def overlay_heatmap(
             f"overlay_heatmap takes an (H, W, 3) image and a (C, h, w) heatmap, not {image.shape} "
             f"and {heatmap.shape}."
         )
-    height, width = image.shape[:2]
-    scale = width / heatmap.shape[2] if scale is None else scale
+    scale = image.shape[1] / heatmap.shape[2] if scale is None else scale
     scale_x, scale_y = scale if isinstance(scale, Sequence) else (scale, scale)
     strongest = heatmap.argmax(axis=0)  # one color per cell: that of its strongest class
     colors = np.array([class_color(k) for k in range(len(heatmap))], dtype=np.float32)[strongest]
@@ -50,7 +51,14 @@ def overlay_heatmap(
     # Colors are weighted before they are interpolated, so that empty cells do not tint peaks.
     layers = np.concatenate([colors * value[..., None], value[..., None]], axis=2)
     matrix = np.array([[scale_x, 0, shift[0]], [0, scale_y, shift[1]]], dtype=np.float64)
-    layers = cv2.warpAffine(layers, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return _blended(image, layers, matrix, strength)
+
+
+def _blended(
+    image: np.ndarray, layers: np.ndarray, matrix: np.ndarray, strength: float = 1.0
+) -> np.ndarray:
+    """Lay (h, w, 4) weighted colors and weights over an image, to which the matrix takes cells."""
+    layers = cv2.warpAffine(layers, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR)
     mixed = image * (1 - strength * layers[..., 3:]) + strength * layers[..., :3]
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)
 
@@ -115,6 +123,44 @@ def draw_kinds(image: np.ndarray, seen: Any, factor: float = 1.0) -> np.ndarray:
     x, y = (factor * value + (factor - 1) / 2 for value in seen.shift)
     scale = (factor * seen.scale[0], factor * seen.scale[1])
     return draw_heatmap(image, highest, names, scale=scale, shift=(x, y))
+
+
+def draw_maps(
+    image: np.ndarray, seen: Any, joint_names: Sequence[str] = (), *, side: int = 320
+) -> np.ndarray:
+    """Draw each channel of all maps in a picture of its own, where the heatmap sees something.
+
+    Colors go from the 2nd percentile there, dark, to the 98th, bright, alike for all kinds of
+    keypoints; titles tell both. `seen` is an `ImageHeatmaps`, `side` that of a square picture.
+    """
+    factor = side / np.sqrt(image.shape[0] * image.shape[1])
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    image = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None] // 2, 3, axis=2)
+    x, y = (factor * value + (factor - 1) / 2 for value in seen.shift)
+    scale, tiles, shown = (factor * seen.scale[0], factor * seen.scale[1]), [], {}
+    matrix = np.array([[scale[0], 0, x], [0, scale[1], y]], dtype=np.float64)
+    for name, maps in seen.probabilities.items():
+        tiles.append((name, overlay_heatmap(image, maps, scale=scale, shift=(x, y), strength=1)))
+    for name, maps in seen.values.items():
+        # Offsets are those of their own peaks, and maps of a kind of keypoint begin with its name.
+        peaks, kinds = name.replace("offset", "heatmap"), [*seen.probabilities]
+        kind = next((k for k in kinds if k == peaks or name.startswith(k)), kinds[0])
+        weight = np.clip(10 * as_array(seen.probabilities[kind]).max(axis=0) - 0.5, 0, 1)
+        shown[name] = (name.removeprefix(kind), as_array(maps), weight)
+    for name, (branch, maps, weight) in shown.items():
+        for k in range(len(maps)):
+            alike = [(m[k], w) for other, m, w in shown.values() if other == branch]
+            values = np.concatenate([m[w == 1] if (w == 1).any() else m.ravel() for m, w in alike])
+            low, high = np.percentile(values, (2, 98))
+            gray = 255 * np.clip((maps[k] - low) / max(high - low, 1e-6), 0, 1)
+            colors = cv2.applyColorMap(gray.astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+            layers = np.dstack([colors * weight[..., None], weight]).astype(np.float32)
+            joint = joint_names[k * len(joint_names) // len(maps)] if name == DISPLACEMENT else ""
+            title = " ".join([name, *[joint] * bool(joint), *[str(k)] * (len(maps) > 1)])
+            told = f"{title}: {low:.3g} to {high:.3g}"
+            tiles.append((told, _blended(image, layers, matrix)))
+    titled = [side_by_side([tile], [title.replace("_", " ")]) for title, tile in tiles]
+    return canvas.image_grid(titled, columns=4 if len(titled) <= 24 else 8)
 
 
 def target_heatmaps(targets: Any, image: int = 0) -> dict[str, Tensor]:

@@ -111,6 +111,6 @@ def test_a_picture_that_cannot_be_read_is_left_out(records, tmp_path, caplog):
     pictures = compared(records, a=[detections(BOX)] * 3)
     entries = pictures.write([1, 0], str(tmp_path), "{number}_{stem}.png", 0.3, upright=True)
     assert [entry.get("picture") for entry in entries] == [None, "2_a_b.png"]
-    assert entries[0]["models"] == {"a": {"false": 0, "missed": 1}}
+    assert entries[0]["models"] == {"a": {"false": 0, "missed": 1, "overlap": 1.0}}
     assert cv2.imread(str(tmp_path / "2_a_b.png")).shape[1] == 2 * 600 + 4
     assert "none.png" in caplog.text

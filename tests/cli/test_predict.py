@@ -113,6 +113,10 @@ def test_heatmaps_are_drawn_where_asked_for(predict, photo, tmp_path):
     assert (record["picture"], record["heatmap"]) == ("1.png", "1.heatmap.png")
     height, width, _ = cv2.imread(str(tmp_path / "out" / "1.heatmap.png")).shape
     assert (width, height > 64) == (64, True)  # with the legend
+    (record,) = predict(photo, "--heatmap", "maps", "--overwrite")[1]["images"]
+    assert record["drawn"] == {"heatmap": "maps"}
+    _, width, _ = cv2.imread(str(tmp_path / "out" / "1.heatmap.png")).shape
+    assert width == 4 * 320 + 3 * 4  # center, two offsets, two sizes
 
 
 @pytest.mark.parametrize(("name", "kinds"), [("cornernet_tiny", 2), ("triplet_tiny", 3)])

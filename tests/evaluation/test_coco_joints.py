@@ -14,12 +14,14 @@ from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, print_csv_format
 from detectron2.structures import Instances
+from pycocotools.cocoeval import COCOeval
 from two_processes import one_of_two
 
 from centernet_d2.config import add_centernet_config
 from centernet_d2.data.datasets.from_files import register_from_files
 from centernet_d2.evaluation import CocoEvaluator, build_evaluator
 from centernet_d2.evaluation.coco import RESULTS_FILE
+from centernet_d2.evaluation.coco_joints import keypoint_similarity
 from centernet_d2.evaluation.coco_scores import METRIC_NAMES
 
 from . import random_coco
@@ -387,3 +389,24 @@ def test_fourteen_joints_of_crowdpose(test_data, tmp_path):
     expected = oracle(content, rows, sigmas) * 100
     assert expected[1] > 50
     np.testing.assert_allclose(values(results)[:3], expected[:3], rtol=0, atol=1e-6)
+
+
+def test_similarity_is_pycocotools():
+    """Of 3 objects and 4 detections; of the last object no joint but one is labelled."""
+    rng = np.random.default_rng(0)
+    truth, found = rng.uniform(0, 30, (3, 17, 3)), rng.uniform(0, 30, (4, 17, 3))
+    truth[..., 2] = rng.integers(0, 3, (3, 17))
+    truth[2, 1:, 2], truth[2, 0, 2] = 0, 1
+    areas = np.array([2000.0, 5000.0, 300.0])
+    judge = COCOeval(iouType="keypoints")
+    objects = zip(truth, areas, strict=True)
+    rows = [{"keypoints": t.ravel(), "area": a, "bbox": [0, 0, 9, 9]} for t, a in objects]
+    judge._gts, judge._dts = {(1, 1): rows}, {(1, 1): [{"keypoints": f.ravel()} for f in found]}
+    for number, row in enumerate(judge._dts[1, 1]):
+        row["score"] = 1 - number / 10
+    expected = judge.computeOks(1, 1)
+    d, g = np.indices(expected.shape).reshape(2, -1)
+    scale = areas[:, None] * judge.params.kpt_oks_sigmas**2
+    own = keypoint_similarity(found[d], truth[g], scale[g])
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(own, expected.ravel(), rtol=1e-12)

@@ -255,6 +255,22 @@ def test_asking_for_heatmaps_later_makes_them(folder, tmp_path):
         assert len(run(detect_center, files, writer).done) == done
 
 
+def test_pictures_that_other_options_drew_are_told_of(folder, tmp_path, caplog):
+    """They stay: a second prediction would write label files anew, which may be corrected."""
+    files, told = [str(folder / "a.jpg")], []
+    for marks in ("", "", "keypoints", "keypoints"):
+        writer = make_writer(tmp_path / "out", files, drawn={"picture": marks})
+        assert writer.is_done(files[0]) == bool(told)
+        run(detect_center, files, writer)
+        told.append(len(caplog.records))
+    assert told == [0, 0, 1, 2]
+    assert "Pictures of 1 files stay as other options drew them; --overwrite" in caplog.text
+    assert "drawn" not in written(tmp_path / "out")["images"][0]
+    writer = make_writer(tmp_path / "out", files, drawn={"picture": "keypoints"}, overwrite=True)
+    run(detect_center, files, writer)
+    assert written(tmp_path / "out")["images"][0]["drawn"] == {"picture": "keypoints"}
+
+
 def test_two_pictures_of_one_name_are_refused(folder, tmp_path):
     (folder / "a.heatmap.jpg").write_bytes((folder / "a.jpg").read_bytes())
     files = [str(folder / "a.jpg"), str(folder / "a.heatmap.jpg")]

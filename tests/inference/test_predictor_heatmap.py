@@ -76,6 +76,8 @@ def test_cells_lie_where_the_detections_are(
     images = model.inference_images([tensor], canvas)
     with torch.no_grad():
         maps = model.decoded_maps(model.predict(images)[-1], flipped=images.flipped)
+    assert list(seen.values) == ["offset", "size"]
+    torch.testing.assert_close(seen.values["size"], maps.regressions["size"][0])
     offset = maps.offset[0, :, row, column].double() * torch.tensor(scale)
     torch.testing.assert_close(center, cell + offset, atol=1e-3, rtol=0)
 
@@ -102,6 +104,8 @@ def test_corner_detectors_show_each_kind(tiny_config, tmp_path, image, architect
     predictor = make_predictor(cfg, tmp_path)
     seen = predictor.heatmap(image)
     assert list(seen.probabilities) == names
+    ends = [f"{n}_{e}" for n in names for e in ("offset", "embedding")]
+    assert list(seen.values) == [end for end in ends if end != "center_embedding"]
     entry = predictor._input(image)
     # Canvas 63 x 95; the image starts at (47 - 35, 31 - 25).
     images = predictor.model.inference_images([entry["image"]], (63, 95))
@@ -138,3 +142,16 @@ def test_fast_prediction_sees_the_same_centers(tiny_config, tmp_path, image, ove
     assert (expected - found).abs().mean() < tolerance
     norms = [m for m in fast.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert bool(norms) == ("TEST.FOLD_NORM" not in overrides)
+
+
+def test_depth_and_orientation_are_shown_as_metres_and_angles(tiny_config, tmp_path, image):
+    cfg = tiny_config("MODEL.POINTS_CENTERNET.TASKS", ["box2d", "box3d"])
+    predictor = make_predictor(cfg, tmp_path)
+    seen, (entry,) = predictor.heatmap(image).values, [predictor._input(image)["image"]]
+    images = predictor.model.inference_images([entry], (64, 96))
+    with torch.no_grad():
+        depth = predictor.model.predict(images)[-1].regressions["depth"][0]
+    # A network that says 0 means 1 m, as 1 / sigmoid(0) - 1.
+    torch.testing.assert_close(seen["depth"], depth.neg().exp(), rtol=1e-3, atol=1e-3)
+    assert seen["orientation"].shape == depth.shape
+    assert seen["orientation"].abs().max() <= np.pi

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from centernet_d2.visualization.canvas import class_color
 from centernet_d2.visualization.heatmaps import (
     draw_heatmap,
     draw_heatmaps,
+    draw_maps,
     overlay_heatmap,
     target_heatmaps,
 )
@@ -101,6 +105,28 @@ def test_one_heatmap_needs_no_title_and_none_is_an_error():
     np.testing.assert_array_equal(alone, draw_heatmap(image, heatmap, ["a", "b"], threshold=0.2))
     with pytest.raises(ValueError, match="none"):
         draw_heatmaps(image, {})
+
+
+def test_maps_are_shown_where_their_peaks_are_in_colors_that_kinds_share():
+    """Of embeddings 0 at both corners of one object and 4 at those of another."""
+    maps = {"top_left": torch.zeros(2, 8, 8), "bottom_right": torch.zeros(2, 8, 8)}
+    values = {f"{kind}_embedding": torch.full((1, 8, 8), 9.0) for kind in maps}
+    for kind, column in (("top_left", 1), ("bottom_right", 5)):
+        for row, value in ((2, 0.0), (6, 4.0)):
+            maps[kind][0, row, column] = 1
+            values[f"{kind}_embedding"][0, row, column] = value
+    place = {"scale": (10.0, 10.0), "shift": (0.0, 0.0)}
+    seen = SimpleNamespace(probabilities=maps, values=values, **place)
+    picture = draw_maps(np.full((80, 80, 3), 100, np.uint8), seen, side=80)
+    tile = (picture.shape[1] - 3 * 4) // 4
+    assert tile == 80
+    title = len(picture) - 80
+    first, second = (picture[title:, 84 * k :][:, :80] for k in (2, 3))
+    ends = cv2.applyColorMap(np.array([[0, 255]], np.uint8), cv2.COLORMAP_VIRIDIS)[0]
+    for row, color in ((20, ends[0]), (60, ends[1])):
+        np.testing.assert_allclose(first[row, 10], color, atol=8)
+        np.testing.assert_allclose(second[row, 50], color, atol=8)
+    assert (first[:, 40:] == 50).all()  # where no corner is: the dark image
 
 
 def test_targets_by_keypoint():

@@ -56,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
     own("--no-pictures", action="store_true", help="no pictures of detections")
     help_text = "also draw where centers or corners are seen (photo.heatmap.jpg), boxes: with the "
-    help_text += "detections over all of them in one picture; twice as long"
-    kinds = {"nargs": "?", "const": "alone", "choices": ("alone", "boxes")}
+    help_text += "detections over all of them in one picture, maps: with sizes, offsets, depth and "
+    help_text += "whatever else the network says there; twice as long"
+    kinds = {"nargs": "?", "const": "alone", "choices": ("alone", "boxes", "maps")}
     own("--heatmap", **kinds, help=help_text)
     help_text = "mark the corners and centers that boxes were made from"
     own("--keypoints", action="store_true", help=help_text)

@@ -64,6 +64,8 @@ class PointTask(ABC):
     forms: Mapping[str, str] = {}  # form of what a branch says, where there are several
     size_bounds: Sequence[float] = ()  # pixels, where a point has several sizes, of one task
     joint_branches: tuple[str, ...] = ()  # those with channels for each joint, joint by joint
+    # Branch -> what a picture shows of its decoded maps (D, h, w), in place of them.
+    shown: Mapping[str, Callable[[Tensor], Tensor]] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

@@ -17,7 +17,7 @@ from ...config import from_block
 from ...data.checks3d import NetworkFrame
 from ...data.fields.base import GroundTruthField
 from ...data.fields.boxes3d import Boxes3DField
-from ...decoding.boxes3d import boxes_from_outputs, depth_from_output
+from ...decoding.boxes3d import angle_from_output, boxes_from_outputs, depth_from_output
 from ...losses.orientation import orientation_loss
 from ...losses.peak_regression import RegressionLoss, check_normalizer
 from ...structures.box3d_records import NO_ANGLE
@@ -52,6 +52,10 @@ class Box3D(PointTask):
     field_kinds: Mapping[str, Any] = {"pred_boxes3d": Boxes3D}
     # NMS, evaluators and files take the boxes in the image too.
     required_branches = ("size",)
+    shown: Mapping[str, Any] = {
+        "depth": depth_from_output,
+        "orientation": lambda maps: angle_from_output(maps.movedim(0, -1))[None],
+    }
 
     def __init__(
         self,
