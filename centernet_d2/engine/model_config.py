@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -17,7 +17,7 @@ from ..checkpoint.matching_config import matching_config
 from ..checkpoint.model_info import ModelInfo
 from ..checkpoint.unwrap import unwrap
 from ..config.files import Level, read_levels
-from ..config.protocols import apply_protocol
+from ..config.protocols import apply_protocol, departures
 from ..config.rules import gpu_count
 from ..model_zoo.hub import HUB
 from ..model_zoo.lookup import (
@@ -28,9 +28,10 @@ from ..model_zoo.lookup import (
     shipped_file,
 )
 from ..model_zoo.path_handlers import IMAGENET, PUBLISHED, local_file, published_file
-from ..progress import SHOWN
+from ..progress import SHOWN, tell_once
 from ..text_files import expanded
-from .setup import FROM_WEIGHTS, config_path, load_config
+from .saved_names import GIVEN
+from .setup import BY_HAND, FROM_WEIGHTS, load_config
 from .user_modules import AddKeys
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,12 @@ def read_model_config(
     *,
     add_keys: Iterable[AddKeys] = (),
     evaluates: bool = False,
+    trains: bool = False,
 ) -> CfgNode:
     """Return the config of a command: that of a file or, without one, the weights' own.
 
-    With a name of the model zoo TEST.PROTOCOL is that of its published numbers, for which its own
-    config need not be named. What the file or the overrides set comes over it, and where another
-    key there contradicts it that is an error.
+    With a name of the model zoo TEST.PROTOCOL is that of its published numbers, unless the file or
+    the overrides set that key, or another one in contradiction to it, which is told.
 
     Args:
         config_file: YAML; "" for the config in `weights`.
@@ -78,6 +79,7 @@ def read_model_config(
         overrides: KEY VALUE KEY VALUE ..., which come over either.
         add_keys: further functions that add config keys, as for `load_config`.
         evaluates: DATASETS.TEST is needed; where it is not given it is that of the training.
+        trains: the weights are a start, whose published numbers say nothing of what is trained.
 
     Raises:
         FileNotFoundError, ValueError: see `load_config` and `config_of`; or nothing is given.
@@ -85,32 +87,40 @@ def read_model_config(
     given = dict(zip(overrides[::2], overrides[1::2], strict=False))
     if config_file:
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
-        levels = read_levels(config_path(expanded(config_file)))
-        by_hand = set(given).union(*(level.values for level in levels))
-        if "TEST.PROTOCOL" not in by_hand:
-            named = more[-1] if more else given.get("MODEL.WEIGHTS", "")
-            levels = [*_published_protocol(str(named)), *levels]
-        return load_config(levels, [*overrides, *more], add_keys)
+        cfg = load_config(config_file, [*overrides, *more], add_keys)
+        if not trains and _take_protocol(cfg, vars(cfg)[GIVEN]):
+            told = (
+                "TEST.PROTOCOL is '%s', that of the numbers of %s; TEST.PROTOCOL '' leaves it out."
+            )
+            logger.info(told, cfg.TEST.PROTOCOL, cfg.MODEL.WEIGHTS, extra=SHOWN)
+        return cfg
     if not (weights := weights or given.get("MODEL.WEIGHTS", "")):
         raise ValueError(
             "Nothing says which model: give --weights, a file that carries its config or a name of "
             "the model zoo, or --config-file."
         )
-    cfg, info = model_config(weights, overrides, add_keys)
+    cfg, info = model_config(weights, overrides, add_keys, trains=trains)
     if evaluates and not cfg.DATASETS.TEST:
         cfg.DATASETS.update(_evaluated_on(info))
     return cfg
 
 
-def _published_protocol(weights: str) -> list[Level]:
-    """TEST.PROTOCOL where MODEL.WEIGHTS are a name of the model zoo; nothing of other weights."""
-    name = weights.removeprefix(PUBLISHED)
+def _take_protocol(cfg: CfgNode, given: Collection[str]) -> bool:
+    """Set the TEST.PROTOCOL of a name of the model zoo, where no key that is given is against it."""
+    name = cfg.MODEL.WEIGHTS.removeprefix(PUBLISHED)
     entry = None if os.path.exists(name) else known_names().get(name)
-    if not entry or not entry.protocol:
-        return []
-    told = "TEST.PROTOCOL is '%s', that of the numbers of %s; TEST.PROTOCOL '' leaves it out."
-    logger.info(told, entry.protocol, entry.name, extra=SHOWN)
-    return [Level("", {"TEST.PROTOCOL": entry.protocol})]
+    if not entry or not entry.protocol or "TEST.PROTOCOL" in given:
+        return False
+    cfg.TEST.PROTOCOL = word = entry.protocol
+    for key, (value, other) in departures(cfg).items():
+        if key in given:
+            cfg.TEST.PROTOCOL = ""
+            tell_once(
+                f"TEST.PROTOCOL {word} of {entry.name} is not taken, as {key} is {value!r}: "
+                f"TEST.PROTOCOL {word} would mean {other!r}."
+            )
+            return False
+    return True
 
 
 def model_text(cfg: CfgNode) -> str:
@@ -174,10 +184,12 @@ def model_config(
     weights: str | os.PathLike[str],
     overrides: Sequence[Any] = (),
     add_keys: Iterable[AddKeys] = (),
+    *,
+    trains: bool = False,
 ) -> tuple[CfgNode, ModelInfo]:
     """Return `config_of`, with MODEL.WEIGHTS as our own loading takes it, and what the file says.
 
-    `overrides` and `add_keys` are those of `load_config`.
+    `overrides` and `add_keys` are those of `load_config`, `trains` that of `read_model_config`.
     """
     weights = named_weights(weights)
     name = file = weights.removeprefix(PUBLISHED)
@@ -203,6 +215,8 @@ def model_config(
             raise
         raise type(error)(f"{info.newer} {error.args[0]}") from error
     cfg.MODEL.WEIGHTS = vars(cfg)[FROM_WEIGHTS] = weights  # whatever the overrides say
+    if not trains:
+        _take_protocol(cfg, vars(cfg)[BY_HAND])
     apply_protocol(cfg)
     return cfg, info
 
@@ -224,8 +238,7 @@ def _levels(content: dict[str, Any], info: ModelInfo, file: str) -> list[Level] 
         entry = None if info.source.startswith(IMAGENET) else find_entry(file)
         if entry is None or not entry.config:
             return None
-        levels = read_levels(get_config_file(entry.config))
-        return [*levels, Level("", {"TEST.PROTOCOL": entry.protocol})]
+        return read_levels(get_config_file(entry.config))
     try:
         found = detect_source(unwrap(content).state)
     except ValueError as error:

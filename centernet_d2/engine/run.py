@@ -98,7 +98,8 @@ def read_job(
                 take_over(cfg, read_levels(file)[-1].values)
             return Job(cfg, trainer)
         given = (args.config_file, weights, opts)
-        cfg = read_model_config(*given, add_keys=hooks, evaluates=args.eval_only)
+        which = {"evaluates": args.eval_only, "trains": not args.eval_only}
+        cfg = read_model_config(*given, add_keys=hooks, **which)
         return Job(cfg, trainer)
     from .lazy import load_lazy, settings
     from .lazy_trainer import lazy_trainer

@@ -24,13 +24,13 @@ from centernet_d2.checkpoint.model_info import (
     for_use,
     read_model_info,
 )
-from centernet_d2.config import add_centernet_config, flattened
+from centernet_d2.config import add_centernet_config, flattened, value_of
 from centernet_d2.config.files import Level
 from centernet_d2.config.protocols import apply_protocol
 from centernet_d2.detectron2_versions import KEYS_OF_MAIN
 from centernet_d2.engine.contradictions import differing
 from centernet_d2.engine.model_config import read_model_config
-from centernet_d2.engine.run import run
+from centernet_d2.engine.run import read_job, run
 from centernet_d2.engine.setup import load_config
 from centernet_d2.engine.trainer import Trainer
 from centernet_d2.model_zoo import config_names
@@ -357,14 +357,53 @@ def test_a_name_of_the_zoo_means_its_protocol_with_and_without_a_config(
     assert protocol == read_model_config(file, weights, opts).TEST.PROTOCOL
 
 
-def test_a_config_that_contradicts_the_protocol_of_a_name_is_said(tmp_path):
+@pytest.mark.parametrize("file", ["", "Ablations/points_test_384"])
+@pytest.mark.parametrize(
+    ("key", "value", "other"),
+    [
+        ("TEST.SOFT_NMS.MODE", "clean", "reference"),
+        ("MODEL.POINTS_CENTERNET.BOX2D.NMS", "gaussian", "none"),
+    ],
+)
+def test_a_key_of_the_user_wins_over_the_protocol_of_a_name(file, key, value, other, messages):
+    cfg = read_model_config(file, "points_dla34_140e", [key, value])
+    assert (cfg.TEST.PROTOCOL, value_of(cfg, key)) == ("", value)
+    assert [text for text in messages("WARNING") if "TEST.PROTOCOL" in text] == [
+        f"TEST.PROTOCOL published of points_dla34_140e is not taken, as {key} is '{value}': "
+        f"TEST.PROTOCOL published would mean '{other}'."
+    ]
+    with pytest.raises(ValueError, match=f"{key} is '{value}', but TEST.PROTOCOL 'published' mean"):
+        read_model_config(file, "points_dla34_140e", [key, value, "TEST.PROTOCOL", "published"])
+
+
+def test_a_key_of_a_file_wins_over_the_protocol_of_a_name(tmp_path):
     file = tmp_path / "mine.yaml"
     base = ROOT / "configs/COCO-Detection/points_dla34_140e.yaml"
     file.write_text(f"_BASE_: {base}\nTEST: {{CANVAS: fit}}\n")
-    with pytest.raises(ValueError, match=r"mine.yaml: TEST.CANVAS is 'fit', but TEST.PROTOCOL 'pu"):
-        read_model_config(str(file), "points_dla34_140e")
-    cfg = read_model_config(str(file), "points_dla34_140e", ["TEST.PROTOCOL", ""])
+    cfg = read_model_config(str(file), "points_dla34_140e")
     assert (cfg.TEST.CANVAS, cfg.TEST.PROTOCOL) == ("fit", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "protocol"),
+    [
+        (("--config-file", "Shapes/cornernet_tiny", "--weights", "cornernet_hourglass104"), ""),
+        (
+            (
+                *("--config-file", "COCO-Detection/points_dla34_140e"),
+                *("MODEL.WEIGHTS", "published:points_dla34_140e"),
+            ),
+            "",
+        ),
+        (("--weights", "points_dla34_140e"), ""),
+        (("--weights", "points_dla34_140e", "--eval-only"), "published"),
+    ],
+)
+def test_the_protocol_of_a_start_is_none_of_its_training(words, protocol):
+    parser = default_argument_parser()
+    parser.add_argument("--weights")
+    data = ["DATASETS.TEST", "voc_2007_test"]
+    assert protocol == read_job(parser.parse_args([*words, *data])).cfg.TEST.PROTOCOL
 
 
 def test_a_config_text_comes_back_as_it_was(tiny_config):
