@@ -89,10 +89,8 @@ def read_model_config(
         more = ["MODEL.WEIGHTS", named_weights(weights)] if weights else []
         cfg = load_config(config_file, [*overrides, *more], add_keys)
         if not trains and _take_protocol(cfg, vars(cfg)[GIVEN]):
-            told = (
-                "TEST.PROTOCOL is '%s', that of the numbers of %s; TEST.PROTOCOL '' leaves it out."
-            )
-            logger.info(told, cfg.TEST.PROTOCOL, cfg.MODEL.WEIGHTS, extra=SHOWN)
+            told = "TEST.PROTOCOL is that of the numbers of %s; TEST.PROTOCOL '' leaves it out."
+            logger.info(told, cfg.MODEL.WEIGHTS.removeprefix(PUBLISHED), extra=SHOWN)
         return cfg
     if not (weights := weights or given.get("MODEL.WEIGHTS", "")):
         raise ValueError(
@@ -106,7 +104,7 @@ def read_model_config(
 
 
 def _take_protocol(cfg: CfgNode, given: Collection[str]) -> bool:
-    """Set the TEST.PROTOCOL of a name of the model zoo, where no key that is given is against it."""
+    """Set the TEST.PROTOCOL of a name of the model zoo, unless a key that is given contradicts."""
     name = cfg.MODEL.WEIGHTS.removeprefix(PUBLISHED)
     entry = None if os.path.exists(name) else known_names().get(name)
     if not entry or not entry.protocol or "TEST.PROTOCOL" in given:
@@ -116,7 +114,7 @@ def _take_protocol(cfg: CfgNode, given: Collection[str]) -> bool:
         if key in given:
             cfg.TEST.PROTOCOL = ""
             tell_once(
-                f"TEST.PROTOCOL {word} of {entry.name} is not taken, as {key} is {value!r}: "
+                f"TEST.PROTOCOL {word} of {name} is not taken, as {key} is {value!r}: "
                 f"TEST.PROTOCOL {word} would mean {other!r}."
             )
             return False

@@ -369,8 +369,8 @@ def test_a_key_of_the_user_wins_over_the_protocol_of_a_name(file, key, value, ot
     cfg = read_model_config(file, "points_dla34_140e", [key, value])
     assert (cfg.TEST.PROTOCOL, value_of(cfg, key)) == ("", value)
     assert [text for text in messages("WARNING") if "TEST.PROTOCOL" in text] == [
-        f"TEST.PROTOCOL published of points_dla34_140e is not taken, as {key} is '{value}': "
-        f"TEST.PROTOCOL published would mean '{other}'."
+        f"TEST.PROTOCOL published of COCO-Detection/points_dla34_140e is not taken, as {key} is "
+        f"'{value}': TEST.PROTOCOL published would mean '{other}'."
     ]
     with pytest.raises(ValueError, match=f"{key} is '{value}', but TEST.PROTOCOL 'published' mean"):
         read_model_config(file, "points_dla34_140e", [key, value, "TEST.PROTOCOL", "published"])
