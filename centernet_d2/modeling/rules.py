@@ -78,7 +78,8 @@ class CenterLearning:
     def losses(self, predictions: CenterPredictions, centers: CenterTargets) -> dict[str, Tensor]:
         """`loss_heatmap` of one stack, and `loss_offset` where an offset is predicted."""
         focal = partial(self.focal, image=centers.peaks.image)
-        loss = focal if self.heatmap_loss == "focal" else heatmap_mse_loss
+        squares = partial(heatmap_mse_loss, hidden=centers.hidden)
+        loss = focal if self.heatmap_loss == "focal" else squares
         heatmap = self.heatmap_weight * loss(predictions.heatmap, centers.heatmap)
         if predictions.offset is None:
             return {"loss_heatmap": heatmap}

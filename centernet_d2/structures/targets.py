@@ -58,6 +58,8 @@ class CenterTargets:
     regression_mask: Tensor
     # (P,) int64, which of a point's sizes, so that its channel is class x sizes + slot; None: one
     slot: Tensor | None = None
+    # (N, C, h, w) bool, cells of the heatmap that ignored objects weaken; None: there are none
+    hidden: Tensor | None = None
 
     @property
     def num_images(self) -> int:

@@ -75,10 +75,11 @@ def center_targets(
         regression_mask = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     blank = boxes.new_zeros((num_images, num_classes * sizes, height, width))
     center = keypoint_targets(objects, objects.center, blank)
-    heatmap = center.heatmap
+    heatmap, hidden = center.heatmap, None
     if ignored.any():
         rows = (boxes[ignored], classes[ignored], image[ignored])
         heatmap = with_ignored(heatmap, *rows, region=ignored_region, gaussian=gaussian)
+        hidden = heatmap != center.heatmap
     return CenterTargets(
         heatmap=heatmap,
         peaks=center.peaks,
@@ -89,4 +90,5 @@ def center_targets(
         radius=objects.radius,
         kept=kept,
         regression_mask=regression_mask[kept],
+        hidden=hidden,
     )

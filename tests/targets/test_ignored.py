@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from centernet_d2.losses.heatmap_focal import heatmap_focal_loss
+from centernet_d2.modeling.rules import CenterLearning
+from centernet_d2.structures.predictions import CenterPredictions
 from centernet_d2.targets.centers import center_targets
 from centernet_d2.targets.gaussian import GaussianRule
 
@@ -126,6 +128,22 @@ IGNORED = torch.tensor([True, False])
 def heatmap_of(boxes=BOXES, ignored=IGNORED, classes=ROWS["classes"], **options):
     rows = {"classes": classes, "image": ROWS["image"]}
     return center_targets(boxes, ignored=ignored, **rows, **options, **rule()).heatmap
+
+
+@pytest.mark.parametrize(("region", "cells"), [("center", 7 * 7), ("box", 14 * 12)])
+def test_squared_differences_leave_ignored_objects_out(region, cells):
+    """Mean over the other cells, one of which is 0.5 off."""
+    targets = center_targets(BOXES, **ROWS, ignored=IGNORED, ignored_region=region, **rule())
+    kept = {key: rows[1:] for key, rows in ROWS.items()}
+    changed = targets.heatmap != center_targets(BOXES[1:], **kept, **rule()).heatmap
+    losses = []
+    for value in (0, 1):
+        heatmap = torch.where(changed, value, targets.heatmap)
+        heatmap[1, 0, 3, 4] = 0.5
+        found = CenterPredictions(heatmap, None, regressions={})
+        losses.append(CenterLearning(heatmap_loss="mse").losses(found, targets)["loss_heatmap"])
+    assert changed.sum() == cells
+    assert losses[0] == losses[1] == pytest.approx(0.25 / (changed.numel() - cells))
 
 
 @pytest.mark.parametrize("region", ["center", "box"])
