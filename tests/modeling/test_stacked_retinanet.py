@@ -115,6 +115,19 @@ def test_anchors_and_losses_are_retinanets():
     assert losses["loss_box_reg"].item() == pytest.approx(distance.item(), rel=1e-4)
 
 
+def test_objects_are_cut_to_the_canvas():
+    """As what is left of them; those without area there are none."""
+    model = built("MODEL.HOURGLASS.NORM", "").eval()
+
+    def losses(*boxes):
+        entry = boxes_input(list(boxes), [0] * len(boxes), size=127)
+        return torch.stack(list(model.validation_losses(entry).values()))
+
+    model.head.train()
+    left = losses([40, 30, 127, 100])
+    assert torch.equal(losses([40, 30, 300, 100], [127, 3, 160, 40], [-50, 3, 0, 40]), left)
+
+
 def test_boxes_are_those_of_the_deltas_in_the_image():
     """One certain anchor: its box comes back through canvas, flip and scale."""
     model = built("TEST.FLIP", False).eval()

@@ -121,9 +121,12 @@ class StackedRetinaNet(HeatmapDetector):
         """`loss_cls` and `loss_box_reg`."""
         canvas = tuple(images.tensor.shape[-2:])
         boxes, classes, image = objects_on_map(images, instances, canvas)
+        visible = Boxes(boxes)
+        visible.clip(canvas)
+        inside = visible.nonempty()
         truth = [
-            Instances(canvas, gt_boxes=Boxes(boxes[image == k]), gt_classes=classes[image == k])
-            for k in range(len(images))
+            Instances(canvas, gt_boxes=visible[rows], gt_classes=classes[rows])
+            for rows in (inside & (image == k) for k in range(len(images)))
         ]
         labels, matched = self.rules.label_anchors(predictions[0][0], truth)
         with EventStorage():  # which has to be there, wherever losses are asked for
