@@ -28,14 +28,14 @@ MOST_CLASSES = 8  # that are named with their number of objects
 def describe_data(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
     """Return how many images and objects there are, of which classes; crowds are no objects."""
     images = f"{len(records)} images"
-    if not any("annotations" in record for record in records):
+    if not any(record.get("annotations") for record in records):
         return f"{images} without annotations"
     facts = count(records, class_names)
     empty, crowds = facts["images without objects"], facts.get("crowd objects")
     images += f" ({empty} without objects)" if empty else ""
     images += f", {facts['objects']} objects"
     images += f" and {crowds} crowd or ignored regions" if crowds else ""
-    if not class_names:
+    if not class_names or not facts["objects"]:
         return images
     rows = [(number, name) for name, number in facts["classes"].items()]
     missing = [name for count, name in rows if not count]

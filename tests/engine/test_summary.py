@@ -25,6 +25,12 @@ def record(*classes, crowds=0):
             "classes: b 1; none of a",
         ),
         ([record(0)], [], "1 images, 1 objects"),
+        ([{"annotations": []}] * 3, ["person"], "3 images without annotations"),
+        (
+            [{"annotations": [{"category_id": 0, "iscrowd": 1}]}],
+            ["person"],
+            "1 images (1 without objects), 0 objects and 1 crowd or ignored regions",
+        ),
         (
             [{"annotations": None}, {"annotations": [{}]}],
             [],
