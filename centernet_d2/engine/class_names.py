@@ -19,6 +19,8 @@ from .saved_names import HOW_TO_NAME, saved_names
 
 logger = logging.getLogger(__name__)
 
+LENT = "lent"  # metadata of a dataset: the names of those that weights gave it
+
 
 def dataset_class_names(name: str) -> list[str]:
     """Return `thing_classes` of a dataset, loading it where the names are only set then.
@@ -141,21 +143,36 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
+def lend_joints(cfg: CfgNode) -> ModelInfo | None:
+    """Lend the joints of MODEL.WEIGHTS to data without annotations, whose results are to have some.
+
+    What other weights lent is taken back. Returns what MODEL.WEIGHTS say; None where datasets name
+    joints themselves, or weights none.
+    """
+    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
+        return None
+    from ..data.datasets.skeletons import common_skeleton, registered
+
+    tests = {name: vars(MetadataCatalog.get(name)) for name in registered(cfg.DATASETS.TEST)}
+    for data in tests.values():
+        for key in data.pop(LENT, ()):
+            del data[key]
+    saved = saved_names(cfg.MODEL.WEIGHTS)
+    if common_skeleton((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) or not saved.skeleton:
+        return None
+    for data in (data for name, data in tests.items() if is_unlabelled(name)):
+        data.update(lent := saved.skeleton.metadata(), **{LENT: tuple(lent)})
+    return saved
+
+
 def set_joints(cfg: CfgNode) -> None:
     """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
 
     So weights say what they find where no dataset of `cfg` names joints.
     """
-    if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
+    if not (saved := lend_joints(cfg)) or not (theirs := saved.skeleton):
         return
-    from ..data.datasets.skeletons import common_skeleton
-
-    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
-    datasets = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    if common_skeleton(datasets) or not (theirs := saved.skeleton):
-        return
-    for name in filter(is_unlabelled, cfg.DATASETS.TEST):  # whose results are to have joints
-        MetadataCatalog.get(name).set(**theirs.metadata())
+    pose = cfg.MODEL.POINTS_CENTERNET.POSE
     pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
     if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
         return  # loading names what does not fit

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 from catalogs import unregistered  # noqa: F401
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
@@ -79,6 +80,18 @@ def test_the_registered_name_has_cocos_person(test_dev):
     assert metadata.thing_classes == ["person"]
     assert tuple(metadata.keypoint_names) == COCO_JOINTS
     assert [record["image_id"] for record in DatasetCatalog.get(PERSONS_TEST)] == [1, 2, 3]
+
+
+def test_joints_of_weights_stay_with_their_config(config, test_dev, tmp_path):
+    """Data that name none are lent those of the weights, and not those of the weights before."""
+    options = (*POSE, "DATASETS.TRAIN", (), "DATASETS.TEST", (test_dev,), "MODEL.WEIGHTS")
+    cfgs, joints = [], {"a": ("nose", "tail"), "b": ("left_ear", "right_ear", "tip")}
+    for name, own in joints.items():
+        content = {"model": {}, "class_names": ["person", "bicycle"], "joint_names": list(own)}
+        torch.save(content | {"joint_flip_map": []}, tmp_path / f"{name}.pth")
+        cfgs.append(setup(config(*options, str(tmp_path / f"{name}.pth"))))
+    assert [cfg.MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS for cfg in cfgs] == [2, 3]
+    assert output_skeleton(setup(cfgs[0])).names == joints["a"]
 
 
 def row(joints: int = 51, **other) -> dict:
