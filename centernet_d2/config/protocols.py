@@ -46,6 +46,11 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     | {key: KEYS[key].default for key in _AS_DEFAULT},
     "clean": {key: values[1] for key, values in _ODDITIES.items()},
 }
+# Of the blocks that anchors share with points, what only points have.
+_NOT_OF_ANCHORS = {key for key in KEYS if key.startswith(("MODEL.HEATMAP.", f"{_CORNERS}."))} - {
+    *(f"MODEL.HEATMAP.{name}" for name in ("NUM_CLASSES", "IN_FEATURES", "CHANNELS_LAST")),
+    f"{_CORNERS}.STACK_REDUCTION",
+}
 CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet": "odd"}  # published
 
 
@@ -93,7 +98,7 @@ def without_effect(cfg: CfgNode) -> tuple[str, ...]:
         "PointsCenterNet": (_CORNERS, _TRIPLET),
         "CornerNet": (_POINTS, _TRIPLET),
         "TripletCenterNet": (_POINTS,),
-        "StackedRetinaNet": (_POINTS, _TRIPLET),
+        "StackedRetinaNet": (_POINTS, _TRIPLET, "TEST.SOFT_NMS", *_NOT_OF_ANCHORS),
     }
     other_data = {
         "coco": ("TEST.VOC", "TEST.KITTI"),

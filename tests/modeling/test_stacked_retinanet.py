@@ -13,6 +13,8 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from small_detector import boxes_input, image_input, rows
 
 from centernet_d2 import Predictor, Trainer
+from centernet_d2.config import KEYS
+from centernet_d2.config.protocols import without_effect
 from centernet_d2.engine.setup import load_config
 from centernet_d2.modeling.backbone import Hourglass
 from centernet_d2.synthetic.files import ensure_split
@@ -113,6 +115,38 @@ def test_anchors_and_losses_are_retinanets():
     )
     distance = (torch.cat(deltas, 1)[0] - told)[positive].abs().sum() / count
     assert losses["loss_box_reg"].item() == pytest.approx(distance.item(), rel=1e-4)
+
+
+def test_nms_and_least_score_are_told():
+    keys = ("MODEL.RETINANET.NMS_THRESH_TEST", 0.6, "MODEL.RETINANET.SCORE_THRESH_TEST", 0.02)
+    keys = (*keys, "TEST.FLIP", False)
+    told = "no augmentation / keep_res / NMS at 0.6 / scores above 0.02"
+    assert built(*keys).describe_protocol() == told
+
+
+def test_keys_of_points_alone_have_no_effect():
+    """Nothing that a model of anchors gives changes with them; of these blocks others do matter."""
+    cfg = load_config("Ablations/retinanet_hourglass104")
+    blocks = ("MODEL.HEATMAP.", "MODEL.CORNERNET.", "TEST.SOFT_NMS.")
+    read = {k for k in KEYS if k.startswith(blocks)} - {
+        k for k in KEYS if k.startswith(without_effect(cfg))
+    }
+    heatmap = {f"MODEL.HEATMAP.{name}" for name in ("NUM_CLASSES", "IN_FEATURES", "CHANNELS_LAST")}
+    assert read == heatmap | {"MODEL.CORNERNET.STACK_REDUCTION"}
+    others = (
+        *("MODEL.HEATMAP.TOP_K", 1, "MODEL.HEATMAP.SCORE_THRESHOLD", 0.9, "TEST.FLIP", True),
+        *("MODEL.HEATMAP.FOCAL_ALPHA", 0.0, "MODEL.HEATMAP.PRIOR_BIAS", 3.0),
+        *("TEST.SOFT_NMS.METHOD", "linear", "TEST.SOFT_NMS.MODE", "clean"),
+        *("MODEL.CORNERNET.MERGE_BOXES", "always", "MODEL.CORNERNET.FLIP_CONVENTION", "pixel"),
+    )
+    low = ("MODEL.RETINANET.SCORE_THRESH_TEST", 0.0, "MODEL.HOURGLASS.NORM", "")
+    models = [built(*low, *keys) for keys in (("TEST.FLIP", True), others)]
+    entries = [boxes_input([[9, 9, 60, 70]], [3], size=127)]
+    assert models[0](entries) == models[1](entries)
+    with torch.no_grad():
+        first, second = (rows(model.eval()(entries)[0]["instances"]) for model in models)
+    assert len(first) == 100
+    assert torch.equal(first, second)
 
 
 def test_objects_are_cut_to_the_canvas():

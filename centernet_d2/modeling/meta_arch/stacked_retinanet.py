@@ -156,6 +156,11 @@ class StackedRetinaNet(HeatmapDetector):
             proposed[k].append(Instances(images.image_sizes[k], **fields))
         return [self.join(views) for views in proposed]
 
+    def protocol_notes(self) -> list[str]:
+        """NMS and the least score, which are RetinaNet's own."""
+        rules = self.rules
+        return [f"NMS at {rules.test_nms_thresh:g}", f"scores above {rules.test_score_thresh:g}"]
+
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         threshold = self.rules.test_nms_thresh
         return [
