@@ -143,37 +143,26 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def lend_joints(cfg: CfgNode) -> ModelInfo | None:
-    """Lend the joints of MODEL.WEIGHTS to data without annotations, whose results are to have some.
+def set_joints(cfg: CfgNode) -> None:
+    """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
 
-    What other weights lent is taken back. Returns what MODEL.WEIGHTS say; None where datasets name
-    joints themselves, or weights none.
+    So weights say what they find where no dataset of `cfg` names joints. These are lent to data
+    without annotations, whose results are to have some; what other weights lent is taken back.
     """
     if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
-        return None
+        return
     from ..data.datasets.skeletons import common_skeleton, registered
 
+    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
     tests = {name: vars(MetadataCatalog.get(name)) for name in registered(cfg.DATASETS.TEST)}
     for data in tests.values():
         for key in data.pop(LENT, ()):
             del data[key]
-    saved = saved_names(cfg.MODEL.WEIGHTS)
-    if common_skeleton((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)) or not saved.skeleton:
-        return None
-    for data in (data for name, data in tests.items() if is_unlabelled(name)):
-        data.update(lent := saved.skeleton.metadata(), **{LENT: tuple(lent)})
-    return saved
-
-
-def set_joints(cfg: CfgNode) -> None:
-    """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
-
-    So weights say what they find where no dataset of `cfg` names joints.
-    """
-    if not (saved := lend_joints(cfg)) or not (theirs := saved.skeleton):
+    if common_skeleton((*cfg.DATASETS.TRAIN, *tests)) or not (theirs := saved.skeleton):
         return
-    pose = cfg.MODEL.POINTS_CENTERNET.POSE
-    pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
+    for name in filter(is_unlabelled, tests):
+        tests[name].update(lent := theirs.metadata(), **{LENT: tuple(lent)})
+    pose.update(NUM_JOINTS=pose.NUM_JOINTS or len(theirs.names))  # frozen or not
     if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
         return  # loading names what does not fit
     guess, flip = saved.guess_of("joint"), theirs.flip_indices()

@@ -97,7 +97,7 @@ def read_model_config(
             "Nothing says which model: give --weights, a file that carries its config or a name of "
             "the model zoo, or --config-file."
         )
-    cfg, info = model_config(weights, overrides, add_keys, trains=trains)
+    cfg, info = model_config(weights, overrides, add_keys, trains)
     if evaluates and not cfg.DATASETS.TEST:
         cfg.DATASETS.update(_evaluated_on(info))
     return cfg
@@ -109,16 +109,13 @@ def _take_protocol(cfg: CfgNode, given: Collection[str]) -> bool:
     entry = None if os.path.exists(name) else known_names().get(name)
     if not entry or not entry.protocol or "TEST.PROTOCOL" in given:
         return False
-    cfg.TEST.PROTOCOL = word = entry.protocol
-    for key, (value, other) in departures(cfg).items():
-        if key in given:
-            cfg.TEST.PROTOCOL = ""
-            tell_once(
-                f"TEST.PROTOCOL {word} of {name} is not taken, as {key} is {value!r}: "
-                f"TEST.PROTOCOL {word} would mean {other!r}."
-            )
-            return False
-    return True
+    cfg.TEST.PROTOCOL = entry.protocol
+    against = [(key, *pair) for key, pair in departures(cfg).items() if key in given]
+    if against:
+        cfg.TEST.PROTOCOL, word = "", f"TEST.PROTOCOL {entry.protocol}"
+        told = "{0} of {1} is not taken, as {2} is {3!r}: {0} would mean {4!r}."
+        tell_once(told.format(word, name, *against[0]))
+    return not against
 
 
 def model_text(cfg: CfgNode) -> str:
@@ -182,7 +179,6 @@ def model_config(
     weights: str | os.PathLike[str],
     overrides: Sequence[Any] = (),
     add_keys: Iterable[AddKeys] = (),
-    *,
     trains: bool = False,
 ) -> tuple[CfgNode, ModelInfo]:
     """Return `config_of`, with MODEL.WEIGHTS as our own loading takes it, and what the file says.

@@ -23,13 +23,7 @@ from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import check_detector_name, complete_config
 from ..progress import tell_once
 from ..text_files import expanded
-from .class_names import (
-    classes_to_look_for,
-    lend_joints,
-    set_class_names,
-    set_joints,
-    tell_other_classes,
-)
+from .class_names import classes_to_look_for, set_class_names, set_joints, tell_other_classes
 from .saved_names import GIVEN, follow_pixels
 from .schedule import overridden_epoch_keys
 
@@ -133,7 +127,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     """
     if _is_ready(cfg):
         _choose_reading(cfg)
-        lend_joints(cfg)  # other weights may have, since
+        set_joints(cfg)  # other weights may have lent theirs
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()

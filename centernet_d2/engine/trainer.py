@@ -127,10 +127,15 @@ class Trainer(Parts):
             fetch_weights(path)
             ours, saved = self.checkpointer, saved_names(path)
             compare_with_checkpoint(ours.class_names, ours.skeleton, saved, must_agree=resume)
-        if resume:
-            for key, (was, now) in differing(self.cfg, saved).items():
-                told = "Resuming with another config. %s is %r, the run had %r."
+            found = differing(self.cfg, saved)
+            told = "Resuming with another config. %s is %r, the run had %r."
+            if not resume:  # what fits by its shape and means something else
+                told = "%s is %r, of MODEL.WEIGHTS %r: their channels go on with other sizes."
+                pairs = found.items()
+                found = {k: p for k, p in pairs if "SIZE_BOUNDS" in k and len(p[0]) == len(p[1])}
+            for key, (was, now) in found.items():
                 logger.warning(told, key, now, was)
+        if resume:
             self.start_iter = self.iter + 1
         elif self.average:
             self.average.load(unwrapped(self.model).state_dict(), updates=0)

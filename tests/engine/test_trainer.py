@@ -179,6 +179,17 @@ def test_fine_tuning_takes_what_there_is_of_each_class_by_name(config, tmp_path,
         train(tuned)
 
 
+@pytest.mark.parametrize(("bounds", "told"), [([24.0], 1), ([16.0], 0), ([16.0, 24.0], 0)])
+def test_other_sizes_of_as_many_channels_are_told(config, tmp_path, caplog, bounds, told):
+    key = "MODEL.POINTS_CENTERNET.BOX2D.SIZE_BOUNDS"
+    first = Trainer(config(key, [16.0]))
+    first.checkpointer.save("sizes")
+    weights = str(Path(first.cfg.OUTPUT_DIR, "sizes.pth").rename(tmp_path / "sizes.pth"))
+    Trainer(config(key, bounds, "MODEL.WEIGHTS", weights)).resume_or_load(resume=False)
+    line = f"{key} is [24.0], of MODEL.WEIGHTS [16.0]: their channels go on with other sizes."
+    assert [text for text in caplog.messages if "other sizes" in text] == [line] * told
+
+
 def test_evaluation_needs_weights_that_fit(config, tmp_path):
     with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
         evaluate_only(config())

@@ -123,11 +123,8 @@ class StackedRetinaNet(HeatmapDetector):
         boxes, classes, image = objects_on_map(images, instances, canvas)
         visible = Boxes(boxes)
         visible.clip(canvas)
-        inside = visible.nonempty()
-        truth = [
-            Instances(canvas, gt_boxes=visible[rows], gt_classes=classes[rows])
-            for rows in (inside & (image == k) for k in range(len(images)))
-        ]
+        every = Instances(canvas, gt_boxes=visible, gt_classes=classes)
+        truth = [every[visible.nonempty() & (image == k)] for k in range(len(images))]
         labels, matched = self.rules.label_anchors(predictions[0][0], truth)
         with EventStorage():  # which has to be there, wherever losses are asked for
             per_stack = [
@@ -158,8 +155,8 @@ class StackedRetinaNet(HeatmapDetector):
 
     def protocol_notes(self) -> list[str]:
         """NMS and the least score, which are RetinaNet's own."""
-        rules = self.rules
-        return [f"NMS at {rules.test_nms_thresh:g}", f"scores above {rules.test_score_thresh:g}"]
+        least = self.rules.test_score_thresh
+        return [f"NMS at {self.rules.test_nms_thresh:g}", f"scores above {least:g}"]
 
     def finalize(self, candidates: list[Instances]) -> list[Instances]:
         threshold = self.rules.test_nms_thresh
