@@ -120,7 +120,7 @@ def classes_to_look_for(cfg: CfgNode) -> list[str]:
     So a detector of persons looks for these in COCO's test-dev, which names 80 categories.
     """
     names, known = cfg.DATASETS.TEST, saved_names(cfg.MODEL.WEIGHTS).class_names
-    if cfg.DATASETS.TRAIN or cfg.DATASETS.CLASSES or not known:
+    if not names or cfg.DATASETS.TRAIN or cfg.DATASETS.CLASSES or not known:
         return []
     if all(is_unlabelled(n) and {*known} < {*dataset_class_names(n)} for n in names):
         told = "%s: images without annotations, in which the weights' classes are looked for: %s"

@@ -97,10 +97,16 @@ def test_choices_are_those_of_the_package():
             "centernet-d2 analyze: error: '--topk' is no option",
         ),
         (
-            ["predict", "--input", "a.png", "--output", "b", "--heatmap", "TEST.FLIP", "True"],
+            ["predict", "--input", "a.png", "--output", "b", "--keypoints", "TEST.FLIP", "True"],
             2,
             "centernet-d2 predict: error: unrecognized arguments: TEST.FLIP True; config overrides "
             "KEY VALUE stand behind --opts; see centernet-d2 predict --help",
+        ),
+        (
+            ["predict", "--input", "a.png", "--output", "b", "--heatmap", "TEST.FLIP", "True"],
+            2,
+            "centernet-d2 predict: error: argument --heatmap: invalid choice: 'TEST.FLIP' (choose "
+            "from 'alone', 'boxes', 'maps'); config overrides KEY VALUE stand behind --opts",
         ),
         (
             ["train", "--config-file", "Shapes/points_tin"],

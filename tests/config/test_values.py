@@ -53,6 +53,11 @@ SMALL = [
     *("MODEL.CORNERNET.HEAD_CHANNELS", 8, "MODEL.CORNERNET.POOL_CHANNELS", 4),
 ]
 TASKS = "MODEL.POINTS_CENTERNET.TASKS"
+HOURGLASS = [
+    *("MODEL.BACKBONE.NAME", "build_centernet_hourglass_backbone"),
+    *("MODEL.HOURGLASS.CHANNELS", [8, 8], "MODEL.HOURGLASS.BLOCKS", [1, 1]),
+    *("MODEL.HOURGLASS.STEM_CHANNELS", 8, "MODEL.HOURGLASS.STACKS", 1),
+]
 WITH = {  # beginning of a key -> what makes a model read it
     "MODEL.POINTS_CENTERNET.POSE": [
         *(TASKS, ["box2d", "pose"], "MODEL.POINTS_CENTERNET.POSE.NUM_JOINTS", 2)
@@ -72,12 +77,8 @@ WITH = {  # beginning of a key -> what makes a model read it
             ["dla_up"],
         ),
     ],
-    "MODEL.HOURGLASS": [
-        *("MODEL.BACKBONE.NAME", "build_centernet_hourglass_backbone"),
-        *("MODEL.HEATMAP.IN_FEATURES", ["stack1"], "MODEL.HOURGLASS.CHANNELS", [8, 8]),
-        *("MODEL.HOURGLASS.BLOCKS", [1, 1], "MODEL.HOURGLASS.STEM_CHANNELS", 8),
-        *("MODEL.HOURGLASS.STACKS", 1),
-    ],
+    "MODEL.HOURGLASS.PYRAMID": [*HOURGLASS, "MODEL.HEATMAP.IN_FEATURES", ["stack1_p3"]],
+    "MODEL.HOURGLASS": [*HOURGLASS, "MODEL.HEATMAP.IN_FEATURES", ["stack1"]],
 }
 
 

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from centernet_d2.analysis.results_files import Dataset, read_results
 from centernet_d2.data.datasets.builtin import PERSONS_TEST, register_builtin
 from centernet_d2.engine.checkpointer import Checkpointer
+from centernet_d2.engine.class_names import classes_to_look_for
 from centernet_d2.engine.evaluate import evaluate_only
 from centernet_d2.engine.setup import setup
 from centernet_d2.evaluation.coco import RESULTS_FILE
@@ -104,3 +105,8 @@ def test_what_a_file_for_the_server_lacks_is_said(rows, told, test_dev, tmp_path
     except ValueError as error:
         said = str(error)
     assert told in said
+
+
+def test_without_data_nothing_is_looked_for(config):
+    """A Predictor's config names no data."""
+    assert classes_to_look_for(config("MODEL.WEIGHTS", "bccd", "DATASETS.TEST", ())) == []

@@ -1,11 +1,14 @@
 """A parser that answers a wrong word with one sentence and the nearest option."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ...checked_values import nearest
 
+# What is said of a word left over, or taken for an option's value: a KEY of the config, often.
+OVERRIDE = re.compile(r"^unrecognized arguments|invalid choice: '[A-Z0-9_]+\.[A-Z0-9_.]+'")
 
 class Parser(argparse.ArgumentParser):
     """argparse's, without abbreviations; --help alone shows the usage."""
@@ -15,7 +18,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": form, **given}, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments") and "--opts" in self.options():
+        if OVERRIDE.search(message) and "--opts" in self.options():
             message += "; config overrides KEY VALUE stand behind --opts"
         self.exit(2, f"{self.prog}: error: {message}; see {self.prog} --help\n")
 
