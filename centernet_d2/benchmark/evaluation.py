@@ -3,8 +3,8 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -45,27 +45,60 @@ class TimedTrainer(Trainer):
     @classmethod
     def infer(cls, cfg: Any, name: str, model: Any, loaded: Any, evaluator: Any) -> Any:
         device, batches = next(model.parameters()).device, TimedBatches(loaded)
-        with ExitStack() as stack:
-            for part, (method, stage) in product((model, evaluator), METHODS.items()):
-                if function := getattr(part, method, None):
-                    function = partial(timed, stage, batches.row, device, function)
-                    stack.enter_context(replaced(part, method, function))
+        with timed_methods((model, evaluator), batches.row, device):
             results = super().infer(cfg, name, model, batches, evaluator)
-        warm_up = min(5, (len(batches.rows) + 9) // 10)  # not of few batches half of them
-        gathered = comm.gather(batches.rows[warm_up:] or batches.rows, dst=0)
+        gathered = comm.gather(batches.rows, dst=0)
         if comm.is_main_process():
-            machine = describe_machine(str(device))
-            where = machine.get("gpu") or "{cpu}, {threads} thread(s)".format(**machine)
-            size = size_text(np.median(batches.sizes, axis=0).astype(int))
-            told = {"protocol": told_by_model(model)["protocol"], "weights": cfg.MODEL.WEIGHTS}
-            told |= {"device": where, "picture_size": size, "num_workers": batches.num_workers}
-            told |= {"scores": plain_scores(results), "scoring_seconds": batches.row["scoring"]}
-            told |= summarize(gathered)
-            file = Path(result_folder(cfg.OUTPUT_DIR, eval_only=True), TIMING_FILE)
-            before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
-            write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
-            logger.info("%s", table(name, told), extra=SHOWN)
+            try:
+                told = {"protocol": told_by_model(model)["protocol"], "weights": cfg.MODEL.WEIGHTS}
+                told |= {"num_workers": batches.num_workers, "scores": plain_scores(results)}
+                told |= {"scoring_seconds": batches.row.get("scoring", 0.0)}
+                machine = describe_machine(str(device))
+                told |= describe(gathered, batches.sizes, machine)
+                write_times(result_folder(cfg.OUTPUT_DIR, eval_only=True), name, told, machine)
+                level = logging.WARNING if told["warning"] else logging.INFO
+                logger.log(level, "%s", table(name, told), extra=SHOWN)
+            except Exception:  # the scores took long, and are right
+                logger.exception("No times of %s; its scores stay", name, extra=SHOWN)
         return results
+
+
+@contextmanager
+def timed_methods(parts: Sequence[Any], row: Row, device: torch.device) -> Iterator[None]:
+    """Let what METHODS names of detector and evaluator add its seconds to the row."""
+    with ExitStack() as stack:
+        for part, (method, stage) in product(parts, METHODS.items()):
+            if function := getattr(part, method, None):
+                function = partial(timed, stage, row, device, function)
+                stack.enter_context(replaced(part, method, function))
+        yield
+
+
+def describe(
+    gathered: Sequence[Sequence[Row]], sizes: Sequence[Sequence[int]], machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a data set's times are of, and the times, as `summarize` does.
+
+    Args:
+        gathered: of each process its batches, in order. The first tenth, at most five, is left out
+            as its warm-up, unless there is only one.
+        sizes: height and width of pictures, in pixels.
+        machine: as `describe_machine` tells it.
+    """
+    left_out = [min(5, (len(rows) + 9) // 10) * (len(rows) > 1) for rows in gathered]
+    times = summarize([rows[n:] for rows, n in zip(gathered, left_out, strict=True)])
+    cold = sum(len(rows) == 1 for rows in gathered)
+    told = {"device": machine.get("gpu") or "{cpu}, {threads} thread(s)".format(**machine)}
+    told |= {"picture_size": size_text(np.median(sizes, axis=0).astype(int))}
+    warning = f"WARM-UP INCLUDED: {cold} process(es) had a single batch" if cold else ""
+    return told | times | {"warm_up_batches": sum(left_out), "warning": warning}
+
+
+def write_times(folder: str, name: str, told: dict[str, Any], machine: dict[str, Any]) -> None:
+    """Write a data set's times beside those of others of this evaluation."""
+    file = Path(folder, TIMING_FILE)
+    before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
+    write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
 
 
 def timed(stage: str, row: Row, device: Any, function: Any, *given: Any, **named: Any) -> Any:
@@ -86,7 +119,7 @@ def with_seconds(mapper: Any, row: Row, record: Any) -> Any:
 
 
 class TimedBatches:
-    """The batches of a loader, and the seconds of each."""
+    """The batches of a loader; `rows` are their seconds (per batch, not per picture)."""
 
     def __init__(self, loaded: Any) -> None:
         self.loaded, self.sizes = loaded, list[Sequence[int]]()  # height, width of pictures
@@ -117,19 +150,26 @@ class TimedBatches:
 
 
 def summarize(gathered: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Of the batches of each process: milliseconds per picture by stage, and the rate of all."""
+    """Of the batches of each process: milliseconds per picture by stage, and the rate of all.
+
+    A stage that a batch has not took it no time; ValueError: there is no batch.
+    """
     rows = [row for of_process in gathered for row in of_process]
-    ms = {stage: 1e3 * np.array([row[stage] for row in rows]) for stage in rows[0]}
+    if not rows:
+        raise ValueError("no picture was evaluated")
+    names = dict.fromkeys(stage for row in rows for stage in row)
+    ms = {stage: 1e3 * np.array([row.get(stage, 0.0) for row in rows]) for stage in names}
     pictures, stages = ms.pop("pictures") / 1e3, {}
     if "read" in ms:
         ms["map"] = ms["map"] - ms["read"]
     if "network" in ms:
-        ms["decode"] = ms["detector"] - ms["preprocess"] - ms["network"]
+        ms["decode"] = ms["detector"] - ms.get("preprocess", 0.0) - ms["network"]
     for stage in (stage for stage in (*STAGES, "whole") if stage in ms):
         each, mean = ms[stage] / pictures, ms[stage].sum() / pictures.sum()
         stages[stage] = {"median": np.median(each), "mean": mean, "p90": np.percentile(each, 90)}
     whole = stages["whole"]["mean"]
-    known = sum(stages[stage]["mean"] for stage in ("wait", "detector", "evaluator"))
+    loop = [name for name in ("wait", "detector", "evaluator") if name in stages]
+    known = sum(stages[name]["mean"] for name in loop)
     rate = 1e3 / whole * sum(map(bool, gathered))
     told = {"processes": len(gathered), "batch": int(pictures.max()), "ms_per_picture": stages}
     told |= {"pictures_per_second": rate, "stages_over_whole": known / whole}
@@ -143,7 +183,8 @@ def table(name: str, told: dict[str, Any]) -> str:
     heads = ("stage", "median ms", "mean ms", "90% below", "pictures/s")
     text = tabulate(rows, heads, "pipe", floatfmt=("", ".2f", ".2f", ".2f", ".1f"))
     return (
-        "Time per picture of {name}: {pictures} pictures after a warm-up, mostly {picture_size}, "
-        "in batches of {batch}; {protocol}; {device}, {processes} process(es). Wait, detector and "
-        "evaluator are {stages_over_whole:.1%} of the wall clock.\n{text}"
-    ).format(name=name, text=text, **told)
+        "Time per picture of {name}: {pictures} pictures, mostly {picture_size}, after a warm-up "
+        "of {warm_up_batches} batch(es), in batches of {batch}; {protocol}; {device}, {processes} "
+        "process(es). Wait, detector and evaluator are {stages_over_whole:.1%} of the wall clock."
+        "{cold}\n{text}"
+    ).format(name=name, text=text, cold=told["warning"] and f" {told['warning']}.", **told)
