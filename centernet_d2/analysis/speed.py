@@ -17,9 +17,8 @@ Rows = list[dict[str, Any]]
 def points_of(spec: str, metric: str) -> list[SpeedPoint]:
     """Points of the folder of a run, also as `name=folder`, or of a table, see `table_points`.
 
-    Of a run it is one for each data set; `metric` is "<task>/<name>", its score in percent, and the
-    time the median over batches of the detector's, from pixels to detections, in milliseconds per
-    picture.
+    Of a run it is one for each data set; `metric` is "<task>/<name>" (percent), and the time the
+    median over batches of the detector's, from pixels to detections, in milliseconds per picture.
 
     Raises:
         FileNotFoundError, ValueError: the run has no times, or no such score.
@@ -51,15 +50,11 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
 def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
     """Points of the rows of a .csv or .json: `name`, `ms` or `fps`, and the metric.
 
-    The metric's column may have no task. They may have `variant`, `machine` and `published`. With
-    `data` only rows of these data are taken, and of those the ones with the metric.
-
-    Raises:
-        ValueError: a row that is no point, or no row of `data` has the metric.
+    They may have `variant`, `machine` and `published`. With `data` only rows of these data are
+    taken, and of those the ones with the metric; ValueError: there are none.
     """
-    text, names = read_text(file), (metric, metric.rpartition("/")[2])
-    rows = json.loads(text) if file.endswith(".json") else [*csv.DictReader(text.splitlines())]
-    points = list[SpeedPoint]()
+    text, points, names = read_text(file), [], (metric, metric.rpartition("/")[2])
+    rows = json.loads(text) if file.endswith(".json") else csv.DictReader(text.splitlines())
     for number, row in enumerate(rows, 1):
         try:
             score = next((row[key] for key in names if row.get(key) not in (None, "")), None)
@@ -72,11 +67,8 @@ def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
             told = f"'{file}', row {number}: it needs name, {metric} and ms (or fps), both numbers"
             raise ValueError(told) from error
     if data and not points:
-        keys = {
-            key for row in rows if row["data"] == data for key in row if "/" in key and row[key]
-        }
-        known = ", ".join(sorted(keys)) or "nothing"
-        raise ValueError(f"The papers tell no time beside {metric} on {data}; they have {known}")
+        told = "COCO's are beside bbox/AP, AP50 and AP75, VOC's beside bbox/AP50"
+        raise ValueError(f"The papers tell no time beside {metric} on {data}: {told}")
     return points
 
 

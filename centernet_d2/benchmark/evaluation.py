@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -45,7 +45,11 @@ class TimedTrainer(Trainer):
     @classmethod
     def infer(cls, cfg: Any, name: str, model: Any, loaded: Any, evaluator: Any) -> Any:
         device, batches = next(model.parameters()).device, TimedBatches(loaded)
-        with timed_methods((model, evaluator), batches.row, device):
+        with ExitStack() as stack:
+            for part, (method, stage) in product((model, evaluator), METHODS.items()):
+                if function := getattr(part, method, None):
+                    function = partial(timed, stage, batches.row, device, function)
+                    stack.enter_context(replaced(part, method, function))
             results = super().infer(cfg, name, model, batches, evaluator)
         gathered = comm.gather(batches.rows, dst=0)
         if comm.is_main_process():
@@ -55,7 +59,9 @@ class TimedTrainer(Trainer):
                 told |= {"scoring_seconds": batches.row.get("scoring", 0.0)}
                 machine = describe_machine(str(device))
                 told |= describe(gathered, batches.sizes, machine)
-                write_times(result_folder(cfg.OUTPUT_DIR, eval_only=True), name, told, machine)
+                file = Path(result_folder(cfg.OUTPUT_DIR, eval_only=True), TIMING_FILE)
+                before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
+                write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
                 level = logging.WARNING if told["warning"] else logging.INFO
                 logger.log(level, "%s", table(name, told), extra=SHOWN)
             except Exception:  # the scores took long, and are right
@@ -63,27 +69,12 @@ class TimedTrainer(Trainer):
         return results
 
 
-@contextmanager
-def timed_methods(parts: Sequence[Any], row: Row, device: torch.device) -> Iterator[None]:
-    """Let what METHODS names of detector and evaluator add its seconds to the row."""
-    with ExitStack() as stack:
-        for part, (method, stage) in product(parts, METHODS.items()):
-            if function := getattr(part, method, None):
-                function = partial(timed, stage, row, device, function)
-                stack.enter_context(replaced(part, method, function))
-        yield
-
-
 def describe(
     gathered: Sequence[Sequence[Row]], sizes: Sequence[Sequence[int]], machine: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what a data set's times are of, and the times, as `summarize` does.
+    """Return what times are of, `sizes` (height, width) in pixels, and those of `summarize`.
 
-    Args:
-        gathered: of each process its batches, in order. The first tenth, at most five, is left out
-            as its warm-up, unless there is only one.
-        sizes: height and width of pictures, in pixels.
-        machine: as `describe_machine` tells it.
+    The first tenth of a process' batches, at most five, is warm-up, and left out if there are more.
     """
     left_out = [min(5, (len(rows) + 9) // 10) * (len(rows) > 1) for rows in gathered]
     times = summarize([rows[n:] for rows, n in zip(gathered, left_out, strict=True)])
@@ -92,13 +83,6 @@ def describe(
     told |= {"picture_size": size_text(np.median(sizes, axis=0).astype(int))}
     warning = f"WARM-UP INCLUDED: {cold} process(es) had a single batch" if cold else ""
     return told | times | {"warm_up_batches": sum(left_out), "warning": warning}
-
-
-def write_times(folder: str, name: str, told: dict[str, Any], machine: dict[str, Any]) -> None:
-    """Write a data set's times beside those of others of this evaluation."""
-    file = Path(folder, TIMING_FILE)
-    before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
-    write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
 
 
 def timed(stage: str, row: Row, device: Any, function: Any, *given: Any, **named: Any) -> Any:
@@ -150,10 +134,7 @@ class TimedBatches:
 
 
 def summarize(gathered: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Of the batches of each process: milliseconds per picture by stage, and the rate of all.
-
-    A stage that a batch has not took it no time; ValueError: there is no batch.
-    """
+    """Milliseconds per picture by stage (0 where a batch lacks one), and pictures per second."""
     rows = [row for of_process in gathered for row in of_process]
     if not rows:
         raise ValueError("no picture was evaluated")
@@ -168,8 +149,7 @@ def summarize(gathered: Sequence[Sequence[Row]]) -> dict[str, Any]:
         each, mean = ms[stage] / pictures, ms[stage].sum() / pictures.sum()
         stages[stage] = {"median": np.median(each), "mean": mean, "p90": np.percentile(each, 90)}
     whole = stages["whole"]["mean"]
-    loop = [name for name in ("wait", "detector", "evaluator") if name in stages]
-    known = sum(stages[name]["mean"] for name in loop)
+    known = sum(stages[s]["mean"] for s in ("wait", "detector", "evaluator") if s in stages)
     rate = 1e3 / whole * sum(map(bool, gathered))
     told = {"processes": len(gathered), "batch": int(pictures.max()), "ms_per_picture": stages}
     told |= {"pictures_per_second": rate, "stages_over_whole": known / whole}

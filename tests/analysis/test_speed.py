@@ -89,12 +89,12 @@ def test_the_command_draws_and_writes_them(tmp_path, capsys):
     assert "Times are of 4 set-ups" in capsys.readouterr().out
     for wrong, told in {
         (): "that have bbox/AP",
-        ("--reference", "voc"): "no time beside bbox/AP on voc; they have bbox/AP50",
+        ("--reference", "voc"): "no time beside bbox/AP on voc: COCO's are",
         (
             *runs[2:],
             "--metric",
             "keypoints/AP",
-        ): "keypoints/AP on coco; they have bbox/AP, bbox/AP5",
+        ): "no time beside keypoints/AP on coco: COCO's",
     }.items():
         assert cli.main(["analyze", "plot", *wrong, "--output", str(tmp_path / "no")]) == 1
         assert told in capsys.readouterr().err
