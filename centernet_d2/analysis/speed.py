@@ -17,8 +17,8 @@ Rows = list[dict[str, Any]]
 def points_of(spec: str, metric: str) -> list[SpeedPoint]:
     """Points of the folder of a run, also as `name=folder`, or of a table, see `table_points`.
 
-    Of a run it is one for each data set; `metric` is "<task>/<name>", and the time the detector's,
-    from pixels to detections.
+    Of a run it is one for each data set; `metric` is "<task>/<name>" (percent), and the time the
+    median over batches of the detector's, from pixels to detections, in milliseconds per picture.
 
     Raises:
         FileNotFoundError, ValueError: the run has no times, or no such score.
@@ -41,7 +41,7 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
             raise ValueError(f"'{file}' has no number {metric} of {dataset}; it has {known}")
         label = name or Path(place).resolve().name
         label += f" {dataset}" * (len(datasets) > 1)
-        ms = told["ms_per_picture"]["detector"]["mean"]
+        ms = told["ms_per_picture"]["detector"]["median"]
         where = f"{told['device']}, batches of {told['batch']}"
         points.append(SpeedPoint(label, ms, score, variant, where))
     return points
@@ -51,14 +51,14 @@ def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
     """Points of the rows of a .csv or .json: `name`, `ms` or `fps`, and the metric.
 
     They may have `variant`, `machine` and `published`. With `data` only rows of these data are
-    taken, and of those the ones with the metric.
+    taken, and of those the ones with the metric; ValueError: there are none.
     """
-    text, points = read_text(file), []
+    text, points, names = read_text(file), [], (metric, metric.rpartition("/")[2])
     rows = json.loads(text) if file.endswith(".json") else csv.DictReader(text.splitlines())
     for number, row in enumerate(rows, 1):
         try:
-            score = row.get(metric) or row.get(metric.rpartition("/")[2])
-            if data and (row["data"] != data or not score):
+            score = next((row[key] for key in names if row.get(key) not in (None, "")), None)
+            if data and (row["data"] != data or score is None):
                 continue
             ms = float(row["ms"]) if row.get("ms") else 1e3 / float(row["fps"])
             texts = [row.get(key) or "" for key in ("variant", "machine", "published")]
@@ -66,6 +66,9 @@ def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             told = f"'{file}', row {number}: it needs name, {metric} and ms (or fps), both numbers"
             raise ValueError(told) from error
+    if data and not points:
+        told = "COCO's are beside bbox/AP, AP50 and AP75, VOC's beside bbox/AP50"
+        raise ValueError(f"The papers tell no time beside {metric} on {data}: {told}")
     return points
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
@@ -51,21 +51,38 @@ class TimedTrainer(Trainer):
                     function = partial(timed, stage, batches.row, device, function)
                     stack.enter_context(replaced(part, method, function))
             results = super().infer(cfg, name, model, batches, evaluator)
-        warm_up = min(5, (len(batches.rows) + 9) // 10)  # not of few batches half of them
-        gathered = comm.gather(batches.rows[warm_up:] or batches.rows, dst=0)
+        gathered = comm.gather(batches.rows, dst=0)
         if comm.is_main_process():
-            machine = describe_machine(str(device))
-            where = machine.get("gpu") or "{cpu}, {threads} thread(s)".format(**machine)
-            size = size_text(np.median(batches.sizes, axis=0).astype(int))
-            told = {"protocol": told_by_model(model)["protocol"], "weights": cfg.MODEL.WEIGHTS}
-            told |= {"device": where, "picture_size": size, "num_workers": batches.num_workers}
-            told |= {"scores": plain_scores(results), "scoring_seconds": batches.row["scoring"]}
-            told |= summarize(gathered)
-            file = Path(result_folder(cfg.OUTPUT_DIR, eval_only=True), TIMING_FILE)
-            before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
-            write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
-            logger.info("%s", table(name, told), extra=SHOWN)
+            try:
+                told = {"protocol": told_by_model(model)["protocol"], "weights": cfg.MODEL.WEIGHTS}
+                told |= {"num_workers": batches.num_workers, "scores": plain_scores(results)}
+                told |= {"scoring_seconds": batches.row.get("scoring", 0.0)}
+                machine = describe_machine(str(device))
+                told |= describe(gathered, batches.sizes, machine)
+                file = Path(result_folder(cfg.OUTPUT_DIR, eval_only=True), TIMING_FILE)
+                before = json.loads(file.read_text("utf-8"))["datasets"] if file.is_file() else {}
+                write_json(file, {"machine": machine, "datasets": before | {name: told}}, indent=1)
+                level = logging.WARNING if told["warning"] else logging.INFO
+                logger.log(level, "%s", table(name, told), extra=SHOWN)
+            except Exception:  # the scores took long, and are right
+                logger.exception("No times of %s; its scores stay", name, extra=SHOWN)
         return results
+
+
+def describe(
+    gathered: Sequence[Sequence[Row]], sizes: Sequence[Sequence[int]], machine: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what times are of, `sizes` (height, width) in pixels, and those of `summarize`.
+
+    The first tenth of a process' batches, at most five, is warm-up, and left out if there are more.
+    """
+    left_out = [min(5, (len(rows) + 9) // 10) * (len(rows) > 1) for rows in gathered]
+    times = summarize([rows[n:] for rows, n in zip(gathered, left_out, strict=True)])
+    cold = sum(len(rows) == 1 for rows in gathered)
+    told = {"device": machine.get("gpu") or "{cpu}, {threads} thread(s)".format(**machine)}
+    told |= {"picture_size": size_text(np.median(sizes, axis=0).astype(int))}
+    warning = f"WARM-UP INCLUDED: {cold} process(es) had a single batch" if cold else ""
+    return told | times | {"warm_up_batches": sum(left_out), "warning": warning}
 
 
 def timed(stage: str, row: Row, device: Any, function: Any, *given: Any, **named: Any) -> Any:
@@ -86,7 +103,7 @@ def with_seconds(mapper: Any, row: Row, record: Any) -> Any:
 
 
 class TimedBatches:
-    """The batches of a loader, and the seconds of each."""
+    """The batches of a loader; `rows` are their seconds (per batch, not per picture)."""
 
     def __init__(self, loaded: Any) -> None:
         self.loaded, self.sizes = loaded, list[Sequence[int]]()  # height, width of pictures
@@ -117,19 +134,22 @@ class TimedBatches:
 
 
 def summarize(gathered: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """Of the batches of each process: milliseconds per picture by stage, and the rate of all."""
+    """Milliseconds per picture by stage (0 where a batch lacks one), and pictures per second."""
     rows = [row for of_process in gathered for row in of_process]
-    ms = {stage: 1e3 * np.array([row[stage] for row in rows]) for stage in rows[0]}
+    if not rows:
+        raise ValueError("no picture was evaluated")
+    names = dict.fromkeys(stage for row in rows for stage in row)
+    ms = {stage: 1e3 * np.array([row.get(stage, 0.0) for row in rows]) for stage in names}
     pictures, stages = ms.pop("pictures") / 1e3, {}
     if "read" in ms:
         ms["map"] = ms["map"] - ms["read"]
     if "network" in ms:
-        ms["decode"] = ms["detector"] - ms["preprocess"] - ms["network"]
+        ms["decode"] = ms["detector"] - ms.get("preprocess", 0.0) - ms["network"]
     for stage in (stage for stage in (*STAGES, "whole") if stage in ms):
         each, mean = ms[stage] / pictures, ms[stage].sum() / pictures.sum()
         stages[stage] = {"median": np.median(each), "mean": mean, "p90": np.percentile(each, 90)}
     whole = stages["whole"]["mean"]
-    known = sum(stages[stage]["mean"] for stage in ("wait", "detector", "evaluator"))
+    known = sum(stages[s]["mean"] for s in ("wait", "detector", "evaluator") if s in stages)
     rate = 1e3 / whole * sum(map(bool, gathered))
     told = {"processes": len(gathered), "batch": int(pictures.max()), "ms_per_picture": stages}
     told |= {"pictures_per_second": rate, "stages_over_whole": known / whole}
@@ -143,7 +163,8 @@ def table(name: str, told: dict[str, Any]) -> str:
     heads = ("stage", "median ms", "mean ms", "90% below", "pictures/s")
     text = tabulate(rows, heads, "pipe", floatfmt=("", ".2f", ".2f", ".2f", ".1f"))
     return (
-        "Time per picture of {name}: {pictures} pictures after a warm-up, mostly {picture_size}, "
-        "in batches of {batch}; {protocol}; {device}, {processes} process(es). Wait, detector and "
-        "evaluator are {stages_over_whole:.1%} of the wall clock.\n{text}"
-    ).format(name=name, text=text, **told)
+        "Time per picture of {name}: {pictures} pictures, mostly {picture_size}, after a warm-up "
+        "of {warm_up_batches} batch(es), in batches of {batch}; {protocol}; {device}, {processes} "
+        "process(es). Wait, detector and evaluator are {stages_over_whole:.1%} of the wall clock."
+        "{cold}\n{text}"
+    ).format(name=name, text=text, cold=told["warning"] and f" {told['warning']}.", **told)

@@ -87,6 +87,7 @@ def named_models(args: argparse.Namespace) -> dict[str, str]:
         (more and len(args.weights) != 2, "--opts-b goes with two --weights"),
         (len(names) != len(sources), f"{len(names)} --names of {len(sources)} models"),
         (len(set(names)) < len(names), f"both models are {names[:1]}: give two --names"),
+        (args.order == "differ" and len(sources) < 2, "--order differ is of two models"),
         (args.heatmaps and args.results, "--heatmaps are of --weights: files have none"),
         (folder and PICTURES not in folder, f"'{args.output}' has other files: name a new folder"),
     )

@@ -17,6 +17,7 @@ PUBLISHED = {"color": "0.45", "markerfacecolor": "white", "linestyle": "--"}
 LOG_FROM = 10.0  # slowest over fastest from which on the axis is logarithmic
 DISTANCES = 6 * 1.3 ** np.arange(18)  # of a label from its point, to 500 pixels
 TURNS = np.pi / 8 * np.array([12, 4, 0, 8, 14, 2, 10, 6, 1, 3, 5, 7, 9, 11, 13, 15])  # below first
+Label = tuple[str, tuple[float, float], str]  # text, point, color
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,20 @@ def speed_figure(
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    labels = []
+    labels = _draw_points(axes, points, rate=rate)
+    front = pareto_front([point for point in points if not point.is_published])
+    if len(front) > 1:
+        x = np.repeat([1e3 / point.ms if rate else point.ms for point in front], 2)[1:]
+        y = np.repeat([point.score for point in front], 2)[:-1]
+        axes.plot(x, y, color="black", linestyle=":", label="none measured is faster and better")
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    _place(axes, labels)
+    return figure
+
+
+def _draw_points(axes: Axes, points: Sequence[SpeedPoint], *, rate: bool) -> list[Label]:
+    """Draw the points of each detector and the line that joins them; return their labels."""
+    labels: list[Label] = []
     for published, what in ((False, "measured"), (True, "published")):
         of_kind = [point for point in points if point.is_published is published]
         where = {point.machine or "unknown set-up" for point in of_kind}
@@ -78,18 +92,11 @@ def speed_figure(
             texts = [point.variant or name for point in group]
             texts[0] = f"{name} {group[0].variant}".strip()
             labels += [(*label, style["color"]) for label in zip(texts, at, strict=True)]
-    front = pareto_front([point for point in points if not point.is_published])
-    if len(front) > 1:
-        x = np.repeat([1e3 / point.ms if rate else point.ms for point in front], 2)[1:]
-        y = np.repeat([point.score for point in front], 2)[:-1]
-        axes.plot(x, y, color="black", linestyle=":", label="none measured is faster and better")
-    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
-    _place(axes, labels)
-    return figure
+    return labels
 
 
-def _place(axes: Axes, labels: Sequence[tuple[str, tuple[float, float], str]]) -> None:
-    """Write each label, text, point and color, at the nearest free place.
+def _place(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write each label at the nearest free place.
 
     A line leads from there to its point; it crosses others only where there is no other way.
     """

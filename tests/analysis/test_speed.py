@@ -22,7 +22,7 @@ def run(folder, ap, *, ms=20.0, protocol="no augmentation / keep_res", datasets=
     told |= {
         "device": "a CPU",
         "batch": 1,
-        "ms_per_picture": {"detector": {"mean": ms, "median": 1.0}},
+        "ms_per_picture": {"detector": {"mean": 1.0, "median": ms}},
     }
     (folder / "inference").mkdir(parents=True)
     file = folder / "inference" / "timing.json"
@@ -57,6 +57,8 @@ def test_tables_of_other_programs(tmp_path):
     (tmp_path / "others.json").write_text(json.dumps(rows))
     (point,) = points_of(str(tmp_path / "others.json"), "bbox/AP")
     assert (point.ms, point.score, point.is_published) == (10, 50.5, True)
+    (tmp_path / "others.json").write_text(json.dumps([rows[0] | {"bbox/AP": 0.0, "AP": 7}]))
+    assert points_of(str(tmp_path / "others.json"), "bbox/AP")[0].score == 0  # a score like others
     for wrong in ("yolo,,50,,", "yolo,,,3,", "yolo,,50,0,", ",,50,3,"):
         table.write_text(f"name,variant,AP,ms,fps\n{wrong}\n")
         with pytest.raises(ValueError, match=r"others.csv', row 1: it needs name"):
@@ -85,6 +87,14 @@ def test_the_command_draws_and_writes_them(tmp_path, capsys):
     assert cv2.imread(str(tmp_path / "plot" / "plot.png")).std() > 5
     assert "<svg" in (tmp_path / "plot" / "plot.svg").read_text()[:1000]
     assert "Times are of 4 set-ups" in capsys.readouterr().out
-    for wrong in ([], ["--reference", "voc"]):  # which has AP50 alone
+    for wrong, told in {
+        (): "that have bbox/AP",
+        ("--reference", "voc"): "no time beside bbox/AP on voc: COCO's are",
+        (
+            *runs[2:],
+            "--metric",
+            "keypoints/AP",
+        ): "no time beside keypoints/AP on coco: COCO's",
+    }.items():
         assert cli.main(["analyze", "plot", *wrong, "--output", str(tmp_path / "no")]) == 1
-        assert "that have bbox/AP" in capsys.readouterr().err
+        assert told in capsys.readouterr().err

@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 
 from centernet_d2 import setup
 from centernet_d2.benchmark import evaluation
-from centernet_d2.benchmark.evaluation import summarize
+from centernet_d2.benchmark.evaluation import describe, summarize, table
 from centernet_d2.data.images import read_image
 from centernet_d2.data.mapper import DetectionMapper
 from centernet_d2.engine.setup import load_config
@@ -35,6 +35,15 @@ class Clock:
         return call
 
 
+def untrained(config: str, opts: list[str], folder: Path) -> list[str]:
+    """Save a detector; return the arguments that name it."""
+    torch.manual_seed(0)
+    file = str(ROOT / "configs" / "Shapes" / f"{config}.yaml")
+    model = build_model(setup(load_config(file, opts)))
+    DetectionCheckpointer(model, str(folder)).save("weights", class_names=["square"])
+    return ["--config-file", file, "--weights", str(folder / "weights.pth")]
+
+
 @pytest.mark.parametrize(
     ("config", "cls", "method", "batch", "workers"),
     [
@@ -45,15 +54,10 @@ class Clock:
 def test_stages_are_timed_and_scores_stay(
     *, config, cls, method, batch, workers, verb, tiny_overrides, tmp_path, monkeypatch
 ):
-    file = str(ROOT / "configs" / "Shapes" / f"{config}.yaml")
     opts = [*tiny_overrides, *(CORNER_OVERRIDES if cls is TripletCenterNet else ())]
     opts += ["TEST.FLIP", "True", "TEST.SCALES", "[0.5, 1.0]", "TEST.IMS_PER_BATCH", str(batch)]
     opts += ["DATALOADER.NUM_WORKERS", str(workers), "OUTPUT_DIR", str(tmp_path / "out")]
-    torch.manual_seed(0)
-    model = build_model(setup(load_config(file, opts)))
-    DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
-    folder = tmp_path / "out" / "inference"
-    given = ["--config-file", file, "--weights", str(tmp_path / "weights.pth")]
+    given, folder = untrained(config, opts, tmp_path), tmp_path / "out" / "inference"
     assert verb("evaluate").main([*given, *opts]) == 0
     scores = json.loads((folder / "results.json").read_text())
     clock = Clock()
@@ -104,6 +108,43 @@ def test_milliseconds_are_of_a_picture_and_rates_of_all_processes():
     assert told["stages_over_whole"] == pytest.approx(740 / 800)
     others = {key: row[key] for key in ("wait", "detector", "evaluator", "whole", "pictures")}
     assert [*summarize([[others]])["ms_per_picture"]] == ["wait", "detector", "evaluator", "whole"]
+    bare = {stage: seconds for stage, seconds in row.items() if stage not in ("read", "preprocess")}
+    ms = summarize([[row, bare]])["ms_per_picture"]  # 1 s each, of two pictures
+    assert (ms["read"]["mean"], ms["map"]["mean"]) == pytest.approx((50, 200))
+    ms = summarize([[bare]])["ms_per_picture"]
+    assert ms["decode"]["mean"] == pytest.approx(150)
+    with pytest.raises(ValueError, match="no picture was evaluated"):
+        summarize([[], []])
+
+
+@pytest.mark.parametrize(
+    ("batches", "left_out", "cold"),
+    [([1], [0], 1), ([2, 1], [1, 0], 1), ([10, 0], [1, 0], 0), ([90, 11], [5, 2], 0)],
+)
+def test_the_warm_up_left_out_is_told(batches, left_out, cold):
+    row = {"wait": 0.0, "detector": 1.0, "evaluator": 0.0, "whole": 1.0, "pictures": 1}
+    slow = row | {"detector": 9.0}
+    gathered = [[slow] * k + [row] * (n - k) for n, k in zip(batches, left_out, strict=True)]
+    left_out = sum(left_out)
+    told = describe(gathered, [(32, 64), (64, 64), (48, 64)], {"cpu": "a CPU", "threads": 2})
+    assert (told["warm_up_batches"], told["pictures"]) == (left_out, sum(batches) - left_out)
+    assert told["ms_per_picture"]["detector"]["mean"] == 1000
+    assert (told["device"], told["picture_size"]) == ("a CPU, 2 thread(s)", "48x64")
+    told |= {"protocol": "plain"}
+    line = table("val", told).splitlines()[0]
+    assert f"after a warm-up of {left_out} batch(es)" in line
+    assert ("WARM-UP INCLUDED: 1 process(es) had a single batch" in line) == bool(cold)
+    assert bool(told["warning"]) == bool(cold)
+
+
+def test_scores_stay_where_times_fail(verb, tiny_overrides, tmp_path, monkeypatch, caplog):
+    opts = [*tiny_overrides, "OUTPUT_DIR", str(tmp_path / "out")]
+    given = untrained("points_tiny", opts, tmp_path)
+    monkeypatch.setattr(evaluation, "describe", lambda *_: {}["gone"])
+    assert verb("evaluate").main([*given, "--timing", *opts]) == 0
+    assert "AP" in json.loads((tmp_path / "out" / "inference" / "results.json").read_text())["bbox"]
+    assert not (tmp_path / "out" / "inference" / "timing.json").exists()
+    assert "No times of" in caplog.text
 
 
 def test_each_stage_waits_for_the_device(monkeypatch):

@@ -72,6 +72,7 @@ WRONG = {
     "keys of one": (["--results", "{0}", "--opts-b", "A", "1"], "--opts-b goes with two --weights"),
     "names": (["--results", "{0}", "--names", "a", "b"], "2 --names of 1 models"),
     "twice": (["--results", "{0}", "{0}"], "give two --names"),
+    "order": (["--results", "{0}", "--order", "differ"], "differ is of two models"),
     "heatmaps of files": (["--results", "{0}", "--heatmaps"], "files have none"),
     "picture": (["--results", "{0}", "--images", "7"], "has no picture ['7'], but such as '0.png'"),
     "other files": (["--results", "{0}", "--output", "{1}"], "has other files"),

@@ -58,15 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--crowds", action="store_true", help="a region of a crowd is an object too")
     help_text = "boxes of whole pixels: one from pixel 3 to 5 is 3 wide"
     own("--plus-one", action="store_true", help=help_text)
-    speed = commands.add_parser("plot", help="accuracy against speed of any runs, a figure")
-    own = speed.add_argument
-    help_text = "of `evaluate --timing`, of one NAME joined; or tables with name, ms or fps, AP"
-    own("--runs", nargs="+", default=[], metavar="[NAME=]FOLDER", help=help_text)
-    known = {"nargs": "?", "const": "coco", "choices": ("coco", "voc")}
-    own("--reference", **known, help="beside them what the papers measured; default coco")
-    own("--metric", default="bbox/AP", help="task/score, default bbox/AP")
-    own("--rate", action="store_true", help="pictures per second, not milliseconds per picture")
-    own("--output", type=output_folder, help="folder of what is written; default output/plot")
+    add_plot(commands.add_parser("plot", help="accuracy against speed of any runs, a figure"))
     pictures = commands.add_parser("pictures", help="detections against truth, side by side")
     add_pictures(pictures)
     for command in (oracle, quadrants, report, collisions, pictures):
@@ -82,6 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--output", type=output_folder, **told)
         add(command, "--traceback", "--verbose", default=argparse.SUPPRESS)
         add(command, "--opts")
+
+
+def add_plot(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument
+    help_text = "of `evaluate --timing`, of one NAME joined; or tables with name, ms or fps, AP"
+    own("--runs", nargs="+", default=[], metavar="[NAME=]FOLDER", help=help_text)
+    known = {"nargs": "?", "const": "coco", "choices": ("coco", "voc")}
+    own("--reference", **known, help="beside them what the papers measured; default coco")
+    own("--metric", default="bbox/AP", help="task/score, default bbox/AP")
+    own("--rate", action="store_true", help="pictures per second, not milliseconds per picture")
+    own("--output", type=output_folder, help="folder of what is written; default output/plot")
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
