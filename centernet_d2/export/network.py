@@ -64,7 +64,7 @@ def _named(value: Any, name: str) -> list[tuple[str, Tensor]]:
         return [(name, value)]
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif isinstance(value, tuple):  # of RetinaNet
+    elif hasattr(value, "_asdict"):  # a NamedTuple, of RetinaNet
         value = value._asdict()
     elif isinstance(value, list):  # its levels
         value = {str(level): each for level, each in enumerate(value) if isinstance(each, Tensor)}
