@@ -89,10 +89,11 @@ def _endings(path: str) -> Iterator[str]:
         yield from (end, os.path.splitext(end)[0])
 
 
-def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
+def read_results(path: str, dataset: Dataset, *, own: bool = False) -> dict[Hashable, Detections]:
     """Read detections by image id, an entry for every picture, as evaluators keep them.
 
-    What the dataset does not have is left out and told with examples.
+    What the dataset does not have is left out and told with examples. In results of this package,
+    `own` or beside weights, boxes without extent are detections of nothing.
 
     Raises:
         FileNotFoundError, ValueError: the file is not there or has no known form, nothing of it is
@@ -110,7 +111,7 @@ def read_results(path: str, dataset: Dataset) -> dict[Hashable, Detections]:
         "scores": np.array([row.score for row in rows], np.float64),
         "classes": np.array([labels[k] for k in kept], np.int64),
     }
-    _check_boxes(columns["boxes"], records, path)
+    _check_boxes(columns["boxes"], records, path, own=own or bool(weights_of(path)))
     _check_joints(rows, [dataset.class_names[labels[k]] for k in kept], dataset.name, path)
     if values := max((len(row.joints) for row in rows), default=0):
         joints = [row.joints or [0.0] * values for row in rows]
@@ -150,17 +151,17 @@ def _known(what: str, keys: list, find: Callable[[Any], Any], there: list, path:
     return found
 
 
-def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str) -> None:
+def _check_boxes(boxes: np.ndarray, records: Sequence[dict], path: str, *, own: bool) -> None:
     if not len(boxes):
         return
     if not np.isfinite(boxes).all():
         raise ValueError(f"{path}: {(~np.isfinite(boxes)).sum()} coordinates are no finite numbers")
-    if np.abs(boxes).max() <= 2:
+    if np.abs(boxes).max() <= 2 and not own:
         raise ValueError(f"{path}: no coordinate is above 2: shares of the picture? Write pixels")
     if (wrong := (boxes[:, 2:] < boxes[:, :2]).any(axis=1)).any():
         told = f"{path}: {wrong.sum()} of {len(boxes)} boxes end before they begin, such as (XYXY)"
         told += f" {boxes[wrong][0].tolist()}"
-        if wrong.mean() > HARMLESS:  # a network that has just begun to learn has some
+        if wrong.mean() > HARMLESS and not own:  # a network that has just begun to learn has some
             raise ValueError(told)
         logger.warning("%s. They find nothing.", told)
     sizes = np.array([(r.get("width", np.inf), r.get("height", np.inf)) for r in records])

@@ -34,7 +34,7 @@ def leave_report(cfg: CfgNode, scores: Mapping[str, Any], *, weights: str) -> No
                 continue
             files = glob.glob(os.path.join(glob.escape(results), "*_scores.json"))
             numbers = write_report(
-                *(dataset, read_results(results, dataset), folder),
+                *(dataset, read_results(results, dataset, own=True), folder),
                 scores=plain_scores(scores[name] if several else percent),
                 besides=json.loads(read_text(files[0])) if files else {},
                 source=weights,
@@ -46,5 +46,6 @@ def leave_report(cfg: CfgNode, scores: Mapping[str, Any], *, weights: str) -> No
             told = (name, *advice(numbers), os.path.join(folder, "report.html"))
             logger.info("%s: %s\n%s\nReport: %s", *told, extra=SHOWN)
         except Exception as error:
-            told = "No report of '%s' is left (%s: %s)."
-            logger.warning(told, name, type(error).__name__, error, exc_info=True)
+            foreseen = isinstance(error, (ValueError, OSError))
+            why = f"{error}" if foreseen else f"{type(error).__name__}: {error}"
+            logger.warning("No report of '%s' is left (%s).", name, why, exc_info=True)

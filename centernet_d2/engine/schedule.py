@@ -5,7 +5,7 @@ rate, iterations, steps - follows from them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -55,6 +55,7 @@ class Schedule:
     gamma: float = 0.1  # by which each of `steps` multiplies the learning rate
     evaluates: bool = True  # there is data for it
     learning_rate_origin: str = ""  # how the learning rate came about; "": as given
+    warm_up_origin: str = ""  # likewise, a sentence
 
     @property
     def least_saving(self) -> int:
@@ -90,14 +91,16 @@ class Schedule:
         """Whether the scheduler is one of detectron2's, which steps and warm-up are of."""
         return self.scheduler in ("", "WarmupMultiStepLR", *FORMS)
 
-    def too_long_warm_up(self) -> str:
-        """Return a warning where the warm-up takes the whole run, else ""."""
+    def with_time_to_learn(self) -> "Schedule":
+        """Return it with a warm-up of a tenth of the run where it would take the whole run."""
         if self.warm_up < self.iterations or not self.is_known:
-            return ""
-        return (
+            return self
+        shorter = min(self.least_saving, self.iterations - 1)
+        told = (
             f"SOLVER.WARMUP_ITERS {self.warm_up} is not shorter than the run of "
-            f"{self.iterations} iterations: all of it is warm-up. Shorten it, or train longer."
+            f"{self.iterations} iterations: it is shortened to {shorter}."
         )
+        return replace(self, warm_up=shorter, warm_up_origin=told)
 
     def changes(self, saved: Mapping[str, Any]) -> list[str]:
         """Return a sentence for each value, but the optimizer's, that differs in a checkpoint."""
@@ -172,6 +175,7 @@ def fix_schedule(cfg: CfgNode, schedule: Schedule) -> CfgNode:
     fixed.SOLVER.BASE_LR = float(schedule.learning_rate)
     fixed.SOLVER.MAX_ITER = schedule.iterations
     fixed.SOLVER.STEPS = schedule.steps
+    fixed.SOLVER.WARMUP_ITERS = schedule.warm_up
     fixed.SOLVER.CHECKPOINT_PERIOD = schedule.checkpoint_period
     fixed.TEST.EVAL_PERIOD = schedule.evaluation_period
     fixed.SOLVER.BASE_BATCH_SIZE = fixed.SOLVER.EPOCHS = fixed.SOLVER.CHECKPOINT_EPOCHS = 0

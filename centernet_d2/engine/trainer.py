@@ -72,7 +72,8 @@ class Trainer(Parts):
         self._holds_run = bool(traces_of_run(cfg.OUTPUT_DIR))  # before the writers leave theirs
         dataset = usable_records(cfg, self.load_dataset(cfg), "TRAIN", cfg.DATASETS.TRAIN)
         schedule = schedule_from_config(cfg, len(dataset))
-        self.schedule = replace(schedule, scheduler=self.scheduler_name(cfg))
+        schedule = replace(schedule, scheduler=self.scheduler_name(cfg))
+        self.schedule = schedule.with_time_to_learn()
         self.cfg = cfg = fix_schedule(cfg, self.schedule)
         self.class_names = set_class_names(cfg)
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -154,8 +155,8 @@ class Trainer(Parts):
         if self._holds_run and not self.start_iter:
             refuse_used_folder(self.cfg.OUTPUT_DIR)
         logger.info("%s", self._opening(), extra=SHOWN)
-        if warning := self.schedule.too_long_warm_up():
-            logger.warning("%s", warning)
+        if told := self.schedule.warm_up_origin:
+            logger.info("%s", told, extra=SHOWN)
         logger.info("Seed %d; starting at image %d of the stream.", self.seed, self.start_position)
         self.data_loader.set_position(start=self.start_position, seed=self.seed)
         self._trainer.seed = self.seed

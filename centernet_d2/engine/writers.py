@@ -179,7 +179,7 @@ for _name, _tracker in TRACKERS.items():  # under the names of their packages, a
 
 
 class WriterHook(hooks.PeriodicWriter):
-    """detectron2's, which starts trackers, and estimates the time left after the first steps."""
+    """detectron2's, which starts trackers; of long periods, the first steps have a line too."""
 
     def before_train(self) -> None:
         for tracker in (w for w in self._writers if isinstance(w, Tracker)):
@@ -187,7 +187,8 @@ class WriterHook(hooks.PeriodicWriter):
 
     def after_step(self) -> None:
         super().after_step()
-        if self.trainer.iter + 1 - self.trainer.start_iter == FIRST_STEPS:
+        begun = self.trainer.iter + 1 - self.trainer.start_iter == FIRST_STEPS
+        if begun and self._period > FIRST_STEPS:  # no line yet
             for writer in (w for w in self._writers if isinstance(w, PeriodPrinter)):
                 writer.write()
 

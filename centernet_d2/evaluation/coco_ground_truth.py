@@ -125,9 +125,9 @@ def _read_json(dataset_name: str, json_file: str, skeleton: Skeleton | None) -> 
             "the repository), or give your own files in DATASETS.TEST as 'coco:<json>:<image dir>'."
         )
     content = read_coco_json(json_file)
+    content.check_registered(MetadataCatalog.get(dataset_name))
     if skeleton is not None and content.skeleton is None:  # the metadata alone names the joints
         content = read_coco_json(json_file, skeleton=skeleton)
-    content.check_registered(MetadataCatalog.get(dataset_name))
     return content
 
 

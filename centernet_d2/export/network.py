@@ -59,11 +59,15 @@ class Network(nn.Module):
 
 
 def _named(value: Any, name: str) -> list[tuple[str, Tensor]]:
-    """Tensors of nested dataclasses and dictionaries, by their path; "regressions" is no name."""
+    """Tensors of what is nested, by their path, without anchors; "regressions" is no name."""
     if isinstance(value, Tensor):
         return [(name, value)]
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif hasattr(value, "_asdict"):  # a NamedTuple, of RetinaNet
+        value = value._asdict()
+    elif isinstance(value, list):  # its levels
+        value = {str(level): each for level, each in enumerate(value) if isinstance(each, Tensor)}
     found = []
     for key, each in (value or {}).items():
         path = name if key == "regressions" else f"{name}.{key}".lstrip(".")

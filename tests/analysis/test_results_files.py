@@ -219,6 +219,16 @@ def test_a_few_boxes_without_extent_do_no_harm(dataset, tmp_path, caplog):
     assert "1 of 21 boxes end before they begin" in caplog.text
 
 
+def test_results_of_ones_own_may_be_boxes_without_extent_alone(dataset, tmp_path, caplog):
+    change("bbox", [50, 20, -10, 5])(tmp_path)
+    for given in ({"own": True}, {}):
+        found = read_results(str(tmp_path / "r.json"), dataset, **given)
+        assert found[3]["boxes"][0].tolist() == [50, 20, 40, 25]
+        assert "3 of 3 boxes end before they begin" in caplog.text
+        caplog.clear()
+        (tmp_path / "model_final.pth").touch()  # by which a folder is known as a run's
+
+
 def test_a_number_is_an_id_and_no_file_name(dataset, tmp_path):
     """A picture `5.png` has another id than 5."""
     change("image_id", "3")(tmp_path)  # as text it is one

@@ -124,6 +124,7 @@ def test_is_file_spec():
         ("kiti:folder:train", "(nearest: kitti)"),
         ("zip:a", "'zip' is none of the known forms ['coco', "),
         ("C:a.json:images", "'C' is none of the known forms"),
+        ("voc:a:b,few, voc:c:test", "write them as \"('voc:a:b', 'few', 'voc:c:test')\""),
     ],
 )
 def test_an_unknown_form_names_the_known_ones_and_the_nearest(tiny_config, spec, hint):

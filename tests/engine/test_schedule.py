@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,11 +118,18 @@ def test_description(size, batch, keys, text):
     assert text in schedule_of(size, batch, RECIPE | keys).describe()
 
 
-@pytest.mark.parametrize("warm_up", [99, 100, 1000])
-def test_a_warm_up_longer_than_the_run_is_told(warm_up):
-    words = f"SOLVER.WARMUP_ITERS {warm_up} is not shorter than the run of 100 iterations"
-    schedule = schedule_of(50, 2, {"SOLVER.MAX_ITER": 100, "SOLVER.WARMUP_ITERS": warm_up})
-    assert (words in schedule.too_long_warm_up()) == (warm_up > 99)
+@pytest.mark.parametrize(
+    ("run", "warm_up", "taken"),
+    [(100, 99, 99), (100, 100, 10), (100, 1000, 10), (20, 50, 2), (5, 50, 1), (1, 50, 0)],
+)
+def test_a_warm_up_as_long_as_the_run_is_shortened_and_told(run, warm_up, taken):
+    keys = {"SOLVER.MAX_ITER": run, "SOLVER.WARMUP_ITERS": warm_up}
+    schedule = schedule_of(50, 2, keys).with_time_to_learn()
+    assert schedule.warm_up == taken
+    told = f"SOLVER.WARMUP_ITERS {warm_up} is not shorter than the run of {run} iterations: it is "
+    assert schedule.warm_up_origin == (f"{told}shortened to {taken}." if taken < warm_up else "")
+    own = replace(schedule_of(50, 2, keys), scheduler="OneCycle")  # may not read the key
+    assert own.with_time_to_learn() == own
 
 
 @pytest.mark.parametrize(

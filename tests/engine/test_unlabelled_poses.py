@@ -75,6 +75,17 @@ def test_joints_of_all_images_are_written_however_the_data_are_named(results, te
     assert results(PERSONS_TEST) == rows
 
 
+def test_a_file_that_names_no_joints_gets_those_of_the_weights(results, test_dev, tmp_path):
+    """That these know the joints is no change of the file."""
+    content = json.loads((tmp_path / "coco" / "boxes.json").read_text())
+    own = {"images": content["images"], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    assert {
+        len(r["keypoints"])
+        for r in results(f"coco:{tmp_path}/own.json:{test_dev.rpartition(':')[2]}")
+    } == {51}
+
+
 def test_the_registered_name_has_cocos_person(test_dev):
     metadata = MetadataCatalog.get(PERSONS_TEST)
     assert metadata.thing_classes == ["person"]

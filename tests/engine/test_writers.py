@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -175,3 +177,10 @@ def test_a_line_per_period(config, tmp_path):
     train(config, "LOGGING.PERIOD", 2, "SOLVER.MAX_ITER", 5)
     lines = (tmp_path / "run" / "metrics.json").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("period", "lines"), [(3, [3, 6, 7]), (20, [5, 7])])
+def test_long_periods_alone_have_a_line_after_five_steps(period, lines, config, caplog):
+    caplog.set_level(logging.INFO)
+    train(config, "LOGGING.PERIOD", period, "SOLVER.MAX_ITER", 7)
+    assert [int(n) for n in re.findall(r"iteration (\d+) of 7,", caplog.text)] == lines

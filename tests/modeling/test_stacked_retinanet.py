@@ -16,6 +16,7 @@ from centernet_d2 import Predictor, Trainer
 from centernet_d2.config import KEYS
 from centernet_d2.config.protocols import without_effect
 from centernet_d2.engine.setup import load_config
+from centernet_d2.export.network import Network
 from centernet_d2.modeling.backbone import Hourglass
 from centernet_d2.synthetic.files import ensure_split
 from centernet_d2.synthetic.registration import ANNOTATION_FILE, IMAGE_FOLDER
@@ -73,6 +74,14 @@ def test_every_stack_is_supervised_and_every_parameter_learns():
     assert model(entries) == losses  # no average over steps, which a resumed run would lack
     summed = built("MODEL.CORNERNET.STACK_REDUCTION", "sum")(entries)
     assert all(summed[k].item() == pytest.approx(2 * losses[k].item(), rel=1e-5) for k in losses)
+
+
+def test_its_network_alone_has_logits_and_deltas_of_each_level():
+    network = Network(built().eval())
+    assert network.outputs == [f"{part}.{k}" for part in ("logits", "deltas") for k in range(5)]
+    maps = network.maps(torch.rand(1, 3, 127, 127))
+    assert [maps[f"logits.{k}"].shape for k in (0, 4)] == [(1, 9 * 16**2, 5), (1, 9, 5)]
+    assert maps["deltas.4"].shape == (1, 9, 4)
 
 
 def test_anchors_and_losses_are_retinanets():

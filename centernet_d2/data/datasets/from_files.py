@@ -105,6 +105,10 @@ def register_from_files(spec: str, classes: Sequence[str] = ()) -> str:
     was tried where it names no known form or no existing files.
     """
     base, share = spec, ""
+    parts = spec.split(",")
+    if any(part.strip().partition(":")[0] in _forms and ":" in part for part in parts[1:]):
+        several = tuple(part.strip() for part in parts)
+        raise ValueError(f"'{spec}' is several datasets: write them as \"{several}\"")
     try:
         name, whole = _register_whole(spec)
     except (ValueError, OSError):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import batched_nms
@@ -20,8 +20,13 @@ from ..inputs import objects_on_map, stacks_united
 from ..registration import register_detector
 from .heatmap_detector import HeatmapDetector, SharedParts
 
-AnchorPredictions = tuple[list[Boxes], list[Tensor], list[Tensor]]
-"""Per level A anchors on the canvas, their logits (N, A, C) and deltas (N, A, 4)."""
+
+class AnchorPredictions(NamedTuple):
+    """Per level A anchors on the canvas, their logits (N, A, C) and deltas (N, A, 4)."""
+
+    anchors: list[Boxes]
+    logits: list[Tensor]
+    deltas: list[Tensor]
 
 
 class StackedHeads(nn.Module):
@@ -107,7 +112,7 @@ class StackedRetinaNet(HeatmapDetector):
         stacks = [[next(maps) for _ in names] for names in self.levels]
         anchors = self.rules.anchor_generator(stacks[-1])
         return [
-            (
+            AnchorPredictions(
                 anchors,
                 [permute_to_N_HWA_K(each, self.num_classes) for each in logits],
                 [permute_to_N_HWA_K(each, 4) for each in deltas],
