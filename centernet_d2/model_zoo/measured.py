@@ -34,10 +34,9 @@ def add_measured(file: Path, records: Iterable[Record]) -> int:
     holds something else. Without such a record nothing is written.
     """
     measured = read_measured(file) if file.exists() else {}
-    for name, runs in measured.items():
-        each = runs.values() if isinstance(runs, dict) else [runs]
-        if not all(isinstance(record, dict) and "scores" in record for record in each):
-            raise ValueError(f"'{file}' is no file of measured scores: see its '{name}'.")
+    each = [run for runs in measured.values() for run in getattr(runs, "values", lambda: [0])()]
+    if not all(isinstance(record, dict) and "scores" in record for record in each):
+        raise ValueError(f"'{file}' is no file of measured scores: it holds something else.")
     known = [r for r in records if is_whole(r) and None not in r["scores"].values()]
     for record in known:
         measured.setdefault(record["model"], {})[record["run"]] = record

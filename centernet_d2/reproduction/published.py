@@ -96,8 +96,7 @@ def evaluations() -> Iterator[Evaluation]:
 def look(chosen: Iterable[Evaluation], output: Path, *, fetch: bool = True) -> None:
     """Note what is measured already, which data are here, and which weights, fetched if not.
 
-    An earlier record stands if versions are the same, and so are weights and number of images
-    where these are here.
+    A record stands if versions are the same, and weights and number of images, if they are here.
     """
     versions = {"centernet_d2": __version__, "detectron2": VERSION, "torch": str(torch.__version__)}
     for each in chosen:

@@ -110,10 +110,9 @@ def time_left(minutes: Sequence[float], done: int, seconds: float) -> str:
 
 
 def run_one(folder: str, run: Run, run_child: Callable[..., int], *, wait: bool) -> int | None:
-    """Run in a process, and write the row; return the exit status.
+    """Run in a process, and write the row; return the exit status, None: another queue is at it.
 
-    None: another queue is at it, or at what it needs, and is not waited for. Any error: its results
-    are not there, or not whole.
+    Errors of a file or its content: the results are not whole. It is locked until its row is there.
     """
     place, command = Path(folder, run.name), run.command(folder)
     row_file, *needed = (Path(folder, ROWS, f"{n}.json") for n in (run.name, run.needed) if n)
@@ -126,44 +125,38 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int], *, wait: bool)
         print(f"$ centernet-d2 {shlex.join(command)}", file=log, flush=True)
         if status := run_child([*PROGRAM, *command], output=log):
             return status
-        write_row(row_file, run, place)  # while it is locked
+        made = made_with(str(run.variant.keys.get("MODEL.DEVICE")))
+        row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
+        row |= {"date": datetime.now(UTC).date().isoformat(), "made_with": made}
+        results = Path(result_folder(str(place), bool(run.needed)))
+        row["scores"] = json.loads((results / RESULTS_FILE).read_text("utf-8"))
+        if run.needed:
+            (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
+            row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
+        else:
+            row |= learning(str(place / "metrics.json"))
+        write_json(row_file, row, indent=1)
     return 0
 
 
 def lock(file: IO[str], *, wait: bool) -> bool:
     """Lock an open file until this process, and the children that print to it, are gone."""
     with contextlib.suppress(ImportError):  # Windows has none: nothing keeps two queues apart
-        import fcntl
+        from fcntl import LOCK_EX, LOCK_NB, flock
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            flock(file, LOCK_EX | (0 if wait else LOCK_NB))
         except BlockingIOError:
             return False
     return True
 
 
-def write_row(file: Path, run: Run, place: Path) -> None:
-    """Write what a run left in its folder as its row."""
-    results = Path(result_folder(str(place), bool(run.needed)))
-    row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
-    made = made_with(str(run.variant.keys.get("MODEL.DEVICE")))
-    row |= {"date": datetime.now(UTC).date().isoformat(), "made_with": made}
-    row["scores"] = json.loads((results / RESULTS_FILE).read_text("utf-8"))
-    if run.needed:
-        (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
-        row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
-    else:
-        row |= learning(str(place / "metrics.json"))
-    write_json(file, row, indent=1)
-
-
 def made_with(device: str) -> str:
     """Return versions and machine of this process, which its children have too."""
-    cuda = device.startswith("cuda") and torch.cuda.is_available()
-    return (
-        f"centernet_d2 {__version__}, detectron2 {VERSION}, torch {torch.__version__}, Python "
-        f"{platform.python_version()}, {torch.cuda.get_device_name(device) if cuda else cpu_name()}"
-    )
+    gpu = device.startswith("cuda") and torch.cuda.is_available()
+    told = f"centernet_d2 {__version__}, detectron2 {VERSION}, torch {torch.__version__}, Python "
+    name = torch.cuda.get_device_name(device) if gpu else cpu_name()
+    return f"{told}{platform.python_version()}, {name}"
 
 
 def learning(file: str) -> dict[str, Any]:

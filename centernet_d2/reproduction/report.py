@@ -46,12 +46,9 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     if math.isnan(interval[0]):
         return Finding(claim, values, UNDECIDED, f"{claim.metric} is not a number with every seed")
     learns = task if task == "keypoints" else "bbox"
-    least = {
-        name: [number(row["scores"], learns, "AP50") for row in of_name(rows, name)]
-        for name in trained
-    }
-    lost = [name for name in trained if not all(ap >= table.learned for ap in least[name])]
-    if lost:
+    least = {name: number(rows[name]["scores"], learns, "AP50") for name in rows}
+    below = {rows[name]["variant"] for name, ap in least.items() if not ap >= table.learned}
+    if lost := [name for name in trained if name in below]:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
     word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
@@ -66,10 +63,10 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     page.add(table.rules.format_map(vars(table)))
     dates = sorted({row["date"] for row in rows.values()} or {"no date"})
     period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    done = f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}."
+    page.add(f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}.")
     makers = Counter(row.get("made_with", "no record of it") for row in rows.values())
     made = "; ".join(f"{name} ({count} rows)" for name, count in makers.items())
-    page.add(f"{done} Versions and machine: {made}. This page: {made_with('')}.")
+    page.add(f"Versions and machine: {made}. This page: {made_with('')}.")
     page.table([summary(finding) for finding in findings])
     figures(page, table, [f for f in findings if f.interval], rows)
     for finding in findings:
@@ -127,8 +124,7 @@ def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     variant, done = table.variants[name], of_name(rows, name)
     told = {"variant": name, "of": variant.weights or f"{variant.config}, {variant.steps} steps"}
     for task, key in (metric.split("/") for metric in COLUMNS):
-        scores = [row["scores"].get(task, {}) for row in done]
-        told[f"{task}/{key}"] = mean([found[key] for found in scores if found.get(key) is not None])
+        told[f"{task}/{key}"] = mean([number(row["scores"], task, key) for row in done])
     return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
 
 
