@@ -59,7 +59,9 @@ def judged(
         boxes = np.array([box3d_row(entry, "") for entry in entries]).reshape(-1, 8)
         loose = min_overlaps(class_names)["loose"]["space"]
         rule = ", ".join(f"{o:g} of {name}" for name, o in zip(class_names, loose, strict=True))
-        rule = f"more than KITTI's loose IoU in space: {rule}; objects without are neutral"
+        rule = (
+            f"more than KITTI's loose IoU in space: {rule}; objects without such a box are neutral"
+        )
         least = np.nextafter(loose, 1)[objects.category]
         if (known := (boxes[:, 3] > 0) & (boxes[:, 6] != NO_ANGLE)).any():
             told = ("3-D IoU", rule, "pred_boxes3d")

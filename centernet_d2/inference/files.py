@@ -16,6 +16,7 @@ from ..atomic_write import atomic_write, write_json
 from ..checked_values import check_value, whole
 from ..data.images import read_image
 from ..progress import bar
+from ..structures.names import counted
 from ..text_files import read_text
 from ..visualization.canvas import write_picture
 from .find_images import WRITABLE_ENDINGS
@@ -221,8 +222,8 @@ def predict_files(
     report = PredictionReport(skipped=[file for file in files if writer.is_done(file)])
     skipped = set(report.skipped)
     if count := sum(map(writer.is_drawn_otherwise, skipped)):
-        told = "Pictures of %d files stay as other options drew them; --overwrite draws them anew."
-        logger.warning(told, count)
+        told = "Pictures of %s stay as other options drew them; --overwrite draws them anew."
+        logger.warning(told, counted(count, "file"))
     todo, refused = [file for file in files if file not in skipped], 0
     try:
         with bar(total=len(todo), what="Images", unit="image") as done:

@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def weights(tiny_yaml, tiny_overrides, tmp_path) -> str:
-    """A checkpoint of an untrained tiny detector with its class names."""
+    """A checkpoint of an untrained tiny detector with its class names, the same in every run."""
+    torch.manual_seed(0)
     model = build_model(setup(load_config(tiny_yaml, tiny_overrides)))
     DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
     return str(tmp_path / "weights.pth")

@@ -264,7 +264,7 @@ def test_pictures_that_other_options_drew_are_told_of(folder, tmp_path, caplog):
         run(detect_center, files, writer)
         told.append(len(caplog.records))
     assert told == [0, 0, 1, 2]
-    assert "Pictures of 1 files stay as other options drew them; --overwrite" in caplog.text
+    assert "Pictures of 1 file stay as other options drew them; --overwrite" in caplog.text
     assert "drawn" not in written(tmp_path / "out")["images"][0]
     writer = make_writer(tmp_path / "out", files, drawn={"picture": "keypoints"}, overwrite=True)
     run(detect_center, files, writer)
