@@ -1,23 +1,19 @@
 """What the rows of a study say, as a page: `report.md` and `report.html`, and its figures."""
 
+import contextlib
+import math
 import os
-import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-import detectron2
-import torch
-
-from .. import __version__
 from ..analysis.speed import points_of
-from ..threads import cpu_name
 from ..visualization.speed import SpeedPoint, speed_figure
 from ..visualization.study_figures import draw_bars, draw_differences, draw_learning
 from .page import Page
-from .queue import Rows, read_rows
+from .queue import Rows, made_with, read_rows
 from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
@@ -41,16 +37,18 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     names = [[f"{name}-{seed}" for seed in range(seeds)] for name in claim.pair]
     there = [[rows[name]["scores"] for name in group if name in rows] for group in names]
     task, _, key = claim.metric.partition("/")
-    values = [[scores[task][key] for scores in group] for group in there]
+    values = [[number(scores, task, key) for scores in group] for group in there]
     if min(map(len, values)) < seeds:
         done = " and ".join(str(len(group)) for group in values)
         return Finding(claim, values, why=f"{done} of {seeds} seeds are done")
-    shared = len({table.variants[name].weights or name for name in claim.pair}) == 1
-    interval = difference(*map(claim.gain, values), paired=shared)
+    trained = dict.fromkeys(table.variants[name].weights or name for name in claim.pair)
+    interval = difference(*map(claim.gain, values), paired=len(trained) == 1)
+    if math.isnan(interval[0]):
+        return Finding(claim, values, UNDECIDED, f"{claim.metric} is not a number with every seed")
     learns = task if task == "keypoints" else "bbox"
-    least = [min(scores[learns]["AP50"] for scores in group) for group in there]
-    lost = [name for name, low in zip(claim.pair, least, strict=True) if low < table.learned]
-    if lost:
+    least = {name: number(rows[name]["scores"], learns, "AP50") for name in rows}
+    below = {rows[name]["variant"] for name, ap in least.items() if not ap >= table.learned}
+    if lost := [name for name in trained if name in below]:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
     word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
@@ -65,11 +63,10 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     page.add(table.rules.format_map(vars(table)))
     dates = sorted({row["date"] for row in rows.values()} or {"no date"})
     period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    versions = f"{__version__}, detectron2 {detectron2.__version__}, torch {torch.__version__}"
-    page.add(
-        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}. "
-        f"centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
-    )
+    page.add(f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}.")
+    makers = Counter(row.get("made_with", "no record of it") for row in rows.values())
+    made = "; ".join(f"{name} ({count} rows)" for name, count in makers.items())
+    page.add(f"Versions and machine: {made}. This page: {made_with('')}.")
     page.table([summary(finding) for finding in findings])
     figures(page, table, [f for f in findings if f.interval], rows)
     for finding in findings:
@@ -80,6 +77,12 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     counts = Counter(finding.word for finding in findings)
     told = ", ".join(f"{word}: {count}" for word, count in counts.items())
     return f"{len(findings)} claims ({told}): {os.path.join(folder, 'report.html')}"
+
+
+def number(scores: Mapping[str, Any], task: str, key: str) -> float:
+    """Return a score, NaN where it is not known."""
+    value = scores.get(task, {}).get(key)
+    return math.nan if value is None else value
 
 
 def summary(finding: Finding) -> dict[str, Any]:
@@ -121,8 +124,7 @@ def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     variant, done = table.variants[name], of_name(rows, name)
     told = {"variant": name, "of": variant.weights or f"{variant.config}, {variant.steps} steps"}
     for task, key in (metric.split("/") for metric in COLUMNS):
-        scores = [row["scores"].get(task, {}) for row in done]
-        told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
+        told[f"{task}/{key}"] = mean([number(row["scores"], task, key) for row in done])
     return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
 
 
@@ -132,7 +134,8 @@ def of_name(rows: Rows, name: str) -> list[dict[str, Any]]:
 
 
 def mean(values: Sequence[float]) -> str:
-    """Return mean and sample deviation as text."""
+    """Return mean and sample deviation, of the values that are numbers, as text."""
+    values = [value for value in values if math.isfinite(value)]
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{fmean(values):.1f}{spread}" if values else ""
 
@@ -151,7 +154,7 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
             curves = {name: [*learning_curves(group, of_task)] for name, group in done.items()}
             panels.setdefault(claim.pair, (claim.id, curves))
         for name, group in done.items() if metric.startswith("FD") else ():
-            bars[name] = {k: [r["scores"][task][k] for r in group] for k in FALSE_DISCOVERY}
+            bars[name] = {k: [number(r["scores"], task, k) for r in group] for k in FALSE_DISCOVERY}
     points = speed_points(page, table, rows)
     for name, caption, data, draw in (
         ("differences", "Differences of the pairs, and the papers'", shown, draw_differences),
@@ -180,7 +183,9 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
         seen = variant.weights and table.speed_on in variant.keys.get("DATASETS.TEST", ())
         if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
             place = f"{variant.weights}={page.folder / name}"
-            runs.setdefault(variant.name, []).extend(points_of(place, "bbox/AP"))
+            with contextlib.suppress(OSError, ValueError):  # its row stands, but its files do not
+                found = points_of(place, "bbox/AP")
+                runs.setdefault(variant.name, []).extend(found)
     return [
         replace(group[0], ms=fmean(p.ms for p in group), score=fmean(p.score for p in group))
         for group in runs.values()
