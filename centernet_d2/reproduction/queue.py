@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -32,8 +33,13 @@ def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
     rows, mine = Rows(), {"version": table.version, "scale": table.scale}
     file = Path(folder, STUDY_FILE)
     if file.is_file() and (found := json.loads(file.read_text("utf-8"))) != mine:
+        old, new = (", ".join(f"{k} {v}" for k, v in told.items()) for told in (found, mine))
         raise ValueError(
-            f"'{folder}' holds another study, {found}: this one, {mine}, needs its own --output."
+            f"'{folder}' holds another study ({old}): this one ({new}) needs its own --output."
+        )
+    if not file.is_file() and os.path.isdir(folder) and os.listdir(folder):
+        raise ValueError(
+            f"'{folder}' has files but no {STUDY_FILE}: a study needs its own --output."
         )
     for run in runs:
         file = Path(folder, ROWS, f"{run.name}.json")
@@ -106,6 +112,7 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int]) -> int:
     if run.needed:
         (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
         row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
+        row["timed_on"] = "{device}, batches of {batch}".format_map(times)
     else:
         row |= learning(str(place / "metrics.json"))
     write_json(Path(folder, ROWS, f"{run.name}.json"), row, indent=1)

@@ -12,12 +12,11 @@ import detectron2
 import torch
 
 from .. import __version__
-from ..analysis.speed import points_of
 from ..threads import cpu_name
 from ..visualization.speed import SpeedPoint, speed_figure
 from ..visualization.study_figures import draw_bars, draw_differences, draw_learning
 from .page import Page
-from .queue import Rows, read_rows
+from .queue import STUDY_FILE, Rows, read_rows
 from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
@@ -41,24 +40,29 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     names = [[f"{name}-{seed}" for seed in range(seeds)] for name in claim.pair]
     there = [[rows[name]["scores"] for name in group if name in rows] for group in names]
     task, _, key = claim.metric.partition("/")
-    values = [[scores[task][key] for scores in group] for group in there]
-    if min(map(len, values)) < seeds:
-        done = " and ".join(str(len(group)) for group in values)
-        return Finding(claim, values, why=f"{done} of {seeds} seeds are done")
+    values = [[scores[task][key] for scores in group if task in scores] for group in there]
+    if (least := min(map(len, values))) < seeds:
+        done = zip(map(len, values), claim.pair, strict=True)
+        why = f"of {seeds} seeds {' and '.join(f'{n} of {name}' for n, name in done)} are done"
+        return Finding(claim, values, f"{least} of {seeds} seeds" if least else "not run", why)
     shared = len({table.variants[name].weights or name for name in claim.pair}) == 1
     interval = difference(*map(claim.gain, values), paired=shared)
     learns = task if task == "keypoints" else "bbox"
-    least = [min(scores[learns]["AP50"] for scores in group) for group in there]
-    lost = [name for name, low in zip(claim.pair, least, strict=True) if low < table.learned]
+    lows = [min(scores[learns]["AP50"] for scores in group) for group in there]
+    lost = [name for name, low in zip(claim.pair, lows, strict=True) if low < table.learned]
     if lost:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
-    word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
+    word = verdict(interval, same_within=table.same_within * bool(claim.mark))
     return Finding(claim, values, word, "", interval)
 
 
 def write_report(folder: str, table: Table, seeds: int) -> str:
     """Write the report of the rows that are there; return a line that says what it found."""
+    if not os.path.isfile(os.path.join(folder, STUDY_FILE)):
+        raise ValueError(
+            f"'{folder}' is no study, it has no {STUDY_FILE}: there is no report of it."
+        )
     runs, page = table.runs(seeds), Page(folder)
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
@@ -86,15 +90,20 @@ def summary(finding: Finding) -> dict[str, Any]:
     """Return a claim's row of the first table."""
     claim, found, paper = finding.claim, finding.interval, finding.claim.papers
     return {
-        "claim": claim.id,
+        "claim": f"[{claim.id}](#{claim.id}){claim.mark}",
         "verdict": finding.word,
-        "here (95 %)": found and "{:+.1f} ({:+.1f} to {:+.1f})".format(*found),
-        "the paper's": "" if paper is None else f"{paper:+.1f}",
+        "here (95 %)": found and interval_text(*found),
+        "the paper's": "" if paper is None else f"{paper:+z.1f}",
         "metric": claim.metric,
-        "expected": "no difference" if claim.expect == "same" else "first is better",
         "pair": " against ".join(claim.pair),
-        "of": f"{claim.paper}, {claim.table}",
+        "paper": f"{claim.paper}, {claim.table}",
     }
+
+
+def interval_text(middle: float, low: float, high: float) -> str:
+    """Return an interval as text, in hundredths where it is shorter than 0.2."""
+    form = f"+z.{1 + (high - low < 0.2)}f"
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def of_claim(page: Page, finding: Finding, table: Table) -> None:
@@ -119,7 +128,10 @@ def of_claim(page: Page, finding: Finding, table: Table) -> None:
 def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     """Return a row of all that was measured of a variant."""
     variant, done = table.variants[name], of_name(rows, name)
-    told = {"variant": name, "of": variant.weights or f"{variant.config}, {variant.steps} steps"}
+    told = {
+        "variant": name,
+        "weights of, or config": variant.weights or f"{variant.config}, {variant.steps} steps",
+    }
     for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
         told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
@@ -140,7 +152,10 @@ def mean(values: Sequence[float]) -> str:
 def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -> None:
     """Draw what is there: differences, learning curves, false discoveries, speed and AP."""
     drawn = [finding for finding in findings if not finding.claim.metric.startswith("speed")]
-    shown = {f.claim.id: (*(f.interval or ()), f.claim.papers, f.word) for f in drawn}
+    shown = {}
+    for claim, found, word in ((f.claim, f.interval or (), f.word) for f in drawn):
+        same = table.same_within * bool(claim.mark)
+        shown[claim.id + claim.mark] = (*found, claim.papers, word, same)
     panels: dict[tuple[str, str], Any] = {}
     bars: dict[str, Any] = {}
     for claim in (finding.claim for finding in drawn):
@@ -157,7 +172,12 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
         ("differences", "Differences of the pairs, and the papers'", shown, draw_differences),
         ("learning", "AP against minutes of one core", dict(panels.values()), draw_learning),
         ("false_discovery", "False discovery in percent, lower is better", bars, draw_bars),
-        ("speed", f"Speed and AP on {table.speed_on}, means of the seeds", points, speed_figure),
+        (
+            "speed",
+            f"Speed (median) and AP on {table.speed_on}, means of seeds",
+            points,
+            speed_figure,
+        ),
     ):
         if data:
             page.figure(name, caption, lambda file, d=data, of=draw: of(d).savefig(file, dpi=110))
@@ -179,8 +199,13 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
         own = {key for key, value in variant.keys.items() if base.keys.get(key) != value}
         seen = variant.weights and table.speed_on in variant.keys.get("DATASETS.TEST", ())
         if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
-            place = f"{variant.weights}={page.folder / name}"
-            runs.setdefault(variant.name, []).extend(points_of(place, "bbox/AP"))
+            if not (ms := row["scores"].get("speed", {}).get("ms")):
+                page.add(f"{name} has no time in its row, and is left out of the figure of speed.")
+                continue
+            keys, where = variant.keys, row.get("timed_on", "the machine of the study")
+            how = "ms" if "TEST.SCALES" in keys else "flip" * keys.get("TEST.FLIP", False)
+            point = SpeedPoint(variant.weights, ms, row["scores"]["bbox"]["AP"], how, where)
+            runs.setdefault(variant.name, []).append(point)
     return [
         replace(group[0], ms=fmean(p.ms for p in group), score=fmean(p.score for p in group))
         for group in runs.values()

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..checked_values import check_choice
+from ..checked_values import check_choice, nearest
 from ..engine.seeds import FINAL_WEIGHTS
 
 TABLE = Path(__file__).with_name("ablations.yaml")
@@ -35,6 +35,11 @@ class Claim:
         """Return values with the sign that makes more of them better."""
         less_is_better = self.metric.partition("/")[2].startswith(("FD", "ms"))
         return [-value if less_is_better else value for value in values]
+
+    @property
+    def mark(self) -> str:
+        """Return what stands behind the id of a claim that there is no difference."""
+        return " (same)" * (self.expect == "same")
 
     @property
     def papers(self) -> float | None:
@@ -140,7 +145,8 @@ def read_table(
     claims = {row["id"]: _claim(row, [*variants, *missing]) for row in given["claims"]}
     out = {c.id: missing[name] for c in claims.values() for name in c.pair if name in missing}
     for name in names:
-        check_choice("--claims", name, claims)
+        if name not in claims:
+            raise ValueError(f"--claims: none is '{name}'{nearest(name, claims)}; --list has all.")
         if name in out:
             raise ValueError(f"Claim {name} needs data: --{out[name]} FOLDER.")
     kept = tuple(claims[name] for name in claims if name not in out and name in (names or claims))

@@ -10,6 +10,7 @@ from ...checked_values import nearest
 # What is said of a word left over, or taken for an option's value: a KEY of the config, often.
 OVERRIDE = re.compile(r"^unrecognized arguments|invalid choice: '[A-Z0-9_]+\.[A-Z0-9_.]+'")
 
+
 class Parser(argparse.ArgumentParser):
     """argparse's, without abbreviations; --help alone shows the usage."""
 
