@@ -33,6 +33,7 @@ class Page:
         told = {"headers": "keys", "disable_numparse": True}
         markdown, page = (tabulate(rows, tablefmt=form, **told) for form in ("pipe", "html"))
         page = re.sub(r"\[(.+?)\]\(#(.+?)\)", r'<a href="#\2">\1</a>', page)
+        page = re.sub(r" (?=\(|to [+-]|[+-]\d)", "&nbsp;", page)  # an interval stays in its line
         self._parts.append((markdown, f'<div class="wide" style="white-space:normal">{page}</div>'))
 
     def figure(self, name: str, caption: str, draw: Callable[[str], object]) -> None:

@@ -95,7 +95,7 @@ def summary(finding: Finding) -> dict[str, Any]:
         "here (95 %)": found and interval_text(*found),
         "the paper's": "" if paper is None else f"{paper:+z.1f}",
         "metric": claim.metric,
-        "pair": " against ".join(claim.pair),
+        "first, second": ", ".join(claim.pair),
         "paper": f"{claim.paper}, {claim.table}",
     }
 

@@ -226,13 +226,14 @@ def test_a_row_of_the_first_table():
 
 def test_a_table_links_to_headings(tmp_path):
     page = Page(str(tmp_path))
-    page.table([{"claim": "[x](#x) (same)"}])
+    page.table([{"claim": "[x](#x) (same)", "here": "+2.0 (-1.8 to +2.2)"}])
     page.add("## x")
     page.write("T")
     text = (tmp_path / "report.html").read_text()
-    assert '<td><a href="#x">x</a> (same)</td>' in text
+    assert '<td><a href="#x">x</a>&nbsp;(same)</td>' in text
+    assert "<td>+2.0&nbsp;(-1.8&nbsp;to&nbsp;+2.2)</td>" in text
     assert '<h2 id="x">x</h2>' in text
-    assert "| [x](#x) (same) |" in (tmp_path / "report.md").read_text()
+    assert "| [x](#x) (same) | +2.0 (-1.8 to +2.2) |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_run_that_did_not_learn_decides_nothing(tmp_path):
