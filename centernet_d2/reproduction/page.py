@@ -19,10 +19,7 @@ class Page:
         self.folder, self._parts = Path(folder), list[tuple[str, str]]()  # Markdown, HTML
 
     def add(self, text: str) -> None:
-        """Add a paragraph, or a heading, "## ...", with **strong** words and `code`.
-
-        Cells of a table may link to a heading: "[text](#heading)".
-        """
+        """Add a paragraph, or a heading, "## ...", with **strong** words and `code`."""
         tag, page = "h2" if text.startswith("## ") else "p", escape(text.removeprefix("## "))
         page = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", page)
         page = re.sub("`(.+?)`", r"<code>\1</code>", page)
@@ -32,8 +29,9 @@ class Page:
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         told = {"headers": "keys", "disable_numparse": True}
         markdown, page = (tabulate(rows, tablefmt=form, **told) for form in ("pipe", "html"))
+        # Links to headings; an interval stays in its line.
         page = re.sub(r"\[(.+?)\]\(#(.+?)\)", r'<a href="#\2">\1</a>', page)
-        page = re.sub(r" (?=\(|to [+-]|[+-]\d)", "&nbsp;", page)  # an interval stays in its line
+        page = re.sub(r" (?=\(|to [+-]|[+-]\d)", "&nbsp;", page)
         self._parts.append((markdown, f'<div class="wide" style="white-space:normal">{page}</div>'))
 
     def figure(self, name: str, caption: str, draw: Callable[[str], object]) -> None:

@@ -38,9 +38,7 @@ def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
             f"'{folder}' holds another study ({old}): this one ({new}) needs its own --output."
         )
     if not file.is_file() and os.path.isdir(folder) and os.listdir(folder):
-        raise ValueError(
-            f"'{folder}' has files but no {STUDY_FILE}: a study needs its own --output."
-        )
+        raise ValueError(f"'{folder}' has files but no {STUDY_FILE}: name another --output.")
     for run in runs:
         file = Path(folder, ROWS, f"{run.name}.json")
         if file.is_file():

@@ -21,6 +21,7 @@ from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
 FALSE_DISCOVERY = ("FD", "FD5", "FD25", "FD50")
+MARKS = {"first": "", "same": " (same)"}  # behind a claim's id, by what it expects
 COLUMNS = ("bbox/AP", "bbox/AP50", "bbox/FD", "keypoints/AP", "speed/ms")
 
 
@@ -53,16 +54,14 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     if lost:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
-    word = verdict(interval, same_within=table.same_within * bool(claim.mark))
+    word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
     return Finding(claim, values, word, "", interval)
 
 
 def write_report(folder: str, table: Table, seeds: int) -> str:
     """Write the report of the rows that are there; return a line that says what it found."""
     if not os.path.isfile(os.path.join(folder, STUDY_FILE)):
-        raise ValueError(
-            f"'{folder}' is no study, it has no {STUDY_FILE}: there is no report of it."
-        )
+        raise ValueError(f"'{folder}' has no {STUDY_FILE}: there is no study to report.")
     runs, page = table.runs(seeds), Page(folder)
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
@@ -89,21 +88,16 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
 def summary(finding: Finding) -> dict[str, Any]:
     """Return a claim's row of the first table."""
     claim, found, paper = finding.claim, finding.interval, finding.claim.papers
+    digits = 1 + bool(found and found[2] - found[1] < 0.2)
     return {
-        "claim": f"[{claim.id}](#{claim.id}){claim.mark}",
+        "claim": f"[{claim.id}](#{claim.id}){MARKS[claim.expect]}",
         "verdict": finding.word,
-        "here (95 %)": found and interval_text(*found),
+        "here (95 %)": found and "{1:+z.{0}f} ({2:+z.{0}f} to {3:+z.{0}f})".format(digits, *found),
         "the paper's": "" if paper is None else f"{paper:+z.1f}",
         "metric": claim.metric,
         "first, second": ", ".join(claim.pair),
         "paper": f"{claim.paper}, {claim.table}",
     }
-
-
-def interval_text(middle: float, low: float, high: float) -> str:
-    """Return an interval as text, in hundredths where it is shorter than 0.2."""
-    form = f"+z.{1 + (high - low < 0.2)}f"
-    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def of_claim(page: Page, finding: Finding, table: Table) -> None:
@@ -128,10 +122,7 @@ def of_claim(page: Page, finding: Finding, table: Table) -> None:
 def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     """Return a row of all that was measured of a variant."""
     variant, done = table.variants[name], of_name(rows, name)
-    told = {
-        "variant": name,
-        "weights of, or config": variant.weights or f"{variant.config}, {variant.steps} steps",
-    }
+    told = {"variant": name, "from": variant.weights or f"{variant.config}, {variant.steps} steps"}
     for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
         told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
@@ -154,8 +145,8 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
     drawn = [finding for finding in findings if not finding.claim.metric.startswith("speed")]
     shown = {}
     for claim, found, word in ((f.claim, f.interval or (), f.word) for f in drawn):
-        same = table.same_within * bool(claim.mark)
-        shown[claim.id + claim.mark] = (*found, claim.papers, word, same)
+        same = table.same_within * (claim.expect == "same")
+        shown[claim.id + MARKS[claim.expect]] = (*found, claim.papers, word, same)
     panels: dict[tuple[str, str], Any] = {}
     bars: dict[str, Any] = {}
     for claim in (finding.claim for finding in drawn):
@@ -172,12 +163,7 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
         ("differences", "Differences of the pairs, and the papers'", shown, draw_differences),
         ("learning", "AP against minutes of one core", dict(panels.values()), draw_learning),
         ("false_discovery", "False discovery in percent, lower is better", bars, draw_bars),
-        (
-            "speed",
-            f"Speed (median) and AP on {table.speed_on}, means of seeds",
-            points,
-            speed_figure,
-        ),
+        ("speed", f"Speed and AP on {table.speed_on}, means of the seeds", points, speed_figure),
     ):
         if data:
             page.figure(name, caption, lambda file, d=data, of=draw: of(d).savefig(file, dpi=110))

@@ -37,11 +37,6 @@ class Claim:
         return [-value if less_is_better else value for value in values]
 
     @property
-    def mark(self) -> str:
-        """Return what stands behind the id of a claim that there is no difference."""
-        return " (same)" * (self.expect == "same")
-
-    @property
     def papers(self) -> float | None:
         """How much better the first of the pair is in the paper."""
         first, second = self.gain(self.published) or (None, None)

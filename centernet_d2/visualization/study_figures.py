@@ -11,13 +11,8 @@ COLORS = {"holds": "#2a7f3f", "undecided": "0.55", "the opposite": "#c0392b"}
 Curve = Sequence[tuple[float, float]]  # minutes, score
 
 
-def draw_differences(
-    rows: Mapping[str, tuple[float, float, float, float | None, str, float]],
-) -> Figure:
-    """Draw a line per claim: difference, ends of its interval, the paper's own, and the verdict.
-
-    The last number of a row is how near to 0 a claim of no difference wants it; 0: another claim.
-    """
+def draw_differences(rows: Mapping[str, tuple[Any, ...]]) -> Figure:
+    """Draw a line per claim: difference, its ends, the paper's, verdict, band that means none."""
     figure = Figure(figsize=(9, 1.2 + 0.27 * len(rows)), layout="constrained")
     axes, known = figure.subplots(), dict[str, Any](marker="D", color="black", fillstyle="none")
     for place, (middle, low, high, own, word, same) in enumerate(rows.values()):

@@ -203,14 +203,14 @@ def test_rows_alone_make_the_report(tmp_path):
 
 def test_a_folder_of_another_run_is_left_as_it_is(table, tmp_path):
     folder = tmp_path / "training"
-    with pytest.raises(ValueError, match=r"training' is no study, it has no study\.json"):
+    with pytest.raises(ValueError, match=r"training' has no study\.json: there is no study"):
         write_report(str(folder), table, 2)
     assert not folder.exists()
     folder.mkdir()
     (folder / "report.html").write_text("a training's")
-    with pytest.raises(ValueError, match=r"training' is no study, it has no study\.json"):
+    with pytest.raises(ValueError, match=r"training' has no study\.json: there is no study"):
         write_report(str(folder), table, 2)
-    with pytest.raises(ValueError, match=r"training' has files but no study\.json: a study needs"):
+    with pytest.raises(ValueError, match=r"training' has files but no study\.json: name another"):
         run_all(str(folder), table, table.runs(2), run_child=Child())
     assert [(file.name, file.read_text()) for file in folder.iterdir()] == [
         ("report.html", "a training's")
