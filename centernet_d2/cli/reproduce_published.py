@@ -25,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = [each for each in every if each.entry.name in names and each.dataset in data]
     if not chosen:
         raise ValueError("None of --models has a published number on one of --datasets.")
+    if args.record:
+        add_measured(Path(args.record), [])  # whether it is such a file, before hours of work
     look(chosen, Path(args.output), fetch=not args.list)
     if not args.list:
         gpu = device.startswith("cuda") and torch.cuda.get_device_name(device)

@@ -77,10 +77,14 @@ def run_child(command: Sequence[str], *, output: IO[str] | None = None) -> int:
 
     What it prints goes to `output`, None: where this process prints.
     """
+    started: list[int] = []
     with (
+        passed_on(lambda: started) as received,
         subprocess.Popen(command, stdout=output, stderr=output) as child,
-        passed_on(lambda: [child.pid]),
     ):
+        started.append(child.pid)
+        if received:  # before it was known
+            child.terminate()
         status = child.wait()
     return status if status >= 0 else 128 - status  # a shell's way to say "by signal"
 

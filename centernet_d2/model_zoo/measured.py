@@ -30,13 +30,19 @@ def read_measured(file: Path = FILE) -> dict[str, Any]:
 def add_measured(file: Path, records: Iterable[Record]) -> int:
     """Put those records into a file that have scores of a whole split; return how many have.
 
-    They replace earlier ones of the same evaluation; others in the file stay.
+    They replace earlier ones of the same evaluation; others in the file stay. ValueError: the file
+    holds something else. Without such a record nothing is written.
     """
     measured = read_measured(file) if file.exists() else {}
+    for name, runs in measured.items():
+        each = runs.values() if isinstance(runs, dict) else [runs]
+        if not all(isinstance(record, dict) and "scores" in record for record in each):
+            raise ValueError(f"'{file}' is no file of measured scores: see its '{name}'.")
     known = [r for r in records if is_whole(r) and None not in r["scores"].values()]
     for record in known:
         measured.setdefault(record["model"], {})[record["run"]] = record
-    write_json(file, measured, indent=1)
+    if known:
+        write_json(file, measured, indent=1)
     return len(known)
 
 

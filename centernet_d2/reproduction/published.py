@@ -95,24 +95,27 @@ def evaluations() -> Iterator[Evaluation]:
 def look(chosen: Iterable[Evaluation], output: Path, *, fetch: bool = True) -> None:
     """Note what is measured already, which data are here, and which weights, fetched if not.
 
-    An earlier record stands if weights, number of images and versions are the same.
+    An earlier record stands if versions are the same, and so are weights and number of images
+    where these are here.
     """
     versions = {"centernet_d2": __version__, "detectron2": VERSION, "torch": str(torch.__version__)}
     for each in chosen:
         each.folder = output / each.entry.name / each.name.replace(" ", "_")
         images, no_data = count_images(each.dataset)
+        now = {"model": each.entry.name, "run": each.name, "published": dict(each.published)}
+        now |= {"dataset": each.dataset, "versions": versions}
+        if (file := each.folder / "record.json").is_file():
+            earlier = read_measured(file)
+            here = {"images": images, "weights_sha256": find_weights(each.entry.name, False)[0]}
+            known = now | {key: value for key, value in here.items() if value}
+            if not (other := [key for key in known if earlier.get(key) != known[key]]):
+                each.record = earlier
+                continue
+            logger.info("%s is of other %s: to be measured again.", file, ", ".join(other))
         digest, no_weights = ("", "") if no_data and fetch else find_weights(each.entry.name, fetch)
         problems = {"no data": no_data, "no weights": no_weights}
         each.problems = {what: why for what, why in problems.items() if why}
-        now = {"model": each.entry.name, "run": each.name, "published": dict(each.published)}
-        now |= {"dataset": each.dataset, "images": images, "weights_sha256": digest}
-        each.record = now = now | {"versions": versions}
-        if not each.problems and (file := each.folder / "record.json").is_file():
-            earlier = read_measured(file)
-            if other := [key for key in now if earlier.get(key) != now[key]]:
-                logger.info("%s is of other %s: to be measured again.", file, ", ".join(other))
-            else:
-                each.record = earlier
+        each.record = now | {"images": images, "weights_sha256": digest}
 
 
 @cache

@@ -1,22 +1,17 @@
 """What the rows of a study say, as a page: `report.md` and `report.html`, and its figures."""
 
+import math
 import os
-import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-import detectron2
-import torch
-
-from .. import __version__
-from ..threads import cpu_name
 from ..visualization.speed import SpeedPoint, speed_figure
 from ..visualization.study_figures import draw_bars, draw_differences, draw_learning
 from .page import Page
-from .queue import STUDY_FILE, Rows, read_rows
+from .queue import STUDY_FILE, Rows, made_with, read_rows
 from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
@@ -41,16 +36,21 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     names = [[f"{name}-{seed}" for seed in range(seeds)] for name in claim.pair]
     there = [[rows[name]["scores"] for name in group if name in rows] for group in names]
     task, _, key = claim.metric.partition("/")
-    values = [[scores[task][key] for scores in group if task in scores] for group in there]
+    values = [[number(scores, task, key) for scores in group] for group in there]
     if (least := min(map(len, values))) < seeds:
         done = zip(map(len, values), claim.pair, strict=True)
         why = f"of {seeds} seeds {' and '.join(f'{n} of {name}' for n, name in done)} are done"
         return Finding(claim, values, f"{least} of {seeds} seeds" if least else "not run", why)
-    shared = len({table.variants[name].weights or name for name in claim.pair}) == 1
-    interval = difference(*map(claim.gain, values), paired=shared)
+    trained = dict.fromkeys(table.variants[name].weights or name for name in claim.pair)
+    interval = difference(*map(claim.gain, values), paired=len(trained) == 1)
+    if math.isnan(interval[0]):
+        return Finding(claim, values, UNDECIDED, f"{claim.metric} is not a number with every seed")
     learns = task if task == "keypoints" else "bbox"
-    lows = [min(scores[learns]["AP50"] for scores in group) for group in there]
-    lost = [name for name, low in zip(claim.pair, lows, strict=True) if low < table.learned]
+    lows = {
+        name: [number(row["scores"], learns, "AP50") for row in of_name(rows, name)]
+        for name in trained
+    }
+    lost = [name for name in trained if not all(ap >= table.learned for ap in lows[name])]
     if lost:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
@@ -68,11 +68,10 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     page.add(table.rules.format_map(vars(table)))
     dates = sorted({row["date"] for row in rows.values()} or {"no date"})
     period = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-    versions = f"{__version__}, detectron2 {detectron2.__version__}, torch {torch.__version__}"
-    page.add(
-        f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}. "
-        f"centernet_d2 {versions}, Python {platform.python_version()}, {cpu_name()}."
-    )
+    done = f"{len(rows)} of {len(runs)} runs are done, at scale {table.scale}, {period}."
+    makers = Counter(row.get("made_with", "no record of it") for row in rows.values())
+    made = "; ".join(f"{name} ({count} rows)" for name, count in makers.items())
+    page.add(f"{done} Versions and machine: {made}. This page: {made_with('')}.")
     page.table([summary(finding) for finding in findings])
     figures(page, table, [f for f in findings if f.interval], rows)
     for finding in findings:
@@ -83,6 +82,12 @@ def write_report(folder: str, table: Table, seeds: int) -> str:
     counts = Counter(finding.word for finding in findings)
     told = ", ".join(f"{word}: {count}" for word, count in counts.items())
     return f"{len(findings)} claims ({told}): {os.path.join(folder, 'report.html')}"
+
+
+def number(scores: Mapping[str, Any], task: str, key: str) -> float:
+    """Return a score, NaN where it is not known."""
+    value = scores.get(task, {}).get(key)
+    return math.nan if value is None else value
 
 
 def summary(finding: Finding) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     told = {"variant": name, "from": variant.weights or f"{variant.config}, {variant.steps} steps"}
     for task, key in (metric.split("/") for metric in COLUMNS):
         scores = [row["scores"].get(task, {}) for row in done]
-        told[f"{task}/{key}"] = mean([found[key] for found in scores if key in found])
+        told[f"{task}/{key}"] = mean([found[key] for found in scores if found.get(key) is not None])
     return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
 
 
@@ -135,7 +140,8 @@ def of_name(rows: Rows, name: str) -> list[dict[str, Any]]:
 
 
 def mean(values: Sequence[float]) -> str:
-    """Return mean and sample deviation as text."""
+    """Return mean and sample deviation, of the values that are numbers, as text."""
+    values = [value for value in values if math.isfinite(value)]
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{fmean(values):.1f}{spread}" if values else ""
 
@@ -157,7 +163,7 @@ def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -
             curves = {name: [*learning_curves(group, of_task)] for name, group in done.items()}
             panels.setdefault(claim.pair, (claim.id, curves))
         for name, group in done.items() if metric.startswith("FD") else ():
-            bars[name] = {k: [r["scores"][task][k] for r in group] for k in FALSE_DISCOVERY}
+            bars[name] = {k: [number(r["scores"], task, k) for r in group] for k in FALSE_DISCOVERY}
     points = speed_points(page, table, rows)
     for name, caption, data, draw in (
         ("differences", "Differences of the pairs, and the papers'", shown, draw_differences),
@@ -185,12 +191,13 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
         own = {key for key, value in variant.keys.items() if base.keys.get(key) != value}
         seen = variant.weights and table.speed_on in variant.keys.get("DATASETS.TEST", ())
         if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
-            if not (ms := row["scores"].get("speed", {}).get("ms")):
-                page.add(f"{name} has no time in its row, and is left out of the figure of speed.")
+            ms, ap = (number(row["scores"], *key) for key in (("speed", "ms"), ("bbox", "AP")))
+            if math.isnan(ms + ap):
+                page.add(f"{name}: no time or AP in its row, left out of the figure of speed.")
                 continue
             keys, where = variant.keys, row.get("timed_on", "the machine of the study")
             how = "ms" if "TEST.SCALES" in keys else "flip" * keys.get("TEST.FLIP", False)
-            point = SpeedPoint(variant.weights, ms, row["scores"]["bbox"]["AP"], how, where)
+            point = SpeedPoint(variant.weights, ms, ap, how, where)
             runs.setdefault(variant.name, []).append(point)
     return [
         replace(group[0], ms=fmean(p.ms for p in group), score=fmean(p.score for p in group))

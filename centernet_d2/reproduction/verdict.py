@@ -15,9 +15,12 @@ Interval = tuple[float, float, float]  # difference of two means, and its least 
 def difference(first: Sequence[float], second: Sequence[float], *, paired: bool) -> Interval:
     """Return first - second, of two values each or more: Welch's interval, or, `paired`, Student's.
 
-    Two trainings are independent, as their networks start anew; two tests of the same weights are
-    not, and what differs between seeds falls out of their differences, seed by seed.
+    Trainings of one seed and one architecture start from equal weights and see the same pictures;
+    where that ties them Welch's interval is only too wide. What two tests of the same weights share
+    falls out of their differences, seed by seed. NaN: of values that are not all finite numbers.
     """
+    if not all(map(math.isfinite, (*first, *second))):
+        return math.nan, math.nan, math.nan
     if paired:
         each = [a - b for a, b in zip(first, second, strict=True)]
         error, freedom = stdev(each) / math.sqrt(len(each)), len(each) - 1.0

@@ -1,6 +1,7 @@
 """Accuracy against speed, Figure 1 of "Objects as Points": named points in, a figure out."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -75,8 +76,8 @@ def speed_figure(
             style |= {"marker": MARKERS[number % len(MARKERS)], "label": "" if number else told}
             at = [(1e3 / point.ms if rate else point.ms, point.score) for point in group]
             axes.plot(*zip(*at, strict=True), **style)
-            texts = [point.variant or name for point in group]
-            texts[0] = f"{name} {group[0].variant}".strip()
+            how = [re.sub(r"^ms\b", "scales", point.variant) for point in group]  # no milliseconds
+            texts = [f"{name} {how[0]}".strip(), *(variant or name for variant in how[1:])]
             labels += [(*label, style["color"]) for label in zip(texts, at, strict=True)]
     front = pareto_front([point for point in points if not point.is_published])
     if len(front) > 1:

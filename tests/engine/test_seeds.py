@@ -271,6 +271,17 @@ def test_a_child_is_given_the_time_to_end_at_a_signal(tmp_path):
     assert seeds.run_child([sys.executable, "-c", waits]) == 143
 
 
+def test_a_signal_while_a_child_starts_reaches_it(monkeypatch):
+    def started(command, **given):
+        child = popen(command, **given)
+        os.kill(os.getpid(), signal.SIGTERM)  # before its number is known
+        return child
+
+    popen = seeds.subprocess.Popen
+    monkeypatch.setattr(seeds.subprocess, "Popen", started)
+    assert seeds.run_child([sys.executable, "-c", "import time; time.sleep(60)"]) == 143
+
+
 # ------------------------------------------------------------------------------------- the program
 def test_run_leaves_results_of_its_own_config_only(config, series):
     def call(*arguments: str):

@@ -168,6 +168,23 @@ def test_what_is_of_others_is_measured_again(evaluated, tmp_path, capsys, key):
     assert f"none/record.json is of other {key}: to be measured again." in capsys.readouterr().out
 
 
+def test_what_is_measured_stands_without_weights_and_data(
+    evaluated, tmp_path, monkeypatch, capsys, cache
+):
+    assert run(tmp_path / "zoo") == 0
+    (cache / "points_resnet18_dcn_140e.pth").unlink()
+    monkeypatch.setattr(published, "count_images", lambda name: (0, "no such data"))
+    published.find_weights.cache_clear()
+    capsys.readouterr()
+    assert run(tmp_path / "zoo", "--list") == 0
+    told = capsys.readouterr().out
+    assert "none 28.12" in told
+    assert "flip **30.40 (+0.40)**" in told
+    assert run(tmp_path / "zoo", "--record", str(tmp_path / "measured.json")) == 0
+    assert "3 records of whole splits." in capsys.readouterr().out
+    assert read_measured(tmp_path / "measured.json")[RESNET18]["none"]["scores"] == {"none": 28.12}
+
+
 def test_stopped_it_goes_on(evaluated, tmp_path, capsys):
     commands, answers = evaluated
     answers["True"] = 143
@@ -186,12 +203,15 @@ def test_stopped_it_goes_on(evaluated, tmp_path, capsys):
 def test_a_part_of_a_split_is_never_recorded(evaluated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(published, "count_images", lambda name: (79, ""))
     assert run(tmp_path, "--record", str(tmp_path / "measured.json")) == 0
-    assert read_measured(tmp_path / "measured.json") == {}
+    assert not (tmp_path / "measured.json").exists()
     assert "none 28.12 (79 of 5,000 images)" in capsys.readouterr().out
 
 
 def test_without_data_and_weights(tmp_path, monkeypatch, capsys, cache):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    # Where that was set when the tests began the data may be there.
+    monkeypatch.setattr(published.DatasetCatalog, "get", lambda name: Path(name).read_text())
     options = ["--models", "dla34_512", "hourglass52", "dcn_140e", "--output", "zoo"]
     assert cli.main(["reproduce", "published", *options, "--list"]) == 0
     rows = capsys.readouterr().out.splitlines()
@@ -202,7 +222,7 @@ def test_without_data_and_weights(tmp_path, monkeypatch, capsys, cache):
     assert rows[-1] == f"Data: {where}"
     assert cli.main(["reproduce", "published", *options]) == 1
     told = capsys.readouterr().out
-    assert "\ncoco_2017_val: No such file or directory: 'datasets/coco/annotations/inst" in told
+    assert "\ncoco_2017_val: No such file or directory: 'coco_2017_val'" in told
     assert where in told
     assert "By hand" not in told  # what has no data needs no weights
     monkeypatch.setattr(published, "count_images", lambda name: (3, ""))
@@ -250,11 +270,16 @@ def test_told_beside_the_published():
     assert tell_scores(record | {"scores": {"a": 29.89, "b": None}}) == "a **29.89 (-0.11)**, b -"
 
 
-def test_a_file_of_others_is_not_written_over(tmp_path):
-    (tmp_path / "mine.json").write_text("[1]")
+@pytest.mark.parametrize("text", ["[1]", '{"a": 1}', '{"images": {"a": {"id": 1}}}'])
+def test_a_file_of_others_is_not_written_over(evaluated, tmp_path, capsys, text):
+    file = tmp_path / "mine.json"
+    file.write_text(text)
     with pytest.raises(ValueError, match=r"mine\.json' is no file of measured scores"):
-        add_measured(tmp_path / "mine.json", [])
-    assert (tmp_path / "mine.json").read_text() == "[1]"
+        add_measured(file, [])
+    assert run(tmp_path / "zoo", "--record", str(file)) == 1
+    assert "mine.json' is no file of measured scores" in capsys.readouterr().err
+    assert not evaluated[0]  # said before hours of work
+    assert file.read_text() == text
 
 
 def test_shipped_file_is_of_whole_splits():
@@ -264,7 +289,7 @@ def test_shipped_file_is_of_whole_splits():
 
 
 def small_coco(source: Path, target: Path) -> None:
-    """Two pictures of coco_mini at half size, as coco_2017_val below a root of data sets."""
+    """Two pictures of coco_mini at a quarter of their size, as coco_2017_val below a root."""
     for folder in ("annotations", "val2017"):
         (target / "coco" / folder).mkdir(parents=True)
     content = json.loads((source / "annotations" / "instances_val2017.json").read_text())
@@ -272,13 +297,13 @@ def small_coco(source: Path, target: Path) -> None:
     ids = [image["id"] for image in content["images"]]
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
     for image in content["images"]:
-        image |= {"width": image["width"] // 2, "height": image["height"] // 2}
+        image |= {"width": image["width"] // 4, "height": image["height"] // 4}
         picture = Image.open(source / "val2017" / image["file_name"])
         name = target / "coco" / "val2017" / image["file_name"]
         picture.resize((image["width"], image["height"])).save(name)
     for entry in content["annotations"]:
-        entry["bbox"] = [value / 2 for value in entry["bbox"]]
-        entry["area"] /= 4
+        entry["bbox"] = [value / 4 for value in entry["bbox"]]
+        entry["area"] /= 16
     file = target / "coco" / "annotations" / "instances_val2017.json"
     file.write_text(json.dumps(content))
 
@@ -294,7 +319,7 @@ def test_end_to_end(test_data, tmp_path, cache):
     state["hm.2.weight"][20] = state["hm.2.weight"][56]  # whose peaks lie near its middle
     for head in ("wh", "reg"):
         state[f"{head}.2.weight"].zero_()
-    state["wh.2.bias"].copy_(torch.tensor([80.0, 50.0]))  # cells: the whole picture
+    state["wh.2.bias"].copy_(torch.tensor([40.0, 25.0]))  # cells: the whole picture
     torch.save({"state_dict": state}, cache / "points_resnet18_dcn_140e.pth")
     (cache / "points_resnet18_conv_mmdetection_140e.pth").write_bytes(b"another file")
     command = [sys.executable, "-m", "centernet_d2", "reproduce", "published", "--device", "cpu"]

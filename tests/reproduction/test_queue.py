@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from centernet_d2.reproduction.page import Page
-from centernet_d2.reproduction.queue import read_rows, run_all, time_left
+from centernet_d2.reproduction.queue import lock, made_with, read_rows, run_all, time_left
 from centernet_d2.reproduction.report import Finding, speed_points, summary, write_report
 from centernet_d2.reproduction.table import Claim, read_table
 
@@ -71,6 +74,14 @@ class Child:
         lines[1]["bbox/AP"] = score
         (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
         return 0
+
+
+def change(folder: Path, row: str, **given) -> None:
+    """Edit a row; scores of boxes by their names."""
+    file = folder / "rows" / f"{row}.json"
+    told = json.loads(file.read_text())
+    told["scores"]["bbox"] |= {key: given.pop(key) for key in [*given] if key[0].isupper()}
+    file.write_text(json.dumps(told | given))
 
 
 def test_the_runs_of_a_table(table, tmp_path):
@@ -197,7 +208,7 @@ def test_rows_alone_make_the_report(tmp_path):
     assert told == ("other", 9.0, 59.0, "flip", "a machine, batches of 16")
     write_report(str(copy), table, 2)
     text = (copy / "report.md").read_text()
-    assert "flip-1 has no time in its row, and is left out of the figure of speed." in text
+    assert "flip-1: no time or AP in its row, left out of the figure of speed." in text
     assert "](report/speed.png)" in text
 
 
@@ -243,3 +254,97 @@ def test_a_run_that_did_not_learn_decides_nothing(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "**undecided**: other did not reach AP50 59 with every seed." in text
     assert "flip and other" not in text  # flip has 59.0 and 59.1
+
+
+def test_two_queues_share_the_runs(table, tmp_path):
+    """The first is in base-0 while the second begins and does the others; both see all rows."""
+    folder, began, others = str(tmp_path), threading.Event(), threading.Event()
+    one, two = Child(), Child()
+
+    def slow(command, *, output):
+        began.set()
+        assert others.wait(20)
+        return one(command, output=output)
+
+    def fast(command, *, output):
+        status = two(command, output=output)
+        if len(two.done) == 5:
+            others.set()
+        return status
+
+    first = threading.Thread(target=lambda: run_all(folder, table, table.runs(2), run_child=slow))
+    first.start()
+    assert began.wait(20)
+    assert run_all(folder, table, table.runs(2), run_child=fast) == []
+    first.join()
+    assert (one.done, two.done) == (["base-0"], ORDER[1:])
+    assert sorted(read_rows(folder, table, table.runs(2))) == sorted(ORDER)
+
+
+def test_a_lock_ends_with_who_holds_it(tmp_path):
+    """Also where the queue was killed: what it started holds the lock until it is gone."""
+    with (tmp_path / "log").open("a") as mine, (tmp_path / "log").open("a") as other:
+        assert lock(mine, wait=False)
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1, stdout=mine)
+        mine.close()
+        assert not lock(other, wait=False)
+        child.kill()
+        child.communicate()
+        assert lock(other, wait=False)
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "text"),
+    [
+        ("base-0", "results.json", None),
+        ("base-0", "metrics.json", None),
+        ("base-0", "metrics.json", '{"iteration": 4, "total_loss": 6.0}'),
+        ("flip-0", "inference/timing.json", "{"),
+        ("flip-0", "inference/results.json", "null"),
+    ],
+)
+def test_a_run_without_whole_results_failed(table, tmp_path, caplog, run, file, text):
+    whole = Child()
+
+    def child(command, *, output):
+        whole(command, output=output)
+        if whole.done[-1] == run:
+            place = tmp_path / run / file
+            place.unlink() if text is None else place.write_text(text)
+        return 0
+
+    assert run_all(str(tmp_path), table, table.runs(1), run_child=child) == [run]
+    assert whole.done == ORDER[:3]
+    assert f"{run} failed with no whole results (" in caplog.text
+
+
+def test_the_report_names_what_made_the_rows(table, tmp_path):
+    run_all(str(tmp_path), table, table.runs(2), run_child=Child())
+    change(tmp_path, "base-0", made_with="torch 9 on a toaster")
+    file = tmp_path / "rows" / "base-1.json"
+    row = json.loads(file.read_text())
+    assert row.pop("made_with") == made_with("cpu")
+    file.write_text(json.dumps(row))
+    write_report(str(tmp_path), table, 2)
+    text = (tmp_path / "report.md").read_text()
+    assert "torch 9 on a toaster (1 rows)" in text
+    assert f"{made_with('cpu')} (4 rows)" in text
+    assert "no record of it (1 rows)" in text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_score_that_is_no_number_decides_nothing(table, tmp_path, value):
+    run_all(str(tmp_path), table, table.runs(2), run_child=Child())
+    change(tmp_path, "base-1", AP=value)
+    assert write_report(str(tmp_path), table, 2).startswith("2 claims (undecided: 1, holds: 1)")
+    text = (tmp_path / "report.md").read_text()
+    assert "**undecided**: bbox/AP is not a number with every seed." in text
+    assert f"| 60.0, {'inf' if value == float('inf') else 'nan'} " in text
+
+
+def test_a_bad_test_of_weights_that_learned_is_decided(table, tmp_path):
+    """FD of `flip` is better by 1 with every seed, at an AP50 of 9: the weights reach 58."""
+    run_all(str(tmp_path), table, table.runs(2), run_child=Child())
+    for seed in range(2):
+        change(tmp_path, f"flip-{seed}", AP50=9.0)
+    assert write_report(str(tmp_path), table, 2).startswith("2 claims (holds: 2)")

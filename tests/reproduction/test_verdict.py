@@ -54,3 +54,10 @@ def test_quantiles_are_those_of_scipy():
     stats = pytest.importorskip("scipy.stats")
     for freedom, quantile in STUDENT.items():
         assert quantile == pytest.approx(stats.t.ppf(0.975, freedom), abs=6e-4)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_what_is_no_number_is_undecided(paired):
+    for value in (float("nan"), float("inf")):
+        found = difference([50.0, value], [49.0, 48.0], paired=paired)
+        assert verdict(found) == verdict(found, same_within=1.0) == "undecided"
