@@ -29,7 +29,7 @@ def ablations(args: argparse.Namespace) -> int:
     runs = table.runs(args.seeds)
     if args.list:
         rows = [(c.id, f"{c.paper}, {c.table}", *c.pair, c.metric) for c in table.claims]
-        print(tabulate(rows, ("claim", "of", "first", "second", "metric")))
+        print(tabulate(rows, ("claim", "paper", "first", "second", "metric")))
         trained, done = sum(not r.needed for r in runs), len(read_rows(args.output, table, runs))
         hours = sum(run.variant.minutes for run in runs) / 60
         print(

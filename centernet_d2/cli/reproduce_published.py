@@ -7,6 +7,7 @@ import torch
 from tabulate import tabulate
 
 from ..config.rules import has_device
+from ..data.datasets.builtin import datasets_root
 from ..model_zoo.measured import add_measured
 from ..reproduction.published import evaluations, look, measure
 from ..threads import cpu_name
@@ -32,10 +33,14 @@ def run(args: argparse.Namespace) -> int:
         machine = f"{args.num_gpus} x {gpu}" if gpu else cpu_name()
         options = ["--num-gpus", str(args.num_gpus), "MODEL.DEVICE", device]
         measure(chosen, options, device=machine)
-    rows = [(e.entry.name, e.dataset, words(e.published), e.standing()) for e in chosen]
+    rows = [(e.entry.short_name, e.dataset, words(e.published), e.standing()) for e in chosen]
     print(tabulate(rows, ("model", "data", "published", "measured")))
     problems = dict.fromkeys(why for each in chosen for why in each.problems.values())
+    if args.list:  # a sentence each; a run says all
+        problems = dict.fromkeys(why.partition(". ")[0].rstrip(".") + "." for why in problems)
     print("\n".join(["", *problems] * bool(problems)))
+    if any("no data" in each.problems for each in chosen):
+        print(f"Data: looked for in '{datasets_root()}', $DETECTRON2_DATASETS; docs/datasets.md.")
     if args.record and not args.list:
         records = [each.record for each in chosen if "scores" in each.record]
         print(f"{args.record}: {add_measured(Path(args.record), records)} records of whole splits.")

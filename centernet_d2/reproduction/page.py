@@ -23,12 +23,16 @@ class Page:
         tag, page = "h2" if text.startswith("## ") else "p", escape(text.removeprefix("## "))
         page = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", page)
         page = re.sub("`(.+?)`", r"<code>\1</code>", page)
-        self._parts.append((text, f"<{tag}>{page}</{tag}>"))
+        own = f' id="{page}"' if tag == "h2" else ""
+        self._parts.append((text, f"<{tag}{own}>{page}</{tag}>"))
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         told = {"headers": "keys", "disable_numparse": True}
         markdown, page = (tabulate(rows, tablefmt=form, **told) for form in ("pipe", "html"))
-        self._parts.append((markdown, f'<div class="wide">{page}</div>'))
+        # Links to headings; an interval stays in its line.
+        page = re.sub(r"\[(.+?)\]\(#(.+?)\)", r'<a href="#\2">\1</a>', page)
+        page = re.sub(r" (?=\(|to [+-]|[+-]\d)", "&nbsp;", page)
+        self._parts.append((markdown, f'<div class="wide" style="white-space:normal">{page}</div>'))
 
     def figure(self, name: str, caption: str, draw: Callable[[str], object]) -> None:
         """Let `draw` write a picture to the file that it is given, and add it."""

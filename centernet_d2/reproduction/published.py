@@ -20,7 +20,6 @@ from .. import __version__
 from ..atomic_write import write_json
 from ..checkpoint.download import unreachable
 from ..checkpoint.published import digest_of
-from ..data.datasets.builtin import datasets_root
 from ..detectron2_versions import VERSION
 from ..engine.run import RESULTS_FILE
 from ..engine.seeds import run_child
@@ -124,20 +123,21 @@ def count_images(dataset: str) -> tuple[int, str]:
     try:
         return len(DatasetCatalog.get(dataset)), ""
     except (OSError, ValueError) as error:
-        where = f"looked for in '{datasets_root()}', $DETECTRON2_DATASETS; see docs/datasets.md"
-        return 0, f"{dataset} ({where}): {str(error).removeprefix('[Errno 2] ')}"
+        return 0, f"{dataset}: {str(error).removeprefix('[Errno 2] ')}"
 
 
 @cache
 def find_weights(name: str, fetch: bool) -> tuple[str, str]:
     """SHA-256 of the file of an entry; why it is not here, and the cure."""
-    entry, reason = find_entry(name), "a run without --list fetches them"
+    entry, reason = find_entry(name), ""
     server = "/".join(entry.weights.url.split("/")[:3])
     try:
         if weights_place(entry).is_file() or (fetch and not (reason := _unreachable(server))):
             return digest_of(fetch_weights(entry)), ""
     except (OSError, ValueError) as error:
         return "", str(error)
+    if not fetch:
+        return "", "Weights that are not here: a run without --list fetches them."
     return "", f"Weights of {name}: {reason}. {by_hand(entry)}."
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import platform
 import shlex
 import signal
@@ -40,9 +41,12 @@ def read_rows(folder: str, table: Table, runs: Sequence[Run]) -> Rows:
     rows, mine = Rows(), {"version": table.version, "scale": table.scale}
     file = Path(folder, STUDY_FILE)
     if file.is_file() and (found := json.loads(file.read_text("utf-8"))) != mine:
+        old, new = (", ".join(f"{k} {v}" for k, v in told.items()) for told in (found, mine))
         raise ValueError(
-            f"'{folder}' holds another study, {found}: this one, {mine}, needs its own --output."
+            f"'{folder}' holds another study ({old}): this one ({new}) needs its own --output."
         )
+    if not file.is_file() and os.path.isdir(folder) and os.listdir(folder):
+        raise ValueError(f"'{folder}' has files but no {STUDY_FILE}: name another --output.")
     for run in runs:
         file = Path(folder, ROWS, f"{run.name}.json")
         if file.is_file():
@@ -125,17 +129,7 @@ def run_one(folder: str, run: Run, run_child: Callable[..., int], *, wait: bool)
         print(f"$ centernet-d2 {shlex.join(command)}", file=log, flush=True)
         if status := run_child([*PROGRAM, *command], output=log):
             return status
-        made = made_with(str(run.variant.keys.get("MODEL.DEVICE")))
-        row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
-        row |= {"date": datetime.now(UTC).date().isoformat(), "made_with": made}
-        results = Path(result_folder(str(place), bool(run.needed)))
-        row["scores"] = json.loads((results / RESULTS_FILE).read_text("utf-8"))
-        if run.needed:
-            (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
-            row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
-        else:
-            row |= learning(str(place / "metrics.json"))
-        write_json(row_file, row, indent=1)
+        write_row(row_file, run, place)
     return 0
 
 
@@ -149,6 +143,22 @@ def lock(file: IO[str], *, wait: bool) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def write_row(file: Path, run: Run, place: Path) -> None:
+    """Write what a run left in its folder as its row."""
+    results = Path(result_folder(str(place), bool(run.needed)))
+    row = {"variant": run.variant.name, "seed": run.seed, "words": run.words()}
+    made = made_with(str(run.variant.keys.get("MODEL.DEVICE")))
+    row |= {"date": datetime.now(UTC).date().isoformat(), "made_with": made}
+    row["scores"] = json.loads((results / RESULTS_FILE).read_text("utf-8"))
+    if run.needed:
+        (times,) = json.loads((results / TIMING_FILE).read_text("utf-8"))["datasets"].values()
+        row["scores"]["speed"] = {"ms": times["ms_per_picture"]["detector"]["median"]}
+        row["timed_on"] = "{device}, batches of {batch}".format_map(times)
+    else:
+        row |= learning(str(place / "metrics.json"))
+    write_json(file, row, indent=1)
 
 
 def made_with(device: str) -> str:

@@ -1,6 +1,5 @@
 """What the rows of a study say, as a page: `report.md` and `report.html`, and its figures."""
 
-import contextlib
 import math
 import os
 from collections import Counter
@@ -9,15 +8,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from ..analysis.speed import points_of
 from ..visualization.speed import SpeedPoint, speed_figure
 from ..visualization.study_figures import draw_bars, draw_differences, draw_learning
 from .page import Page
-from .queue import Rows, made_with, read_rows
+from .queue import STUDY_FILE, Rows, made_with, read_rows
 from .table import Claim, Table
 from .verdict import UNDECIDED, Interval, difference, verdict
 
 FALSE_DISCOVERY = ("FD", "FD5", "FD25", "FD50")
+MARKS = {"first": "", "same": " (same)"}  # behind a claim's id, by what it expects
 COLUMNS = ("bbox/AP", "bbox/AP50", "bbox/FD", "keypoints/AP", "speed/ms")
 
 
@@ -38,9 +37,10 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     there = [[rows[name]["scores"] for name in group if name in rows] for group in names]
     task, _, key = claim.metric.partition("/")
     values = [[number(scores, task, key) for scores in group] for group in there]
-    if min(map(len, values)) < seeds:
-        done = " and ".join(str(len(group)) for group in values)
-        return Finding(claim, values, why=f"{done} of {seeds} seeds are done")
+    if (least := min(map(len, values))) < seeds:
+        done = zip(map(len, values), claim.pair, strict=True)
+        why = f"of {seeds} seeds {' and '.join(f'{n} of {name}' for n, name in done)} are done"
+        return Finding(claim, values, f"{least} of {seeds} seeds" if least else "not run", why)
     trained = dict.fromkeys(table.variants[name].weights or name for name in claim.pair)
     interval = difference(*map(claim.gain, values), paired=len(trained) == 1)
     if math.isnan(interval[0]):
@@ -57,6 +57,8 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
 
 def write_report(folder: str, table: Table, seeds: int) -> str:
     """Write the report of the rows that are there; return a line that says what it found."""
+    if not os.path.isfile(os.path.join(folder, STUDY_FILE)):
+        raise ValueError(f"'{folder}' has no {STUDY_FILE}: there is no study to report.")
     runs, page = table.runs(seeds), Page(folder)
     rows = read_rows(folder, table, runs)
     findings = [judge(claim, table, rows, seeds) for claim in table.claims]
@@ -88,15 +90,15 @@ def number(scores: Mapping[str, Any], task: str, key: str) -> float:
 def summary(finding: Finding) -> dict[str, Any]:
     """Return a claim's row of the first table."""
     claim, found, paper = finding.claim, finding.interval, finding.claim.papers
+    digits = 1 + bool(found and found[2] - found[1] < 0.2)
     return {
-        "claim": claim.id,
+        "claim": f"[{claim.id}](#{claim.id}){MARKS[claim.expect]}",
         "verdict": finding.word,
-        "here (95 %)": found and "{:+.1f} ({:+.1f} to {:+.1f})".format(*found),
-        "the paper's": "" if paper is None else f"{paper:+.1f}",
+        "here (95 %)": found and "{1:+z.{0}f} ({2:+z.{0}f} to {3:+z.{0}f})".format(digits, *found),
+        "the paper's": "" if paper is None else f"{paper:+z.1f}",
         "metric": claim.metric,
-        "expected": "no difference" if claim.expect == "same" else "first is better",
-        "pair": " against ".join(claim.pair),
-        "of": f"{claim.paper}, {claim.table}",
+        "first, second": ", ".join(claim.pair),
+        "paper": f"{claim.paper}, {claim.table}",
     }
 
 
@@ -122,7 +124,7 @@ def of_claim(page: Page, finding: Finding, table: Table) -> None:
 def of_variant(table: Table, rows: Rows, name: str) -> dict[str, Any]:
     """Return a row of all that was measured of a variant."""
     variant, done = table.variants[name], of_name(rows, name)
-    told = {"variant": name, "of": variant.weights or f"{variant.config}, {variant.steps} steps"}
+    told = {"variant": name, "from": variant.weights or f"{variant.config}, {variant.steps} steps"}
     for task, key in (metric.split("/") for metric in COLUMNS):
         told[f"{task}/{key}"] = mean([number(row["scores"], task, key) for row in done])
     return told | {"minutes": mean(sorted(row["minutes"] for row in done if "minutes" in row)[:1])}
@@ -143,7 +145,10 @@ def mean(values: Sequence[float]) -> str:
 def figures(page: Page, table: Table, findings: Sequence[Finding], rows: Rows) -> None:
     """Draw what is there: differences, learning curves, false discoveries, speed and AP."""
     drawn = [finding for finding in findings if not finding.claim.metric.startswith("speed")]
-    shown = {f.claim.id: (*(f.interval or ()), f.claim.papers, f.word) for f in drawn}
+    shown = {}
+    for claim, found, word in ((f.claim, f.interval or (), f.word) for f in drawn):
+        same = table.same_within * (claim.expect == "same")
+        shown[claim.id + MARKS[claim.expect]] = (*found, claim.papers, word, same)
     panels: dict[tuple[str, str], Any] = {}
     bars: dict[str, Any] = {}
     for claim in (finding.claim for finding in drawn):
@@ -182,10 +187,14 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
         own = {key for key, value in variant.keys.items() if base.keys.get(key) != value}
         seen = variant.weights and table.speed_on in variant.keys.get("DATASETS.TEST", ())
         if seen and own <= {"TEST.FLIP", "TEST.SCALES"}:
-            place = f"{variant.weights}={page.folder / name}"
-            with contextlib.suppress(OSError, ValueError):  # its row stands, but its files do not
-                found = points_of(place, "bbox/AP")
-                runs.setdefault(variant.name, []).extend(found)
+            ms, ap = (number(row["scores"], *key) for key in (("speed", "ms"), ("bbox", "AP")))
+            if math.isnan(ms + ap):
+                page.add(f"{name}: no time or AP in its row, left out of the figure of speed.")
+                continue
+            keys, where = variant.keys, row.get("timed_on", "the machine of the study")
+            how = "ms" if "TEST.SCALES" in keys else "flip" * keys.get("TEST.FLIP", False)
+            point = SpeedPoint(variant.weights, ms, ap, how, where)
+            runs.setdefault(variant.name, []).append(point)
     return [
         replace(group[0], ms=fmean(p.ms for p in group), score=fmean(p.score for p in group))
         for group in runs.values()

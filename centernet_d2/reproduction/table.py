@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..checked_values import check_choice
+from ..checked_values import check_choice, nearest
 from ..engine.seeds import FINAL_WEIGHTS
 
 TABLE = Path(__file__).with_name("ablations.yaml")
@@ -140,7 +140,8 @@ def read_table(
     claims = {row["id"]: _claim(row, [*variants, *missing]) for row in given["claims"]}
     out = {c.id: missing[name] for c in claims.values() for name in c.pair if name in missing}
     for name in names:
-        check_choice("--claims", name, claims)
+        if name not in claims:
+            raise ValueError(f"--claims: none is '{name}'{nearest(name, claims)}; --list has all.")
         if name in out:
             raise ValueError(f"Claim {name} needs data: --{out[name]} FOLDER.")
     kept = tuple(claims[name] for name in claims if name not in out and name in (names or claims))

@@ -11,21 +11,24 @@ COLORS = {"holds": "#2a7f3f", "undecided": "0.55", "the opposite": "#c0392b"}
 Curve = Sequence[tuple[float, float]]  # minutes, score
 
 
-def draw_differences(rows: Mapping[str, tuple[float, float, float, float | None, str]]) -> Figure:
-    """Draw a line per claim: difference, ends of its interval, the paper's own, and the verdict."""
+def draw_differences(rows: Mapping[str, tuple[Any, ...]]) -> Figure:
+    """Draw a line per claim: difference, its ends, the paper's, verdict, band that means none."""
     figure = Figure(figsize=(9, 1.2 + 0.27 * len(rows)), layout="constrained")
     axes, known = figure.subplots(), dict[str, Any](marker="D", color="black", fillstyle="none")
-    for place, (middle, low, high, own, word) in enumerate(rows.values()):
-        axes.plot([low, high], [place, place], color=COLORS[word], linewidth=2)
-        axes.plot(middle, place, "o", color=COLORS[word])
+    for place, (middle, low, high, own, word, same) in enumerate(rows.values()):
+        axes.barh(place, 2 * same, 0.9, -same, color="0.87", zorder=0)
+        ends = {"marker": "|", "markersize": 9, "markeredgewidth": 1.5}
+        axes.plot([low, high], [place, place], color=COLORS[word], **ends)
+        axes.plot(middle, place, "o", color=COLORS[word], markersize=4)
         if own is not None:
             axes.plot(own, place, markersize=5, **known)
     for word, color in COLORS.items():
-        axes.plot([], [], "o-", color=color, label=word)
+        axes.plot([], [], "o-", color=color, markersize=4, label=word)
     axes.plot([], [], linestyle="", label="the paper's", **known)
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set(xlabel="difference in points, right of 0 as the paper says; 95 %", xscale="symlog")
+    told = "right of 0 as the paper says; (same): within the gray band"
+    axes.set(xlabel=f"difference in points, 95 %; {told}", xscale="symlog")
     axes.set_xticks(ticks := [-30, -10, -3, -1, 0, 1, 3, 10, 30], map(str, ticks))
     axes.grid(visible=True, axis="x", alpha=0.3)
     axes.invert_yaxis()

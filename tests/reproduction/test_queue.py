@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from centernet_d2.reproduction.page import Page
 from centernet_d2.reproduction.queue import lock, made_with, read_rows, run_all, time_left
-from centernet_d2.reproduction.report import write_report
-from centernet_d2.reproduction.table import read_table
+from centernet_d2.reproduction.report import Finding, speed_points, summary, write_report
+from centernet_d2.reproduction.table import Claim, read_table
 
 TABLE = """
 version: 7
@@ -44,7 +45,7 @@ def table(tmp_path):
 
 
 def read(folder: Path, scale: str = "cpu", text: str = TABLE, **data):
-    file = folder / "table.yaml"
+    file = folder.with_suffix(".yaml")  # beside it: a study takes an empty folder
     file.write_text(text)
     return read_table(scale, data, file=file)
 
@@ -67,6 +68,7 @@ class Child:
         place.mkdir(exist_ok=True)
         (place / "results.json").write_text(json.dumps({"bbox": scores}))
         times = {"d": {"ms_per_picture": {"detector": {"median": 9.0 + int(seed)}}}}
+        times["d"] |= {"device": "a machine", "batch": 16}
         (place / "timing.json").write_text(json.dumps({"datasets": times}))
         lines = [{"iteration": 4, "time": 6.0, "bbox/AP": 20.0}, {"iteration": 9, "time": 6.0}]
         lines[1]["bbox/AP"] = score
@@ -117,11 +119,11 @@ def test_a_wrong_name_in_the_table(tmp_path, old, new, message):
 
 
 def test_a_claim_that_is_not_there(table, tmp_path):
-    with pytest.raises(ValueError, match=r"--claims must be one of 'one', .*, got 'four'"):
-        read_table("cpu", {}, ["four"], file=tmp_path / "table.yaml")
+    with pytest.raises(ValueError, match=r"none is 'thre' \(nearest: three\); --list"):
+        read_table("cpu", {}, ["thre"], file=tmp_path.with_suffix(".yaml"))
     with pytest.raises(ValueError, match="Claim three needs data: --bccd FOLDER"):
-        read_table("cpu", {}, ["one", "three"], file=tmp_path / "table.yaml")
-    chosen = read_table("cpu", {}, ["two"], file=tmp_path / "table.yaml")
+        read_table("cpu", {}, ["one", "three"], file=tmp_path.with_suffix(".yaml"))
+    chosen = read_table("cpu", {}, ["two"], file=tmp_path.with_suffix(".yaml"))
     assert [run.name for run in chosen.runs(1)] == ["other-0", "flip-0"]
 
 
@@ -132,8 +134,8 @@ def test_a_failing_run_is_left_and_the_queue_goes_on(table, tmp_path, caplog):
     assert "other-0 failed with exit status 1" in caplog.text
     assert "flip-0 is left out, as other-0 failed" in caplog.text
     report = write_report(str(tmp_path), table, 2)
-    assert report.startswith("2 claims (not run: 2)")
-    assert "2 and 1 of 2 seeds are done" in (tmp_path / "report.md").read_text()
+    assert report.startswith("2 claims (1 of 2 seeds: 2)")
+    assert "of 2 seeds 2 of base and 1 of other are done" in (tmp_path / "report.md").read_text()
     again = Child()
     assert run_all(str(tmp_path), table, table.runs(2), run_child=again) == []
     assert again.done == ["other-0", "flip-0"]  # and what has a row is kept
@@ -154,7 +156,7 @@ def test_another_study_is_refused(table, tmp_path):
     folder = tmp_path / "study"
     run_all(str(folder), table, table.runs(1), run_child=Child())
     large = read(tmp_path, "gpu")
-    with pytest.raises(ValueError, match=r"holds another study, \{'version': 7, 'scale': 'cpu'\}"):
+    with pytest.raises(ValueError, match=r"another study \(version 7, scale cpu\): this one \(v"):
         run_all(str(folder), large, large.runs(1), run_child=Child())
     changed = read(tmp_path, text=TABLE.replace("BETA: 3.0", "BETA: 5.0"))
     with pytest.raises(ValueError, match=r"other-0.json' is of a run with other keys .*\(3.0, 5.0"):
@@ -176,7 +178,7 @@ def test_report_of_a_study_that_is_done(table, tmp_path):
     assert "| +2.0 " in text
     assert "+2.0 (+1.8 to +2.2)" in text
     # FD 41.0, 40.9, 40.8 against 42.0, 41.9, 41.8 of the same weights: lower by 1 with every seed
-    assert "+1.0 (+1.0 to +1.0)" in text
+    assert "+1.00 (+1.00 to +1.00)" in text
     assert "| base      | 60.1 ± 0.1 | 3       | 60.0, 60.1, 60.2 |" in text
     assert "centernet-d2 reproduce ablations --output study --claims one`\n" in text
     page = (tmp_path / "report.html").read_text()
@@ -184,6 +186,65 @@ def test_report_of_a_study_that_is_done(table, tmp_path):
     assert page.count('src="data:image;base64,') == 3
     for name in ("differences", "learning", "false_discovery"):
         assert (tmp_path / f"report/{name}.png").stat().st_size > 5000
+
+
+def test_rows_alone_make_the_report(tmp_path):
+    """A copied study; a row without a time is left out of the figure of speed, in a line."""
+    study, copy = tmp_path / "study", tmp_path / "copy"
+    keys = '\nkeys: {DATASETS.TEST: ["shapes_val"], '
+    table = read(tmp_path, text=TABLE.replace("\nkeys: {", keys))
+    run_all(str(study), table, table.runs(2), run_child=Child())
+    for name in ("study.json", *(f"rows/{run.name}.json" for run in table.runs(2))):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((study / name).read_bytes())
+    row = json.loads((copy / "rows/flip-1.json").read_text())
+    assert (row["scores"].pop("speed"), row["timed_on"]) == (
+        {"ms": 10.0},
+        "a machine, batches of 16",
+    )
+    (copy / "rows/flip-1.json").write_text(json.dumps(row))
+    (point,) = speed_points(Page(str(copy)), table, read_rows(str(copy), table, table.runs(2)))
+    told = (point.name, point.ms, point.score, point.variant, point.machine)
+    assert told == ("other", 9.0, 59.0, "flip", "a machine, batches of 16")
+    write_report(str(copy), table, 2)
+    text = (copy / "report.md").read_text()
+    assert "flip-1: no time or AP in its row, left out of the figure of speed." in text
+    assert "](report/speed.png)" in text
+
+
+def test_a_folder_of_another_run_is_left_as_it_is(table, tmp_path):
+    folder = tmp_path / "training"
+    with pytest.raises(ValueError, match=r"training' has no study\.json: there is no study"):
+        write_report(str(folder), table, 2)
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "report.html").write_text("a training's")
+    with pytest.raises(ValueError, match=r"training' has no study\.json: there is no study"):
+        write_report(str(folder), table, 2)
+    with pytest.raises(ValueError, match=r"training' has files but no study\.json: name another"):
+        run_all(str(folder), table, table.runs(2), run_child=Child())
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [
+        ("report.html", "a training's")
+    ]
+
+
+def test_a_row_of_the_first_table():
+    claim = Claim("x", "P", "1", "s.", ("a", "b"), expect="same", published=(1.0, 1.02))
+    found = summary(Finding(claim, [], "holds", "", (-0.02, -0.06, 0.001)))
+    assert found["claim"] == "[x](#x) (same)"
+    assert (found["here (95 %)"], found["the paper's"]) == ("-0.02 (-0.06 to +0.00)", "+0.0")
+
+
+def test_a_table_links_to_headings(tmp_path):
+    page = Page(str(tmp_path))
+    page.table([{"claim": "[x](#x) (same)", "here": "+2.0 (-1.8 to +2.2)"}])
+    page.add("## x")
+    page.write("T")
+    text = (tmp_path / "report.html").read_text()
+    assert '<td><a href="#x">x</a>&nbsp;(same)</td>' in text
+    assert "<td>+2.0&nbsp;(-1.8&nbsp;to&nbsp;+2.2)</td>" in text
+    assert '<h2 id="x">x</h2>' in text
+    assert "| [x](#x) (same) | +2.0 (-1.8 to +2.2) |" in (tmp_path / "report.md").read_text()
 
 
 def test_a_run_that_did_not_learn_decides_nothing(tmp_path):

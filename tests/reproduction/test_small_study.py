@@ -79,10 +79,10 @@ def test_the_command_lists_and_refuses(tmp_path, capsys):
     )
     assert not (tmp_path / "study").exists()
     assert cli.main([*given, "--claims", "corner-poolin"]) == 1
-    assert "--claims must be one of 'corner-pooling'," in capsys.readouterr().err
+    assert "none is 'corner-poolin' (nearest: corner-pooling, " in capsys.readouterr().err
     assert cli.main([*given, "--claims", "l1-cells"]) == 1
     assert "Claim l1-cells needs data: --bccd FOLDER." in capsys.readouterr().err
     (tmp_path / "study").mkdir()
     (tmp_path / "study/study.json").write_text(json.dumps({"version": 0, "scale": "cpu"}))
     assert cli.main([*given[:-1], "--report-only"]) == 1
-    assert "holds another study, {'version': 0" in capsys.readouterr().err
+    assert "holds another study (version 0, scale cpu): this one" in capsys.readouterr().err

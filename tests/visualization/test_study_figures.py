@@ -8,7 +8,8 @@ from centernet_d2.visualization.study_figures import draw_bars, draw_differences
 
 
 def test_differences():
-    rows = {"one": (2.0, 1.0, 3.0, 1.9, "holds"), "two": (-1.0, -4.0, 2.0, None, "undecided")}
+    rows = {"one": (2.0, 1.0, 3.0, 1.9, "holds", 0)}
+    rows["two"] = (-1.0, -4.0, 2.0, None, "undecided", 1.5)
     (axes,) = draw_differences(rows).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
@@ -16,6 +17,8 @@ def test_differences():
         *(([1.0, 3.0], [0, 0]), ([2.0], [0]), ([1.9], [0])),
         *(([-4.0, 2.0], [1, 1]), ([-1.0], [1])),
     ]
+    assert [bar.get_bbox().intervalx.tolist() for bar in axes.patches] == [[0, 0], [-1.5, 1.5]]
+    assert axes.patches[1].get_bbox().intervaly == pytest.approx([0.55, 1.45])
     assert axes.lines[0].get_color() != axes.lines[3].get_color()
 
 
