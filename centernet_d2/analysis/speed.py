@@ -43,14 +43,14 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
         label += f" {dataset}" * (len(datasets) > 1)
         ms = told["ms_per_picture"]["detector"]["median"]
         where = f"{told['device']}, batches of {told['batch']}"
-        points.append(SpeedPoint(label, ms, score, variant, where))
+        points.append(SpeedPoint(label, ms, score, variant, where, dataset))
     return points
 
 
 def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
     """Points of the rows of a .csv or .json: `name`, `ms` or `fps`, and the metric.
 
-    They may have `variant`, `machine` and `published`. With `data` only rows of these data are
+    They may have `variant`, `machine`, `data` and `published`. With `data` only rows of these data are
     taken, and of those the ones with the metric; ValueError: there are none.
     """
     text, points, names = read_text(file), [], (metric, metric.rpartition("/")[2])
@@ -61,8 +61,8 @@ def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
             if data and (row["data"] != data or score is None):
                 continue
             ms = float(row["ms"]) if row.get("ms") else 1e3 / float(row["fps"])
-            texts = [row.get(key) or "" for key in ("variant", "machine", "published")]
-            points.append(SpeedPoint(row["name"], ms, float(score), *texts[:2], bool(texts[2])))
+            texts = [row.get(key) or "" for key in ("variant", "machine", "data", "published")]
+            points.append(SpeedPoint(row["name"], ms, float(score), *texts[:3], bool(texts[3])))
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             told = f"'{file}', row {number}: it needs name, {metric} and ms (or fps), both numbers"
             raise ValueError(told) from error
@@ -81,7 +81,7 @@ def write_plot(points: list[SpeedPoint], folder: str, metric: str, *, rate: bool
     front, rows = pareto_front([point for point in points if not point.is_published]), []
     for point in points:
         row = {"name": point.name, "variant": point.variant, metric: point.score, "ms": point.ms}
-        row |= {"fps": 1e3 / point.ms, "machine": point.machine}
+        row |= {"fps": 1e3 / point.ms, "machine": point.machine, "data": point.data}
         marks = {"published": "yes" * point.is_published, "front": "yes" * (point in front)}
         rows.append(row | marks)
     write_json(os.path.join(folder, "plot.json"), rows, indent=1)

@@ -108,6 +108,8 @@ def plot(args: argparse.Namespace) -> int:
     print(tabulate(rows, "keys", "pipe", floatfmt=".2f"))
     if len(machines := {point.machine for point in points}) > 1:
         print(f"Times are of {len(machines)} set-ups, machine and batch: compare those of one.")
+    if len(data := {point.data for point in points}) > 1:
+        print(f"Scores are of {len(data)} data sets: compare those of one.")
     print(f"written: {os.path.join(folder, 'plot.svg')}, plot.png, plot.json")
     return 0
 

@@ -138,7 +138,8 @@ def _evaluated_on(info: ModelInfo) -> dict[str, Any]:
         raise ValueError(
             f"'{info.source}' does not say where its evaluation data (of its training: "
             f"{', '.join(names) or 'none'}) is on this machine: add DATASETS.TEST <name>, or "
-            "DATASETS.TEST coco:<json>:<image folder> or voc:<folder>:<split>."
+            "DATASETS.TEST coco:<json>:<image folder> or voc:<folder>:<split> (or --dataset, where "
+            "the command has it)."
         )
     logger.info("DATASETS.TEST is that of the training: %s.", ", ".join(found["TEST"]))
     return found

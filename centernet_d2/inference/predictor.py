@@ -194,7 +194,7 @@ class Predictor:
         points detector's is the mean of both views, the corner detectors' that of the image itself.
 
         Raises:
-            TypeError: the detector has no heatmaps.
+            ValueError: the detector has no heatmaps.
         """
         check_picture(image)
         maps = {}
@@ -207,7 +207,7 @@ class Predictor:
             decoded = getattr(self.model, "decoded_maps", lambda last, flipped: last)
             decoded = decoded(last, flipped=images.flipped)
         if not maps:
-            raise TypeError(f"{type(self.model).__name__} has no heatmaps of keypoints.")
+            raise ValueError(f"{type(self.model).__name__} has no heatmaps of keypoints to draw.")
         corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=self.model.device)
         first, second = images.map_to_image(corners, last.map_size)[0].double().cpu()
         named = {k: v for k, v in named_maps(decoded).items() if not k.endswith("heatmap")}

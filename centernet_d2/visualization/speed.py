@@ -30,6 +30,7 @@ class SpeedPoint:
     score: float  # AP or another score, in percent
     variant: str = ""  # how it was tested: "", "flip", "ms" (multi-scale)
     machine: str = ""  # on which the time was measured, and in batches of how many
+    data: str = ""  # that the score is of
     is_published: bool = False  # a reference: hollow, gray and dashed
 
     def __post_init__(self) -> None:
@@ -50,7 +51,8 @@ def speed_figure(
     """Draw points, those of one detector joined; no label lies on another one, a point or a line.
 
     `score` names the axis of the scores; `rate`: pictures per second in place of milliseconds. The
-    measured points that none beats in both are joined by a dotted staircase.
+    measured points that none beats in both are joined by a dotted staircase, if they are of one
+    machine and data set.
     """
     if not points:
         raise ValueError(f"No point to draw: give runs, or a reference, that have {score}.")
@@ -68,7 +70,7 @@ def speed_figure(
         axes.xaxis.set_minor_formatter(NullFormatter())
     labels = _draw_points(axes, points, rate=rate)
     front = pareto_front([point for point in points if not point.is_published])
-    if len(front) > 1:
+    if len(front) > 1 and len({(point.machine, point.data) for point in front}) == 1:
         x = np.repeat([1e3 / point.ms if rate else point.ms for point in front], 2)[1:]
         y = np.repeat([point.score for point in front], 2)[:-1]
         axes.plot(x, y, color="black", linestyle=":", label="none measured is faster and better")

@@ -35,8 +35,8 @@ def test_runs_are_points(tmp_path):
         run(tmp_path / "a=b", 40.0),
         run(tmp_path / "flip", 41.0, ms=40.0, protocol="flip / keep_res"),
     )
-    assert points_of(plain, "bbox/AP") == [SpeedPoint("a=b", 20, 40, machine=HERE)]
-    assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", HERE)]
+    assert points_of(plain, "bbox/AP") == [SpeedPoint("a=b", 20, 40, machine=HERE, data="val")]
+    assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", HERE, "val")]
     both = run(tmp_path / "both", 42.0, protocol="published: ms", datasets=("val", "test"))
     names = [(point.name, point.variant) for point in points_of(both, "bbox/AP")]
     assert names == [("both val", "ms"), ("both test", "ms")]
@@ -81,12 +81,14 @@ def test_the_command_draws_and_writes_them(tmp_path, capsys):
     assert cli.main(["analyze", "plot", *runs, "--output", str(tmp_path / "plot")]) == 0
     rows = json.loads((tmp_path / "plot" / "plot.json").read_text())
     mine = {"name": "mine", "variant": "", "bbox/AP": 40.0, "ms": 20.0, "fps": 50.0}
-    assert rows[0] == mine | {"machine": HERE, "published": "", "front": "yes"}
+    assert rows[0] == mine | {"machine": HERE, "data": "val", "published": "", "front": "yes"}
     assert len(rows) == 22
     assert points_of(str(tmp_path / "plot" / "plot.json"), "bbox/AP")[1].is_published
     assert cv2.imread(str(tmp_path / "plot" / "plot.png")).std() > 5
     assert "<svg" in (tmp_path / "plot" / "plot.svg").read_text()[:1000]
-    assert "Times are of 4 set-ups" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Times are of 4 set-ups" in said
+    assert "Scores are of 2 data sets" in said
     for wrong, told in {
         (): "that have bbox/AP",
         ("--reference", "voc"): "no time beside bbox/AP on voc: COCO's are",

@@ -76,7 +76,7 @@ def test_every_section_measures(options, monkeypatch):
     names = [name for name, _ in BENCHMARK_REGISTRY]
     result = run_sections(names, options, done=lambda name, rows: told.append(name))
     assert told == names == list(result["sections"])
-    json.dumps(vars(result), allow_nan=False)
+    json.dumps(result, allow_nan=False)
     assert result["machine"]["torch"] == torch.__version__.split("+")[0]
 
     stages = [(row["batch"], row["stage"]) for row in result["sections"]["detector"]]

@@ -122,7 +122,7 @@ def test_corner_detectors_show_each_kind(tiny_config, tmp_path, image, architect
 def test_other_detectors_say_that_they_have_none(tiny_config, tmp_path, image):
     predictor = make_predictor(tiny_config(), tmp_path)
     predictor.model = torch.nn.Identity()
-    with pytest.raises(TypeError, match="Identity has no heatmaps of keypoints"):
+    with pytest.raises(ValueError, match="Identity has no heatmaps of keypoints"):
         predictor.heatmap(image)
 
 
