@@ -50,7 +50,7 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
 def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
     """Points of the rows of a .csv or .json: `name`, `ms` or `fps`, and the metric.
 
-    They may have `variant`, `machine`, `data` and `published`. With `data` only rows of these data are
+    They may have `variant`, `machine`, `data` and `published`. With `data` only rows of these are
     taken, and of those the ones with the metric; ValueError: there are none.
     """
     text, points, names = read_text(file), [], (metric, metric.rpartition("/")[2])
