@@ -58,10 +58,9 @@ def judged(
     if sigmas is not None and "pred_boxes3d" in fields:
         boxes = np.array([box3d_row(entry, "") for entry in entries]).reshape(-1, 8)
         loose = min_overlaps(class_names)["loose"]["space"]
-        rule = ", ".join(f"{o:g} of {name}" for name, o in zip(class_names, loose, strict=True))
-        rule = (
-            f"more than KITTI's loose IoU in space: {rule}; objects without such a box are neutral"
-        )
+        each = ", ".join(f"{o:g} of {name}" for name, o in zip(class_names, loose, strict=True))
+        rule = f"more than KITTI's loose IoU in space: {each}; objects without such a box are"
+        rule += " neutral"
         least = np.nextafter(loose, 1)[objects.category]
         if (known := (boxes[:, 3] > 0) & (boxes[:, 6] != NO_ANGLE)).any():
             told = ("3-D IoU", rule, "pred_boxes3d")

@@ -143,26 +143,37 @@ def without_training_data(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def set_joints(cfg: CfgNode) -> None:
-    """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
+def lend_joints(cfg: CfgNode) -> Skeleton | None:
+    """Return the joints of MODEL.WEIGHTS where no dataset of `cfg` names any, else None.
 
-    So weights say what they find where no dataset of `cfg` names joints. These are lent to data
-    without annotations, whose results are to have some; what other weights lent is taken back.
+    They are lent to data without annotations, whose results are to have some; what other weights
+    lent to these is taken back. `cfg` is only read.
     """
     if "pose" not in cfg.MODEL.POINTS_CENTERNET.TASKS:
-        return
+        return None
     from ..data.datasets.skeletons import common_skeleton, registered
 
-    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
     tests = {name: vars(MetadataCatalog.get(name)) for name in registered(cfg.DATASETS.TEST)}
     for data in tests.values():
         for key in data.pop(LENT, ()):
             del data[key]
-    if common_skeleton((*cfg.DATASETS.TRAIN, *tests)) or not (theirs := saved.skeleton):
-        return
-    for name in filter(is_unlabelled, tests):
+    if common_skeleton((*cfg.DATASETS.TRAIN, *tests)):
+        return None
+    theirs = saved_names(cfg.MODEL.WEIGHTS).skeleton
+    for name in filter(is_unlabelled, tests if theirs else ()):
         tests[name].update(lent := theirs.metadata(), **{LENT: tuple(lent)})
-    pose.update(NUM_JOINTS=pose.NUM_JOINTS or len(theirs.names))  # frozen or not
+    return theirs
+
+
+def set_joints(cfg: CfgNode) -> None:
+    """Take the joints that MODEL.POINTS_CENTERNET.POSE leaves open from MODEL.WEIGHTS.
+
+    So weights say what they find where no dataset of `cfg` names joints, see `lend_joints`.
+    """
+    if not (theirs := lend_joints(cfg)):
+        return
+    pose, saved = cfg.MODEL.POINTS_CENTERNET.POSE, saved_names(cfg.MODEL.WEIGHTS)
+    pose.NUM_JOINTS = pose.NUM_JOINTS or len(theirs.names)
     if len(theirs.names) != pose.NUM_JOINTS or theirs.flip_map is None:
         return  # loading names what does not fit
     guess, flip = saved.guess_of("joint"), theirs.flip_indices()

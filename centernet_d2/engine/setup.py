@@ -23,7 +23,13 @@ from ..model_zoo.lookup import UnknownModelError, get_config_file
 from ..modeling.registration import check_detector_name, complete_config
 from ..progress import tell_once
 from ..text_files import expanded
-from .class_names import classes_to_look_for, set_class_names, set_joints, tell_other_classes
+from .class_names import (
+    classes_to_look_for,
+    lend_joints,
+    set_class_names,
+    set_joints,
+    tell_other_classes,
+)
 from .saved_names import GIVEN, follow_pixels
 from .schedule import overridden_epoch_keys
 
@@ -127,7 +133,7 @@ def setup(cfg: CfgNode) -> CfgNode:
     """
     if _is_ready(cfg):
         _choose_reading(cfg)
-        set_joints(cfg)  # other weights may have lent theirs
+        lend_joints(cfg)  # other weights may have lent theirs
         return cfg
     frozen = cfg.is_frozen()
     cfg.defrost()

@@ -46,9 +46,8 @@ def judge(claim: Claim, table: Table, rows: Rows, seeds: int) -> Finding:
     if math.isnan(interval[0]):
         return Finding(claim, values, UNDECIDED, f"{claim.metric} is not a number with every seed")
     learns = task if task == "keypoints" else "bbox"
-    least = {name: number(rows[name]["scores"], learns, "AP50") for name in rows}
-    below = {rows[name]["variant"] for name, ap in least.items() if not ap >= table.learned}
-    if lost := [name for name in trained if name in below]:
+    reached = {n: [number(r["scores"], learns, "AP50") for r in of_name(rows, n)] for n in trained}
+    if lost := [n for n in trained if not all(ap >= table.learned for ap in reached[n])]:
         why = f"{' and '.join(lost)} did not reach AP50 {table.learned:g} with every seed"
         return Finding(claim, values, UNDECIDED, why, interval)
     word = verdict(interval, same_within=table.same_within * (claim.expect == "same"))
