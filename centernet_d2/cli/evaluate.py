@@ -22,8 +22,10 @@ def run(args: argparse.Namespace) -> int:
         if args.timing:
             from ..benchmark.evaluation import TimedTrainer  # with all that measures detectors
         return train.run(args, trainer=TimedTrainer if args.timing else Trainer)
-    if args.timing:
-        raise ValueError("--timing is of a model that runs, and --results are scored without one")
+    if args.timing or args.runtime:
+        raise ValueError(
+            "--timing and --runtime are of a model that runs, and --results are scored without one"
+        )
     if args.weights:
         raise ValueError("--results are scored without a model: leave --weights out")
     start_logging(verbose=args.verbose)

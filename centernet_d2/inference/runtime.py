@@ -34,10 +34,10 @@ from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import arrays_of, inputs_of, rows_found, stacked, write_graph
 from ..missing import is_missing
-from ..modeling.fast_inference import make_fast
+from ..modeling.fast_inference import DTYPES, make_fast
+from ..modeling.inputs import source_of
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
-from ..progress import SHOWN, tell_once
 from ..runtime.detector import LARGEST
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
@@ -60,15 +60,15 @@ RUNTIMES = {
 }
 """Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
 CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
-"""What "auto" may take: it should find the same, and is ready at once."""
+"""What "auto" may take but for TEST.DTYPE auto: it should find the same, and is ready at once."""
 PROVE = (
     "; prove it on your pictures: centernet-d2 benchmark --runtimes --weights {} --images FOLDER"
 )
-SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
-"""(height, width) of the generated pictures that a file is compared on: all of another size."""
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
+SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
+"""(height, width) of the generated pictures that a file is compared on: all of another size."""
 Named = tuple[str, np.ndarray]
 """Name and pixels of a picture."""
 
@@ -88,8 +88,12 @@ class FileDetector:
             canvas = self.model.canvas_of(entry, 1.0)
             check_canvas(entry, canvas, self.model.protocol.max_pixels)
         found: list[dict[str, Any]] = []
-        for (_, height, width), same in groupby(entries, key=lambda e: tuple(e["image"].shape)):
+        # Boxes of a file are in its picture's own pixels.
+        keys = ("height", "width")
+        for key, same in groupby(entries, lambda e: (e["image"].shape[1:], *map(e.get, keys))):
+            (height, width), *frame = key
             fits = self.least <= min(height, width) and max(height, width) <= LARGEST
+            fits &= frame in ([height, width], [None, None])
             found += (self.by_file if fits else self.model)(list(same))
         return found
 
@@ -120,11 +124,15 @@ def differences(
     """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
     report = report or Differences()
     for batch in batches:
-        entries = [entry_of(picture) for _, picture in batch]
-        for (name, _), entry, found in zip(batch, entries, other(entries), strict=True):
-            expected = detect([entry])[0]["instances"]
-            report.add(arrays_of(expected), arrays_of(found["instances"]), name)
+        compare(detect, other, [entry_of(p) | {"file_name": name} for name, p in batch], report)
     return report
+
+
+def compare(detect: Detect, other: Detect, entries: Entries, report: Differences) -> None:
+    """Report what `other` detects, in all inputs at once, against `detect`, one by one."""
+    for entry, found in zip(entries, other(entries), strict=True):
+        expected = arrays_of(detect([entry])[0]["instances"])
+        report.add(expected, arrays_of(found["instances"]), source_of(entry))
 
 
 def batches_of(pictures: Sequence[Named], size: int | None = None) -> list[list[Named]]:
@@ -170,8 +178,8 @@ class Runtimes:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
         self.model, self.names, self.cfg = model, dict(names), cfg
         self.pictures: Sequence[Named] = ()
-        self._folder = cache_dir() / "runtimes" / _digest(model, cfg)
-        self._record = self._folder / f"measured_with_{torch.get_num_threads()}_threads.json"
+        self.folder = cache_dir() / "runtimes" / _digest(model, cfg)
+        self._record = self.folder / f"measured_with_{torch.get_num_threads()}_threads.json"
 
     def remember(self, fastest: Mapping[int, str]) -> None:
         """Keep the fastest runtime for each size of batch, beside those of other sizes."""
@@ -188,14 +196,21 @@ class Runtimes:
     def detector(self, name: str) -> Detect:
         """What runs the detector by a runtime of the table, or by what was measured: "auto".
 
+        Names of `DTYPES` are the modules in it, with norms as TEST.FOLD_NORM has them.
+
         Raises:
             ImportError, OSError: it is not installed, or its file cannot be written.
             ValueError: there is none of that name, it cannot run this detector, or it finds
                 something else.
         """
+        if name in DTYPES:
+            fast = functools.partial(make_fast, fold=self.cfg.TEST.FOLD_NORM, dtype=name)
+            return self.model if name == "float32" else fast(copy.deepcopy(self.model))
         check_choice("runtime", name, ["auto", *RUNTIMES])
         if name == "auto":
-            return self._fastest()
+            from .fastest import Fastest
+
+            return Fastest(self, name)
         form, precision = RUNTIMES[name]
         if name == "eager":
             return self.model
@@ -214,29 +229,11 @@ class Runtimes:
         ports = {"inputs": graph.inputs, "outputs": graph.outputs}
         return FileDetector(self.model, of_tensors(torch.compile(graph), ports))
 
-    def _fastest(self) -> Detect:
-        if not (fastest := self.fastest()):
-            threads = torch.get_num_threads()
-            tell_once(
-                "runtime 'auto' is folded PyTorch, as nothing was measured for these weights, "
-                f"config and packages with {threads} threads of this machine: centernet-d2 "
-                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
-            )
-            return self.detector("folded")
-        logger.info("runtime 'auto' by number of pictures: %s", fastest, extra=SHOWN)
-        opened = {name: self.detector(name) for name in fastest.values()}
-
-        def detect(entries: Entries) -> list[dict[str, Any]]:
-            measured = [count for count in fastest if count <= len(entries)]
-            return opened[fastest[max(measured, default=min(fastest))]](entries)
-
-        return detect
-
     def _of_file(self, name: str, form_name: str, precision: str) -> Detect:
         """What runs a file, which is made where it is not there or finds something else."""
         stored = "int8" if precision == "int8" else "fp32"
         form = formats()[form_name]
-        path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
+        path = self.folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
         check_precision(form_name, stored)
         pictures = self.pictures[:4] or generated_pictures()
