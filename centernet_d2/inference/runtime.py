@@ -273,6 +273,9 @@ def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
     device = model.device
     machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
     packages = [(name, version(name)) for name in PACKAGES.split() if not is_missing(name)]
+    (cfg := cfg.clone()).defrost()
+    cfg.TEST.pop("DTYPE_DIFFERENCE", None)
+    cfg.TEST.DTYPE = cfg.TEST.DTYPE.replace("auto", "float32")  # until it is measured
     told = [__version__, machine, model_text(cfg), packages]
     found = hashlib.sha256(json.dumps(told).encode())
     for name, value in sorted(model.state_dict().items()):
