@@ -66,7 +66,7 @@ class Fastest:
         That is known of as many pictures, within a factor of two, on nearly as large a canvas, and
         by `centernet-d2 benchmark --runtimes`.
         """
-        batch = batch or len(entries)
+        batch = min(batch or len(entries), len(entries))
         if found := self._measured:
             say(f"{self.what} by number of pictures, as the benchmark has measured it: {found}")
             return found[max((n for n in found if n <= batch), default=min(found))]
@@ -115,10 +115,10 @@ class Fastest:
                 compare(model, self._open(way), entries[start : start + batch], report)
             worst = ", ".join(f"{output} by {value:.2g}" for output, value in report.worst.items())
             fault = report.fault()
-            told.append(f"{way} differs in {worst or 'nothing'}; {fault or report.told()}")
+            told.append(f"{way} differs in {worst or 'all'}: {fault or report.told()}")
             if not fault:
                 break
-            way, can_tell = self.ways[0], can_tell and bool(report.worst)
+            way, can_tell = self.ways[0], can_tell and bool(getattr(report, "sure", report.detections))
         self._opened = {way: self._open(way)}
         return way, "; ".join(told), can_tell
 

@@ -29,7 +29,6 @@ def cache(tmp_path, monkeypatch):
 def told(monkeypatch):
     lines = []
     monkeypatch.setattr(runtime.logger, "warning", lambda line, *more: lines.append(line % more))
-    monkeypatch.setattr(runtime, "tell_once", lines.append)
     return lines
 
 
@@ -146,12 +145,12 @@ def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     known.remember({1: "eager", 4: "folded"})  # beside what is there
     again = runtimes()
     assert again.fastest() == {1: "eager", 4: "folded"}  # never 8 bits
-    asked = []
+    asked, auto = [], again.detector("auto")
     monkeypatch.setattr(
         again, "detector", lambda name: lambda entries: asked.append((name, len(entries)))
     )
     for count in (1, 3, 4, 9):
-        again._fastest()([{}] * count)
+        auto([{}] * count)
     assert asked == [("eager", 1), ("eager", 3), ("folded", 4), ("folded", 9)]
     other = detector("hard")
     with torch.no_grad():
@@ -159,16 +158,6 @@ def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     assert Runtimes(other, {}, config("hard")).fastest() == {}
     known._record.write_text(json.dumps(["damaged"]))
     assert again.fastest() == {}
-
-
-def test_auto_without_a_measurement_is_folded_and_says_what_measures(cache, told):
-    known = runtimes()
-    found = known.detector("auto")
-    [line] = told
-    assert "centernet-d2 benchmark --runtimes --weights" in line
-    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in found.modules())
-    picture = [("picture", pictures()[0])]
-    assert differences(known.model, found, [picture]).fault() == ""
 
 
 def test_what_is_no_runtime_or_not_of_the_device(cache):
