@@ -118,7 +118,10 @@ class Fastest:
             told.append(f"{way} differs in {worst or 'all'}: {fault or report.told()}")
             if not fault:
                 break
-            way, can_tell = self.ways[0], can_tell and bool(getattr(report, "sure", report.detections))
+            way, can_tell = (
+                self.ways[0],
+                can_tell and bool(getattr(report, "sure", report.detections)),
+            )
         self._opened = {way: self._open(way)}
         return way, "; ".join(told), can_tell
 

@@ -16,7 +16,7 @@ from centernet_d2.export.graph import DetectorGraph
 from centernet_d2.export.parity import Differences
 from centernet_d2.export.write import arrays_of
 from centernet_d2.inference import runtime
-from centernet_d2.inference.runtime import FileDetector, Runtimes, differences, entry_of
+from centernet_d2.inference.runtime import FileDetector, Runtimes, entry_of
 
 
 @pytest.fixture
