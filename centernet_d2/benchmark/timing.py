@@ -33,12 +33,7 @@ class Timing:
 
 
 def time_interleaved(
-    calls: Mapping[str, Call],
-    *,
-    rounds: int,
-    warm_up: int,
-    device: torch.device,
-    pause: float = 0,
+    calls: Mapping[str, Call], *, rounds: int, warm_up: int, device: torch.device, pause: float = 0
 ) -> dict[str, Timing]:
     """Time calls in turns, so that a slow phase of the machine meets all of them alike.
 
@@ -50,8 +45,7 @@ def time_interleaved(
         rounds: measurements of each.
         warm_up: runs of each before, not measured.
         device: where the calls compute.
-        pause: seconds before each measurement, and then a call that is not measured: threads of
-            some libraries go on spinning after a call of theirs.
+        pause: seconds, and a call, before each: threads of others spin on, and caches are theirs.
     """
     names = list(calls)
     for name in names:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections import OrderedDict
-from itertools import chain, islice
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -50,7 +49,7 @@ def evaluate_only(
     if runtime or cfg.TEST.DTYPE == "auto":
         from ..inference.fastest import to_evaluate  # with all that runs a detector
 
-        model = to_evaluate(cfg, model.eval(), names, runtime, lambda: _first(cfg, trainer))
+        model = to_evaluate(cfg, model.eval(), names, runtime, trainer.build_test_loader)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)
@@ -92,13 +91,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             "'class_names': ['first', ...] beside 'model' (published weights: "
             "`centernet-d2 convert --classes`)."
         )
-    dtype = "float32" if cfg.TEST.DTYPE == "auto" else cfg.TEST.DTYPE
+    dtype = cfg.TEST.DTYPE.replace("auto", "float32")
     if cfg.TEST.FOLD_NORM or dtype != "float32":
         make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=dtype)
     return class_names or list(saved.class_names)
-
-
-def _first(cfg: CfgNode, trainer: type[Trainer]) -> list[dict[str, Any]]:
-    """The first inputs of the first dataset: of a batch, and at least 4."""
-    batches = trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])
-    return list(islice(chain.from_iterable(batches), max(4, cfg.TEST.IMS_PER_BATCH)))

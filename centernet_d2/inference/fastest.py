@@ -5,8 +5,10 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -20,13 +22,12 @@ from ..engine.processes import told_by
 from ..export.agreement import Agreement
 from ..export.parity import Differences
 from ..progress import say
-from .runtime import CHOSEN, Detect, Entries, Runtimes, compare
+from .runtime import CHOSEN, Entries, Runtimes, differences
 
 logger = logging.getLogger(__name__)
 
 GAIN = 1.1  # so many times as fast as the first way another one has to be: less may be chance
 ROUNDS, PAUSE = 4, 0.3  # seconds before a measurement: threads of some go on spinning after a call
-NEAR = 4.0  # canvases up to so many times as large or small are not measured again
 
 
 class Fastest:
@@ -35,8 +36,8 @@ class Fastest:
     def __init__(self, known: Runtimes, runtime: str) -> None:
         """Choose among runtimes, of "auto", or among dtypes alone, of ""; as TEST.DTYPE allows.
 
-        Files of onnxruntime and OpenVINO are made for it (3 to 8 s each for the detectors of the
-        papers), that of AOTInductor, for which a compiler takes 25 s, is taken if it is there.
+        Files of onnxruntime and OpenVINO are made for it (3 to 8 s each for ResNet-18 and DLA-34),
+        that of AOTInductor, for which a compiler takes 25 s, is taken if it is there.
         """
         self.known, self.what = known, "runtime 'auto'" if runtime else "TEST.DTYPE auto"
         on_cpu, is_loose = known.model.device.type == "cpu", known.cfg.TEST.DTYPE == "auto"
@@ -49,12 +50,9 @@ class Fastest:
         told = [*self.ways, *known.cfg.TEST.DTYPE_DIFFERENCE, torch.get_num_threads()]
         self.record = known.folder / f"auto_{'_'.join(map(str, told))}.json"
         self._measured = {} if is_loose or not runtime else known.fastest()
-        self._opened: dict[str, Detect] = {}
-        try:  # (batch, pixels of a canvas) -> a way, why, and True
-            rows: Any = json.loads(self.record.read_text(encoding="utf-8"))
-            self._found = {(n, area): found for n, area, *found in rows if found[0] in self.ways}
-        except (OSError, ValueError, TypeError, LookupError):
-            self._found = {}
+        self._open, self._found = cache(known.detector), dict[str, Any]()
+        with suppress(OSError, ValueError, TypeError):
+            self._found.update(json.loads(self.record.read_text(encoding="utf-8")))
 
     def __call__(self, entries: Entries) -> list[dict[str, Any]]:
         """Detect by what `choose` chooses."""
@@ -63,66 +61,55 @@ class Fastest:
     def choose(self, entries: Entries, batch: int = 0) -> str:
         """The fastest for `batch` of such inputs (0: all of them), measured where it is not known.
 
-        That is known of as many pictures, within a factor of two, on nearly as large a canvas, and
-        by `centernet-d2 benchmark --runtimes`.
+        That is known of as many pictures, within a factor of 2, on canvases within a factor of 4,
+        and by `centernet-d2 benchmark --runtimes`.
         """
         batch = min(batch or len(entries), len(entries))
         if found := self._measured:
             say(f"{self.what} by number of pictures, as the benchmark has measured it: {found}")
             return found[max((n for n in found if n <= batch), default=min(found))]
         area = max(math.prod(self.known.model.canvas_of(e, 1.0)) for e in entries[:batch])
-        alike = (key for key in self._found if key[0].bit_length() == batch.bit_length())
-        apart = {key: abs(math.log(key[1] / area)) for key in alike}
-        key = min(apart, key=apart.__getitem__, default=(batch, area))
-        if apart.get(key, math.inf) > math.log(NEAR):
-            key = (batch, area)
+        key = f"{1 << batch.bit_length() - 1} x {1 << area.bit_length() // 2 * 2}"  # rounded
+        if key not in self._found:
             self._found[key] = self._measure(entries, batch)
-            write_json(self.record, [[*k, *v] for k, v in self._found.items() if v[2]])
+            write_json(self.record, {k: found for k, found in self._found.items() if found[2]})
         way, why, _ = self._found[key]
         say(f"{self.what} is {way}: {why}")
         return way
 
-    def _open(self, way: str) -> Detect:
-        if way not in self._opened:
-            self._opened[way] = self.known.detector(way)
-        return self._opened[way]
-
     @torch.no_grad()
     def _measure(self, entries: Entries, batch: int) -> tuple[str, str, bool]:
         """The way to go, what was measured, in words, and whether the pictures could tell."""
-        model, (apart, lost) = self.known.model, self.known.cfg.TEST.DTYPE_DIFFERENCE
-        calls: dict[str, Callable[[], Any]] = {}
+        (first, *_), calls = self.ways, dict[str, Callable[[], Any]]()
         for way in self.ways:
             try:
                 self._open(way)(entries[:batch])
                 calls[way] = partial(self._open(way), entries[:batch])
             except (ImportError, OSError, RuntimeError, ValueError) as error:
-                if way == self.ways[0]:
+                if way == first:
                     raise
                 logger.info("%s: %s is left out: %s", self.what, way, error)
-        timings = time_interleaved(
-            calls, rounds=ROUNDS, warm_up=0, device=model.device, pause=PAUSE
-        )
+        device, (apart, lost) = self.known.model.device, self.known.cfg.TEST.DTYPE_DIFFERENCE
+        timings = time_interleaved(calls, rounds=ROUNDS, warm_up=0, device=device, pause=PAUSE)
         times = ", ".join(f"{way} {timing.ms:.3g}" for way, timing in timings.items())
         size = " x ".join(map(str, entries[0]["image"].shape[1:]))
         told = [f"{batch} of {size} pixels take {times} ms ({torch.get_num_threads()} threads)"]
-        way, can_tell, faster = self.ways[0], True, clearly_faster(timings)
-        told += [] if faster else [f"none is {GAIN:g} times as fast as {way}"]
+        faster, parts = clearly_faster(timings), range(0, len(entries), batch)
+        told += [] if faster else [f"none is {GAIN:g} times as fast as {first}"]
+        can_tell, batches = True, [entries[start : start + batch] for start in parts]
         for way in faster:
             alike = Agreement(apart=apart, overlap=1 - lost)
             report = Differences() if way in CHOSEN else alike
-            for start in range(0, len(entries), batch):
-                compare(model, self._open(way), entries[start : start + batch], report)
+            differences(self.known.model, self._open(way), batches, report)
             worst = ", ".join(f"{output} by {value:.2g}" for output, value in report.worst.items())
             fault = report.fault()
             told.append(f"{way} differs in {worst or 'all'}: {fault or report.told()}")
             if not fault:
                 break
-            way, can_tell = (
-                self.ways[0],
-                can_tell and bool(getattr(report, "sure", report.detections)),
-            )
-        self._opened = {way: self._open(way)}
+            can_tell &= bool(getattr(report, "sure", report.detections))
+        else:
+            way = first
+        self._open.cache_clear()  # they take memory
         return way, "; ".join(told), can_tell
 
 
@@ -138,17 +125,27 @@ def clearly_faster(timings: Mapping[str, Timing]) -> list[str]:
 
 
 def to_evaluate(
-    cfg: CfgNode, model: Any, names: list[str], runtime: str, entries: Callable[[], Entries]
+    cfg: CfgNode, model: Any, names: list[str], runtime: str, loader: Callable[..., Any]
 ) -> Any:
-    """The detector as a runtime or, of "", TEST.DTYPE auto runs it; its protocol has the name."""
+    """The detector as a runtime or, of "", TEST.DTYPE auto runs it; its protocol has the name.
+
+    What is measured is measured on the first images that `loader`, of config and dataset, gives.
+    """
     if runtime and comm.get_world_size() > 1:
         raise ValueError("--runtime is of one process: leave --num-gpus out")
-    known, way = Runtimes(model, {"class_names": names}, cfg), runtime
+    known, way, batch = (
+        Runtimes(model, {"class_names": names}, cfg),
+        runtime,
+        cfg.TEST.IMS_PER_BATCH,
+    )
+
+    def choose() -> str:
+        inputs = chain.from_iterable(loader(cfg, cfg.DATASETS.TEST[0]))
+        return Fastest(known, runtime).choose([*islice(inputs, max(4, batch))], batch)
+
     if is_auto := runtime in ("", "auto"):
-        fastest, batch = Fastest(known, runtime), cfg.TEST.IMS_PER_BATCH
-        way = told_by(comm.is_main_process(), lambda: fastest.choose(entries(), batch))[0]
-    detect = known.detector(way)
-    if isinstance(detect, nn.Module):
+        way = told_by(comm.is_main_process(), choose)[0]
+    if isinstance(detect := known.detector(way), nn.Module):
         model = detect
     else:  # `detect` keeps the model as it is, for what it leaves to it
         model = copy.copy(model)

@@ -70,8 +70,7 @@ class Predictor:
             runtime: what detects in place of the model, which still gives heatmaps: a name in
                 `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose file is
                 made once and kept in the cache; "auto": the fastest for as many images as are given
-                at once, measured once on the first ones (`Fastest`). TEST.DTYPE "auto" chooses so
-                too: alone among dtypes, with "auto" among all.
+                at once, measured once on the first ones; so TEST.DTYPE "auto", of dtypes too.
 
         Raises:
             TypeError, ValueError, OSError, ImportError: an argument, or the file, cannot be used.

@@ -64,11 +64,11 @@ CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and
 PROVE = (
     "; prove it on your pictures: centernet-d2 benchmark --runtimes --weights {} --images FOLDER"
 )
+SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
+"""(height, width) of the generated pictures that a file is compared on: all of another size."""
 Entries = list[dict[str, Any]]
 """Of a detector: `image` (3, H, W) uint8, `height`, `width`, and perhaps a `projection`."""
 Detect = Callable[[Entries], list[dict[str, Any]]]
-SIZES = [(256 - 24 * index, 256 - 7 * index) for index in range(4)]
-"""(height, width) of the generated pictures that a file is compared on: all of another size."""
 Named = tuple[str, np.ndarray]
 """Name and pixels of a picture."""
 
@@ -88,10 +88,9 @@ class FileDetector:
             canvas = self.model.canvas_of(entry, 1.0)
             check_canvas(entry, canvas, self.model.protocol.max_pixels)
         found: list[dict[str, Any]] = []
-        # Boxes of a file are in its picture's own pixels.
-        keys = ("height", "width")
-        for key, same in groupby(entries, lambda e: (e["image"].shape[1:], *map(e.get, keys))):
-            (height, width), *frame = key
+        keys = ("height", "width")  # of the frame that is asked for; a file's is the picture's
+        frames = groupby(entries, lambda e: (*e["image"].shape[1:], *map(e.get, keys)))
+        for (height, width, *frame), same in frames:
             fits = self.least <= min(height, width) and max(height, width) <= LARGEST
             fits &= frame in ([height, width], [None, None])
             found += (self.by_file if fits else self.model)(list(same))
@@ -118,21 +117,19 @@ def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
 def differences(
     detect: Detect,
     other: Detect,
-    batches: Iterable[Sequence[Named]],
+    batches: Iterable[Sequence[Named | dict[str, Any]]],
     report: Differences | None = None,
 ) -> Differences:
     """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
     report = report or Differences()
     for batch in batches:
-        compare(detect, other, [entry_of(p) | {"file_name": name} for name, p in batch], report)
+        entries = [
+            e if isinstance(e, dict) else entry_of(e[1]) | {"file_name": e[0]} for e in batch
+        ]
+        for entry, found in zip(entries, other(entries), strict=True):
+            expected = detect([entry])[0]["instances"]
+            report.add(arrays_of(expected), arrays_of(found["instances"]), source_of(entry))
     return report
-
-
-def compare(detect: Detect, other: Detect, entries: Entries, report: Differences) -> None:
-    """Report what `other` detects, in all inputs at once, against `detect`, one by one."""
-    for entry, found in zip(entries, other(entries), strict=True):
-        expected = arrays_of(detect([entry])[0]["instances"])
-        report.add(expected, arrays_of(found["instances"]), source_of(entry))
 
 
 def batches_of(pictures: Sequence[Named], size: int | None = None) -> list[list[Named]]:
@@ -194,9 +191,7 @@ class Runtimes:
             return {}
 
     def detector(self, name: str) -> Detect:
-        """What runs the detector by a runtime of the table, or by what was measured: "auto".
-
-        Names of `DTYPES` are the modules in it, with norms as TEST.FOLD_NORM has them.
+        """What runs it by a runtime of the table, "auto", or as TEST.DTYPE of that name would.
 
         Raises:
             ImportError, OSError: it is not installed, or its file cannot be written.
@@ -204,8 +199,8 @@ class Runtimes:
                 something else.
         """
         if name in DTYPES:
-            fast = functools.partial(make_fast, fold=self.cfg.TEST.FOLD_NORM, dtype=name)
-            return self.model if name == "float32" else fast(copy.deepcopy(self.model))
+            how = {"fold": self.cfg.TEST.FOLD_NORM, "dtype": name}
+            return self.model if name == "float32" else make_fast(copy.deepcopy(self.model), **how)
         check_choice("runtime", name, ["auto", *RUNTIMES])
         if name == "auto":
             from .fastest import Fastest

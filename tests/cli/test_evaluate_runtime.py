@@ -27,7 +27,7 @@ def test_scores_of_another_runtime_and_its_name(verb, tiny_overrides, tmp_path, 
         assert scores.pop("protocol").endswith(name)
         told[name] = scores
     assert told["folded"] == told[""] == told["float32 (auto)"]
-    with pytest.raises(ValueError, match="--runtime are of a model that runs"):
+    with pytest.raises(ValueError, match="without a model: leave --runtime out"):
         verb("evaluate").main(["--results", str(tmp_path / "a.json"), "--runtime", "auto"])
     with pytest.raises(ValueError, match=r"runtime must be one of .*'openvino'"):
         verb("evaluate").main([*given, "--runtime", "tensorflow", *opts])

@@ -16,6 +16,7 @@ from centernet_d2.export.graph import DetectorGraph
 from centernet_d2.export.parity import Differences
 from centernet_d2.export.write import arrays_of
 from centernet_d2.inference import runtime
+from centernet_d2.inference.fastest import Fastest
 from centernet_d2.inference.runtime import FileDetector, Runtimes, entry_of
 
 
@@ -145,10 +146,11 @@ def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     known.remember({1: "eager", 4: "folded"})  # beside what is there
     again = runtimes()
     assert again.fastest() == {1: "eager", 4: "folded"}  # never 8 bits
-    asked, auto = [], again.detector("auto")
+    asked = []
     monkeypatch.setattr(
         again, "detector", lambda name: lambda entries: asked.append((name, len(entries)))
     )
+    auto = Fastest(again, "auto")
     for count in (1, 3, 4, 9):
         auto([{}] * count)
     assert asked == [("eager", 1), ("eager", 3), ("folded", 4), ("folded", 9)]
