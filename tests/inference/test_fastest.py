@@ -25,7 +25,7 @@ def measured(tmp_path, monkeypatch):
     found = {"turns": [], "said": []}
 
     def in_turns(calls, **how):
-        found["turns"].append([*calls])
+        found["turns"] += [[*calls]] * (how["rounds"] > 1)
         return {way: timing(found[way]) for way in calls}
 
     monkeypatch.setattr(fastest, "time_interleaved", in_turns)
@@ -110,7 +110,7 @@ def test_runtimes_are_exact_unless_dtypes_are_free(measured, monkeypatch):
     assert measured["turns"] == [["folded", "eager", "openvino"]]
     assert "openvino differs in" in measured["said"][0]
     assert known(difference=(0.3, 0.25)).detector("auto").choose(entries) == "bf16"
-    assert measured["turns"][1:] == [["folded", "eager", "openvino", "bf16", "openvino-bf16"]]
+    assert measured["turns"][1:] == [["folded", "eager", "openvino", "bf16"]]  # without what is far slower
 
 
 def broken_file(self, name, form, precision):
