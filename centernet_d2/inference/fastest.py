@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 GAIN = 1.1  # so many times as fast as the first way another one has to be: less may be chance
 FAR = 2.0  # what takes so many times as long in its second call is not measured further
-ROUNDS, PAUSE = 4, 0.3  # seconds before a measurement: threads of some go on spinning after a call
+PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
 
 
 class Fastest:
@@ -93,7 +93,8 @@ class Fastest:
                 if way == first:
                     raise
                 logger.info("%s: %s is left out: %s", self.what, way, error)
-        timings |= time_interleaved(calls, rounds=ROUNDS, warm_up=0, device=device, pause=PAUSE)
+        rounds = 2 + min(2, int(1 / timings[first].median))  # of networks that take a second: 2
+        timings |= time_interleaved(calls, rounds=rounds, warm_up=0, device=device, pause=PAUSE)
         times = ", ".join(f"{way} {timing.ms:.3g}" for way, timing in timings.items())
         size = " x ".join(map(str, entries[0]["image"].shape[1:]))
         told = [f"{batch} of {size} pixels take {times} ms ({torch.get_num_threads()} threads)"]
