@@ -1,9 +1,11 @@
 """Timing alternatives against each other, and the peak memory of one call."""
 
 import ctypes
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,20 @@ class Timing:
         """Distance of the quartiles, as a share of the median; None of a single round."""
         between = self.quartiles[1] - self.quartiles[0]
         return round(between / self.median, 3) if self.rounds > 1 else None
+
+    def against(self, reference: "Timing", name: str) -> dict[str, Any]:
+        """What a row says of this beside another timing of the same turns, called `name`.
+
+        `uncertainty` is of `speed_up`, as a share: of each median the distance 1.57 quartile ranges
+        / sqrt(rounds), beyond which medians differ (the notches of McGill, Tukey and Larsen,
+        "Variations of Box Plots", 1978), united as those of a quotient are.
+        """
+        speed_up = reference.median / self.median
+        row = {"reference": name, "speed_up": float(f"{speed_up:.3g}"), "uncertainty": None}
+        if self.spread is not None and reference.spread is not None:
+            notches = (1.57 * t.spread / math.sqrt(t.rounds) for t in (self, reference))
+            row["uncertainty"] = round(math.hypot(*notches), 3)
+        return row
 
 
 def time_interleaved(

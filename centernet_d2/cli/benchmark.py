@@ -3,19 +3,22 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
 
 from ..atomic_write import write_json
 from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from ..benchmark.records import compare, kind_of, records_of
 from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
 from ..engine.terminal import start_logging
-from .parsers.benchmark import DEFAULT_CONFIGS
+from .parsers.benchmark import DEFAULT_CONFIGS, SHORT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     add_sections_of_checkout()
     if args.threads:
         torch.set_num_threads(args.threads)
-    args.overrides = args.opts
+    args.overrides, args.rounds = args.opts, args.rounds or (5 if args.short else 15)
     if args.runtimes:
         start_logging(verbose=args.verbose)
         unused = {"--sections": args.sections, "--amp": args.amp_dtype}
@@ -43,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
     else:
-        args.batches, args.configs = args.batches or [1, 2, 4, 8], args.configs or DEFAULT_CONFIGS
+        args.batches = args.batches or ([1] if args.short else [1, 2, 4, 8])
+        args.configs = args.configs or DEFAULT_CONFIGS[: SHORT if args.short else None]
         args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
@@ -57,4 +61,26 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + tabulate(result["machine"].items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, result, indent=1)
-    return 0
+    return compared_and_recorded(result, args.compare, args.record)
+
+
+def compared_and_recorded(result: Mapping[str, Any], compared: str, recorded: str) -> int:
+    """Say what got slower than the records in a folder, write new ones; 1 if something did.
+
+    Raises:
+        ValueError: no record of this kind of machine is there, and none is written.
+    """
+    slower, known = list[str](), 0
+    for name, record in records_of(result):
+        if compared and (file := Path(compared, name)).is_file():
+            slower += compare(record, file)
+            known += 1
+        if recorded:
+            write_json(Path(recorded, name), record, indent=1)
+            print(f"{Path(recorded, name)} written")
+    if not compared:
+        return 0
+    if not known + bool(recorded):
+        raise ValueError(f"'{compared}' has no record of a {kind_of(result['machine'])}: --record")
+    print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
+    return 1 if slower else 0

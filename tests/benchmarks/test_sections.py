@@ -16,6 +16,7 @@ from centernet_d2.benchmark.detector import (
     preprocess,
     random_inputs,
 )
+from centernet_d2.benchmark.records import records_of
 from centernet_d2.benchmark.timing import peak_memory, time_interleaved
 
 CPU = torch.device("cpu")
@@ -111,12 +112,16 @@ def test_every_section_measures(options, monkeypatch):
 
     rows = result["sections"]["data_checks"]
     firsts = {row["what"]: row for row in reversed(rows)}
-    assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
-    assert {row["of the first"] for row in firsts.values()} == {1}
+    assert [row["alternative"] for row in firsts.values()][-1] == "os.path.isfile of each"
+    assert {row["speed_up"] for row in firsts.values()} == {1}
 
     rows = result["sections"]["protocols"]
-    assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
-    assert rows[0]["times_none"] == 1
+    assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
+
+    for name, record in records_of(result):
+        compared = [row for row in record["rows"] if row.get("reference")]
+        others = [row for row in compared if row["alternative"] != row["reference"]]
+        assert len(record["ratios"]) == len(others), name  # each has a name of its own
 
 
 def test_the_loops_of_the_soft_nms_section_agree():

@@ -1,0 +1,70 @@
+"""Records of measurements: one file per section and kind of machine, and what got slower since.
+
+A row with a `reference` is a comparison: the keys before it say what was measured, `speed_up` how
+many times as fast that is as the reference, in turns with it in one process. Ratios of one kind of
+machine can be held against each other; times cannot, as they depend on what else runs.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from .sections import Row
+
+TOLERANCE = 0.1  # the share that a ratio may fall without being told
+
+
+def kind_of(machine: Mapping[str, Any]) -> str:
+    """The processor and its threads, or the GPU, as part of a file's name."""
+    told = machine.get("gpu") or "{cpu} {cpu_capability} {threads} threads".format(**machine)
+    return re.sub(r"\W+", "_", told).strip("_").lower()
+
+
+def records_of(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """File names and records, one of each section of what `run_sections` returns."""
+    shared = {key: result[key] for key in ("date", "machine", "options")}
+    for name, rows in result["sections"].items():
+        record = {"section": name, **shared, "ratios": ratios(rows), "rows": rows}
+        yield f"{name}-{kind_of(result['machine'])}.json", record
+
+
+def ratios(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """What was measured, "a, b against reference" -> `speed_up` and its uncertainty, a share.
+
+    Those of one round, of which there is no uncertainty, are left out.
+    """
+    found = {}
+    for row in rows:
+        told = [str(row[key]) for key in takewhile(lambda key: key != "reference", row)]
+        if row.get("uncertainty") is not None and row["reference"] != told[-1]:
+            name = f"{', '.join(told)} against {row['reference']}"
+            found[name] = [row["speed_up"], row["uncertainty"]]
+    return found
+
+
+def compare(now: Mapping[str, Any], file: Path) -> list[str]:
+    """Say which ratios of a record fell by more than `TOLERANCE` since that of a file, one a line.
+
+    They must have fallen by more than chance too: the intervals, `uncertainty` to both sides, must
+    not meet.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is no record, or was measured with other options.
+    """
+    try:
+        before = json.loads(file.read_text("utf-8"))
+        both, told = [before["ratios"], now["ratios"]], list[str]()
+        varied = [[[*r["options"]["overrides"]], r["options"]["amp_dtype"]] for r in (before, now)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"'{file}' is no record: `benchmark --record` writes them") from error
+    if varied[0] != varied[1]:
+        raise ValueError(f"'{file}' was measured with other --opts or --amp: {varied[0]}")
+    for name in (name for name in both[0] if name in both[1]):
+        (old, old_share), (new, new_share) = (ratios[name] for ratios in both)
+        if new < old * (1 - TOLERANCE) and new * (1 + new_share) < old * (1 - old_share):
+            told.append(f"{now['section']}: {name} {new}, was {old} on {before['date']}")
+    return told
