@@ -32,6 +32,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 BESIDE = ((0, "nothing"), (1, "busy loop"), (3, "busy loop"), (1, "training"), (3, "training"))
+SHORT_BESIDE = ((0, "nothing"), (3, "busy loop"), (1, "training"))
 CALLS = {"training step": ("step", 2), "prediction": ("predict", 6)}
 
 
@@ -42,7 +43,8 @@ def cpu_threads(options: BenchmarkOptions) -> list[Row]:
     Other trainings have the setting of that which is measured; they stand still (SIGSTOP) while
     another setting is measured.
     """
-    most, rows = max(count for count, _ in BESIDE), []
+    beside, rows = SHORT_BESIDE if options.short else BESIDE, []
+    most = max(count for count, kind in beside if kind != "busy loop")
     with contextlib.ExitStack() as stack:
         workers = {
             name: [stack.enter_context(_worker(setting)) for _ in range(1 + most)]
@@ -52,7 +54,7 @@ def cpu_threads(options: BenchmarkOptions) -> list[Row]:
             for other in group[1:]:
                 _ask(other, "step", 0)
                 other.send_signal(signal.SIGSTOP)
-        for count, kind in BESIDE:
+        for count, kind in beside:
             with _busy_loops(count if kind == "busy loop" else 0):
                 for what, (name, calls) in CALLS.items():
                     timed = {

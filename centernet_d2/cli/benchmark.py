@@ -18,7 +18,7 @@ from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
 from ..engine.terminal import start_logging
-from .parsers.benchmark import DEFAULT_CONFIGS, SHORT
+from .parsers.benchmark import DEFAULT_CONFIGS, SHORT_CONFIGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.overrides, args.rounds = args.opts, args.rounds or (5 if args.short else 15)
+    args.warm_up = (1 if args.short else 3) if args.warm_up is None else args.warm_up
     if args.runtimes:
         start_logging(verbose=args.verbose)
         unused = {"--sections": args.sections, "--amp": args.amp_dtype}
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
     else:
         args.batches = args.batches or ([1] if args.short else [1, 2, 4, 8])
-        args.configs = args.configs or DEFAULT_CONFIGS[: SHORT if args.short else None]
+        args.configs = args.configs or (SHORT_CONFIGS if args.short else DEFAULT_CONFIGS)
         args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(

@@ -29,7 +29,7 @@ DEFAULT_CONFIGS = [
     "COCO-Detection/cornernet_hourglass104.yaml",
     "COCO-Detection/triplet_hourglass104.yaml",
 ]
-SHORT = 2  # so many of them with --short
+SHORT_CONFIGS = [*DEFAULT_CONFIGS[:2], "Shapes/cornernet_tiny.yaml"]
 RECORDS = "benchmarks/records"
 
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--size", nargs=2, type=count, metavar=("HEIGHT", "WIDTH"), help="images")
     own("--rounds", type=count, help="measurements, default 15, with --short 5")
     own("--short", action="store_true", help="fewer cases, and small detectors: a minute a section")
-    own("--warm-up", type=argument(whole(0)), default=3, help="runs before, default 3")
+    own("--warm-up", type=argument(whole(0)), help="runs before, default 3, with --short 1")
     own("--device", default="cpu", help="cpu (default), cuda ...")
     own("--threads", type=count, help="of torch on the CPU")
     dtypes = {"default": "", "choices": ["", "bfloat16", "float16"]}
