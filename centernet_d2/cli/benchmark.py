@@ -3,17 +3,14 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from tabulate import tabulate
 
 from ..atomic_write import write_json
 from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
-from ..benchmark.records import compare, kind_of, records_of
 from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
@@ -33,6 +30,10 @@ def add_sections_of_checkout() -> None:
 def run(args: argparse.Namespace) -> int:
     check_value("--device", args.device, device_here)
     add_sections_of_checkout()
+    if records := args.compare or args.record:
+        if "benchmarks" not in sys.modules:
+            raise ValueError("--compare and --record are of a checkout: take --json, or leave them")
+        records = importlib.import_module("benchmarks.records")
     if args.threads:
         torch.set_num_threads(args.threads)
     args.overrides, args.rounds = args.opts, args.rounds or (5 if args.short else 15)
@@ -62,26 +63,6 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + tabulate(result["machine"].items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, result, indent=1)
-    return compared_and_recorded(result, args.compare, args.record)
-
-
-def compared_and_recorded(result: Mapping[str, Any], compared: str, recorded: str) -> int:
-    """Say what got slower than the records in a folder, write new ones; 1 if something did.
-
-    Raises:
-        ValueError: no record of this kind of machine is there, and none is written.
-    """
-    slower, known = list[str](), 0
-    for name, record in records_of(result):
-        if compared and (file := Path(compared, name)).is_file():
-            slower += compare(record, file)
-            known += 1
-        if recorded:
-            write_json(Path(recorded, name), record, indent=1)
-            print(f"{Path(recorded, name)} written")
-    if not compared:
-        return 0
-    if not known + bool(recorded):
-        raise ValueError(f"'{compared}' has no record of a {kind_of(result['machine'])}: --record")
-    print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
-    return 1 if slower else 0
+    if records:
+        return records.compare_and_record(result, args.compare, args.record)
+    return 0

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from centernet_d2.benchmark.records import compare, kind_of, ratios, records_of
+from benchmarks.records import compare, kind_of, ratios, records_of
 from centernet_d2.benchmark.timing import Timing
 
 MACHINE = {"cpu": "AMD EPYC", "cpu_capability": "AVX512", "threads": 2}

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from benchmarks.records import records_of
 from centernet_d2.benchmark.detector import (
     build,
     count_activations,
@@ -16,7 +17,6 @@ from centernet_d2.benchmark.detector import (
     preprocess,
     random_inputs,
 )
-from centernet_d2.benchmark.records import records_of
 from centernet_d2.benchmark.timing import peak_memory, time_interleaved
 
 CPU = torch.device("cpu")

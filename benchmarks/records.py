@@ -5,6 +5,8 @@ many times as fast that is as the reference, in turns with it in one process. Ra
 machine can be held against each other; times cannot, as they depend on what else runs.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +14,37 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from .sections import Row
+from centernet_d2.atomic_write import write_json
+from centernet_d2.benchmark.sections import Row
 
 TOLERANCE = 0.1  # the share that a ratio may fall without being told
+
+
+def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) -> int:
+    """Say what got slower than the records in a folder, write new ones; 1 if something did.
+
+    Args:
+        result: what `run_sections` returns.
+        compared: folder of records, "" or None for none.
+        recorded: folder to write to, "" or None for none.
+
+    Raises:
+        ValueError: no record of this kind of machine is there, and none is written.
+    """
+    slower, known = list[str](), 0
+    for name, record in records_of(result):
+        if compared and (file := Path(compared, name)).is_file():
+            slower += compare(record, file)
+            known += 1
+        if recorded:
+            write_json(Path(recorded, name), record, indent=1)
+            print(f"{Path(recorded, name)} written")
+    if not compared:
+        return 0
+    if not known + bool(recorded):
+        raise ValueError(f"'{compared}' has no record of a {kind_of(result['machine'])}: --record")
+    print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
+    return 1 if slower else 0
 
 
 def kind_of(machine: Mapping[str, Any]) -> str:
