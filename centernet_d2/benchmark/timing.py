@@ -36,16 +36,12 @@ class Timing:
     def against(self, reference: "Timing", name: str) -> dict[str, Any]:
         """What a row says of this beside another timing of the same turns, called `name`.
 
-        `uncertainty` is of `speed_up`, as a share: of each median the distance 1.57 quartile ranges
-        / sqrt(rounds), beyond which medians differ (the notches of McGill, Tukey and Larsen,
-        "Variations of Box Plots", 1978), united as those of a quotient are.
+        `uncertainty`, a share of `speed_up`: both medians' 1.57 quartile ranges / sqrt(rounds), as
+        the notches of box plots (McGill, Tukey and Larsen, 1978), united; None of single rounds.
         """
-        speed_up = reference.median / self.median
-        row = {"reference": name, "speed_up": float(f"{speed_up:.3g}"), "uncertainty": None}
-        if self.spread is not None and reference.spread is not None:
-            notches = (1.57 * t.spread / math.sqrt(t.rounds) for t in (self, reference))
-            row["uncertainty"] = round(math.hypot(*notches), 3)
-        return row
+        row = {"reference": name, "speed_up": float(f"{reference.median / self.median:.3g}")}
+        notch = 1.57 * math.hypot(self.spread or 0, reference.spread or 0) / math.sqrt(self.rounds)
+        return row | {"uncertainty": round(notch, 3) if self.rounds > 1 else None}
 
 
 def time_interleaved(
