@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from centernet_d2.atomic_write import write_json
-from centernet_d2.benchmark.sections import Row
+from centernet_d2.benchmark.sections import BenchmarkOptions, Row, run_sections
 
-TOLERANCE = 0.1  # the share that a ratio may fall without being told
+# The share that a ratio may fall, beyond what the spreads explain, without being told: equal code
+# measured twice, 112 ratios of five sections on two virtual cores, had one that fell by more.
+TOLERANCE = 0.15
 
 
 def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) -> int:
     """Say what got slower than the records in a folder, write new ones; 1 if something did.
+
+    What seems to have got slower is measured a second time, and told if it is slower then too. Its
+    record stays as it is.
 
     Args:
         result: what `run_sections` returns.
@@ -33,10 +38,16 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
     """
     slower, known = list[str](), 0
     for name, record in records_of(result):
-        if compared and (file := Path(compared, name)).is_file():
-            slower += compare(record, file)
+        found, file = list[str](), Path(compared or "", name)
+        if compared and file.is_file():
             known += 1
-        if recorded:
+            if found := compare(record, file):
+                print(f"{len(found)} ratio(s) of {record['section']} fell; measuring it again")
+                options = BenchmarkOptions(**record["options"])
+                [(_, record)] = records_of(run_sections([record["section"]], options))
+                found = compare(record, file)
+                slower += found
+        if recorded and not found:
             write_json(Path(recorded, name), record, indent=1)
             print(f"{Path(recorded, name)} written")
     if not compared:
@@ -44,6 +55,8 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
     if not known + bool(recorded):
         raise ValueError(f"'{compared}' has no record of a {kind_of(result['machine'])}: --record")
     print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
+    if slower and recorded:
+        print("Their records stay; --record without --compare takes these numbers.")
     return 1 if slower else 0
 
 
@@ -76,10 +89,9 @@ def ratios(rows: Sequence[Row]) -> dict[str, list[float]]:
 
 
 def compare(now: Mapping[str, Any], file: Path) -> list[str]:
-    """Say which ratios of a record fell by more than `TOLERANCE` since that of a file, one a line.
+    """Say which ratios of a record fell since that of a file, one a line.
 
-    They must have fallen by more than chance too: the intervals, `uncertainty` to both sides, must
-    not meet.
+    Those are told whose intervals, `uncertainty` to both sides, are more than `TOLERANCE` apart.
 
     Raises:
         OSError: there is no such file.
@@ -95,6 +107,6 @@ def compare(now: Mapping[str, Any], file: Path) -> list[str]:
         raise ValueError(f"'{file}' was measured with other --opts or --amp: {varied[0]}")
     for name in (name for name in both[0] if name in both[1]):
         (old, old_share), (new, new_share) = (ratios[name] for ratios in both)
-        if new < old * (1 - TOLERANCE) and new * (1 + new_share) < old * (1 - old_share):
+        if new * (1 + new_share) < old * (1 - old_share) * (1 - TOLERANCE):
             told.append(f"{now['section']}: {name} {new}, was {old} on {before['date']}")
     return told

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from benchmarks.records import compare, kind_of, ratios, records_of
+from benchmarks import BenchmarkOptions, records
+from benchmarks.records import compare, compare_and_record, kind_of, ratios, records_of
 from centernet_d2.benchmark.timing import Timing
 
 MACHINE = {"cpu": "AMD EPYC", "cpu_capability": "AVX512", "threads": 2}
@@ -58,9 +59,9 @@ def test_a_record_holds_one_section_of_one_kind_of_machine():
     ("seconds", "quartiles", "fell"),
     [
         (2.0, 0.1, False),
-        (2.18, 0.01, False),  # by less than a tenth
-        (2.3, 0.01, True),
-        (2.3, 0.5, False),  # by no more than chance
+        (2.3, 0.01, False),  # by less than the tolerance
+        (2.6, 0.01, True),
+        (2.6, 0.5, False),  # by no more than chance
         (4.0, 0.5, True),
         (1.0, 0.01, False),
     ],
@@ -89,3 +90,35 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     file.write_text(json.dumps(other))
     with pytest.raises(ValueError, match=r"other --opts or --amp: \[\['TEST.FOLD_NORM'"):
         compare(record, file)
+
+
+def test_what_fell_twice_is_told_and_its_record_stays(tmp_path, monkeypatch, capsys):
+    fast, slow = (result(theirs=timing(3), ours=timing(seconds)) for seconds in (1, 2))
+    asked = []
+
+    def again(now):
+        monkeypatch.setattr(
+            records, "run_sections", lambda names, options: asked.append((names, options)) or now
+        )
+
+    for each in (fast, slow):
+        each["sections"].pop("size")
+    folder = str(tmp_path)
+    with pytest.raises(ValueError, match="no record of a amd_epyc_avx512_2_threads: --record"):
+        compare_and_record(fast, folder, "")
+    assert compare_and_record(fast, "", folder) == 0
+    [file] = tmp_path.iterdir()
+    before = file.read_bytes()
+    again(slow)
+    assert compare_and_record(slow, folder, folder) == 1
+    told = "speed: a, 1, ours against theirs 1.5, was 3.0 on 2026-11-26"
+    assert told in capsys.readouterr().out
+    assert file.read_bytes() == before
+    assert asked == [(["speed"], BenchmarkOptions(overrides=()))]
+    again(fast)  # the first time was chance
+    assert compare_and_record(slow, folder, folder) == 0
+    assert compare_and_record(fast, folder, "") == 0
+    assert len(asked) == 2
+    assert "0 ratio(s) fell since the last of 1 record(s)" in capsys.readouterr().out
+    assert compare_and_record(slow, "", folder) == 0
+    assert json.loads(file.read_text())["ratios"]["a, 1, ours against theirs"][0] == 1.5

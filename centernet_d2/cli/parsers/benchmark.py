@@ -11,8 +11,8 @@ detections, and ends in which of them to use for each batch on this machine: doc
 In a checkout more can be measured (--sections): the layers and algorithms that the detectors stand
 on, against alternatives. Run it on an otherwise idle machine; "spread" is the distance of the
 quartiles over the median. --compare holds ratios to an alternative of the same run, and no times,
-against the last record of this kind of machine: exit status 1 if one fell by more than a tenth, and
-by more than the spreads explain.
+against the last record of this kind of machine: exit status 1 if one fell, twice, by 15 % more than
+the spreads explain; such a record is not replaced.
 """
 
 import argparse
