@@ -20,6 +20,9 @@ from centernet_d2.benchmark.sections import BenchmarkOptions, Row, run_sections
 # The share that a ratio may fall, beyond what the spreads explain, without being told: equal code
 # measured twice, 112 ratios of five sections on two virtual cores, had one that fell by more.
 TOLERANCE = 0.15
+MEASURED = ("reference", "ms", "ms_per_image")  # the first of them ends what was measured
+# Of rows without a reference: their share of the rate of one large product of matrices.
+IN_FLOPS = ("float32 GEMM", "of_gemm", "spread")
 
 
 def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) -> int:
@@ -77,14 +80,16 @@ def records_of(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 def ratios(rows: Sequence[Row]) -> dict[str, list[float]]:
     """What was measured, "a, b against reference" -> `speed_up` and its uncertainty, a share.
 
-    Those of one round, of which there is no uncertainty, are left out.
+    Rows without a reference may have `of_gemm`, whose uncertainty is at most their spread. Those of
+    one round, of which there is no uncertainty, are left out.
     """
     found = {}
     for row in rows:
-        told = [str(row[key]) for key in takewhile(lambda key: key != "reference", row)]
-        if row.get("uncertainty") is not None and row["reference"] != told[-1]:
-            name = f"{', '.join(told)} against {row['reference']}"
-            found[name] = [row["speed_up"], row["uncertainty"]]
+        told = [str(row[key]) for key in takewhile(lambda key: key not in MEASURED, row)]
+        keys = ("reference", "speed_up", "uncertainty") if "reference" in row else IN_FLOPS
+        reference, ratio, share = row.get(keys[0], keys[0]), row.get(keys[1]), row.get(keys[2])
+        if None not in (ratio, share) and reference != told[-1]:
+            found[f"{', '.join(told)} against {reference}"] = [ratio, share]
     return found
 
 

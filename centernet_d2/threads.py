@@ -5,7 +5,7 @@ The standard library alone is imported: OpenMP reads its variables when torch is
 OpenMP's threads spin while they wait for the last of them. Where another process has the core of
 that one, they take its time away. libgomp, which torch's wheels for Linux hold, spins 300,000 times
 before a thread sleeps; of other processes it does not know. So it is told not to spin where others
-compute already, and else a number that costs nothing alone and bounds the harm should others come
+compute already, and else a number that costs little alone and bounds the harm should others come
 (BENCHMARKS.md has both ways, and OpenMP libraries that read other variables).
 """
 

@@ -25,6 +25,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 FILE, RECORDS = ROOT / "BENCHMARKS.md", ROOT / "benchmarks" / "records"
 PLACE = re.compile(r"<!-- record: (\w+) -->\n.*?<!-- end of record -->", re.DOTALL)
+MOST = 6  # alternatives that have columns
 EMPTY = "<!-- record: {} -->\n<!-- end of record -->"
 PACKAGES = ("torch", "torchvision", "onnxruntime", "openvino", "numba", "numpy")
 HIDDEN = ("uncertainty", "lowest_ms", "spread")
@@ -65,7 +66,7 @@ def origin(record: dict[str, Any]) -> str:
         told.append(f"spreads up to {spreads[-1]}, half of them up to {spreads[len(spreads) // 2]}")
     references = {row["reference"] for row in record["rows"] if row.get("reference")}
     what = f"; in brackets times as fast as {references.pop()}" if len(references) == 1 else ""
-    return f"{', '.join(told)}{what}."
+    return f"{', '.join(told)}{what}".rstrip(".") + "."
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -81,15 +82,16 @@ def table(rows: list[dict[str, Any]]) -> str:
         is_reference = row[alternative] == row["reference"]
         ratio = "" if is_reference else f" (**{row['speed_up']:g}**)"
         line[row[alternative]] = f"{row['ms']:{'.0f' if row['ms'] >= 100 else '#.3g'}}{ratio}"
-    columns = {tuple(line) for line in lines.values()}
-    if len(columns) != 1 or sum(map(len, lines.values())) < len(rows) + len(lines):
-        return _pipe([{k: v for k, v in row.items() if k not in HIDDEN} for row in rows], ())
-    sides = ["left"] * len(subject) + ["right"] * (len(*columns) - len(subject))
-    return _pipe(list(lines.values()), sides)
+    columns = list(dict.fromkeys(key for line in lines.values() for key in line))
+    if not lines or len(columns) - len(subject) > MOST or len(lines) * 2 > len(rows):
+        shown = [{k: v for k, v in row.items() if k not in HIDDEN} for row in rows]
+        return _pipe(shown, [not isinstance(value, str) for value in shown[0].values()])
+    return _pipe(list(lines.values()), [column not in subject for column in columns])
 
 
-def _pipe(rows: list[dict[str, Any]], sides: Sequence[str]) -> str:
-    text = tabulate(rows, "keys", "pipe", colalign=sides or None, disable_numparse=True)
+def _pipe(rows: list[dict[str, Any]], is_number: Sequence[bool]) -> str:
+    sides = ["right" if each else "left" for each in is_number]
+    text = tabulate(rows, "keys", "pipe", colalign=sides, disable_numparse=True)
     return re.sub(r"-{4,}", "---", re.sub(r" {2,}", " ", text))
 
 

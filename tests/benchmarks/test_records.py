@@ -53,6 +53,11 @@ def test_a_record_holds_one_section_of_one_kind_of_machine():
     assert (other, size["ratios"]) == ("size-amd_epyc_avx512_2_threads.json", {})
     assert kind_of({**MACHINE, "gpu": "NVIDIA H100 80GB HBM3"}) == "nvidia_h100_80gb_hbm3"
     assert ratios([{"a": 1, **timing(1, rounds=1).against(timing(2), "b")}]) == {}
+    # `runtimes`: shares of the rate of a product, whose own row has none.
+    rows = [{"model": "a", "runtime": "float32 GEMM", "ms_per_image": None, "gflops": 100}]
+    rows.append({"model": "a", "runtime": "eager", "ms_per_image": 3, "of_gemm": 0.8})
+    rows[1]["spread"] = 0.1
+    assert ratios(rows) == {"a, eager against float32 GEMM": [0.8, 0.1]}
 
 
 @pytest.mark.parametrize(

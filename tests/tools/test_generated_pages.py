@@ -99,7 +99,7 @@ def test_records_fill_the_places_of_the_page(load_tool, monkeypatch, tmp_path):
     nms += [row("many", "NumPy", 1400.0, 1, 0.3), row("many", "ours", 7000, 0.2, None)]
     for name, rows, date in (
         ("nms-cpu", nms, "2026-11-26"),
-        ("nms-gpu", [*nms, row("more", "theirs", 3, 1, 0.1)], "2026-11-27"),
+        ("nms-gpu", [*nms, row("few", "theirs", 3, 1, 0.1)], "2026-11-27"),
         ("size-cpu", [{"model": "a", "parameters": 1234567}], "2026-11-26"),
     ):
         record = shared | {"date": date, "section": name.partition("-")[0], "rows": rows}
@@ -108,7 +108,10 @@ def test_records_fill_the_places_of_the_page(load_tool, monkeypatch, tmp_path):
     origin = "EPYC (AVX512), 2 thread(s), torch 2.15.0, at most 5 rounds"
     page = tool.page()
     assert page.startswith("# Mine\n\n<!-- record: nms -->\n\n2026-11-27, " + origin)
-    assert "\n| case | by | reference | speed_up | ms |\n" in page  # the latest, with other columns
+    latest = (
+        "| few | 14.3 | 0.500 (**28.5**) | 3.00 (**1**) |\n| many | 1400 | 7000 (**0.2**) | |\n"
+    )
+    assert latest in page
     assert page.endswith(f"""
 
 2026-11-26, {origin}, spreads up to 0.3, half of them up to 0.2; in brackets times as fast as NumPy.
@@ -129,7 +132,7 @@ kept
 2026-11-26, {origin}.
 
 | model | parameters |
-|:---|:---|
+|:---|---:|
 | a | 1234567 |
 
 <!-- end of record -->
