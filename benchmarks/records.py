@@ -56,7 +56,8 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
     if not compared:
         return 0
     if not known + bool(recorded):
-        raise ValueError(f"'{compared}' has no record of a {kind_of(result['machine'])}: --record")
+        kind = kind_of(result["machine"])
+        raise ValueError(f"'{compared}' has no such record of {kind}: --record makes it")
     print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
     if slower and recorded:
         print("Their records stay; --record without --compare takes these numbers.")
