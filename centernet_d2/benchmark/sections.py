@@ -13,7 +13,7 @@ import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
-from ..threads import cpu_name
+from ..threads import cpu_name, describe
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
@@ -100,6 +100,7 @@ def describe_machine(device: str) -> dict[str, object]:
         "cores_of_machine": os.cpu_count(),
         "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "openmp": describe(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "load_before": _load(),

@@ -63,6 +63,4 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + tabulate(result["machine"].items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, result, indent=1)
-    if records:
-        return records.compare_and_record(result, args.compare, args.record)
-    return 0
+    return records.compare_and_record(result, args.compare, args.record) if records else 0

@@ -21,10 +21,7 @@ def usable_cores(root: Path = Path("/"), allowed: int = 0) -> tuple[int, float]:
 
 
 def is_busy(cores: int, root: Path = Path("/")) -> bool:
-    """Whether other processes leave fewer than so many cores of the machine free.
-
-    They did over the last minute and they do now: a burst that has ended or begun does not count.
-    """
+    """Whether others leave fewer cores of the machine free, over the last minute and just now."""
     words = [*_text(root / "proc/loadavg").split(), *"0000"]  # none but on Linux
     running = min(float(words[0]), int(words[3].partition("/")[0]) - 1)  # without this process
     return round(running) > (os.cpu_count() or 1) - cores

@@ -10,9 +10,9 @@
 detections, and ends in which of them to use for each batch on this machine: docs/deployment.md.
 In a checkout more can be measured (--sections): the layers and algorithms that the detectors stand
 on, against alternatives. Run it on an otherwise idle machine; "spread" is the distance of the
-quartiles over the median. --compare holds ratios to an alternative of the same run, and no times,
-against the last record of this kind of machine: exit status 1 if one fell, twice, by 15 % more than
-the spreads explain; such a record is not replaced.
+quartiles over the median. --compare holds ratios to a reference of the same run against the last
+record of this kind of machine: exit status 1, and the record stays, if one fell twice by 15 %% more
+than the spreads explain.
 """
 
 import argparse
@@ -55,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--amp", dest="amp_dtype", **dtypes, help="autocast")
     own("--json", type=expanded_output, help="file for all numbers")
     folder = {"nargs": "?", "const": RECORDS, "type": expanded_output, "metavar": "FOLDER"}
-    help_text = f"hold ratios against the records in a folder, default {RECORDS}"
-    own("--compare", **folder, help=help_text)
+    own("--compare", **folder, help=f"hold ratios against the records in {RECORDS} or a folder")
     own("--record", **folder, help="then replace them by what was measured, a file per section")
     add(parser, "--opts")
