@@ -109,7 +109,7 @@ class Rounds:
         width = width.sub_(torch.maximum(others[0], chosen[0])).add_(self._extent)
         height = torch.minimum(others[3], chosen[3])
         height = height.sub_(torch.maximum(others[1], chosen[1])).add_(self._extent)
-        overlaps = (width > 0).logical_and_(height > 0)
+        overlaps = torch.minimum(width, height) > 0
         shared = width.mul_(height)
         union = (others[4] + chosen[4]).sub_(shared)
         return overlaps, self._factor(shared.div_(union))
@@ -144,6 +144,7 @@ def _few_turns(state: Rounds, limit: int | None) -> bool:
     return turns + TURNS * len(state.size) < TURNS * rounds and not tracked
 
 
+@np.errstate(invalid="ignore")  # a score of infinity times 0
 def select_in_turn(state: Rounds, limit: int | None) -> Tensor:
     """`select_clean` box by box, in NumPy, whose calls on few numbers take less time."""
     open_scores, boxes, group, first, size = (
@@ -187,8 +188,7 @@ def select_in_turn(state: Rounds, limit: int | None) -> Tensor:
                 total = weight.cumsum(1)[:, -1]
                 mean = (weight * boxes[:4, members]).cumsum(1)[:, -1]
                 np.divide(mean, total, out=boxes[:4, at], where=total > 0)
-            with np.errstate(invalid="ignore"):
-                lowered = scores * factor
+            lowered = scores * factor
             lowered[~(lowered >= state.score_floor)] = NOTHING
             np.copyto(scores, lowered, where=reached)
     return torch.from_numpy(settled)
