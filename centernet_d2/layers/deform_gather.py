@@ -73,16 +73,31 @@ def _as_picture(matrix: Tensor) -> Tensor:
     return matrix.view(1, len(matrix), 1, -1).permute(0, 3, 1, 2)
 
 
-def _multiply(matrix: Tensor, kernel: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    """out = matrix @ kernel.t() + bias, by the library that is fastest at it."""
-    if matrix.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        # oneDNN's. torch takes MKL's product, half as fast on processors that are not Intel's.
-        product = F.conv2d(_as_picture(matrix), kernel[:, :, None, None], bias)
-        out.copy_(product.permute(0, 2, 3, 1).reshape(out.shape))
-    elif bias is None:
-        torch.mm(matrix, kernel.t(), out=out)
-    else:
-        torch.addmm(bias, matrix, kernel.t(), out=out)
+def _by_onednn(matrix: Tensor) -> bool:
+    """Whether convolutions compute products faster: torch takes MKL's product of float32 matrices.
+
+    That is half as fast as oneDNN's convolution on processors that are not Intel's.
+    """
+    return matrix.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+def _multiply(matrix: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(n, C) and (C', C) to matrix @ kernel.t() + bias, (n, C')."""
+    if not _by_onednn(matrix):
+        return F.linear(matrix, kernel, bias)
+    product = F.conv2d(_as_picture(matrix), kernel[:, :, None, None], bias)
+    return product.permute(0, 2, 3, 1).reshape(len(matrix), -1)
+
+
+def _multiply_transposed(left: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
+    """(n, C') and (n, C) to left.t() @ right, (C', C) as `kernel`, whose numbers do not matter."""
+    if not _by_onednn(left):
+        return left.t() @ right
+    pictures, like = (_as_picture(left), _as_picture(right)), kernel[:, :, None, None]
+    sizes = ([0], [1, 1], [0, 0], [1, 1], False, [0, 0], 1)  # of a plain 1 x 1 convolution
+    wanted = [False, True, False]
+    _, out, _ = torch.ops.aten.convolution_backward(*pictures, like, *sizes, wanted)
+    return out.flatten(1)
 
 
 class _GatherAndMultiply(torch.autograd.Function):
@@ -112,7 +127,7 @@ class _GatherAndMultiply(torch.autograd.Function):
         bytes_per_cell = kernel.shape[1] * rows.element_size()
         for block in _blocks(images, cells, bytes_per_cell, sampler.forward_bytes):
             samples = sampler.sample(block)
-            _multiply(samples, kernel, bias, out=by_block[block].view(-1, kernel.shape[0]))
+            by_block[block] = _multiply(samples, kernel, bias).view_as(by_block[block])
         return out
 
     @staticmethod
@@ -129,10 +144,11 @@ class _GatherAndMultiply(torch.autograd.Function):
         )
         grad_kernel = torch.zeros_like(kernel, dtype=torch.promote_types(kernel.dtype, torch.float))
         sampler = _sampler(rows.dtype)(rows, offset, mask, ctx.geometry)
+        transposed = kernel.t().contiguous()
         bytes_per_cell = kernel.shape[1] * rows.element_size()
         for block in _blocks(images, cells, bytes_per_cell, sampler.backward_bytes):
             grad_block = by_block[block].reshape(-1, kernel.shape[0])
-            samples = sampler.add_gradients(block, grad_block @ kernel, grads)
-            grad_kernel += grad_block.t() @ samples
+            samples = sampler.add_gradients(block, _multiply(grad_block, transposed), grads)
+            grad_kernel += _multiply_transposed(grad_block, samples, kernel)
         grad_bias = grad_out.sum(0) if ctx.has_bias else None
         return (*grads, grad_kernel.to(kernel.dtype), grad_bias, None)
