@@ -18,6 +18,7 @@ from ..layers.deform_conv import DeformConv2d
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, DeformConv2d)
 NORMS = (_BatchNorm, FrozenBatchNorm2d)
+Kinds = tuple[type[nn.Module], ...]
 TOLERANCE = 1e-4  # of the largest output; rounding alone stays far below
 
 
@@ -42,34 +43,39 @@ def fold_batch_norm(network: nn.Module, images: Any) -> int:
     """
     if network.training:
         raise ValueError("fold_batch_norm needs a network in eval mode: call .eval() first")
-    pairs, before = _observe(network, images)
+    pairs, before = observe(network, images, CONVOLUTIONS, NORMS)
     names = {module: name for name, module in network.named_modules()}
     for convolution, norm in pairs:
         _fold(convolution, norm)
         parent, _, child = names[norm].rpartition(".")
         rest = getattr(norm, "act", nn.Identity())  # timm's norms have their activation inside
         setattr(network.get_submodule(parent), child, rest)
-    for old, new in zip(before, _tensors(network(images)), strict=True):
-        if (old - new).abs().max() > TOLERANCE * old.abs().max().clamp(min=1.0):
-            raise RuntimeError(
-                f"folding batch norm changed the network's output by {(old - new).abs().max():.3g}"
-            )
+    if change := changed(before, network(images)):
+        raise RuntimeError(f"folding batch norm changed the network's output by {change:.3g}")
     return len(pairs)
 
 
-def _observe(
-    network: nn.Module, images: Any
+def changed(before: list[Tensor], outputs: Any) -> float:
+    """The largest change of an output where one is too large for rounding, else 0."""
+    for old, new in zip(before, _tensors(outputs), strict=True):
+        if (change := (old - new).abs().max()) > TOLERANCE * old.abs().max().clamp(min=1.0):
+            return float(change)
+    return 0.0
+
+
+def observe(
+    network: nn.Module, images: Any, makers: Kinds, takers: Kinds
 ) -> tuple[list[tuple[nn.Module, nn.Module]], list[Tensor]]:
-    """Pairs (convolution, norm of nothing but its output), and the outputs of the network."""
+    """Pairs (maker, taker of nothing but its output), and the outputs of the network."""
     made_by: dict[int, tuple[Tensor, int, nn.Module]] = {}  # id of an output -> it, version, maker
     calls: Counter[nn.Module] = Counter()
     pairs: list[tuple[nn.Module, nn.Module]] = []
 
-    def after_convolution(module: nn.Module, _: Any, output: Tensor) -> None:
+    def after_maker(module: nn.Module, _: Any, output: Tensor) -> None:
         calls[module] += 1
         made_by[id(output)] = (output, output._version, module)
 
-    def before_norm(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def before_taker(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         calls[module] += 1
         output, version, maker = made_by.get(id(arguments[0]), (None, 0, None))
         if output is not None and output._version == version:  # not changed in place since
@@ -77,10 +83,10 @@ def _observe(
 
     handles = []
     for module in network.modules():
-        if isinstance(module, CONVOLUTIONS):
-            handles.append(module.register_forward_hook(after_convolution))
-        elif isinstance(module, NORMS) and getattr(module, "running_mean", None) is not None:
-            handles.append(module.register_forward_pre_hook(before_norm))
+        if isinstance(module, makers):
+            handles.append(module.register_forward_hook(after_maker))
+        elif isinstance(module, takers) and getattr(module, "running_mean", module) is not None:
+            handles.append(module.register_forward_pre_hook(before_taker))
     try:
         outputs = [output.clone() for output in _tensors(network(images))]
     finally:
