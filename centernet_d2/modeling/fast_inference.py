@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..checked_values import check_choice
 from ..layers.blocks import PredictionBranch
-from .fuse import fold_batch_norm
-from .fuse_additions import fuse_additions
+from .fuse import fold_batch_norm, fuse_additions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -32,7 +32,7 @@ def test_as_separate_layers(name, relu):
     after = torch.relu if relu else nn.Identity()
     for batch, side in ((1, 5), (2, 40), (1, 6), (1, 5)):  # sizes change, and come back
         features = torch.randn(batch, 16, side, side).to(memory_format=torch.channels_last)
-        assert fused._fits(features)
+        assert fused._is_served(features)
         expected = plain(features)
         added = torch.randn_like(expected)
         kept = added.clone()
@@ -58,10 +58,10 @@ def test_weights_that_change_are_ordered_anew():
 
 @torch.no_grad()
 def test_copies_and_pickles():
-    plain, fused = made()
+    _, fused = made()
     features = torch.randn(1, 16, 4, 4)
     expected = fused(features)
-    assert fused._packed[1] is not None
+    assert fused._ordered[1] is not None
     file = io.BytesIO()
     torch.save(fused, file)
     file.seek(0)

@@ -4,15 +4,16 @@ from collections import Counter
 
 import pytest
 import torch
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_resnet_backbone
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from centernet_d2.layers.blocks import ResidualBlock
 from centernet_d2.layers.deform_conv import DeformConv2d
-from centernet_d2.layers.fused_conv import FusedResidual
 from centernet_d2.modeling.backbone import TimmBackbone
-from centernet_d2.modeling.fuse import fold_batch_norm
-from centernet_d2.modeling.fuse_additions import fuse_additions
+from centernet_d2.modeling.fuse import fold_batch_norm, fuse_additions
 
 from .test_fuse import BUILD, randomize
 
@@ -31,6 +32,21 @@ class Operators(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def detectron2_resnet():
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.NORM = "BN"
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2"]
+    return build_resnet_backbone(cfg, ShapeSpec(channels=3))
+
+
+def timm_resnet():
+    pytest.importorskip("timm")
+    return TimmBackbone(name="resnet26", out_channels=8)
+
+
+NETWORKS = {**BUILD, "detectron2": detectron2_resnet, "timm": timm_resnet}
+
+
 def folded(build):
     torch.manual_seed(0)
     network = randomize(build()).eval().to(memory_format=torch.channels_last)
@@ -45,14 +61,16 @@ def folded(build):
         ("DLA, plain", {}),
         ("Hourglass", {"relu_": 1, "add": 5}),  # on the way up of each stack, and between them
         ("EncoderDecoder", {"add": 3}),
+        ("detectron2", {"relu_": 1}),  # of the stem, which is no module
+        ("timm", {"add": 3}),
     ],
 )
 @torch.no_grad()
 def test_convolutions_take_the_passes_over_the_map(name, passes):
-    network = folded(BUILD[name])
+    network = folded(NETWORKS[name])
     images = torch.randn(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
     expected = network(images)
-    assert fuse_additions(network, torch.randn(IMAGES)) > 5
+    assert fuse_additions(network, torch.randn(IMAGES)) >= 5
     with Operators() as operators:
         found = copy.deepcopy(network)(images)
     for key, value in expected.items():
@@ -68,17 +86,6 @@ def test_deformable_layers_stay_as_they_are():
     fuse_additions(network, torch.randn(IMAGES))
     layers = [m for m in network.modules() if isinstance(m, DeformConv2d)]
     assert {type(layer.conv_offset_mask) for layer in layers} == {nn.Conv2d}
-
-
-@torch.no_grad()
-def test_blocks_of_timm():
-    pytest.importorskip("timm")
-    network = folded(lambda: TimmBackbone(name="resnet26", out_channels=8))
-    images = torch.randn(1, 3, 64, 64)
-    expected = network(images)["timm"]
-    fuse_additions(network, images)
-    torch.testing.assert_close(network(images)["timm"], expected, rtol=1e-4, atol=1e-4)
-    assert sum(isinstance(m, FusedResidual) for m in network.modules()) == 8
 
 
 class UsedRaw(nn.Module):
