@@ -160,8 +160,8 @@ def sample_and_multiply(
     images, channels, height, width = x.shape
     outputs, _, kernel_height, kernel_width = weight.shape
     out_height, out_width = offset.shape[2:]
-    geometry = (height, width, out_height, out_width, kernel_width)
-    geometry = (*geometry, steps["stride"], steps["padding"], steps["dilation"])
+    form = (steps["stride"], steps["padding"], steps["dilation"])
+    geometry = (height, width, out_height, out_width, kernel_width, *form)
     # Every permuted reshape is a view where its tensor is channels-last.
     rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     kernel = weight.permute(0, 2, 3, 1).reshape(outputs, kernel_height * kernel_width * channels)
@@ -235,9 +235,8 @@ def _sample(rows: Tensor, offset: Tensor, mask: Tensor, block: slice, geometry: 
     return columns
 
 
-def _launch(kernel: Any, *tensors: Tensor | None, block: slice, geometry: Geometry) -> None:
+def _launch(kernel: Any, *tensors: Any, block: slice, geometry: Geometry) -> None:
     rows, offset, mask = tensors[:3]
-    assert rows is not None and offset is not None and mask is not None
     taps = mask.shape[1]
     kernel[(triton.cdiv(block.stop - block.start, CELLS), taps)](
         *(*tensors, block.start, block.stop, rows.shape[1], taps),

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_deform_conv import CASES, arguments, gradients  # noqa: E402
+from test_deform_conv import CASES, arguments, gradients
 
-from centernet_d2.layers import deform_triton as kernels  # noqa: E402
-from centernet_d2.layers.deform_gather import gather_and_multiply  # noqa: E402
+from centernet_d2.layers import deform_triton as kernels
+from centernet_d2.layers.deform_gather import gather_and_multiply
 
 FORMS = (kernels.sample_and_multiply, gather_and_multiply)
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-5, torch.float16: 0.02, torch.bfloat16: 0.15}
