@@ -110,7 +110,9 @@ def test_runtimes_are_exact_unless_dtypes_are_free(measured, monkeypatch):
     assert measured["turns"] == [["folded", "eager", "openvino"]]
     assert "openvino differs in" in measured["said"][0]
     assert known(difference=(0.3, 0.25)).detector("auto").choose(entries) == "bf16"
-    assert measured["turns"][1:] == [["folded", "eager", "openvino", "bf16"]]  # without what is far slower
+    assert measured["turns"][1:] == [
+        ["folded", "eager", "openvino", "bf16"]
+    ]  # without what is far slower
 
 
 def broken_file(self, name, form, precision):
