@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from ..allocator import keep_memory
 from ..checked_values import check_value, whole
 from ..data.images import read_image
 from ..engine.class_names import configured_class_names, without_training_data
@@ -60,7 +61,7 @@ class Predictor:
         *,
         runtime: str | None = None,
     ) -> None:
-        """Build the model and fill it from its weights.
+        """Build the model and fill it from its weights; the process keeps freed memory from now on.
 
         Args:
             cfg: weights that say their config, as for `centernet_d2.config_of`: a file, such as
@@ -87,6 +88,7 @@ class Predictor:
             )
         if not cfg.MODEL.get("HEATMAP", {}).get("NUM_CLASSES"):
             fetch_weights(cfg.MODEL.WEIGHTS)  # `setup` downloads nothing to count their classes
+        keep_memory()
         self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)

@@ -42,6 +42,7 @@ from ..runtime.detector import LARGEST
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
 from ..threads import cpu_name
+from .cuda_graph import graphed
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ RUNTIMES = {
     "eager": ("", "fp32"),
     "folded": ("", "fp32"),
     "bf16": ("", "bf16"),
+    "cuda-graph": ("", "fp32"),
     "compile": ("", "fp32"),
     "aotinductor": ("aotinductor", "fp32"),
     "onnxruntime": ("onnx", "fp32"),
@@ -212,6 +214,8 @@ class Runtimes:
         if name in ("folded", "bf16"):
             dtype = "bfloat16" if precision == "bf16" else "float32"
             return make_fast(copy.deepcopy(self.model), dtype=dtype)
+        if name == "cuda-graph":
+            return graphed(make_fast(copy.deepcopy(self.model)))
         if self.model.device.type != "cpu":
             raise ValueError(
                 f"runtime '{name}' computes on the CPU: set MODEL.DEVICE to cpu, or take folded"
