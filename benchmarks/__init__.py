@@ -16,6 +16,7 @@ from . import (  # noqa: F401 - importing a section registers it
     directional_pool,
     joints,
     kitti_scores,
+    layers,
     protocols,
     published_form,
     soft_nms,

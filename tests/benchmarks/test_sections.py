@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from benchmarks.records import records_of
 from centernet_d2.benchmark.detector import (
     build,
     count_activations,
@@ -121,16 +122,20 @@ def test_every_section_measures(options, monkeypatch):
 
     rows = result["sections"]["data_checks"]
     firsts = {row["what"]: row for row in reversed(rows)}
-    assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
-    assert {row["of the first"] for row in firsts.values()} == {1}
+    assert [row["alternative"] for row in firsts.values()][-1] == "os.path.isfile of each"
+    assert {row["speed_up"] for row in firsts.values()} == {1}
 
     rows = result["sections"]["training_input"]
     assert rows[0]["speed_up"] == 1
     assert len(rows) == 5
 
     rows = result["sections"]["protocols"]
-    assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
-    assert rows[0]["times_none"] == 1
+    assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
+
+    for name, record in records_of(result):
+        compared = [row for row in record["rows"] if row.get("reference")]
+        others = [row for row in compared if row["alternative"] != row["reference"]]
+        assert len(record["ratios"]) == len(others), name  # each has a name of its own
 
 
 def test_the_loops_of_the_soft_nms_section_agree():
