@@ -9,7 +9,6 @@ from detectron2.layers import get_norm
 from torch import Tensor, nn
 
 from ..checked_values import check_choice
-from .recompute import recomputed
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
@@ -113,6 +112,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
+            from .recompute import recomputed
+
             return recomputed(self, self._united, features)
         return self._united(features)
 
