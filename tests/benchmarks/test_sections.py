@@ -129,6 +129,10 @@ def test_every_section_measures(options, monkeypatch):
     assert rows[0]["speed_up"] == 1
     assert len(rows) == 5
 
+    (row,) = result["sections"]["training_step"]
+    assert 0 < row["losses_ms"] < row["step_ms"]
+    assert row["kept_mib"] > 0.1
+
     rows = result["sections"]["protocols"]
     assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
 
