@@ -18,6 +18,8 @@ from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions
 from centernet_d2.benchmark.timing import Call, synchronize
 from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
 
+from .comparing import comparison_rows
+
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the points detector and CornerNet
 TRIPLET_SCALES = (0.6, 1.0, 1.2, 1.5, 1.8)
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -29,10 +31,10 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 @BENCHMARK_REGISTRY.register()
 def protocols(options: BenchmarkOptions) -> list[Row]:
-    """Milliseconds and images per second, from pixels to detections, and what of it decoding takes.
+    """Milliseconds from pixels to detections, how they compare with `N.A.`, and decoding's share.
 
-    One image at a time, or the first of `--batches`. `decode_percent` is all but bringing images
-    onto their canvas and the network: peaks, pairs, NMS, the way to the output frame.
+    Of one image, or of the first of `--batches`. `decode_percent` is all but bringing images onto
+    their canvas and the network: peaks, pairs, NMS, the way to the output frame.
     """
     rows = []
     for path in options.configs:
@@ -42,20 +44,12 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
         with torch.inference_mode(), options.autocast():
             timings = options.time(calls)
             shares = {name: decode_share(model, call, options) for name, call in calls.items()}
+        subject = {"model": Path(path).stem, "image": size_text(size)}
+        subject["dtype"] = options.amp_dtype or "float32"
+        subject["batch"] = str(len(inputs))
         rows += [
-            {
-                "model": Path(path).stem,
-                "image": size_text(size),
-                "dtype": options.amp_dtype or "float32",
-                "protocol": name,
-                "batch": len(inputs),
-                "ms": round(timing.ms / len(inputs), 1),
-                "images_per_second": round(len(inputs) / timing.median, 2),
-                "decode_percent": round(100 * shares[name], 2),
-                "spread": timing.spread,
-                "times_none": round(timing.median / timings["N.A."].median, 2),
-            }
-            for name, timing in timings.items()
+            row | {"decode_percent": round(100 * shares[str(row["alternative"])], 2)}
+            for row in comparison_rows(subject, timings, "N.A.")
         ]
     return rows
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "installation": {"missing"},
     "missing": set(),
     "detectron2_versions": {"threads"},
-    "threads": set(),
+    "threads": {"runtime"},
     "progress": set(),
     "quiet": set(),
     "__main__": {"cli"},

@@ -70,8 +70,8 @@ class Predictor:
             overrides: of the weights' config, KEY, VALUE, KEY, VALUE, ...
             runtime: what detects in place of the model, which still gives heatmaps: a name in
                 `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose file is
-                made once and kept in the cache; "auto": what `centernet-d2 benchmark --runtimes`
-                has found to be the fastest for as many images as are given at once.
+                made once and kept in the cache; "auto": the fastest for as many images as are given
+                at once, measured once on the first ones; so TEST.DTYPE "auto", of dtypes too.
 
         Raises:
             TypeError, ValueError, OSError, ImportError: an argument, or the file, cannot be used.
@@ -104,6 +104,10 @@ class Predictor:
         self.guessed = [key for key in saved.guessed if not known[key]]
         if runtime:
             self._detect = self.runtimes.detector(runtime)
+        elif self.cfg.TEST.DTYPE == "auto":
+            from .fastest import Fastest
+
+            self._detect = Fastest(self.runtimes, "")
 
     @property
     def runtimes(self) -> "Runtimes":
