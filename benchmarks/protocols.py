@@ -46,10 +46,9 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
             shares = {name: decode_share(model, call, options) for name, call in calls.items()}
         subject = {"model": Path(path).stem, "image": size_text(size)}
         subject["dtype"] = options.amp_dtype or "float32"
-        subject["batch"] = str(len(inputs))
         rows += [
-            row | {"decode_percent": round(100 * shares[str(row["alternative"])], 2)}
-            for row in comparison_rows(subject, timings, "N.A.")
+            {**row, "batch": len(inputs), "decode_percent": round(100 * shares[name], 2)}
+            for name, row in zip(shares, comparison_rows(subject, timings, "N.A."), strict=True)
         ]
     return rows
 
