@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,7 +203,29 @@ def test_protocols_leave_the_network_its_views(options, monkeypatch):
 
     monkeypatch.setattr(protocols, "build", watched)
     protocols.protocols(replace(options, rounds=1, warm_up=0))
-    assert [shape[0] for shape in seen] == [1, 2] + [2] * 5
+    assert [shape[0] for shape in seen] == ([1, 2] + [2] * 5) * 2  # timed, then by stage
+
+
+def test_decoding_is_what_neither_canvas_nor_network_take(options, monkeypatch):
+    from benchmarks import protocols
+
+    clock = [0.0]
+    monkeypatch.setattr(protocols.time, "perf_counter", lambda: clock[0])
+
+    def takes(seconds):
+        return lambda *_: clock.append(clock.pop() + seconds)
+
+    model = SimpleNamespace(predict=takes(5), inference_images=takes(1))
+
+    def call():
+        for _ in range(2):  # scales
+            model.inference_images("images", "canvas")
+            model.predict("images")
+        takes(3)()
+
+    assert protocols.decode_share(model, call, options) == pytest.approx(0.2)
+    assert model.predict("images") is None
+    assert clock == [options.rounds * 15.0 + 5]
 
 
 def test_detectors_of_3d_boxes_find_their_cameras(options):
