@@ -16,6 +16,7 @@ ALLOWED = {
     "losses": {"structures", "checked_values"},
     "decoding": {"structures", "checked_values"},
     "config": {"checked_values", "detectron2_versions", "text_files"},
+    "allocator": set(),
     "atomic_write": set(),
     "text_files": set(),
     "check": {"layers", "detectron2_versions", "installation", "missing"},

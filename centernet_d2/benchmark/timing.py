@@ -45,7 +45,7 @@ class Timing:
 
 
 def time_interleaved(
-    calls: Mapping[str, Call], *, rounds: int, warm_up: int, device: torch.device
+    calls: Mapping[str, Call], *, rounds: int, warm_up: int, device: torch.device, pause: float = 0
 ) -> dict[str, Timing]:
     """Time calls in turns, so that a slow phase of the machine meets all of them alike.
 
@@ -57,6 +57,7 @@ def time_interleaved(
         rounds: measurements of each.
         warm_up: runs of each before, not measured.
         device: where the calls compute.
+        pause: seconds, and a call, before each: threads of others spin on, and caches are theirs.
     """
     names = list(calls)
     for name in names:
@@ -66,6 +67,9 @@ def time_interleaved(
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            if pause:
+                time.sleep(pause)
+                calls[name]()
             synchronize(device)
             start = time.perf_counter()
             calls[name]()
