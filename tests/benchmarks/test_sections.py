@@ -74,6 +74,7 @@ def test_every_section_measures(options, monkeypatch):
     )
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
+    monkeypatch.setattr("centernet_d2.benchmark.runtimes.PAUSE", 0)
     monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(cpu_threads, "BESIDE", ((0, "nothing"), (1, "training")))
     monkeypatch.setattr(cpu_threads, "SETTINGS", {"one thread": {"OMP_NUM_THREADS": "1"}})
