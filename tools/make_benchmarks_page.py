@@ -51,7 +51,7 @@ def read_records() -> dict[str, list[dict[str, Any]]]:
 def filled(name: str, records: list[dict[str, Any]]) -> str:
     """What takes a place: the marks, and below each record's origin its table."""
     parts = [f"{origin(record)}\n\n{table(record['rows'])}" for record in records]
-    body = "\n\n".join(parts or [f"Not measured yet: `centernet-d2 benchmark --sections {name}`."])
+    body = "\n\n".join(parts or [f"Not measured yet: `make benchmarks SECTIONS={name}`."])
     return f"<!-- record: {name} -->\n\n{body}\n\n<!-- end of record -->"
 
 
@@ -60,6 +60,8 @@ def origin(record: dict[str, Any]) -> str:
     machine, options = record["machine"], record["options"]
     device = machine.get("gpu") or "{cpu} ({cpu_capability}), {threads} thread(s)".format(**machine)
     told = [record["date"], device, *(f"{p} {machine[p]}" for p in PACKAGES if p in machine)]
+    if waiting := machine.get("openmp", "").rpartition("), ")[2]:
+        told.append(waiting)
     told.append(f"at most {options['rounds']} rounds")
     told += [f"`{' '.join(map(str, options['overrides']))}`"] * bool(options["overrides"])
     if spreads := sorted(r["spread"] for r in record["rows"] if r.get("spread") is not None):
