@@ -20,6 +20,7 @@ from . import (  # noqa: F401 - importing a section registers it
     protocols,
     published_form,
     soft_nms,
+    training_input,
 )
 
 __all__ = ["BENCHMARK_REGISTRY", "BenchmarkOptions", "run_sections"]
