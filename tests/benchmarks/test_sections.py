@@ -278,3 +278,16 @@ def test_measures_on_a_gpu(options):
     result = run_sections(["detector"], replace(options, device="cuda"))
     assert "gpu" in result["machine"]
     assert all(row["peak_mib"] is not None for row in result["sections"]["detector"])
+
+
+def test_operators_of_a_folded_detector_have_its_multiply_adds(options, config_root):
+    from benchmarks.layers import layers
+
+    path = str(config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml")
+    options = replace(options, configs=[path], overrides=(), rounds=1, size=(64, 64))
+    whole, *rows = layers(options)
+    model, size = build(path, options)
+    expected = count_multiply_adds(model, preprocess(model, random_inputs(1, size)))
+    assert whole["operator"] == "network"
+    assert whole["gmac"] == round(expected / 1e9, 3) > 0.1
+    assert sum(row["calls"] for row in rows if row["operator"] == "deformable") == 3
