@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
     else:
         args.batches, args.configs = args.batches or [1, 2, 4, 8], args.configs or DEFAULT_CONFIGS
-        args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
+        others = ("runtimes",) if args.device.startswith("cuda") else ("runtimes", "cuda_")
+        every = [name for name, _ in BENCHMARK_REGISTRY if not name.startswith(others)]
+        args.sections = args.sections or every
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
         args.sections,

@@ -61,7 +61,15 @@ def options(config_root):
 
 @pytest.mark.slow
 def test_every_section_measures(options, monkeypatch):
-    from benchmarks import cpu_threads, data_checks, deform_conv, joints, kitti_scores, soft_nms
+    from benchmarks import (
+        cpu_threads,
+        cuda,
+        data_checks,
+        deform_conv,
+        joints,
+        kitti_scores,
+        soft_nms,
+    )
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
@@ -113,6 +121,21 @@ def test_every_section_measures(options, monkeypatch):
     firsts = {row["what"]: row for row in reversed(rows)}
     assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
     assert {row["of the first"] for row in firsts.values()} == {1}
+
+    rows = result["sections"]["cuda_networks"]
+    notes = {(row["part"], row["alternative"]): row.get("note") for row in rows}
+    assert notes["network", "published"] is notes["whole", "folded"] is None
+    assert notes["whole", "graph float32"].startswith("runtime 'cuda-graph' records what a CUDA")
+    assert notes["network", "triton graph float16"] == "the network has no deformable convolution"
+    rows = result["sections"]["cuda_compiled"]
+    told = "compiling takes minutes: it is measured on CUDA alone"
+    assert [row.get("note") for row in rows[:4]] == [None, None, told, told]
+    rows = result["sections"]["cuda_layers"]
+    assert [r["alternative"] for r in rows if "note" not in r][-3:] == ["copy", "ours", "cummax"]
+    assert {r["note"] for r in rows if "note" in r} == {"Triton's kernels need CUDA"}
+    rows = result["sections"]["cuda_training"]
+    assert [row["alternative"] for row in rows if row.get("pictures")] == [*cuda.DTYPES]
+    assert {row["batch"] for row in rows} == {3}
 
     rows = result["sections"]["protocols"]
     assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
