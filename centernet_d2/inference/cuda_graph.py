@@ -73,9 +73,7 @@ class Graphs:
         key = (given.zoom, given.flipped, *sizes)
         with self.lock, self.recorder.turn():
             if key not in self.known and len(self.known) < MOST:
-                with torch.inference_mode(False), torch.no_grad():
-                    static = _mapped(given, torch.clone)
-                    self.known[key] = static, self.recorder.record(self.function, static)
+                self.known[key] = self._record(given)
             if key in self.known:
                 static, (found, replay) = self.known[key]
                 for old, new in zip(_tensors(static), _tensors(given), strict=True):
@@ -87,6 +85,19 @@ class Graphs:
             "others without: TEST.RESOLUTION fixed gives all pictures one canvas"
         )
         return self.function(images)
+
+    def _record(self, images: PaddedImages) -> tuple[PaddedImages, Recorded]:
+        with torch.inference_mode(False), torch.no_grad():
+            static = _mapped(images, torch.clone)
+            try:
+                return static, self.recorder.record(self.function, static)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "runtime 'cuda-graph' cannot record this detector, which asks the GPU for "
+                    f"values or copies to it: take folded ({error})"
+                ) from error
 
 
 class Recorder:

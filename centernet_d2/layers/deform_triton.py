@@ -145,12 +145,13 @@ def _collect_kernel(
     tl.store(to_offset + 2 * target + 1, of_x, mask=inside)
 
 
-def launch_once() -> None:
+def launch_once(device: str = "cuda") -> None:
     """Launch the kernels on one cell, which raises where Triton cannot run."""
-    cell = torch.zeros((1, 1, 1, 1), device="cuda", requires_grad=True)
-    offset = torch.zeros((1, 2, 1, 1), device="cuda", requires_grad=True)
-    out = sample_and_multiply(cell, offset, cell, cell, None, padding=0, dilation=1, stride=1)
-    torch.autograd.grad(out.sum(), [cell, offset])
+    with torch.inference_mode(False), torch.enable_grad():
+        cell, offset = (torch.zeros((1, n, 1, 1), device=device) for n in (1, 2))
+        maps = (cell.requires_grad_(), offset.requires_grad_(), cell, cell, None)
+        out = sample_and_multiply(*maps, padding=0, dilation=1, stride=1)
+        torch.autograd.grad(out.sum(), [cell, offset])
 
 
 def sample_and_multiply(
@@ -223,8 +224,9 @@ class _SampleAndMultiply(torch.autograd.Function):
 
 
 def _blocks(cells: int, kernel: Tensor) -> list[slice]:
-    """Parts of all output cells whose columns are of at most `BLOCK_BYTES`."""
-    step = max(1, BLOCK_BYTES // (kernel.shape[1] * kernel.element_size()))
+    """Parts of all output cells, whole programs, whose columns take `BLOCK_BYTES` at most."""
+    step = BLOCK_BYTES // (kernel.shape[1] * kernel.element_size())
+    step = max(CELLS, step // CELLS * CELLS)
     return [slice(first, min(first + step, cells)) for first in range(0, cells, step)]
 
 
