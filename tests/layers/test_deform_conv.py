@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from torchvision.ops import deform_conv2d
 from centernet_d2.layers import deform_conv, deform_gather
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
 from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
+from centernet_d2.layers.deform_sampling import Sampler
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,8 +104,9 @@ def blocks(request, monkeypatch):
     """The work is cut into blocks; the small maps of these tests would all fit one."""
     if request.param != "one block":
         size = {"parts of an image": 1000, "several images": 40_000}[request.param]
-        monkeypatch.setattr(deform_gather, "FORWARD_BLOCK_BYTES", size)
-        monkeypatch.setattr(deform_gather, "BACKWARD_BLOCK_BYTES", size)
+        for sampler in (Sampler, deform_gather.compiled_sampler()[0] or Sampler):
+            monkeypatch.setattr(sampler, "forward_bytes", size)
+            monkeypatch.setattr(sampler, "backward_bytes", size)
     return request.param
 
 
@@ -153,7 +156,7 @@ def test_block_sizes_are_really_cut(monkeypatch):
 
     assert cut(10_000) == [(3, 10)]
     assert cut(160) == [(2, 10), (1, 10)]
-    assert cut(48) == [(1, 6), (1, 4)] * 3
+    assert cut(48) == [(1, 5), (1, 5)] * 3
     assert cut(1) == [(1, 1)] * 30
 
 
@@ -165,28 +168,80 @@ def test_without_displacement_it_is_a_plain_convolution():
     torch.testing.assert_close(out, torch.nn.functional.conv2d(x, weight, bias, **options))
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def form(request, monkeypatch):
+    """What samples float32; float64 is sampled by torch alone."""
+    if request.param == "torch":
+        monkeypatch.setattr(deform_gather, "_sampler", lambda dtype: Sampler)
+    elif deform_gather.compiled_sampler()[0] is None:
+        pytest.skip(deform_gather.compiled_sampler()[1])
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_float32_and_its_gradients_equal_those_of_torchvision(case, blocks, form):
+    tensors, options = arguments(case)
+    singles = [tensor.float() for tensor in tensors]
+    doubles = [tensor.double() for tensor in singles]
+    out = modulated_deform_conv2d(*singles, **options)
+    expected = from_torchvision(*doubles, **options)
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=1e-5)
+    ours = gradients(modulated_deform_conv2d, singles, options)
+    theirs = gradients(from_torchvision, doubles, options)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.double(), their, rtol=1e-5, atol=2e-5)
+
+
+def test_numbers_do_not_depend_on_threads(form):
+    torch.manual_seed(0)
+    layer = [torch.randn(2, 70, 9, 11), 3 * torch.randn(2, 18, 9, 11), torch.rand(2, 9, 9, 11)]
+    layer += [torch.randn(5, 70, 3, 3), torch.randn(5)]
+
+    def run(_=None):
+        leaves = [tensor.clone().requires_grad_() for tensor in layer]
+        out = modulated_deform_conv2d(*leaves)
+        return out, *torch.autograd.grad(out.square().sum(), leaves)
+
+    with torch.inference_mode():
+        inferred = modulated_deform_conv2d(*layer)
+    expected, before = run(), torch.get_num_threads()  # memory that is kept serves training too
+    assert torch.equal(inferred, expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        several = [*pool.map(run, range(8))]
+    try:
+        torch.set_num_threads(3)
+        several.append(run())
+    finally:
+        torch.set_num_threads(before)
+    for found in several:
+        assert all(map(torch.equal, found, expected))
+
+
 @pytest.mark.parametrize("far", [1e3, 1e12, float("inf"), -1e3, -1e12, -float("inf")])
-def test_samples_far_outside_are_zero(far):
-    (x, offset, mask, weight, bias), options = arguments()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_samples_far_outside_are_zero(far, dtype):
+    (x, offset, mask, weight, bias), options = arguments(dtype=dtype)
     out = modulated_deform_conv2d(x, torch.full_like(offset, far), mask, weight, bias, **options)
     torch.testing.assert_close(out, bias[None, :, None, None].expand_as(out))
 
 
 @pytest.mark.parametrize("distance", [-1.0, -0.5, 0.0, 0.5, 1.0])
 @pytest.mark.parametrize("side", [0, 4])
-def test_samples_fade_out_over_one_pixel_around_the_border(side, distance):
-    x = torch.ones(1, 1, 5, 5, dtype=torch.float64)
-    offset = torch.zeros(1, 2, 5, 5, dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_samples_fade_out_over_one_pixel_around_the_border(side, distance, dtype):
+    x = torch.ones(1, 1, 5, 5, dtype=dtype)
+    offset = torch.zeros(1, 2, 5, 5, dtype=dtype)
     offset[0, 0, side, 2] = distance
-    mask = torch.ones(1, 1, 5, 5, dtype=torch.float64)
-    weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    mask = torch.ones(1, 1, 5, 5, dtype=dtype)
+    weight = torch.ones(1, 1, 1, 1, dtype=dtype)
     out = modulated_deform_conv2d(x, offset, mask, weight, padding=0)
     outside = distance < 0 if side == 0 else distance > 0
     assert out[0, 0, side, 2] == (1 - abs(distance) if outside else 1)
 
 
-def test_nan_offset_gives_nan_where_it_is_and_nowhere_else():
-    (x, offset, mask, weight, bias), options = arguments()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_nan_offset_gives_nan_where_it_is_and_nowhere_else(dtype):
+    (x, offset, mask, weight, bias), options = arguments(dtype=dtype)
     expected = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
     offset[1, 5, 2, 3] = float("nan")
     out = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
@@ -432,6 +487,44 @@ def test_graphs_hold_the_operator_that_exporters_know(how):
     assert "deform_conv2d" in graph
     assert "embedding_bag" not in graph
     torch.testing.assert_close(run(x), layer(x))
+
+
+# ---- compiled loops ----
+
+
+def test_without_numba_torch_samples_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "centernet_d2.layers.deform_numba", raising=False)
+    monkeypatch.delattr("centernet_d2.layers.deform_numba", raising=False)
+    sampler, words = deform_gather.compiled_sampler.__wrapped__()
+    assert sampler is None
+    assert words == "operators of torch; faster with numba: {pip} install numba"
+
+
+def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch):
+    numba = pytest.importorskip("numba")
+    from centernet_d2.layers import deform_numba
+
+    def cfunc(*arguments, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: SimpleNamespace(address=(function.__name__, options["nopython"]))
+
+    monkeypatch.setattr(numba, "cfunc", cfunc)
+    assert deform_numba._compiled.__wrapped__(by_hand) == ("by_hand", True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+# Warned about by Python, and on purpose.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_samples_too():
+    tensors, options = arguments(dtype=torch.float32)
+    expected = modulated_deform_conv2d(*tensors, **options)
+    child = os.fork()
+    if not child:
+        torch.set_num_threads(1)  # as in a worker of a loader
+        os._exit(0 if torch.equal(modulated_deform_conv2d(*tensors, **options), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # ---- errors ----
