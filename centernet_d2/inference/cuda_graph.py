@@ -51,8 +51,9 @@ def with_graphs(model: Any, recorder: Any) -> HeatmapDetector:
     """`graphed`, by a recorder."""
     model.requires_grad_(False)  # autocast keeps copies of weights that learn, for a while
     function: Function = model.predict
-    if isinstance(model, PointsCenterNet) and all(map(_gives_fields, model.tasks)):
-        kinds = {n: kind for task in model.tasks for n, kind in task.field_kinds.items()}
+    tasks = model.tasks if isinstance(model, PointsCenterNet) else []
+    if tasks and all(type(task).decode is PointTask.decode for task in tasks):
+        kinds = {n: kind for task in tasks for n, kind in task.field_kinds.items()}
         function = partial(_read, model, model.predict)
         setattr(model, "propose", partial(_rows, kinds))  # noqa: B010 - of one object alone
     setattr(model, "predict", Graphs(function, recorder))  # noqa: B010
@@ -128,10 +129,6 @@ class Recorder:
         with _capturing, torch.cuda.graph(graph, stream=stream, **mode):
             found = function(images)
         return found, graph.replay
-
-
-def _gives_fields(task: PointTask) -> bool:
-    return type(task).decode is PointTask.decode
 
 
 def _read(model: PointsCenterNet, predict: Function, images: PaddedImages) -> Fields:
