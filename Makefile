@@ -105,7 +105,8 @@ test: install
 
 # A process for each section: memory and threads of one do not disturb the next.
 benchmarks: install
-	@slower=; sections="$(SECTIONS)"; names='print(*(name for name, _ in BENCHMARK_REGISTRY))'; \
+	@slower=; sections="$(SECTIONS)"; \
+	names='print(*(name for name, _ in BENCHMARK_REGISTRY if name[:5] != "cuda_"))'; \
 	for section in $${sections:-`$(BIN)/python -c "from benchmarks import *; $$names"`}; do \
 	  case $$section in runtimes) what="--runtimes --weights bccd $(PICTURES)";; \
 	  *) what="--sections $$section";; esac; \

@@ -11,6 +11,7 @@ from . import (  # noqa: F401 - importing a section registers it
     corner_decoding,
     corner_form,
     cpu_threads,
+    cuda,
     data_checks,
     deform_conv,
     directional_pool,

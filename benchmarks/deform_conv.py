@@ -52,7 +52,10 @@ def random_layer(
     )
 
 
-def _torchvision(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def torchvision_form(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """The layer by torchvision's operator."""
     return deform_conv2d(x, offset, weight, bias, padding=1, mask=mask)
 
 
@@ -62,7 +65,7 @@ def _plain(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 
 def _calls(layer: tuple[Tensor, ...], which: str) -> dict[str, Call]:
     alternatives = {
-        "torchvision": (_torchvision, torch.contiguous_format),
+        "torchvision": (torchvision_form, torch.contiguous_format),
         "ours": (modulated_deform_conv2d, torch.channels_last),
         "plain": (_plain, torch.channels_last),
     }

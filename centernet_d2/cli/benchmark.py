@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         args.batches = args.batches or ([1] if args.short else [1, 2, 4, 8])
         args.configs = args.configs or (SHORT_CONFIGS if args.short else DEFAULT_CONFIGS)
-        args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
+        others = ("runtimes",) if args.device.startswith("cuda") else ("runtimes", "cuda_")
+        every = [name for name, _ in BENCHMARK_REGISTRY if not name.startswith(others)]
+        args.sections = args.sections or every
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
         args.sections,

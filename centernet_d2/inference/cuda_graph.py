@@ -51,8 +51,9 @@ def with_graphs(model: Any, recorder: Any) -> HeatmapDetector:
     """`graphed`, by a recorder."""
     model.requires_grad_(False)  # autocast keeps copies of weights that learn, for a while
     function: Function = model.predict
-    if isinstance(model, PointsCenterNet) and all(map(_gives_fields, model.tasks)):
-        kinds = {n: kind for task in model.tasks for n, kind in task.field_kinds.items()}
+    tasks = model.tasks if isinstance(model, PointsCenterNet) else []
+    if tasks and all(type(task).decode is PointTask.decode for task in tasks):
+        kinds = {n: kind for task in tasks for n, kind in task.field_kinds.items()}
         function = partial(_read, model, model.predict)
         setattr(model, "propose", partial(_rows, kinds))  # noqa: B010 - of one object alone
     setattr(model, "predict", Graphs(function, recorder))  # noqa: B010
@@ -73,9 +74,7 @@ class Graphs:
         key = (given.zoom, given.flipped, *sizes)
         with self.lock, self.recorder.turn():
             if key not in self.known and len(self.known) < MOST:
-                with torch.inference_mode(False), torch.no_grad():
-                    static = _mapped(given, torch.clone)
-                    self.known[key] = static, self.recorder.record(self.function, static)
+                self.known[key] = self._record(given)
             if key in self.known:
                 static, (found, replay) = self.known[key]
                 for old, new in zip(_tensors(static), _tensors(given), strict=True):
@@ -87,6 +86,19 @@ class Graphs:
             "others without: TEST.RESOLUTION fixed gives all pictures one canvas"
         )
         return self.function(images)
+
+    def _record(self, images: PaddedImages) -> tuple[PaddedImages, Recorded]:
+        with torch.inference_mode(False), torch.no_grad():
+            static = _mapped(images, torch.clone)
+            try:
+                return static, self.recorder.record(self.function, static)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "runtime 'cuda-graph' cannot record this detector, which asks the GPU for "
+                    f"values or copies to it: take folded ({error})"
+                ) from error
 
 
 class Recorder:
@@ -117,10 +129,6 @@ class Recorder:
         with _capturing, torch.cuda.graph(graph, stream=stream, **mode):
             found = function(images)
         return found, graph.replay
-
-
-def _gives_fields(task: PointTask) -> bool:
-    return type(task).decode is PointTask.decode
 
 
 def _read(model: PointsCenterNet, predict: Function, images: PaddedImages) -> Fields:

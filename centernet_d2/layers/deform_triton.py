@@ -18,9 +18,6 @@ from torch.autograd.function import once_differentiable
 BLOCK_BYTES = 24 << 20  # of columns at a time: half of the cache of an H100
 CELLS, CHANNELS, WARPS = 32, 64, 4  # of one program, and its warps
 
-Geometry = tuple[int, ...]
-"""Height and width of the map and of the output, kernel width, stride, padding, dilation."""
-
 
 @triton.jit
 def _neighbours(position, size):
@@ -41,7 +38,10 @@ def _neighbours(position, size):
 
 @triton.jit
 def _places(offset, mask, cell, inside, tap, strides, geometry, kind: tl.constexpr):
-    """Of one tap of cells: offsets of its four corners' rows, weights, slopes and mask."""
+    """Of one tap of cells: offsets of its four corners' rows, weights, slopes and mask.
+
+    `geometry` as `sample_and_multiply` makes it; `strides` are those of offset and mask.
+    """
     height, width, out_height, out_width, kernel_width, stride, padding, dilation = geometry
     image = (cell // (out_height * out_width)).to(tl.int64)
     row, column = (cell // out_width) % out_height, cell % out_width
@@ -61,20 +61,9 @@ def _places(offset, mask, cell, inside, tap, strides, geometry, kind: tl.constex
 
 @triton.jit
 def _sample_kernel(
-    rows,
-    offset,
-    mask,
-    columns,
-    first_cell,
-    end_cell,
-    channels,
-    taps,
-    strides,
-    geometry,
-    kind: tl.constexpr,
-    cells: tl.constexpr,
-    width: tl.constexpr,
-):
+    rows, offset, mask, columns, first_cell, end_cell, channels, taps, strides, geometry,
+    kind: tl.constexpr, cells: tl.constexpr, width: tl.constexpr
+):  # fmt: skip
     number = tl.program_id(0) * cells + tl.arange(0, cells)
     cell, tap = first_cell + number, tl.program_id(1)
     inside = cell < end_cell
@@ -96,23 +85,9 @@ def _sample_kernel(
 
 @triton.jit
 def _collect_kernel(
-    rows,
-    offset,
-    mask,
-    gradient,
-    to_rows,
-    to_offset,
-    to_mask,
-    first_cell,
-    end_cell,
-    channels,
-    taps,
-    strides,
-    geometry,
-    kind: tl.constexpr,
-    cells: tl.constexpr,
-    width: tl.constexpr,
-):
+    rows, offset, mask, gradient, to_rows, to_offset, to_mask, first_cell, end_cell, channels,
+    taps, strides, geometry, kind: tl.constexpr, cells: tl.constexpr, width: tl.constexpr
+):  # fmt: skip
     number = tl.program_id(0) * cells + tl.arange(0, cells)
     cell, tap = first_cell + number, tl.program_id(1)
     inside = cell < end_cell
@@ -145,12 +120,13 @@ def _collect_kernel(
     tl.store(to_offset + 2 * target + 1, of_x, mask=inside)
 
 
-def launch_once() -> None:
+def launch_once(device: str = "cuda") -> None:
     """Launch the kernels on one cell, which raises where Triton cannot run."""
-    cell = torch.zeros((1, 1, 1, 1), device="cuda", requires_grad=True)
-    offset = torch.zeros((1, 2, 1, 1), device="cuda", requires_grad=True)
-    out = sample_and_multiply(cell, offset, cell, cell, None, padding=0, dilation=1, stride=1)
-    torch.autograd.grad(out.sum(), [cell, offset])
+    with torch.inference_mode(False), torch.enable_grad():
+        cell, offset = (torch.zeros((1, n, 1, 1), device=device) for n in (1, 2))
+        maps = (cell.requires_grad_(), offset.requires_grad_(), cell, cell, None)
+        out = sample_and_multiply(*maps, padding=0, dilation=1, stride=1)
+        torch.autograd.grad(out.sum(), [cell, offset])
 
 
 def sample_and_multiply(
@@ -183,8 +159,8 @@ class _SampleAndMultiply(torch.autograd.Function):
         offset: Tensor,
         mask: Tensor,
         kernel: Tensor,
-        bias: Tensor | None,
-        geometry: Geometry,
+        bias: Any,
+        geometry: Any,
     ) -> Tensor:
         ctx.save_for_backward(rows, offset, mask, kernel)
         ctx.has_bias, ctx.geometry = bias is not None, geometry
@@ -223,19 +199,22 @@ class _SampleAndMultiply(torch.autograd.Function):
 
 
 def _blocks(cells: int, kernel: Tensor) -> list[slice]:
-    """Parts of all output cells whose columns are of at most `BLOCK_BYTES`."""
-    step = max(1, BLOCK_BYTES // (kernel.shape[1] * kernel.element_size()))
+    """Parts of all output cells, whole programs, whose columns take `BLOCK_BYTES` at most."""
+    step = BLOCK_BYTES // (kernel.shape[1] * kernel.element_size())
+    step = max(CELLS, step // CELLS * CELLS)
     return [slice(first, min(first + step, cells)) for first in range(0, cells, step)]
 
 
-def _sample(rows: Tensor, offset: Tensor, mask: Tensor, block: slice, geometry: Geometry) -> Tensor:
+def _sample(
+    rows: Tensor, offset: Tensor, mask: Tensor, block: slice, geometry: tuple[int, ...]
+) -> Tensor:
     """Columns (cells, T * C) of a block of output cells."""
     columns = rows.new_empty(block.stop - block.start, mask.shape[1] * rows.shape[1])
     _launch(_sample_kernel, rows, offset, mask, columns, block=block, geometry=geometry)
     return columns
 
 
-def _launch(kernel: Any, *tensors: Any, block: slice, geometry: Geometry) -> None:
+def _launch(kernel: Any, *tensors: Any, block: slice, geometry: tuple[int, ...]) -> None:
     rows, offset, mask = tensors[:3]
     taps = mask.shape[1]
     kernel[(triton.cdiv(block.stop - block.start, CELLS), taps)](

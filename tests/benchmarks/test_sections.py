@@ -66,6 +66,7 @@ def options(config_root):
 def test_every_section_measures(options, monkeypatch):
     from benchmarks import (
         cpu_threads,
+        cuda,
         data_checks,
         deform_conv,
         joints,
@@ -134,6 +135,21 @@ def test_every_section_measures(options, monkeypatch):
     (row,) = result["sections"]["training_step"]
     assert 0 < row["losses_ms"] < row["step_ms"]
     assert row["kept_mib"] > 0.1
+
+    rows = result["sections"]["cuda_networks"]
+    notes = {(row["part"], row["alternative"]): row.get("note") for row in rows}
+    assert notes["network", "published"] is notes["whole", "folded"] is None
+    assert notes["whole", "graph float32"].startswith("runtime 'cuda-graph' records what a CUDA")
+    assert notes["network", "triton graph float16"] == "the network has no deformable convolution"
+    rows = result["sections"]["cuda_compiled"]
+    told = "compiling takes minutes: it is measured on CUDA alone"
+    assert [row.get("note") for row in rows[:4]] == [None, None, told, told]
+    rows = result["sections"]["cuda_layers"]
+    assert [r["alternative"] for r in rows if "note" not in r][-3:] == ["copy", "ours", "cummax"]
+    assert {r["note"] for r in rows if "note" in r} == {"Triton's kernels need CUDA"}
+    rows = result["sections"]["cuda_training"]
+    assert [row["alternative"] for row in rows if row.get("pictures")] == [*cuda.DTYPES]
+    assert {row["batch"] for row in rows} == {3}
 
     rows = result["sections"]["protocols"]
     assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]

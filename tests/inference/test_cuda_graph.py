@@ -69,7 +69,7 @@ class Recorder:
 
 
 def both(name: str):
-    model = make_fast(detector(name))
+    model = detector(name)
     recorder = Recorder()
     return model, with_graphs(copy.deepcopy(model), recorder), recorder
 
@@ -181,10 +181,16 @@ def test_nothing_that_is_recorded_waits_for_the_device_or_copies_to_it(name):
         assert len(copies.found) == 1  # it would have been seen
 
 
+def test_what_cannot_be_recorded_says_so():
+    _, played, _ = both("boxes")
+    refused = RuntimeError("operation not permitted when stream is capturing")
+    played.predict.recorder.record = lambda *given: (_ for _ in ()).throw(refused)
+    with pytest.raises(RuntimeError, match=r"cannot record this detector, .* folded \(operation"):
+        played([entry_of(pictures()[0])])
+
+
 def test_without_cuda_a_sentence_says_so():
-    with pytest.raises(
-        ValueError, match=r"'cuda-graph' records .*: set MODEL.DEVICE to cuda where"
-    ):
+    with pytest.raises(ValueError, match=r"records what a CUDA GPU does: set MODEL.DEVICE"):
         graphed(detector("boxes"))
 
 

@@ -166,6 +166,8 @@ def test_what_is_no_runtime_or_not_of_the_device(cache):
     known = runtimes()
     with pytest.raises(ValueError, match=r"'onnxruntime', .*'openvino', .*got 'tensorflow'"):
         known.detector("tensorflow")
+    with pytest.raises(ValueError, match=r"'cuda-graph' records what a CUDA GPU does: set MODEL"):
+        known.detector("cuda-graph")
     pytest.importorskip("nncf")
     with pytest.raises(
         ValueError, match=r"there are 0: name .* of benchmark --runtimes, which keeps"
