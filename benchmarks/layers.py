@@ -121,11 +121,11 @@ class _Clock(TorchDispatchMode):
         start = time.perf_counter()
         output = function(*args, **(kwargs or {}))
         seconds = time.perf_counter() - start
-        if self.entered is None and not function.is_view:
+        first = output[0] if isinstance(output, tuple) else output
+        if self.entered is None and not function.is_view and isinstance(first, Tensor):
             name = function.name().partition("::")[2]
             lists = [each if isinstance(each, list | tuple) else [each] for each in args]
             maps = [m for each in lists for m in each if isinstance(m, Tensor)]
-            first = output[0] if isinstance(output, tuple) else output
             operations = 0
             if "conv" in name:  # a transposed one multiplies at each cell of its input
                 weight = maps[2 if name.endswith("binary") else 1]
