@@ -99,11 +99,10 @@ def same_layout(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 
 def _laid_out_as(parameter: torch.Tensor, value: Any) -> Any:
-    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
-        return value
-    if value.stride() == parameter.stride():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    is_one = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+    if is_one and value.stride() != parameter.stride():
+        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return value
 
 
 def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -72,8 +72,7 @@ class _FocalSum(torch.autograd.Function):
             ctx.save_for_backward(slopes.permute(0, 3, 1, 2) if last else slopes)
         in_blocks = logits.device.type == "cpu" and not torch.compiler.is_compiling()
         size = BLOCK if in_blocks else max(len(cells), 1)
-        for first in range(0, len(cells), size):
-            rows = slice(first, first + size)
+        for rows in (slice(first, first + size) for first in range(0, len(cells), size)):
             out = None if slope is None else slope[rows]
             total += _block(cells[rows], wanted[rows], alpha, beta, out)
         return total

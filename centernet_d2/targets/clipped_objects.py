@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import KeypointTargets, PeakIndex
-from .gaussian import GaussianRule, blank_map, draw_gaussians_
+from .gaussian import GaussianRule, blank_map, draw_gaussians
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def keypoint_targets(
     """
     cell = points.long()  # truncation; points are not negative
     peaks = PeakIndex(image=objects.image, y=cell[:, 1], x=cell[:, 0])
-    blank = blank_map(points, *shape)
+    drawn = (blank_map(points, *shape), peaks, objects.classes, objects.radius, sigma_divisor)
     return KeypointTargets(
-        heatmap=draw_gaussians_(blank, peaks, objects.classes, objects.radius, sigma_divisor),
+        heatmap=draw_gaussians(*drawn, in_place=True),
         peaks=peaks,
         offset=points - cell,
     )

@@ -104,6 +104,8 @@ def draw_gaussians(
     classes: Tensor,
     radius: Tensor,
     sigma_divisor: float | Tensor = 6.0,
+    *,
+    in_place: bool = False,
 ) -> Tensor:
     """A copy of `heatmap` with the objects' Gaussians drawn, the maximum where they meet.
 
@@ -119,19 +121,9 @@ def draw_gaussians(
         classes: (P,) int64 channel of each object.
         radius: (P,) int64.
         sigma_divisor: see above; of all objects, or (P,).
+        in_place: draw on `heatmap` itself, as new memory is slow.
     """
-    return draw_gaussians_(heatmap.clone(), peaks, classes, radius, sigma_divisor)
-
-
-@torch.no_grad()
-def draw_gaussians_(
-    heatmap: Tensor,
-    peaks: PeakIndex,
-    classes: Tensor,
-    radius: Tensor,
-    sigma_divisor: float | Tensor = 6.0,
-) -> Tensor:
-    """As `draw_gaussians`, on the heatmap itself, which is returned; new memory is slow."""
+    heatmap = heatmap if in_place else heatmap.clone()
     _, index, value = _drawn_cells(heatmap, peaks, classes, radius, sigma_divisor)
     heatmap.as_strided((heatmap.numel(),), (1,)).scatter_reduce_(0, index, value, "amax")
     return heatmap
