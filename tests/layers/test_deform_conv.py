@@ -1,8 +1,10 @@
 import itertools
 import math
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +13,10 @@ from torchvision.ops import deform_conv2d
 
 from centernet_d2.layers import deform_conv, deform_gather
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
+from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
 from centernet_d2.layers.deform_sampling import Sampler
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = (
     "images",
@@ -90,7 +95,7 @@ def by_hand(x, offset, mask, weight, bias, *, stride, padding, dilation):
 def gradients(function, tensors, options):
     tensors = [tensor.clone().requires_grad_() for tensor in tensors]
     out = function(*tensors, **options)
-    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out.dtype)
+    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out)
     return torch.autograd.grad(out, tensors, slope)
 
 
@@ -545,3 +550,66 @@ def test_map_smaller_than_the_kernel_is_named():
     nothing = torch.zeros(1, 18, 0, 0)
     with pytest.raises(ValueError, match="smaller than the kernel's reach"):
         modulated_deform_conv2d(x, nothing, nothing, torch.zeros(4, 3, 3, 3), padding=0)
+
+
+# ---- kernels for CUDA ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [("interpret_triton_deform.py", "13 cases agree"), ("compile_triton_deform.py", "")],
+)
+def test_triton_kernels_without_a_gpu(script, told, tmp_path):
+    """Run by Triton's interpreter, against the CPU's form; and compiled for a GPU."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
+    environment["TRITON_INTERPRET"] = "1" if told else "0"
+    command = [sys.executable, str(ROOT / "tests" / "layers" / script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = done.stdout.split()
+    assert done.stdout.strip() == told if told else all(int(size) > 1000 for size in sizes)
+
+
+def test_triton_computes_where_it_is_switched_on(monkeypatch):
+    calls, (tensors, options) = [], arguments(dtype=torch.float32)
+    asked = SimpleNamespace(sample_and_multiply=lambda x, *rest, **steps: calls.append(x) or x)
+    monkeypatch.setattr(deform_conv, "cuda_kernels", lambda *names: asked)
+    on_cuda = SimpleNamespace(is_cuda=True, shape=(1,))
+    assert deform_conv._kernels(on_cuda) is None  # not unless it is asked for
+    monkeypatch.setattr(deform_conv, "TRITON", True)
+    assert deform_conv._kernels(on_cuda) is asked
+    assert deform_conv._kernels(tensors[0]) is None
+    assert deform_conv._kernels(SimpleNamespace(is_cuda=True, shape=(0,))) is None
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert deform_conv._kernels(on_cuda) is None
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(deform_conv, "_kernels", lambda x: asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert modulated_deform_conv2d(*tensors, **options).dtype == torch.bfloat16
+    assert [x.dtype for x in calls] == [torch.bfloat16]  # cast before, unlike for torchvision
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("case", [*CASES, "wide"])
+def test_triton_kernels_on_a_gpu(case, dtype, monkeypatch):
+    kernels = pytest.importorskip("centernet_d2.layers.deform_triton")
+    monkeypatch.setitem(CASES, "wide", (2, 80, 40, 33, 48, 3, 1, 1, 1))
+    monkeypatch.setattr(kernels, "BLOCK_BYTES", 200_000)
+    tensors, options = arguments(case)
+    tensors = [tensor.to(dtype) for tensor in tensors]
+    exact = [tensor.double() for tensor in tensors]
+    found = [tensor.cuda() for tensor in tensors]
+    pairs = [(kernels.sample_and_multiply(*found, **options), by_gather(*exact, **options))]
+    pairs += zip(
+        gradients(kernels.sample_and_multiply, found, options),
+        gradients(by_gather, exact, options),
+        strict=True,
+    )
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 3e-3}.get(dtype, 2e-2)
+    for one, other in pairs:
+        assert (one.cpu().double() - other).norm() <= tolerance * other.norm()
