@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,11 @@ class Geometry:
     dilation: int
     stride: int
     dtype: torch.dtype  # of positions and weights
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], like: Tensor) -> Self:
+        """From the numbers in the order of the fields, height before width, and a dtype."""
+        return cls(numbers[:2], numbers[2:4], numbers[4:6], *numbers[6:], dtype=like.dtype)
 
     @cached_property
     def grid(self) -> Tensor:
