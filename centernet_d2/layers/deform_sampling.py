@@ -33,7 +33,9 @@ class Geometry:
     @classmethod
     def of(cls, numbers: Sequence[int], like: Tensor) -> Self:
         """From the numbers in the order of the fields, height before width, and a dtype."""
-        return cls(numbers[:2], numbers[2:4], numbers[4:6], *numbers[6:], dtype=like.dtype)
+        padding, dilation, stride = numbers[6:]
+        sizes = (numbers[:2], numbers[2:4], numbers[4:6])
+        return cls(*sizes, padding, dilation, stride, like.dtype)
 
     @cached_property
     def grid(self) -> Tensor:
