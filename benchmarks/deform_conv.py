@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ from torchvision.ops import deform_conv2d
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.benchmark.timing import Call
+from centernet_d2.layers import deform_gather
 from centernet_d2.layers.deform_conv import modulated_deform_conv2d
+from centernet_d2.layers.deform_sampling import Sampler
 
 from .comparing import comparison_rows, forward, forward_and_backward
 
@@ -27,7 +30,9 @@ def deform_conv(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds per call and ratios to torchvision's operator; offsets are N(0, 1) pixels.
 
     Our layer is given channels-last tensors and torchvision's contiguous ones, as each works best.
-    A plain convolution of the same size is there for scale.
+    On a CPU ours samples by loops that numba compiles, where it is installed; without it and in
+    bfloat16 by operators of torch. For scale there are a plain convolution of the same size, and
+    the product of samples that are there already with the kernel: what is left with free sampling.
     """
     rows = []
     batches = sorted({min(options.batches), max(options.batches)})
@@ -63,17 +68,25 @@ def _plain(x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
     return F.conv2d(x, weight, bias, padding=1)
 
 
+def _product(samples: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(samples, weight, bias)
+
+
 def _calls(layer: tuple[Tensor, ...], which: str) -> dict[str, Call]:
+    x, _, _, weight, bias = layer
+    samples = torch.randn(len(x), weight[0].numel(), *x.shape[2:], device=x.device)
+    product_layer = (samples, weight.flatten(1)[..., None, None], bias)
     alternatives = {
-        "torchvision": (torchvision_form, torch.contiguous_format),
-        "ours": (modulated_deform_conv2d, torch.channels_last),
-        "plain": (_plain, torch.channels_last),
+        "torchvision": (torchvision_form, layer, torch.contiguous_format),
+        "ours": (modulated_deform_conv2d, layer, torch.channels_last),
+        "plain": (_plain, layer, torch.channels_last),
+        "product": (_product, product_layer, torch.channels_last),
     }
     calls = {}
-    for (name, (function, memory)), dtype in product(
+    for (name, (function, tensors, memory)), dtype in product(
         alternatives.items(), (torch.float32, torch.bfloat16)
     ):
-        copies = [tensor.to(dtype, copy=True) for tensor in layer]
+        copies = [tensor.to(dtype, copy=True) for tensor in tensors]
         copies = [c.contiguous(memory_format=memory) if c.dim() == 4 else c for c in copies]
         try:
             call = PASSES[which](function, copies)
@@ -81,4 +94,14 @@ def _calls(layer: tuple[Tensor, ...], which: str) -> dict[str, Call]:
         except (RuntimeError, NotImplementedError):  # torchvision has no bfloat16 on a CPU
             continue
         calls[f"{name} {str(dtype).removeprefix('torch.')}"] = call
+    if x.device.type == "cpu" and deform_gather.compiled_sampler()[0] is not None:
+        calls["ours without numba float32"] = _without_numba(calls["ours float32"])
     return calls
+
+
+def _without_numba(call: Call) -> Call:
+    def changed() -> object:
+        with mock.patch.object(deform_gather, "_sampler", return_value=Sampler):
+            return call()
+
+    return changed

@@ -2,9 +2,8 @@
 
 torchvision's operator is the reference, and computes while a graph is traced and on CUDA, where the
 environment variable CENTERNET_D2_TRITON_DEFORM=1 puts Triton kernels in its place. On a CPU
-the same numbers come from a gather of bilinear samples (`torch.nn.functional.embedding_bag` over
-channels-last rows: the four corners of a tap are the bag) and one matrix product, several times
-faster and also in bfloat16.
+the same numbers come from a gather of bilinear samples over channels-last rows and one matrix
+product, many times faster and also in bfloat16: `deform_gather`.
 """
 
 import math

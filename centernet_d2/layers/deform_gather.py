@@ -25,17 +25,19 @@ def gather_and_multiply(
     Arguments and result are those of `deform_conv.modulated_deform_conv2d`. Shapes must fit and
     `x`, `weight` and `bias` have one dtype. The result is channels-last. Once differentiable.
     """
-    (images, channels, *size), out_size = x.shape, offset.shape[2:]
-    cells, taps = out_size.numel(), mask.shape[1]
+    images, channels, height, width = x.shape
+    out_size, taps = offset.shape[2:], mask.shape[1]
+    numbers = [height, width, *out_size, *weight.shape[2:]]
+    numbers += [steps[name] for name in ("padding", "dilation", "stride")]
     dtype = torch.promote_types(x.dtype, torch.float32)
-    geometry = Geometry(size, out_size, weight.shape[2:], **steps, dtype=dtype)
     # Every permuted reshape is a view where its tensor is channels-last.
     rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-    rows = rows.reshape(images * size[0] * size[1], channels)
-    offset = offset.permute(0, 2, 3, 1).reshape(images, cells, taps, 2).to(dtype)
-    mask = mask.permute(0, 2, 3, 1).reshape(images, cells, taps).to(dtype)
+    rows = rows.reshape(images * height * width, channels)
+    offset = offset.permute(0, 2, 3, 1).reshape(images, out_size.numel(), taps, 2).to(dtype)
+    mask = mask.permute(0, 2, 3, 1).reshape(images, out_size.numel(), taps).to(dtype)
     kernel = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], taps * channels)
-    out = _GatherAndMultiply.apply(rows, offset, mask, kernel, bias, geometry)
+    geometry = Geometry.of(numbers, offset)
+    out = GatherAndMultiply.apply(rows, offset, mask, kernel, bias, geometry)
     return out.view(images, *out_size, weight.shape[0]).permute(0, 3, 1, 2)
 
 
@@ -100,7 +102,7 @@ def _multiply_transposed(left: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
     return out.flatten(1)
 
 
-class _GatherAndMultiply(torch.autograd.Function):
+class GatherAndMultiply(torch.autograd.Function):
     """Sample, then multiply with the kernel, block by block.
 
     The backward pass samples again, so that the samples (T times the map) are never stored.

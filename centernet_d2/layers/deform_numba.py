@@ -211,7 +211,7 @@ _kept = threading.local()  # samples of each thread: new pages of memory take ti
 class Sampler(deform_sampling.Sampler):
     """The same for float32."""
 
-    forward_bytes = backward_bytes = 5 << 20  # what stays in the caches of two cores
+    forward_bytes = backward_bytes = 8 << 20  # what stays in the caches of two cores
 
     def sample(self, block: Block) -> Tensor:
         return self._run(_sample, block, self._samples(block))

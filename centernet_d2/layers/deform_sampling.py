@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,13 @@ class Geometry:
     dilation: int
     stride: int
     dtype: torch.dtype  # of positions and weights
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], like: Tensor) -> Self:
+        """From the numbers in the order of the fields, height before width, and a dtype."""
+        padding, dilation, stride = numbers[6:]
+        sizes = (numbers[:2], numbers[2:4], numbers[4:6])
+        return cls(*sizes, padding, dilation, stride, like.dtype)
 
     @cached_property
     def grid(self) -> Tensor:

@@ -108,7 +108,8 @@ def test_every_section_measures(options, monkeypatch):
         (batch, which) for batch in (1, 3) for which in ("forward", "forward + backward")
     }
     alternatives = {row["alternative"]: row["speed_up"] for row in rows}
-    assert {"torchvision float32", "ours float32", "ours bfloat16"} <= set(alternatives)
+    named = {"torchvision float32", "ours float32", "ours bfloat16", "product float32"}
+    assert named <= set(alternatives)
     assert alternatives["torchvision float32"] == 1
 
     rows = result["sections"]["soft_nms"]
