@@ -1,6 +1,6 @@
 """Modulated deformable convolution (v2, one deformable group) with its own offset branch.
 
-torchvision's operator is the reference, and computes on CUDA and while a graph is traced. On a CPU
+torchvision's operator is the reference, and computes on CUDA and in exported graphs. On a CPU
 the same numbers come from a gather of bilinear samples (`torch.nn.functional.embedding_bag` over
 channels-last rows: the four corners of a tap are the bag) and one matrix product, several times
 faster and also in bfloat16.
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from centernet_d2.layers.deform_gather import gather_and_multiply
+from .deform_gather import gather_and_multiply
+from .tracing import makes_a_graph
 
 
 def modulated_deform_conv2d(
@@ -49,12 +50,14 @@ def modulated_deform_conv2d(
         and bilinear weights are computed in at least float32.
     """
     geometry = {"padding": padding, "dilation": dilation, "stride": stride}
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if not traced:  # a graph would keep the checks as limits on its input sizes
+    exported = makes_a_graph()
+    if not (
+        exported or torch.compiler.is_compiling()
+    ):  # a graph would keep the checks as limits on its input sizes
         _check_shapes(x, offset, mask, weight, bias, **geometry)
     x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias)
     # An empty batch has nothing to gather, so the CPU path serves it on every device.
-    use_reference = traced or (x.device.type != "cpu" and x.shape[0] > 0)
+    use_reference = exported or (x.device.type != "cpu" and x.shape[0] > 0)
     compute = _reference if use_reference else gather_and_multiply
     return compute(x, offset, mask, weight, bias, **geometry).to(output_dtype)
 

@@ -6,7 +6,7 @@ samples of a block of output cells then are a matrix that one product turns into
 Gradients of the rows are a gather as well, after sorting by row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -32,21 +32,28 @@ def gather_and_multiply(
     """
     images, channels = x.shape[:2]
     out_height, out_width = offset.shape[2:]
-    geometry = _Geometry.of(x, weight, (out_height, out_width), **steps)
-    cells, taps = geometry.grid_y.shape
-    dtype = geometry.grid_y.dtype
+    numbers = [*x.shape[2:], out_height, out_width, *weight.shape[2:]]
+    numbers += [steps[name] for name in ("padding", "dilation", "stride")]
+    cells, taps = out_height * out_width, mask.shape[1]
+    dtype = torch.promote_types(x.dtype, torch.float32)
     # Every permuted reshape is a view where its tensor is channels-last.
     rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     rows = rows.reshape(images * x.shape[2] * x.shape[3], channels)
     offset = offset.permute(0, 2, 3, 1).reshape(images, cells, taps, 2).to(dtype)
     mask = mask.permute(0, 2, 3, 1).reshape(images, cells, taps).to(dtype)
     kernel = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], taps * channels)
-    out = _GatherAndMultiply.apply(rows, offset, mask, kernel, bias, geometry)
+    if torch.compiler.is_compiling():
+        from . import deform_operator
+
+        out = deform_operator.gather_and_multiply(rows, offset, mask, kernel, bias, numbers)
+    else:
+        geometry = Geometry.of(numbers, offset)
+        out = GatherAndMultiply.apply(rows, offset, mask, kernel, bias, geometry)
     return out.view(images, out_height, out_width, weight.shape[0]).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
     """Sizes of the map, and where the undisplaced taps of one image's output cells lie."""
 
     height: int
@@ -55,33 +62,30 @@ class _Geometry:
     grid_x: Tensor  # (P, T) column
 
     @classmethod
-    def of(
-        cls,
-        x: Tensor,
-        weight: Tensor,
-        out_size: tuple[int, int],
-        *,
-        padding: int,
-        dilation: int,
-        stride: int,
-    ) -> Self:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        kind: dict[str, Any] = {"dtype": dtype, "device": x.device}
+    def of(cls, numbers: Sequence[int], like: Tensor) -> Self:
+        """The grid in the dtype and on the device of a tensor.
+
+        The numbers are height and width of the map, of the output and of the kernel; then padding,
+        dilation and stride.
+        """
+        height, width, *sizes, padding, dilation, stride = numbers
+        out_size, kernel_size = sizes[:2], sizes[2:]
+        kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
 
         def axis(cells: int, kernel: int) -> Tensor:
             cell = torch.arange(cells, **kind) * stride - padding
             return cell[:, None] + torch.arange(kernel, **kind) * dilation
 
-        rows, columns = map(axis, out_size, weight.shape[2:])
-        shape = (*out_size, *weight.shape[2:])
-        count = weight.shape[2] * weight.shape[3]
+        rows, columns = map(axis, out_size, kernel_size)
+        shape = (*out_size, *kernel_size)
+        count = kernel_size[0] * kernel_size[1]
         grid_y = rows[:, None, :, None].expand(shape).reshape(-1, count)
         grid_x = columns[None, :, None, :].expand(shape).reshape(-1, count)
-        return cls(x.shape[2], x.shape[3], grid_y, grid_x)
+        return cls(height, width, grid_y, grid_x)
 
 
 def _corners(
-    offset: Tensor, mask: Tensor, block: tuple[slice, slice], geometry: _Geometry
+    offset: Tensor, mask: Tensor, block: tuple[slice, slice], geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
     """The four corners of each sample, from offset (n, p, T, 2) and mask (n, p, T) of a block.
 
@@ -140,7 +144,7 @@ def _sample(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     return samples.view(index.shape[0] * index.shape[1], -1)
 
 
-class _GatherAndMultiply(torch.autograd.Function):
+class GatherAndMultiply(torch.autograd.Function):
     """Sample, then multiply with the kernel, block by block.
 
     The backward pass samples again, so that the samples (T times the map) are never stored.
@@ -156,7 +160,7 @@ class _GatherAndMultiply(torch.autograd.Function):
         mask: Tensor,
         kernel: Tensor,
         bias: Tensor | None,
-        geometry: _Geometry,
+        geometry: Geometry,
     ) -> Tensor:
         ctx.save_for_backward(rows, offset, mask, kernel)
         ctx.has_bias, ctx.geometry = bias is not None, geometry
@@ -210,7 +214,7 @@ def _scatter(
     index: Tensor,
     weight: Tensor,
     images: slice,
-    geometry: _Geometry,
+    geometry: Geometry,
 ) -> None:
     """Add each sample's gradient to its four rows.
 

@@ -42,7 +42,12 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
     between image, network and output frames, and with it the test protocol, is here and inside the
     model, so that every way of predicting agrees. All else that is read of a detector has a
     default, see `DetectorDefaults`.
+
+    Attributes:
+        compiles: whether torch compiles what is trained, network and losses; its names stay.
     """
+
+    compiles = False
 
     def __init__(
         self,
@@ -137,7 +142,16 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
             return self.inference(batched_inputs)
         images = self.training_images(batched_inputs)
         instances = [self.checked_objects(entry).to(self.device) for entry in batched_inputs]
-        return self.losses(self.predict(images), images, instances)
+        return self.losses(self.maybe_compiled("predict", images), images, instances)
+
+    def maybe_compiled(self, method: str, *given: Any) -> Any:
+        """What a method returns; where `compiles` is set a compiler makes it, in training alone."""
+        function = getattr(type(self), method)
+        if self.compiles and self.training:
+            from ..compiled import compiled  # most trainings do without
+
+            function = compiled(function)
+        return function(self, *given)
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, or an error that names it; see `checked_classes`.
