@@ -84,6 +84,7 @@ class Trainer(Parts):
             from ..modeling.compiled import compile_training
 
             compile_training(model)
+            logger.info("SOLVER.COMPILE: the first steps compile, for minutes.", extra=SHOWN)
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
         mapper = getattr(getattr(loader, "dataset", None), "mapper", None)

@@ -51,9 +51,8 @@ def modulated_deform_conv2d(
     """
     geometry = {"padding": padding, "dilation": dilation, "stride": stride}
     exported = makes_a_graph()
-    if not (
-        exported or torch.compiler.is_compiling()
-    ):  # a graph would keep the checks as limits on its input sizes
+    # A graph would keep the checks as limits on its input sizes.
+    if not (exported or torch.compiler.is_compiling()):
         _check_shapes(x, offset, mask, weight, bias, **geometry)
     x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias)
     # An empty batch has nothing to gather, so the CPU path serves it on every device.

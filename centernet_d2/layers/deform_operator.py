@@ -47,7 +47,8 @@ def _gradients(
     keys = torch._C._dispatch_tls_local_exclude_set() - DispatchKeySet(DispatchKey.AutogradCPU)
     keys -= DispatchKeySet(DispatchKey.ADInplaceOrView)
     with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), keys):
-        return deform_gather.GatherAndMultiply.backward(context, gradient)[:5]
+        found: Any = deform_gather.GatherAndMultiply.backward(context, gradient)
+    return tuple(found[:5])
 
 
 @gather_and_multiply.register_fake
