@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def points_of(spec: str, metric: str) -> list[SpeedPoint]:
     datasets = json.loads(read_text(file))["datasets"]
     for dataset, told in datasets.items():
         scores, variant = told["scores"], told["protocol"].partition(" / ")[0].rpartition(": ")[2]
-        variant = variant.replace("no augmentation", "").strip()
+        variant = re.sub(r"^ms\b", "scales", variant.replace("no augmentation", "").strip())
         if (score := scores.get(task, {}).get(key)) is None:
             known = ", ".join(f"{task}/{key}" for task in scores for key in scores[task]) or "none"
             raise ValueError(f"'{file}' has no number {metric} of {dataset}; it has {known}")
@@ -64,8 +65,10 @@ def table_points(file: str, metric: str, *, data: str = "") -> list[SpeedPoint]:
             texts = [row.get(key) or "" for key in ("variant", "machine", "data", "published")]
             points.append(SpeedPoint(row["name"], ms, float(score), *texts[:3], bool(texts[3])))
         except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            told = f"'{file}', row {number}: it needs name, {metric} and ms (or fps), both numbers"
-            raise ValueError(told) from error
+            needs = f"it needs name, {metric} and ms (or fps), both numbers"
+            raise ValueError(f"'{file}', row {number}: {needs}, and is {row}") from error
+    if not (points or data):
+        raise ValueError(f"'{file}' has no rows")
     if data and not points:
         told = "COCO's are beside bbox/AP, AP50 and AP75, VOC's beside bbox/AP50"
         raise ValueError(f"The papers tell no time beside {metric} on {data}: {told}")

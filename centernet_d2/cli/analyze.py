@@ -100,11 +100,12 @@ def collisions(args: argparse.Namespace) -> int:
 
 
 def plot(args: argparse.Namespace) -> int:
-    points = [p for run in args.runs for p in points_of(run, args.metric)]
+    metric = args.metric if "/" in args.metric else f"bbox/{args.metric}"
+    points = [p for run in args.runs for p in points_of(run, metric)]
     if args.reference:
-        points += table_points(PUBLISHED, args.metric, data=args.reference)
+        points += table_points(PUBLISHED, metric, data=args.reference)
     folder = args.output or os.path.join("output", "plot")
-    rows = write_plot(points, folder, args.metric, rate=args.rate)
+    rows = write_plot(points, folder, metric, rate=args.rate)
     print(tabulate(rows, "keys", "pipe", floatfmt=".2f"))
     if len(machines := {point.machine for point in points}) > 1:
         print(f"Times are of {len(machines)} set-ups, machine and batch: compare those of one.")

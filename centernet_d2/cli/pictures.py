@@ -22,6 +22,7 @@ from ..engine.model_config import read_model_config
 from ..engine.user_modules import import_all
 from ..inference.predictor import Predictor
 from ..inference.records import Recorder
+from ..modeling.meta_arch.cornernet import CornerNet
 from ..progress import bar
 from ..text_files import read_text
 from ..visualization.skeletons import SkeletonDrawing
@@ -36,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     models = named_models(args)
     keep_columns([Boxes3DField()])  # of results in files no model asks for them
     predictors = load_models(args)
+    if args.keypoints and not any(isinstance(p.model, CornerNet) for p in predictors):
+        told = "--keypoints are of corner detectors, and none of these models is one"
+        raise ValueError(f"{told}: leave it out (joints of poses are drawn without it)")
     cfg = predictors[0].cfg if predictors else config_without_model(args)
     if len(cfg.DATASETS.TEST) != 1:
         raise ValueError("Name the one dataset to draw: --dataset coco:my/val.json:my/images")

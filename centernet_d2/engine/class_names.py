@@ -88,9 +88,16 @@ def set_class_names(cfg: CfgNode) -> list[str]:
         if guess := saved.guess_of("class"):
             tell_once(f"{guess}. {HOW_TO_NAME}.")
     if names and heatmap.NUM_CLASSES not in (0, len(names)):
+        told = f"{source} has {len(names)} classes: {shorten(names, 8)}."
+        learned = saved_names(weights).class_names
+        if len(learned) == heatmap.NUM_CLASSES:
+            raise ValueError(
+                f"The weights '{weights}' know {len(learned)} classes ({shorten(learned, 8)}), but "
+                f"{told} Name data of their classes, or weights trained for these."
+            )
         raise ValueError(
-            f"MODEL.HEATMAP.NUM_CLASSES is {heatmap.NUM_CLASSES}, but {source} has {len(names)} "
-            f"classes: {shorten(names, 8)}. Set it to 0 to take the number from there."
+            f"MODEL.HEATMAP.NUM_CLASSES is {heatmap.NUM_CLASSES}, but {told} Set it to 0 to take "
+            "the number from there."
         )
     for dataset in datasets if names else ():
         if not MetadataCatalog.get(dataset).get("thing_classes"):

@@ -191,7 +191,7 @@ def speed_points(page: Page, table: Table, rows: Rows) -> list[SpeedPoint]:
                 page.add(f"{name}: no time or AP in its row, left out of the figure of speed.")
                 continue
             keys, where = variant.keys, row.get("timed_on", "the machine of the study")
-            how = "ms" if "TEST.SCALES" in keys else "flip" * keys.get("TEST.FLIP", False)
+            how = "scales" if "TEST.SCALES" in keys else "flip" * keys.get("TEST.FLIP", False)
             point = SpeedPoint(variant.weights, ms, ap, how, where)
             runs.setdefault(variant.name, []).append(point)
     return [

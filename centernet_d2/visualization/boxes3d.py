@@ -122,7 +122,7 @@ def detections3d_views(
     found = instances.to("cpu")
     found = found[found.scores >= threshold]
     image, projection, boxes = readable(image, projection, found.pred_boxes)
-    numbers = [f"{score:.1f}" for score in found.scores.tolist()]
+    numbers = [f"{score:.2f}" for score in found.scores.tolist()]
     shown = (found, found.pred_classes.tolist(), class_names, numbers)
     picture, colors = _draw(image, projection, boxes, found.pred_boxes3d, *shown)
     groups: list[tuple[Boxes3D, Sequence[Color], bool]] = [(found.pred_boxes3d, colors, False)]

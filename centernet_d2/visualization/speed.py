@@ -1,7 +1,6 @@
 """Accuracy against speed, Figure 1 of "Objects as Points": named points in, a figure out."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -28,7 +27,7 @@ class SpeedPoint:
     name: str  # of the detector; points of one name are joined, in the order given
     ms: float  # milliseconds per picture
     score: float  # AP or another score, in percent
-    variant: str = ""  # how it was tested: "", "flip", "ms" (multi-scale)
+    variant: str = ""  # how it was tested: "", "flip", "scales" (multi-scale)
     machine: str = ""  # on which the time was measured, and in batches of how many
     data: str = ""  # that the score is of
     is_published: bool = False  # a reference: hollow, gray and dashed
@@ -92,7 +91,7 @@ def _draw_points(axes: Axes, points: Sequence[SpeedPoint], *, rate: bool) -> lis
             style |= {"marker": MARKERS[number % len(MARKERS)], "label": "" if number else told}
             at = [(1e3 / point.ms if rate else point.ms, point.score) for point in group]
             axes.plot(*zip(*at, strict=True), **style)
-            how = [re.sub(r"^ms\b", "scales", point.variant) for point in group]  # no milliseconds
+            how = [point.variant for point in group]
             texts = [f"{name} {how[0]}".strip(), *(variant or name for variant in how[1:])]
             labels += [(*label, style["color"]) for label in zip(texts, at, strict=True)]
     return labels

@@ -39,7 +39,7 @@ def test_runs_are_points(tmp_path):
     assert points_of(f"mine={flip}", "bbox/AP") == [SpeedPoint("mine", 40, 41, "flip", HERE, "val")]
     both = run(tmp_path / "both", 42.0, protocol="published: ms", datasets=("val", "test"))
     names = [(point.name, point.variant) for point in points_of(both, "bbox/AP")]
-    assert names == [("both val", "ms"), ("both test", "ms")]
+    assert names == [("both val", "scales"), ("both test", "scales")]
     with pytest.raises(
         ValueError, match=r"timing.json' has no number bbox/AP50 of val; it has bbox"
     ):
@@ -61,8 +61,11 @@ def test_tables_of_other_programs(tmp_path):
     assert points_of(str(tmp_path / "others.json"), "bbox/AP")[0].score == 0  # a score like others
     for wrong in ("yolo,,50,,", "yolo,,,3,", "yolo,,50,0,", ",,50,3,"):
         table.write_text(f"name,variant,AP,ms,fps\n{wrong}\n")
-        with pytest.raises(ValueError, match=r"others.csv', row 1: it needs name"):
+        with pytest.raises(ValueError, match=r"others.csv', row 1: it needs name.* and is {'name'"):
             points_of(str(table), "bbox/AP")
+    table.write_text("name,variant,AP,ms,fps\n")
+    with pytest.raises(ValueError, match=r"others.csv' has no rows"):
+        points_of(str(table), "bbox/AP")
 
 
 def test_published_points_are_those_of_the_papers():
@@ -77,7 +80,7 @@ def test_published_points_are_those_of_the_papers():
 
 
 def test_the_command_draws_and_writes_them(tmp_path, capsys):
-    runs = ["--runs", f"mine={run(tmp_path / 'a', 40.0)}", "--reference"]
+    runs = ["--runs", f"mine={run(tmp_path / 'a', 40.0)}", "--metric", "AP", "--reference"]
     assert cli.main(["analyze", "plot", *runs, "--output", str(tmp_path / "plot")]) == 0
     rows = json.loads((tmp_path / "plot" / "plot.json").read_text())
     mine = {"name": "mine", "variant": "", "bbox/AP": 40.0, "ms": 20.0, "fps": 50.0}
@@ -93,7 +96,7 @@ def test_the_command_draws_and_writes_them(tmp_path, capsys):
         (): "that have bbox/AP",
         ("--reference", "voc"): "no time beside bbox/AP on voc: COCO's are",
         (
-            *runs[2:],
+            "--reference",
             "--metric",
             "keypoints/AP",
         ): "no time beside keypoints/AP on coco: COCO's",

@@ -57,7 +57,7 @@ def test_two_models_and_one_twice_with_other_keys(squares, tiny_overrides, tiny_
     model = build_model(setup(load_config(tiny_yaml, tiny_overrides)))
     DetectionCheckpointer(model, str(tmp_path)).save("weights", class_names=["square"])
     words = ["--config-file", tiny_yaml, "--weights", *[str(tmp_path / "weights.pth")] * 2]
-    words += ["--heatmaps", "--keypoints", "--score-threshold", "0", "--max-detections", "3"]
+    words += ["--heatmaps", "--score-threshold", "0", "--max-detections", "3"]
     words += ["--opts-b", "MODEL.HEATMAP.TOP_K", "1", "--opts", *tiny_overrides]
     assert draw(squares, tmp_path / "out", *words) == 0
     numbers = json.loads((tmp_path / "out" / "pictures.json").read_text())
@@ -76,7 +76,8 @@ WRONG = {
     "heatmaps of files": (["--results", "{0}", "--heatmaps"], "files have none"),
     "picture": (["--results", "{0}", "--images", "7"], "has no picture ['7'], but such as '0.png'"),
     "other files": (["--results", "{0}", "--output", "{1}"], "has other files"),
-    "other classes": (["--weights", "bccd"], "has 1 classes: square"),
+    "other classes": (["--weights", "bccd"], "know 3 classes ("),
+    "keypoints": (["--results", "{0}", "--keypoints"], "are of corner detectors"),
     "other pictures": (
         ["--results", "{1}/other.json"],
         "a picture that the dataset does not",

@@ -17,7 +17,7 @@ TABLE = {
     "ResNet-101": ((22, 34.6), (40, 36.2), (259, 39.3)),
     "ResNet-18": ((7, 28.1), (14, 30.0), (81, 33.2)),
 }
-HOW = ("", "flip", "ms")
+HOW = ("", "flip", "scales")
 
 
 def table(**style) -> list[SpeedPoint]:
