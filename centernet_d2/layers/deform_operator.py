@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch._C import DispatchKey, DispatchKeySet
 
-from . import deform_gather
+from .deform_gather import GatherAndMultiply
+from .deform_sampling import Geometry
 
 
 @torch.library.custom_op("centernet_d2::gather_and_multiply", mutates_args=())
@@ -18,13 +19,18 @@ def gather_and_multiply(
     mask: Tensor,
     kernel: Tensor,
     bias: Tensor | None,
-    numbers: Sequence[int],
+    size: Sequence[int],
+    out_size: Sequence[int],
+    kernel_size: Sequence[int],
+    padding: int,
+    dilation: int,
+    stride: int,
 ) -> Tensor:
-    """Compute `deform_gather.GatherAndMultiply`; the numbers are those of its geometry."""
-    geometry = deform_gather.Geometry.of(numbers, offset)
-    given = (rows, offset.contiguous(), mask.contiguous(), kernel, bias)
-    unused = SimpleNamespace(save_for_backward=lambda *_: None)
-    return deform_gather.GatherAndMultiply.forward(unused, *given, geometry)
+    """Compute `GatherAndMultiply`; the numbers are those of its geometry."""
+    numbers = (size, out_size, kernel_size, padding, dilation, stride)
+    context: Any = SimpleNamespace(save_for_backward=lambda *_: None)
+    geometry = _geometry(numbers, offset)
+    return GatherAndMultiply.forward(context, rows, offset, mask, kernel, bias, geometry)
 
 
 @torch.library.custom_op("centernet_d2::gather_and_multiply_backward", mutates_args=())
@@ -34,26 +40,36 @@ def _gradients(
     offset: Tensor,
     mask: Tensor,
     kernel: Tensor,
-    numbers: Sequence[int],
+    size: Sequence[int],
+    out_size: Sequence[int],
+    kernel_size: Sequence[int],
+    padding: int,
+    dilation: int,
+    stride: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Of rows, offset, mask, kernel and a bias."""
+    numbers = (size, out_size, kernel_size, padding, dilation, stride)
     context = SimpleNamespace(
-        saved_tensors=(rows, offset.contiguous(), mask.contiguous(), kernel),
-        needs_input_grad=[True],
-        has_bias=True,
-        geometry=deform_gather.Geometry.of(numbers, offset),
+        saved_tensors=(rows, offset, mask, kernel), needs_input_grad=[True], has_bias=True
     )
-    # An operator runs without autograd, of which plain torch takes the gradients of positions.
+    context.geometry = _geometry(numbers, offset)
+    # An operator runs without autograd, by which plain torch finds the gradients of positions.
     keys = torch._C._dispatch_tls_local_exclude_set() - DispatchKeySet(DispatchKey.AutogradCPU)
     keys -= DispatchKeySet(DispatchKey.ADInplaceOrView)
     with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), keys):
-        found: Any = deform_gather.GatherAndMultiply.backward(context, gradient)
+        found: Any = GatherAndMultiply.backward(context, gradient)
     return tuple(found[:5])
+
+
+def _geometry(numbers: Sequence[Any], like: Tensor) -> Geometry:
+    sizes: list[Any] = [tuple(each) for each in numbers[:3]]
+    padding, dilation, stride = numbers[3:]
+    return Geometry(*sizes, padding, dilation, stride, like.dtype)
 
 
 @gather_and_multiply.register_fake
 def _(rows: Tensor, _: Tensor, mask: Tensor, kernel: Tensor, *__: Any) -> Tensor:
-    return rows.new_empty(mask.shape[0] * mask.shape[1], len(kernel))
+    return rows.new_empty(mask.shape[0] * mask.shape[1], kernel.shape[0])
 
 
 @_gradients.register_fake
@@ -63,14 +79,13 @@ def _(gradient: Tensor, *given: Any) -> tuple[Tensor, ...]:
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, bias, ctx.numbers = inputs
-    ctx.has_bias = bias is not None
-    ctx.save_for_backward(*tensors)
+    ctx.has_bias, ctx.numbers = inputs[4] is not None, inputs[5:]
+    ctx.save_for_backward(*inputs[:4])
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    *found, of_bias = _gradients(gradient, *ctx.saved_tensors, ctx.numbers)
-    return *found, of_bias if ctx.has_bias else None, None
+    *found, of_bias = _gradients(gradient, *ctx.saved_tensors, *ctx.numbers)
+    return *found, of_bias if ctx.has_bias else None, *[None] * len(ctx.numbers)
 
 
 gather_and_multiply.register_autograd(_backward, setup_context=_remember)
