@@ -11,6 +11,10 @@ DETECTRON2_REPOSITORY ?=
 DEMO ?= points
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# What `make benchmarks` measures, how, and what it runs under: UNDER="taskset -c 0,1".
+SECTIONS ?=
+BENCHMARK_ARGS ?= --short --compare --record
+UNDER ?=
 RUFF_PATHS ?= .
 
 BIN := $(VENV)/bin
@@ -22,7 +26,7 @@ DETECTRON2_OPTIONS := --source $(DETECTRON2_SOURCE) \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install check demo demo-corner demo-triplet demo-pose demo-box3d test lint format types clean distclean FORCE
+.PHONY: help install check demo demo-corner demo-triplet demo-pose demo-box3d test benchmarks lint format types clean distclean FORCE
 
 help:
 	@echo "make demo       train the points detector on generated images, score it, draw (minutes)"
@@ -30,6 +34,7 @@ help:
 	@echo "make demo-pose  the same with stick figures and their joints"
 	@echo "make demo-box3d the same with boxes on a street, placed in space"
 	@echo "make test       run the test suite            PYTEST_ARGS='-k peaks -x'"
+	@echo "make benchmarks measure, tell what got slower, and write BENCHMARKS.md   SECTIONS=soft_nms"
 	@echo "make install    set up $(VENV) only"
 	@echo "make check      print versions and devices, try the operators, name what is broken"
 	@echo "make lint       ruff: rules and format        make format repairs both"
@@ -96,6 +101,18 @@ demo-corner demo-triplet demo-pose demo-box3d: demo-%: install
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# A process for each section: memory and threads of one do not disturb the next.
+benchmarks: install
+	@slower=; sections="$(SECTIONS)"; names='print(*(name for name, _ in BENCHMARK_REGISTRY))'; \
+	for section in $${sections:-`$(BIN)/python -c "from benchmarks import *; $$names"`}; do \
+	  case $$section in runtimes) what="--runtimes --weights bccd";; \
+	  *) what="--sections $$section";; esac; \
+	  $(UNDER) $(BIN)/python tools/benchmark.py $$what $(BENCHMARK_ARGS) || \
+	  slower="$$slower $$section"; \
+	done; \
+	$(BIN)/python tools/make_benchmarks_page.py; \
+	[ -z "$$slower" ] || { echo "make: slower than its record, or failed:$$slower" >&2; exit 1; }
 
 lint: install
 	$(BIN)/ruff check $(RUFF_PATHS)

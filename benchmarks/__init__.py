@@ -16,9 +16,11 @@ from . import (  # noqa: F401 - importing a section registers it
     directional_pool,
     joints,
     kitti_scores,
+    layers,
     protocols,
     published_form,
     soft_nms,
+    training_input,
 )
 
 __all__ = ["BENCHMARK_REGISTRY", "BenchmarkOptions", "run_sections"]

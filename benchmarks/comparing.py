@@ -18,10 +18,10 @@ def comparison_rows(
         {
             **subject,
             "alternative": name,
+            **timing.against(timings[reference], reference),
             "ms": round(timing.ms, 3),
             "lowest_ms": round(1e3 * timing.lowest, 3),
             "spread": timing.spread,
-            "speed_up": round(timings[reference].median / timing.median, 2),
         }
         for name, timing in timings.items()
     ]

@@ -16,7 +16,7 @@ from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 from centernet_d2.structures.predictions import KeypointMaps, Keypoints
 
-from .comparing import replace_modules
+from .comparing import comparison_rows, replace_modules
 from .corner_decoding import plain_keypoints, probabilities
 from .directional_pool import by_cummax
 
@@ -74,19 +74,9 @@ def corner_form(options: BenchmarkOptions) -> list[Row]:
         inputs = random_inputs(1, size)
         with torch.inference_mode():
             timings = options.time({name: partial(net, inputs) for name, net in calls.items()})
-        rows += [
-            {
-                "model": Path(path).stem,
-                "image": size_text(size),
-                "form": name,
-                "ms": round(timing.ms, 1),
-                "images_per_second": round(1 / timing.median, 2),
-                "of_plain": round(timing.median / timings["plain"].median, 3),
-                "spread": timing.spread,
-                "training_mib_per_image": per_image,
-            }
-            for name, timing in timings.items()
-        ]
+        subject = {"model": Path(path).stem, "image": size_text(size)}
+        compared = comparison_rows(subject, timings, "plain")
+        rows += [row | {"training_mib_per_image": per_image} for row in compared]
     return rows
 
 

@@ -15,23 +15,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.threads import COUNTS, POLICY, SHORT, SPINS
+from centernet_d2.threads import COUNTS, PASSIVE, POLICY, SHORT, SPINS
 
 from .comparing import comparison_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "Shapes/points_tiny"
-# What `threads.fit_threads` sets is the second.
+# What `threads.fit_threads` sets: the second, or the third where others compute already.
 SETTINGS: dict[str, dict[str, str]] = {
     "OpenMP's default": {},
-    "short spins": {SPINS: SHORT},
-    "passive": {POLICY: "PASSIVE"},
+    f"{SHORT} spins": {SPINS: SHORT},
+    "passive": {POLICY: PASSIVE},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 BESIDE = ((0, "nothing"), (1, "busy loop"), (3, "busy loop"), (1, "training"), (3, "training"))
+SHORT_BESIDE = ((0, "nothing"), (3, "busy loop"), (1, "training"))
 CALLS = {"training step": ("step", 2), "prediction": ("predict", 6)}
 
 
@@ -42,17 +44,20 @@ def cpu_threads(options: BenchmarkOptions) -> list[Row]:
     Other trainings have the setting of that which is measured; they stand still (SIGSTOP) while
     another setting is measured.
     """
-    most, rows = max(count for count, _ in BESIDE), []
+    beside, rows = SHORT_BESIDE if options.short else BESIDE, []
+    most = max(count for count, kind in beside if kind != "busy loop")
     with contextlib.ExitStack() as stack:
         workers = {
             name: [stack.enter_context(_worker(setting)) for _ in range(1 + most)]
             for name, setting in SETTINGS.items()
         }
+        for worker in chain.from_iterable(workers.values()):
+            worker.stdout.readline()  # it is ready
         for group in workers.values():
             for other in group[1:]:
                 _ask(other, "step", 0)
                 other.send_signal(signal.SIGSTOP)
-        for count, kind in BESIDE:
+        for count, kind in beside:
             with _busy_loops(count if kind == "busy loop" else 0):
                 for what, (name, calls) in CALLS.items():
                     timed = {
@@ -87,7 +92,6 @@ def _worker(setting: dict[str, str]) -> Iterator[subprocess.Popen]:
         command, env=environ, text=True, preexec_fn=_pinned, cwd=ROOT, **pipes
     ) as process:
         try:
-            process.stdout.readline()  # it is ready
             yield process
         finally:
             process.kill()

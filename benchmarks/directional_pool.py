@@ -12,7 +12,7 @@ from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions
 from centernet_d2.layers import directional_pool as pools
 from centernet_d2.layers.directional_pool import DIRECTIONS
 
-from .comparing import forward, forward_and_backward
+from .comparing import comparison_rows, forward, forward_and_backward
 
 SHAPE = (1, 128, 128, 128)  # of the pools in a corner module at 511 x 511
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -41,7 +41,7 @@ def by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
 
 @BENCHMARK_REGISTRY.register()
 def directional_pool(options: BenchmarkOptions) -> list[Row]:
-    """Milliseconds of one pool, forward, and forward and backward; `of_cummax`: ours over cummax.
+    """Milliseconds of one pool, forward, and forward and backward, and ratios to cummax.
 
     `doubling`: see `by_doubling`. `copy`: of the map, the least that anything can take.
     """
@@ -59,12 +59,6 @@ def directional_pool(options: BenchmarkOptions) -> list[Row]:
         }
         for what, call in passes.items():
             timings = options.time({name: call(f, [maps]) for name, f in alternatives.items()})
-            rows.append(
-                {"layout": layout, "direction": direction, "pass": what}
-                | {f"{name}_ms": round(timing.ms, 2) for name, timing in timings.items()}
-                | {
-                    "ours_lowest_ms": round(1e3 * timings["ours"].lowest, 2),
-                    "of_cummax": round(timings["ours"].ms / timings["cummax"].ms, 3),
-                }
-            )
+            subject = {"layout": layout, "direction": direction, "pass": what}
+            rows += comparison_rows(subject, timings, "cummax")
     return rows

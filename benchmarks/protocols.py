@@ -14,6 +14,8 @@ from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions
 from centernet_d2.benchmark.timing import Call
 from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
 
+from .comparing import comparison_rows
+
 PUBLISHED_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the points detector and CornerNet
 TRIPLET_SCALES = (0.6, 1.0, 1.2, 1.5, 1.8)
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -25,7 +27,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 @BENCHMARK_REGISTRY.register()
 def protocols(options: BenchmarkOptions) -> list[Row]:
-    """Milliseconds and images per second of one image at a time, from pixels to detections."""
+    """Milliseconds of one image, from pixels to detections, and how it compares with `N.A.`."""
     rows = []
     for path in options.configs:
         model, size = build(path, options)
@@ -33,19 +35,9 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
         calls = {name: _call(model, fields, inputs) for name, fields in PROTOCOLS.items()}
         with torch.inference_mode(), options.autocast():
             timings = options.time(calls)
-        rows += [
-            {
-                "model": Path(path).stem,
-                "image": size_text(size),
-                "dtype": options.amp_dtype or "float32",
-                "protocol": name,
-                "ms": round(timing.ms, 1),
-                "images_per_second": round(1 / timing.median, 2),
-                "spread": timing.spread,
-                "times_none": round(timing.median / timings["N.A."].median, 2),
-            }
-            for name, timing in timings.items()
-        ]
+        subject = {"model": Path(path).stem, "image": size_text(size)}
+        subject["dtype"] = options.amp_dtype or "float32"
+        rows += comparison_rows(subject, timings, "N.A.")
     return rows
 
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from centernet_d2.benchmark.detector import build, random_inputs
+from centernet_d2.benchmark.detector import build, random_inputs, size_text
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import Timing
 from centernet_d2.engine.setup import load_config
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.modeling.fast_inference import make_fast
 
-from .comparing import replace_modules
+from .comparing import comparison_rows, replace_modules
 
 TRAINING_ROUNDS = 5  # at most; a step takes seconds
 OFFSET_STD = 0.02  # of the offset branches' weights: displacements as after some training
@@ -73,16 +72,14 @@ def published_form(options: BenchmarkOptions) -> list[Row]:
 
     `published`: standard memory layout, norms on their own. `published, folded`: channels-last,
     norms folded into the convolutions and only the last stack's heads, as ours. `bfloat16`: ours in
-    bfloat16 against ours. `training step`: forward, backward and Adam, each network in its own
+    bfloat16. `training step`: forward, backward and Adam, each network in its own
     layout; only of networks with deformable convolutions, the others are the same in both forms.
     """
     rows: list[Row] = []
     for path in options.configs:
         if load_config(path).MODEL.META_ARCHITECTURE != "PointsCenterNet":
             continue  # see `corner_form`
-        rows += _forward_rows(path, options)
-        row = _training_row(path, options)
-        rows += [row] if row else []
+        rows += _forward_rows(path, options) + _training_rows(path, options)
     return rows
 
 
@@ -102,17 +99,13 @@ def _forward_rows(path: str, options: BenchmarkOptions) -> list[Row]:
                 "bfloat16": partial(_network, half, batch),
             }
         )
-    return [
-        _row(path, "forward", timings, "published", "ours"),
-        _row(path, "forward", timings, "published, folded", "ours"),
-        _row(path, "forward in bfloat16", timings, "ours", "bfloat16"),
-    ]
+    return comparison_rows(_subject(path, batch, "forward"), timings, "published")
 
 
-def _training_row(path: str, options: BenchmarkOptions) -> Row | None:
+def _training_rows(path: str, options: BenchmarkOptions) -> list[Row]:
     model, batch = _model_and_batch(path, options)
     if not any(isinstance(module, DeformConv2d) for module in model.modules()):
-        return None
+        return []
     plain = batch.contiguous(memory_format=torch.contiguous_format)
     published = PublishedForm(model).to(memory_format=torch.contiguous_format)
     calls = {
@@ -120,7 +113,7 @@ def _training_row(path: str, options: BenchmarkOptions) -> Row | None:
         "ours": _training_step(model, partial(_network, model), batch),
     }
     timings = options.time(calls, most_rounds=TRAINING_ROUNDS, warm_up=1)
-    return _row(path, "training step", timings, "published", "ours")
+    return comparison_rows(_subject(path, batch, "training step"), timings, "published")
 
 
 def _model_and_batch(path: str, options: BenchmarkOptions) -> tuple[nn.Module, Tensor]:
@@ -156,14 +149,5 @@ def _training_step(
     return step
 
 
-def _row(path: str, what: str, timings: dict[str, Timing], baseline: str, ours: str) -> Row:
-    model = Path(path).stem
-    return {
-        "name": f"{model}: {what} against {baseline}",
-        "model": model,
-        "what": what,
-        "baseline": baseline,
-        "baseline_ms": round(timings[baseline].ms, 2),
-        "ms": round(timings[ours].ms, 2),
-        "speedup": round(timings[baseline].ms / timings[ours].ms, 3),
-    }
+def _subject(path: str, batch: Tensor, what: str) -> Row:
+    return {"model": Path(path).stem, "image": size_text(batch.shape[-2:]), "what": what}

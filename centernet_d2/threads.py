@@ -4,25 +4,26 @@ The standard library alone is imported: OpenMP reads its variables when torch is
 
 OpenMP's threads spin while they wait for the last of them. Where another process has the core of
 that one, they take its time away. libgomp, which torch's wheels for Linux hold, spins 300,000 times
-before a thread sleeps, and 1,000 times where it has more threads than cores itself; of other
-processes it does not know. So it is told the smaller number: some percent on an idle machine, a
-multiple on a busy one (BENCHMARKS.md, also on OpenMP libraries that read other variables).
+before a thread sleeps; of other processes it does not know. So it is told not to spin where others
+compute already, and else a number that costs little alone and bounds the harm should others come
+(BENCHMARKS.md has both ways, and OpenMP libraries that read other variables).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .runtime.cores import allowed_cores, is_busy, usable_cores
+
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # as torch reads them, the first that is set
 SPINS, POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"  # who sets one of them has decided
-SHORT = "1000"
+SHORT, PASSIVE = "3000", "PASSIVE"
 _OURS = "CENTERNET_D2_THREADS"  # names of the variables set here, for the processes started from it
 _job = {"processes": 1}  # on this machine
 
@@ -44,8 +45,9 @@ def fit_threads(environ: MutableMapping[str, str] = os.environ) -> str:
         share, kept = share_of_process(), _set_by_user(environ)
         for name in environ.pop(_OURS, "").split(","):
             environ.pop(name, None)  # of the process that started this one
-        ours = {} if kept.intersection((SPINS, POLICY)) else {SPINS: SHORT}
-        if share.cores < _allowed() and not kept.intersection(COUNTS):
+        waiting = {POLICY: PASSIVE} if is_busy(share.cores) else {SPINS: SHORT}
+        ours = {} if kept.intersection((SPINS, POLICY)) else waiting
+        if share.cores < allowed_cores() and not kept.intersection(COUNTS):
             ours["OMP_NUM_THREADS"] = str(share.cores)
         environ.update(ours)
         environ[_OURS] = ",".join(ours)
@@ -62,7 +64,7 @@ def share_among(processes: int, environ: Mapping[str, str] = os.environ) -> None
 
 
 def describe(environ: Mapping[str, str] = os.environ) -> str:
-    """Say it: "2 threads (the container's quota of 2 of 16 cores), GOMP_SPINCOUNT=1000"."""
+    """Say it: "2 threads (the container's quota of 2 of 16 cores), GOMP_SPINCOUNT=3000"."""
     share, kept = share_of_process(), _set_by_user(environ)
     asked = next((f"{name}={environ[name]}" for name in COUNTS if name in kept), "")
     first = asked.partition("=")[2].partition(",")[0]  # "4,2": of nested loops
@@ -73,7 +75,8 @@ def describe(environ: Mapping[str, str] = os.environ) -> str:
     if threads > share.cores:
         told += f" - too many, set OMP_NUM_THREADS={share.cores} before Python starts"
     waiting = POLICY if POLICY in environ else SPINS
-    return told + (f", {waiting}={environ[waiting]}" if waiting in environ else "")
+    told += f", {waiting}={environ[waiting]}" if waiting in environ else ""
+    return told + " as other processes compute" * (POLICY in environ.get(_OURS, "").split(","))
 
 
 def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -> Share:
@@ -81,49 +84,13 @@ def share_of_process(root: Path = Path("/"), allowed: int = 0, total: int = 0) -
 
     A quota of 1.5 cores is 2: what is next to it, and at least 1. Processes of a job share them.
     """
-    cores, total = allowed or _allowed(), total or os.cpu_count() or 1
-    quota = min(_quotas(root), default=math.inf)
-    if quota < cores:
+    (cores, quota), total = usable_cores(root, allowed), total or os.cpu_count() or 1
+    reason = f"{cores} of {total} cores by affinity" if cores < total else f"all {cores} cores"
+    if quota:
         reason = f"the container's quota of {quota:g} of {total} cores"
-        cores = max(1, math.floor(quota + 0.5))
-    else:
-        reason = f"{cores} of {total} cores by affinity" if cores < total else f"all {cores} cores"
     if (processes := _job["processes"]) > 1:
         reason += f", shared by {processes} processes"
     return Share(max(1, cores // processes), reason)
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Quotas in cores of this process's control groups and those around them, of both versions.
-
-    Inside a container the path is often that of the machine and its files lie at the top, so what
-    is not there is passed over; "max" and -1 are none.
-    """
-    groups = re.findall(r"^\d+:([^:]*):(/.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
-    for controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount in {controllers, "cpu"} if controllers else ("", "unified"):
-            for depth in range(len(parts) + 1):
-                group = root.joinpath("sys/fs/cgroup", mount, *parts[:depth])
-                words = _text(group / "cpu.max") or " ".join(
-                    _text(group / f"cpu.cfs_{name}_us") for name in ("quota", "period")
-                )
-                if found := re.fullmatch(r"\s*([1-9]\d*)\s+([1-9]\d*)\s*", words):
-                    yield int(found[1]) / int(found[2])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-
-
-def _allowed() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _set_by_user(environ: Mapping[str, str]) -> set[str]:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from centernet_d2 import threads
+from centernet_d2.runtime.cores import is_busy
 from centernet_d2.threads import Share, describe, fit_threads, share_of_process
 
-SHORT = {"GOMP_SPINCOUNT": "1000"}
+SHORT = {"GOMP_SPINCOUNT": "3000"}
 V2, V1 = "0::/a/b\n", "4:memory:/x\n3:cpu,cpuacct:/docker/1\n2:cpuset:/\n0::/\n"
 
 
@@ -88,7 +89,8 @@ def share(monkeypatch):
 def no_torch(monkeypatch):
     """A process that has not imported torch, on a machine of 16 cores."""
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(threads, "_allowed", lambda: 16)
+    monkeypatch.setattr(threads, "allowed_cores", lambda: 16)
+    monkeypatch.setattr(threads, "is_busy", lambda cores: False)
 
 
 QUOTA = Share(2, "the container's quota of 2 of 16 cores")
@@ -99,15 +101,15 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
 @pytest.mark.parametrize(
     ("cores", "given", "added", "told"),
     [
-        (QUOTA, {}, {"OMP_NUM_THREADS": "2", **SHORT}, f"{TWO}, GOMP_SPINCOUNT=1000"),
+        (QUOTA, {}, {"OMP_NUM_THREADS": "2", **SHORT}, f"{TWO}, GOMP_SPINCOUNT=3000"),
         # Fewer than all cores are OpenMP's own choice, also one thread of each physical core.
-        (ALL, {}, SHORT, "16 threads (all 16 cores), GOMP_SPINCOUNT=1000"),
+        (ALL, {}, SHORT, "16 threads (all 16 cores), GOMP_SPINCOUNT=3000"),
         (
             QUOTA,
             {"OMP_NUM_THREADS": "4,2"},
             SHORT,
             f"4 threads (OMP_NUM_THREADS=4,2, {QUOTA.reason}) - too many, set OMP_NUM_THREADS=2 "
-            "before Python starts, GOMP_SPINCOUNT=1000",
+            "before Python starts, GOMP_SPINCOUNT=3000",
         ),
         (
             QUOTA,
@@ -125,13 +127,13 @@ TWO = "2 threads (the container's quota of 2 of 16 cores)"
             QUOTA,
             {"OMP_NUM_THREADS": "many"},
             SHORT,
-            f"2 threads (OMP_NUM_THREADS=many, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+            f"2 threads (OMP_NUM_THREADS=many, {QUOTA.reason}), GOMP_SPINCOUNT=3000",
         ),
         (
             QUOTA,
             {"OMP_NUM_THREADS": "0"},  # which OpenMP refuses
             SHORT,
-            f"2 threads (OMP_NUM_THREADS=0, {QUOTA.reason}), GOMP_SPINCOUNT=1000",
+            f"2 threads (OMP_NUM_THREADS=0, {QUOTA.reason}), GOMP_SPINCOUNT=3000",
         ),
     ],
 )
@@ -152,7 +154,53 @@ def test_a_process_that_is_started_takes_nothing_of_this_for_the_users(share):
         share(cores)
         fit_threads(environ)
         assert environ.get("OMP_NUM_THREADS") == (None if cores is ALL else str(cores.cores))
-        assert environ["GOMP_SPINCOUNT"] == "1000"
+        assert environ["GOMP_SPINCOUNT"] == "3000"
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "PASSIVE"}),
+        ({"GOMP_SPINCOUNT": "7"}, {}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {}),
+    ],
+)
+@pytest.mark.usefixtures("no_torch")
+def test_beside_others_threads_do_not_spin(share, monkeypatch, given, added):
+    share(ALL)
+    asked: list[int] = []
+    monkeypatch.setattr(threads, "is_busy", lambda cores: asked.append(cores) or True)
+    environ = dict(given)
+    told = fit_threads(environ)
+    assert asked == [16]
+    assert environ == given | added | {"CENTERNET_D2_THREADS": ",".join(added)}
+    assert told.endswith("OMP_WAIT_POLICY=PASSIVE as other processes compute") == bool(added)
+    monkeypatch.setattr(threads, "is_busy", lambda cores: False)
+    fit_threads(environ)  # a process that is started from it, later
+    assert ("OMP_WAIT_POLICY" in environ) == ("OMP_WAIT_POLICY" in given)
+
+
+@pytest.mark.parametrize(
+    ("loadavg", "cores", "busy"),
+    [
+        ("0.00 0.20 0.30 1/100 7", 16, False),
+        ("0.80 0.20 0.30 2/100 7", 16, True),  # one other, for most of the last minute
+        ("0.30 0.20 0.30 4/100 7", 16, False),  # they have just begun
+        ("3.00 0.20 0.30 1/100 7", 16, False),  # they have ended
+        ("8.00 0.20 0.30 9/100 7", 8, False),  # the other half of the machine
+        ("8.00 0.20 0.30 9/100 7", 9, True),
+        ("", 16, False),
+        ("0.1 0.2", 16, False),
+    ],
+)
+def test_a_machine_is_busy_where_too_few_cores_are_free(
+    tmp_path, monkeypatch, loadavg, cores, busy
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "loadavg").write_text(loadavg)
+    assert is_busy(cores, tmp_path) == busy
+    assert not is_busy(cores, tmp_path / "none")
 
 
 def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
@@ -183,8 +231,7 @@ def test_threads_of_torch_are_told_and_too_many_of_them(monkeypatch, share):
 )
 def test_a_process_of_a_job_takes_its_part(monkeypatch, processes, environ, chosen):
     monkeypatch.setattr(threads, "_job", {})
-    monkeypatch.setattr(threads, "_allowed", lambda: 8)
-    monkeypatch.setattr(threads, "_quotas", lambda root: [])
+    monkeypatch.setattr(threads, "usable_cores", lambda root, allowed: (8, 0))
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
@@ -195,11 +242,13 @@ def test_a_process_of_a_job_takes_its_part(monkeypatch, processes, environ, chos
 
 def test_torch_takes_what_is_fitted_before_it_is_imported():
     program = (
-        "import threads; threads.share_of_process = lambda: threads.Share(1, 'a quota')\n"
+        "import sys; sys.argv = ['centernet-d2']  # a command, which has not imported torch\n"
+        "from centernet_d2 import threads\n"
+        "threads.share_of_process = lambda: threads.Share(1, 'a quota')\n"
         "threads.fit_threads(); import torch; print(torch.get_num_threads())"
     )
     environ = {k: v for k, v in os.environ.items() if k not in threads.COUNTS}
-    environ["PYTHONPATH"] = str(Path(threads.__file__).parent)
+    environ["PYTHONPATH"] = str(Path(threads.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environ, check=True
     )

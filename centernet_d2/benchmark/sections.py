@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
-from ..threads import cpu_name
+from ..threads import cpu_name, describe
 from .timing import Call, Timing, time_interleaved
 
 BENCHMARK_REGISTRY = Registry("BENCHMARK")
 BENCHMARK_REGISTRY.__doc__ = """
 What can be measured: name -> function `(BenchmarkOptions) -> list of rows`. A row is a flat dict
-of plain values; the rows of a section share their keys and become one table.
+of plain values; the rows of a section share their keys and become one table. The keys of a
+comparison end in `Timing.against`, after those that say what was measured: `records` has its use.
 """
 Row = dict[str, Any]
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino")
@@ -38,6 +40,7 @@ class BenchmarkOptions:
     amp_dtype: str = ""  # "", "bfloat16" or "float16": autocast of the detector
     weights: str = ""  # of the detector whose runtimes are measured
     images: Sequence[str] = ()  # files, folders, patterns
+    short: bool = False  # fewer cases, the same names
 
     @property
     def torch_device(self) -> torch.device:
@@ -71,7 +74,7 @@ def run_sections(
 ) -> dict[str, dict[str, Any]]:
     """Measure the named sections one after the other; `done` is told of each as it ends.
 
-    Returns what was measured, "sections", on what "machine", and with what "options".
+    Returns what was measured, "sections", on what "machine", with what "options", and the "date".
 
     Raises:
         ValueError: an unknown section.
@@ -85,7 +88,8 @@ def run_sections(
         sections[name] = BENCHMARK_REGISTRY.get(name)(options)
         done(name, sections[name])
     machine["load_after"] = _load()
-    return {"machine": machine, "options": asdict(options), "sections": sections}
+    date = datetime.now(UTC).date().isoformat()
+    return {"date": date, "machine": machine, "options": asdict(options), "sections": sections}
 
 
 def describe_machine(device: str) -> dict[str, object]:
@@ -96,6 +100,7 @@ def describe_machine(device: str) -> dict[str, object]:
         "cores_of_machine": os.cpu_count(),
         "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "openmp": describe(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "python": platform.python_version(),
         "load_before": _load(),

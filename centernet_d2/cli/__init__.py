@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__, quiet, require
+from ..allocator import keep_memory
 from ..checked_values import nearest
 from ..threads import fit_threads
 from .parsers.common import add
@@ -75,6 +76,7 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
     fit_threads()  # before torch is imported
+    keep_memory()
     quiet.hold_back()
     if verb not in BEFORE_TORCH:
         require()

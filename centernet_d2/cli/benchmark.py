@@ -15,7 +15,7 @@ from ..benchmark.runtimes import recommendation
 from ..checked_values import check_value
 from ..config.rules import device_here
 from ..engine.terminal import start_logging
-from .parsers.benchmark import DEFAULT_CONFIGS
+from .parsers.benchmark import DEFAULT_CONFIGS, SHORT_CONFIGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -30,9 +30,14 @@ def add_sections_of_checkout() -> None:
 def run(args: argparse.Namespace) -> int:
     check_value("--device", args.device, device_here)
     add_sections_of_checkout()
+    if records := args.compare or args.record:
+        if "benchmarks" not in sys.modules:
+            raise ValueError("--compare and --record are of a checkout: take --json, or leave them")
+        records = importlib.import_module("benchmarks.records")
     if args.threads:
         torch.set_num_threads(args.threads)
-    args.overrides = args.opts
+    args.overrides, args.rounds = args.opts, args.rounds or (5 if args.short else 15)
+    args.warm_up = (1 if args.short else 3) if args.warm_up is None else args.warm_up
     if args.runtimes:
         start_logging(verbose=args.verbose)
         unused = {"--sections": args.sections, "--amp": args.amp_dtype}
@@ -43,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.weights or args.images:
         raise ValueError("--weights and --images go with --runtimes: give it, or leave them out")
     else:
-        args.batches, args.configs = args.batches or [1, 2, 4, 8], args.configs or DEFAULT_CONFIGS
+        args.batches = args.batches or ([1] if args.short else [1, 2, 4, 8])
+        args.configs = args.configs or (SHORT_CONFIGS if args.short else DEFAULT_CONFIGS)
         args.sections = args.sections or [n for n, _ in BENCHMARK_REGISTRY if n != "runtimes"]
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
     result = run_sections(
@@ -57,4 +63,4 @@ def run(args: argparse.Namespace) -> int:
     print("\n" + tabulate(result["machine"].items(), tablefmt="plain"))
     if args.json:
         write_json(args.json, result, indent=1)
-    return 0
+    return records.compare_and_record(result, args.compare, args.record) if records else 0

@@ -22,10 +22,8 @@ def run(args: argparse.Namespace) -> int:
         if args.timing:
             from ..benchmark.evaluation import TimedTrainer  # with all that measures detectors
         return train.run(args, trainer=TimedTrainer if args.timing else Trainer)
-    if args.timing:
-        raise ValueError("--timing is of a model that runs, and --results are scored without one")
-    if args.weights:
-        raise ValueError("--results are scored without a model: leave --weights out")
+    if given := [name for name in ("timing", "runtime", "weights") if getattr(args, name)]:
+        raise ValueError(f"--results are scored without a model: leave --{given[0]} out")
     start_logging(verbose=args.verbose)
     folder = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("OUTPUT_DIR", "")
     score_results(args, folder and os.path.join(folder, "inference"))

@@ -22,6 +22,8 @@ COLOR_EIGENVECTORS = (  # rows: B, G, R; columns: axes
     (-0.5832747, 0.00994535, -0.81221408),
     (-0.56089297, 0.71832671, 0.41158938),
 )
+GRAY = (0.114, 0.587, 0.299)  # of B, G, R, as OpenCV has it
+STRIP = 64  # rows that are transformed at once
 COLOR_STEPS = ("brightness", "contrast", "saturation")
 
 
@@ -32,7 +34,7 @@ class ColorTransform(Transform):
         steps: pairs (name, factor); each is a blend `factor * image + (1 - factor) * other`, where
             `other` is black (brightness), the mean gray level (contrast) or the gray image
             (saturation). Gray is taken from the image as it comes in, not from the result of
-            earlier steps, as the published code does it.
+            earlier steps, as the published code does it, so all steps are one matrix.
         shift: added to (B, G, R) at the end, in 0..255 units.
     """
 
@@ -45,18 +47,25 @@ class ColorTransform(Transform):
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """Transform an (H, W, 3) BGR image in 0..255 of any dtype; returns float32, not clipped."""
-        image = np.array(img, dtype=np.float32)
-        if self.steps:
-            gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[:, :, None]
-            gray_mean = float(gray.mean())
-            for name, factor in self.steps:
-                image *= np.float32(factor)
-                if name == "contrast":
-                    image += np.float32((1 - factor) * gray_mean)
-                elif name == "saturation":
-                    image += np.float32(1 - factor) * gray
-        image += np.asarray(self.shift, dtype=np.float32)
-        return image
+        image = img if img.dtype == np.uint8 else np.asarray(img, dtype=np.float32)
+        matrix = self.matrix(float(np.dot(cv2.mean(image)[:3], GRAY)))
+        result = np.empty(image.shape, dtype=np.float32)
+        for first in range(0, len(image), STRIP):  # the floats before stay in the cache
+            rows = slice(first, first + STRIP)
+            cv2.transform(image[rows].astype(np.float32), matrix, dst=result[rows])
+        return result
+
+    def matrix(self, gray_mean: float) -> np.ndarray:
+        """(3, 4) float64: new (B, G, R) of (B, G, R, 1), in a picture of that mean gray level."""
+        matrix = np.eye(3, 4)
+        for name, factor in self.steps:
+            matrix *= factor
+            if name == "contrast":
+                matrix[:, 3] += (1 - factor) * gray_mean
+            elif name == "saturation":
+                matrix[:, :3] += (1 - factor) * np.asarray(GRAY)
+        matrix[:, 3] += self.shift
+        return matrix
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         return coords

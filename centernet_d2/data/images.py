@@ -58,12 +58,14 @@ def read_image(file_name: str, *, upright: bool = True) -> np.ndarray:
         format_name = image.format or ""  # the upright copy no longer knows it
         if upright:
             with suppress(Exception):  # damaged EXIF raises many things, none about the pixels
-                image = ImageOps.exif_transpose(image)
-        pixels = np.asarray(eight_bit(image, format_name, file_name).convert("RGB"))
+                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                    image = ImageOps.exif_transpose(image)
+        image = eight_bit(image, format_name, file_name)
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     if pixels.size == 0:
         told = f"image file '{file_name}' has no pixels (size {pixels.shape}): save it anew"
         raise ImageFileError(told)
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
 
 
 def read_image_size(file_name: str, *, upright: bool = False) -> tuple[int, int]:

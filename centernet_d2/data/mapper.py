@@ -80,7 +80,8 @@ class DetectionMapper:
         augmented = AugInput(image)
         transforms = self.augmentations(augmented)
         image = augmented.image
-        record["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        # Its memory stays (height, width, 3), which the canvas of a batch has too.
+        record["image"] = torch.from_numpy(np.require(image, None, "CW")).permute(2, 0, 1)
         size = (int(image.shape[0]), int(image.shape[1]))
         moved = MovedImage(record["file_name"], transforms, size, self.is_train)
         for field in self.fields:

@@ -92,6 +92,11 @@ class PixelFlipTransform(HFlipTransform):
 
     in_pixel_indices = True
 
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        if img.dtype == np.uint8 and img.shape[2:] == (3,):
+            return cv2.flip(img, 1)  # no backward view, which is slow to copy
+        return super().apply_image(img)
+
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         coords = np.array(coords, dtype=np.float64)
         coords[:, 0] = self.width - 1 - coords[:, 0]

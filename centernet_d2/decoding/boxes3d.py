@@ -6,6 +6,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures.boxes3d import Boxes3D, alpha_to_rotation_y, unproject, wrap_angle
@@ -46,7 +47,7 @@ def boxes_from_outputs(
         projection: (3, 4).
     """
     location = unproject(centers, depth, projection)
-    location = location + dimensions[:, :1] * location.new_tensor([0, 0.5, 0])
+    location = location + F.pad(dimensions[:, :1] / 2, [1, 1])
     alpha = angle_from_output(orientation)
     rotation_y = alpha_to_rotation_y(alpha, centers[:, 0], projection)
     return Boxes3D.from_parts(location, dimensions, rotation_y, alpha)

@@ -2,7 +2,7 @@
 
 Eager code and graphs (exported, traced, compiled) give the same by different operators: torch's 2-D
 max-pool and its top-k over many values take most of the time on a CPU, so eager code there takes
-maxima along each axis and ranks cells before classes, band by band.
+maxima along each axis, and of a large map looks at the few cells alone that can be among the best.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,11 @@ from torch import Tensor
 from ..checked_values import check_at_least, check_value, odd
 from ..structures.predictions import Peaks
 
-BAND_VALUES = 2**18
-BAND_ROWS = 16
-"""A band has about so many values, which a processor's cache holds, and so many rows at least.
-
-What matters as much as the cache: temporary tensors of a whole map would be new memory from the
-system again and again, and to get it takes longer than to compute what is in it.
-"""
+LARGE = 2**18
+"""Values of an image's heatmap from which on a bound is sought first; of smaller ones so many are
+searched at once, which a processor's cache holds."""
+FEW = 4
+"""Where more than one in so many cells reach the bound, it does not help."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +92,40 @@ def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
     (published behaviour) but always the same.
     """
     if not _is_eager_on_cpu(heatmap):
-        return _best_cells(local_maxima(heatmap, kernel), k)
-    num_images, num_classes, height, width = heatmap.shape
-    reach = kernel // 2
-    rows = max(BAND_ROWS, reach, BAND_VALUES // max(1, num_images * num_classes * width))
-    bands = []
-    for first in range(0, height, rows):
-        above, below = min(reach, first), first + rows + reach  # neighbours that count, too
-        maxima = local_maxima(heatmap[:, :, first - above : below], kernel)
-        bands.append(_best_cells(maxima[:, :, above : above + rows], k, first_row=first))
-    if len(bands) == 1:
-        return bands[0]
-    scores = torch.cat([band.scores for band in bands], dim=1)
-    scores, best = scores.topk(min(k, scores.shape[1]))
-    classes, y, x = (
-        torch.cat([getattr(band, name) for band in bands], dim=1).gather(1, best)
-        for name in ("classes", "y", "x")
-    )
-    return Peaks(scores=scores, classes=classes, y=y, x=x)
+        return Peaks(*_best_of_all(heatmap, k, kernel))
+    size = heatmap.shape[1:].numel()
+    search = _best_above_bound if len(heatmap) and size >= LARGE else _best_of_all
+    found = [search(images, k, kernel) for images in heatmap.split(max(1, LARGE // size))]
+    return Peaks(*map(torch.cat, zip(*found, strict=True)))
+
+
+def _best_above_bound(heatmap: Tensor, k: int, kernel: int) -> tuple[Tensor, ...]:
+    """`top_peaks` of one image (1, C, h, w): scores, classes, y and x, (1, K) each.
+
+    Where the highest class of a cell is the highest of all classes around, it is a peak. So the
+    k-th best of these cells is a bound, and only what is as high can be among the k best peaks.
+    Whether so many are found is asked in the end; NaN and equal values may have spoiled the bound.
+    """
+    (height, width), reach = heatmap.shape[-2:], kernel // 2
+    highest, values = heatmap.amax(1), heatmap[0]
+    certain = local_maxima(highest[None], kernel).flatten()
+    bound = certain.topk(min(k, len(certain))).values[-1]
+    y, x = (highest[0] < bound).logical_not_().nonzero().unbind(1)
+    if not bound > 0 or len(y) * FEW > height * width:
+        return _best_of_all(heatmap, k, kernel)
+    rows = values[:, y, x]
+    classes, cell = (rows < bound).logical_not_().nonzero().unbind(1)
+    scores, y, x = rows[classes, cell], y[cell], x[cell]
+    around = torch.arange(-reach, reach + 1, device=heatmap.device)
+    rows, columns = (at[:, None] + around for at in (y, x))
+    rows, columns = rows.clamp_(0, height - 1)[:, :, None], columns.clamp_(0, width - 1)[:, None]
+    window = values[classes[:, None, None], rows, columns]
+    peaks = (scores < window.amax((1, 2))).logical_not_().nonzero()[:, 0]
+    if len(peaks) < k:
+        return _best_of_all(heatmap, k, kernel)
+    scores, best = scores[peaks].topk(k)
+    best = peaks[best]
+    return tuple(part[None] for part in (scores, classes[best], y[best], x[best]))
 
 
 def _at_most(k: int, cells: int) -> int:
@@ -129,8 +143,9 @@ def _highest_class(maxima: Tensor) -> Tensor:
     return maxima[:, 0]
 
 
-def _best_cells(maxima: Tensor, k: int, first_row: int = 0) -> Peaks:
-    """The `k` highest of maxima (N, C, h, w), whose row 0 is `first_row` of the whole map."""
+def _best_of_all(heatmap: Tensor, k: int, kernel: int) -> tuple[Tensor, ...]:
+    """Scores, classes, y and x of `top_peaks`, (N, K) each, from all local maxima."""
+    maxima = local_maxima(heatmap, kernel)
     _num_images, num_classes, height, width = maxima.shape
     # The k best values lie in the k cells whose best classes are best, or equal what lies there.
     _, cell = _highest_class(maxima).flatten(1).topk(_at_most(k, height * width))
@@ -139,9 +154,4 @@ def _best_cells(maxima: Tensor, k: int, first_row: int = 0) -> Peaks:
     classes = torch.div(best, cell.shape[1], rounding_mode="floor")
     cell = cell.gather(1, best - classes * cell.shape[1])
     y = torch.div(cell, width, rounding_mode="floor")
-    return Peaks(
-        scores=scores,
-        classes=classes,
-        y=y + first_row,
-        x=cell - y * width,  # not `%`: exporters do not take it with a symbolic width
-    )
+    return scores, classes, y, cell - y * width  # no `%`: exporters want no symbolic width there

@@ -25,8 +25,12 @@ from .trainer import Trainer
 logger = logging.getLogger(__name__)
 
 
-def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedDict[str, Any]:
+def evaluate_only(
+    cfg: CfgNode, *, trainer: type[Trainer] = Trainer, runtime: str = ""
+) -> OrderedDict[str, Any]:
     """Evaluate MODEL.WEIGHTS on DATASETS.TEST, without DATASETS.TRAIN; verify the scores.
+
+    A `runtime`, as `Predictor` takes it, detects in place of the model.
 
     Raises:
         ValueError: no evaluation dataset, one that cannot be scored, or weights of another model or
@@ -38,10 +42,14 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
         raise ValueError("DATASETS.TEST is empty: nothing to evaluate on.")
     trainer.check_datasets(cfg)
     model = trainer.build_model(cfg)
-    load_for_evaluation(cfg, model)
+    names = load_for_evaluation(cfg, model)
     size = saved_names(cfg.MODEL.WEIGHTS).training.get("object_size", 0.0)
     trainer.check_evaluation(cfg, model, Learned([size], tuple(cfg.INPUT.TRAIN_SIZE)))
     logger.info("%s", describe_network(model, cfg.MODEL.WEIGHTS), extra=SHOWN)
+    if runtime or cfg.TEST.DTYPE == "auto":
+        from ..inference.fastest import to_evaluate  # with all that runs a detector
+
+        model = to_evaluate(cfg, model.eval(), names, runtime, trainer.build_test_loader)
     results = trainer.test(cfg, model)
     if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
         verify_results(cfg, results)
@@ -51,7 +59,8 @@ def evaluate_only(cfg: CfgNode, *, trainer: type[Trainer] = Trainer) -> OrderedD
 def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
     """Fill `model` from MODEL.WEIGHTS, wholly, and return the class names.
 
-    Then it is made fast as TEST.FOLD_NORM and TEST.DTYPE say; a model changed so cannot train.
+    Then it is made fast as TEST.FOLD_NORM and TEST.DTYPE say ("auto": float32, until it is
+    measured); a model changed so cannot train.
 
     Raises:
         ValueError: MODEL.WEIGHTS is empty, does not fill the model, or was trained on other classes
@@ -82,6 +91,7 @@ def load_for_evaluation(cfg: CfgNode, model: nn.Module) -> list[str]:
             "'class_names': ['first', ...] beside 'model' (published weights: "
             "`centernet-d2 convert --classes`)."
         )
-    if cfg.TEST.FOLD_NORM or cfg.TEST.DTYPE != "float32":
-        make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=cfg.TEST.DTYPE)
+    dtype = cfg.TEST.DTYPE.replace("auto", "float32")
+    if cfg.TEST.FOLD_NORM or dtype != "float32":
+        make_fast(model.eval(), fold=cfg.TEST.FOLD_NORM, dtype=dtype)
     return class_names or list(saved.class_names)

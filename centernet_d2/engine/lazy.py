@@ -50,6 +50,7 @@ SETTINGS = {
     "train.expected_results": "TEST.EXPECTED_RESULTS",
     "train.fold_norm": "TEST.FOLD_NORM",
     "train.test_dtype": "TEST.DTYPE",
+    "train.test_dtype_difference": "TEST.DTYPE_DIFFERENCE",
     "train.vis_period": "VIS_PERIOD",
     "train.writers": "LOGGING.WRITERS",
     "train.log_period": "LOGGING.PERIOD",

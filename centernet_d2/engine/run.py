@@ -160,7 +160,8 @@ def run(
         if args.eval_only:
             from .evaluate import evaluate_only
 
-            results = evaluate_only(cfg, trainer=job.trainer)
+            runtime = getattr(args, "runtime", "")
+            results = evaluate_only(cfg, trainer=job.trainer, runtime=runtime)
         else:
             training = job.trainer(cfg)
             program, rest = getattr(args, "command", ([sys.executable, sys.argv[0]], sys.argv[1:]))

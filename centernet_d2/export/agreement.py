@@ -18,11 +18,13 @@ class Agreement(Differences):
 
     sure: int = 0  # detections of both sides
     met: int = 0  # those of them that have a counterpart
+    overlap: float = OVERLAP  # what makes a counterpart
+    apart: float = APART
 
     def add(self, expected: Arrays, found: Arrays, picture: str) -> None:
         """Compare the detections of one picture."""
         self.detections += len(expected["scores"])
-        first, second = counterparts(expected, found)
+        first, second = counterparts(expected, found, self.overlap, self.apart)
         sure, other = expected["scores"] > SURE, found["scores"] > SURE
         self.sure += int(sure.sum() + other.sum())
         self.met += int(sure[first].sum() + other[second].sum())
@@ -40,19 +42,21 @@ class Agreement(Differences):
         """What was found out besides the worst differences."""
         return (
             f"{self.met / max(self.sure, 1):.1%} of {self.sure} above {SURE:g} of both have a "
-            f"counterpart (needed: {SHARE:.0%}): one class, overlap from {OVERLAP:g} on, scores up "
-            f"to {APART:g} apart"
+            f"counterpart (needed: {SHARE:.0%}): one class, overlap from {self.overlap:g} on, "
+            f"scores up to {self.apart:g} apart"
         )
 
 
-def counterparts(expected: Arrays, found: Arrays) -> tuple[np.ndarray, np.ndarray]:
+def counterparts(
+    expected: Arrays, found: Arrays, least: float = OVERLAP, apart: float = APART
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both that are one object: best overlap first, each row once."""
     one, other = _boxes(expected)[:, None], _boxes(found)
     low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
     shared = (high - low).clip(min=0).prod(-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).clip(min=0).prod(-1) for boxes in (one, other)]
     overlap = shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)
-    fits = (gap_of(expected, found) <= APART) & (overlap >= OVERLAP)
+    fits = (gap_of(expected, found) <= apart) & (overlap >= least)
     return paired(expected, found, fits, -overlap)
 
 

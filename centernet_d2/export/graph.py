@@ -107,12 +107,7 @@ class DetectorGraph(nn.Module):
         return images, self.model.predict(images)[-1]
 
     def _centers(self, model: PointsCenterNet, views: list[View]) -> Fields:
-        def of_view(images: PaddedImages, last: Any) -> Fields:
-            maps, peaks, centers = model.read_peaks([last], images)
-            each = (task.fields(maps, peaks, centers, images) for task in model.tasks)
-            return {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
-
-        found, rule = _joined([of_view(*view) for view in views]), model.decoding
+        found, rule = _joined([fields_of(model, *view) for view in views]), model.decoding
         if soft := self.soft_nms if len(views) > 1 else rule.soft_nms:
             found = self._suppressed(found, soft)
         found = _above(found, rule.score_threshold)
@@ -191,6 +186,13 @@ class DetectorGraph(nn.Module):
         rows = [found[name] for name in self.outputs[:-1]]
         rows = [torch.where(_beside(stays, values), values, 0) for values in rows]
         return *rows, stays.sum(1)
+
+
+def fields_of(model: PointsCenterNet, images: PaddedImages, last: Any) -> Fields:
+    """The best peaks of raw maps with what the tasks read there; `image_sizes` are not needed."""
+    maps, peaks, centers = model.read_peaks([last], images)
+    each = (task.fields(maps, peaks, centers, images) for task in model.tasks)
+    return {SCORES: peaks.scores, CLASSES: peaks.classes, **merged("fields", *each)}
 
 
 def least_side(model: HeatmapDetector) -> int:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from ..allocator import keep_memory
 from ..checked_values import check_value, whole
 from ..data.images import read_image
 from ..engine.class_names import configured_class_names, without_training_data
@@ -60,7 +61,7 @@ class Predictor:
         *,
         runtime: str | None = None,
     ) -> None:
-        """Build the model and fill it from its weights.
+        """Build the model and fill it from its weights; the process keeps freed memory from now on.
 
         Args:
             cfg: weights that say their config, as for `centernet_d2.config_of`: a file, such as
@@ -69,8 +70,8 @@ class Predictor:
             overrides: of the weights' config, KEY, VALUE, KEY, VALUE, ...
             runtime: what detects in place of the model, which still gives heatmaps: a name in
                 `inference.runtime.RUNTIMES`, such as "onnxruntime" or "openvino", whose file is
-                made once and kept in the cache; "auto": what `centernet-d2 benchmark --runtimes`
-                has found to be the fastest for as many images as are given at once.
+                made once and kept in the cache; "auto": the fastest for as many images as are given
+                at once, measured once on the first ones; so TEST.DTYPE "auto", of dtypes too.
 
         Raises:
             TypeError, ValueError, OSError, ImportError: an argument, or the file, cannot be used.
@@ -87,6 +88,7 @@ class Predictor:
             )
         if not cfg.MODEL.get("HEATMAP", {}).get("NUM_CLASSES"):
             fetch_weights(cfg.MODEL.WEIGHTS)  # `setup` downloads nothing to count their classes
+        keep_memory()
         self.cfg = setup(without_training_data(cfg))
         self.model = build_model(self.cfg).eval()
         self.class_names = load_for_evaluation(self.cfg, self.model)
@@ -102,6 +104,10 @@ class Predictor:
         self.guessed = [key for key in saved.guessed if not known[key]]
         if runtime:
             self._detect = self.runtimes.detector(runtime)
+        elif self.cfg.TEST.DTYPE == "auto":
+            from .fastest import Fastest
+
+            self._detect = Fastest(self.runtimes, "")
 
     @property
     def runtimes(self) -> "Runtimes":

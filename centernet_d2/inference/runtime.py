@@ -34,14 +34,15 @@ from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import arrays_of, inputs_of, rows_found, stacked, write_graph
 from ..missing import is_missing
-from ..modeling.fast_inference import make_fast
+from ..modeling.fast_inference import DTYPES, make_fast
+from ..modeling.inputs import source_of
 from ..modeling.memory import check_canvas
 from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
-from ..progress import SHOWN, tell_once
 from ..runtime.detector import LARGEST
 from ..runtime.engines import open_file
 from ..structures.boxes3d import Boxes3D
 from ..threads import cpu_name
+from .cuda_graph import graphed
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ RUNTIMES = {
     "eager": ("", "fp32"),
     "folded": ("", "fp32"),
     "bf16": ("", "bf16"),
+    "cuda-graph": ("", "fp32"),
     "compile": ("", "fp32"),
     "aotinductor": ("aotinductor", "fp32"),
     "onnxruntime": ("onnx", "fp32"),
@@ -60,7 +62,7 @@ RUNTIMES = {
 }
 """Name -> form of its file, as `centernet-d2 export --format` has it, or "", and precision."""
 CHOSEN = [n for n, (_, precision) in RUNTIMES.items() if precision == "fp32" and n != "compile"]
-"""What "auto" may take: it should find the same, and is ready at once."""
+"""What "auto" may take but for TEST.DTYPE auto: it should find the same, and is ready at once."""
 PROVE = (
     "; prove it on your pictures: centernet-d2 benchmark --runtimes --weights {} --images FOLDER"
 )
@@ -88,8 +90,11 @@ class FileDetector:
             canvas = self.model.canvas_of(entry, 1.0)
             check_canvas(entry, canvas, self.model.protocol.max_pixels)
         found: list[dict[str, Any]] = []
-        for (_, height, width), same in groupby(entries, key=lambda e: tuple(e["image"].shape)):
+        keys = ("height", "width")  # of the frame that is asked for; a file's is the picture's
+        frames = groupby(entries, lambda e: (*e["image"].shape[1:], *map(e.get, keys)))
+        for (height, width, *frame), same in frames:
             fits = self.least <= min(height, width) and max(height, width) <= LARGEST
+            fits &= frame in ([height, width], [None, None])
             found += (self.by_file if fits else self.model)(list(same))
         return found
 
@@ -114,16 +119,18 @@ def instances_of(rows: Arrays, size: tuple[int, int]) -> Instances:
 def differences(
     detect: Detect,
     other: Detect,
-    batches: Iterable[Sequence[Named]],
+    batches: Iterable[Sequence[Named | dict[str, Any]]],
     report: Differences | None = None,
 ) -> Differences:
     """Detections of `other`, a batch at once, against those of `detect` of each picture alone."""
     report = report or Differences()
     for batch in batches:
-        entries = [entry_of(picture) for _, picture in batch]
-        for (name, _), entry, found in zip(batch, entries, other(entries), strict=True):
+        entries = [
+            e if isinstance(e, dict) else entry_of(e[1]) | {"file_name": e[0]} for e in batch
+        ]
+        for entry, found in zip(entries, other(entries), strict=True):
             expected = detect([entry])[0]["instances"]
-            report.add(arrays_of(expected), arrays_of(found["instances"]), name)
+            report.add(arrays_of(expected), arrays_of(found["instances"]), source_of(entry))
     return report
 
 
@@ -170,8 +177,8 @@ class Runtimes:
         """Keep a detector in evaluation mode, what `write_graph` calls its names, its config."""
         self.model, self.names, self.cfg = model, dict(names), cfg
         self.pictures: Sequence[Named] = ()
-        self._folder = cache_dir() / "runtimes" / _digest(model, cfg)
-        self._record = self._folder / f"measured_with_{torch.get_num_threads()}_threads.json"
+        self.folder = cache_dir() / "runtimes" / _digest(model, cfg)
+        self._record = self.folder / f"measured_with_{torch.get_num_threads()}_threads.json"
 
     def remember(self, fastest: Mapping[int, str]) -> None:
         """Keep the fastest runtime for each size of batch, beside those of other sizes."""
@@ -186,22 +193,29 @@ class Runtimes:
             return {}
 
     def detector(self, name: str) -> Detect:
-        """What runs the detector by a runtime of the table, or by what was measured: "auto".
+        """What runs it by a runtime of the table, "auto", or as TEST.DTYPE of that name would.
 
         Raises:
             ImportError, OSError: it is not installed, or its file cannot be written.
             ValueError: there is none of that name, it cannot run this detector, or it finds
                 something else.
         """
+        if name in DTYPES:
+            how = {"fold": self.cfg.TEST.FOLD_NORM, "dtype": name}
+            return self.model if name == "float32" else make_fast(copy.deepcopy(self.model), **how)
         check_choice("runtime", name, ["auto", *RUNTIMES])
         if name == "auto":
-            return self._fastest()
+            from .fastest import Fastest
+
+            return Fastest(self, name)
         form, precision = RUNTIMES[name]
         if name == "eager":
             return self.model
         if name in ("folded", "bf16"):
             dtype = "bfloat16" if precision == "bf16" else "float32"
             return make_fast(copy.deepcopy(self.model), dtype=dtype)
+        if name == "cuda-graph":
+            return graphed(make_fast(copy.deepcopy(self.model)))
         if self.model.device.type != "cpu":
             raise ValueError(
                 f"runtime '{name}' computes on the CPU: set MODEL.DEVICE to cpu, or take folded"
@@ -214,29 +228,11 @@ class Runtimes:
         ports = {"inputs": graph.inputs, "outputs": graph.outputs}
         return FileDetector(self.model, of_tensors(torch.compile(graph), ports))
 
-    def _fastest(self) -> Detect:
-        if not (fastest := self.fastest()):
-            threads = torch.get_num_threads()
-            tell_once(
-                "runtime 'auto' is folded PyTorch, as nothing was measured for these weights, "
-                f"config and packages with {threads} threads of this machine: centernet-d2 "
-                f"benchmark --runtimes --weights {self.cfg.MODEL.WEIGHTS} --threads {threads}"
-            )
-            return self.detector("folded")
-        logger.info("runtime 'auto' by number of pictures: %s", fastest, extra=SHOWN)
-        opened = {name: self.detector(name) for name in fastest.values()}
-
-        def detect(entries: Entries) -> list[dict[str, Any]]:
-            measured = [count for count in fastest if count <= len(entries)]
-            return opened[fastest[max(measured, default=min(fastest))]](entries)
-
-        return detect
-
     def _of_file(self, name: str, form_name: str, precision: str) -> Detect:
         """What runs a file, which is made where it is not there or finds something else."""
         stored = "int8" if precision == "int8" else "fp32"
         form = formats()[form_name]
-        path = self._folder / f"{form_name}-{stored}" / f"model{form.ending}"
+        path = self.folder / f"{form_name}-{stored}" / f"model{form.ending}"
         chosen_format(form_name, path)  # says what is not installed
         check_precision(form_name, stored)
         pictures = self.pictures[:4] or generated_pictures()
@@ -276,6 +272,9 @@ def _digest(model: HeatmapDetector, cfg: CfgNode) -> str:
     device = model.device
     machine = cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device)
     packages = [(name, version(name)) for name in PACKAGES.split() if not is_missing(name)]
+    (cfg := cfg.clone()).defrost()
+    cfg.TEST.pop("DTYPE_DIFFERENCE", None)
+    cfg.TEST.DTYPE = cfg.TEST.DTYPE.replace("auto", "float32")  # until it is measured
     told = [__version__, machine, model_text(cfg), packages]
     found = hashlib.sha256(json.dumps(told).encode())
     for name, value in sorted(model.state_dict().items()):

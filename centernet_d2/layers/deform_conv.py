@@ -1,20 +1,27 @@
 """Modulated deformable convolution (v2, one deformable group) with its own offset branch.
 
-torchvision's operator is the reference, and computes on CUDA and in exported graphs. On a CPU
+torchvision's operator is the reference, and computes in exported graphs and on CUDA, where the
+environment variable CENTERNET_D2_TRITON_DEFORM=1 puts Triton kernels in its place. On a CPU
 the same numbers come from a gather of bilinear samples (`torch.nn.functional.embedding_bag` over
 channels-last rows: the four corners of a tap are the bag) and one matrix product, several times
 faster and also in bfloat16.
 """
 
 import math
+import os
 from contextlib import nullcontext
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
+from .cuda_kernels import cuda_kernels
 from .deform_gather import gather_and_multiply
 from .tracing import makes_a_graph
+
+TRITON = os.environ.get("CENTERNET_D2_TRITON_DEFORM") == "1"
+"""Whether CUDA takes the kernels of `deform_triton`; not before they have run on a GPU."""
 
 
 def modulated_deform_conv2d(
@@ -51,14 +58,25 @@ def modulated_deform_conv2d(
     """
     geometry = {"padding": padding, "dilation": dilation, "stride": stride}
     exported = makes_a_graph()
-    # A graph would keep the checks as limits on its input sizes.
-    if not (exported or torch.compiler.is_compiling()):
+    traced = exported or torch.compiler.is_compiling()
+    if not traced:  # a graph would keep the checks as limits on its input sizes
         _check_shapes(x, offset, mask, weight, bias, **geometry)
-    x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias)
+    kernels = None if traced else _kernels(x)
+    casts = x.device.type == "cpu" or kernels is not None
+    x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias, casts=casts)
     # An empty batch has nothing to gather, so the CPU path serves it on every device.
     use_reference = exported or (x.device.type != "cpu" and x.shape[0] > 0)
     compute = _reference if use_reference else gather_and_multiply
+    compute = kernels.sample_and_multiply if kernels else compute
     return compute(x, offset, mask, weight, bias, **geometry).to(output_dtype)
+
+
+def _kernels(x: Tensor) -> ModuleType | None:
+    """The Triton kernels where they are to compute; their backward pass is not deterministic."""
+    wanted = TRITON and x.is_cuda and x.shape[0] > 0
+    if not wanted or torch.are_deterministic_algorithms_enabled():
+        return None
+    return cuda_kernels("deform_triton", "deformable convolution", "torchvision's operator")
 
 
 class DeformConv2d(nn.Module):
@@ -145,14 +163,17 @@ def _check_shapes(
 
 
 def _cast_for_autocast(
-    x: Tensor, weight: Tensor, bias: Tensor | None
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, casts: bool
 ) -> tuple[Tensor, Tensor, Tensor | None, torch.dtype]:
-    """What autocast does for the convolutions that it knows; float64 stays, as there."""
+    """What autocast does for the convolutions that it knows; float64 stays, as there.
+
+    Not where the reference computes, in float32: casting first would lose digits.
+    """
     device = x.device.type
     if x.dtype == torch.float64 or not _autocast_is_on(device):
         return x, weight, bias, x.dtype
     dtype = torch.get_autocast_dtype(device)
-    if device != "cpu":  # the reference computes in float32: casting first would lose digits
+    if not casts:
         return x, weight, bias, dtype
     return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), dtype
 

@@ -28,7 +28,7 @@ def gather_and_multiply(
     (images, channels, *size), out_size = x.shape, offset.shape[2:]
     cells, taps = out_size.numel(), mask.shape[1]
     dtype = torch.promote_types(x.dtype, torch.float32)
-    geometry = Geometry(tuple(size), tuple(out_size), tuple(weight.shape[2:]), **steps, dtype=dtype)
+    geometry = Geometry(size, out_size, weight.shape[2:], **steps, dtype=dtype)
     # Every permuted reshape is a view where its tensor is channels-last.
     rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
     rows = rows.reshape(images * size[0] * size[1], channels)
@@ -55,7 +55,7 @@ def compiled_sampler() -> tuple[type[Sampler] | None, str]:
         return None, "operators of torch; faster with numba: {pip} install numba"
     except Exception as error:  # of whatever numba meets on this machine: torch's need none of it
         return None, f"operators of torch, as numba does not work here ({error})"
-    return deform_numba.Sampler, "compiled by numba"
+    return deform_numba.Sampler, "loops that numba compiles"
 
 
 def _sampler(dtype: torch.dtype) -> type[Sampler]:

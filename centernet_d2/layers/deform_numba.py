@@ -8,7 +8,6 @@ product. Needs numba, so import it where it is used: compiling takes seconds, on
 
 import ctypes
 import functools
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,7 @@ if numba.config.DISABLE_JIT:
 FORWARD_BLOCK_BYTES = 5 << 20
 BACKWARD_BLOCK_BYTES = 2 << 20
 CELLS = 16  # output cells that a thread takes at a time
-CHANNELS = 32  # of the gradient of the map that a thread takes at a time: two cache lines
+CHANNELS = 32  # of the map's gradient that a thread takes at a time: two cache lines
 _float32 = np.float32
 _FLOATS, _INTEGERS = types.CPointer(types.float32), types.CPointer(types.int64)
 
@@ -44,16 +43,6 @@ def _floats(typing: Any, address: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(_FLOATS))
 
     return _FLOATS(types.int64), generate
-
-
-@intrinsic
-def _integers(typing: Any, address: Any) -> Any:
-    """Pointer to int64 numbers from an integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(_INTEGERS))
-
-    return _INTEGERS(types.int64), generate
 
 
 @intrinsic
@@ -127,22 +116,19 @@ def _sample(a: Any) -> None:
             place = _place(a, cell)
             for i in range(kernel_height):
                 for j in range(kernel_width):
-                    (k, l, m, n), (up, down), (left, right), _, _, f = _around(a, place, i, j)
-                    p, q, r, s = up * left * f, up * right * f, down * left * f, down * right * f
+                    (nw, ne, sw, se), (up, down), (left, right), _, _, f = _around(a, place, i, j)
+                    w, x, y, z = up * left * f, up * right * f, down * left * f, down * right * f
                     for c in range(channels):
-                        out[to + c] = (
-                            p * rows[k + c] + q * rows[l + c] + r * rows[m + c] + s * rows[n + c]
-                        )
+                        above = w * rows[nw + c] + x * rows[ne + c]
+                        out[to + c] = above + y * rows[sw + c] + z * rows[se + c]
                     to += channels
 
 
 def _differentiate(a: Any) -> None:
-    """`_sample`, the gradients of offset and mask, and places and weights for `_scatter`."""
-    grad, grad_offset, grad_mask = _floats(a[24]), _floats(a[25]), _floats(a[26])
-    places, weights = _integers(a[27]), _floats(a[28])
+    """`_sample`, and the gradients of offset and mask."""
     first, last, rows, out, channels = a[1], a[2], _floats(a[3]), _floats(a[6]), a[7]
     kernel_width, kernel_height = a[13], a[12] // a[13]
-    zero = _float32(0)
+    grad, grad_offset, grad_mask = _floats(a[24]), _floats(a[25]), _floats(a[26])
     while True:
         begin = first + _take(a, CELLS)
         if begin >= last:
@@ -152,54 +138,45 @@ def _differentiate(a: Any) -> None:
             place = _place(a, cell)
             for i in range(kernel_height):
                 for j in range(kernel_width):
-                    (k, l, m, n), (up, down), (left, right), y, x, f = _around(a, place, i, j)
-                    p, q, r, s = up * left, up * right, down * left, down * right
-                    places[4 * to], places[4 * to + 1] = k, l
-                    places[4 * to + 2], places[4 * to + 3] = m, n
-                    weights[4 * to], weights[4 * to + 1] = p * f, q * f
-                    weights[4 * to + 2], weights[4 * to + 3] = r * f, s * f
-                    sum_k, sum_l, sum_m, sum_n = zero, zero, zero, zero
+                    (nw, ne, sw, se), (up, down), (left, right), v, h, f = _around(a, place, i, j)
+                    w, x, y, z = up * left, up * right, down * left, down * right
+                    p = q = r = s = _float32(0)
                     for c in range(channels):
                         g = grad[to * channels + c]
-                        at_k, at_l, at_m, at_n = rows[k + c], rows[l + c], rows[m + c], rows[n + c]
-                        out[to * channels + c] = f * (p * at_k + q * at_l + r * at_m + s * at_n)
-                        sum_k += g * at_k
-                        sum_l += g * at_l
-                        sum_m += g * at_m
-                        sum_n += g * at_n
+                        k, m, n, o = rows[nw + c], rows[ne + c], rows[sw + c], rows[se + c]
+                        out[to * channels + c] = f * (w * k + x * m + y * n + z * o)
+                        p, q, r, s = p + g * k, q + g * m, r + g * n, s + g * o
                     at = first * a[12] + to
-                    grad_mask[at] = p * sum_k + q * sum_l + r * sum_m + s * sum_n
-                    grad_offset[2 * at] = f * (
-                        y[0] * (left * sum_k + right * sum_l)
-                        + y[1] * (left * sum_m + right * sum_n)
-                    )
-                    grad_offset[2 * at + 1] = f * (
-                        x[0] * (up * sum_k + down * sum_m) + x[1] * (up * sum_l + down * sum_n)
-                    )
+                    grad_mask[at] = w * p + x * q + y * r + z * s
+                    above, below = left * p + right * q, left * r + right * s
+                    grad_offset[2 * at] = f * (v[0] * above + v[1] * below)
+                    before, behind = up * p + down * r, up * q + down * s
+                    grad_offset[2 * at + 1] = f * (h[0] * before + h[1] * behind)
                     to += 1
 
 
 def _scatter(a: Any) -> None:
     """Add to the gradient of the map; a thread has channels of an image for itself."""
-    first, last, out, channels, taps = a[1], a[2], _floats(a[6]), a[7], a[12]
-    grad, places, weights = _floats(a[24]), _integers(a[27]), _floats(a[28])
+    first, last, out, channels, grad = a[1], a[2], _floats(a[6]), a[7], _floats(a[24])
+    kernel_width, kernel_height = a[13], a[12] // a[13]
     cells, parts = a[10] * a[11], (channels + CHANNELS - 1) // CHANNELS
     while True:
         work = _take(a, 1)
         image, channel = first // cells + work // parts, work % parts * CHANNELS
         if image * cells >= last:
             return
-        begin, count = max(first, image * cells) - first, min(CHANNELS, channels - channel)
-        end = min(last, (image + 1) * cells) - first
-        for n in range(begin * taps, end * taps):
-            for corner in range(4 * n, 4 * n + 4):
-                to, weight = places[corner] + channel, weights[corner]
-                if count == CHANNELS:  # a constant: unrolled
-                    for c in range(CHANNELS):
-                        out[to + c] += weight * grad[n * channels + channel + c]
-                else:
-                    for c in range(count):
-                        out[to + c] += weight * grad[n * channels + channel + c]
+        count = min(CHANNELS, channels - channel)
+        for cell in range(max(first, image * cells), min(last, (image + 1) * cells)):
+            place, at = _place(a, cell), (cell - first) * a[12] * channels + channel
+            for i in range(kernel_height):
+                for j in range(kernel_width):
+                    corners, (up, down), (left, right), _, _, f = _around(a, place, i, j)
+                    weights = (up * left * f, up * right * f, down * left * f, down * right * f)
+                    for corner in range(4):
+                        to, weight = corners[corner] + channel, weights[corner]
+                        for c in range(count):
+                            out[to + c] += weight * grad[at + c]
+                    at += channels
 
 
 def _openmp() -> Any:
@@ -221,14 +198,14 @@ def _compiled(function: Callable[[Any], None]) -> int:
         kernel = numba.cfunc(types.void(_INTEGERS), cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's can be written
         kernel = numba.cfunc(types.void(_INTEGERS), **options)(function)
-    _kept.append(kernel)
+    _code.append(kernel)
     return kernel.address
 
 
-_kept: list[Any] = []  # or the code would be freed
+_code: list[Any] = []  # or it would be freed
 
 
-_buffers = threading.local()
+_kept = threading.local()  # samples of each thread: new pages of memory take time
 
 
 class Sampler(deform_sampling.Sampler):
@@ -237,32 +214,26 @@ class Sampler(deform_sampling.Sampler):
     forward_bytes = backward_bytes = 5 << 20  # what stays in the caches of two cores
 
     def sample(self, block: Block) -> Tensor:
-        out = self._buffer("samples", block, self.rows.shape[1], torch.float32)
-        self._run(_sample, block, out)
-        return out.flatten(1)
+        return self._run(_sample, block, self._samples(block))
 
     def add_gradients(self, block: Block, grad_samples: Tensor, grads: Gradients) -> Tensor:
-        samples = self._buffer("samples", block, self.rows.shape[1], torch.float32)
         grad_samples = grad_samples.contiguous()
-        places = self._buffer("places", block, 4, torch.int64)
-        weights = self._buffer("weights", block, 4, torch.float32)
-        more = grad_samples, grads.offset, grads.mask, places, weights
-        self._run(_differentiate, block, samples, *more)
         if grads.rows is not None:
-            self._run(_scatter, block, grads.rows, *more)
-        return samples.flatten(1)
+            self._run(_scatter, block, grads.rows, grad_samples)
+        more = grad_samples, grads.offset, grads.mask
+        return self._run(_differentiate, block, self._samples(block), *more)
 
-    def _buffer(self, name: str, block: Block, count: int, dtype: torch.dtype) -> Tensor:
-        """(cells, T, count) numbers, in memory that a thread keeps: new pages take time."""
-        shape = (math.prod(part.stop - part.start for part in block), self.mask.shape[2], count)
-        size, kept = math.prod(shape), _buffers.__dict__.get(name)
-        if kept is None or len(kept) < size:
-            kept = _buffers.__dict__[name] = torch.empty(size, dtype=dtype)
-        return kept[:size].view(shape)
+    def _samples(self, block: Block) -> Tensor:
+        """(cells, T * C) numbers of any value."""
+        shape = [(part.stop - part.start) for part in block]
+        count = shape[0] * shape[1] * self.mask.shape[2] * self.rows.shape[1]
+        if len(getattr(_kept, "memory", ())) < count:
+            _kept.memory = torch.empty(count)
+        return _kept.memory[:count].view(shape[0] * shape[1], -1)
 
     def _run(
         self, function: Callable[[Any], None], block: Block, out: Tensor, *more: Tensor
-    ) -> None:
+    ) -> Tensor:
         """Call a compiled function in all threads; what the integers are is read off here."""
         images, part = block
         of, (_, cells, taps) = self.geometry, self.mask.shape
@@ -274,3 +245,4 @@ class Sampler(deform_sampling.Sampler):
         numbers = (0, first, last, *places, *sizes, *steps, *more_places)
         arguments = (ctypes.c_int64 * len(numbers))(*numbers)
         _parallel(_compiled(function), arguments, torch.get_num_threads(), 0)
+        return out

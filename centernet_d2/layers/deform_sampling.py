@@ -6,6 +6,7 @@ Gradients of the rows are a gather as well, after sorting by row.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,9 +22,9 @@ Block = tuple[slice, slice]  # images, and output cells of them; several images 
 class Geometry:
     """Where the undisplaced taps of an output cell lie in the map."""
 
-    size: tuple[int, int]  # height and width of the map
-    out_size: tuple[int, int]
-    kernel_size: tuple[int, int]
+    size: Sequence[int]  # height and width of the map
+    out_size: Sequence[int]
+    kernel_size: Sequence[int]
     padding: int
     dilation: int
     stride: int

@@ -12,9 +12,7 @@ belong to the earlier one.
 (N, C, H, W) in any memory format, which the output keeps.
 """
 
-import functools
 import itertools
-import logging
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -24,9 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checked_values import check_choice
+from .cuda_kernels import cuda_kernels
 from .tracing import makes_a_graph
-
-logger = logging.getLogger(__name__)
 
 DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
 """Direction -> axis of the scan, and whether it starts at the axis' end."""
@@ -155,30 +152,8 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
 _pool.register_autograd(_backward, setup_context=_remember)
 
 
-@functools.cache
 def _cuda_kernels() -> ModuleType | None:
-    """The Triton kernels, or None where they do not run, which is found out once per process.
-
-    Triton compiles C code at its first launch, so importing it proves nothing.
-    """
-    try:
-        from . import directional_pool_triton
-
-        directional_pool_triton.launch_once()
-    except Exception as error:
-        cure = (
-            "install triton"
-            if isinstance(error, ImportError)
-            else "Triton needs a C compiler when it runs: install gcc, or name one in CC"
-        )
-        message = str(error).strip().splitlines() or [""]
-        logger.warning(
-            "The Triton kernels of directional pooling do not run here (%s: %s). Plain torch "
-            "takes their place: equal results, but slower. To cure it, %s.",
-            *(type(error).__name__, message[-1], cure),
-        )
-        return None
-    return directional_pool_triton
+    return cuda_kernels("directional_pool_triton", "directional pooling", "Plain torch")
 
 
 # -------------------------------------------------------------------------------------- row by row

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..checked_values import check_at_least, check_choice
 
@@ -14,6 +16,8 @@ CLAMP = 1e-4
 
 COLLAPSED = -math.log(CLAMP) * (1 - CLAMP) ** 2
 """About 9.2085: the loss per object when every positive sits on the clamp and learns nothing."""
+
+BLOCK = 2**17  # cells that a CPU works on at once
 
 
 def heatmap_focal_loss(
@@ -42,16 +46,59 @@ def heatmap_focal_loss(
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = _wide(logits)
-        with torch.no_grad():
-            target = target.to(logits.dtype)
-            positive = target == 1
-            if normalizer is None:
-                normalizer = positive.sum().clamp(min=1)
-            weight = torch.where(positive, 1, _power(1 - target, beta))
-            sign = 2 * positive.to(logits.dtype) - 1
-        # Both terms are one in the probability of being right: p at positives, 1 - p at negatives.
-        right = (logits * sign).sigmoid().clamp(CLAMP, 1 - CLAMP)
-        return -(torch.log(right) * _power(1 - right, alpha) * weight).sum() / normalizer
+        target = target.to(logits.dtype)
+        if normalizer is None:
+            normalizer = (target == 1).sum().clamp(min=1)
+        total: Tensor = _FocalSum.apply(logits, target, alpha, beta)
+        return total / normalizer
+
+
+class _FocalSum(torch.autograd.Function):
+    """The sum over all cells of maps (N, C, h, w) of either layout; its gradient is made with it.
+
+    On a CPU in blocks: what is between stays in the cache, where each operation on whole maps
+    would go through memory, most of it not touched before.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
+        last = logits.stride(1) == 1  # channels
+        ordered = logits.permute(0, 2, 3, 1) if last else logits
+        wanted = (target.permute(0, 2, 3, 1) if last else target).reshape(-1)
+        cells, slope, total = ordered.reshape(-1), None, logits.new_zeros(())
+        if ctx.needs_input_grad[0]:
+            slope = torch.empty_like(cells)
+            slopes = slope.view(ordered.shape)
+            ctx.save_for_backward(slopes.permute(0, 3, 1, 2) if last else slopes)
+        in_blocks = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+        size = BLOCK if in_blocks else max(len(cells), 1)
+        for first in range(0, len(cells), size):
+            rows = slice(first, first + size)
+            out = None if slope is None else slope[rows]
+            total += _block(cells[rows], wanted[rows], alpha, beta, out)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.saved_tensors[0] * gradient, None, None, None
+
+
+def _block(logits: Tensor, target: Tensor, alpha: float, beta: float, out: Tensor | None) -> Tensor:
+    """The sum of cells (n,), not divided; `out` takes the derivative by each logit."""
+    positive = target == 1
+    sign = positive.to(logits.dtype).mul_(2).sub_(1)
+    # Both terms are one in the probability of being right: p at positives, 1 - p at negatives.
+    free = (logits * sign).sigmoid_()
+    right = free.clamp(CLAMP, 1 - CLAMP)
+    wrong = 1 - right
+    weight = _power(wrong, alpha) * _power(1 - target, beta).masked_fill_(positive, 1)
+    value = right.log().mul_(weight)
+    if out is not None:
+        sign.mul_(free == right)  # on the clamp nothing is learned
+        change = torch.addcmul(wrong.mul_(weight).neg_(), value, right, value=alpha)
+        torch.mul(change, sign, out=out)
+    return -value.sum()
 
 
 @dataclass(frozen=True)

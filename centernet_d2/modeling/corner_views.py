@@ -76,15 +76,16 @@ def pairs_in_image(
     sides = [_shown_sides(size, images.zoom) for size in images.image_sizes]
     limits = pairs.boxes.new_tensor(sides)
     boxes, keep = cut_pairs(pairs, map_size, images, limits, outside_margin)
+    kept = [of_image.nonzero()[:, 0] for of_image in keep]  # a mask would be read for each field
     return [
         Instances(
             size,
-            pred_boxes=Boxes(boxes[row][keep[row]]),
-            scores=pairs.scores[row][keep[row]],
-            pred_classes=pairs.classes[row][keep[row]],
-            corner_scores=pairs.corner_scores[row][keep[row]],
+            pred_boxes=Boxes(boxes[row, rows]),
+            scores=pairs.scores[row, rows],
+            pred_classes=pairs.classes[row, rows],
+            corner_scores=pairs.corner_scores[row, rows],
         )
-        for row, size in enumerate(images.image_sizes)
+        for row, (size, rows) in enumerate(zip(images.image_sizes, kept, strict=True))
     ]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..checked_values import check_choice
 from ..layers.blocks import PredictionBranch
-from .fuse import fold_batch_norm
+from .fuse import fold_batch_norm, fuse_additions
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -25,7 +25,8 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
 
     Args:
         model: a detector in eval mode (`backbone`, `head`, `in_features`, `divisor`, `pixel_mean`).
-        fold: fold batch norms into the convolutions before them.
+        fold: fold batch norms into the convolutions before them; on a CPU these also apply ReLU
+            and add shortcuts (`layers.fused_conv`).
         dtype: of backbone and head, "float32", "bfloat16" or "float16".
     """
     if model.training:
@@ -36,7 +37,11 @@ def make_fast(model: nn.Module, *, fold: bool = True, dtype: str = "float32") ->
         images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
         fold_batch_norm(model.backbone, images)
         outputs = model.backbone(images)
-        fold_batch_norm(model.head, [outputs[name] for name in model.in_features])
+        features = [outputs[name] for name in model.in_features]
+        fold_batch_norm(model.head, features)
+        if model.device.type == "cpu":
+            fuse_additions(model.backbone, images)
+            fuse_additions(model.head, features)
     if dtype != "float32":
         _lower_precision(model, DTYPES[dtype])
         if hasattr(model, "protocol"):  # which is printed beside the scores

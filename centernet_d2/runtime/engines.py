@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .cores import is_busy, usable_cores
+
 EXPORT = "make it anew by `centernet-d2 export`"
 BLOCK, FORM = "centernet_d2", 1  # where the metadata is, and the newest form that is known here
 WEIGHTS, UNKNOWN = "weights_sha256", "0" * 64  # of the file beside a .xml; not filled in
@@ -26,7 +28,7 @@ def open_file(
 
     Args:
         path: of `centernet-d2 export --format onnx` or `openvino`.
-        threads: 0: as many as the runtime chooses.
+        threads: 0: as many as the runtime chooses, or a container's quota, of which it knows not.
         precision: that OpenVINO computes in: "f32", or "bf16", faster on some processors and
             with other scores; "": as the file was exported.
 
@@ -50,6 +52,8 @@ def open_file(
         raise ValueError(f"precision '{precision}' goes with OpenVINO's .xml, not with '{file}'")
     if not isinstance(threads, int) or threads < 0:
         raise ValueError(f"threads is {threads!r}: give a whole number, 0 for all cores")
+    cores, quota = usable_cores()
+    threads = threads or (cores if quota else 0)
     run, text, ports = _OPENERS[file.suffix](file, threads, precision)
     metadata = _checked(text, file)
     for what, there in ports.items():
@@ -100,6 +104,8 @@ def _open_onnx(file: Path, threads: int, precision: str) -> tuple[Run, Any, Port
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    if is_busy(threads or usable_cores()[0]):  # its threads would spin on cores that others need
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no class

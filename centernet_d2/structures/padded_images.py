@@ -59,9 +59,10 @@ class PaddedImages:
 def numbers(like: Tensor, *values: float) -> Tensor:
     """Numbers as a tensor (D,) of the dtype and on the device of another.
 
-    Sizes may be symbols while a graph is exported, of which `new_tensor` makes constants.
+    Sizes may be symbols while a graph is exported, of which `new_tensor` makes constants. And it
+    copies: on CUDA that waits for all that is under way there, and cannot be recorded.
     """
-    if not torch.compiler.is_exporting():
+    if not (torch.compiler.is_exporting() or like.is_cuda):
         return like.new_tensor(values)
     return torch.stack(
         [torch.scalar_tensor(v, dtype=like.dtype, device=like.device) for v in values]

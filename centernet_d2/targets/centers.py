@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..structures.targets import CenterTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import GaussianRule
+from .gaussian import GaussianRule, blank_map
 from .ignored import with_ignored
 
 
@@ -73,7 +73,7 @@ def center_targets(
     kept = found[objects.kept]
     if regression_mask is None:
         regression_mask = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    blank = boxes.new_zeros((num_images, num_classes * sizes, height, width))
+    blank = blank_map(boxes, num_images, num_classes * sizes, map_size)
     center = keypoint_targets(objects, objects.center, blank)
     heatmap, hidden = center.heatmap, None
     if ignored is not None:

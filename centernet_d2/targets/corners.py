@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..structures.targets import CornerTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import GaussianRule
+from .gaussian import GaussianRule, blank_map
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def corner_targets(
         limit=((frame_width - 1) * width / frame_width, (frame_height - 1) * height / frame_height),
         gaussian=gaussian,
     )
-    blank = boxes.new_zeros((num_images, num_classes, height, width))
+    blank = blank_map(boxes, num_images, num_classes, map_size)
     center, side = None, 2 * objects.radius + 1  # where the radius is 0 the window is one cell
     divisor = side / (side - 1).clamp(min=1) if sigma_rule == "radius" else 1.0
     if center_sigma_divisor is not None:

@@ -3,6 +3,7 @@
 P objects, N images, C classes, (h, w) output map; lengths in cells of the output map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -92,6 +93,11 @@ class GaussianRule:
         return overlap_radius(height, width, self.min_overlap, rule).clamp(min=0).long()
 
 
+def blank_map(like: Tensor, num_images: int, channels: int, map_size: Sequence[int]) -> Tensor:
+    """Zeros (N, C, h, w) to draw on, channels-last as the maps that they are compared with."""
+    return like.new_zeros((num_images, *map_size, channels)).permute(0, 3, 1, 2)
+
+
 @torch.no_grad()
 def draw_gaussians(
     heatmap: Tensor,
@@ -101,6 +107,8 @@ def draw_gaussians(
     sigma_divisor: float | Tensor = 6.0,
 ) -> Tensor:
     """A copy of `heatmap` with the objects' Gaussians drawn, the maximum where they meet.
+
+    It has the layout in memory of `heatmap`, contiguous or channels-last.
 
     The window has side 2 * radius + 1 and is cut at the border; sigma = side / `sigma_divisor` (6
     in all three published codes, 5 for the triplet's centers). The value at the point itself is
@@ -113,8 +121,10 @@ def draw_gaussians(
         radius: (P,) int64.
         sigma_divisor: see above; of all objects, or (P,).
     """
-    _, index, value = _drawn_cells(heatmap, peaks, classes, radius, sigma_divisor)
-    return heatmap.flatten().scatter_reduce(0, index, value, "amax").view_as(heatmap)
+    drawn = heatmap.clone()
+    _, index, value = _drawn_cells(drawn, peaks, classes, radius, sigma_divisor)
+    drawn.as_strided((drawn.numel(),), (1,)).scatter_reduce_(0, index, value, "amax")
+    return drawn
 
 
 @torch.no_grad()
@@ -123,6 +133,7 @@ def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor
 
     `blank` (N, C, h, w) is empty; each `channel` (P,) has its own cells. See `draw_gaussians`.
     """
+    blank = blank.contiguous()
     owner, index, value = _drawn_cells(blank, peaks, channel, radius)
     weight = blank.flatten().scatter_reduce(0, index, value, "amax")
     best = value == weight[index]
@@ -136,8 +147,8 @@ def dense_cells(blank: Tensor, peaks: PeakIndex, channel: Tensor, radius: Tensor
 def _drawn_cells(
     heatmap: Tensor, peaks: PeakIndex, classes: Tensor, radius: Tensor, divisor: float | Tensor = 6
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Object, place in the flat heatmap and value of every cell of every Gaussian."""
-    _, num_classes, map_height, map_width = heatmap.shape
+    """Object, place in the heatmap's memory and value of every cell of every Gaussian."""
+    map_height, map_width = heatmap.shape[2:]
     # All windows one behind the other: `owner` is the object of each cell, (dx, dy) its place in
     # the window.
     side = 2 * radius + 1
@@ -151,6 +162,6 @@ def _drawn_cells(
     value = torch.exp(-(dx.square() + dy.square()) / (2 * sigma.square())[owner])
     y, x = peaks.y[owner] + dy, peaks.x[owner] + dx
     inside = (y >= 0) & (y < map_height) & (x >= 0) & (x < map_width)
-    channel = (peaks.image * num_classes + classes)[owner]
-    index = (channel * map_height + y) * map_width + x
+    steps = heatmap.stride()
+    index = (peaks.image * steps[0] + classes * steps[1])[owner] + y * steps[2] + x * steps[3]
     return owner[inside], index[inside], value[inside].to(heatmap.dtype)

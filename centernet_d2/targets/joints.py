@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, JointTargets, PeakIndex
-from .gaussian import dense_cells, draw_gaussians
+from .gaussian import blank_map, dense_cells, draw_gaussians
 
 
 @torch.no_grad()
@@ -44,16 +44,14 @@ def joint_targets(
     cell = point.long()  # truncation; inside the map nothing is negative
     center = centers.peaks[owner]
     peaks = PeakIndex(image=centers.peaks.image[owner], y=cell[:, 1], x=cell[:, 0])
-    blank, radius = (num_images, points.shape[1], height, width), centers.radius[owner]
-    heatmap = (
-        draw_gaussians(points.new_zeros(blank), peaks, joint, radius) if with_heatmap else None
-    )
+    blank = blank_map(points, num_images, points.shape[1], (height, width))
+    radius = centers.radius[owner]
     return JointTargets(
         owner=owner,
         joint=joint,
         displacement=point - center.cells,
         peaks=peaks,
         offset=point - cell,
-        heatmap=heatmap,
-        dense=dense_cells(points.new_zeros(blank), center, joint, radius) if dense else None,
+        heatmap=draw_gaussians(blank, peaks, joint, radius) if with_heatmap else None,
+        dense=dense_cells(blank, center, joint, radius) if dense else None,
     )

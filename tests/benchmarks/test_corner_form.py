@@ -35,7 +35,7 @@ def test_both_builds_detect_the_same(options):
 
 def test_rows(options, config_root):
     rows = corner_form(options)
-    assert [row["form"] for row in rows] == ["plain", "ours", "bfloat16"]
-    assert rows[0]["of_plain"] == 1
+    assert [row["alternative"] for row in rows] == ["plain", "ours", "bfloat16"]
+    assert rows[0]["speed_up"] == 1
     other = str(config_root / "Shapes" / "points_tiny.yaml")
     assert corner_form(BenchmarkOptions([other], CLASSES, size=(64, 64))) == []

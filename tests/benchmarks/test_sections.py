@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from benchmarks import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
+from benchmarks.records import records_of
 from centernet_d2.benchmark.detector import (
     build,
     count_activations,
@@ -61,7 +63,15 @@ def options(config_root):
 
 @pytest.mark.slow
 def test_every_section_measures(options, monkeypatch):
-    from benchmarks import cpu_threads, data_checks, deform_conv, joints, kitti_scores, soft_nms
+    from benchmarks import (
+        cpu_threads,
+        data_checks,
+        deform_conv,
+        joints,
+        kitti_scores,
+        soft_nms,
+        training_input,
+    )
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
     monkeypatch.setattr(soft_nms, "CASES", cases)
@@ -70,6 +80,7 @@ def test_every_section_measures(options, monkeypatch):
     monkeypatch.setattr(deform_conv, "SHAPES", ((8, 4, 6),))
     monkeypatch.setattr(joints, "CASES", (("few", 2, 3, 4, 5, 16),))
     monkeypatch.setattr(kitti_scores, "CASES", (("few frames", 20, 5, 6),))
+    monkeypatch.setattr(training_input, "PICTURES", 2)
     monkeypatch.setattr(data_checks, "IMAGES", 4)
     monkeypatch.setattr(data_checks, "ANNOTATIONS", 400)
     told = []
@@ -111,12 +122,20 @@ def test_every_section_measures(options, monkeypatch):
 
     rows = result["sections"]["data_checks"]
     firsts = {row["what"]: row for row in reversed(rows)}
-    assert [row["how"] for row in firsts.values()][-1] == "os.path.isfile of each"
-    assert {row["of the first"] for row in firsts.values()} == {1}
+    assert [row["alternative"] for row in firsts.values()][-1] == "os.path.isfile of each"
+    assert {row["speed_up"] for row in firsts.values()} == {1}
+
+    rows = result["sections"]["training_input"]
+    assert rows[0]["speed_up"] == 1
+    assert len(rows) == 5
 
     rows = result["sections"]["protocols"]
-    assert [row["protocol"] for row in rows] == ["N.A.", "F", "MS"]
-    assert rows[0]["times_none"] == 1
+    assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
+
+    for name, record in records_of(result):
+        compared = [row for row in record["rows"] if row.get("reference")]
+        others = [row for row in compared if row["alternative"] != row["reference"]]
+        assert len(record["ratios"]) == len(others), name  # each has a name of its own
 
 
 def test_the_loops_of_the_soft_nms_section_agree():
@@ -127,6 +146,27 @@ def test_the_loops_of_the_soft_nms_section_agree():
     found = soft_nms(*inputs, limit=LIMIT)
     assert len(found.scores) == 2 * LIMIT
     assert torch.allclose(torch.from_numpy(numpy_loop(*inputs).copy()), found.scores, atol=1e-6)
+
+
+def test_the_published_form_of_the_training_input_is_ours(tmp_path, monkeypatch):
+    from benchmarks import training_input as section
+
+    monkeypatch.setattr(section, "PICTURES", 4)
+    monkeypatch.delenv("CENTERNET_D2_TEST_DATA", raising=False)
+    augmentations = (
+        section.RandomFlip(),
+        section.RandomCenterCrop((512, 512)),
+        section.RandomColor(),
+    )
+    ours = section.DetectionMapper(is_train=True, augmentations=augmentations)
+    for seed, record in enumerate(section.pictures(tmp_path)[0]):
+        np.random.seed(seed)
+        image, heatmap = section.published_form(augmentations, record)
+        np.random.seed(seed)
+        sample = ours(record)
+        pixels = image.transpose(1, 2, 0) * section.STD + section.MEAN
+        np.testing.assert_allclose(sample["image"].permute(1, 2, 0), pixels, atol=1e-3)
+        np.testing.assert_allclose(section.heatmap(sample)[0], heatmap, atol=1e-5)
 
 
 def test_both_forms_of_the_joints_section_agree():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from export.small import saved
@@ -101,3 +102,31 @@ def test_what_is_much_faster_and_finds_the_same_is_used():
     told = runtimes.recommendation(rows, 5)
     assert "use folded for batch 1 of a (1.09" in told
     assert ", eager for batch 8 of a (3" in told
+
+
+def test_ratios_are_held_against_the_record(verb, tmp_path, capsys, monkeypatch):
+    from benchmarks import soft_nms
+
+    monkeypatch.setattr(soft_nms, "CASES", (("few boxes", 30, 4, 1, 0),))
+    arguments = ["--sections", "soft_nms", "--short", "--rounds", "2"]
+    place = ["--compare", str(tmp_path)]
+    with pytest.raises(ValueError, match=r"has no such record of .*: --record makes it"):
+        verb("benchmark").main([*arguments, *place])
+    assert verb("benchmark").main([*arguments, "--record", str(tmp_path)]) == 0
+    [file] = tmp_path.iterdir()
+    record = json.loads(file.read_text())
+    assert (record["section"], record["options"]["short"]) == ("soft_nms", True)
+    assert len(record["ratios"]) == 3
+    for factor, status in ((100, 1), (0.01, 0)):
+        told = {name: [factor * ratio, 0.01] for name, (ratio, _) in record["ratios"].items()}
+        file.write_text(json.dumps(record | {"ratios": told}))
+        capsys.readouterr()
+        assert verb("benchmark").main([*arguments, *place]) == status
+        assert capsys.readouterr().out.count("few boxes, ours, clean against NumPy") == status
+
+
+def test_an_installed_package_has_no_records(verb, tmp_path, monkeypatch):
+    monkeypatch.setattr("centernet_d2.cli.benchmark.CHECKOUT", tmp_path)
+    monkeypatch.delitem(sys.modules, "benchmarks", raising=False)
+    with pytest.raises(ValueError, match="--compare and --record are of a checkout: take --json"):
+        verb("benchmark").main(["--sections", "detector", "--record"])

@@ -185,4 +185,5 @@ def test_words_are_those_of_the_code(key):
     words = [getattr(w, "value", w) for w in getattr(import_module(f"centernet_d2.{module}"), name)]
     assert KEYS[key].rule.accepts(KEYS[key].default)
     assert all(map(KEYS[key].rule.accepts, words))
+    words += ["auto"] * (key == "TEST.DTYPE")  # which measures
     assert len(KEYS[key].rule.says.split(",")) == len(words)

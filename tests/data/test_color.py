@@ -17,7 +17,7 @@ from centernet_d2.data.color import (
     lighting_shift,
 )
 
-IMAGE = np.random.RandomState(3).randint(0, 256, (12, 17, 3)).astype(np.uint8)
+IMAGE = np.random.RandomState(3).randint(0, 256, (130, 17, 3)).astype(np.uint8)
 
 
 def expected(image: np.ndarray, steps) -> np.ndarray:
@@ -34,12 +34,13 @@ def expected(image: np.ndarray, steps) -> np.ndarray:
     return image * 255
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
 @pytest.mark.parametrize("order", list(itertools.permutations(COLOR_STEPS)))
-def test_steps_in_every_order(order):
+def test_steps_in_every_order(order, dtype):
     steps = list(zip(order, (0.7, 1.3, 1.15), strict=True))
-    result = ColorTransform(steps).apply_image(IMAGE)
+    result = ColorTransform(steps, (1, -2, 3)).apply_image(IMAGE.astype(dtype))
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, expected(IMAGE, steps), atol=2e-3)
+    np.testing.assert_allclose(result, expected(IMAGE, steps) + np.array([1, -2, 3]), atol=2e-4)
 
 
 def test_nothing_is_clipped_and_the_input_is_left_alone():

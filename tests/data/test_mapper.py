@@ -65,6 +65,7 @@ def test_training_output(record):
     assert result["image"].shape == (3, 96, 128)
     assert result["image"].dtype == torch.float32  # colour is jittered
     assert result["instances"].image_size == (96, 128)
+    assert result["image"].permute(1, 2, 0).is_contiguous()  # as on the canvas: a plain copy
     assert result["instances"].gt_boxes.tensor.dtype == torch.float32
     assert result["instances"].gt_classes.dtype == torch.int64
     assert (result["height"], result["width"]) == (100, 200)

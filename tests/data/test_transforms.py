@@ -154,6 +154,14 @@ def test_flip_conventions_by_hand():
     np.testing.assert_array_equal(box, [[1, 0, 4, 2]])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, bool, np.int64])
+@pytest.mark.parametrize("shape", [(4, 10, 3), (4, 10), (4, 10, 1)])
+def test_a_flip_of_any_array_is_numpys(dtype, shape):
+    image = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    flipped = RandomFlip(1.0, "pixel").get_transform(image).apply_image(image)
+    np.testing.assert_array_equal(flipped, image[:, ::-1], strict=True)
+
+
 def test_flip_probability():
     image = np.zeros((4, 10, 3), dtype=np.uint8)
     np.random.seed(0)

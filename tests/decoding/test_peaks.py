@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from centernet_d2.decoding import peaks as peaks_module
 from centernet_d2.decoding.center_boxes import center_boxes, peak_centers
 from centernet_d2.decoding.peaks import local_maxima, top_peaks
 from centernet_d2.structures.predictions import Peaks
@@ -102,8 +103,10 @@ def test_local_maxima_equal_loops(kernel):
             assert found.is_contiguous(memory_format=layout) or not kept
 
 
+@pytest.mark.parametrize("large", [1, 2**18], ids=["bounded", "all"])
 @pytest.mark.parametrize("k", [1, 7, 60, 1000])
-def test_top_peaks_are_the_highest_of_all(k):
+def test_top_peaks_are_the_highest_of_all(k, large, monkeypatch):
+    monkeypatch.setattr("centernet_d2.decoding.peaks.LARGE", large)
     for seed in range(40):
         heatmap = random_heatmap(seed)
         before = heatmap.clone()
@@ -171,27 +174,31 @@ def test_graphs_give_the_same(how, layout):
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_maps_that_take_several_bands(kernel, layout, monkeypatch):
-    """Peaks near the seams of bands are those of the whole map."""
-    monkeypatch.setattr("centernet_d2.decoding.peaks.BAND_VALUES", 1)
-    for rows in (1, 4, 9):
-        monkeypatch.setattr("centernet_d2.decoding.peaks.BAND_ROWS", rows)
-        for seed in range(10):
-            generator = torch.Generator().manual_seed(seed)
-            heatmap = torch.rand(2, 3, 23, 6, generator=generator).to(memory_format=layout)
-            if seed % 2:
-                heatmap = (8 * heatmap).round() / 8
-            highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
-            maxima = heatmap * (heatmap == highest)
-            for k in (5, 40, 1000):
-                peaks = top_peaks(heatmap, k, kernel)
-                assert torch.equal(
-                    peaks.scores, maxima.flatten(1).sort(dim=1).values.flip(1)[:, :k]
-                )
-                image = torch.arange(2)[:, None]
-                assert torch.equal(maxima[image, peaks.classes, peaks.y, peaks.x], peaks.scores)
-                cell = (peaks.classes * 23 + peaks.y) * 6 + peaks.x
-                assert all(len(row.unique()) == len(row) for row in cell)
+def test_maps_of_which_few_cells_are_looked_at(kernel, layout, monkeypatch):
+    """Values come twice or often, peaks lie at the border; the bound is taken or spoiled."""
+    monkeypatch.setattr("centernet_d2.decoding.peaks.LARGE", 1)
+    searches = []
+    full = peaks_module._best_of_all
+    monkeypatch.setattr(
+        "centernet_d2.decoding.peaks._best_of_all", lambda *a: searches.append(a) or full(*a)
+    )
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        heatmap = torch.rand(2, 3, 23, 17, generator=generator).to(memory_format=layout)
+        if seed % 2:
+            heatmap = ((200, 8)[seed // 2 % 2] * heatmap).round() / 256
+        highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
+        maxima = heatmap * (heatmap == highest)
+        for k in (5, 40, 2000):
+            peaks = top_peaks(heatmap, k, kernel)
+            assert torch.equal(peaks.scores, maxima.flatten(1).sort(dim=1).values.flip(1)[:, :k])
+            image = torch.arange(2)[:, None]
+            assert torch.equal(maxima[image, peaks.classes, peaks.y, peaks.x], peaks.scores)
+            cell = (peaks.classes * 23 + peaks.y) * 17 + peaks.x
+            assert all(len(row.unique()) == len(row) for row in cell)
+            alone = [top_peaks(one, k, kernel) for one in heatmap.split(1)]
+            assert torch.equal(peaks.classes, torch.cat([one.classes for one in alone]))
+    assert 40 < len(searches) < 160  # of 240 in either way
 
 
 def test_a_map_of_usual_size():

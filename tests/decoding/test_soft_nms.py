@@ -215,7 +215,39 @@ def test_groups_of_every_size_around_a_vector(mode):
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("limit", [None, 7, 40])
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("ties", [False, True])
+def test_box_by_box_is_what_rounds_give(method, limit, merged, ties, monkeypatch):
+    module = "centernet_d2.decoding.soft_nms_rounds"
+    rows = random_rows(400, 3, ties=ties)
+    images, classes = np.arange(400) % 3 // 2, np.arange(400) % 7 // 4
+    found = []
+    for turns, block in ((0, 1), (1e9, 1), (1e9, 2**14)):
+        monkeypatch.setattr(f"{module}.TURNS", turns)
+        monkeypatch.setattr(f"{module}.BLOCK", block)
+        rule = {"method": method, "limit": limit, "merged": merged, "score_floor": 0.05}
+        found.append(ours(rows, classes, images, **rule))
+    assert len(found[0]) >= (14 if limit == 7 else 30)
+    for other in found[1:]:
+        assert np.array_equal(found[0][:, 4:], other[:, 4:])
+        np.testing.assert_allclose(found[0], other, rtol=1e-6)  # powers round by whole vectors
+
+
+@pytest.mark.parametrize("mode", ["clean", "reference"])
+@pytest.mark.parametrize("turns", [0, 1e9])
+def test_boxes_without_a_number_that_overlap_are_one(mode, turns, monkeypatch):
+    monkeypatch.setattr("centernet_d2.decoding.soft_nms_rounds.TURNS", turns)
+    box = [0, 0, 10, 10]
+    found = ours([[*box, np.nan], [*box, np.nan], [*box, 0.5]], mode=mode, method="hard", limit=2)
+    assert np.isnan(found[0, 4])
+    assert found[0, 5] == 0
+    assert len(found) == (1 if mode == "clean" else 2)
+
+
 def test_no_more_rounds_than_the_limit(monkeypatch):
+    monkeypatch.setattr("centernet_d2.decoding.soft_nms_rounds.TURNS", 0)
     rounds = []
     highest = Rounds.highest
     monkeypatch.setattr(

@@ -16,7 +16,8 @@ from centernet_d2.export.graph import DetectorGraph
 from centernet_d2.export.parity import Differences
 from centernet_d2.export.write import arrays_of
 from centernet_d2.inference import runtime
-from centernet_d2.inference.runtime import FileDetector, Runtimes, differences, entry_of
+from centernet_d2.inference.fastest import Fastest
+from centernet_d2.inference.runtime import FileDetector, Runtimes, entry_of
 
 
 @pytest.fixture
@@ -29,7 +30,6 @@ def cache(tmp_path, monkeypatch):
 def told(monkeypatch):
     lines = []
     monkeypatch.setattr(runtime.logger, "warning", lambda line, *more: lines.append(line % more))
-    monkeypatch.setattr(runtime, "tell_once", lines.append)
     return lines
 
 
@@ -150,8 +150,9 @@ def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     monkeypatch.setattr(
         again, "detector", lambda name: lambda entries: asked.append((name, len(entries)))
     )
+    auto = Fastest(again, "auto")
     for count in (1, 3, 4, 9):
-        again._fastest()([{}] * count)
+        auto([{}] * count)
     assert asked == [("eager", 1), ("eager", 3), ("folded", 4), ("folded", 9)]
     other = detector("hard")
     with torch.no_grad():
@@ -159,16 +160,6 @@ def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):
     assert Runtimes(other, {}, config("hard")).fastest() == {}
     known._record.write_text(json.dumps(["damaged"]))
     assert again.fastest() == {}
-
-
-def test_auto_without_a_measurement_is_folded_and_says_what_measures(cache, told):
-    known = runtimes()
-    found = known.detector("auto")
-    [line] = told
-    assert "centernet-d2 benchmark --runtimes --weights" in line
-    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in found.modules())
-    picture = [("picture", pictures()[0])]
-    assert differences(known.model, found, [picture]).fault() == ""
 
 
 def test_what_is_no_runtime_or_not_of_the_device(cache):

@@ -1,5 +1,11 @@
 import itertools
 import math
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,7 +13,10 @@ from torchvision.ops import deform_conv2d
 
 from centernet_d2.layers import deform_conv, deform_gather, deform_operator
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
+from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
 from centernet_d2.layers.deform_sampling import Sampler
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = (
     "images",
@@ -86,7 +95,7 @@ def by_hand(x, offset, mask, weight, bias, *, stride, padding, dilation):
 def gradients(function, tensors, options):
     tensors = [tensor.clone().requires_grad_() for tensor in tensors]
     out = function(*tensors, **options)
-    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out.dtype)
+    slope = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out)
     return torch.autograd.grad(out, tensors, slope)
 
 
@@ -159,28 +168,80 @@ def test_without_displacement_it_is_a_plain_convolution():
     torch.testing.assert_close(out, torch.nn.functional.conv2d(x, weight, bias, **options))
 
 
+@pytest.fixture(params=["compiled", "torch"])
+def form(request, monkeypatch):
+    """What samples float32; float64 is sampled by torch alone."""
+    if request.param == "torch":
+        monkeypatch.setattr(deform_gather, "_sampler", lambda dtype: Sampler)
+    elif deform_gather.compiled_sampler()[0] is None:
+        pytest.skip(deform_gather.compiled_sampler()[1])
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_float32_and_its_gradients_equal_those_of_torchvision(case, blocks, form):
+    tensors, options = arguments(case)
+    singles = [tensor.float() for tensor in tensors]
+    doubles = [tensor.double() for tensor in singles]
+    out = modulated_deform_conv2d(*singles, **options)
+    expected = from_torchvision(*doubles, **options)
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=1e-5)
+    ours = gradients(modulated_deform_conv2d, singles, options)
+    theirs = gradients(from_torchvision, doubles, options)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our.double(), their, rtol=1e-5, atol=2e-5)
+
+
+def test_numbers_do_not_depend_on_threads(form):
+    torch.manual_seed(0)
+    layer = [torch.randn(2, 70, 9, 11), 3 * torch.randn(2, 18, 9, 11), torch.rand(2, 9, 9, 11)]
+    layer += [torch.randn(5, 70, 3, 3), torch.randn(5)]
+
+    def run(_=None):
+        leaves = [tensor.clone().requires_grad_() for tensor in layer]
+        out = modulated_deform_conv2d(*leaves)
+        return out, *torch.autograd.grad(out.square().sum(), leaves)
+
+    with torch.inference_mode():
+        inferred = modulated_deform_conv2d(*layer)
+    expected, before = run(), torch.get_num_threads()  # memory that is kept serves training too
+    assert torch.equal(inferred, expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        several = [*pool.map(run, range(8))]
+    try:
+        torch.set_num_threads(3)
+        several.append(run())
+    finally:
+        torch.set_num_threads(before)
+    for found in several:
+        assert all(map(torch.equal, found, expected))
+
+
 @pytest.mark.parametrize("far", [1e3, 1e12, float("inf"), -1e3, -1e12, -float("inf")])
-def test_samples_far_outside_are_zero(far):
-    (x, offset, mask, weight, bias), options = arguments()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_samples_far_outside_are_zero(far, dtype):
+    (x, offset, mask, weight, bias), options = arguments(dtype=dtype)
     out = modulated_deform_conv2d(x, torch.full_like(offset, far), mask, weight, bias, **options)
     torch.testing.assert_close(out, bias[None, :, None, None].expand_as(out))
 
 
 @pytest.mark.parametrize("distance", [-1.0, -0.5, 0.0, 0.5, 1.0])
 @pytest.mark.parametrize("side", [0, 4])
-def test_samples_fade_out_over_one_pixel_around_the_border(side, distance):
-    x = torch.ones(1, 1, 5, 5, dtype=torch.float64)
-    offset = torch.zeros(1, 2, 5, 5, dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_samples_fade_out_over_one_pixel_around_the_border(side, distance, dtype):
+    x = torch.ones(1, 1, 5, 5, dtype=dtype)
+    offset = torch.zeros(1, 2, 5, 5, dtype=dtype)
     offset[0, 0, side, 2] = distance
-    mask = torch.ones(1, 1, 5, 5, dtype=torch.float64)
-    weight = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    mask = torch.ones(1, 1, 5, 5, dtype=dtype)
+    weight = torch.ones(1, 1, 1, 1, dtype=dtype)
     out = modulated_deform_conv2d(x, offset, mask, weight, padding=0)
     outside = distance < 0 if side == 0 else distance > 0
     assert out[0, 0, side, 2] == (1 - abs(distance) if outside else 1)
 
 
-def test_nan_offset_gives_nan_where_it_is_and_nowhere_else():
-    (x, offset, mask, weight, bias), options = arguments()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_nan_offset_gives_nan_where_it_is_and_nowhere_else(dtype):
+    (x, offset, mask, weight, bias), options = arguments(dtype=dtype)
     expected = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
     offset[1, 5, 2, 3] = float("nan")
     out = modulated_deform_conv2d(x, offset, mask, weight, bias, **options)
@@ -428,6 +489,44 @@ def test_graphs_hold_the_operator_that_exporters_know(how):
     torch.testing.assert_close(run(x), layer(x))
 
 
+# ---- compiled loops ----
+
+
+def test_without_numba_torch_samples_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "centernet_d2.layers.deform_numba", raising=False)
+    monkeypatch.delattr("centernet_d2.layers.deform_numba", raising=False)
+    sampler, words = deform_gather.compiled_sampler.__wrapped__()
+    assert sampler is None
+    assert words == "operators of torch; faster with numba: {pip} install numba"
+
+
+def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch):
+    numba = pytest.importorskip("numba")
+    from centernet_d2.layers import deform_numba
+
+    def cfunc(*arguments, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: SimpleNamespace(address=(function.__name__, options["nopython"]))
+
+    monkeypatch.setattr(numba, "cfunc", cfunc)
+    assert deform_numba._compiled.__wrapped__(by_hand) == ("by_hand", True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+# Warned about by Python, and on purpose.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_samples_too():
+    tensors, options = arguments(dtype=torch.float32)
+    expected = modulated_deform_conv2d(*tensors, **options)
+    child = os.fork()
+    if not child:
+        torch.set_num_threads(1)  # as in a worker of a loader
+        os._exit(0 if torch.equal(modulated_deform_conv2d(*tensors, **options), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 # ---- errors ----
 
 
@@ -483,3 +582,66 @@ def test_the_operator_is_what_torch_wants_of_one(bias):
     given = [torch.randn(shape, requires_grad=True) for shape in shapes]
     numbers = ([9, 7], [9, 7], [3, 3], 1, 1, 1)
     torch.library.opcheck(deform_operator.gather_and_multiply, (*given, bias, *numbers))
+
+
+# ---- kernels for CUDA ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [("interpret_triton_deform.py", "13 cases agree"), ("compile_triton_deform.py", "")],
+)
+def test_triton_kernels_without_a_gpu(script, told, tmp_path):
+    """Run by Triton's interpreter, against the CPU's form; and compiled for a GPU."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
+    environment["TRITON_INTERPRET"] = "1" if told else "0"
+    command = [sys.executable, str(ROOT / "tests" / "layers" / script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = done.stdout.split()
+    assert done.stdout.strip() == told if told else all(int(size) > 1000 for size in sizes)
+
+
+def test_triton_computes_where_it_is_switched_on(monkeypatch):
+    calls, (tensors, options) = [], arguments(dtype=torch.float32)
+    asked = SimpleNamespace(sample_and_multiply=lambda x, *rest, **steps: calls.append(x) or x)
+    monkeypatch.setattr(deform_conv, "cuda_kernels", lambda *names: asked)
+    on_cuda = SimpleNamespace(is_cuda=True, shape=(1,))
+    assert deform_conv._kernels(on_cuda) is None  # not unless it is asked for
+    monkeypatch.setattr(deform_conv, "TRITON", True)
+    assert deform_conv._kernels(on_cuda) is asked
+    assert deform_conv._kernels(tensors[0]) is None
+    assert deform_conv._kernels(SimpleNamespace(is_cuda=True, shape=(0,))) is None
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert deform_conv._kernels(on_cuda) is None
+    finally:
+        torch.use_deterministic_algorithms(False)
+    monkeypatch.setattr(deform_conv, "_kernels", lambda x: asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert modulated_deform_conv2d(*tensors, **options).dtype == torch.bfloat16
+    assert [x.dtype for x in calls] == [torch.bfloat16]  # cast before, unlike for torchvision
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("case", [*CASES, "wide"])
+def test_triton_kernels_on_a_gpu(case, dtype, monkeypatch):
+    kernels = pytest.importorskip("centernet_d2.layers.deform_triton")
+    monkeypatch.setitem(CASES, "wide", (2, 80, 40, 33, 48, 3, 1, 1, 1))
+    monkeypatch.setattr(kernels, "BLOCK_BYTES", 200_000)
+    tensors, options = arguments(case)
+    tensors = [tensor.to(dtype) for tensor in tensors]
+    exact = [tensor.double() for tensor in tensors]
+    found = [tensor.cuda() for tensor in tensors]
+    pairs = [(kernels.sample_and_multiply(*found, **options), by_gather(*exact, **options))]
+    pairs += zip(
+        gradients(kernels.sample_and_multiply, found, options),
+        gradients(by_gather, exact, options),
+        strict=True,
+    )
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 3e-3}.get(dtype, 2e-2)
+    for one, other in pairs:
+        assert (one.cpu().double() - other).norm() <= tolerance * other.norm()

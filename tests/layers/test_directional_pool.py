@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from centernet_d2 import layers
 from centernet_d2.layers import directional_pool as module
+from centernet_d2.layers.cuda_kernels import cuda_kernels
 from centernet_d2.layers.directional_pool import DIRECTIONS, directional_pool, pool_with
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,13 +267,14 @@ def test_triton_is_tried_once_and_its_failure_told_once(error, cure, monkeypatch
             if error is not None:
                 raise error
 
-    monkeypatch.setattr(layers, "directional_pool_triton", Kernels, raising=False)
-    module._cuda_kernels.cache_clear()
+    name = "centernet_d2.layers.directional_pool_triton"
+    monkeypatch.setitem(sys.modules, name, Kernels)
+    cuda_kernels.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             found = [module._cuda_kernels() for _ in range(3)]
     finally:
-        module._cuda_kernels.cache_clear()
+        cuda_kernels.cache_clear()
     assert found == [None if error else Kernels] * 3
     assert len(launches) == 1
     assert len(caplog.records) == (error is not None)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from centernet_d2.losses import heatmap_focal
 from centernet_d2.losses.heatmap_focal import CLAMP, COLLAPSED, FocalLoss, heatmap_focal_loss
 
 
@@ -101,3 +102,37 @@ def test_gradient_is_right_and_arguments_stay():
     before = logits.detach().clone()
     assert torch.autograd.gradcheck(lambda x: heatmap_focal_loss(x, target), logits)
     assert torch.equal(logits.detach(), before)
+
+
+@pytest.mark.parametrize("exponents", [(2.0, 4.0), (1.5, 3.0)])
+@pytest.mark.parametrize("layouts", ["NCHW", "logits last", "target last", "both last"])
+def test_blocks_of_any_layout_are_the_plain_formula(layouts, exponents, monkeypatch):
+    """As autograd makes it of the formula; on the clamp there is no gradient."""
+    monkeypatch.setattr(heatmap_focal, "BLOCK", 50)
+    generator = torch.Generator().manual_seed(3)
+    logits = 6 * torch.randn(2, 3, 5, 7, generator=generator)
+    target = torch.rand(2, 3, 5, 7, generator=generator).sub(0.5).clamp(0).mul(2)
+    target[0, 1, 2, 3] = target[1, 2, 0, 0] = 1
+    alpha, beta = exponents
+    plain = logits.double().requires_grad_()
+    p = plain.sigmoid().clamp(CLAMP, 1 - CLAMP)
+    at = target == 1
+    cells = torch.where(
+        at, (1 - p) ** alpha * p.log(), (1 - target) ** beta * p**alpha * (1 - p).log()
+    )
+    expected = -cells.sum() / 2
+    expected.backward()
+    last = torch.channels_last
+    if layouts in ("logits last", "both last"):
+        logits = logits.contiguous(memory_format=last)
+    if layouts in ("target last", "both last"):
+        target = target.contiguous(memory_format=last)
+    logits.requires_grad_()
+    loss = heatmap_focal_loss(logits, target, alpha=alpha, beta=beta)
+    (3 * loss).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(logits.grad, 3 * plain.grad.float(), rtol=1e-4, atol=1e-6)
+    assert logits.grad.stride() == logits.stride()
+    assert (plain.grad == 0).any()
+    with torch.no_grad():
+        assert torch.equal(heatmap_focal_loss(logits, target, alpha=alpha, beta=beta), loss)

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from detectron2.modeling.backbone.resnet import BasicStem
 from torch import nn
 
 from centernet_d2.layers.deform_conv import DeformConv2d
@@ -129,3 +130,13 @@ def test_norms_with_their_activation_inside():
     before = network(images)["timm"]
     assert fold_batch_norm(network, images) > 40
     torch.testing.assert_close(network(images)["timm"], before, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_norms_inside_convolutions_of_detectron2():
+    network = randomize(BasicStem(3, 8, norm="BN")).eval()
+    images = torch.randn(1, 3, 16, 16)
+    before = network(images)
+    assert fold_batch_norm(network, images) == 1
+    assert not norms(network)
+    torch.testing.assert_close(network(images), before)

@@ -286,3 +286,40 @@ def test_a_program_without_opencv_and_with_wrong_numbers(command, monkeypatch, c
         command("a.jpg")
     cure = "pip install 'centernet-d2-runtime[opencv]'"
     assert stop.value.code == f"error: reading pictures needs OpenCV: {cure}"
+
+
+@pytest.mark.parametrize(
+    ("given", "quota", "busy", "taken", "spins"),
+    [
+        (0, 0, False, 0, True),  # the runtime's own choice
+        (0, 1.6, False, 2, True),
+        (3, 1.6, False, 3, True),
+        (0, 0, True, 0, False),
+        (2, 0, True, 2, False),
+    ],
+)
+def test_threads_fit_a_quota_and_do_not_spin_beside_others(
+    file, monkeypatch, given, quota, busy, taken, spins
+):
+    onnxruntime, whole = pytest.importorskip("onnxruntime"), file()
+    seen, asked, entries = [], [], []
+
+    class Options(onnxruntime.SessionOptions):
+        def add_session_config_entry(self, *entry):
+            entries.append(entry)
+            super().add_session_config_entry(*entry)
+
+    class Seen(onnxruntime.InferenceSession):
+        def __init__(self, file, options, **named):
+            seen.append(options)
+            super().__init__(file, options, **named)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Seen)
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    monkeypatch.setattr(engines, "usable_cores", lambda: (2, quota) if quota else (8, 0))
+    monkeypatch.setattr(engines, "is_busy", lambda cores: asked.append(cores) or busy)
+    Detector(whole, threads=given)
+    (options,) = seen
+    assert options.intra_op_num_threads == taken
+    assert asked == [taken or 8]
+    assert any("allow_spinning" in name and value == "0" for name, value in entries) != spins

@@ -166,8 +166,9 @@ def slow_drawing(shape, objects, divisor):
     return heatmap
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("divisor", [6.0, 5.0])
-def test_drawing_equals_a_slow_loop(divisor):
+def test_drawing_equals_a_slow_loop(divisor, layout):
     generator = torch.Generator().manual_seed(1)
     shape = (3, 4, 21, 17)
     rows = [
@@ -176,13 +177,14 @@ def test_drawing_equals_a_slow_loop(divisor):
     ]
     table = torch.tensor(rows)
     drawn = draw_gaussians(
-        torch.zeros(shape),
+        torch.zeros(shape).to(memory_format=layout),
         PeakIndex(image=table[:, 0], y=table[:, 1], x=table[:, 2]),
         table[:, 3],
         table[:, 4],
         divisor,
     )
     assert torch.allclose(drawn, slow_drawing(shape, rows, divisor), atol=1e-6)
+    assert drawn.is_contiguous(memory_format=layout)
     assert drawn.max() == 1
     assert (drawn == 1).sum() == len({tuple(row[:4]) for row in rows})
 

@@ -15,6 +15,7 @@ _IMPORT = (
     "can be named in the config, and its add_config(cfg), if it has one, adds config keys"
 )
 _WEIGHTS = "a file of weights or a model by its name (bccd); default: MODEL.WEIGHTS"
+RUNTIME = "what computes: onnxruntime, openvino, folded ...; auto: the fastest here, measured once"
 _RESULTS = "detections in files, of any program: COCO, VOC, KITTI, YOLO, predictions.json"
 _DATASET = "what they are of, as DATASETS.TEST has it: coco:my/val.json:my/images"
 _OVERRIDES = {"nargs": argparse.REMAINDER, "metavar": "KEY VALUE"}

@@ -21,7 +21,7 @@ import re
 
 from ...checked_values import argument, number, share, whole
 from ...text_files import expanded, output_folder
-from .common import add
+from .common import RUNTIME, add
 
 BOX_FORMATS = ("xyxy", "xywh")
 
@@ -49,10 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--frames", type=frames, metavar="A:B:C", help="of videos: from A to before B, each C-th")
     own("--track", action="store_true", help="of videos: number the objects (library trackers)")
     own("--box-format", choices=BOX_FORMATS, default="xyxy", help="of the JSON")
-    help_text = (
-        "onnxruntime, openvino, aotinductor, folded ...; auto: as benchmark --runtimes measured"
-    )
-    own("--runtime", metavar="NAME", help=help_text)
+    own("--runtime", metavar="NAME", help=RUNTIME)
     own("--batch-size", type=argument(whole(1)), default=8, help="images at once, default 8")
     own("--no-pictures", action="store_true", help="no pictures of detections")
     help_text = "also draw where centers or corners are seen (photo.heatmap.jpg), boxes: with the "

@@ -14,7 +14,7 @@ from ...checked_values import check_choice
 from ...config import from_block
 from ...decoding.center_boxes import NO_OFFSET, center_boxes
 from ...losses.peak_regression import RegressionLoss
-from ...structures.padded_images import PaddedImages
+from ...structures.padded_images import PaddedImages, numbers
 from ...structures.predictions import CenterMaps, CenterPredictions, Peaks
 from ...structures.targets import CenterTargets, LearnedCells
 from ...targets.gaussian import dense_cells
@@ -150,7 +150,7 @@ class Box2D(PointTask):
         if self.size_as_point:
             middle = corners.mean(-2, keepdim=True)
             size = images.map_to_image(boxes[..., 1, :] - boxes[..., 0, :], maps.map_size)
-            corners = middle + size.unsqueeze(-2) * size.new_tensor([[-0.5], [0.5]])
+            corners = middle + size.unsqueeze(-2) * numbers(size, -0.5, 0.5)[:, None]
         return {"pred_boxes": corners.flatten(-2)}
 
 

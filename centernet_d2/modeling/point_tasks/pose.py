@@ -240,9 +240,9 @@ class Pose(PointTask):
                 "keypoint_flip_map and call centernet_d2.setup(cfg), or set FLIP_INDICES"
             )
         if branch == HEATMAP:
-            return maps[:, self.flip_indices]
-        joints = maps.unflatten(1, (self.num_joints, 2))[:, self.flip_indices]
-        return (joints * joints.new_tensor([-1, 1]).view(1, 1, 2, 1, 1)).flatten(1, 2)
+            return torch.stack([maps[:, joint] for joint in self.flip_indices], dim=1)
+        x, y = maps[:, 0::2], maps[:, 1::2]
+        return torch.stack([p[:, k] for k in self.flip_indices for p in (-x, y)], dim=1)
 
     def fields(
         self, maps: CenterMaps, peaks: Peaks, centers: Tensor, images: PaddedImages

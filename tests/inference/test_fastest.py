@@ -1,0 +1,138 @@
+"""What "auto" chooses: the fastest way that finds nearly the same, measured once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from export.small import config, detector, pictures
+
+from centernet_d2.benchmark.timing import Timing
+from centernet_d2.inference import fastest
+from centernet_d2.inference.fastest import Fastest, clearly_faster, to_evaluate
+from centernet_d2.inference.runtime import Runtimes, entry_of
+
+
+def timing(median: float, low: float | None = None, high: float | None = None) -> Timing:
+    return Timing(median, low or median, (low or median, high or median), 4)
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Seconds by way, which a test sets, in place of a clock; "turns" are the measurements."""
+    monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path))
+    found = {"turns": [], "said": []}
+
+    def in_turns(calls, **how):
+        found["turns"] += [[*calls]] * (how["rounds"] > 1)
+        return {way: timing(found[way]) for way in calls}
+
+    monkeypatch.setattr(fastest, "time_interleaved", in_turns)
+    monkeypatch.setattr(fastest, "say", found["said"].append)
+    return found
+
+
+def known(dtype: str = "auto", difference=(0.02, 0.1), sure: float = 3.0) -> Runtimes:
+    """Of a detector that is `sure` of large boxes."""
+    cfg, model = config("hard"), detector("hard")
+    cfg.TEST.DTYPE, cfg.TEST.DTYPE_DIFFERENCE = dtype, list(difference)
+    with torch.no_grad():
+        for name, more in {"heatmap": sure, "size": 40.0}.items():
+            getattr(model.head.stacks[0], name).last_layer.bias += more
+    return Runtimes(model, {"class_names": ["a"]}, cfg)
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        ({"b": timing(0.95)}, []),  # a gain that may be chance
+        ({"b": timing(0.9, 0.85, 0.97)}, ["b"]),
+        ({"b": timing(0.8, 0.7, 1.1)}, []),  # its slow calls are slower than float32's fast ones
+        ({"b": timing(0.8), "c": timing(0.5), "d": timing(1.7)}, ["c", "b"]),
+    ],
+)
+def test_only_a_clear_gain_leaves_float32(others, chosen):
+    assert clearly_faster({"float32": timing(1.0, 0.98, 1.05), **others}) == chosen
+
+
+def test_a_slower_bfloat16_is_not_taken_and_nothing_is_measured_twice(measured):
+    measured |= {"float32": 0.117, "bfloat16": 0.194}
+    entries = [entry_of(image) for image in pictures(6)]
+    chosen = Fastest(known(), "")
+    with torch.no_grad():
+        found, expected = chosen(entries[:1]), chosen.known.model(entries[:1])
+    assert torch.equal(found[0]["instances"].scores, expected[0]["instances"].scores)
+    assert measured["said"] == [
+        "TEST.DTYPE auto is float32: 1 of 100 x 150 pixels take float32 117, bfloat16 194 ms "
+        f"({torch.get_num_threads()} threads); none is 1.1 times as fast as float32"
+    ]
+    again = Fastest(known(), "")
+    nearly, large = ([entry_of(pictures(1, side, side)[0])] for side in (120, 260))
+    assert {again.choose(each) for each in (entries[:1], nearly)} == {"float32"}
+    assert len(measured["turns"]) == 1
+    again.choose(entries[:2])  # other numbers of pictures, a canvas of 3 times the pixels
+    again.choose(entries[:3])
+    again.choose(large)
+    assert len(measured["turns"]) == 3
+    again.record.write_text("[damaged")
+    Fastest(known(), "").choose(entries[:1])
+    assert len(measured["turns"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("difference", "chosen"), [((0.2, 0.25), "bfloat16"), ((1e-6, 0.1), "float32")]
+)
+def test_a_faster_bfloat16_is_taken_within_the_difference(measured, difference, chosen):
+    measured |= {"float32": 0.2, "bfloat16": 0.1}
+    entries = [entry_of(image) for image in pictures(4)]
+    auto = Fastest(known(difference=difference), "")
+    assert auto.choose(entries, 1) == chosen
+    assert f"scores up to {difference[0]:g} apart" in measured["said"][0]
+    kept = json.loads(auto.record.read_text())
+    assert {key: way for key, (way, *_) in kept.items()} == {"1 x 16384": chosen}
+
+
+def test_where_nothing_is_sure_the_next_pictures_are_asked(measured):
+    measured |= {"float32": 0.2, "bfloat16": 0.1}
+    auto = Fastest(known(sure=-9.0), "")
+    blank = [entry_of(pictures(1)[0])]
+    assert auto.choose(blank) == "float32"
+    assert "neither side finds anything above 0.3" in measured["said"][0]
+    assert json.loads(auto.record.read_text()) == {}
+
+
+def test_runtimes_are_exact_unless_dtypes_are_free(measured, monkeypatch):
+    measured |= {"folded": 0.2, "eager": 0.1, "openvino": 0.05, "bf16": 0.04, "openvino-bf16": 1}
+    monkeypatch.setattr(Runtimes, "_of_file", broken_file)
+    entries = [entry_of(image) for image in pictures(1)]
+    assert known("float32").detector("auto").choose(entries) == "eager"
+    assert measured["turns"] == [["folded", "eager", "openvino"]]
+    assert "openvino differs in" in measured["said"][0]
+    assert known(difference=(0.3, 0.25)).detector("auto").choose(entries) == "bf16"
+    assert measured["turns"][1:] == [
+        ["folded", "eager", "openvino", "bf16"]
+    ]  # without what is far slower
+
+
+def broken_file(self, name, form, precision):
+    if form == "onnx":
+        raise ImportError("onnx needs onnxruntime")
+
+    def detect(entries):
+        found = self.model(entries)
+        found[0]["instances"].scores -= 2e-4
+        return found
+
+    return detect
+
+
+def test_what_is_evaluated_says_what_was_chosen(measured):
+    measured |= {"float32": 0.2, "bfloat16": 0.1, "folded": 1}
+    free = known(difference=(0.2, 0.25))
+    entries = [entry_of(image) for image in pictures(4)]
+    shown = to_evaluate(free.cfg, free.model, ["a"], "", lambda *_: [entries])
+    assert shown.describe_protocol().endswith(" / bfloat16 (auto)")
+    assert next(shown.backbone.parameters()).dtype == torch.bfloat16
+    folded = to_evaluate(free.cfg, free.model, ["a"], "folded", lambda *_: 1 / 0)
+    assert folded.describe_protocol().endswith(" / folded")
