@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -106,11 +107,32 @@ def test_in_evaluation_nothing_is_compiled():
         model.train().maybe_compiled("predict", model.training_images(pictures(1)))
 
 
-def test_what_compiling_needs_is_said_at_the_start(monkeypatch):
+def test_what_compiling_needs_is_said_at_the_start(monkeypatch, tmp_path):
     model = small_detector([Box2D()], 2)
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(ValueError, match=r"no g\+\+ on the PATH.*or set SOLVER.COMPILE to False"):
         module.compile_training(model)
+    monkeypatch.setenv("CXX", "clang++-99")
+    with pytest.raises(ValueError, match=r"no clang\+\+-99 on the PATH.*take folded"):
+        module.check_compiler("cpu", "take folded")
     with pytest.raises(ValueError, match="META_ARCHITECTURE Linear is none of"):
         module.compile_training(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+@pytest.mark.parametrize("name", ["pose", "triplet"])
+def test_compiled_code_gives_the_same_losses_and_gradients(name, monkeypatch):
+    monkeypatch.undo()
+    model = detector(name).train()
+    found = []
+    for model.compiles in (False, True):
+        model.zero_grad()
+        losses = model(pictures(2, 3))
+        sum(losses.values()).backward()
+        gradients = [each.grad for each in model.parameters()]
+        found.append((losses, [torch.zeros(()) if g is None else g for g in gradients]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    for one, other in zip(found[1][1], found[0][1], strict=True):
+        assert (one - other).norm() <= 1e-3 * other.norm() + 1e-5
