@@ -39,8 +39,9 @@ def gather_and_multiply(
     if torch.compiler.is_compiling():
         from . import deform_operator
 
-        sizes = (geometry.size, geometry.out_size, geometry.kernel_size)
-        out = deform_operator.gather_and_multiply(*given, *sizes, **steps)
+        numbers = [*geometry.size, *geometry.out_size, *geometry.kernel_size]
+        numbers += [geometry.padding, geometry.dilation, geometry.stride]
+        out = deform_operator.gather_and_multiply(*given, numbers)
     else:
         out = GatherAndMultiply.apply(*given, geometry)
     return out.view(images, *out_size, weight.shape[0]).permute(0, 3, 1, 2)

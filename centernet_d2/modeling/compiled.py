@@ -11,10 +11,7 @@ from torch import nn
 
 
 def check_compiler(device: str, instead: str) -> None:
-    """Raise ValueError, which says what to do `instead`, where torch.compile finds no compiler.
-
-    Triton compiles C as well, when it runs.
-    """
+    """Raise ValueError, which says what to do `instead`, where torch.compile finds no compiler."""
     variable, usual = ("CXX", ["g++"]) if device == "cpu" else ("CC", ["clang", "gcc", "cc"])
     names = [os.environ[variable]] if os.environ.get(variable) else usual
     if not any(map(shutil.which, names)):
@@ -34,11 +31,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compile_training(model: nn.Module) -> None:
-    """Let a detector's network and losses be compiled in training; its names stay as they are.
-
-    Raises:
-        ValueError: there is no compiler, or the model is no detector of this package's kind.
-    """
+    """Let a detector's network and losses be compiled in training, or raise ValueError."""
     if not hasattr(model, "compiles"):
         raise ValueError(
             f"SOLVER.COMPILE is True, and MODEL.META_ARCHITECTURE {type(model).__name__} is none "

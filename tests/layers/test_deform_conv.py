@@ -580,8 +580,8 @@ def test_a_compiler_calls_our_kernel_and_gets_the_same(bias):
 def test_the_operator_is_what_torch_wants_of_one(bias):
     shapes = ((126, 4), (2, 63, 9, 2), (2, 63, 9), (5, 36))
     given = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    numbers = ([9, 7], [9, 7], [3, 3], 1, 1, 1)
-    torch.library.opcheck(deform_operator.gather_and_multiply, (*given, bias, *numbers))
+    numbers = [9, 7, 9, 7, 3, 3, 1, 1, 1]
+    torch.library.opcheck(deform_operator.gather_and_multiply, (*given, bias, numbers))
 
 
 # ---- kernels for CUDA ----

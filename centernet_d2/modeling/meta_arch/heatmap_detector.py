@@ -42,12 +42,9 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
     between image, network and output frames, and with it the test protocol, is here and inside the
     model, so that every way of predicting agrees. All else that is read of a detector has a
     default, see `DetectorDefaults`.
-
-    Attributes:
-        compiles: whether torch compiles what is trained, network and losses; its names stay.
     """
 
-    compiles = False
+    compiles = False  # whether torch compiles network and losses in training; names stay
 
     def __init__(
         self,
@@ -145,7 +142,7 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
         return self.losses(self.maybe_compiled("predict", images), images, instances)
 
     def maybe_compiled(self, method: str, *given: Any) -> Any:
-        """What a method returns; where `compiles` is set a compiler makes it, in training alone."""
+        """What a method returns, compiled where `compiles` says so."""
         function = getattr(type(self), method)
         if self.compiles and self.training:
             from ..compiled import compiled  # most trainings do without
