@@ -13,7 +13,7 @@ from torch import nn
 def check_compiler(device: str, instead: str) -> None:
     """Raise ValueError, which says what to do `instead`, where torch.compile finds no compiler."""
     variable, usual = ("CXX", ["g++"]) if device == "cpu" else ("CC", ["clang", "gcc", "cc"])
-    names = [os.environ[variable]] if os.environ.get(variable) else usual
+    names = os.environ.get(variable, "").split()[:1] or usual  # the first word of "ccache g++"
     if not any(map(shutil.which, names)):
         raise ValueError(
             f"torch.compile needs a compiler, and there is no {' or '.join(names)} on the PATH: "
