@@ -15,6 +15,7 @@ PYTEST_ARGS ?=
 SECTIONS ?=
 BENCHMARK_ARGS ?= --short --compare --record
 UNDER ?=
+PICTURES := $(if $(CENTERNET_D2_TEST_DATA),--images $(CENTERNET_D2_TEST_DATA)/bccd/JPEGImages)
 RUFF_PATHS ?= .
 
 BIN := $(VENV)/bin
@@ -106,7 +107,7 @@ test: install
 benchmarks: install
 	@slower=; sections="$(SECTIONS)"; names='print(*(name for name, _ in BENCHMARK_REGISTRY))'; \
 	for section in $${sections:-`$(BIN)/python -c "from benchmarks import *; $$names"`}; do \
-	  case $$section in runtimes) what="--runtimes --weights bccd";; \
+	  case $$section in runtimes) what="--runtimes --weights bccd $(PICTURES)";; \
 	  *) what="--sections $$section";; esac; \
 	  $(UNDER) $(BIN)/python tools/benchmark.py $$what $(BENCHMARK_ARGS) || \
 	  slower="$$slower $$section"; \

@@ -21,6 +21,7 @@ from . import (  # noqa: F401 - importing a section registers it
     published_form,
     soft_nms,
     training_input,
+    training_step,
 )
 
 __all__ = ["BENCHMARK_REGISTRY", "BenchmarkOptions", "run_sections"]

@@ -21,6 +21,7 @@ from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.modeling.fast_inference import make_fast
 
 SIDE = 2048  # of the matrices whose product gives the machine's rate
+SLOWEST = 6  # rows of a network in the short form
 Call = tuple[str, str, int, int]  # operator, shapes, operations, bytes read and written
 
 
@@ -28,7 +29,7 @@ Call = tuple[str, str, int, int]  # operator, shapes, operations, bytes read and
 def layers(options: BenchmarkOptions) -> list[Row]:
     """Milliseconds of each operator of backbone and head, those of equal shapes together.
 
-    `of_rate`: operations in a second over those of the faster of two large products, torch's `mm`
+    `of_gemm`: operations in a second over those of the faster of two large products, torch's `mm`
     and a 1 x 1 convolution; `floor_ms`: the time at that rate. `mib`: inputs, weights and outputs.
     A deformable layer is one row, its offset branch included; views and what takes no time are left
     out. The first row of a model is the whole, by itself.
@@ -50,7 +51,9 @@ def layers(options: BenchmarkOptions) -> list[Row]:
         table = [(*key, len(of), *map(sum, zip(*of, strict=True))) for key, of in found.items()]
         table.sort(key=lambda row: -row[3])
         whole = ("network", "", 1, timing.ms, *(sum(row[k] for row in table) for k in (4, 5)))
-        rows += [_row(Path(path).stem, row, rate) for row in (whole, *table) if row[3] >= 0.05]
+        shown = [_row(Path(path).stem, row, rate) for row in (whole, *table) if row[3] >= 0.05]
+        shown[0]["spread"] = shown[0]["uncertainty"] = timing.spread
+        rows += shown[: 1 + SLOWEST if options.short else None]
     return rows
 
 
@@ -75,8 +78,10 @@ def _row(model: str, row: tuple[Any, ...], rate: float) -> Row:
         "ms": round(milliseconds, 2),
         "gmac": round(operations / 2e9, 3),
         "floor_ms": round(operations / rate, 2),
-        "of_rate": round(operations / rate / milliseconds, 2),
+        "of_gemm": round(operations / rate / milliseconds, 2),
         "mib": round(size / 2**20, 1),
+        "spread": None,
+        "uncertainty": None,
     }
 
 
@@ -116,11 +121,11 @@ class _Clock(TorchDispatchMode):
         start = time.perf_counter()
         output = function(*args, **(kwargs or {}))
         seconds = time.perf_counter() - start
-        if self.entered is None and not function.is_view:
+        first = output[0] if isinstance(output, tuple) else output
+        if self.entered is None and not function.is_view and isinstance(first, Tensor):
             name = function.name().partition("::")[2]
             lists = [each if isinstance(each, list | tuple) else [each] for each in args]
             maps = [m for each in lists for m in each if isinstance(m, Tensor)]
-            first = output[0] if isinstance(output, tuple) else output
             operations = 0
             if "conv" in name:  # a transposed one multiplies at each cell of its input
                 weight = maps[2 if name.endswith("binary") else 1]

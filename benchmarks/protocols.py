@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
 
 from centernet_d2.benchmark.detector import build, random_inputs, size_text
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import Call
+from centernet_d2.benchmark.timing import Call, synchronize
 from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
 
 from .comparing import comparison_rows
@@ -27,18 +31,53 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 @BENCHMARK_REGISTRY.register()
 def protocols(options: BenchmarkOptions) -> list[Row]:
-    """Milliseconds of one image, from pixels to detections, and how it compares with `N.A.`."""
+    """Milliseconds from pixels to detections, how they compare with `N.A.`, and decoding's share.
+
+    Of one image, or of the first of `--batches`. `decode_percent` is all but bringing images onto
+    their canvas and the network: peaks, pairs, NMS, the way to the output frame.
+    """
     rows = []
     for path in options.configs:
         model, size = build(path, options)
-        inputs = random_inputs(1, size)
+        inputs = random_inputs(options.batches[0], size)
         calls = {name: _call(model, fields, inputs) for name, fields in PROTOCOLS.items()}
         with torch.inference_mode(), options.autocast():
             timings = options.time(calls)
+            shares = {name: decode_share(model, call, options) for name, call in calls.items()}
         subject = {"model": Path(path).stem, "image": size_text(size)}
         subject["dtype"] = options.amp_dtype or "float32"
-        rows += comparison_rows(subject, timings, "N.A.")
+        rows += [
+            {**row, "batch": len(inputs), "decode_percent": round(100 * shares[name], 2)}
+            for name, row in zip(shares, comparison_rows(subject, timings, "N.A."), strict=True)
+        ]
     return rows
+
+
+def decode_share(model: nn.Module, call: Call, options: BenchmarkOptions) -> float:
+    """Of the time of a call, what is spent in neither `predict` nor `inference_images`: median."""
+    device, spent = options.torch_device, 0.0
+
+    def timed(stage: Call) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            nonlocal spent
+            synchronize(device)
+            start = time.perf_counter()
+            result = stage(*arguments)
+            synchronize(device)
+            spent += time.perf_counter() - start
+            return result
+
+        return run
+
+    shares = []
+    stages = {name: timed(getattr(model, name)) for name in ("predict", "inference_images")}
+    with patch.multiple(model, **stages):
+        for _ in range(options.rounds):
+            spent, start = 0.0, time.perf_counter()
+            call()
+            synchronize(device)
+            shares.append(1 - spent / (time.perf_counter() - start))
+    return statistics.median(shares)
 
 
 def _call(model: nn.Module, fields: dict[str, Any], inputs: list[dict[str, object]]) -> Call:

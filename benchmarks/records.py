@@ -22,7 +22,7 @@ from centernet_d2.benchmark.sections import BenchmarkOptions, Row, run_sections
 TOLERANCE = 0.15
 MEASURED = ("reference", "ms", "ms_per_image")  # the first of them ends what was measured
 # Of rows without a reference: their share of the rate of one large product of matrices.
-IN_FLOPS = ("float32 GEMM", "of_gemm", "spread")
+IN_FLOPS = ("float32 GEMM", "of_gemm", "uncertainty")
 
 
 def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) -> int:
@@ -81,8 +81,8 @@ def records_of(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 def ratios(rows: Sequence[Row]) -> dict[str, list[float]]:
     """What was measured, "a, b against reference" -> `speed_up` and its uncertainty, a share.
 
-    Rows without a reference may have `of_gemm`, whose uncertainty is at most their spread. Those of
-    one round, of which there is no uncertainty, are left out.
+    Rows without a reference may have `of_gemm`. Those of one round, of which there is no
+    uncertainty, are left out.
     """
     found = {}
     for row in rows:

@@ -1,30 +1,23 @@
-"""Memory of the system, kept for the next tensors. The standard library alone is imported.
-
-glibc gives blocks of more than 32 MiB back when they are freed, and what is free at the end of its
-heap. The next layer then gets new pages, each of which the system clears when it is first touched:
-a quarter of a batch of eight, and a tenth of a training step, of a ResNet-18 (BENCHMARKS.md).
-"""
+"""Freed memory, kept for the next tensors instead of given back. The standard library alone."""
 
 import ctypes
 import os
 from collections.abc import Mapping
 
 KEPT = 2**30  # bytes: smaller blocks come from the heap, and so much may lie free at its end
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as malloc.h numbers them
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as glibc's malloc.h numbers them
 
 
 def keep_memory(environ: Mapping[str, str] = os.environ) -> bool:
-    """Let this process keep freed memory; whether it does.
+    """Let glibc keep what this process frees; whether it does. Its variables, if set, decide.
 
-    Who sets one of glibc's own variables has decided. Other allocators have no such call, or go
-    without it.
+    It gives blocks above 32 MiB back, and the next layer waits for new pages that the system
+    clears: a quarter of a batch of eight of a ResNet-18, a tenth of a step (BENCHMARKS.md).
     """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     decided = any(name.startswith("MALLOC_") for name in environ)
-    if decided or "glibc.malloc" in environ.get("GLIBC_TUNABLES", "") or os.name != "posix":
+    if mallopt is None or decided or "glibc.malloc" in environ.get("GLIBC_TUNABLES", ""):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    # Before glibc 2.35 the first is refused; without any mapping all comes from the heap.
+    # Older than 2.35 it refuses the first; without any mapping all comes from the heap.
     mapped = mallopt(_MMAP_THRESHOLD, KEPT) or mallopt(_MMAP_MAX, 0)
     return bool(mapped and mallopt(_TRIM_THRESHOLD, KEPT))

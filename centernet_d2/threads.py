@@ -35,17 +35,18 @@ class Share(NamedTuple):
     reason: str
 
 
-def fit_threads(environ: MutableMapping[str, str] = os.environ) -> str:
+def fit_threads(environ: MutableMapping[str, str] = os.environ, measured: bool = False) -> str:
     """Set OpenMP's variables for this process and those that it starts; returns `describe`.
 
     Their number is set where a quota allows fewer than OpenMP would start, which knows the affinity
     alone. What the user has set stays, and is said. Once torch is imported nothing is changed.
+    What is measured waits as on an idle machine, whatever the load at the start.
     """
     if not _torch_threads():
         share, kept = share_of_process(), _set_by_user(environ)
         for name in environ.pop(_OURS, "").split(","):
             environ.pop(name, None)  # of the process that started this one
-        waiting = {POLICY: PASSIVE} if is_busy(share.cores) else {SPINS: SHORT}
+        waiting = {SPINS: SHORT} if measured or not is_busy(share.cores) else {POLICY: PASSIVE}
         ours = {} if kept.intersection((SPINS, POLICY)) else waiting
         if share.cores < allowed_cores() and not kept.intersection(COUNTS):
             ours["OMP_NUM_THREADS"] = str(share.cores)

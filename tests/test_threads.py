@@ -175,6 +175,10 @@ def test_beside_others_threads_do_not_spin(share, monkeypatch, given, added):
     assert asked == [16]
     assert environ == given | added | {"CENTERNET_D2_THREADS": ",".join(added)}
     assert told.endswith("OMP_WAIT_POLICY=PASSIVE as other processes compute") == bool(added)
+    measured = dict(given)
+    fit_threads(measured, measured=True)
+    assert measured.get("GOMP_SPINCOUNT") == (given or SHORT).get("GOMP_SPINCOUNT")
+    assert measured.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
     monkeypatch.setattr(threads, "is_busy", lambda cores: False)
     fit_threads(environ)  # a process that is started from it, later
     assert ("OMP_WAIT_POLICY" in environ) == ("OMP_WAIT_POLICY" in given)

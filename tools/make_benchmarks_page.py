@@ -51,7 +51,7 @@ def read_records() -> dict[str, list[dict[str, Any]]]:
 def filled(name: str, records: list[dict[str, Any]]) -> str:
     """What takes a place: the marks, and below each record's origin its table."""
     parts = [f"{origin(record)}\n\n{table(record['rows'])}" for record in records]
-    body = "\n\n".join(parts or [f"Not measured yet: `centernet-d2 benchmark --sections {name}`."])
+    body = "\n\n".join(parts or [f"Not measured yet: `make benchmarks SECTIONS={name}`."])
     return f"<!-- record: {name} -->\n\n{body}\n\n<!-- end of record -->"
 
 
@@ -60,6 +60,8 @@ def origin(record: dict[str, Any]) -> str:
     machine, options = record["machine"], record["options"]
     device = machine.get("gpu") or "{cpu} ({cpu_capability}), {threads} thread(s)".format(**machine)
     told = [record["date"], device, *(f"{p} {machine[p]}" for p in PACKAGES if p in machine)]
+    if waiting := machine.get("openmp", "").rpartition("), ")[2]:
+        told.append(waiting)
     told.append(f"at most {options['rounds']} rounds")
     told += [f"`{' '.join(map(str, options['overrides']))}`"] * bool(options["overrides"])
     if spreads := sorted(r["spread"] for r in record["rows"] if r.get("spread") is not None):
@@ -75,7 +77,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     A cell says milliseconds and, in brackets, how many times as fast as the reference it is.
     """
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in (row for row in rows if row.get("reference") and "ms" in row):
+    compared = [row for row in rows if row.get("reference") and "ms" in row]
+    for row in compared:
         *subject, alternative = takewhile(lambda key: key != "reference", row)
         names = {key: row[key] for key in subject}
         line = lines.setdefault(tuple(names.values()), names)
@@ -83,9 +86,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         ratio = "" if is_reference else f" (**{row['speed_up']:g}**)"
         line[row[alternative]] = f"{row['ms']:{'.0f' if row['ms'] >= 100 else '#.3g'}}{ratio}"
     columns = list(dict.fromkeys(key for line in lines.values() for key in line))
-    if not lines or len(columns) - len(subject) > MOST or len(lines) * 2 > len(rows):
-        shown = [{k: v for k, v in row.items() if k not in HIDDEN} for row in rows]
-        return _pipe(shown, [not isinstance(value, str) for value in shown[0].values()])
+    has_others = len(compared) < len(rows) or len(lines) * 2 > len(rows)
+    if has_others or len(columns) - len(subject) > MOST:
+        names = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in HIDDEN]
+        texts = {k for row in rows for k, value in row.items() if isinstance(value, str)}
+        shown = [{name: row.get(name) for name in names} for row in rows]
+        return _pipe(shown, [name not in texts for name in names])
     return _pipe(list(lines.values()), [column not in subject for column in columns])
 
 

@@ -22,9 +22,10 @@ from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from .timing import Call, peak_memory
 
 GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matrices of that side
-COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm peak_mib "
-COLUMNS += "scores boxes use note"
+COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm uncertainty "
+COLUMNS += "peak_mib scores boxes use note"
 PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
+PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
 LEAST_ROUNDS = 5  # of fewer nothing is remembered
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 
@@ -119,8 +120,9 @@ def timed(
     calls: dict[str, Call] = {GEMM: lambda: torch.nn.functional.linear(matrix, matrix)}
     for name, detect in ready.items():
         calls[name] = lambda detect=detect: detect([entry_of(image) for _, image in pictures])
-    timings = options.time(calls, most_rounds=max(5, options.rounds // count))
-    gemm = 2e-9 * SIDE**3 / timings.pop(GEMM).median
+    timings = options.time(calls, most_rounds=max(5, options.rounds // count), pause=PAUSE)
+    product = timings.pop(GEMM)
+    gemm = 2e-9 * SIDE**3 / product.median
     rows: dict[str, Row] = {GEMM: {"gflops": round(gemm, 1)}}
     for name, timing in timings.items():
         rate, peak = gflop * count / timing.median, peak_memory(calls[name], device)
@@ -130,6 +132,7 @@ def timed(
             "spread": timing.spread,
             "gflops": round(rate, 1),
             "of_gemm": round(rate / gemm, 2),
+            "uncertainty": timing.against(product, GEMM)["uncertainty"],
             "peak_mib": None if peak is None else round(peak / 2**20, 1),
         }
     return rows

@@ -54,15 +54,17 @@ class BenchmarkOptions:
         self,
         calls: Mapping[str, Call],
         *,
-        most_rounds: int | None = None,
-        warm_up: int | None = None,
+        most_rounds: int = 0,
+        warm_up: int = -1,
+        pause: float = 0,
     ) -> dict[str, Timing]:
         """Time calls in turns; a section of slow calls may ask for fewer rounds than given."""
         return time_interleaved(
             calls,
             rounds=min(self.rounds, most_rounds or self.rounds),
-            warm_up=self.warm_up if warm_up is None else warm_up,
+            warm_up=self.warm_up if warm_up < 0 else warm_up,
             device=self.torch_device,
+            pause=pause,
         )
 
 

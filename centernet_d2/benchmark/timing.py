@@ -36,8 +36,8 @@ class Timing:
     def against(self, reference: "Timing", name: str) -> dict[str, Any]:
         """What a row says of this beside another timing of the same turns, called `name`.
 
-        `uncertainty`, a share of `speed_up`: both medians' 1.57 quartile ranges / sqrt(rounds), as
-        the notches of box plots (McGill, Tukey and Larsen, 1978), united; None of single rounds.
+        `uncertainty`, a share: both medians' notches in a box plot, 1.57 quartile ranges /
+        sqrt(rounds) (McGill, Tukey and Larsen, 1978), united; None of a single round.
         """
         row = {"reference": name, "speed_up": float(f"{reference.median / self.median:.3g}")}
         notch = 1.57 * math.hypot(self.spread or 0, reference.spread or 0) / math.sqrt(self.rounds)

@@ -75,7 +75,7 @@ def parse(verb: str, arguments: Sequence[str], *, program: str = "") -> argparse
 
 def run(verb: str, args: argparse.Namespace) -> int:
     """Do what a verb says, once its arguments are parsed; return the exit status."""
-    fit_threads()  # before torch is imported
+    fit_threads(measured=verb == "benchmark")  # before torch is imported
     keep_memory()
     quiet.hold_back()
     if verb not in BEFORE_TORCH:

@@ -172,9 +172,8 @@ TEST = block(
         "once, on the first images, and leaves float32 for a dtype that is 1.1 times as fast and "
         "within DTYPE_DIFFERENCE. A training evaluates in float32, whatever stands here."),
     DTYPE_DIFFERENCE=([0.02, 0.1], listed(share, count=2),
-        "Of DTYPE auto: how far the scores of a detection may be from those in float32, and which "
-        "share its box may lose (1 less intersection over union); of detections above 0.3, 95 in "
-        "100 must keep to it."),
+        "Of DTYPE auto: how far a score may be from that in float32, and which share (1 less IoU) "
+        "a box may lose; 95 % of the detections above 0.3 must keep to both."),
     CLIP_BOXES=(False, flag,
         "Clip boxes to the image, in the output frame. Published: off; detectron2's own detectors "
         "have it on."),

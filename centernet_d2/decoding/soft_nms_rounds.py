@@ -1,11 +1,10 @@
 """Rounds of soft-NMS: each selects the best open box of every class of every image at once.
 
-Or, on a CPU where that takes many rounds, box after box, each compared with its class alone.
+Or box after box, where these are few and would take many rounds.
 R rows in G groups (a class of an image), ordered by group and within one as they were given.
 """
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import torch
@@ -15,8 +14,9 @@ from torch.nn.functional import pad
 NOTHING = -1.0
 """Score of a row that does not take part; scores are not negative."""
 VECTOR = 64
-BLOCK = 2**14  # pairs of boxes that are compared at once
-TURNS = 4  # single selections that take as long as a round, or as comparing a group's boxes
+FEW = 512  # boxes of which all pairs are compared, so many pairs at once:
+BLOCK = 2**14
+TURNS = 4  # selections of a single box that take as long as a round
 
 
 class Rounds:
@@ -58,17 +58,17 @@ class Rounds:
         self.position = self._number - self.first[self.group]
         self.image = image[self.row]
         groups_per_image = torch.bincount(self.image[self.first])
-        self.num_images, self._most_groups = len(groups_per_image), int(groups_per_image.max())
+        self._num_images, self._most_groups = len(groups_per_image), int(groups_per_image.max())
         areas = (boxes[:, 2:] - boxes[:, :2] + extent).prod(dim=1, keepdim=True)
         # Whole vectors of the processor: what is left over it rounds otherwise, and a row's score
         # must not depend on how many others are beside it.
-        padding = (0, -len(group) % VECTOR + VECTOR)
+        padding = (0, -len(group) % VECTOR)
         self.boxes = pad(torch.cat([boxes, areas], dim=1)[self.row].T, padding)
         self._padded_group = pad(self.group, padding)
         self.score = scores[self.row]
         self.corner_scores = None if corner_scores is None else corner_scores[self.row].T
         self.score_floor, self._factor = score_floor, factor
-        self._extent, self.merge_exponent = extent, merge_exponent
+        self._extent, self._merge_exponent = extent, merge_exponent
 
     def highest(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Highest of values (R,) in each group (G,), and its index (G,), the first of equals."""
@@ -88,11 +88,19 @@ class Rounds:
         """
         if limit is None or turn * self._most_groups < limit:
             return False  # found out without looking
-        highest = remaining.new_full((self.num_images,), NOTHING)
+        highest = remaining.new_full((self._num_images,), NOTHING)
         highest = highest.scatter_reduce(0, self.image[self.first], remaining, "amax")
         above = self.image[settled > highest[self.image]]
-        count = torch.bincount(above, minlength=self.num_images)
+        count = torch.bincount(above, minlength=self._num_images)
         return bool(((count >= limit) | (highest <= NOTHING)).all())
+
+    def is_for_turns(self, limit: int | None) -> bool:
+        """Whether `select_in_turn` can be used, and is likely to take less time than rounds."""
+        count, score = len(self.row), self.score
+        is_plain = score.device.type == "cpu" and score.dtype == self.boxes.dtype == torch.float32
+        tracked = self.boxes.requires_grad or score.requires_grad or self.corner_scores is not None
+        fits = self._num_images == 1 and count <= FEW and is_plain and not tracked
+        return fits and min(count, limit or count) < TURNS * self.longest
 
     def compare(self, selected: Tensor) -> tuple[Tensor, Tensor]:
         """Compare each group's selected box, at (G,), with the boxes of its group.
@@ -122,7 +130,7 @@ class Rounds:
         These are `reached` (R,) bool, whose scores are multiplied by `factor` (R,); each box is
         merged with `corner_scores` (2, R).
         """
-        weight = torch.where(reached, (1 - factor) ** self.merge_exponent, 0) * corner_scores
+        weight = torch.where(reached, (1 - factor) ** self._merge_exponent, 0) * corner_scores
         weight[:, selected] = corner_scores[:, selected]  # itself, with weight 1
         weight = weight.repeat_interleave(2, dim=0)  # top-left for x1, y1, bottom-right for x2, y2
         sums = weight.new_zeros(8, len(self.size)).index_add_(
@@ -132,71 +140,32 @@ class Rounds:
         self.boxes[:4, selected] = torch.where(total > 0, mean, self.boxes[:4, selected])
 
 
-def _few_turns(state: Rounds, limit: int | None) -> bool:
-    """Whether selecting one box after the other is likely to take less time than rounds."""
-    if state.score.device.type != "cpu" or state.score.dtype != torch.float32:
-        return False
-    rows, images, longest = len(state.row), state.num_images, state.longest
-    most = rows if limit is None else limit
-    rounds = min(longest, most * longest * images / rows)  # where no class has the better scores
-    turns = min(most * images, rows)
-    tracked = state.boxes.requires_grad or state.score.requires_grad
-    return turns + TURNS * len(state.size) < TURNS * rounds and not tracked
-
-
-@np.errstate(invalid="ignore")  # a score of infinity times 0
 def select_in_turn(state: Rounds, limit: int | None) -> Tensor:
-    """`select_clean` box by box, in NumPy, whose calls on few numbers take less time."""
-    open_scores, boxes, group, first, size = (
-        values.numpy()
-        for values in (state.score.clone(), state.boxes, state.group, state.first, state.size)
-    )
-    corner_scores = None if state.corner_scores is None else state.corner_scores.numpy()
-    settled = np.full_like(open_scores, NOTHING)
-
-    @cache
-    def compared(start: int, begin: int, width: int, rows: int) -> list[np.ndarray]:
-        """Overlap, factor and share of boxes from `start` on with those of their group."""
-        chosen = state.boxes[:, start : start + rows, None]
-        found = state.compare_boxes(state.boxes[:, None, begin : begin + width], chosen)
-        merging = () if corner_scores is None else ((1 - found[1]) ** state.merge_exponent,)
-        return [values.numpy() for values in (*found, *merging)]
-
-    ends = torch.bincount(state.image).cumsum(0).tolist()
-    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
-        of_image, count, last = open_scores[begin:end], 0, NOTHING
-        while end > begin:
-            at = begin + int(of_image.argmax())
-            best = open_scores[at]
-            if best < 0 or (limit is not None and count >= limit and best < last):
-                break
-            settled[at], count, last = best, count + 1, best
-            start, length = int(first[group[at]]), int(size[group[at]])
-            width = -(-length // VECTOR) * VECTOR
-            rows = min(length, max(1, BLOCK // width))
-            block, row = divmod(at - start, rows)
-            block = compared(start + block * rows, start, width, rows)
-            overlaps, factor, *share = (values[row, :length] for values in block)
-            scores = open_scores[start : start + length]
-            open_scores[at] = NOTHING
-            reached = overlaps & (scores >= 0)
-            if share:
-                members = slice(start, start + length)
-                weight = np.where(reached, share[0], 0) * corner_scores[:, members]
-                weight[:, at - start] = corner_scores[:, at]  # itself, with weight 1
-                weight = weight.repeat(2, axis=0)
-                total = weight.cumsum(1)[:, -1]
-                mean = (weight * boxes[:4, members]).cumsum(1)[:, -1]
-                np.divide(mean, total, out=boxes[:4, at], where=total > 0)
-            lowered = scores * factor
-            lowered[~(lowered >= state.score_floor)] = NOTHING
-            np.copyto(scores, lowered, where=reached)
+    """`select_clean` of one image, in NumPy, whose calls on few numbers take less time."""
+    count, boxes = len(state.row), state.boxes
+    rows = BLOCK // boxes.shape[1]
+    blocks = (boxes[:, start : min(start + rows, count), None] for start in range(0, count, rows))
+    pairs = zip(*(state.compare_boxes(boxes[:, None], block) for block in blocks), strict=True)
+    overlaps, factor = (torch.cat(values)[:, :count] for values in pairs)
+    reaches = (overlaps & (state.group == state.group[:, None])).numpy()
+    scores, factors = state.score.clone().numpy(), factor.numpy()
+    settled, last = np.full_like(scores, NOTHING), NOTHING
+    for turn in range(count):
+        at = scores.argmax()
+        best = scores[at]
+        if best < 0 or (limit is not None and turn >= limit and best < last):
+            break
+        settled[at], last, scores[at] = best, best, NOTHING
+        with np.errstate(invalid="ignore"):
+            lowered = scores * factors[at]
+        lowered[~(lowered >= state.score_floor)] = NOTHING  # NaN, too: infinity times 0
+        np.copyto(scores, lowered, where=reaches[at] & (scores >= 0))
     return torch.from_numpy(settled)
 
 
 def select_clean(state: Rounds, limit: int | None) -> Tensor:
     """Select until the best `limit` are known; (R,) final scores, NOTHING where not selected."""
-    if _few_turns(state, limit):
+    if state.is_for_turns(limit):
         return select_in_turn(state, limit)
     open_scores = state.score
     settled = torch.full_like(open_scores, NOTHING)
@@ -212,7 +181,7 @@ def select_clean(state: Rounds, limit: int | None) -> Tensor:
         if state.corner_scores is not None:
             state.merge(selected, reached, factor, state.corner_scores)
         lowered = open_scores * factor
-        lowered.masked_fill_(~(lowered >= state.score_floor), NOTHING)  # NaN, too: inf * 0
+        lowered.masked_fill_(~(lowered >= state.score_floor), NOTHING)
         open_scores = torch.where(reached, lowered, open_scores)
     return settled
 

@@ -86,6 +86,8 @@ class StepLoop(SimpleTrainer):
         self.losses = self._checked(losses)
         self._log(data_time)
         self._stage = "updating"
+        # Here, as fused optimizers scale back themselves, after their gradients are clipped.
+        self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.average:

@@ -18,7 +18,7 @@ from .. import __version__
 from ..checkpoint.model_info import ModelInfo, config_text
 from ..data.samplers import seed_generators
 from ..evaluation.build import check_outputs
-from ..progress import SHOWN
+from ..progress import SHOWN, say
 from . import writers
 from .class_names import compare_with_checkpoint, set_class_names
 from .contradictions import differing
@@ -225,6 +225,8 @@ class Trainer(Parts):
         """Evaluate on DATASETS.TEST with the weights that a checkpoint would hold."""
         model = unwrapped(self.model)
         average = self.average.applied_to(model) if self.average else contextlib.nullcontext()
+        if (dtype := self.cfg.TEST.DTYPE) != "float32":
+            say(f"A training evaluates in float32; TEST.DTYPE {dtype} holds when it is over.")
         self.signals.at_once = True  # the steps are saved
         try:
             with average, buffers_of_main_process(model):

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 GAIN = 1.1  # so many times as fast as the first way another one has to be: less may be chance
 FAR = 2.0  # what takes so many times as long in its second call is not measured further
-ROUNDS, PAUSE = 4, 0.3  # seconds before a measurement: threads of some go on spinning after a call
+PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
 
 
 class Fastest:
@@ -78,22 +78,29 @@ class Fastest:
         say(f"{self.what} is {way}: {why}")
         return way
 
+    def _timings(self, entries: Entries) -> dict[str, Timing]:
+        """Of each way, the first one first; what is far slower is timed once."""
+        timings, calls, device = dict[str, Timing](), dict[str, Call](), self.known.model.device
+        for way in self.ways:
+            try:
+                call = partial(self._open(way), entries)
+                timings |= time_interleaved({way: call}, rounds=1, warm_up=1, device=device)
+            except (ImportError, OSError, RuntimeError, ValueError) as error:
+                if not timings:
+                    raise
+                logger.info("%s: %s is left out: %s", self.what, way, error)
+                continue
+            if timings[way].median <= FAR * timings[self.ways[0]].median:
+                calls[way] = call
+        rounds = 2 + min(2, int(1 / timings[self.ways[0]].median))  # 2 of what takes a second
+        how: dict[str, Any] = {"warm_up": 0, "device": device, "pause": PAUSE}
+        return timings | time_interleaved(calls, rounds=rounds, **how)
+
     @torch.no_grad()
     def _measure(self, entries: Entries, batch: int) -> tuple[str, str, bool]:
         """The way to go, what was measured, in words, and whether the pictures could tell."""
-        device, (apart, lost) = self.known.model.device, self.known.cfg.TEST.DTYPE_DIFFERENCE
-        timings, calls, first = dict[str, Timing](), dict[str, Call](), self.ways[0]
-        for way in self.ways:
-            try:
-                call = partial(self._open(way), entries[:batch])
-                timings |= time_interleaved({way: call}, rounds=1, warm_up=1, device=device)
-                if timings[way].median <= FAR * timings[first].median:
-                    calls[way] = call
-            except (ImportError, OSError, RuntimeError, ValueError) as error:
-                if way == first:
-                    raise
-                logger.info("%s: %s is left out: %s", self.what, way, error)
-        timings |= time_interleaved(calls, rounds=ROUNDS, warm_up=0, device=device, pause=PAUSE)
+        (apart, lost), first = self.known.cfg.TEST.DTYPE_DIFFERENCE, self.ways[0]
+        timings = self._timings(entries[:batch])
         times = ", ".join(f"{way} {timing.ms:.3g}" for way, timing in timings.items())
         size = " x ".join(map(str, entries[0]["image"].shape[1:]))
         told = [f"{batch} of {size} pixels take {times} ms ({torch.get_num_threads()} threads)"]

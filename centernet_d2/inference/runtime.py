@@ -201,20 +201,17 @@ class Runtimes:
             ValueError: there is none of that name, it cannot run this detector, or it finds
                 something else.
         """
-        if name in DTYPES:
-            how = {"fold": self.cfg.TEST.FOLD_NORM, "dtype": name}
-            return self.model if name == "float32" else make_fast(copy.deepcopy(self.model), **how)
-        check_choice("runtime", name, ["auto", *RUNTIMES])
+        check_choice("runtime", name, ["auto", *RUNTIMES, *DTYPES])
         if name == "auto":
             from .fastest import Fastest
 
             return Fastest(self, name)
-        form, precision = RUNTIMES[name]
         if name == "eager":
             return self.model
-        if name in ("folded", "bf16"):
-            dtype = "bfloat16" if precision == "bf16" else "float32"
-            return make_fast(copy.deepcopy(self.model), dtype=dtype)
+        if dtype := {"folded": "float32", "bf16": "bfloat16"}.get(name, name in DTYPES and name):
+            fold = name not in DTYPES or self.cfg.TEST.FOLD_NORM
+            return make_fast(copy.deepcopy(self.model), fold=fold, dtype=dtype)
+        form, precision = RUNTIMES[name]
         if name == "cuda-graph":
             return graphed(make_fast(copy.deepcopy(self.model)))
         if self.model.device.type != "cpu":

@@ -79,7 +79,11 @@ class ResidualBlock(nn.Module):
 
     With `pooled_skip` the input is max-pooled by the stride before it is projected, and projected
     only where the width changes (published DLA; H and W are multiples of the stride).
+
+    With `recompute` set it keeps its input alone for the backward pass, where it computes again.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -107,6 +111,13 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            from .recompute import recomputed
+
+            return recomputed(self, self._united, features)
+        return self._united(features)
+
+    def _united(self, features: Tensor) -> Tensor:
         residual = self.bn2(self.conv2(torch.relu_(self.bn1(self.conv1(features)))))
         return torch.relu_(residual + self.skip(self.pool(features)))
 

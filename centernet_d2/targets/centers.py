@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..structures.targets import CenterTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import GaussianRule, blank_map
+from .gaussian import GaussianRule
 from .ignored import with_ignored
 
 
@@ -73,8 +73,8 @@ def center_targets(
     kept = found[objects.kept]
     if regression_mask is None:
         regression_mask = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-    blank = blank_map(boxes, num_images, num_classes * sizes, map_size)
-    center = keypoint_targets(objects, objects.center, blank)
+    shape = (num_images, num_classes * sizes, height, width)
+    center = keypoint_targets(objects, objects.center, shape)
     heatmap, hidden = center.heatmap, None
     if ignored is not None:
         rows = (boxes[ignored], classes[ignored], image[ignored])

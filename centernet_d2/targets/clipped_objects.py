@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import KeypointTargets, PeakIndex
-from .gaussian import GaussianRule, draw_gaussians
+from .gaussian import GaussianRule, blank_map, draw_gaussians_
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,10 @@ def clipped_objects(
 
 
 def keypoint_targets(
-    objects: ClippedObjects, points: Tensor, blank: Tensor, sigma_divisor: float | Tensor = 6
+    objects: ClippedObjects,
+    points: Tensor,
+    shape: tuple[int, int, int, int],
+    sigma_divisor: float | Tensor = 6,
 ) -> KeypointTargets:
     """Cells, offsets and heatmap of one point of every object.
 
@@ -85,13 +88,14 @@ def keypoint_targets(
     Args:
         objects: P objects.
         points: (P, 2) as (x, y), on the map.
-        blank: (N, C, h, w), what is drawn on; stays as it is.
+        shape: (N, C, h, w) of the heatmap.
         sigma_divisor: window side over sigma; see `draw_gaussians`.
     """
     cell = points.long()  # truncation; points are not negative
     peaks = PeakIndex(image=objects.image, y=cell[:, 1], x=cell[:, 0])
+    blank = blank_map(points, *shape)
     return KeypointTargets(
-        heatmap=draw_gaussians(blank, peaks, objects.classes, objects.radius, sigma_divisor),
+        heatmap=draw_gaussians_(blank, peaks, objects.classes, objects.radius, sigma_divisor),
         peaks=peaks,
         offset=points - cell,
     )

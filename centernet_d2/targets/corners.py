@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..structures.targets import CornerTargets
 from .clipped_objects import clipped_objects, keypoint_targets
-from .gaussian import GaussianRule, blank_map
+from .gaussian import GaussianRule
 
 
 @torch.no_grad()
@@ -55,14 +55,14 @@ def corner_targets(
         limit=((frame_width - 1) * width / frame_width, (frame_height - 1) * height / frame_height),
         gaussian=gaussian,
     )
-    blank = blank_map(boxes, num_images, num_classes, map_size)
+    shape = (num_images, num_classes, height, width)
     center, side = None, 2 * objects.radius + 1  # where the radius is 0 the window is one cell
     divisor = side / (side - 1).clamp(min=1) if sigma_rule == "radius" else 1.0
     if center_sigma_divisor is not None:
-        center = keypoint_targets(objects, objects.center, blank, center_sigma_divisor * divisor)
+        center = keypoint_targets(objects, objects.center, shape, center_sigma_divisor * divisor)
     return CornerTargets(
-        top_left=keypoint_targets(objects, objects.top_left, blank, 6 * divisor),
-        bottom_right=keypoint_targets(objects, objects.bottom_right, blank, 6 * divisor),
+        top_left=keypoint_targets(objects, objects.top_left, shape, 6 * divisor),
+        bottom_right=keypoint_targets(objects, objects.bottom_right, shape, 6 * divisor),
         center=center,
         image=objects.image,
         num_images=num_images,

@@ -3,7 +3,6 @@
 P objects, N images, C classes, (h, w) output map; lengths in cells of the output map.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -93,9 +92,9 @@ class GaussianRule:
         return overlap_radius(height, width, self.min_overlap, rule).clamp(min=0).long()
 
 
-def blank_map(like: Tensor, num_images: int, channels: int, map_size: Sequence[int]) -> Tensor:
+def blank_map(like: Tensor, num_images: int, channels: int, height: int, width: int) -> Tensor:
     """Zeros (N, C, h, w) to draw on, channels-last as the maps that they are compared with."""
-    return like.new_zeros((num_images, *map_size, channels)).permute(0, 3, 1, 2)
+    return like.new_zeros((num_images, height, width, channels)).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
@@ -121,10 +120,21 @@ def draw_gaussians(
         radius: (P,) int64.
         sigma_divisor: see above; of all objects, or (P,).
     """
-    drawn = heatmap.clone()
-    _, index, value = _drawn_cells(drawn, peaks, classes, radius, sigma_divisor)
-    drawn.as_strided((drawn.numel(),), (1,)).scatter_reduce_(0, index, value, "amax")
-    return drawn
+    return draw_gaussians_(heatmap.clone(), peaks, classes, radius, sigma_divisor)
+
+
+@torch.no_grad()
+def draw_gaussians_(
+    heatmap: Tensor,
+    peaks: PeakIndex,
+    classes: Tensor,
+    radius: Tensor,
+    sigma_divisor: float | Tensor = 6.0,
+) -> Tensor:
+    """As `draw_gaussians`, on the heatmap itself, which is returned; new memory is slow."""
+    _, index, value = _drawn_cells(heatmap, peaks, classes, radius, sigma_divisor)
+    heatmap.as_strided((heatmap.numel(),), (1,)).scatter_reduce_(0, index, value, "amax")
+    return heatmap
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..structures.targets import CenterTargets, JointTargets, PeakIndex
-from .gaussian import blank_map, dense_cells, draw_gaussians
+from .gaussian import blank_map, dense_cells, draw_gaussians_
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def joint_targets(
     cell = point.long()  # truncation; inside the map nothing is negative
     center = centers.peaks[owner]
     peaks = PeakIndex(image=centers.peaks.image[owner], y=cell[:, 1], x=cell[:, 0])
-    blank = blank_map(points, num_images, points.shape[1], (height, width))
+    shape = (num_images, points.shape[1], height, width)
     radius = centers.radius[owner]
     return JointTargets(
         owner=owner,
@@ -52,6 +52,8 @@ def joint_targets(
         displacement=point - center.cells,
         peaks=peaks,
         offset=point - cell,
-        heatmap=draw_gaussians(blank, peaks, joint, radius) if with_heatmap else None,
-        dense=dense_cells(blank, center, joint, radius) if dense else None,
+        heatmap=draw_gaussians_(blank_map(points, *shape), peaks, joint, radius)
+        if with_heatmap
+        else None,
+        dense=dense_cells(blank_map(points, *shape), center, joint, radius) if dense else None,
     )

@@ -56,7 +56,7 @@ def test_a_record_holds_one_section_of_one_kind_of_machine():
     # `runtimes`: shares of the rate of a product, whose own row has none.
     rows = [{"model": "a", "runtime": "float32 GEMM", "ms_per_image": None, "gflops": 100}]
     rows.append({"model": "a", "runtime": "eager", "ms_per_image": 3, "of_gemm": 0.8})
-    rows[1]["spread"] = 0.1
+    rows[1]["uncertainty"] = 0.1
     assert ratios(rows) == {"a, eager against float32 GEMM": [0.8, 0.1]}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,6 +75,7 @@ def test_every_section_measures(options, monkeypatch):
     )
 
     cases = (("few boxes", 30, 4, 1, 0), ("a crowd in each of 2 images", 20, 3, 2, 40))
+    monkeypatch.setattr("centernet_d2.benchmark.runtimes.PAUSE", 0)
     monkeypatch.setattr(soft_nms, "CASES", cases)
     monkeypatch.setattr(cpu_threads, "BESIDE", ((0, "nothing"), (1, "training")))
     monkeypatch.setattr(cpu_threads, "SETTINGS", {"one thread": {"OMP_NUM_THREADS": "1"}})
@@ -129,13 +131,20 @@ def test_every_section_measures(options, monkeypatch):
     assert rows[0]["speed_up"] == 1
     assert len(rows) == 5
 
+    (row,) = result["sections"]["training_step"]
+    assert 0 < row["losses_ms"] < row["step_ms"]
+    assert row["kept_mib"] > 0.1
+
     rows = result["sections"]["protocols"]
     assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
 
     for name, record in records_of(result):
-        compared = [row for row in record["rows"] if row.get("reference")]
-        others = [row for row in compared if row["alternative"] != row["reference"]]
-        assert len(record["ratios"]) == len(others), name  # each has a name of its own
+        compared = [
+            row
+            for row in record["rows"]
+            if row.get("of_gemm") or row.get("reference") not in (None, row.get("alternative"))
+        ]
+        assert len(record["ratios"]) == len(compared), name  # each has a name of its own
 
 
 def test_the_loops_of_the_soft_nms_section_agree():
@@ -198,7 +207,29 @@ def test_protocols_leave_the_network_its_views(options, monkeypatch):
 
     monkeypatch.setattr(protocols, "build", watched)
     protocols.protocols(replace(options, rounds=1, warm_up=0))
-    assert [shape[0] for shape in seen] == [1, 2] + [2] * 5
+    assert [shape[0] for shape in seen] == ([1, 2] + [2] * 5) * 2  # timed, then by stage
+
+
+def test_decoding_is_what_neither_canvas_nor_network_take(options, monkeypatch):
+    from benchmarks import protocols
+
+    clock = [0.0]
+    monkeypatch.setattr(protocols.time, "perf_counter", lambda: clock[0])
+
+    def takes(seconds):
+        return lambda *_: clock.append(clock.pop() + seconds)
+
+    model = SimpleNamespace(predict=takes(5), inference_images=takes(1))
+
+    def call():
+        for _ in range(2):  # scales
+            model.inference_images("images", "canvas")
+            model.predict("images")
+        takes(3)()
+
+    assert protocols.decode_share(model, call, options) == pytest.approx(0.2)
+    assert model.predict("images") is None
+    assert clock == [options.rounds * 15.0 + 5]
 
 
 def test_detectors_of_3d_boxes_find_their_cameras(options):
@@ -247,3 +278,16 @@ def test_measures_on_a_gpu(options):
     result = run_sections(["detector"], replace(options, device="cuda"))
     assert "gpu" in result["machine"]
     assert all(row["peak_mib"] is not None for row in result["sections"]["detector"])
+
+
+def test_operators_of_a_folded_detector_have_its_multiply_adds(options, config_root):
+    from benchmarks.layers import layers
+
+    path = str(config_root / "COCO-Detection" / "points_resnet18_dcn_140e.yaml")
+    options = replace(options, configs=[path], overrides=(), rounds=1, size=(64, 64))
+    whole, *rows = layers(options)
+    model, size = build(path, options)
+    expected = count_multiply_adds(model, preprocess(model, random_inputs(1, size)))
+    assert whole["operator"] == "network"
+    assert whole["gmac"] == round(expected / 1e9, 3) > 0.1
+    assert sum(row["calls"] for row in rows if row["operator"] == "deformable") == 3

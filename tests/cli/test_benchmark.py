@@ -48,6 +48,7 @@ def test_what_is_not_there(verb, arguments, told):
 def test_runtimes_are_compared_and_the_fastest_is_remembered(verb, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(formats, "is_missing", lambda package: package == "onnxscript")
+    monkeypatch.setattr(runtimes, "PAUSE", 0)
     some = {n: runtime.RUNTIMES[n] for n in ("eager", "folded", "bf16", "onnxruntime")}
     for module in (runtime, runtimes):
         monkeypatch.setattr(module, "RUNTIMES", some)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from detectron2.solver import build_lr_scheduler
 from torch import nn
 
-from centernet_d2.engine.optimizer import build_optimizer
+from centernet_d2.engine.optimizer import build_optimizer, optimizer_state, resume_optimizer
 from centernet_d2.engine.setup import load_config, setup
 
 
@@ -93,3 +95,31 @@ def test_rate_falls_after_each_step_and_warms_up_on_demand():
     assert rates(*make(*schedule, "SOLVER.STEPS", ()), 10) == pytest.approx([1.0] * 10)
     warm = ["SOLVER.WARMUP_ITERS", 2, "SOLVER.WARMUP_FACTOR", 0.5]
     assert rates(*make(*schedule, *warm), 4) == pytest.approx([0.5, 0.75, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+@pytest.mark.parametrize("resumed", ["fused", "plain", "other layout"])
+def test_fused_steps_are_plain_ones(name, resumed):
+    """Also after taking over the state of a plain one, whatever its layout in memory."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(8, 6, 3).to(memory_format=torch.channels_last)
+    twin = copy.deepcopy(model)
+    settings = {"lr": 0.01, "weight_decay": 0.1, "sgd": {"momentum": 0.9, "nesterov": True}}
+    ours = build_optimizer(model, name=name, **settings)
+    assert ours.defaults["fused"]
+    plain = build_optimizer(twin, name=name, **settings)
+    plain.param_groups[0]["fused"] = False
+    for step in range(8):
+        for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+            other.grad = torch.randn_like(other)
+            mine.grad = other.grad.contiguous()
+        if step == 4 and resumed != "fused":
+            state = copy.deepcopy(optimizer_state(plain, twin))
+            for value in state["optimizer"]["state"].values():
+                if resumed == "other layout":
+                    value |= {k: v.contiguous() for k, v in value.items() if v is not None}
+            assert resume_optimizer(ours, None, model, state) == []
+        ours.step()
+        plain.step()
+    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)

@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from centernet_d2.engine.ema import WeightAverage
+from centernet_d2.engine.optimizer import build_optimizer
 from centernet_d2.engine.step_loop import StepLoop
 
 
@@ -129,6 +130,17 @@ def test_mixed_precision_on_the_cpu(dtype):
     assert loop.model.layer.weight.item() == pytest.approx(0.6, abs=5e-3)  # the least squares w
     assert loop.grad_scaler.is_enabled() is (dtype is torch.float16)
     assert ("grad_scale" in storage.latest()) is (dtype is torch.float16)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["value", "norm", "full_model"])
+def test_what_is_clipped_is_the_gradient_itself(kind, dtype):
+    """Not that of a scaled loss: the gradient of the step by hand is -0.5."""
+    model = Line()
+    optimizer = build_optimizer(model, name="SGD", lr=1.0, clipping=(kind, 0.125, 2.0))
+    loop = StepLoop(model, itertools.cycle(batches([1.0, 2.0])), optimizer, amp_dtype=dtype)
+    steps(loop, 1)
+    assert model.layer.weight.item() == pytest.approx(0.625)
 
 
 def test_each_step_draws_by_seed_and_iteration():

@@ -391,6 +391,35 @@ def test_hourglass_norm_starts():
     assert 0.9 < factors["uniform"].max() <= 1
 
 
+@pytest.mark.parametrize(("dtype", "norm"), [(None, "BN"), (torch.bfloat16, "BN"), (None, "GN")])
+def test_a_recomputed_hourglass_is_the_same(dtype, norm):
+    """Maps, gradients and statistics bit for bit, of less memory."""
+    found, kept = [], []
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        backbone = Hourglass(stacks=2, norm=norm, recompute=recompute, **SMALL_HOURGLASS).train()
+        sizes = {}
+
+        def note(tensor, sizes=sizes):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        for _ in range(2):
+            with (
+                torch.autocast("cpu", dtype=dtype, enabled=dtype is not None),
+                torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+            ):
+                maps = backbone(images)
+            sum(m.float().square().mean() for m in maps.values()).backward()
+        gradients = [p.grad for p in backbone.parameters()]
+        found.append([*maps.values(), *gradients, *backbone.buffers()])
+        kept.append(sum(sizes.values()))
+    assert all(map(torch.equal, *found))
+    assert kept[1] < 0.6 * kept[0]
+    assert all(m.momentum for m in backbone.modules() if isinstance(m, nn.BatchNorm2d))
+
+
 @pytest.mark.parametrize("stacks", [1, 2])
 def test_a_small_hourglass_learns(stacks):
     torch.manual_seed(0)

@@ -96,6 +96,7 @@ class Hourglass(ConfiguredBackbone):
         norm: str = "BN",  # detectron2's name of the normalisation
         norm_init: str = "ones",  # or "uniform", see `start_norms`
         pyramid: bool = False,
+        recompute: bool = False,  # blocks in the backward pass, instead of keeping their maps
     ) -> None:
         super().__init__()
         check_at_least("stacks", stacks, 1)
@@ -131,6 +132,8 @@ class Hourglass(ConfiguredBackbone):
         self.merge_input = nn.ModuleList(_conv1x1(width, width, norm) for _ in between)
         self.merge_output = nn.ModuleList(_conv1x1(out_channels, width, norm) for _ in between)
         self.merged = nn.ModuleList(ResidualBlock(width, width, norm=norm) for _ in between)
+        for block in (part for part in self.modules() if isinstance(part, ResidualBlock)):
+            block.recompute = recompute
         start_norms(self, norm_init)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

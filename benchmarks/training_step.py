@@ -1,0 +1,103 @@
+"""A training step: its time, what of it are targets and losses, and the memory that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from centernet_d2.benchmark.detector import build, random_inputs, size_text
+from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from centernet_d2.benchmark.timing import peak_memory
+from centernet_d2.engine.automatic import kept_per_image
+from centernet_d2.engine.optimizer import build_optimizer
+
+BATCH, OBJECTS = 2, 7  # images of a step, objects of an image, as COCO has them
+ROUNDS = 5  # at most; a step takes seconds
+FORMS = {"": (), "recomputed": ("MODEL.HOURGLASS.RECOMPUTE", True)}
+
+
+@BENCHMARK_REGISTRY.register()
+def training_step(options: BenchmarkOptions) -> list[Row]:
+    """Milliseconds of a step of 2 random images, and of its parts alone.
+
+    `losses`: targets and losses with their backward pass to the maps. `optimizer`: fused Adam,
+    which the step has, and `plain_optimizer` the loop over parameters. `kept`: what an image
+    keeps for the backward pass; `peak`: what a step takes on top of weights, gradients and
+    moments. Hourglasses in both forms of MODEL.HOURGLASS.RECOMPUTE.
+    """
+    rows = []
+    for path in options.configs:
+        for form, overrides in FORMS.items():
+            model, size = build(path, replace(options, overrides=[*options.overrides, *overrides]))
+            if not form or any(getattr(m, "recompute", False) for m in model.modules()):
+                rows.append(_row(path, form, model.train(), size, options))
+    return rows
+
+
+def _row(
+    path: str, form: str, model: nn.Module, size: tuple[int, int], options: BenchmarkOptions
+) -> Row:
+    inputs = [entry | {"instances": random_objects(size)} for entry in random_inputs(BATCH, size)]
+    objects = [entry["instances"].to(model.device) for entry in inputs]
+    optimizer = build_optimizer(model, lr=0.0)
+    plain = torch.optim.Adam(model.parameters(), lr=0.0, fused=False, foreach=False)
+    images = model.training_images(inputs)
+    with torch.no_grad():
+        maps = model.predict(images)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with options.autocast():
+            losses = model(inputs)
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    def losses() -> None:
+        with options.autocast():
+            sum(model.losses(leaves(maps), images, objects).values()).backward()
+
+    calls = {"step": step, "optimizer": optimizer.step, "plain_optimizer": plain.step}
+    times = options.time(calls | {"losses": losses}, most_rounds=ROUNDS, warm_up=1)
+    optimizer.zero_grad()
+    peak, kept = peak_memory(step, options.torch_device), kept_per_image(model, list(size))
+    return {
+        "model": f"{Path(path).stem} {form}".strip(),
+        "image": size_text(size),
+        **{f"{name}_ms": round(timing.ms, 1) for name, timing in times.items()},
+        "losses_share": round(times["losses"].median / times["step"].median, 4),
+        "spread": times["step"].spread,
+        "kept_mib": round(kept / 2**20, 1),
+        "peak_mib": None if peak is None else round(peak / 2**20, 1),
+    }
+
+
+def random_objects(size: Sequence[int]) -> Instances:
+    """Boxes of the first class, from an eighth to five eighths of the picture; the same for all."""
+    random = torch.rand(4, OBJECTS, generator=torch.Generator().manual_seed(0))
+    frame = torch.tensor([size[1], size[0]])
+    start, side = random[:2].T * frame * 0.75, (0.125 + random[2:].T / 2) * frame
+    found = Instances(tuple(size))
+    found.gt_boxes = Boxes(torch.cat([start, start + side], dim=1))
+    found.gt_classes = torch.zeros(OBJECTS, dtype=torch.int64)
+    return found
+
+
+def leaves(value: Any) -> Any:
+    """Predictions as they are, whose maps get gradients of their own."""
+    if isinstance(value, Tensor):
+        return value.detach().requires_grad_()
+    if isinstance(value, dict):
+        return {key: leaves(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(leaves, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return replace(value, **{name: leaves(getattr(value, name)) for name in names})
+    return value
