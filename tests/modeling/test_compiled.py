@@ -125,11 +125,10 @@ def test_what_compiling_needs_is_said_at_the_start(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["pose", "triplet"])
 def test_compiled_code_gives_the_same_losses_and_gradients(name, monkeypatch):
     monkeypatch.undo()
-    model = detector(name).train()
-    found = []
+    model, batch, found = detector(name).train(), pictures(2, 3), []
     for model.compiles in (False, True):
         model.zero_grad()
-        losses = model(pictures(2, 3))
+        losses = model(batch)
         sum(losses.values()).backward()
         gradients = [each.grad for each in model.parameters()]
         found.append((losses, [torch.zeros(()) if g is None else g for g in gradients]))
