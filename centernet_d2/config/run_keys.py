@@ -119,6 +119,9 @@ SOLVER = block(
         "The learning rate is multiplied by GAMMA after each of these epochs; []: after the "
         "iterations of STEPS."),
     CHECKPOINT_EPOCHS=(0, whole(), "0: CHECKPOINT_PERIOD iterations."),
+    COMPILE=(False, flag,
+        "torch.compile makes code of network and losses for the training, at its first steps "
+        "(minutes). Needs a C++ compiler on a CPU, a C compiler on a GPU."),
     AMP_DTYPE=("float16", one_of("float16", "bfloat16"), "Of SOLVER.AMP."),
     EMA_DECAY=(0.0, number(0, below=1),
         "Decay of an exponential moving average of the weights, used for evaluation; 0: off."),

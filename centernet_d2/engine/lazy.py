@@ -70,6 +70,7 @@ SETTINGS = {
     "dataloader.train.dataset.names": "DATASETS.TRAIN",
     "dataloader.train.total_batch_size": "SOLVER.IMS_PER_BATCH",
     "train.ims_at_once": "SOLVER.IMS_AT_ONCE",
+    "train.compile": "SOLVER.COMPILE",
     "dataloader.train.num_workers": "DATALOADER.NUM_WORKERS",
     "dataloader.test.dataset.names": "DATASETS.TEST",
     "dataloader.test.batch_size": "TEST.IMS_PER_BATCH",

@@ -80,6 +80,11 @@ class Trainer(Parts):
         seed_generators(self.seed)  # a drawn seed, given by hand later, repeats the whole run
 
         model, decay = self.build_model(cfg), cfg.SOLVER.EMA_DECAY
+        if cfg.SOLVER.COMPILE:
+            from ..modeling.compiled import compile_training
+
+            compile_training(model)
+            logger.info("SOLVER.COMPILE: the first steps compile, for minutes.", extra=SHOWN)
         check_outputs(cfg.DATASETS.TEST, getattr(model, "output_fields", ("pred_boxes",)))
         loader = self.build_train_loader(cfg, dataset=dataset, seed=self.seed)
         mapper = getattr(getattr(loader, "dataset", None), "mapper", None)

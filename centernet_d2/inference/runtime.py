@@ -34,6 +34,7 @@ from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import arrays_of, inputs_of, rows_found, stacked, write_graph
 from ..missing import is_missing
+from ..modeling.compiled import check_compiler
 from ..modeling.fast_inference import DTYPES, make_fast
 from ..modeling.inputs import source_of
 from ..modeling.memory import check_canvas
@@ -219,6 +220,7 @@ class Runtimes:
             )
         if form:
             return self._of_file(name, form, precision)
+        check_compiler("cpu", "take another runtime, such as folded")
         model = copy.deepcopy(self.model)
         make_fast(model).requires_grad_(False)
         graph = DetectorGraph(model)

@@ -1,6 +1,6 @@
 """Modulated deformable convolution (v2, one deformable group) with its own offset branch.
 
-torchvision's operator is the reference, and computes while a graph is traced and on CUDA, where the
+torchvision's operator is the reference, and computes in exported graphs and on CUDA, where the
 environment variable CENTERNET_D2_TRITON_DEFORM=1 puts Triton kernels in its place. On a CPU
 the same numbers come from a gather of bilinear samples over channels-last rows and one matrix
 product, many times faster and also in bfloat16: `deform_gather`.
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from centernet_d2.layers.cuda_kernels import cuda_kernels
-from centernet_d2.layers.deform_gather import gather_and_multiply
+from .cuda_kernels import cuda_kernels
+from .deform_gather import gather_and_multiply
+from .tracing import makes_a_graph
 
 TRITON = os.environ.get("CENTERNET_D2_TRITON_DEFORM") == "1"
 """Whether CUDA takes the kernels of `deform_triton`; not before they have run on a GPU."""
@@ -55,14 +56,15 @@ def modulated_deform_conv2d(
         and bilinear weights are computed in at least float32.
     """
     geometry = {"padding": padding, "dilation": dilation, "stride": stride}
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    exported = makes_a_graph()
+    traced = exported or torch.compiler.is_compiling()
     if not traced:  # a graph would keep the checks as limits on its input sizes
         _check_shapes(x, offset, mask, weight, bias, **geometry)
     kernels = None if traced else _kernels(x)
     casts = x.device.type == "cpu" or kernels is not None
     x, weight, bias, output_dtype = _cast_for_autocast(x, weight, bias, casts=casts)
     # An empty batch has nothing to gather, so the CPU path serves it on every device.
-    use_reference = traced or (x.device.type != "cpu" and x.shape[0] > 0)
+    use_reference = exported or (x.device.type != "cpu" and x.shape[0] > 0)
     compute = _reference if use_reference else gather_and_multiply
     compute = kernels.sample_and_multiply if kernels else compute
     return compute(x, offset, mask, weight, bias, **geometry).to(output_dtype)

@@ -36,8 +36,13 @@ def gather_and_multiply(
     offset = offset.permute(0, 2, 3, 1).reshape(images, out_size.numel(), taps, 2).to(dtype)
     mask = mask.permute(0, 2, 3, 1).reshape(images, out_size.numel(), taps).to(dtype)
     kernel = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], taps * channels)
-    geometry = Geometry.of(numbers, offset)
-    out = GatherAndMultiply.apply(rows, offset, mask, kernel, bias, geometry)
+    given = (rows, offset, mask, kernel, bias)
+    if torch.compiler.is_compiling():
+        from . import deform_operator
+
+        out = deform_operator.gather_and_multiply(*given, numbers)
+    else:
+        out = GatherAndMultiply.apply(*given, Geometry.of(numbers, offset))
     return out.view(images, *out_size, weight.shape[0]).permute(0, 3, 1, 2)
 
 

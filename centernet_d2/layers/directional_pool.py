@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..checked_values import check_choice
 from .cuda_kernels import cuda_kernels
+from .tracing import makes_a_graph
 
 DIRECTIONS = {"top": (2, True), "bottom": (2, False), "left": (3, True), "right": (3, False)}
 """Direction -> axis of the scan, and whether it starts at the axis' end."""
@@ -45,19 +46,9 @@ def directional_pool(features: Tensor, direction: str) -> Tensor:
     if features.dim() != 4:
         raise ValueError(f"directional_pool takes (N, C, H, W), got {tuple(features.shape)}")
     axis, from_end = DIRECTIONS[direction]
-    if _makes_a_graph():
+    if makes_a_graph():
         return pool_by_doubling(features, axis, from_end)
     return _pool(features, axis, from_end)
-
-
-def _makes_a_graph() -> bool:
-    """Whether a graph for other programs is being made, which knows no operators of ours.
-
-    The flag itself is asked: in torch 2.11 `torch.compiler.is_exporting()` is true inside
-    `torch.compile` too, where halved ties would be trained with.
-    """
-    exporting = getattr(torch.compiler, "_is_exporting_flag", False)
-    return exporting or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing()
 
 
 def pool_by_doubling(features: Tensor, axis: int, from_end: bool) -> Tensor:
@@ -95,7 +86,7 @@ def pool_with(features: Tensor, companion: Tensor, direction: str) -> tuple[Tens
     """
     axis, from_end = DIRECTIONS[direction]
     reach, length = 1, features.shape[axis]
-    while reach < (LONGEST if _makes_a_graph() else length):
+    while reach < (LONGEST if makes_a_graph() else length):
         nearer = (features, companion)
         further = [_moved(each, axis, from_end, reach, length) for each in nearer]
         higher = further[0] > features

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checked_values import check_at_least, check_choice
+from .tracing import makes_a_graph
 
 BILINEAR_CHANNELS = ("all", "first")
 
@@ -82,8 +83,7 @@ class BilinearUpsampling(nn.ConvTranspose2d):
         fill_bilinear_(self.weight)
 
     def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if traced or output_size is not None or features.device.type != "cpu":
+        if makes_a_graph() or output_size is not None or features.device.type != "cpu":
             return super().forward(features, output_size)
         # A CPU computes half types of this layer by plain loops, 30 times slower than float32.
         dtype = torch.promote_types(features.dtype, torch.float32)

@@ -55,9 +55,9 @@ def center_targets(
             the several sizes of a point, which have a heatmap of each class each.
     """
     height, width = map_size
-    if ignored is None:
-        ignored = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    found = torch.nonzero(~ignored).flatten()
+    found = torch.arange(len(boxes), device=boxes.device)
+    if ignored is not None:
+        found = found[~ignored]
     limit: tuple[float, float] = (width - 1, height - 1)
     if border == "map":  # a center rounded to its very end would be in no cell
         limit = (width * (1 - 1e-6), height * (1 - 1e-6))
@@ -76,7 +76,7 @@ def center_targets(
     shape = (num_images, num_classes * sizes, height, width)
     center = keypoint_targets(objects, objects.center, shape)
     heatmap, hidden = center.heatmap, None
-    if ignored.any():
+    if ignored is not None:
         rows = (boxes[ignored], classes[ignored], image[ignored])
         heatmap = with_ignored(heatmap, *rows, region=ignored_region, gaussian=gaussian)
         hidden = heatmap != center.heatmap

@@ -218,3 +218,28 @@ def test_too_few_images_for_the_processes(config, monkeypatch):
     monkeypatch.setattr(comm, "shared_random_seed", lambda: 1)
     with pytest.raises(ValueError, match=r"SOLVER\.IMS_PER_BATCH 4 .* processes 8"):
         Trainer(config())
+
+
+def test_a_compiled_training_is_the_same_and_keeps_its_names(config, tmp_path, monkeypatch):
+    """With averaged weights, parts of a batch and bfloat16; an evaluation runs what is there."""
+    calls, run = [], torch.compile
+
+    def compile_without_cpp(function):
+        calls.append(function.__name__)
+        return run(function, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", compile_without_cpp)
+    saved = []
+    for compiles in (False, True):
+        cfg = config(
+            *("SOLVER.MAX_ITER", 2, "SOLVER.STEPS", (), "SOLVER.COMPILE", compiles),
+            *("SOLVER.EMA_DECAY", 0.5, "SOLVER.IMS_AT_ONCE", 3, "TEST.EVAL_PERIOD", 1),
+            *("SOLVER.AMP.ENABLED", True, "SOLVER.AMP_DTYPE", "bfloat16"),
+            *("OUTPUT_DIR", str(tmp_path / str(compiles))),
+        )
+        file = train(cfg)[0].checkpointer.get_checkpoint_file()
+        saved.append(torch.load(file, weights_only=True)["model"])
+        assert calls == ["predict", "losses_against"] * compiles
+    plain, compiled = saved
+    assert list(plain) == list(compiled)
+    torch.testing.assert_close(compiled, plain)

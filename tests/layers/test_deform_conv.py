@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision.ops import deform_conv2d
 
-from centernet_d2.layers import deform_conv, deform_gather
+from centernet_d2.layers import deform_conv, deform_gather, deform_operator
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
 from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
 from centernet_d2.layers.deform_sampling import Sampler
@@ -551,6 +551,38 @@ def test_map_smaller_than_the_kernel_is_named():
     nothing = torch.zeros(1, 18, 0, 0)
     with pytest.raises(ValueError, match="smaller than the kernel's reach"):
         modulated_deform_conv2d(x, nothing, nothing, torch.zeros(4, 3, 3, 3), padding=0)
+
+
+# ---- as an operator ----
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_compiler_calls_our_kernel_and_gets_the_same(bias):
+    tensors, options = arguments("stride 2, dilation 2", dtype=torch.float32)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(str(graph.code))
+        return graph
+
+    def layer(*given):
+        return modulated_deform_conv2d(*given, *([None] * (not bias)), **options)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend=backend, fullgraph=True)
+    tensors = tensors[: 4 + bias]
+    assert torch.equal(compiled(*tensors), layer(*tensors))
+    assert "centernet_d2.gather_and_multiply" in graphs[0]
+    found, expected = (gradients(each, tensors, {}) for each in (compiled, layer))
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("bias", [torch.randn(5, requires_grad=True), None])
+def test_the_operator_is_what_torch_wants_of_one(bias):
+    shapes = ((126, 4), (2, 63, 9, 2), (2, 63, 9), (5, 36))
+    given = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    numbers = [9, 7, 9, 7, 3, 3, 1, 1, 1]
+    torch.library.opcheck(deform_operator.gather_and_multiply, (*given, bias, numbers))
 
 
 # ---- kernels for CUDA ----

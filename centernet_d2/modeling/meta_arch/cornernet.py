@@ -89,6 +89,12 @@ class CornerNet(HeatmapDetector):
     ) -> dict[str, Tensor]:
         """Per keypoint `loss_heatmap_...` and `loss_offset_...`; `loss_pull` and `loss_push`."""
         targets = self.targets(images, instances, predictions[0].map_size)
+        return self.maybe_compiled("losses_against", predictions, targets)
+
+    def losses_against(
+        self, predictions: list[CornerPredictions], targets: CornerTargets
+    ) -> dict[str, Tensor]:
+        """The losses against given targets."""
         per_stack = [self._stack_losses(stack, targets) for stack in predictions]
         return stacks_united(per_stack, self.learning.stack_reduction)
 

@@ -44,6 +44,8 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
     default, see `DetectorDefaults`.
     """
 
+    compiles = False  # whether torch compiles network and losses in training; names stay
+
     def __init__(
         self,
         *,
@@ -137,7 +139,16 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
             return self.inference(batched_inputs)
         images = self.training_images(batched_inputs)
         instances = [self.checked_objects(entry).to(self.device) for entry in batched_inputs]
-        return self.losses(self.predict(images), images, instances)
+        return self.losses(self.maybe_compiled("predict", images), images, instances)
+
+    def maybe_compiled(self, method: str, *given: Any) -> Any:
+        """What a method returns, compiled where `compiles` says so."""
+        function = getattr(type(self), method)
+        if self.compiles and self.training:
+            from ..compiled import compiled  # most trainings do without
+
+            function = compiled(function)
+        return function(self, *given)
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, or an error that names it; see `checked_classes`.

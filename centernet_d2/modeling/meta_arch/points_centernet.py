@@ -138,13 +138,14 @@ class PointsCenterNet(HeatmapDetector):
         self, images: PaddedImages, instances: list[Instances], map_size: tuple[int, int]
     ) -> CenterTargets:
         """Ground truth of the heatmap and of the centers, on the output map."""
+        ignored = torch.cat([inputs.ignored_rows(entry) for entry in instances])
         return center_targets(
             *inputs.objects_on_map(images, instances, map_size),
             num_images=len(images),
             num_classes=self.num_classes,
             map_size=map_size,
             regression_mask=regression_mask(self.tasks, instances),
-            ignored=torch.cat([inputs.ignored_rows(entry) for entry in instances]),
+            ignored=ignored if ignored.any() else None,
             ignored_region=self.learning.ignored_region,
             gaussian=self.learning.gaussian,
             border=self.learning.border,
@@ -157,6 +158,15 @@ class PointsCenterNet(HeatmapDetector):
         """`loss_heatmap`, `loss_offset` and the tasks' losses, averaged over stacks."""
         centers = self.targets(images, instances, predictions[0].map_size)
         task_targets = [task.targets(instances, images, centers) for task in self.tasks]
+        return self.maybe_compiled("losses_against", predictions, centers, task_targets)
+
+    def losses_against(
+        self,
+        predictions: list[CenterPredictions],
+        centers: CenterTargets,
+        task_targets: Sequence[Any],
+    ) -> dict[str, Tensor]:
+        """The losses against given targets, of each task one element."""
         per_stack = []
         for stack in predictions:
             pairs = zip(self.tasks, task_targets, strict=True)
