@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -43,7 +43,7 @@ def training_step(options: BenchmarkOptions) -> list[Row]:
 def _row(
     path: str, form: str, model: nn.Module, size: tuple[int, int], options: BenchmarkOptions
 ) -> Row:
-    inputs = [entry | {"instances": random_objects(size)} for entry in random_inputs(BATCH, size)]
+    inputs = random_samples(BATCH, size)
     objects = [entry["instances"].to(model.device) for entry in inputs]
     optimizer = build_optimizer(model, lr=0.0)
     plain = torch.optim.Adam(model.parameters(), lr=0.0, fused=False, foreach=False)
@@ -78,12 +78,15 @@ def _row(
     }
 
 
-def random_objects(size: Sequence[int]) -> Instances:
-    """Boxes of the first class, from an eighth to five eighths of the picture; the same for all."""
+def random_samples(count: int, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Inputs of random pixels with the same objects, of the first class.
+
+    Their sides are from an eighth to five eighths of the picture's.
+    """
     random = torch.rand(4, OBJECTS, generator=torch.Generator().manual_seed(0))
     frame = torch.tensor([size[1], size[0]])
     start, side = random[:2].T * frame * 0.75, (0.125 + random[2:].T / 2) * frame
-    found = Instances(tuple(size))
+    found = Instances(size)
     found.gt_boxes = Boxes(torch.cat([start, start + side], dim=1))
     found.gt_classes = torch.zeros(OBJECTS, dtype=torch.int64)
-    return found
+    return [entry | {"instances": found} for entry in random_inputs(count, size)]
