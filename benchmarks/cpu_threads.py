@@ -69,10 +69,7 @@ def cpu_threads(options: BenchmarkOptions) -> list[Row]:
                     }  # fmt: skip
                     subject = {"what": what, "beside": f"{count} x {kind}" if count else kind}
                     timings = options.time(timed, most_rounds=9, warm_up=1)
-                    for row in comparison_rows(subject, timings, next(iter(SETTINGS))):
-                        for key in ("ms", "lowest_ms"):
-                            row[key] = round(row[key] / calls, 2)
-                        rows.append(row)
+                    rows += comparison_rows(subject, timings, next(iter(SETTINGS)), calls)
     return rows
 
 

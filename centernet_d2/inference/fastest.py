@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..atomic_write import write_json
-from ..benchmark.timing import Call, Timing, time_interleaved
+from ..benchmark.timing import PAUSE, Call, Timing, time_interleaved
 from ..engine.processes import told_by
 from ..export.agreement import Agreement
 from ..export.parity import Differences
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 GAIN = 1.1  # so many times as fast as the first way another one has to be: less may be chance
 FAR = 2.0  # what takes so many times as long in its second call is not measured further
-PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
 
 
 class Fastest:
