@@ -25,7 +25,7 @@ from centernet_d2.inference.cuda_graph import Recorder, graphed
 from centernet_d2.layers import deform_conv
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.directional_pool import directional_pool
-from centernet_d2.modeling.fast_inference import make_fast
+from centernet_d2.modeling.fast_inference import DTYPES, make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 
 from .comparing import comparison_rows, forward, forward_and_backward
@@ -36,7 +36,6 @@ from .published_form import PublishedForm, build_displaced
 from .training_step import random_samples
 
 Makers = Mapping[str, Callable[[], Call]]
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SETTINGS = ((32, 64, 4), (16, 64, 4), (64, 64, 8), (16, 128, 4), (32, 128, 8))
 """Of the deformable kernels: cells and channels of a program, and its warps."""
 REPEATS = 20  # calls of a layer in one measurement, so that the host does not count
@@ -282,7 +281,7 @@ def _rows(
     timings = options.time(calls) if calls else {}
     rows = comparison_rows(subject, timings, next(iter(calls), ""))
     for row, (name, timing) in zip(rows, timings.items(), strict=True):
-        peak = peak_memory(calls[name], options.torch_device)
         row["pictures"] = round(pictures / timing.median, 1)
+        peak = peak_memory(calls[name], options.torch_device)
         row["peak_mib"] = None if peak is None else round(peak / 2**20, 1)
     return rows + [{**subject, "alternative": name, "note": n} for name, n in notes.items()]
