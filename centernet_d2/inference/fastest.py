@@ -165,18 +165,14 @@ def to_evaluate(
     """
     if runtime and comm.get_world_size() > 1:
         raise ValueError("--runtime is of one process: leave --num-gpus out")
-    known, way, batch = (
-        Runtimes(model, {"class_names": names}, cfg),
-        runtime,
-        cfg.TEST.IMS_PER_BATCH,
-    )
+    known, batch = Runtimes(model, {"class_names": names}, cfg), cfg.TEST.IMS_PER_BATCH
 
     def choose() -> str:
         inputs = chain.from_iterable(loader(cfg, cfg.DATASETS.TEST[0]))
         return Fastest(known, runtime).choose([*islice(inputs, max(4, batch))], batch)
 
-    if is_auto := runtime in ("", "auto"):
-        way = told_by(comm.is_main_process(), choose)[0]
+    is_auto = runtime in ("", "auto")
+    way = told_by(comm.is_main_process(), choose)[0] if is_auto else runtime
     if isinstance(detect := known.detector(way), nn.Module):
         model = detect
     else:  # `detect` keeps the model as it is, for what it leaves to it
