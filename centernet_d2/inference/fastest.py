@@ -103,7 +103,8 @@ class Fastest:
         timings = self._timings(entries[:batch])
         times = ", ".join(f"{way} {timing.ms:.3g}" for way, timing in timings.items())
         size = " x ".join(map(str, entries[0]["image"].shape[1:]))
-        told = [f"{batch} of {size} pixels take {times} ms ({torch.get_num_threads()} threads)"]
+        threads = torch.get_num_threads()
+        told = [f"{batch} of {size} pixels take {times} ms ({threads} thread{'s' * (threads > 1)})"]
         faster, parts = clearly_faster(timings), range(0, len(entries), batch)
         told += [] if faster else [f"none is {GAIN:g} times as fast as {first}"]
         can_tell, batches = True, [entries[start : start + batch] for start in parts]
@@ -141,8 +142,6 @@ def to_evaluate(
 
     What is measured is measured on the first images that `loader`, of config and dataset, gives.
     """
-    if runtime and comm.get_world_size() > 1:
-        raise ValueError("--runtime is of one process: leave --num-gpus out")
     known, way, batch = (
         Runtimes(model, {"class_names": names}, cfg),
         runtime,
