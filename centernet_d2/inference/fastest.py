@@ -100,6 +100,7 @@ class Fastest:
     def _measure(self, entries: Entries, batch: int) -> tuple[str, str, bool]:
         """The way to go, what was measured, in words, and whether the pictures could tell."""
         (apart, lost), first = self.known.cfg.TEST.DTYPE_DIFFERENCE, self.ways[0]
+        say(f"{self.what}: measuring {', '.join(self.ways)} on the first pictures, once")
         timings = self._timings(entries[:batch])
         times = ", ".join(f"{way} {timing.ms:.3g}" for way, timing in timings.items())
         size = " x ".join(map(str, entries[0]["image"].shape[1:]))

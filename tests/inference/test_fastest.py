@@ -64,8 +64,9 @@ def test_a_slower_bfloat16_is_not_taken_and_nothing_is_measured_twice(measured):
         found, expected = chosen(entries[:1]), chosen.known.model(entries[:1])
     assert torch.equal(found[0]["instances"].scores, expected[0]["instances"].scores)
     assert measured["said"] == [
+        "TEST.DTYPE auto: measuring float32, bfloat16 on the first pictures, once",
         "TEST.DTYPE auto is float32: 1 of 100 x 150 pixels take float32 117, bfloat16 194 ms "
-        f"({torch.get_num_threads()} threads); none is 1.1 times as fast as float32"
+        f"({torch.get_num_threads()} threads); none is 1.1 times as fast as float32",
     ]
     again = Fastest(known(), "")
     nearly, large = ([entry_of(pictures(1, side, side)[0])] for side in (120, 260))
@@ -88,7 +89,7 @@ def test_a_faster_bfloat16_is_taken_within_the_difference(measured, difference, 
     entries = [entry_of(image) for image in pictures(4)]
     auto = Fastest(known(difference=difference), "")
     assert auto.choose(entries, 1) == chosen
-    assert f"scores up to {difference[0]:g} apart" in measured["said"][0]
+    assert f"scores up to {difference[0]:g} apart" in measured["said"][-1]
     kept = json.loads(auto.record.read_text())
     assert {key: way for key, (way, *_) in kept.items()} == {"1 x 16384": chosen}
 
@@ -98,7 +99,7 @@ def test_where_nothing_is_sure_the_next_pictures_are_asked(measured):
     auto = Fastest(known(sure=-9.0), "")
     blank = [entry_of(pictures(1)[0])]
     assert auto.choose(blank) == "float32"
-    assert "neither side finds anything above 0.3" in measured["said"][0]
+    assert "neither side finds anything above 0.3" in measured["said"][-1]
     assert json.loads(auto.record.read_text()) == {}
 
 
@@ -108,7 +109,7 @@ def test_runtimes_are_exact_unless_dtypes_are_free(measured, monkeypatch):
     entries = [entry_of(image) for image in pictures(4)]
     assert known("float32").detector("auto").choose(entries, 1) == "eager"
     assert measured["turns"] == [["folded", "eager", "openvino"]]
-    assert "openvino differs in" in measured["said"][0]
+    assert "openvino differs in" in measured["said"][-1]
     assert known(difference=(0.3, 0.25)).detector("auto").choose(entries, 1) == "bf16"
     assert measured["turns"][1:] == [
         ["folded", "eager", "openvino", "bf16"]
