@@ -21,7 +21,7 @@ from ..benchmark.timing import Call, Timing, time_interleaved
 from ..engine.processes import told_by
 from ..export.agreement import Agreement
 from ..export.parity import Differences
-from ..progress import say
+from ..progress import say, tell_once
 from .runtime import CHOSEN, Entries, Runtimes, differences
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ class Fastest:
         self.record = known.folder / f"auto_{'_'.join(map(str, told))}.json"
         self._measured = {} if is_loose or not runtime else known.fastest()
         self._open, self._found = cache(known.detector), dict[str, Any]()
-        with suppress(OSError, ValueError, TypeError):
-            self._found.update(json.loads(self.record.read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # none, or damaged
+            kept = json.loads(self.record.read_text(encoding="utf-8"))
+            self._found = {k: (way, why, sure) for k, (way, why, sure) in kept.items()}
 
     def __call__(self, entries: Entries) -> list[dict[str, Any]]:
         """Detect by what `choose` chooses."""
@@ -73,10 +74,18 @@ class Fastest:
         key = f"{1 << batch.bit_length() - 1} x {1 << area.bit_length() // 2 * 2}"  # rounded
         if key not in self._found:
             self._found[key] = self._measure(entries, batch)
-            write_json(self.record, {k: found for k, found in self._found.items() if found[2]})
+            self._remember()
         way, why, _ = self._found[key]
         say(f"{self.what} is {way}: {why}")
         return way
+
+    def _remember(self) -> None:
+        """Write what was measured; a folder that cannot be written is told, and costs nothing."""
+        try:
+            write_json(self.record, {k: found for k, found in self._found.items() if found[2]})
+        except OSError:
+            where = "set CENTERNET_D2_CACHE to a folder that can be"
+            tell_once(f"{self.what} is not remembered: {self.record} cannot be written; {where}")
 
     def _timings(self, entries: Entries) -> dict[str, Timing]:
         """Of each way, the first one first; what is far slower is timed once."""

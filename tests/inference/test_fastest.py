@@ -76,9 +76,11 @@ def test_a_slower_bfloat16_is_not_taken_and_nothing_is_measured_twice(measured):
     again.choose(entries[:3])
     again.choose(large)
     assert len(measured["turns"]) == 3
-    again.record.write_text("[damaged")
-    Fastest(known(), "").choose(entries[:1])
-    assert len(measured["turns"]) == 4
+    key = next(iter(json.loads(again.record.read_text())))
+    for turns, damaged in enumerate(("[damaged", "[1]", json.dumps({key: 5})), 4):
+        again.record.write_text(damaged)
+        Fastest(known(), "").choose(entries[:1])
+        assert len(measured["turns"]) == turns
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,23 @@ def test_where_nothing_is_sure_the_next_pictures_are_asked(measured):
     assert auto.choose(blank) == "float32"
     assert "neither side finds anything above 0.3" in measured["said"][-1]
     assert json.loads(auto.record.read_text()) == {}
+
+
+def test_a_cache_that_cannot_be_written_costs_no_prediction(
+    measured, tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "file"))
+    measured |= {"float32": 0.2, "bfloat16": 0.1}
+    auto = Fastest(known(), "")
+    entries = [entry_of(pictures(1)[0])]
+    assert auto.choose(entries) == auto.choose(entries)
+    assert len(measured["turns"]) == 1
+    [told] = [record.getMessage() for record in caplog.records]
+    assert told == (
+        f"TEST.DTYPE auto is not remembered: {auto.record} cannot be written; "
+        "set CENTERNET_D2_CACHE to a folder that can be"
+    )
 
 
 def test_runtimes_are_exact_unless_dtypes_are_free(measured, monkeypatch):
