@@ -96,6 +96,17 @@ def test_a_faster_bfloat16_is_taken_within_the_difference(measured, difference, 
     assert {key: way for key, (way, *_) in kept.items()} == {"1 x 16384": chosen}
 
 
+def test_times_that_vary_too_much_to_tell_are_not_remembered(measured, monkeypatch):
+    found = {"float32": timing(0.2, 0.1, 0.3), "bfloat16": timing(0.1, 0.09, 0.15)}
+    monkeypatch.setattr(
+        fastest, "time_interleaved", lambda calls, **how: {way: found[way] for way in calls}
+    )
+    auto = Fastest(known(), "")
+    assert auto.choose([entry_of(pictures(1)[0])]) == "float32"
+    assert "none is 1.1 times as fast as float32 in all calls, as" in measured["said"][-1]
+    assert json.loads(auto.record.read_text()) == {}
+
+
 def test_where_nothing_is_sure_the_next_pictures_are_asked(measured):
     measured |= {"float32": 0.2, "bfloat16": 0.1}
     auto = Fastest(known(sure=-9.0), "")
