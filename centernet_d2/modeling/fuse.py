@@ -131,7 +131,8 @@ def _observe(
 
     def before_taker(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         calls[module] += 1
-        output, version, maker = made_by.get(id(arguments[0]), (None, 0, None))
+        given = arguments[0] if arguments else None  # by keyword: nothing is folded
+        output, version, maker = made_by.get(id(given), (None, 0, None))
         if output is not None and output._version == version:  # not changed in place since
             pairs.append((maker, module))
 

@@ -16,6 +16,7 @@ from centernet_d2.layers import deform_conv, deform_gather, deform_operator
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
 from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
 from centernet_d2.layers.deform_sampling import Sampler
+from centernet_d2.missing import fill
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -521,14 +522,14 @@ def test_torch_samples_where_numba_cannot_compile_and_says_so(monkeypatch):
     from centernet_d2.layers import deform_numba
 
     def cfunc(*arguments, **options):
-        raise OSError("no such instruction")
+        raise OSError("no such {instruction}")
 
     monkeypatch.setattr(numba, "cfunc", cfunc)
     deform_numba._compiled.cache_clear()
     sampler, words = deform_gather.compiled_sampler.__wrapped__()
     assert sampler is None
-    expected = "operators of torch, as numba does not work here (OSError('no such instruction'))"
-    assert words == expected
+    words_of_error = "as numba does not work here (OSError('no such {instruction}'))"
+    assert fill(words) == f"operators of torch, {words_of_error}"
 
 
 def test_defaults_for_new_tensors_are_not_those_of_the_samples(form):
