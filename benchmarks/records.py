@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from centernet_d2.atomic_write import write_json
-from centernet_d2.benchmark.sections import BenchmarkOptions, Row, run_sections
+from centernet_d2.benchmark.sections import BenchmarkOptions, Row, describe_machine, run_sections
 
 # The share that a ratio may fall, beyond what the spreads explain, without being told: equal code
 # measured twice, 112 ratios of five sections on two virtual cores, had one that fell by more.
@@ -23,6 +24,23 @@ TOLERANCE = 0.15
 MEASURED = ("reference", "ms", "ms_per_image")  # the first of them ends what was measured
 # Of rows without a reference: their share of the rate of one large product of matrices.
 IN_FLOPS = ("float32 GEMM", "of_gemm", "uncertainty")
+
+
+def check_records(
+    names: Sequence[str], options: BenchmarkOptions, compared: str, recorded: str
+) -> None:
+    """Look at the records that sections will be held against, before they are measured.
+
+    Raises:
+        ValueError: one is no record, or was measured with other options; or none of this kind of
+            machine is there, and none will be written.
+    """
+    kind = kind_of(describe_machine(options.device))
+    files = [Path(compared, f"{name}-{kind}.json") for name in names]
+    for file in (found := [file for file in files if file.is_file()]):
+        compare({"ratios": {}, "options": asdict(options)}, file)
+    if not found and not recorded:
+        raise ValueError(f"'{compared}' has no such record of {kind}: --record makes it")
 
 
 def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) -> int:
@@ -35,9 +53,6 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
         result: what `run_sections` returns.
         compared: folder of records, "" or None for none.
         recorded: folder to write to, "" or None for none.
-
-    Raises:
-        ValueError: no record of this kind of machine is there, and none is written.
     """
     slower, known = list[str](), 0
     for name, record in records_of(result):
@@ -55,9 +70,6 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
             print(f"{Path(recorded, name)} written")
     if not compared:
         return 0
-    if not known + bool(recorded):
-        kind = kind_of(result["machine"])
-        raise ValueError(f"'{compared}' has no such record of {kind}: --record makes it")
     print("\n".join([f"{len(slower)} ratio(s) fell since the last of {known} record(s)", *slower]))
     if slower and recorded:
         print("Their records stay; --record without --compare takes these numbers.")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -69,6 +70,14 @@ class BenchmarkOptions:
         )
 
 
+def check_sections(names: Sequence[str]) -> None:
+    """Raise ValueError for an unknown section, with those that are known."""
+    known = [name for name, _ in BENCHMARK_REGISTRY]
+    if unknown := sorted(set(names) - set(known)):
+        more = "" if "benchmarks" in sys.modules else " A checkout has more."
+        raise ValueError(f"No benchmark section {unknown}; known: {', '.join(known)}.{more}")
+
+
 def run_sections(
     names: Sequence[str],
     options: BenchmarkOptions,
@@ -82,10 +91,7 @@ def run_sections(
     Raises:
         ValueError: an unknown section.
     """
-    known = [name for name, _ in BENCHMARK_REGISTRY]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(f"No benchmark section {unknown}; known: {', '.join(known)}.")
+    check_sections(names)
     machine, sections = describe_machine(options.device), dict[str, list[Row]]()
     for name in names:
         sections[name] = BENCHMARK_REGISTRY.get(name)(options)

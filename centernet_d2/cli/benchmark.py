@@ -12,6 +12,7 @@ from tabulate import tabulate
 from ..atomic_write import write_json
 from ..benchmark import BENCHMARK_REGISTRY, BenchmarkOptions, run_sections
 from ..benchmark.runtimes import recommendation
+from ..benchmark.sections import check_sections
 from ..checked_values import check_value
 from ..config.rules import device_here
 from ..engine.terminal import start_logging
@@ -53,10 +54,14 @@ def run(args: argparse.Namespace) -> int:
         others = ("runtimes",) if args.device.startswith("cuda") else ("runtimes", "cuda_")
         every = [name for name, _ in BENCHMARK_REGISTRY if not name.startswith(others)]
         args.sections = args.sections or every
+    check_sections(args.sections)
     given = {field.name: getattr(args, field.name) for field in fields(BenchmarkOptions)}
+    options = BenchmarkOptions(**given)
+    if args.compare:
+        records.check_records(args.sections, options, args.compare, args.record)
     result = run_sections(
         args.sections,
-        BenchmarkOptions(**given),
+        options,
         done=lambda name, rows: print(f"\n{name}\n{tabulate(rows, 'keys', 'pipe')}", flush=True),
     )
     if args.runtimes:

@@ -19,6 +19,10 @@ from . import train
 
 def run(args: argparse.Namespace) -> int:
     if not args.results:
+        if args.dataset:
+            raise ValueError("--dataset is of --results: set DATASETS.TEST, last and without --")
+        if args.runtime and args.num_gpus * args.num_machines > 1:
+            raise ValueError("--runtime is of one process: leave --num-gpus out")
         if args.timing:
             from ..benchmark.evaluation import TimedTrainer  # with all that measures detectors
         return train.run(args, trainer=TimedTrainer if args.timing else Trainer)

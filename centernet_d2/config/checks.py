@@ -153,7 +153,9 @@ def _unread_of_backbones(cfg: CfgNode) -> dict[str, str]:
     if "fpn" in name or not _defined_in(build, PACKAGE, "detectron2"):
         return {}
     instead = f"the backbone is {name}, with a block of its own in MODEL"
-    patterns = RESNET_AND_FPN if _defined_in(build, PACKAGE) else ("MODEL.FPN.*",)
+    patterns: tuple[str, ...] = RESNET_AND_FPN if _defined_in(build, PACKAGE) else ("MODEL.FPN.*",)
+    if "hourglass" not in name:  # else memory would stay as it is without a word
+        patterns += ("MODEL.HOURGLASS.RECOMPUTE",)
     return dict.fromkeys(patterns, instead)
 
 

@@ -264,7 +264,13 @@ class Runtimes:
         self, form: Format, file: Path, pictures: Sequence[Named], *, kept: bool = False
     ) -> str:
         """What a file finds otherwise; one `kept` was proven, perhaps on other pictures."""
-        detect, report = FileDetector(self.model, form.open(file)[0]), Differences(SURE * kept)
+        try:
+            run, _ = form.open(file)
+        except (RuntimeError, ValueError) as error:
+            if not kept:
+                raise
+            return str(error)  # damaged
+        detect, report = FileDetector(self.model, run), Differences(SURE * kept)
         differences(self.model, detect, batches_of(pictures), report)
         return "" if kept and not report.detections else report.fault()
 

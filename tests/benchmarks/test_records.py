@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import pytest
 
 from benchmarks import BenchmarkOptions, records
-from benchmarks.records import compare, compare_and_record, kind_of, ratios, records_of
+from benchmarks.records import (
+    check_records,
+    compare,
+    compare_and_record,
+    kind_of,
+    ratios,
+    records_of,
+)
 from centernet_d2.benchmark.timing import Timing
 
 MACHINE = {"cpu": "AMD EPYC", "cpu_capability": "AVX512", "threads": 2}
@@ -97,6 +105,19 @@ def test_what_cannot_be_compared_is_said(tmp_path):
         compare(record, file)
 
 
+def test_records_are_looked_at_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "describe_machine", lambda device: MACHINE)
+    look, folder = partial(check_records, ["speed"], BenchmarkOptions()), str(tmp_path)
+    with pytest.raises(ValueError, match="no such record of amd_epyc_avx512_2_threads: "):
+        look(folder, "")
+    look(folder, folder)
+    compare_and_record(result(theirs=timing(3), ours=timing(2)), "", folder)
+    look(folder, "")
+    (tmp_path / "speed-amd_epyc_avx512_2_threads.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no record"):
+        look(folder, folder)
+
+
 def test_what_fell_twice_is_told_and_its_record_stays(tmp_path, monkeypatch, capsys):
     fast, slow = (result(theirs=timing(3), ours=timing(seconds)) for seconds in (1, 2))
     asked = []
@@ -109,8 +130,6 @@ def test_what_fell_twice_is_told_and_its_record_stays(tmp_path, monkeypatch, cap
     for each in (fast, slow):
         each["sections"].pop("size")
     folder = str(tmp_path)
-    with pytest.raises(ValueError, match="no such record of amd_epyc_avx512_2_threads: "):
-        compare_and_record(fast, folder, "")
     assert compare_and_record(fast, "", folder) == 0
     [file] = tmp_path.iterdir()
     before = file.read_bytes()

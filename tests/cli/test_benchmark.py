@@ -131,3 +131,5 @@ def test_an_installed_package_has_no_records(verb, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "benchmarks", raising=False)
     with pytest.raises(ValueError, match="--compare and --record are of a checkout: take --json"):
         verb("benchmark").main(["--sections", "detector", "--record"])
+    with pytest.raises(ValueError, match=r"No benchmark section \['a'\].* A checkout has more\.$"):
+        verb("benchmark").main(["--sections", "a"])

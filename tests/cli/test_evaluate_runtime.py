@@ -29,5 +29,9 @@ def test_scores_of_another_runtime_and_its_name(verb, tiny_overrides, tmp_path, 
     assert told["folded"] == told[""] == told["float32 (auto)"]
     with pytest.raises(ValueError, match="without a model: leave --runtime out"):
         verb("evaluate").main(["--results", str(tmp_path / "a.json"), "--runtime", "auto"])
+    with pytest.raises(ValueError, match="of one process: leave --num-gpus out"):
+        verb("evaluate").main([*given, "--runtime", "auto", "--num-gpus", "2", *opts])
+    with pytest.raises(ValueError, match="--dataset is of --results: set "):
+        verb("evaluate").main([*given, "--dataset", "coco:a.json:a", *opts])
     with pytest.raises(ValueError, match=r"runtime must be one of .*'openvino'"):
         verb("evaluate").main([*given, "--runtime", "tensorflow", *opts])

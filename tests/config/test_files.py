@@ -142,6 +142,7 @@ UNREAD = [
     ("MODEL.RETINANET.NUM_CLASSES", 3, "MODEL.HEATMAP"),
     ("MODEL.FPN.OUT_CHANNELS", 128, "block of its own"),
     ("MODEL.RESNETS.DEPTH", 101, "block of its own"),
+    ("MODEL.HOURGLASS.RECOMPUTE", True, "block of its own"),
     ("DATALOADER.ASPECT_RATIO_GROUPING", True, "set it to False"),
     ("DATALOADER.REPEAT_THRESHOLD", 0.5, "SAMPLER_TRAIN"),
     ("DATASETS.PROPOSAL_FILES_TRAIN", ["a"], "proposals"),

@@ -108,6 +108,23 @@ def broken(shift: float | np.ndarray):
     return Format(".onnx", lambda *given: given[1].touch(), opened)
 
 
+def test_a_damaged_file_is_made_anew(cache, monkeypatch):
+    def opened(file, **how):
+        if file.read_text() == "damaged":
+            raise ValueError(f"cannot read '{file}'")
+        return broken(0).open(file)
+
+    monkeypatch.setattr(runtime, "chosen_format", lambda *given: None)
+    monkeypatch.setattr(runtime, "write_graph", lambda *given, **more: given[3].touch())
+    form = Format(".onnx", lambda *given: None, opened)
+    monkeypatch.setattr(runtime, "formats", lambda: {"onnx": form})
+    runtimes().detector("onnxruntime")
+    [file] = cache.rglob("model.onnx")
+    file.write_text("damaged")
+    runtimes().detector("onnxruntime")
+    assert file.read_text() == ""
+
+
 def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(cache, monkeypatch):
     made = []
     monkeypatch.setattr(runtime, "chosen_format", lambda *given: made.append("asked"))

@@ -35,7 +35,7 @@ RECORDS = "benchmarks/records"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     own, count = parser.add_argument, argument(whole(1))
-    help_text = "what to measure; default: all that there is here"
+    help_text = "what to measure; default: all that there is here; an unknown name lists them"
     own("--sections", nargs="+", metavar="SECTION", help=help_text)
     help_text = "every runtime of a detector, whole; the fastest is remembered for --runtime auto"
     own("--runtimes", action="store_true", help=help_text)
