@@ -43,11 +43,11 @@ def objects(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([corner, corner + 8 + 20 * sides], dim=1), torch.zeros(count).long()
 
 
-def pictures(*counts: int) -> list[dict]:
+def pictures(*counts: int, size: int = 128) -> list[dict]:
     """With so many objects each, of which everything is known."""
     entries = []
     for seed, count in enumerate(counts):
-        entry = boxes_input(*map(torch.Tensor.tolist, objects(count, seed)), seed, size=128)
+        entry = boxes_input(*map(torch.Tensor.tolist, objects(count, seed)), seed, size=size)
         joints = 128 * torch.rand(count, 3, 3)
         entry["instances"].gt_keypoints = Keypoints(joints)
         entry["instances"].gt_boxes3d = Boxes3D(torch.rand(count, 8) + 1)
@@ -141,6 +141,16 @@ def test_pictures_of_any_size_share_a_graph(name, monkeypatch):
         found, expected = (f(entries)[0]["instances"].scores for f in (detect, model))
         torch.testing.assert_close(found, expected)
     assert counter.frame_count == 1
+
+
+def test_crops_of_any_size_share_graphs(monkeypatch):
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
+    model = detector("boxes").train()
+    model.compiles = True
+    for size in (128, 160, 192, 96, 256):
+        model(pictures(3, 2, size=size))
+    assert counter.frame_count == 4  # network and losses, at one size and at any
 
 
 CORNER_MODULES = {
