@@ -11,16 +11,19 @@ from centernet_d2.benchmark.timing import Call, Timing
 
 
 def comparison_rows(
-    subject: Mapping[str, object], timings: Mapping[str, Timing], reference: str
+    subject: Mapping[str, object], timings: Mapping[str, Timing], reference: str, parts: int = 1
 ) -> list[dict[str, object]]:
-    """A row per alternative: `subject`, milliseconds, and how many times as fast as `reference`."""
+    """A row per alternative: `subject`, milliseconds, and how many times as fast as `reference`.
+
+    Milliseconds are those of one of the equal `parts` of what was timed.
+    """
     return [
         {
             **subject,
             "alternative": name,
             **timing.against(timings[reference], reference),
-            "ms": round(timing.ms, 3),
-            "lowest_ms": round(1e3 * timing.lowest, 3),
+            "ms": round(timing.ms / parts, 3),
+            "lowest_ms": round(1e3 * timing.lowest / parts, 3),
             "spread": timing.spread,
         }
         for name, timing in timings.items()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from centernet_d2.benchmark.detector import build, random_inputs, size_text
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
+from centernet_d2.engine.automatic import kept_per_image
 from centernet_d2.layers.directional_pool import DirectionalPool
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
@@ -65,7 +66,8 @@ def corner_form(options: BenchmarkOptions) -> list[Row]:
         model, size = build(path, options)
         if not isinstance(model, CornerNet):
             continue
-        per_image = round(saved_per_image(model, size) / 2**20)
+        per_image = round(kept_per_image(model.train(), list(size)) / 2**20)
+        model.eval()
         calls = {
             "plain": plain_build(model),
             "ours": make_fast(copy.deepcopy(model)),
@@ -78,24 +80,3 @@ def corner_form(options: BenchmarkOptions) -> list[Row]:
         compared = comparison_rows(subject, timings, "plain")
         rows += [row | {"training_mib_per_image": per_image} for row in compared]
     return rows
-
-
-def saved_per_image(model: CornerNet, size: tuple[int, int]) -> int:
-    """Bytes of activations that one more training image keeps for the backward pass."""
-    kept = []
-    for count in (1, 2):
-        storages: dict[int, int] = {}
-
-        def keep(tensor: Tensor, storages: dict[int, int] = storages) -> Tensor:
-            storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        images = model.training_images(random_inputs(count, size))
-        model.train()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            predictions = model.predict(images)
-        kept.append(sum(storages.values()))
-        del predictions
-        model.eval()
-    return kept[1] - kept[0]

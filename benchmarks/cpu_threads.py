@@ -69,10 +69,7 @@ def cpu_threads(options: BenchmarkOptions) -> list[Row]:
                     }  # fmt: skip
                     subject = {"what": what, "beside": f"{count} x {kind}" if count else kind}
                     timings = options.time(timed, most_rounds=9, warm_up=1)
-                    for row in comparison_rows(subject, timings, next(iter(SETTINGS))):
-                        for key in ("ms", "lowest_ms"):
-                            row[key] = round(row[key] / calls, 2)
-                        rows.append(row)
+                    rows += comparison_rows(subject, timings, next(iter(SETTINGS)), calls)
     return rows
 
 
@@ -131,18 +128,15 @@ def _ask(worker: subprocess.Popen, name: str, calls: int) -> None:
 def work() -> None:
     """Build the detector and do what standard input asks for, one line after the other."""
     import torch
-    from detectron2.structures import Boxes, Instances
 
-    from centernet_d2.benchmark.detector import build, random_inputs
+    from centernet_d2.benchmark.detector import build
+
+    from .training_step import random_samples
 
     overrides = ("DATASETS.TRAIN", "()", "DATASETS.TEST", "()", "MODEL.HEATMAP.NUM_CLASSES", "3")
     model, size = build(CONFIG, BenchmarkOptions(overrides=overrides))
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    batch = random_inputs(16, size)
-    for sample in batch:
-        corners = torch.rand(5, 2) * 80
-        boxes = Boxes(torch.cat([corners, corners + torch.rand(5, 2) * 40 + 8], dim=1))
-        sample["instances"] = Instances(size, gt_boxes=boxes, gt_classes=torch.arange(5) % 3)
+    batch = random_samples(16, size)
 
     def step() -> None:
         loss = sum(model.train()(batch).values())

@@ -13,10 +13,10 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from detectron2.structures import Boxes, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from centernet_d2.benchmark.detector import build, preprocess, random_inputs
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
@@ -25,20 +25,22 @@ from centernet_d2.inference.cuda_graph import Recorder, graphed
 from centernet_d2.layers import deform_conv
 from centernet_d2.layers.deform_conv import DeformConv2d
 from centernet_d2.layers.directional_pool import directional_pool
-from centernet_d2.modeling.fast_inference import make_fast
+from centernet_d2.modeling.fast_inference import DTYPES, make_fast
 from centernet_d2.modeling.meta_arch.cornernet import CornerNet
 
 from .comparing import comparison_rows, forward, forward_and_backward
 from .corner_form import plain_build
 from .deform_conv import SHAPES, random_layer, torchvision_form
 from .directional_pool import by_cummax
-from .published_form import OFFSET_STD, PublishedForm
+from .published_form import PublishedForm, build_displaced
+from .training_step import random_samples
 
 Makers = Mapping[str, Callable[[], Call]]
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 SETTINGS = ((32, 64, 4), (16, 64, 4), (64, 64, 8), (16, 128, 4), (32, 128, 8))
 """Of the deformable kernels: cells and channels of a program, and its warps."""
 REPEATS = 20  # calls of a layer in one measurement, so that the host does not count
+WITH_TRITON = mock.patch.object(deform_conv, "TRITON", True)
+"""Of a function: inside of it deformable convolutions are Triton's."""
 NO_CUDA = ValueError("Triton's kernels need CUDA")
 NO_LAYER = ValueError("the network has no deformable convolution")
 
@@ -78,20 +80,16 @@ def cuda_compiled(options: BenchmarkOptions) -> list[Row]:
 def _ways() -> dict[str, Callable[[Any], Any]]:
     """Name -> what makes a network of a detector that computes so."""
     ways: dict[str, Callable[[Any], Any]] = {"published": _published, "folded": make_fast}
-    for dtype in DTYPES:
-        ways[f"graph {dtype}"] = partial(_graphed, dtype=dtype)
-    for dtype in DTYPES:
-        ways[f"triton graph {dtype}"] = partial(_graphed, dtype=dtype, triton=True)
+    for name, has_triton in (("graph", False), ("triton graph", True)):
+        for dtype in DTYPES:
+            ways[f"{name} {dtype}"] = partial(_graphed, dtype=dtype, triton=has_triton)
     return ways
 
 
 def _network_rows(
     path: str, batch: int, part: str, ways: Mapping[str, Callable[[Any], Any]], options: Any
 ) -> list[Row]:
-    model, size = build(path, options)
-    for module in model.modules():
-        if isinstance(module, DeformConv2d):
-            nn.init.normal_(module.conv_offset_mask.weight, std=OFFSET_STD)
+    model, size = build_displaced(path, options)
     inputs = random_inputs(batch, size)
     images = preprocess(model, inputs)
 
@@ -126,7 +124,7 @@ def _published(model: Any) -> Any:
 def _graphed(model: Any, *, dtype: str, triton: bool = False) -> Any:
     if triton:
         _check_triton(model)
-        model.predict = _with_triton(model.predict)
+        model.predict = WITH_TRITON(model.predict)
     return graphed(make_fast(model, dtype=dtype))
 
 
@@ -135,19 +133,6 @@ def _check_triton(model: Any) -> None:
         raise NO_LAYER
     if model.device.type != "cuda":
         raise NO_CUDA
-
-
-def _with_triton(function: Call) -> Any:
-    """The function, inside of which deformable convolutions are Triton's."""
-
-    def called(*arguments: Any) -> Any:
-        before, deform_conv.TRITON = deform_conv.TRITON, True
-        try:
-            return function(*arguments)
-        finally:
-            deform_conv.TRITON = before
-
-    return called
 
 
 def _compiled(model: Any, **how: Any) -> Any:
@@ -212,12 +197,9 @@ def _by_triton(*layer: Tensor, setting: tuple[int, int, int]) -> Tensor:
         raise NO_CUDA
     from centernet_d2.layers import deform_triton as kernels
 
-    before = kernels.CELLS, kernels.CHANNELS, kernels.WARPS
-    kernels.CELLS, kernels.CHANNELS, kernels.WARPS = setting
-    try:
+    names = ("CELLS", "CHANNELS", "WARPS")
+    with mock.patch.multiple(kernels, **dict(zip(names, setting, strict=True))):
         return kernels.sample_and_multiply(*layer, padding=1, dilation=1, stride=1)
-    finally:
-        kernels.CELLS, kernels.CHANNELS, kernels.WARPS = before
 
 
 def _recorded(call: Any, function: Any, tensors: Any) -> Call:
@@ -237,9 +219,8 @@ def cuda_training(options: BenchmarkOptions) -> list[Row]:
     rows = []
     for path, batch, _ in _cases(replace(options, batches=options.batches[-1:]), ("",)):
         makers = {dtype: partial(_step, path, batch, dtype, options) for dtype in DTYPES}
-        for dtype in DTYPES:
-            triton = partial(_step, path, batch, dtype, options, triton=True)
-            makers[f"triton {dtype}"] = triton
+        triton = partial(_step, options=options, triton=True)
+        makers |= {f"triton {dtype}": partial(triton, path, batch, dtype) for dtype in DTYPES}
         subject = {"model": Path(path).stem, "batch": batch}
         for name, maker in makers.items():  # one at a time: each keeps its network and optimizer
             rows += _rows(subject, {name: maker}, replace(options, rounds=min(options.rounds, 5)))
@@ -261,12 +242,7 @@ def _step(path: str, batch: int, dtype: str, options: Any, *, triton: bool = Fal
     model.train()
     if triton:
         _check_triton(model)
-    inputs = random_inputs(batch, size)
-    for entry in inputs:
-        corners = torch.rand(10, 4) * torch.tensor([size[1], size[0]] * 2) / 2
-        corners[:, 2:] += corners[:, :2]
-        entry["instances"] = Instances(size, gt_boxes=Boxes(corners))
-        entry["instances"].gt_classes = torch.randint(model.num_classes, (10,))
+    inputs = random_samples(batch, size)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
     device = options.torch_device.type
     scaler = torch.amp.GradScaler(device, enabled=dtype == "float16")
@@ -280,7 +256,7 @@ def _step(path: str, batch: int, dtype: str, options: Any, *, triton: bool = Fal
         scaler.step(optimizer)
         scaler.update()
 
-    return _with_triton(step) if triton else step
+    return WITH_TRITON(step) if triton else step
 
 
 # --------------------------------------------------------------------------------------- shared
@@ -305,7 +281,7 @@ def _rows(
     timings = options.time(calls) if calls else {}
     rows = comparison_rows(subject, timings, next(iter(calls), ""))
     for row, (name, timing) in zip(rows, timings.items(), strict=True):
-        peak = peak_memory(calls[name], options.torch_device)
         row["pictures"] = round(pictures / timing.median, 1)
+        peak = peak_memory(calls[name], options.torch_device)
         row["peak_mib"] = None if peak is None else round(peak / 2**20, 1)
     return rows + [{**subject, "alternative": name, "note": n} for name, n in notes.items()]

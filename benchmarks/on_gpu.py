@@ -57,21 +57,9 @@ def _commands(
     """Part, name of what is measured, and the command that does."""
     for part in parts:
         if part == "tests":
-            files = [str(root / "tests" / file) for file in TESTS]
-            yield (
-                part,
-                part,
-                [
-                    sys.executable,
-                    "-m",
-                    "pytest",
-                    "-q",
-                    "-rf",
-                    "-k",
-                    "(gpu or cuda) and not without",
-                    *files,
-                ],
-            )
+            command = [sys.executable, "-m", "pytest", "-q", "-rf"]
+            command += ["-k", "(gpu or cuda) and not without"]
+            yield part, part, command + [str(root / "tests" / file) for file in TESTS]
             continue
         for config in DEFAULT_CONFIGS[1:] if part != "cuda_layers" else DEFAULT_CONFIGS[1:2]:
             name = f"{part}-{Path(config).stem}"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,8 +13,9 @@ import torch
 from torch import nn
 
 from centernet_d2.benchmark.detector import build, random_inputs, size_text
+from centernet_d2.benchmark.evaluation import timed
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from centernet_d2.benchmark.timing import Call, synchronize
+from centernet_d2.benchmark.timing import Call
 from centernet_d2.modeling.meta_arch.triplet_centernet import TripletCenterNet
 
 from .comparing import comparison_rows
@@ -55,28 +55,13 @@ def protocols(options: BenchmarkOptions) -> list[Row]:
 
 def decode_share(model: nn.Module, call: Call, options: BenchmarkOptions) -> float:
     """Of the time of a call, what is spent in neither `predict` nor `inference_images`: median."""
-    device, spent = options.torch_device, 0.0
-
-    def timed(stage: Call) -> Callable[..., Any]:
-        def run(*arguments: Any) -> Any:
-            nonlocal spent
-            synchronize(device)
-            start = time.perf_counter()
-            result = stage(*arguments)
-            synchronize(device)
-            spent += time.perf_counter() - start
-            return result
-
-        return run
-
-    shares = []
-    stages = {name: timed(getattr(model, name)) for name in ("predict", "inference_images")}
-    with patch.multiple(model, **stages):
-        for _ in range(options.rounds):
-            spent, start = 0.0, time.perf_counter()
-            call()
-            synchronize(device)
-            shares.append(1 - spent / (time.perf_counter() - start))
+    stages, shares = ("predict", "inference_images"), []
+    for _ in range(options.rounds):
+        row: dict[str, float] = {}
+        spent = partial(partial, timed, "spent", row, options.torch_device)
+        with patch.multiple(model, **{name: spent(getattr(model, name)) for name in stages}):
+            timed("whole", row, options.torch_device, call)
+        shares.append(1 - row["spent"] / row["whole"])
     return statistics.median(shares)
 
 

@@ -116,11 +116,17 @@ def _training_rows(path: str, options: BenchmarkOptions) -> list[Row]:
     return comparison_rows(_subject(path, batch, "training step"), timings, "published")
 
 
-def _model_and_batch(path: str, options: BenchmarkOptions) -> tuple[nn.Module, Tensor]:
+def build_displaced(path: str, options: BenchmarkOptions) -> tuple[nn.Module, tuple[int, int]]:
+    """As `build`, with random offsets of the deformable convolutions."""
     model, size = build(path, options)
     for module in model.modules():
         if isinstance(module, DeformConv2d):
             nn.init.normal_(module.conv_offset_mask.weight, std=OFFSET_STD)
+    return model, size
+
+
+def _model_and_batch(path: str, options: BenchmarkOptions) -> tuple[nn.Module, Tensor]:
+    model, size = build_displaced(path, options)
     # The canvas is the image: the published times are of 512 x 512.
     images = [entry["image"] for entry in random_inputs(1, size)]
     return model, model.inference_images(images, size).tensor

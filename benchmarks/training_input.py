@@ -56,10 +56,10 @@ def training_input(options: BenchmarkOptions) -> list[Row]:
                 "ours, reading alone": lambda record: read_image(record["file_name"]),
             }
             calls = {form: partial(_each, mapper, records) for form, mapper in forms.items()}
-            rows = comparison_rows({"pictures": name}, options.time(calls), REFERENCE)
+            timings = options.time(calls)
+            return comparison_rows({"pictures": name}, timings, REFERENCE, len(records))
     finally:
         cv2.setNumThreads(threads)
-    return [row | {k: round(row[k] / len(records), 3) for k in ("ms", "lowest_ms")} for row in rows]
 
 
 def pictures(folder: Path) -> tuple[list[Record], str]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.structures import Boxes, Instances
-from torch import Tensor, nn
+from torch import nn
 
 from centernet_d2.benchmark.detector import build, random_inputs, size_text
 from centernet_d2.benchmark.sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
 from centernet_d2.benchmark.timing import peak_memory
 from centernet_d2.engine.automatic import kept_per_image
 from centernet_d2.engine.optimizer import build_optimizer
+from centernet_d2.structures.nested import mapped
 
 BATCH, OBJECTS = 2, 7  # images of a step, objects of an image, as COCO has them
 ROUNDS = 5  # at most; a step takes seconds
@@ -44,7 +43,7 @@ def training_step(options: BenchmarkOptions) -> list[Row]:
 def _row(
     path: str, form: str, model: nn.Module, size: tuple[int, int], options: BenchmarkOptions
 ) -> Row:
-    inputs = [entry | {"instances": random_objects(size)} for entry in random_inputs(BATCH, size)]
+    inputs = random_samples(BATCH, size)
     objects = [entry["instances"].to(model.device) for entry in inputs]
     optimizer = build_optimizer(model, lr=0.0)
     plain = torch.optim.Adam(model.parameters(), lr=0.0, fused=False, foreach=False)
@@ -60,8 +59,9 @@ def _row(
         optimizer.step()
 
     def losses() -> None:
+        leaves = mapped(maps, lambda each: each.detach().requires_grad_())
         with options.autocast():
-            sum(model.losses(leaves(maps), images, objects).values()).backward()
+            sum(model.losses(leaves, images, objects).values()).backward()
 
     calls = {"step": step, "optimizer": optimizer.step, "plain_optimizer": plain.step}
     times = options.time(calls | {"losses": losses}, most_rounds=ROUNDS, warm_up=1)
@@ -78,26 +78,15 @@ def _row(
     }
 
 
-def random_objects(size: Sequence[int]) -> Instances:
-    """Boxes of the first class, from an eighth to five eighths of the picture; the same for all."""
+def random_samples(count: int, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Inputs of random pixels with the same objects, of the first class.
+
+    Their sides are from an eighth to five eighths of the picture's.
+    """
     random = torch.rand(4, OBJECTS, generator=torch.Generator().manual_seed(0))
     frame = torch.tensor([size[1], size[0]])
     start, side = random[:2].T * frame * 0.75, (0.125 + random[2:].T / 2) * frame
-    found = Instances(tuple(size))
+    found = Instances(size)
     found.gt_boxes = Boxes(torch.cat([start, start + side], dim=1))
     found.gt_classes = torch.zeros(OBJECTS, dtype=torch.int64)
-    return found
-
-
-def leaves(value: Any) -> Any:
-    """Predictions as they are, whose maps get gradients of their own."""
-    if isinstance(value, Tensor):
-        return value.detach().requires_grad_()
-    if isinstance(value, dict):
-        return {key: leaves(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(leaves, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value)]
-        return replace(value, **{name: leaves(getattr(value, name)) for name in names})
-    return value
+    return [entry | {"instances": found} for entry in random_inputs(count, size)]

@@ -29,7 +29,8 @@ REQUIREMENTS = {
 
 def fill(cure: str) -> str:
     """A cure with this environment's own Python and pip in it."""
-    return cure.format(python=sys.executable, pip=f"{sys.executable} -m pip")
+    pip = f"{sys.executable} -m pip"  # by no `format`: texts of others may have braces, too
+    return cure.replace("{python}", sys.executable).replace("{pip}", pip)
 
 
 def is_missing(module: str) -> bool:

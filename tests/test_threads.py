@@ -195,6 +195,7 @@ def test_beside_others_threads_do_not_spin(share, monkeypatch, given, added):
         ("8.00 0.20 0.30 9/100 7", 9, True),
         ("", 16, False),
         ("0.1 0.2", 16, False),
+        ("not to be read 9/9 9", 16, False),
     ],
 )
 def test_a_machine_is_busy_where_too_few_cores_are_free(

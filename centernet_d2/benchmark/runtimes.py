@@ -19,13 +19,12 @@ from ..inference.predictor import Predictor
 from ..inference.runtime import CHOSEN, RUNTIMES, Detect, Named, Runtimes, entry_of
 from .detector import count_multiply_adds, preprocess, size_text
 from .sections import BENCHMARK_REGISTRY, BenchmarkOptions, Row
-from .timing import Call, peak_memory
+from .timing import PAUSE, Call, peak_memory
 
 GEMM, SIDE = "float32 GEMM", 1024  # the machine's own rate: a product of matrices of that side
 COLUMNS = "model picture batch runtime ms_per_image times_eager spread gflops of_gemm uncertainty "
 COLUMNS += "peak_mib scores boxes use note"
 PICTURES, COMPARED = 64, 8  # read at most, to calibrate with, and compared
-PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
 LEAST_ROUNDS = 5  # of fewer nothing is remembered
 NEAR = 1.03  # so much slower may be chance: what comes first in the table needs less
 

@@ -13,6 +13,7 @@ import torch
 from fvcore.common.registry import Registry
 
 from ..engine.step_loop import AMP_DTYPES
+from ..runtime.cores import allowed_cores
 from ..threads import cpu_name, describe
 from .timing import Call, Timing, time_interleaved
 
@@ -23,7 +24,7 @@ of plain values; the rows of a section share their keys and become one table. Th
 comparison end in `Timing.against`, after those that say what was measured: `records` has its use.
 """
 Row = dict[str, Any]
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino")
+PACKAGES = ("numpy", "numba", "opencv-python-headless", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,10 @@ def run_sections(
 
 def describe_machine(device: str) -> dict[str, object]:
     """Return what a number is worth nothing without."""
-    affinity = getattr(os, "sched_getaffinity", None)
     machine: dict[str, object] = {
         "cpu": cpu_name(),
         "cores_of_machine": os.cpu_count(),
-        "cores_allowed": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores_allowed": allowed_cores(),
         "threads": torch.get_num_threads(),
         "openmp": describe(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 Call = Callable[[], object]
+PAUSE = 0.3  # seconds before calls of different runtimes: threads of some go on spinning
 
 
 @dataclass(frozen=True)

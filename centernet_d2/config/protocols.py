@@ -51,7 +51,10 @@ _NOT_OF_ANCHORS = {key for key in KEYS if key.startswith(("MODEL.HEATMAP.", f"{_
     *(f"MODEL.HEATMAP.{name}" for name in ("NUM_CLASSES", "IN_FEATURES", "CHANNELS_LAST")),
     f"{_CORNERS}.STACK_REDUCTION",
 }
-CANVASES = {"PointsCenterNet": "strict", "CornerNet": "odd", "TripletCenterNet": "odd"}  # published
+CANVASES = {  # published, as the detectors' `published_canvas`
+    "PointsCenterNet": "strict",
+    **dict.fromkeys(("CornerNet", "TripletCenterNet", "StackedRetinaNet"), "odd"),
+}
 
 
 def protocol_values(cfg: CfgNode) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def top_peaks(heatmap: Tensor, k: int, kernel: int = 3) -> Peaks:
         return Peaks(*_best_of_all(heatmap, k, kernel))
     size = heatmap.shape[1:].numel()
     search = _best_above_bound if len(heatmap) and size >= LARGE else _best_of_all
-    found = [search(images, k, kernel) for images in heatmap.split(max(1, LARGE // size))]
+    found = [search(images, k, kernel) for images in heatmap.split(max(1, LARGE // max(1, size)))]
     return Peaks(*map(torch.cat, zip(*found, strict=True)))
 
 

@@ -76,7 +76,8 @@ def build_optimizer(
     )
     own = dict(sgd or {}) if name == "SGD" else {}
     # One pass over the memory of all instead of one per operation.
-    own["fused"] = all(p.is_floating_point() and p.device.type in FUSED for p in model.parameters())
+    fits = all(p.is_floating_point() and p.device.type in FUSED for p in model.parameters())
+    own["fused"] = fits or None  # of False torch would make a step for each parameter
     kind = OPTIMIZERS[name] if clipping is None else _with_clipping(OPTIMIZERS[name], *clipping)
     optimizer = kind(merge_groups(groups), lr=lr, weight_decay=weight_decay, **own)
     if own["fused"]:

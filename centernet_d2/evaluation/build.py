@@ -162,7 +162,7 @@ def coco(
 def detection_limits(cfg: CfgNode, *, is_own: bool) -> dict[str, int]:
     """The keys that limit how many objects of an image a detector, perhaps our own, finds."""
     limits = {"TEST.DETECTIONS_PER_IMAGE": cfg.TEST.DETECTIONS_PER_IMAGE}
-    if is_own:  # at each scale
+    if is_own and cfg.MODEL.META_ARCHITECTURE != "StackedRetinaNet":  # of peaks, at each scale
         limits["MODEL.HEATMAP.TOP_K"] = cfg.MODEL.HEATMAP.TOP_K * len(cfg.TEST.SCALES)
     return {key: limit for key, limit in limits.items() if limit > 0}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..modeling.meta_arch.heatmap_detector import HeatmapDetector
 from ..modeling.meta_arch.points_centernet import PointsCenterNet
 from ..modeling.point_tasks import PointTask
 from ..progress import tell_once
+from ..structures.nested import mapped, tensors_of
 from ..structures.padded_images import PaddedImages
 
 MOST = 8  # graphs of a detector
@@ -70,17 +71,17 @@ class Graphs:
     def __call__(self, images: PaddedImages) -> Any:
         """What the function returns; new tensors, in the structure of the recorded call."""
         given = replace(images, image_sizes=())
-        sizes = [(tensor.shape, tensor.dtype) for tensor in _tensors(given)]
+        sizes = [(tensor.shape, tensor.dtype) for tensor in tensors_of(given)]
         key = (given.zoom, given.flipped, *sizes)
         with self.lock, self.recorder.turn():
             if key not in self.known and len(self.known) < MOST:
                 self.known[key] = self._record(given)
             if key in self.known:
                 static, (found, replay) = self.known[key]
-                for old, new in zip(_tensors(static), _tensors(given), strict=True):
+                for old, new in zip(tensors_of(static), tensors_of(given), strict=True):
                     old.copy_(new)
                 replay()
-                return _mapped(found, torch.clone)
+                return mapped(found, torch.clone)
         tell_once(
             f"runtime 'cuda-graph' has recorded {MOST} sizes of canvas and batch, and computes "
             "others without: TEST.RESOLUTION fixed gives all pictures one canvas"
@@ -89,7 +90,7 @@ class Graphs:
 
     def _record(self, images: PaddedImages) -> tuple[PaddedImages, Recorded]:
         with torch.inference_mode(False), torch.no_grad():
-            static = _mapped(images, torch.clone)
+            static = mapped(images, torch.clone)
             try:
                 return static, self.recorder.record(self.function, static)
             except torch.OutOfMemoryError:
@@ -143,24 +144,3 @@ def _rows(
         Instances(size, **{n: kinds.get(n, torch.as_tensor)(v[row]) for n, v in found.items()})
         for row, size in enumerate(images.image_sizes)
     ]
-
-
-def _mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
-    """The same nested values with what a function makes of each tensor."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(each, function) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        each = [_mapped(part, function) for part in value]
-        return value._make(each) if hasattr(value, "_make") else type(value)(each)
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {each.name: getattr(value, each.name) for each in fields(value)}
-        return replace(value, **_mapped(parts, function))
-    return value
-
-
-def _tensors(nested: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    _mapped(nested, found.append)
-    return found

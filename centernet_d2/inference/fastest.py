@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..atomic_write import write_json
-from ..benchmark.timing import Call, Timing, time_interleaved
+from ..benchmark.timing import PAUSE, Call, Timing, time_interleaved
 from ..engine.processes import told_by
 from ..export.agreement import Agreement
 from ..export.parity import Differences
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 GAIN = 1.1  # so many times as fast as the first way another one has to be: less may be chance
 FAR = 2.0  # what takes so many times as long in its second call is not measured further
-PAUSE = 0.3  # seconds before a measurement: threads of some go on spinning after a call
+_choosing = threading.Lock()  # one measures at a time, and others wait for what it finds
 
 
 class Fastest:
@@ -51,13 +52,15 @@ class Fastest:
         told = [*self.ways, *known.cfg.TEST.DTYPE_DIFFERENCE, torch.get_num_threads()]
         self.record = known.folder / f"auto_{'_'.join(map(str, told))}.json"
         self._measured = {} if is_loose or not runtime else known.fastest()
-        self._open, self._found = cache(known.detector), dict[str, Any]()
-        with suppress(OSError, ValueError, TypeError):
-            self._found.update(json.loads(self.record.read_text(encoding="utf-8")))
+        self._open, self._found = cache(known.detector), self._recorded()
 
     def __call__(self, entries: Entries) -> list[dict[str, Any]]:
         """Detect by what `choose` chooses."""
-        return self._open(self.choose(entries))(entries)
+        if not entries:
+            return []
+        with _choosing:
+            detect = self._open(self.choose(entries))
+        return detect(entries)
 
     def choose(self, entries: Entries, batch: int = 0) -> str:
         """The fastest for `batch` of such inputs (0: all of them), measured where it is not known.
@@ -66,6 +69,8 @@ class Fastest:
         and by `centernet-d2 benchmark --runtimes`.
         """
         batch = min(batch or len(entries), len(entries))
+        if not batch:
+            return self.ways[0]
         if found := self._measured:
             say(f"{self.what} by number of pictures, as the benchmark has measured it: {found}")
             return found[max((n for n in found if n <= batch), default=min(found))]
@@ -73,10 +78,21 @@ class Fastest:
         key = f"{1 << batch.bit_length() - 1} x {1 << area.bit_length() // 2 * 2}"  # rounded
         if key not in self._found:
             self._found[key] = self._measure(entries, batch)
-            write_json(self.record, {k: found for k, found in self._found.items() if found[2]})
+            told = {k: found for k, found in self._found.items() if found[2]}
+            try:
+                write_json(self.record, self._recorded() | told)  # other processes measure, too
+            except OSError as error:
+                logger.warning("%s is measured again in the next process: %s", self.what, error)
         way, why, _ = self._found[key]
         say(f"{self.what} is {way}: {why}")
         return way
+
+    def _recorded(self) -> dict[str, Any]:
+        """What was found before; what cannot be read is measured again."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            found = json.loads(self.record.read_text(encoding="utf-8"))
+            return {k: (way, *more) for k, (way, *more) in found.items() if way in self.ways}
+        return {}
 
     def _timings(self, entries: Entries) -> dict[str, Timing]:
         """Of each way, the first one first; what is far slower is timed once."""
@@ -85,7 +101,7 @@ class Fastest:
             try:
                 call = partial(self._open(way), entries)
                 timings |= time_interleaved({way: call}, rounds=1, warm_up=1, device=device)
-            except (ImportError, OSError, RuntimeError, ValueError) as error:
+            except Exception as error:  # those of runtimes share no class
                 if not timings:
                     raise
                 logger.info("%s: %s is left out: %s", self.what, way, error)
@@ -110,7 +126,12 @@ class Fastest:
         for way in faster:
             alike = Agreement(apart=apart, overlap=1 - lost)
             report = Differences() if way in CHOSEN else alike
-            differences(self.known.model, self._open(way), batches, report)
+            try:
+                differences(self.known.model, self._open(way), batches, report)
+            except Exception as error:  # of other numbers of pictures, or sizes, than were timed
+                told.append(f"{way} fails: {error}")
+                can_tell = False
+                continue
             worst = ", ".join(f"{output} by {value:.2g}" for output, value in report.worst.items())
             fault = report.fault()
             told.append(f"{way} differs in {worst or 'all'}: {fault or report.told()}")
@@ -143,18 +164,14 @@ def to_evaluate(
     """
     if runtime and comm.get_world_size() > 1:
         raise ValueError("--runtime is of one process: leave --num-gpus out")
-    known, way, batch = (
-        Runtimes(model, {"class_names": names}, cfg),
-        runtime,
-        cfg.TEST.IMS_PER_BATCH,
-    )
+    known, batch = Runtimes(model, {"class_names": names}, cfg), cfg.TEST.IMS_PER_BATCH
 
     def choose() -> str:
         inputs = chain.from_iterable(loader(cfg, cfg.DATASETS.TEST[0]))
         return Fastest(known, runtime).choose([*islice(inputs, max(4, batch))], batch)
 
-    if is_auto := runtime in ("", "auto"):
-        way = told_by(comm.is_main_process(), choose)[0]
+    is_auto = runtime in ("", "auto")
+    way = told_by(comm.is_main_process(), choose)[0] if is_auto else runtime
     if isinstance(detect := known.detector(way), nn.Module):
         model = detect
     else:  # `detect` keeps the model as it is, for what it leaves to it

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import groupby
@@ -46,6 +47,7 @@ from ..threads import cpu_name
 from .cuda_graph import graphed
 
 logger = logging.getLogger(__name__)
+_making = threading.Lock()  # torch exports in one thread at a time
 
 PACKAGES = "torch torchvision detectron2 onnx onnxscript onnxruntime openvino nncf"
 RUNTIMES = {
@@ -219,7 +221,8 @@ class Runtimes:
                 f"runtime '{name}' computes on the CPU: set MODEL.DEVICE to cpu, or take folded"
             )
         if form:
-            return self._of_file(name, form, precision)
+            with _making:
+                return self._of_file(name, form, precision)
         check_compiler("cpu", "take another runtime, such as folded")
         model = copy.deepcopy(self.model)
         make_fast(model).requires_grad_(False)

@@ -51,15 +51,19 @@ def compiled_sampler() -> tuple[type[Sampler] | None, str]:
     """The sampler of compiled loops, None where it cannot be used, and what is used in words."""
     try:
         from . import deform_numba
+
+        deform_numba.compile_one()
     except ModuleNotFoundError:
         return None, "operators of torch; faster with numba: {pip} install numba"
     except Exception as error:  # of whatever numba meets on this machine: torch's need none of it
-        return None, f"operators of torch, as numba does not work here ({error})"
+        return None, f"operators of torch, as numba does not work here ({error!r})"
     return deform_numba.Sampler, "loops that numba compiles"
 
 
-def _sampler(dtype: torch.dtype) -> type[Sampler]:
-    return (dtype == torch.float32 and compiled_sampler()[0]) or Sampler
+def _sampler(rows: Tensor) -> type[Sampler]:
+    # A tensor of another type, such as torch's FakeTensor, may have no memory.
+    compiles = type(rows) is Tensor and rows.dtype == torch.float32
+    return (compiles and compiled_sampler()[0]) or Sampler
 
 
 def _blocks(images: int, cells: int, bytes_per_cell: int, budget: int) -> Iterator[Block]:
@@ -130,7 +134,7 @@ class GatherAndMultiply(torch.autograd.Function):
         images, cells = mask.shape[:2]
         out = rows.new_empty(images * cells, kernel.shape[0])
         by_block = out.view(images, cells, kernel.shape[0])
-        sampler = _sampler(rows.dtype)(rows, offset, mask, geometry)
+        sampler = _sampler(rows)(rows, offset, mask, geometry)
         bytes_per_cell = kernel.shape[1] * rows.element_size()
         for block in _blocks(images, cells, bytes_per_cell, sampler.forward_bytes):
             samples = sampler.sample(block)
@@ -150,7 +154,7 @@ class GatherAndMultiply(torch.autograd.Function):
             mask.new_empty(mask.shape),
         )
         grad_kernel = torch.zeros_like(kernel, dtype=torch.promote_types(kernel.dtype, torch.float))
-        sampler = _sampler(rows.dtype)(rows, offset, mask, ctx.geometry)
+        sampler = _sampler(rows)(rows, offset, mask, ctx.geometry)
         transposed = kernel.t().contiguous()
         bytes_per_cell = kernel.shape[1] * rows.element_size()
         for block in _blocks(images, cells, bytes_per_cell, sampler.backward_bytes):

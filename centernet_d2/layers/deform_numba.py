@@ -26,11 +26,13 @@ from .deform_sampling import Block, Gradients
 if numba.config.DISABLE_JIT:
     raise RuntimeError("NUMBA_DISABLE_JIT is set")
 
-# Bytes of samples at a time: what stays in the caches of two cores.
-FORWARD_BLOCK_BYTES = 5 << 20
-BACKWARD_BLOCK_BYTES = 2 << 20
 CELLS = 16  # output cells that a thread takes at a time
-CHANNELS = 32  # of the map's gradient that a thread takes at a time: two cache lines
+PART = 32  # of the map's gradient that a thread takes at a time: two cache lines
+# What the integers are that a compiled function is given, in the order of `Sampler._run`.
+(TAKEN, FIRST, LAST, ROWS, OFFSET, MASK, OUT, CHANNELS, HEIGHT, WIDTH, OUT_HEIGHT) = range(11)
+(OUT_WIDTH, TAPS, KERNEL_WIDTH, STRIDE, PADDING, DILATION, OFFSET_IMAGE) = range(11, 18)
+(OFFSET_CELL, OFFSET_TAP, OFFSET_AXIS, MASK_IMAGE, MASK_CELL, MASK_TAP) = range(18, 24)
+(GRAD, GRAD_OFFSET, GRAD_MASK) = range(24, 27)
 _float32 = np.float32
 _FLOATS, _INTEGERS = types.CPointer(types.float32), types.CPointer(types.int64)
 
@@ -78,19 +80,20 @@ def _neighbours(position: Any, size: Any) -> Any:
 @register_jitable
 def _place(a: Any, cell: Any) -> Any:
     """Image of an output cell, its number there, and where its first tap lies."""
-    image, inside = cell // (a[10] * a[11]), cell % (a[10] * a[11])
-    return image, inside, inside // a[11] * a[14] - a[15], inside % a[11] * a[14] - a[15]
+    width, stride, padding = a[OUT_WIDTH], a[STRIDE], a[PADDING]
+    image, inside = cell // (a[OUT_HEIGHT] * width), cell % (a[OUT_HEIGHT] * width)
+    return image, inside, inside // width * stride - padding, inside % width * stride - padding
 
 
 @register_jitable
 def _around(a: Any, place: Any, i: Any, j: Any) -> Any:
     """What tap (i, j) samples: four places in the map, weights and slopes by axis, the mask."""
     image, inside, row, column = place
-    offset, mask, tap = _floats(a[4]), _floats(a[5]), i * a[13] + j
-    channels, height, width, dilation = a[7], a[8], a[9], a[16]
-    o = image * a[17] + inside * a[18] + tap * a[19]
+    offset, mask, tap = _floats(a[OFFSET]), _floats(a[MASK]), i * a[KERNEL_WIDTH] + j
+    channels, height, width, dilation = a[CHANNELS], a[HEIGHT], a[WIDTH], a[DILATION]
+    o = image * a[OFFSET_IMAGE] + inside * a[OFFSET_CELL] + tap * a[OFFSET_TAP]
     y = _float32(row + i * dilation) + offset[o]
-    x = _float32(column + j * dilation) + offset[o + a[20]]
+    x = _float32(column + j * dilation) + offset[o + a[OFFSET_AXIS]]
     rows, weights_y, slopes_y = _neighbours(y, height)
     columns, weights_x, slopes_x = _neighbours(x, width)
     top, bottom = (image * height + rows[0]) * width, (image * height + rows[1]) * width
@@ -100,18 +103,19 @@ def _around(a: Any, place: Any, i: Any, j: Any) -> Any:
         (bottom + columns[0]) * channels,
         (bottom + columns[1]) * channels,
     )
-    factor = mask[image * a[21] + inside * a[22] + tap * a[23]]
+    factor = mask[image * a[MASK_IMAGE] + inside * a[MASK_CELL] + tap * a[MASK_TAP]]
     return places, weights_y, weights_x, slopes_y, slopes_x, factor
 
 
 def _sample(a: Any) -> None:
-    first, last, rows, out, channels = a[1], a[2], _floats(a[3]), _floats(a[6]), a[7]
-    kernel_width, kernel_height = a[13], a[12] // a[13]
+    first, last, channels = a[FIRST], a[LAST], a[CHANNELS]
+    rows, out = _floats(a[ROWS]), _floats(a[OUT])
+    kernel_width, kernel_height = a[KERNEL_WIDTH], a[TAPS] // a[KERNEL_WIDTH]
     while True:
         begin = first + _take(a, CELLS)
         if begin >= last:
             return
-        to = (begin - first) * a[12] * channels
+        to = (begin - first) * a[TAPS] * channels
         for cell in range(begin, min(begin + CELLS, last)):
             place = _place(a, cell)
             for i in range(kernel_height):
@@ -126,14 +130,15 @@ def _sample(a: Any) -> None:
 
 def _differentiate(a: Any) -> None:
     """`_sample`, and the gradients of offset and mask."""
-    first, last, rows, out, channels = a[1], a[2], _floats(a[3]), _floats(a[6]), a[7]
-    kernel_width, kernel_height = a[13], a[12] // a[13]
-    grad, grad_offset, grad_mask = _floats(a[24]), _floats(a[25]), _floats(a[26])
+    first, last, channels = a[FIRST], a[LAST], a[CHANNELS]
+    rows, out = _floats(a[ROWS]), _floats(a[OUT])
+    kernel_width, kernel_height = a[KERNEL_WIDTH], a[TAPS] // a[KERNEL_WIDTH]
+    grad, grad_offset, grad_mask = _floats(a[GRAD]), _floats(a[GRAD_OFFSET]), _floats(a[GRAD_MASK])
     while True:
         begin = first + _take(a, CELLS)
         if begin >= last:
             return
-        to = (begin - first) * a[12]
+        to = (begin - first) * a[TAPS]
         for cell in range(begin, min(begin + CELLS, last)):
             place = _place(a, cell)
             for i in range(kernel_height):
@@ -146,7 +151,7 @@ def _differentiate(a: Any) -> None:
                         k, m, n, o = rows[nw + c], rows[ne + c], rows[sw + c], rows[se + c]
                         out[to * channels + c] = f * (w * k + x * m + y * n + z * o)
                         p, q, r, s = p + g * k, q + g * m, r + g * n, s + g * o
-                    at = first * a[12] + to
+                    at = first * a[TAPS] + to
                     grad_mask[at] = w * p + x * q + y * r + z * s
                     above, below = left * p + right * q, left * r + right * s
                     grad_offset[2 * at] = f * (v[0] * above + v[1] * below)
@@ -157,17 +162,18 @@ def _differentiate(a: Any) -> None:
 
 def _scatter(a: Any) -> None:
     """Add to the gradient of the map; a thread has channels of an image for itself."""
-    first, last, out, channels, grad = a[1], a[2], _floats(a[6]), a[7], _floats(a[24])
-    kernel_width, kernel_height = a[13], a[12] // a[13]
-    cells, parts = a[10] * a[11], (channels + CHANNELS - 1) // CHANNELS
+    first, last, channels = a[FIRST], a[LAST], a[CHANNELS]
+    out, grad = _floats(a[OUT]), _floats(a[GRAD])
+    kernel_width, kernel_height = a[KERNEL_WIDTH], a[TAPS] // a[KERNEL_WIDTH]
+    cells, parts = a[OUT_HEIGHT] * a[OUT_WIDTH], (channels + PART - 1) // PART
     while True:
         work = _take(a, 1)
-        image, channel = first // cells + work // parts, work % parts * CHANNELS
+        image, channel = first // cells + work // parts, work % parts * PART
         if image * cells >= last:
             return
-        count = min(CHANNELS, channels - channel)
+        count = min(PART, channels - channel)
         for cell in range(max(first, image * cells), min(last, (image + 1) * cells)):
-            place, at = _place(a, cell), (cell - first) * a[12] * channels + channel
+            place, at = _place(a, cell), (cell - first) * a[TAPS] * channels + channel
             for i in range(kernel_height):
                 for j in range(kernel_width):
                     corners, (up, down), (left, right), _, _, f = _around(a, place, i, j)
@@ -196,13 +202,18 @@ def _compiled(function: Callable[[Any], None]) -> int:
     options = {"fastmath": {"contract", "reassoc"}, "nopython": True}
     try:
         kernel = numba.cfunc(types.void(_INTEGERS), cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's can be written
+    except Exception:  # no folder of its cache can be written, the disk is full, a file is damaged
         kernel = numba.cfunc(types.void(_INTEGERS), **options)(function)
     _code.append(kernel)
     return kernel.address
 
 
 _code: list[Any] = []  # or it would be freed
+
+
+def compile_one() -> None:
+    """Raise what numba meets on this machine."""
+    _compiled(_sample)
 
 
 _kept = threading.local()  # samples of each thread: new pages of memory take time
@@ -228,13 +239,13 @@ class Sampler(deform_sampling.Sampler):
         shape = [(part.stop - part.start) for part in block]
         count = shape[0] * shape[1] * self.mask.shape[2] * self.rows.shape[1]
         if len(getattr(_kept, "memory", ())) < count:
-            _kept.memory = torch.empty(count)
+            _kept.memory = torch.empty(count, dtype=torch.float32, device="cpu")
         return _kept.memory[:count].view(shape[0] * shape[1], -1)
 
     def _run(
         self, function: Callable[[Any], None], block: Block, out: Tensor, *more: Tensor
     ) -> Tensor:
-        """Call a compiled function in all threads; what the integers are is read off here."""
+        """Call a compiled function in all threads."""
         images, part = block
         of, (_, cells, taps) = self.geometry, self.mask.shape
         first, last = images.start * cells + part.start, (images.stop - 1) * cells + part.stop

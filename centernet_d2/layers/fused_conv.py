@@ -47,7 +47,8 @@ class FusedConv2d(nn.Conv2d):
     def _is_served(self, features: Tensor) -> bool:
         """Whether oneDNN takes it now; gradients, and graphs that are made, need plain layers."""
         makes_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if makes_graph or type(features) is not Tensor or not features.numel():
+        plain = type(features) is Tensor and features.dim() == 4 and features.numel()
+        if makes_graph or not plain:
             return False
         tensors = (features, self.weight)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
@@ -59,7 +60,8 @@ class FusedConv2d(nn.Conv2d):
         """The weights in oneDNN's order for inputs of this shape, kept for the next ones.
 
         In the order for another shape a product can take ten times as long. Ordering is a pass over
-        the weights, which does not count where the map is larger than they are.
+        the weights, which does not count where the map is larger than they are. Of weights changed
+        by `.data`, or in another process, torch says nothing: they are not seen.
         """
         weight = self.weight
         if weight.numel() < features.numel():

@@ -62,7 +62,7 @@ class _FocalSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
-        last = logits.stride(1) == 1  # channels
+        last = logits.dim() == 4 and logits.stride(1) == 1  # channels
         ordered = logits.permute(0, 2, 3, 1) if last else logits
         wanted = (target.permute(0, 2, 3, 1) if last else target).reshape(-1)
         cells, slope, total = ordered.reshape(-1), None, logits.new_zeros(())

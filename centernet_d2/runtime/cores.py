@@ -22,8 +22,9 @@ def usable_cores(root: Path = Path("/"), allowed: int = 0) -> tuple[int, float]:
 
 def is_busy(cores: int, root: Path = Path("/")) -> bool:
     """Whether others leave fewer cores of the machine free, over the last minute and just now."""
-    words = [*_text(root / "proc/loadavg").split(), *"0000"]  # none but on Linux
-    running = min(float(words[0]), int(words[3].partition("/")[0]) - 1)  # without this process
+    text = _text(root / "proc/loadavg")  # none but on Linux
+    found = re.match(r"(\d+\.\d+) \S+ \S+ (\d+)/", text)
+    running = min(float(found[1]), int(found[2]) - 1) if found else 0  # without this process
     return round(running) > (os.cpu_count() or 1) - cores
 
 

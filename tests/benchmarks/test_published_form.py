@@ -13,12 +13,8 @@ from centernet_d2.benchmark.detector import build
 from centernet_d2.layers.deform_conv import DeformConv2d
 
 SMALL_DLA = [
-    *(
-        "MODEL.BACKBONE.NAME",
-        "build_centernet_dla_backbone",
-        "MODEL.HEATMAP.IN_FEATURES",
-        ["dla_up"],
-    ),
+    *("MODEL.BACKBONE.NAME", "build_centernet_dla_backbone"),
+    *("MODEL.HEATMAP.IN_FEATURES", ["dla_up"]),
     *("MODEL.DLA.CHANNELS", [8, 8, 16, 24, 32, 48], "MODEL.HEATMAP.NUM_CLASSES", 5),
 ]
 

@@ -101,37 +101,26 @@ def test_every_section_measures(options, monkeypatch):
 
     rows = result["sections"]["cpu_threads"]
     assert [row["beside"] for row in rows] == ["nothing"] * 2 + ["1 x training"] * 2
-    assert rows[0]["speed_up"] == 1
 
     rows = result["sections"]["deform_conv"]
     assert {(row["batch"], row["pass"]) for row in rows} == {
         (batch, which) for batch in (1, 3) for which in ("forward", "forward + backward")
     }
-    alternatives = {row["alternative"]: row["speed_up"] for row in rows}
     named = {"torchvision float32", "ours float32", "ours bfloat16", "product float32"}
-    assert named <= set(alternatives)
-    assert alternatives["torchvision float32"] == 1
+    assert named <= {row["alternative"] for row in rows}
 
     rows = result["sections"]["soft_nms"]
     assert [row["case"] for row in rows] == [name for name, *_ in cases for _ in range(4)]
-    assert [row["speed_up"] for row in rows][::4] == [1, 1]
-
-    rows = result["sections"]["joints"]
-    assert [row["case"] for row in rows] == ["few"] * 4
-    assert rows[0]["speed_up"] == 1
+    assert [row["case"] for row in result["sections"]["joints"]] == ["few"] * 4
 
     rows = result["sections"]["kitti_scores"]
     assert [row["part"] for row in rows] == ["overlaps", "all"]
     assert rows[0]["objects"] == 100
 
     rows = result["sections"]["data_checks"]
-    firsts = {row["what"]: row for row in reversed(rows)}
-    assert [row["alternative"] for row in firsts.values()][-1] == "os.path.isfile of each"
-    assert {row["speed_up"] for row in firsts.values()} == {1}
-
-    rows = result["sections"]["training_input"]
-    assert rows[0]["speed_up"] == 1
-    assert len(rows) == 5
+    assert rows[0]["alternative"] == "os.path.isfile of each"
+    assert len({row["reference"] for row in rows}) == 3
+    assert len(result["sections"]["training_input"]) == 5
 
     (row,) = result["sections"]["training_step"]
     assert 0 < row["losses_ms"] < row["step_ms"]
@@ -156,10 +145,13 @@ def test_every_section_measures(options, monkeypatch):
     assert [row["alternative"] for row in rows] == ["N.A.", "F", "MS"]
 
     for name, record in records_of(result):
+        own = [r for r in record["rows"] if r.get("reference", "") == r.get("alternative")]
+        assert {row["speed_up"] for row in own} <= {1}
         compared = [
             row
             for row in record["rows"]
-            if row.get("of_gemm") or row.get("reference") not in (None, row.get("alternative"))
+            if row.get("uncertainty") is not None
+            and ("of_gemm" in row or row.get("reference") != row["alternative"])
         ]
         assert len(record["ratios"]) == len(compared), name  # each has a name of its own
 
@@ -231,7 +223,7 @@ def test_decoding_is_what_neither_canvas_nor_network_take(options, monkeypatch):
     from benchmarks import protocols
 
     clock = [0.0]
-    monkeypatch.setattr(protocols.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("centernet_d2.benchmark.evaluation.perf_counter", lambda: clock[0])
 
     def takes(seconds):
         return lambda *_: clock.append(clock.pop() + seconds)

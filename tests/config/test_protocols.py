@@ -6,10 +6,11 @@ import logging
 import re
 
 import pytest
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 from centernet_d2.config import KEYS, value_of
 from centernet_d2.config.protocols import (
+    CANVASES,
     PROTOCOLS,
     apply_protocol,
     check_protocol,
@@ -155,6 +156,11 @@ def test_files_before_the_word_do_not_contradict_it(config_root, tmp_path):
         load_config(str(file), ["TEST.ROUND_RESULTS", 1])
     file.write_text(setup(load_config(str(file), ["MODEL.DEVICE", "cpu"])).dump())
     assert setup(load_config(str(file), CLEAN)).TEST.ROUND_RESULTS == 0  # of a saved config
+
+
+def test_every_detector_has_its_published_canvas():
+    detectors = {n: d for n, d in META_ARCH_REGISTRY if hasattr(d, "published_canvas")}
+    assert {name: each.published_canvas for name, each in detectors.items()} == CANVASES
 
 
 def test_a_model_is_not_built_before_its_protocol_is_set(tiny_config):

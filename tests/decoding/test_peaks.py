@@ -209,6 +209,7 @@ def test_a_map_of_usual_size():
     assert torch.equal(local_maxima(heatmap), maxima)
     assert torch.equal(top_peaks(heatmap, 100).scores, maxima.flatten(1).topk(100).values)
     assert top_peaks(heatmap[:0], 100).scores.shape == (0, 100)
+    assert top_peaks(heatmap[:1, :, :0], 100).scores.shape == (1, 0)
 
 
 def some_peaks() -> Peaks:

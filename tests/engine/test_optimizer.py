@@ -97,6 +97,11 @@ def test_rate_falls_after_each_step_and_warms_up_on_demand():
     assert rates(*make(*schedule, *warm), 4) == pytest.approx([0.5, 0.75, 1.0, 1.0])
 
 
+def test_elsewhere_torch_chooses_how_a_step_is_made():
+    defaults = build_optimizer(nn.Linear(2, 2, device="meta"), lr=0.1).defaults
+    assert (defaults["fused"], defaults["foreach"]) == (None, None)
+
+
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
 @pytest.mark.parametrize("resumed", ["fused", "plain", "other layout"])
 def test_fused_steps_are_plain_ones(name, resumed):

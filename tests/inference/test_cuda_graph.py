@@ -23,6 +23,7 @@ from centernet_d2.inference.cuda_graph import graphed, with_graphs
 from centernet_d2.inference.runtime import entry_of
 from centernet_d2.modeling.fast_inference import make_fast
 from centernet_d2.modeling.meta_arch.points_centernet import PointsCenterNet
+from centernet_d2.structures.nested import tensors_of
 from centernet_d2.structures.padded_images import PaddedImages
 
 ASK = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
@@ -175,7 +176,7 @@ def test_nothing_that_is_recorded_waits_for_the_device_or_copies_to_it(name):
             images = PaddedImages(**{**vars(images), "tensor": images.tensor[..., :128, :96]})
         found = function(images)
         assert copies.found == []
-        assert {tensor.device.type for tensor in cuda_graph._tensors(found)} == {"cuda"}
+        assert {tensor.device.type for tensor in tensors_of(found)} == {"cuda"}
         assert isinstance(found, dict) == isinstance(model, PointsCenterNet)
         torch.empty(2, 3, device="cuda").new_tensor([1.0])
         assert len(copies.found) == 1  # it would have been seen

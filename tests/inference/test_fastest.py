@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from centernet_d2.benchmark.timing import Timing
 from centernet_d2.inference import fastest
 from centernet_d2.inference.fastest import Fastest, clearly_faster, to_evaluate
 from centernet_d2.inference.runtime import Runtimes, entry_of
+
+DAMAGED = ["[damaged", "[]", '{"1 x 16384": ["gone", "", true]}', '{"1 x 16384": null}']
 
 
 def timing(median: float, low: float | None = None, high: float | None = None) -> Timing:
@@ -75,9 +78,76 @@ def test_a_slower_bfloat16_is_not_taken_and_nothing_is_measured_twice(measured):
     again.choose(entries[:3])
     again.choose(large)
     assert len(measured["turns"]) == 3
-    again.record.write_text("[damaged")
-    Fastest(known(), "").choose(entries[:1])
-    assert len(measured["turns"]) == 4
+    for number, text in enumerate(DAMAGED):
+        again.record.write_text(text)
+        assert Fastest(known(), "").choose(entries[:1]) == "float32"
+        assert len(measured["turns"]) == 4 + number
+
+
+def test_threads_wait_for_one_measurement(measured):
+    measured |= {"float32": 0.1, "bfloat16": 0.2}
+    auto, entries = Fastest(known(), ""), [entry_of(image) for image in pictures(2)]
+    with ThreadPoolExecutor(4) as pool:
+        found = [*pool.map(auto, [entries] * 4)]
+    assert len(measured["turns"]) == 1
+    assert [len(each) for each in found] == [2] * 4
+
+
+def test_processes_keep_what_others_have_measured(measured):
+    measured |= {"float32": 0.1, "bfloat16": 0.2}
+    entries = [entry_of(image) for image in pictures(2)]
+    first, second = Fastest(known(), ""), Fastest(known(), "")
+    first.choose(entries, 1)
+    second.choose(entries, 2)
+    assert json.loads(first.record.read_text()).keys() == {"1 x 16384", "2 x 16384"}
+
+
+def test_where_nothing_can_be_kept_it_is_measured_and_said(measured, tmp_path, monkeypatch, caplog):
+    measured |= {"float32": 0.1, "bfloat16": 0.2}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CENTERNET_D2_CACHE", str(tmp_path / "file"))
+    assert Fastest(known(), "").choose([entry_of(pictures(1)[0])]) == "float32"
+    assert "is measured again in the next process: [Errno" in caplog.text
+
+
+class OtherError(Exception):
+    """As that of onnxruntime, which is no RuntimeError."""
+
+
+@pytest.mark.parametrize(("fails_for", "told"), [(2, ""), (1, "openvino fails: no 1 pictures")])
+def test_a_way_that_fails_is_left_out(measured, monkeypatch, fails_for, told):
+    measured |= {"folded": 0.2, "eager": 0.19, "onnxruntime": 0.1, "openvino": 0.05}
+
+    def of_file(self, name, *_):
+        def detect(entries):
+            if name == "openvino" and len(entries) == fails_for:
+                raise OtherError(f"no {fails_for} pictures")
+            return self.model(entries)
+
+        return detect
+
+    monkeypatch.setattr(Runtimes, "_of_file", of_file)
+    monkeypatch.setattr(fastest, "time_interleaved", called(fastest.time_interleaved))
+    entries = [entry_of(image) for image in pictures(3)]
+    assert known("float32").detector("auto").choose(entries, 2) == "onnxruntime"
+    assert told in measured["said"][0]
+    assert ("openvino 50" in measured["said"][0]) == bool(told)
+
+
+def called(timings):
+    def in_turns(calls, **how):
+        for call in calls.values():
+            call()
+        return timings(calls, **how)
+
+    return in_turns
+
+
+def test_nothing_to_detect_in_is_not_measured(measured):
+    auto = Fastest(known(), "")
+    assert auto([]) == []
+    assert auto.choose([], 8) == "float32"
+    assert not measured["turns"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -138,6 +140,23 @@ def test_a_file_that_finds_something_else_is_refused_and_an_old_one_made_anew(ca
         known.detector("onnxruntime")
     kept = sorted(path.name for path in cache.rglob("*") if path.is_file())
     assert kept == ["model.onnx", "onnx-fp32.refused"]
+
+
+def test_threads_make_files_one_at_a_time(cache, monkeypatch):
+    inside, most = [], []
+
+    def of_file(self, name, *_):
+        inside.append(name)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.remove(name)
+        return name
+
+    monkeypatch.setattr(Runtimes, "_of_file", of_file)
+    names = ["onnxruntime", "openvino", "aotinductor"]
+    with ThreadPoolExecutor(3) as pool:
+        assert [*pool.map(runtimes().detector, names)] == names
+    assert most == [1, 1, 1]
 
 
 def test_auto_takes_what_was_measured_for_as_many_pictures(cache, monkeypatch):

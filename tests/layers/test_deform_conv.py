@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import deform_conv2d
 
 from centernet_d2.layers import deform_conv, deform_gather, deform_operator
 from centernet_d2.layers.deform_conv import DeformConv2d, modulated_deform_conv2d
 from centernet_d2.layers.deform_gather import gather_and_multiply as by_gather
 from centernet_d2.layers.deform_sampling import Sampler
+from centernet_d2.missing import fill
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -513,6 +515,41 @@ def test_loops_are_compiled_where_no_cache_can_be_written(monkeypatch):
 
     monkeypatch.setattr(numba, "cfunc", cfunc)
     assert deform_numba._compiled.__wrapped__(by_hand) == ("by_hand", True)
+
+
+def test_torch_samples_where_numba_cannot_compile_and_says_so(monkeypatch):
+    numba = pytest.importorskip("numba")
+    from centernet_d2.layers import deform_numba
+
+    def cfunc(*arguments, **options):
+        raise OSError("no such {instruction}")
+
+    monkeypatch.setattr(numba, "cfunc", cfunc)
+    deform_numba._compiled.cache_clear()
+    sampler, words = deform_gather.compiled_sampler.__wrapped__()
+    assert sampler is None
+    words_of_error = "as numba does not work here (OSError('no such {instruction}'))"
+    assert fill(words) == f"operators of torch, {words_of_error}"
+
+
+def test_defaults_for_new_tensors_are_not_those_of_the_samples(form):
+    deform_gather.compiled_sampler()
+    tensors, options = arguments(dtype=torch.float32)
+    expected, before = modulated_deform_conv2d(*tensors, **options), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with ThreadPoolExecutor(1) as pool:  # which has no memory for samples yet
+            found = pool.submit(modulated_deform_conv2d, *tensors, **options).result()
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
+
+
+def test_tensors_without_memory_have_shapes(form):
+    tensors, options = arguments(dtype=torch.float32)
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(tensor) for tensor in tensors]
+        assert modulated_deform_conv2d(*fakes, **options).shape == (2, 4, 5, 7)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -43,6 +43,13 @@ def test_as_separate_layers(name, relu):
 
 
 @torch.no_grad()
+def test_a_picture_without_a_batch():
+    plain, fused = made()
+    features = torch.randn(16, 5, 5)
+    assert torch.equal(fused(features), torch.relu(plain(features)))
+
+
+@torch.no_grad()
 def test_weights_that_change_are_ordered_anew():
     plain, fused = made()
     features = torch.randn(1, 16, 4, 4)

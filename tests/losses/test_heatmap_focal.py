@@ -27,6 +27,14 @@ def test_by_hand():
     )
 
 
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 6, 1)])
+def test_cells_need_not_be_maps(shape):
+    logits, target = torch.linspace(-2, 2, 6), torch.tensor([0, 0.5, 1, 1, 0.2, 0])
+    maps = (values.view(1, 1, 2, 3) for values in (logits, target))
+    found = heatmap_focal_loss(logits.view(shape), target.view(shape))
+    assert torch.equal(found, heatmap_focal_loss(*maps))
+
+
 def test_published_corner_values():
     logits = torch.full((1, 1, 3, 3), -2.19)
     target = torch.zeros(1, 1, 3, 3)

@@ -110,6 +110,29 @@ def test_what_would_change_outputs_stays(caplog):
     assert torch.equal(network(images), expected)
 
 
+class ByKeyword(nn.Sequential):
+    def forward(self, images):
+        return self[1](input=self[0](input=images))
+
+
+@torch.no_grad()
+def test_layers_called_by_keyword_stay():
+    network, images = ByKeyword(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), torch.randn(1, 3, 8, 8)
+    expected = network(images)
+    assert fuse_additions(network, images) == 0
+    assert torch.equal(network(images), expected)
+
+
+@torch.no_grad()
+def test_nan_of_broken_weights_stays_to_be_seen(caplog):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    network[0].weight[0] = float("nan")
+    images = torch.randn(1, 3, 8, 8)
+    assert fuse_additions(network, images) == 0
+    assert "outputs change, nan" in caplog.text
+    assert network(images).isnan()[:, 0].all()
+
+
 def test_a_block_with_more_than_the_table_says_stays():
     block = ResidualBlock(4, 4, norm="GN").eval()
     fuse_additions(network := nn.Sequential(block), torch.randn(1, 4, 8, 8))

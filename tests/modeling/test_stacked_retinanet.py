@@ -16,6 +16,7 @@ from centernet_d2 import Predictor, Trainer
 from centernet_d2.config import KEYS
 from centernet_d2.config.protocols import without_effect
 from centernet_d2.engine.setup import load_config
+from centernet_d2.evaluation.build import detection_limits
 from centernet_d2.export.network import Network
 from centernet_d2.modeling.backbone import Hourglass
 from centernet_d2.synthetic.files import ensure_split
@@ -131,6 +132,12 @@ def test_nms_and_least_score_are_told():
     keys = (*keys, "TEST.FLIP", False)
     told = "no augmentation / keep_res / NMS at 0.6 / scores above 0.02"
     assert built(*keys).describe_protocol() == told
+
+
+def test_peaks_are_no_limit_of_anchors():
+    cfg = load_config("Ablations/retinanet_hourglass104")
+    own = detection_limits(cfg, is_own=True)
+    assert own == {"TEST.DETECTIONS_PER_IMAGE": 100} == detection_limits(cfg, is_own=False)
 
 
 def test_keys_of_points_alone_have_no_effect():

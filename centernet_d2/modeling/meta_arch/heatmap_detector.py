@@ -143,12 +143,11 @@ class HeatmapDetector(OnCanvas, DetectorDefaults, ABC):
 
     def maybe_compiled(self, method: str, *given: Any) -> Any:
         """What a method returns, compiled where `compiles` says so."""
-        function = getattr(type(self), method)
         if self.compiles and self.training:
             from ..compiled import compiled  # most trainings do without
 
-            function = compiled(function)
-        return function(self, *given)
+            return compiled(getattr(type(self), method))(self, *given)
+        return getattr(self, method)(*given)
 
     def checked_objects(self, entry: dict[str, Any]) -> Instances:
         """The ground truth of one input, or an error that names it; see `checked_classes`.

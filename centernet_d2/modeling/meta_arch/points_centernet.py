@@ -221,6 +221,6 @@ class PointsCenterNet(HeatmapDetector):
         """Keypoint -> probabilities (N, C, h, w) of the last stack, as they are decoded."""
         maps = self.decoded_maps(last, flipped=flipped)
         known = all_branches(self.tasks, self.num_classes).heatmaps  # without those of "mse"
-        heatmaps = [n for n in maps.regressions if n in known or f"loss_{n}" in self.heatmap_losses]
+        heatmaps = [n for n in maps.regressions if n in known or self.branch_forms.get(n) == "mse"]
         center = maps.heatmap.unflatten(1, (self.num_classes, -1)).amax(2)  # of several sizes
         return {"center": center, **{name: maps.regressions[name] for name in heatmaps}}
