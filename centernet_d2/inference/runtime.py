@@ -35,7 +35,7 @@ from ..export.parity import GENERATED, Differences
 from ..export.precision import Feed, check_precision
 from ..export.write import arrays_of, inputs_of, rows_found, stacked, write_graph
 from ..missing import is_missing
-from ..modeling.compiled import check_compiler
+from ..modeling.compiled import check_compiler, compiled_for_any_size
 from ..modeling.fast_inference import DTYPES, make_fast
 from ..modeling.inputs import source_of
 from ..modeling.memory import check_canvas
@@ -228,7 +228,7 @@ class Runtimes:
         make_fast(model).requires_grad_(False)
         graph = DetectorGraph(model)
         ports = {"inputs": graph.inputs, "outputs": graph.outputs}
-        return FileDetector(self.model, of_tensors(torch.compile(graph), ports))
+        return FileDetector(self.model, of_tensors(compiled_for_any_size(graph), ports))
 
     def _of_file(self, name: str, form_name: str, precision: str) -> Detect:
         """What runs a file, which is made where it is not there or finds something else."""

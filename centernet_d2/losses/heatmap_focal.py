@@ -70,9 +70,10 @@ class _FocalSum(torch.autograd.Function):
             slope = torch.empty_like(cells)
             slopes = slope.view(ordered.shape)
             ctx.save_for_backward(slopes.permute(0, 3, 1, 2) if last else slopes)
-        in_blocks = logits.device.type == "cpu" and not torch.compiler.is_compiling()
-        size = BLOCK if in_blocks else max(len(cells), 1)
-        for rows in (slice(first, first + size) for first in range(0, len(cells), size)):
+        blocks = [slice(None)]
+        if logits.device.type == "cpu" and not torch.compiler.is_compiling():
+            blocks = [slice(k, k + BLOCK) for k in range(0, len(cells), BLOCK)]
+        for rows in blocks:
             out = None if slope is None else slope[rows]
             total += _block(cells[rows], wanted[rows], alpha, beta, out)
         return total

@@ -53,11 +53,14 @@ class OnCanvas(nn.Module):
         ValueError unless they have the size of the canvas over their stride, rounded up.
         """
         height, width = images.tensor.shape[-2:]
-        unfit = ValueError(
-            f"MODEL.BACKBONE gives no map of stride {self.stride}, rounded up, of a canvas of "
-            f"{width} x {height}. Give it sides that are multiples of {self.divisor}: TEST.CANVAS "
-            "'fit' (or 'strict'), and INPUT.TRAIN_SIZE of such sides."
-        )
+
+        def unfit() -> ValueError:  # written when needed: in a graph a side that is told is fixed
+            return ValueError(
+                f"MODEL.BACKBONE gives no map of stride {self.stride}, rounded up, of a canvas of "
+                f"{width} x {height}. Give it sides that are multiples of {self.divisor}: "
+                "TEST.CANVAS 'fit' (or 'strict'), and INPUT.TRAIN_SIZE of such sides."
+            )
+
         try:
             outputs = self.backbone(images.tensor)
         except ValueError as error:
@@ -71,13 +74,13 @@ class OnCanvas(nn.Module):
             ) from error
         except RuntimeError as error:
             if "must match" in str(error) and (height % self.divisor or width % self.divisor):
-                raise unfit from error
+                raise unfit() from error
             raise
         names, shapes = names or self.in_features, self.backbone.output_shape()
         for name in names:
             stride = shapes[name].stride
             if outputs[name].shape[-2:] != (-(-height // stride), -(-width // stride)):
-                raise unfit
+                raise unfit()
         return [outputs[name] for name in names]
 
     def training_images(self, batched_inputs: list[dict[str, Any]]) -> PaddedImages:

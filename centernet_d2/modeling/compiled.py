@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def check_compiler(device: str, instead: str) -> None:
@@ -28,6 +28,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     torch._dynamo.config.capture_dynamic_output_shape_ops = True
     torch._dynamo.config.capture_scalar_outputs = True
     return torch.compile(function)
+
+
+def compiled_for_any_size(graph: nn.Module) -> Callable[..., Any]:
+    """A graph of pictures (N, height, width, 3), compiled once for one picture, once for more."""
+    made = torch.compile(graph)
+
+    def run(pictures: Tensor, *more: Tensor) -> Any:
+        # Not dynamic=True, by which numbers of the config vary too: a loop in a graph takes none.
+        torch._dynamo.maybe_mark_dynamic(pictures, [1, 2])
+        return made(pictures, *more)
+
+    return run
 
 
 def compile_training(model: nn.Module) -> None:
