@@ -19,7 +19,7 @@ from .cuda_kernels import cuda_kernels
 from .deform_gather import gather_and_multiply
 from .tracing import makes_a_graph
 
-TRITON = os.environ.get("CENTERNET_D2_TRITON_DEFORM") == "1"
+TRITON = os.environ.get("CENTERNET_D2_TRITON_DEFORM", "").lower() in ("1", "true", "yes", "on")
 """Whether CUDA takes the kernels of `deform_triton`; not before they have run on a GPU."""
 
 

@@ -55,6 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own("--amp", dest="amp_dtype", **dtypes, help="autocast")
     own("--json", type=expanded_output, help="file for all numbers")
     folder = {"nargs": "?", "const": RECORDS, "type": expanded_output, "metavar": "FOLDER"}
-    own("--compare", **folder, help=f"hold ratios against the records in {RECORDS} or a folder")
+    own("--compare", **folder, help=f"hold ratios against the records in ./{RECORDS} or a folder")
     own("--record", **folder, help="then replace them by what was measured, a file per section")
     add(parser, "--opts")
