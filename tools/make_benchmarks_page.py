@@ -25,7 +25,7 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 FILE, RECORDS = ROOT / "BENCHMARKS.md", ROOT / "benchmarks" / "records"
 PLACE = re.compile(r"<!-- record: (\w+) -->\n.*?<!-- end of record -->", re.DOTALL)
-MOST = 6  # alternatives that have columns
+MOST = 8  # alternatives that have columns
 EMPTY = "<!-- record: {} -->\n<!-- end of record -->"
 PACKAGES = ("torch", "torchvision", "onnxruntime", "openvino", "numba", "numpy")
 HIDDEN = ("uncertainty", "lowest_ms", "spread")

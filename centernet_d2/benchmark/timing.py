@@ -12,6 +12,7 @@ import torch
 
 Call = Callable[[], object]
 PAUSE = 0.3  # seconds before calls of different runtimes: threads of some go on spinning
+SETTLED = 0.05  # seconds of calls after a pause; several took three times as long before
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def time_interleaved(
         rounds: measurements of each.
         warm_up: runs of each before, not measured.
         device: where the calls compute.
-        pause: seconds, and a call, before each: threads of others spin on, and caches are theirs.
+        pause: seconds before each, and calls for `SETTLED` seconds: threads of others spin on,
+            caches are theirs, and threads that slept wake on one core before they are moved apart.
     """
     names = list(calls)
     for name in names:
@@ -70,7 +72,10 @@ def time_interleaved(
         for name in names[first:] + names[:first]:
             if pause:
                 time.sleep(pause)
+                awake = time.perf_counter() + SETTLED
                 calls[name]()
+                while time.perf_counter() < awake:
+                    calls[name]()
             synchronize(device)
             start = time.perf_counter()
             calls[name]()
