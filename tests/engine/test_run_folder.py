@@ -86,7 +86,9 @@ def test_what_the_new_run_needs_is_not_moved(tmp_path):
 def test_the_program_refuses_before_it_writes(command, tmp_path, capsys):  # noqa: F811
     folder = tmp_path / "run"
     call(command("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"))
-    logging.shutdown()
+    for name in ("centernet_d2", "detectron2", "fvcore"):
+        for handler in logging.getLogger(name).handlers:
+            handler.flush()
     before = content(folder)
     with pytest.raises(FileExistsError, match=r"metrics\.json, model_final\.pth.*--overwrite"):
         call(command("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"))
