@@ -66,7 +66,10 @@ def compare_and_record(result: Mapping[str, Any], compared: str, recorded: str) 
                 found = compare(record, file)
                 slower += found
         if recorded and not found:
-            write_json(Path(recorded, name), record, indent=1)
+            options = dict(record["options"])
+            if images := options.get("images"):  # without folders of this machine
+                options["images"] = [Path(image).name for image in images]
+            write_json(Path(recorded, name), {**record, "options": options}, indent=1)
             print(f"{Path(recorded, name)} written")
     if not compared:
         return 0
