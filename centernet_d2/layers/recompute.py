@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 def recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
     """`forward(maps)` of a module without random numbers; its norms see a batch only once."""
     if torch.compiler.is_compiling():  # the graph has the change of the statistics once
-        forward = partial(checkpoint, forward, use_reentrant=False)
-        return forward(maps)
+        found: Tensor = checkpoint(forward, maps, use_reentrant=False)
+        return found
     passes = 0
 
     def run(maps: Tensor) -> Tensor:
@@ -23,7 +22,7 @@ def recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], maps: Ten
         with nullcontext() if passes == 1 else kept_statistics(module):
             return forward(maps)
 
-    found: Tensor = checkpoint(run, maps, use_reentrant=False, preserve_rng_state=False)
+    found = checkpoint(run, maps, use_reentrant=False, preserve_rng_state=False)
     return found
 
 
